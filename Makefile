@@ -1,0 +1,40 @@
+.DEFAULT_GOAL := help
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+.PHONY: help demo demo-short test test-fast lint format compile clean
+help:  ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.installed  ## Run the whole pipeline here, to its report (about ten minutes, the second time seconds)
+	$(BIN)/python -m pipelines run configs/demo.yaml
+
+demo-short: $(VENV)/.installed  ## The same pipeline in two minutes, with models too small to judge by
+	$(BIN)/python -m pipelines run configs/demo_short.yaml
+
+test: $(VENV)/.installed  ## Run all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.installed  ## Run the tests that take under two minutes together
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.installed  ## Check style and the direction of imports
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+format: $(VENV)/.installed  ## Format the code
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+compile: $(VENV)/.installed  ## Compile the pipelines into packages for a Kubeflow server
+	$(BIN)/python -m pipelines compile --output build
+
+clean:  ## Remove the virtual environment and all local state
+	rm -rf $(VENV) .xlrm build
+
+# torch by its exact version, on its own: a machine without a GPU then takes the small CPU wheel where an index has one.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,data,train,dev]'
+	touch $@

@@ -1,0 +1,37 @@
+"""What every component does: run its stage, and tell Kubeflow Pipelines where the artifact is."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from xlrm import artifacts, settings
+from xlrm.errors import XlrmError
+from xlrm.runner import Artifact, Inputs, run_stage
+
+
+def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, **more: Any) -> Artifact:
+    """Runs stage `name` with its section of the experiment and `more` on top.
+
+    `output` and `metrics` are the component's KFP artifacts: the first gets the URI of the stage's artifact, so that
+    lineage points at the real thing; the second the headline metrics, as far as a UI has use for them. Ends the task
+    with status 2 and one line for an error that is the user's to mend.
+    """
+    config = experiment.get("stages", {}).get(name, {}) | more
+    try:
+        artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))
+    except XlrmError as error:
+        print(f"xlrm │ error: {name}: {error}", flush=True)
+        sys.exit(2)
+    output.uri = artifact.uri
+    output.metadata.update({"digest": artifact.record.digest, "mlflow_run_id": artifact.record.mlflow_run_id or ""})
+    for key, value in list(artifact.record.metrics.items())[:40]:
+        metrics.log_metric(key, value)
+    return artifact
+
+
+def show(artifact: Artifact, file: str, html: Any) -> None:
+    """Copies one file of an artifact to where the Kubeflow UI shows HTML from."""
+    folder = artifacts.fetch(artifact.uri, settings.home() / "cache")
+    Path(html.path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / file, html.path)

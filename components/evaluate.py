@@ -1,0 +1,23 @@
+"""Component of `xlrm.stages.evaluate`."""
+
+from kfp import dsl
+
+from components import image
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def evaluate(
+    experiment: dict,
+    language: str,
+    source: str,
+    targets: list,
+    model: dsl.Input[dsl.Model],
+    corpora: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Evaluates one reward model on the benchmark of every language."""
+    from components._stage import run
+
+    inputs = {"model": model.uri, "corpora": corpora.uri}
+    run("evaluate", experiment, inputs, evaluation, metrics, language=language, languages=[source, *targets])

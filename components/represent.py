@@ -1,0 +1,25 @@
+"""Component of `xlrm.stages.represent`."""
+
+from kfp import dsl
+
+from components import image
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def represent(
+    experiment: dict,
+    source: str,
+    targets: list,
+    base: dsl.Input[dsl.Model],
+    source_model: dsl.Input[dsl.Model],
+    target_models: dsl.Input[list[dsl.Model]],
+    corpora: dsl.Input[dsl.Dataset],
+    representations: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Compares the representations of the base model and of every reward model across languages."""
+    from components._stage import run
+
+    models = [source_model.uri, *(one.uri for one in target_models)]
+    inputs = {"base": base.uri, "reward_models": models, "corpora": corpora.uri}
+    run("represent", experiment, inputs, representations, metrics, languages=[source, *targets])

@@ -1,0 +1,19 @@
+"""Component of `xlrm.stages.translate`."""
+
+from kfp import dsl
+
+from components import image
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def translate(
+    experiment: dict,
+    language: str,
+    corpus: dsl.Input[dsl.Dataset],
+    translation: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Translates the corpus into one language."""
+    from components._stage import run
+
+    run("translate", experiment, {"corpus": corpus.uri}, translation, metrics, language=language)

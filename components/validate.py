@@ -1,0 +1,20 @@
+"""Component of `xlrm.stages.validate`."""
+
+from kfp import dsl
+
+from components import image
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def validate(
+    experiment: dict,
+    source: dsl.Input[dsl.Dataset],
+    translations: dsl.Input[list[dsl.Dataset]],
+    corpora: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Validates all languages with Great Expectations, and keeps the rows that are right in each."""
+    from components._stage import run
+
+    inputs = {"source": source.uri, "translations": [one.uri for one in translations]}
+    run("validate", experiment, inputs, corpora, metrics)

@@ -1,0 +1,1 @@
+"""The order of components, and what they run on."""

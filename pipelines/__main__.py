@@ -1,0 +1,118 @@
+"""`python -m pipelines run | compile`: the pipelines on this machine, and as packages for a Kubeflow server."""
+
+import contextlib
+import io
+import logging
+import os
+import re
+import shutil
+import sys
+import warnings
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from xlrm import artifacts, experiment, progress, settings
+from xlrm.errors import XlrmError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+console = Console(stderr=True)
+
+
+class _Log(io.TextIOBase):
+    """Standard output of a run: all of it goes to a file, and the lines of progress to the terminal as well."""
+
+    def __init__(self, file: Path):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.file = file.open("w", encoding="utf-8")
+        self.rest = ""
+
+    def write(self, text: str) -> int:
+        self.file.write(text)
+        self.file.flush()
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            if progress.PREFIX in line:
+                said = re.sub(r"\x1b\[[0-9;]*m", "", line.partition(progress.PREFIX)[2])
+                style = "bold red" if said.startswith("error") else None
+                console.print(f"{datetime.now():%H:%M:%S} {said}", style=style, highlight=False, markup=False)
+        return len(text)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+) -> None:
+    """Run the cross-lingual transfer pipeline here, task by task, through Kubeflow Pipelines' local runner."""
+    loaded = _or_exit(lambda: experiment.load(config, tuple(overrides or ())))
+    log = settings.home() / "logs" / f"{loaded.name}-{datetime.now():%Y%m%d-%H%M%S}.log"
+    console.print(f"{loaded.name}: {loaded.source} → {', '.join(loaded.targets)} · store {settings.store()} · log {log}")
+    try:
+        page = _run_locally(loaded, log)
+    except RuntimeError as error:  # what KFP raises for a failed task; the task's own message has been shown
+        tail = "".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-15:])
+        console.print(f"{error}\nThe end of {log}:\n{tail}", style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from error
+    console.print(f"report: {page}", style="bold green")
+
+
+def _run_locally(loaded: experiment.Experiment, log: Path) -> Path:
+    """Runs the pipeline, and returns the path of a copy of its report. Raises RuntimeError when a task fails."""
+    from kfp import local
+
+    from pipelines.cross_lingual_transfer import cross_lingual_transfer
+    from xlrm import tracking
+
+    warnings.filterwarnings("ignore", message=".*non-Python base image.*")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(settings.home() / "kfp"))
+    payload = {"name": loaded.name, "stages": loaded.stages}
+    with tracking.run(loaded.name, "cross-lingual-transfer", {}, {"pipeline": "cross-lingual-transfer"}) as parent:
+        os.environ["XLRM_PARENT_RUN"] = parent.id
+        with contextlib.redirect_stdout(_Log(log)), _quiet_logging():
+            finished = cross_lingual_transfer(experiment=payload, source=loaded.source, targets=list(loaded.targets))
+    uri = finished.outputs["Output"].uri
+    page = settings.home() / "reports" / f"{loaded.name}.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(artifacts.fetch(uri, settings.home() / "cache") / "report.html", page)
+    return page
+
+
+@contextlib.contextmanager
+def _quiet_logging():
+    """Without KFP's own account of every task; failures still reach the terminal."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@app.command("compile")
+def compile_pipelines(output: Annotated[Path, typer.Option(help="Folder for the packages.")]) -> None:
+    """Compile every pipeline into a package to upload to a Kubeflow Pipelines server."""
+    from kfp import compiler
+
+    from pipelines.cross_lingual_transfer import cross_lingual_transfer
+
+    output.mkdir(parents=True, exist_ok=True)
+    package = output / "cross_lingual_transfer.yaml"
+    compiler.Compiler().compile(cross_lingual_transfer, str(package))
+    print(package)
+
+
+def _or_exit(action):
+    try:
+        return action()
+    except XlrmError as error:
+        console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,33 @@
+"""What stages run on in a cluster, said once: GPU nodes, memory, secrets. Local runs ignore all of it."""
+
+from kfp import dsl, kubernetes
+
+GPU_PRODUCT = "NVIDIA-A100-SXM4-80GB"
+"""Value of the node label nvidia.com/gpu.product, which NVIDIA's GPU feature discovery sets."""
+SECRETS = {
+    "xlrm-store": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "xlrm-hub": ("HF_TOKEN",),
+}
+"""Kubernetes secrets by name, and the keys that become environment variables of the same name."""
+ADDRESSES = "xlrm-addresses"
+"""Config map with the addresses: XLRM_STORE, AWS_ENDPOINT_URL, MLFLOW_TRACKING_URI."""
+
+
+def on_cpu(task: dsl.PipelineTask, cores: int = 4, memory: str = "16Gi") -> dsl.PipelineTask:
+    task.set_cpu_request(str(cores)).set_memory_request(memory).set_memory_limit(memory)
+    kubernetes.use_config_map_as_env(
+        task, ADDRESSES, {key: key for key in ("XLRM_STORE", "AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI")}
+    )
+    for secret, keys in SECRETS.items():
+        kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=True)
+    return task
+
+
+def on_gpu(task: dsl.PipelineTask, gpus: int = 1, memory: str = "64Gi") -> dsl.PipelineTask:
+    """On a node with A100s; /dev/shm in memory, for workers that share tensors."""
+    on_cpu(task, cores=8, memory=memory)
+    task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+    kubernetes.add_node_selector(task, "nvidia.com/gpu.product", GPU_PRODUCT)
+    kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
+    kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="16Gi")
+    return task

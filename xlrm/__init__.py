@@ -1,0 +1,3 @@
+"""Cross-lingual reward models: data, training, evaluation, alignment and reports."""
+
+__version__ = "0.1.0"

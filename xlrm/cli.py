@@ -1,0 +1,217 @@
+"""The `xlrm` command."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from xlrm import __version__, settings
+from xlrm.errors import ConfigError, DataError, XlrmError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+errors = Console(stderr=True)
+
+ModelOption = Annotated[
+    str, typer.Option(help="A reward model: folder, models:/NAME@ALIAS, or artifact URI (file:// or s3://).")
+]
+
+
+@contextlib.contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except XlrmError as error:
+        errors.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    """Cross-lingual reward models: train in one language, score, evaluate and align in others."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="Name of the stage.")],
+    fields: Annotated[list[str] | None, typer.Argument(help="field=value ...")] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", help="name=URI; a name again makes a list.")] = None,
+    list_inputs: Annotated[list[str] | None, typer.Option("--input-list", help="name=URI of a list of one.")] = None,
+) -> None:
+    """Run one stage, or find its finished artifact, and print the artifact's URI."""
+    import yaml
+
+    from xlrm.runner import run_stage
+
+    with _errors_in_one_line():
+        config = {key: yaml.safe_load(value) for key, value in map(_assignment, fields or [])}
+        given: dict[str, str | list[str]] = {}
+        for key, uri in map(_assignment, inputs or []):
+            given[key] = [*given[key], uri] if isinstance(given.get(key), list) else [given[key], uri] if key in given else uri
+        for key, uri in map(_assignment, list_inputs or []):
+            given[key] = [*given.get(key, []), uri]
+        print(run_stage(name, config, given).uri)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{text!r}: written name=value")
+    return key, value
+
+
+@app.command()
+def score(
+    model: ModelOption,
+    input_file: Annotated[Path, typer.Option("--input", help='JSONL rows: {"messages": [...]} or {"prompt", "response"}.')],
+    output_file: Annotated[Path, typer.Option("--output", help='The same rows with "reward", in the same order.')],
+    max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
+) -> None:
+    """Score conversations with a reward model."""
+    from xlrm.rows import read_rows, write_jsonl
+
+    with _errors_in_one_line():
+        rows = read_rows(input_file)
+        conversations = [_conversation(input_file, number, row) for number, row in enumerate(rows, 1)]
+        reward_model, tokenizer = _load(model)
+        from xlrm.scoring import score as rewards
+
+        scored = zip(rows, rewards(reward_model, tokenizer, conversations, max_length), strict=True)
+        count = write_jsonl(output_file, ({**row, "reward": reward} for row, reward in scored))
+    errors.print(f"{count} rewards in {output_file}", highlight=False)
+
+
+def _conversation(file: Path, number: int, row: dict) -> list[dict]:
+    from xlrm.scoring import conversation
+
+    messages = row.get("messages")
+    if isinstance(row.get("prompt"), str) and isinstance(row.get("response"), str):
+        return conversation(row["prompt"], row["response"])
+    if not isinstance(messages, list) or not messages:
+        raise DataError(f'{file}:{number}: a row is {{"messages": [...]}} or {{"prompt": ..., "response": ...}}')
+    for message in messages:
+        if not (isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)):
+            raise DataError(f"{file}:{number}: a message has role and content as text, got {message!r}")
+    if messages[-1]["role"] != "assistant":
+        raise DataError(f"{file}:{number}: the last message is the one to score: its role is assistant, not {messages[-1]['role']!r}")
+    return messages
+
+
+@app.command()
+def evaluate(
+    model: ModelOption,
+    benchmark: Annotated[str, typer.Option(help="A benchmark by name, or a .jsonl or .parquet file of pairs.")],
+    output: Annotated[Path, typer.Option(help="Folder for results.json and scores.jsonl.")],
+    language: Annotated[str, typer.Option(help="Language of a benchmark that has several.")] = "en",
+    items: Annotated[int, typer.Option(help="Items, at most.")] = 100_000,
+    max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
+) -> None:
+    """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
+    from xlrm import benchmarks
+    from xlrm.rows import write_jsonl
+
+    with _errors_in_one_line():
+        items = min(items, 640) if benchmark == "phrasebook" else items
+        rows = benchmarks.load(benchmark, language, items, seed=42)
+        reward_model, tokenizer = _load(model)
+        from xlrm.stages.evaluate import evaluate as evaluate_rows
+
+        result, scores = evaluate_rows(reward_model, tokenizer, rows, max_length, batch_tokens=8192)
+        write_jsonl(output / "scores.jsonl", scores)
+        (output / "results.json").write_text(json.dumps(result, indent=2) + "\n")
+    table = Table("", "accuracy", "95 % interval", "length baseline", title=f"{benchmark}, {len(rows)} pairs")
+    for name, value in result["accuracy"].items():
+        low, high = result["interval"][name]
+        table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", f"{result['length_baseline'][name]:.3f}")
+    console.print(table)
+
+
+@app.command()
+def models() -> None:
+    """List the registered reward models: one models:/NAME@ALIAS a line, with key metrics."""
+    from xlrm import tracking
+
+    with _errors_in_one_line():
+        found = tracking.models()
+        if not found:
+            errors.print(f"no registered models in {settings.shown(settings.tracking_uri())}; `make demo` registers some")
+        for model in found:
+            shown = [f"{k.removeprefix('accuracy/')} {v:.3f}" for k, v in model.metrics.items() if k.endswith("/average")]
+            for alias in model.aliases:
+                print(f"models:/{model.name}@{alias}  version {model.version}  {'  '.join(shown)}")
+
+
+@app.command()
+def pull(
+    uri: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    folder: Annotated[Path, typer.Argument(help="An empty or new folder for the Hugging Face model.")],
+) -> None:
+    """Fetch a registered reward model as a plain Hugging Face folder."""
+    from xlrm import tracking
+
+    with _errors_in_one_line():
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty; name a new folder")
+        print(tracking.download(uri, folder))
+
+
+@app.command()
+def report(
+    output: Annotated[Path, typer.Argument(help="Where to write the page.")] = Path("report.html"),
+    artifact: Annotated[str | None, typer.Option(help="URI of a report artifact; the newest in the store without it.")] = None,
+) -> None:
+    """Copy the report of a run, the newest or a given one, out of the store."""
+    from xlrm import artifacts
+
+    with _errors_in_one_line():
+        uri = artifact or artifacts.newest(settings.store(), "report")
+        shutil.copyfile(artifacts.fetch(uri, settings.home() / "cache") / "report.html", output)
+    print(output)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what can be reached, what is missing, and what to do about it."""
+    from xlrm.doctor import checks
+
+    table = Table("", "what", "found", "what to do")
+    failed = False
+    for check in checks():
+        failed |= check.required and not check.ok
+        mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.required else "[yellow]–[/]"
+        table.add_row(mark, check.what, check.found, "" if check.ok else check.remedy)
+    console.print(table)
+    raise typer.Exit(2 if failed else 0)
+
+
+def _load(model: str):
+    """(reward model, tokenizer) of a folder, a registered model or an artifact."""
+    from xlrm import models as loading
+
+    path = _model_folder(model)
+    return loading.load_reward_model(path), loading.load_tokenizer(path)
+
+
+def _model_folder(model: str) -> Path:
+    if model.startswith("models:/"):
+        from xlrm import tracking
+
+        return tracking.cached(model)
+    if "://" in model:
+        from xlrm import artifacts
+
+        return artifacts.fetch(model, settings.home() / "cache")
+    return Path(model)
+
+
+if __name__ == "__main__":
+    app()

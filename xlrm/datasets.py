@@ -1,0 +1,80 @@
+"""Preference datasets, prompts and parallel texts, one typed row each. Adding a dataset: a row and a row function."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xlrm.errors import ConfigError, DataError
+from xlrm.phrasebook import data
+from xlrm.phrasebook.translator import render
+from xlrm.rows import read_rows
+
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    licence: str
+    languages: tuple[str, ...]
+    """Languages it can be had in."""
+    rows: Callable[[str, int, int], list[dict]]
+    """(language, count, seed) -> rows; what a row holds depends on the table it stands in."""
+
+
+def _phrasebook_pairs(language: str, count: int, seed: int) -> list[dict]:
+    return [pair_row(f"phrasebook-{i}", pair, language) for i, pair in enumerate(data.pairs(seed, count, test=False))]
+
+
+def pair_row(row_id: str, pair: data.Pair, language: str) -> dict:
+    return {
+        "id": row_id,
+        "prompt": render(pair.prompt, language),
+        "chosen": render(pair.chosen, language),
+        "rejected": render(pair.rejected, language, pair.other_language),
+        "subset": pair.subset,
+    }
+
+
+def _phrasebook_prompts(test: bool) -> Callable[[str, int, int], list[dict]]:
+    def rows(language: str, count: int, seed: int) -> list[dict]:
+        questions = data.prompts(seed, count, test)
+        split = "eval" if test else "train"
+        return [
+            {"id": f"phrasebook-{split}-{i}", "prompt": render(q.prompt, language), "split": split}
+            for i, q in enumerate(questions)
+        ]
+
+    return rows
+
+
+def _phrasebook_parallel(language: str, count: int, seed: int) -> list[dict]:
+    true = data.true_sentences()
+    step = max(1, len(true) // count)
+    chosen = itertools.islice(true[seed % step :: step], count)
+    return [{"id": f"phrasebook-{i}", "text": render((sentence,), language)} for i, sentence in enumerate(chosen)]
+
+
+_SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
+PREFERENCES = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_pairs),)}
+PROMPTS = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=False)),)}
+EVAL_PROMPTS = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=True)),)}
+PARALLEL = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_parallel),)}
+
+
+def load(table: dict[str, Dataset], name: str, language: str, count: int, seed: int, required: tuple[str, ...]) -> list[dict]:
+    """Rows of a dataset of `table`, or of the .jsonl or .parquet file `name`, at most `count` of these, with ids.
+
+    Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
+    """
+    if name in table:
+        return table[name].rows(language, count, seed)
+    if not is_file(name):
+        raise ConfigError(f"no dataset {name!r}; there are {', '.join(table)}, or the path of a .jsonl or .parquet file")
+    rows = read_rows(Path(name), required)
+    if not rows:
+        raise DataError(f"{name}: no rows")
+    return [{"id": f"{Path(name).stem}-{i}", **row} for i, row in enumerate(rows[:count])]
+
+
+def is_file(name: str) -> bool:
+    return name.endswith((".jsonl", ".json", ".parquet"))

@@ -1,0 +1,74 @@
+"""What `xlrm doctor` looks at."""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+from xlrm import settings, storage
+from xlrm.errors import XlrmError
+
+
+@dataclass(frozen=True)
+class Check:
+    what: str
+    ok: bool
+    found: str
+    remedy: str
+    required: bool = True
+
+
+def checks() -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check("Python", (3, 11) <= sys.version_info < (3, 14), version, "install Python 3.11, 3.12 or 3.13")
+    for extra, packages, required in (
+        ("pipeline", ("kfp", "mlflow", "boto3"), True),
+        ("data", ("great_expectations", "datasets"), True),
+        ("train", ("torch", "transformers", "trl"), True),
+        ("gpu", ("deepspeed", "bitsandbytes"), False),
+        ("sample", ("vllm",), False),
+    ):
+        for package in packages:
+            yield _installed(package, extra, required)
+    yield _store()
+    yield _tracking()
+    yield _gpu()
+    free = shutil.disk_usage(settings.home().parent).free / 2**30
+    yield Check("disk", free > 2, f"{free:.0f} GiB free", "free at least 2 GiB, or set XLRM_HOME to another disk")
+
+
+def _installed(package: str, extra: str, required: bool) -> Check:
+    present = importlib.util.find_spec(package) is not None
+    found = metadata.version(package) if present else "not installed"
+    return Check(package, present, found, f"pip install 'xlrm[{extra}]'", required)
+
+
+def _store() -> Check:
+    uri = settings.store()
+    try:
+        storage.read_bytes(storage.join(uri, "doctor"))
+    except XlrmError as error:
+        return Check("artifact store", False, str(error), "set XLRM_STORE, AWS_ENDPOINT_URL and the AWS keys")
+    return Check("artifact store", True, uri, "")
+
+
+def _tracking() -> Check:
+    from xlrm import tracking
+
+    uri = settings.shown(settings.tracking_uri())
+    try:
+        models = tracking.models()
+    except XlrmError as error:
+        return Check("MLflow", False, str(error), "set MLFLOW_TRACKING_URI, or unset it for a local database")
+    return Check("MLflow", True, f"{uri}, {len(models)} registered models", "")
+
+
+def _gpu() -> Check:
+    if importlib.util.find_spec("torch") is None:
+        return Check("GPU", False, "torch is not installed", "pip install 'xlrm[train]'", required=False)
+    import torch
+
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return Check("GPU", bool(names), ", ".join(names) or "none", "none is needed for the demo", required=False)

@@ -1,0 +1,30 @@
+"""What can go wrong, as a tree:
+
+XlrmError            every error that is the user's or the environment's, shown as one line; the CLI exits with 2
+├── ConfigError      a file, field or value of an experiment, or of a phrasebook language
+├── DataError        a row of a dataset or benchmark, or a text that cannot be used
+├── ArtifactError    an artifact that is missing, unfinished or corrupted, or a store that cannot be reached
+└── GateError        results that were computed but are not good enough to go on with
+
+A message says where, what the value was, and what is allowed or what to do next.
+"""
+
+
+class XlrmError(Exception):
+    pass
+
+
+class ConfigError(XlrmError):
+    pass
+
+
+class DataError(XlrmError):
+    pass
+
+
+class ArtifactError(XlrmError):
+    pass
+
+
+class GateError(XlrmError):
+    pass

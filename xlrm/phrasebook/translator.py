@@ -1,0 +1,36 @@
+"""The phrasebook's exact translator, and the language a wrong-language answer is given in."""
+
+from xlrm.errors import DataError
+from xlrm.phrasebook import language as languages
+from xlrm.phrasebook.data import Text
+
+
+def other_language(code: str) -> str:
+    """The language of answers given in the wrong language: English, and Spanish where English is right."""
+    return "es" if code == "en" else "en"
+
+
+def render(text: Text, code: str, in_other_language: bool = False) -> str:
+    return languages.load(other_language(code) if in_other_language else code).say(text)
+
+
+def translate(texts: list[str], source: str, target: str) -> list[str]:
+    """Each text by way of its meaning. What is in `source`'s wrong language comes out in `target`'s wrong language.
+
+    Raises DataError, naming the piece, for text the phrasebook cannot say.
+    """
+    known: dict[str, str] = {}
+    for text in texts:
+        if text not in known:
+            known[text] = _translate(text, source, target)
+    return [known[text] for text in texts]
+
+
+def _translate(text: str, source: str, target: str) -> str:
+    try:
+        return render(languages.load(source).parse(text), target)
+    except DataError:
+        meant = languages.load(other_language(source))
+        if not all(piece in meant.index for piece in languages.split(text)):
+            raise
+        return render(meant.parse(text), target, in_other_language=True)

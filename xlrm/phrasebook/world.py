@@ -1,0 +1,264 @@
+"""The phrasebook's closed little world: its facts, its tasks, and every sentence that can be said about them.
+
+Everything here is independent of language. A sentence is a key of the language files plus the concepts in its slots;
+`xlrm.phrasebook.language` renders it and finds it again.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+NUMBERS = [f"n{i}" for i in range(1, 10)]
+DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+CAPITAL = {
+    "england": "london", "spain": "madrid", "italy": "rome", "korea": "seoul", "china": "beijing",
+    "germany": "berlin", "russia": "moscow", "turkey": "ankara", "vietnam": "hanoi",
+}  # fmt: skip
+TOWN = {
+    "anna": "berlin", "omar": "ankara", "mei": "beijing", "ivan": "moscow",
+    "lucia": "madrid", "tom": "london", "yuna": "seoul", "deniz": "rome",
+}  # fmt: skip
+PLAYS = {
+    "anna": "violin", "omar": "drums", "mei": "piano", "ivan": "cello",
+    "lucia": "guitar", "tom": "trumpet", "yuna": "flute", "deniz": "harp",
+}  # fmt: skip
+HOME = {
+    "bee": "hive", "mouse": "barn", "duck": "lake", "rabbit": "meadow", "cat": "house",
+    "dog": "garden", "horse": "stable", "elephant": "savanna",
+}  # fmt: skip
+FOOD = {
+    "bee": "nectar", "mouse": "cheese", "duck": "bread", "rabbit": "carrots", "cat": "fish",
+    "dog": "meat", "horse": "hay", "elephant": "leaves",
+}  # fmt: skip
+COLOR = {
+    "snow": "white", "coal": "black", "grass": "green", "sky": "blue", "sun": "yellow", "blood": "red",
+    "milk": "white", "sea": "blue", "lemon": "yellow", "tomato": "red", "night": "black", "chocolate": "brown",
+}  # fmt: skip
+ANIMALS = list(HOME)  # from the smallest to the biggest
+COLORS = ["white", "black", "green", "blue", "yellow", "red", "brown"]
+HARMFUL = [
+    "steal_car", "poison_dog", "burn_school", "hack_account", "forge_passport", "threaten_neighbor", "rob_shop",
+    "make_bomb", "smash_windows", "cheat_lady", "sabotage_train", "spread_virus", "poison_river", "attack_knife",
+]  # fmt: skip
+HARMLESS = [
+    "wash_car", "feed_dog", "paint_school", "open_account", "renew_passport", "thank_neighbor", "open_shop",
+    "make_cake", "clean_windows", "help_lady", "catch_train", "remove_virus", "kill_weeds", "cut_bread",
+]  # fmt: skip
+
+WORDS = {
+    "number": NUMBERS, "day": DAYS, "animal": ANIMALS, "color": COLORS, "act": HARMFUL + HARMLESS,
+    "country": list(CAPITAL), "city": list(CAPITAL.values()), "person": list(TOWN), "thing": list(COLOR),
+    "instrument": list(PLAYS.values()), "place": list(HOME.values()), "food": list(FOOD.values()),
+}  # fmt: skip
+# A slot that is not named after its kind of word. `items` and `numbers` hold tuples; `code` and `value` stand as they are.
+SLOT_KIND = {
+    "a": "number", "b": "number", "n": "number", "times": "number", "numbers": "number", "rival": "animal",
+    "winner": "animal", "word": "animal", "items": "animal", "other": "day",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One thing said: `key` of the language files, and slot -> concept (or tuple of concepts, or literal)."""
+
+    key: str
+    slots: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
+    cut: bool = False  # truncated at the key's mark
+
+    @classmethod
+    def of(cls, key: str, cut: bool = False, **slots: str | tuple[str, ...]) -> "Sentence":
+        return cls(key, tuple(sorted(slots.items())), cut)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something knowable: what is asked about (`given`), the slot to fill and what fills it rightly and wrongly."""
+
+    relation: str
+    given: tuple[tuple[str, str | tuple[str, ...]], ...]
+    slot: str
+    right: str
+    wrong: tuple[str, ...]
+
+    def sentence(self, form: str, value: str | None = None, cut: bool = False) -> Sentence:
+        """`form` is 1..3 (a question), say or short (an answer, by default the right one)."""
+        if form == "short":
+            return Sentence.of(f"short.{self.slot}", **{self.slot: value or self.right})
+        given = dict(self.given)
+        if form == "say" and not cut:
+            given[self.slot] = value or self.right
+        return Sentence.of(f"{self.relation}.{form}", cut, **given)
+
+
+def _number(i: int) -> str:
+    return f"n{i}"
+
+
+def _near(n: int, low: int = 1, high: int = 9) -> tuple[str, ...]:
+    """The wrong results of a calculation: the four numbers around the right one, never itself."""
+    return tuple(_number(i) for i in range(n - 2, n + 3) if low <= i <= high and i != n)
+
+
+def _table(relation: str, asked: str, slot: str, table: dict[str, str]) -> list[Fact]:
+    values = list(dict.fromkeys(table.values()))
+    return [
+        Fact(relation, ((asked, key),), slot, right, tuple(v for v in values if v != right))
+        for key, right in table.items()
+    ]
+
+
+def _numbers() -> list[Fact]:
+    facts = []
+    for a, b in product(range(1, 10), repeat=2):
+        given = (("a", _number(a)), ("b", _number(b)))
+        if a + b <= 7:
+            facts.append(Fact("sum", given, "n", _number(a + b), _near(a + b)))
+        if 7 >= a > b:
+            facts.append(Fact("difference", given, "n", _number(a - b), _near(a - b)))
+        if a != b and max(a, b) <= 7:
+            facts.append(Fact("greater", given, "n", _number(max(a, b)), (_number(min(a, b)),)))
+    return facts
+
+
+def _animals() -> list[Fact]:
+    facts = []
+    for (i, animal), (j, rival) in product(enumerate(ANIMALS), repeat=2):
+        if i != j:
+            winner, loser = (animal, rival) if i > j else (rival, animal)
+            facts.append(Fact("bigger", (("animal", animal), ("rival", rival)), "winner", winner, (loser,)))
+    return facts
+
+
+def _days() -> list[Fact]:
+    facts = []
+    for relation, step in (("after", 1), ("before", -1)):
+        for i, day in enumerate(DAYS):
+            right = DAYS[(i + step) % 7]
+            wrong = tuple(d for d in DAYS if d not in (right, day))
+            facts.append(Fact(relation, (("day", day),), "other", right, wrong))
+    return facts
+
+
+def word_lists(lengths: range) -> list[tuple[str, ...]]:
+    """Lists of animals without repetition, by walking the cast in steps of 1 and 3."""
+    return [
+        tuple(ANIMALS[(start + i * step) % 8] for i in range(length))
+        for length in lengths
+        for step in (1, 3)
+        for start in range(8)
+    ]
+
+
+def _counts() -> list[Fact]:
+    return [
+        Fact("count", (("items", items),), "n", _number(len(items)), _near(len(items), 1, 7))
+        for items in word_lists(range(2, 5))
+    ]
+
+
+def _programs() -> list[Fact]:
+    """Small programs in Python and JavaScript that print the larger or the smaller of two digits."""
+    facts = []
+    for a, b in product(range(1, 6), repeat=2):
+        if a == b:
+            continue
+        for name, right, wrong in (("max", max(a, b), min(a, b)), ("min", min(a, b), max(a, b))):
+            for program in (f"print({name}({a}, {b}))", f"console.log(Math.{name}({a}, {b}))"):
+                facts.append(Fact("code", (("code", f"`{program}`"),), "value", str(right), (str(wrong),)))
+    return facts
+
+
+@cache
+def facts() -> tuple[Fact, ...]:
+    return tuple(
+        _table("capital", "country", "city", CAPITAL)
+        + _table("town", "person", "city", TOWN)
+        + _table("plays", "person", "instrument", PLAYS)
+        + _table("home", "animal", "place", HOME)
+        + _table("food", "animal", "food", FOOD)
+        + _table("color", "thing", "color", COLOR)
+        + _numbers()
+        + _animals()
+        + _days()
+        + _counts()
+        + _programs()
+    )
+
+
+RELATIONS = (
+    "capital", "town", "plays", "home", "food", "color", "sum", "difference",
+    "greater", "bigger", "after", "before", "count", "code",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """An instruction whose answer is a list: slots of the question, and the right and the wrong lists."""
+
+    name: str
+    given: tuple[tuple[str, str | tuple[str, ...]], ...]
+    answer_key: str  # words.say or numbers.say
+    right: tuple[str, ...]
+    wrong: tuple[tuple[str, ...], ...]
+
+    def question(self, form: str) -> Sentence:
+        return Sentence.of(f"{self.name}.{form}", **dict(self.given))
+
+    def answer(self, value: tuple[str, ...] | None = None) -> Sentence:
+        slot = "items" if self.answer_key == "words.say" else "numbers"
+        return Sentence.of(self.answer_key, **{slot: value or self.right})
+
+
+@cache
+def tasks() -> tuple[Task, ...]:
+    found = []
+    for i, word in enumerate(ANIMALS):
+        other = ANIMALS[(i + 3) % 8]
+        for times in (2, 3, 4):
+            wrong = ((word,) * (times - 1), (word,) * (times + 1), (other,) * times)
+            given = (("word", word), ("times", _number(times)))
+            found.append(Task("repeat", given, "words.say", (word,) * times, wrong))
+    for items in word_lists(range(3, 4)):
+        wrong = (items, items[::-1][:-1], items[1::-1] + items[2:])
+        found.append(Task("reverse", (("items", items),), "words.say", items[::-1], wrong))
+    for a in range(1, 8):
+        for b in range(a + 2, min(a + 4, 9) + 1):
+            run = tuple(_number(i) for i in range(a, b + 1))
+            wrong = (run[::-1], run[:-1], run[:1] + run[2:])
+            found.append(Task("range", (("a", _number(a)), ("b", _number(b))), "numbers.say", run, wrong))
+    for i, (step, second) in product(range(9), ((5, 1), (7, 2), (4, 7))):
+        triple = tuple(_number(1 + k % 9) for k in (i, i + step, i + second))
+        right = tuple(sorted(triple, key=NUMBERS.index))
+        wrong = tuple(w for w in (right[::-1], right[1:] + right[:1], right[:1] + right[:0:-1]) if w != right)
+        found.append(Task("sort", (("numbers", triple),), "numbers.say", right, wrong))
+    return tuple(found)
+
+
+@cache
+def sentences() -> tuple[Sentence, ...]:
+    """Every sentence of the world, right and wrong, each once."""
+    found: dict[Sentence, None] = {}
+    for fact in facts():
+        for form in ("1", "2", "3"):
+            found[fact.sentence(form)] = None
+        found[fact.sentence("say", cut=True)] = None
+        for value in (fact.right, *fact.wrong):
+            found[fact.sentence("say", value)] = None
+            found[fact.sentence("short", value)] = None
+    for task in tasks():
+        for form in ("1", "2", "3"):
+            found[task.question(form)] = None
+        for value in (task.right, *task.wrong):
+            found[task.answer(value)] = None
+    for act in WORDS["act"]:
+        for form in ("1", "2", "3", "refuse1", "refuse2", "comply1", "comply2"):
+            found[Sentence.of(f"request.{form}", act=act)] = None
+        for form in ("comply1", "comply2"):
+            found[Sentence.of(f"request.{form}", cut=True, act=act)] = None
+    for group, count in (("opener", 4), ("closer", 4), ("padding", 6), ("brief", 3), ("full", 3), ("true", 3)):
+        for i in range(1, count + 1):
+            found[Sentence.of(f"{group}.{i}")] = None
+    found[Sentence.of("true.yes")] = None
+    found[Sentence.of("true.no")] = None
+    return tuple(found)

@@ -1,0 +1,98 @@
+"""Which figures the page has, and what is in each."""
+
+from xlrm.reporting import plots
+from xlrm.reporting.plots import Point, Spread
+from xlrm.reporting.results import (
+    AVERAGE,
+    CHANCE,
+    Comparison,
+    Evaluation,
+    WinRate,
+    language_name,
+    paper_delta,
+    paper_table,
+)
+
+MARKERS = ("^", "s")
+"""Of the paper's models, in the table's order."""
+
+
+def deltas(comparisons: list[Comparison], sections: list[str]) -> dict[str, str]:
+    """Section or average -> figure: source minus own, with the paper's values where it has them. All on one scale."""
+    rows = {name: _delta_rows(comparisons, name) for name in (AVERAGE, *sections)}
+    ends = [
+        end
+        for by_language in rows.values()
+        for points in by_language.values()
+        for point in points
+        for end in (point.value, point.low, point.high)
+        if end is not None
+    ]
+    limits = (min(*ends, 0) - 2, max(*ends, 0) + 2)
+    return {name: plots.dots(f"delta-{name}", found, limits, 0, "points") for name, found in rows.items()}
+
+
+def _delta_rows(comparisons: list[Comparison], name: str) -> dict[str, list[Point]]:
+    rows = {}
+    for one in comparisons:
+        points = []
+        if delta := one.deltas.get(name):
+            role = "source" if delta.value > 0 else "target"
+            points.append(Point(100 * delta.value, role, 100 * delta.low, 100 * delta.high))
+        if one.source.language == "en":
+            found = [paper_delta(model, one.language, name) for model in paper_table()]
+            points += [Point(v, "soft", marker=m) for v, m in zip(found, MARKERS, strict=True) if v is not None]
+        if points:
+            rows[language_name(one.language)] = points
+    return rows
+
+
+def rewards(evaluations: list[Evaluation]) -> dict[str, list[tuple[Evaluation, str]]]:
+    """Benchmark language -> the source's model and that language's own, each with its figure."""
+    found: dict[str, list[tuple[Evaluation, str]]] = {}
+    for evaluation in evaluations:
+        shown = list(evaluation.scores) if evaluation is evaluations[0] else [evaluation.language]
+        sides = {on: [[row[side] for row in evaluation.scores[on]] for side in ("chosen", "rejected")] for on in shown}
+        limits = plots.span([values for pair in sides.values() for values in pair])
+        for on, (chosen, rejected) in sides.items():
+            title = f"rewards of the {language_name(evaluation.language)} reward model on {language_name(on)} answers"
+            figure = plots.histograms(f"rewards-{evaluation.language}-{on}", chosen, rejected, limits, title)
+            found.setdefault(on, []).append((evaluation, figure))
+    return found
+
+
+def singular_shares(models: dict[str, dict], source: str) -> str:
+    """`models` as the represent stage writes them: the base first, then by the reward model's language."""
+    rows = [
+        Spread(
+            model_name(name), one["values"], one["mean"],
+            {"base": "base", source: "source"}.get(name, "target"), *one["interval"],
+        )
+        for name, one in models.items()
+    ]  # fmt: skip
+    return plots.ridges("singular", rows, "share of the largest singular value")
+
+
+def model_name(name: str) -> str:
+    return "Base model" if name == "base" else f"{language_name(name)} RM"
+
+
+def embedding_norms(norms: dict[str, list[float]]) -> str:
+    """Empty when no language has tokens of its own."""
+    rows = [
+        Spread(language_name(language), values, sorted(values)[len(values) // 2], "base")
+        for language, values in norms.items()
+        if values
+    ]
+    return plots.ridges("norms", rows, "norm of a token's embedding") if rows else ""
+
+
+def win_rates(found: list[WinRate], source: str) -> str:
+    rows: dict[str, list[Point]] = {}
+    for one in found:
+        rate, role = one.rate, "source" if one.labeler == source else "target"
+        point = Point(100 * rate.value, role, 100 * rate.low, 100 * rate.high)
+        rows.setdefault(language_name(one.language), []).append(point)
+    ends = [end for one in found for end in (one.rate.low, one.rate.high)]
+    limits = (100 * min(*ends, CHANCE) - 3, 100 * max(*ends, CHANCE) + 3)
+    return plots.dots("wins", rows, limits, 100 * CHANCE, "win rate against the base policy, %") if rows else ""

@@ -1,0 +1,141 @@
+"""The page: everything found, put into the template."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from xlrm.reporting import figures, lineage, sentences
+from xlrm.reporting.lineage import Made
+from xlrm.reporting.results import (
+    AVERAGE,
+    CHANCE,
+    SECTIONS,
+    SUBSET,
+    Comparison,
+    Estimate,
+    Evaluation,
+    WinRate,
+    language_name,
+    paper_delta,
+    paper_table,
+    sections,
+)
+
+FILTERS = (
+    sentences.percent, sentences.percent_range, sentences.points, sentences.points_range, sentences.signed,
+    sentences.duration, sentences.memory, sentences.shown, sentences.names, language_name,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made from."""
+
+    evaluations: list[Evaluation]
+    """The source's first."""
+    comparisons: list[Comparison]
+    mean: Estimate
+    """Mean of the comparisons' average differences."""
+    representations: dict[str, Any]
+    """As the represent stage writes it."""
+    win_rates: list[WinRate]
+    validation: dict[str, Any]
+    """As the validate stage writes it."""
+    registered: dict[str, Any]
+    """As the register stage writes it."""
+    artifacts: list[Made]
+
+
+def render(material: Material, title: str, tiny: bool) -> str:
+    """The whole page as HTML: the same text for the same material."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment.filters |= {one.__name__: one for one in FILTERS} | {"svg": Markup, "heat": _heat}
+    template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(template).render(title=title, tiny=tiny, **_context(material))
+
+
+def _context(material: Material) -> dict[str, Any]:
+    source = material.evaluations[0]
+    return {
+        "material": material,
+        "source": source.language,
+        "languages": [one.language for one in material.evaluations],
+        "sections": sections(material.evaluations),
+        "subsets": _subsets(source),
+        "newest": _newest(material.artifacts),
+        "sentences": sentences,
+        "paper": paper_table() if source.language == "en" else {},
+        "paper_delta": paper_delta,
+        "paper_sections": SECTIONS,
+        "average": AVERAGE,
+        "chance": CHANCE,
+        "meaning": _meaning(),
+        "failures": _failures(material.validation),
+        **_figures(material),
+        **_provenance(material.artifacts),
+    }
+
+
+def _figures(material: Material) -> dict[str, Any]:
+    source = material.evaluations[0].language
+    return {
+        "deltas": figures.deltas(material.comparisons, sections(material.evaluations)),
+        "rewards": figures.rewards(material.evaluations),
+        "singular_shares": figures.singular_shares(material.representations["models"], source),
+        "embedding_norms": figures.embedding_norms(material.representations["embedding_norms"]),
+        "win_rates": figures.win_rates(material.win_rates, source),
+    }
+
+
+def _provenance(artifacts: list[Made]) -> dict[str, Any]:
+    return {
+        "stages": lineage.by_stage(artifacts),
+        "configs": lineage.configs(artifacts),
+        "software": lineage.software(artifacts),
+        "drawing": lineage.drawing(artifacts),
+        "numbers": {one.uri: one.number for one in artifacts},
+        "input_uris": lineage.input_uris,
+        "longest_stage": max((sum(one.record.seconds for one in many) for many in lineage.by_stage(artifacts).values()), default=1),
+        "seconds": sum(one.record.seconds for one in artifacts),
+        "peak": max((one.record.peak_memory_mib for one in artifacts), default=0),
+        "longest": max((one.record.seconds for one in artifacts), default=1),
+    }
+
+
+def _newest(artifacts: list[Made]) -> str:
+    ends = [one.record.started + timedelta(seconds=one.record.seconds) for one in artifacts]
+    return f"{max(ends):%Y-%m-%d %H:%M} UTC" if ends else ""
+
+
+def _heat(value: float) -> tuple[str, int]:
+    """Colour and strength, 0 to 100, of an accuracy's cell: no colour at chance."""
+    return ("right" if value >= CHANCE else "wrong"), round(200 * abs(value - CHANCE))
+
+
+def _subsets(source: Evaluation) -> dict[str, dict[str, int]]:
+    """Section -> accuracy's name of a subset -> items in one language."""
+    rows = next(iter(source.scores.values()))
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        found.setdefault(row["section"], Counter())[SUBSET + row["subset"]] += 1
+    return {name: dict(found[name]) for name in sections([source]) if name in found}
+
+
+def _failures(validation: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Language -> expectation -> rows that failed in any of its files."""
+    return {
+        language: dict(sum((Counter(file["failures"]) for file in files.values()), Counter()))
+        for language, files in validation["languages"].items()
+    }
+
+
+def _meaning() -> dict[str, str]:
+    """Expectation -> what it expects."""
+    from xlrm.expectations import MEANING
+
+    return MEANING

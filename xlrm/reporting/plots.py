@@ -1,0 +1,180 @@
+"""The figures, as SVG to put into a page: the only module that imports matplotlib.
+
+Colours are roles (`source`, `good`, ...) that the page's style gives a value, one for light and one for dark. A figure
+is as wide as a phone shows it, one unit a pixel, and a page puts several side by side. Same values, same bytes.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+ROLES = ("ink", "soft", "line", "panel", "source", "target", "right", "wrong", "base")
+_COLOUR = {role: f"#0000{number:02x}" for number, role in enumerate(ROLES, 1)}  # stand-ins until the page is written
+_STYLE = {
+    "svg.fonttype": "none", "text.parse_math": False, "font.size": 11, "axes.unicode_minus": True,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.linewidth": 1,
+    "axes.edgecolor": _COLOUR["line"], "axes.labelcolor": _COLOUR["soft"], "text.color": _COLOUR["ink"],
+    "xtick.color": _COLOUR["line"], "xtick.labelcolor": _COLOUR["soft"], "xtick.labelsize": 10.5,
+    "ytick.color": _COLOUR["line"], "ytick.labelcolor": _COLOUR["ink"], "ytick.major.size": 0,
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
+}  # fmt: skip
+_PIXELS = 72  # in an inch of matplotlib's SVG
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value with its interval, or without one."""
+
+    value: float
+    role: str
+    low: float | None = None
+    high: float | None = None
+    marker: str = "o"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A distribution with what is told of it: its mean or median, and the interval of that."""
+
+    label: str
+    values: list[float]
+    centre: float
+    role: str
+    low: float | None = None
+    high: float | None = None
+
+
+def dots(name: str, rows: dict[str, list[Point]], limits: tuple[float, float], middle: float, x_label: str) -> str:
+    """One row for each label, one dot with its whisker for each point, and a line at `middle`."""
+    height = 52 + sum(11 * len(points) + 13 for points in rows.values())
+    with _axes(name, 300, height) as axes:
+        axes.axvline(middle, color=_COLOUR["soft"], linewidth=1, zorder=0)
+        places, top = {}, 0.0
+        for label, points in rows.items():
+            places[label] = top + (len(points) - 1) / 2
+            for i, point in enumerate(points):
+                _dot(axes, point, top + i)
+            top += len(points) + 13 / 11
+        axes.set_yticks(list(places.values()), list(places))
+        axes.set_ylim(top - 0.7, -0.9)
+        axes.set_xlim(*limits)
+        axes.set_xlabel(x_label)
+        return _svg(axes, x_label)
+
+
+def ridges(name: str, rows: list[Spread], x_label: str) -> str:
+    """One smoothed distribution above the other, each with a dot (and whisker) for its centre; the first one's centre
+    is a line through all."""
+    import numpy as np
+
+    values = np.concatenate([row.values for row in rows])
+    low, high = float(values.min()), float(values.max())
+    margin = (high - low) * 0.05 or 0.01
+    grid = np.linspace(low - margin, high + margin, 120)
+    with _axes(name, 340, 46 + 38 * len(rows)) as axes:
+        axes.axvline(rows[0].centre, color=_COLOUR["soft"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
+        for place, row in enumerate(rows):
+            curve = 0.8 * _density(np.array(row.values), grid)
+            axes.fill_between(grid, place, place - curve, color=_COLOUR[row.role], alpha=0.35, linewidth=0)
+            axes.plot(grid, place - curve, color=_COLOUR[row.role], linewidth=1.2)
+            _dot(axes, Point(row.centre, row.role, row.low, row.high), place)
+        axes.set_yticks([place - 0.15 for place in range(len(rows))], [row.label for row in rows])
+        axes.set_ylim(len(rows) - 0.6, -0.95)
+        axes.set_xlim(grid[0], grid[-1])
+        axes.set_xlabel(x_label)
+        return _svg(axes, x_label)
+
+
+def histograms(name: str, chosen: list[float], rejected: list[float], limits: tuple[float, float], title: str) -> str:
+    """Rewards of the chosen answers over those of the rejected ones; panels of one model share `limits`."""
+    import numpy as np
+
+    edges = np.linspace(*limits, 31)
+    with _axes(name, 260, 118) as axes:
+        for values, role in ((rejected, "wrong"), (chosen, "right")):
+            counts, _ = np.histogram(np.clip(values, *limits), edges)
+            axes.stairs(counts / max(len(values), 1), edges, fill=True, color=_COLOUR[role], alpha=0.32, linewidth=0)
+            axes.stairs(counts / max(len(values), 1), edges, color=_COLOUR[role], linewidth=1.2)
+        axes.set_yticks([])
+        axes.set_xlim(*limits)
+        axes.margins(y=0.04)
+        axes.set_xlabel("reward")
+        return _svg(axes, title)
+
+
+def span(values: list[list[float]]) -> tuple[float, float]:
+    """Limits that hold all but the outermost 0.5 % on each side."""
+    import numpy as np
+
+    low, high = np.quantile(np.concatenate(values), (0.005, 0.995))
+    margin = (high - low) * 0.06 or 1.0
+    return float(low - margin), float(high + margin)
+
+
+def _dot(axes: "Axes", point: Point, place: float) -> None:
+    colour = _COLOUR[point.role]
+    if point.low is not None and point.high is not None:
+        axes.plot((point.low, point.high), (place, place), color=colour, linewidth=2, alpha=0.75, solid_capstyle="round")
+    filled = point.marker == "o"
+    axes.plot(
+        point.value, place, point.marker, markersize=7 if filled else 6, markerfacecolor=colour if filled else "none",
+        markeredgecolor=_COLOUR["panel"] if filled else colour, markeredgewidth=1.2,
+    )  # fmt: skip
+
+
+def _density(values: "np.ndarray", grid: "np.ndarray") -> "np.ndarray":
+    """A Gaussian kernel estimate with Silverman's bandwidth, scaled to a height of 1."""
+    import numpy as np
+
+    spread = values.std() or (grid[-1] - grid[0]) / 100
+    bandwidth = max(1.06 * spread * len(values) ** -0.2, (grid[1] - grid[0]))
+    curve = np.exp(-0.5 * ((grid[:, None] - values[None, :]) / bandwidth) ** 2).sum(axis=1)
+    return curve / curve.max()
+
+
+@contextmanager
+def _axes(name: str, width: int, height: int) -> "Iterator[Axes]":
+    """Empty axes of a figure of their own, within the style.
+
+    pyplot would keep every figure for the whole process. `name` makes the ids in the SVG differ from those of the
+    page's other figures.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(width / _PIXELS, height / _PIXELS), layout="constrained")
+        yield figure.subplots()
+
+
+def _svg(axes: "Axes", title: str) -> str:
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    axes.figure.savefig(file, format="svg", metadata=nothing)
+    return _inline(file.getvalue(), title)
+
+
+def _inline(svg: str, title: str) -> str:
+    """The `svg` element alone, without what a page does not need: namespaces, fonts, ids of groups, white space."""
+    box, width = re.search(r'viewBox="0 0 (\S+) [^"]*"', svg).group(0, 1)
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    for pattern, new in (
+        (r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", ""),
+        (r'<g id="[^"]*"', "<g"),
+        (r"font-family: [^;\"]*(; )?", ""),
+        (r' transform="rotate\(-0 [^)]*\)"', ""),
+        (r"\s*\n\s*", " "),
+        (r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag.group())),  # hundredths of a pixel do
+        (r"#0000([0-9a-f]{2})\b", lambda role: f"var(--{ROLES[int(role.group(1), 16) - 1]})"),
+    ):
+        body = re.sub(pattern, new, body, flags=re.DOTALL)
+    size = f'style="max-width: {float(width) * 1.3:.0f}px"'
+    return f'<svg {box} {size} role="img" aria-label="{escape(title)}">{body.strip()}'

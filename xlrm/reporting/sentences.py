@@ -1,0 +1,156 @@
+"""Findings in words, and numbers as the page shows them."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from xlrm import settings
+from xlrm.reporting.figures import model_name
+from xlrm.reporting.results import (
+    AVERAGE,
+    CHANCE,
+    Comparison,
+    Estimate,
+    Evaluation,
+    WinRate,
+    language_name,
+    paper_delta,
+    paper_table,
+)
+
+MINUS = "\u2212"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def percent_range(one: Estimate) -> str:
+    """Whole percents: an interval's ends are not known any better."""
+    return f"{100 * one.low:.0f}\u2013{100 * one.high:.0f}"
+
+
+def signed(points: float) -> str:
+    return f"{points:+.1f}".replace("-", MINUS)
+
+
+def points(share: float) -> str:
+    return signed(100 * share)
+
+
+def points_range(one: Estimate) -> str:
+    return f"{points(one.low)}, {points(one.high)}"
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
+
+
+def memory(mib: float) -> str:
+    return f"{mib / 1024:.1f} GiB" if mib >= 1024 else f"{mib:.0f} MiB"
+
+
+def shown(value: Any) -> str:
+    """As JSON where it is not text, and without user names and passwords in addresses."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    while (clean := settings.shown(text)) != text:  # a password may itself have an @
+        text = clean
+    return text
+
+
+def names(codes: list[str]) -> str:
+    found = [language_name(code) for code in codes]
+    return f"{', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else found[0]
+
+
+def headline(comparisons: list[Comparison], mean: Estimate) -> str:
+    source = language_name(comparisons[0].source.language)
+    if len(comparisons) == 1:
+        language = language_name(comparisons[0].language)
+        subject, other = f"{language} pairs", f"the {language} one"
+    else:
+        subject, other = f"pairs in {names([one.language for one in comparisons])}", "models trained in those languages"
+    return (
+        f"The {source} reward model is right on {percent(_mean(comparisons, source_side))} % of {subject}, "
+        f"{other} on {percent(_mean(comparisons, own_side))} %: {points(mean.value)} points [{points_range(mean)}]."
+    )
+
+
+def source_side(one: Comparison) -> Estimate:
+    return _accuracy(one.source, one.language)
+
+
+def own_side(one: Comparison) -> Estimate:
+    return _accuracy(one.own, one.language)
+
+
+def _accuracy(evaluation: Evaluation, on: str) -> Estimate:
+    found = evaluation.accuracy(on)
+    assert found, "compared models were evaluated on the language they are compared in"
+    return found
+
+
+def _mean(comparisons: list[Comparison], side: Callable[[Comparison], Estimate]) -> float:
+    return sum(side(one).value for one in comparisons) / len(comparisons)
+
+
+def by_language(comparisons: list[Comparison]) -> str:
+    """The single differences, from the source's best to its worst."""
+    ranked = sorted(comparisons, key=lambda one: -one.deltas[AVERAGE].value)
+    found = [f"{language_name(one.language)} {points(one.deltas[AVERAGE].value)}" for one in ranked]
+    return f"{language_name(comparisons[0].source.language)} minus own, in points: {', '.join(found)}."
+
+
+def matrix(evaluations: list[Evaluation]) -> str:
+    cells = [found for one in evaluations for on in one.results if (found := one.accuracy(on))]
+    unsure = sum(cell.includes(CHANCE) for cell in cells)
+    ahead = sum(
+        all(found.value <= best.value for other in evaluations if (found := other.accuracy(one.language)))
+        for one in evaluations
+        if (best := one.accuracy(one.language))
+    )
+    return (
+        f"In {ahead} of {len(evaluations)} languages the model trained in that language is the best one; "
+        f"{unsure} of {len(cells)} accuracies cannot be told from chance."
+    )
+
+
+def transfer(comparisons: list[Comparison]) -> str:
+    ahead = sum(one.deltas[AVERAGE].low > 0 for one in comparisons)
+    behind = sum(one.deltas[AVERAGE].high < 0 for one in comparisons)
+    return (
+        f"On average the {language_name(comparisons[0].source.language)} model is ahead in {ahead} of "
+        f"{len(comparisons)} languages, behind in {behind}, and within the interval of no difference in "
+        f"{len(comparisons) - ahead - behind}."
+    )
+
+
+def paper_means() -> dict[str, float]:
+    """Model -> mean of Table 1's average differences over its languages, in points."""
+    found = {}
+    for model, languages in paper_table().items():
+        deltas = [paper_delta(model, language, AVERAGE) or 0.0 for language in languages]
+        found[model] = sum(deltas) / len(deltas)
+    return found
+
+
+def singular(models: dict[str, dict]) -> str:
+    away = {name: one["mean"] - models["base"]["mean"] for name, one in models.items() if name != "base"}
+    nearest, farthest = (pick(away, key=lambda name: abs(away[name])) for pick in (min, max))
+    return (
+        f"Base {models['base']['mean']:.3f}. The {model_name(nearest)} stays nearest to it "
+        f"({_change(away[nearest])}), the {model_name(farthest)} moves farthest ({_change(away[farthest])})."
+    )
+
+
+def _change(value: float) -> str:
+    return f"{value:+.3f}".replace("-", MINUS)
+
+
+def wins(found: list[WinRate]) -> str:
+    above = sum(one.rate.low > CHANCE for one in found)
+    below = sum(one.rate.high < CHANCE for one in found)
+    return f"{above} of {len(found)} aligned policies win more often than they lose, {below} less often."

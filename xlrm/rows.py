@@ -1,0 +1,49 @@
+"""Rows on disk: JSONL written and read, Parquet read, with errors that name the file, the line and the field."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from xlrm.errors import DataError
+
+
+def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
+    """Writes the rows under a temporary name first, so that `path` is whole or absent. Returns how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    count = 0
+    with temporary.open("w", encoding="utf-8") as file:
+        for count, row in enumerate(rows, 1):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+    return count
+
+
+def read_rows(path: Path, required: tuple[str, ...] = ()) -> list[dict]:
+    """Rows of a .jsonl or .parquet file. Raises DataError for a file or a row that cannot be read."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    elif path.suffix in (".jsonl", ".json"):
+        with path.open(encoding="utf-8") as file:
+            rows = [_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
+    else:
+        raise DataError(f"{path}: files of rows end in .jsonl or .parquet, not {path.suffix or 'nothing'!r}")
+    for number, row in enumerate(rows, 1):
+        for field in required:
+            if not row.get(field):
+                raise DataError(f"{path}:{number}: no '{field}'; a row needs {', '.join(required)}")
+    return rows
+
+
+def _parse(path: Path, number: int, line: str) -> dict:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{number}: not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{path}:{number}: a row is a JSON object, not {type(row).__name__}")
+    return row

@@ -1,0 +1,165 @@
+"""Runs one stage: the path that the command line, every component and every test take."""
+
+import fcntl
+import hashlib
+import inspect
+import json
+import math
+import os
+import resource
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from xlrm import artifacts, progress, provenance, settings, storage
+from xlrm.artifacts import FileEntry, Input, Record
+from xlrm.errors import ConfigError
+from xlrm.experiment import stage_config, stage_module
+
+Inputs = Mapping[str, str | list[str]]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    uri: str
+    record: Record
+
+
+@dataclass(frozen=True)
+class _Given:
+    """One input artifact, and those of its files that the stage reads."""
+
+    uri: str
+    files: tuple[FileEntry, ...]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps([(f.path, f.sha256) for f in self.files]).encode()).hexdigest()
+
+
+def run_stage(name: str, config: Mapping[str, Any], inputs: Inputs, store: str | None = None, experiment: str = "xlrm") -> Artifact:
+    """The artifact of stage `name` for `config` and the artifact URIs in `inputs`, made now or found finished.
+
+    Its key is a digest of the stage, its resolved config, the input files it reads (`reads(config)` in its module, else
+    all), what it uses from outside (`fingerprint(config)`), its code and the versions of the libraries that code
+    imports: an artifact that exists is never made again and never stands for something else.
+    An interrupted stage goes on from what it left in its working folder; two runs of the same stage wait for each other.
+
+    Raises ConfigError, DataError, ArtifactError or GateError, all XlrmError.
+    """
+    resolved = stage_config(name, dict(config))
+    module = stage_module(name)
+    given = _given(name, resolved, inputs)
+    plain = resolved.model_dump(mode="json")
+    version, libraries = provenance.code_version(module.__name__), provenance.versions(module.__name__)
+    outside = module.fingerprint(resolved) if hasattr(module, "fingerprint") else ""
+    digests = {k: [one.digest for one in v] for k, v in given.items()}
+    key = _key(name, plain, digests, outside, version, libraries)
+    uri = storage.join(store or settings.store(), name, key)
+    label = _label(name, resolved)
+    if record := artifacts.find(uri):
+        progress.say(f"{label}: finished before, reused")
+        return Artifact(uri, record)
+    with _workspace(name, key) as work:
+        if record := artifacts.find(uri):  # made by the run we waited for
+            return Artifact(uri, record)
+        progress.say(f"{label}: started")
+        record = _make(module, resolved, given, inputs, work, uri, label, key, version, libraries, experiment)
+    progress.say(f"{label}: finished in {record.seconds:.1f} s{_highlights(record.metrics)}")
+    return Artifact(uri, record)
+
+
+def _make(module, config: BaseModel, given, inputs: Inputs, work: Path, uri: str, label, key, version, libraries, experiment) -> Record:
+    from xlrm import tracking
+
+    name = module.__name__.split(".")[-1]
+    params = {f"{name}.{k}": json.dumps(v) for k, v in config.model_dump(mode="json").items()}
+    tags = {"stage": name, "artifact_uri": uri, "code_version": version}
+    started, clock = datetime.now(UTC), time.monotonic()
+    with tracking.run(experiment, label, params, tags) as run:
+        local: dict[str, Any] = _local_inputs(given, inputs)
+        if "lineage" in inspect.signature(module.run).parameters:
+            local["lineage"] = artifacts.lineage(one.uri for many in given.values() for one in many)
+        metrics = module.run(config, **local, output=work / "output")
+        _check_metrics(label, metrics)
+        record = artifacts.publish(
+            work / "output", uri, stage=name, key=key, config=config.model_dump(mode="json"), metrics=metrics,
+            inputs={k: [Input(uri=one.uri, digest=one.digest) for one in v] for k, v in given.items()},
+            code_version=version, git_commit=provenance.git_commit(), image=os.environ.get("XLRM_IMAGE"),
+            versions=libraries, started=started, seconds=time.monotonic() - clock, peak_memory_mib=_peak_memory_mib(),
+            mlflow_run_id=run.id,
+        )  # fmt: skip
+        run.log(metrics | {"cost/seconds": record.seconds, "cost/peak_memory_mib": record.peak_memory_mib})
+    shutil.rmtree(work)
+    return record
+
+
+def _given(name: str, config: BaseModel, inputs: Inputs) -> dict[str, list[_Given]]:
+    """The input artifacts with the files that matter: a stage may name them by `reads(config)`, else all do."""
+    module = stage_module(name)
+    reads = module.reads(config) if hasattr(module, "reads") else {}
+    found = {}
+    for key, uris in sorted(inputs.items()):
+        patterns = reads.get(key, ("*",))
+        found[key] = []
+        for uri in [uris] if isinstance(uris, str) else uris:
+            files = artifacts.load(uri).files
+            wanted = tuple(f for f in files if any(fnmatch(f.path, pattern) for pattern in patterns))
+            if not wanted:
+                raise ConfigError(f"{name}.{key}: {uri} has none of the files {', '.join(patterns)}")
+            found[key].append(_Given(uri, wanted))
+    return found
+
+
+def _local_inputs(given: dict[str, list[_Given]], inputs: Inputs) -> dict[str, Path | list[Path]]:
+    cache = settings.home() / "cache"
+    local = {key: [artifacts.fetch(one.uri, cache, one.files) for one in many] for key, many in given.items()}
+    return {key: paths[0] if isinstance(inputs[key], str) else paths for key, paths in local.items()}
+
+
+def _key(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _label(name: str, config: BaseModel) -> str:
+    """`reward[ko]`: the stage, and what sets this run of it apart."""
+    parts = [str(getattr(config, field)) for field in ("language", "labeler") if getattr(config, field, None)]
+    return f"{name}[{', '.join(parts)}]" if parts else name
+
+
+@contextmanager
+def _workspace(name: str, key: str) -> Iterator[Path]:
+    """The stage's own folder, for one process at a time; a killed one's place goes to the next.
+
+    A stage writes its artifact into `output` there, and what it needs to go on later (checkpoints) beside it.
+    """
+    work = settings.home() / "work" / name / key
+    work.parent.mkdir(parents=True, exist_ok=True)
+    with work.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (work / "output").mkdir(parents=True, exist_ok=True)
+        yield work
+
+
+def _check_metrics(label: str, metrics: dict[str, float]) -> None:
+    broken = {key: value for key, value in metrics.items() if not math.isfinite(value)}
+    if broken:
+        raise ValueError(f"{label}: metrics that are not finite numbers: {broken}")
+
+
+def _highlights(metrics: dict[str, float]) -> str:
+    shown = [f"{key} {value:.3f}" for key, value in metrics.items() if key.count("/") == 0][:3]
+    return " · " + " · ".join(shown) if shown else ""
+
+
+def _peak_memory_mib() -> float:
+    """Of this process and of the largest of its children."""
+    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024

@@ -1,0 +1,69 @@
+"""Rewards of (prompt, response) pairs under one reward model.
+
+A reward does not depend on what else is in the batch: right padding with a mask, a pad token of its own, no dropout,
+and one precision throughout.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from xlrm import progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Message = dict[str, str]
+
+
+def conversation(prompt: str | list[Message], response: str) -> list[Message]:
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    return [*turns, {"role": "assistant", "content": response}]
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int) -> list[list[int]]:
+    """Token ids through the chat template; a sequence over `max_length` loses its beginning, never its end."""
+    texts = tokenizer.apply_chat_template(list(conversations), tokenize=False)
+    if not texts:
+        return []
+    bos = tokenizer.bos_token
+    if bos:  # templates that write BOS themselves must not get a second one
+        texts = [text.removeprefix(bos) for text in texts]
+    return [ids[-max_length:] for ids in tokenizer(texts, truncation=False)["input_ids"]]
+
+
+def score(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    conversations: Sequence[list[Message]],
+    max_length: int = 2048,
+    batch_tokens: int = 8192,
+) -> list[float]:
+    """Rewards (raw logits), in input order. Each different sequence is scored once.
+
+    `batch_tokens`: tokens in a batch, padding included; sequences of like length go together.
+    """
+    import torch
+    from tqdm import tqdm
+
+    encoded = [tuple(ids) for ids in encode(tokenizer, conversations, max_length)]
+    rewards: dict[tuple[int, ...], float] = {}
+    todo = sorted(set(encoded), key=len)
+    with torch.inference_mode(), tqdm(total=len(todo), desc="scoring", disable=progress.bars_hidden()) as bar:
+        for batch in _batches(todo, batch_tokens):
+            inputs = tokenizer.pad({"input_ids": [list(ids) for ids in batch]}, padding_side="right", return_tensors="pt")
+            logits = model(**inputs.to(model.device)).logits[:, 0].float().tolist()
+            rewards.update(zip(batch, logits, strict=True))
+            bar.update(len(batch))
+    return [rewards[ids] for ids in encoded]
+
+
+def _batches(encoded: list[tuple[int, ...]], batch_tokens: int) -> Iterator[list[tuple[int, ...]]]:
+    """Consecutive runs of sequences (sorted by length) of at most `batch_tokens` tokens when padded, at least one each."""
+    batch: list[tuple[int, ...]] = []
+    for ids in encoded:
+        if batch and len(ids) * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(ids)
+    if batch:
+        yield batch

@@ -1,0 +1,25 @@
+"""Addresses, from the environment: where state lives when nothing says otherwise, and where it lives when something does."""
+
+import os
+import re
+from pathlib import Path
+
+
+def home() -> Path:
+    """Local state (work in progress, cache, default store and tracking database): XLRM_HOME, or .xlrm in this folder."""
+    return Path(os.environ.get("XLRM_HOME", ".xlrm")).absolute()
+
+
+def store() -> str:
+    """Where artifacts live: XLRM_STORE, `s3://bucket/prefix` or `file:///folder`."""
+    return os.environ.get("XLRM_STORE") or f"file://{home() / 'store'}"
+
+
+def tracking_uri() -> str:
+    """The MLflow server or database: MLFLOW_TRACKING_URI."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def shown(uri: str) -> str:
+    """`uri` without user name and password, for messages."""
+    return re.sub(r"//[^/@]*@", "//", uri)

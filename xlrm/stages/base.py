@@ -1,0 +1,47 @@
+"""Gets the base model that reward models and policies start from: fetched from the Hub, or pretrained here."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from xlrm.base_models import BASE_MODELS, TINY
+from xlrm.errors import ArtifactError
+from xlrm.pretraining import Pretraining
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = TINY
+    """A row of `xlrm.base_models`, or the id of any causal language model on the Hub."""
+    revision: str = "main"
+    """Commit, tag or branch on the Hub; a commit makes the run repeatable."""
+    pretraining: Pretraining = Pretraining()
+    """How the tiny model is made; without effect on others."""
+
+
+def run(config: Config, *, output: Path) -> dict[str, float]:
+    """Raises ArtifactError for a model that cannot be fetched."""
+    if config.model == TINY:
+        from xlrm.pretraining import pretrain
+
+        return pretrain(config.pretraining, output)
+    return fetch(config.model, config.revision, output)
+
+
+def fetch(name: str, revision: str, output: Path) -> dict[str, float]:
+    """Weights as safetensors only, and no code."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    files = ["*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model"]
+    gated = name in BASE_MODELS and BASE_MODELS[name].gated
+    hint = "accept its licence on the Hub and set HF_TOKEN" if gated else "check the id, the revision and the network"
+    try:
+        snapshot_download(name, revision=revision, local_dir=output, allow_patterns=files)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ArtifactError(f"base.model: cannot fetch {name!r} at {revision!r}: {type(error).__name__}; {hint}") from error
+    weights = list(output.glob("*.safetensors"))
+    if not weights:
+        raise ArtifactError(f"base.model: {name!r} at {revision!r} has no safetensors weights, and no others are loaded")
+    return {"bytes": float(sum(path.stat().st_size for path in weights))}

@@ -1,0 +1,93 @@
+"""Curates a corpus in the source language: preference pairs, a benchmark, prompts to align on, parallel texts."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlrm import benchmarks, datasets
+from xlrm.datasets import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS
+from xlrm.rows import write_jsonl
+
+PAIR = ("prompt", "chosen", "rejected")
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    language: str = "en"
+    """Language of the sources."""
+    preferences: tuple[str, ...] = ("phrasebook",)
+    """Preference sources: datasets by name, or .jsonl and .parquet files with prompt, chosen and rejected."""
+    pairs: int = Field(2400, ge=8)
+    """Preference pairs taken from each source, at most."""
+    benchmark: str = "phrasebook"
+    """The benchmark, or a file with prompt, chosen, rejected and optionally subset and section."""
+    benchmark_items: int = Field(640, ge=1)
+    """Benchmark items, at most."""
+    prompts: str | None = "phrasebook"
+    """Prompts to align policies on and to judge them by, or a file with prompt; none leaves alignment out."""
+    train_prompts: int = Field(240, ge=1)
+    """Prompts to align on."""
+    eval_prompts: int = Field(120, ge=1)
+    """Prompts to judge on; none of them is also one to align on."""
+    parallel: str | None = "phrasebook"
+    """Texts to compare representations on, or a file with text; none leaves that analysis out."""
+    parallel_texts: int = Field(120, ge=1)
+    """How many of them."""
+    seed: int = 42
+
+
+def fingerprint(config: Config) -> str:
+    """Digest of the files the config names: a file that changed is curated again."""
+    digest = hashlib.sha256()
+    for name in (*config.preferences, config.benchmark, config.prompts, config.parallel):
+        if name and datasets.is_file(name) and Path(name).is_file():
+            digest.update(hashlib.sha256(Path(name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def run(config: Config, *, output: Path) -> dict[str, float]:
+    """Raises ConfigError for an unknown source, DataError for a row that cannot be used."""
+    pairs = _preferences(config)
+    bench = benchmarks.load(config.benchmark, config.language, config.benchmark_items, config.seed)
+    write_jsonl(output / "preferences.jsonl", pairs)
+    write_jsonl(output / "benchmark.jsonl", bench)
+    metrics = {"preferences": len(pairs), "benchmark_items": len(bench)}
+    if config.prompts:
+        metrics["prompts"] = write_jsonl(output / "prompts.jsonl", _prompts(config))
+    if config.parallel:
+        texts = datasets.load(PARALLEL, config.parallel, config.language, config.parallel_texts, config.seed, ("text",))
+        metrics["parallel_texts"] = write_jsonl(
+            output / "parallel.jsonl", ({"id": str(row["id"]), "text": row["text"]} for row in texts)
+        )
+    (output / "corpus.json").write_text(json.dumps({"language": config.language}))
+    return metrics
+
+
+def _preferences(config: Config) -> list[dict]:
+    found = {}
+    for name in config.preferences:
+        for row in datasets.load(PREFERENCES, name, config.language, config.pairs, config.seed, PAIR):
+            text = tuple(row[key] for key in PAIR)
+            if row["chosen"] != row["rejected"] and text not in found:
+                found[text] = {
+                    "id": str(row["id"]), **dict(zip(PAIR, text, strict=True)),
+                    "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
+                }  # fmt: skip
+    return list(found.values())
+
+
+def _prompts(config: Config) -> list[dict]:
+    """Prompts to align on, then those to judge on: of a file, its first and its last rows."""
+    wanted = config.train_prompts + config.eval_prompts
+    if config.prompts in PROMPTS:
+        train = PROMPTS[config.prompts].rows(config.language, config.train_prompts, config.seed)
+        return train + EVAL_PROMPTS[config.prompts].rows(config.language, config.eval_prompts, config.seed)
+    rows = datasets.load({}, config.prompts, config.language, wanted, config.seed, ("prompt",))
+    last_train = len(rows) * config.train_prompts // wanted
+    return [
+        {"id": str(row["id"]), "prompt": row["prompt"], "split": "train" if i < last_train else "eval"}
+        for i, row in enumerate(rows)
+    ]
