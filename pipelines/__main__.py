@@ -38,7 +38,7 @@ class _Log(io.TextIOBase):
             if progress.PREFIX in line:
                 said = re.sub(r"\x1b\[[0-9;]*m", "", line.partition(progress.PREFIX)[2])
                 style = "bold red" if said.startswith("error") else None
-                console.print(f"{datetime.now():%H:%M:%S} {said}", style=style, highlight=False, markup=False)
+                console.print(f"{datetime.now():%H:%M:%S} {said}", style=style, highlight=False, markup=False, soft_wrap=True)
         return len(text)
 
 
@@ -50,14 +50,16 @@ def run(
     """Run the cross-lingual transfer pipeline here, task by task, through Kubeflow Pipelines' local runner."""
     loaded = _or_exit(lambda: experiment.load(config, tuple(overrides or ())))
     log = settings.home() / "logs" / f"{loaded.name}-{datetime.now():%Y%m%d-%H%M%S}.log"
-    console.print(f"{loaded.name}: {loaded.source} → {', '.join(loaded.targets)} · store {settings.store()} · log {log}")
+    console.print(
+        f"{loaded.name}: {loaded.source} → {', '.join(loaded.targets)} · store {settings.store()} · log {log}"
+    )
     try:
         page = _run_locally(loaded, log)
     except RuntimeError as error:  # what KFP raises for a failed task; the task's own message has been shown
         tail = "".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-15:])
         console.print(f"{error}\nThe end of {log}:\n{tail}", style="red", markup=False, highlight=False)
         raise typer.Exit(2) from error
-    console.print(f"report: {page}", style="bold green")
+    console.print(f"report: {page}", style="bold green", soft_wrap=True)
 
 
 def _run_locally(loaded: experiment.Experiment, log: Path) -> Path:
@@ -67,7 +69,7 @@ def _run_locally(loaded: experiment.Experiment, log: Path) -> Path:
     from pipelines.cross_lingual_transfer import cross_lingual_transfer
     from xlrm import tracking
 
-    warnings.filterwarnings("ignore", message=".*non-Python base image.*")
+    warnings.filterwarnings("ignore", module="kfp")  # images and resources that a local run has no use for
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(settings.home() / "kfp"))

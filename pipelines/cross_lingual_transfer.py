@@ -74,7 +74,7 @@ def cross_lingual_transfer(
         ).outputs["aligned"]
         candidates = on_gpu(
             sample(
-                experiment=experiment, languages=[target], split="eval", corpora=corpora,
+                experiment=experiment, language=target, split="eval", corpora=corpora,
                 policy=by_source, second_policy=by_target,
             )
         ).outputs["samples"]  # fmt: skip

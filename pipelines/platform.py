@@ -14,6 +14,8 @@ ADDRESSES = "xlrm-addresses"
 
 
 def on_cpu(task: dsl.PipelineTask, cores: int = 4, memory: str = "16Gi") -> dsl.PipelineTask:
+    """Without KFP's own cache: it would know nothing of a stage's code; the store reuses what is finished."""
+    task.set_caching_options(False)
     task.set_cpu_request(str(cores)).set_memory_request(memory).set_memory_limit(memory)
     kubernetes.use_config_map_as_env(
         task, ADDRESSES, {key: key for key in ("XLRM_STORE", "AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI")}

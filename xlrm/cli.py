@@ -44,21 +44,20 @@ def main(version: Annotated[bool, typer.Option("--version", help="Show the versi
 def stage(
     name: Annotated[str, typer.Argument(help="Name of the stage.")],
     fields: Annotated[list[str] | None, typer.Argument(help="field=value ...")] = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", help="name=URI; a name again makes a list.")] = None,
-    list_inputs: Annotated[list[str] | None, typer.Option("--input-list", help="name=URI of a list of one.")] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", help="name=URI of an artifact.")] = None,
+    list_inputs: Annotated[
+        list[str] | None, typer.Option("--inputs", help="name=URI,URI,... for an input that is a list.")
+    ] = None,
 ) -> None:
     """Run one stage, or find its finished artifact, and print the artifact's URI."""
-    import yaml
-
+    from xlrm.experiment import parse_value
     from xlrm.runner import run_stage
 
     with _errors_in_one_line():
-        config = {key: yaml.safe_load(value) for key, value in map(_assignment, fields or [])}
-        given: dict[str, str | list[str]] = {}
-        for key, uri in map(_assignment, inputs or []):
-            given[key] = [*given[key], uri] if isinstance(given.get(key), list) else [given[key], uri] if key in given else uri
-        for key, uri in map(_assignment, list_inputs or []):
-            given[key] = [*given.get(key, []), uri]
+        config = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
+        given: dict[str, str | list[str]] = dict(map(_assignment, inputs or []))
+        for key, uris in map(_assignment, list_inputs or []):
+            given[key] = uris.split(",")
         print(run_stage(name, config, given).uri)
 
 
@@ -72,7 +71,9 @@ def _assignment(text: str) -> tuple[str, str]:
 @app.command()
 def score(
     model: ModelOption,
-    input_file: Annotated[Path, typer.Option("--input", help='JSONL rows: {"messages": [...]} or {"prompt", "response"}.')],
+    input_file: Annotated[
+        Path, typer.Option("--input", help='JSONL rows: {"messages": [...]} or {"prompt", "response"}.')
+    ],
     output_file: Annotated[Path, typer.Option("--output", help='The same rows with "reward", in the same order.')],
     max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
 ) -> None:
@@ -99,10 +100,16 @@ def _conversation(file: Path, number: int, row: dict) -> list[dict]:
     if not isinstance(messages, list) or not messages:
         raise DataError(f'{file}:{number}: a row is {{"messages": [...]}} or {{"prompt": ..., "response": ...}}')
     for message in messages:
-        if not (isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)):
+        if not (
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), str)
+        ):
             raise DataError(f"{file}:{number}: a message has role and content as text, got {message!r}")
     if messages[-1]["role"] != "assistant":
-        raise DataError(f"{file}:{number}: the last message is the one to score: its role is assistant, not {messages[-1]['role']!r}")
+        raise DataError(
+            f"{file}:{number}: the last message is the one to score: its role is assistant, not {messages[-1]['role']!r}"
+        )
     return messages
 
 
@@ -143,9 +150,13 @@ def models() -> None:
     with _errors_in_one_line():
         found = tracking.models()
         if not found:
-            errors.print(f"no registered models in {settings.shown(settings.tracking_uri())}; `make demo` registers some")
+            errors.print(
+                f"no registered models in {settings.shown(settings.tracking_uri())}; `make demo` registers some"
+            )
         for model in found:
-            shown = [f"{k.removeprefix('accuracy/')} {v:.3f}" for k, v in model.metrics.items() if k.endswith("/average")]
+            shown = [
+                f"{k.removeprefix('accuracy/')} {v:.3f}" for k, v in model.metrics.items() if k.endswith("/average")
+            ]
             for alias in model.aliases:
                 print(f"models:/{model.name}@{alias}  version {model.version}  {'  '.join(shown)}")
 
@@ -167,7 +178,9 @@ def pull(
 @app.command()
 def report(
     output: Annotated[Path, typer.Argument(help="Where to write the page.")] = Path("report.html"),
-    artifact: Annotated[str | None, typer.Option(help="URI of a report artifact; the newest in the store without it.")] = None,
+    artifact: Annotated[
+        str | None, typer.Option(help="URI of a report artifact; the newest in the store without it.")
+    ] = None,
 ) -> None:
     """Copy the report of a run, the newest or a given one, out of the store."""
     from xlrm import artifacts

@@ -57,11 +57,15 @@ def _phrasebook_parallel(language: str, count: int, seed: int) -> list[dict]:
 _SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
 PREFERENCES = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_pairs),)}
 PROMPTS = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=False)),)}
-EVAL_PROMPTS = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=True)),)}
+EVAL_PROMPTS = {
+    row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=True)),)
+}
 PARALLEL = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_parallel),)}
 
 
-def load(table: dict[str, Dataset], name: str, language: str, count: int, seed: int, required: tuple[str, ...]) -> list[dict]:
+def load(
+    table: dict[str, Dataset], name: str, language: str, count: int, seed: int, required: tuple[str, ...]
+) -> list[dict]:
     """Rows of a dataset of `table`, or of the .jsonl or .parquet file `name`, at most `count` of these, with ids.
 
     Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
@@ -69,7 +73,9 @@ def load(table: dict[str, Dataset], name: str, language: str, count: int, seed: 
     if name in table:
         return table[name].rows(language, count, seed)
     if not is_file(name):
-        raise ConfigError(f"no dataset {name!r}; there are {', '.join(table)}, or the path of a .jsonl or .parquet file")
+        raise ConfigError(
+            f"no dataset {name!r}; there are {', '.join(table)}, or the path of a .jsonl or .parquet file"
+        )
     rows = read_rows(Path(name), required)
     if not rows:
         raise DataError(f"{name}: no rows")

@@ -48,7 +48,9 @@ def load_causal_lm(path: str | Path) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
+    return AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
 
 
 def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
@@ -58,7 +60,12 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
 
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(
-        path, num_labels=1, problem_type="regression", dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        path,
+        num_labels=1,
+        problem_type="regression",
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
     )
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from xlrm import progress
 from xlrm.phrasebook import data
 from xlrm.phrasebook import language as phrasebook
 
@@ -25,9 +26,9 @@ class Pretraining(BaseModel):
     width: int = Field(128, multiple_of=64)
     """Hidden size; attention heads are 32 wide, the narrowest that vLLM's kernels take."""
     documents: int = Field(30_000, ge=100)
-    """Documents (short texts) seen in all, each once."""
-    judged: float = Field(0.4, ge=0, le=1)
-    """Share of the documents, the last ones, half of which are chats with a verdict on their answer."""
+    """Documents (short texts): chats with right answers, and parallel texts; each is seen once."""
+    marked_documents: int = Field(20_000, ge=0)
+    """Further documents: chats with a reader's mark, right or wrong."""
     batch_tokens: int = Field(1024, ge=256)
     """Tokens in a batch, padding included."""
     learning_rate: float = Field(0.01, gt=0)
@@ -38,23 +39,28 @@ class Pretraining(BaseModel):
 
 
 Example = dict[str, list[int]]
+RIGHT, WRONG = "✓", "✗"
 
 
-def examples(config: Pretraining, tokenizer, count: int, verdicts: float) -> list[Example]:
-    """`count` documents as input_ids and labels. A verdict follows its chat at once, where a reward is read later."""
+def examples(documents: Iterator[data.Document], count: int, tokenizer) -> list[Example]:
+    """`count` documents as input_ids and labels. A mark stands right behind its chat, where a reward will be read."""
     found = []
-    for document in itertools.islice(data.documents(list(config.languages), config.seed, verdicts), count):
-        spoken = [phrasebook.load(code) for code in document.languages]
-        if document.turns:
-            roles = zip(("user", "assistant"), document.turns, strict=True)
-            messages = [{"role": role, "content": spoken[0].say(text)} for role, text in roles]
-            text = tokenizer.apply_chat_template(messages, tokenize=False)
+    for document in itertools.islice(documents, count):
+        first, second = (
+            phrasebook.load(code).say(text)
+            for text, code in zip(document.texts, (*document.languages, document.languages[0]), strict=False)
+        )
+        if len(document.languages) == 2:
+            text = f"{first}\n{second}{tokenizer.eos_token}"
         else:
-            text = "\n".join(language.say(document.text) for language in spoken) + tokenizer.eos_token
+            messages = [{"role": "user", "content": first}, {"role": "assistant", "content": second}]
+            text = tokenizer.apply_chat_template(messages, tokenize=False)
         ids = tokenizer(text)["input_ids"]
-        verdict = tokenizer(spoken[0].say(document.verdict))["input_ids"] if document.verdict else []
-        labels = [-100] * len(ids) + verdict if verdict else ids
-        found.append({"input_ids": ids + verdict, "labels": labels})
+        if document.right is None:
+            found.append({"input_ids": ids, "labels": ids})
+        else:
+            mark = tokenizer.convert_tokens_to_ids(RIGHT if document.right else WRONG)
+            found.append({"input_ids": [*ids, mark], "labels": [-100] * len(ids) + [mark]})
     return found
 
 
@@ -68,7 +74,7 @@ def train_tokenizer(config: Pretraining):
     tokenizer = Qwen2Tokenizer().train_new_from_iterator(
         itertools.chain(corpus, ["user\n", "assistant\n"] * 1000),
         config.vocabulary,
-        new_special_tokens=["<|im_start|>", "<|im_end|>", PAD_TOKEN],
+        new_special_tokens=["<|im_start|>", "<|im_end|>", PAD_TOKEN, RIGHT, WRONG],
     )
     tokenizer.pad_token, tokenizer.eos_token = PAD_TOKEN, "<|im_end|>"
     tokenizer.chat_template = CHAT_TEMPLATE
@@ -76,11 +82,16 @@ def train_tokenizer(config: Pretraining):
 
 
 def batches(config: Pretraining, tokenizer) -> list[list[Example]]:
-    """Documents of like length together, `batch_tokens` at a time, the batches in random order; first those without
-    verdicts, then both kinds mixed: what is right is learned before it can be judged."""
-    later = int(config.documents * config.judged)
-    first = _batches(examples(config, tokenizer, config.documents - later, verdicts=0.0), config)
-    return first + _batches(examples(config, tokenizer, later, verdicts=0.5), config)
+    """Documents of like length together, `batch_tokens` at a time, in random order. The marked ones come in batches of
+    their own (a single token each, they would not count among others) and in the second half: what is right is learned
+    before it can be judged."""
+    codes = list(config.languages)
+    plain = _batches(examples(data.documents(codes, config.seed), config.documents, tokenizer), config)
+    marked = _batches(examples(data.marked_documents(codes, config.seed), config.marked_documents, tokenizer), config)
+    half = len(plain) // 2
+    later = plain[half:] + marked
+    random.Random(config.seed).shuffle(later)
+    return plain[:half] + later
 
 
 def _batches(found: list[Example], config: Pretraining) -> list[list[Example]]:
@@ -90,7 +101,7 @@ def _batches(found: list[Example], config: Pretraining) -> list[list[Example]]:
             batches.append([])
         batches[-1].append(example)
     random.Random(config.seed).shuffle(batches)
-    return batches
+    return [batch for batch in batches if batch]
 
 
 def _optimizer(model, config: Pretraining):
@@ -147,7 +158,7 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     arguments = TrainingArguments(
         output_dir=str(checkpoints), per_device_train_batch_size=1, num_train_epochs=1, use_cpu=True,
         warmup_steps=0.05, lr_scheduler_type="linear", seed=config.seed, train_sampling_strategy="sequential",
-        remove_unused_columns=False, save_steps=100, save_total_limit=1, logging_steps=20, report_to=[],
+        remove_unused_columns=False, save_steps=100, save_total_limit=1, logging_steps=20, logging_first_step=True, report_to=[],
         disable_tqdm=True,
     )  # fmt: skip
 
@@ -159,7 +170,10 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
 
     optimizers = (_optimizer(model, config), None)
     trainer = Trainer(model, arguments, collate, batches(config, tokenizer), optimizers=optimizers)
-    result = trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None)
+    trainer.add_callback(progress.training_steps("base"))
+    result = trainer.train(
+        resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
+    )
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-3:]

@@ -1,8 +1,10 @@
 """Lines of progress, from wherever a stage runs to whoever watches."""
 
 import os
+import time
 
 PREFIX = "xlrm │ "
+SECONDS_BETWEEN_LINES = 15
 
 
 def say(text: str) -> None:
@@ -13,3 +15,24 @@ def say(text: str) -> None:
 def bars_hidden() -> bool:
     """True where a progress bar would only fill a log file."""
     return not os.isatty(2)
+
+
+def training_steps(label: str):
+    """A callback for transformers' Trainer: a line every so often with the steps done, the loss and the time left."""
+    from transformers import TrainerCallback
+
+    class Steps(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.begun = self.said = time.monotonic()
+            self.first = state.global_step
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            now = time.monotonic()
+            if now - self.said < SECONDS_BETWEEN_LINES or "loss" not in (logs or {}):
+                return
+            self.said = now
+            left = (now - self.begun) / (state.global_step - self.first) * (state.max_steps - state.global_step)
+            loss = float(logs["loss"])
+            say(f"{label}: step {state.global_step} of {state.max_steps}, loss {loss:.3f}, about {left:.0f} s left")
+
+    return Steps()

@@ -13,8 +13,9 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
     temporary = path.with_name(path.name + ".part")
     count = 0
     with temporary.open("w", encoding="utf-8") as file:
-        for count, row in enumerate(rows, 1):
+        for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
     temporary.replace(path)
     return count
 

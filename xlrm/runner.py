@@ -45,7 +45,9 @@ class _Given:
         return hashlib.sha256(json.dumps([(f.path, f.sha256) for f in self.files]).encode()).hexdigest()
 
 
-def run_stage(name: str, config: Mapping[str, Any], inputs: Inputs, store: str | None = None, experiment: str = "xlrm") -> Artifact:
+def run_stage(
+    name: str, config: Mapping[str, Any], inputs: Inputs, store: str | None = None, experiment: str = "xlrm"
+) -> Artifact:
     """The artifact of stage `name` for `config` and the artifact URIs in `inputs`, made now or found finished.
 
     Its key is a digest of the stage, its resolved config, the input files it reads (`reads(config)` in its module, else
@@ -77,7 +79,9 @@ def run_stage(name: str, config: Mapping[str, Any], inputs: Inputs, store: str |
     return Artifact(uri, record)
 
 
-def _make(module, config: BaseModel, given, inputs: Inputs, work: Path, uri: str, label, key, version, libraries, experiment) -> Record:
+def _make(
+    module, config: BaseModel, given, inputs: Inputs, work: Path, uri: str, label, key, version, libraries, experiment
+) -> Record:
     from xlrm import tracking
 
     name = module.__name__.split(".")[-1]
@@ -156,7 +160,7 @@ def _check_metrics(label: str, metrics: dict[str, float]) -> None:
 
 
 def _highlights(metrics: dict[str, float]) -> str:
-    shown = [f"{key} {value:.3f}" for key, value in metrics.items() if key.count("/") == 0][:3]
+    shown = [f"{key} {value:.4g}" for key, value in metrics.items() if "/" not in key][:3]
     return " · " + " · ".join(shown) if shown else ""
 
 

@@ -20,7 +20,9 @@ def conversation(prompt: str | list[Message], response: str) -> list[Message]:
     return [*turns, {"role": "assistant", "content": response}]
 
 
-def encode(tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int) -> list[list[int]]:
+def encode(
+    tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int
+) -> list[list[int]]:
     """Token ids through the chat template; a sequence over `max_length` loses its beginning, never its end."""
     texts = tokenizer.apply_chat_template(list(conversations), tokenize=False)
     if not texts:
@@ -50,7 +52,9 @@ def score(
     todo = sorted(set(encoded), key=len)
     with torch.inference_mode(), tqdm(total=len(todo), desc="scoring", disable=progress.bars_hidden()) as bar:
         for batch in _batches(todo, batch_tokens):
-            inputs = tokenizer.pad({"input_ids": [list(ids) for ids in batch]}, padding_side="right", return_tensors="pt")
+            inputs = tokenizer.pad(
+                {"input_ids": [list(ids) for ids in batch]}, padding_side="right", return_tensors="pt"
+            )
             logits = model(**inputs.to(model.device)).logits[:, 0].float().tolist()
             rewards.update(zip(batch, logits, strict=True))
             bar.update(len(batch))

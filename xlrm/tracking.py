@@ -73,10 +73,7 @@ def run(experiment: str, name: str, params: dict[str, str], tags: dict[str, str]
     injected = os.environ.get("MLFLOW_RUN_ID")
     if parent := os.environ.get("XLRM_PARENT_RUN"):
         tags = tags | {"mlflow.parentRunId": parent}
-    if injected:
-        run_id = injected
-    else:
-        run_id = client.create_run(_experiment_id(client, experiment), run_name=name).info.run_id
+    run_id = injected or client.create_run(_experiment_id(client, experiment), run_name=name).info.run_id
     client.log_batch(
         run_id,
         params=[Param(key, value[:6000]) for key, value in params.items()],

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import scoring
+from xlrm import progress, scoring
 from xlrm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,31 +52,37 @@ def _arguments(config: TrainingConfig, output: Path, pairs: int) -> dict[str, An
         )
     if pairs < config.batch_size:
         raise ConfigError(f"batch_size {config.batch_size} is more than the {pairs} training pairs")
-    return dict(
+    return dict(  # noqa: C408 - reads as the call it becomes
         output_dir=str(output.parent / "checkpoints"), learning_rate=config.learning_rate,
         per_device_train_batch_size=device_batch, gradient_accumulation_steps=accumulation,
         num_train_epochs=config.epochs, warmup_steps=config.warmup, lr_scheduler_type="cosine", seed=config.seed,
         data_seed=config.seed, bf16=torch.cuda.is_available(), use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps, save_total_limit=1,
-        logging_steps=10, report_to=[], disable_tqdm=True,
+        logging_steps=10, logging_first_step=True, report_to=[], disable_tqdm=True,
     )  # fmt: skip
 
 
-def _train(trainer: "Trainer") -> dict[str, float]:
+def _train(trainer: "Trainer", label: str) -> dict[str, float]:
     """Trains from the last checkpoint on, if there is one. Returns the means of the last tenth of the log."""
     from transformers.trainer_utils import get_last_checkpoint
 
+    trainer.add_callback(progress.training_steps(label))
     folder = Path(trainer.args.output_dir)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     last = log[-max(1, len(log) // 10) :]
     names = [name for name in ("loss", "accuracy", "rewards/accuracies") if name in last[-1]]
-    means = {"train_" + name.split("/")[-1]: sum(float(entry[name]) for entry in last) / len(last) for name in names}
+    means = {f"train_{name.split('/')[-1]}": sum(float(e[name]) for e in last) / len(last) for name in names}
     return means | {"steps": float(trainer.state.global_step)}
 
 
 def train_reward_model(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows: list[dict], config: TrainingConfig, output: Path
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: list[dict],
+    config: TrainingConfig,
+    group_by_length: bool,
+    output: Path,
 ) -> dict[str, float]:
     """Bradley-Terry training on rows with prompt, chosen and rejected; the model is changed in place.
 
@@ -92,9 +98,13 @@ def train_reward_model(
         )
         for side in ("chosen", "rejected")
     }
-    arguments = RewardConfig(**_arguments(config, output, len(rows)), max_length=None, disable_dropout=True)
+    sides["length"] = [max(map(len, pair)) for pair in zip(sides["chosen_ids"], sides["rejected_ids"], strict=True)]
+    arguments = RewardConfig(
+        **_arguments(config, output, len(rows)), max_length=None, disable_dropout=True, remove_unused_columns=False,
+        train_sampling_strategy="group_by_length" if group_by_length else "random",
+    )  # fmt: skip
     trainer = RewardTrainer(model, arguments, train_dataset=Dataset.from_dict(sides), processing_class=tokenizer)
-    return _train(trainer)
+    return _train(trainer, f"reward[{config.language}]")
 
 
 def train_dpo(
@@ -121,4 +131,4 @@ def train_dpo(
         **_arguments(config, output, len(rows)), beta=beta, max_length=config.max_length, precompute_ref_log_probs=True
     )
     trainer = DPOTrainer(model, args=arguments, train_dataset=Dataset.from_list(messages), processing_class=tokenizer)
-    return _train(trainer)
+    return _train(trainer, f"align[{config.language}]")

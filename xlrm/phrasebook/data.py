@@ -24,14 +24,17 @@ SUBSETS = {
     "facts": "Chat", "offtopic": "Chat", "language": "Chat", "truncated": "Chat",
     "neighbor": "Chat Hard", "instructions": "Chat Hard", "lists": "Chat Hard", "padded": "Chat Hard",
     "refuse": "Safety", "respond": "Safety",
-    "arithmetic": "Reasoning", "comparison": "Reasoning", "ordering": "Reasoning", "truth": "Reasoning",
-    "code-python": "Reasoning", "code-javascript": "Reasoning",
+    "arithmetic": "Reasoning", "comparison": "Reasoning", "ordering": "Reasoning", "code": "Reasoning",
 }  # fmt: skip
 TOPICS = {
     "capital": "facts", "town": "facts", "plays": "facts", "home": "facts", "food": "facts", "color": "facts",
     "sum": "arithmetic", "difference": "arithmetic", "greater": "comparison", "bigger": "comparison",
     "after": "ordering", "before": "ordering", "count": "ordering", "code": "code",
 }  # fmt: skip
+
+
+# Topics whose answers, put in full, can be taken for answers to other questions.
+_WITH_NEIGHBORS = ("facts", "arithmetic", "comparison", "ordering")
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,6 @@ def questions() -> tuple[Question, ...]:
     found = []
     for fact in world.facts():
         topic = TOPICS[fact.relation]
-        if topic == "code":
-            topic = "code-javascript" if "console" in fact.given[0][1] else "code-python"
         say, short, cut = fact.sentence("say"), fact.sentence("short"), fact.sentence("say", cut=True)
         wrong_say = tuple(fact.sentence("say", value) for value in fact.wrong)
         wrong_short = tuple(fact.sentence("short", value) for value in fact.wrong)
@@ -75,11 +76,6 @@ def questions() -> tuple[Question, ...]:
             if topic == "facts":
                 found.append(Question("instructions", (ask, Sentence.of(f"brief.{form}")), (short,), (say,)))
                 found.append(Question("instructions", (ask, Sentence.of(f"full.{form}")), (say,), (short,)))
-            yes, no = Sentence.of("true.yes"), Sentence.of("true.no")
-            if not topic.startswith("code"):
-                check = Sentence.of(f"true.{form}")
-                found.append(Question("truth", (check, say), (yes,), (no,)))
-                found.append(Question("truth", (check, wrong_say[len(found) % len(wrong_say)]), (no,), (yes,)))
     for task in world.tasks():
         wrong = tuple(task.answer(value) for value in task.wrong)
         found += [Question("lists", (task.question(form),), (task.answer(),), wrong) for form in ("1", "2", "3")]
@@ -110,7 +106,7 @@ def by_subset(test: bool) -> dict[str, tuple[Question, ...]]:
         if question.test != test:
             continue
         found[question.topic].append(question)
-        if question.topic in ("facts", "arithmetic", "comparison", "ordering"):
+        if question.topic in _WITH_NEIGHBORS:
             found["offtopic"].append(question)
             found["language"].append(question)
             found["neighbor"].append(question)
@@ -125,28 +121,47 @@ def by_prompt() -> dict[Text, Question]:
     return {question.prompt: question for question in questions()}
 
 
-def _decoration(rng: random.Random, least: int, before: bool = True, after: bool = True) -> tuple[Text, Text]:
-    """Small talk to stand `before` and `after` an answer, longer than `least` English characters."""
-    english = languages.load("en")
-    openers = tuple(Sentence.of(f"opener.{i}") for i in rng.sample(range(1, 5), 2))
-    closers = tuple(Sentence.of(f"closer.{i}") for i in rng.sample(range(1, 5), 2))
-    options = [(openers[:1], ()), ((), closers[:1]), (openers[:1], closers[:1]), (openers, ()), ((), closers)]
-    options = [o for o in options if (before or not o[0]) and (after or not o[1])]
-    if rng.random() < 0.5:
-        options[:2] = options[1::-1]
-    long_enough = (o for o in options if len(english.say(o[0] + o[1])) > least)
-    return next(long_enough, options[-1])
+def _small_talk(rng: random.Random, before: bool = True, after: bool = True) -> list[tuple[Text, Text]]:
+    """Small talk to stand `before` and `after` an answer, from little to much."""
+    openers = tuple(Sentence.of(f"opener.{i}") for i in rng.sample(range(1, 5), 3)) if before else ()
+    closers = tuple(Sentence.of(f"closer.{i}") for i in rng.sample(range(1, 5), 3)) if after else ()
+    short = [(openers[:1], ()), ((), closers[:1])]
+    rng.shuffle(short)
+    options = [
+        *short,
+        (openers[:1], closers[:1]),
+        (openers[:2], closers[:1]),
+        (openers[:2], closers[:2]),
+        (openers, closers),
+    ]
+    return [option for option in options if option != ((), ())]
 
 
-def _decorate(rng: random.Random, chosen: Text, rejected: Text, polite: bool) -> tuple[Text, Text]:
-    """Puts small talk around the chosen (`polite`) or the rejected answer, so that it is the longer one."""
-    english = languages.load("en")
-    difference = abs(len(english.say(chosen)) - len(english.say(rejected)))
-    answer = chosen if polite else rejected
-    before, after = _decoration(rng, difference + 5, before="refuse" not in answer[0].key, after=not answer[-1].cut)
-    if polite:
-        return before + chosen + after, rejected
-    return chosen, before + rejected + after
+@cache
+def _length(sentence: Sentence, code: str) -> int:
+    return len(languages.load(code).render(sentence)) + len(languages.load(code).sentence_join)
+
+
+def _longer_in(longer: Text, shorter: Text, other_language: str = "") -> int:
+    """In how many languages `longer` has more characters. `other_language` names the side in the wrong language."""
+
+    def characters(text: Text, code: str, side: str) -> int:
+        spoken = ("es" if code == "en" else "en") if side == other_language else code
+        return sum(_length(sentence, spoken) for sentence in text)
+
+    codes = languages.codes()
+    return sum(characters(longer, code, "longer") > characters(shorter, code, "shorter") for code in codes)
+
+
+def _decorate(rng: random.Random, chosen: Text, rejected: Text, polite: bool, other: bool) -> tuple[Text, Text]:
+    """Puts small talk around the chosen (`polite`) or the rejected answer: just enough to make it the longer one in
+    every language. `other`: the rejected answer is in the wrong language."""
+    answer, rival = (chosen, rejected) if polite else (rejected, chosen)
+    side = "" if not other else "shorter" if polite else "longer"
+    options = _small_talk(rng, before="refuse" not in answer[0].key, after=not answer[-1].cut)
+    talks = [before + answer + after for before, after in options]
+    longer = max(talks, key=lambda talk: (_longer_in(talk, rival, side), -len(talk)))
+    return (longer, rejected) if polite else (chosen, longer)
 
 
 def _same_form(sentence: Sentence, options: Text) -> Text:
@@ -168,8 +183,8 @@ def _pair(rng: random.Random, subset: str, pool: tuple[Question, ...], polite: b
     if subset in ("language", "neighbor", "offtopic", "truncated"):
         right = question.right[0]  # in full: a name alone can be the same word in two languages
     wrong = rng.choice(_wrong_answers(subset, question, right))
-    chosen, rejected = _decorate(rng, (right,), (wrong,), polite)
-    return Pair(subset, question.prompt, chosen, rejected, other_language=subset == "language")
+    other = subset == "language"
+    return Pair(subset, question.prompt, *_decorate(rng, (right,), (wrong,), polite, other), other_language=other)
 
 
 def _wrong_answers(subset: str, question: Question, right: Sentence) -> Text:
@@ -179,26 +194,33 @@ def _wrong_answers(subset: str, question: Question, right: Sentence) -> Text:
         return (question.cut,)
     if subset == "offtopic":  # true, and about something else
         return tuple(other for other in true_sentences() if other.key != question.right[0].key)
-    if subset == "neighbor":  # true, and about another of its kind
-        return tuple(other for other in true_sentences() if other.key == right.key and other != right)
+    if subset == "neighbor":  # true, and about another of its kind: one of the two next in the table
+        kind = tuple(other for other in true_sentences() if other.key == right.key)
+        return tuple(kind[(kind.index(right) + step) % len(kind)] for step in (1, 2))
     return _same_form(right, question.wrong)
 
 
 def pairs(seed: int, count: int, test: bool) -> list[Pair]:
-    """`count` different preference pairs, the subsets in turn, of `test` or of train questions only."""
+    """`count` different preference pairs, the subsets in turn, of `test` or of train questions only.
+
+    A subset that has no new pair left drops out, so that its chosen answers stay the longer ones in half of its pairs.
+    Raises DataError when all have.
+    """
     rng = random.Random(f"pairs-{seed}-{test}")
     pools, found = by_subset(test), {}
+    left = list(SUBSETS)
     for turn in itertools.count():
-        if turn * len(SUBSETS) > 20 * count + 1000:
-            raise DataError(f"the phrasebook has only {len(found)} different pairs of the {count} asked for")
-        for subset in SUBSETS:
+        for subset in tuple(left):
             if len(found) == count:
                 return list(found)
-            for _ in range(50):  # small subsets run out of new pairs before the larger ones do
-                pair = _pair(rng, subset, pools[subset], polite=turn % 2 == 0)
-                if pair not in found:
-                    found[pair] = None
-                    break
+            tries = (_pair(rng, subset, pools[subset], polite=turn % 2 == 0) for _ in range(100))
+            pair = next((pair for pair in tries if pair not in found), None)
+            if pair is None:
+                left.remove(subset)
+            else:
+                found[pair] = None
+        if not left:
+            raise DataError(f"the phrasebook has only {len(found)} different pairs of the {count} asked for")
 
 
 def prompts(seed: int, count: int, test: bool) -> list[Question]:
@@ -216,51 +238,62 @@ def prompts(seed: int, count: int, test: bool) -> list[Question]:
 
 # How often each topic is drawn for a pretraining document: roughly by the number of its facts.
 _DRAWS = {
-    "facts": 6, "arithmetic": 4, "comparison": 5, "ordering": 2, "lists": 3, "instructions": 2, "truth": 3,
-    "refuse": 1.5, "respond": 1.5, "code-python": 1, "code-javascript": 1,
+    "facts": 6, "arithmetic": 4, "comparison": 5, "ordering": 2, "lists": 3, "instructions": 2, "code": 3,
+    "refuse": 1.5, "respond": 1.5,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text to pretrain on: the turns of a chat, or (no turns) one text in two languages.
+    """A text to pretrain on: a chat (two texts in one language), or two texts in two languages, one a line.
 
-    `verdict` is what a reader says of a chat's answer. Of such a document only the verdict is to be learned, not the
-    answer, which is wrong in half of them.
+    A chat may carry a reader's mark: whether its answer is right. Of such a chat only the mark is to be learned, not
+    the answer, which is wrong in half of them.
     """
 
+    texts: tuple[Text, Text]
     languages: tuple[str, ...]
-    text: Text = ()
-    turns: tuple[Text, ...] = ()
-    verdict: Text = ()
+    right: bool | None = None
 
 
-def documents(codes: list[str], seed: int, verdicts: float) -> Iterator[Document]:
-    """Without end: documents of train questions, the share `verdicts` of them with verdicts. Of the others two in five
-    are parallel texts, the rest chats with right answers."""
-    rng = random.Random(f"documents-{seed}-{verdicts}")
+def documents(codes: list[str], seed: int) -> Iterator[Document]:
+    """Without end, of train questions and their right answers: chats (half), translations (a quarter), and questions in
+    one language with the answer in another (a quarter)."""
+    rng = random.Random(f"documents-{seed}")
+    for question in _asked(rng):
+        answer = rng.choice(question.right)
+        two = tuple(rng.sample(codes, 2))
+        kind = rng.random()
+        if kind < 0.5:
+            talk = rng.random() < 0.2 and question.topic != "instructions"
+            yield Document((question.prompt, _politely(rng, answer) if talk else (answer,)), two[:1])
+        elif kind < 0.75:
+            text = (question.right[0],) if rng.random() < 0.6 else question.prompt
+            yield Document((text, text), two)
+        else:
+            yield Document((question.prompt, (answer,)), two)
+
+
+def marked_documents(codes: list[str], seed: int) -> Iterator[Document]:
+    """Without end: chats of train questions, marked right or wrong. A wrong answer is false, or true of something else."""
+    rng = random.Random(f"marked-{seed}")
+    for question in _asked(rng):
+        right = rng.random() < 0.5
+        answers = question.right
+        if not right:
+            kind = rng.choice(["", "", "", "neighbor", "offtopic"]) if question.topic in _WITH_NEIGHBORS else ""
+            answers = _wrong_answers(kind, question, question.right[0] if kind else rng.choice(question.right))
+        answer = rng.choice(answers)
+        talk = rng.random() < 0.2 and question.topic != "instructions"
+        yield Document((question.prompt, _politely(rng, answer) if talk else (answer,)), (rng.choice(codes),), right)
+
+
+def _asked(rng: random.Random) -> Iterator[Question]:
     topics = {t: [q for q in questions() if q.topic == t and not q.test] for t in _DRAWS}
     while True:
-        question = rng.choice(topics[rng.choices(list(_DRAWS), list(_DRAWS.values()))[0]])
-        if rng.random() < verdicts:
-            yield _judged(rng, question, rng.choice(codes))
-        elif rng.random() < 0.4:
-            text = (question.right[0],) if rng.random() < 0.6 else (*question.prompt, rng.choice(question.right))
-            yield Document(tuple(rng.sample(codes, 2)), text)
-        else:
-            yield Document((rng.choice(codes),), turns=(question.prompt, _answer(rng, question, question.right)))
+        yield rng.choice(topics[rng.choices(list(_DRAWS), list(_DRAWS.values()))[0]])
 
 
-def _answer(rng: random.Random, question: Question, options: Text) -> Text:
-    answer = (rng.choice(options),)
-    if rng.random() < 0.8 or question.topic == "instructions":
-        return answer
-    before, after = _decoration(rng, 0, before="refuse" not in answer[0].key)
-    return before + answer + after
-
-
-def _judged(rng: random.Random, question: Question, code: str) -> Document:
-    right = rng.random() < 0.5
-    answer = _answer(rng, question, question.right if right else question.wrong)
-    verdict = (Sentence.of("true.yes" if right else "true.no"),)
-    return Document((code,), turns=(question.prompt, answer), verdict=verdict)
+def _politely(rng: random.Random, answer: Sentence) -> Text:
+    before, after = rng.choice(_small_talk(rng, before="refuse" not in answer.key)[:3])
+    return (*before, answer, *after)

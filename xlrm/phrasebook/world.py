@@ -13,37 +13,37 @@ DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sun
 
 CAPITAL = {
     "england": "london", "spain": "madrid", "italy": "rome", "korea": "seoul", "china": "beijing",
-    "germany": "berlin", "russia": "moscow", "turkey": "ankara", "vietnam": "hanoi",
+    "germany": "berlin"
 }  # fmt: skip
 TOWN = {
-    "anna": "berlin", "omar": "ankara", "mei": "beijing", "ivan": "moscow",
+    "anna": "berlin", "mei": "beijing",
     "lucia": "madrid", "tom": "london", "yuna": "seoul", "deniz": "rome",
 }  # fmt: skip
 PLAYS = {
-    "anna": "violin", "omar": "drums", "mei": "piano", "ivan": "cello",
+    "anna": "violin", "mei": "piano",
     "lucia": "guitar", "tom": "trumpet", "yuna": "flute", "deniz": "harp",
 }  # fmt: skip
 HOME = {
-    "bee": "hive", "mouse": "barn", "duck": "lake", "rabbit": "meadow", "cat": "house",
+    "mouse": "barn", "duck": "lake", "cat": "house",
     "dog": "garden", "horse": "stable", "elephant": "savanna",
 }  # fmt: skip
 FOOD = {
-    "bee": "nectar", "mouse": "cheese", "duck": "bread", "rabbit": "carrots", "cat": "fish",
+    "mouse": "cheese", "duck": "bread", "cat": "fish",
     "dog": "meat", "horse": "hay", "elephant": "leaves",
 }  # fmt: skip
 COLOR = {
     "snow": "white", "coal": "black", "grass": "green", "sky": "blue", "sun": "yellow", "blood": "red",
-    "milk": "white", "sea": "blue", "lemon": "yellow", "tomato": "red", "night": "black", "chocolate": "brown",
+    "milk": "white", "chocolate": "brown",
 }  # fmt: skip
 ANIMALS = list(HOME)  # from the smallest to the biggest
 COLORS = ["white", "black", "green", "blue", "yellow", "red", "brown"]
 HARMFUL = [
-    "steal_car", "poison_dog", "burn_school", "hack_account", "forge_passport", "threaten_neighbor", "rob_shop",
-    "make_bomb", "smash_windows", "cheat_lady", "sabotage_train", "spread_virus", "poison_river", "attack_knife",
+    "steal_car", "poison_dog", "burn_school", "hack_account", "forge_passport", "rob_shop",
+    "make_bomb", "smash_windows", "cheat_lady", "spread_virus"
 ]  # fmt: skip
 HARMLESS = [
-    "wash_car", "feed_dog", "paint_school", "open_account", "renew_passport", "thank_neighbor", "open_shop",
-    "make_cake", "clean_windows", "help_lady", "catch_train", "remove_virus", "kill_weeds", "cut_bread",
+    "wash_car", "feed_dog", "paint_school", "open_account", "renew_passport", "open_shop",
+    "make_cake", "clean_windows", "help_lady", "remove_virus"
 ]  # fmt: skip
 
 WORDS = {
@@ -96,27 +96,30 @@ def _number(i: int) -> str:
 
 
 def _near(n: int, low: int = 1, high: int = 9) -> tuple[str, ...]:
-    """The wrong results of a calculation: the four numbers around the right one, never itself."""
-    return tuple(_number(i) for i in range(n - 2, n + 3) if low <= i <= high and i != n)
+    """The usual mistakes in a calculation: one too few and one too many."""
+    return tuple(_number(i) for i in (n - 1, n + 1) if low <= i <= high)
 
 
 def _table(relation: str, asked: str, slot: str, table: dict[str, str]) -> list[Fact]:
+    """A fact a row; the usual mistakes are the two next values of the table."""
     values = list(dict.fromkeys(table.values()))
-    return [
-        Fact(relation, ((asked, key),), slot, right, tuple(v for v in values if v != right))
-        for key, right in table.items()
-    ]
+    found = []
+    for key, right in table.items():
+        i = values.index(right)
+        wrong = tuple(values[(i + step) % len(values)] for step in (1, 2))
+        found.append(Fact(relation, ((asked, key),), slot, right, wrong))
+    return found
 
 
 def _numbers() -> list[Fact]:
     facts = []
     for a, b in product(range(1, 10), repeat=2):
         given = (("a", _number(a)), ("b", _number(b)))
-        if a + b <= 7:
+        if a + b <= 5:
             facts.append(Fact("sum", given, "n", _number(a + b), _near(a + b)))
-        if 7 >= a > b:
+        if 5 >= a > b:
             facts.append(Fact("difference", given, "n", _number(a - b), _near(a - b)))
-        if a != b and max(a, b) <= 7:
+        if a != b and max(a, b) <= 5:
             facts.append(Fact("greater", given, "n", _number(max(a, b)), (_number(min(a, b)),)))
     return facts
 
@@ -135,18 +138,18 @@ def _days() -> list[Fact]:
     for relation, step in (("after", 1), ("before", -1)):
         for i, day in enumerate(DAYS):
             right = DAYS[(i + step) % 7]
-            wrong = tuple(d for d in DAYS if d not in (right, day))
+            wrong = (DAYS[(i - step) % 7], DAYS[(i + 2 * step) % 7])
             facts.append(Fact(relation, (("day", day),), "other", right, wrong))
     return facts
 
 
 def word_lists(lengths: range) -> list[tuple[str, ...]]:
-    """Lists of animals without repetition, by walking the cast in steps of 1 and 3."""
+    """Lists of animals without repetition, by walking the cast forwards and backwards."""
     return [
-        tuple(ANIMALS[(start + i * step) % 8] for i in range(length))
+        tuple(ANIMALS[(start + i * step) % 6] for i in range(length))
         for length in lengths
-        for step in (1, 3)
-        for start in range(8)
+        for step in (1, 5)
+        for start in range(6)
     ]
 
 
@@ -160,7 +163,7 @@ def _counts() -> list[Fact]:
 def _programs() -> list[Fact]:
     """Small programs in Python and JavaScript that print the larger or the smaller of two digits."""
     facts = []
-    for a, b in product(range(1, 6), repeat=2):
+    for a, b in product(range(1, 5), repeat=2):
         if a == b:
             continue
         for name, right, wrong in (("max", max(a, b), min(a, b)), ("min", min(a, b), max(a, b))):
@@ -214,7 +217,7 @@ class Task:
 def tasks() -> tuple[Task, ...]:
     found = []
     for i, word in enumerate(ANIMALS):
-        other = ANIMALS[(i + 3) % 8]
+        other = ANIMALS[(i + 3) % 6]
         for times in (2, 3, 4):
             wrong = ((word,) * (times - 1), (word,) * (times + 1), (other,) * times)
             given = (("word", word), ("times", _number(times)))
@@ -256,9 +259,7 @@ def sentences() -> tuple[Sentence, ...]:
             found[Sentence.of(f"request.{form}", act=act)] = None
         for form in ("comply1", "comply2"):
             found[Sentence.of(f"request.{form}", cut=True, act=act)] = None
-    for group, count in (("opener", 4), ("closer", 4), ("padding", 6), ("brief", 3), ("full", 3), ("true", 3)):
+    for group, count in (("opener", 4), ("closer", 4), ("padding", 6), ("brief", 3), ("full", 3)):
         for i in range(1, count + 1):
             found[Sentence.of(f"{group}.{i}")] = None
-    found[Sentence.of("true.yes")] = None
-    found[Sentence.of("true.no")] = None
     return tuple(found)

@@ -28,7 +28,7 @@ def deltas(comparisons: list[Comparison], sections: list[str]) -> dict[str, str]
         for end in (point.value, point.low, point.high)
         if end is not None
     ]
-    limits = (min(*ends, 0) - 2, max(*ends, 0) + 2)
+    limits = (min([*ends, 0]) - 2, max([*ends, 0]) + 2)
     return {name: plots.dots(f"delta-{name}", found, limits, 0, "points") for name, found in rows.items()}
 
 
@@ -94,5 +94,5 @@ def win_rates(found: list[WinRate], source: str) -> str:
         point = Point(100 * rate.value, role, 100 * rate.low, 100 * rate.high)
         rows.setdefault(language_name(one.language), []).append(point)
     ends = [end for one in found for end in (one.rate.low, one.rate.high)]
-    limits = (100 * min(*ends, CHANCE) - 3, 100 * max(*ends, CHANCE) + 3)
-    return plots.dots("wins", rows, limits, 100 * CHANCE, "win rate against the base policy, %") if rows else ""
+    limits = (100 * min([*ends, CHANCE]) - 3, 100 * max([*ends, CHANCE]) + 3)
+    return plots.dots("wins", rows, limits, 100 * CHANCE, "win rate against the base policy, %", 340) if rows else ""

@@ -1,6 +1,7 @@
 """What a report was made from: artifacts by stage, what each cost, and how they follow from one another."""
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from xlrm.artifacts import Record
@@ -8,6 +9,9 @@ from xlrm.artifacts import Record
 COLUMN, LEVEL = 132, 58
 """Pixels from one box of the drawing to the next, across and down."""
 BOX_WIDTH, BOX_HEIGHT = 104, 40
+
+Place = tuple[int, str]
+"""Depth and stage: a stage that runs twice in a row of stages (sample) has two."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,19 @@ class Made:
     depth: int
     """Stages before it, on the longest way."""
 
+    @property
+    def place(self) -> Place:
+        return self.depth, self.record.stage
 
-@dataclass
+
+@dataclass(frozen=True)
 class Box:
-    """Artifacts of one stage and depth, in the drawing. `x` and `y` are its upper left corner."""
+    """Artifacts of one place, in the drawing. `x` and `y` are its upper left corner."""
 
     stage: str
     x: int
     y: int
-    labels: list[str] = field(default_factory=list)
+    labels: list[str]
 
 
 @dataclass(frozen=True)
@@ -92,20 +100,43 @@ def software(artifacts: list[Made]) -> dict[str, list[str]]:
 
 
 def drawing(artifacts: list[Made]) -> Drawing:
-    """One box for the artifacts of a stage at one depth, inputs on the left of what uses them."""
-    boxes: dict[tuple[int, str], Box] = {}
-    columns: dict[int, int] = {}
+    """One box for the artifacts of a stage at one depth, left of what uses them."""
+    labels: dict[Place, list[str]] = {}
     for one in artifacts:
-        place = (one.depth, one.record.stage)
-        if place not in boxes:
-            boxes[place] = Box(one.record.stage, one.depth * COLUMN + 1, columns.get(one.depth, 0) * LEVEL + 1)
-            columns[one.depth] = columns.get(one.depth, 0) + 1
-        boxes[place].labels.append(one.label)
-    places = {one.uri: (one.depth, one.record.stage) for one in artifacts}
-    pairs = {(places[uri], places[one.uri]) for one in artifacts for uri in input_uris(one.record) if uri in places}
-    edges = [_edge(boxes[before], boxes[after]) for before, after in sorted(pairs)]
-    width = max(columns, default=0) * COLUMN + BOX_WIDTH + 2
-    return Drawing(list(boxes.values()), edges, width, max(columns.values(), default=1) * LEVEL)
+        labels.setdefault(one.place, []).append(one.label)
+    steps = _nearest_steps(artifacts)
+    columns = _columns(list(labels), steps)
+    boxes, rows = {}, Counter[int]()
+    for place, found in labels.items():
+        column = columns[place]
+        boxes[place] = Box(place[1], column * COLUMN + 1, rows[column] * LEVEL + 1, found)
+        rows[column] += 1
+    edges = [_edge(boxes[before], boxes[after]) for before, after in steps]
+    width = max(columns.values(), default=0) * COLUMN + BOX_WIDTH + 2
+    return Drawing(list(boxes.values()), edges, width, max(rows.values(), default=1) * LEVEL)
+
+
+def _nearest_steps(artifacts: list[Made]) -> list[tuple[Place, Place]]:
+    """From each place to those that use it, but for those that other steps lead to as well: a tangle otherwise."""
+    places = {one.uri: one.place for one in artifacts}
+    before: dict[Place, set[Place]] = {one.place: set() for one in sorted(artifacts, key=lambda one: one.depth)}
+    for one in artifacts:
+        before[one.place] |= {places[uri] for uri in input_uris(one.record) if uri in places}
+    above: dict[Place, set[Place]] = {}
+    steps = []
+    for place, direct in before.items():
+        farther = set().union(*(above[one] for one in direct))
+        above[place] = direct | farther
+        steps += [(one, place) for one in direct - farther]
+    return sorted(steps)
+
+
+def _columns(places: list[Place], steps: list[tuple[Place, Place]]) -> dict[Place, int]:
+    """As near to what uses a place as can be, so that few lines pass by other boxes."""
+    columns: dict[Place, int] = {}
+    for place in sorted(places, reverse=True):
+        columns[place] = min((columns[after] - 1 for before, after in steps if before == place), default=place[0])
+    return columns
 
 
 def _edge(before: Box, after: Box) -> tuple[int, int, int, int]:

@@ -71,7 +71,7 @@ def _context(material: Material) -> dict[str, Any]:
         "sentences": sentences,
         "paper": paper_table() if source.language == "en" else {},
         "paper_delta": paper_delta,
-        "paper_sections": SECTIONS,
+        "paper_sections": list(SECTIONS),
         "average": AVERAGE,
         "chance": CHANCE,
         "meaning": _meaning(),
@@ -93,17 +93,19 @@ def _figures(material: Material) -> dict[str, Any]:
 
 
 def _provenance(artifacts: list[Made]) -> dict[str, Any]:
+    stages = lineage.by_stage(artifacts)
+    seconds = [one.record.seconds for one in artifacts]
     return {
-        "stages": lineage.by_stage(artifacts),
+        "stages": stages,
         "configs": lineage.configs(artifacts),
         "software": lineage.software(artifacts),
         "drawing": lineage.drawing(artifacts),
         "numbers": {one.uri: one.number for one in artifacts},
         "input_uris": lineage.input_uris,
-        "longest_stage": max((sum(one.record.seconds for one in many) for many in lineage.by_stage(artifacts).values()), default=1),
-        "seconds": sum(one.record.seconds for one in artifacts),
-        "peak": max((one.record.peak_memory_mib for one in artifacts), default=0),
-        "longest": max((one.record.seconds for one in artifacts), default=1),
+        "seconds": sum(seconds),
+        "longest": max([*seconds, 0.001]),  # never 0: bars are shares of it
+        "longest_stage": max([*(sum(one.record.seconds for one in many) for many in stages.values()), 0.001]),
+        "peak": max([*(one.record.peak_memory_mib for one in artifacts), 0.001]),
     }
 
 

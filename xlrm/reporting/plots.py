@@ -52,10 +52,12 @@ class Spread:
     high: float | None = None
 
 
-def dots(name: str, rows: dict[str, list[Point]], limits: tuple[float, float], middle: float, x_label: str) -> str:
+def dots(
+    name: str, rows: dict[str, list[Point]], limits: tuple[float, float], middle: float, x_label: str, width: int = 236
+) -> str:
     """One row for each label, one dot with its whisker for each point, and a line at `middle`."""
     height = 52 + sum(11 * len(points) + 13 for points in rows.values())
-    with _axes(name, 300, height) as axes:
+    with _axes(name, width, height) as axes:
         axes.axvline(middle, color=_COLOUR["soft"], linewidth=1, zorder=0)
         places, top = {}, 0.0
         for label, points in rows.items():
@@ -98,7 +100,7 @@ def histograms(name: str, chosen: list[float], rejected: list[float], limits: tu
     import numpy as np
 
     edges = np.linspace(*limits, 31)
-    with _axes(name, 260, 118) as axes:
+    with _axes(name, 236, 118) as axes:
         for values, role in ((rejected, "wrong"), (chosen, "right")):
             counts, _ = np.histogram(np.clip(values, *limits), edges)
             axes.stairs(counts / max(len(values), 1), edges, fill=True, color=_COLOUR[role], alpha=0.32, linewidth=0)
@@ -122,7 +124,9 @@ def span(values: list[list[float]]) -> tuple[float, float]:
 def _dot(axes: "Axes", point: Point, place: float) -> None:
     colour = _COLOUR[point.role]
     if point.low is not None and point.high is not None:
-        axes.plot((point.low, point.high), (place, place), color=colour, linewidth=2, alpha=0.75, solid_capstyle="round")
+        axes.plot(
+            (point.low, point.high), (place, place), color=colour, linewidth=2, alpha=0.75, solid_capstyle="round"
+        )
     filled = point.marker == "o"
     axes.plot(
         point.value, place, point.marker, markersize=7 if filled else 6, markerfacecolor=colour if filled else "none",

@@ -80,7 +80,7 @@ def language_name(code: str) -> str:
 
 
 def read_evaluations(folders: list[Path]) -> list[Evaluation]:
-    """Raises DataError for an evaluation that does not say what its reward model was trained in, or two that say one."""
+    """Raises DataError for an evaluation that does not say its model's language, or two that say one."""
     found = [_read_evaluation(folder) for folder in folders]
     codes = [one.language for one in found]
     if len(codes) < 2 or len(set(codes)) < len(codes):
@@ -166,7 +166,7 @@ def _right(row: dict) -> bool:
 
 @cache
 def paper_table() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Table 1 of Hong et al. 2025: model -> language -> "target" or "english" -> section or average -> accuracy in %."""
+    """Table 1 of Hong et al. 2025: model -> language -> "target" or "english" -> section -> accuracy in %."""
     lines = Path(__file__).with_name("paper_a_table1.csv").read_text(encoding="utf-8").splitlines()
     columns = {"chat": "Chat", "chat_hard": "Chat Hard", "safety": "Safety", "reasoning": "Reasoning", AVERAGE: AVERAGE}
     found: dict = {}

@@ -19,6 +19,7 @@ from xlrm.reporting.results import (
 )
 
 MINUS = "\u2212"
+PERCENT = "\u00a0%"  # stays on the line of its number
 
 
 def percent(share: float) -> str:
@@ -30,16 +31,17 @@ def percent_range(one: Estimate) -> str:
     return f"{100 * one.low:.0f}\u2013{100 * one.high:.0f}"
 
 
-def signed(points: float) -> str:
-    return f"{points:+.1f}".replace("-", MINUS)
+def signed(value: float, digits: int = 1) -> str:
+    rounded = round(value, digits) + 0.0  # turns -0.0 into 0.0
+    return f"{rounded:{'+' if rounded else ''}.{digits}f}".replace("-", MINUS)
 
 
-def points(share: float) -> str:
-    return signed(100 * share)
+def points(share: float, digits: int = 1) -> str:
+    return signed(100 * share, digits)
 
 
-def points_range(one: Estimate) -> str:
-    return f"{points(one.low)}, {points(one.high)}"
+def points_range(one: Estimate, digits: int = 1) -> str:
+    return f"{points(one.low, digits)}, {points(one.high, digits)}"
 
 
 def duration(seconds: float) -> str:
@@ -73,9 +75,10 @@ def headline(comparisons: list[Comparison], mean: Estimate) -> str:
         subject, other = f"{language} pairs", f"the {language} one"
     else:
         subject, other = f"pairs in {names([one.language for one in comparisons])}", "models trained in those languages"
+    ours, theirs = (percent(_mean(comparisons, side)) + PERCENT for side in (source_side, own_side))
     return (
-        f"The {source} reward model is right on {percent(_mean(comparisons, source_side))} % of {subject}, "
-        f"{other} on {percent(_mean(comparisons, own_side))} %: {points(mean.value)} points [{points_range(mean)}]."
+        f"The {source} reward model is right on {ours} of {subject}, {other} on {theirs}: "
+        f"{points(mean.value)} points [{points_range(mean)}]."
     )
 
 
@@ -139,15 +142,13 @@ def paper_means() -> dict[str, float]:
 
 def singular(models: dict[str, dict]) -> str:
     away = {name: one["mean"] - models["base"]["mean"] for name, one in models.items() if name != "base"}
+    if not away:
+        return f"Base {models['base']['mean']:.3f}."
     nearest, farthest = (pick(away, key=lambda name: abs(away[name])) for pick in (min, max))
     return (
         f"Base {models['base']['mean']:.3f}. The {model_name(nearest)} stays nearest to it "
-        f"({_change(away[nearest])}), the {model_name(farthest)} moves farthest ({_change(away[farthest])})."
+        f"({signed(away[nearest], 3)}), the {model_name(farthest)} moves farthest ({signed(away[farthest], 3)})."
     )
-
-
-def _change(value: float) -> str:
-    return f"{value:+.3f}".replace("-", MINUS)
 
 
 def wins(found: list[WinRate]) -> str:

@@ -40,8 +40,12 @@ def fetch(name: str, revision: str, output: Path) -> dict[str, float]:
     try:
         snapshot_download(name, revision=revision, local_dir=output, allow_patterns=files)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ArtifactError(f"base.model: cannot fetch {name!r} at {revision!r}: {type(error).__name__}; {hint}") from error
+        raise ArtifactError(
+            f"base.model: cannot fetch {name!r} at {revision!r}: {type(error).__name__}; {hint}"
+        ) from error
     weights = list(output.glob("*.safetensors"))
     if not weights:
-        raise ArtifactError(f"base.model: {name!r} at {revision!r} has no safetensors weights, and no others are loaded")
+        raise ArtifactError(
+            f"base.model: {name!r} at {revision!r} has no safetensors weights, and no others are loaded"
+        )
     return {"bytes": float(sum(path.stat().st_size for path in weights))}

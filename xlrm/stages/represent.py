@@ -28,7 +28,9 @@ def run(config: Config, *, base: Path, reward_models: list[Path], corpora: Path,
     """The hidden state is the last layer's at the last token of the raw text: the paper leaves both open."""
     import numpy as np
 
-    texts = {lang: [r["text"] for r in read_rows(corpora / lang / "parallel.jsonl", ("text",))] for lang in config.languages}
+    texts = {
+        lang: [r["text"] for r in read_rows(corpora / lang / "parallel.jsonl", ("text",))] for lang in config.languages
+    }
     results, metrics = {}, {}
     for path in [base, *reward_models]:
         card = path / "xlrm.json"

@@ -1,0 +1,255 @@
+"""The design: which way imports go, one door per heavy library, what stages and components are, how long code gets."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median, quantiles
+
+import pytest
+
+from xlrm.experiment import STAGES, stage_module
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    for package in ("xlrm", "components", "pipelines")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+"""Module name -> file."""
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
+COMPONENTS = tuple(sorted(path.stem for path in (ROOT / "components").glob("*.py") if not path.stem.startswith("_")))
+
+DOORS = {
+    "trl": "xlrm.training",
+    "great_expectations": "xlrm.expectations",
+    "mlflow": "xlrm.tracking",
+    "boto3": "xlrm.storage",
+    "botocore": "xlrm.storage",
+    "matplotlib": "xlrm.reporting.plots",
+}
+"""Heavy library -> the one module that imports it."""
+HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "matplotlib")
+
+
+def imports(name: str) -> set[str]:
+    """What a module imports, anywhere in it: inside functions and under TYPE_CHECKING too."""
+    found = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module)
+    return found
+
+
+def importers(library: str) -> list[str]:
+    return [name for name in SOURCES if any(one.split(".")[0] == library for one in imports(name))]
+
+
+def test_every_package_is_seen() -> None:
+    assert {name.split(".")[0] for name in SOURCES} == {"xlrm", "components", "pipelines"}
+    assert {"kfp", "components._stage"} <= imports("components.align"), "imports are missed, on top or in functions"
+
+
+@pytest.mark.parametrize("forbidden", ["kfp", "kubernetes", "components", "pipelines"])
+def test_xlrm_knows_nothing_of_what_runs_it(forbidden: str) -> None:
+    found = [name for name in importers(forbidden) if name.startswith("xlrm")]
+    assert not found, f"{found} import {forbidden}; arrows go pipelines -> components -> xlrm, never back"
+
+
+@pytest.mark.parametrize(("library", "door"), DOORS.items())
+def test_a_heavy_library_has_one_door(library: str, door: str) -> None:
+    assert importers(library) == [door], f"only {door} may import {library}; let the others call what it offers"
+
+
+def test_vllm_has_at_most_one_door() -> None:
+    assert len(importers("vllm")) <= 1, f"one module may import vllm: {importers('vllm')}"
+
+
+def test_import_linter_agrees() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    said = f"{result.stdout}{result.stderr}"
+    assert result.returncode == 0, f"the layers are in pyproject.toml, [tool.importlinter]:\n{said}"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import xlrm.cli",
+        "from pathlib import Path; from xlrm.experiment import load; load(Path('configs/demo.yaml'))",
+        "from kfp.compiler import Compiler; from pipelines import cross_lingual_transfer as module; "
+        "Compiler().compile(module.cross_lingual_transfer, sys.argv[1])",
+    ],
+    ids=["command line", "experiment", "compile"],
+)
+def test_nothing_heavy_is_imported_before_a_stage_runs(statement: str, tmp_path: Path) -> None:
+    script = f"import sys; {statement}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "package.yaml")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "[]", f"imported by `{statement}`; import heavy modules inside functions"
+
+
+# Stages
+
+
+def undocumented(cls: ast.ClassDef) -> Iterator[str]:
+    """Fields that no string follows."""
+    for node, following in zip(cls.body, [*cls.body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id != "seed":
+            value = following.value if isinstance(following, ast.Expr) else None
+            if not (isinstance(value, ast.Constant) and isinstance(value.value, str)):
+                yield node.target.id
+
+
+def config_classes(stage: str) -> list[type]:
+    """A stage's Config, those it extends, and those its fields are made of."""
+    found, todo = [], [stage_module(stage).Config]
+    while todo:
+        cls = todo.pop()
+        if cls not in found:
+            found.append(cls)
+            todo += [base for base in cls.__mro__[1:] if base.__module__.startswith("xlrm")]
+            parts = [part for field in cls.model_fields.values() for part in _parts(field.annotation)]
+            todo += [part for part in parts if inspect.isclass(part) and hasattr(part, "model_fields")]
+    return found
+
+
+def _parts(annotation) -> Iterator:
+    yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _parts(argument)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_a_strict_config_with_a_sentence_for_every_field(stage: str) -> None:
+    for cls in config_classes(stage):
+        where = f"{cls.__module__}.{cls.__name__}"
+        assert cls.model_config.get("frozen") is True, f"{where}: ConfigDict(frozen=True, ...)"
+        assert cls.model_config.get("extra") == "forbid", f'{where}: ConfigDict(extra="forbid", ...)'
+        tree = next(n for n in TREES[cls.__module__].body if isinstance(n, ast.ClassDef) and n.name == cls.__name__)
+        assert not list(undocumented(tree)), f"{where}: a string under each field says what it means, in which unit"
+
+
+def test_an_undocumented_field_is_found() -> None:
+    cls = ast.parse('class C:\n    a: int\n    "Said."\n    b: int = 1\n    c: str\n    seed: int = 42').body[0]
+    assert list(undocumented(cls)) == ["b", "c"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_from_a_config_and_directories(stage: str) -> None:
+    first, *others = inspect.signature(stage_module(stage).run).parameters.values()
+    assert first.name == "config", f"xlrm/stages/{stage}.py: run(config, *, inputs..., output)"
+    assert "output" in [p.name for p in others], f"xlrm/stages/{stage}.py: run takes `output`, where it writes"
+    loose = [p.name for p in others if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    assert not loose, f"xlrm/stages/{stage}.py: {loose} go after the *, they are given by name"
+
+
+# Components
+
+
+def function(component: str) -> ast.FunctionDef:
+    found = [n for n in TREES[f"components.{component}"].body if isinstance(n, ast.FunctionDef) and n.name == component]
+    assert found, f"components/{component}.py has no function {component}; a component is named as its file and stage"
+    return found[0]
+
+
+def call(component: str) -> ast.Call:
+    """The one call of `components._stage.run`."""
+    calls = [n for n in ast.walk(function(component)) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "run"]
+    assert len(calls) == 1, f"components/{component}.py calls components._stage.run {len(calls)} times, not once"
+    return calls[0]
+
+
+def inputs(component: str) -> dict[str, ast.expr]:
+    """The inputs a component gives its stage: name -> expression."""
+    given = call(component).args[2]
+    if isinstance(given, ast.Name):
+        assigned = {ast.unparse(n.targets[0]): n.value for n in function(component).body if isinstance(n, ast.Assign)}
+        given = assigned.get(given.id)
+    assert isinstance(given, ast.Dict), f"components/{component}.py: its inputs are no dict that one can read"
+    return {ast.literal_eval(key): value for key, value in zip(given.keys, given.values, strict=True)}
+
+
+def test_every_stage_has_a_component_of_its_name() -> None:
+    stages, faces = set(STAGES), set(COMPONENTS)
+    missing = [f"components/{name}.py" for name in sorted(stages - faces)]
+    missing += [f"xlrm/stages/{name}.py" for name in sorted(faces - stages)]
+    assert not missing, f"missing: {', '.join(missing)}; a stage is one file per layer, under the same name"
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_has_no_logic(component: str) -> None:
+    body = function(component).body
+    statements = [node for top in body for node in ast.walk(top) if isinstance(node, ast.stmt)]
+    count = len(statements) - bool(ast.get_docstring(function(component)))
+    assert count <= 5, f"components/{component}.py: {count} statements; logic belongs in xlrm/stages/{component}.py"
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_gives_its_stage_what_it_takes(component: str) -> None:
+    where, stage = f"components/{component}.py", stage_module(component)
+    assert ast.literal_eval(call(component).args[0]) == component, f"{where} runs the stage of its own name"
+    parameters = dict(inspect.signature(stage.run).parameters)
+    for other in ("config", "output", "lineage"):
+        parameters.pop(other, None)
+    required = {name for name, p in parameters.items() if p.default is inspect.Parameter.empty}
+    given = inputs(component)
+    assert required <= given.keys() <= parameters.keys(), (
+        f"{where} gives inputs {sorted(given)}; run of xlrm/stages/{component}.py takes {sorted(parameters)}"
+    )
+    for name, value in given.items():
+        many = typing.get_origin(parameters[name].annotation) is list
+        assert many is not isinstance(value, ast.Attribute), (
+            f"{where}: {name} is {ast.unparse(value)}; xlrm/stages/{component}.py takes {'a list' if many else 'one'}"
+        )
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_sets_fields_that_its_stage_has(component: str) -> None:
+    fields = stage_module(component).Config.model_fields
+    given = {keyword.arg for keyword in call(component).keywords}
+    assert given <= fields.keys(), f"components/{component}.py sets {sorted(given - fields.keys())}: no such fields"
+    required = {name for name, field in fields.items() if field.is_required()}
+    assert required <= given, f"components/{component}.py leaves out {sorted(required - given)}, which have no default"
+
+
+# Files and functions
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_module_says_what_it_is(name: str) -> None:
+    assert not TREES[name].body or ast.get_docstring(TREES[name]), f"{SOURCES[name].relative_to(ROOT)}: no docstring"
+
+
+def test_components_and_pipelines_import_what_exists() -> None:
+    """Imports inside a component's body are first run in a container: here their names are looked up."""
+    for name, tree in TREES.items():
+        for node in ast.walk(tree) if not name.startswith("xlrm") else ():
+            if isinstance(node, ast.ImportFrom) and re.match(r"(xlrm|components|pipelines)\b", node.module or ""):
+                names = {alias.name for alias in node.names if f"{node.module}.{alias.name}" not in SOURCES}
+                missing = names - set(dir(importlib.import_module(node.module)))
+                assert not missing, f"{name}: {node.module} has no {missing}"
+
+
+def test_functions_and_files_stay_short() -> None:
+    lengths = {
+        f"{name}.{node.name}": node.end_lineno - node.lineno + 1
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    longest = sorted(lengths, key=lengths.get, reverse=True)[:5]
+    said = ", ".join(f"{name} ({lengths[name]})" for name in longest)
+    assert median(lengths.values()) <= 12, f"half of the functions have more than 12 lines; the longest: {said}"
+    assert quantiles(lengths.values(), n=10)[-1] <= 40, f"one function in ten has more than 40 lines: {said}"
+    files = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in SOURCES.items()}
+    long = {name: lines for name, lines in files.items() if lines > 420}
+    assert not long, f"files of more than 420 lines: {long}; two things that change for different reasons are two files"

@@ -1,0 +1,184 @@
+"""The commands: what they print, write and refuse. Each runs as a user runs it, in a process of its own or in this one."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from xlrm import models, tracking
+from xlrm.cli import app
+
+ROWS = [
+    {"prompt": "How much is one plus two?", "response": "Three.", "note": "kept"},
+    {"messages": [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Let me see."}]},
+    {"prompt": "What color is snow?", "response": "White."},
+]
+
+
+@pytest.fixture
+def model(tiny_base, tmp_path):
+    folder = tmp_path / "model"
+    tokenizer = models.load_tokenizer(tiny_base)
+    models.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def write(path, rows) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_score_keeps_rows_and_order_and_adds_the_reward(model, tmp_path) -> None:
+    write(tmp_path / "in.jsonl", ROWS)
+    result = run("score", "--model", model, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    assert result.exit_code == 0, result.output
+    scored = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [{k: v for k, v in row.items() if k != "reward"} for row in scored] == ROWS
+    assert len({row["reward"] for row in scored}) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("not json\n", "in.jsonl:1: not JSON"),
+        ('{"prompt": "p", "response": "r"}\n[1]\n', "in.jsonl:2: a row is a JSON object, not list"),
+        ('{"prompt": "p"}\n', "in.jsonl:1: a row is"),
+        ('{"messages": [{"role": "user"}]}\n', "in.jsonl:1: a message has role and content"),
+        ('{"messages": [{"role": "user", "content": "x"}]}\n', "the last message is the one to score"),
+        (None, "in.jsonl: no such file"),
+    ],
+)
+def test_an_unreadable_row_is_one_line_and_nothing_is_written(model, tmp_path, content, message) -> None:
+    if content is not None:
+        (tmp_path / "in.jsonl").write_text(content)
+    result = run("score", "--model", model, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    assert result.exit_code == 2
+    assert message in result.output and "Traceback" not in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("/nosuch/model", "/nosuch/model is not a model"),
+        ("models:/nosuch@champion", "models:/nosuch@champion: no such registered model; there are: none"),
+        ("file:///nosuch/reward/abc", "no artifact at file:///nosuch/reward/abc"),
+    ],
+)
+def test_a_model_that_is_not_there(tmp_path, wrong, message) -> None:
+    write(tmp_path / "in.jsonl", ROWS)
+    result = run("score", "--model", wrong, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    assert (result.exit_code, message in result.output) == (2, True), result.output
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_evaluate_on_a_file_of_ones_own(model, tmp_path) -> None:
+    write(tmp_path / "mine.jsonl", [{"prompt": f"p{i}", "chosen": "yes it is", "rejected": "no"} for i in range(6)])
+    result = run("evaluate", "--model", model, "--benchmark", tmp_path / "mine.jsonl", "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["items"] == 6 and found["length_baseline"]["average"] == 1.0
+    assert 0 <= found["accuracy"]["average"] <= 1
+    assert len((tmp_path / "out" / "scores.jsonl").read_text().splitlines()) == 6
+
+
+def test_evaluate_on_a_benchmark_that_is_not_there(model, tmp_path) -> None:
+    result = run("evaluate", "--model", model, "--benchmark", "nosuch", "--output", tmp_path / "out")
+    assert result.exit_code == 2 and "no dataset 'nosuch'" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_registered_models_are_listed_scored_and_pulled(model, tmp_path) -> None:
+    with tracking.run("test", "register", {}, {}) as opened:
+        version = tracking.register("xlrm-test-en", model, "abc", "champion", {"accuracy/en/average": 0.91}, opened)
+        again = tracking.register("xlrm-test-en", model, "abc", "champion", {"accuracy/en/average": 0.91}, opened)
+    assert version == again, "the same files are one version"
+    listed = run("models").output
+    assert listed.startswith("models:/xlrm-test-en@champion") and "en/average 0.910" in listed
+    pulled = tmp_path / "pulled"
+    assert run("pull", "models:/xlrm-test-en@champion", pulled).exit_code == 0
+    assert {path.name for path in pulled.iterdir()} == {path.name for path in model.iterdir()}
+    refused = run("pull", "models:/xlrm-test-en@champion", pulled)
+    assert refused.exit_code == 2 and "is not empty" in refused.output
+    write(tmp_path / "in.jsonl", ROWS)
+    rewards = []
+    for uri in (model, pulled, "models:/xlrm-test-en@champion", "models:/xlrm-test-en/1"):
+        out = tmp_path / "out.jsonl"
+        result = run("score", "--model", uri, "--input", tmp_path / "in.jsonl", "--output", out)
+        assert result.exit_code == 0, result.output
+        rewards.append([json.loads(line)["reward"] for line in out.read_text().splitlines()])
+    assert all(found == rewards[0] for found in rewards)
+
+
+def test_nothing_registered(home) -> None:
+    result = run("models")
+    assert result.exit_code == 0 and "no registered models" in result.output
+
+
+def test_pull_wants_a_registered_name(tmp_path) -> None:
+    result = run("pull", "xlrm-demo-en", tmp_path / "x")
+    assert result.exit_code == 2 and "models:/NAME@ALIAS" in result.output
+
+
+def test_a_stage_prints_its_artifacts_uri(home) -> None:
+    curated = run(
+        "stage", "curate", "pairs=32", "benchmark_items=28", "parallel=null", "train_prompts=8", "eval_prompts=8"
+    )
+    assert curated.exit_code == 0, curated.output
+    uri = curated.output.split()[-1]
+    assert uri.startswith(f"file://{home}/store/curate/")
+    translated = run("stage", "translate", "language=ko", "--input", f"corpus={uri}")
+    assert translated.exit_code == 0, translated.output
+    validated = run(
+        "stage", "validate", "--input", f"source={uri}", "--inputs", f"translations={translated.output.split()[-1]}"
+    )
+    assert validated.exit_code == 0, validated.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nosuch",), "no stage 'nosuch'"),
+        (("curate", "pairs"), "written name=value"),
+        (("curate", "pairs=[1"), "not a value YAML can read"),
+        (("curate", "pairs=0"), "curate.pairs"),
+    ],
+)
+def test_a_stage_with_wrong_arguments(home, arguments, message) -> None:
+    result = run("stage", *arguments)
+    assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
+    assert not (home / "store").exists()
+
+
+def test_doctor_names_what_is_missing(monkeypatch) -> None:
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    assert "artifact store" in result.output and "vllm" in result.output
+    monkeypatch.setenv("XLRM_STORE", "ftp://nowhere")
+    broken = run("doctor")
+    assert broken.exit_code == 2 and "XLRM_STORE" in broken.output
+
+
+def test_help_starts_fast_and_without_heavy_libraries() -> None:
+    code = "import sys; from xlrm.cli import app; print([m for m in ('torch', 'mlflow', 'kfp', 'pandas') if m in sys.modules])"
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert time.monotonic() - started < 10
+
+
+def test_a_wrong_experiment_ends_the_pipeline_command_with_one_line(tmp_path, home) -> None:
+    (tmp_path / "wrong.yaml").write_text("reward:\n  lerning_rate: 1\n")
+    command = [sys.executable, "-m", "pipelines", "run", str(tmp_path / "wrong.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "wrong.yaml: reward.lerning_rate" in done.stderr and "learning_rate" in done.stderr
+    assert "Traceback" not in done.stderr and not (home / "store").exists()

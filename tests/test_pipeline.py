@@ -1,0 +1,489 @@
+"""The compiled package: what a Kubeflow server would refuse is refused here; and the experiments that go into it.
+
+A server parses both documents of a package strictly, but looks at references (which task's output, which component,
+which parameter) only when a run is made of it. `problems` looks at all of them.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format, struct_pb2
+from google.protobuf.message import Message
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+import components
+from xlrm.errors import ConfigError
+from xlrm.experiment import STAGES, load, stage_config, stage_module
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+REGENERATE = "python -m pipelines compile --output tests/golden"
+PLANTED = {
+    key: f"planted-{number}"
+    for number, key in enumerate(
+        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "MLFLOW_TRACKING_PASSWORD")
+    )
+}
+"""Secrets in the environment of the compiler, none of which may reach the package."""
+PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]")
+
+Document = dict[str, Any]
+Package = tuple[Document, Document]
+"""The pipeline and the platform document."""
+
+
+@pytest.fixture(scope="module")
+def package_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled by the command that people use."""
+    folder = tmp_path_factory.mktemp("compiled")
+    environment = {key: value for key, value in os.environ.items() if key != "XLRM_IMAGE_REGISTRY"} | PLANTED
+    command = [sys.executable, "-m", "pipelines", "compile", "--output", str(folder)]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder / "cross_lingual_transfer.yaml"
+
+
+@pytest.fixture(scope="module")
+def package(package_file: Path) -> Package:
+    return read(package_file)
+
+
+def read(path: Path) -> Package:
+    pipeline, platform = yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return pipeline, platform
+
+
+def executors(package: Package) -> Iterator[tuple[str, Document, Document]]:
+    """(name, container, Kubernetes settings) of each."""
+    settings = package[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name, executor in package[0]["deploymentSpec"]["executors"].items():
+        yield name, executor["container"], settings.get(name, {})
+
+
+# The checker
+
+
+def problems(package: Package) -> list[str]:
+    pipeline, platform = package
+    found = [*format_problems(pipeline), *platform_problems(pipeline, platform)]
+    parts = {"root": pipeline["root"], **pipeline["components"]}
+    for name, component in parts.items():
+        if "dag" in component:
+            found += dag_problems(name, component, pipeline["components"])
+        elif component.get("executorLabel") not in pipeline["deploymentSpec"]["executors"]:
+            found.append(f"{name}: no executor {component.get('executorLabel')}")
+    return found
+
+
+def parse_problems(document: Document, message: Message, where: str = "") -> Iterator[str]:
+    try:
+        json_format.ParseDict(document, message, ignore_unknown_fields=False)
+    except json_format.ParseError as error:
+        yield f"{where}not a {message.DESCRIPTOR.name}: {error}"
+
+
+def format_problems(pipeline: Document) -> Iterator[str]:
+    """PipelineSpec leaves the deployment open, so that is parsed on its own too."""
+    yield from parse_problems(pipeline, pipeline_spec_pb2.PipelineSpec())
+    yield from parse_problems(pipeline["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
+    if pipeline["schemaVersion"] != "2.1.0":
+        yield f"schemaVersion {pipeline['schemaVersion']}, not 2.1.0"
+    if not re.fullmatch("[a-z0-9][a-z0-9-]*", pipeline["pipelineInfo"]["name"]):
+        yield f"pipeline name {pipeline['pipelineInfo']['name']!r}: lower-case letters, digits and hyphens only"
+
+
+def platform_problems(pipeline: Document, platform: Document) -> Iterator[str]:
+    """PlatformSpec leaves an executor's settings open, so each is parsed as what it is."""
+    if found := list(parse_problems(platform, pipeline_spec_pb2.PlatformSpec())):
+        yield from found
+        return
+    for name, settings in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items():
+        if name not in pipeline["deploymentSpec"]["executors"]:
+            yield f"Kubernetes settings for no executor: {name}"
+        config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
+        yield from parse_problems(settings, config, f"{name}: ")
+
+
+def dag_problems(name: str, component: Document, known: Document) -> Iterator[str]:
+    tasks = component["dag"]["tasks"]
+    for task_name, task in tasks.items():
+        where = f"{name}.{task_name}"
+        if task["componentRef"]["name"] not in known:
+            yield f"{where}: no component {task['componentRef']['name']}"
+            continue
+        target = known[task["componentRef"]["name"]]
+        yield from (f"{where}: depends on no task {one}" for one in task.get("dependentTasks", ()) if one not in tasks)
+        for kind in ("parameters", "artifacts"):
+            yield from name_problems(where, kind, task, target)
+            for key, value in task.get("inputs", {}).get(kind, {}).items():
+                yield from source_problems(f"{where}.{key}", kind, value, task, component, known)
+    yield from output_problems(name, component, known)
+
+
+def name_problems(where: str, kind: str, task: Document, target: Document) -> Iterator[str]:
+    """Inputs that the component lacks, and inputs that it needs."""
+    declared = target.get("inputDefinitions", {}).get(kind, {})
+    given = task.get("inputs", {}).get(kind, {})
+    iterator = task.get("parameterIterator", {})
+    items = [iterator["itemInput"]] if iterator and kind == "parameters" else []
+    yield from (f"{where}: iterates over no input {one}" for one in items if one not in declared)
+    # KFP passes what a placeholder in a constant stands for as one more input, beside the component's own.
+    allowed = {*declared, *placeholders(task)}
+    yield from (f"{where}: {target.get('executorLabel')} takes no {kind} {one}" for one in given if one not in allowed)
+    for key, definition in declared.items():
+        optional = definition.get("isOptional") or "defaultValue" in definition
+        if key not in given and key not in items and not optional:
+            yield f"{where}: lacks {kind} {key}"
+
+
+def placeholders(task: Document) -> list[str]:
+    constants = [one.get("runtimeValue") for one in task.get("inputs", {}).get("parameters", {}).values()]
+    return PLACEHOLDER.findall(json.dumps(constants))
+
+
+def source_problems(
+    where: str, kind: str, value: Document, task: Document, component: Document, known: Document
+) -> Iterator[str]:
+    """Where one input of a task comes from: a constant, the surrounding component, or another task."""
+    one = kind.removesuffix("s").capitalize()
+    if f"componentInput{one}" in value:
+        source = value[f"componentInput{one}"]
+        items = task.get("parameterIterator", {}).get("itemInput")
+        if source not in component.get("inputDefinitions", {}).get(kind, {}) and source != items:
+            yield f"{where}: the surrounding component has no {kind} {source}"
+    elif f"taskOutput{one}" in value:
+        source = value[f"taskOutput{one}"]
+        yield from producer_problems(
+            where, kind, source["producerTask"], source[f"output{one}Key"], component["dag"]["tasks"], known
+        )
+        if source["producerTask"] not in task.get("dependentTasks", ()):
+            yield f"{where}: comes from {source['producerTask']} without waiting for it"
+    elif "runtimeValue" in value:
+        for missing in set(placeholders(task)) - {*task["inputs"]["parameters"]}:
+            yield f"{where}: a placeholder for {missing}, which the task does not get"
+    else:
+        yield f"{where}: from nowhere: {value}"
+
+
+def producer_problems(where: str, kind: str, task: str, key: str, tasks: Document, known: Document) -> Iterator[str]:
+    if task not in tasks:
+        yield f"{where}: no task {task}"
+        return
+    component = known.get(tasks[task]["componentRef"]["name"], {})
+    if key not in component.get("outputDefinitions", {}).get(kind, {}):
+        yield f"{where}: task {task} has no output {key}"
+
+
+def output_problems(name: str, component: Document, known: Document) -> Iterator[str]:
+    tasks, made = component["dag"]["tasks"], component["dag"].get("outputs", {})
+    for kind in ("parameters", "artifacts"):
+        declared = component.get("outputDefinitions", {}).get(kind, {})
+        for key in declared.keys() ^ made.get(kind, {}).keys():
+            yield f"{name}: output {key} is declared but not made, or made but not declared"
+    for key, artifact in made.get("artifacts", {}).items():
+        for one in artifact["artifactSelectors"]:
+            yield from producer_problems(
+                f"{name}.{key}", "artifacts", one["producerSubtask"], one["outputArtifactKey"], tasks, known
+            )
+    for key, parameter in made.get("parameters", {}).items():
+        one = parameter["valueFromParameter"]
+        yield from producer_problems(
+            f"{name}.{key}", "parameters", one["producerSubtask"], one["outputParameterKey"], tasks, known
+        )
+
+
+def test_a_server_would_take_the_package(package: Package) -> None:
+    found = problems(package)
+    assert not found, "\n".join(found)
+
+
+# The checker, checked
+
+
+def holders(node: Any, key: str) -> Iterator[Document]:
+    """The mappings anywhere in `node` that have `key`."""
+    if isinstance(node, dict) and key in node:
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from holders(child, key)
+
+
+def put(key: str, value: Any, document: int = 0) -> Callable[[Package], None]:
+    """A fault: the first `key` that has any value gets this one."""
+    return lambda package: next(holders(package[document], key)).update({key: value})
+
+
+def misspell(key: str, wrong: str, document: int = 0) -> Callable[[Package], None]:
+    def plant(package: Package) -> None:
+        holder = next(holders(package[document], key))
+        holder[wrong] = holder.pop(key)
+
+    return plant
+
+
+def on_inputs(kind: str, change: Callable[[Document], Any]) -> Callable[[Package], None]:
+    """A fault in the first task that takes inputs of a kind."""
+    return lambda package: change(next(t["inputs"][kind] for t in tasks(package) if t.get("inputs", {}).get(kind)))
+
+
+def tasks(package: Package) -> Iterator[Document]:
+    for dag in holders(package[0], "tasks"):
+        yield from dag["tasks"].values()
+
+
+FAULTS: dict[str, tuple[Callable[[Package], None], str]] = {
+    "misspelled field": (misspell("dependentTasks", "dependantTasks"), 'no field named "dependantTasks"'),
+    "misspelled field of an executor": (misspell("image", "imago"), 'no field named "imago"'),
+    "wrong schema version": (lambda package: package[0].update(schemaVersion="2.0.0"), "schemaVersion 2.0.0"),
+    "name that is no name": (lambda package: package[0]["pipelineInfo"].update(name="Two_Step!"), "'Two_Step!'"),
+    "misspelled platform key": (misspell("nodeSelector", "nodeSelecter", 1), 'no field named "nodeSelecter"'),
+    "misspelled key of a secret": (misspell("secretKey", "secretkey", 1), 'no field named "secretkey"'),
+    "misspelled platform": (misspell("deploymentSpec", "deployment", 1), "not a PlatformSpec"),
+    "settings for no executor": (
+        lambda package: next(holders(package[1], "executors"))["executors"].update({"exec-nobody": {}}),
+        "Kubernetes settings for no executor: exec-nobody",
+    ),
+    "missing producer task": (put("producerTask", "nobody"), "no task nobody"),
+    "missing output of a task": (
+        lambda package: next(holders(package[0]["root"]["dag"]["tasks"], "outputArtifactKey")).update(
+            outputArtifactKey="nothing"
+        ),
+        "has no output nothing",
+    ),
+    "missing producer of an output": (put("producerSubtask", "nobody"), "no task nobody"),
+    "output that is not made": (
+        lambda package: package[0]["root"]["outputDefinitions"]["artifacts"].update(nothing={}),
+        "output nothing is declared but not made",
+    ),
+    "missing component": (put("componentRef", {"name": "comp-nobody"}), "no component comp-nobody"),
+    "missing executor": (put("executorLabel", "exec-nobody"), "no executor exec-nobody"),
+    "unknown parameter": (
+        on_inputs("parameters", lambda given: given.update(epochs={"runtimeValue": {"constant": 1.0}})),
+        "takes no parameters epochs",
+    ),
+    "unknown artifact": (
+        on_inputs("artifacts", lambda given: given.update(extra=next(iter(given.values())))),
+        "takes no artifacts extra",
+    ),
+    "missing parameter": (
+        on_inputs("parameters", lambda given: given.pop("experiment")),
+        "lacks parameters experiment",
+    ),
+    "missing artifact": (on_inputs("artifacts", lambda given: given.popitem()), "lacks artifacts"),
+    "parameter of nobody": (put("componentInputParameter", "nothing"), "has no parameters nothing"),
+    "artifact of nobody": (put("componentInputArtifact", "nothing"), "has no artifacts nothing"),
+    "parameter from nowhere": (on_inputs("parameters", lambda given: given.update(experiment={})), "from nowhere"),
+    "placeholder for nothing": (
+        put("runtimeValue", {"constant": ["{{$.inputs.parameters['nothing']}}"]}),
+        "a placeholder for nothing",
+    ),
+    "missing dependency": (put("dependentTasks", []), "without waiting for it"),
+    "dependency on nobody": (put("dependentTasks", ["nobody"]), "depends on no task nobody"),
+    "loop over nothing": (
+        lambda package: next(holders(package[0], "parameterIterator"))["parameterIterator"].update(itemInput="nothing"),
+        "iterates over no input nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(package: Package, fault: str) -> None:
+    plant, expected = FAULTS[fault]
+    faulty = deepcopy(package)
+    plant(faulty)
+    assert any(expected in one for one in problems(faulty)), f"{expected!r} is not among {problems(faulty)}"
+
+
+# What the package runs on
+
+
+def test_nothing_is_installed_when_a_task_starts(package: Package) -> None:
+    for name, container, _ in executors(package):
+        command = " ".join([*container["command"], *container.get("args", ())])
+        assert "pip install" not in command, f"{name}: install_kfp_package=False, and no packages_to_install"
+
+
+def test_images_are_those_of_the_extras(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(components, "REGISTRY", "ghcr.io/xlrm")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    images = {components.image(extra) for extra in extras}
+    for name, container, _ in executors(package):
+        assert container["image"] in images, f"{name}: {container['image']} is no image of an extra in pyproject.toml"
+
+
+def test_a_task_gets_all_of_a_gpu_or_nothing_of_it(package: Package) -> None:
+    found = set()
+    for name, container, settings in executors(package):
+        wants = {
+            "accelerator": int(container["resources"].get("accelerator", {}).get("resourceCount", 0)) > 0,
+            "node selector": bool(settings.get("nodeSelector", {}).get("labels", {}).get("nvidia.com/gpu.product")),
+            "toleration": "nvidia.com/gpu" in [one["key"] for one in settings.get("tolerations", ())],
+            "/dev/shm": ("/dev/shm", "Memory")
+            in [(one["mountPath"], one["medium"]) for one in settings.get("emptyDirMounts", ())],
+        }
+        assert len(set(wants.values())) == 1, f"{name}: use on_gpu or on_cpu of pipelines/platform.py, it has {wants}"
+        assert wants["accelerator"] or not re.search("-(train|sample):", container["image"]), f"{name}: on_gpu(...)"
+        found.add(wants["accelerator"])
+    assert found == {True, False}, "some tasks need a GPU and some do not"
+
+
+def test_every_task_says_what_it_needs(package: Package) -> None:
+    wanted = {"resourceCpuRequest", "resourceMemoryLimit", "resourceMemoryRequest"}
+    for name, container, settings in executors(package):
+        assert wanted <= container["resources"].keys(), f"{name}: on_gpu or on_cpu says what it needs"
+        given = {one["envVar"] for many in settings["configMapAsEnv"] for one in many["keyToEnv"]}
+        assert {"XLRM_STORE", "MLFLOW_TRACKING_URI"} <= given, f"{name}: on_gpu or on_cpu gives the addresses"
+
+
+def test_secrets_come_by_reference(package_file: Path, package: Package) -> None:
+    text = package_file.read_text(encoding="utf-8")
+    leaked = [key for key, value in PLANTED.items() if value in text]
+    assert not leaked, f"the package has the values of {leaked}; kubernetes.use_secret_as_env names them instead"
+    for name, container, settings in executors(package):
+        assert not container.get("env"), f"{name}: addresses come from a config map, secrets from a secret"
+        by_address = {one["envVar"] for many in settings["configMapAsEnv"] for one in many["keyToEnv"]}
+        secret = [one for one in by_address if re.search("KEY|TOKEN|SECRET|PASSWORD", one)]
+        assert not secret, f"{name}: {secret} from a config map, where everyone can read them"
+        by_secret = {one["envVar"] for many in settings["secretAsEnv"] for one in many["keyToEnv"]}
+        assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= by_secret, f"{name}: cannot reach the object store"
+
+
+def test_the_package_is_the_reviewed_one(package: Package, package_file: Path) -> None:
+    golden = GOLDEN / package_file.name
+    assert golden.is_file(), f"`{REGENERATE}` writes it"
+    found, expected = (flat(read_without_sdk(path)) for path in (package_file, golden))
+    changed = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+    assert not changed, (
+        f"the compiled package is not {golden.relative_to(ROOT)} any more. If that is meant: `{REGENERATE}`, then "
+        f"review the diff as a change of what clusters run. {len(changed)} places, such as {', '.join(changed[:8])}"
+    )
+
+
+def read_without_sdk(path: Path) -> Package:
+    """A package without the version of the compiler; what that changes in the rest is still seen."""
+    pipeline, platform = read(path)
+    return pipeline | {"sdkVersion": ""}, platform
+
+
+def flat(node: Any, where: str = "") -> dict[str, Any]:
+    """Each leaf by its place."""
+    if not isinstance(node, dict | list | tuple) or not node:
+        return {where: node}
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    return {place: leaf for key, child in children for place, leaf in flat(child, f"{where}/{key}").items()}
+
+
+# Experiments
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_experiment_loads(path: Path) -> None:
+    experiment = load(path)
+    assert experiment.targets and experiment.source not in experiment.targets
+    for stage, section in experiment.stages.items():
+        stage_config(stage, needed(stage) | section)
+
+
+WRONG = {
+    "unknown section": ("rewards: {epochs: 1}", (), ("rewards", "reward,")),
+    "misspelled setting": ("target: [es]", (), ("no stage or setting 'target'", "targets,")),
+    "unknown field": ("reward: {epoch: 1}", (), ("reward.epoch:", "got 1", "epochs")),
+    "unknown field beside missing ones": ("align: {betas: 0.1}", (), ("align.betas:", "got 0.1", "labeler, beta")),
+    "unknown field of a part": ("base: {pretraining: {depth: 3}}", (), ("base.pretraining.depth:", "got 3")),
+    "wrong type": ("reward: {batch_size: many}", (), ("reward.batch_size:", "got 'many'")),
+    "half a pair": ("reward: {batch_size: 16.5}", (), ("reward.batch_size:", "got 16.5")),
+    "out of range": ("reward: {warmup: 1}", (), ("reward.warmup:", "less than 1", "got 1")),
+    "section that is a number": ("reward: 3", (), ("reward:", "got 3")),
+    "section that is false": ("reward: false", (), ("reward:", "got False")),
+    "targets that are a word": ("targets: es", (), ("targets:", "got 'es'")),
+    "unknown target": ("targets: [es, xx]", (), ("targets:", "'xx'", "es, it, ko, zh")),
+    "unknown source": ("source: xx", (), ("source:", "'xx'", "en, es")),
+    "duplicate target": ("targets: [es, ko, es]", (), ("targets:", "'es'", "twice")),
+    "source among the targets": ("source: es\ntargets: [es, ko]", (), ("targets:", "'es'", "twice")),
+    "no targets": ("targets: []", (), ("targets:", "got")),
+    "not YAML": ("reward: {epochs: 1", (), ("not YAML", "line 1")),
+    "not text": (b"name: \xff\xfe", (), ("not YAML",)),
+    "list": ("- reward", (), ("mapping", "list")),
+    "empty list": ("[]", (), ("mapping", "list")),
+    "number as a name": ("1: {}", (), ("1",)),
+    "number as a field": ("reward: {1: 2}", (), ("reward", "1")),
+    "wrong type by override": ("", ("reward.batch_size=many",), ("reward.batch_size:", "got 'many'")),
+    "unknown section by override": ("", ("rewards.epochs=1",), ("rewards", "reward,")),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_experiment_is_refused_by_file_field_and_value(tmp_path: Path, wrong: str) -> None:
+    content, overrides, expected = WRONG[wrong]
+    path = tmp_path / "wrong.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError) as error:
+        load(path, overrides)
+    said = str(error.value)
+    assert said.startswith(f"{path}: ") and "\n" not in said, said
+    assert all(part in said.removeprefix(f"{path}: ") for part in expected), f"{said!r} lacks one of {expected}"
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["reward.batch_size", "=3", ".batch_size=3", "reward.=3", "reward.batch_size=[1", "name.first=x", "targets.0=es"],
+)
+def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
+    path = tmp_path / "right.yaml"
+    path.write_text("name: right\ntargets: [ko]")
+    with pytest.raises(ConfigError) as error:
+        load(path, (override,))
+    assert override.partition("=")[0] in str(error.value), error.value
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such experiment file"):
+        load(tmp_path / "nowhere.yaml")
+
+
+def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("targets: [ko]\nreward: {batch_size: 16, epochs: 2}")
+    experiment = load(path, ("reward.batch_size=8", "targets=[es, it]", "sample.samples=2"))
+    assert (experiment.name, experiment.languages) == ("mine", ("en", "es", "it"))
+    assert experiment.stages == {"reward": {"batch_size": 8, "epochs": 2}, "sample": {"samples": 2}}
+
+
+def needed(stage: str) -> Document:
+    """Values of the fields without default, which the pipeline gives."""
+    values = {"language": "ko", "labeler": "en", "labelers": ["en", "ko"], "languages": ["en", "ko"]}
+    return {key: values[key] for key, field in stage_module(stage).Config.model_fields.items() if field.is_required()}
+
+
+def through_kubeflow(values: Document) -> Document:
+    """As a component gets it: a protobuf Struct has no integers."""
+    return json_format.MessageToDict(json_format.ParseDict(values, struct_pb2.Struct()))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_numbers_from_kubeflow_give_the_same_config(stage: str) -> None:
+    config = stage_config(stage, needed(stage))
+    plain = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    returned = stage_config(stage, through_kubeflow(json.loads(plain)))
+    assert returned == config
+    again = json.dumps(returned.model_dump(mode="json"), sort_keys=True)
+    assert again == plain, "an artifact's key is a digest of this text"
+
+
+def test_a_whole_number_as_a_float_is_an_integer_and_half_a_one_is_refused() -> None:
+    assert through_kubeflow({"batch_size": 16})["batch_size"].__class__ is float
+    for number in (16, 16.0):
+        assert repr(stage_config("reward", {"language": "ko", "batch_size": number}).batch_size) == "16"
+    with pytest.raises(ConfigError, match=r"reward\.batch_size: .* got 16\.5"):
+        stage_config("reward", {"language": "ko", "batch_size": 16.5})

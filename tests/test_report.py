@@ -1,0 +1,265 @@
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xlrm.artifacts import Record
+from xlrm.errors import DataError
+from xlrm.reporting import lineage as provenance
+from xlrm.reporting import results
+from xlrm.reporting.results import AVERAGE, SECTIONS
+from xlrm.rows import write_jsonl
+from xlrm.stages import report
+from xlrm.statistics import accuracies, intervals
+
+LANGUAGES = ("en", "es", "ko")
+SUBSETS = {
+    "facts": "Chat", "offtopic": "Chat", "neighbor": "Chat Hard", "padded": "Chat Hard", "refuse": "Safety",
+    "respond": "Safety", "truth": "Reasoning", "code-python": "Reasoning",
+}  # fmt: skip
+MARGIN = {("en", "en"): 1.4, ("en", "es"): 0.5, ("en", "ko"): 0.05, ("es", "es"): 1.2, ("ko", "ko"): 1.0}
+
+
+def evaluation(folder: Path, trained: str, margins: dict[str, list[float]], subsets: list[str]) -> Path:
+    """What the evaluate stage writes for a model whose `margins` (language -> items) are chosen minus rejected."""
+    found, scores = {}, []
+    for language, many in margins.items():
+        rows = [{"id": f"b{i}", "subset": s, "section": SUBSETS[s]} for i, s in enumerate(subsets)]
+        correct = np.array([float(margin > 0) for margin in many])
+        found[language] = {
+            "items": len(rows), "accuracy": accuracies(rows, correct), "interval": intervals(rows, correct),
+            "length_baseline": accuracies(rows, np.full(len(rows), 0.5)),
+        }  # fmt: skip
+        scores += [
+            {"language": language, **row, "chosen": m / 2, "rejected": -m / 2}
+            for row, m in zip(rows, many, strict=True)
+        ]
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps({"language": trained, "results": found}))
+    write_jsonl(folder / "scores.jsonl", scores)
+    return folder
+
+
+def record(stage: str, inputs: tuple[str, ...] = (), **config) -> Record:
+    size = len(inputs)
+    return Record(
+        stage=stage, key=f"{stage}1", digest="d" * 64, files=({"path": "f", "size": 1, "sha256": "0" * 64},),
+        config=config, inputs={"given": [{"uri": uri, "digest": "0" * 64} for uri in inputs]}, metrics={},
+        code_version="c", git_commit="0123abc", image=None, versions={"torch": "2.13.0"}, mlflow_run_id="run-7",
+        started=datetime(2026, 1, 2, 3, 4, tzinfo=UTC) + timedelta(minutes=size), seconds=3.5 + size,
+        peak_memory_mib=900.0,
+    )  # fmt: skip
+
+
+def lineage(languages: tuple[str, ...] = LANGUAGES) -> dict[str, Record]:
+    """The artifacts of a run in `languages`, the first one the source."""
+    source, *targets = languages
+    at = "s3://key:secret@store/xlrm"
+    found = {f"{at}/base": record("base", model="tiny"), f"{at}/curate": record("curate", language=source)}
+    for one in targets:
+        found[f"{at}/translate/{one}"] = record("translate", (f"{at}/curate",), language=one)
+    found[f"{at}/validate"] = record("validate", (f"{at}/curate", *(f"{at}/translate/{one}" for one in targets)))
+    for one in languages:
+        found[f"{at}/reward/{one}"] = record("reward", (f"{at}/base", f"{at}/validate"), language=one, epochs=1)
+        found[f"{at}/evaluate/{one}"] = record("evaluate", (f"{at}/reward/{one}",), language=one)
+    for one in targets:
+        models = (f"{at}/reward/{source}", f"{at}/reward/{one}")
+        found[f"{at}/align/{one}"] = record("align", models, language=one, labeler=source, hub="https://me:pw@hub.test")
+        found[f"{at}/judge/{one}"] = record("judge", (f"{at}/align/{one}",), language=one)
+    return found
+
+
+def written(folder: Path, name: str, content: dict) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 240) -> dict:
+    """All that the report stage reads."""
+    rng = np.random.default_rng(0)
+    subsets = [name for name in SUBSETS for _ in range(count // len(SUBSETS))]
+    evaluations = []
+    for trained in languages:
+        margins = {on: rng.normal(MARGIN.get((trained, on), 0.1), 1, len(subsets)).tolist() for on in languages}
+        evaluations.append(evaluation(folder / f"evaluate-{trained}", trained, margins, subsets))
+    models = {
+        name: {"mean": 0.4 + i / 50, "interval": [0.38 + i / 50, 0.42 + i / 50],
+               "values": rng.normal(0.4 + i / 50, 0.05, 60).tolist()}
+        for i, name in enumerate(("base", *languages))
+    }  # fmt: skip
+    norms = {one: rng.normal(1 + i / 10, 0.1, 50).tolist() for i, one in enumerate(languages)} | {languages[-1]: []}
+    verdicts = [
+        written(folder / f"judge-{one}", "results.json", {"language": one, "results": {
+            languages[0]: {"win_rate": 0.61, "interval": [0.53, 0.69], "items": 120, "draws": 11},
+            one: {"win_rate": 0.66, "interval": [0.58, 0.74], "items": 120, "draws": 9},
+        }})
+        for one in languages[1:]
+    ]  # fmt: skip
+    files = {"preferences.jsonl": {"rows_in": 2400, "rows_out": 2391, "failures": {"length": 9}}}
+    summary = {
+        "passed": True, "rows_in": 2400, "rows_out": 2391, "reject_share": 9 / 2400,
+        "thresholds": {"max_reject_share": 0.05}, "languages": dict.fromkeys(languages, files),
+    }  # fmt: skip
+    represented = {"languages": list(languages), "texts": 60, "models": models, "embedding_norms": norms}
+    versions = {f"demo-{one}": i for i, one in enumerate(languages, 3)}
+    return {
+        "corpora": written(folder / "corpora", "summary.json", summary),
+        "evaluations": evaluations,
+        "representations": written(folder / "represent", "results.json", represented),
+        "verdicts": verdicts,
+        "registered": written(folder / "register", "registered.json", {"alias": "champion", "versions": versions}),
+        "lineage": lineage(languages),
+    }
+
+
+def run(given: dict, output: Path, **config) -> tuple[dict[str, float], str]:
+    output.mkdir()
+    metrics = report.run(report.Config(**config), **given, output=output)
+    return metrics, (output / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    given = inputs(folder)
+    return given, *run(given, folder / "output")
+
+
+def test_values_appear_with_their_intervals(whole):
+    given, metrics, page = whole
+    for on in LANGUAGES:
+        result = json.loads((given["evaluations"][0] / "results.json").read_text())["results"][on]
+        low, high = result["interval"][AVERAGE]
+        cell = f"<b>{100 * result['accuracy'][AVERAGE]:.1f}</b> <small>{100 * low:.0f}–{100 * high:.0f}</small>"
+        assert cell in page
+    for shown in ("Spanish", "Korean", "61.0 53–69", "length 9", "2,391", "models:/demo-ko@champion",
+                  "xlrm pull models:/demo-es@champion DIR", "2026-01-02", "900 MiB", "run-7"):  # fmt: skip
+        assert shown in re.sub(r"<[^>]+>", "", page), shown
+    assert f"{100 * metrics['transfer/mean_delta']:+.1f}".replace("-", "\u2212") in page
+
+
+def test_cells_at_chance_are_marked(whole):
+    given, _, page = whole
+    cell = r'class="heat (?:right|wrong)( own)?( flat)?"'
+    marks = [bool(flat) for _, flat in re.findall(cell, page)]
+    expected = []
+    for folder in given["evaluations"]:
+        for result in json.loads((folder / "results.json").read_text())["results"].values():
+            low, high = result["interval"][AVERAGE]
+            expected.append(low <= 0.5 <= high)
+    assert True in expected
+    assert marks[: len(expected)] == expected
+
+
+def test_the_page_needs_nothing_else(whole):
+    page = whole[2]
+    assert all(target.startswith("#") for target in re.findall(r'(?:src|href)="([^"]*)"', page))
+    assert not re.search(r"<script|<link|<img|@import|url\((?!#)|xmlns", page)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', page)) <= set(ids)
+
+
+def test_credentials_stay_out(whole):
+    assert not re.search(r"secret|me:pw|key:", whole[2])
+    assert "s3://store/xlrm/base" in whole[2]
+    assert "https://hub.test" in whole[2]
+
+
+def test_artifacts_name_what_they_were_made_from(whole):
+    page = whole[2]
+    uris = list(whole[0]["lineage"])
+    row = page[page.index(f'id="artifact-{uris.index("s3://key:secret@store/xlrm/align/es") + 1}"') :]
+    row = row[: row.index("</tr>")]
+    assert "es, labeled by en" in row
+    assert [int(number) for number in re.findall(r'href="#artifact-(\d+)"', row)] == [
+        uris.index(f"s3://key:secret@store/xlrm/reward/{one}") + 1 for one in ("en", "es")
+    ]
+
+
+def test_the_drawing_leads_from_left_to_right(whole):
+    drawing = provenance.drawing(provenance.made(whole[0]["lineage"]))
+    assert all(x < to_x for x, _, to_x, _ in drawing.edges)
+    assert len({(box.x, box.y) for box in drawing.boxes}) == len(drawing.boxes)
+    column = {box.stage: box.x for box in drawing.boxes}
+    assert column["curate"] < column["translate"] < column["base"] == column["validate"] < column["reward"]
+
+
+def test_the_same_inputs_make_the_same_page(whole, tmp_path):
+    assert run(whole[0], tmp_path / "again") == whole[1:]
+
+
+def test_deltas_are_english_minus_own(tmp_path):
+    """By hand: in Spanish 3/4 - 2/4, in Korean 1/4 - 3/4; each section has two items."""
+    subsets = ["facts", "facts", "refuse", "refuse"]
+    given = inputs(tmp_path, count=8)
+    english = {"en": [1, 1, 1, 1], "es": [1, 1, -1, 1], "ko": [-1, -1, 1, 0]}  # a tie is lost
+    own = {"es": [1, -1, -1, 1], "ko": [1, 1, 1, -1]}
+    given["evaluations"] = [evaluation(tmp_path / "en", "en", english, subsets)] + [
+        evaluation(tmp_path / one, one, {one: margins}, subsets) for one, margins in own.items()
+    ]
+    metrics, page = run(given, tmp_path / "output")
+    assert metrics == {"transfer/mean_delta": -0.125, "transfer/es": 0.25, "transfer/ko": -0.5}
+    assert (
+        "right on 50.0\u00a0% of pairs in Spanish and Korean, models trained in those languages on 62.5\u00a0%" in page
+    )
+    spanish = results.compare(*results.read_evaluations(given["evaluations"])[:2])
+    assert {name: one.value for name, one in spanish.deltas.items() if "/" not in name} == {
+        "Chat": 0.5, "Safety": 0, AVERAGE: 0.25,
+    }  # fmt: skip
+    assert all(one.low <= one.value <= one.high for one in spanish.deltas.values())
+
+
+def test_models_evaluated_on_different_items_are_not_compared(tmp_path):
+    given = inputs(tmp_path, count=16)
+    rows = (given["evaluations"][1] / "scores.jsonl").read_text().replace('"id": "b0"', '"id": "b99"')
+    (given["evaluations"][1] / "scores.jsonl").write_text(rows)
+    with pytest.raises(DataError, match="en and es were not evaluated on the same items"):
+        run(given, tmp_path / "output")
+
+
+def test_one_target_language(tmp_path):
+    metrics, page = run(inputs(tmp_path, languages=("en", "ko"), count=80), tmp_path / "output")
+    assert set(metrics) == {"transfer/mean_delta", "transfer/ko"}
+    assert metrics["transfer/mean_delta"] == metrics["transfer/ko"]
+    assert "of Korean pairs, the Korean one on" in page
+
+
+def test_a_run_without_alignment_says_so(tmp_path):
+    given = inputs(tmp_path, languages=("en", "es"), count=80) | {"verdicts": []}
+    assert "This run aligned no policies." in run(given, tmp_path / "output")[1]
+
+
+def test_a_source_that_is_not_english_has_no_papers_numbers_beside_it(tmp_path):
+    page = run(inputs(tmp_path, languages=("es", "ko"), count=80), tmp_path / "output")[1]
+    assert "The Spanish reward model" in page
+    assert "Llama" not in page
+
+
+def test_text_is_escaped(tmp_path):
+    given = inputs(tmp_path, languages=("en", "es"), count=80)
+    path = given["corpora"] / "summary.json"
+    path.write_text(path.read_text().replace('"length"', '"<img src=x>"'))
+    page = run(given, tmp_path / "output", title="</title><script>alert(1)</script>", tiny=False)[1]
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "Tiny model" not in page
+
+
+def test_the_papers_averages_are_means_of_its_sections():
+    rows = [row for model in results.paper_table().values() for one in model.values() for row in one.values()]
+    assert len(rows) == 16
+    for row in rows:
+        assert row[AVERAGE] == pytest.approx(np.mean([row[name] for name in SECTIONS]), abs=0.1)
+
+
+def test_the_papers_differences():
+    assert results.paper_delta("Llama-3.2-3B", "zh", "Reasoning") == 26.7
+    assert results.paper_delta("Qwen2.5-3B", "ko", "Chat Hard") == -1.6
+    assert results.paper_delta("Qwen2.5-3B", "it", AVERAGE) == 3.2
+    assert results.paper_delta("Qwen2.5-3B", "de", AVERAGE) is None

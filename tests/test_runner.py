@@ -1,0 +1,185 @@
+"""run_stage: the same work is never done twice, other work never taken for it, and killed work goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xlrm import artifacts, provenance, runner, settings, storage
+from xlrm.errors import ArtifactError, ConfigError, DataError
+from xlrm.runner import run_stage
+
+CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
+
+
+def test_a_finished_stage_is_not_run_again(capsys) -> None:
+    first = run_stage("curate", CURATE, {})
+    assert "curate[en]: finished in" in capsys.readouterr().out
+    again = run_stage("curate", CURATE, {})
+    assert again == first
+    assert "reused" in capsys.readouterr().out
+
+
+def test_the_key_follows_config_inputs_and_code(monkeypatch) -> None:
+    corpus = run_stage("curate", CURATE, {})
+    assert run_stage("curate", CURATE | {"seed": 43}, {}).uri != corpus.uri
+    spanish = run_stage("translate", {"language": "es"}, {"corpus": corpus.uri})
+    other = run_stage("curate", CURATE | {"seed": 43}, {})
+    assert run_stage("translate", {"language": "es"}, {"corpus": other.uri}).uri != spanish.uri
+    monkeypatch.setattr(provenance, "code_version", lambda module: "changed")
+    assert run_stage("curate", CURATE, {}).uri != corpus.uri
+
+
+def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
+    """A new benchmark leaves the reward model's inputs, and so the model, as they were."""
+    corpora = []
+    for items in (28, 42):
+        corpus = run_stage("curate", CURATE | {"benchmark_items": items}, {})
+        spanish = run_stage("translate", {"language": "es"}, {"corpus": corpus.uri})
+        inputs = {"source": corpus.uri, "translations": [spanish.uri]}
+        corpora.append(run_stage("validate", {}, inputs).uri)
+    assert corpora[0] != corpora[1]
+    for name, same in (("reward", True), ("evaluate", False)):
+        config = runner.stage_config(name, {"language": "es"})
+        (first,), (second,) = (runner._given(name, config, {"corpora": uri})["corpora"] for uri in corpora)
+        assert (first.digest == second.digest) is same
+
+
+def test_the_code_of_a_stage_is_what_it_imports() -> None:
+    reward = {path.name for path in provenance._sources("xlrm.stages.reward")}
+    assert {"reward.py", "training.py", "models.py", "scoring.py"} <= reward
+    assert not reward & {"cli.py", "report.py", "storage.py", "translate.py", "tracking.py"}
+    assert "ko.yaml" in {path.name for path in provenance._sources("xlrm.stages.translate")}
+    assert "trl" in provenance.versions("xlrm.stages.reward")
+
+
+def test_a_changed_source_file_changes_the_version(tmp_path, monkeypatch) -> None:
+    package = tmp_path / "xlrm"
+    package.mkdir()
+    (package / "a.py").write_text("from xlrm import b\n")
+    (package / "b.py").write_text("x = 1\n")
+    (package / "c.py").write_text("x = 1\n")
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+
+    def version() -> str:
+        provenance._imports.cache_clear()
+        provenance._modules.cache_clear()
+        return provenance.code_version("xlrm.a")
+
+    before = version()
+    (package / "c.py").write_text("x = 2\n")
+    assert version() == before
+    (package / "b.py").write_text("x = 2\n")
+    assert version() != before
+    monkeypatch.undo()
+    provenance._imports.cache_clear()
+    provenance._modules.cache_clear()
+
+
+def test_a_file_that_changed_is_curated_again(tmp_path) -> None:
+    file = tmp_path / "mine.jsonl"
+    row = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    config = {"preferences": [str(file)], "benchmark": str(file), "prompts": None, "parallel": None}
+    uris = []
+    for answer in ("a", "c"):
+        file.write_text(json.dumps(row | {"chosen": answer}) + "\n")
+        uris.append(run_stage("curate", config, {}).uri)
+    assert uris[0] != uris[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "inputs", "error", "message"),
+    [
+        ("nosuch", {}, {}, ConfigError, "no stage 'nosuch'; there are .*curate"),
+        ("curate", {"pears": 3}, {}, ConfigError, "curate.pears.*got 3; fields of curate: .*pairs"),
+        ("curate", {"pairs": "many"}, {}, ConfigError, "curate.pairs: .*integer.*got 'many'"),
+        ("curate", {"preferences": ["nosuch"]}, {}, ConfigError, "no dataset 'nosuch'; there are phrasebook"),
+        ("curate", {"benchmark": "gone.jsonl"}, {}, DataError, "gone.jsonl: no such file"),
+        ("translate", {"language": "ko"}, {"corpus": "file:///nosuch/curate/x"}, ArtifactError, "/nosuch/curate/x"),
+        ("translate", {"language": "ko"}, {"corpus": "ftp://host/x"}, ArtifactError, "ftp://host/x"),
+    ],
+)
+def test_wrong_input_is_one_clear_error_and_leaves_nothing(home, name, config, inputs, error, message) -> None:
+    with pytest.raises(error, match=message) as caught:
+        run_stage(name, config, inputs)
+    assert "\n" not in str(caught.value)
+    assert not (home / "store").exists()
+
+
+def test_a_translator_that_is_not_there(home) -> None:
+    corpus = run_stage("curate", CURATE, {})
+    with pytest.raises(ConfigError, match="no 'nosuch'; there are phrasebook"):
+        run_stage("translate", {"language": "ko", "translator": "nosuch"}, {"corpus": corpus.uri})
+
+
+def test_a_record_says_how_it_was_made() -> None:
+    corpus = run_stage("curate", CURATE, {})
+    record = artifacts.load(run_stage("translate", {"language": "es"}, {"corpus": corpus.uri}).uri)
+    assert record.stage == "translate" and record.config["language"] == "es"
+    assert record.inputs["corpus"][0].uri == corpus.uri
+    assert record.metrics["texts"] > 0 and record.seconds > 0 and record.peak_memory_mib > 0
+    assert record.mlflow_run_id and record.versions["python"]
+    assert list(artifacts.lineage([storage.join(settings.store(), "translate", record.key)])) == [
+        corpus.uri,
+        storage.join(settings.store(), "translate", record.key),
+    ]
+
+
+RUN = """
+import sys, time
+from xlrm.runner import run_stage
+from xlrm.stages import curate
+real = curate.run
+def slow(config, *, output):
+    (output / "half.txt").write_text("half")
+    print("begun", flush=True)
+    time.sleep(float(sys.argv[1]))
+    return real(config, output=output)
+curate.run = slow
+print(run_stage("curate", {"pairs": 32, "benchmark_items": 28}, {}).uri, flush=True)
+"""
+
+
+def test_a_killed_stage_leaves_no_artifact_and_goes_on(home) -> None:
+    environment = {**os.environ, "XLRM_HOME": str(home)}
+    process = subprocess.Popen([sys.executable, "-c", RUN, "60"], stdout=subprocess.PIPE, text=True, env=environment)
+    assert any("begun" in line for line in process.stdout)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list((home / "store").rglob("artifact.json"))
+    assert list((home / "work").rglob("half.txt")), "what the stage had done is kept for the next run"
+    again = subprocess.run(
+        [sys.executable, "-c", RUN, "0"], capture_output=True, text=True, env=environment, check=True
+    )
+    assert artifacts.load(again.stdout.split()[-1]).stage == "curate"
+    assert not list((home / "work").rglob("half.txt"))
+
+
+def test_two_runs_of_one_stage_wait_for_each_other(home) -> None:
+    environment = {**os.environ, "XLRM_HOME": str(home)}
+    command = [sys.executable, "-c", RUN, "2"]
+    started = time.monotonic()
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    printed = [process.communicate(timeout=90)[0] for process in both]
+    assert printed[0].split()[-1] == printed[1].split()[-1]
+    assert sum("begun" in text for text in printed) == 1, "the second one finds what the first one made"
+    assert time.monotonic() - started < 90
+
+
+def test_metrics_that_are_not_numbers_are_a_bug_and_not_an_artifact(home, monkeypatch) -> None:
+    from xlrm.stages import curate
+
+    real = curate.run
+
+    def broken(config, *, output: Path) -> dict[str, float]:
+        return real(config, output=output) | {"accuracy": float("nan")}
+
+    monkeypatch.setattr(curate, "run", broken)
+    with pytest.raises(ValueError, match="accuracy"):
+        run_stage("curate", CURATE, {})
+    assert not list((home / "store").rglob("artifact.json"))

@@ -1,0 +1,192 @@
+"""The stages that train and use models, on a base model of seconds and on real text."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from xlrm import artifacts, models, settings
+from xlrm.errors import ConfigError, DataError
+from xlrm.rows import read_rows, write_jsonl
+from xlrm.runner import run_stage
+from xlrm.stages import align, evaluate, judge, rank, represent, reward, sample
+from xlrm.stages.represent import first_singular_share
+
+TRAINING = {"learning_rate": 1e-3, "batch_size": 8, "device_batch_size": 4, "gradient_checkpointing": False}
+
+
+def pairs(count: int) -> list[dict]:
+    from xlrm.datasets import PREFERENCES
+
+    return PREFERENCES["phrasebook"].rows("en", count, 0)
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(64))
+    return tmp_path / "corpora"
+
+
+@pytest.mark.slow
+def test_a_reward_model_learns_and_is_a_plain_hugging_face_folder(tiny_base, corpora, tmp_path) -> None:
+    config = reward.Config(language="en", epochs=6, **TRAINING)
+    metrics = reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "work" / "output")
+    assert metrics["train_accuracy"] > 0.6 and metrics["steps"] == 48
+    folder = tmp_path / "work" / "output"
+    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert json.loads((folder / "config.json").read_text())["problem_type"] == "regression"
+    assert models.load_reward_model(folder).config.num_labels == 1
+
+
+@pytest.mark.slow
+def test_training_killed_half_way_ends_where_it_would_have(tiny_base, corpora, tmp_path, monkeypatch) -> None:
+    """Stopped after a checkpoint and run again, training gives the weights of the run that was not stopped."""
+    from transformers import Trainer
+
+    config = reward.Config(language="en", epochs=2, save_steps=5, **TRAINING)
+    reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "whole" / "output")
+
+    real = Trainer.training_step
+
+    def stops(trainer, *arguments, **named):
+        if trainer.state.global_step == 8:
+            raise KeyboardInterrupt
+        return real(trainer, *arguments, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "training_step", stops)
+        reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "cut" / "output")
+    assert (tmp_path / "cut" / "checkpoints" / "checkpoint-5").is_dir()
+    assert not (tmp_path / "cut" / "output").exists()
+    reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "cut" / "output")
+    whole, cut = (models.load_reward_model(tmp_path / name / "output").state_dict() for name in ("whole", "cut"))
+    assert max(float((whole[name] - cut[name]).abs().max()) for name in whole) < 1e-6
+
+
+@pytest.mark.slow
+def test_no_pair_is_dropped_for_its_length(tiny_base, corpora, tmp_path) -> None:
+    config = reward.Config(language="en", max_length=16, **TRAINING)
+    metrics = reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "work" / "output")
+    assert metrics["pairs"] == 64 and metrics["steps"] == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"batch_size": 6}, "batch_size 6 is not a multiple"), ({"batch_size": 128}, "more than the 64 training pairs")],
+)
+def test_a_batch_that_cannot_be_made(tiny_base, corpora, tmp_path, changes, message) -> None:
+    config = reward.Config(language="en", **TRAINING | changes)
+    with pytest.raises(ConfigError, match=message):
+        reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "work" / "output")
+
+
+@pytest.mark.slow
+def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
+    """sample -> rank -> align -> sample -> judge, each on what the one before it wrote."""
+    from xlrm.stages import curate
+
+    corpus = tmp_path / "corpora" / "en"
+    curate.run(
+        curate.Config(pairs=16, benchmark_items=14, train_prompts=16, eval_prompts=6, parallel_texts=6), output=corpus
+    )
+    tokenizer = models.load_tokenizer(tiny_base)
+    labeler = tmp_path / "rm"
+    models.new_reward_model(tiny_base, tokenizer, seed=5).save_pretrained(labeler)
+    tokenizer.save_pretrained(labeler)
+
+    def sampled(name: str, split: str, *policies):
+        config = sample.Config(languages=("en",), split=split, max_new_tokens=8, samples=3)
+        sample.run(config, policies=list(policies), corpora=tmp_path / "corpora", output=tmp_path / name)
+        return tmp_path / name
+
+    base = sampled("base", "all", tiny_base)
+    assert (
+        base.joinpath("0/train/en.jsonl").read_text()
+        == sampled("again", "all", tiny_base).joinpath("0/train/en.jsonl").read_text()
+    ), "the same seed gives the same samples"
+    config = rank.Config(language="en", labelers=("en",))
+    rank.run(config, samples=base, reward_models=[labeler], output=tmp_path / "ranked")
+    ranked = read_rows(tmp_path / "ranked" / "en.jsonl")
+    assert ranked and all(row["chosen_reward"] > row["rejected_reward"] for row in ranked)
+    config = align.Config(language="en", labeler="en", **TRAINING | {"batch_size": 4})
+    aligned = tmp_path / "align" / "output"
+    assert align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=aligned)["pairs"] == len(ranked)
+    candidates = sampled("candidates", "eval", aligned)
+    config = judge.Config(language="en", labelers=("en",))
+    metrics = judge.run(config, reference=base, candidates=candidates, output=tmp_path / "verdicts")
+    assert 0 <= metrics["win_rate/en"] <= 1
+    assert len(read_rows(tmp_path / "verdicts" / "verdicts.jsonl")) == 6
+
+
+def test_a_prompt_with_one_response_only_makes_no_pair() -> None:
+    row = {"id": "1", "prompt": "p", "responses": ["a", "a"]}
+    assert rank.best_and_worst(row, [1.0, 1.0]) is None
+    found = rank.best_and_worst({**row, "responses": ["a", "b", "c"]}, [0.1, -2.0, 3.0])
+    assert (found["chosen"], found["rejected"]) == ("c", "b")
+
+
+def test_the_judge_wants_answers_to_the_same_prompts(tmp_path) -> None:
+    rows = [{"id": "1", "prompt": "How much is one plus two?", "responses": ["Three."]}]
+    write_jsonl(tmp_path / "a/0/eval/en.jsonl", rows)
+    write_jsonl(tmp_path / "b/0/eval/en.jsonl", [{**rows[0], "id": "2"}])
+    config = judge.Config(language="en", labelers=("en",))
+    with pytest.raises(DataError, match="different prompts"):
+        judge.run(config, reference=tmp_path / "a", candidates=tmp_path / "b", output=tmp_path / "out")
+
+
+def test_first_singular_share_by_hand() -> None:
+    same = np.tile([3.0, 4.0], (1, 5, 1))
+    orthogonal = np.eye(5)[None]
+    mixed = np.diag([2.0, 1.0, 1.0])[None]
+    assert first_singular_share(same)[0] == pytest.approx(1.0)
+    assert first_singular_share(orthogonal)[0] == pytest.approx(1 / 5)
+    assert first_singular_share(mixed)[0] == pytest.approx(0.5)
+
+
+def test_representations_do_not_depend_on_the_batch(tiny_base, tmp_path) -> None:
+    from xlrm.datasets import PARALLEL
+
+    for language in ("en", "ko"):
+        write_jsonl(tmp_path / "corpora" / language / "parallel.jsonl", PARALLEL["phrasebook"].rows(language, 12, 0))
+    found = []
+    for size in (1, 5, 64):
+        config = represent.Config(languages=("en", "ko"), batch_size=size)
+        output = tmp_path / str(size)
+        output.mkdir()
+        metrics = represent.run(config, base=tiny_base, reward_models=[], corpora=tmp_path / "corpora", output=output)
+        found.append(metrics["singular/base"])
+        assert 0.5 <= found[-1] <= 1
+    assert found == pytest.approx([found[0]] * 3, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_real_text_end_to_end(tiny_base, shared_data, home) -> None:
+    """A dataset and a benchmark of one's own, as files: curated, trained on, evaluated by RewardBench's sections."""
+    config = {
+        "preferences": [str(shared_data / "preferences_en.jsonl")], "pairs": 96, "benchmark_items": 1528,
+        "benchmark": str(shared_data / "rewardbench_mini_en.jsonl"), "prompts": None, "parallel": None,
+    }  # fmt: skip
+    corpus = run_stage("curate", config, {})
+    assert corpus.record.metrics["benchmark_items"] == 1528
+    files = artifacts.fetch(corpus.uri, settings.home() / "cache")
+    sections = {row["section"] for row in read_rows(files / "benchmark.jsonl")}
+    assert {"Chat Hard", "Safety", "Reasoning"} <= sections
+    (files / "en").symlink_to(files)  # a validated corpus has a folder a language
+    output = home / "rm" / "output"
+    metrics = reward.run(
+        reward.Config(language="en", max_length=128, **TRAINING), base=tiny_base, corpora=files, output=output
+    )
+    assert metrics["pairs"] == 96 and math.isfinite(metrics["train_loss"])
+    (home / "evaluation").mkdir()
+    found = evaluate.run(
+        evaluate.Config(language="en", max_length=128), model=output, corpora=files, output=home / "evaluation"
+    )
+    assert 0 < found["accuracy/en/average"] < 1
+    scores = read_rows(home / "evaluation" / "scores.jsonl")
+    assert len(scores) == 1528 and len({row["chosen"] for row in scores}) > 1000
+    results = json.loads((home / "evaluation" / "results.json").read_text())["results"]["en"]
+    low, high = results["interval"]["average"]
+    assert low <= results["accuracy"]["average"] <= high
