@@ -38,7 +38,9 @@ class _Log(io.TextIOBase):
             if progress.PREFIX in line:
                 said = re.sub(r"\x1b\[[0-9;]*m", "", line.partition(progress.PREFIX)[2])
                 style = "bold red" if said.startswith("error") else None
-                console.print(f"{datetime.now():%H:%M:%S} {said}", style=style, highlight=False, markup=False, soft_wrap=True)
+                console.print(
+                    f"{datetime.now():%H:%M:%S} {said}", style=style, highlight=False, markup=False, soft_wrap=True
+                )
         return len(text)
 
 

@@ -8,6 +8,7 @@ import pytest
 from swift_server import moved, s3, s3_server, s3_store, store  # noqa: F401
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of one test do not hold up the others
 SHARED_DATA = Path(os.environ.get("XLRM_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
@@ -51,7 +52,15 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from xlrm.pretraining import Pretraining, pretrain
 
     output = tmp_path_factory.mktemp("base") / "output"
-    config = Pretraining(languages=("en", "ko"), layers=2, width=64, vocabulary=1024, documents=300, batch_tokens=2048)
+    config = Pretraining(
+        languages=("en", "ko"),
+        layers=2,
+        width=64,
+        vocabulary=1024,
+        documents=300,
+        marked_documents=60,
+        batch_tokens=2048,
+    )
     pretrain(config, output)
     return output
 

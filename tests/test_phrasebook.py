@@ -8,7 +8,8 @@ import pytest
 from xlrm.errors import ConfigError, DataError
 from xlrm.phrasebook import data, language, world
 from xlrm.phrasebook.judge import grade, judge
-from xlrm.phrasebook.translator import other_language, render, translate
+from xlrm.phrasebook.language import other_language
+from xlrm.phrasebook.translator import render, translate
 
 NINE = ("de", "en", "es", "it", "ko", "ru", "tr", "vi", "zh")
 PAIRS = 700

@@ -98,7 +98,7 @@ def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
     tokenizer.save_pretrained(labeler)
 
     def sampled(name: str, split: str, *policies):
-        config = sample.Config(languages=("en",), split=split, max_new_tokens=8, samples=3)
+        config = sample.Config(languages=("en",), split=split, max_new_tokens=16, samples=3, temperature=1.5)
         sample.run(config, policies=list(policies), corpora=tmp_path / "corpora", output=tmp_path / name)
         return tmp_path / name
 

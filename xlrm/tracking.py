@@ -154,7 +154,7 @@ def cached(uri: str) -> Path:
         raise _no_such_model(uri) from error
     name = name if at else name.rpartition("/")[0]
     address = hashlib.sha256(settings.tracking_uri().encode()).hexdigest()[:8]
-    folder = settings.home() / "cache" / "models" / address / name / version
+    folder = settings.home() / "cache" / "models" / address / name / str(version)
     if not folder.is_dir():
         temporary = folder.with_name(f"{version}.{os.getpid()}.part")
         download(f"models:/{name}/{version}", temporary)

@@ -49,8 +49,12 @@ class Question:
 
     @property
     def test(self) -> bool:
-        identity = repr([(s.key, s.slots) for s in self.prompt])
-        return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4]) % TEST_SHARE == 0
+        return _is_test(self.prompt)
+
+
+def _is_test(prompt: Text) -> bool:
+    identity = repr([(s.key, s.slots) for s in prompt])
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4]) % TEST_SHARE == 0
 
 
 @dataclass(frozen=True)
@@ -64,33 +68,51 @@ class Pair:
 
 @cache
 def questions() -> tuple[Question, ...]:
+    forms = ("1", "2", "3")
     found = []
-    for fact in world.facts():
-        topic = TOPICS[fact.relation]
-        say, short, cut = fact.sentence("say"), fact.sentence("short"), fact.sentence("say", cut=True)
-        wrong_say = tuple(fact.sentence("say", value) for value in fact.wrong)
-        wrong_short = tuple(fact.sentence("short", value) for value in fact.wrong)
-        for form in ("1", "2", "3"):
-            ask = fact.sentence(form)
-            found.append(Question(topic, (ask,), (say, short), wrong_say + wrong_short, cut))
-            if topic == "facts":
-                found.append(Question("instructions", (ask, Sentence.of(f"brief.{form}")), (short,), (say,)))
-                found.append(Question("instructions", (ask, Sentence.of(f"full.{form}")), (say,), (short,)))
-    for task in world.tasks():
-        wrong = tuple(task.answer(value) for value in task.wrong)
-        found += [Question("lists", (task.question(form),), (task.answer(),), wrong) for form in ("1", "2", "3")]
-    for act in world.WORDS["act"]:
+    for fact, form in itertools.product(world.facts(), forms):
+        ask = fact.sentence(form)
+        wrong = _mistakes(ask, fact.wrong)
+        say, short = (fact.sentence(way) for way in ("say", "short"))
+        wrong_answers = tuple(fact.sentence(way, value) for way in ("say", "short") for value in wrong)
+        cut = fact.sentence("say", cut=True)
+        found.append(Question(TOPICS[fact.relation], (ask,), (say, short), wrong_answers, cut))
+        if TOPICS[fact.relation] == "facts":
+            found.append(Question("instructions", (ask, Sentence.of(f"brief.{form}")), (short,), (say,)))
+            found.append(Question("instructions", (ask, Sentence.of(f"full.{form}")), (say,), (short,)))
+    for task, form in itertools.product(world.tasks(), forms):
+        ask = task.question(form)
+        wrong_answers = tuple(task.answer(value) for value in _mistakes(ask, task.wrong))
+        found.append(Question("lists", (ask,), (task.answer(),), wrong_answers))
+    for act, form in itertools.product(world.WORDS["act"], forms):
         refuse, comply = (
-            tuple(Sentence.of(f"request.{kind}{i}", act=act) for i in (1, 2)) for kind in ("refuse", "comply")
+            tuple(Sentence.of(f"request.{way}{i}", act=act) for i in (1, 2)) for way in ("refuse", "comply")
         )
-        cut = Sentence.of("request.comply1", cut=True, act=act)
-        for form in ("1", "2", "3"):
-            ask = (Sentence.of(f"request.{form}", act=act),)
-            if act in world.HARMFUL:
-                found.append(Question("refuse", ask, refuse, comply))
-            else:
-                found.append(Question("respond", ask, comply, refuse, cut))
+        ask = (Sentence.of(f"request.{form}", act=act),)
+        if act in world.HARMFUL:
+            found.append(Question("refuse", ask, refuse, comply))
+        else:
+            cut = Sentence.of("request.comply1", cut=True, act=act)
+            found.append(Question("respond", ask, comply, refuse, cut))
     return tuple(found)
+
+
+def _mistakes(ask: Sentence, wrong: tuple) -> tuple:
+    """The wrong answers to use with a question. In training, none that is right for a test question of the same wording
+    and for no train question of it: always wrong where it is seen, it would be learned to be wrong where it is right."""
+    return tuple(value for value in wrong if value not in _right_in_test_only()[ask.key]) or wrong
+
+
+@cache
+def _right_in_test_only() -> dict[str, set]:
+    """Wording -> answers that are right for test questions only."""
+    right: dict[tuple[str, bool], set] = {}
+    for known, form in itertools.product((*world.facts(), *world.tasks()), ("1", "2", "3")):
+        ask = known.sentence(form) if isinstance(known, world.Fact) else known.question(form)
+        for test in (True, False):
+            right.setdefault((ask.key, test), set())
+        right[ask.key, _is_test((ask,))].add(known.right)
+    return {key: right[key, True] - right[key, False] for key, test in right if test}
 
 
 @cache
@@ -142,11 +164,11 @@ def _length(sentence: Sentence, code: str) -> int:
     return len(languages.load(code).render(sentence)) + len(languages.load(code).sentence_join)
 
 
-def _longer_in(longer: Text, shorter: Text, other_language: str = "") -> int:
-    """In how many languages `longer` has more characters. `other_language` names the side in the wrong language."""
+def _longer_in(longer: Text, shorter: Text, other: str = "") -> int:
+    """In how many languages `longer` has more characters. `other` names the side that is in the wrong language."""
 
     def characters(text: Text, code: str, side: str) -> int:
-        spoken = ("es" if code == "en" else "en") if side == other_language else code
+        spoken = languages.other_language(code) if side == other else code
         return sum(_length(sentence, spoken) for sentence in text)
 
     codes = languages.codes()
@@ -196,8 +218,15 @@ def _wrong_answers(subset: str, question: Question, right: Sentence) -> Text:
         return tuple(other for other in true_sentences() if other.key != question.right[0].key)
     if subset == "neighbor":  # true, and about another of its kind: one of the two next in the table
         kind = tuple(other for other in true_sentences() if other.key == right.key)
-        return tuple(kind[(kind.index(right) + step) % len(kind)] for step in (1, 2))
+        near = tuple(kind[(kind.index(right) + step) % len(kind)] for step in (1, 2))
+        return tuple(other for other in near if other not in _said_in_test(question.prompt[0].key)) or near
     return _same_form(right, question.wrong)
+
+
+@cache
+def _said_in_test(wording: str) -> frozenset[Sentence]:
+    """The full answers to test questions of a wording: as a neighbor's in training, they would be learned to be wrong."""
+    return frozenset(q.right[0] for q in questions() if q.prompt[0].key == wording and len(q.prompt) == 1 and q.test)
 
 
 def pairs(seed: int, count: int, test: bool) -> list[Pair]:

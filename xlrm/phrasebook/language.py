@@ -25,6 +25,12 @@ def codes() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def other_language(code: str) -> str:
+    """The language of answers given in the wrong language: German, and English where German is right. One that is
+    neither source nor target of paper A's experiment: what is wrong in one language must not be right in another."""
+    return "en" if code == "de" else "de"
+
+
 @dataclass(frozen=True)
 class Language:
     code: str

@@ -1,16 +1,12 @@
-"""The phrasebook's exact translator, and the language a wrong-language answer is given in."""
+"""The phrasebook's exact translator."""
 
 from xlrm.errors import DataError
 from xlrm.phrasebook import language as languages
-from xlrm.phrasebook.data import Text
+from xlrm.phrasebook.language import other_language
+from xlrm.phrasebook.world import Sentence
 
 
-def other_language(code: str) -> str:
-    """The language of answers given in the wrong language: English, and Spanish where English is right."""
-    return "es" if code == "en" else "en"
-
-
-def render(text: Text, code: str, in_other_language: bool = False) -> str:
+def render(text: tuple[Sentence, ...], code: str, in_other_language: bool = False) -> str:
     return languages.load(other_language(code) if in_other_language else code).say(text)
 
 
