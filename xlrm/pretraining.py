@@ -25,9 +25,9 @@ class Pretraining(BaseModel):
     """Transformer layers."""
     width: int = Field(128, multiple_of=64)
     """Hidden size; attention heads are 32 wide, the narrowest that vLLM's kernels take."""
-    documents: int = Field(30_000, ge=100)
+    documents: int = Field(32_000, ge=100)
     """Documents (short texts): chats with right answers, and parallel texts; each is seen once."""
-    marked_documents: int = Field(20_000, ge=0)
+    marked_documents: int = Field(14_000, ge=0)
     """Further documents: chats with a reader's mark, right or wrong."""
     batch_tokens: int = Field(1024, ge=256)
     """Tokens in a batch, padding included."""
