@@ -73,7 +73,6 @@ def _run_locally(loaded: experiment.Experiment, log: Path) -> Path:
 
     warnings.filterwarnings("ignore", module="kfp")  # images and resources that a local run has no use for
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(settings.home() / "kfp"))
     payload = {"name": loaded.name, "stages": loaded.stages}
