@@ -208,8 +208,12 @@ def doctor() -> None:
 
 def _load(model: str):
     """(reward model, tokenizer) of a folder, a registered model or an artifact."""
+    from transformers.utils import logging
+
     from xlrm import models as loading
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     path = _model_folder(model)
     return loading.load_reward_model(path), loading.load_tokenizer(path)
 

@@ -81,7 +81,6 @@ def train_reward_model(
     tokenizer: "PreTrainedTokenizerBase",
     rows: list[dict],
     config: TrainingConfig,
-    group_by_length: bool,
     output: Path,
 ) -> dict[str, float]:
     """Bradley-Terry training on rows with prompt, chosen and rejected; the model is changed in place.
@@ -98,10 +97,8 @@ def train_reward_model(
         )
         for side in ("chosen", "rejected")
     }
-    sides["length"] = [max(map(len, pair)) for pair in zip(sides["chosen_ids"], sides["rejected_ids"], strict=True)]
     arguments = RewardConfig(
-        **_arguments(config, output, len(rows)), max_length=None, disable_dropout=True, remove_unused_columns=False,
-        train_sampling_strategy="group_by_length" if group_by_length else "random",
+        **_arguments(config, output, len(rows)), max_length=None, disable_dropout=True,
     )  # fmt: skip
     trainer = RewardTrainer(model, arguments, train_dataset=Dataset.from_dict(sides), processing_class=tokenizer)
     return _train(trainer, f"reward[{config.language}]")

@@ -17,8 +17,6 @@ class Config(TrainingConfig):
     """Peak learning rate (paper A: 1e-5)."""
     batch_size: int = Field(128, ge=1)
     """Pairs in a step (paper A: 128)."""
-    group_by_length: bool = False
-    """Puts pairs of like length into a batch, to pad less; the papers do not."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -32,7 +30,7 @@ def run(config: Config, *, base: Path, corpora: Path, output: Path) -> dict[str,
     rows = read_rows(corpora / config.language / "preferences.jsonl", ("prompt", "chosen", "rejected"))
     tokenizer = models.load_tokenizer(base)
     model = models.new_reward_model(base, tokenizer, config.seed)
-    metrics = training.train_reward_model(model, tokenizer, rows, config, config.group_by_length, output)
+    metrics = training.train_reward_model(model, tokenizer, rows, config, output)
     model.config.use_cache = False
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
