@@ -8,13 +8,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlrm import settings
+from xlrm import progress, settings
 from xlrm.errors import ArtifactError, ConfigError
 
 
 def _client():
     os.environ.setdefault("MLFLOW_ENABLE_TELEMETRY", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    if progress.bars_hidden():
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     uri = settings.tracking_uri()

@@ -97,9 +97,7 @@ def train_reward_model(
         )
         for side in ("chosen", "rejected")
     }
-    arguments = RewardConfig(
-        **_arguments(config, output, len(rows)), max_length=None, disable_dropout=True,
-    )  # fmt: skip
+    arguments = RewardConfig(**_arguments(config, output, len(rows)), max_length=None, disable_dropout=True)
     trainer = RewardTrainer(model, arguments, train_dataset=Dataset.from_dict(sides), processing_class=tokenizer)
     return _train(trainer, f"reward[{config.language}]")
 
