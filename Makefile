@@ -10,7 +10,7 @@ help:  ## Show this help
 demo: $(VENV)/.installed  ## Run the whole pipeline here, to its report (about ten minutes, the second time seconds)
 	$(BIN)/python -m pipelines run configs/demo.yaml
 
-demo-short: $(VENV)/.installed  ## The same pipeline in two minutes, with models too small to judge by
+demo-short: $(VENV)/.installed  ## The same pipeline in under three minutes, with models too small to judge by
 	$(BIN)/python -m pipelines run configs/demo_short.yaml
 
 test: $(VENV)/.installed  ## Run all tests
