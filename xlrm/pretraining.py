@@ -105,8 +105,8 @@ def _batches(found: list[Example], config: Pretraining) -> list[list[Example]]:
 
 
 def _optimizer(model, config: Pretraining):
-    """Muon for the layers' matrices, AdamW for all else, as one optimizer: at this size Muon reaches in 420 steps the
-    loss that AdamW alone reaches in about 700."""
+    """Muon for the layers' matrices, AdamW for all else, as one optimizer: after 20,000 documents the loss was 0.56, with
+    AdamW alone (6e-3) 1.05, one run each."""
     import torch
 
     class MuonAndAdamW(torch.optim.Optimizer):
