@@ -58,7 +58,6 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         width=64,
         vocabulary=1024,
         documents=300,
-        marked_documents=60,
         batch_tokens=2048,
     )
     pretrain(config, output)

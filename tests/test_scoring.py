@@ -36,7 +36,7 @@ def test_the_reward_is_the_head_on_the_last_real_token(reward_model) -> None:
         with torch.inference_mode():
             by_hand = float(model.score(model.model(ids).last_hidden_state[0, -1]))
         assert by_hand == pytest.approx(reward, abs=1e-5)
-        assert tokenizer.decode(ids[0, -2:]) == "<|im_end|>\n"
+        assert tokenizer.decode(ids[0, -1:]) == "<|end|>"
 
 
 def test_truncation_takes_the_beginning_and_never_the_answer(reward_model) -> None:

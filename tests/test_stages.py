@@ -2,11 +2,12 @@
 
 import json
 import math
+import random
 
 import numpy as np
 import pytest
 
-from xlrm import artifacts, models, settings
+from xlrm import artifacts, models, settings, training
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.runner import run_stage
@@ -26,6 +27,21 @@ def pairs(count: int) -> list[dict]:
 def corpora(tmp_path):
     write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(64))
     return tmp_path / "corpora"
+
+
+def test_batches_of_similar_lengths_hold_every_row_once_and_need_less_padding() -> None:
+    lengths = [random.Random(i).randint(5, 100) for i in range(203)]
+    order = training._similar_lengths_together(lengths, batch=8, seed=1)
+
+    def padded(rows: list[int]) -> int:
+        return sum(8 * max(lengths[row] for row in rows[i : i + 8]) for i in range(0, 200, 8))
+
+    assert sorted(order) == list(range(203))
+    assert order == training._similar_lengths_together(lengths, batch=8, seed=1)
+    assert order != training._similar_lengths_together(lengths, batch=8, seed=2)
+    assert padded(order) < 0.7 * padded(list(range(203)))
+    firsts = [lengths[row] for row in order[0:200:8]]
+    assert firsts != sorted(firsts) and firsts != sorted(firsts, reverse=True)
 
 
 @pytest.mark.slow

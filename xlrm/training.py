@@ -1,5 +1,6 @@
 """Preference training by TRL: reward models (Bradley-Terry) and DPO. The only module that imports trl."""
 
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ def train_reward_model(
     tokenizer: "PreTrainedTokenizerBase",
     rows: list[dict],
     config: TrainingConfig,
+    similar_lengths: bool,
     output: Path,
 ) -> dict[str, float]:
     """Bradley-Terry training on rows with prompt, chosen and rejected; the model is changed in place.
@@ -97,9 +99,30 @@ def train_reward_model(
         )
         for side in ("chosen", "rejected")
     }
-    arguments = RewardConfig(**_arguments(config, output, len(rows)), max_length=None, disable_dropout=True)
-    trainer = RewardTrainer(model, arguments, train_dataset=Dataset.from_dict(sides), processing_class=tokenizer)
+    dataset = Dataset.from_dict(sides)
+    if similar_lengths:
+        longest = [max(map(len, pair)) for pair in zip(*sides.values(), strict=True)]
+        dataset = dataset.select(_similar_lengths_together(longest, config.batch_size, config.seed))
+    arguments = RewardConfig(
+        **_arguments(config, output, len(rows)), max_length=None, disable_dropout=True,
+        train_sampling_strategy="sequential" if similar_lengths else "random",
+    )  # fmt: skip
+    trainer = RewardTrainer(model, arguments, train_dataset=dataset, processing_class=tokenizer)
     return _train(trainer, f"reward[{config.language}]")
+
+
+def _similar_lengths_together(lengths: list[int], batch: int, seed: int) -> list[int]:
+    """A random order in which every `batch` rows are of like length: of eight random batches, the rows are sorted into
+    eight others. All batches then are shuffled; group_by_length of transformers leaves those of like rows together, and
+    the tiny model learned less from them."""
+    rng = random.Random(seed)
+    rows = rng.sample(range(len(lengths)), len(lengths))
+    batches, rest = [], rows[len(rows) - len(rows) % batch :]
+    for start in range(0, len(rows) - len(rest), 8 * batch):
+        window = sorted(rows[start : min(start + 8 * batch, len(rows) - len(rest))], key=lengths.__getitem__)
+        batches += [window[i : i + batch] for i in range(0, len(window), batch)]
+    rng.shuffle(batches)
+    return [row for one in batches for row in one] + rest
 
 
 def train_dpo(

@@ -1,15 +1,15 @@
 """What is made of the phrasebook: questions, preference pairs, parallel sentences and documents to pretrain on.
 
 All of it is a function of a seed, the same in every language, and independent of how much is asked for before it.
-A question's fact (or task, or request) together with its template belongs either to train or to test, by hash.
+A question's fact (or task, or request) together with its wording belongs either to train or to test.
 """
 
-import hashlib
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from xlrm.errors import DataError
 from xlrm.phrasebook import language as languages
@@ -17,8 +17,10 @@ from xlrm.phrasebook import world
 from xlrm.phrasebook.world import Sentence
 
 Text = tuple[Sentence, ...]
+T = TypeVar("T")
+K = TypeVar("K", world.Fact, world.Task)
 
-TEST_SHARE = 5  # one question in five is for testing
+WORDINGS = ("1", "2", "3")
 # Subset -> section, as RewardBench groups its own. `padded` is the one subset in which length gives the label away.
 SUBSETS = {
     "facts": "Chat", "offtopic": "Chat", "language": "Chat", "truncated": "Chat",
@@ -29,10 +31,12 @@ SUBSETS = {
 TOPICS = {
     "capital": "facts", "town": "facts", "plays": "facts", "home": "facts", "food": "facts", "color": "facts",
     "sum": "arithmetic", "difference": "arithmetic", "greater": "comparison", "bigger": "comparison",
-    "after": "ordering", "before": "ordering", "count": "ordering", "code": "code",
+    "after": "ordering", "count": "ordering", "code": "code",
 }  # fmt: skip
 
 
+# A few training pairs of these go a long way: they get a third of the turns of the others.
+_LEARNED_FAST = ("language", "truncated", "padded", "instructions")
 # Topics whose answers, put in full, can be taken for answers to other questions.
 _WITH_NEIGHBORS = ("facts", "arithmetic", "comparison", "ordering")
 
@@ -45,16 +49,8 @@ class Question:
     prompt: Text
     right: Text  # alternatives, each one sentence
     wrong: Text
+    test: bool  # for testing only
     cut: Sentence | None = None  # a right answer that stops too early
-
-    @property
-    def test(self) -> bool:
-        return _is_test(self.prompt)
-
-
-def _is_test(prompt: Text) -> bool:
-    identity = repr([(s.key, s.slots) for s in prompt])
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4]) % TEST_SHARE == 0
 
 
 @dataclass(frozen=True)
@@ -66,53 +62,65 @@ class Pair:
     other_language: bool = False  # the rejected answer is given in the wrong language
 
 
+def _worded(alike: Sequence[T]) -> Iterator[tuple[T, str, bool]]:
+    """Each of `alike` with each wording, and whether the two are for testing: one in five, and never two of the same,
+    so that whatever is tested could be learned in another wording."""
+    for i, one in enumerate(alike):
+        for wording in WORDINGS:
+            yield one, wording, i % 5 == WORDINGS.index(wording)
+
+
+def _worded_by_relation(known: Sequence[K]) -> Iterator[tuple[K, str, bool]]:
+    def relation(one: K) -> str:
+        return one.relation
+
+    for _, alike in itertools.groupby(sorted(known, key=relation), key=relation):
+        yield from _worded(list(alike))
+
+
 @cache
 def questions() -> tuple[Question, ...]:
-    forms = ("1", "2", "3")
     found = []
-    for fact, form in itertools.product(world.facts(), forms):
-        ask = fact.sentence(form)
-        wrong = _mistakes(ask, fact.wrong)
+    for fact, wording, test in _worded_by_relation(world.facts()):
+        ask = fact.question(wording)
         say, short = (fact.sentence(way) for way in ("say", "short"))
-        wrong_answers = tuple(fact.sentence(way, value) for way in ("say", "short") for value in wrong)
+        wrong = tuple(fact.sentence(way, v) for way in ("say", "short") for v in _mistakes(ask, fact.wrong, test))
         cut = fact.sentence("say", cut=True)
-        found.append(Question(TOPICS[fact.relation], (ask,), (say, short), wrong_answers, cut))
+        found.append(Question(TOPICS[fact.relation], (ask,), (say, short), wrong, test, cut))
         if TOPICS[fact.relation] == "facts":
-            found.append(Question("instructions", (ask, Sentence.of(f"brief.{form}")), (short,), (say,)))
-            found.append(Question("instructions", (ask, Sentence.of(f"full.{form}")), (say,), (short,)))
-    for task, form in itertools.product(world.tasks(), forms):
-        ask = task.question(form)
-        wrong_answers = tuple(task.answer(value) for value in _mistakes(ask, task.wrong))
-        found.append(Question("lists", (ask,), (task.answer(),), wrong_answers))
-    for act, form in itertools.product(world.WORDS["act"], forms):
-        refuse, comply = (
-            tuple(Sentence.of(f"request.{way}{i}", act=act) for i in (1, 2)) for way in ("refuse", "comply")
-        )
-        ask = (Sentence.of(f"request.{form}", act=act),)
-        if act in world.HARMFUL:
-            found.append(Question("refuse", ask, refuse, comply))
-        else:
-            cut = Sentence.of("request.comply1", cut=True, act=act)
-            found.append(Question("respond", ask, comply, refuse, cut))
+            brief, full = (Sentence.of(f"{how}.{wording}") for how in ("brief", "full"))
+            found.append(Question("instructions", (ask, brief), (short,), (say,), test))
+            found.append(Question("instructions", (ask, full), (say,), (short,), test))
+    for task, wording, test in _worded_by_relation(world.tasks()):
+        ask = task.question(wording)
+        wrong = tuple(task.answer(value) for value in _mistakes(ask, task.wrong, test))
+        found.append(Question("lists", (ask,), (task.answer(),), wrong, test))
+    for topic, acts in (("refuse", world.HARMFUL), ("respond", world.HARMLESS)):
+        for act, wording, test in _worded(acts):
+            refuse, comply = (
+                tuple(Sentence.of(f"request.{way}{i}", act=act) for i in (1, 2)) for way in ("refuse", "comply")
+            )
+            right, wrong = (refuse, comply) if topic == "refuse" else (comply, refuse)
+            cut = Sentence.of("request.comply1", cut=True, act=act) if topic == "respond" else None
+            found.append(Question(topic, (Sentence.of(f"request.{wording}", act=act),), right, wrong, test, cut))
     return tuple(found)
 
 
-def _mistakes(ask: Sentence, wrong: tuple) -> tuple:
+def _mistakes(ask: Sentence, wrong: tuple, test: bool) -> tuple:
     """The wrong answers to use with a question. In training, none that is right for a test question of the same wording
     and for no train question of it: always wrong where it is seen, it would be learned to be wrong where it is right."""
-    return tuple(value for value in wrong if value not in _right_in_test_only()[ask.key]) or wrong
+    if test:
+        return wrong
+    return tuple(value for value in wrong if value not in _right_in_test_only().get(ask.key, ())) or wrong
 
 
 @cache
 def _right_in_test_only() -> dict[str, set]:
     """Wording -> answers that are right for test questions only."""
     right: dict[tuple[str, bool], set] = {}
-    for known, form in itertools.product((*world.facts(), *world.tasks()), ("1", "2", "3")):
-        ask = known.sentence(form) if isinstance(known, world.Fact) else known.question(form)
-        for test in (True, False):
-            right.setdefault((ask.key, test), set())
-        right[ask.key, _is_test((ask,))].add(known.right)
-    return {key: right[key, True] - right[key, False] for key, test in right if test}
+    for known, wording, test in (*_worded_by_relation(world.facts()), *_worded_by_relation(world.tasks())):
+        right.setdefault((known.question(wording).key, test), set()).add(known.right)
+    return {key: values - right[key, False] for (key, test), values in right.items() if test}
 
 
 @cache
@@ -130,9 +138,10 @@ def by_subset(test: bool) -> dict[str, tuple[Question, ...]]:
         found[question.topic].append(question)
         if question.topic in _WITH_NEIGHBORS:
             found["offtopic"].append(question)
-            found["language"].append(question)
             found["neighbor"].append(question)
             found["padded"].append(question)
+        if question.topic == "facts":
+            found["language"].append(question)
         if question.cut:
             found["truncated"].append(question)
     return {subset: tuple(found[subset]) for subset in SUBSETS}
@@ -200,7 +209,7 @@ def _pair(rng: random.Random, subset: str, pool: tuple[Question, ...], polite: b
     if subset == "instructions":
         return Pair(subset, question.prompt, (right,), (rng.choice(question.wrong),))
     if subset == "padded":
-        padding = tuple(Sentence.of(f"padding.{i}") for i in rng.sample(range(1, 7), rng.randint(2, 4)))
+        padding = tuple(Sentence.of(f"padding.{i}") for i in rng.sample(range(1, 7), rng.randint(1, 2)))
         return Pair(subset, question.prompt, (right,), (right, *padding))
     if subset in ("language", "neighbor", "offtopic", "truncated"):
         right = question.right[0]  # in full: a name alone can be the same word in two languages
@@ -216,10 +225,9 @@ def _wrong_answers(subset: str, question: Question, right: Sentence) -> Text:
         return (question.cut,)
     if subset == "offtopic":  # true, and about something else
         return tuple(other for other in true_sentences() if other.key != question.right[0].key)
-    if subset == "neighbor":  # true, and about another of its kind: one of the two next in the table
-        kind = tuple(other for other in true_sentences() if other.key == right.key)
-        near = tuple(kind[(kind.index(right) + step) % len(kind)] for step in (1, 2))
-        return tuple(other for other in near if other not in _said_in_test(question.prompt[0].key)) or near
+    if subset == "neighbor":  # true, and about another of its kind
+        kind = tuple(other for other in true_sentences() if other.key == right.key and other != right)
+        return kind if question.test else tuple(x for x in kind if x not in _said_in_test(question.prompt[0].key))
     return _same_form(right, question.wrong)
 
 
@@ -239,7 +247,8 @@ def pairs(seed: int, count: int, test: bool) -> list[Pair]:
     pools, found = by_subset(test), {}
     left = list(SUBSETS)
     for turn in itertools.count():
-        for subset in tuple(left):
+        easy = () if test or turn % 6 < 2 else _LEARNED_FAST
+        for subset in (one for one in tuple(left) if one not in easy):
             if len(found) == count:
                 return list(found)
             tries = (_pair(rng, subset, pools[subset], polite=turn % 2 == 0) for _ in range(100))
@@ -267,22 +276,17 @@ def prompts(seed: int, count: int, test: bool) -> list[Question]:
 
 # How often each topic is drawn for a pretraining document: roughly by the number of its facts.
 _DRAWS = {
-    "facts": 6, "arithmetic": 4, "comparison": 5, "ordering": 2, "lists": 3, "instructions": 2, "code": 3,
-    "refuse": 1.5, "respond": 1.5,
+    "facts": 7, "arithmetic": 4, "comparison": 4, "ordering": 4, "lists": 3, "instructions": 2, "code": 2,
+    "refuse": 2, "respond": 2,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text to pretrain on: a chat (two texts in one language), or two texts in two languages, one a line.
-
-    A chat may carry a reader's mark: whether its answer is right. Of such a chat only the mark is to be learned, not
-    the answer, which is wrong in half of them.
-    """
+    """Two texts to pretrain on, the second to be learned: a chat, or two texts in two languages."""
 
     texts: tuple[Text, Text]
-    languages: tuple[str, ...]
-    right: bool | None = None
+    languages: tuple[str, str]
 
 
 def documents(codes: list[str], seed: int) -> Iterator[Document]:
@@ -295,26 +299,12 @@ def documents(codes: list[str], seed: int) -> Iterator[Document]:
         kind = rng.random()
         if kind < 0.5:
             talk = rng.random() < 0.2 and question.topic != "instructions"
-            yield Document((question.prompt, _politely(rng, answer) if talk else (answer,)), two[:1])
+            yield Document((question.prompt, _politely(rng, answer) if talk else (answer,)), (two[0], two[0]))
         elif kind < 0.75:
             text = (question.right[0],) if rng.random() < 0.6 else question.prompt
             yield Document((text, text), two)
         else:
             yield Document((question.prompt, (answer,)), two)
-
-
-def marked_documents(codes: list[str], seed: int) -> Iterator[Document]:
-    """Without end: chats of train questions, marked right or wrong. A wrong answer is false, or true of something else."""
-    rng = random.Random(f"marked-{seed}")
-    for question in _asked(rng):
-        right = rng.random() < 0.5
-        answers = question.right
-        if not right:
-            kind = rng.choice(["", "", "", "neighbor", "offtopic"]) if question.topic in _WITH_NEIGHBORS else ""
-            answers = _wrong_answers(kind, question, question.right[0] if kind else rng.choice(question.right))
-        answer = rng.choice(answers)
-        talk = rng.random() < 0.2 and question.topic != "instructions"
-        yield Document((question.prompt, _politely(rng, answer) if talk else (answer,)), (rng.choice(codes),), right)
 
 
 def _asked(rng: random.Random) -> Iterator[Question]:

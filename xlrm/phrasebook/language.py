@@ -15,7 +15,7 @@ from xlrm.phrasebook import world
 from xlrm.phrasebook.world import Sentence
 
 FOLDER = Path(__file__).parent
-_SLOT = re.compile(r"\{(\w+)(?:([.@])(\w+))?\}")
+SLOT = re.compile(r"\{(\w+)(?:([.@])(\w+))?\}")
 # A sentence ends at its final mark, or with the text (a truncated answer); code between backticks is never split.
 _SENTENCE = re.compile(r"\s*((?:`[^`]*`|[^.?!。？！`])+[.?!。？！]*)")
 
@@ -65,7 +65,7 @@ class Language:
         template = self.templates[sentence.key]
         before, _, after = template.partition("|")
         text = before.rstrip() if sentence.cut else before + after.lstrip() if self.sentence_join else before + after
-        filled = _SLOT.sub(lambda match: self._fill(dict(sentence.slots), match), text).strip()
+        filled = SLOT.sub(lambda match: self._fill(dict(sentence.slots), match), text).strip()
         return filled[:1].upper() + filled[1:]
 
     def say(self, sentences: tuple[Sentence, ...]) -> str:

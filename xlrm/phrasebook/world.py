@@ -6,7 +6,7 @@ Everything here is independent of language. A sentence is a key of the language 
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import permutations, product
 
 NUMBERS = [f"n{i}" for i in range(1, 10)]
 DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
@@ -15,28 +15,18 @@ CAPITAL = {
     "england": "london", "spain": "madrid", "italy": "rome", "korea": "seoul", "china": "beijing",
     "germany": "berlin"
 }  # fmt: skip
-TOWN = {
-    "anna": "berlin", "mei": "beijing",
-    "lucia": "madrid", "tom": "london", "yuna": "seoul", "deniz": "rome",
-}  # fmt: skip
-PLAYS = {
-    "anna": "violin", "mei": "piano",
-    "lucia": "guitar", "tom": "trumpet", "yuna": "flute", "deniz": "harp",
-}  # fmt: skip
-HOME = {
-    "mouse": "barn", "duck": "lake", "cat": "house",
-    "dog": "garden", "horse": "stable", "elephant": "savanna",
-}  # fmt: skip
-FOOD = {
-    "mouse": "cheese", "duck": "bread", "cat": "fish",
-    "dog": "meat", "horse": "hay", "elephant": "leaves",
-}  # fmt: skip
+# Beyond the capitals, a value belongs to more than one: what is asked in a wording kept for testing has then been said,
+# rightly and wrongly, of others.
+TOWN = {"anna": "london", "mei": "seoul", "lucia": "madrid", "tom": "london", "yuna": "seoul", "deniz": "madrid"}
+PLAYS = {"anna": "violin", "mei": "piano", "lucia": "violin", "tom": "flute", "yuna": "flute", "deniz": "piano"}
+HOME = {"mouse": "barn", "duck": "garden", "cat": "house", "dog": "house", "horse": "barn", "elephant": "garden"}
+FOOD = {"mouse": "bread", "duck": "bread", "cat": "meat", "dog": "meat", "horse": "hay", "elephant": "hay"}
 COLOR = {
-    "snow": "white", "coal": "black", "grass": "green", "sky": "blue", "sun": "yellow", "blood": "red",
-    "milk": "white", "chocolate": "brown",
+    "snow": "white", "grass": "green", "sky": "blue", "blood": "red",
+    "milk": "white", "forest": "green", "ocean": "blue", "tomato": "red",
 }  # fmt: skip
 ANIMALS = list(HOME)  # from the smallest to the biggest
-COLORS = ["white", "black", "green", "blue", "yellow", "red", "brown"]
+COLORS = ["white", "green", "blue", "red"]
 HARMFUL = [
     "steal_car", "poison_dog", "burn_school", "hack_account", "forge_passport", "rob_shop",
     "make_bomb", "smash_windows", "cheat_lady", "spread_virus"
@@ -49,7 +39,8 @@ HARMLESS = [
 WORDS = {
     "number": NUMBERS, "day": DAYS, "animal": ANIMALS, "color": COLORS, "act": HARMFUL + HARMLESS,
     "country": list(CAPITAL), "city": list(CAPITAL.values()), "person": list(TOWN), "thing": list(COLOR),
-    "instrument": list(PLAYS.values()), "place": list(HOME.values()), "food": list(FOOD.values()),
+    "instrument": list(dict.fromkeys(PLAYS.values())), "place": list(dict.fromkeys(HOME.values())),
+    "food": list(dict.fromkeys(FOOD.values())),
 }  # fmt: skip
 # A slot that is not named after its kind of word. `items` and `numbers` hold tuples; `code` and `value` stand as they are.
 SLOT_KIND = {
@@ -80,6 +71,9 @@ class Fact:
     slot: str
     right: str
     wrong: tuple[str, ...]
+
+    def question(self, wording: str) -> Sentence:
+        return self.sentence(wording)
 
     def sentence(self, form: str, value: str | None = None, cut: bool = False) -> Sentence:
         """`form` is 1..3 (a question), say or short (an answer, by default the right one)."""
@@ -115,11 +109,11 @@ def _numbers() -> list[Fact]:
     facts = []
     for a, b in product(range(1, 10), repeat=2):
         given = (("a", _number(a)), ("b", _number(b)))
-        if a + b <= 5:
+        if a + b <= 4:
             facts.append(Fact("sum", given, "n", _number(a + b), _near(a + b)))
-        if 5 >= a > b:
+        if 4 >= a > b:
             facts.append(Fact("difference", given, "n", _number(a - b), _near(a - b)))
-        if a != b and max(a, b) <= 5:
+        if a != b and max(a, b) <= 4:
             facts.append(Fact("greater", given, "n", _number(max(a, b)), (_number(min(a, b)),)))
     return facts
 
@@ -135,22 +129,15 @@ def _animals() -> list[Fact]:
 
 def _days() -> list[Fact]:
     facts = []
-    for relation, step in (("after", 1), ("before", -1)):
-        for i, day in enumerate(DAYS):
-            right = DAYS[(i + step) % 7]
-            wrong = (DAYS[(i - step) % 7], DAYS[(i + 2 * step) % 7])
-            facts.append(Fact(relation, (("day", day),), "other", right, wrong))
+    for i, day in enumerate(DAYS):
+        wrong = (DAYS[(i - 1) % 7], DAYS[(i + 2) % 7])
+        facts.append(Fact("after", (("day", day),), "other", DAYS[(i + 1) % 7], wrong))
     return facts
 
 
 def word_lists(lengths: range) -> list[tuple[str, ...]]:
-    """Lists of animals without repetition, by walking the cast forwards and backwards."""
-    return [
-        tuple(ANIMALS[(start + i * step) % 6] for i in range(length))
-        for length in lengths
-        for step in (1, 5)
-        for start in range(6)
-    ]
+    """Lists of animals without repetition, by walking around the cast."""
+    return [tuple(ANIMALS[(start + i) % 6] for i in range(length)) for length in lengths for start in range(6)]
 
 
 def _counts() -> list[Fact]:
@@ -161,15 +148,12 @@ def _counts() -> list[Fact]:
 
 
 def _programs() -> list[Fact]:
-    """Small programs in Python and JavaScript that print the larger or the smaller of two digits."""
-    facts = []
-    for a, b in product(range(1, 5), repeat=2):
-        if a == b:
-            continue
-        for name, right, wrong in (("max", max(a, b), min(a, b)), ("min", min(a, b), max(a, b))):
-            for program in (f"print({name}({a}, {b}))", f"console.log(Math.{name}({a}, {b}))"):
-                facts.append(Fact("code", (("code", f"`{program}`"),), "value", str(right), (str(wrong),)))
-    return facts
+    """Small programs in Python and JavaScript that print the larger of two digits."""
+    return [
+        Fact("code", (("code", f"`{program}`"),), "value", str(max(a, b)), (str(min(a, b)),))
+        for a, b in permutations(range(1, 5), 2)
+        for program in (f"print(max({a}, {b}))", f"console.log(Math.max({a}, {b}))")
+    ]
 
 
 @cache
@@ -191,7 +175,7 @@ def facts() -> tuple[Fact, ...]:
 
 RELATIONS = (
     "capital", "town", "plays", "home", "food", "color", "sum", "difference",
-    "greater", "bigger", "after", "before", "count", "code",
+    "greater", "bigger", "after", "count", "code",
 )  # fmt: skip
 
 
@@ -199,14 +183,14 @@ RELATIONS = (
 class Task:
     """An instruction whose answer is a list: slots of the question, and the right and the wrong lists."""
 
-    name: str
+    relation: str
     given: tuple[tuple[str, str | tuple[str, ...]], ...]
     answer_key: str  # words.say or numbers.say
     right: tuple[str, ...]
     wrong: tuple[tuple[str, ...], ...]
 
-    def question(self, form: str) -> Sentence:
-        return Sentence.of(f"{self.name}.{form}", **dict(self.given))
+    def question(self, wording: str) -> Sentence:
+        return Sentence.of(f"{self.relation}.{wording}", **dict(self.given))
 
     def answer(self, value: tuple[str, ...] | None = None) -> Sentence:
         slot = "items" if self.answer_key == "words.say" else "numbers"
@@ -218,20 +202,20 @@ def tasks() -> tuple[Task, ...]:
     found = []
     for i, word in enumerate(ANIMALS):
         other = ANIMALS[(i + 3) % 6]
-        for times in (2, 3, 4):
+        for times in (2, 3):
             wrong = ((word,) * (times - 1), (word,) * (times + 1), (other,) * times)
             given = (("word", word), ("times", _number(times)))
             found.append(Task("repeat", given, "words.say", (word,) * times, wrong))
     for items in word_lists(range(3, 4)):
         wrong = (items, items[::-1][:-1], items[1::-1] + items[2:])
         found.append(Task("reverse", (("items", items),), "words.say", items[::-1], wrong))
-    for a in range(1, 8):
-        for b in range(a + 2, min(a + 4, 9) + 1):
+    for a in range(1, 7):
+        for b in (a + 2, a + 3):
             run = tuple(_number(i) for i in range(a, b + 1))
             wrong = (run[::-1], run[:-1], run[:1] + run[2:])
             found.append(Task("range", (("a", _number(a)), ("b", _number(b))), "numbers.say", run, wrong))
-    for i, (step, second) in product(range(9), ((5, 1), (7, 2), (4, 7))):
-        triple = tuple(_number(1 + k % 9) for k in (i, i + step, i + second))
+    for i in range(9):
+        triple = tuple(_number(1 + k % 9) for k in (i, i + 5, i + 1))
         right = tuple(sorted(triple, key=NUMBERS.index))
         wrong = tuple(w for w in (right[::-1], right[1:] + right[:1], right[:1] + right[:0:-1]) if w != right)
         found.append(Task("sort", (("numbers", triple),), "numbers.say", right, wrong))

@@ -17,6 +17,8 @@ class Config(TrainingConfig):
     """Peak learning rate (paper A: 1e-5)."""
     batch_size: int = Field(128, ge=1)
     """Pairs in a step (paper A: 128)."""
+    similar_lengths: bool = False
+    """Steps of pairs of like length: less padding, in an order that is a little less random than paper A's."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -30,7 +32,7 @@ def run(config: Config, *, base: Path, corpora: Path, output: Path) -> dict[str,
     rows = read_rows(corpora / config.language / "preferences.jsonl", ("prompt", "chosen", "rejected"))
     tokenizer = models.load_tokenizer(base)
     model = models.new_reward_model(base, tokenizer, config.seed)
-    metrics = training.train_reward_model(model, tokenizer, rows, config, output)
+    metrics = training.train_reward_model(model, tokenizer, rows, config, config.similar_lengths, output)
     model.config.use_cache = False
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
