@@ -25,7 +25,7 @@ class Pretraining(BaseModel):
     """Transformer layers."""
     width: int = Field(128, multiple_of=64)
     """Hidden size; attention heads are 32 wide, the narrowest that vLLM's kernels take."""
-    documents: int = Field(36_000, ge=100)
+    documents: int = Field(40_000, ge=100)
     """Documents (short texts): chats with right answers, and parallel texts; each is seen once."""
     batch_tokens: int = Field(512, ge=256)
     """Tokens in a batch, padding included."""
