@@ -84,7 +84,7 @@ def test_a_changed_source_file_changes_the_version(tmp_path, monkeypatch) -> Non
 def test_a_file_that_changed_is_curated_again(tmp_path) -> None:
     file = tmp_path / "mine.jsonl"
     row = {"prompt": "p", "chosen": "a", "rejected": "b"}
-    config = {"preferences": [str(file)], "benchmark": str(file), "prompts": None, "parallel": None}
+    config = {"preferences": [str(file)], "benchmark_items": 14, "prompts": None, "parallel": None}
     uris = []
     for answer in ("a", "c"):
         file.write_text(json.dumps(row | {"chosen": answer}) + "\n")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from xlrm import sources
 from xlrm.errors import ConfigError, DataError
 from xlrm.phrasebook import data
 from xlrm.phrasebook.translator import render
@@ -19,6 +20,8 @@ class Dataset:
     """Languages it can be had in."""
     rows: Callable[[str, int, int], list[dict]]
     """(language, count, seed) -> rows; what a row holds depends on the table it stands in."""
+    alike: bool = False
+    """True where rows resemble each other, and a benchmark, by design: a closed world."""
 
 
 def _phrasebook_pairs(language: str, count: int, seed: int) -> list[dict]:
@@ -55,7 +58,21 @@ def _phrasebook_parallel(language: str, count: int, seed: int) -> list[dict]:
 
 
 _SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
-PREFERENCES = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_pairs),)}
+
+
+def _from_hub(name: str) -> Dataset:
+    """A set of `xlrm.sources`, all of which are English."""
+    source = sources.SOURCES[name]
+    return Dataset(name, source.licence, ("en",), lambda language, count, seed: sources.load(source, count, seed))
+
+
+PREFERENCES = {
+    row.name: row
+    for row in (
+        Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_pairs, alike=True),
+        *(_from_hub(name) for name in sources.SOURCES if name != "ultrafeedback"),
+    )
+}
 PROMPTS = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=False)),)}
 EVAL_PROMPTS = {
     row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=True)),)
@@ -71,6 +88,8 @@ def load(
     Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
     """
     if name in table:
+        if language not in table[name].languages:
+            raise ConfigError(f"dataset {name!r} is in {', '.join(table[name].languages)}, not in {language!r}")
         return table[name].rows(language, count, seed)
     if not is_file(name):
         raise ConfigError(

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
+import random
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import benchmarks, datasets
+from xlrm import benchmarks, curation, datasets, progress
+from xlrm.curation import PAIR
 from xlrm.datasets import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS
+from xlrm.errors import DataError
 from xlrm.rows import write_jsonl
-
-PAIR = ("prompt", "chosen", "rejected")
 
 
 class Config(BaseModel):
@@ -22,6 +23,10 @@ class Config(BaseModel):
     """Preference sources: datasets by name, or .jsonl and .parquet files with prompt, chosen and rejected."""
     pairs: int = Field(2400, ge=8)
     """Preference pairs taken from each source, at most."""
+    near_duplicates: float = Field(0.8, gt=0, le=1)
+    """Similarity (Jaccard, of word trigrams) from which on a pair is dropped as a near duplicate."""
+    train_share: float = Field(1.0, gt=0, le=1)
+    """Share of the clean pairs to train on, the others are left out (paper A: 0.8)."""
     benchmark: str = "phrasebook"
     """The benchmark, or a file with prompt, chosen, rejected and optionally subset and section."""
     benchmark_items: int = Field(640, ge=1)
@@ -50,8 +55,8 @@ def fingerprint(config: Config) -> str:
 
 def run(config: Config, *, output: Path) -> dict[str, float]:
     """Raises ConfigError for an unknown source, DataError for a row that cannot be used."""
-    pairs = _preferences(config)
     bench = benchmarks.load(config.benchmark, config.language, config.benchmark_items, config.seed)
+    pairs, report = _preferences(config, [row["prompt"] for row in bench])
     write_jsonl(output / "preferences.jsonl", pairs)
     write_jsonl(output / "benchmark.jsonl", bench)
     metrics = {"preferences": len(pairs), "benchmark_items": len(bench)}
@@ -62,21 +67,35 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
         metrics["parallel_texts"] = write_jsonl(
             output / "parallel.jsonl", ({"id": str(row["id"]), "text": row["text"]} for row in texts)
         )
-    (output / "corpus.json").write_text(json.dumps({"language": config.language}))
-    return metrics
+    card = {"language": config.language, **_terms(config.preferences), "sources": report.as_dict()}
+    (output / "corpus.json").write_text(json.dumps(card, indent=2))
+    return metrics | {name: float(count) for name, count in report.totals().items()}
 
 
-def _preferences(config: Config) -> list[dict]:
-    found = {}
-    for name in config.preferences:
-        for row in datasets.load(PREFERENCES, name, config.language, config.pairs, config.seed, PAIR):
-            text = tuple(row[key] for key in PAIR)
-            if row["chosen"] != row["rejected"] and text not in found:
-                found[text] = {
-                    "id": str(row["id"]), **dict(zip(PAIR, text, strict=True)),
-                    "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
-                }  # fmt: skip
-    return list(found.values())
+def _preferences(config: Config, benchmark_prompts: list[str]) -> tuple[list[dict], curation.Report]:
+    rows = [
+        {
+            "id": str(row["id"]), **{key: row[key] for key in PAIR},
+            "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
+        }
+        for name in config.preferences
+        for row in datasets.load(PREFERENCES, name, config.language, config.pairs, config.seed, PAIR)
+    ]  # fmt: skip
+    alike = frozenset(name for name, dataset in PREFERENCES.items() if dataset.alike)
+    kept, report = curation.clean(rows, benchmark_prompts, config.near_duplicates, alike)
+    for source, counts in report.as_dict().items():
+        dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items()) or "none"
+        progress.say(f"curate: {source}: {counts['in']} pairs in, dropped {dropped}, {counts['out']} out")
+    if not kept:
+        raise DataError(f"curate.preferences: no pair of {', '.join(config.preferences)} is left")
+    chosen = random.Random(config.seed).sample(range(len(kept)), max(1, round(config.train_share * len(kept))))
+    return [kept[i] for i in sorted(chosen)], report
+
+
+def _terms(names: tuple[str, ...]) -> dict:
+    """Licences of the sources, and whether one of them leaves commercial use out."""
+    licences = {name: PREFERENCES[name].licence if name in PREFERENCES else "your own" for name in names}
+    return {"licences": licences, "non_commercial": any("-nc-" in licence for licence in licences.values())}
 
 
 def _prompts(config: Config) -> list[dict]:
