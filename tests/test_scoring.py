@@ -1,12 +1,14 @@
 """Rewards: the same whatever else is in the batch, read from the last real token, refused where they would be made up."""
 
+import itertools
 import json
 
 import pytest
 import torch
 
-from xlrm import models, scoring
+from xlrm import models, pretraining, scoring
 from xlrm.errors import ArtifactError
+from xlrm.phrasebook import data, language
 
 CHATS = [
     scoring.conversation("How much is one plus two?", answer)
@@ -43,6 +45,25 @@ def test_truncation_takes_the_beginning_and_never_the_answer(reward_model) -> No
     _, tokenizer = reward_model
     whole, short = (scoring.encode(tokenizer, CHATS, length) for length in (2048, 9))
     assert all(b == a[-9:] for a, b in zip(whole, short, strict=True))
+
+
+def test_pretraining_sees_chats_as_the_template_writes_them(tiny_base) -> None:
+    """And learns the second text of every document, whole, and nothing of the first."""
+    tokenizer = models.load_tokenizer(tiny_base)
+    chats = 0
+    documents = list(itertools.islice(data.documents(["en", "ko"], seed=3), 50))
+    for document, example in zip(documents, pretraining.examples(iter(documents), 50, tokenizer), strict=True):
+        (code, other), ids = document.languages, example["input_ids"]
+        first, second = language.load(code).say(document.texts[0]), language.load(other).say(document.texts[1])
+        learned = tokenizer.decode([label for label in example["labels"] if label != -100])
+        if code == other:
+            chats += 1
+            assert ids == scoring.encode(tokenizer, [scoring.conversation(first, second)], 2048)[0]
+            assert learned == f"<|assistant|>{second}<|end|>"
+        else:
+            assert tokenizer.decode(ids) == f"{first}\n{second}<|end|>"
+            assert learned == f"{second}<|end|>"
+    assert 10 < chats < 40
 
 
 def test_padding_is_a_token_of_its_own(tiny_base, tmp_path) -> None:

@@ -76,7 +76,7 @@ def test_without_the_hub_there_is_one_line_that_says_what_to_do(monkeypatch) -> 
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ArtifactError, match=r"wildguard: cannot fetch 'allenai/wildguardmix' at 'main'.*HF_TOKEN"):
+    with pytest.raises(ArtifactError, match=r"cannot fetch 'allenai/wildguardmix' at 'main'.*HF_TOKEN"):
         sources.load(SOURCES["wildguard"], 10, 0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 Row = dict[str, str]
 PAIR = ("prompt", "chosen", "rejected")
-REASONS = ("unusable", "duplicate", "conflict", "near_duplicate", "contaminated")
+REASONS = ("rejected", "unusable", "duplicate", "conflict", "near_duplicate", "contaminated")
 
 # A word, or one character of a script that writes none.
 _WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+")
@@ -22,6 +22,12 @@ class Report:
     rows_in: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
     rows_out: Counter[str] = field(default_factory=Counter)
+
+    def reject(self, source: str, count: int) -> None:
+        """Counts rows that could not even be read as pairs."""
+        if count:
+            self.rows_in[source] += count
+            self.dropped.setdefault(source, Counter())["rejected"] += count
 
     def as_dict(self) -> dict[str, dict]:
         return {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlrm import sources
+from xlrm import preferences, sources
 from xlrm.errors import ConfigError, DataError
 from xlrm.phrasebook import data
 from xlrm.phrasebook.translator import render
@@ -66,6 +66,7 @@ def _from_hub(name: str) -> Dataset:
     return Dataset(name, source.licence, ("en",), lambda language, count, seed: sources.load(source, count, seed))
 
 
+HUB = "hub:"
 PREFERENCES = {
     row.name: row
     for row in (
@@ -99,6 +100,25 @@ def load(
     if not rows:
         raise DataError(f"{name}: no rows")
     return [{"id": f"{Path(name).stem}-{i}", **row} for i, row in enumerate(rows[:count])]
+
+
+def load_pairs(name: str, language: str, count: int, seed: int) -> tuple[list[dict], list[dict]]:
+    """Preference pairs of a dataset, a file or a set of the Hub (`hub:OWNER/NAME[@REVISION]`), at most `count`, with ids;
+    and the rejects, with line and reason. Raises ConfigError for a name that is none of these."""
+    if name in PREFERENCES:
+        return load(PREFERENCES, name, language, count, seed, ()), []
+    if name.startswith(HUB):
+        repository, _, revision = name.removeprefix(HUB).partition("@")
+        rows, rejects = preferences.sort_out(enumerate(sources.records(repository, revision or "main"), 1))
+    elif is_file(name):
+        rows, rejects = preferences.read_pairs(Path(name))
+    else:
+        raise ConfigError(
+            f"no dataset {name!r}; there are {', '.join(PREFERENCES)}, the path of a .jsonl or .parquet file, or "
+            f"{HUB}OWNER/NAME[@REVISION]"
+        )
+    stem = Path(name).stem
+    return [{"id": f"{stem}-{i}", **row} for i, row in enumerate(rows[:count])], rejects
 
 
 def is_file(name: str) -> bool:

@@ -42,9 +42,17 @@ def read_rows(path: Path, required: tuple[str, ...] = ()) -> list[dict]:
 
 def _parse(path: Path, number: int, line: str) -> dict:
     try:
+        return parse_line(line)
+    except DataError as error:
+        raise DataError(f"{path}:{number}: {error}") from error
+
+
+def parse_line(line: str) -> dict:
+    """Raises DataError for a line that is not a JSON object."""
+    try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{number}: not JSON ({error})") from error
+        raise DataError(f"not JSON ({error})") from error
     if not isinstance(row, dict):
-        raise DataError(f"{path}:{number}: a row is a JSON object, not {type(row).__name__}")
+        raise DataError(f"a row is a JSON object, not {type(row).__name__}")
     return row

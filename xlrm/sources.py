@@ -138,15 +138,25 @@ def load(source: Source, count: int, seed: int) -> list[Row]:
 
 
 def _records(source: Source) -> Iterable[Record]:
+    return records(source.repository, source.revision, source.split, source.config, source.folder, gated=source.gated)
+
+
+def records(
+    repository: str,
+    revision: str,
+    split: str = "train",
+    config: str | None = None,
+    folder: str | None = None,
+    gated: bool = False,
+) -> Iterable[Record]:
+    """Records of a set of the Hub. Raises ArtifactError for one that cannot be fetched."""
     import datasets
     from huggingface_hub.errors import HfHubHTTPError
 
-    hint = "accept its licence on the Hub and set HF_TOKEN" if source.gated else "check the id and the network"
     try:
-        return datasets.load_dataset(
-            source.repository, source.config, data_dir=source.folder, split=source.split, revision=source.revision
+        return datasets.load_dataset(repository, config, data_dir=folder, split=split, revision=revision)
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        hint = (
+            "accept its licence on the Hub and set HF_TOKEN" if gated else "check the id, the revision and the network"
         )
-    except (datasets.exceptions.DatasetNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{source.name}: cannot fetch {source.repository!r} at {source.revision!r}: {type(error).__name__}; {hint}"
-        ) from error
+        raise ArtifactError(f"cannot fetch {repository!r} at {revision!r}: {type(error).__name__}; {hint}") from error

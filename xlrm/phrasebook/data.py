@@ -35,8 +35,9 @@ TOPICS = {
 }  # fmt: skip
 
 
-# A few training pairs of these go a long way: they get a third of the turns of the others.
-_LEARNED_FAST = ("language", "truncated", "padded", "instructions")
+# A few training pairs of the first go a long way: they get a third of the turns of the others, and the second get two.
+_LEARNED_FAST = ("language", "truncated", "padded", "instructions", "code")
+_LEARNED_SLOWLY = ("facts", "neighbor")
 # Topics whose answers, put in full, can be taken for answers to other questions.
 _WITH_NEIGHBORS = ("facts", "arithmetic", "comparison", "ordering")
 
@@ -247,18 +248,23 @@ def pairs(seed: int, count: int, test: bool) -> list[Pair]:
     pools, found = by_subset(test), {}
     left = list(SUBSETS)
     for turn in itertools.count():
-        easy = () if test or turn % 6 < 2 else _LEARNED_FAST
-        for subset in (one for one in tuple(left) if one not in easy):
+        for subset in left if test else _training_turn(left, turn):
             if len(found) == count:
                 return list(found)
             tries = (_pair(rng, subset, pools[subset], polite=turn % 2 == 0) for _ in range(100))
             pair = next((pair for pair in tries if pair not in found), None)
             if pair is None:
-                left.remove(subset)
+                left = [one for one in left if one != subset]
             else:
                 found[pair] = None
         if not left:
             raise DataError(f"the phrasebook has only {len(found)} different pairs of the {count} asked for")
+
+
+def _training_turn(left: list[str], turn: int) -> list[str]:
+    fast = turn % 6 < 2  # two turns of six, so that either side is the longer one in half of the pairs
+    once = [subset for subset in left if fast or subset not in _LEARNED_FAST]
+    return once + [subset for subset in once if subset in _LEARNED_SLOWLY]
 
 
 def prompts(seed: int, count: int, test: bool) -> list[Question]:

@@ -20,11 +20,14 @@ class Config(BaseModel):
     language: str = "en"
     """Language of the sources."""
     preferences: tuple[str, ...] = ("phrasebook",)
-    """Preference sources: datasets by name, or .jsonl and .parquet files with prompt, chosen and rejected."""
+    """Preference sources: datasets by name, .jsonl and .parquet files, or hub:OWNER/NAME[@REVISION], with prompt, chosen
+    and rejected in text or messages."""
     pairs: int = Field(2400, ge=8)
     """Preference pairs taken from each source, at most."""
     near_duplicates: float = Field(0.8, gt=0, le=1)
     """Similarity (Jaccard, of word trigrams) from which on a pair is dropped as a near duplicate."""
+    max_rejects: float = Field(0.05, ge=0, le=1)
+    """Share of a source's rows that may be of no use before the run stops; they are listed in rejects.jsonl."""
     train_share: float = Field(1.0, gt=0, le=1)
     """Share of the clean pairs to train on, the others are left out (paper A: 0.8)."""
     benchmark: str = "phrasebook"
@@ -56,7 +59,9 @@ def fingerprint(config: Config) -> str:
 def run(config: Config, *, output: Path) -> dict[str, float]:
     """Raises ConfigError for an unknown source, DataError for a row that cannot be used."""
     bench = benchmarks.load(config.benchmark, config.language, config.benchmark_items, config.seed)
-    pairs, report = _preferences(config, [row["prompt"] for row in bench])
+    pairs, rejects, report = _preferences(config, [row["prompt"] for row in bench])
+    if rejects:
+        write_jsonl(output / "rejects.jsonl", rejects)
     write_jsonl(output / "preferences.jsonl", pairs)
     write_jsonl(output / "benchmark.jsonl", bench)
     metrics = {"preferences": len(pairs), "benchmark_items": len(bench)}
@@ -72,24 +77,36 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     return metrics | {name: float(count) for name, count in report.totals().items()}
 
 
-def _preferences(config: Config, benchmark_prompts: list[str]) -> tuple[list[dict], curation.Report]:
-    rows = [
-        {
-            "id": str(row["id"]), **{key: row[key] for key in PAIR},
-            "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
-        }
-        for name in config.preferences
-        for row in datasets.load(PREFERENCES, name, config.language, config.pairs, config.seed, PAIR)
-    ]  # fmt: skip
+def _preferences(config: Config, benchmark_prompts: list[str]) -> tuple[list[dict], list[dict], curation.Report]:
+    """The pairs to train on, the rows that are none, and the counts of both."""
+    rows, rejects = [], []
+    for name in config.preferences:
+        pairs, unusable = datasets.load_pairs(name, config.language, config.pairs, config.seed)
+        if len(unusable) > config.max_rejects * (len(pairs) + len(unusable)):
+            first = f"line {unusable[0]['line']}: {unusable[0]['reason']}"
+            raise DataError(
+                f"{name}: {len(unusable)} of {len(pairs) + len(unusable)} rows cannot be used, more than "
+                f"curate.max_rejects={config.max_rejects}; the first: {first}"
+            )
+        rejects += [{"source": name, **reject} for reject in unusable]
+        rows += [
+            {
+                "id": str(row["id"]), **{key: row[key] for key in PAIR},
+                "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
+            }
+            for row in pairs
+        ]  # fmt: skip
     alike = frozenset(name for name, dataset in PREFERENCES.items() if dataset.alike)
     kept, report = curation.clean(rows, benchmark_prompts, config.near_duplicates, alike)
+    for name in config.preferences:
+        report.reject(name, sum(reject["source"] == name for reject in rejects))
     for source, counts in report.as_dict().items():
         dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items()) or "none"
         progress.say(f"curate: {source}: {counts['in']} pairs in, dropped {dropped}, {counts['out']} out")
     if not kept:
         raise DataError(f"curate.preferences: no pair of {', '.join(config.preferences)} is left")
     chosen = random.Random(config.seed).sample(range(len(kept)), max(1, round(config.train_share * len(kept))))
-    return [kept[i] for i in sorted(chosen)], report
+    return [kept[i] for i in sorted(chosen)], rejects, report
 
 
 def _terms(names: tuple[str, ...]) -> dict:

@@ -1,0 +1,111 @@
+"""Preference data of one's own: text or messages, bad rows listed, the run stopped where there are too many."""
+
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from xlrm import datasets, preferences, sources
+from xlrm.errors import ConfigError, DataError
+from xlrm.rows import read_rows, write_jsonl
+from xlrm.stages import curate
+
+WANTED = {"prompt": "Is the sea salty?", "chosen": "It is.", "rejected": "No."}
+
+
+def said(role: str, content: str) -> dict:
+    return {"role": role, "content": content}
+
+
+ASK, YES, NO = said("user", WANTED["prompt"]), said("assistant", "It is."), said("assistant", "No.")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        WANTED,
+        WANTED | {"score": 3, "prompt_id": "x"},
+        {"prompt": [ASK], "chosen": "It is.", "rejected": "No."},
+        {"prompt": [ASK], "chosen": [YES], "rejected": [NO]},
+        {"prompt": WANTED["prompt"], "chosen": [ASK, YES], "rejected": [ASK, NO]},
+        {"chosen": [ASK, YES], "rejected": [ASK, NO]},
+        {"prompt": None, "chosen": [ASK | {"name": "me"}, YES], "rejected": [ASK, NO]},
+    ],
+)
+def test_every_usual_form_is_the_same_row(record: dict) -> None:
+    assert preferences.pair_of(record) == WANTED
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"prompt": "p", "chosen": "c"}, "no 'rejected'"),
+        ({"chosen": "c", "rejected": "r"}, "no 'prompt', and no messages to take it from"),
+        ({"chosen": [YES], "rejected": [NO]}, "no 'prompt', and no messages"),
+        ({"prompt": "p", "chosen": 3, "rejected": "r"}, "'chosen' is neither text nor messages"),
+        ({"prompt": "p", "chosen": [{"from": "gpt", "value": "c"}], "rejected": "r"}, "'chosen' is neither text nor"),
+        ({"prompt": "p", "chosen": [], "rejected": "r"}, "'chosen' is neither text nor messages"),
+        ({"chosen": [ASK, YES], "rejected": [said("user", "?"), NO]}, "before chosen and before rejected differ"),
+        ({"chosen": [ASK], "rejected": [ASK, NO]}, "the last message of 'chosen' is by 'user', not 'assistant'"),
+        (
+            {"chosen": [ASK, YES, ASK, YES], "rejected": [ASK, YES, ASK, NO]},
+            r"a prompt of 3 turns \(user, assistant, user\); one by 'user'",
+        ),
+    ],
+)
+def test_what_cannot_be_used_says_why(record: dict, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        preferences.pair_of(record)
+
+
+def test_rejects_of_a_file_have_their_lines(tmp_path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps(WANTED) + "\n\n{broken\n[1]\n" + json.dumps({"prompt": "p", "chosen": "c"}) + "\n")
+    rows, rejects = preferences.read_pairs(file)
+    assert rows == [WANTED]
+    assert [reject["line"] for reject in rejects] == [3, 4, 5]
+    assert [reject["reason"].split("(")[0].strip() for reject in rejects] == [
+        "not JSON", "a row is a JSON object, not list", "no 'rejected'",
+    ]  # fmt: skip
+
+
+def test_messages_come_from_parquet_too(tmp_path) -> None:
+    table = pyarrow.Table.from_pylist([{"chosen": [ASK, YES], "rejected": [ASK, NO]}] * 2)
+    pyarrow.parquet.write_table(table, tmp_path / "mine.parquet")
+    assert preferences.read_pairs(tmp_path / "mine.parquet") == ([WANTED, WANTED], [])
+
+
+def test_a_set_of_the_hub_is_a_dataset_by_its_name_alone(monkeypatch) -> None:
+    asked = []
+
+    def records(repository: str, revision: str) -> list[dict]:
+        asked.append((repository, revision))
+        return [{"chosen": [ASK, YES], "rejected": [ASK, NO]}, {"chosen": "?"}]
+
+    monkeypatch.setattr(sources, "records", records)
+    rows, rejects = datasets.load_pairs("hub:me/mine@abc", "en", 10, 0)
+    assert asked == [("me/mine", "abc")] and len(rows) == 1 and rejects == [{"line": 2, "reason": "no 'rejected'"}]
+    with pytest.raises(ConfigError, match=r"no dataset 'mine'; there are phrasebook.*hub:OWNER/NAME"):
+        datasets.load_pairs("mine", "en", 10, 0)
+
+
+def test_the_stage_lists_rejects_and_stops_past_the_stated_share(tmp_path) -> None:
+    file = tmp_path / "mine.jsonl"
+    rows = [
+        {"prompt": f"What is the number {i} called by {i * 7} sailors?", "chosen": str(i), "rejected": "?"}
+        for i in range(9)
+    ]
+    write_jsonl(file, [*rows, {"prompt": "p"}])
+    config = {"preferences": (str(file),), "benchmark_items": 14, "near_duplicates": 1.0}
+    with pytest.raises(
+        DataError,
+        match=r"mine.jsonl: 1 of 10 rows cannot be used, more than curate.max_rejects=0.05.*line 10: no 'chosen'",
+    ):
+        curate.run(curate.Config(**config), output=tmp_path / "stopped")
+    assert not (tmp_path / "stopped").exists()
+    metrics = curate.run(curate.Config(**config, max_rejects=0.1), output=tmp_path / "out")
+    assert read_rows(tmp_path / "out" / "rejects.jsonl") == [{"source": str(file), "line": 10, "reason": "no 'chosen'"}]
+    card = json.loads((tmp_path / "out" / "corpus.json").read_text())
+    assert card["sources"][str(file)] == {"in": 10, "dropped": {"rejected": 1}, "out": 9}
+    assert metrics["dropped_rejected"] == 1 and metrics["preferences"] == 9
