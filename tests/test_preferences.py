@@ -90,6 +90,17 @@ def test_a_set_of_the_hub_is_a_dataset_by_its_name_alone(monkeypatch) -> None:
         datasets.load_pairs("mine", "en", 10, 0)
 
 
+def test_the_share_of_rejects_is_of_the_whole_file(tmp_path) -> None:
+    file = tmp_path / "mine.jsonl"
+    rows = [
+        {"prompt": f"Name {i} things a sailor {i * 3} would keep.", "chosen": "Rope.", "rejected": "?"}
+        for i in range(100)
+    ]
+    write_jsonl(file, [*rows, {"prompt": "p"}, {"prompt": "p"}])
+    config = curate.Config(preferences=(str(file),), pairs=8, near_duplicates=1.0, benchmark_items=14)
+    assert curate.run(config, output=tmp_path / "out")["preferences"] == 8
+
+
 def test_the_stage_lists_rejects_and_stops_past_the_stated_share(tmp_path) -> None:
     file = tmp_path / "mine.jsonl"
     rows = [

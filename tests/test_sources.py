@@ -9,6 +9,7 @@ from xlrm.datasets import PREFERENCES, load
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.rows import read_rows
 from xlrm.sources import SOURCES
+from xlrm.stages import curate
 
 SAMPLES = Path(__file__).parent / "samples"
 SAMPLE_OF = {
@@ -63,6 +64,12 @@ def test_a_sample_follows_from_the_seed_and_keeps_the_order_of_the_set(monkeypat
     one, again, other = (load(PREFERENCES, "magpie", "en", 30, seed, ("prompt",)) for seed in (1, 1, 2))
     numbers = [int(row["id"].removeprefix("magpie-")) for row in one]
     assert one == again != other and len(one) == 30 and numbers == sorted(set(numbers))
+
+
+def test_prompts_of_the_hub_are_aligned_and_judged_on(monkeypatch) -> None:
+    monkeypatch.setattr(sources, "_records", lambda source: read_rows(SAMPLES / "ultrafeedback.jsonl"))
+    found = curate._prompts(curate.Config(prompts="ultrafeedback", train_prompts=2, eval_prompts=1))
+    assert [row["split"] for row in found] == ["train", "train", "eval"] and found[0]["prompt"] == "Explain tides."
 
 
 def test_records_of_another_schema_are_named(monkeypatch) -> None:

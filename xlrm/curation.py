@@ -122,7 +122,7 @@ class _NearDuplicates:
 
 
 class Contamination:
-    """Tülu 3's test (Lambert et al. 2024, section 3.2), with words for tokens: a benchmark's prompt is found in a text
+    """Tülu 3's test (Lambert et al. 2024), with words for tokens: a benchmark's prompt is found in a text
     when word 8-grams that the two share cover more than half of its words. Shorter prompts are found as a whole."""
 
     def __init__(self, prompts: Iterable[str]):

@@ -74,7 +74,13 @@ PREFERENCES = {
         *(_from_hub(name) for name in sources.SOURCES if name != "ultrafeedback"),
     )
 }
-PROMPTS = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=False)),)}
+PROMPTS = {
+    row.name: row
+    for row in (
+        Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=False)),
+        _from_hub("ultrafeedback"),
+    )
+}
 EVAL_PROMPTS = {
     row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=True)),)
 }
@@ -103,8 +109,8 @@ def load(
 
 
 def load_pairs(name: str, language: str, count: int, seed: int) -> tuple[list[dict], list[dict]]:
-    """Preference pairs of a dataset, a file or a set of the Hub (`hub:OWNER/NAME[@REVISION]`), at most `count`, with ids;
-    and the rejects, with line and reason. Raises ConfigError for a name that is none of these."""
+    """Preference pairs with ids, at most `count` of a dataset, all of a file or a set of the Hub
+    (`hub:OWNER/NAME[@REVISION]`); and the rejects, with line and reason. Raises ConfigError for any other name."""
     if name in PREFERENCES:
         return load(PREFERENCES, name, language, count, seed, ()), []
     if name.startswith(HUB):
@@ -118,7 +124,7 @@ def load_pairs(name: str, language: str, count: int, seed: int) -> tuple[list[di
             f"{HUB}OWNER/NAME[@REVISION]"
         )
     stem = Path(name).stem
-    return [{"id": f"{stem}-{i}", **row} for i, row in enumerate(rows[:count])], rejects
+    return [{"id": f"{stem}-{i}", **row} for i, row in enumerate(rows)], rejects
 
 
 def is_file(name: str) -> bool:

@@ -94,7 +94,7 @@ def _preferences(config: Config, benchmark_prompts: list[str]) -> tuple[list[dic
                 "id": str(row["id"]), **{key: row[key] for key in PAIR},
                 "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
             }
-            for row in pairs
+            for row in pairs[: config.pairs]
         ]  # fmt: skip
     alike = frozenset(name for name, dataset in PREFERENCES.items() if dataset.alike)
     kept, report = curation.clean(rows, benchmark_prompts, config.near_duplicates, alike)
@@ -116,12 +116,12 @@ def _terms(names: tuple[str, ...]) -> dict:
 
 
 def _prompts(config: Config) -> list[dict]:
-    """Prompts to align on, then those to judge on: of a file, its first and its last rows."""
+    """Prompts to align on, then those to judge on: the first and the last rows, where a set has none for judging."""
     wanted = config.train_prompts + config.eval_prompts
-    if config.prompts in PROMPTS:
+    if config.prompts in EVAL_PROMPTS:
         train = PROMPTS[config.prompts].rows(config.language, config.train_prompts, config.seed)
         return train + EVAL_PROMPTS[config.prompts].rows(config.language, config.eval_prompts, config.seed)
-    rows = datasets.load({}, config.prompts, config.language, wanted, config.seed, ("prompt",))
+    rows = datasets.load(PROMPTS, config.prompts, config.language, wanted, config.seed, ("prompt",))
     last_train = len(rows) * config.train_prompts // wanted
     return [
         {"id": str(row["id"]), "prompt": row["prompt"], "split": "train" if i < last_train else "eval"}
