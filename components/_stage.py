@@ -1,6 +1,7 @@
 """What every component does: run its stage, and tell Kubeflow Pipelines where the artifact is."""
 
 import gc
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -32,6 +33,12 @@ def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metr
     for key, value in list(artifact.record.metrics.items())[:40]:
         metrics.log_metric(key, value)
     return artifact
+
+
+def read(artifact: Artifact, file: str) -> Any:
+    """What a JSON file of an artifact holds."""
+    folder = artifacts.fetch(artifact.uri, settings.home() / "cache")
+    return json.loads((folder / file).read_text(encoding="utf-8"))
 
 
 def show(artifact: Artifact, file: str, html: Any) -> None:

@@ -9,11 +9,12 @@ from components import image
 def translate(
     experiment: dict,
     language: str,
+    shard: str,
     corpus: dsl.Input[dsl.Dataset],
     translation: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Translates the corpus into one language."""
+    """Translates the corpus, or a shard of it, into one language."""
     from components._stage import run
 
-    run("translate", experiment, {"corpus": corpus.uri}, translation, metrics, language=language)
+    run("translate", experiment, {"corpus": corpus.uri}, translation, metrics, language=language, shard=shard)

@@ -7,6 +7,7 @@ from components.base import base
 from components.curate import curate
 from components.evaluate import evaluate
 from components.judge import judge
+from components.plan import plan
 from components.rank import rank
 from components.register import register
 from components.report import report
@@ -35,8 +36,9 @@ def cross_lingual_transfer(
     """
     model = on_gpu(base(experiment=experiment)).outputs["model"]
     corpus = on_cpu(curate(experiment=experiment, language=source)).outputs["corpus"]
-    with dsl.ParallelFor(targets) as target:
-        translated = on_gpu(translate(experiment=experiment, language=target, corpus=corpus))
+    parts = on_cpu(plan(experiment=experiment, targets=targets, corpus=corpus)).outputs["Output"]
+    with dsl.ParallelFor(parts) as part:
+        translated = on_gpu(translate(experiment=experiment, language=part.language, shard=part.shard, corpus=corpus))
     validated = on_cpu(
         validate(experiment=experiment, source=corpus, translations=dsl.Collected(translated.outputs["translation"]))
     )

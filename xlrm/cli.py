@@ -61,6 +61,32 @@ def stage(
         print(run_stage(name, config, given).uri)
 
 
+@app.command()
+def estimate(
+    config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+) -> None:
+    """Curate an experiment's corpus, or find it finished, and show what translating it will take."""
+    from xlrm import artifacts, estimates, experiment
+    from xlrm.runner import run_stage
+    from xlrm.stages import plan
+
+    with _errors_in_one_line():
+        loaded = experiment.load(config, tuple(overrides or ()))
+        curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
+        section = {"targets": loaded.targets, "translate": loaded.stages.get("translate", {})}
+        corpus = artifacts.fetch(curated.uri, settings.home() / "cache")
+        found = plan.survey(plan.Config(**section), corpus, with_memory=True)
+    table = Table("language", title=f"{loaded.name}: translation from {loaded.source}")
+    for column in ("texts", "segments", "known", "tokens left, about", "A100-hours, about"):
+        table.add_column(column, justify="right")
+    for code, one in found.items():
+        hours = "–" if one.gpu_hours is None else f"{one.gpu_hours:.2g}"
+        table.add_row(code, f"{one.texts:,}", f"{one.segments:,}", f"{one.known:,}", f"{one.tokens:,.0f}", hours)
+    console.print(table)
+    console.print("; ".join(f"{key} {value}" for key, value in estimates.assumptions().items()), style="dim")
+
+
 def _assignment(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:

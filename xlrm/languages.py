@@ -11,19 +11,25 @@ class Language:
     """English name, as X-ALMA's prompt spells it."""
     script: str
     """Unicode script its text is written in."""
+    flores: str
+    """Code in FLORES-200, which BeleBele, NLLB and M-RewardBench name their languages by."""
+    x_alma_group: int | None
+    """The X-ALMA model that translates from and into it (X-ALMA's README); English is in all."""
+    spaces: bool = True
+    """Whether it writes spaces between words and sentences."""
 
 
 LANGUAGES = {
     row.code: row
     for row in (
-        Language("en", "English", "Latin"),
-        Language("es", "Spanish", "Latin"),
-        Language("it", "Italian", "Latin"),
-        Language("ko", "Korean", "Hangul"),
-        Language("zh", "Chinese", "Han"),
-        Language("de", "German", "Latin"),
-        Language("ru", "Russian", "Cyrillic"),
-        Language("tr", "Turkish", "Latin"),
-        Language("vi", "Vietnamese", "Latin"),
+        Language("en", "English", "Latin", "eng_Latn", None),
+        Language("es", "Spanish", "Latin", "spa_Latn", 2),
+        Language("it", "Italian", "Latin", "ita_Latn", 2),
+        Language("ko", "Korean", "Hangul", "kor_Hang", 6),
+        Language("zh", "Chinese", "Han", "zho_Hans", 6, spaces=False),
+        Language("de", "German", "Latin", "deu_Latn", 1),
+        Language("ru", "Russian", "Cyrillic", "rus_Cyrl", 3),
+        Language("tr", "Turkish", "Latin", "tur_Latn", 8),
+        Language("vi", "Vietnamese", "Latin", "vie_Latn", 4),
     )
 }

@@ -17,6 +17,30 @@ def bars_hidden() -> bool:
     return not os.isatty(2)
 
 
+class Counter:
+    """A bar where a terminal shows it, and a line every so often where a log is kept."""
+
+    def __init__(self, label: str, total: int, unit: str):
+        from tqdm import tqdm
+
+        self.label, self.unit = label, unit
+        self.begun = self.said = time.monotonic()
+        self.bar = tqdm(total=total, desc=label, unit=f" {unit}", disable=bars_hidden())
+        self.total, self.done = total, 0
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        self.bar.update(count)
+        now = time.monotonic()
+        if self.done and now - self.said >= SECONDS_BETWEEN_LINES:
+            self.said = now
+            left = (now - self.begun) / self.done * max(0, self.total - self.done)
+            say(f"{self.label}: {self.done} of {self.total} {self.unit}, about {left:.0f} s left")
+
+    def close(self) -> None:
+        self.bar.close()
+
+
 def training_steps(label: str):
     """A callback for transformers' Trainer: a line every so often with the steps done, the loss and the time left."""
     from transformers import TrainerCallback

@@ -1,7 +1,8 @@
 """Rows on disk: JSONL written and read, Parquet read, with errors that name the file, the line and the field."""
 
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from xlrm.errors import DataError
@@ -38,6 +39,19 @@ def read_rows(path: Path, required: tuple[str, ...] = ()) -> list[dict]:
             if not row.get(field):
                 raise DataError(f"{path}:{number}: no '{field}'; a row needs {', '.join(required)}")
     return rows
+
+
+def count_lines(path: Path) -> int:
+    """Rows of a .jsonl file as the project writes it, one a line."""
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def stream(path: Path, start: int = 0, stop: int | None = None) -> Iterator[dict]:
+    """Rows `start` to `stop` of such a file, one after the other. Raises DataError for one that cannot be read."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(itertools.islice(file, start, stop), start + 1):
+            yield _parse(path, number, line)
 
 
 def _parse(path: Path, number: int, line: str) -> dict:

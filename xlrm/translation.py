@@ -1,11 +1,163 @@
-"""Translators, each behind the same door: texts in, as many texts out, in order."""
+"""Translators, each behind the same door: segments of text in, as many translations out, in order."""
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
-from xlrm.phrasebook import translator as phrasebook
+from pydantic import BaseModel, ConfigDict, Field
 
-Translator = Callable[[list[str], str, str], list[str]]
+from xlrm import engines, provenance
+from xlrm.engines import Completion, Decoding, EngineName
+from xlrm.errors import ArtifactError, ConfigError
+from xlrm.languages import Language
+from xlrm.storage import sha256_of
 
-TRANSLATORS: dict[str, Translator] = {
-    "phrasebook": phrasebook.translate,
-}
+# As X-ALMA's code builds it (utils/utils.py); its README also has "into". The code's is what the model was trained on.
+PROMPT = "Translate this from {source} to {target}:\n{source}: {text}\n{target}:"
+X_ALMA = "haoranxu/X-ALMA-13B-Group{group}"
+X_ALMA_PARAMETERS = 13.0e9  # Llama 2 13B
+
+
+class Settings(BaseModel):
+    """What makes a translator; the fields of it that change a translation are its identity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    translator: str = "phrasebook"
+    """phrasebook (exact, for the demo's texts), x-alma (the model of the language's group, paper A), or a model's Hub id,
+    folder or served name: a causal model is asked with X-ALMA's prompt, a sequence-to-sequence model reads the text."""
+    engine: EngineName = "transformers"
+    """What runs the model: transformers here (GPU or CPU), vllm here (GPUs), or the endpoint at OPENAI_BASE_URL."""
+    revisions: dict[str, str] = {}
+    """Commit, by model id; the Hub's newest where it has none. For a served model, whatever tells its versions apart."""
+    max_new_tokens: int = Field(768, ge=16)
+    """Tokens a segment's translation may have; one that is not finished by then is tried again, never used. X-ALMA's
+    command line allows 256, for sentences; scripts that Llama 2 spells byte by byte need more."""
+    longest_segment: int = Field(400, ge=40)
+    """Characters of a segment; a longer line is cut between sentences. 400 of English are some 100 of the 256 tokens
+    X-ALMA was trained on."""
+    batch_size: int = Field(16, ge=1)
+    """Segments at once, with transformers."""
+
+    @property
+    def segmented(self) -> bool:
+        """Whether segments are translated, with markers in place of literals; the phrasebook reads whole texts."""
+        return self.translator != "phrasebook"
+
+
+@dataclass(frozen=True)
+class Translator:
+    identity: dict[str, object]
+    """All that a translation depends on but the text and the attempt: what a memory of translations is kept by."""
+    attempts: int
+    """Ways it can decode: greedily first, then otherwise, for what came out wrong."""
+    block: int
+    """Segments it is best given at once."""
+    complete: Callable[[list[str], int], list[Completion]]
+    """(segments, attempt) -> translations, in order."""
+
+    def translate(self, texts: list[str], attempt: int) -> dict[str, str | None]:
+        """None for a text that did not come back whole; a line is asked for, and lines that come back make one."""
+        return {
+            text: (" ".join(one.text.split("\n")).strip() or None) if one.whole else None
+            for text, one in zip(texts, self.complete(texts, attempt), strict=True)
+        }
+
+
+def load(settings: Settings, source: Language, target: Language) -> Translator:
+    """Nothing heavy is loaded before the first text. Raises ConfigError and ArtifactError for what cannot be had."""
+    if settings.translator == "phrasebook":
+        return _phrasebook(source, target)
+    name = model_name(settings, source, target)
+    revision = settings.revisions.get(name)
+    if settings.engine != "endpoint":
+        revision = _resolved(name, revision)
+    model = engines.Model(name, None if Path(name).is_dir() else revision)
+    engine = _engine(settings, model, (source, target))
+    attempts = _attempts(settings)
+
+    def complete(texts: list[str], attempt: int) -> list[Completion]:
+        return engine.complete([_prompt(settings, engine, text, source, target) for text in texts], attempts[attempt])
+
+    identity = {
+        "translator": name, "revision": revision, "engine": settings.engine, "prompt": PROMPT, "source": source.code,
+        "target": target.code, "max_new_tokens": settings.max_new_tokens,
+    }  # fmt: skip
+    return Translator(identity, len(attempts), engine.block, complete)
+
+
+def revision(settings: Settings, target: Language) -> str:
+    """What the translator is at now, where its name does not say: a folder or the Hub's newest may change."""
+    if settings.translator in ("phrasebook", "x-alma") or settings.engine == "endpoint":
+        return ""
+    return _resolved(settings.translator, settings.revisions.get(settings.translator))
+
+
+def model_name(settings: Settings, source: Language, target: Language) -> str:
+    return x_alma_model(source, target) if settings.translator == "x-alma" else settings.translator
+
+
+def parameters(settings: Settings, source: Language, target: Language) -> float | None:
+    """Of the model, where it is known, to estimate its work by."""
+    return X_ALMA_PARAMETERS if "X-ALMA-13B" in model_name(settings, source, target) else None
+
+
+def x_alma_model(source: Language, target: Language) -> str:
+    """The model for a pair of languages of which one is English, or both are of one group. Raises ConfigError."""
+    groups = {language.x_alma_group for language in (source, target)} - {None}
+    if len(groups) != 1:
+        raise ConfigError(f"translate.translator: X-ALMA has no model for {source.name} to {target.name}")
+    return X_ALMA.format(group=groups.pop())
+
+
+def _phrasebook(source: Language, target: Language) -> Translator:
+    from xlrm.phrasebook.translator import translate
+
+    def complete(texts: list[str], attempt: int) -> list[Completion]:
+        return [Completion(text, True) for text in translate(texts, source.code, target.code)]
+
+    revision = provenance.code_version("xlrm.phrasebook.translator")
+    identity = {"translator": "phrasebook", "revision": revision, "source": source.code, "target": target.code}
+    return Translator(identity, attempts=1, block=4096, complete=complete)
+
+
+def _engine(settings: Settings, model: engines.Model, languages: tuple[Language, Language]) -> engines.Engine:
+    if settings.engine == "vllm":
+        return engines.Vllm(model)
+    if settings.engine == "endpoint":
+        return engines.Endpoint(model)
+    return engines.Transformers(model, settings.batch_size, languages)
+
+
+def _attempts(settings: Settings) -> tuple[Decoding, ...]:
+    """Greedy; then X-ALMA's own decoding (README: beams of 5 where the engine has beams, temperature 0.6, top-p 0.9)."""
+    longest = settings.max_new_tokens
+    if settings.engine == "transformers":
+        second = Decoding(longest, beams=5)
+    else:
+        second = Decoding(longest, temperature=0.6, top_p=0.9, seed=1)
+    return Decoding(longest), second, Decoding(longest, temperature=0.6, top_p=0.9, seed=2)
+
+
+def _prompt(settings: Settings, engine: engines.Engine, text: str, source: Language, target: Language) -> str:
+    if isinstance(engine, engines.Transformers) and engine.config.is_encoder_decoder:
+        return text
+    return PROMPT.format(source=source.name, target=target.name, text=text)
+
+
+def _resolved(name: str, revision: str | None) -> str:
+    """The commit a model of the Hub is at; of a folder, a digest of its files."""
+    if Path(name).is_dir():
+        files = sorted(file for file in Path(name).iterdir() if file.is_file())
+        return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
+    if revision and len(revision) == 40:
+        return revision
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return HfApi().model_info(name, revision=revision).sha
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        hint = "check the id and the network, or give the whole commit in translate.revisions"
+        raise ArtifactError(f"cannot find {name!r} on the Hub: {type(error).__name__}; {hint}") from error

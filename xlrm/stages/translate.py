@@ -1,39 +1,173 @@
-"""Translates a curated corpus into one language."""
+"""Translates a corpus, or a shard of it, into one language, and translates again what came out wrong."""
 
+import itertools
 import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field, field_validator
 
-from xlrm.errors import ConfigError
-from xlrm.rows import read_rows, write_jsonl
-from xlrm.translation import TRANSLATORS
+from xlrm import estimates, progress, rows, translation
+from xlrm.documents import DocumentTranslator
+from xlrm.errors import ConfigError, GateError
+from xlrm.estimates import TEXTS, Estimate
+from xlrm.languages import LANGUAGES, Language
+from xlrm.limits import Limits
+from xlrm.translation_memory import TranslationMemory
 
-TEXT_FIELDS = ("prompt", "chosen", "rejected", "text")
+ROWS_AT_ONCE = 1000
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Config(translation.Settings):
     language: str
     """Language to translate into."""
-    translator: str = "phrasebook"
-    """A translator of `xlrm.translation`."""
+    shard: str = "1/1"
+    """Which part of each file, of how many: 2/4 is the second of four."""
+    repairs: int = Field(2, ge=0, le=2)
+    """Times a text that fails its expectations is translated again, with beams or another seed."""
+    max_repair_share: float = Field(0.3, ge=0, le=1)
+    """Share of the texts that may fail at first; beyond it the translator itself is at fault, and the stage stops."""
+    limits: Limits = Limits()
+    """What a translation is held to, the same as in `validate`."""
+
+    @field_validator("shard")
+    @classmethod
+    def _part_of_whole(cls, shard: str) -> str:
+        number, _, of = shard.partition("/")
+        if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+            raise ValueError("a shard is written NUMBER/OF, as 2/4")
+        return shard
+
+
+def fingerprint(config: Config) -> str:
+    """What a translator's name does not say: a folder and the Hub's newest may change."""
+    return translation.revision(config, LANGUAGES[config.language]) if config.language in LANGUAGES else ""
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
-    """Raises ConfigError for an unknown translator, DataError for a text it cannot translate."""
-    if config.translator not in TRANSLATORS:
-        raise ConfigError(f"translate.translator: no {config.translator!r}; there are {', '.join(TRANSLATORS)}")
-    source = json.loads((corpus / "corpus.json").read_text())["language"]
-    texts = 0
-    for path in sorted(corpus.glob("*.jsonl")):
-        rows = read_rows(path)
-        places = [(row, field) for row in rows for field in TEXT_FIELDS if field in row]
-        translated = TRANSLATORS[config.translator]([row[field] for row, field in places], source, config.language)
-        for (row, field), text in zip(places, translated, strict=True):
-            row[field] = text
-        write_jsonl(output / path.name, rows)
-        texts += len(places)
-    (output / "corpus.json").write_text(json.dumps({"language": config.language}))
-    return {"texts": texts}
+    """Raises ConfigError or ArtifactError for a translator that cannot be had, DataError for a text it cannot translate,
+    GateError where most of what it says is wrong."""
+    source, target = _language(json.loads((corpus / "corpus.json").read_text())["language"]), _language(config.language)
+    translator = translation.load(config, source, target)
+    memory = TranslationMemory(translator.identity)
+    files = estimates.parts(corpus, config.shard)
+    work = estimates.survey(files, source, config.longest_segment, config.segmented, {target.code: memory})
+    estimate = estimates.estimate(work, source, target, translation.parameters(config, source, target))
+    label = f"translate[{target.code}]"
+    progress.say(f"{label}: {estimate}")
+    counter = progress.Counter(label, estimate.segments - estimate.known, "segments")
+    documents = DocumentTranslator(translator, memory, source, target, config, counter)
+    desk = Desk(config, documents)
+    for path, start, stop in files:
+        rows.write_jsonl(output / path.name, desk.translate(path.name, rows.stream(path, start, stop)))
+    documents.close()
+    return _finish(desk, translator, estimate, output)
+
+
+@dataclass
+class Desk:
+    """Where rows are translated, looked through, and translated again."""
+
+    config: Config
+    documents: DocumentTranslator
+    texts: int = 0
+    failed: int = 0
+    """Texts whose first translation failed."""
+    mended: int = 0
+    untranslated: list[dict[str, str]] = field(default_factory=list)
+    """Texts that never came back whole: they are left blank, which `validate` rejects in every language."""
+
+    def translate(self, name: str, source_rows: Iterator[dict]) -> Iterator[dict]:
+        while chunk := list(itertools.islice(source_rows, ROWS_AT_ONCE)):
+            known = self.documents.translate({row[column] for row, column in _places(chunk)})
+            self.texts += len(known)
+            if self.documents.translator.attempts > 1:
+                self._repair(chunk, known)
+            for row, column in _places(chunk):
+                if known[row[column]] is None:
+                    self.untranslated.append({"file": name, "id": row["id"], "column": column})
+            yield from _translated(chunk, known)
+
+    def _repair(self, chunk: list[dict], known: dict[str, str | None]) -> None:
+        """Puts into `known` what is better than what is there, for texts that fail."""
+        failing = first = self._failing(chunk, known)
+        self.failed += len(first)
+        self._check_share(first)
+        for attempt in range(1, self.config.repairs + 1):
+            failing = self._replace(chunk, known, failing, attempt=attempt)
+        lost = {text for text in failing if known[text] is None}
+        if lost:
+            failing = self._replace(chunk, known, failing, among=lost, markers=False)
+        self.mended += len(first) - len(failing)
+
+    def _replace(
+        self, chunk: list[dict], known: dict[str, str | None], failing: dict[str, str], among=None, **how
+    ) -> dict[str, str]:
+        """Translates the texts that fail, or those `among` them, otherwise; keeps what fails no more. Returns the rest."""
+        wanted = set(failing if among is None else among)
+        if not wanted:
+            return failing
+        affected = [row for row in chunk if any(row[column] in wanted for _, column in _places([row]))]
+        tried = known | self.documents.translate(wanted, **how)
+        still = self._failing(affected, tried)
+        for text in wanted:
+            if text not in still or (known[text] is None and tried[text] is not None):
+                known[text] = tried[text]
+        return {text: reason for text, reason in failing.items() if text not in wanted or text in still}
+
+    def _failing(self, chunk: list[dict], known: dict[str, str | None]) -> dict[str, str]:
+        """Source text -> the first expectation its translation fails."""
+        from xlrm.expectations import failures
+
+        columns = ("id", *(column for column in TEXTS if column in chunk[0]))
+        found = failures(
+            list(_translated(chunk, known)), chunk, columns, self.documents.target.code, self.documents.source.code,
+            self.config.limits,
+        )  # fmt: skip
+        failing: dict[str, str] = {}
+        for outcome in found:
+            if outcome.expectation.column in TEXTS:
+                for row in outcome.failed:
+                    failing.setdefault(chunk[row][outcome.expectation.column], outcome.expectation.name)
+        return failing
+
+    def _check_share(self, failing: dict[str, str]) -> None:
+        if self.failed > self.config.max_repair_share * self.texts:
+            reasons = ", ".join(f"{name} {count}" for name, count in Counter(failing.values()).most_common(3))
+            raise GateError(
+                f"translate[{self.documents.target.code}]: {self.failed} of the first {self.texts} texts fail, more than "
+                f"translate.max_repair_share={self.config.max_repair_share}: {reasons}; look at the translator first"
+            )
+
+
+def _places(chunk: list[dict]) -> Iterator[tuple[dict, str]]:
+    return ((row, column) for row in chunk for column in TEXTS if column in row)
+
+
+def _translated(chunk: list[dict], known: dict[str, str | None]) -> Iterator[dict]:
+    for row in chunk:
+        yield row | {column: known[row[column]] or "" for _, column in _places([row])}
+
+
+def _finish(desk: Desk, translator: translation.Translator, estimate: Estimate, output: Path) -> dict[str, float]:
+    config, documents = desk.config, desk.documents
+    repairs = {"tried": desk.failed, "mended": desk.mended, "untranslated": len(desk.untranslated)}
+    number, _, of = config.shard.partition("/")
+    card = {
+        "language": config.language, "shard": [int(number), int(of)], "translator": translator.identity, "repairs": repairs,
+    }  # fmt: skip
+    (output / "corpus.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+    if desk.untranslated:
+        rows.write_jsonl(output / "untranslated.jsonl", desk.untranslated)
+    return {
+        "texts": estimate.texts, "segments": estimate.segments, "segments_made": documents.made, "segments_known": estimate.known,
+        "repairs_tried": desk.failed, "repairs_mended": desk.mended, "untranslated": len(desk.untranslated),
+    }  # fmt: skip
+
+
+def _language(code: str) -> Language:
+    if code not in LANGUAGES:
+        raise ConfigError(f"translate.language: no language {code!r}; there are {', '.join(LANGUAGES)}")
+    return LANGUAGES[code]

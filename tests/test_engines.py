@@ -1,0 +1,222 @@
+"""Engines on tiny models made here, and on a server of ours: the prompt as the model is to read it, answers in order."""
+
+import json
+from pathlib import Path
+
+import pytest
+import sentencepiece
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
+    M2M100Tokenizer,
+    MarianConfig,
+    MarianMTModel,
+    MarianTokenizer,
+    PreTrainedTokenizerFast,
+)
+
+from benchmarks.served_translations import serving
+from xlrm import engines, translation
+from xlrm.engines import Completion, Decoding, Model, Transformers
+from xlrm.errors import ArtifactError, ConfigError
+from xlrm.languages import LANGUAGES
+
+ENGLISH, SPANISH, KOREAN = LANGUAGES["en"], LANGUAGES["es"], LANGUAGES["ko"]
+TEXTS = ["The snow is white.", "One.", "Three days after a day it is another day, and so on and on.", "Two words"]
+SIZE = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 128}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory) -> Path:
+    """A Llama as X-ALMA's is: a BOS token from the tokenizer, another one in the chat template."""
+    folder = tmp_path_factory.mktemp("llama")
+    characters = sorted(set("".join(TEXTS) + "".join(map(chr, range(32, 127))) + "\n"))
+    vocabulary = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *characters])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast.chat_template = "{% for m in messages %}<s>[INST] {{ m['content'] }} [/INST]{% endfor %}"
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(vocabulary), **size, bos_token_id=1, eos_token_id=2)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory) -> tuple[Path, list[str]]:
+    """A SentencePiece model, and its pieces."""
+    folder = tmp_path_factory.mktemp("pieces")
+    (folder / "text").write_text("\n".join(TEXTS * 5))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "text"), model_prefix=str(folder / "m"), vocab_size=60, minloglevel=2, hard_vocab_limit=False
+    )
+    loaded = sentencepiece.SentencePieceProcessor(model_file=str(folder / "m.model"))
+    return folder / "m.model", [loaded.id_to_piece(i) for i in range(len(loaded))]
+
+
+@pytest.fixture(scope="module")
+def marian(tmp_path_factory, pieces) -> Path:
+    """OPUS-MT of several target languages."""
+    folder = tmp_path_factory.mktemp("marian")
+    tokens = dict.fromkeys(["</s>", "<unk>", *pieces[1], ">>es<<", "<pad>"])
+    for name in ("source.spm", "target.spm"):
+        (folder / name).write_bytes(pieces[0].read_bytes())
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    MarianTokenizer(*(str(folder / name) for name in ("source.spm", "target.spm", "vocab.json"))).save_pretrained(
+        folder
+    )
+    torch.manual_seed(0)
+    pad = len(tokens) - 1
+    config = MarianConfig(
+        vocab_size=len(tokens),
+        pad_token_id=pad,
+        eos_token_id=0,
+        decoder_start_token_id=pad,
+        forced_eos_token_id=None,
+        **SIZE,
+    )
+    MarianMTModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def m2m(tmp_path_factory, pieces) -> Path:
+    folder = tmp_path_factory.mktemp("m2m")
+    tokens = dict.fromkeys(["<s>", "<pad>", "</s>", "<unk>", *pieces[1]])
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    M2M100Tokenizer(vocab_file=str(folder / "vocab.json"), spm_file=str(pieces[0])).save_pretrained(folder)
+    torch.manual_seed(0)
+    M2M100ForConditionalGeneration(M2M100Config(vocab_size=300, **SIZE)).save_pretrained(folder)
+    return folder
+
+
+def test_x_almas_prompt_is_tokenised_as_its_code_does(llama) -> None:
+    """One user message through the chat template, one BOS, nothing after the instruction's end."""
+    tokenizer = Transformers(Model(str(llama))).tokenizer
+    prompt = translation.PROMPT.format(source="English", target="Korean", text="The snow is white.")
+    (ids,) = engines.as_chats(tokenizer, [prompt])
+    wanted = "[INST] Translate this from English to Korean:\nEnglish: The snow is white.\nKorean: [/INST]"
+    assert ids == [1, *tokenizer.convert_tokens_to_ids(list(wanted))]
+
+
+@pytest.mark.parametrize("name", ["llama", "marian", "m2m"])
+def test_answers_come_in_order_whatever_else_is_in_the_batch(name, request) -> None:
+    model, how = Model(str(request.getfixturevalue(name))), Decoding(max_new_tokens=12)
+    pair = (ENGLISH, SPANISH)
+    alone = [Transformers(model, 1, pair).complete([text], how)[0] for text in TEXTS]
+    assert Transformers(model, 3, pair).complete(TEXTS, how) == alone
+    assert Transformers(model, 4, pair).complete(TEXTS[::-1], how) == alone[::-1]
+    beams = Decoding(max_new_tokens=12, beams=5)
+    assert Transformers(model, 3, pair).complete(TEXTS, beams) == Transformers(model, 3, pair).complete(TEXTS, beams)
+
+
+@pytest.mark.parametrize("name", ["llama", "marian"])
+def test_an_answer_cut_by_the_limit_is_known_to_be_cut(name, request) -> None:
+    engine = Transformers(Model(str(request.getfixturevalue(name))), 4, (ENGLISH, SPANISH))
+    (cut,) = engine.complete(["The snow is white."], Decoding(max_new_tokens=3))
+    assert not cut.whole
+    (first,) = engine.network.generate(
+        **engine.tokenizer.pad({"input_ids": engine._encode(["The snow is white."])}, return_tensors="pt"),
+        max_new_tokens=3,
+    )[:, -3:-2].tolist()
+    engine.network.generation_config.eos_token_id = first[0]  # as if the model's first word were its last
+    (whole,) = engine.complete(["The snow is white."], Decoding(max_new_tokens=3))
+    assert whole.whole
+
+
+def test_models_of_many_languages_are_told_which(marian, m2m) -> None:
+    to_spanish = Transformers(Model(str(marian)), 4, (ENGLISH, SPANISH))
+    assert to_spanish.tokenizer.convert_ids_to_tokens(to_spanish._encode(["One."])[0])[0] == ">>es<<"
+    assert Transformers(Model(str(marian)), 4, (ENGLISH, KOREAN))._told == ""
+    many = Transformers(Model(str(m2m)), 4, (ENGLISH, KOREAN))
+    assert many.tokenizer.convert_ids_to_tokens(many._encode(["One."])[0])[0] == "__en__"
+    assert many._how(Decoding(5))["forced_bos_token_id"] == many.tokenizer.convert_tokens_to_ids("__ko__")
+
+
+def test_a_language_the_model_does_not_know_is_an_error(m2m) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(ConfigError, match="does not know Klingon"):
+        unknown = replace(KOREAN, code="qq", name="Klingon", flores="tlh_Latn")
+        Transformers(Model(str(m2m)), 4, (ENGLISH, unknown)).complete(["One."], Decoding(5))
+
+
+def test_a_model_that_is_not_there_is_one_line(tmp_path) -> None:
+    with pytest.raises(ArtifactError, match=r"cannot load .*nosuch") as caught:
+        Transformers(Model(str(tmp_path / "nosuch"))).complete(["One."], Decoding(5))
+    assert "\n" not in str(caught.value)
+
+
+def endpoint(monkeypatch, server) -> engines.Endpoint:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    return engines.Endpoint(Model("served"), parallel=4)
+
+
+def test_an_endpoint_is_asked_with_the_same_words_and_decoding(monkeypatch) -> None:
+    with serving(lambda text, _: (text.upper(), "length" if text == "One." else "stop")) as server:
+        prompts = [translation.PROMPT.format(source="English", target="Spanish", text=text) for text in TEXTS]
+        found = endpoint(monkeypatch, server).complete(prompts, Decoding(99, temperature=0.6, top_p=0.9, seed=7))
+    assert found == [Completion(text.upper(), text != "One.") for text in TEXTS]
+    (request,) = [one for one in server.requests if one["messages"] == [{"role": "user", "content": prompts[1]}]]
+    assert request | {"max_tokens": 99, "temperature": 0.6, "top_p": 0.9, "seed": 7, "model": "served"} == request
+    assert request["authorization"] == "Bearer sk-secret"
+
+
+def test_an_endpoint_is_asked_again_after_an_error_and_never_tells_its_key(monkeypatch) -> None:
+    failed = []
+
+    def moody(text: str, _: dict) -> tuple[str, str]:
+        if text not in failed:
+            failed.append(text)
+            return "", "error"
+        return text.upper(), "stop"
+
+    with serving(moody) as server:
+        assert [one.text for one in endpoint(monkeypatch, server).complete(PROMPTS, Decoding(9))] == ["A", "B"]
+    with serving(lambda *_: ("", "error")) as server, pytest.raises(ArtifactError) as caught:
+        broken = endpoint(monkeypatch, server)
+        broken.client = broken.client.with_options(max_retries=0)
+        broken.complete(PROMPTS, Decoding(9))
+    assert "model 'served' gave no answer: 500" in str(caught.value) and "sk-secret" not in str(caught.value)
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    with pytest.raises(ConfigError, match="OPENAI_BASE_URL is not set"):
+        engines.Endpoint(Model("served")).complete(PROMPTS, Decoding(9))
+
+
+PROMPTS = [translation.PROMPT.format(source="English", target="Spanish", text=text) for text in ("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("code", "group"), [("es", 2), ("it", 2), ("ko", 6), ("zh", 6), ("de", 1), ("ru", 3), ("vi", 4), ("tr", 8)]
+)
+def test_x_alma_has_a_model_for_each_group(code: str, group: int) -> None:
+    assert translation.x_alma_model(ENGLISH, LANGUAGES[code]) == f"haoranxu/X-ALMA-13B-Group{group}"
+    assert translation.x_alma_model(LANGUAGES[code], ENGLISH) == f"haoranxu/X-ALMA-13B-Group{group}"
+
+
+def test_x_alma_has_none_for_two_groups() -> None:
+    with pytest.raises(ConfigError, match="no model for Spanish to Korean"):
+        translation.x_alma_model(SPANISH, KOREAN)
+    assert translation.x_alma_model(SPANISH, LANGUAGES["it"]).endswith("Group2")
+
+
+def test_a_changed_model_folder_is_another_translator(llama, tmp_path) -> None:
+    import shutil
+
+    settings = translation.Settings(translator=str(shutil.copytree(llama, tmp_path / "m")))
+    first = translation.load(settings, ENGLISH, SPANISH).identity
+    assert translation.load(settings, ENGLISH, SPANISH).identity == first
+    assert translation.load(settings, ENGLISH, KOREAN).identity != first
+    (tmp_path / "m" / "config.json").write_text((llama / "config.json").read_text() + "\n")
+    assert translation.load(settings, ENGLISH, SPANISH).identity != first
+    assert translation.revision(settings, SPANISH) != first["revision"] and first["revision"]

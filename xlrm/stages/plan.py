@@ -1,0 +1,72 @@
+"""Plans the translation of a corpus: what it will take, and the shards it is done in."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xlrm import estimates, progress, translation
+from xlrm.errors import ConfigError
+from xlrm.estimates import Estimate
+from xlrm.languages import LANGUAGES, Language
+from xlrm.translation_memory import TranslationMemory
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    targets: tuple[str, ...] = ("es", "it", "ko", "zh")
+    """Languages to translate into."""
+    shards: int = Field(1, ge=1, le=1000)
+    """Parts each language is translated in, side by side where there are GPUs for them."""
+    translate: dict[str, Any] = {}
+    """The experiment's section `translate`, of which the translator's settings count."""
+
+
+def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
+    """Writes estimate.json: the work of each language, and the parts it is done in. Raises ConfigError, DataError."""
+    found = survey(config, corpus, with_memory=False)  # what is known changes from day to day, an artifact does not
+    for code, one in found.items():
+        progress.say(f"plan[{code}]: {one}")
+    numbers = range(1, config.shards + 1)
+    parts = [{"language": code, "shard": f"{n}/{config.shards}"} for code in config.targets for n in numbers]
+    plan = {
+        "languages": {code: asdict(one) for code, one in found.items()}, "parts": parts,
+        "assumptions": estimates.assumptions(),
+    }  # fmt: skip
+    (output / "plan.json").write_text(json.dumps(plan, indent=1), encoding="utf-8")
+    hours = [one.gpu_hours for one in found.values() if one.gpu_hours is not None]
+    return {
+        "segments": sum(one.segments for one in found.values()), "tokens": sum(one.tokens for one in found.values()),
+    } | ({"gpu_hours": sum(hours)} if hours else {})  # fmt: skip
+
+
+def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimate]:
+    """By target language; `with_memory` leaves out what has been translated before."""
+    source = LANGUAGES[json.loads((corpus / "corpus.json").read_text(encoding="utf-8"))["language"]]
+    settings, targets = _settings(config.translate), [_language(code) for code in config.targets]
+    memories = {}
+    if with_memory:
+        translators = {target.code: translation.load(settings, source, target) for target in targets}
+        memories = {code: TranslationMemory(translator.identity) for code, translator in translators.items()}
+    files = estimates.parts(corpus)
+    work = estimates.survey(files, source, settings.longest_segment, settings.segmented, memories)
+    sizes = {target.code: translation.parameters(settings, source, target) for target in targets}
+    return {target.code: estimates.estimate(work, source, target, sizes[target.code]) for target in targets}
+
+
+def _language(code: str) -> Language:
+    if code not in LANGUAGES:
+        raise ConfigError(f"plan.targets: no language {code!r}; there are {', '.join(LANGUAGES)}")
+    return LANGUAGES[code]
+
+
+def _settings(section: dict[str, Any]) -> translation.Settings:
+    fields = {key: value for key, value in section.items() if key in translation.Settings.model_fields}
+    try:
+        return translation.Settings(**fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"translate.{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from error
