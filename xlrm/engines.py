@@ -179,7 +179,7 @@ class Endpoint:
 
     model: Model
     parallel: int = 32
-    block: int = 1024
+    block: int = 256
 
     @cached_property
     def client(self) -> Any:

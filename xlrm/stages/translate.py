@@ -83,7 +83,7 @@ class Desk:
         while chunk := list(itertools.islice(source_rows, ROWS_AT_ONCE)):
             known = self.documents.translate({row[column] for row, column in _places(chunk)})
             self.texts += len(known)
-            if self.documents.translator.attempts > 1:
+            if self.config.repairs and self.documents.translator.attempts > 1:
                 self._repair(chunk, known)
             for row, column in _places(chunk):
                 if known[row[column]] is None:

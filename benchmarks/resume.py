@@ -1,0 +1,82 @@
+"""Kills a translation half way and runs it again: how much is translated twice?
+
+python -m benchmarks.resume
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.served_translations import serving
+from xlrm.rows import write_jsonl
+
+STAGE = """
+import sys
+from pathlib import Path
+from xlrm.stages import translate
+config = translate.Config(language="es", translator="served", engine="endpoint", repairs=0)
+translate.run(config, corpus=Path(sys.argv[1]), output=Path(sys.argv[2]))
+"""
+ENGLISH = "Report {} says that the old house on the hill was sold to a family from the north."
+SPANISH = "El informe {} dice que la vieja casa de la colina fue vendida a una familia del norte."
+BLOCK = 256
+"""Segments that an endpoint is given at once; those of the block under way are asked again after a kill."""
+
+
+def _answer(text: str, _: dict) -> tuple[str, str]:
+    time.sleep(0.002)
+    return SPANISH.format(text.split()[1]), "stop"
+
+
+def _corpus(folder: Path, rows: int) -> int:
+    """`rows` pairs of answers of ten lines; returns how many segments they hold."""
+
+    def text(first: int, lines: int) -> str:
+        return "\n".join(ENGLISH.format(1_000_000 + first + i) for i in range(lines))
+
+    pairs = (
+        {"id": str(i), "prompt": text(30 * i, 1), "chosen": text(30 * i + 1, 14), "rejected": text(30 * i + 15, 15)}
+        for i in range(rows)
+    )
+    write_jsonl(folder / "preferences.jsonl", pairs)
+    (folder / "corpus.json").write_text(json.dumps({"language": "en"}))
+    return 30 * rows
+
+
+def _start(folder: Path, home: str, address: str, output: str) -> subprocess.Popen:
+    (folder / output).mkdir()
+    environment = os.environ | {"XLRM_HOME": str(folder / home), "OPENAI_BASE_URL": address}
+    environment.pop("XLRM_STORE", None)
+    return subprocess.Popen([sys.executable, "-c", STAGE, str(folder), str(folder / output)], env=environment)
+
+
+def measure(rows: int, share: float) -> dict[str, float]:
+    """Segments asked for until the kill at `share` of them, and after it, and whether the result is that of one go."""
+    with tempfile.TemporaryDirectory() as name, serving(_answer) as server:
+        folder = Path(name)
+        segments = _corpus(folder, rows)
+        killed = _start(folder, "home", server.address, "killed")
+        while sum(server.asked.values()) < share * segments and killed.poll() is None:
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        time.sleep(0.5)
+        before = sum(server.asked.values())
+        assert _start(folder, "home", server.address, "resumed").wait() == 0
+        after = sum(server.asked.values()) - before
+        assert _start(folder, "other", server.address, "whole").wait() == 0
+        one, other = ((folder / output / "preferences.jsonl").read_bytes() for output in ("resumed", "whole"))
+    return {
+        "segments": segments, "asked before": before, "asked after": after, "under way": BLOCK,
+        "same as in one go": one == other,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    for key, value in measure(rows=1000, share=0.5).items():
+        print(f"{key:18} {value}")
