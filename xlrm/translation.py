@@ -153,11 +153,12 @@ def _resolved(name: str, revision: str | None) -> str:
         return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
     if revision and len(revision) == 40:
         return revision
+    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
     try:
         return HfApi().model_info(name, revision=revision).sha
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except (httpx.HTTPError, HFValidationError, OSError) as error:
         hint = "check the id and the network, or give the whole commit in translate.revisions"
         raise ArtifactError(f"cannot find {name!r} on the Hub: {type(error).__name__}; {hint}") from error
