@@ -34,8 +34,8 @@ def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metr
     return artifact
 
 
-def show(artifact: Artifact, file: str, html: Any) -> None:
-    """Copies one file of an artifact to where the Kubeflow UI shows HTML from."""
+def show(artifact: Artifact, file: str, view: Any) -> None:
+    """Copies one file of an artifact to where the Kubeflow UI shows HTML or Markdown from."""
     folder = artifacts.fetch(artifact.uri, settings.home() / "cache")
-    Path(html.path).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / file, html.path)
+    Path(view.path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / file, view.path)

@@ -1,5 +1,6 @@
 """Cleaning of preference pairs: what cannot be used, duplicates, contradictions and what benchmarks ask, all counted."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,11 +18,21 @@ _NGRAM, _COVERED = 8, 0.5
 
 @dataclass
 class Report:
-    """Per source: rows in, rows dropped by reason, rows out."""
+    """Per source: rows in, rows dropped by reason, rows out; and which benchmarks the contaminated ones hit."""
 
     rows_in: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
     rows_out: Counter[str] = field(default_factory=Counter)
+    hits: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def count(self, source: str, reason: str | None, hits: Iterable[str] = ()) -> None:
+        """One row more, dropped for `reason` if there is one."""
+        self.rows_in[source] += 1
+        if reason:
+            self.dropped.setdefault(source, Counter())[reason] += 1
+            self.hits.setdefault(source, Counter()).update(hits)
+        else:
+            self.rows_out[source] += 1
 
     def reject(self, source: str, count: int) -> None:
         """Counts rows that could not even be read as pairs."""
@@ -36,6 +47,7 @@ class Report:
                 "dropped": dict(self.dropped.get(source, Counter())),
                 "out": self.rows_out[source],
             }
+            | ({"contaminated_by": dict(sorted(hits.items()))} if (hits := self.hits.get(source)) else {})
             for source, count in self.rows_in.items()
         }
 
@@ -45,7 +57,7 @@ class Report:
 
 
 def clean(
-    rows: list[Row], benchmark_prompts: Iterable[str], near_duplicates: float, alike: frozenset[str] = frozenset()
+    rows: list[Row], contamination: "Contamination", near_duplicates: float, alike: frozenset[str] = frozenset()
 ) -> tuple[list[Row], Report]:
     """Rows with prompt, chosen, rejected and source that are worth training on, in order; the first of duplicates stays.
 
@@ -54,8 +66,8 @@ def clean(
     `near_duplicates` (estimated Jaccard similarity of word trigrams); a prompt that a benchmark has (`Contamination`).
     The last two are not asked of the sources in `alike`, whose rows resemble each other by design.
     """
-    contamination, near = Contamination(benchmark_prompts), _NearDuplicates(near_duplicates)
-    labels: dict[tuple[str, ...], set[bool]] = {}
+    near = _NearDuplicates(near_duplicates)
+    labels: dict[bytes, set[bool]] = {}
     for row in rows:
         unordered, straight = _label(row)
         labels.setdefault(unordered, set()).add(straight)
@@ -63,34 +75,62 @@ def clean(
 
     def reason(row: Row) -> str | None:
         unordered, straight = _label(row)
-        if not all(unordered) or row["chosen"].strip() == row["rejected"].strip():
+        if not all(row[key].strip() for key in PAIR) or row["chosen"].strip() == row["rejected"].strip():
             return "unusable"
         if (unordered, straight) in seen:
             return "duplicate"
         seen.add((unordered, straight))
         if len(labels[unordered]) == 2:
             return "conflict"
-        if row["source"] in alike:
-            return None
-        if near.seen_before(" ".join(row[key] for key in PAIR)):
+        if row["source"] not in alike and near.seen_before(" ".join(row[key] for key in PAIR)):
             return "near_duplicate"
-        return "contaminated" if contamination.holds(row["prompt"]) else None
+        return None
 
     for row in rows:
-        report.rows_in[row["source"]] += 1
-        why = reason(row)
-        if why:
-            report.dropped.setdefault(row["source"], Counter())[why] += 1
-        else:
-            report.rows_out[row["source"]] += 1
+        why, hits = reason(row), frozenset()
+        if why is None and row["source"] not in alike:
+            hits = contamination.hits(row["prompt"])
+        report.count(row["source"], why or ("contaminated" if hits else None), hits)
+        if not why and not hits:
             kept.append(row)
     return kept, report
 
 
-def _label(row: Row) -> tuple[tuple[str, ...], bool]:
-    """A row's texts without regard to the label, and which way round the label is."""
+def clean_prompts(rows: list[Row], source: str, contamination: "Contamination") -> tuple[list[Row], Report]:
+    """Prompts to align on: neither empty, nor asked before, nor a benchmark's."""
+    kept, seen, report = [], set(), Report()
+    for row in rows:
+        text = " ".join(row["prompt"].split())
+        hits = contamination.hits(text)
+        why = "unusable" if not text else "duplicate" if text in seen else "contaminated" if hits else None
+        seen.add(text)
+        report.count(source, why, hits if why == "contaminated" else ())
+        if why is None:
+            kept.append(row)
+    return kept, report
+
+
+def unique_ids(rows: list[Row]) -> list[Row]:
+    """The same rows with ids of their own: the first of an id keeps it, the next become `id#2`, `id#3`."""
+    taken = {row["id"] for row in rows}
+    times: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        own = name = row["id"]
+        times[own] += 1
+        if times[own] > 1:
+            while (name := f"{own}#{times[own]}") in taken:
+                times[own] += 1
+            taken.add(name)
+        found.append({**row, "id": name})
+    return found
+
+
+def _label(row: Row) -> tuple[bytes, bool]:
+    """A digest of a row's texts without regard to the label, and which way round the label is."""
     prompt, chosen, rejected = (" ".join(row[key].split()) for key in PAIR)
-    return (prompt, *sorted((chosen, rejected))), chosen <= rejected
+    unordered = "\0".join((prompt, *sorted((chosen, rejected))))
+    return hashlib.blake2b(unordered.encode(), digest_size=16).digest(), chosen <= rejected
 
 
 def words(text: str) -> list[str]:
@@ -125,25 +165,30 @@ class Contamination:
     """Tülu 3's test (Lambert et al. 2024), with words for tokens: a benchmark's prompt is found in a text
     when word 8-grams that the two share cover more than half of its words. Shorter prompts are found as a whole."""
 
-    def __init__(self, prompts: Iterable[str]):
-        self.lengths: list[int] = []
-        self.whole: set[tuple[str, ...]] = set()
+    def __init__(self, asked: Iterable[tuple[str, str]]):
+        """`asked`: name of a benchmark, and a prompt of it."""
+        self.lengths: list[tuple[str, int]] = []
+        self.whole: dict[tuple[str, ...], set[str]] = {}
         self.places: dict[tuple[str, ...], list[tuple[int, int]]] = {}
-        for prompt in dict.fromkeys(prompts):
-            tokens = words(prompt)
-            if len(tokens) < _NGRAM:
-                self.whole.add(tuple(tokens))
-                continue
-            for start, gram in enumerate(_ngrams(tokens, _NGRAM)):
-                self.places.setdefault(gram, []).append((len(self.lengths), start))
-            self.lengths.append(len(tokens))
+        for name, prompt in dict.fromkeys(asked):
+            self._add(name, words(prompt))
 
-    def holds(self, text: str) -> bool:
+    def _add(self, name: str, tokens: list[str]) -> None:
+        if 0 < len(tokens) < _NGRAM:
+            self.whole.setdefault(tuple(tokens), set()).add(name)
+            return
+        for start, gram in enumerate(_ngrams(tokens, _NGRAM)):
+            self.places.setdefault(gram, []).append((len(self.lengths), start))
+        self.lengths.append((name, len(tokens)))
+
+    def hits(self, text: str) -> frozenset[str]:
+        """The benchmarks that ask this."""
         tokens = words(text)
-        if tuple(tokens) in self.whole:
-            return True
         covered: dict[int, set[int]] = {}
         for gram in set(_ngrams(tokens, _NGRAM)):
             for item, start in self.places.get(gram, ()):
                 covered.setdefault(item, set()).update(range(start, start + _NGRAM))
-        return any(len(found) > _COVERED * self.lengths[item] for item, found in covered.items())
+        found = {
+            self.lengths[item] for item, places in covered.items() if len(places) > _COVERED * self.lengths[item][1]
+        }
+        return frozenset({name for name, _ in found} | self.whole.get(tuple(tokens), set()))
