@@ -44,15 +44,16 @@ def _advice(error: Exception, repository: str, gated: bool) -> str:
     import httpx
     from huggingface_hub import constants
 
-    said = []
+    if Path(repository).is_dir():
+        return "a folder holds what the repository does, its README.md too"
+    licence = f"accept its licence at https://huggingface.co/datasets/{repository} and set HF_TOKEN"
+    copy = "or take it from a folder with a copy"
     if constants.HF_HUB_OFFLINE:
-        said.append("HF_HUB_OFFLINE is set and the set is not in the cache: unset it, or name a folder with a copy")
+        said = f"HF_HUB_OFFLINE is set and the set is not in the cache: unset it, {copy}"
     elif isinstance(error, ConnectionError | httpx.TransportError):
-        said.append("check the network and HF_ENDPOINT, or name a folder with a copy")
-    elif not gated:
-        said.append(
-            "check the id, the table, the split and the revision; a set that is private or gated needs HF_TOKEN"
-        )
-    if gated:
-        said.append(f"accept its licence at https://huggingface.co/datasets/{repository} and set HF_TOKEN")
-    return "; ".join(said)
+        said = f"check the network and HF_ENDPOINT, {copy}"
+    elif "gated" in str(error):
+        return licence
+    else:
+        said = "check the id, the table, the split and the revision; a set that is private needs HF_TOKEN"
+    return f"{said}; {licence}" if gated else said
