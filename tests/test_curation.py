@@ -34,7 +34,7 @@ def test_each_reason_is_found_and_counted_by_source() -> None:
         row("Is the moon far?", "Yes.", "No."),
         row("Is the moon far?", "No.", "Yes.", source="b"),
         row("Say this", STORY + ".", "No."),
-        row("Say this", STORY + "!", "No.", source="b"),
+        row("Say this now", STORY + "!", "No.", source="b"),
         row("What is the shortest way from the old harbour to the railway station?", source="b"),
     ]
     benchmark = ("Tell me: what is the shortest way from the old harbour to the railway station",)
@@ -49,6 +49,23 @@ def test_each_reason_is_found_and_counted_by_source() -> None:
     for counts in report.as_dict().values():
         assert counts["in"] == sum(counts["dropped"].values()) + counts["out"]
     assert report.totals()["dropped_conflict"] == 2
+
+
+def test_other_answers_to_one_long_question_are_other_pairs() -> None:
+    question = f"Is this a story about the sea? {STORY}. {STORY.upper()} of his own making."
+    rows = [
+        row(question, "Yes, it is.", "No."),
+        row(question, "Yes, it is.", "Perhaps."),
+        row(question, "It takes place beside it.", "No."),
+        row(f"Well. {question}", "Yes, it is!", "No."),
+    ]
+    kept, dropped = reasons(rows)
+    assert kept == rows[:3] and dropped == {"a": {"near_duplicate": 1}}
+
+
+def test_texts_of_signs_alone_are_compared_as_they_are() -> None:
+    rows = [row(STORY, "+", "-"), row(STORY + "!", "++", "-"), row(STORY + "?", "+", "-")]
+    assert reasons(rows) == (rows[:2], {"a": {"near_duplicate": 1}})
 
 
 def test_a_closed_world_keeps_what_only_resembles() -> None:
@@ -207,7 +224,7 @@ def test_real_pairs_against_a_real_benchmark(shared_data, tmp_path) -> None:
     planted = rows[0] | {"prompt": f"Please. {longest}", "source": "planted"}
     contamination = Contamination(("bench", item["prompt"]) for item in bench)
     _, report = curation.clean([*rows, planted], contamination, 0.8)
-    assert report.as_dict()["real"]["dropped"] == {"near_duplicate": 131, "contaminated": 1}
+    assert report.as_dict()["real"]["dropped"] == {"near_duplicate": 57, "contaminated": 1}
     assert report.as_dict()["planted"] == {
         "in": 1, "dropped": {"contaminated": 1}, "out": 0, "contaminated_by": {"bench": 1}
     }  # fmt: skip
