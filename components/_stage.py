@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from components._parameters import unpack
 from xlrm import artifacts, settings
 from xlrm.errors import XlrmError
 from xlrm.runner import Artifact, Inputs, run_stage
@@ -21,7 +22,7 @@ def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metr
     lineage points at the real thing; the second the headline metrics, as far as a UI has use for them. Ends the task
     with status 2 and one line for an error that is the user's to mend.
     """
-    config = experiment.get("stages", {}).get(name, {}) | more
+    config = unpack(experiment.get("stages", {}).get(name, {})) | more
     try:
         artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))
     except XlrmError as error:

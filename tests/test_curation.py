@@ -34,7 +34,7 @@ def test_each_reason_is_found_and_counted_by_source() -> None:
         row("Is the moon far?", "Yes.", "No."),
         row("Is the moon far?", "No.", "Yes.", source="b"),
         row("Say this", STORY + ".", "No."),
-        row("Say this now", STORY + "!", "No.", source="b"),
+        row("Say this", STORY + "!", "No.", source="b"),
         row("What is the shortest way from the old harbour to the railway station?", source="b"),
     ]
     benchmark = ("Tell me: what is the shortest way from the old harbour to the railway station",)

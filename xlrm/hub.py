@@ -29,6 +29,9 @@ def records(
         datasets.disable_progress_bars()
     try:
         builder = datasets.load_dataset_builder(repository, config, data_dir=folder, revision=revision)
+        commit = builder.hash if COMMIT.fullmatch(builder.hash or "") else None
+        if commit and COMMIT.fullmatch(revision) and commit != revision:
+            raise ConnectionError(f"the cache holds commit {commit}")  # what the library takes where there is no Hub
         builder.download_and_prepare()
         found = builder.as_dataset(split=split)
     except (httpx.HTTPError, datasets.exceptions.DatasetsError, OSError, ValueError) as error:
@@ -36,8 +39,7 @@ def records(
         raise ArtifactError(
             f"cannot fetch {repository!r} at {revision!r}: {said.rstrip('.')}; {_advice(error, repository, gated)}"
         ) from error
-    commit = str(builder.hash)
-    return found, commit if COMMIT.fullmatch(commit) and not Path(repository).is_dir() else None
+    return found, commit
 
 
 def _advice(error: Exception, repository: str, gated: bool) -> str:
@@ -47,7 +49,7 @@ def _advice(error: Exception, repository: str, gated: bool) -> str:
     if Path(repository).is_dir():
         return "a folder holds what the repository does, its README.md too"
     licence = f"accept its licence at https://huggingface.co/datasets/{repository} and set HF_TOKEN"
-    copy = "or take it from a folder with a copy"
+    copy = "or take the set from a folder with a copy, as NAME=FOLDER"
     if constants.HF_HUB_OFFLINE:
         said = f"HF_HUB_OFFLINE is set and the set is not in the cache: unset it, {copy}"
     elif isinstance(error, ConnectionError | httpx.TransportError):
