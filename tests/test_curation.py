@@ -6,7 +6,8 @@ import pytest
 
 from xlrm import corpus, curation
 from xlrm.curation import Contamination
-from xlrm.errors import DataError
+from xlrm.errors import ConfigError, DataError
+from xlrm.experiment import stage_config
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import curate
 
@@ -206,6 +207,18 @@ def test_prompts_of_one_set_are_split_and_those_to_align_on_cleaned(tmp_path) ->
     rows = read_rows(tmp_path / "out" / "prompts.jsonl")
     assert [one["prompt"] for one in rows if one["split"] == "train"] == texts[:5]
     assert [one["prompt"] for one in rows if one["split"] == "eval"] == texts[5:]
+
+
+@pytest.mark.parametrize("field", ["preferences", "decontaminate"])
+def test_a_name_that_is_none_is_said_before_anything_is_read(field: str, tmp_path) -> None:
+    config = curate.Config(**{"benchmark": str(tmp_path / "none.jsonl"), field: ("magpei",)})
+    with pytest.raises(ConfigError, match="no dataset 'magpei'; there are "):
+        curate.run(config, output=tmp_path / "out")
+
+
+def test_prompts_to_judge_by_need_prompts_to_align_on() -> None:
+    with pytest.raises(ConfigError, match="eval_prompt_set='alpacaeval' is of no use without prompts"):
+        stage_config("curate", {"prompts": None, "eval_prompt_set": "alpacaeval"})
 
 
 def test_nothing_left_is_an_error(tmp_path) -> None:

@@ -167,7 +167,7 @@ def test_paper_as_recipe_on_samples(tmp_path) -> None:
     assert metrics["preferences"] == 2 + 2 + 1 + 3 + 3 and metrics["prompts"] == 4 + 3
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
     assert card["non_commercial"] and card["origins"]["preferences"][entries["wildguard"]] == {
-        "licence": "odc-by (assumed)", "repository": str(tmp_path / "wildguard"),
+        "licence": "odc-by (assumed)", "repository": str(tmp_path / "wildguard"), "records": 8, "rows": 2,
     }  # fmt: skip
     assert card["prompts"][f"ultrafeedback={prompts}"] == {
         "in": 7, "dropped": {"contaminated": 2}, "out": 5,

@@ -2,7 +2,7 @@
 
 from xlrm.curation import REASONS
 
-Origins = dict[str, dict[str, dict[str, str]]]
+Origins = dict[str, dict[str, dict[str, str | int]]]
 """What for -> the config's entry -> licence and file, or licence, repository, revision and commit."""
 
 _TRAINED_ON = ("preferences", "prompts")
@@ -61,7 +61,7 @@ def _hits(parts: list[dict]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(totals.items()))
 
 
-def _place(origin: dict[str, str]) -> str:
+def _place(origin: dict) -> str:
     if "repository" not in origin:
         return origin.get("file", "made here")
     revision = origin.get("commit", origin.get("revision", ""))[:12]

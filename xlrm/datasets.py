@@ -97,6 +97,15 @@ def find(table: Mapping[str, Dataset], entry: str) -> Dataset | None:
     return replace(row, rows=row.rows.at(repository, revision))
 
 
+def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> None:
+    """Raises ConfigError for an entry that names no row of `table` and no file (and no set of the Hub by `hub:`)."""
+    if find(table, entry) or is_file(entry) or (hub_too and entry.startswith(HUB)):
+        return
+    allowed = f"{', '.join(table)}, or the path of a .jsonl or .parquet file"
+    more = f", or {HUB}OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]" if hub_too else ""
+    raise ConfigError(f"no dataset {entry!r}; there are {allowed}{more}")
+
+
 def load(
     table: Mapping[str, Dataset], entry: str, language: str, count: int | None, seed: int, required: tuple[str, ...]
 ) -> Loaded:
@@ -104,16 +113,13 @@ def load(
 
     Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
     """
+    check(table, entry)
     if row := find(table, entry):
         if language not in row.languages:
             raise ConfigError(f"dataset {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
         if isinstance(row.rows, Source):
             return sources.load(row.rows, count, seed)
         return Loaded(row.rows(language, count, seed), {"licence": row.licence})
-    if not is_file(entry):
-        raise ConfigError(
-            f"no dataset {entry!r}; there are {', '.join(table)}, or the path of a .jsonl or .parquet file"
-        )
     rows = read_rows(Path(entry), required)
     if not rows:
         raise DataError(f"{entry}: no rows")
@@ -123,6 +129,7 @@ def load(
 def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
     """Preference pairs with ids, at most `count` of a dataset, all of a file or a set of the Hub
     (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`), and the rejects. Raises ConfigError for any other name."""
+    check(PREFERENCES, entry, hub_too=True)
     if find(PREFERENCES, entry):
         return load(PREFERENCES, entry, language, count, seed, ())
     if entry.startswith(HUB):
@@ -131,14 +138,9 @@ def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
         records, commit = hub.records(repository, revision or "main", split or "train", config or None)
         rows, rejects = preferences.sort_out(enumerate(records, 1))
         origin, stem = sources.origin(repository, revision or "main", commit, "unknown"), Path(repository).name
-    elif is_file(entry):
+    else:
         rows, rejects = preferences.read_pairs(Path(entry))
         origin, stem = {"licence": "your own", "file": entry}, Path(entry).stem
-    else:
-        raise ConfigError(
-            f"no dataset {entry!r}; there are {', '.join(PREFERENCES)}, the path of a .jsonl or .parquet file, or "
-            f"{HUB}OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]"
-        )
     return Loaded(_with_ids(rows, stem), origin, rejects)
 
 

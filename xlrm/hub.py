@@ -1,7 +1,7 @@
 """Sets of the Hugging Face Hub, or folders laid out like one: their records, with the commit these are of."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from xlrm import progress
@@ -17,7 +17,7 @@ def records(
     config: str | None = None,
     folder: str | None = None,
     gated: bool = False,
-) -> tuple[Iterable[dict], str | None]:
+) -> tuple[Sequence[dict], str | None]:
     """Records of one table, and the commit they are of (none for a folder of this machine).
 
     Raises ArtifactError, with what to do about it, for a set that cannot be fetched.

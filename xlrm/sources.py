@@ -50,8 +50,8 @@ class Loaded:
     """Rows with ids, and where they are from."""
 
     rows: list[Row]
-    origin: dict[str, str]
-    """Licence; file, or repository, revision and, as far as it is known, commit."""
+    origin: dict[str, str | int]
+    """Licence; file, or repository, revision and, as far as it is known, commit; how many records made how many rows."""
     rejects: list[Row] = field(default_factory=list)
     """What could not be read as a row: line and reason."""
 
@@ -180,13 +180,13 @@ def load(source: Source, count: int | None, seed: int) -> Loaded:
         source.repository, source.revision, source.split, source.config, source.folder, source.gated
     )
     try:
-        rows = list(source.rows(records))
+        rows, read = list(source.rows(records)), len(records)
     except (KeyError, TypeError, IndexError) as error:
         raise DataError(
             f"{source.repository} at {source.revision!r}: a record is not as expected: {type(error).__name__} {error}"
         ) from error
     kept = sample(len(rows), count, seed)
-    found = origin(source.repository, source.revision, commit, source.licence)
+    found = origin(source.repository, source.revision, commit, source.licence) | {"records": read, "rows": len(rows)}
     return Loaded([{"id": f"{source.name}-{i}", **rows[i]} for i in kept], found)
 
 
@@ -195,7 +195,7 @@ def sample(size: int, count: int | None, seed: int) -> list[int]:
     return sorted(random.Random(seed).sample(range(size), size if count is None else min(count, size)))
 
 
-def origin(repository: str, revision: str, commit: str | None, licence: str) -> dict[str, str]:
+def origin(repository: str, revision: str, commit: str | None, licence: str) -> dict[str, str | int]:
     """A folder of this machine has no revision."""
     found = {"licence": licence, "repository": repository}
     if not Path(repository).is_dir():

@@ -108,6 +108,10 @@ def _load(config: Config) -> Uses:
     def get(table: dict, entry: str, count: int | None, field: str) -> Loaded:
         return datasets.load(table, entry, config.language, count, config.seed, (field,))
 
+    for name in config.preferences:
+        datasets.check(PREFERENCES, name, hub_too=True)
+    for name in config.decontaminate:
+        datasets.check(benchmarks.HELD_OUT, name)
     bench = benchmarks.load(config.benchmark, config.language, config.benchmark_items, config.seed)
     found = {"benchmark": {config.benchmark: bench}}
     if config.prompts:
