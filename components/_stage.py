@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from components._parameters import unpack
 from xlrm import artifacts, settings
 from xlrm.errors import XlrmError
 from xlrm.runner import Artifact, Inputs, run_stage
@@ -22,7 +23,7 @@ def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metr
     lineage points at the real thing; the second the headline metrics, as far as a UI has use for them. Ends the task
     with status 2 and one line for an error that is the user's to mend.
     """
-    config = experiment.get("stages", {}).get(name, {}) | more
+    config = unpack(experiment.get("stages", {}).get(name, {})) | more
     try:
         artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))
     except XlrmError as error:
@@ -41,8 +42,8 @@ def read(artifact: Artifact, file: str) -> Any:
     return json.loads((folder / file).read_text(encoding="utf-8"))
 
 
-def show(artifact: Artifact, file: str, html: Any) -> None:
-    """Copies one file of an artifact to where the Kubeflow UI shows HTML from."""
+def show(artifact: Artifact, file: str, view: Any) -> None:
+    """Copies one file of an artifact to where the Kubeflow UI shows HTML or Markdown from."""
     folder = artifacts.fetch(artifact.uri, settings.home() / "cache")
-    Path(html.path).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / file, html.path)
+    Path(view.path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / file, view.path)

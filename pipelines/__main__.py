@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from components._parameters import pack
 from xlrm import artifacts, experiment, progress, settings
 from xlrm.errors import XlrmError
 
@@ -75,7 +76,7 @@ def _run_locally(loaded: experiment.Experiment, log: Path) -> Path:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(settings.home() / "kfp"))
-    payload = {"name": loaded.name, "stages": loaded.stages}
+    payload = {"name": loaded.name, "stages": pack(loaded.stages)}
     with tracking.run(loaded.name, "cross-lingual-transfer", {}, {"pipeline": "cross-lingual-transfer"}) as parent:
         os.environ["XLRM_PARENT_RUN"] = parent.id
         with contextlib.redirect_stdout(_Log(log)), _quiet_logging():

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from xlrm import curation
-from xlrm.errors import DataError
+from xlrm import corpus, curation
+from xlrm.curation import Contamination
+from xlrm.errors import ConfigError, DataError
+from xlrm.experiment import stage_config
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import curate
 
@@ -19,7 +21,7 @@ def row(prompt: str, chosen: str = "Yes.", rejected: str = "No.", source: str = 
 def reasons(
     rows: list[dict], benchmark: tuple[str, ...] = (), alike: frozenset[str] = frozenset()
 ) -> tuple[list, dict]:
-    kept, report = curation.clean(rows, benchmark, 0.8, alike)
+    kept, report = curation.clean(rows, Contamination(("bench", prompt) for prompt in benchmark), 0.8, alike)
     return kept, {source: counts["dropped"] for source, counts in report.as_dict().items() if counts["dropped"]}
 
 
@@ -43,10 +45,28 @@ def test_each_reason_is_found_and_counted_by_source() -> None:
         "a": {"duplicate": 1, "unusable": 1, "conflict": 1},
         "b": {"unusable": 1, "conflict": 1, "near_duplicate": 1, "contaminated": 1},
     }
-    _, report = curation.clean(rows, benchmark, 0.8)
+    _, report = curation.clean(rows, Contamination(("bench", prompt) for prompt in benchmark), 0.8)
+    assert report.as_dict()["b"]["contaminated_by"] == {"bench": 1} and "contaminated_by" not in report.as_dict()["a"]
     for counts in report.as_dict().values():
         assert counts["in"] == sum(counts["dropped"].values()) + counts["out"]
     assert report.totals()["dropped_conflict"] == 2
+
+
+def test_other_answers_to_one_long_question_are_other_pairs() -> None:
+    question = f"Is this a story about the sea? {STORY}. {STORY.upper()} of his own making."
+    rows = [
+        row(question, "Yes, it is.", "No."),
+        row(question, "Yes, it is.", "Perhaps."),
+        row(question, "It takes place beside it.", "No."),
+        row(f"Well. {question}", "Yes, it is!", "No."),
+    ]
+    kept, dropped = reasons(rows)
+    assert kept == rows[:3] and dropped == {"a": {"near_duplicate": 1}}
+
+
+def test_texts_of_signs_alone_are_compared_as_they_are() -> None:
+    rows = [row(STORY, "+", "-"), row(STORY + "!", "++", "-"), row(STORY + "?", "+", "-")]
+    assert reasons(rows) == (rows[:2], {"a": {"near_duplicate": 1}})
 
 
 def test_a_closed_world_keeps_what_only_resembles() -> None:
@@ -69,14 +89,24 @@ def test_a_closed_world_keeps_what_only_resembles() -> None:
 )
 def test_contamination_is_half_of_a_prompt_in_common_eight_grams(text: str, found: bool) -> None:
     prompts = ["one two three four five six seven eight nine ten", "Hello there!", "今天天气怎么样我们去公园吧"]
-    assert curation.Contamination(prompts).holds(text) is found
+    contamination = Contamination(("bench", prompt) for prompt in prompts)
+    assert contamination.hits(text) == ({"bench"} if found else set())
 
 
 def test_half_is_not_more_than_half() -> None:
     sixteen = " ".join(f"w{i}" for i in range(16))
-    contamination = curation.Contamination([sixteen])
-    assert not contamination.holds(" ".join(f"w{i}" for i in range(8)))
-    assert contamination.holds(" ".join(f"w{i}" for i in range(9)))
+    contamination = Contamination([("bench", sixteen)])
+    assert not contamination.hits(" ".join(f"w{i}" for i in range(8)))
+    assert contamination.hits(" ".join(f"w{i}" for i in range(9)))
+
+
+def test_every_benchmark_that_asks_it_is_named() -> None:
+    ask = "What is the shortest way from the old harbour to the railway station?"
+    contamination = Contamination(
+        [("one", ask), ("two", f"Say: {ask}"), ("two", "Hi!"), ("three", "?!"), ("three", STORY)]
+    )
+    assert contamination.hits(ask) == {"one", "two"} and contamination.hits("hi") == {"two"}
+    assert not contamination.hits("...") and not contamination.hits("")
 
 
 def test_the_stage_reports_sources_licences_and_a_share_of_what_is_clean(tmp_path, capsys) -> None:
@@ -94,9 +124,101 @@ def test_the_stage_reports_sources_licences_and_a_share_of_what_is_clean(tmp_pat
     assert len(read_rows(tmp_path / "out" / "preferences.jsonl")) == 24
 
 
-def test_the_merged_terms_are_the_strictest() -> None:
-    assert curate._terms(("offsetbias", "safe-rlhf"))["non_commercial"]
-    assert not curate._terms(("offsetbias", "helpsteer2"))["non_commercial"]
+@pytest.mark.parametrize(
+    ("used", "non_commercial", "unknown"),
+    [
+        ({"preferences": ["cc-by-nc-4.0", "mit"]}, True, 0),
+        ({"preferences": ["mit"], "prompts": ["cc-by-nc-4.0"]}, True, 0),
+        ({"preferences": ["mit", "unknown"], "eval_prompts": ["cc-by-nc-4.0"]}, False, 1),
+    ],
+)
+def test_the_terms_are_the_strictest_of_what_is_trained_on(used: dict, non_commercial: bool, unknown: int) -> None:
+    terms = corpus.terms({use: {str(i): {"licence": one} for i, one in enumerate(all_)} for use, all_ in used.items()})
+    assert terms["non_commercial"] is non_commercial and len(terms["unknown_terms"]) == unknown
+
+
+def test_ids_are_made_unique_and_own_ones_stay_where_they_are() -> None:
+    rows = [{"id": name, "n": n} for n, name in enumerate(["a", "b", "a", "a#2", "a", "a#2", "c"])]
+    found = curation.unique_ids(rows)
+    assert [row["id"] for row in found] == ["a", "b", "a#3", "a#2", "a#4", "a#2#2", "c"]
+    assert [row["n"] for row in found] == list(range(7)) and curation.unique_ids(found) == found
+
+
+def test_ids_are_unique_in_every_table_of_a_corpus(tmp_path) -> None:
+    """Two files of one stem, an id twice in a file, and one that two files share."""
+    files = [tmp_path / "one" / "mine.jsonl", tmp_path / "two" / "mine.jsonl"]
+    for part, file in enumerate(files):
+        pairs = [row(f"What is {word} called on ship {part}?", word) for word in STORY.split()[1:7]]
+        own = ["x", "x", f"only-{part}", None]
+        write_jsonl(file, [one | ({"id": own[i]} if i < 4 else {}) for i, one in enumerate(pairs)])
+    config = curate.Config(
+        preferences=tuple(map(str, files)), benchmark=str(files[0]), prompts=str(files[0]), parallel=None,
+        near_duplicates=1.0, train_prompts=4, eval_prompts=2,
+    )  # fmt: skip
+    curate.run(
+        config.model_copy(update={"benchmark": "phrasebook", "prompts": "phrasebook"}), output=tmp_path / "pairs"
+    )
+    ids = [one["id"] for one in read_rows(tmp_path / "pairs" / "preferences.jsonl")]
+    assert ids[:6] == ["x", "x#2", "only-0", "mine-3", "mine-4", "mine-5"]
+    assert ids[6:] == ["x#3", "x#4", "only-1", "mine-3#2", "mine-4#2", "mine-5#2"]
+    with pytest.raises(DataError, match=r"no prompt of .* is left to align on"):
+        curate.run(config, output=tmp_path / "nothing")
+    curate.run(config.model_copy(update={"prompts": None}), output=tmp_path / "bench")
+    assert [one["id"] for one in read_rows(tmp_path / "bench" / "benchmark.jsonl")][:3] == ["x", "x#2", "only-0"]
+
+
+def test_training_data_is_kept_clean_of_all_that_is_judged_by(tmp_path) -> None:
+    """The benchmark, the prompts policies are judged on, and what else is named; pairs and prompts to align on."""
+    asks = {
+        name: f"Tell the story of {name}: {' '.join(f'{name}{i}' for i in range(12))}"
+        for name in ("bench", "judge", "more", "free", "other")
+    }
+    for name, texts in {
+        "bench": ["bench"], "judge": ["judge"], "more": ["more", "bench"], "ask": ["free", "more", "judge", "other"],
+        "pairs": list(asks),
+    }.items():  # fmt: skip
+        write_jsonl(tmp_path / f"{name}.jsonl", [row(asks[text]) for text in texts])
+    files = {name: str(tmp_path / f"{name}.jsonl") for name in ("bench", "judge", "more", "ask", "pairs")}
+    config = curate.Config(
+        preferences=(files["pairs"],), benchmark=files["bench"], prompts=files["ask"], eval_prompt_set=files["judge"],
+        decontaminate=(files["more"],), parallel=None, train_prompts=2, eval_prompts=1,
+    )  # fmt: skip
+    curate.run(config, output=tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "corpus.json").read_text())
+    assert card["sources"][files["pairs"]] == {
+        "in": 5, "dropped": {"contaminated": 3}, "out": 2,
+        "contaminated_by": {files["bench"]: 1, files["judge"]: 1, files["more"]: 2},
+    }  # fmt: skip
+    assert card["prompts"][files["ask"]]["contaminated_by"] == {files["judge"]: 1, files["more"]: 1}
+    prompts = [(one["split"], one["prompt"]) for one in read_rows(tmp_path / "out" / "prompts.jsonl")]
+    assert prompts == [("train", asks["free"]), ("train", asks["other"]), ("eval", asks["judge"])]
+    account = (tmp_path / "out" / "curation.md").read_text()
+    assert f"| {files['pairs']} | 5 | 3 | 2 | your own |" in account and f"{files['more']} 3" in account
+
+
+def test_prompts_of_one_set_are_split_and_those_to_align_on_cleaned(tmp_path) -> None:
+    file = tmp_path / "mine.jsonl"
+    texts = [f"Ask {word} about the sea" for word in STORY.split()[:8]]
+    write_jsonl(file, [{"prompt": text} for text in [*texts[:5], texts[0], texts[7], *texts[5:]]])
+    config = curate.Config(
+        pairs=8, benchmark_items=14, prompts=str(file), train_prompts=7, eval_prompts=3, parallel=None
+    )
+    curate.run(config, output=tmp_path / "out")
+    rows = read_rows(tmp_path / "out" / "prompts.jsonl")
+    assert [one["prompt"] for one in rows if one["split"] == "train"] == texts[:5]
+    assert [one["prompt"] for one in rows if one["split"] == "eval"] == texts[5:]
+
+
+@pytest.mark.parametrize("field", ["preferences", "decontaminate"])
+def test_a_name_that_is_none_is_said_before_anything_is_read(field: str, tmp_path) -> None:
+    config = curate.Config(**{"benchmark": str(tmp_path / "none.jsonl"), field: ("magpei",)})
+    with pytest.raises(ConfigError, match="no dataset 'magpei'; there are "):
+        curate.run(config, output=tmp_path / "out")
+
+
+def test_prompts_to_judge_by_need_prompts_to_align_on() -> None:
+    with pytest.raises(ConfigError, match="eval_prompt_set='alpacaeval' is of no use without prompts"):
+        stage_config("curate", {"prompts": None, "eval_prompt_set": "alpacaeval"})
 
 
 def test_nothing_left_is_an_error(tmp_path) -> None:
@@ -113,6 +235,9 @@ def test_real_pairs_against_a_real_benchmark(shared_data, tmp_path) -> None:
     longest = max((item["prompt"] for item in bench), key=len)
     rows = [{key: str(one[key]) for key in curation.PAIR} | {"source": "real"} for one in pairs]
     planted = rows[0] | {"prompt": f"Please. {longest}", "source": "planted"}
-    _, report = curation.clean([*rows, planted], (item["prompt"] for item in bench), 0.8)
-    assert report.as_dict()["real"]["dropped"] == {"near_duplicate": 131, "contaminated": 1}
-    assert report.as_dict()["planted"]["dropped"] == {"contaminated": 1}
+    contamination = Contamination(("bench", item["prompt"]) for item in bench)
+    _, report = curation.clean([*rows, planted], contamination, 0.8)
+    assert report.as_dict()["real"]["dropped"] == {"near_duplicate": 57, "contaminated": 1}
+    assert report.as_dict()["planted"] == {
+        "in": 1, "dropped": {"contaminated": 1}, "out": 0, "contaminated_by": {"bench": 1}
+    }  # fmt: skip

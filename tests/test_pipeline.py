@@ -19,10 +19,12 @@ import pytest
 import yaml
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
+from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 import components
+from components._parameters import pack, unpack
 from xlrm.errors import ConfigError
 from xlrm.experiment import STAGES, load, stage_config, stage_module
 
@@ -469,6 +471,13 @@ def needed(stage: str) -> Document:
 def through_kubeflow(values: Document) -> Document:
     """As a component gets it: a protobuf Struct has no integers."""
     return json_format.MessageToDict(json_format.ParseDict(values, struct_pb2.Struct()))
+
+
+def test_null_reaches_a_component_through_the_local_runner() -> None:
+    """KFP's own conversion of a parameter, which refuses null."""
+    settings = {"curate": {"parallel": None, "pairs": 8, "preferences": ["a", None]}}
+    sent = to_protobuf_value(pack(settings))
+    assert unpack(json_format.MessageToDict(sent)) == settings
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -6,8 +6,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from xlrm import datasets, preferences, sources
-from xlrm.errors import ConfigError, DataError
+from xlrm import datasets, preferences
+from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import curate
 
@@ -76,18 +76,43 @@ def test_messages_come_from_parquet_too(tmp_path) -> None:
     assert preferences.read_pairs(tmp_path / "mine.parquet") == ([WANTED, WANTED], [])
 
 
-def test_a_set_of_the_hub_is_a_dataset_by_its_name_alone(monkeypatch) -> None:
-    asked = []
-
-    def records(repository: str, revision: str) -> list[dict]:
-        asked.append((repository, revision))
-        return [{"chosen": [ASK, YES], "rejected": [ASK, NO]}, {"chosen": "?"}]
-
-    monkeypatch.setattr(sources, "records", records)
-    rows, rejects = datasets.load_pairs("hub:me/mine@abc", "en", 10, 0)
-    assert asked == [("me/mine", "abc")] and len(rows) == 1 and rejects == [{"line": 2, "reason": "no 'rejected'"}]
+def test_a_set_of_the_hub_is_a_dataset_by_its_name_alone(tmp_path, monkeypatch) -> None:
+    """The set is a folder laid out like a repository with two tables, which the real library loads."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    said = {"chosen": [ASK, YES], "rejected": [ASK, NO]}
+    (tmp_path / "mine").mkdir()
+    write_jsonl(tmp_path / "mine" / "train.jsonl", [said, said | {"chosen": [ASK]}, said | {"chosen": []}])
+    write_jsonl(tmp_path / "mine" / "more.jsonl", [WANTED, WANTED])
+    tables = (
+        "[{config_name: a, data_files: train.jsonl}, {config_name: b, data_files: [{split: dev, path: more.jsonl}]}]"
+    )
+    (tmp_path / "mine" / "README.md").write_text(f"---\nconfigs: {tables}\n---\n")
+    loaded = datasets.load_pairs(f"hub:{tmp_path / 'mine'}:a", "en", 10, 0)
+    assert loaded.rows == [WANTED | {"id": "mine-0"}]
+    assert loaded.rejects == [
+        {"line": 2, "reason": "the last message of 'chosen' is by 'user', not 'assistant'"},
+        {"line": 3, "reason": "'chosen' is neither text nor messages with role and content: []"},
+    ]
+    assert loaded.origin == {"licence": "unknown", "repository": str(tmp_path / "mine")}
+    assert len(datasets.load_pairs(f"hub:{tmp_path / 'mine'}:b:dev", "en", 10, 0).rows) == 2
+    with pytest.raises(
+        ArtifactError,
+        match=r"cannot fetch '.*/mine' at 'main': Config name is missing.*a folder holds what the repository does",
+    ):
+        datasets.load_pairs(f"hub:{tmp_path / 'mine'}", "en", 10, 0)
     with pytest.raises(ConfigError, match=r"no dataset 'mine'; there are phrasebook.*hub:OWNER/NAME"):
         datasets.load_pairs("mine", "en", 10, 0)
+
+
+def test_half_a_character_is_a_reject_and_not_the_end_of_the_run(tmp_path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps(WANTED) + "\n" + json.dumps(WANTED | {"chosen": "\ud83d"}) + "\n")
+    rows, rejects = preferences.read_pairs(file)
+    assert (
+        rows == [WANTED]
+        and rejects[0]["line"] == 2
+        and "'chosen' holds half of a surrogate pair" in rejects[0]["reason"]
+    )
 
 
 def test_the_share_of_rejects_is_of_the_whole_file(tmp_path) -> None:

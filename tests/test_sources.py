@@ -1,11 +1,15 @@
-"""The sets of the Hub: their row functions on records in each set's schema, and what happens where there is no Hub."""
+"""The sets of the Hub: their row functions on records in each set's schema, where they are taken from, and what happens
+where there is no Hub. The sets here are folders laid out like repositories, which the real library loads."""
 
+import json
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from xlrm import sources
-from xlrm.datasets import PREFERENCES, load
+from xlrm import benchmarks, corpus, sources
+from xlrm.datasets import EVAL_PROMPTS, PREFERENCES, PROMPTS, find, load, load_pairs
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.rows import read_rows
 from xlrm.sources import SOURCES
@@ -16,6 +20,33 @@ SAMPLE_OF = {
     name: "safe-rlhf" if name.startswith("safe-rlhf") else name.replace("magpielm", "magpie") for name in SOURCES
 }
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def repository(folder: Path, records: list[dict], split: str = "train", config: str | None = None) -> str:
+    """A folder with one table, as repositories of the Hub are laid out."""
+    (folder / "data").mkdir(parents=True)
+    file = folder / "data" / f"{split}-00000-of-00001.parquet"
+    if config:
+        (folder / "README.md").write_text(
+            f"---\nconfigs:\n- config_name: {config}\n  data_files: data/*.parquet\n---\n"
+        )
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), file)
+    return str(folder)
+
+
+def copy_of(name: str, folder: Path, times: int = 1) -> str:
+    """An entry of a config: the set, taken from a folder with a sample of it."""
+    records = read_rows(SAMPLES / f"{SAMPLE_OF[name]}.jsonl") * times
+    return f"{name}={repository(folder / name, records, SOURCES[name].split, SOURCES[name].config)}"
+
 
 def rows(name: str) -> list[tuple[str, ...]]:
     return [tuple(row.values()) for row in SOURCES[name].rows(read_rows(SAMPLES / f"{SAMPLE_OF[name]}.jsonl"))]
@@ -24,7 +55,9 @@ def rows(name: str) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
     found = list(SOURCES[name].rows(read_rows(SAMPLES / f"{SAMPLE_OF[name]}.jsonl")))
-    fields = ["prompt"] if name == "ultrafeedback" else ["prompt", "chosen", "rejected"]
+    fields = {
+        "preferences": ["prompt", "chosen", "rejected"], "benchmark": ["id", "prompt", "chosen", "rejected", "subset"]
+    }.get(SOURCES[name].use, ["prompt"])  # fmt: skip
     assert found and all(list(row) == fields and all(isinstance(v, str) and v for v in row.values()) for row in found)
     assert SOURCES[name].licence and SOURCES[name].revision
 
@@ -58,35 +91,126 @@ def test_offsetbias_and_magpie() -> None:
     assert rows("magpie")[1] == ("What does a bee make?", "Honey and wax.", "Bees.")
 
 
-def test_a_sample_follows_from_the_seed_and_keeps_the_order_of_the_set(monkeypatch) -> None:
-    records = read_rows(SAMPLES / "magpie.jsonl") * 20
-    monkeypatch.setattr(sources, "_records", lambda source: records)
-    one, again, other = (load(PREFERENCES, "magpie", "en", 30, seed, ("prompt",)) for seed in (1, 1, 2))
+def test_a_sample_follows_from_the_seed_and_keeps_the_order_of_the_set(tmp_path) -> None:
+    entry = copy_of("magpie", tmp_path, times=20)
+    one, again, other = (load(PREFERENCES, entry, "en", 30, seed, ("prompt",)).rows for seed in (1, 1, 2))
     numbers = [int(row["id"].removeprefix("magpie-")) for row in one]
     assert one == again != other and len(one) == 30 and numbers == sorted(set(numbers))
+    assert len(load(PREFERENCES, entry, "en", None, 1, ("prompt",)).rows) == 60
 
 
-def test_prompts_of_the_hub_are_aligned_and_judged_on(monkeypatch) -> None:
-    monkeypatch.setattr(sources, "_records", lambda source: read_rows(SAMPLES / "ultrafeedback.jsonl"))
-    found = curate._prompts(curate.Config(prompts="ultrafeedback", train_prompts=2, eval_prompts=1))
+@pytest.mark.parametrize(
+    ("entry", "repository", "revision", "licence"),
+    [
+        ("magpie", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", "main", "llama3"),
+        (f"magpie@{COMMIT}", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", COMMIT, "llama3"),
+        ("magpie=me/mine", "me/mine", "main", "llama3 (assumed)"),
+        (f"magpie=me/mine@{COMMIT}", "me/mine", COMMIT, "llama3 (assumed)"),
+        ("safe-rlhf=PKU-Alignment/PKU-SafeRLHF@refs/pr/1", "PKU-Alignment/PKU-SafeRLHF", "refs/pr/1", "cc-by-nc-4.0 (assumed)"),
+    ],
+)  # fmt: skip
+def test_a_set_is_pinned_and_taken_from_elsewhere_by_its_entry(entry, repository, revision, licence) -> None:
+    found = find(PREFERENCES, entry).rows
+    assert (found.repository, found.revision, found.licence) == (repository, revision, licence)
+    assert found.rows is SOURCES[found.name].rows
+
+
+def test_every_table_takes_such_entries() -> None:
+    assert find(PROMPTS, "ultrafeedback@v1").rows.revision == "v1"
+    assert find(EVAL_PROMPTS, "alpacaeval@v1").rows.revision == "v1"
+    assert find(benchmarks.TABLE, "rewardbench@v1").rows.revision == "v1"
+    assert set(benchmarks.HELD_OUT) == {"rewardbench", "rewardbench-2", "alpacaeval"}
+
+
+@pytest.mark.parametrize("entry", ["magpie@", "magpie=", "=me/mine", "magpie=@x", "@x", ""])
+def test_an_entry_that_is_none_says_how_one_is_written(entry: str) -> None:
+    with pytest.raises(ConfigError, match=r"NAME\[=OWNER/NAME\]\[@REVISION\]"):
+        load_pairs(entry, "en", 10, 0)
+
+
+def test_what_is_not_of_the_hub_has_no_revision() -> None:
+    with pytest.raises(ConfigError, match="'phrasebook@v1': phrasebook is not of the Hub"):
+        load_pairs("phrasebook@v1", "en", 10, 0)
+
+
+def test_a_branch_that_moves_is_said_with_what_pins_it() -> None:
+    origins = {
+        "preferences": {
+            "magpie": sources.origin("a/b", "main", COMMIT, "mit"), "offsetbias@v1": sources.origin("a/b", "v1", None, "mit"),
+        },
+        "prompts": {"ultrafeedback": sources.origin("c/d", "main", None, "mit")},
+    }  # fmt: skip
+    assert corpus.moving(origins) == {"magpie": f"magpie@{COMMIT}", "ultrafeedback": "ultrafeedback@COMMIT"}
+
+
+def test_rewardbench_has_its_sections_and_ids_in_text(tmp_path) -> None:
+    loaded = benchmarks.load(copy_of("rewardbench", tmp_path), "en", 100, 0)
+    assert [(row["id"], row["section"]) for row in loaded.rows] == [
+        ("0", "Chat"), ("4117", "Reasoning"), ("2850", "Safety"),
+    ]  # fmt: skip
+    assert loaded.rows[0]["chosen"] == "Jupiter." and loaded.origin["licence"] == "odc-by (assumed)"
+
+
+def test_paper_as_recipe_on_samples(tmp_path) -> None:
+    """The sets of configs/paper_a.yaml as folders: rows of each, the evaluation's prompts in none, all of it on record."""
+    names = ("safe-rlhf", "wildguard", "helpsteer2", "offsetbias", "magpie")
+    entries = {name: copy_of(name, tmp_path) for name in (*names, "rewardbench", "rewardbench-2", "alpacaeval")}
+    leaked = [read_rows(SAMPLES / f"{name}.jsonl")[0] for name in ("alpacaeval", "rewardbench-2")]
+    asked = [{"prompt": one.get("instruction") or one["prompt"]} for one in leaked]
+    prompts = repository(tmp_path / "prompts", [*asked, *({"prompt": f"Sum {i} and {i}."} for i in range(5))])
+    config = curate.Config(
+        preferences=tuple(entries[name] for name in names), benchmark=entries["rewardbench"],
+        prompts=f"ultrafeedback={prompts}", eval_prompt_set=entries["alpacaeval"], parallel=None,
+        decontaminate=(entries["rewardbench-2"],), train_prompts=4, eval_prompts=3,
+    )  # fmt: skip
+    metrics = curate.run(config, output=tmp_path / "out")
+    assert metrics["preferences"] == 2 + 2 + 1 + 3 + 3 and metrics["prompts"] == 4 + 3
+    card = json.loads((tmp_path / "out" / "corpus.json").read_text())
+    assert card["non_commercial"] and card["origins"]["preferences"][entries["wildguard"]] == {
+        "licence": "odc-by (assumed)", "repository": str(tmp_path / "wildguard"), "records": 8, "rows": 2,
+    }  # fmt: skip
+    assert card["prompts"][f"ultrafeedback={prompts}"] == {
+        "in": 7, "dropped": {"contaminated": 2}, "out": 5,
+        "contaminated_by": {entries["alpacaeval"]: 1, entries["rewardbench-2"]: 1},
+    }  # fmt: skip
+    split = [row["split"] for row in read_rows(tmp_path / "out" / "prompts.jsonl")]
+    assert split == ["train"] * 4 + ["eval"] * 3
+
+
+def test_a_folder_that_changes_is_curated_again(tmp_path) -> None:
+    config = curate.Config(preferences=(copy_of("magpie", tmp_path),))
+    before = curate.fingerprint(config)
+    (tmp_path / "magpie" / "README.md").write_text("more")
+    assert curate.fingerprint(config) != before
+
+
+def test_prompts_of_the_hub_are_aligned_and_judged_on(tmp_path) -> None:
+    config = curate.Config(
+        pairs=8, benchmark_items=14, parallel=None, prompts=copy_of("ultrafeedback", tmp_path), train_prompts=2,
+        eval_prompts=1,
+    )  # fmt: skip
+    curate.run(config, output=tmp_path / "out")
+    found = read_rows(tmp_path / "out" / "prompts.jsonl")
     assert [row["split"] for row in found] == ["train", "train", "eval"] and found[0]["prompt"] == "Explain tides."
 
 
-def test_records_of_another_schema_are_named(monkeypatch) -> None:
-    monkeypatch.setattr(sources, "_records", lambda source: [{"question": "?"}])
-    with pytest.raises(DataError, match=r"NCSOFT/offsetbias at 'main'.*KeyError 'label'"):
-        sources.load(SOURCES["offsetbias"], 10, 0)
-
-
-def test_without_the_hub_there_is_one_line_that_says_what_to_do(monkeypatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ArtifactError, match=r"cannot fetch 'allenai/wildguardmix' at 'main'.*HF_TOKEN"):
-        sources.load(SOURCES["wildguard"], 10, 0)
+def test_records_of_another_schema_are_named(tmp_path) -> None:
+    entry = f"offsetbias={repository(tmp_path / 'other', [{'question': '?'}])}"
+    with pytest.raises(DataError, match=r"/other at 'main'.*KeyError '.*label"):
+        load_pairs(entry, "en", 10, 0)
 
 
 def test_a_set_is_not_asked_for_in_a_language_it_does_not_have() -> None:
     with pytest.raises(ConfigError, match="'offsetbias' is in en, not in 'ko'"):
         load(PREFERENCES, "offsetbias", "ko", 10, 0, ("prompt",))
+
+
+def test_without_the_hub_there_is_one_line_that_says_what_to_do(monkeypatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        ArtifactError,
+        match=r"^cannot fetch 'allenai/wildguardmix' at 'main': .*HF_HUB_OFFLINE is set.*accept its licence.*HF_TOKEN$",
+    ):
+        load_pairs("wildguard", "en", 10, 0)

@@ -4,18 +4,18 @@ A section's accuracy is the mean of its subsets' accuracies weighted as the benc
 nothing; the average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xlrm import datasets
+from xlrm.datasets import Dataset
 from xlrm.phrasebook import data
+from xlrm.sources import Loaded
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    name: str
-    rows: Callable[[str, int, int], list[dict]] | None
-    """(language, count, seed) -> rows with id, prompt, chosen, rejected, subset; None where a file brings them."""
+    dataset: Dataset
+    """Rows with id, prompt, chosen, rejected, subset."""
     sections: dict[str, str]
     """Subset -> section."""
     weights: dict[str, int] = field(default_factory=dict)
@@ -48,37 +48,44 @@ _REWARDBENCH = {
     },
 }  # fmt: skip
 
+_OF_THE_HUB = {row.name: row for row in datasets.from_hub("benchmark")}
+
 BENCHMARKS = {
-    row.name: row
+    row.dataset.name: row
     for row in (
-        Benchmark("phrasebook", _phrasebook, data.SUBSETS),
+        Benchmark(Dataset("phrasebook", "Apache-2.0", datasets.SPOKEN, _phrasebook, alike=True), data.SUBSETS),
         Benchmark(
-            "rewardbench", None,
+            _OF_THE_HUB["rewardbench"],
             {subset: section for section, weights in _REWARDBENCH.items() for subset in weights},
             {subset: weight for weights in _REWARDBENCH.values() for subset, weight in weights.items()},
         ),
     )
 }  # fmt: skip
 
+TABLE = {name: row.dataset for name, row in BENCHMARKS.items()}
 
-def load(name: str, language: str, count: int, seed: int) -> list[dict]:
+HELD_OUT = {
+    row.name: row for use in ("benchmark", "eval_prompts", "held_out") for row in datasets.from_hub(use)
+}  # fmt: skip
+"""What training data can be held against: their rows have a prompt."""
+
+
+def load(name: str, language: str, count: int, seed: int) -> Loaded:
     """Rows of a benchmark of the table, or of a file, each with its subset and section.
 
     A file's rows may name their `subset` and `section`; a subset of RewardBench's belongs to RewardBench's section.
     Raises ConfigError and DataError as `datasets.load` does.
     """
-    if name in BENCHMARKS and BENCHMARKS[name].rows:
-        rows, sections = BENCHMARKS[name].rows(language, count, seed), BENCHMARKS[name].sections
-    else:
-        rows = datasets.load({}, name, language, count, seed, ("prompt", "chosen", "rejected"))
-        sections = BENCHMARKS["rewardbench"].sections
+    loaded = datasets.load(TABLE, name, language, count, seed, ("prompt", "chosen", "rejected"))
+    row = datasets.find(TABLE, name)
+    sections = BENCHMARKS[row.name if row else "rewardbench"].sections
     fields = ("id", "prompt", "chosen", "rejected")
     found = []
-    for row in rows:
+    for row in loaded.rows:
         subset = str(row.get("subset") or "all")
         section = sections.get(subset) or str(row.get("section") or subset)
         found.append({**{key: row[key] for key in fields}, "subset": subset, "section": section})
-    return found
+    return replace(loaded, rows=found)
 
 
 def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:

@@ -154,7 +154,7 @@ def evaluate(
 
     with _errors_in_one_line():
         items = min(items, 640) if benchmark == "phrasebook" else items
-        rows = benchmarks.load(benchmark, language, items, seed=42)
+        rows = benchmarks.load(benchmark, language, items, seed=42).rows
         reward_model, tokenizer = _load(model)
         from xlrm.stages.evaluate import evaluate as evaluate_rows
 

@@ -1,15 +1,16 @@
 """Preference datasets, prompts and parallel texts, one typed row each. Adding a dataset: a row and a row function."""
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xlrm import preferences, sources
+from xlrm import hub, preferences, sources
 from xlrm.errors import ConfigError, DataError
 from xlrm.phrasebook import data
 from xlrm.phrasebook.translator import render
 from xlrm.rows import read_rows
+from xlrm.sources import Loaded, Source
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class Dataset:
     licence: str
     languages: tuple[str, ...]
     """Languages it can be had in."""
-    rows: Callable[[str, int, int], list[dict]]
-    """(language, count, seed) -> rows; what a row holds depends on the table it stands in."""
+    rows: Callable[[str, int, int], list[dict]] | Source
+    """(language, count, seed) -> rows, or a set of the Hub; what a row holds depends on the table it stands in."""
     alike: bool = False
     """True where rows resemble each other, and a benchmark, by design: a closed world."""
 
@@ -57,75 +58,105 @@ def _phrasebook_parallel(language: str, count: int, seed: int) -> list[dict]:
     return [{"id": f"phrasebook-{i}", "text": render((sentence,), language)} for i, sentence in enumerate(chosen)]
 
 
-_SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
-
-
-def _from_hub(name: str) -> Dataset:
-    """A set of `xlrm.sources`, all of which are English."""
-    source = sources.SOURCES[name]
-    return Dataset(name, source.licence, ("en",), lambda language, count, seed: sources.load(source, count, seed))
+SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
 
 
 HUB = "hub:"
-PREFERENCES = {
-    row.name: row
-    for row in (
-        Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_pairs, alike=True),
-        *(_from_hub(name) for name in sources.SOURCES if name != "ultrafeedback"),
-    )
-}
-PROMPTS = {
-    row.name: row
-    for row in (
-        Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=False)),
-        _from_hub("ultrafeedback"),
-    )
-}
-EVAL_PROMPTS = {
-    row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_prompts(test=True)),)
-}
-PARALLEL = {row.name: row for row in (Dataset("phrasebook", "Apache-2.0", _SPOKEN, _phrasebook_parallel),)}
+
+
+def from_hub(use: str) -> list[Dataset]:
+    """The sets of `xlrm.sources` for one use; all of them are English."""
+    return [Dataset(name, row.licence, ("en",), row) for name, row in sources.SOURCES.items() if row.use == use]
+
+
+def _table(*rows: Dataset) -> dict[str, Dataset]:
+    return {row.name: row for row in rows}
+
+
+PREFERENCES = _table(
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, alike=True), *from_hub("preferences")
+)
+PROMPTS = _table(
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=False), alike=True), *from_hub("prompts")
+)
+EVAL_PROMPTS = _table(
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=True)), *from_hub("eval_prompts")
+)
+PARALLEL = _table(Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_parallel))
+
+
+def find(table: Mapping[str, Dataset], entry: str) -> Dataset | None:
+    """The row of `table` that NAME[=OWNER/NAME][@REVISION] names, if one is. Raises ConfigError for a row that is not of
+    the Hub and cannot be had from elsewhere."""
+    name, repository, revision = (entry, None, None) if is_file(entry) else sources.parse(entry)
+    row = table.get(name)
+    if row is None or not (repository or revision):
+        return row
+    if not isinstance(row.rows, Source):
+        raise ConfigError(f"{entry!r}: {name} is not of the Hub, and has no repository or revision to choose")
+    return replace(row, rows=row.rows.at(repository, revision))
+
+
+def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> None:
+    """Raises ConfigError for an entry that names no row of `table` and no file (and no set of the Hub by `hub:`)."""
+    if find(table, entry) or is_file(entry) or (hub_too and entry.startswith(HUB)):
+        return
+    allowed = f"{', '.join(table)}, or the path of a .jsonl or .parquet file"
+    more = f", or {HUB}OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]" if hub_too else ""
+    raise ConfigError(f"no dataset {entry!r}; there are {allowed}{more}")
 
 
 def load(
-    table: dict[str, Dataset], name: str, language: str, count: int, seed: int, required: tuple[str, ...]
-) -> list[dict]:
-    """Rows of a dataset of `table`, or of the .jsonl or .parquet file `name`, at most `count` of these, with ids.
+    table: Mapping[str, Dataset], entry: str, language: str, count: int | None, seed: int, required: tuple[str, ...]
+) -> Loaded:
+    """Rows of a dataset of `table`, or of a .jsonl or .parquet file, at most `count` of these, with ids.
 
     Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
     """
-    if name in table:
-        if language not in table[name].languages:
-            raise ConfigError(f"dataset {name!r} is in {', '.join(table[name].languages)}, not in {language!r}")
-        return table[name].rows(language, count, seed)
-    if not is_file(name):
-        raise ConfigError(
-            f"no dataset {name!r}; there are {', '.join(table)}, or the path of a .jsonl or .parquet file"
-        )
-    rows = read_rows(Path(name), required)
+    check(table, entry)
+    if row := find(table, entry):
+        if language not in row.languages:
+            raise ConfigError(f"dataset {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
+        if isinstance(row.rows, Source):
+            return sources.load(row.rows, count, seed)
+        return Loaded(row.rows(language, count, seed), {"licence": row.licence})
+    rows = read_rows(Path(entry), required)
     if not rows:
-        raise DataError(f"{name}: no rows")
-    return [{"id": f"{Path(name).stem}-{i}", **row} for i, row in enumerate(rows[:count])]
+        raise DataError(f"{entry}: no rows")
+    return Loaded(_with_ids(rows[:count], Path(entry).stem), {"licence": "your own", "file": entry})
 
 
-def load_pairs(name: str, language: str, count: int, seed: int) -> tuple[list[dict], list[dict]]:
+def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
     """Preference pairs with ids, at most `count` of a dataset, all of a file or a set of the Hub
-    (`hub:OWNER/NAME[@REVISION]`); and the rejects, with line and reason. Raises ConfigError for any other name."""
-    if name in PREFERENCES:
-        return load(PREFERENCES, name, language, count, seed, ()), []
-    if name.startswith(HUB):
-        repository, _, revision = name.removeprefix(HUB).partition("@")
-        rows, rejects = preferences.sort_out(enumerate(sources.records(repository, revision or "main"), 1))
-    elif is_file(name):
-        rows, rejects = preferences.read_pairs(Path(name))
+    (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`), and the rejects. Raises ConfigError for any other name."""
+    check(PREFERENCES, entry, hub_too=True)
+    if find(PREFERENCES, entry):
+        return load(PREFERENCES, entry, language, count, seed, ())
+    if entry.startswith(HUB):
+        name, _, revision = sources.parse(entry)
+        repository, config, split = [*name.removeprefix(HUB).split(":"), "", ""][:3]
+        records, commit = hub.records(repository, revision or "main", split or "train", config or None)
+        rows, rejects = preferences.sort_out(enumerate(records, 1))
+        origin, stem = sources.origin(repository, revision or "main", commit, "unknown"), Path(repository).name
     else:
-        raise ConfigError(
-            f"no dataset {name!r}; there are {', '.join(PREFERENCES)}, the path of a .jsonl or .parquet file, or "
-            f"{HUB}OWNER/NAME[@REVISION]"
-        )
-    stem = Path(name).stem
-    return [{"id": f"{stem}-{i}", **row} for i, row in enumerate(rows)], rejects
+        rows, rejects = preferences.read_pairs(Path(entry))
+        origin, stem = {"licence": "your own", "file": entry}, Path(entry).stem
+    return Loaded(_with_ids(rows, stem), origin, rejects)
 
 
-def is_file(name: str) -> bool:
-    return name.endswith((".jsonl", ".json", ".parquet"))
+def _with_ids(rows: list[dict], stem: str) -> list[dict]:
+    """A row's own id is kept as text."""
+    return [{**row, "id": str(row["id"]) if row.get("id") is not None else f"{stem}-{i}"} for i, row in enumerate(rows)]
+
+
+def is_file(entry: str) -> bool:
+    return entry.endswith((".jsonl", ".json", ".parquet"))
+
+
+def local_files(entry: str) -> list[Path]:
+    """Files of this machine that an entry names: itself, or those of the folder it takes a set of the Hub from."""
+    if is_file(entry):
+        return [path for path in (Path(entry),) if path.is_file()]
+    name, repository, _ = sources.parse(entry)
+    folder = Path(repository or (name.startswith(HUB) and name.removeprefix(HUB).split(":")[0]) or "/dev/null")
+    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []

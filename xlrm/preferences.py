@@ -37,8 +37,11 @@ def pair_of(record: Row) -> Row:
         before = record["prompt"]
     elif before != other:
         raise DataError("the messages before chosen and before rejected differ")
-    kept = {key: record[key] for key in ("id", "subset", "section") if record.get(key) is not None}
-    return {"prompt": _prompt(before), "chosen": chosen, "rejected": rejected} | kept
+    pair = {"prompt": _prompt(before), "chosen": chosen, "rejected": rejected}
+    for key, text in pair.items():
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"'{key}' holds half of a surrogate pair, which is no character")
+    return pair | {key: record[key] for key in ("id", "subset", "section") if record.get(key) is not None}
 
 
 def _response(record: Row, side: str) -> tuple[str, object]:

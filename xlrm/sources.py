@@ -1,16 +1,22 @@
-"""Preference sets of the Hugging Face Hub, paper A's five and its prompts: where each is, on what terms, and how its
-records become rows. Columns and rules as on the dataset cards; `docs/data.md` argues the defaults where paper A is silent.
+"""Sets of the Hugging Face Hub, paper A's among them: where each is, on what terms, and how its records become rows.
+Columns and rules as on the dataset cards; `docs/data.md` argues the defaults where paper A is silent.
 """
 
 import itertools
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from xlrm.errors import ArtifactError, DataError
+from xlrm import hub
+from xlrm.errors import ConfigError, DataError
 
 Record = dict
 Row = dict[str, str]
+
+# NAME[=REPOSITORY][@REVISION]: a row of SOURCES, from another place or at another revision than its own.
+_ENTRY = re.compile(r"(?P<name>[^=@]+)(?:=(?P<repository>[^@]+))?(?:@(?P<revision>.+))?")
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,10 @@ class Source:
     repository: str
     licence: str
     rows: Callable[[Iterable[Record]], Iterator[Row]]
-    """Records in the order of the set -> rows with prompt, chosen and rejected (or prompt alone), in text."""
+    """Records in the order of the set -> rows with prompt, chosen and rejected (or prompt alone), in text; with id and
+    subset where the set's own matter."""
+    use: str = "preferences"
+    """preferences, prompts (to align on), eval_prompts, benchmark, or held_out (only to keep others clean of it)."""
     config: str | None = None
     folder: str | None = None
     """`data_dir` of the repository, where it holds more than one table."""
@@ -28,6 +37,23 @@ class Source:
     """Commit, tag or branch; a commit makes a run repeatable."""
     gated: bool = False
     """True where the Hub asks for an account that has accepted the licence (HF_TOKEN)."""
+
+    def at(self, repository: str | None, revision: str | None) -> "Source":
+        """The same set elsewhere, on terms that are then an assumption, or at another revision."""
+        if not repository:
+            return replace(self, revision=revision or self.revision)
+        return replace(self, repository=repository, revision=revision or "main", licence=f"{self.licence} (assumed)")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Rows with ids, and where they are from."""
+
+    rows: list[Row]
+    origin: dict[str, str | int]
+    """Licence; file, or repository, revision and, as far as it is known, commit; how many records made how many rows."""
+    rejects: list[Row] = field(default_factory=list)
+    """What could not be read as a row: line and reason."""
 
 
 def _safe_rlhf(rule: str) -> Callable[[Iterable[Record]], Iterator[Row]]:
@@ -93,9 +119,18 @@ def _magpie(records: Iterable[Record]) -> Iterator[Row]:
         yield _row(record["instruction"], record["chosen"][-1]["content"], record["rejected"][-1]["content"])
 
 
-def _prompts(records: Iterable[Record]) -> Iterator[Row]:
+def _prompts(key: str) -> Callable[[Iterable[Record]], Iterator[Row]]:
+    def rows(records: Iterable[Record]) -> Iterator[Row]:
+        for record in records:
+            yield {"prompt": record[key]}
+
+    return rows
+
+
+def _rewardbench(records: Iterable[Record]) -> Iterator[Row]:
     for record in records:
-        yield {"prompt": record["prompt"]}
+        pair = _row(record["prompt"], record["chosen"], record["rejected"])
+        yield {"id": str(record["id"])} | pair | {"subset": record["subset"]}
 
 
 def _row(prompt: str, chosen: str, rejected: str) -> Row:
@@ -117,46 +152,52 @@ SOURCES = {
         Source("offsetbias", "NCSOFT/offsetbias", "bsd-3-clause", _offsetbias),
         Source("magpie", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", "llama3", _magpie),
         Source("magpielm", "Magpie-Align/MagpieLM-DPO-Data-v0.1", "llama3.1", _magpie),
-        Source("ultrafeedback", "argilla/ultrafeedback-binarized-preferences-cleaned", "mit", _prompts),
+        Source(
+            "ultrafeedback", "argilla/ultrafeedback-binarized-preferences-cleaned", "mit", _prompts("prompt"), "prompts"
+        ),
+        Source(
+            "alpacaeval", "zhihz0535/X-AlpacaEval", "cc-by-nc-4.0", _prompts("instruction"), "eval_prompts", split="english"
+        ),
+        Source("rewardbench", "allenai/reward-bench", "odc-by", _rewardbench, "benchmark", split="filtered"),
+        Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _prompts("prompt"), "held_out", split="test"),
     )
 }  # fmt: skip
 
 
-def load(source: Source, count: int, seed: int) -> list[Row]:
-    """At most `count` rows of a source, sampled by seed and in the order of the set, with ids.
+def parse(entry: str) -> tuple[str, str | None, str | None]:
+    """Name, repository and revision of NAME[=REPOSITORY][@REVISION]. Raises ConfigError for anything else."""
+    if not (found := _ENTRY.fullmatch(entry)):
+        raise ConfigError(f"no dataset {entry!r}; a set of the Hub is written NAME[=OWNER/NAME][@REVISION]")
+    return found["name"], found["repository"], found["revision"]
+
+
+def load(source: Source, count: int | None, seed: int) -> Loaded:
+    """Rows of a source, at most `count`, which are sampled by seed and in the order of the set.
 
     Raises ArtifactError for a set that cannot be fetched, DataError for records that are not in the source's schema.
     """
+    records, commit = hub.records(
+        source.repository, source.revision, source.split, source.config, source.folder, source.gated
+    )
     try:
-        rows = list(source.rows(_records(source)))
+        rows, read = list(source.rows(records)), len(records)
     except (KeyError, TypeError, IndexError) as error:
         raise DataError(
             f"{source.repository} at {source.revision!r}: a record is not as expected: {type(error).__name__} {error}"
         ) from error
-    kept = sorted(random.Random(seed).sample(range(len(rows)), min(count, len(rows))))
-    return [{"id": f"{source.name}-{i}", **rows[i]} for i in kept]
+    kept = sample(len(rows), count, seed)
+    found = origin(source.repository, source.revision, commit, source.licence) | {"records": read, "rows": len(rows)}
+    return Loaded([{"id": f"{source.name}-{i}", **rows[i]} for i in kept], found)
 
 
-def _records(source: Source) -> Iterable[Record]:
-    return records(source.repository, source.revision, source.split, source.config, source.folder, gated=source.gated)
+def sample(size: int, count: int | None, seed: int) -> list[int]:
+    """At most `count` of the numbers below `size`, in order."""
+    return sorted(random.Random(seed).sample(range(size), size if count is None else min(count, size)))
 
 
-def records(
-    repository: str,
-    revision: str,
-    split: str = "train",
-    config: str | None = None,
-    folder: str | None = None,
-    gated: bool = False,
-) -> Iterable[Record]:
-    """Records of a set of the Hub. Raises ArtifactError for one that cannot be fetched."""
-    import datasets
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return datasets.load_dataset(repository, config, data_dir=folder, split=split, revision=revision)
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        hint = (
-            "accept its licence on the Hub and set HF_TOKEN" if gated else "check the id, the revision and the network"
-        )
-        raise ArtifactError(f"cannot fetch {repository!r} at {revision!r}: {type(error).__name__}; {hint}") from error
+def origin(repository: str, revision: str, commit: str | None, licence: str) -> dict[str, str | int]:
+    """A folder of this machine has no revision."""
+    found = {"licence": licence, "repository": repository}
+    if not Path(repository).is_dir():
+        found["revision"] = revision
+    return found | ({"commit": commit} if commit else {})

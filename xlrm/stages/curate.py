@@ -2,16 +2,18 @@
 
 import hashlib
 import json
-import random
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm import benchmarks, curation, datasets, progress
-from xlrm.curation import PAIR
+from xlrm import benchmarks, corpus, curation, datasets, progress, sources
+from xlrm.curation import PAIR, Contamination, Report
 from xlrm.datasets import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS
 from xlrm.errors import DataError
 from xlrm.rows import write_jsonl
+from xlrm.sources import Loaded
 
 
 class Config(BaseModel):
@@ -20,8 +22,8 @@ class Config(BaseModel):
     language: str = "en"
     """Language of the sources."""
     preferences: tuple[str, ...] = ("phrasebook",)
-    """Preference sources: datasets by name, .jsonl and .parquet files, or hub:OWNER/NAME[@REVISION], with prompt, chosen
-    and rejected in text or messages."""
+    """Preference sources: datasets as NAME[=OWNER/NAME][@REVISION]; .jsonl and .parquet files, or
+    hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION], with prompt, chosen and rejected in text or messages."""
     pairs: int = Field(2400, ge=8)
     """Preference pairs taken from each source, at most."""
     near_duplicates: float = Field(0.8, gt=0, le=1)
@@ -36,94 +38,172 @@ class Config(BaseModel):
     """Benchmark items, at most."""
     prompts: str | None = "phrasebook"
     """Prompts to align policies on and to judge them by, or a file with prompt; none leaves alignment out."""
+    eval_prompt_set: str | None = None
+    """Prompts to judge policies by, or a file with prompt; none takes them of `prompts` (paper A: alpacaeval)."""
     train_prompts: int = Field(240, ge=1)
     """Prompts to align on."""
     eval_prompts: int = Field(120, ge=1)
     """Prompts to judge on; none of them is also one to align on."""
+    decontaminate: tuple[str, ...] = ()
+    """Further benchmarks, eval prompts or files with prompt to keep training data clean of, beside those above."""
     parallel: str | None = "phrasebook"
     """Texts to compare representations on, or a file with text; none leaves that analysis out."""
     parallel_texts: int = Field(120, ge=1)
     """How many of them."""
     seed: int = 42
 
+    @model_validator(mode="after")
+    def _judging_needs_alignment(self) -> "Config":
+        if self.eval_prompt_set and not self.prompts:
+            raise ValueError(f"eval_prompt_set={self.eval_prompt_set!r} is of no use without prompts to align on")
+        return self
+
+
+# Of what is loaded, what training data must not hold.
+_HELD_OUT = ("benchmark", "eval_prompts", "decontaminate")
+_METRIC = {"benchmark": "benchmark_items", "parallel": "parallel_texts"}
+Uses = dict[str, dict[str, Loaded]]
+"""What for -> the config's entry -> what was loaded."""
+
 
 def fingerprint(config: Config) -> str:
-    """Digest of the files the config names: a file that changed is curated again."""
+    """Digest of the files of this machine that the config names: what changed is curated again."""
     digest = hashlib.sha256()
-    for name in (*config.preferences, config.benchmark, config.prompts, config.parallel):
-        if name and datasets.is_file(name) and Path(name).is_file():
-            digest.update(hashlib.sha256(Path(name).read_bytes()).digest())
+    others = (config.benchmark, config.prompts, config.eval_prompt_set, config.parallel)
+    for name in (*config.preferences, *config.decontaminate, *others):
+        for path in datasets.local_files(name) if name else ():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
 def run(config: Config, *, output: Path) -> dict[str, float]:
-    """Raises ConfigError for an unknown source, DataError for a row that cannot be used."""
-    bench = benchmarks.load(config.benchmark, config.language, config.benchmark_items, config.seed)
-    pairs, rejects, report = _preferences(config, [row["prompt"] for row in bench])
-    if rejects:
-        write_jsonl(output / "rejects.jsonl", rejects)
-    write_jsonl(output / "preferences.jsonl", pairs)
-    write_jsonl(output / "benchmark.jsonl", bench)
-    metrics = {"preferences": len(pairs), "benchmark_items": len(bench)}
+    """Raises ConfigError for an unknown source, DataError for a row that cannot be used, ArtifactError for a set of the
+    Hub that cannot be fetched."""
+    loaded = _load(config)
+    contamination = Contamination(
+        (entry, row["prompt"]) for use in _HELD_OUT for entry, one in loaded.get(use, {}).items() for row in one.rows
+    )
+    origins = {use: {entry: one.origin for entry, one in entries.items()} for use, entries in loaded.items()}
+    pairs, report = _preferences(config, loaded["preferences"], contamination)
+    tables = {"preferences": pairs, "benchmark": loaded["benchmark"][config.benchmark].rows}
+    card = {"language": config.language, **corpus.terms(origins), "sources": report.as_dict(), "origins": origins}
     if config.prompts:
-        metrics["prompts"] = write_jsonl(output / "prompts.jsonl", _prompts(config))
+        tables["prompts"], card["prompts"] = _prompts(config, loaded, contamination)
     if config.parallel:
-        texts = datasets.load(PARALLEL, config.parallel, config.language, config.parallel_texts, config.seed, ("text",))
-        metrics["parallel_texts"] = write_jsonl(
-            output / "parallel.jsonl", ({"id": str(row["id"]), "text": row["text"]} for row in texts)
-        )
-    card = {"language": config.language, **_terms(config.preferences), "sources": report.as_dict()}
-    (output / "corpus.json").write_text(json.dumps(card, indent=2))
+        tables["parallel"] = [
+            {"id": row["id"], "text": row["text"]} for row in loaded["parallel"][config.parallel].rows
+        ]
+    for entry, pinned in corpus.moving(origins).items():
+        progress.say(f"curate: {entry} is taken from a branch that moves; {pinned} stays as it is")
+    rejects = [{"source": entry, **row} for entry, one in loaded["preferences"].items() for row in one.rejects]
+    _write({name: curation.unique_ids(rows) for name, rows in tables.items()}, rejects, card, output)
+    metrics = {_METRIC.get(name, name): len(rows) for name, rows in tables.items()}
     return metrics | {name: float(count) for name, count in report.totals().items()}
 
 
-def _preferences(config: Config, benchmark_prompts: list[str]) -> tuple[list[dict], list[dict], curation.Report]:
-    """The pairs to train on, the rows that are none, and the counts of both."""
-    rows, rejects = [], []
+def _load(config: Config) -> Uses:
+    """Everything the config names, so that what cannot be had is said before any of the work is done."""
+
+    def get(table: dict, entry: str, count: int | None, field: str) -> Loaded:
+        return datasets.load(table, entry, config.language, count, config.seed, (field,))
+
     for name in config.preferences:
-        pairs, unusable = datasets.load_pairs(name, config.language, config.pairs, config.seed)
-        if len(unusable) > config.max_rejects * (len(pairs) + len(unusable)):
-            first = f"line {unusable[0]['line']}: {unusable[0]['reason']}"
-            raise DataError(
-                f"{name}: {len(unusable)} of {len(pairs) + len(unusable)} rows cannot be used, more than "
-                f"curate.max_rejects={config.max_rejects}; the first: {first}"
-            )
-        rejects += [{"source": name, **reject} for reject in unusable]
-        rows += [
+        datasets.check(PREFERENCES, name, hub_too=True)
+    for name in config.decontaminate:
+        datasets.check(benchmarks.HELD_OUT, name)
+    bench = benchmarks.load(config.benchmark, config.language, config.benchmark_items, config.seed)
+    found = {"benchmark": {config.benchmark: bench}}
+    if config.prompts:
+        found |= _load_prompts(config, get)
+    if config.decontaminate:
+        found["decontaminate"] = {name: get(benchmarks.HELD_OUT, name, None, "prompt") for name in config.decontaminate}
+    if config.parallel:
+        found["parallel"] = {config.parallel: get(PARALLEL, config.parallel, config.parallel_texts, "text")}
+    found["preferences"] = {name: _load_pairs(config, name) for name in config.preferences}
+    return found
+
+
+def _load_prompts(config: Config, get: Callable[[dict, str, int | None, str], Loaded]) -> Uses:
+    """Prompts to align on, more than are wanted where there are more, and those to judge on: the last rows of the same
+    set, where that has none of its own and the config names no other."""
+    row = datasets.find(PROMPTS, config.prompts)
+    judging = config.eval_prompt_set or (config.prompts if datasets.find(EVAL_PROMPTS, config.prompts) else None)
+    if judging:
+        align = get(PROMPTS, config.prompts, config.train_prompts if row and row.alike else None, "prompt")
+        judge = get(EVAL_PROMPTS, judging, config.eval_prompts, "prompt")
+    else:
+        wanted = config.train_prompts + config.eval_prompts
+        both = get(PROMPTS, config.prompts, wanted, "prompt")
+        last_train = len(both.rows) * config.train_prompts // wanted
+        align, judge = (replace(both, rows=rows) for rows in (both.rows[:last_train], both.rows[last_train:]))
+    return {"prompts": {config.prompts: align}, "eval_prompts": {judging or config.prompts: judge}}
+
+
+def _load_pairs(config: Config, name: str) -> Loaded:
+    """Raises DataError for a source of which more rows than the config allows are of no use."""
+    found = datasets.load_pairs(name, config.language, config.pairs, config.seed)
+    total = len(found.rows) + len(found.rejects)
+    if len(found.rejects) > config.max_rejects * total:
+        first = f"line {found.rejects[0]['line']}: {found.rejects[0]['reason']}"
+        raise DataError(
+            f"{name}: {len(found.rejects)} of {total} rows cannot be used, more than "
+            f"curate.max_rejects={config.max_rejects}; the first: {first}"
+        )
+    return replace(found, rows=found.rows[: config.pairs])
+
+
+def _preferences(config: Config, loaded: dict[str, Loaded], contamination: Contamination) -> tuple[list[dict], Report]:
+    """The pairs to train on, and the counts of what was dropped."""
+    rows = curation.unique_ids(
+        [
             {
-                "id": str(row["id"]), **{key: row[key] for key in PAIR},
+                "id": row["id"], **{key: row[key] for key in PAIR},
                 "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
             }
-            for row in pairs[: config.pairs]
-        ]  # fmt: skip
+            for name, one in loaded.items() for row in one.rows
+        ]
+    )  # fmt: skip
     alike = frozenset(name for name, dataset in PREFERENCES.items() if dataset.alike)
-    kept, report = curation.clean(rows, benchmark_prompts, config.near_duplicates, alike)
-    for name in config.preferences:
-        report.reject(name, sum(reject["source"] == name for reject in rejects))
-    for source, counts in report.as_dict().items():
-        dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items()) or "none"
-        progress.say(f"curate: {source}: {counts['in']} pairs in, dropped {dropped}, {counts['out']} out")
+    kept, report = curation.clean(rows, contamination, config.near_duplicates, alike)
+    for name, one in loaded.items():
+        report.reject(name, len(one.rejects))
+    _say(report, "pairs")
     if not kept:
         raise DataError(f"curate.preferences: no pair of {', '.join(config.preferences)} is left")
-    chosen = random.Random(config.seed).sample(range(len(kept)), max(1, round(config.train_share * len(kept))))
-    return [kept[i] for i in sorted(chosen)], rejects, report
+    chosen = sources.sample(len(kept), max(1, round(config.train_share * len(kept))), config.seed)
+    return [kept[i] for i in chosen], report
 
 
-def _terms(names: tuple[str, ...]) -> dict:
-    """Licences of the sources, and whether one of them leaves commercial use out."""
-    licences = {name: PREFERENCES[name].licence if name in PREFERENCES else "your own" for name in names}
-    return {"licences": licences, "non_commercial": any("-nc-" in licence for licence in licences.values())}
+def _prompts(config: Config, loaded: Uses, contamination: Contamination) -> tuple[list[dict], dict]:
+    """Prompts to align on, clean of all that is judged by, then those to judge on; and the counts."""
+    rows = loaded["prompts"][config.prompts].rows
+    row = datasets.find(PROMPTS, config.prompts)
+    counts = {}
+    if not (row and row.alike):
+        rows, report = curation.clean_prompts(rows, config.prompts, contamination)
+        _say(report, "prompts")
+        counts = report.as_dict()
+        if not rows:
+            raise DataError(f"curate.prompts: no prompt of {config.prompts} is left to align on")
+        rows = [rows[i] for i in sources.sample(len(rows), config.train_prompts, config.seed)]
+    (judged,) = loaded["eval_prompts"].values()
+    both = [("train", row) for row in rows] + [("eval", row) for row in judged.rows]
+    return [{"id": row["id"], "prompt": row["prompt"], "split": split} for split, row in both], counts
 
 
-def _prompts(config: Config) -> list[dict]:
-    """Prompts to align on, then those to judge on: the first and the last rows, where a set has none for judging."""
-    wanted = config.train_prompts + config.eval_prompts
-    if config.prompts in EVAL_PROMPTS:
-        train = PROMPTS[config.prompts].rows(config.language, config.train_prompts, config.seed)
-        return train + EVAL_PROMPTS[config.prompts].rows(config.language, config.eval_prompts, config.seed)
-    rows = datasets.load(PROMPTS, config.prompts, config.language, wanted, config.seed, ("prompt",))
-    last_train = len(rows) * config.train_prompts // wanted
-    return [
-        {"id": str(row["id"]), "prompt": row["prompt"], "split": "train" if i < last_train else "eval"}
-        for i, row in enumerate(rows)
-    ]
+def _say(report: Report, what: str) -> None:
+    for source, counts in report.as_dict().items():
+        dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items()) or "none"
+        hits = ", ".join(f"{count} of {name}" for name, count in counts.get("contaminated_by", {}).items())
+        said = f"{dropped} ({hits})" if hits else dropped
+        progress.say(f"curate: {source}: {counts['in']} {what} in, dropped {said}, {counts['out']} out")
+
+
+def _write(tables: dict[str, list[dict]], rejects: list[dict], card: dict, output: Path) -> None:
+    for name, rows in tables.items():
+        write_jsonl(output / f"{name}.jsonl", rows)
+    if rejects:
+        write_jsonl(output / "rejects.jsonl", rejects)
+    (output / "corpus.json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+    (output / "curation.md").write_text(corpus.markdown(card), encoding="utf-8")

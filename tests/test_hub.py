@@ -1,0 +1,134 @@
+"""The Hub as its client sees it: a server here speaks as much of its protocol as loading one set takes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+RECORDS = (ROOT / "tests" / "samples" / "magpie.jsonl").read_bytes()
+FILES = {"train.jsonl": RECORDS, "README.md": b"---\nlicense: mit\n---\n"}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """me/mine has two files at one commit, me/gated is behind its licence, and there is nothing else."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.say(200, [entry for entry in self.tree() if entry["path"] in asked.get("paths", ())])
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0].removeprefix("/api")
+        _, kind, owner, name, *rest = f"{path}/".rstrip("/").split("/") + [""] * 3
+        rest = [part for part in rest if part]
+        if kind != "datasets" or (owner, name) not in (("me", "mine"), ("me", "gated")):
+            return self.say(401, {"error": "Repository not found"}, code="RepoNotFound")
+        if name == "gated":
+            return self.say(401, {"error": "Access is restricted"}, code="GatedRepo")
+        if len(rest) > 1 and rest[1] not in ("main", COMMIT):
+            return self.say(404, {"error": "Invalid rev id"}, code="RevisionNotFound")
+        if rest[:1] == ["resolve"]:
+            return self.file("/".join(rest[2:]))
+        if rest[:1] == ["tree"]:
+            return self.say(200, self.tree())
+        siblings = [{"rfilename": name} for name in FILES]
+        return self.say(200, {"id": "me/mine", "sha": COMMIT, "private": False, "siblings": siblings, "tags": []})
+
+    def tree(self) -> list[dict]:
+        return [{"type": "file", "path": name, "size": len(data), "oid": name} for name, data in FILES.items()]
+
+    def file(self, name: str) -> None:
+        if name not in FILES:
+            return self.say(404, {"error": "Entry not found"}, code="EntryNotFound")
+        return self.say(200, FILES[name], ETag=f'"{name}"')
+
+    def say(self, status: int, body: bytes | dict | list, code: str | None = None, **headers: str) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for key, value in {"X-Repo-Commit": COMMIT, "Content-Length": str(len(data)), **headers}.items():
+            self.send_header(key, value)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def load(entry: str, home: Path, **environment: str) -> dict:
+    """What `datasets.load_pairs` makes of an entry, in a process of its own: the client reads its address when imported."""
+    script = (
+        "import json, sys; from xlrm import datasets; from xlrm.errors import XlrmError\n"
+        "try:\n    found = datasets.load_pairs(sys.argv[1], 'en', 10, 0)\n"
+        "    print(json.dumps(found.origin | {'rows': len(found.rows)}))\n"
+        "except XlrmError as error:\n    print(json.dumps({'error': str(error)}))"
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    result = subprocess.run(
+        [sys.executable, "-c", script, entry], cwd=ROOT, env=kept | {"HF_HOME": str(home)} | environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_a_set_is_loaded_with_the_commit_it_is_of_and_then_without_the_hub(address: str, tmp_path: Path) -> None:
+    found = {"rows": 3, "licence": "llama3 (assumed)", "repository": "me/mine", "revision": "main", "commit": COMMIT}
+    found["records"] = 3
+    assert load("magpie=me/mine", tmp_path, HF_ENDPOINT=address) == found
+    assert load("magpie=me/mine", tmp_path, HF_HUB_OFFLINE="1") == found
+    other = load(f"magpie=me/mine@{'1' * 40}", tmp_path, HF_HUB_OFFLINE="1")
+    assert other["error"].startswith(
+        f"cannot fetch 'me/mine' at '{'1' * 40}': the cache holds commit {COMMIT}; HF_HUB_"
+    )
+    pinned = load(f"hub:me/mine@{COMMIT}", tmp_path, HF_ENDPOINT=address)
+    assert pinned == {"rows": 3, "licence": "unknown", "repository": "me/mine", "revision": COMMIT, "commit": COMMIT}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            "hub:me/none",
+            "'me/none' at 'main': Dataset 'me/none' doesn't exist on the Hub or cannot be accessed; check the id",
+        ),
+        (
+            "magpie=me/mine@v9",
+            "'me/mine' at 'v9': Revision 'v9' doesn't exist for dataset 'me/mine' on the Hub; check the",
+        ),
+        ("wildguard=me/gated", "accept its licence at https://huggingface.co/datasets/me/gated and set HF_TOKEN"),
+        ("hub:me/gated", "accept its licence at https://huggingface.co/datasets/me/gated and set HF_TOKEN"),
+        (
+            "hub:me/mine::test",
+            "'me/mine' at 'main': Unknown split \"test\". Should be one of ['train']; check the id, the",
+        ),
+    ],
+)
+def test_what_cannot_be_had_says_why_and_what_to_do(entry: str, said: str, address: str, tmp_path: Path) -> None:
+    error = load(entry, tmp_path, HF_ENDPOINT=address)["error"]
+    assert error.startswith("cannot fetch ") and said in error and "\n" not in error
+
+
+def test_a_hub_that_is_away_is_said(tmp_path: Path) -> None:
+    error = load("hub:me/mine", tmp_path, HF_HUB_OFFLINE="1")["error"]
+    assert error.endswith("unset it, or take the set from a folder with a copy, as NAME=FOLDER")

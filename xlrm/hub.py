@@ -1,0 +1,61 @@
+"""Sets of the Hugging Face Hub, or folders laid out like one: their records, with the commit these are of."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from xlrm import progress
+from xlrm.errors import ArtifactError
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def records(
+    repository: str,
+    revision: str = "main",
+    split: str = "train",
+    config: str | None = None,
+    folder: str | None = None,
+    gated: bool = False,
+) -> tuple[Sequence[dict], str | None]:
+    """Records of one table, and the commit they are of (none for a folder of this machine).
+
+    Raises ArtifactError, with what to do about it, for a set that cannot be fetched.
+    """
+    import datasets
+    import httpx
+
+    if progress.bars_hidden():
+        datasets.disable_progress_bars()
+    try:
+        builder = datasets.load_dataset_builder(repository, config, data_dir=folder, revision=revision)
+        commit = builder.hash if COMMIT.fullmatch(builder.hash or "") else None
+        if commit and COMMIT.fullmatch(revision) and commit != revision:
+            raise ConnectionError(f"the cache holds commit {commit}")  # what the library takes where there is no Hub
+        builder.download_and_prepare()
+        found = builder.as_dataset(split=split)
+    except (httpx.HTTPError, datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ArtifactError(
+            f"cannot fetch {repository!r} at {revision!r}: {said.rstrip('.')}; {_advice(error, repository, gated)}"
+        ) from error
+    return found, commit
+
+
+def _advice(error: Exception, repository: str, gated: bool) -> str:
+    import httpx
+    from huggingface_hub import constants
+
+    if Path(repository).is_dir():
+        return "a folder holds what the repository does, its README.md too"
+    licence = f"accept its licence at https://huggingface.co/datasets/{repository} and set HF_TOKEN"
+    copy = "or take the set from a folder with a copy, as NAME=FOLDER"
+    if constants.HF_HUB_OFFLINE:
+        said = f"HF_HUB_OFFLINE is set and the set is not in the cache: unset it, {copy}"
+    elif isinstance(error, ConnectionError | httpx.TransportError):
+        said = f"check the network and HF_ENDPOINT, {copy}"
+    elif "gated" in str(error):
+        return licence
+    else:
+        said = "check the id, the table, the split and the revision; a set that is private needs HF_TOKEN"
+    return f"{said}; {licence}" if gated else said
