@@ -23,7 +23,7 @@ def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metr
     lineage points at the real thing; the second the headline metrics, as far as a UI has use for them. Ends the task
     with status 2 and one line for an error that is the user's to mend.
     """
-    config = unpack(experiment.get("stages", {}).get(name, {})) | more
+    config = unpack(experiment.get("stages", {}).get(name, {}) | more)
     try:
         artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))
     except XlrmError as error:

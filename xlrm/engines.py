@@ -155,8 +155,9 @@ class Vllm:
         import vllm
 
         return vllm.LLM(
-            model=self.model.name, revision=self.model.revision, tokenizer_revision=self.model.revision, dtype="bfloat16", max_model_len=self.max_tokens,
-            tensor_parallel_size=max(1, torch.cuda.device_count()), trust_remote_code=False, load_format="safetensors",
+            model=self.model.name, revision=self.model.revision, tokenizer_revision=self.model.revision,
+            dtype="bfloat16", max_model_len=self.max_tokens, tensor_parallel_size=max(1, torch.cuda.device_count()),
+            trust_remote_code=False, load_format="safetensors",
         )  # fmt: skip
 
     def complete(self, prompts: list[str], decoding: Decoding) -> list[Completion]:

@@ -1,4 +1,4 @@
-"""Sets of the Hugging Face Hub, or folders laid out like one: their records, with the commit these are of."""
+"""Sets of the Hugging Face Hub, or folders laid out like one: their records, with the commit these are of; commits of models."""
 
 import re
 from collections.abc import Sequence
@@ -40,6 +40,22 @@ def records(
             f"cannot fetch {repository!r} at {revision!r}: {said.rstrip('.')}; {_advice(error, repository, gated)}"
         ) from error
     return found, commit
+
+
+def model_commit(name: str, revision: str | None) -> str:
+    """The commit that a model's revision (its newest, where there is none) means. Raises ArtifactError."""
+    if revision and COMMIT.fullmatch(revision):
+        return revision
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return HfApi().model_info(name, revision=revision).sha
+    except (httpx.HTTPError, HFValidationError, OSError) as error:
+        raise ArtifactError(
+            f"cannot find {name!r} on the Hub: {type(error).__name__}; check the id and the network"
+        ) from error
 
 
 def _advice(error: Exception, repository: str, gated: bool) -> str:

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import engines, provenance
+from xlrm import engines, hub, provenance
 from xlrm.engines import Completion, Decoding, EngineName
-from xlrm.errors import ArtifactError, ConfigError
+from xlrm.errors import ConfigError
 from xlrm.languages import Language
 from xlrm.storage import sha256_of
 
@@ -82,7 +82,7 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
 
     identity = {
         "translator": name, "revision": revision, "engine": settings.engine, "prompt": PROMPT, "source": source.code,
-        "target": target.code, "max_new_tokens": settings.max_new_tokens,
+        "target": target.code, "attempts": [asdict(decoding) for decoding in attempts],
     }  # fmt: skip
     return Translator(identity, len(attempts), engine.block, complete)
 
@@ -151,14 +151,4 @@ def _resolved(name: str, revision: str | None) -> str:
     if Path(name).is_dir():
         files = sorted(file for file in Path(name).iterdir() if file.is_file())
         return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
-    if revision and len(revision) == 40:
-        return revision
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return HfApi().model_info(name, revision=revision).sha
-    except (httpx.HTTPError, HFValidationError, OSError) as error:
-        hint = "check the id and the network, or give the whole commit in translate.revisions"
-        raise ArtifactError(f"cannot find {name!r} on the Hub: {type(error).__name__}; {hint}") from error
+    return hub.model_commit(name, revision)

@@ -1,0 +1,58 @@
+"""A hundred thousand made pairs through curate, translate (phrasebook) and validate: time and peak memory of each stage.
+
+python -m benchmarks.corpus_scale [ROWS] [TARGETS]
+"""
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from xlrm import artifacts
+from xlrm.phrasebook import world
+from xlrm.phrasebook.translator import render
+from xlrm.rows import write_jsonl
+
+
+def rows(count: int, seed: int = 1):
+    """Pairs of several sentences of the phrasebook, some 450 characters together, hardly any two alike."""
+    rng = random.Random(seed)
+    sentences = [sentence for sentence in world.sentences() if not sentence.cut]
+
+    def text(least: int, most: int) -> str:
+        return render(tuple(rng.sample(sentences, rng.randint(least, most))), "en")
+
+    for i in range(count):
+        yield {"id": f"made-{i}", "prompt": text(2, 4), "chosen": text(3, 6), "rejected": text(3, 6)}
+
+
+def stage(name: str, *arguments: str) -> str:
+    """Runs a stage in a process of its own, and returns the URI of its artifact."""
+    command = [sys.executable, "-m", "xlrm.cli", "stage", name, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+
+
+def measure(count: int, targets: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XLRM_HOME"] = folder
+        os.environ.pop("XLRM_STORE", None)
+        made = Path(folder) / "made.jsonl"
+        write_jsonl(made, rows(count))
+        print(f"{count:,} pairs, {made.stat().st_size / count:.0f} bytes each", flush=True)
+        corpus = stage("curate", f"preferences=[{made}]", f"pairs={count}", "near_duplicates=1.0")
+        found = {"curate": corpus}
+        for code in targets:
+            found[f"translate {code}"] = stage("translate", f"language={code}", "--input", f"corpus={corpus}")
+        translations = ",".join(found[f"translate {code}"] for code in targets)
+        found["validate"] = stage("validate", "--input", f"source={corpus}", "--inputs", f"translations={translations}")
+        print("| stage | seconds | peak memory, MiB | rows out |\n|---|---:|---:|---:|")
+        for name, uri in found.items():
+            record = artifacts.load(uri)
+            out = record.metrics.get("preferences") or record.metrics.get("rows_out") or record.metrics["texts"]
+            print(f"| {name} | {record.seconds:.1f} | {record.peak_memory_mib:.0f} | {out:,.0f} |")
+
+
+if __name__ == "__main__":
+    measure(int((sys.argv[1:] or ["100000"])[0]), (sys.argv[2:] or ["es,it,ko,zh"])[0].split(","))
