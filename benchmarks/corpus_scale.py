@@ -28,6 +28,16 @@ def rows(count: int, seed: int = 1):
         yield {"id": f"made-{i}", "prompt": text(2, 4), "chosen": text(3, 6), "rejected": text(3, 6)}
 
 
+def items(count: int):
+    """A benchmark with prompts of ten sentences, so that no pair asks more than a part of one."""
+    rng = random.Random(2)
+    sentences = [sentence for sentence in world.sentences() if not sentence.cut]
+    for i in range(count):
+        prompt = render(tuple(rng.sample(sentences, 10)), "en")
+        chosen, rejected = (render((sentence,), "en") for sentence in rng.sample(sentences, 2))
+        yield {"id": f"item-{i}", "prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
 def stage(name: str, *arguments: str) -> str:
     """Runs a stage in a process of its own, and returns the URI of its artifact."""
     command = [sys.executable, "-m", "xlrm.cli", "stage", name, *arguments]
@@ -40,8 +50,11 @@ def measure(count: int, targets: list[str]) -> None:
         os.environ.pop("XLRM_STORE", None)
         made = Path(folder) / "made.jsonl"
         write_jsonl(made, rows(count))
+        benchmark = Path(folder) / "benchmark.jsonl"
+        write_jsonl(benchmark, items(500))
         print(f"{count:,} pairs, {made.stat().st_size / count:.0f} bytes each", flush=True)
-        corpus = stage("curate", f"preferences=[{made}]", f"pairs={count}", "near_duplicates=1.0")
+        files = [f"preferences=[{made}]", f"benchmark={benchmark}", "prompts=null"]
+        corpus = stage("curate", *files, f"pairs={count}", "near_duplicates=1.0")
         found = {"curate": corpus}
         for code in targets:
             found[f"translate {code}"] = stage("translate", f"language={code}", "--input", f"corpus={corpus}")

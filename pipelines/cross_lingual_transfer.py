@@ -34,8 +34,8 @@ def cross_lingual_transfer(
         source: Language of the preference data.
         targets: Languages it is translated into; each gets a reward model and aligned policies.
     """
-    model = on_gpu(base(experiment=experiment)).outputs["model"]
-    corpus = on_cpu(curate(experiment=experiment, language=source)).outputs["corpus"]
+    curated = on_cpu(curate(experiment=experiment, language=source))
+    corpus = curated.outputs["corpus"]
     parts = on_cpu(plan(experiment=experiment, targets=targets, corpus=corpus)).outputs["Output"]
     with dsl.ParallelFor(parts) as part:
         translated = on_gpu(translate(experiment=experiment, language=part.language, shard=part.shard, corpus=corpus))
@@ -43,6 +43,7 @@ def cross_lingual_transfer(
         validate(experiment=experiment, source=corpus, translations=dsl.Collected(translated.outputs["translation"]))
     )
     corpora = validated.outputs["corpora"]
+    model = on_gpu(base(experiment=experiment)).after(curated).outputs["model"]  # no data, no model
 
     source_model = on_gpu(reward(experiment=experiment, language=source, base=model, corpora=corpora)).outputs["model"]
     source_evaluation = on_gpu(

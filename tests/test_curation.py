@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from xlrm import corpus, curation
+from xlrm import accounts, curation
 from xlrm.curation import Contamination
 from xlrm.errors import ConfigError, DataError
 from xlrm.experiment import stage_config
@@ -133,7 +133,9 @@ def test_the_stage_reports_sources_licences_and_a_share_of_what_is_clean(tmp_pat
     ],
 )
 def test_the_terms_are_the_strictest_of_what_is_trained_on(used: dict, non_commercial: bool, unknown: int) -> None:
-    terms = corpus.terms({use: {str(i): {"licence": one} for i, one in enumerate(all_)} for use, all_ in used.items()})
+    terms = accounts.terms(
+        {use: {str(i): {"licence": one} for i, one in enumerate(all_)} for use, all_ in used.items()}
+    )
     assert terms["non_commercial"] is non_commercial and len(terms["unknown_terms"]) == unknown
 
 

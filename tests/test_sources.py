@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from xlrm import benchmarks, corpus, sources
+from xlrm import accounts, benchmarks, sources
 from xlrm.datasets import EVAL_PROMPTS, PREFERENCES, PROMPTS, find, load, load_pairs
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.rows import read_rows
@@ -140,7 +140,7 @@ def test_a_branch_that_moves_is_said_with_what_pins_it() -> None:
         },
         "prompts": {"ultrafeedback": sources.origin("c/d", "main", None, "mit")},
     }  # fmt: skip
-    assert corpus.moving(origins) == {"magpie": f"magpie@{COMMIT}", "ultrafeedback": "ultrafeedback@COMMIT"}
+    assert accounts.moving(origins) == {"magpie": f"magpie@{COMMIT}", "ultrafeedback": "ultrafeedback@COMMIT"}
 
 
 def test_rewardbench_has_its_sections_and_ids_in_text(tmp_path) -> None:

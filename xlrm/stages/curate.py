@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm import benchmarks, corpus, curation, datasets, progress, sources
+from xlrm import accounts, benchmarks, curation, datasets, progress, sources
 from xlrm.curation import PAIR, Contamination, Report
 from xlrm.datasets import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS
 from xlrm.errors import DataError
@@ -87,14 +87,14 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     origins = {use: {entry: one.origin for entry, one in entries.items()} for use, entries in loaded.items()}
     pairs, report = _preferences(config, loaded["preferences"], contamination)
     tables = {"preferences": pairs, "benchmark": loaded["benchmark"][config.benchmark].rows}
-    card = {"language": config.language, **corpus.terms(origins), "sources": report.as_dict(), "origins": origins}
+    card = {"language": config.language, **accounts.terms(origins), "sources": report.as_dict(), "origins": origins}
     if config.prompts:
         tables["prompts"], card["prompts"] = _prompts(config, loaded, contamination)
     if config.parallel:
         tables["parallel"] = [
             {"id": row["id"], "text": row["text"]} for row in loaded["parallel"][config.parallel].rows
         ]
-    for entry, pinned in corpus.moving(origins).items():
+    for entry, pinned in accounts.moving(origins).items():
         progress.say(f"curate: {entry} is taken from a branch that moves; {pinned} stays as it is")
     rejects = [{"source": entry, **row} for entry, one in loaded["preferences"].items() for row in one.rejects]
     _write({name: curation.unique_ids(rows) for name, rows in tables.items()}, rejects, card, output)
@@ -206,4 +206,4 @@ def _write(tables: dict[str, list[dict]], rejects: list[dict], card: dict, outpu
     if rejects:
         write_jsonl(output / "rejects.jsonl", rejects)
     (output / "corpus.json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
-    (output / "curation.md").write_text(corpus.markdown(card), encoding="utf-8")
+    (output / "curation.md").write_text(accounts.markdown(card), encoding="utf-8")
