@@ -7,6 +7,7 @@ GPU_PRODUCT = "NVIDIA-A100-SXM4-80GB"
 SECRETS = {
     "xlrm-store": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "xlrm-hub": ("HF_TOKEN",),
+    "xlrm-endpoint": ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
 }
 """Kubernetes secrets by name, and the keys that become environment variables of the same name."""
 ADDRESSES = "xlrm-addresses"
