@@ -28,11 +28,11 @@ class Band:
     slack: float
     """Least factor by which a ratio may be off."""
 
-    def around(self, length: int) -> tuple[float, float]:
-        """Least and greatest ratio for a source of so many characters."""
+    def around(self, length: int, share: float = 1) -> tuple[float, float]:
+        """Least and greatest ratio for a source of so many characters; with a share, that much of the way there."""
         if self.variance is None:
-            return self.fixed
-        factor = max(exp(self.deviations * sqrt(self.variance / length + _STYLE**2)), self.slack)
+            return self.mean * (self.fixed[0] / self.mean) ** share, self.mean * (self.fixed[1] / self.mean) ** share
+        factor = max(exp(self.deviations * sqrt(self.variance / length + _STYLE**2)), self.slack) ** share
         return self.mean / factor, self.mean * factor
 
     def nearer(self, length: int, part: int, whole: int) -> bool:
