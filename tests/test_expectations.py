@@ -146,7 +146,7 @@ def test_a_band_is_fitted_from_enough_plausible_rows():
     band = fit(lengths, references, (0.4, 3.0), Limits())
     assert band.mean == pytest.approx(1.1, abs=0.03)
     low, high = band.around(400)
-    assert 0.5 < low < 0.85 < 1.3 < high < 2.2
+    assert 0.45 < low < 0.85 < 1.3 < high < 2.2
     assert (
         sum(
             bool(off_band(band, 30)(Pair("x" * int(n), "y" * int(m)))) for n, m in zip(lengths, references, strict=True)

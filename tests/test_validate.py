@@ -202,7 +202,7 @@ def test_the_summary_counts_by_language_file_and_expectation(planted):
     assert summary["thresholds"]["max_reject_share"] == 1
     assert summary["languages"]["ko"]["preferences.jsonl"] == {
         "rows_in": 15, "rows_out": 2, "failures": {
-            "length": 1, "loop": 1, "number": 1, "parity": 1, "schema": 1, "script": 1,
+            "loop": 1, "number": 1, "parity": 1, "schema": 1, "script": 1,
         },
     }  # fmt: skip
     assert summary["languages"]["es"]["prompts.jsonl"] == {"rows_in": 4, "rows_out": 4, "failures": {}}

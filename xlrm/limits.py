@@ -35,7 +35,7 @@ class Limits(BaseModel):
     """Texts of a language and column from which on the band is fitted from them."""
     length_deviations: float = Field(3.8, gt=0)
     """Standard deviations, fitted, that the logarithm of a length ratio may be off its mean."""
-    length_slack: float = Field(1.45, ge=1)
+    length_slack: float = Field(1.6, ge=1)
     """Factor by which a length may be off its mean in any case: template-like corpora hardly vary at all."""
     copied_words: int = Field(3, ge=1)
     """Words from which on a prompt like its source counts as untranslated; two may be a name."""

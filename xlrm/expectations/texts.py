@@ -175,9 +175,9 @@ def off_band(band: Band, length_from: int) -> Measure:
         length, reference = len(pair.prose.strip()), len(pair.source_prose.strip())
         if not length or not reference or max(length, reference) < length_from:
             return None
-        extra = "\n" not in pair.text.strip() and 2 * len(_parts(pair.source_prose, False)) <= len(
-            _parts(pair.prose, False)
-        )
+        of_lines = "\n" in pair.source.strip()
+        found, source = (len(_parts(one, of_lines)) for one in (pair.prose, pair.source_prose))
+        extra = found >= 2 * source and length > reference * band.mean
         low, high = band.around(reference, _SHORT if extra else 1)
         ratio = length / reference
         return None if low <= ratio <= high else f"{ratio:.2f} times as long, not {low:.2f} to {high:.2f}"
