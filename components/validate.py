@@ -11,10 +11,11 @@ def validate(
     source: dsl.Input[dsl.Dataset],
     translations: dsl.Input[list[dsl.Dataset]],
     corpora: dsl.Output[dsl.Dataset],
+    html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Validates all languages with Great Expectations, and keeps the rows that are right in each."""
-    from components._stage import run
+    """Validates all languages with Great Expectations, keeps the rows that are right in each, and shows what was found."""
+    from components._stage import run, show
 
     inputs = {"source": source.uri, "translations": [one.uri for one in translations]}
-    run("validate", experiment, inputs, corpora, metrics)
+    show(run("validate", experiment, inputs, corpora, metrics), "data_docs.html", html)

@@ -27,7 +27,8 @@ COMPONENTS = tuple(sorted(path.stem for path in (ROOT / "components").glob("*.py
 
 DOORS = {
     "trl": "xlrm.training",
-    "great_expectations": "xlrm.expectations",
+    "great_expectations": "xlrm.expectations.suite",
+    "lingua": "xlrm.expectations.identification",
     "mlflow": "xlrm.tracking",
     "boto3": "xlrm.storage",
     "botocore": "xlrm.storage",
@@ -36,7 +37,7 @@ DOORS = {
     "vllm": "xlrm.engines",
 }
 """Heavy library -> the one module that imports it."""
-HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "matplotlib")
+HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")
 
 
 def imports(name: str) -> set[str]:

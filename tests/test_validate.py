@@ -9,6 +9,8 @@ import pytest
 import xlrm
 from xlrm import expectations
 from xlrm.errors import DataError, GateError
+from xlrm.expectations import suite
+from xlrm.limits import Limits
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import validate
 
@@ -54,7 +56,7 @@ def corpora(count: int = 16) -> Corpora:
                 {"id": f"p{i}", **text, "subset": "facts", "source": "test"} for i, text in enumerate(texts)
             ],
             "benchmark.jsonl": [
-                {"id": f"b{i}", **text, "subset": "facts", "section": "Chat"} for i, text in enumerate(texts[:4])
+                {"id": f"b{i}", **text, "subset": "facts", "section": "Chat"} for i, text in enumerate(texts[:6])
             ],
             "prompts.jsonl": [
                 {"id": f"q{i}", "prompt": text["prompt"], "split": "train"} for i, text in enumerate(texts[:4])
@@ -80,27 +82,51 @@ def plant(made: Corpora) -> dict[str, tuple[str, str, str]]:
     en, es, ko = (made[language]["preferences.jsonl"] for language in made)
     es[0]["chosen"] = " \n"
     ko[1]["subset"] = 3
+    es[2]["chosen"] = "L'animale che si trova vicino al bosco è una volpe, e dorme tutto il giorno nella sua tana."
     es[5] |= {"chosen": "<b>Zorro</b>, durmiendo junto al agua", "rejected": " <B>zorro</b>, durmiendo junto al agua"}
-    ko[6]["prompt"] = "Number 106: what will `f(6)` write on the wall at the town?"
-    es[7]["chosen"] += " Nadie sabe" + "".join(f", ni {word}" for word in NOUNS["es"].split() * 3)
+    en[5] |= {"chosen": "<b>A fox</b>, asleep beside the water", "rejected": "<B>A bear</b>, asleep beside the water"}
+    ko[5] |= {"chosen": "<b>여우</b>, 물 옆에서 잠들어 있음", "rejected": "<B>곰</b>, 물 옆에서 잠들어 있음"}
+    ko[6]["prompt"] = "Sign 106: `f(6)`"
+    es[7]["chosen"] = es[7]["chosen"][:-1] + "".join(f", ni {word}" for word in NOUNS["es"].split() * 2) + "."
     es[8]["prompt"] = en[8]["prompt"]
     ko[9]["prompt"] = ko[9]["prompt"].replace("109", "190")
     es[10]["prompt"] = es[10]["prompt"].replace("f(10)", "f(x)")
     ko[11]["chosen"] = "여우가 굴에서 잔다. " * 5
-    en[12]["prompt"] = "질문, 번호 112: 방앗간 근처의 표지판에 `f(12)` 코드는 무엇을 출력합니까?"
-    es[13]["rejected"] = ko[13]["rejected"]  # no defect: a wrong answer may be in a wrong language
+    en[12]["prompt"] = "112, 방앗간 옆에 서 있는 저 크고 오래된 간판에는 도대체 어떤 글이 적혀 있습니까: `f(12)`?"
+    for language in made:  # no defect: a wrong answer may be in a wrong language, if it is so in the source
+        made[language]["preferences.jsonl"][13]["rejected"] = ko[13]["rejected"]
     es[14], es[15] = es[15], es[14]
     es.insert(3, {**es[3]})
     es.append({**es[0], "id": "p99", "chosen": "Junto al río hay un zorro que duerme todo el día."})
     del ko[4]
     made["es"]["parallel.jsonl"][2]["text"] = "Un zorro."
+    _break_benchmark(*(made[language]["benchmark.jsonl"] for language in made))
     return {
-        "p0": ("es", "schema", "chosen"), "p1": ("ko", "schema", "subset"), "p3": ("es", "unique", "id"),
-        "p4": ("ko", "parity", "id"), "p5": ("es", "pair", "rejected"), "p6": ("ko", "script", "prompt"),
-        "p7": ("es", "length", "chosen"), "p8": ("es", "copy", "prompt"), "p9": ("ko", "preserved", "prompt"),
-        "p10": ("es", "preserved", "prompt"), "p11": ("ko", "loop", "chosen"), "p12": ("en", "script", "prompt"),
-        "p14": ("es", "parity", "id"), "p99": ("es", "parity", "id"), "t2": ("es", "length", "text"),
+        "p0": ("es", "schema", "chosen"), "p1": ("ko", "schema", "subset"), "p2": ("es", "language", "chosen"),
+        "p3": ("es", "unique", "id"), "p4": ("ko", "parity", "id"), "p5": ("es", "pair", "rejected"),
+        "p6": ("ko", "script", "prompt"), "p7": ("es", "length", "chosen"), "p8": ("es", "copy", "prompt"),
+        "p9": ("ko", "number", "prompt"), "p10": ("es", "code", "prompt"), "p11": ("ko", "loop", "chosen"),
+        "p12": ("en", "script", "prompt"), "p14": ("es", "parity", "id"), "p99": ("es", "parity", "id"),
+        "t2": ("es", "length", "text"), "b0": ("es", "truncated", "chosen"), "b1": ("ko", "cut", "chosen"),
+        "b2": ("es", "untranslated", "chosen"), "b3": ("ko", "placeholder", "prompt"),
     }  # fmt: skip
+
+
+def _break_benchmark(en: list[dict], es: list[dict], ko: list[dict]) -> None:
+    second = {
+        "en": "\nNobody who lives in the town has ever seen it awake before the evening.",
+        "es": "\nNadie que viva en el pueblo lo ha visto nunca despierto antes de la noche.",
+        "ko": "\n마을에 사는 어느 누구도 저녁이 되기 전에 깨어 있는 것을 본 적이 없습니다.",
+    }
+    for rows, text in zip((en, es, ko), second.values(), strict=True):
+        for row in rows:
+            row["chosen"] += text
+    es[0]["chosen"] = es[0]["chosen"].split("\n")[0]
+    ko[1]["chosen"] = ko[1]["chosen"][:-7]
+    es[2]["chosen"] = es[2]["chosen"].replace(second["es"], second["en"])
+    for rows in (en, es, ko):
+        rows[3]["prompt"] += " {name}"
+    ko[3]["prompt"] = ko[3]["prompt"].replace("{name}", "{이름}")
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +140,13 @@ def planted(tmp_path_factory):
 def test_a_clean_corpus_passes_whole(tmp_path):
     made = corpora(count=10)
     metrics = run(made, tmp_path)
-    assert metrics == {
-        "rows_in": 22, "rows_out": 22, "reject_share": 0, "failures/en": 0, "failures/es": 0, "failures/ko": 0,
+    assert {key: metrics[key] for key in ("rows_in", "rows_out", "reject_share")} == {
+        "rows_in": 24, "rows_out": 24, "reject_share": 0,
     }  # fmt: skip
+    assert {key for key in metrics if key.startswith("failures/es/")} == {
+        f"failures/es/{name}" for name in expectations.MEANING
+    }
+    assert not any(value for key, value in metrics.items() if key.startswith("failures/"))
     for language, files in made.items():
         assert {name: read_rows(tmp_path / "output" / language / name) for name in files} == files
         assert json.loads((tmp_path / "output" / language / "corpus.json").read_text()) == {"language": language}
@@ -124,16 +154,21 @@ def test_a_clean_corpus_passes_whole(tmp_path):
 
 
 def test_each_defect_is_caught_and_nothing_else(planted):
+    """What is untranslated is also in the wrong language, and a loop too long; but no other row is at fault."""
     defects, _, output = planted
     rejects = read_rows(output / "rejects.jsonl")
-    assert {(r["id"], r["language"], r["expectation"], r["column"]) for r in rejects} == {
-        (row_id, *defect) for row_id, defect in defects.items()
+    found = {(r["id"], r["language"], r["expectation"], r["column"]) for r in rejects}
+    assert {(row_id, *defect) for row_id, defect in defects.items()} <= found
+    assert {(row_id, language, column) for row_id, language, _, column in found} == {
+        (row_id, language, column) for row_id, (language, _, column) in defects.items()
     }
     assert set(expectations.MEANING) == {r["expectation"] for r in rejects}
 
 
 def test_rejects_show_the_value_that_failed(planted):
-    values = {r["id"]: r["value"] for r in read_rows(planted[2] / "rejects.jsonl")}
+    defects, _, output = planted
+    rejects = read_rows(output / "rejects.jsonl")
+    values = {r["id"]: r["value"] for r in rejects if r["expectation"] == defects[r["id"]][1]}
     assert values["p4"] == "missing"
     assert values["p14"] == "out of order"
     assert values["p99"] == "not in the source"
@@ -141,21 +176,24 @@ def test_rejects_show_the_value_that_failed(planted):
     assert values["p9"] == "lost 109"
     assert values["p10"] == "lost `f(10)`; added `f(x)`"
     assert "여우가 굴에서 잔다." in values["p11"]
-    assert float(values["p7"]) > 3
-    assert max(map(len, values.values())) <= validate.SHOWN_CHARACTERS + 1
+    assert re.fullmatch(r"\d\.\d\d times as long, not 0.40 to 3.00", values["p7"])
+    assert values["p2"].startswith("it ")
+    assert values["b0"] == "1 of 2 lines"
+    assert values["b3"] == "lost {name}; added {이름}"
+    assert max(map(len, values.values())) <= suite.SHOWN_CHARACTERS + 1
 
 
 def test_a_row_that_fails_in_one_language_is_dropped_in_all(planted):
     defects, metrics, output = planted
     for language in SAY:
         ids = [row["id"] for row in read_rows(output / language / "preferences.jsonl")]
-        assert ids == [f"p{i}" for i in range(16) if f"p{i}" not in defects] == ["p2", "p13", "p15"]
+        assert ids == [f"p{i}" for i in range(16) if f"p{i}" not in defects] == ["p13", "p15"]
         assert [row["id"] for row in read_rows(output / language / "parallel.jsonl")] == ["t0", "t1", "t3"]
     kept = read_rows(output / "es" / "preferences.jsonl")
-    assert [noun("es", i) in row["chosen"] for i, row in zip((2, 13, 15), kept, strict=True)] == [True] * 3
-    assert (metrics["rows_in"], metrics["rows_out"]) == (28, 14)
-    assert metrics["reject_share"] == 0.5
-    assert metrics["failures/en"] == 1
+    assert [noun("es", i) in row["chosen"] for i, row in zip((13, 15), kept, strict=True)] == [True] * 2
+    assert (metrics["rows_in"], metrics["rows_out"]) == (30, 11)
+    assert metrics["reject_share"] == 19 / 30
+    assert metrics["failures/en"] == metrics["failures/en/script"] == 1
 
 
 def test_the_summary_counts_by_language_file_and_expectation(planted):
@@ -163,7 +201,9 @@ def test_the_summary_counts_by_language_file_and_expectation(planted):
     assert summary["passed"] is True
     assert summary["thresholds"]["max_reject_share"] == 1
     assert summary["languages"]["ko"]["preferences.jsonl"] == {
-        "rows_in": 15, "rows_out": 3, "failures": {"loop": 1, "parity": 1, "preserved": 1, "schema": 1, "script": 1},
+        "rows_in": 15, "rows_out": 2, "failures": {
+            "loop": 1, "number": 1, "parity": 1, "schema": 1, "script": 1,
+        },
     }  # fmt: skip
     assert summary["languages"]["es"]["prompts.jsonl"] == {"rows_in": 4, "rows_out": 4, "failures": {}}
 
@@ -180,14 +220,14 @@ def test_the_data_docs_are_one_file_that_fetches_nothing(planted):
 def test_too_many_rejects_raise(tmp_path):
     made = corpora(count=10)
     for row in made["ko"]["preferences.jsonl"]:
-        row["prompt"] = row["prompt"].replace("근처의 표지판에", "what will the big old sign in this town show")
+        row["prompt"] = row["prompt"].replace("근처의 표지판에", "what big old")
     made["es"]["benchmark.jsonl"][0]["rejected"] = made["es"]["benchmark.jsonl"][0]["chosen"]
     for language in made:
         del made[language]["prompts.jsonl"], made[language]["parallel.jsonl"]
     with pytest.raises(GateError) as raised:
-        run(made, tmp_path, min_script_share=0.5)
+        run(made, tmp_path, limits={"min_script_share": 0.65})
     message = str(raised.value)
-    assert "78.6% of 14 rows dropped, max_reject_share is 5.0%" in message
+    assert "68.8% of 16 rows dropped, max_reject_share is 5.0%" in message
     assert "most fail in Korean (10)" in message
     assert "script 10 in Korean, pair 1 in Spanish" in message
     assert "no row of preferences.jsonl passed" in message
@@ -211,59 +251,82 @@ def test_a_corpus_that_cannot_be_read_is_named(tmp_path):
         validate.run(validate.Config(), **folders)
 
 
+def shards(tmp_path: Path, described: list[dict]) -> list[Path]:
+    """The Spanish translation in as many folders, the rows of each file dealt out in order, the folders backwards."""
+    folders = []
+    for number, said in enumerate(described):
+        folder = tmp_path / f"shard{number}"
+        for name, rows in corpora(count=8)["es"].items():
+            step = len(rows) // len(described)
+            write_jsonl(folder / name, rows[number * step : (number + 1) * step])
+        (folder / "corpus.json").write_text(json.dumps({"language": "es"} | said))
+        folders.insert(0, folder)
+    return folders
+
+
+def english(tmp_path: Path) -> Path:
+    for name, rows in corpora(count=8)["en"].items():
+        write_jsonl(tmp_path / "en" / name, rows)
+    (tmp_path / "en" / "corpus.json").write_text('{"language": "en"}')
+    return tmp_path / "en"
+
+
+def test_shards_are_put_together_in_their_order_and_their_repairs_added(tmp_path):
+    made = {"tried": 3, "mended": 2, "untranslated": 1}
+    who = {"name": "x-alma", "model": "haoranxu/X-ALMA-13B-Group1"}
+    translations = shards(
+        tmp_path, [{"shard": [1, 2], "repairs": made, "translator": who}, {"shard": [2.0, 2.0], "repairs": made}]
+    )
+    source, output = english(tmp_path), tmp_path / "output"
+    output.mkdir()
+    metrics = validate.run(validate.Config(), source=source, translations=translations, output=output)
+    assert metrics["repaired/es"] == 4
+    assert read_rows(output / "es" / "preferences.jsonl") == corpora(count=8)["es"]["preferences.jsonl"]
+    said = json.loads((output / "summary.json").read_text())["translations"]["es"]
+    assert said["repairs"] == {"tried": 6, "mended": 4, "untranslated": 2}
+    assert said["shards"] == 2
+    assert "haoranxu/X-ALMA-13B-Group1" in (output / "data_docs.html").read_text()
+
+
 @pytest.mark.parametrize(
-    ("text", "script", "share"),
+    ("described", "message"),
     [
-        ("안녕 abcd", "Hangul", 2 / 6),
-        ("答案是 `print(x)` 。", "Han", 1),
-        ("привет", "Latin", 0),
-        ("Straße, già, được", "Latin", 1),
-        ("12 + 3", "Latin", None),
+        ([{"shard": [1, 3]}, {"shard": [3, 3]}], r"es: shard 2 of 3 is missing; got \[3, 3\], \[1, 3\]"),
+        ([{"shard": [1, 2]}, {"shard": [1, 2]}], "es: shard 1 of 2 is there more than once"),
+        ([{"shard": [1, 2]}, {"shard": [2, 4]}], "es: shards are .number, count. of one count"),
+        ([{}, {}], "es: shard 1 of 1 is there more than once"),
     ],
 )
-def test_script_share(text, script, share):
-    import pandas as pd
-
-    found = expectations.script_share(pd.Series(["", text, "x"]), script)[1]
-    assert pd.isna(found) if share is None else found == pytest.approx(share)
-
-
-@pytest.mark.parametrize(
-    ("text", "source", "found"),
-    [
-        ("1.234,5 euros", "1,234.5 euros", None),
-        ("２０２４年", "in 2024", None),
-        ("사람 2명", "two people", None),
-        ("hace 5 años", "7 years ago, 7 times", "lost 7, 7"),
-        ("usa `a` y `a`", "use `a`", "added `a`"),
-    ],
-)
-def test_code_and_numbers_are_kept(text, source, found):
-    assert expectations.changed(text, source) == found
+def test_a_shard_that_is_missing_or_double_is_named(described, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        validate.run(
+            validate.Config(), source=english(tmp_path), translations=shards(tmp_path, described), output=tmp_path
+        )
 
 
-def test_a_loop_is_found_wherever_it_stands_and_whatever_its_length():
-    for chunk in ("0123456789", "the same words again, ", "".join(map(chr, range(1000, 1237)))):
-        for before in range(0, 90, 7):
-            text = "".join(map(chr, range(500, 500 + before))) + chunk * 5 + "end"
-            assert expectations.looped(text, "") is not None
-            assert expectations.looped(text, text) is None
-            assert expectations.looped(text.replace(chunk * 5, chunk * 4), "") is None
+def test_chunks_make_no_difference(tmp_path, monkeypatch):
+    plant(made := corpora())
+    (tmp_path / "one").mkdir()
+    run(made, tmp_path / "one", max_reject_share=1)
+    monkeypatch.setattr(validate, "CHUNK_ROWS", 3)
+    (tmp_path / "many").mkdir()
+    run(made, tmp_path / "many", max_reject_share=1)
+    for name in ("rejects.jsonl", "summary.json", "es/preferences.jsonl", "ko/benchmark.jsonl"):
+        assert (tmp_path / "many" / "output" / name).read_text() == (tmp_path / "one" / "output" / name).read_text()
 
 
-def test_length_bands_scale_with_the_script_of_the_source():
-    config = validate.Config()
-    assert validate._band(config, "Han", "Latin") == pytest.approx((0.1, 1.2))
-    low, high = validate._band(config, "Latin", "Han")
-    assert low < 3 < high  # English is about three times as long as Chinese
-    with pytest.raises(ValueError, match="Latin: a band is two numbers, 0 < low < high"):
-        validate.Config(length_ratio={"Latin": (2, 1)})
+def test_a_translator_can_check_its_own_rows():
+    made = corpora(count=4)
+    source, rows = made["en"]["prompts.jsonl"], made["es"]["prompts.jsonl"]
+    rows[2]["prompt"] = source[2]["prompt"]
+    found = expectations.failures(rows[1:], source, ("id", "prompt", "split"), "es", "en", Limits())
+    failed = {(one.expectation.name, row): value for one in found for row, value in one.failed.items()}
+    assert failed.keys() == {("copy", 1), ("untranslated", 1), ("language", 1), ("parity", 3)}
+    assert failed["copy", 1] == source[2]["prompt"]
 
 
-def test_great_expectations_has_one_door_and_opens_late():
+def test_great_expectations_and_lingua_open_late():
     package = Path(xlrm.__file__).parent
-    door = re.compile(r"^\s*(import|from)\s+great_expectations", re.MULTILINE)
-    users = [path.name for path in package.rglob("*.py") if door.search(path.read_text(encoding="utf-8"))]
-    assert users == ["expectations.py"]
-    code = "import sys, xlrm.stages.validate; sys.exit(bool({'great_expectations', 'pandas'} & set(sys.modules)))"
+    heavy = "{'great_expectations', 'lingua', 'pandas'}"
+    code = f"import sys, xlrm.stages.validate; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=package.parent, check=False).returncode == 0

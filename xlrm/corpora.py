@@ -113,10 +113,10 @@ def _description(folder: Path) -> dict[str, Any]:
 
 def _ordered(code: str, parts: list[tuple[Path, dict]]) -> list[tuple[Path, dict]]:
     """Shards in their order: each there, and once."""
-    shards = [said.get("shard") or [1, 1] for _, said in parts]
+    shards = [said.get("shard", [1, 1]) for _, said in parts]
     if any(not _is_shard(shard) for shard in shards) or len({count for _, count in shards}) > 1:
         raise DataError(f"{code}: shards are [number, count] of one count, got {_list(shards)}")
-    count, numbers = shards[0][1], [number for number, _ in shards]
+    count, numbers = int(shards[0][1]), [int(number) for number, _ in shards]
     for number in range(1, count + 1):
         if numbers.count(number) != 1:
             state = "missing" if number not in numbers else "there more than once"

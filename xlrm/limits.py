@@ -16,7 +16,7 @@ class Limits(BaseModel):
     min_script_share: float = Field(0.2, ge=0, le=1)
     """Share of a text's letters that must be of its language's script. Low, since a few Latin names outweigh a whole
     Chinese sentence: technical prose goes down to 0.25 there."""
-    language_letters: int = Field(40, ge=1)
+    language_letters: int = Field(25, ge=1)
     """Letters outside code that a text must have for its language to be identified; of Han and Hangul a third."""
     language_probability: float = Field(0.05, ge=0, le=1)
     """A text is in another language if that one is likelier and its own is less likely than this."""
@@ -33,15 +33,15 @@ class Limits(BaseModel):
     """Characters that a text or its source must have for their lengths to be compared ("OK" is "De acuerdo")."""
     length_rows: int = Field(200, ge=2)
     """Texts of a language and column from which on the band is fitted from them."""
-    length_deviations: float = Field(5.0, gt=0)
+    length_deviations: float = Field(3.8, gt=0)
     """Standard deviations, fitted, that the logarithm of a length ratio may be off its mean."""
     length_slack: float = Field(1.6, ge=1)
     """Factor by which a length may be off its mean in any case: template-like corpora hardly vary at all."""
     copied_words: int = Field(3, ge=1)
     """Words from which on a prompt like its source counts as untranslated; two may be a name."""
     untranslated_words: int = Field(5, ge=1)
-    """Words from which on a sentence of the source inside a longer text, or a whole answer, counts as untranslated;
-    a shorter one may be a title or a list of names."""
+    """Words of the source that stand in a row in a longer text, or as a whole answer, from which on they count as left
+    untranslated; fewer may be a title or names."""
     loop_times: int = Field(5, ge=2)
     """Times in a row that the same words or phrase make a loop."""
 

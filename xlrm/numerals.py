@@ -1,5 +1,8 @@
 """How the languages of `xlrm.languages` write numbers in words, as far as translators swap words and digits."""
 
+DECIMAL_POINT = ("en", "ko", "zh")
+"""Languages that write 1.5; the others write 1,5."""
+
 MAGNITUDES: dict[str, dict[str, float]] = {
     "en": {"hundred": 1e2, "thousand": 1e3, "k": 1e3, "million": 1e6, "m": 1e6, "mn": 1e6, "billion": 1e9, "bn": 1e9,
            "b": 1e9, "trillion": 1e12, "tn": 1e12},
@@ -27,32 +30,32 @@ _WORDS = {
     "en": "zero|0 one|1 two|2 both|2 pair|2 twice|2 three|3 four|4 five|5 six|6 seven|7 eight|8 nine|9 ten|10 eleven|11 "
           "twelve|12 dozen|12 thirteen|13 fourteen|14 fifteen|15 sixteen|16 seventeen|17 eighteen|18 nineteen|19 "
           "twenty|20 thirty|30 forty|40 fifty|50 sixty|60 seventy|70 eighty|80 ninety|90 hundred|100 thousand|1000 "
-          "first|1 second|2 third|3 fourth|4 fifth|5 sixth|6 seventh|7 eighth|8 ninth|9 tenth|10",
+          "second|2 third|3 fourth|4 fifth|5 sixth|6 seventh|7 eighth|8 ninth|9 tenth|10",
     "es": "cero|0 uno|1 dos|2 ambos|2 ambas|2 tres|3 cuatro|4 cinco|5 seis|6 siete|7 ocho|8 nueve|9 diez|10 once|11 "
           "doce|12 docena|12 trece|13 catorce|14 quince|15 dieciséis|16 diecisiete|17 dieciocho|18 diecinueve|19 "
           "veinte|20 veintena|20 treinta|30 cuarenta|40 cincuenta|50 sesenta|60 setenta|70 ochenta|80 noventa|90 "
-          "cien|100 ciento|100 centenar|100 mil|1000 millar|1000 primer*|1 segund*|2 tercer*|3 cuart*|4 quint*|5 sext*|6 "
+          "cien|100 ciento|100 centenar|100 mil|1000 millar|1000 segund*|2 tercer*|3 cuart*|4 quint*|5 sext*|6 "
           "séptim*|7 octav*|8 noven*|9 décim*|10",
     "it": "zero|0 uno|1 due|2 entramb*|2 tre|3 quattro|4 cinque|5 sei|6 sette|7 otto|8 nove|9 dieci|10 decina|10 "
           "undici|11 dodici|12 dozzina|12 tredici|13 quattordici|14 quindici|15 sedic*|16 diciassette*|17 diciott*|18 "
           "diciannov*|19 vent*|20 trent*|30 quarant*|40 cinquant*|50 sessant*|60 settant*|70 ottant*|80 novant*|90 "
-          "cento|100 centinaio|100 mille|1000 migliaio|1000 prim*|1 second*|2 terz*|3 quart*|4 quint*|5 sest*|6 "
+          "cento|100 centinaio|100 mille|1000 migliaio|1000 second*|2 terz*|3 quart*|4 quint*|5 sest*|6 "
           "settim*|7 ottav*|8 non*|9 decim*|10",
     "de": "null|0 eins|1 zwei*|2 beide*|2 drei*|3 vier*|4 fünf*|5 sechs*|6 sieb*|7 acht*|8 neun*|9 zehn*|10 elf*|11 "
           "zwölf*|12 dutzend*|12 dreizehn*|13 vierzehn*|14 fünfzehn*|15 sechzehn*|16 siebzehn*|17 achtzehn*|18 "
           "neunzehn*|19 zwanzig*|20 dreißig*|30 vierzig*|40 fünfzig*|50 sechzig*|60 siebzig*|70 achtzig*|80 neunzig*|90 "
-          "hundert*|100 tausend*|1000 erst*|1 dritt*|3",
+          "hundert*|100 tausend*|1000 dritt*|3",
     "ru": "ноль|0 один|1 одн*|1 два*|2 две|2 дву*|2 двое*|2 двойн*|2 втор*|2 оба|2 обе*|2 "
           "три*|3 трет*|3 трех*|3 трёх*|3 трем*|3 трое*|3 четыр*|4 четвер*|4 пят*|5 шест*|6 семь*|7 семи|7 седьм*|7 "
           "восем*|8 восьм*|8 девят*|9 десят*|10 одиннадцат*|11 двенадцат*|12 дюжин*|12 тринадцат*|13 четырнадцат*|14 "
           "пятнадцат*|15 шестнадцат*|16 семнадцат*|17 восемнадцат*|18 девятнадцат*|19 двадцат*|20 тридцат*|30 сорок*|40 "
-          "пятьдесят*|50 шестьдесят*|60 семьдесят*|70 восемьдесят*|80 девяност*|90 сто|100 сот*|100 тысяч*|1000 перв*|1 "
+          "пятьдесят*|50 шестьдесят*|60 семьдесят*|70 восемьдесят*|80 девяност*|90 сто|100 сот*|100 тысяч*|1000 "
           "сутки|24 суток|24",
-    "tr": "sıfır*|0 ilk|1 iki*|2 her|2 üç*|3 dör*|4 beş*|5 altı*|6 yedi*|7 sekiz*|8 dokuz*|9 on|10 onu*|10 düzine|12 "
+    "tr": "sıfır*|0 iki*|2 her|2 üç*|3 dör*|4 beş*|5 altı*|6 yedi*|7 sekiz*|8 dokuz*|9 on|10 onu*|10 düzine|12 "
           "yirmi*|20 otuz*|30 kırk*|40 elli*|50 altmış*|60 yetmiş*|70 seksen*|80 doksan*|90 yüz*|100 bin*|1000",
-    "vi": "không|0 nhất|1 hai|2 cả|2 nhì|2 ba|3 bốn|4 tư|4 năm|5 lăm|5 sáu|6 bảy|7 tám|8 chín|9 mười|10 tá|12 "
+    "vi": "không|0 hai|2 cả|2 nhì|2 ba|3 bốn|4 tư|4 năm|5 lăm|5 sáu|6 bảy|7 tám|8 chín|9 mười|10 tá|12 "
           "trăm|100 nghìn|1000 ngàn|1000",
-    "ko": "영|0 하나*|1 첫*|1 두|2 둘*|2 세|3 셋*|3 네|4 넷*|4 다섯*|5 여섯*|6 일곱*|7 여덟*|8 아홉*|9 열|10 열한*|11 "
+    "ko": "영|0 하나*|1 두|2 둘*|2 세|3 셋*|3 네|4 넷*|4 다섯*|5 여섯*|6 일곱*|7 여덟*|8 아홉*|9 열|10 열한*|11 "
           "열하나*|11 열두*|12 열둘*|12 열세*|13 열네*|14 열다섯*|15 열여섯*|16 열일곱*|17 열여덟*|18 열아홉*|19 스물*|20 "
           "스무*|20 서른*|30 마흔*|40 쉰*|50",
     "zh": "",

@@ -7,8 +7,19 @@ that failed. `suite` is the door to Great Expectations, `identification` to ling
 """
 
 from xlrm.expectations.measures import Plan, bands
-from xlrm.expectations.suite import MEANING, Expectation, Outcome, check, check_ids, failures, merged, rules
+from xlrm.expectations.suite import (
+    MEANING,
+    Expectation,
+    Outcome,
+    check,
+    check_ids,
+    check_plain,
+    failures,
+    merged,
+    rules,
+)
 
 __all__ = [
-    "MEANING", "Expectation", "Outcome", "Plan", "bands", "check", "check_ids", "failures", "merged", "rules",
+    "MEANING", "Expectation", "Outcome", "Plan", "bands", "check", "check_ids", "check_plain", "failures", "merged",
+    "rules",
 ]  # fmt: skip

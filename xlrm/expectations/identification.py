@@ -10,7 +10,7 @@ from functools import cache
 from xlrm.languages import LANGUAGES
 
 _ALSO = ("pt", "ca", "fr", "ja", "uk")  # what a translator of these languages may slip into
-_CHARACTERS = 300  # of a text looked at: more does not make it surer
+_CHARACTERS = 200  # of a text looked at: more does not make it surer
 _DOUBT = 0.5
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 _CHARACTERS, _LONGEST = 10, 300  # of what comes in a row, in the search by samples
 _WORDS_CHARACTERS = 20  # a loop's least length altogether: "no no no no no" is an answer
+_WIDE_CHARACTERS = 10  # the same where a word is two characters
 _SENTENCE_CHARACTERS = 12
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
 
 
 def looped(text: str, source: str, times: int) -> str | None:
     """What the text says `times` or more in a row, unless its source does so, too (a ruled line, a table's border)."""
-    if len(text) < _WORDS_CHARACTERS:
+    if len(text) < _WIDE_CHARACTERS:
         return None
     for chunk in (*_letters(text, times), *_short(text, times), *_long(text, times)):
         if chunk * times not in source:
@@ -28,9 +29,9 @@ def _letters(text: str, times: int) -> Iterator[str]:
 
 def _short(text: str, times: int) -> Iterator[str]:
     """Words and phrases of up to nine characters, with what stands between them."""
-    # A loop of them has equal halves of a window in the middle: cheap to rule out, which the expression is not.
     for found in _short_loop(times).finditer(text):
-        if len(found[0]) >= _WORDS_CHARACTERS or (len(found[1]) > 1 and len(found[0]) >= len(found[1]) * 2 * times):
+        least = _WIDE_CHARACTERS if found[1][0] >= "\u3040" else _WORDS_CHARACTERS
+        if len(found[0]) >= least and len(set(found[1])) > 1:
             yield found[1]
 
 

@@ -58,7 +58,7 @@ class Plan:
             "truncated": truncated(band),
             "cut": cut,
             "copy": copied(limits.copied_words if column in ASKED else limits.untranslated_words),
-            "untranslated": untranslated(limits),
+            "untranslated": untranslated(limits.untranslated_words),
             "code": changed_code,
             "placeholder": changed_placeholders,
             "number": lost_numbers(self.language.code, self.source.code),

@@ -10,9 +10,10 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
-from xlrm.numerals import DIGITS, MAGNITUDES, UNITS, WORDS
+from xlrm.numerals import DECIMAL_POINT, DIGITS, MAGNITUDES, UNITS, WORDS
 
 _NUMERAL = re.compile(r"\d{1,3}(?:[.,'’\u00a0\u202f ]\d{3})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,]\d+)?")
+_GROUPED = re.compile(r"\d{1,3}(?:[.,'’\u00a0\u202f ]\d{3})+")
 _PIECE = re.compile(r"\d+")
 _WORD = re.compile(r"[^\W\d_]+")
 _ROMAN = re.compile(r"\b[IVX]{1,6}\b")
@@ -22,15 +23,18 @@ _CLOCK = re.compile(r"[:.hH]\s?[0-5]\d(?!\d)")
 _DECADE = re.compile(r"['’]?s\b")
 _MEASURE = re.compile(
     r"(?:\s*(?:to|and|or|-|–)\s*\d[\d.,]*)?[\s-]*"
-    r"(mile|mi\b|mph|inch|in\b|feet|foot|ft|pound|lb|yard|yd|degree|°|ounce|oz|gallon|acre|stone|mpg)"
+    r"(mile|mph|inch|feet|foot|ft|pound|lb|yard|yd|degree|°|ounce|oz|gallon|acre|stone|mpg)"
 )
 # Into kilometres, centimetres, metres, kilograms and so on, as translators round it.
 _CONVERSIONS = {
-    "mile": (1.609,), "mi": (1.609,), "mph": (1.609,), "inch": (2.54, 25.4), "in": (2.54,), "feet": (0.3048, 30.48),
+    "mile": (1.609,), "mph": (1.609,), "inch": (2.54, 25.4), "feet": (0.3048, 30.48),
     "foot": (0.3048, 30.48), "ft": (0.3048, 30.48), "pound": (0.4536,), "lb": (0.4536,), "yard": (0.9144,),
     "yd": (0.9144,), "degree": (1 / 1.8,), "°": (1 / 1.8,), "ounce": (28.35,), "oz": (28.35,), "gallon": (3.785, 4.546),
     "acre": (0.4047,), "stone": (6.35,), "mpg": (0.4251,),
 }  # fmt: skip
+_INCHES = re.compile(r"(?:foot|feet|ft)[\s-]$")
+_FIRST = re.compile(r"(?:\b[Nn]o\.?|#)\s?$")
+_ALL = re.compile(r"\b100\s?(?:%|per\s?cent)")  # "absolutely", as soon as the sign is not there
 _ROUNDED = 0.15  # 7 cm for 3 inches
 _CONVERTED = re.compile(r"\(\s*(?:about |around )?[\d.,]+(?:\s*[-–]\s*[\d.,]+)?\s*-?[^\W\d]{1,12}\s*\)")
 
@@ -43,16 +47,18 @@ def lost(text: str, source: str, language: str, source_language: str) -> list[st
     present = values(text, language)
     # A measure said twice, 45 miles (72 km), is well translated by either.
     checked = _CONVERTED.sub(" ", source)
-    return [found for found, wanted in _wanted(checked, source_language) if not _among(wanted, present)]
+    missing = [found for found, wanted in _wanted(checked, source_language) if not _among(wanted, present)]
+    return [found for found in missing if found != "100" or "%" in text or not _ALL.search(checked)]
 
 
 def values(text: str, language: str) -> set[float]:
     """All values that a number in the text may have: thousands joined or decimals, multiplied, in words, in Roman."""
     found: set[float] = set()
     for match in _NUMERAL.finditer(text):
-        readings = _readings(match[0])
-        found |= readings | {float(piece) for piece in _PIECE.findall(match[0])}
-        found |= {value * by for value in readings for by in _magnitudes(text, match.end(), language)}
+        readings = _readings(match[0], language)
+        if not _GROUPED.fullmatch(match[0]):
+            found |= {float(piece) for piece in _PIECE.findall(match[0])}  # 14.00 is an hour, too
+        found |= readings | {value * by for value in readings for by in _magnitudes(text, match.end(), language)}
     found |= set(_worded(text, language)) | {_roman(roman) for roman in _ROMAN.findall(text)}
     if language in UNITS:
         found |= set(_built(text, language))
@@ -62,21 +68,29 @@ def values(text: str, language: str) -> set[float]:
 def _wanted(source: str, language: str) -> Iterator[tuple[str, set[float]]]:
     """Each number of the source, and the values of which one must be in a translation."""
     for match in _NUMERAL.finditer(source):
-        readings = _readings(match[0])
+        readings = _readings(match[0], language)
         wanted = set(readings)
         for value in readings:
             wanted |= {value * by for by in _magnitudes(source, match.end(), language)}
             wanted |= set(_otherwise(value, source, match.end()))
         if language in UNITS:
             wanted |= set(_built(source[match.start() : match.end() + 12], language))
-        if match[0].strip("0") or source[match.start() - 1 : match.start()] not in (":", "."):
+        if not _idle(match, source):
             yield match[0], {round(value, 6) for value in wanted}
+
+
+def _idle(match: re.Match, source: str) -> bool:
+    """Numbers that are often said in another way: full hours, the inches of 6-foot-6, No. 1, the 2000s."""
+    before = source[max(0, match.start() - 6) : match.start()]
+    on_the_hour = not match[0].strip("0") and before[-1:] in (":", ".")
+    century = match[0].endswith("00") and _DECADE.match(source, match.end())
+    return bool(on_the_hour or century or _INCHES.search(before) or (match[0] == "1" and _FIRST.search(before)))
 
 
 def _otherwise(value: float, source: str, end: int) -> Iterator[float]:
     """The same on a clock of 24 hours or of 12, as a decade, in a measure of elsewhere."""
     if value < 13 and (half := _HALF_DAY.match(source, end)):
-        yield from {"a": (value // 1,), "p": (value // 1, value // 1 + 12)}[half[1].lower()]  # 7.55pm
+        yield from (value // 1, value // 1 % 12 + (12 if half[1] in "pP" else 0))  # 7.55pm
     if 12 < value < 24 and _CLOCK.match(source, end):
         yield value - 12
     if 1000 < value < 2100 and _DECADE.match(source, end):
@@ -97,14 +111,13 @@ def _among(wanted: set[float], present: set[float]) -> bool:
     )
 
 
-def _readings(numeral: str) -> set[float]:
-    """1.234 may be a thousand and more, or one and something."""
-    found = set()
-    joined = re.sub(r"[.,'’\u00a0\u202f ](?=\d{3}(?!\d))", "", numeral)
-    for candidate in (joined, numeral):
-        candidate = candidate.replace(",", ".")
-        if re.fullmatch(r"\d+(\.\d+)?", candidate):
-            found.add(float(candidate))
+def _readings(numeral: str, language: str) -> set[float]:
+    """With its thousands joined; 1.234 may also be one and something, where a point is the decimal mark."""
+    joined = re.sub(r"[.,'’\u00a0\u202f ](?=\d{3}(?!\d))", "", numeral).replace(",", ".")
+    found = {float(joined)} if joined.count(".") < 2 else set()
+    decimal = "." if language in DECIMAL_POINT else ","
+    if _GROUPED.fullmatch(numeral) and numeral.count(decimal) == 1 and not re.search(r"[’'\s]", numeral):
+        found |= {float(numeral.replace(",", "."))} if len(re.findall(r"[.,]", numeral)) == 1 else set()
     return found
 
 
@@ -154,8 +167,8 @@ def _built(text: str, language: str) -> Iterator[float]:
     """Numbers built of digits and units, and each part up to where it could end."""
     units, digits = UNITS[language], DIGITS[language]
     for match in _builder(language).finditer(text):
-        if not (any(unit in match[0] for unit in units) or any(digit in match[0] for digit in digits)):
-            continue
+        if match[0] == "一" or not any(one in match[0] for one in (*units, *digits)):
+            continue  # the first an article as often as a number, the others without a unit
         total, section, number = 0.0, 0.0, None
         for token in re.findall(r"\d+(?:[.,]\d+)*|\S", match[0]):
             if token in units and units[token] >= 1e4:
@@ -163,5 +176,9 @@ def _built(text: str, language: str) -> Iterator[float]:
             elif token in units:
                 section, number = section + (1 if number is None else number) * units[token], None
             else:
-                number = (number or 0) * 10 + digits[token] if token in digits else max(_readings(token), default=0)
+                number = (
+                    (number or 0) * 10 + digits[token]
+                    if token in digits
+                    else max(_readings(token, language), default=0)
+                )
             yield total + section + (number or 0)

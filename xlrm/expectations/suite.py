@@ -100,6 +100,12 @@ def check(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None] = ())
     return validate(frame(plan, rows, sources), rules(plan))
 
 
+def check_plain(columns: tuple[str, ...], rows: Sequence[dict]) -> list[Outcome]:
+    """The expectations that need no measure of a text."""
+    texts = {name: [row.get(name, "") for row in rows] for name in columns}
+    return validate(pd.DataFrame(texts, dtype="str"), plain_rules(columns))
+
+
 def merged(parts: Iterable[tuple[int, list[Outcome]]]) -> list[Outcome]:
     """The outcomes of a file from those of its chunks, each with the row it begins at."""
     checked: dict[int, int] = {}
@@ -121,14 +127,17 @@ def rules_of_ids(translated: bool) -> list[Expectation]:
     return [*found, Expectation("parity", "id", "ExpectColumnValuesToBeNull", _on("parity"))] if translated else found
 
 
+def plain_rules(columns: tuple[str, ...]) -> list[Expectation]:
+    names = [name for name in columns if name != "id"]
+    found = [Expectation("schema", name, "ExpectColumnValuesToMatchRegex", _on(name, regex=r"\S")) for name in names]
+    both = {"column_A": "rejected", "column_B": "chosen"}
+    pair = Expectation("pair", "rejected", "ExpectColumnPairTextsToDiffer", both, "whatever their case")
+    return [*found, pair] if "rejected" in names else found
+
+
 def rules(plan: Plan) -> list[Expectation]:
     """What is expected of the texts of a file."""
-    columns = [name for name in plan.columns if name != "id"]
-    found = [Expectation("schema", name, "ExpectColumnValuesToMatchRegex", _on(name, regex=r"\S")) for name in columns]
-    if "rejected" in columns:
-        both = {"column_A": "rejected", "column_B": "chosen"}
-        found.append(Expectation("pair", "rejected", "ExpectColumnPairTextsToDiffer", both, "whatever their case"))
-    share = plan.limits.min_script_share
+    found, share = plain_rules(plan.columns), plan.limits.min_script_share
     said = f"at least {share:.0%} of the letters outside code are {plan.language.script}"
     sure = f"{plan.language.name}, from {plan.limits.language_letters} letters on"
     found += [_between("script", name, share, None, said) for name in plan.texts]

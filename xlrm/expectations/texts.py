@@ -8,7 +8,6 @@ from functools import cached_property
 
 from xlrm.expectations import numbers
 from xlrm.expectations.lengths import Band
-from xlrm.limits import Limits
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|``[^\n]+?``|`[^`\n]*`", re.DOTALL)
 _URL = re.compile(r"(?:https?://|www\.)[!-~]+")
@@ -20,12 +19,15 @@ _PLACEHOLDER = re.compile(
     | </?[A-Za-z][\w-]*(?:\s+[\w-]+=(?:"[^"]*"|'[^']*'|[^\s>]+))*\s*/?>""",
     re.VERBOSE | re.DOTALL,
 )
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])[”’」』）]*")
 _WORD = re.compile(r"[^\W\d_]+")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])[”’」』）]*|\n+")
-_WRAPPING = " \t\n\"'”’»«“„‘)]}）】」』〉》*_~`"
+_CLOSING = "”»“)]}）】」』〉》*_~`"
+_WRAPPING = _CLOSING + "\"'’ \t\n-–—"
 _FINAL = ".!?…。！？．؟।"
-_OPEN = ",;、，；-–—([{（"
+_SHORT = 0.6  # of what a length may be off its mean, if sentences are missing or added, too
+_OPEN = ",;、，；([{（"
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")  # written without spaces: two characters are about a word
+_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’.,-][^\W_]+)*")
 
 
 @dataclass(frozen=True)
@@ -101,24 +103,26 @@ def copied(least_words: int) -> Measure:
     return measure
 
 
-def untranslated(limits: Limits) -> Measure:
-    """A sentence or a line of the source that stands in the text as it is."""
+def untranslated(least_words: int) -> Measure:
+    """So many words in a row of the source, or more, that stand in the text as they are."""
 
     def measure(pair: Pair) -> str | None:
-        text = pair.prose
-        for sentence in _SENTENCE_END.split(pair.source_prose):
-            sentence = sentence.strip()
-            if sentence and sentence in text and _is_sentence(sentence, limits.untranslated_words):
-                return sentence
+        text, source = (" ".join(one.split()) for one in (pair.prose, pair.source_prose))
+        found = list(_TOKEN.finditer(source))
+        width = 2 * least_words if len(_WIDE.findall(source)) > len(found) / 2 else least_words
+        for first, last in zip(found, found[width - 1 :], strict=False):
+            run = source[first.start() : last.end()]
+            if run in text and _is_prose(run):
+                return run
         return None
 
     return measure
 
 
-def _is_sentence(text: str, least_words: int) -> bool:
+def _is_prose(text: str) -> bool:
     """Not a title or a list of names: half of the words begin small, where a script has capitals."""
-    found = _WORD.findall(text)
-    return words(text) >= least_words and 2 * sum(word[0].isupper() for word in found) <= len(found)
+    found = _TOKEN.findall(text)
+    return 2 * sum(word[0].isupper() for word in found) <= len(found)
 
 
 def words(text: str) -> int:
@@ -126,30 +130,42 @@ def words(text: str) -> int:
 
 
 def truncated(band: Band) -> Measure:
-    """Whether the text has fewer lines than its source, and is as long as the first ones of these rather than as all."""
+    """Whether the text has fewer lines than its source, and is as long as the first ones of these rather than as all;
+    of one line, whether it has half of the sentences or fewer, and is short for all."""
 
     def measure(pair: Pair) -> str | None:
-        if "\n" not in pair.source.strip():
+        of_lines = "\n" in pair.source.strip()
+        if not of_lines and "\n" in pair.text.strip():
             return None
-        lines, source = ([line for line in one.split("\n") if line.strip()] for one in (pair.prose, pair.source_prose))
-        if not lines or len(lines) >= len(source):
-            return None
-        length, whole = sum(map(len, lines)), sum(map(len, source))
-        first = sum(map(len, source[: len(lines)]))
-        nearer = band.nearer(length, first, whole)
-        return f"{len(lines)} of {len(source)} lines" if nearer else None
+        found, source = (_parts(one, of_lines) for one in (pair.prose, pair.source_prose))
+        length, first, whole = (sum(map(len, many)) for many in (found, source[: len(found)], source))
+        if of_lines:
+            short = 0 < len(found) < len(source) and band.nearer(length, first, whole)
+        else:
+            short = 0 < 2 * len(found) <= len(source) and length < whole * band.around(whole, _SHORT)[0]
+        return f"{len(found)} of {len(source)} {'lines' if of_lines else 'sentences'}" if short else None
 
     return measure
 
 
+def _parts(text: str, of_lines: bool) -> list[str]:
+    return [one for one in (text.split("\n") if of_lines else _SENTENCE_END.split(text)) if one.strip()]
+
+
 def cut(pair: Pair) -> str | None:
     """The end of a text that stops within a sentence where its source ends with one."""
-    source = pair.source.rstrip(_WRAPPING)
-    if not source or source[-1] not in _FINAL or pair.source.rstrip().endswith("`"):
+    source, text = pair.source.rstrip(_WRAPPING), pair.text.rstrip()
+    if source[-1:] not in _FINAL or pair.source.rstrip().endswith("`") or _is_closed(text, pair.source):
         return None
-    text = pair.text.rstrip(_WRAPPING)
-    last = text[-1:]
+    last = text.rstrip(_WRAPPING)[-1:]
     return f"…{text[-40:]}" if last.isalnum() or last in _OPEN else None
+
+
+def _is_closed(text: str, source: str) -> bool:
+    """Whether it ends with a quotation or brackets that are complete; ' and ’ may be apostrophes."""
+    if text[-1:] != '"':
+        return text[-1:] in _CLOSING
+    return text.count('"') % 2 == 0 or source.rstrip()[-1:] in "\"'”’"
 
 
 def off_band(band: Band, length_from: int) -> Measure:
@@ -159,7 +175,10 @@ def off_band(band: Band, length_from: int) -> Measure:
         length, reference = len(pair.prose.strip()), len(pair.source_prose.strip())
         if not length or not reference or max(length, reference) < length_from:
             return None
-        low, high = band.around(reference)
+        of_lines = "\n" in pair.source.strip()
+        found, source = (len(_parts(one, of_lines)) for one in (pair.prose, pair.source_prose))
+        extra = found >= 2 * source and length > reference * band.mean
+        low, high = band.around(reference, _SHORT if extra else 1)
         ratio = length / reference
         return None if low <= ratio <= high else f"{ratio:.2f} times as long, not {low:.2f} to {high:.2f}"
 

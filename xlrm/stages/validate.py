@@ -170,6 +170,7 @@ def _summary(config: Config, found: list[Corpus], reports: list[Report], kept: d
         }  # fmt: skip
     translations = {
         corpus.language.code: {
+            "name": corpus.language.name,
             "shards": len(corpus.folders), "translator": corpus.translator, "repairs": corpus.repairs,
         }
         for corpus in found[1:]

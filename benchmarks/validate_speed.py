@@ -1,0 +1,107 @@
+"""How fast and in how much memory corpora are validated.
+
+python -m benchmarks.validate_speed plain [ROWS]             a million rows through the plain expectations
+python -m benchmarks.validate_speed stage [ROWS] [LANGUAGES] the whole stage, corpora on disk, of five languages
+"""
+
+import json
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from xlrm import expectations
+from xlrm.phrasebook import translator
+from xlrm.rows import write_jsonl
+from xlrm.stages import curate, validate
+
+LANGUAGES = ("en", "es", "it", "ko", "zh")
+COLUMNS = validate.COLUMNS["preferences.jsonl"]
+TEXTS = ("prompt", "chosen", "rejected")
+
+
+def memory() -> float:
+    """Peak so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def plain(count: int) -> None:
+    """Schema, unique ids, parity and different answers: what needs no measure of a text."""
+    rows = [{name: f"{name} {i} of a text that is somewhat longer" for name in COLUMNS} for i in range(count)]
+    ids = [row["id"] for row in rows]
+    began = time.perf_counter()
+    outcomes = [*expectations.check_ids(ids, ids), *expectations.check_plain(COLUMNS, rows)]
+    seconds = time.perf_counter() - began
+    assert not any(outcome.failed for outcome in outcomes)
+    said = f"{count:,} rows, {len(outcomes)} plain expectations"
+    print(f"{said}: {seconds:.1f} s, {count / seconds:,.0f} rows a second, peak {memory():,.0f} MiB")
+
+
+def pairs(count: int) -> Iterator[list[dict]]:
+    """The phrasebook's pairs, over and over with other sentences behind them, so that no two answers are alike: one row
+    in all languages at a time, answers of some six sentences."""
+    with tempfile.TemporaryDirectory() as folder:
+        curate.run(curate.Config(pairs=2000, benchmark_items=40), output=Path(folder))
+        source = [json.loads(line) for line in (Path(folder) / "preferences.jsonl").open(encoding="utf-8")]
+    said = [{"en": row} | {code: _translated(row, code) for code in LANGUAGES[1:]} for row in source]
+    said = [one for one in said if one["en"]["subset"] != "language"]
+    rng = random.Random(0)
+    for number in range(count):
+        first, *more = (rng.choice(said) for _ in range(6))
+        yield [_row(number, code, first[code], [one[code] for one in more]) for code in LANGUAGES]
+
+
+def _translated(row: dict, code: str) -> dict:
+    texts = translator.translate([row[name] for name in TEXTS], "en", code)
+    return row | dict(zip(TEXTS, texts, strict=True))
+
+
+def _row(number: int, code: str, first: dict, more: list[dict]) -> dict:
+    space = "" if code == "zh" else " "
+    behind = space.join(one["chosen"] for one in more)
+    return first | {"id": f"s{number}"} | {name: first[name] + space + behind for name in ("chosen", "rejected")}
+
+
+def stage(count: int, languages: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write(folder, count, languages)
+        size = sum(path.stat().st_size for path in folder.rglob("*.jsonl")) / 2**20
+        before, began = memory(), time.perf_counter()
+        (folder / "out").mkdir()
+        source, *translations = [folder / code for code in LANGUAGES[:languages]]
+        metrics = validate.run(validate.Config(), source=source, translations=translations, output=folder / "out")
+        seconds = time.perf_counter() - began
+    said = f"{count:,} rows x {languages} languages, {size:,.0f} MiB, {metrics['rows_out']:,} rows out"
+    print(f"{said}: {seconds:.0f} s, peak {memory():,.0f} MiB ({before:,.0f} MiB before)")
+
+
+def _write(folder: Path, count: int, languages: int) -> None:
+    files = {}
+    for code in LANGUAGES[:languages]:
+        (folder / code).mkdir()
+        (folder / code / "corpus.json").write_text(json.dumps({"language": code}))
+        files[code] = (folder / code / "preferences.jsonl").open("w", encoding="utf-8")
+    for number, many in enumerate(pairs(count)):
+        for code, row in zip(files, many, strict=False):
+            files[code].write(json.dumps(row, ensure_ascii=False) + "\n")
+        if number == 50:
+            for code, row in zip(files, many, strict=False):
+                write_jsonl(folder / code / "benchmark.jsonl", [row | {"section": "Chat"}])
+    for file in files.values():
+        file.close()
+
+
+def main() -> None:
+    kind, *numbers = sys.argv[1:] or ["plain"]
+    if kind == "plain":
+        plain(int(numbers[0]) if numbers else 1_000_000)
+    else:
+        stage(*([int(number) for number in numbers] + [100_000, 5][len(numbers) :]))
+
+
+if __name__ == "__main__":
+    main()
