@@ -114,7 +114,7 @@ def test_wrong_input_is_one_clear_error_and_leaves_nothing(home, name, config, i
 def test_a_translator_that_is_not_there(home) -> None:
     corpus = run_stage("curate", CURATE, {})
     with pytest.raises(
-        ArtifactError, match=r"cannot find 'nosuch' on the Hub: \w+; check the id and the network"
+        ArtifactError, match=r"cannot find 'nosuch' on the Hub: \w+; check the id or the folder, and the network"
     ) as caught:
         run_stage("translate", {"language": "ko", "translator": "nosuch"}, {"corpus": corpus.uri})
     assert "\n" not in str(caught.value)

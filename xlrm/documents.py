@@ -33,7 +33,7 @@ class DocumentTranslator:
         """
         templates = {text: self._template(text, markers) for text in texts}
         segments = {segment.text for template in templates.values() for segment in template.segments}
-        translations = self._segments(sorted(segments, key=len), attempt)
+        translations = self._segments(sorted(segments, key=lambda text: (len(text), text)), attempt)
         return {text: self._filled(template, translations) for text, template in templates.items()}
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
@@ -16,6 +17,9 @@ from xlrm.estimates import TEXTS, Estimate
 from xlrm.languages import LANGUAGES, Language
 from xlrm.limits import Limits
 from xlrm.translation_memory import TranslationMemory
+
+if TYPE_CHECKING:
+    from xlrm.expectations import Plan
 
 ROWS_AT_ONCE = 1000
 
@@ -92,46 +96,37 @@ class Desk:
 
     def _repair(self, chunk: list[dict], known: dict[str, str | None]) -> None:
         """Puts into `known` what is better than what is there, for texts that fail."""
-        failing = first = self._failing(chunk, known)
+        plan = self._plan(chunk, known)
+        failing = first = _failing(plan, chunk, known)
         self.failed += len(first)
         self._check_share(first)
         for attempt in range(1, self.config.repairs + 1):
-            failing = self._replace(chunk, known, failing, attempt=attempt)
+            failing = self._replace(plan, chunk, known, failing, set(failing), attempt=attempt)
         lost = {text for text in failing if known[text] is None}
-        if lost:
-            failing = self._replace(chunk, known, failing, among=lost, markers=False)
+        failing = self._replace(plan, chunk, known, failing, lost, markers=False)
         self.mended += len(first) - len(failing)
 
+    def _plan(self, chunk: list[dict], known: dict[str, str | None]) -> "Plan":
+        """What this chunk is held to: bands of length are fitted from the first translations, and stay for the later."""
+        from xlrm.expectations import Plan, bands
+
+        columns = ("id", *(column for column in TEXTS if column in chunk[0]))
+        held = (columns, self.documents.target, self.documents.source, self.config.limits)
+        return Plan(*held, bands(*held, zip(_translated(chunk, known), chunk, strict=True)))
+
     def _replace(
-        self, chunk: list[dict], known: dict[str, str | None], failing: dict[str, str], among=None, **how
-    ) -> dict[str, str]:
-        """Translates the texts that fail, or those `among` them, otherwise; keeps what fails no more. Returns the rest."""
-        wanted = set(failing if among is None else among)
+        self, plan: "Plan", chunk: list[dict], known: dict[str, str | None], failing: dict[str, str], wanted: set[str], **how
+    ) -> dict[str, str]:  # fmt: skip
+        """Translates the `wanted` of the failing texts otherwise; keeps what fails no more. Returns the texts left."""
         if not wanted:
             return failing
         affected = [row for row in chunk if any(row[column] in wanted for _, column in _places([row]))]
         tried = known | self.documents.translate(wanted, **how)
-        still = self._failing(affected, tried)
+        still = _failing(plan, affected, tried)
         for text in wanted:
             if text not in still or (known[text] is None and tried[text] is not None):
                 known[text] = tried[text]
         return {text: reason for text, reason in failing.items() if text not in wanted or text in still}
-
-    def _failing(self, chunk: list[dict], known: dict[str, str | None]) -> dict[str, str]:
-        """Source text -> the first expectation its translation fails."""
-        from xlrm.expectations import failures
-
-        columns = ("id", *(column for column in TEXTS if column in chunk[0]))
-        found = failures(
-            list(_translated(chunk, known)), chunk, columns, self.documents.target.code, self.documents.source.code,
-            self.config.limits,
-        )  # fmt: skip
-        failing: dict[str, str] = {}
-        for outcome in found:
-            if outcome.expectation.column in TEXTS:
-                for row in outcome.failed:
-                    failing.setdefault(chunk[row][outcome.expectation.column], outcome.expectation.name)
-        return failing
 
     def _check_share(self, failing: dict[str, str]) -> None:
         if self.failed > self.config.max_repair_share * self.texts:
@@ -140,6 +135,18 @@ class Desk:
                 f"translate[{self.documents.target.code}]: {self.failed} of the first {self.texts} texts fail, more than "
                 f"translate.max_repair_share={self.config.max_repair_share}: {reasons}; look at the translator first"
             )
+
+
+def _failing(plan: "Plan", chunk: list[dict], known: dict[str, str | None]) -> dict[str, str]:
+    """Source text -> the first expectation its translation fails."""
+    from xlrm.expectations import check
+
+    failing: dict[str, str] = {}
+    for outcome in check(plan, list(_translated(chunk, known)), chunk):
+        if outcome.expectation.column in TEXTS:
+            for row in outcome.failed:
+                failing.setdefault(chunk[row][outcome.expectation.column], outcome.expectation.name)
+    return failing
 
 
 def _places(chunk: list[dict]) -> Iterator[tuple[dict, str]]:
