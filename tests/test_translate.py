@@ -150,6 +150,27 @@ def test_a_model_that_never_keeps_markers_is_given_the_pieces_between(monkeypatc
     )
 
 
+def test_what_stays_wrong_is_not_taken_for_mended(monkeypatch, tmp_path) -> None:
+    """Held to what 300 other texts fit, though it is looked at alone the second time."""
+    folder = tmp_path / "corpus"
+    write_jsonl(
+        folder / "prompts.jsonl",
+        (
+            {"id": f"q{i}", "prompt": "\n".join(ENGLISH.format(i + line) for line in (0, 1000, 2000)), "split": "train"}
+            for i in range(300)
+        ),
+    )
+    (folder / "corpus.json").write_text(json.dumps({"language": "en"}))
+
+    def answer(text: str, _: dict) -> tuple[str, str]:
+        number = int(text.split(" for ")[1].split()[0])
+        return ("La casa " + spanish(text) * 2 if number % 1000 == 7 else spanish(text)), "stop"
+
+    with serving(answer) as server:
+        metrics = run(server, monkeypatch, folder, tmp_path / "es")
+    assert (metrics["repairs_tried"], metrics["repairs_mended"]) == (1, 0)
+
+
 def test_what_never_comes_whole_is_left_blank_and_listed(monkeypatch, corpus, tmp_path) -> None:
     def answer(text: str, _: dict) -> tuple[str, str]:
         return loops(text) if " 7 years" in text else (spanish(text), "stop")
