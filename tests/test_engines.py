@@ -81,7 +81,7 @@ def marian(tmp_path_factory, pieces) -> Path:
         pad_token_id=pad,
         eos_token_id=0,
         decoder_start_token_id=pad,
-        forced_eos_token_id=None,
+        forced_eos_token_id=0,  # as OPUS-MT has it: the limit looks like an end
         **SIZE,
     )
     MarianMTModel(config).save_pretrained(folder)

@@ -17,21 +17,23 @@ PIPELINE = f"""
 import sys
 from kfp import dsl, local
 from components.curate import curate
+from components.plan import plan
 from components.translate import translate
 from components.validate import validate
 
 @dsl.pipeline(name="data-only")
 def data_only(experiment: dict, targets: list) -> dsl.Artifact:
     corpus = curate(experiment=experiment, language="en").outputs["corpus"]
-    with dsl.ParallelFor(targets) as target:
-        translated = translate(experiment=experiment, language=target, corpus=corpus)
+    parts = plan(experiment=experiment, targets=targets, corpus=corpus).outputs["Output"]
+    with dsl.ParallelFor(parts) as part:
+        translated = translate(experiment=experiment, language=part.language, shard=part.shard, corpus=corpus)
     checked = validate(
         experiment=experiment, source=corpus, translations=dsl.Collected(translated.outputs["translation"])
     )
     return checked.outputs["corpora"]
 
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
-experiment = {{"name": "s3", "stages": {{"curate": {CURATE!r}}}}}
+experiment = {{"name": "s3", "stages": {{"curate": {CURATE!r}, "plan": {{"shards": 3}}}}}}
 print("URI", data_only(experiment=experiment, targets=["es", "ko"]).outputs["Output"].uri)
 """
 
@@ -53,11 +55,16 @@ def test_components_pass_their_artifacts_through_s3(home, s3_store, s3_server) -
     assert uri.startswith(f"{s3_store.uri}/validate/")
     record = artifacts.load(uri)
     lineage = artifacts.lineage([uri])
-    assert sorted(r.stage for r in lineage.values()) == ["curate", "translate", "translate", "validate"]
+    assert sorted(r.stage for r in lineage.values()) == ["curate", *["translate"] * 6, "validate"]
     assert all(found.startswith(s3_store.uri) for found in lineage)
     assert {f.path for f in record.files} >= {"en/preferences.jsonl", "es/preferences.jsonl", "ko/preferences.jsonl"}
     again = run_pipeline(home, s3_store.uri)
-    assert again.returncode == 0 and again.stdout.count("reused") == 4, "nothing is made twice"
+    assert again.returncode == 0 and again.stdout.count("reused") == 9, "nothing is made twice"
+    folder = artifacts.fetch(uri, home / "cache")
+    ids = [
+        [json.loads(line)["id"] for line in (folder / code / "preferences.jsonl").open()] for code in ("en", "es", "ko")
+    ]
+    assert ids[0] == ids[1] == ids[2] and len(ids[0]) == 32, "three shards, put together in order"
 
     secrets = (s3_server.secret_key,)
     texts = [done.stdout, done.stderr, json.dumps([r.model_dump(mode="json") for r in lineage.values()])]

@@ -89,6 +89,7 @@ class Transformers:
         cuda = torch.cuda.is_available()
         kind = AutoModelForSeq2SeqLM if self.config.is_encoder_decoder else AutoModelForCausalLM
         network = _loaded(kind, self.model, dtype=torch.bfloat16 if cuda else torch.float32, use_safetensors=True)
+        network.generation_config.forced_eos_token_id = None  # OPUS-MT's would make every cut look like an end
         return network.to("cuda" if cuda else "cpu").eval()
 
     def complete(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
