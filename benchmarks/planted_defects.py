@@ -359,7 +359,8 @@ def _changed(places: list[Item], language: str, defect: Defect, rng: random.Rand
 
 def _break_rows(rows: list[Row], name: str, free: list[str], rng: random.Random) -> list[str]:
     """Leaves out, doubles or moves back 1 % of the rows; ids of those."""
-    chosen = free[: max(1, len(rows) // 100)]
+    movable = {row["id"] for row in rows[:-10]}
+    chosen = [row_id for row_id in free if row_id in movable][: max(1, len(rows) // 100)]
     for row_id in chosen:
         at = next(i for i, row in enumerate(rows) if row["id"] == row_id)
         row = rows[at] if name == "double_id" else rows.pop(at)
