@@ -1,11 +1,11 @@
 """How much of what is wrong with a translation the row checks find, and how often they find fault with a right one.
 
-    python -m benchmarks.planted_defects [FOLDER OF SHARED DATA] [--seeds 5] [--half report]
+    python -m benchmarks.planted_defects [--seeds 5] [--half report]
 
 Clean rows are made of NTREX-128's human translations: a prompt of one sentence, answers of three that follow, every other
 row as paragraphs of their own, every third with code, placeholders and addresses, which stand in NTREX nowhere. Each
 class of defect is planted in 5 % of the rows that it can be planted in, five or six classes at a time. Thresholds were
-chosen on the first half of the documents; what is printed is of the other half.
+chosen on the first half of the documents; what is printed is of the other half. The data are in $XLRM_SHARED_DATA.
 """
 
 import argparse
@@ -33,7 +33,6 @@ MARKS = ("{{name}}", "%s", "[[{i}]]", "<x/>", "<b>{i}</b>", "https://example.org
 FENCE = "```python\nfor i in range({i}):\n    print(i)  # count up\n```"
 
 Row = dict[str, str]
-Sentences = dict[str, list[str]]
 
 
 @dataclass
@@ -96,7 +95,7 @@ def _item(number: int, window: list[dict]) -> Item:
     return Item(rows, sentences, joint)
 
 
-def _add_code(sentences: Sentences, number: int) -> None:
+def _add_code(sentences: dict[str, list[str]], number: int) -> None:
     """The same in all languages, at the end of a sentence or as a block of its own."""
     code, mark = CODE[number % len(CODE)].format(i=number), MARKS[number % len(MARKS)].format(i=number)
     sentences["prompt"][0] += f" ({code})"
@@ -286,11 +285,7 @@ DEFECTS: dict[Defect, tuple[str, ...]] = {
 }
 """Defect of a text -> the expectations that are meant for it."""
 ROW_DEFECTS = {"missing_row": ("parity",), "double_id": ("unique",), "out_of_order": ("parity",)}
-SAID = {"any": "any, of the rows"}
 GROUPS = [list(DEFECTS)[at::3] for at in range(3)]
-
-
-# Planting and counting
 
 
 def measure(
@@ -331,7 +326,7 @@ def _plant(
     found: Found, clean: list[Item], source: list[Row], language: str, group: list[Defect], rng: random.Random
 ) -> None:
     rows = {item.rows[language]["id"]: item.rows[language] for item in clean}
-    places, planted = list(rng.sample(clean, len(clean))), {}
+    places, planted = rng.sample(clean, len(clean)), {}
     for defect in group:
         changed = _changed(places, language, defect, rng)
         rows |= {row_id: rows[row_id] | change for row_id, change in changed}
@@ -359,16 +354,14 @@ def _changed(places: list[Item], language: str, defect: Defect, rng: random.Rand
 
 def _break_rows(rows: list[Row], name: str, free: list[str], rng: random.Random) -> list[str]:
     """Leaves out, doubles or moves back 1 % of the rows; ids of those."""
-    chosen = free[: max(1, len(rows) // 100)]
+    movable = {row["id"] for row in rows[:-10]}
+    chosen = [row_id for row_id in free if row_id in movable][: max(1, len(rows) // 100)]
     for row_id in chosen:
         at = next(i for i, row in enumerate(rows) if row["id"] == row_id)
         row = rows[at] if name == "double_id" else rows.pop(at)
         if name != "missing_row":
             rows.insert(min(at + rng.randint(2, 9), len(rows)), dict(row))
     return chosen
-
-
-# The table
 
 
 def table(found: Found) -> str:
@@ -382,9 +375,9 @@ def table(found: Found) -> str:
         lines.append(f"| {name.replace('_', ' ')} | {', '.join(names)} | {rows} | {cells} |")
     lines += ["", f"| fails clean texts | texts | {' | '.join(languages)} |", f"|---|---|{'---|' * len(languages)}"]
     for name in (*MEANING, "any"):
-        said, checked = SAID.get(name, name), sum(found.clean[name, language] for language in languages)
+        checked = sum(found.clean[name, language] for language in languages)
         rates = " | ".join(f"{found.alarm_rate(name, language):.1%}" for language in languages)
-        lines.append(f"| {said} | {checked:,} | {rates} |")
+        lines.append(f"| {'any, of the rows' if name == 'any' else name} | {checked:,} | {rates} |")
     return "\n".join(lines)
 
 
@@ -396,11 +389,10 @@ def _recall(found: Found, name: str, language: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("shared", nargs="?", type=Path, default=SHARED_DATA)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--half", choices=("tune", "report"), default="report")
     given = parser.parse_args()
-    print(table(measure(given.shared, given.half, given.seeds)))
+    print(table(measure(half=given.half, seeds=given.seeds)))
 
 
 if __name__ == "__main__":

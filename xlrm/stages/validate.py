@@ -94,11 +94,10 @@ def _corpora(source: Path, translations: list[Path]) -> list[Corpus]:
     codes = [corpus.language.code for corpus in found]
     if len(set(codes)) != len(codes):
         raise DataError(f"validate: one corpus a language, got {', '.join(codes)}")
-    for name in COLUMNS:
-        if name not in OPTIONAL or (source / name).is_file():
-            for corpus in found:
-                if not len(corpus.rows(name)) and corpus is found[0]:
-                    raise DataError(f"{source / name}: no rows")
+    for name in [name for name in COLUMNS if name not in OPTIONAL or (source / name).is_file()]:
+        first, *_ = [corpus.rows(name) for corpus in found]  # all are read, so that a broken one is named at once
+        if not len(first):
+            raise DataError(f"{source / name}: no rows")
     return found
 
 
@@ -111,17 +110,19 @@ def _reports(config: Config, found: list[Corpus], name: str) -> Iterator[Report]
         translated, rows = corpus is not source, corpus.rows(name)
         plan = _plan(config, source, corpus, name)
         outcomes = expectations.check_ids(rows.ids, source.rows(name).ids if translated else None)
-        outcomes += expectations.merged(
-            (
-                start,
-                expectations.check(
-                    plan, *_chunk(source, corpus, name, range(start, min(start + CHUNK_ROWS, len(rows))))
-                ),
-            )
-            for start in range(0, len(rows) or 1, CHUNK_ROWS)
-        )
+        outcomes += expectations.merged(_checked(plan, source, corpus, name))
         lacking = _lacking(source, corpus, name) if translated else []
         yield Report(corpus.language, name, len(rows), rows.ids + lacking, outcomes)
+
+
+def _checked(plan: "Plan", source: Corpus, corpus: Corpus, name: str) -> Iterator[tuple[int, "list[Outcome]"]]:
+    """The outcomes of each chunk, and the row it begins at."""
+    from xlrm import expectations
+
+    count = len(corpus.rows(name))
+    for start in range(0, count or 1, CHUNK_ROWS):
+        rows, sources = _side_by_side(source, corpus, name, range(start, min(start + CHUNK_ROWS, count)))
+        yield start, expectations.check(plan, list(rows), list(sources))
 
 
 def _plan(config: Config, source: Corpus, corpus: Corpus, name: str) -> "Plan":
@@ -133,16 +134,16 @@ def _plan(config: Config, source: Corpus, corpus: Corpus, name: str) -> "Plan":
         return expectations.Plan(columns, language, None, config.limits)
     rows = corpus.rows(name)
     places = range(0, len(rows), 1 + len(rows) // FITTED_ROWS)
-    pairs = ((row, original) for row, original in zip(*_chunk(source, corpus, name, places), strict=True) if original)
+    pairs = (pair for pair in zip(*_side_by_side(source, corpus, name, places), strict=True) if pair[1])
     bands = expectations.bands(columns, language, source.language, config.limits, pairs)
     return expectations.Plan(columns, language, source.language, config.limits, bands)
 
 
-def _chunk(source: Corpus, corpus: Corpus, name: str, places: range) -> tuple[list[dict], list[dict | None]]:
-    """Some rows of a file, and the source's rows of the same ids, if it has them."""
+def _side_by_side(source: Corpus, corpus: Corpus, name: str, places: range) -> tuple[Iterator, Iterator]:
+    """Some rows of a file; and the source's rows of the same ids, None where it has none."""
     rows, original = corpus.rows(name), source.rows(name)
     wanted = [original.first.get(rows.ids[place]) for place in places] if corpus is not source else []
-    return list(rows.at(places)), list(original.at(wanted))
+    return rows.at(places), original.at(wanted)
 
 
 def _lacking(source: Corpus, corpus: Corpus, name: str) -> list[str]:
