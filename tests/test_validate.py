@@ -308,7 +308,7 @@ def test_chunks_make_no_difference(tmp_path, monkeypatch):
     plant(made := corpora())
     (tmp_path / "one").mkdir()
     run(made, tmp_path / "one", max_reject_share=1)
-    monkeypatch.setattr(validate, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(validate, "CHUNK_ROWS", 7)
     (tmp_path / "many").mkdir()
     run(made, tmp_path / "many", max_reject_share=1)
     for name in ("rejects.jsonl", "summary.json", "es/preferences.jsonl", "ko/benchmark.jsonl"):
