@@ -54,7 +54,7 @@ def model_commit(name: str, revision: str | None) -> str:
         return HfApi().model_info(name, revision=revision).sha
     except (httpx.HTTPError, HFValidationError, OSError) as error:
         raise ArtifactError(
-            f"cannot find {name!r} on the Hub: {type(error).__name__}; check the id and the network"
+            f"cannot find {name!r} on the Hub: {type(error).__name__}; check the id or the folder, and the network"
         ) from error
 
 
