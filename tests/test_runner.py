@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xlrm import artifacts, provenance, runner, settings, storage
-from xlrm.errors import ArtifactError, ConfigError, DataError
+from xlrm.errors import ArtifactError, ConfigError, DataError, GateError
 from xlrm.runner import run_stage
 
 CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
@@ -118,6 +118,22 @@ def test_a_translator_that_is_not_there(home) -> None:
     ) as caught:
         run_stage("translate", {"language": "ko", "translator": "nosuch"}, {"corpus": corpus.uri})
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_gate_refuses_is_kept_and_is_no_artifact(home) -> None:
+    """Also where the machine that ran it is gone: beside the place of the artifact."""
+    corpus = run_stage("curate", CURATE, {})
+    other = run_stage("translate", {"language": "es"}, {"corpus": run_stage("curate", CURATE | {"seed": 7}, {}).uri})
+    for _ in range(2):
+        with pytest.raises(
+            GateError, match=r"rows dropped, max_reject_share is 5.0%.*; see file://\S+/refused$"
+        ) as refused:
+            run_stage("validate", {}, {"source": corpus.uri, "translations": [other.uri]})
+    where = str(refused.value).rsplit(" ", 1)[1]
+    assert {uri.removeprefix(f"{where}/") for uri in storage.list_uris(where)} == {
+        "data_docs.html", "rejects.jsonl", "summary.json",
+    }  # fmt: skip
+    assert artifacts.find(where.removesuffix("/refused")) is None
 
 
 def test_a_record_says_how_it_was_made() -> None:

@@ -136,6 +136,17 @@ def publish(local: Path, uri: str, **facts: Any) -> Record:
     return load(uri)  # not what was just written: of several writers all return what stands there
 
 
+def keep_refused(local: Path, uri: str) -> str | None:
+    """Stores the whole files in `local` beside where the artifact would have been, for who wants to know why there is
+    none; returns where, None where there is nothing."""
+    paths = [path for path in _regular_files(local) if path.suffix != ".part"]
+    if not paths:
+        return None
+    where = storage.join(uri, "refused")
+    storage.upload_directory(local, [_entry(local, path) for path in sorted(paths)], where)
+    return where
+
+
 def lineage(uris: Iterable[str]) -> dict[str, Record]:
     """The records of the artifacts at `uris` and of all they were made from, by URI, inputs before what uses them."""
     found: dict[str, Record] = {}

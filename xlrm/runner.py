@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from xlrm import artifacts, progress, provenance, settings, storage
 from xlrm.artifacts import FileEntry, Input, Record
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, GateError
 from xlrm.experiment import stage_config, stage_module
 
 Inputs = Mapping[str, str | list[str]]
@@ -92,7 +92,11 @@ def _make(
         local: dict[str, Any] = _local_inputs(given, inputs)
         if "lineage" in inspect.signature(module.run).parameters:
             local["lineage"] = artifacts.lineage(one.uri for many in given.values() for one in many)
-        metrics = module.run(config, **local, output=work / "output")
+        try:
+            metrics = module.run(config, **local, output=work / "output")
+        except GateError as error:
+            kept = artifacts.keep_refused(work / "output", uri)
+            raise GateError(f"{error}; see {kept}" if kept else str(error)) from error
         _check_metrics(label, metrics)
         record = artifacts.publish(
             work / "output", uri, stage=name, key=key, config=config.model_dump(mode="json"), metrics=metrics,

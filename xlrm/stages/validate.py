@@ -83,7 +83,7 @@ def run(config: Config, *, source: Path, translations: list[Path], output: Path)
     (output / "summary.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
     (output / "data_docs.html").write_text(data_docs(summary, reports), encoding="utf-8")
     if not summary["passed"]:
-        raise GateError(f"{_refusal(config, summary, reports, kept)}; see {output / 'data_docs.html'}")
+        raise GateError(_refusal(config, summary, reports, kept))
     for corpus in found:
         _write(corpus, kept, output / corpus.language.code)
     return _metrics(summary, found, reports)
