@@ -14,6 +14,8 @@ from xlrm.runner import Artifact, Inputs, run_stage
 
 # Importing torch, transformers and TRL makes objects that stay: looking for garbage among them was a tenth of the time.
 gc.set_threshold(100_000, 50, 50)
+# Where scikit-learn is installed, transformers imports it for a way to decode that no stage uses: a second of every task.
+sys.modules.setdefault("sklearn", None)
 
 
 def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, **more: Any) -> Artifact:
