@@ -71,14 +71,18 @@ class Found:
 
 def items(shared: Path, half: str) -> list[Item]:
     """Rows of the documents of one half: `tune` or `report`."""
+    documents = _documents(shared, half)
+    windows = (many[at : at + 7] for many in documents for at in range(len(many) - 6))
+    return [_item(number, window) for number, window in enumerate(windows)]
+
+
+def _documents(shared: Path, half: str) -> list[list[dict]]:
     with (shared / "multilingual" / "ntrex_9way.jsonl").open(encoding="utf-8") as file:
         sentences = [json.loads(line) for line in file]
     documents: dict[str, list[dict]] = defaultdict(list)
     for sentence in sentences:
         documents[sentence["doc"]].append(sentence)
-    mine = [many for number, many in enumerate(documents.values()) if number % 2 == (half == "report")]
-    windows = (many[at : at + 7] for many in mine for at in range(len(many) - 6))
-    return [_item(number, window) for number, window in enumerate(windows)]
+    return [many for number, many in enumerate(documents.values()) if number % 2 == (half == "report")]
 
 
 def _item(number: int, window: list[dict]) -> Item:
@@ -301,9 +305,24 @@ def measure(
     return found
 
 
-def _count_alarms(found: Found, rows: list[Row], source: list[Row], language: str) -> None:
+def alarms_of_sentences(shared: Path = SHARED_DATA, half: str = "report") -> Found:
+    """False alarms where each sentence is a row of its own, and so counts once."""
+    found = Found()
+    sentences = [sentence for many in _documents(shared, half) for sentence in many]
+    rows = {
+        language: [{"id": f"s{i}", "prompt": one[language].strip()} for i, one in enumerate(sentences)]
+        for language in (SOURCE, *TARGETS)
+    }
+    for language in TARGETS:
+        _count_alarms(found, rows[language], rows[SOURCE], language, ("id", "prompt"))
+    return found
+
+
+def _count_alarms(
+    found: Found, rows: list[Row], source: list[Row], language: str, columns: tuple[str, ...] = COLUMNS
+) -> None:
     failed: set[int] = set()
-    for outcome in failures(rows, source, COLUMNS, language, SOURCE, Limits()):
+    for outcome in failures(rows, source, columns, language, SOURCE, Limits()):
         key = (outcome.expectation.name, language)
         found.clean[key] += len(rows)
         found.alarms[key] += len(outcome.failed)
@@ -373,8 +392,14 @@ def table(found: Found) -> str:
         rows = sum(found.planted[name, language] for language in languages)
         cells = " | ".join(_recall(found, name, language) for language in languages)
         lines.append(f"| {name.replace('_', ' ')} | {', '.join(names)} | {rows} | {cells} |")
-    lines += ["", f"| fails clean texts | texts | {' | '.join(languages)} |", f"|---|---|{'---|' * len(languages)}"]
-    for name in (*MEANING, "any"):
+    return "\n".join([*lines, "", alarm_table(found, "texts")])
+
+
+def alarm_table(found: Found, unit: str) -> str:
+    """Markdown: the share of clean `unit` that each expectation fails."""
+    languages = list(dict.fromkeys(language for _, language in found.clean))
+    lines = [f"| fails clean {unit} | {unit} | {' | '.join(languages)} |", f"|---|---|{'---|' * len(languages)}"]
+    for name in (*(name for name in MEANING if found.clean[name, languages[0]]), "any"):
         checked = sum(found.clean[name, language] for language in languages)
         rates = " | ".join(f"{found.alarm_rate(name, language):.1%}" for language in languages)
         lines.append(f"| {'any, of the rows' if name == 'any' else name} | {checked:,} | {rates} |")
@@ -392,7 +417,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--half", choices=("tune", "report"), default="report")
     given = parser.parse_args()
-    print(table(measure(half=given.half, seeds=given.seeds)))
+    print(table(measure(half=given.half, seeds=given.seeds)), end="\n\n")
+    print(alarm_table(alarms_of_sentences(half=given.half), "sentences"))
 
 
 if __name__ == "__main__":
