@@ -71,12 +71,11 @@ class Found:
 
 def items(shared: Path, half: str) -> list[Item]:
     """Rows of the documents of one half: `tune` or `report`."""
-    documents = _documents(shared, half)
-    windows = (many[at : at + 7] for many in documents for at in range(len(many) - 6))
+    windows = (many[at : at + 7] for many in documents_of(shared, half) for at in range(len(many) - 6))
     return [_item(number, window) for number, window in enumerate(windows)]
 
 
-def _documents(shared: Path, half: str) -> list[list[dict]]:
+def documents_of(shared: Path, half: str) -> list[list[dict]]:
     with (shared / "multilingual" / "ntrex_9way.jsonl").open(encoding="utf-8") as file:
         sentences = [json.loads(line) for line in file]
     documents: dict[str, list[dict]] = defaultdict(list)
@@ -298,27 +297,14 @@ def measure(
     found, clean = Found(), items(shared, half)
     source = [item.rows[SOURCE] for item in clean]
     for language in targets:
-        _count_alarms(found, [item.rows[language] for item in clean], source, language)
+        count_alarms(found, [item.rows[language] for item in clean], source, language)
         for seed in range(seeds):
             for group in GROUPS:
                 _plant(found, clean, source, language, group, random.Random(f"{language} {seed} {group[0].__name__}"))
     return found
 
 
-def alarms_of_sentences(shared: Path = SHARED_DATA, half: str = "report") -> Found:
-    """False alarms where each sentence is a row of its own, and so counts once."""
-    found = Found()
-    sentences = [sentence for many in _documents(shared, half) for sentence in many]
-    rows = {
-        language: [{"id": f"s{i}", "prompt": one[language].strip()} for i, one in enumerate(sentences)]
-        for language in (SOURCE, *TARGETS)
-    }
-    for language in TARGETS:
-        _count_alarms(found, rows[language], rows[SOURCE], language, ("id", "prompt"))
-    return found
-
-
-def _count_alarms(
+def count_alarms(
     found: Found, rows: list[Row], source: list[Row], language: str, columns: tuple[str, ...] = COLUMNS
 ) -> None:
     failed: set[int] = set()
@@ -417,8 +403,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--half", choices=("tune", "report"), default="report")
     given = parser.parse_args()
-    print(table(measure(half=given.half, seeds=given.seeds)), end="\n\n")
-    print(alarm_table(alarms_of_sentences(half=given.half), "sentences"))
+    print(table(measure(half=given.half, seeds=given.seeds)))
 
 
 if __name__ == "__main__":

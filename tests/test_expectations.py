@@ -1,7 +1,10 @@
 """What is said about one text beside its source."""
 
+import json
+
 import pytest
 
+from xlrm.expectations import failures
 from xlrm.expectations.identification import Identifier
 from xlrm.expectations.lengths import fit
 from xlrm.expectations.loops import looped
@@ -200,3 +203,14 @@ def test_length_bands_scale_with_the_script_of_the_source():
     assert low < 3 < high  # English is about three times as long as Chinese
     with pytest.raises(ValueError, match="Latin: a band is two numbers, 0 < low < high"):
         Limits(length_ratio={"Latin": (2, 1)})
+
+
+@pytest.mark.parametrize("language", ["es", "ko"])
+def test_an_answer_that_is_code_may_stay_as_it_is(language: str, shared_data) -> None:
+    """Functions without a fence, as RewardBench has them: a translator leaves them alone, and so do the checks."""
+    lines = (shared_data / "rewardbench_mini_en.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["subset"].startswith("hep-")]
+    rows = [{"id": str(i), "chosen": row["chosen"], "rejected": row["rejected"]} for i, row in enumerate(rows)]
+    found = failures(rows, rows, ("id", "chosen", "rejected"), language, "en", Limits())
+    failed = {row for outcome in found if outcome.expectation.name != "pair" for row in outcome.failed}
+    assert len(rows) > 600 and len(failed) <= 2

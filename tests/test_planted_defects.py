@@ -6,7 +6,8 @@ that single misses would decide: the goal of 95 % is held to per class, and a lo
 
 import pytest
 
-from benchmarks.planted_defects import DEFECTS, ROW_DEFECTS, TARGETS, Found, alarms_of_sentences, measure
+from benchmarks.false_alarms import alarms_of_sentences
+from benchmarks.planted_defects import DEFECTS, ROW_DEFECTS, TARGETS, Found, measure
 from xlrm.expectations import MEANING
 
 RECALL, ALARMS = 0.95, 0.01

@@ -85,6 +85,10 @@ def test_code_without_a_fence_is_code_and_the_sentences_around_it_are_not() -> N
     assert cut(f"Please make this method safer.\n{code}\nThank you for your help.") == [
         "Please make this method safer.", "Thank you for your help.",
     ]  # fmt: skip
+    assert not cut(
+        'import math\n\n\ndef add(a, b):\n    """\n    Returns the sum of the two numbers.\n    """\n    return a + b\n'
+    )
+    assert cut("x = 1;\n\n  - first take the sum\n  - then wait\n") == ["first take the sum", "then wait"]
     for prose in ("x = 5 and y = 3. Find the value of z here.", "if you want it: take a (big) bag with you",
                   "c) Hire any employee of the company, or of another one;", "For the rest (see below), wait."):  # fmt: skip
         assert cut(prose), prose
@@ -104,7 +108,7 @@ def test_real_answers_come_back_whole_and_their_code_is_not_translated(shared_da
             if row.get("subset", "").startswith("hep-") and field != "prompt":  # functions without a fence
                 code_characters += len(row[field])
                 literal += sum(len(part) for part in template.parts if isinstance(part, str))
-    assert literal / code_characters > 0.99
+    assert literal / code_characters > 0.999
 
 
 LONG = {

@@ -61,6 +61,8 @@ _CODE_LINE = re.compile(
     """,
     re.VERBOSE,
 )
+_CLOSED = re.compile(r"[\])}]+[,;]?\s*$")
+_ITEM = re.compile(r"\s*(?:-|\d+[.)])\s+\w")
 _PROSE_LINE = re.compile(r"(?:[^\w\s]{0,2}[\w'’-]+[,;:.)\"”]*\s+){3,}\S*\s*$")
 
 
@@ -134,6 +136,11 @@ def split(text: str, language: str, longest: int) -> Template:
     return Template(tuple(part for part in parts if part))
 
 
+def without_code(text: str) -> str:
+    """The paragraphs and lines that are language, among other things."""
+    return "".join(piece for piece, is_code in _blocks(text) if not is_code)
+
+
 def _blocks(text: str) -> Iterator[tuple[str, bool]]:
     """Pieces of the text, and whether each is code or the like."""
     end = 0
@@ -151,9 +158,9 @@ def _paragraphs(text: str) -> Iterator[tuple[str, bool]]:
     for paragraph in re.split(r"(?<=\n)(?=[ \t]*\S)(?<=\n\n)|(?<=\n[ \t]\n)", text):
         lines = [line for line in paragraph.splitlines() if line.strip()]
         coded = sum(bool(_CODE_LINE.match(line)) for line in lines)
-        indented = [line[0] in " \t" for line in lines]
-        begun = after_code or bool(lines and _CODE_LINE.match(lines[0]) and not indented[0] and len(lines) > 1)
-        after_code = bool(lines) and (2 * coded > len(lines) or (begun and all(indented[not after_code :])))
+        inside = [(line[0] in " \t" and not _ITEM.match(line)) or bool(_CLOSED.match(line)) for line in lines]
+        opened = len(lines) > 1 and not inside[0] and bool(_CODE_LINE.match(lines[0])) and all(inside[1:])
+        after_code = bool(lines) and (2 * coded > len(lines) or opened or (after_code and all(inside)))
         yield from _without_prose(paragraph) if after_code else [(paragraph, False)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from xlrm import segmentation
 from xlrm.expectations import numbers
 from xlrm.expectations.lengths import Band
 
@@ -50,7 +51,8 @@ Measure = Callable[[Pair], str | None]
 
 
 def prose(text: str) -> str:
-    """Without code, URLs and placeholders: what a translator translates."""
+    """Without code, fenced or not, URLs and placeholders: what a translator translates."""
+    text = segmentation.without_code(text) if "\n" in text and any(sign in text for sign in "{}();=") else text
     text = _CODE.sub(" ", text) if "`" in text else text
     text = _URL.sub(" ", text) if "://" in text or "www." in text else text
     return _PLACEHOLDER.sub(" ", text) if any(sign in text for sign in "{[%<$\\") else text
