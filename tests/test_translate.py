@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.served_translations import Server, serving
-from xlrm.errors import ConfigError, GateError
+from xlrm.errors import ConfigError, DataError, GateError
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import translate
 from xlrm.stages.translate import Config
@@ -201,6 +201,9 @@ def test_a_shard_that_is_none(shard: str) -> None:
 def test_languages_that_cannot_be(corpus, tmp_path) -> None:
     with pytest.raises(ConfigError, match="no language 'xx'; there are en, es"):
         translate.run(Config(language="xx"), corpus=corpus, output=tmp_path)
+    (corpus / "corpus.json").unlink()
+    with pytest.raises(DataError, match=r"corpus.json: no such file; a corpus says its language there"):
+        translate.run(Config(language="es"), corpus=corpus, output=tmp_path)
 
 
 def test_a_killed_run_translates_the_rest() -> None:

@@ -64,8 +64,8 @@ class Estimate:
 
 def estimate(work: Work, source: Language, target: Language, parameters: float | None) -> Estimate:
     left = 1 - work.known[target.code] / max(1, work.segments)
-    read = work.source_bytes / BYTES_PER_TOKEN[source.script] + work.segments * PROMPT_TOKENS
-    written = work.source_bytes / _ratio(source) * _ratio(target) / BYTES_PER_TOKEN[target.script]
+    read = work.source_bytes / BYTES_PER_TOKEN.get(source.script, 2.0) + work.segments * PROMPT_TOKENS
+    written = work.source_bytes / _ratio(source) * _ratio(target) / BYTES_PER_TOKEN.get(target.script, 2.0)
     tokens = left * (read + written)
     hours = 2 * parameters * tokens / (A100_FLOPS * UTILISATION) / 3600 if parameters else None
     return Estimate(work.texts, work.segments, work.known[target.code], tokens, hours)
@@ -115,4 +115,4 @@ def _segments(text: str, language: str, longest: int, segmented: bool) -> list[s
 
 
 def _ratio(language: Language) -> float:
-    return 1.0 if language.code == "en" else BYTES_OF_TRANSLATION[language.script]
+    return 1.0 if language.code == "en" else BYTES_OF_TRANSLATION.get(language.script, 1.5)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from xlrm import estimates, progress, translation
+from xlrm import corpora, estimates, progress, translation
 from xlrm.errors import ConfigError
 from xlrm.estimates import Estimate
 from xlrm.languages import LANGUAGES, Language
@@ -45,7 +45,7 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
 
 def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimate]:
     """By target language; `with_memory` leaves out what has been translated before."""
-    source = LANGUAGES[json.loads((corpus / "corpus.json").read_text(encoding="utf-8"))["language"]]
+    source = corpora.read(corpus).language
     settings, targets = _settings(config.translate), [_language(code) for code in config.targets]
     memories = {}
     if with_memory:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
-from xlrm import estimates, progress, rows, translation
+from xlrm import corpora, estimates, progress, rows, translation
 from xlrm.documents import DocumentTranslator
 from xlrm.errors import ConfigError, GateError
 from xlrm.estimates import TEXTS, Estimate
@@ -53,7 +53,7 @@ def fingerprint(config: Config) -> str:
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     """Raises ConfigError or ArtifactError for a translator that cannot be had, DataError for a text it cannot translate,
     GateError where most of what it says is wrong."""
-    source, target = _language(json.loads((corpus / "corpus.json").read_text())["language"]), _language(config.language)
+    source, target = corpora.read(corpus).language, _language(config.language)
     translator = translation.load(config, source, target)
     memory = TranslationMemory(translator.identity)
     files = estimates.parts(corpus, config.shard)
