@@ -7,7 +7,7 @@ PYTHON ?= python3
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.installed  ## Run the whole pipeline here, to its report (about nine minutes, the second time seconds)
+demo: $(VENV)/.installed  ## Run the whole pipeline here, to its report (under ten minutes, the second time seconds)
 	$(BIN)/python -m pipelines run configs/demo.yaml
 
 demo-short: $(VENV)/.installed  ## The same pipeline in under three minutes, with models too small to judge by
