@@ -13,7 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from xlrm import expectations
+from xlrm.expectations import suite
 from xlrm.phrasebook import translator
 from xlrm.rows import write_jsonl
 from xlrm.stages import curate, validate
@@ -33,7 +36,8 @@ def plain(count: int) -> None:
     rows = [{name: f"{name} {i} of a text that is somewhat longer" for name in COLUMNS} for i in range(count)]
     ids = [row["id"] for row in rows]
     began = time.perf_counter()
-    outcomes = [*expectations.check_ids(ids, ids), *expectations.check_plain(COLUMNS, rows)]
+    texts = pd.DataFrame({name: [row[name] for row in rows] for name in COLUMNS}, dtype="str")
+    outcomes = [*expectations.check_ids(ids, ids), *suite.validate(texts, suite.plain_rules(COLUMNS))]
     seconds = time.perf_counter() - began
     assert not any(outcome.failed for outcome in outcomes)
     said = f"{count:,} rows, {len(outcomes)} plain expectations"

@@ -13,13 +13,12 @@ from xlrm.expectations.suite import (
     Outcome,
     check,
     check_ids,
-    check_plain,
     failures,
     merged,
     rules,
 )
 
 __all__ = [
-    "MEANING", "Expectation", "Outcome", "Plan", "bands", "check", "check_ids", "check_plain", "failures", "merged",
+    "MEANING", "Expectation", "Outcome", "Plan", "bands", "check", "check_ids", "failures", "merged",
     "rules",
 ]  # fmt: skip

@@ -100,12 +100,6 @@ def check(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None] = ())
     return validate(frame(plan, rows, sources), rules(plan))
 
 
-def check_plain(columns: tuple[str, ...], rows: Sequence[dict]) -> list[Outcome]:
-    """The expectations that need no measure of a text."""
-    texts = {name: [row.get(name, "") for row in rows] for name in columns}
-    return validate(pd.DataFrame(texts, dtype="str"), plain_rules(columns))
-
-
 def merged(parts: Iterable[tuple[int, list[Outcome]]]) -> list[Outcome]:
     """The outcomes of a file from those of its chunks, each with the row it begins at."""
     checked: dict[int, int] = {}
