@@ -9,7 +9,7 @@ from xlrm.languages import Language
 from xlrm.progress import Counter
 from xlrm.segmentation import Segment, Template
 from xlrm.translation import Settings, Translator
-from xlrm.translation_memory import TranslationMemory
+from xlrm.memory import Memory
 
 SECONDS_BETWEEN_FILES = 30
 
@@ -17,7 +17,7 @@ SECONDS_BETWEEN_FILES = 30
 @dataclass
 class DocumentTranslator:
     translator: Translator
-    memory: TranslationMemory
+    memory: Memory
     source: Language
     target: Language
     settings: Settings

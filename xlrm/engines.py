@@ -5,8 +5,9 @@ Each takes prompts and gives completions, in order. A model is loaded with the f
 
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -18,11 +19,27 @@ from xlrm.languages import Language
 _DATE = "26 Jul 2024"
 
 
+Prompt = str | list[dict[str, str]]
+"""What one user message says, or all the messages (role, content), where a system's comes first."""
+
+
 @dataclass(frozen=True)
 class Completion:
     text: str
     whole: bool
     """Whether the model came to an end by itself, not by the limit of tokens."""
+    tokens: tuple[int, int] = field(default=(0, 0), compare=False)
+    """Read and written; zeros where an endpoint does not say."""
+    refused: str | None = None
+    """Why the model would not read this prompt at all (too long for it, filtered), however often it is asked."""
+
+
+Each = Callable[[int, Completion], None]
+"""(place of a prompt, its completion): told of each as it comes, in any order, to keep it whatever happens next."""
+
+
+def _no_one(place: int, completion: Completion) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,7 @@ class Engine(Protocol):
     block: int
     """Prompts it is best given at once."""
 
-    def complete(self, prompts: list[str], decoding: Decoding) -> list[Completion]: ...
+    def complete(self, prompts: list[Prompt], decoding: Decoding, each: Each = _no_one) -> list[Completion]: ...
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,7 @@ class Transformers:
         network.generation_config.forced_eos_token_id = None  # OPUS-MT's would make every cut look like an end
         return network.to("cuda" if cuda else "cpu").eval()
 
-    def complete(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
+    def complete(self, prompts: list[Prompt], decoding: Decoding, each: Each = _no_one) -> list[Completion]:
         import torch
 
         torch.manual_seed(decoding.seed)
@@ -102,14 +119,17 @@ class Transformers:
         with torch.inference_mode():
             for start in range(0, len(order), self.batch_size):
                 places = order[start : start + self.batch_size]
-                found |= zip(places, self._batch([encoded[i] for i in places], decoding), strict=True)
+                made = dict(zip(places, self._batch([encoded[i] for i in places], decoding), strict=True))
+                for place, completion in made.items():
+                    each(place, completion)
+                found |= made
         return [found[i] for i in range(len(prompts))]
 
-    def _encode(self, prompts: list[str]) -> list[list[int]]:
+    def _encode(self, prompts: list[Prompt]) -> list[list[int]]:
         if self.config.is_encoder_decoder:
-            return self.tokenizer([self._told + prompt for prompt in prompts])["input_ids"]
+            return self.tokenizer([self._told + _plain(prompt) for prompt in prompts])["input_ids"]
         if self.tokenizer.chat_template is None:
-            return self.tokenizer(prompts)["input_ids"]
+            return self.tokenizer([_plain(prompt) for prompt in prompts])["input_ids"]
         return as_chats(self.tokenizer, prompts)
 
     @property
@@ -125,8 +145,13 @@ class Transformers:
         begin = 1 if self.config.is_encoder_decoder else padded["input_ids"].shape[1]
         ends = self.network.generation_config.eos_token_id
         ends = set(ends) if isinstance(ends, list) else {ends}
-        texts = self.tokenizer.batch_decode([row[begin:] for row in ids], skip_special_tokens=True)
-        return [Completion(text, bool(ends.intersection(row[begin:]))) for text, row in zip(texts, ids, strict=True)]
+        written = [row[begin:] for row in ids]
+        lengths = [next((i + 1 for i, token in enumerate(row) if token in ends), len(row)) for row in written]
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+        return [
+            Completion(text, bool(ends.intersection(row)), (len(read), length))
+            for text, row, read, length in zip(texts, written, encoded, lengths, strict=True)
+        ]
 
     def _how(self, decoding: Decoding) -> dict[str, Any]:
         how = {
@@ -161,7 +186,7 @@ class Vllm:
             trust_remote_code=False, load_format="safetensors",
         )  # fmt: skip
 
-    def complete(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
+    def complete(self, prompts: list[Prompt], decoding: Decoding, each: Each = _no_one) -> list[Completion]:
         import vllm
 
         chats = as_chats(self.engine.get_tokenizer(), prompts)
@@ -171,8 +196,14 @@ class Vllm:
             max_tokens=decoding.max_new_tokens,
             seed=decoding.seed,
         )
-        outputs = self.engine.generate([{"prompt_token_ids": ids} for ids in chats], how)
-        return [Completion(one.outputs[0].text, one.outputs[0].finish_reason == "stop") for one in outputs]
+        # vLLM raises for a prompt too long for it, and all others would be lost with that one.
+        fit = [place for place, ids in enumerate(chats) if len(ids) < self.max_tokens]
+        outputs = self.engine.generate([{"prompt_token_ids": chats[place]} for place in fit], how)
+        found = dict(zip(fit, (_of_vllm(one) for one in outputs), strict=True))
+        for place, ids in enumerate(chats):
+            found.setdefault(place, Completion("", False, refused=f"{len(ids)} tokens of {self.max_tokens}"))
+            each(place, found[place])
+        return [found[place] for place in range(len(chats))]
 
 
 @dataclass
@@ -181,7 +212,14 @@ class Endpoint:
 
     model: Model
     parallel: int = 32
+    """Requests at once."""
     block: int = 256
+    retries: int = 5
+    """Times a request is sent again after a lost connection, a timeout or status 408, 409, 429 and 5xx: after what the
+    server's Retry-After says (up to two minutes, else it is given up), or 0.5 s doubled each time up to 8 s, less up to a
+    quarter by chance. This is the openai client's own rule."""
+    timeout_seconds: float = 600.0
+    """Of one request."""
 
     @cached_property
     def client(self) -> Any:
@@ -191,36 +229,78 @@ class Endpoint:
             raise ConfigError(
                 "OPENAI_BASE_URL is not set: the address of the served model, such as http://host:8000/v1"
             )
-        return openai.OpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none", max_retries=5)
+        key = os.environ.get("OPENAI_API_KEY") or "none"
+        return openai.OpenAI(api_key=key, max_retries=self.retries, timeout=self.timeout_seconds)
 
-    def complete(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
+    def complete(self, prompts: list[Prompt], decoding: Decoding, each: Each = _no_one) -> list[Completion]:
+        """Raises ArtifactError when one request is given up; `each` is told of every answer that had come by then, those
+        of requests under way among them."""
+        self.client  # noqa: B018  (made here, once, and not by many threads)
+        found: dict[int, Completion] = {}
         with ThreadPoolExecutor(self.parallel) as pool:
-            return list(pool.map(lambda prompt: self._one(prompt, decoding), prompts))
+            asked = {pool.submit(self._one, prompt, decoding): place for place, prompt in enumerate(prompts)}
+            try:
+                for future in as_completed(asked):
+                    found[asked[future]] = future.result()
+                    each(asked[future], found[asked[future]])
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                for future, place in asked.items():
+                    if place not in found and _came(future):
+                        each(place, future.result())
+                raise
+        return [found[place] for place in range(len(prompts))]
 
-    def _one(self, prompt: str, decoding: Decoding) -> Completion:
+    def _one(self, prompt: Prompt, decoding: Decoding) -> Completion:
         import openai
 
         try:
             reply = self.client.chat.completions.create(
-                model=self.model.name, messages=[{"role": "user", "content": prompt}], seed=decoding.seed,
+                model=self.model.name, messages=_messages(prompt), seed=decoding.seed,
                 temperature=decoding.temperature, top_p=decoding.top_p, max_tokens=decoding.max_new_tokens,
             )  # fmt: skip
+        except openai.BadRequestError as error:
+            return Completion("", False, refused=_line(error))
         except openai.APIError as error:
             where = settings.shown(os.environ["OPENAI_BASE_URL"])
             reason = getattr(error, "status_code", None) or type(error).__name__
             raise ArtifactError(f"{where}: model {self.model.name!r} gave no answer: {reason}") from error
-        choice = reply.choices[0]
-        return Completion(choice.message.content or "", choice.finish_reason == "stop")
+        choice, usage = reply.choices[0], reply.usage
+        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        return Completion(choice.message.content or "", choice.finish_reason == "stop", tokens)
 
 
 EngineName = Literal["transformers", "vllm", "endpoint"]
 
 
-def as_chats(tokenizer: Any, prompts: list[str]) -> list[list[int]]:
-    """Token ids of one user message each, the assistant's turn begun; the template writes what special tokens there are."""
-    chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+def as_chats(tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:
+    """Token ids of each, the assistant's turn begun; the template writes what special tokens there are."""
+    chats = [_messages(prompt) for prompt in prompts]
     texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True, date_string=_DATE)
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+
+def _messages(prompt: Prompt) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+def _plain(prompt: Prompt) -> str:
+    """For models without a chat template."""
+    return "\n\n".join(message["content"] for message in _messages(prompt))
+
+
+def _of_vllm(output: Any) -> Completion:
+    first = output.outputs[0]
+    tokens = (len(output.prompt_token_ids), len(first.token_ids))
+    return Completion(first.text, first.finish_reason == "stop", tokens)
+
+
+def _came(future: Future) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _loaded(kind: Any, model: Model, **more: Any) -> Any:

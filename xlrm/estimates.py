@@ -12,7 +12,7 @@ from pathlib import Path
 
 from xlrm import rows, segmentation
 from xlrm.languages import Language
-from xlrm.translation_memory import TranslationMemory
+from xlrm.memory import Memory
 
 FILES = ("preferences.jsonl", "benchmark.jsonl", "prompts.jsonl", "parallel.jsonl")
 TEXTS = ("prompt", "chosen", "rejected", "text")
@@ -92,7 +92,7 @@ def parts(corpus: Path, shard: str = "1/1") -> list[tuple[Path, int, int]]:
 
 def survey(
     files: Iterable[tuple[Path, int, int]], source: Language, longest: int, segmented: bool,
-    memories: Mapping[str, TranslationMemory],
+    memories: Mapping[str, Memory],
 ) -> Work:  # fmt: skip
     """What the rows of `files` hold to translate, and how much of it each target language's memory knows."""
     work, seen = Work(), set()

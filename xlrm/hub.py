@@ -1,11 +1,13 @@
-"""Sets of the Hugging Face Hub, or folders laid out like one: their records, with the commit these are of; commits of models."""
+"""Sets and models of the Hugging Face Hub, or folders laid out like one: records and files, with the commit these are of."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from xlrm import progress
 from xlrm.errors import ArtifactError
+from xlrm.storage import sha256_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -55,6 +57,36 @@ def model_commit(name: str, revision: str | None) -> str:
     except (httpx.HTTPError, HFValidationError, OSError) as error:
         raise ArtifactError(
             f"cannot find {name!r} on the Hub: {type(error).__name__}; check the id or the folder, and the network"
+        ) from error
+
+
+def model_version(name: str, revision: str | None) -> str:
+    """What tells a model from its other versions: the commit a revision on the Hub means; of a folder, a digest of its
+    files. Raises ArtifactError."""
+    if Path(name).is_dir():
+        files = sorted(file for file in Path(name).iterdir() if file.is_file())
+        return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
+    return model_commit(name, revision)
+
+
+def model_folder(name: str, revision: str | None, subfolder: str | None = None) -> Path:
+    """A folder of this machine with a model's safetensors, configs and tokenizer, fetched from the Hub where `name` is no
+    folder. `subfolder` is where a repository keeps them; a copy of just that folder will do. Raises ArtifactError."""
+    if Path(name).is_dir():
+        inner = Path(name, subfolder or "")
+        return inner if inner.is_dir() else Path(name)
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    at = f"{subfolder}/" if subfolder else ""
+    wanted = [at + ending for ending in ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted), subfolder or "")
+    except (httpx.HTTPError, HFValidationError, OSError) as error:
+        raise ArtifactError(
+            f"cannot fetch {name!r} from the Hub: {type(error).__name__}; check the id, its licence (HF_TOKEN) and the "
+            "network, or name a folder with a copy"
         ) from error
 
 

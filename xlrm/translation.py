@@ -1,6 +1,5 @@
 """Translators, each behind the same door: segments of text in, as many translations out, in order."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from xlrm import engines, hub, provenance
 from xlrm.engines import Completion, Decoding, EngineName
 from xlrm.errors import ConfigError
 from xlrm.languages import Language
-from xlrm.storage import sha256_of
 
 # As X-ALMA's code builds it (utils/utils.py); its README also has "into". The code's is what the model was trained on.
 PROMPT = "Translate this from {source} to {target}:\n{source}: {text}\n{target}:"
 X_ALMA = "haoranxu/X-ALMA-13B-Group{group}"
 X_ALMA_PARAMETERS = 13.0e9  # Llama 2 13B
+MEMORY = "translation_memory"  # where translations are kept on the store
 
 
 class Settings(BaseModel):
@@ -72,7 +71,7 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
     name = model_name(settings, source, target)
     revision = settings.revisions.get(name)
     if settings.engine != "endpoint":
-        revision = _resolved(name, revision)
+        revision = hub.model_version(name, revision)
     model = engines.Model(name, None if Path(name).is_dir() else revision)
     engine = _engine(settings, model, (source, target))
     attempts = _attempts(settings)
@@ -91,7 +90,7 @@ def revision(settings: Settings, target: Language) -> str:
     """What the translator is at now, where its name does not say: a folder or the Hub's newest may change."""
     if settings.translator in ("phrasebook", "x-alma") or settings.engine == "endpoint":
         return ""
-    return _resolved(settings.translator, settings.revisions.get(settings.translator))
+    return hub.model_version(settings.translator, settings.revisions.get(settings.translator))
 
 
 def model_name(settings: Settings, source: Language, target: Language) -> str:
@@ -144,11 +143,3 @@ def _prompt(settings: Settings, engine: engines.Engine, text: str, source: Langu
     if isinstance(engine, engines.Transformers) and engine.config.is_encoder_decoder:
         return text
     return PROMPT.format(source=source.name, target=target.name, text=text)
-
-
-def _resolved(name: str, revision: str | None) -> str:
-    """The commit a model of the Hub is at; of a folder, a digest of its files."""
-    if Path(name).is_dir():
-        files = sorted(file for file in Path(name).iterdir() if file.is_file())
-        return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
-    return hub.model_commit(name, revision)

@@ -11,7 +11,7 @@ from xlrm import corpora, estimates, progress, translation
 from xlrm.errors import ConfigError
 from xlrm.estimates import Estimate
 from xlrm.languages import LANGUAGES, Language
-from xlrm.translation_memory import TranslationMemory
+from xlrm.memory import Memory
 
 
 class Config(BaseModel):
@@ -50,7 +50,7 @@ def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimat
     memories = {}
     if with_memory:
         translators = {target.code: translation.load(settings, source, target) for target in targets}
-        memories = {code: TranslationMemory(translator.identity) for code, translator in translators.items()}
+        memories = {code: Memory(translation.MEMORY, translator.identity) for code, translator in translators.items()}
     files = estimates.parts(corpus)
     work = estimates.survey(files, source, settings.longest_segment, settings.segmented, memories)
     sizes = {target.code: translation.parameters(settings, source, target) for target in targets}

@@ -16,7 +16,7 @@ from xlrm.errors import ConfigError, GateError
 from xlrm.estimates import TEXTS, Estimate
 from xlrm.languages import LANGUAGES, Language
 from xlrm.limits import Limits
-from xlrm.translation_memory import TranslationMemory
+from xlrm.memory import Memory
 
 if TYPE_CHECKING:
     from xlrm.expectations import Plan
@@ -55,7 +55,7 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     GateError where most of what it says is wrong."""
     source, target = corpora.read(corpus).language, _language(config.language)
     translator = translation.load(config, source, target)
-    memory = TranslationMemory(translator.identity)
+    memory = Memory(translation.MEMORY, translator.identity)
     files = estimates.parts(corpus, config.shard)
     work = estimates.survey(files, source, config.longest_segment, config.segmented, {target.code: memory})
     estimate = estimates.estimate(work, source, target, translation.parameters(config, source, target))

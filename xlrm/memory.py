@@ -1,6 +1,6 @@
-"""Translations made before, by what they were made of: a second run, an added dataset or a resumed run makes only the rest.
+"""What models said before, by what they were asked: a second run, an added dataset or a resumed run asks only the rest.
 
-A memory belongs to one translator and one pair of languages. On the store it is a folder of files, each written once and
+A memory belongs to one use of one model: a translator and its pair of languages, a judge. On the store it is a folder of files, each written once and
 named by the digest of its content, so that shards and runs add to it side by side. What a machine knows of it stands in
 an SQLite file, so a memory of any size takes little room in RAM.
 """
@@ -19,34 +19,35 @@ _KEYS_AT_ONCE = 500
 _ROWS_A_FILE = 5000
 
 
-class TranslationMemory:
-    """`identity` is all that a translation depends on but its text; the keys of a memory are (text, attempt)."""
+class Memory:
+    """`kind` names what is kept, and its folder on the store; `identity` is all that an answer depends on but the text it
+    is to; the keys of a memory are (text, attempt)."""
 
-    def __init__(self, identity: Mapping[str, object], store: str | None = None):
+    def __init__(self, kind: str, identity: Mapping[str, object], store: str | None = None):
         described = json.dumps(identity, sort_keys=True, ensure_ascii=False)
         name = hashlib.sha256(described.encode()).hexdigest()[:24]
-        self.uri = storage.join(store or settings.store(), "translation_memory", name)
-        path = settings.home() / "cache" / "translation_memory" / hashlib.sha256(self.uri.encode()).hexdigest()[:24]
+        self.uri = storage.join(store or settings.store(), kind, name)
+        path = settings.home() / "cache" / kind / hashlib.sha256(self.uri.encode()).hexdigest()[:24]
         path.parent.mkdir(parents=True, exist_ok=True)
         self.database = _open(path.with_suffix(".sqlite"))
         storage.write_new(storage.join(self.uri, "identity.json"), described.encode())
         self._receive()
 
     def look_up(self, texts: Iterable[str], attempt: int) -> dict[str, str | None]:
-        """Those of `texts` that are known; None for one that the translator is known not to translate whole."""
+        """Those of `texts` that are known; None for one that is known to get no whole answer."""
         keys = {_key(text, attempt): text for text in texts}
         found = {}
         wanted = list(keys)
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             some = wanted[start : start + _KEYS_AT_ONCE]
             marks = ",".join("?" * len(some))
-            for key, translation in self.database.execute(f"select key, text from known where key in ({marks})", some):
-                found[keys[key]] = translation
+            for key, answer in self.database.execute(f"select key, text from known where key in ({marks})", some):
+                found[keys[key]] = answer
         return found
 
-    def add(self, translations: Mapping[str, str | None], attempt: int) -> None:
+    def add(self, answers: Mapping[str, str | None], attempt: int) -> None:
         """Kept on this machine at once, on the store with the next `send`."""
-        rows = [(_key(text, attempt), translation) for text, translation in translations.items()]
+        rows = [(_key(text, attempt), answer) for text, answer in answers.items()]
         with self.database:
             self.database.executemany("insert or ignore into known values (?, ?, 0)", rows)
 
@@ -96,5 +97,5 @@ def _key(text: str, attempt: int) -> bytes:
 def _rows(uri: str, name: str) -> list[tuple[bytes, str | None]]:
     data = storage.read_bytes(uri)
     if data is None or hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
-        raise ArtifactError(f"{uri}: not what was written there; delete it, and its translations are made again")
+        raise ArtifactError(f"{uri}: not what was written there; delete it, and what it held is asked for again")
     return [(bytes.fromhex(key), text) for key, text in map(json.loads, gzip.decompress(data).splitlines())]

@@ -1,0 +1,187 @@
+"""Classifier reward models from elsewhere: whatever a model's quirks, conversations go in and rewards come out, in order.
+
+No code of a model's repository is run. A model is made to look like a scalar one, and scored as our own are
+(`xlrm.scoring`): one BOS, the reward read at the last real token, truncation from the left, no dropout.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from xlrm import hub, models, scoring
+from xlrm.errors import ArtifactError, DataError
+from xlrm.reward_models import RewardModel
+from xlrm.scoring import Message
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+Rewards = Callable[[Sequence[list[Message]]], list[float]]
+
+# Where a template would write today's date, what Llama 3.1's and 3.2's say without a clock: a reward has no date.
+_DATE = '{% set date_string = "26 Jul 2024" %}'
+# ArmoRM reads its gate where the prompt ends: at the first of these tokens, the last time they stand there in a row
+# (modeling_custom.py of RLHFlow/ArmoRM-Llama3-8B-v0.1: token_pattern and find_token_for_gating).
+_PROMPT_END = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+
+
+def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None) -> Rewards:
+    """`dtype` instead of the row's: in float32, rewards do not depend on the batch to 1e-5; bfloat16 has 8 bits to say
+    them in.
+
+    Raises ArtifactError for a model that cannot be had, has no chat template, or lacks weights: a head made up at loading
+    time would give confident nonsense.
+    """
+    folder = hub.model_folder(row.repository, row.revision, row.folder)
+    tokenizer = _tokenizer(folder)
+    network = _ADAPTERS[row.adapter](folder, tokenizer, dtype or row.dtype)
+
+    def rewards(conversations: Sequence[list[Message]]) -> list[float]:
+        if isinstance(network, ArmoRM):
+            network.check(scoring.encode(tokenizer, conversations, max_length), max_length)
+        return scoring.score(network, tokenizer, conversations, max_length, batch_tokens)
+
+    return rewards
+
+
+def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The model's own, with its own template: another one would be another model."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder}: no tokenizer: {str(error).strip().splitlines()[0]}") from error
+    if not tokenizer.chat_template:
+        raise ArtifactError(f"{folder}: its tokenizer has no chat template, so nothing says how it reads a conversation")
+    if "date_string" in tokenizer.chat_template:
+        tokenizer.chat_template = _DATE + tokenizer.chat_template
+    return tokenizer
+
+
+def _scalar(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    network = _loaded(AutoModelForSequenceClassification, folder, dtype)
+    if network.config.num_labels != 1:
+        raise ArtifactError(f"{folder}: not a scalar reward model: {network.config.num_labels} labels; allowed: 1")
+    _agree_on_padding(network, tokenizer)
+    return network
+
+
+def _armorm(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> "ArmoRM":
+    from transformers import LlamaModel
+
+    body = _loaded(LlamaModel, folder, dtype)
+    _agree_on_padding(body, tokenizer)
+    pattern = tokenizer(_PROMPT_END, add_special_tokens=False)["input_ids"]
+    heads = {name: tensor.to(body.device) for name, tensor in _heads(folder).items()}
+    return ArmoRM(body, heads, pattern, getattr(body.config, "gating_temperature", 10))
+
+
+_ADAPTERS = {"scalar": _scalar, "armorm": _armorm}
+
+
+@dataclass(frozen=True)
+class ArmoRM:
+    """A Llama with a reward for each of k objectives, weighted by a gate that has read the prompt (Wang et al. 2024,
+    "Interpretable Preferences via Multi-Objective Reward Modeling and Mixture-of-Experts").
+
+    reward = sum_k gate_k (rewards @ reward_transform_matrix)_k, with rewards = regression_layer(last token's state) and
+    gate = logit_scale softmax(MLP(state where the prompt ends) / temperature). The heads are computed in float32.
+    """
+
+    body: Any
+    heads: dict[str, "torch.Tensor"]
+    """regression_layer.weight (k, d), reward_transform_matrix (k, k), gating.logit_scale (1), gating.layers.{i}.*"""
+    prompt_end: list[int]
+    temperature: float
+
+    @property
+    def device(self) -> Any:
+        return self.body.device
+
+    def __call__(self, input_ids: "torch.Tensor", attention_mask: "torch.Tensor", **_: Any) -> SimpleNamespace:
+        """Ids and mask (n, length), padded on the right -> logits (n, 1)."""
+        import torch
+
+        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+        each = torch.arange(len(input_ids), device=input_ids.device)
+        rewards = states[each, attention_mask.sum(1) - 1] @ self.heads["regression_layer.weight"].T
+        gate = self._gate(states[each, self._prompt_ends(input_ids)])
+        logits = (gate * (rewards @ self.heads["reward_transform_matrix"])).sum(1, keepdim=True)
+        return SimpleNamespace(logits=logits)
+
+    def _gate(self, states: "torch.Tensor") -> "torch.Tensor":
+        """(n, d) -> (n, k)."""
+        import torch
+
+        layers = sum(name.startswith("gating.layers.") and name.endswith(".weight") for name in self.heads)
+        for i in range(layers):
+            weight, bias = (self.heads.get(f"gating.layers.{i}.{part}") for part in ("weight", "bias"))
+            states = torch.nn.functional.linear(states, weight, bias)
+            states = torch.relu(states) if i < layers - 1 else states
+        return torch.softmax(states / self.temperature, dim=1) * self.heads["gating.logit_scale"]
+
+    def _prompt_ends(self, input_ids: "torch.Tensor") -> "torch.Tensor":
+        """The last place (n) where the pattern begins; `check` has seen that there is one."""
+        import torch
+
+        pattern = torch.tensor(self.prompt_end, device=input_ids.device)
+        found = (input_ids.unfold(1, len(pattern), 1) == pattern).all(2).int()
+        return found.shape[1] - 1 - found.flip(1).argmax(1)
+
+    def check(self, encoded: Sequence[Sequence[int]], max_length: int) -> None:
+        """Raises DataError for a conversation that has lost the end of its prompt to truncation: it has no gate."""
+        size = len(self.prompt_end)
+        for ids in encoded:
+            if not any(list(ids[i : i + size]) == self.prompt_end for i in range(len(ids) - size, -1, -1)):
+                raise DataError(
+                    f"an answer of more than {max_length - size} tokens leaves no prompt for ArmoRM to read; raise "
+                    f"max_length={max_length}"
+                )
+
+
+def _loaded(kind: Any, folder: Path, dtype: str) -> Any:
+    """In inference mode, on the GPU where there is one. Raises ArtifactError where weights are missing."""
+    import torch
+
+    try:
+        network, report = kind.from_pretrained(
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+    if report["missing_keys"]:
+        raise ArtifactError(f"{folder}: not a reward model: missing weights {sorted(report['missing_keys'])[:5]}")
+    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _heads(folder: Path) -> dict[str, "torch.Tensor"]:
+    """What ArmoRM's files hold beside the Llama."""
+    from safetensors import safe_open
+
+    found = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as opened:
+            found |= {name: opened.get_tensor(name).float() for name in opened.keys() if not name.startswith("model.")}  # noqa: SIM118
+    needed = {"regression_layer.weight", "reward_transform_matrix", "gating.logit_scale", "gating.layers.0.weight"}
+    if missing := sorted(needed - found.keys()):
+        raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {missing}")
+    return found
+
+
+def _agree_on_padding(network: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """A head reads the last token that is not `config.pad_token_id`, so the tokenizer is to pad with that one. A model
+    that names none reads the last token, whatever it is: it gets a padding token that no text holds."""
+    named = network.config.pad_token_id
+    if named is not None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(named)
+        return
+    tokenizer.add_special_tokens({"pad_token": models.PAD_TOKEN})
+    if len(tokenizer) > network.get_input_embeddings().num_embeddings:
+        network.resize_token_embeddings(len(tokenizer))
+    network.config.pad_token_id = tokenizer.pad_token_id
