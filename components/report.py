@@ -14,6 +14,7 @@ def report(
     representations: dsl.Input[dsl.Artifact],
     verdicts: dsl.Input[list[dsl.Artifact]],
     registered: dsl.Input[dsl.Artifact],
+    external: dsl.Input[dsl.Artifact],
     page: dsl.Output[dsl.Artifact],
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
@@ -28,5 +29,6 @@ def report(
         "representations": representations.uri,
         "verdicts": [one.uri for one in verdicts],
         "registered": registered.uri,
+        "external": external.uri,
     }
     show(run("report", experiment, inputs, page, metrics), "report.html", html)

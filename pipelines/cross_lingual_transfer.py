@@ -6,6 +6,7 @@ from components.align import align
 from components.base import base
 from components.curate import curate
 from components.evaluate import evaluate
+from components.external import external
 from components.judge import judge
 from components.plan import plan
 from components.rank import rank
@@ -43,6 +44,7 @@ def cross_lingual_transfer(
         validate(experiment=experiment, source=corpus, translations=dsl.Collected(translated.outputs["translation"]))
     )
     corpora = validated.outputs["corpora"]
+    elsewhere = on_gpu(external(experiment=experiment, source=source, targets=targets, corpora=corpora))
     model = on_gpu(base(experiment=experiment)).after(curated).outputs["model"]  # no data, no model
 
     source_model = on_gpu(reward(experiment=experiment, language=source, base=model, corpora=corpora)).outputs["model"]
@@ -104,6 +106,7 @@ def cross_lingual_transfer(
             target_evaluations=dsl.Collected(target_evaluation.outputs["evaluation"]),
             representations=represented.outputs["representations"],
             verdicts=dsl.Collected(judged.outputs["verdicts"]), registered=registered.outputs["registered"],
+            external=elsewhere.outputs["evaluation"],
         )
     )  # fmt: skip
     return page.outputs["page"]

@@ -26,6 +26,7 @@ _DATE = '{% set date_string = "26 Jul 2024" %}'
 # ArmoRM reads its gate where the prompt ends: at the first of these tokens, the last time they stand there in a row
 # (modeling_custom.py of RLHFlow/ArmoRM-Llama3-8B-v0.1: token_pattern and find_token_for_gating).
 _PROMPT_END = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+_PARTS = ("weight", "bias")
 
 
 def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None) -> Rewards:
@@ -56,7 +57,9 @@ def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{folder}: no tokenizer: {str(error).strip().splitlines()[0]}") from error
     if not tokenizer.chat_template:
-        raise ArtifactError(f"{folder}: its tokenizer has no chat template, so nothing says how it reads a conversation")
+        raise ArtifactError(
+            f"{folder}: its tokenizer has no chat template, so nothing says how it reads a conversation"
+        )
     if "date_string" in tokenizer.chat_template:
         tokenizer.chat_template = _DATE + tokenizer.chat_template
     return tokenizer
@@ -78,8 +81,9 @@ def _armorm(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> "
     body = _loaded(LlamaModel, folder, dtype)
     _agree_on_padding(body, tokenizer)
     pattern = tokenizer(_PROMPT_END, add_special_tokens=False)["input_ids"]
-    heads = {name: tensor.to(body.device) for name, tensor in _heads(folder).items()}
-    return ArmoRM(body, heads, pattern, getattr(body.config, "gating_temperature", 10))
+    layers = getattr(body.config, "gating_n_hidden", 3) + 1
+    heads = {name: tensor.to(body.device) for name, tensor in _heads(folder, layers).items()}
+    return ArmoRM(body, heads, layers, pattern, getattr(body.config, "gating_temperature", 10))
 
 
 _ADAPTERS = {"scalar": _scalar, "armorm": _armorm}
@@ -97,6 +101,7 @@ class ArmoRM:
     body: Any
     heads: dict[str, "torch.Tensor"]
     """regression_layer.weight (k, d), reward_transform_matrix (k, k), gating.logit_scale (1), gating.layers.{i}.*"""
+    gate_layers: int
     prompt_end: list[int]
     temperature: float
 
@@ -119,11 +124,10 @@ class ArmoRM:
         """(n, d) -> (n, k)."""
         import torch
 
-        layers = sum(name.startswith("gating.layers.") and name.endswith(".weight") for name in self.heads)
-        for i in range(layers):
-            weight, bias = (self.heads.get(f"gating.layers.{i}.{part}") for part in ("weight", "bias"))
+        for i in range(self.gate_layers):
+            weight, bias = (self.heads[f"gating.layers.{i}.{part}"] for part in _PARTS)
             states = torch.nn.functional.linear(states, weight, bias)
-            states = torch.relu(states) if i < layers - 1 else states
+            states = torch.relu(states) if i < self.gate_layers - 1 else states
         return torch.softmax(states / self.temperature, dim=1) * self.heads["gating.logit_scale"]
 
     def _prompt_ends(self, input_ids: "torch.Tensor") -> "torch.Tensor":
@@ -160,7 +164,7 @@ def _loaded(kind: Any, folder: Path, dtype: str) -> Any:
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def _heads(folder: Path) -> dict[str, "torch.Tensor"]:
+def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:
     """What ArmoRM's files hold beside the Llama."""
     from safetensors import safe_open
 
@@ -168,7 +172,8 @@ def _heads(folder: Path) -> dict[str, "torch.Tensor"]:
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as opened:
             found |= {name: opened.get_tensor(name).float() for name in opened.keys() if not name.startswith("model.")}  # noqa: SIM118
-    needed = {"regression_layer.weight", "reward_transform_matrix", "gating.logit_scale", "gating.layers.0.weight"}
+    needed = {f"gating.layers.{i}.{part}" for i in range(gate_layers) for part in _PARTS}
+    needed |= {"regression_layer.weight", "reward_transform_matrix", "gating.logit_scale"}
     if missing := sorted(needed - found.keys()):
         raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {missing}")
     return found

@@ -141,7 +141,9 @@ def _conversation(file: Path, number: int, row: dict) -> list[dict]:
 
 @app.command()
 def evaluate(
-    model: ModelOption,
+    model: Annotated[
+        str, typer.Option(help="As for score, or one from elsewhere: armorm, offsetbias, gpt-4o, served=ID, ...")
+    ],
     benchmark: Annotated[str, typer.Option(help="A benchmark by name, or a .jsonl or .parquet file of pairs.")],
     output: Annotated[Path, typer.Option(help="Folder for results.json and scores.jsonl.")],
     language: Annotated[str, typer.Option(help="Language of a benchmark that has several.")] = "en",
@@ -149,16 +151,21 @@ def evaluate(
     max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
-    from xlrm import benchmarks
+    from xlrm import benchmarks, reward_models
     from xlrm.rows import write_jsonl
 
     with _errors_in_one_line():
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = benchmarks.load(benchmark, language, items, seed=42).rows
-        reward_model, tokenizer = _load(model)
-        from xlrm.stages.evaluate import evaluate as evaluate_rows
+        if reward_models.in_table(model):
+            from xlrm.stages import external
 
-        result, scores = evaluate_rows(reward_model, tokenizer, rows, max_length, batch_tokens=8192)
+            result, scores = external.evaluate(model, rows, language, external.Config(max_length=max_length))
+        else:
+            reward_model, tokenizer = _load(model)
+            from xlrm.stages.evaluate import evaluate as evaluate_rows
+
+            result, scores = evaluate_rows(reward_model, tokenizer, rows, max_length, batch_tokens=8192)
         write_jsonl(output / "scores.jsonl", scores)
         (output / "results.json").write_text(json.dumps(result, indent=2) + "\n")
     table = Table("", "accuracy", "95 % interval", "length baseline", title=f"{benchmark}, {len(rows)} pairs")

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from xlrm import segmentation
 from xlrm.languages import Language
+from xlrm.memory import Memory
 from xlrm.progress import Counter
 from xlrm.segmentation import Segment, Template
 from xlrm.translation import Settings, Translator
-from xlrm.memory import Memory
 
 SECONDS_BETWEEN_FILES = 30
 

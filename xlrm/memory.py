@@ -1,8 +1,8 @@
 """What models said before, by what they were asked: a second run, an added dataset or a resumed run asks only the rest.
 
-A memory belongs to one use of one model: a translator and its pair of languages, a judge. On the store it is a folder of files, each written once and
-named by the digest of its content, so that shards and runs add to it side by side. What a machine knows of it stands in
-an SQLite file, so a memory of any size takes little room in RAM.
+A memory belongs to one use of one model: a translator and its pair of languages, a judge. On the store it is a folder of
+files, each written once and named by the digest of its content, so that shards and runs add to it side by side. What a
+machine knows of it stands in an SQLite file, so a memory of any size takes little room in RAM.
 """
 
 import gzip

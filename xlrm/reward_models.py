@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from xlrm import sources
+from xlrm import hub, sources
 from xlrm.errors import ConfigError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -50,9 +50,13 @@ class RewardModel:
         served = self.engine == "endpoint" and self.kind == "generative"
         name = _short(repository) if served else self.name
         licence = "unknown" if served else f"{self.licence} (assumed)"
-        return replace(
-            self, name=name, repository=repository, revision=revision, licence=licence, usd_per_million=None
-        )
+        return replace(self, name=name, repository=repository, revision=revision, licence=licence, usd_per_million=None)
+
+    def version(self) -> str:
+        """What tells its weights from others: the commit its revision means now, of a folder a digest of its files."""
+        if Path(self.repository).is_dir():
+            return hub.model_version(str(hub.model_folder(self.repository, None, self.folder)), None)
+        return hub.model_version(self.repository, self.revision)
 
 
 REWARD_MODELS = {

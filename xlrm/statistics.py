@@ -10,6 +10,21 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 
 
+def summary(rows: list[dict], credit: "np.ndarray") -> dict:
+    """What a reward model makes of a benchmark: items, accuracy, its interval, and the length baseline beside them.
+
+    `rows` (n) as a benchmark's; `credit` (n) in [0, 1], 1 where the model is right.
+    """
+    import numpy as np
+
+    return {
+        "items": len(rows),
+        "accuracy": accuracies(rows, credit),
+        "interval": intervals(rows, credit),
+        "length_baseline": accuracies(rows, np.array(length_baseline(rows))),
+    }
+
+
 def accuracies(rows: list[dict], correct: "np.ndarray") -> dict[str, float]:
     """`section` -> accuracy in [0, 1], `average` (plain mean of the sections) and `subset/<name>`.
 

@@ -21,12 +21,12 @@ class Config(BaseModel):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": ("summary.json",), "verdicts": ("results.json",)}
+    return {"corpora": ("summary.json",), "verdicts": ("results.json",), "external": ("results.json",)}
 
 
 def run(
     config: Config, *, corpora: Path, evaluations: list[Path], representations: Path, verdicts: list[Path],
-    registered: Path, lineage: dict[str, Record], output: Path,
+    registered: Path, lineage: dict[str, Record], external: Path | None = None, output: Path,
 ) -> dict[str, float]:  # fmt: skip
     """Writes report.html. `evaluations`: the source language's reward model first, then each target's.
 

@@ -1,0 +1,20 @@
+"""Component of `xlrm.stages.external`."""
+
+from kfp import dsl
+
+from components import image
+
+
+@dsl.component(base_image=image("sample"), install_kfp_package=False)
+def external(
+    experiment: dict,
+    source: str,
+    targets: list,
+    corpora: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Evaluates reward models from elsewhere on the benchmark of every language."""
+    from components._stage import run
+
+    run("external", experiment, {"corpora": corpora.uri}, evaluation, metrics, languages=[source, *targets])
