@@ -1,4 +1,4 @@
-"""A server on this machine that speaks OpenAI's chat completions and answers X-ALMA's prompt from a table."""
+"""A server on this machine that speaks OpenAI's chat completions and answers as it is told to, X-ALMA's prompt or another."""
 
 import json
 import re
@@ -15,10 +15,12 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, answer: Callable[[str, dict], tuple[str, str]]):
+    def __init__(self, answer: Callable[[str, dict], tuple], read: Callable[[str], str]):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
-        """(text to translate, request) -> (translation, finish reason)"""
+        """(text asked about, request) -> (answer, finish reason), and where it is no answer, its status and headers"""
+        self.read = read
+        """The last message -> the text asked about"""
         self.asked: Counter[str] = Counter()
         """Texts, by how many times an answer was sent."""
         self.requests: list[dict] = []
@@ -35,15 +37,20 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = PROMPT.fullmatch(request["messages"][-1]["content"])[3]
-        translation, reason = self.server.answer(text, request)
+        text = self.server.read(request["messages"][-1]["content"])
+        translation, reason, *more = self.server.answer(text, request)
+        status, headers = more or (500 if reason == "error" else 200, {})
         with self.server.lock:
             self.server.asked[text] += 1
             self.server.requests.append(request | {"authorization": self.headers["Authorization"]})
         choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": translation}}
+        read, written = sum(len(one["content"].split()) for one in request["messages"]), len(translation.split())
+        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         body = {"id": "1", "object": "chat.completion", "created": 0, "model": request["model"], "choices": [choice]}
-        data = json.dumps(body).encode()
-        self.send_response(200 if reason != "error" else 500)
+        data = json.dumps(body | {"usage": usage} if status == 200 else {"error": {"message": translation}}).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -53,9 +60,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+def _text_to_translate(content: str) -> str:
+    return PROMPT.fullmatch(content)[3]
+
+
 @contextmanager
-def serving(answer: Callable[[str, dict], tuple[str, str]]) -> Iterator[Server]:
-    server = Server(answer)
+def serving(answer: Callable[[str, dict], tuple], read: Callable[[str], str] = _text_to_translate) -> Iterator[Server]:
+    server = Server(answer, read)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
