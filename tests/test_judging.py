@@ -167,6 +167,22 @@ def test_a_server_that_says_when_is_asked_again_then(monkeypatch) -> None:
     assert 0.95 < times[1] - times[0] < 3
 
 
+def test_a_server_that_hangs_is_asked_again_and_one_that_is_gone_is_one_line(monkeypatch) -> None:
+    hung = []
+
+    def hanging(text: str, request: dict) -> tuple:
+        if not hung:
+            hung.append(text)
+            time.sleep(1)
+        return by_habit(text, request)
+
+    with serve(hanging) as server:
+        assert judge(monkeypatch, server, timeout_seconds=0.4).judge(rows("knows"))[0]["credit"] == 1
+        gone = judge(monkeypatch, server, retries=0)
+    with pytest.raises(ArtifactError, match=r"/v1: model 'm' gave no answer: APIConnectionError$"):
+        gone.judge(rows("first"))
+
+
 def test_a_server_that_fails_for_ever_is_one_line_and_loses_no_verdict(monkeypatch) -> None:
     begun, broken = threading.Event(), True
 

@@ -1,5 +1,6 @@
 """Evaluates reward models from elsewhere on the benchmark of every language (paper A, section 5, Table 2)."""
 
+import gc
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,12 +56,16 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
     found = reward_models.find_all(config.models)
     rows = {one: read_rows(corpora / one / "benchmark.jsonl", COLUMNS) for one in config.languages} if found else {}
     judges = _judges([model for model in found if not _finished(output, model)], rows, config)
-    results, metrics = {}, {}
-    for model in found:
-        results[model.name] = result = _finished(output, model) or _evaluate(model, judges, rows, config, output)
-        for language, one in result["results"].items():
-            for name, value in one["accuracy"].items():
-                metrics[f"external/{model.name}/accuracy/{language}/{name.lower().replace(' ', '_')}"] = value
+    results = {}
+    for model in sorted(found, key=lambda one: one.kind):  # classifiers first: vLLM takes what is left of a GPU
+        results[model.name] = _finished(output, model) or _evaluate(model, judges, rows, config, output)
+    metrics = {
+        f"external/{model.name}/accuracy/{language}/{name.lower().replace(' ', '_')}": value
+        for model in found
+        for language, result in results[model.name]["results"].items()
+        for name, value in result["accuracy"].items()
+    }
+    results = {model.name: results[model.name] for model in found}
     (output / "results.json").write_text(json.dumps({"models": results}, indent=2), encoding="utf-8")
     return metrics
 
@@ -120,7 +125,7 @@ def _results(
 
     about = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
     about["version"] = _version(model, config)
-    if judge := judges.get(model.name):
+    if judge := judges.pop(model.name, None):
         items = {language: judge.judge(many) for language, many in rows.items()}
         progress.say(f"external[{model.name}]: {judge.cost}")
         about |= {"cost": judge.cost.as_json(), "bias": {code: judging.bias(many) for code, many in items.items()}}
@@ -142,7 +147,18 @@ def _rewarded(model: RewardModel, rows: dict[str, list[dict]], config: Config) -
         values = rewards(sides)
         pairs = zip(many, values[: len(many)], values[len(many) :], strict=True)
         found[language] = [_scored(row, chosen, rejected, config.ties) for row, chosen, rejected in pairs]
+    del rewards
+    _free_gpu()
     return found
+
+
+def _free_gpu() -> None:
+    """For the next model, what the last one held."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _scored(row: dict, chosen: float, rejected: float, ties: str) -> dict:

@@ -1,0 +1,229 @@
+"""The stage that evaluates reward models from elsewhere: what it writes, what it asks again after a kill, what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+from test_judging import by_habit, serve
+from typer.testing import CliRunner
+
+from xlrm import judging, models
+from xlrm.cli import app
+from xlrm.errors import ConfigError, GateError
+from xlrm.experiment import stage_config
+from xlrm.judging import coin
+from xlrm.rows import read_rows, write_jsonl
+from xlrm.stages import evaluate, external
+from xlrm.statistics import accuracies, intervals, length_baseline
+
+SUBSETS = {"facts": "Chat", "padded": "Chat Hard"}
+HABITS = ("knows", "knows", "first", "first", "errs", "garbage", "knows", "half")
+
+
+def benchmark(size: int = 8) -> list[dict]:
+    return [
+        {"id": f"b{i}", "prompt": f"{HABITS[i % 8]} {i}", "chosen": f"right {i}", "rejected": f"wrong, and longer {i}",
+         "subset": list(SUBSETS)[i % 2], "section": list(SUBSETS.values())[i % 2]}
+        for i in range(size)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def corpora(tmp_path) -> Path:
+    for language in ("en", "ko"):
+        write_jsonl(tmp_path / "corpora" / language / "benchmark.jsonl", benchmark())
+    return tmp_path / "corpora"
+
+
+@pytest.fixture
+def scalar(tiny_base, tmp_path) -> Path:
+    folder = tmp_path / "scalar"
+    tokenizer = models.load_tokenizer(tiny_base)
+    models.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def run(corpora: Path, output: Path, **config) -> tuple[dict[str, float], dict]:
+    output.mkdir(parents=True, exist_ok=True)
+    metrics = external.run(stage_config("external", config), corpora=corpora, output=output)
+    return metrics, json.loads((output / "results.json").read_text())["models"]
+
+
+def test_without_models_it_does_nothing(tmp_path) -> None:
+    assert run(tmp_path / "nowhere", tmp_path / "out") == ({}, {})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
+    assert external.fingerprint(external.Config()) == "[]"
+
+
+def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkeypatch) -> None:
+    languages = ("en", "ko")
+    with serve(by_habit) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        metrics, found = run(corpora, tmp_path / "out", models=(f"mine={scalar}", "served=org/Judge-7B"),
+                             languages=languages, judge={"usd_per_million": {"Judge-7B": (1, 1)}})  # fmt: skip
+    assert len(server.requests) == 8, "the two languages have the same texts here"
+    judge, mine = found["Judge-7B"], found["mine"]
+    assert (judge["kind"], mine["kind"]) == ("generative", "classifier")
+    first = [coin(42, f"b{i}") for i in range(8)]
+    half = 1.0 if first[7] else 0.5
+    credits = [1, 1, float(first[2]), float(first[3]), 0, 0.5, 1, half]
+    verdicts = read_rows(tmp_path / "out" / "Judge-7B" / "verdicts.jsonl", ("language", "order", "verdicts", "answers"))
+    assert [row["credit"] for row in verdicts if row["language"] == "ko"] == credits
+    chat, hard = (sum(credits[i::2]) / 4 for i in (0, 1))
+    for language in languages:
+        assert metrics[f"external/Judge-7B/accuracy/{language}/average"] == pytest.approx((chat + hard) / 2)
+        assert metrics[f"external/Judge-7B/accuracy/{language}/chat_hard"] == pytest.approx(hard)
+        assert judge["results"][language]["length_baseline"]["average"] == 0
+        assert judge["bias"][language]["errors"] == (1 + (not first[7])) / 8
+    assert judge["cost"] | {"questions": 16, "known": 8, "requests": 8} == judge["cost"]
+    assert judge["cost"]["usd"] > 0 and judge["cost"]["estimated_usd"] > 0
+    assert {"items", "accuracy", "interval", "length_baseline"} == mine["results"]["en"].keys()
+    rewards = parquet.read_table(tmp_path / "out" / "mine" / "rewards.parquet").to_pylist()
+    assert [row["id"] for row in rewards] == [f"b{i}" for i in range(8)] * 2
+    reward_model, tokenizer = models.load_reward_model(scalar), models.load_tokenizer(scalar)
+    result, scores = evaluate.evaluate(reward_model, tokenizer, benchmark(), 2048, 8192)
+    assert mine["results"]["en"]["accuracy"] == pytest.approx(result["accuracy"])
+    for ours, other in zip(rewards, scores, strict=False):
+        assert (ours["chosen"], ours["rejected"]) == pytest.approx((other["chosen"], other["rejected"]), abs=1e-5)
+
+
+def test_results_are_those_of_the_credits() -> None:
+    import numpy as np
+
+    from xlrm.statistics import summary
+
+    credit = np.array([1, 0.5, 0, 1, 1, 0.5, 0, 0])
+    expected = {
+        "items": 8, "accuracy": accuracies(benchmark(), credit), "interval": intervals(benchmark(), credit),
+        "length_baseline": accuracies(benchmark(), np.array(length_baseline(benchmark()))),
+    }  # fmt: skip
+    assert summary(benchmark(), credit) == expected
+    assert expected["accuracy"]["average"] == 0.5
+
+
+@pytest.mark.parametrize(("ties", "credit"), [("lost", 0.0), ("half", 0.5)])
+def test_equal_rewards(ties: str, credit: float) -> None:
+    row = benchmark()[0]
+    assert external._scored(row, 0.25, 0.25, ties)["credit"] == credit
+    assert external._scored(row, 0.5, 0.25, ties)["credit"] == 1
+    assert external._scored(row, 0.25, 0.5, ties)["credit"] == 0
+
+
+def test_a_model_that_runs_here_judges_too(corpora, tiny_base, tmp_path) -> None:
+    """The same path as a 70B model's, with one that has learned nothing of judging: what it says is an error, and kept."""
+    config = {"models": (f"self-taught={tiny_base}",), "judge": {"engine": "transformers", "max_new_tokens": 24}}
+    _, found = run(corpora, tmp_path / "out", **config)
+    result, cost = found["self-taught"], found["self-taught"]["cost"]
+    assert result["bias"]["en"] == {"errors": 1.0, "first": None}
+    assert result["results"]["en"]["accuracy"]["average"] == 0.5
+    assert cost["requests"] == 8 and cost["tokens_in"] > 8 * 100 and 0 < cost["tokens_out"] <= 8 * 24
+    assert cost["usd"] is None and len(result["version"]) == 64
+    whole = 8 - cost["cut"]
+    _, again = run(corpora, tmp_path / "again", **config)
+    assert again["self-taught"]["cost"]["known"] == whole
+    verdicts = [read_rows(tmp_path / name / "self-taught" / "verdicts.jsonl") for name in ("out", "again")]
+    assert verdicts[0] == verdicts[1] and all(len(row["answers"]) == 1 for row in verdicts[0])
+
+
+def test_a_finished_model_is_not_evaluated_again(corpora, scalar, tmp_path, monkeypatch) -> None:
+    config = {"models": (f"mine={scalar}", "served=m"), "judge": {"retries": 0, "max_refused_share": 0}}
+    output = tmp_path / "out"
+    with serve(lambda *_: ("no", "stop", 400, {})) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        with pytest.raises(GateError):
+            run(corpora, output, **config)
+    assert not (output / "results.json").exists()
+    (scalar / "model.safetensors").unlink()
+    with serve(by_habit) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        _, found = run(corpora, output, **config)
+    assert found.keys() == {"mine", "m"} and found["mine"]["cost"] == {"conversations": 16}
+
+
+def test_a_run_above_its_limit_does_not_begin(corpora, scalar, tmp_path, monkeypatch) -> None:
+    with serve(by_habit) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        with pytest.raises(ConfigError, match=r"judge.max_usd=0.001: judging is estimated at \$0.0\d"):
+            run(corpora, tmp_path / "out", models=(f"mine={scalar}", "gpt-4o"), judge={"max_usd": 0.001})
+    assert not server.requests and not list((tmp_path / "out").iterdir())
+
+
+STAGE = """
+import sys
+from pathlib import Path
+from xlrm.stages import external
+judge = {"parallel": 4}
+config = external.Config(models=("served=m",), judge=judge)
+external.run(config, corpora=Path(sys.argv[1]), output=Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_run_asks_only_for_what_nobody_has_answered(home, tmp_path, monkeypatch) -> None:
+    size, asked_at_once = 60, 4
+    write_jsonl(tmp_path / "corpora" / "en" / "benchmark.jsonl", benchmark(size))
+
+    def slow(text: str, request: dict) -> tuple:
+        time.sleep(0.05)
+        return by_habit(text, request)
+
+    with serve(slow) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        (tmp_path / "killed").mkdir()
+        command = [sys.executable, "-c", STAGE, str(tmp_path / "corpora"), str(tmp_path / "killed")]
+        process = subprocess.Popen(command, env=os.environ | {"XLRM_HOME": str(home)}, stdout=subprocess.DEVNULL)
+        while sum(server.asked.values()) < size / 2 and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(0.3)
+        before = sum(server.asked.values())
+        assert size / 2 <= before < size
+        metrics, found = run(tmp_path / "corpora", tmp_path / "resumed", models=("served=m",))
+        twice = sum(server.asked.values()) - size
+    cost = found["m"]["cost"]
+    assert cost["known"] + cost["requests"] == size and cost["known"] >= before - 2 * asked_at_once
+    assert 0 <= twice <= 2 * asked_at_once, "those under way when it was killed, and no others"
+    assert metrics["external/m/accuracy/en/average"] > 0.5
+
+
+def test_the_runner_knows_a_run_by_what_it_used(scalar) -> None:
+    config = external.Config(models=(f"mine={scalar}", "served=m@v1"))
+    before = external.fingerprint(config)
+    assert before == external.fingerprint(config) and '"v1"' in before
+    (scalar / "config.json").write_text((scalar / "config.json").read_text() + "\n")
+    assert external.fingerprint(config) != before
+
+
+@pytest.mark.parametrize("model", ["served=m", "armorm={scalar}", "nosuch=m"])
+def test_evaluate_takes_a_model_from_elsewhere(model: str, scalar, tmp_path, monkeypatch) -> None:
+    write_jsonl(tmp_path / "mine.jsonl", benchmark())
+    with serve(by_habit) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        result = CliRunner().invoke(
+            app, ["evaluate", "--model", model.format(scalar=scalar), "--benchmark", str(tmp_path / "mine.jsonl"),
+                  "--output", str(tmp_path / "out")],
+        )  # fmt: skip
+    if model == "served=m":
+        assert result.exit_code == 0, result.output
+        found = json.loads((tmp_path / "out" / "results.json").read_text())
+        assert found["items"] == 8 and found["cost"]["requests"] == 8 and found["kind"] == "generative"
+        assert len(read_rows(tmp_path / "out" / "scores.jsonl", ("verdicts",))) == 8
+    else:
+        expected = "missing weights" if "armorm" in model else "nosuch=m is not a model"
+        assert result.exit_code == 2 and expected in result.output and "Traceback" not in result.output
+
+
+def test_verdicts_are_kept_beside_translations_on_the_store(home, corpora, tmp_path, monkeypatch) -> None:
+    with serve(by_habit) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        run(corpora, tmp_path / "out", models=("served=m",))
+    (folder,) = (home / "store" / judging.MEMORY).iterdir()
+    assert json.loads((folder / "identity.json").read_text())["judge"] == "m"
+    assert list(folder.glob("*.jsonl.gz"))
