@@ -108,6 +108,22 @@ def test_x_almas_prompt_is_tokenised_as_its_code_does(llama) -> None:
     assert ids == [1, *tokenizer.convert_tokens_to_ids(list(wanted))]
 
 
+def test_a_conversation_is_read_with_its_system_message(llama) -> None:
+    messages = [{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]
+    tokenizer = Transformers(Model(str(llama))).tokenizer
+    (ids,) = engines.as_chats(tokenizer, [messages])
+    assert tokenizer.decode(ids).replace(" ", "") == "<s>[INST]Judge.[/INST]<s>[INST]One.[/INST]"
+
+
+def test_each_answer_is_told_with_its_tokens(llama) -> None:
+    told: dict[int, Completion] = {}
+    engine = Transformers(Model(str(llama)), 2)
+    found = engine.complete(TEXTS, Decoding(max_new_tokens=7), told.__setitem__)
+    assert told == dict(enumerate(found)) and len(told) == 4
+    assert [one.tokens[0] for one in found] == [len(ids) for ids in engine._encode(TEXTS)]
+    assert all(one.tokens[1] == 7 for one in found if not one.whole)
+
+
 @pytest.mark.parametrize("name", ["llama", "marian", "m2m"])
 def test_answers_come_in_order_whatever_else_is_in_the_batch(name, request) -> None:
     model, how = Model(str(request.getfixturevalue(name))), Decoding(max_new_tokens=12)

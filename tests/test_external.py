@@ -155,6 +155,12 @@ def test_a_run_above_its_limit_does_not_begin(corpora, scalar, tmp_path, monkeyp
     assert not server.requests and not list((tmp_path / "out").iterdir())
 
 
+def test_a_judge_without_an_address_is_noticed_before_any_model_has_run(corpora, scalar, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="OPENAI_BASE_URL is not set"):
+        run(corpora, tmp_path / "out", models=(f"mine={scalar}", "served=m"))
+    assert not list((tmp_path / "out").iterdir())
+
+
 STAGE = """
 import sys
 from pathlib import Path

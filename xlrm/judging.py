@@ -152,6 +152,11 @@ class Judge:
         usd = None if price is None else (read * price[0] + written * price[1]) / 1e6
         return Estimate(len(asked), len(asked) - len(left), read, written, usd)
 
+    def reach(self) -> None:
+        """Raises ConfigError where nothing says at which address a served judge is: now, and not after hours."""
+        if isinstance(self.engine, engines.Endpoint):
+            self.engine.client  # noqa: B018
+
     def judge(self, rows: Sequence[dict]) -> list[dict]:
         """A row's id, subset, section, order, verdicts, credit in [0, 1] and raw answers, in order.
 

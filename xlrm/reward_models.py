@@ -15,6 +15,7 @@ from xlrm import hub, sources
 from xlrm.errors import ConfigError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,10 @@ def find(entry: str) -> RewardModel:
             raise ConfigError(f"reward model {entry!r}: say which, as {name}=MODEL_ID")
         return row.at(repository, revision)
     place = repository or name
-    if not (Path(place).is_dir() or _HUB_ID.fullmatch(place)):
+    shown = name if repository else _short(place)
+    if not (_NAME.fullmatch(shown) and (Path(place).is_dir() or _HUB_ID.fullmatch(place))):
         raise ConfigError(f"no reward model {entry!r}; {_ALLOWED}")
-    return RewardModel(name if repository else _short(place), place, "unknown", dtype="float32", revision=revision)
+    return RewardModel(shown, place, "unknown", dtype="float32", revision=revision)
 
 
 def find_all(entries: Iterable[str]) -> list[RewardModel]:
@@ -119,5 +121,5 @@ def _short(repository: str) -> str:
 
 _ALLOWED = (
     f"there are {', '.join(REWARD_MODELS)}, each also as NAME=REPOSITORY@REVISION, and any scalar classifier by its folder "
-    "or OWNER/NAME"
+    "or OWNER/NAME, with a NAME= of letters, digits, _, . and - where you like"
 )

@@ -91,6 +91,8 @@ def _judges(models: Sequence[RewardModel], rows: dict[str, list[dict]], config: 
         estimates[name] = judge.estimate([row for many in rows.values() for row in many])
         judge.cost.estimated_usd = estimates[name].usd
         progress.say(f"external[{name}]: {estimates[name]}")
+        if estimates[name].known < estimates[name].questions:
+            judge.reach()
     judging.check_budget(estimates, config.judge)
     return judges
 
