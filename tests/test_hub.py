@@ -1,4 +1,4 @@
-"""The Hub as its client sees it: a server here speaks as much of its protocol as loading one set takes."""
+"""The Hub as its client sees it: a server here speaks as much of its protocol as loading one set or model takes."""
 
 import json
 import os
@@ -11,14 +11,20 @@ from threading import Thread
 
 import pytest
 
+from xlrm import hub
+
 ROOT = Path(__file__).parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RECORDS = (ROOT / "tests" / "samples" / "magpie.jsonl").read_bytes()
 FILES = {"train.jsonl": RECORDS, "README.md": b"---\nlicense: mit\n---\n"}
 
 
+MODEL = {"dpo_model/config.json": b"{}", "dpo_model/model.safetensors": b"weights", "original/model.pth": b"pickle"}
+
+
 class Hub(BaseHTTPRequestHandler):
-    """me/mine has two files at one commit, me/gated is behind its licence, and there is nothing else."""
+    """The set me/mine has two files at one commit, me/gated is behind its licence, the model me/judge keeps what counts in a
+    folder, and there is nothing else."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -29,6 +35,8 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0].removeprefix("/api")
+        if f"{path}/".removeprefix("/models").startswith("/me/judge/"):
+            return self.model(path)
         _, kind, owner, name, *rest = f"{path}/".rstrip("/").split("/") + [""] * 3
         rest = [part for part in rest if part]
         if kind != "datasets" or (owner, name) not in (("me", "mine"), ("me", "gated")):
@@ -43,6 +51,14 @@ class Hub(BaseHTTPRequestHandler):
             return self.say(200, self.tree())
         siblings = [{"rfilename": name} for name in FILES]
         return self.say(200, {"id": "me/mine", "sha": COMMIT, "private": False, "siblings": siblings, "tags": []})
+
+    def model(self, path: str) -> None:
+        if name := path.partition(f"/resolve/{COMMIT}/")[2]:
+            return self.say(200, MODEL[name], ETag=f'"{name}"')
+        if "/tree/" in path:
+            return self.say(200, [{"type": "file", "path": n, "size": len(d), "oid": n} for n, d in MODEL.items()])
+        siblings = [{"rfilename": name} for name in MODEL]
+        return self.say(200, {"id": "me/judge", "sha": COMMIT, "siblings": siblings, "tags": []})
 
     def tree(self) -> list[dict]:
         return [{"type": "file", "path": name, "size": len(data), "oid": name} for name, data in FILES.items()]
@@ -132,3 +148,40 @@ def test_what_cannot_be_had_says_why_and_what_to_do(entry: str, said: str, addre
 def test_a_hub_that_is_away_is_said(tmp_path: Path) -> None:
     error = load("hub:me/mine", tmp_path, HF_HUB_OFFLINE="1")["error"]
     assert error.endswith("unset it, or take the set from a folder with a copy, as NAME=FOLDER")
+
+
+FETCH = """
+import sys
+from xlrm import hub
+from xlrm.errors import XlrmError
+try:
+    folder = hub.model_folder(sys.argv[1], "main", "dpo_model")
+    print(hub.model_version(sys.argv[1], None), folder.name, *sorted(p.name for p in folder.parent.rglob("*") if p.is_file()))
+except XlrmError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("me/judge", f"{COMMIT} dpo_model config.json model.safetensors"),
+        (
+            "me/none",
+            "cannot fetch 'me/none' from the Hub: RepositoryNotFoundError; check the id, its licence (HF_TOKEN)",
+        ),
+    ],
+)
+def test_a_model_comes_without_what_nobody_reads(name: str, said: str, address: str, tmp_path: Path) -> None:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    command = [sys.executable, "-c", FETCH, name]
+    environment = kept | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": address, "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip().startswith(said), done.stdout + done.stderr
+
+
+def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "copy" / "dpo_model").mkdir(parents=True)
+    assert hub.model_folder(str(tmp_path / "copy"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
+    assert hub.model_folder(str(tmp_path / "copy" / "dpo_model"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
+    assert hub.model_folder(str(tmp_path), "abc") == tmp_path
