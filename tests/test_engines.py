@@ -115,6 +115,15 @@ def test_a_conversation_is_read_with_its_system_message(llama) -> None:
     assert tokenizer.decode(ids).replace(" ", "") == "<s>[INST]Judge.[/INST]<s>[INST]One.[/INST]"
 
 
+def test_a_template_without_a_system_message_is_one_line(llama) -> None:
+    tokenizer = Transformers(Model(str(llama))).tokenizer
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+    )
+    with pytest.raises(ConfigError, match="chat template takes no such conversation: No system role"):
+        engines.as_chats(tokenizer, [[{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]])
+
+
 def test_each_answer_is_told_with_its_tokens(llama) -> None:
     told: dict[int, Completion] = {}
     engine = Transformers(Model(str(llama)), 2)

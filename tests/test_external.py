@@ -81,8 +81,10 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
         assert metrics[f"external/Judge-7B/accuracy/{language}/average"] == pytest.approx((chat + hard) / 2)
         assert metrics[f"external/Judge-7B/accuracy/{language}/chat_hard"] == pytest.approx(hard)
         assert judge["results"][language]["length_baseline"]["average"] == 0
+        assert metrics[f"external/Judge-7B/errors/{language}"] == judge["bias"][language]["errors"]
         assert judge["bias"][language]["errors"] == (1 + (not first[7])) / 8
     assert judge["cost"] | {"questions": 16, "known": 8, "requests": 8} == judge["cost"]
+    assert metrics["external/Judge-7B/usd"] == judge["cost"]["usd"] and "external/mine/usd" not in metrics
     assert judge["cost"]["usd"] > 0 and judge["cost"]["estimated_usd"] > 0
     assert {"items", "accuracy", "interval", "length_baseline"} == mine["results"]["en"].keys()
     rewards = parquet.read_table(tmp_path / "out" / "mine" / "rewards.parquet").to_pylist()

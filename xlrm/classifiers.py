@@ -152,13 +152,18 @@ class ArmoRM:
 def _loaded(kind: Any, folder: Path, dtype: str) -> Any:
     """In inference mode, on the GPU where there is one. Raises ArtifactError where weights are missing."""
     import torch
+    from transformers.utils import logging
 
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # its table of ArmoRM's heads as "unexpected" would alarm for nothing
     try:
         network, report = kind.from_pretrained(
             folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+    finally:
+        logging.set_verbosity(before)
     if report["missing_keys"]:
         raise ArtifactError(f"{folder}: not a reward model: missing weights {sorted(report['missing_keys'])[:5]}")
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -274,9 +274,16 @@ EngineName = Literal["transformers", "vllm", "endpoint"]
 
 
 def as_chats(tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:
-    """Token ids of each, the assistant's turn begun; the template writes what special tokens there are."""
+    """Token ids of each, the assistant's turn begun; the template writes what special tokens there are.
+
+    Raises ConfigError for a template that does not take these messages, such as a system's."""
+    import jinja2
+
     chats = [_messages(prompt) for prompt in prompts]
-    texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True, date_string=_DATE)
+    try:
+        texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True, date_string=_DATE)
+    except jinja2.TemplateError as error:
+        raise ConfigError(f"the model's chat template takes no such conversation: {_line(error)}") from error
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 

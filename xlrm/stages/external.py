@@ -59,15 +59,11 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
     results = {}
     for model in sorted(found, key=lambda one: one.kind):  # classifiers first: vLLM takes what is left of a GPU
         results[model.name] = _finished(output, model) or _evaluate(model, judges, rows, config, output)
-    metrics = {
-        f"external/{model.name}/accuracy/{language}/{name.lower().replace(' ', '_')}": value
-        for model in found
-        for language, result in results[model.name]["results"].items()
-        for name, value in result["accuracy"].items()
-    }
     results = {model.name: results[model.name] for model in found}
     (output / "results.json").write_text(json.dumps({"models": results}, indent=2), encoding="utf-8")
-    return metrics
+    return {
+        key: value for name, result in results.items() for key, value in _metrics(f"external/{name}", result).items()
+    }
 
 
 def evaluate(entry: str, rows: list[dict], language: str, config: Config) -> tuple[dict, list[dict]]:
@@ -100,6 +96,19 @@ def _judges(models: Sequence[RewardModel], rows: dict[str, list[dict]], config: 
 def _finished(output: Path, model: RewardModel) -> dict | None:
     path = output / model.name / "results.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _metrics(prefix: str, result: dict) -> dict[str, float]:
+    """Accuracies by language; of a judge also what its places had to do with it, and the dollars."""
+    found = {
+        f"{prefix}/accuracy/{language}/{name.lower().replace(' ', '_')}": value
+        for language, one in result["results"].items()
+        for name, value in one["accuracy"].items()
+    }
+    for language, shares in result.get("bias", {}).items():
+        found |= {f"{prefix}/{name}/{language}": value for name, value in shares.items()}
+    found[f"{prefix}/usd"] = result["cost"].get("usd")
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _evaluate(

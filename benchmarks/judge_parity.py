@@ -1,0 +1,48 @@
+"""Our judge's prompts and verdicts against those of the rewardbench package itself, which need not be installed here.
+
+python -m benchmarks.judge_parity PATH/TO/rewardbench/generative.py PAIRS.jsonl
+"""
+
+import ast
+import json
+import random
+import sys
+from pathlib import Path
+
+from xlrm import judging
+from xlrm.judge_prompts import JUDGE_PROMPTS
+
+WANTED = ("format_judge_answers", "process_judgement")
+PIECES = ("[[A]]", "[[B]]", "[[C]]", "[[a]]", "[A]", "[[A", "B]]", "A ", "so ", "\n", '"', "$ERROR$")
+
+
+def reference(path: Path) -> dict:
+    """The two functions and the prompts they use, without the clients that the module imports."""
+    found: dict = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        texts = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.Dict | ast.JoinedStr)
+        if texts or (isinstance(node, ast.FunctionDef) and node.name in WANTED):
+            exec(compile(ast.Module([node], []), str(path), "exec"), found)
+    return found
+
+
+def measure(path: Path, pairs: list[dict], answers: int) -> dict[str, str]:
+    theirs, ours = reference(path), JUDGE_PROMPTS["rewardbench"]
+    same = 0
+    for pair in pairs:
+        a, b = ([{}, {"content": pair[side]}] for side in ("chosen", "rejected"))
+        messages = ours.messages(pair["prompt"], pair["chosen"], pair["rejected"])
+        same += tuple(message["content"] for message in messages) == theirs["format_judge_answers"](
+            pair["prompt"], a, b
+        )
+    draw = random.Random(0)
+    said = ["".join(draw.choices(PIECES, k=draw.randint(0, 5))) for _ in range(answers)]
+    agree = sum(judging.parse(one) == theirs["process_judgement"](one, None) for one in said)
+    return {"prompts equal": f"{same} of {len(pairs)}", "verdicts equal": f"{agree} of {answers}"}
+
+
+if __name__ == "__main__":
+    with Path(sys.argv[2]).open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    for key, value in measure(Path(sys.argv[1]), [row for row in rows if isinstance(row["prompt"], str)], 2000).items():
+        print(f"{key:15} {value}")
