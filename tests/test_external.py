@@ -120,7 +120,8 @@ def test_equal_rewards(ties: str, credit: float) -> None:
 
 def test_a_model_that_runs_here_judges_too(corpora, tiny_base, tmp_path) -> None:
     """The same path as a 70B model's, with one that has learned nothing of judging: what it says is an error, and kept."""
-    config = {"models": (f"self-taught={tiny_base}",), "judge": {"engine": "transformers", "max_new_tokens": 24}}
+    judge = {"engine": "transformers", "max_new_tokens": 24, "max_usd": 0}  # there is no price on what runs here
+    config = {"models": (f"self-taught={tiny_base}",), "judge": judge}
     _, found = run(corpora, tmp_path / "out", **config)
     result, cost = found["self-taught"], found["self-taught"]["cost"]
     assert result["bias"]["en"] == {"errors": 1.0, "first": None}

@@ -57,7 +57,8 @@ class Settings(BaseModel):
     usd_per_million: dict[str, tuple[float, float]] = {}
     """By model, US dollars for a million tokens read and written, instead of what its row says."""
     max_usd: float | None = Field(None, ge=0)
-    """The stage does not start if the estimate of its judges is above this, and stops when what one has cost is."""
+    """Of judges at an endpoint: the stage does not start if their estimate is above this or a price unknown, and stops when
+    what one has cost is above it."""
     seed: int = 42
 
 
@@ -139,6 +140,11 @@ class Judge:
     cost: Cost
 
     @property
+    def served(self) -> bool:
+        """Whether it is asked elsewhere, which may cost money; on a GPU of one's own, tokens have no price."""
+        return isinstance(self.engine, engines.Endpoint)
+
+    @property
     def decoding(self) -> Decoding:
         return Decoding(self.settings.max_new_tokens)
 
@@ -154,7 +160,7 @@ class Judge:
 
     def reach(self) -> None:
         """Raises ConfigError where nothing says at which address a served judge is: now, and not after hours."""
-        if isinstance(self.engine, engines.Endpoint):
+        if self.served:
             self.engine.client  # noqa: B018
 
     def judge(self, rows: Sequence[dict]) -> list[dict]:
@@ -240,7 +246,7 @@ def version(model: RewardModel, settings: Settings) -> str | None:
 
 
 def check_budget(estimates: dict[str, Estimate], settings: Settings) -> None:
-    """Raises ConfigError where the judges together are estimated above max_usd, or one of them has no price."""
+    """Raises ConfigError where these judges together are estimated above max_usd, or one of them has no price."""
     if settings.max_usd is None:
         return
     if unpriced := [name for name, one in estimates.items() if one.usd is None]:

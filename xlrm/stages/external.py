@@ -89,7 +89,7 @@ def _judges(models: Sequence[RewardModel], rows: dict[str, list[dict]], config: 
         progress.say(f"external[{name}]: {estimates[name]}")
         if estimates[name].known < estimates[name].questions:
             judge.reach()
-    judging.check_budget(estimates, config.judge)
+    judging.check_budget({name: one for name, one in estimates.items() if judges[name].served}, config.judge)
     return judges
 
 
