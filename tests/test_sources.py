@@ -152,7 +152,7 @@ def test_rewardbench_has_its_sections_and_ids_in_text(tmp_path) -> None:
 
 
 def test_paper_as_recipe_on_samples(tmp_path) -> None:
-    """The sets of configs/paper_a.yaml as folders: rows of each, the evaluation's prompts in none, all of it on record."""
+    """The sets of configs/paper_a_qwen.yaml as folders: rows of each, the evaluation's prompts in none, all of it on record."""
     names = ("safe-rlhf", "wildguard", "helpsteer2", "offsetbias", "magpie")
     entries = {name: copy_of(name, tmp_path) for name in (*names, "rewardbench", "rewardbench-2", "alpacaeval")}
     leaked = [read_rows(SAMPLES / f"{name}.jsonl")[0] for name in ("alpacaeval", "rewardbench-2")]

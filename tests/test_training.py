@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file
 
+from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
+from benchmarks.reward_training import log_of as log
+from benchmarks.reward_training import weights_of as weights
 from xlrm import launching, models, scoring, training
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import write_jsonl
@@ -38,19 +38,6 @@ def corpora(tmp_path_factory) -> Path:
     return folder
 
 
-def log(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "training_log.jsonl").read_text().splitlines()]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    assert one.keys() == other.keys()
-    return max(float((one[name] - other[name]).abs().max()) for name in one)
-
-
 def train(base: Path, corpora: Path, work: Path, **changes) -> tuple[dict, Path]:
     config = reward.Config(**TRAINING | changes)
     output = work / "output"
@@ -61,43 +48,18 @@ def train(base: Path, corpora: Path, work: Path, **changes) -> tuple[dict, Path]
 # The same as plain TRL
 
 
-def plain_trl(start: Path, rows: list[dict], folder: Path, margin: bool = False):
-    """As a user of TRL would write it: messages in, TRL's own tokenisation and collation."""
-    from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from trl import RewardConfig, RewardTrainer
-
-    records = [
-        {side: scoring.conversation(row["prompt"], row[side]) for side in ("chosen", "rejected")}
-        | ({"margin": row["margin"]} if margin else {})
-        for row in rows
-    ]
-    arguments = RewardConfig(
-        output_dir=str(folder), learning_rate=1e-3, per_device_train_batch_size=4, gradient_accumulation_steps=2,
-        num_train_epochs=1, warmup_steps=0.1, lr_scheduler_type="cosine", seed=42, data_seed=42, bf16=False, use_cpu=True,
-        gradient_checkpointing=False, logging_steps=1, report_to=[], max_length=2048, save_strategy="no", optim="adamw_torch",
-    )  # fmt: skip
-    trainer = RewardTrainer(
-        AutoModelForSequenceClassification.from_pretrained(start, dtype=torch.float32), arguments,
-        train_dataset=Dataset.from_list(records), processing_class=AutoTokenizer.from_pretrained(start),
-    )  # fmt: skip
-    trainer.train()
-    return trainer
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("margin", [False, True])
 def test_losses_gradients_and_weights_are_those_of_plain_trl(tiny_base, tmp_path, margin) -> None:
     rows = [row | {"margin": 0.5 + i % 3} for i, row in enumerate(pairs(48))]
     write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", rows)
     _, ours = train(tiny_base, tmp_path / "corpora", tmp_path / "ours", margin=margin)
-    theirs = plain_trl(tmp_path / "ours" / "start", rows, tmp_path / "theirs", margin)
-    curve = [entry for entry in theirs.state.log_history if "grad_norm" in entry]
+    plain = rows if margin else [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]
+    curve, final = plain_trl(tmp_path / "ours" / "start", plain, tmp_path / "theirs")
     assert len(log(ours)) == len(curve) == 6
-    for mine, plain in zip(log(ours), curve, strict=True):
-        assert float(mine["loss"]) == pytest.approx(float(plain["loss"]), abs=1e-6)
-        assert float(mine["grad_norm"]) == pytest.approx(float(plain["grad_norm"]), rel=1e-5)
-    final = {name: tensor.detach() for name, tensor in theirs.model.state_dict().items()}
+    for mine, theirs in zip(log(ours), curve, strict=True):
+        assert float(mine["loss"]) == pytest.approx(float(theirs["loss"]), abs=1e-6)
+        assert float(mine["grad_norm"]) == pytest.approx(float(theirs["grad_norm"]), rel=1e-5)
     assert apart(weights(ours), {name: final[name] for name in weights(ours)}) < 1e-6
     assert apart(weights(ours), weights(tmp_path / "ours" / "start")) > 1e-3, "and it did train"
 
@@ -128,8 +90,8 @@ def test_the_pointwise_loss_is_the_cross_entropy_of_single_judgments(tiny_base, 
         epochs=2,
     )
     assert found["steps"] == 4
-    start = tmp_path / "work" / "start"
-    model, tokenizer = models.load_reward_model(start), models.load_tokenizer(start)
+    fresh = tmp_path / "work" / "start"
+    model, tokenizer = models.load_reward_model(fresh), models.load_tokenizer(fresh)
     judged = [(r["prompt"], r[s], z) for r in rows[:3] for s, z in (("chosen", 1), ("rejected", 0))]
     judged += [(r["prompt"], r["response"], r["label"]) for r in rows[3:]]
     rewards = scoring.score(model, tokenizer, [scoring.conversation(p, text) for p, text, _ in judged])
@@ -162,6 +124,7 @@ def test_rows_of_no_use_to_the_loss(tiny_base, tmp_path) -> None:
     ("changes", "message"),
     [
         ({"quantize": True}, "needs lora_rank above 0"),
+        ({"quantize": True, "lora_rank": 8}, "needs precision bfloat16"),
         ({"margin": True, "loss": "pointwise"}, "margin=true is of the bradley_terry loss"),
         ({"language": "en+en"}, "codes of different languages"),
         ({"precision": "float16"}, "float32"),
@@ -172,17 +135,35 @@ def test_settings_that_do_not_belong_together(changes, message) -> None:
         reward.Config(**TRAINING | changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "adamw"}, "optimizer 'adamw': transformers knows adamw_torch"),
+        ({"optimizer": "paged_adamw_8bit"}, "needs bitsandbytes; pip install 'xlrm\\[gpu\\]'"),
+        ({"processes": 2}, r"2 process\(es\): needs deepspeed"),
+    ],
+)
+def test_what_is_not_installed_is_said_before_anything_is_made(
+    tiny_base, corpora, tmp_path, monkeypatch, changes, message
+) -> None:
+    for name in ("bitsandbytes", "deepspeed"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    with pytest.raises(ConfigError, match=message):
+        train(tiny_base, corpora, tmp_path, **changes)
+    assert not (tmp_path / "start").exists()
+
+
 # LoRA
 
 
 @pytest.mark.slow
 def test_lora_ends_as_a_whole_model_whose_embeddings_it_left_alone(tiny_base, corpora, tmp_path) -> None:
     _, output = train(tiny_base, corpora, tmp_path, lora_rank=4, epochs=3)
-    start, end = weights(tmp_path / "start"), weights(output)
-    moved = {name for name in end if float((end[name] - start[name]).abs().max()) > 1e-6}
+    begun, end = weights(tmp_path / "start"), weights(output)
+    moved = {name for name in end if float((end[name] - begun[name]).abs().max()) > 1e-6}
     assert {"score.weight", "model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight"} <= moved
-    assert "model.embed_tokens.weight" not in moved and start.keys() == end.keys()
-    change = end["model.layers.0.mlp.up_proj.weight"] - start["model.layers.0.mlp.up_proj.weight"]
+    assert "model.embed_tokens.weight" not in moved and begun.keys() == end.keys()
+    change = end["model.layers.0.mlp.up_proj.weight"] - begun["model.layers.0.mlp.up_proj.weight"]
     assert torch.linalg.matrix_rank(change, rtol=1e-4) <= 4
     assert not (output / "adapter_config.json").exists()
     model, tokenizer = models.load_reward_model(output), models.load_tokenizer(output)
@@ -276,9 +257,8 @@ def test_encoders_and_sequence_to_sequence_models_become_reward_models(family, c
     found, output = train(base, corpora, tmp_path / "work", max_length=40, epochs=8)
     assert found["train_accuracy"] > 0.6
     model, tokenizer = models.load_reward_model(output), models.load_tokenizer(output)
-    start = models.load_reward_model(tmp_path / "work" / "start")
-    head = models.score_head(start)
-    assert head.weight.shape[0] == 1 and float(head.bias.abs().max()) == 0
+    head = models.score_head(models.load_reward_model(tmp_path / "work" / "start"))
+    assert head.weight.shape[0] == 1 and not head.bias.any()
     chats = [scoring.conversation(row["prompt"] * (1 + 3 * i), row["chosen"]) for i, row in enumerate(pairs(6))]
     alone = [scoring.score(model, tokenizer, [chat])[0] for chat in chats]
     assert scoring.score(model, tokenizer, chats[::-1]) == pytest.approx(alone[::-1], abs=1e-5), "no word of the batch"
@@ -336,42 +316,27 @@ def test_trl_takes_the_folder_as_a_reward_function(tiny_base, corpora, tmp_path)
 
 # Killed, and several processes
 
-RUN = """
-import json, sys
-from pathlib import Path
-from xlrm.stages import reward
-if __name__ == "__main__":
-    config, base, corpora, output = sys.argv[1:]
-    Path(output).mkdir(parents=True, exist_ok=True)
-    reward.run(reward.Config(**json.loads(config)), base=Path(base), corpora=Path(corpora), output=Path(output))
-"""
-
-
-def start_training(
-    base: Path, corpora: Path, work: Path, environment: dict | None = None, **changes
-) -> subprocess.Popen:
-    arguments = [json.dumps(TRAINING | changes), str(base), str(corpora), str(work / "output")]
-    with (work.parent / f"{work.name}.log").open("w") as file:
-        return subprocess.Popen(
-            [sys.executable, "-c", RUN, *arguments], stdout=file, stderr=file, env=os.environ | (environment or {})
-        )
-
 
 def killed_after_a_checkpoint(process: subprocess.Popen, work: Path) -> None:
-    """By SIGKILL, as a node that goes away does it."""
-    end = time.monotonic() + 120
-    while not list((work / "checkpoints").glob("checkpoint-*/trainer_state.json")):
-        assert process.poll() is None and time.monotonic() < end, (work.parent / f"{work.name}.log").read_text()[-3000:]
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_after_a_checkpoint(process, work)
+    end = time.monotonic() + 60
+    while still := [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(work) in _read(path)]:
+        assert time.monotonic() < end, f"processes of a killed training go on: {still}"
+        time.sleep(0.1)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it has ended
+        return ""
 
 
 @pytest.mark.slow
 def test_a_killed_training_ends_where_it_would_have(tiny_base, corpora, tmp_path) -> None:
     changes = {"epochs": 5, "save_steps": 10}
     _, whole = train(tiny_base, corpora, tmp_path / "whole", **changes)
-    process = start_training(tiny_base, corpora, tmp_path / "cut", **changes)
+    process = start(tiny_base, corpora, tmp_path / "cut", **TRAINING | changes)
     killed_after_a_checkpoint(process, tmp_path / "cut")
     assert not list((tmp_path / "cut" / "output").iterdir())
     _, cut = train(tiny_base, corpora, tmp_path / "cut", **changes)
@@ -399,7 +364,7 @@ def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpor
     """Gloo on CPU: the loss curve, the head it starts from, one whole safetensors model, and SIGKILL half-way."""
     changes = {"epochs": 3, "save_steps": 10}
     _, one = train(tiny_base, corpora, tmp_path / "one", device_batch_size=8, **changes)
-    process = start_training(tiny_base, corpora, tmp_path / "two", processes=2, **changes)
+    process = start(tiny_base, corpora, tmp_path / "two", **TRAINING | changes, processes=2)
     killed_after_a_checkpoint(process, tmp_path / "two")
     found, two = train(tiny_base, corpora, tmp_path / "two", processes=2, **changes)
     assert found["steps"] == 24
@@ -417,7 +382,9 @@ def test_two_nodes_train_one_model(tiny_base, corpora, tmp_path) -> None:
     """The same command on both, told apart by torchrun's variables alone."""
     common = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": "29617"}
     nodes = [
-        start_training(tiny_base, corpora, tmp_path / f"node{rank}", common | {"PET_NODE_RANK": str(rank)}, processes=1)
+        start(
+            tiny_base, corpora, tmp_path / f"node{rank}", common | {"PET_NODE_RANK": str(rank)}, **TRAINING, processes=1
+        )
         for rank in (0, 1)
     ]
     for rank, node in enumerate(nodes):

@@ -10,9 +10,10 @@ import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ def accelerate_config(nodes: Nodes, each: int, precision: str, on_cpu: bool) -> 
 def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision: str) -> None:
     import torch
 
+    if nodes.count == 1:
+        nodes = replace(nodes, port=_free_port())  # the default one may be another training's
     config = folder / "accelerate.json"
     config.write_text(json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2))
     (folder / METRICS).unlink(missing_ok=True)
@@ -106,6 +109,12 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
         raise ArtifactError(
             f"training in {nodes.count * each} processes ended with status {status}; the log above says why"
         )
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 def _die_with_parent() -> None:

@@ -5,6 +5,7 @@ functions train from it, in one process or in many (`xlrm.launching`), and what 
 killed one go on.
 """
 
+import importlib.util
 import json
 import random
 import shutil
@@ -77,6 +78,8 @@ class RewardTraining(TrainingConfig):
     def _belong_together(self) -> "RewardTraining":
         if self.quantize and not self.lora_rank:
             raise ValueError("quantize=true needs lora_rank above 0: weights of 4 bits cannot be trained themselves")
+        if self.quantize and self.precision != "bfloat16":
+            raise ValueError("quantize=true needs precision bfloat16: adapters of a 4-bit model are kept in it")
         if self.margin and self.loss == "pointwise":
             raise ValueError("margin=true is of the bradley_terry loss; a pointwise one compares nothing")
         return self
@@ -180,6 +183,7 @@ def _run(
     worker: str, prepare: Callable[[], Path], folder: Path, config: TrainingConfig, kind: type[TrainingConfig]
 ) -> dict[str, float]:
     """Prepares the folder, unless a run before has, and trains in it."""
+    _check_installed(config)
     job = folder / "job.json"
     if not job.exists():
         content = {"start": str(prepare()), "config": config.model_dump(include=set(kind.model_fields))}
@@ -199,6 +203,25 @@ def _dataset(folder: Path) -> "Dataset":
     from datasets import load_from_disk
 
     return load_from_disk(str(folder / "tokens"))
+
+
+def _check_installed(config: TrainingConfig) -> None:
+    """Raises ConfigError for an optimizer nobody knows, and for what needs a library that is not there."""
+    from transformers.training_args import OptimizerNames
+
+    known = [one.value for one in OptimizerNames]
+    if config.optimizer not in known:
+        raise ConfigError(f"optimizer {config.optimizer!r}: transformers knows {', '.join(known)}")
+    needs = {
+        "bitsandbytes": "8bit" in config.optimizer or getattr(config, "quantize", False),
+        "deepspeed": launching.world(config.processes) > 1,
+    }
+    for library in (name for name, needed in needs.items() if needed):
+        if not importlib.util.find_spec(library):
+            raise ConfigError(
+                f"optimizer {config.optimizer}, {launching.world(config.processes)} process(es): needs {library}; "
+                "pip install 'xlrm[gpu]'"
+            )
 
 
 def _batches(config: TrainingConfig, rows: int) -> tuple[int, int]:
