@@ -16,6 +16,8 @@ from xlrm.runner import Artifact, Inputs, run_stage
 gc.set_threshold(100_000, 50, 50)
 # Where scikit-learn is installed, transformers imports it for a way to decode that no stage uses: a second of every task.
 sys.modules.setdefault("sklearn", None)
+# Where DeepSpeed is installed, accelerate imports it for every training: seconds. The processes that need it are others.
+sys.modules.setdefault("deepspeed", None)
 
 
 def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, **more: Any) -> Artifact:

@@ -27,6 +27,7 @@ COMPONENTS = tuple(sorted(path.stem for path in (ROOT / "components").glob("*.py
 
 DOORS = {
     "trl": "xlrm.training",
+    "peft": "xlrm.training",
     "great_expectations": "xlrm.expectations.suite",
     "lingua": "xlrm.expectations.identification",
     "mlflow": "xlrm.tracking",

@@ -169,6 +169,16 @@ def test_the_models_own_padding_counts(tmp_path, pad: str | None) -> None:
     assert rewards(str(tmp_path))(CHATS) == pytest.approx(expected, abs=1e-5)
 
 
+def test_truncation_takes_the_beginning(offsetbias) -> None:
+    tokens = classifiers._tokenizer(offsetbias)
+    (whole,), (short,) = (scoring.encode(tokens, [CHATS[3]], length) for length in (2048, 64))
+    assert short == [0, *whole[-63:]] and len(whole) > 150
+    with torch.inference_mode():
+        model = LlamaForSequenceClassification.from_pretrained(offsetbias)
+        expected = float(model.score(model.model(torch.tensor([short])).last_hidden_state[0, -1]))
+    assert rewards(str(offsetbias), max_length=64)(CHATS)[3] == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_template_with_todays_date_has_a_fixed_one(tmp_path, offsetbias) -> None:
     folder = shutil.copytree(offsetbias, tmp_path / "dated")
     dated = "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"

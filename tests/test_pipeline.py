@@ -389,6 +389,24 @@ def flat(node: Any, where: str = "") -> dict[str, Any]:
 # Experiments
 
 
+def test_the_papers_two_models_are_trained_alike() -> None:
+    """Hong et al. 2025, sections 2 and appendix B; the two files differ in the base model and in names alone."""
+    llama, qwen = (load(ROOT / "configs" / f"paper_a_{name}.yaml") for name in ("llama", "qwen"))
+    differ = {
+        f"{stage}.{field}"
+        for stage in llama.stages
+        for field, value in llama.stages[stage].items()
+        if qwen.stages[stage][field] != value
+    }
+    assert llama.stages.keys() == qwen.stages.keys() and differ == {"base.model", "register.prefix"}
+    recipe = stage_config("reward", llama.stages["reward"] | {"language": "en"})
+    told = {
+        "learning_rate": 1e-5, "warmup": 0.1, "epochs": 1, "batch_size": 128, "max_length": 2048, "seed": 42,
+        "optimizer": "paged_adamw_8bit", "precision": "bfloat16", "loss": "bradley_terry", "lora_rank": 0,
+    }  # fmt: skip
+    assert {name: getattr(recipe, name) for name in told} == told
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_experiment_loads(path: Path) -> None:
     experiment = load(path)

@@ -41,6 +41,7 @@ def test_every_usual_form_is_the_same_row(record: dict) -> None:
     ("record", "reason"),
     [
         ({"prompt": "p", "chosen": "c"}, "no 'rejected'"),
+        (WANTED | {"margin": "large"}, "'margin' is 'large'; a number is allowed"),
         ({"chosen": "c", "rejected": "r"}, "no 'prompt', and no messages to take it from"),
         ({"chosen": [YES], "rejected": [NO]}, "no 'prompt', and no messages"),
         ({"prompt": "p", "chosen": 3, "rejected": "r"}, "'chosen' is neither text nor messages"),
@@ -145,3 +146,14 @@ def test_the_stage_lists_rejects_and_stops_past_the_stated_share(tmp_path) -> No
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
     assert card["sources"][str(file)] == {"in": 10, "dropped": {"rejected": 1}, "out": 9}
     assert metrics["dropped_rejected"] == 1 and metrics["preferences"] == 9
+
+
+def test_margins_reach_what_is_trained_on(tmp_path) -> None:
+    from xlrm.stages import reward
+
+    rows = [{**WANTED, "prompt": f"Is the number {i} {'odd' if i % 2 else 'even'}?"} for i in range(8)]
+    write_jsonl(tmp_path / "mine.jsonl", [row | {"margin": i} if i else row for i, row in enumerate(rows)])
+    config = curate.Config(preferences=(str(tmp_path / "mine.jsonl"),), benchmark_items=14, prompts=None, parallel=None)
+    curate.run(config, output=tmp_path / "en")
+    found = reward.training_rows(reward.Config(language="en", margin=True), tmp_path)
+    assert [row.get("margin") for row in found] == [None, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]

@@ -79,7 +79,50 @@ def test_a_template_with_todays_date_is_replaced(tiny_base, tmp_path) -> None:
     tokenizer = models.load_tokenizer(tiny_base)
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
     tokenizer.save_pretrained(tmp_path)
-    assert models.load_tokenizer(tmp_path).chat_template == models.CHAT_TEMPLATE
+    assert models.load_tokenizer(tmp_path).chat_template == models.PLAIN
+
+
+@pytest.fixture(scope="module")
+def llama_3_2(tmp_path_factory):
+    """A tokenizer as Llama 3.2's: BOS by the tokenizer and by the template, today's date, the EOS token for padding."""
+    from tokenizers import Tokenizer, pre_tokenizers, processors
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    marks = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    words = ["user", "assistant", "How", "much", "is", "one", "plus", "two", "?", "Three", ".", "Four", "[UNK]", "\n\n"]
+    raw = Tokenizer(WordLevel({word: i for i, word in enumerate(marks + words)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split("\n\n", "isolated"), pre_tokenizers.Whitespace()])
+    raw.post_processor = processors.TemplateProcessing(single="<|begin_of_text|> $A", special_tokens=[(marks[0], 0)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token=marks[0], eos_token=marks[3], pad_token=marks[3], unk_token="[UNK]",
+        additional_special_tokens=marks[1:3],
+    )  # fmt: skip
+    tokenizer.chat_template = "{{ bos_token }}{{ strftime_now('%d %b %Y') }}" + models.LLAMA3
+    folder = tmp_path_factory.mktemp("llama")
+    tokenizer.save_pretrained(folder)
+    return models.load_tokenizer(folder)
+
+
+def test_llamas_template_loses_its_date_and_nothing_else(llama_3_2) -> None:
+    assert llama_3_2.apply_chat_template(CHATS[0], tokenize=False) == (
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHow much is one plus two?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nThree.<|eot_id|>"
+    )
+    assert llama_3_2.pad_token == models.PAD_TOKEN and llama_3_2.pad_token_id != llama_3_2.eos_token_id
+
+
+def test_all_tokenise_a_conversation_alike(llama_3_2) -> None:
+    """Ours, TRL's and vLLM's way (the template tokenises), and RewardBench's (BOS twice, the second one masked)."""
+    ours = scoring.encode(llama_3_2, CHATS[:1], 2048)[0]
+    assert llama_3_2.apply_chat_template(CHATS[0], tokenize=True, return_dict=False) == ours
+    twice = llama_3_2(llama_3_2.apply_chat_template(CHATS[0], tokenize=False))["input_ids"]
+    assert twice[:2] == [llama_3_2.bos_token_id] * 2 and twice[1:] == ours
+
+
+def test_truncation_leaves_bos(llama_3_2) -> None:
+    (whole,), (short,) = (scoring.encode(llama_3_2, CHATS[:1], length) for length in (2048, 7))
+    assert short == [llama_3_2.bos_token_id, *whole[-6:]]
 
 
 def test_the_head_starts_as_paper_a_says(tiny_base) -> None:

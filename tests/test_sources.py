@@ -58,7 +58,9 @@ def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
     fields = {
         "preferences": ["prompt", "chosen", "rejected"], "benchmark": ["id", "prompt", "chosen", "rejected", "subset"]
     }.get(SOURCES[name].use, ["prompt"])  # fmt: skip
-    assert found and all(list(row) == fields and all(isinstance(v, str) and v for v in row.values()) for row in found)
+    texts = [{key: value for key, value in row.items() if key != "margin"} for row in found]
+    assert texts and all(list(row) == fields and all(isinstance(v, str) and v for v in row.values()) for row in texts)
+    assert all(row.get("margin", 1.0) > 0 for row in found)
     assert SOURCES[name].licence and SOURCES[name].revision
 
 
@@ -79,10 +81,10 @@ def test_wildguard_keeps_prompts_with_one_good_and_one_bad_response() -> None:
 
 
 def test_helpsteer2_by_scores_and_by_strength_drops_ties() -> None:
-    assert rows("helpsteer2") == [("Name a prime number.", "Seven.", "Nine.")]
+    assert rows("helpsteer2") == [("Name a prime number.", "Seven.", "Nine.", 4.0)]
     assert rows("helpsteer2-preference") == [
-        ("Name a color.", "Blue.", "Seven."),
-        ("Name a river.", "The Po.", "A river is long."),
+        ("Name a color.", "Blue.", "Seven.", 3.0),
+        ("Name a river.", "The Po.", "A river is long.", 2.0),
     ]
 
 
@@ -152,7 +154,7 @@ def test_rewardbench_has_its_sections_and_ids_in_text(tmp_path) -> None:
 
 
 def test_paper_as_recipe_on_samples(tmp_path) -> None:
-    """The sets of configs/paper_a.yaml as folders: rows of each, the evaluation's prompts in none, all of it on record."""
+    """The sets of configs/paper_a_qwen.yaml as folders: rows of each, the evaluation's prompts in none, all of it on record."""
     names = ("safe-rlhf", "wildguard", "helpsteer2", "offsetbias", "magpie")
     entries = {name: copy_of(name, tmp_path) for name in (*names, "rewardbench", "rewardbench-2", "alpacaeval")}
     leaked = [read_rows(SAMPLES / f"{name}.jsonl")[0] for name in ("alpacaeval", "rewardbench-2")]

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -107,6 +108,18 @@ def find(uri: str) -> Record | None:
         raise ArtifactError(f"{where}: not the record of an artifact: {_problems(error)}; {_remedy(uri)}") from error
     if record.digest != _digest(record.files):
         raise ArtifactError(f"{where}: its digest does not fit its list of files; {_remedy(uri)}")
+    return record
+
+
+def wait(uri: str, seconds: float = 3600) -> Record:
+    """The record of an artifact that another machine is about to publish. Raises ArtifactError when none comes."""
+    end = time.monotonic() + seconds
+    while (record := find(uri)) is None:
+        if time.monotonic() > end:
+            raise ArtifactError(
+                f"no artifact at {uri} {seconds:.0f} s after its making should have ended; see the first node"
+            )
+        time.sleep(min(2, seconds))
     return record
 
 

@@ -4,7 +4,8 @@ No code of a model's repository is run. A model is made to look like a scalar on
 (`xlrm.scoring`): one BOS, the reward read at the last real token, truncation from the left, no dropout.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,25 +61,29 @@ def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
         raise ArtifactError(
             f"{folder}: its tokenizer has no chat template, so nothing says how it reads a conversation"
         )
+    tokenizer.truncation_side = "left"
     if "date_string" in tokenizer.chat_template:
         tokenizer.chat_template = _DATE + tokenizer.chat_template
     return tokenizer
 
 
 def _scalar(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> Any:
-    from transformers import AutoModelForSequenceClassification
-
-    network = _loaded(AutoModelForSequenceClassification, folder, dtype)
-    if network.config.num_labels != 1:
-        raise ArtifactError(f"{folder}: not a scalar reward model: {network.config.num_labels} labels; allowed: 1")
+    with _quietly(folder):
+        network = models.load_reward_model(folder, dtype)
     _agree_on_padding(network, tokenizer)
-    return network
+    return network.to(_device())
 
 
 def _armorm(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> "ArmoRM":
     from transformers import LlamaModel
 
-    body = _loaded(LlamaModel, folder, dtype)
+    with _quietly(folder):
+        body, report = LlamaModel.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    if report["missing_keys"]:
+        raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {sorted(report['missing_keys'])[:5]}")
+    body = body.to(_device()).eval()
     _agree_on_padding(body, tokenizer)
     pattern = tokenizer(_PROMPT_END, add_special_tokens=False)["input_ids"]
     layers = getattr(body.config, "gating_n_hidden", 3) + 1
@@ -108,6 +113,9 @@ class ArmoRM:
     @property
     def device(self) -> Any:
         return self.body.device
+
+    def named_modules(self) -> Any:
+        return self.body.named_modules()
 
     def __call__(self, input_ids: "torch.Tensor", attention_mask: "torch.Tensor", **_: Any) -> SimpleNamespace:
         """Ids and mask (n, length), padded on the right -> logits (n, 1)."""
@@ -149,24 +157,25 @@ class ArmoRM:
                 )
 
 
-def _loaded(kind: Any, folder: Path, dtype: str) -> Any:
-    """In inference mode, on the GPU where there is one. Raises ArtifactError where weights are missing."""
-    import torch
+@contextlib.contextmanager
+def _quietly(folder: Path) -> Iterator[None]:
+    """Without transformers' table of ArmoRM's heads as "unexpected"; what goes wrong is one line."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()  # its table of ArmoRM's heads as "unexpected" would alarm for nothing
+    logging.set_verbosity_error()
     try:
-        network, report = kind.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
+        yield
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     finally:
         logging.set_verbosity(before)
-    if report["missing_keys"]:
-        raise ArtifactError(f"{folder}: not a reward model: missing weights {sorted(report['missing_keys'])[:5]}")
-    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:

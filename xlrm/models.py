@@ -10,13 +10,28 @@ from typing import TYPE_CHECKING
 from xlrm.errors import ArtifactError
 
 if TYPE_CHECKING:
+    from torch.nn import Linear
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# ChatML as Qwen2.5 writes it, without its default system prompt: what a model saw does not depend on the template's taste.
-CHAT_TEMPLATE = (
+# Templates without dates, default system prompts and whatever else would make one conversation two texts; BOS stands in
+# them where the tokenizer would put one, so that whoever tokenises what they write, with or without special tokens,
+# gets the same ids.
+_BOS = "{{ bos_token if bos_token else '' }}"
+CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+LLAMA3 = (
+    "{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
+    "{{ message['content'] | trim }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+# For tokenizers without markup of turns: words that survive a tokenizer that folds white space (mT5's).
+PLAIN = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
+    "{% if not loop.last %}\n{% endif %}{% endfor %}{% if add_generation_prompt %}\nassistant: {% endif %}"
+)
+_MARKS = {CHATML: "<|im_start|>", LLAMA3: "<|start_header_id|>"}
 PAD_TOKEN = "<|pad|>"
 
 
@@ -31,7 +46,8 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     """A tokenizer that pads with a token of its own and truncates from the left.
 
     Truncation drops the oldest turns, never the answer (paper A's code: `truncation_side="left"`). A pad token that is
-    the EOS token would hide the token a reward is read from, so such a tokenizer gets one of its own.
+    the EOS token would hide the token a reward is read from, so such a tokenizer gets one of its own. A chat template
+    that asks for today's date (Llama 3.2's) would give other rewards tomorrow, and is replaced.
     """
     from transformers import AutoTokenizer
 
@@ -40,8 +56,19 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     if tokenizer.chat_template is None or "strftime_now" in tokenizer.chat_template:
-        tokenizer.chat_template = CHAT_TEMPLATE
+        tokenizer.chat_template = _template(tokenizer)
     return tokenizer
+
+
+def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The one whose markup the tokenizer knows."""
+    vocabulary = tokenizer.get_vocab()
+    template = next((t for t, mark in _MARKS.items() if mark in vocabulary), PLAIN)
+    return _BOS + template if adds_bos(tokenizer) else template
+
+
+def adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    return tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
 def load_causal_lm(path: str | Path) -> "PreTrainedModel":
@@ -54,36 +81,57 @@ def load_causal_lm(path: str | Path) -> "PreTrainedModel":
 
 
 def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
-    """A base model with a fresh scalar head, N(0, std 1/sqrt(d + 1)) (paper A, appendix B)."""
+    """A base model of any family with a fresh scalar head, N(0, std 1/sqrt(d + 1)), bias 0 (paper A, appendix B).
+
+    Where a family's head has layers before the last one (XLM-R, mT5), these are transformers' own, drawn by the same seed.
+    Raises ArtifactError for a base without weights of its own.
+    """
     import torch
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        path,
-        num_labels=1,
-        problem_type="regression",
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        path, num_labels=1, problem_type="regression", dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+        output_loading_info=True,
+    )  # fmt: skip
+    body = f"{model.base_model_prefix}."
+    if lost := [name for name in sorted(report["missing_keys"]) if name.startswith(body) and "pooler" not in name]:
+        raise ArtifactError(f"{path}: no weights for {lost[0]} and {len(lost) - 1} more of the base model")
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
-    torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
+    model.config.use_cache = False
+    head = score_head(model)
+    torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+    if head.bias is not None:
+        torch.nn.init.zeros_(head.bias)
     return model
 
 
-def load_reward_model(path: str | Path) -> "PreTrainedModel":
+def score_head(model: "PreTrainedModel") -> "Linear":
+    """The layer that gives the reward: `score` of decoders, the last layer of a classification head elsewhere."""
+    from torch.nn import Linear
+
+    return [one for one in model.modules() if isinstance(one, Linear) and one.out_features == 1][-1]
+
+
+def positions(model: "PreTrainedModel") -> int | None:
+    """Tokens that a model with a table of positions can read (BERT, XLM-R); None for all that compute them."""
+    for name, module in model.named_modules():
+        if name.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
+def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedModel":
     """Raises ArtifactError for a folder that is not a trained scalar reward model: a head made up at loading time
     would give confident nonsense."""
-    import torch
     from transformers import AutoModelForSequenceClassification
 
     if not (Path(path) / "config.json").exists():
         raise ArtifactError(f"{path} is not a model: it has no config.json")
     model, report = AutoModelForSequenceClassification.from_pretrained(
-        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        path, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
     )
     if report["missing_keys"] or model.config.num_labels != 1:
         raise ArtifactError(

@@ -31,7 +31,7 @@ def sort_out(records: Iterable[tuple[int, Row | str]]) -> tuple[list[Row], list[
 
 
 def pair_of(record: Row) -> Row:
-    """A record's own id, subset and section stay. Raises DataError with the reason why it cannot be used."""
+    """A record's own id, subset, section and margin (a number) stay. Raises DataError with the reason why it cannot be used."""
     (chosen, before), (rejected, other) = (_response(record, side) for side in ("chosen", "rejected"))
     if record.get("prompt") is not None:
         before = record["prompt"]
@@ -41,7 +41,10 @@ def pair_of(record: Row) -> Row:
     for key, text in pair.items():
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise DataError(f"'{key}' holds half of a surrogate pair, which is no character")
-    return pair | {key: record[key] for key in ("id", "subset", "section") if record.get(key) is not None}
+    margin = record.get("margin")
+    if margin is not None and not isinstance(margin, int | float):
+        raise DataError(f"'margin' is {margin!r}; a number is allowed")
+    return pair | {key: record[key] for key in ("id", "subset", "section", "margin") if record.get(key) is not None}
 
 
 def _response(record: Row, side: str) -> tuple[str, object]:

@@ -23,6 +23,7 @@ from xlrm import artifacts, progress, provenance, settings, storage
 from xlrm.artifacts import FileEntry, Input, Record
 from xlrm.errors import ConfigError, GateError
 from xlrm.experiment import stage_config, stage_module
+from xlrm.launching import Nodes
 
 Inputs = Mapping[str, str | list[str]]
 
@@ -54,6 +55,7 @@ def run_stage(
     all), what it uses from outside (`fingerprint(config)`), its code and the versions of the libraries that code
     imports: an artifact that exists is never made again and never stands for something else.
     An interrupted stage goes on from what it left in its working folder; two runs of the same stage wait for each other.
+    A training on several nodes is run on each of them, and the first one makes the artifact.
 
     Raises ConfigError, DataError, ArtifactError or GateError, all XlrmError.
     """
@@ -74,6 +76,10 @@ def run_stage(
         if record := artifacts.find(uri):  # made by the run we waited for
             return Artifact(uri, record)
         progress.say(f"{label}: started")
+        if Nodes.from_environment().rank:
+            module.run(resolved, **_local_inputs(given, inputs), output=work / "output")
+            shutil.rmtree(work)
+            return Artifact(uri, artifacts.wait(uri))
         record = _make(module, resolved, given, inputs, work, uri, label, key, version, libraries, experiment)
     progress.say(f"{label}: finished in {record.seconds:.1f} s{_highlights(record.metrics)}")
     return Artifact(uri, record)

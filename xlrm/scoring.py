@@ -7,7 +7,7 @@ and one precision throughout.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from xlrm import progress
+from xlrm import models, progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,14 +23,21 @@ def conversation(prompt: str | list[Message], response: str) -> list[Message]:
 def encode(
     tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int
 ) -> list[list[int]]:
-    """Token ids through the chat template; a sequence over `max_length` loses its beginning, never its end."""
-    texts = tokenizer.apply_chat_template(list(conversations), tokenize=False)
-    if not texts:
+    """Token ids through the chat template; a sequence over `max_length` loses its beginning, never its end.
+
+    Special tokens are those of the tokenizer (BOS, [CLS], EOS), which truncation leaves, with no second BOS where the
+    template writes one too.
+    """
+    if not conversations:
         return []
+    texts = tokenizer.apply_chat_template(list(conversations), tokenize=False)
     bos = tokenizer.bos_token
-    if bos:  # templates that write BOS themselves must not get a second one
+    written = bool(bos) and texts[0].startswith(bos)
+    adds = models.adds_bos(tokenizer)
+    if written and adds:
         texts = [text.removeprefix(bos) for text in texts]
-    return [ids[-max_length:] for ids in tokenizer(texts, truncation=False)["input_ids"]]
+    special = adds or not written  # a BOS that the template alone writes is text to the tokenizer
+    return tokenizer(texts, truncation=True, max_length=max_length, add_special_tokens=special)["input_ids"]
 
 
 def score(
@@ -47,7 +54,8 @@ def score(
     import torch
     from tqdm import tqdm
 
-    encoded = [tuple(ids) for ids in encode(tokenizer, conversations, max_length)]
+    length = min(max_length, models.positions(model) or max_length)
+    encoded = [tuple(ids) for ids in encode(tokenizer, conversations, length)]
     rewards: dict[tuple[int, ...], float] = {}
     todo = sorted(set(encoded), key=len)
     with torch.inference_mode(), tqdm(total=len(todo), desc="scoring", disable=progress.bars_hidden()) as bar:

@@ -13,7 +13,7 @@ from xlrm import hub
 from xlrm.errors import ConfigError, DataError
 
 Record = dict
-Row = dict[str, str]
+Row = dict
 
 # NAME[=REPOSITORY][@REVISION]: a row of SOURCES, from another place or at another revision than its own.
 _ENTRY = re.compile(r"(?P<name>[^=@]+)(?:=(?P<repository>[^@]+))?(?:@(?P<revision>.+))?")
@@ -26,7 +26,7 @@ class Source:
     licence: str
     rows: Callable[[Iterable[Record]], Iterator[Row]]
     """Records in the order of the set -> rows with prompt, chosen and rejected (or prompt alone), in text; with id and
-    subset where the set's own matter."""
+    subset where the set's own matter, and margin where it says by how much a response is better."""
     use: str = "preferences"
     """preferences, prompts (to align on), eval_prompts, benchmark, or held_out (only to keep others clean of it)."""
     config: str | None = None
@@ -95,7 +95,8 @@ def _helpsteer2(records: Iterable[Record]) -> Iterator[Row]:
         for first, second in zip(responses[::2], responses[1::2], strict=False):
             if first["helpfulness"] != second["helpfulness"]:
                 chosen, rejected = sorted((first, second), key=lambda r: r["helpfulness"], reverse=True)
-                yield _row(prompt, chosen["response"], rejected["response"])
+                margin = {"margin": float(chosen["helpfulness"] - rejected["helpfulness"])}
+                yield _row(prompt, chosen["response"], rejected["response"]) | margin
 
 
 def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
@@ -104,7 +105,8 @@ def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
         strength = record["preference_strength"]
         if strength:
             chosen, rejected = (2, 1) if strength > 0 else (1, 2)
-            yield _row(record["prompt"], record[f"response_{chosen}"], record[f"response_{rejected}"])
+            pair = _row(record["prompt"], record[f"response_{chosen}"], record[f"response_{rejected}"])
+            yield pair | {"margin": float(abs(strength))}
 
 
 def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:

@@ -1,16 +1,28 @@
-"""Preference training by TRL: reward models (Bradley-Terry) and DPO. The only module that imports trl."""
+"""Preference training by TRL: reward models (Bradley-Terry, pointwise) and DPO. The only module that imports trl and peft.
 
+A training has a folder: what it starts from (`job.json`, `start`, `tokens`) is made once, by one process; the `*_worker`
+functions train from it, in one process or in many (`xlrm.launching`), and what they have reached (`checkpoints`) lets a
+killed one go on.
+"""
+
+import importlib.util
+import json
 import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm import progress, scoring
-from xlrm.errors import ConfigError
+from xlrm import launching, models, progress, scoring
+from xlrm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+Row = dict[str, Any]
 
 
 class TrainingConfig(BaseModel):
@@ -32,83 +44,362 @@ class TrainingConfig(BaseModel):
     """Share of the steps with rising learning rate; a cosine follows (paper A, appendix B)."""
     max_length: int = Field(2048, ge=16)
     """Tokens; a longer pair loses its beginning and is never dropped (paper A's code: truncation_side="left")."""
+    optimizer: str = "adamw_torch"
+    """A name of transformers' `optim`; paper A's is paged_adamw_8bit, which needs bitsandbytes."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the forward and backward pass; weights are updated in float32. Paper A's code: bfloat16."""
+    processes: int = Field(0, ge=0)
+    """Processes on each node, more than one with DeepSpeed ZeRO-3 (paper A: 4); 0: one for each GPU, or one."""
     gradient_checkpointing: bool = True
     """Recomputes activations to save memory."""
     save_steps: int = Field(100, ge=1)
     """Steps between checkpoints."""
+    log_steps: int = Field(10, ge=1)
+    """Steps between entries of training_log.jsonl."""
     seed: int = 42
     """Paper A's code: 42."""
 
 
-def _arguments(config: TrainingConfig, output: Path, pairs: int) -> dict[str, Any]:
-    """Trainer arguments. Raises ConfigError where the global batch cannot be made of the device batches."""
-    import torch
+class RewardTraining(TrainingConfig):
+    loss: Literal["bradley_terry", "pointwise"] = "bradley_terry"
+    """bradley_terry: -log sigmoid(r_chosen - r_rejected), paper A. pointwise: each response alone is good or bad, paper B."""
+    margin: bool = False
+    """Bradley-Terry with each pair's own `margin`: -log sigmoid(r_chosen - r_rejected - margin); 0 where it has none."""
+    similar_lengths: bool = False
+    """Steps of pairs of like length: less padding, in an order that is a little less random than paper A's."""
+    lora_rank: int = Field(0, ge=0)
+    """Rank of LoRA adapters on all linear layers, merged into the model at the end; 0 trains all weights, as paper A."""
+    lora_alpha: int = Field(16, ge=1)
+    """LoRA's scale, over its rank."""
+    quantize: bool = False
+    """QLoRA: the frozen weights in 4 bits (NF4) while training; needs lora_rank and bitsandbytes."""
 
-    world = max(1, torch.cuda.device_count())
+    @model_validator(mode="after")
+    def _belong_together(self) -> "RewardTraining":
+        if self.quantize and not self.lora_rank:
+            raise ValueError("quantize=true needs lora_rank above 0: weights of 4 bits cannot be trained themselves")
+        if self.quantize and self.precision != "bfloat16":
+            raise ValueError("quantize=true needs precision bfloat16: adapters of a 4-bit model are kept in it")
+        if self.margin and self.loss == "pointwise":
+            raise ValueError("margin=true is of the bradley_terry loss; a pointwise one compares nothing")
+        return self
+
+
+class DpoTraining(TrainingConfig):
+    beta: float = Field(0.1, gt=0)
+    """Weight of staying close to the policy (paper A: 0.1)."""
+
+
+def train_reward_model(base: Path, rows: list[Row], config: RewardTraining, output: Path) -> dict[str, float]:
+    """Trains a fresh reward model on rows with prompt, chosen and rejected (pointwise also: prompt, response and label),
+    and writes it to `output`, whole, in safetensors. Of several nodes the first does, and the others return nothing.
+
+    Over-long texts are cut on the left and counted; left to itself, TRL's RewardTrainer drops their pairs. Raises
+    DataError for rows the loss has no use for, ConfigError for a batch or a length that cannot be.
+    """
+    folder = output.parent
+    _batches(config, len(rows) * (2 if config.loss == "pointwise" else 1))
+
+    def prepare() -> Path:
+        tokenizer = models.load_tokenizer(base)
+        model = models.new_reward_model(base, tokenizer, config.seed)
+        limit = models.positions(model)
+        if limit and config.max_length > limit:
+            raise ConfigError(
+                f"reward.max_length: {config.max_length} is more than the {limit} positions of the base model"
+            )
+        _tokens(tokenizer, rows, config).save_to_disk(folder / "tokens")
+        model.save_pretrained(folder / "start")
+        tokenizer.save_pretrained(folder / "start")
+        return folder / "start"
+
+    metrics = _run("reward_worker", prepare, folder, config, RewardTraining)
+    if metrics and config.lora_rank:
+        _merge(folder, output)
+    elif metrics:
+        _move(folder / "trained", output)
+    return metrics
+
+
+def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) -> dict[str, float]:
+    """Direct preference optimisation on rows with prompt, chosen and rejected; the aligned policy goes to `output`."""
+    _batches(config, len(rows))
+
+    def prepare() -> Path:
+        from datasets import Dataset
+
+        messages = [
+            {
+                "prompt": scoring.conversation(row["prompt"], "")[:-1],
+                "chosen": [{"role": "assistant", "content": row["chosen"]}],
+                "rejected": [{"role": "assistant", "content": row["rejected"]}],
+            }
+            for row in rows
+        ]
+        Dataset.from_list(messages).save_to_disk(output.parent / "tokens")
+        return policy
+
+    metrics = _run("dpo_worker", prepare, output.parent, config, DpoTraining)
+    if metrics:
+        _move(output.parent / "trained", output)
+    return metrics
+
+
+def reward_worker(folder: Path) -> None:
+    """One process of a reward model's training."""
+    from trl import RewardConfig, RewardTrainer
+
+    start, config = _job(folder, RewardTraining)
+    dataset, tokenizer = _dataset(folder), models.load_tokenizer(start)
+    common = _arguments(config, folder, len(dataset)) | {
+        "train_sampling_strategy": "sequential" if config.similar_lengths else "random",
+    }
+    if config.loss == "pointwise":
+        trainer = _pointwise_trainer(start, tokenizer, dataset, config, common)
+    else:
+        arguments = RewardConfig(
+            **common, max_length=None, disable_dropout=True
+        )  # before the model: ZeRO-3 shards as it loads
+        trainer = RewardTrainer(_trainable(start, config), arguments, train_dataset=dataset, processing_class=tokenizer)
+    _train(trainer, f"reward[{config.language}]", folder)
+
+
+def dpo_worker(folder: Path) -> None:
+    """One process of a policy's alignment."""
+    from trl import DPOConfig, DPOTrainer
+
+    policy, config = _job(folder, DpoTraining)
+    dataset, tokenizer = _dataset(folder), models.load_tokenizer(policy)
+    arguments = DPOConfig(
+        **_arguments(config, folder, len(dataset)), beta=config.beta, max_length=config.max_length,
+        precompute_ref_log_probs=True,
+    )  # fmt: skip
+    model = models.load_causal_lm(policy)
+    trainer = DPOTrainer(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
+    _train(trainer, f"align[{config.language}]", folder)
+
+
+def _run(
+    worker: str, prepare: Callable[[], Path], folder: Path, config: TrainingConfig, kind: type[TrainingConfig]
+) -> dict[str, float]:
+    """Prepares the folder, unless a run before has, and trains in it."""
+    _check_installed(config)
+    job = folder / "job.json"
+    if not job.exists():
+        content = {"start": str(prepare()), "config": config.model_dump(include=set(kind.model_fields))}
+        partial = job.with_suffix(".partial")
+        partial.write_text(json.dumps(content))
+        partial.replace(job)
+    _drop_broken_checkpoints(folder / "checkpoints", launching.processes(config.processes))
+    return launching.launch(f"xlrm.training:{worker}", folder, config.processes, config.precision)
+
+
+def _job(folder: Path, kind: type) -> tuple[Path, Any]:
+    content = json.loads((folder / "job.json").read_text())
+    return Path(content["start"]), kind(**content["config"])
+
+
+def _dataset(folder: Path) -> "Dataset":
+    from datasets import load_from_disk
+
+    return load_from_disk(str(folder / "tokens"))
+
+
+def _check_installed(config: TrainingConfig) -> None:
+    """Raises ConfigError for an optimizer nobody knows, and for what needs a library that is not there."""
+    from transformers.training_args import OptimizerNames
+
+    known = [one.value for one in OptimizerNames]
+    if config.optimizer not in known:
+        raise ConfigError(f"optimizer {config.optimizer!r}: transformers knows {', '.join(known)}")
+    needs = {
+        "bitsandbytes": "8bit" in config.optimizer or getattr(config, "quantize", False),
+        "deepspeed": launching.world(config.processes) > 1,
+    }
+    for library in (name for name, needed in needs.items() if needed):
+        if not importlib.util.find_spec(library):
+            raise ConfigError(
+                f"optimizer {config.optimizer}, {launching.world(config.processes)} process(es): needs {library}; "
+                "pip install 'xlrm[gpu]'"
+            )
+
+
+def _batches(config: TrainingConfig, rows: int) -> tuple[int, int]:
+    """(rows in a forward pass on a device, passes in a step). Raises ConfigError where they cannot make the batch."""
+    world = launching.world(config.processes)
     device_batch = min(config.device_batch_size, config.batch_size)
     accumulation, rest = divmod(config.batch_size, device_batch * world)
     if rest or not accumulation:
         raise ConfigError(
             f"batch_size {config.batch_size} is not a multiple of {world} device(s) x device_batch_size {device_batch}"
         )
-    if pairs < config.batch_size:
-        raise ConfigError(f"batch_size {config.batch_size} is more than the {pairs} training pairs")
+    if rows < config.batch_size:
+        raise ConfigError(f"batch_size {config.batch_size} is more than the {rows} rows to train on")
+    return device_batch, accumulation
+
+
+def _arguments(config: TrainingConfig, folder: Path, rows: int) -> dict[str, Any]:
+    """Of transformers' Trainer."""
+    import torch
+
+    device_batch, accumulation = _batches(config, rows)
     return dict(  # noqa: C408 - reads as the call it becomes
-        output_dir=str(output.parent / "checkpoints"), learning_rate=config.learning_rate,
+        output_dir=str(folder / "checkpoints"), learning_rate=config.learning_rate, optim=config.optimizer,
         per_device_train_batch_size=device_batch, gradient_accumulation_steps=accumulation,
         num_train_epochs=config.epochs, warmup_steps=config.warmup, lr_scheduler_type="cosine", seed=config.seed,
-        data_seed=config.seed, bf16=torch.cuda.is_available(), use_cpu=not torch.cuda.is_available(),
+        data_seed=config.seed, bf16=config.precision == "bfloat16", use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps, save_total_limit=1,
-        logging_steps=10, logging_first_step=True, report_to=[], disable_tqdm=True,
+        logging_steps=config.log_steps, logging_first_step=True, report_to=[], disable_tqdm=True,
     )  # fmt: skip
 
 
-def _train(trainer: "Trainer", label: str) -> dict[str, float]:
-    """Trains from the last checkpoint on, if there is one. Returns the means of the last tenth of the log."""
+def _train(trainer: "Trainer", label: str, folder: Path) -> None:
+    """Trains from the last checkpoint on, if there is one, and saves the model into `trained`, its metrics (means of the
+    last tenth of the log) and its log."""
     from transformers.trainer_utils import get_last_checkpoint
 
     trainer.add_callback(progress.training_steps(label))
-    folder = Path(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    checkpoints = Path(trainer.args.output_dir)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
+    trainer.save_model(str(folder / "trained"))
+    if not trainer.is_world_process_zero():
+        return
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     last = log[-max(1, len(log) // 10) :]
     names = [name for name in ("loss", "accuracy", "rewards/accuracies") if name in last[-1]]
     means = {f"train_{name.split('/')[-1]}": sum(float(e[name]) for e in last) / len(last) for name in names}
-    return means | {"steps": float(trainer.state.global_step)}
+    (folder / "trained" / "training_args.bin").unlink()  # a pickle, and full of paths
+    (folder / "trained" / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
+    (folder / launching.METRICS).write_text(json.dumps(means | {"steps": float(trainer.state.global_step)}))
 
 
-def train_reward_model(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    rows: list[dict],
-    config: TrainingConfig,
-    similar_lengths: bool,
-    output: Path,
-) -> dict[str, float]:
-    """Bradley-Terry training on rows with prompt, chosen and rejected; the model is changed in place.
-
-    -log sigmoid(r(x, y_w) - r(x, y_l)), paper A section 2.1 (which prints it without -log). Pairs come to TRL tokenised
-    and truncated: left to itself, its RewardTrainer drops the pairs that are too long.
-    """
+def _tokens(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> "Dataset":
+    """Rows as token ids, as the loss takes them, in the order they are to be seen in where that is fixed."""
     from datasets import Dataset
-    from trl import RewardConfig, RewardTrainer
 
-    sides = {
+    columns = _judgments(tokenizer, rows, config) if config.loss == "pointwise" else _pairs(tokenizer, rows, config)
+    texts = [column for name, column in columns.items() if name.endswith("_ids")]
+    longest = [max(map(len, row)) for row in zip(*texts, strict=True)]
+    if cut := sum(length >= config.max_length for length in longest):
+        progress.say(f"reward[{config.language}]: {cut} of {len(longest)} rows reach max_length {config.max_length}; "
+                     "what is beyond is cut off their beginning")  # fmt: skip
+    dataset = Dataset.from_dict(columns)
+    if config.similar_lengths:
+        dataset = dataset.select(_similar_lengths_together(longest, config.batch_size, config.seed))
+    return dataset
+
+
+def _pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> dict[str, list]:
+    """Columns of TRL's RewardTrainer."""
+    columns: dict[str, list] = {
         f"{side}_ids": scoring.encode(
             tokenizer, [scoring.conversation(row["prompt"], row[side]) for row in rows], config.max_length
         )
         for side in ("chosen", "rejected")
     }
-    dataset = Dataset.from_dict(sides)
-    if similar_lengths:
-        longest = [max(map(len, pair)) for pair in zip(*sides.values(), strict=True)]
-        dataset = dataset.select(_similar_lengths_together(longest, config.batch_size, config.seed))
-    arguments = RewardConfig(
-        **_arguments(config, output, len(rows)), max_length=None, disable_dropout=True,
-        train_sampling_strategy="sequential" if similar_lengths else "random",
+    if config.margin:
+        if not any("margin" in row for row in rows):
+            raise DataError(f"reward.margin: no pair of {config.language} has a margin")
+        columns["margin"] = [float(row.get("margin", 0.0)) for row in rows]
+    return columns
+
+
+def _judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> dict[str, list]:
+    """Columns of a classifier: a row with response and label (1 good, 0 bad) is one judgment, a pair is two."""
+    found: list[tuple[str, str, float]] = []
+    for number, row in enumerate(rows, 1):
+        if row.get("response") and row.get("label") in (0, 1):
+            found.append((row["prompt"], row["response"], float(row["label"])))
+        elif row.get("chosen") and row.get("rejected"):
+            found += [(row["prompt"], row["chosen"], 1.0), (row["prompt"], row["rejected"], 0.0)]
+        else:
+            raise DataError(
+                f"pair {number} of {config.language}: neither response with a label of 0 or 1, nor chosen and rejected"
+            )
+    ids = scoring.encode(
+        tokenizer, [scoring.conversation(prompt, text) for prompt, text, _ in found], config.max_length
+    )
+    return {"input_ids": ids, "labels": [label for _, _, label in found]}
+
+
+def _pointwise_trainer(
+    start: Path, tokenizer: "PreTrainedTokenizerBase", dataset: "Dataset", config: RewardTraining, arguments: dict
+) -> "Trainer":
+    """-z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z: paper B, section 2, whose print has
+    sigmoid(1 - r) in the second term, by which a bad response would never be told from a good one."""
+    from torch.nn.functional import binary_cross_entropy_with_logits
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from trl.trainer.utils import disable_dropout_in_model
+
+    def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+        total = binary_cross_entropy_with_logits(outputs.logits[:, 0], labels.float(), reduction="sum")
+        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+    arguments = TrainingArguments(**arguments)
+    model = _trainable(start, config)
+    disable_dropout_in_model(model)
+    collator = DataCollatorWithPadding(tokenizer)
+    return Trainer(model, arguments, collator, dataset, processing_class=tokenizer, compute_loss_func=loss)
+
+
+def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
+    """The model a training starts from, its head made before: nothing is drawn here, so all processes agree."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
+
+    how: dict[str, Any] = {"dtype": torch.float32}
+    if config.quantize:
+        how["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )  # fmt: skip
+    model = AutoModelForSequenceClassification.from_pretrained(
+        start, use_safetensors=True, trust_remote_code=False, **how
+    )
+    if not config.lora_rank:
+        return model
+    from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
+
+    if config.quantize:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=config.gradient_checkpointing)
+    head = next(name for name, module in model.named_modules() if module is models.score_head(model)).split(".")[0]
+    lora = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear",
+        modules_to_save=[head],
     )  # fmt: skip
-    trainer = RewardTrainer(model, arguments, train_dataset=dataset, processing_class=tokenizer)
-    return _train(trainer, f"reward[{config.language}]")
+    return get_peft_model(model, lora, autocast_adapter_dtype=False)
+
+
+def _merge(folder: Path, output: Path) -> None:
+    """The adapters into the weights they started from, not into their 4-bit copy."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    start, trained = folder / "start", folder / "trained"
+    model = AutoModelForSequenceClassification.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
+    PeftModel.from_pretrained(model, trained).merge_and_unload().save_pretrained(output)
+    models.load_tokenizer(start).save_pretrained(output)
+    shutil.copyfile(trained / "training_log.jsonl", output / "training_log.jsonl")
+
+
+def _move(trained: Path, output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    for file in trained.iterdir():
+        shutil.move(file, output / file.name)
+
+
+def _drop_broken_checkpoints(folder: Path, processes: int) -> None:
+    """Those whose writing was cut off: the trainer's state comes last, and each process's random state before it."""
+    states = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+            whole = all((checkpoint / name).exists() for name in states)
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            shutil.rmtree(checkpoint)
 
 
 def _similar_lengths_together(lengths: list[int], batch: int, seed: int) -> list[int]:
@@ -123,30 +414,3 @@ def _similar_lengths_together(lengths: list[int], batch: int, seed: int) -> list
         batches += [window[i : i + batch] for i in range(0, len(window), batch)]
     rng.shuffle(batches)
     return [row for one in batches for row in one] + rest
-
-
-def train_dpo(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    rows: list[dict],
-    config: TrainingConfig,
-    beta: float,
-    output: Path,
-) -> dict[str, float]:
-    """Direct preference optimisation on rows with prompt, chosen and rejected; the model is changed in place."""
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    messages = [
-        {
-            "prompt": scoring.conversation(row["prompt"], "")[:-1],
-            "chosen": [{"role": "assistant", "content": row["chosen"]}],
-            "rejected": [{"role": "assistant", "content": row["rejected"]}],
-        }
-        for row in rows
-    ]
-    arguments = DPOConfig(
-        **_arguments(config, output, len(rows)), beta=beta, max_length=config.max_length, precompute_ref_log_probs=True
-    )
-    trainer = DPOTrainer(model, args=arguments, train_dataset=Dataset.from_list(messages), processing_class=tokenizer)
-    return _train(trainer, f"align[{config.language}]")

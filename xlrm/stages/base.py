@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from xlrm import cards
 from xlrm.base_models import BASE_MODELS, TINY
 from xlrm.errors import ArtifactError
 from xlrm.pretraining import Pretraining
@@ -25,8 +26,11 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     if config.model == TINY:
         from xlrm.pretraining import pretrain
 
-        return pretrain(config.pretraining, output)
-    return fetch(config.model, config.revision, output)
+        metrics = pretrain(config.pretraining, output)
+    else:
+        metrics = fetch(config.model, config.revision, output)
+    cards.write_base_model(output, config.model, None if config.model == TINY else config.revision)
+    return metrics
 
 
 def fetch(name: str, revision: str, output: Path) -> dict[str, float]:

@@ -160,6 +160,7 @@ def _preferences(config: Config, loaded: dict[str, Loaded], contamination: Conta
             {
                 "id": row["id"], **{key: row[key] for key in PAIR},
                 "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
+                **({"margin": float(row["margin"])} if "margin" in row else {}),
             }
             for name, one in loaded.items() for row in one.rows
         ]

@@ -1,42 +1,65 @@
-"""Trains a reward model on the preference pairs of one language."""
+"""Trains a reward model on the preference pairs of one language, or of several."""
 
-import hashlib
-import json
+import random
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from xlrm import cards
+from xlrm.errors import DataError
 from xlrm.rows import read_rows
-from xlrm.training import TrainingConfig
+from xlrm.training import RewardTraining
 
 
-class Config(TrainingConfig):
-    """Defaults are paper A's (appendix B)."""
+class Config(RewardTraining):
+    """Defaults are paper A's (appendix B), but for what needs a GPU."""
 
+    language: str
+    """Language of the training data; several, such as en+es, make a bilingual or multilingual reward model."""
+    mixture: Literal["split", "all"] = "split"
+    """Of several languages: split has each pair once, in one of them by chance; all has each pair in each."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak learning rate (paper A: 1e-5)."""
     batch_size: int = Field(128, ge=1)
     """Pairs in a step (paper A: 128)."""
-    similar_lengths: bool = False
-    """Steps of pairs of like length: less padding, in an order that is a little less random than paper A's."""
+
+    @field_validator("language")
+    @classmethod
+    def _each_once(cls, language: str) -> str:
+        codes = language.split("+")
+        if not all(codes) or len(set(codes)) < len(codes):
+            raise ValueError("codes of different languages, joined by +")
+        return language
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": (f"{config.language}/preferences.jsonl",)}
+    return {"corpora": tuple(f"{language}/preferences.jsonl" for language in config.language.split("+"))}
 
 
 def run(config: Config, *, base: Path, corpora: Path, output: Path) -> dict[str, float]:
     """Raises DataError for unreadable pairs, ConfigError for a batch that cannot be made."""
-    from xlrm import models, training
+    from xlrm import training
 
-    rows = read_rows(corpora / config.language / "preferences.jsonl", ("prompt", "chosen", "rejected"))
-    tokenizer = models.load_tokenizer(base)
-    model = models.new_reward_model(base, tokenizer, config.seed)
-    metrics = training.train_reward_model(model, tokenizer, rows, config, config.similar_lengths, output)
-    model.config.use_cache = False
-    model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    template = hashlib.sha256(tokenizer.chat_template.encode()).hexdigest()
-    card = {"kind": "reward model", "language": config.language, "pairs": len(rows), "chat_template_sha256": template}
-    (output / "xlrm.json").write_text(json.dumps(card, indent=2) + "\n")
-    return metrics | {"pairs": float(len(rows)), "parameters": float(model.num_parameters())}
+    rows = training_rows(config, corpora)
+    metrics = training.train_reward_model(base, rows, config, output)
+    if not metrics:  # of several nodes the first has the model
+        return {}
+    cards.write_reward_model(output, base, config.language, len(rows), config.model_dump(mode="json"), metrics)
+    return metrics | {"pairs": float(len(rows))}
+
+
+def training_rows(config: Config, corpora: Path) -> list[dict]:
+    """Rows of the mixture, in the order of the corpus. A pair that is drawn in one language is not seen in another."""
+    languages = config.language.split("+")
+    required = ("prompt",) if config.loss == "pointwise" else ("prompt", "chosen", "rejected")
+    found = {one: read_rows(corpora / one / "preferences.jsonl", required) for one in languages}
+    if len({len(rows) for rows in found.values()}) > 1:
+        counts = ", ".join(f"{len(rows)} in {one}" for one, rows in found.items())
+        raise DataError(f"{corpora}: a mixture takes the same pairs in every language; there are {counts}")
+    parallel = list(zip(*found.values(), strict=True))
+    if config.mixture == "all":
+        return [row for rows in parallel for row in rows]
+    places = [i % len(languages) for i in range(len(parallel))]
+    random.Random(config.seed).shuffle(places)
+    return [rows[place] for place, rows in zip(places, parallel, strict=True)]

@@ -1,0 +1,413 @@
+"""Reward model training: TRL's own numbers, every family of base models, one process or many, killed or not."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
+from benchmarks.reward_training import log_of as log
+from benchmarks.reward_training import weights_of as weights
+from xlrm import launching, models, scoring, training
+from xlrm.errors import ConfigError, DataError
+from xlrm.rows import write_jsonl
+from xlrm.stages import reward
+
+TRAINING = {
+    "language": "en", "learning_rate": 1e-3, "batch_size": 8, "device_batch_size": 4, "gradient_checkpointing": False,
+    "log_steps": 1,
+}  # fmt: skip
+
+
+def pairs(count: int) -> list[dict]:
+    from xlrm.datasets import PREFERENCES
+
+    return PREFERENCES["phrasebook"].rows("en", count, 0)
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora")
+    write_jsonl(folder / "en" / "preferences.jsonl", pairs(64))
+    return folder
+
+
+def train(base: Path, corpora: Path, work: Path, **changes) -> tuple[dict, Path]:
+    config = reward.Config(**TRAINING | changes)
+    output = work / "output"
+    output.mkdir(parents=True, exist_ok=True)
+    return reward.run(config, base=base, corpora=corpora, output=output), output
+
+
+# The same as plain TRL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("margin", [False, True])
+def test_losses_gradients_and_weights_are_those_of_plain_trl(tiny_base, tmp_path, margin) -> None:
+    rows = [row | {"margin": 0.5 + i % 3} for i, row in enumerate(pairs(48))]
+    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", rows)
+    _, ours = train(tiny_base, tmp_path / "corpora", tmp_path / "ours", margin=margin)
+    plain = rows if margin else [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]
+    curve, final = plain_trl(tmp_path / "ours" / "start", plain, tmp_path / "theirs")
+    assert len(log(ours)) == len(curve) == 6
+    for mine, theirs in zip(log(ours), curve, strict=True):
+        assert float(mine["loss"]) == pytest.approx(float(theirs["loss"]), abs=1e-6)
+        assert float(mine["grad_norm"]) == pytest.approx(float(theirs["grad_norm"]), rel=1e-5)
+    assert apart(weights(ours), {name: final[name] for name in weights(ours)}) < 1e-6
+    assert apart(weights(ours), weights(tmp_path / "ours" / "start")) > 1e-3, "and it did train"
+
+
+def test_margins_that_nobody_gave_are_missed(tiny_base, corpora, tmp_path) -> None:
+    with pytest.raises(DataError, match=r"reward\.margin: no pair of en has a margin"):
+        train(tiny_base, corpora, tmp_path, margin=True)
+
+
+# Pointwise
+
+
+@pytest.mark.slow
+def test_the_pointwise_loss_is_the_cross_entropy_of_single_judgments(tiny_base, tmp_path) -> None:
+    """The first step's loss, by hand, over all judgments: pairs count as two, labelled responses as one."""
+    rows = [
+        *pairs(3),
+        *({"prompt": r["prompt"], "response": r["chosen"], "label": i % 2} for i, r in enumerate(pairs(2))),
+    ]
+    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", rows)
+    found, output = train(
+        tiny_base,
+        tmp_path / "corpora",
+        tmp_path / "work",
+        loss="pointwise",
+        batch_size=4,
+        device_batch_size=2,
+        epochs=2,
+    )
+    assert found["steps"] == 4
+    fresh = tmp_path / "work" / "start"
+    model, tokenizer = models.load_reward_model(fresh), models.load_tokenizer(fresh)
+    judged = [(r["prompt"], r[s], z) for r in rows[:3] for s, z in (("chosen", 1), ("rejected", 0))]
+    judged += [(r["prompt"], r["response"], r["label"]) for r in rows[3:]]
+    rewards = scoring.score(model, tokenizer, [scoring.conversation(p, text) for p, text, _ in judged])
+    chances = [1 / (1 + math.exp(-reward)) for reward in rewards]
+    by_hand = [-math.log(p if z else 1 - p) for p, (*_, z) in zip(chances, judged, strict=True)]
+    dataset = training._dataset(tmp_path / "work")
+    assert sorted(dataset["labels"]) == sorted(float(z) for *_, z in judged)
+    first_two = [float(entry["loss"]) for entry in log(output)[:1]]
+    assert min(by_hand) < first_two[0] < max(by_hand)
+    again, _ = train(
+        tiny_base, tmp_path / "corpora", tmp_path / "all", loss="pointwise", batch_size=8, device_batch_size=2, epochs=1
+    )
+    assert again["train_loss"] == pytest.approx(sum(by_hand) / len(by_hand), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_pointwise_reward_model_learns(tiny_base, corpora, tmp_path) -> None:
+    found, output = train(tiny_base, corpora, tmp_path, loss="pointwise", epochs=4)
+    assert found["train_loss"] < 0.69 < float(log(output)[0]["loss"]) + 0.3
+    assert models.load_reward_model(output).config.problem_type == "regression"
+
+
+def test_rows_of_no_use_to_the_loss(tiny_base, tmp_path) -> None:
+    write_jsonl(tmp_path / "corpora/en/preferences.jsonl", [{"prompt": "p", "response": "r", "label": 2}] * 8)
+    with pytest.raises(DataError, match="pair 1 of en: neither response with a label of 0 or 1, nor chosen"):
+        train(tiny_base, tmp_path / "corpora", tmp_path / "work", loss="pointwise")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quantize": True}, "needs lora_rank above 0"),
+        ({"quantize": True, "lora_rank": 8}, "needs precision bfloat16"),
+        ({"margin": True, "loss": "pointwise"}, "margin=true is of the bradley_terry loss"),
+        ({"language": "en+en"}, "codes of different languages"),
+        ({"precision": "float16"}, "float32"),
+    ],
+)
+def test_settings_that_do_not_belong_together(changes, message) -> None:
+    with pytest.raises(ValidationError, match=message):
+        reward.Config(**TRAINING | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "adamw"}, "optimizer 'adamw': transformers knows adamw_torch"),
+        ({"optimizer": "paged_adamw_8bit"}, "needs bitsandbytes; pip install 'xlrm\\[gpu\\]'"),
+        ({"processes": 2}, r"2 process\(es\): needs deepspeed"),
+    ],
+)
+def test_what_is_not_installed_is_said_before_anything_is_made(
+    tiny_base, corpora, tmp_path, monkeypatch, changes, message
+) -> None:
+    for name in ("bitsandbytes", "deepspeed"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    with pytest.raises(ConfigError, match=message):
+        train(tiny_base, corpora, tmp_path, **changes)
+    assert not (tmp_path / "start").exists()
+
+
+# LoRA
+
+
+@pytest.mark.slow
+def test_lora_ends_as_a_whole_model_whose_embeddings_it_left_alone(tiny_base, corpora, tmp_path) -> None:
+    _, output = train(tiny_base, corpora, tmp_path, lora_rank=4, epochs=3)
+    begun, end = weights(tmp_path / "start"), weights(output)
+    moved = {name for name in end if float((end[name] - begun[name]).abs().max()) > 1e-6}
+    assert {"score.weight", "model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight"} <= moved
+    assert "model.embed_tokens.weight" not in moved and begun.keys() == end.keys()
+    change = end["model.layers.0.mlp.up_proj.weight"] - begun["model.layers.0.mlp.up_proj.weight"]
+    assert torch.linalg.matrix_rank(change, rtol=1e-4) <= 4
+    assert not (output / "adapter_config.json").exists()
+    model, tokenizer = models.load_reward_model(output), models.load_tokenizer(output)
+    from peft import AutoPeftModelForSequenceClassification
+
+    adapted = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "trained", num_labels=1).eval()
+    chats = [scoring.conversation(row["prompt"], row["chosen"]) for row in pairs(6)]
+    assert scoring.score(adapted, tokenizer, chats) == pytest.approx(scoring.score(model, tokenizer, chats), abs=1e-4)
+
+
+# Mixtures
+
+
+def test_a_mixture_has_every_pair_once_or_in_every_language(tmp_path) -> None:
+    for code in ("en", "es", "ko"):
+        rows = [{"id": i, "in": code, "prompt": "p", "chosen": "a", "rejected": "b"} for i in range(30)]
+        write_jsonl(tmp_path / code / "preferences.jsonl", rows)
+    split = reward.training_rows(reward.Config(language="en+es+ko"), tmp_path)
+    assert [row["id"] for row in split] == list(range(30))
+    assert {code: sum(row["in"] == code for row in split) for code in ("en", "es", "ko")} == {
+        "en": 10,
+        "es": 10,
+        "ko": 10,
+    }
+    assert split == reward.training_rows(reward.Config(language="en+es+ko"), tmp_path)
+    assert split != reward.training_rows(reward.Config(language="en+es+ko", seed=1), tmp_path)
+    every = reward.training_rows(reward.Config(language="en+es", mixture="all"), tmp_path)
+    assert [(row["id"], row["in"]) for row in every[:4]] == [(0, "en"), (0, "es"), (1, "en"), (1, "es")] and len(
+        every
+    ) == 60
+    write_jsonl(tmp_path / "es" / "preferences.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
+    with pytest.raises(DataError, match="the same pairs in every language; there are 30 in en, 1 in es"):
+        reward.training_rows(reward.Config(language="en+es"), tmp_path)
+
+
+# Every family of base models
+
+
+def word_tokenizer(folder: Path, texts: list[str], family: str) -> None:
+    """A tokenizer as the family has it: [CLS] and [SEP] around BERT's and XLM-R's texts, one EOS after mT5's."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = {"mt5": ["<pad>", "</s>", "<unk>"], "bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]}.get(
+        family, ["<s>", "<pad>", "</s>", "<unk>"]
+    )
+    unknown = special[2] if family == "mt5" else special[1] if family == "bert" else "<unk>"
+    tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=special, vocab_size=400))
+    first, last = {"mt5": (None, "</s>"), "bert": ("[CLS]", "[SEP]")}.get(family, ("<s>", "</s>"))
+    around = f"{first}:0 $A:0 {last}:0" if first else f"$A:0 {last}:0"
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=around, special_tokens=[(token, tokenizer.token_to_id(token)) for token in (first, last) if token]
+    )
+    pad = "[PAD]" if family == "bert" else "<pad>"
+    more = {} if family == "bert" else {"eos_token": "</s>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=unknown, pad_token=pad, **more).save_pretrained(
+        folder
+    )
+
+
+def family_base(family: str, folder: Path) -> Path:
+    """A tiny pretrained model without a head, as its family is published."""
+    import transformers as t
+
+    texts = [text for row in pairs(64) for text in (row["prompt"], row["chosen"], row["rejected"])]
+    word_tokenizer(folder, texts, family)
+    common = {"vocab_size": 400}
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    model = {
+        "bert": lambda: t.BertForMaskedLM(t.BertConfig(**common, **small, max_position_embeddings=48, pad_token_id=0)),
+        "xlm-roberta": lambda: t.XLMRobertaForMaskedLM(
+            t.XLMRobertaConfig(
+                **common, **small, max_position_embeddings=50, pad_token_id=1, bos_token_id=0, eos_token_id=2
+            )
+        ),
+        "mt5": lambda: t.MT5ForConditionalGeneration(
+            t.MT5Config(**common, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, decoder_start_token_id=0)
+        ),
+    }[family]()
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "mt5"])
+def test_encoders_and_sequence_to_sequence_models_become_reward_models(family, corpora, tmp_path) -> None:
+    base = family_base(family, tmp_path / "base")
+    found, output = train(base, corpora, tmp_path / "work", max_length=40, epochs=8)
+    assert found["train_accuracy"] > 0.6
+    model, tokenizer = models.load_reward_model(output), models.load_tokenizer(output)
+    head = models.score_head(models.load_reward_model(tmp_path / "work" / "start"))
+    assert head.weight.shape[0] == 1 and not head.bias.any()
+    chats = [scoring.conversation(row["prompt"] * (1 + 3 * i), row["chosen"]) for i, row in enumerate(pairs(6))]
+    alone = [scoring.score(model, tokenizer, [chat])[0] for chat in chats]
+    assert scoring.score(model, tokenizer, chats[::-1]) == pytest.approx(alone[::-1], abs=1e-5), "no word of the batch"
+    assert len(set(alone)) == 6
+    for ids in scoring.encode(tokenizer, chats, 16):
+        assert len(ids) <= 16 and tokenizer.decode(ids[-1:]) in ("[SEP]", "</s>")
+        assert family == "mt5" or tokenizer.decode(ids[:1]) in ("[CLS]", "<s>"), "truncation leaves what the head reads"
+
+
+@pytest.mark.parametrize(("family", "limit"), [("bert", 48), ("xlm-roberta", 48)])
+def test_more_tokens_than_an_encoder_has_positions(family, limit, corpora, tmp_path) -> None:
+    base = family_base(family, tmp_path / "base")
+    with pytest.raises(ConfigError, match=f"reward.max_length: 64 is more than the {limit} positions"):
+        train(base, corpora, tmp_path / "work", max_length=64)
+
+
+# The folder
+
+
+@pytest.mark.slow
+def test_the_folder_is_what_others_load(tiny_base, corpora, tmp_path) -> None:
+    _, output = train(tiny_base, corpora, tmp_path)
+    names = {path.name for path in output.iterdir()}
+    assert names == {
+        "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+        "training_log.jsonl", "README.md", "xlrm.json",
+    }  # fmt: skip
+    config = json.loads((output / "config.json").read_text())
+    # vLLM's pooling runner gives raw logits for problem_type "regression" and probabilities for all else.
+    assert config["architectures"] == ["Qwen2ForSequenceClassification"] and config["problem_type"] == "regression"
+    assert len(config["id2label"]) == 1 and config["pad_token_id"] != config["eos_token_id"]
+    card = (output / "README.md").read_text()
+    assert "base_model: phrasebook" not in card and "| batch size | 8 |" in card and str(tmp_path) not in card
+    template = (output / "chat_template.jinja").read_text()
+    assert "strftime" not in template and "date" not in template
+    assert str(tmp_path) not in "".join(path.read_text(errors="ignore") for path in output.glob("*.json*"))
+
+
+@pytest.mark.slow
+def test_trl_takes_the_folder_as_a_reward_function(tiny_base, corpora, tmp_path) -> None:
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    _, output = train(tiny_base, corpora, tmp_path)
+    arguments = GRPOConfig(
+        output_dir=str(tmp_path / "grpo"), per_device_train_batch_size=2, num_generations=2, max_completion_length=8,
+        max_steps=1, use_cpu=True, bf16=False, report_to=[], gradient_checkpointing=False, logging_steps=1, save_strategy="no",
+    )  # fmt: skip
+    prompts = Dataset.from_list([{"prompt": [{"role": "user", "content": row["prompt"]}]} for row in pairs(4)])
+    trainer = GRPOTrainer(str(tiny_base), reward_funcs=str(output), args=arguments, train_dataset=prompts)
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "reward" in entry)
+    assert math.isfinite(float(logged["reward"])) and float(logged["reward"]) != 0
+
+
+# Killed, and several processes
+
+
+def killed_after_a_checkpoint(process: subprocess.Popen, work: Path) -> None:
+    kill_after_a_checkpoint(process, work)
+    end = time.monotonic() + 60
+    while still := [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(work) in _read(path)]:
+        assert time.monotonic() < end, f"processes of a killed training go on: {still}"
+        time.sleep(0.1)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it has ended
+        return ""
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_where_it_would_have(tiny_base, corpora, tmp_path) -> None:
+    changes = {"epochs": 5, "save_steps": 10}
+    _, whole = train(tiny_base, corpora, tmp_path / "whole", **changes)
+    process = start(tiny_base, corpora, tmp_path / "cut", **TRAINING | changes)
+    killed_after_a_checkpoint(process, tmp_path / "cut")
+    assert not list((tmp_path / "cut" / "output").iterdir())
+    _, cut = train(tiny_base, corpora, tmp_path / "cut", **changes)
+    assert apart(weights(whole), weights(cut)) < 1e-6
+    assert [entry["loss"] for entry in log(cut)] == pytest.approx([entry["loss"] for entry in log(whole)], abs=1e-6)
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tmp_path) -> None:
+    for step, files in {
+        5: ("rng_state.pth", "trainer_state.json"),
+        10: ("rng_state.pth",),
+        15: ("trainer_state.json",),
+    }.items():
+        for name in files:
+            (tmp_path / f"checkpoint-{step}").mkdir(exist_ok=True)
+            (tmp_path / f"checkpoint-{step}" / name).write_text("{}")
+    training._drop_broken_checkpoints(tmp_path, processes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
+    training._drop_broken_checkpoints(tmp_path, processes=2)
+    assert not list(tmp_path.iterdir()), "one process's random state is not two's"
+
+
+@pytest.mark.slow
+def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpora, tmp_path) -> None:
+    """Gloo on CPU: the loss curve, the head it starts from, one whole safetensors model, and SIGKILL half-way."""
+    changes = {"epochs": 3, "save_steps": 10}
+    _, one = train(tiny_base, corpora, tmp_path / "one", device_batch_size=8, **changes)
+    process = start(tiny_base, corpora, tmp_path / "two", **TRAINING | changes, processes=2)
+    killed_after_a_checkpoint(process, tmp_path / "two")
+    found, two = train(tiny_base, corpora, tmp_path / "two", processes=2, **changes)
+    assert found["steps"] == 24
+    assert apart(weights(tmp_path / "one" / "start"), weights(tmp_path / "two" / "start")) == 0
+    for single, double in zip(log(one), log(two), strict=True):
+        assert float(single["loss"]) == pytest.approx(float(double["loss"]), abs=1e-4)
+    assert apart(weights(one), weights(two)) < 1e-3
+    chats = [scoring.conversation(row["prompt"], row["chosen"]) for row in pairs(8)]
+    rewards = [scoring.score(models.load_reward_model(path), models.load_tokenizer(path), chats) for path in (one, two)]
+    assert rewards[0] == pytest.approx(rewards[1], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_two_nodes_train_one_model(tiny_base, corpora, tmp_path) -> None:
+    """The same command on both, told apart by torchrun's variables alone."""
+    common = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": "29617"}
+    nodes = [
+        start(
+            tiny_base, corpora, tmp_path / f"node{rank}", common | {"PET_NODE_RANK": str(rank)}, **TRAINING, processes=1
+        )
+        for rank in (0, 1)
+    ]
+    for rank, node in enumerate(nodes):
+        assert node.wait(timeout=180) == 0, (tmp_path / f"node{rank}.log").read_text()[-3000:]
+    _, one = train(tiny_base, corpora, tmp_path / "one", device_batch_size=8)
+    assert apart(weights(one), weights(tmp_path / "node0" / "output")) < 1e-3
+    assert not list((tmp_path / "node1" / "output").iterdir()), "the first node has the model"
+
+
+def test_a_global_batch_is_made_of_all_processes_of_all_nodes(monkeypatch) -> None:
+    recipe = reward.Config(language="en", processes=4)
+    assert training._batches(recipe, 86_400) == (8, 4), "4 GPUs x 8 pairs x 4 passes: paper A's 128"
+    monkeypatch.setenv("PET_NNODES", "2")
+    assert training._batches(recipe, 86_400) == (8, 2)
+    monkeypatch.setenv("PET_NNODES", "3")
+    with pytest.raises(ConfigError, match="batch_size 128 is not a multiple of 12 device"):
+        training._batches(recipe, 86_400)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PET_NNODES", "two"), ("PET_NODE_RANK", "1"), ("PET_MASTER_PORT", "http")]
+)
+def test_nodes_that_make_no_sense(monkeypatch, name, value) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"{name}='{value}'"):
+        launching.Nodes.from_environment()

@@ -1,0 +1,82 @@
+"""The card of a trained reward model: what it is, what it was made of, how to load it. As README.md, for people and the
+Hugging Face Hub, and as xlrm.json, for stages."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: text-classification
+language: {languages}
+base_model: {base_model}
+tags: [reward-model, trl, xlrm]
+---
+
+# Reward model: {language}
+
+{base_model} with one scalar head. It reads a conversation through its chat template and gives the last response a reward, a
+raw logit: rewards of two responses to one prompt can be compared, a single one says nothing.
+
+## Training
+
+{rows:,} rows in {language}. {loss}
+
+| setting | value |
+|---|---|
+{settings}
+| loss over the last tenth | {train_loss:.4f} |
+
+`training_log.jsonl` has the whole curve.
+
+## Use
+
+```python
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
+reward = model(**ids).logits[0, 0]
+```
+
+- `xlrm score --model FOLDER --input pairs.jsonl --output rewards.jsonl`
+- TRL: the folder as `reward_funcs` of a trainer
+- vLLM: `vllm serve FOLDER --runner pooling`; `problem_type` "regression" makes it give the logit
+- RewardBench: `rewardbench --model FOLDER --not_quantized`
+
+The chat template asks for no date (SHA-256 `{template}`). Padding is a token of its own, on the right.
+"""
+_LOSS = {
+    "bradley_terry": "Bradley-Terry: -log sigmoid(reward of chosen - reward of rejected).",
+    "pointwise": "Pointwise: binary cross-entropy of each response's reward against good or bad.",
+}
+_SETTINGS = (
+    "learning_rate", "batch_size", "epochs", "warmup", "max_length", "optimizer", "precision", "lora_rank", "seed",
+)  # fmt: skip
+
+
+def write_base_model(folder: Path, model: str, revision: str | None) -> None:
+    (folder / "base.json").write_text(json.dumps({"model": model, "revision": revision}, indent=2) + "\n")
+
+
+def write_reward_model(
+    folder: Path, base: Path, language: str, rows: int, config: dict[str, Any], metrics: dict[str, float]
+) -> None:
+    """`language`: codes joined by +. `base`: the folder it was trained from, which knows its name if a stage made it."""
+    named = base / "base.json"
+    origin = json.loads(named.read_text()) if named.exists() else {"model": base.name, "revision": None}
+    template = hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()
+    card = {
+        "kind": "reward model", "language": language, "pairs": rows, "base_model": origin,
+        "chat_template_sha256": template,
+    }  # fmt: skip
+    (folder / "xlrm.json").write_text(json.dumps(card, indent=2) + "\n")
+    text = _CARD.format(
+        languages=json.dumps(language.split("+")), base_model=origin["model"], language=language.replace("+", " and "),
+        rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
+        settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _SETTINGS),
+        train_loss=metrics["train_loss"], template=template,
+    )  # fmt: skip
+    (folder / "README.md").write_text(text, encoding="utf-8")

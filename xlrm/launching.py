@@ -1,0 +1,131 @@
+"""Training in one process or in many: a function `module:name` of a folder, called here, or by `accelerate launch` in
+every process with DeepSpeed ZeRO-3 around it, on this node or on several.
+
+On several nodes the same stage is run on each, by a Kubeflow TrainJob or anything else that sets the variables of
+torchrun: PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT.
+"""
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xlrm import progress
+from xlrm.errors import ArtifactError, ConfigError
+
+METRICS = "metrics.json"
+"""Where, in its folder, the function leaves its metrics: written by the first process."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Of a training on several machines, as torchrun's variables say; one of one without them."""
+
+    count: int = 1
+    rank: int = 0
+    address: str = "127.0.0.1"
+    port: int = 29500
+
+    @classmethod
+    def from_environment(cls) -> "Nodes":
+        """Raises ConfigError for variables that make no sense together."""
+        names = ("PET_NNODES", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT")
+        count, rank, address, port = (
+            os.environ.get(n) or str(v) for n, v in zip(names, (1, 0, cls.address, cls.port), strict=True)
+        )
+        if not (count.isdigit() and rank.isdigit() and port.isdigit() and int(rank) < int(count)):
+            raise ConfigError(
+                f"PET_NNODES={count!r}, PET_NODE_RANK={rank!r}, PET_MASTER_PORT={port!r}: whole numbers, the rank below the "
+                "number of nodes"
+            )
+        return cls(int(count), int(rank), address, int(port))
+
+
+def processes(wanted: int) -> int:
+    """Processes on this node: `wanted`, or with 0 one for each GPU, or one."""
+    import torch
+
+    return wanted or max(1, torch.cuda.device_count())
+
+
+def world(wanted: int) -> int:
+    """Processes on all nodes together."""
+    return processes(wanted) * Nodes.from_environment().count
+
+
+def launch(function: str, folder: Path, wanted: int, precision: str) -> dict[str, float]:
+    """Calls `function` ("module:name") with `folder` in every process; the metrics it leaves there.
+
+    Raises ArtifactError when a process fails; its own message went to standard error.
+    """
+    if world(wanted) == 1:
+        _call(function, folder)
+    else:
+        _accelerate(function, folder, processes(wanted), Nodes.from_environment(), precision)
+    found = folder / METRICS
+    return json.loads(found.read_text()) if found.exists() else {}  # none on other nodes than the first
+
+
+def accelerate_config(nodes: Nodes, each: int, precision: str, on_cpu: bool) -> dict[str, Any]:
+    """What `accelerate launch` reads: ZeRO-3 (paper A, appendix B), one whole model saved, batch sizes from the trainer.
+
+    `gradient_accumulation_steps` is left out on purpose: accelerate refuses one that differs from the trainer's.
+    """
+    return {
+        "compute_environment": "LOCAL_MACHINE", "distributed_type": "DEEPSPEED", "use_cpu": on_cpu,
+        "mixed_precision": "bf16" if precision == "bfloat16" else "no",
+        "num_machines": nodes.count, "machine_rank": nodes.rank, "num_processes": nodes.count * each,
+        "main_process_ip": nodes.address, "main_process_port": nodes.port, "rdzv_backend": "static", "same_network": True,
+        "deepspeed_config": {
+            "zero_stage": 3, "zero3_init_flag": True, "zero3_save_16bit_model": True,
+            "offload_optimizer_device": "none", "offload_param_device": "none", "gradient_clipping": 1.0,
+            "deepspeed_multinode_launcher": "standard",
+        },
+    }  # fmt: skip
+
+
+def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision: str) -> None:
+    import torch
+
+    if nodes.count == 1:
+        nodes = replace(nodes, port=_free_port())  # the default one may be another training's
+    config = folder / "accelerate.json"
+    config.write_text(json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2))
+    (folder / METRICS).unlink(missing_ok=True)
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    command = [*accelerate, "-m", "xlrm.launching", function, str(folder)]
+    progress.say(f"training in {each} processes on each of {nodes.count} node(s): DeepSpeed ZeRO-3")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # DeepSpeed calls ninja
+    environment = {"PYTHONWARNINGS": "ignore::FutureWarning", **os.environ, "PATH": path}
+    status = subprocess.call(command, env=environment, preexec_fn=_die_with_parent)
+    if status:
+        raise ArtifactError(
+            f"training in {nodes.count * each} processes ended with status {status}; the log above says why"
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def _die_with_parent() -> None:
+    """A killed stage leaves no processes that go on writing its checkpoints (Linux: PR_SET_PDEATHSIG is 1)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _call(function: str, folder: Path) -> None:
+    module, name = function.split(":")
+    getattr(importlib.import_module(module), name)(folder)
+
+
+if __name__ == "__main__":
+    _call(sys.argv[1], Path(sys.argv[2]))
