@@ -32,7 +32,10 @@ class Parallel:
 
 def check(entry: str) -> None:
     """Raises ConfigError for an entry that names neither a set with its own languages nor a file."""
-    datasets.check(PUBLISHED_PARALLEL, entry)
+    try:
+        datasets.check(PUBLISHED_PARALLEL, entry)
+    except ConfigError as error:
+        raise ConfigError(f"represent.parallel: {error}") from error
 
 
 def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> Parallel:

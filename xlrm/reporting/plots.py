@@ -129,11 +129,13 @@ def scatter(name: str, marks: list[Mark], line: float, x_label: str, y_label: st
     """One dot with its whisker for each mark, what it is the mean of above and below it, and a vertical line."""
     with _axes(name, 340, 250) as axes:
         axes.axvline(line, color=_COLOUR["soft"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-        for mark in marks:
+        for place, mark in enumerate(sorted(marks, key=lambda mark: mark.x)):
             colour = _COLOUR[mark.role]
             axes.plot([mark.x] * len(mark.parts), mark.parts, "_", markersize=7, color=colour, alpha=0.5)
             _dot(axes, Point(mark.x, mark.role, mark.low, mark.high), mark.y)
-            axes.annotate(mark.label, (mark.x, mark.y), (7, 5), textcoords="offset points", fontsize=10.5)
+            axes.annotate(
+                mark.label, (mark.x, mark.y), (7, -13 if place % 2 else 5), textcoords="offset points", fontsize=10.5
+            )
         axes.margins(x=0.12)
         axes.tick_params(axis="y", labelcolor=_COLOUR["soft"])
         axes.set_xlabel(x_label)

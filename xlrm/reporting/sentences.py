@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from xlrm import settings
@@ -161,9 +162,10 @@ def reading(representations: dict[str, Any]) -> str:
     said, account = representations["reading"], representations["parallel"]
     layer = "after the final norm" if said["layer"] == -1 else "before the final norm"
     place = f"{POSITION[said['position']]}, layer {signed(said['layer'], 0)} ({layer}); {TEMPLATE[said['template']]}"
+    texts = Path(account["set"]).name  # of a file, or of a set in a folder of this machine
     left_out = account["incomplete"] + account["duplicates"]
     return (
-        f"{place}; {representations['texts']:,} texts of {account['set']}"
+        f"{place}; {representations['texts']:,} texts of {texts}"
         f"{f', {left_out:,} more left out as duplicates or not in every language' if left_out else ''}"
     )
 

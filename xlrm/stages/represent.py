@@ -59,6 +59,7 @@ def fingerprint(config: Config) -> str:
 def run(config: Config, *, base: Path, reward_models: list[Path], corpora: Path, output: Path) -> dict[str, float]:
     """Raises ConfigError, DataError or ArtifactError for texts or a model that cannot be had."""
     found = _texts(config, corpora)
+    norms = _embedding_norms(config, base, found)  # first: a model that cannot be had is said before hours of work
     results, metrics = {}, {}
     for name, path in _names(base, reward_models).items():
         measured = representations.measure(path, found.texts, config, name)
@@ -66,8 +67,7 @@ def run(config: Config, *, base: Path, reward_models: list[Path], corpora: Path,
         metrics[f"singular/{name}"] = results[name]["mean"]
     report = {
         "languages": config.languages, "texts": len(found), "reading": _reading(config), "parallel": found.account,
-        "models": results, "token_sets": config.token_sets.model_dump(),
-        "embedding_norms": _embedding_norms(config, base, found),
+        "models": results, "token_sets": config.token_sets.model_dump(), "embedding_norms": norms,
     }  # fmt: skip
     (output / "results.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
     return {"texts": len(found)} | metrics
