@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +124,7 @@ def test_no_batch_has_more_tokens_than_allowed_when_padded() -> None:
 
 
 def test_every_text_is_read_once_and_no_more_than_a_block_is_kept(tiny_base, monkeypatch) -> None:
-    read, kept = [], []
+    read, kept, before = [], [], []
     real, real_add = representations.hidden_states, Sameness.add
 
     def counted(model, tokenizer, encoded, reading):
@@ -130,14 +132,16 @@ def test_every_text_is_read_once_and_no_more_than_a_block_is_kept(tiny_base, mon
         return real(model, tokenizer, encoded, reading)
 
     def seen(found, states):
+        assert all(other() is None for other in before), "the states of an earlier block are still in memory"
+        before.append(weakref.ref(states))
         kept.append(states.shape)
         real_add(found, states)
 
-    monkeypatch.setattr(representations, "TEXTS_AT_ONCE", 3)
+    monkeypatch.setattr(representations, "TEXTS_AT_ONCE", 2)
     monkeypatch.setattr(representations, "hidden_states", counted)
     monkeypatch.setattr(Sameness, "add", seen)
     assert len(representations.measure(tiny_base, SAID, Reading(), "x").shares) == 4
-    assert kept == [(3, 2, 64), (1, 2, 64)]
+    assert kept == [(2, 2, 64), (2, 2, 64)]
     tokenizer = models.load_tokenizer(tiny_base)
     assert sorted(read) == sorted(tuple(ids) for many in SAID.values() for ids in tokenizer(many)["input_ids"])
 
@@ -157,6 +161,15 @@ def test_texts_that_are_cut_are_counted_and_keep_their_end(tiny_base, template) 
 def test_a_layer_that_is_not_there(tiny_base) -> None:
     with pytest.raises(ConfigError, match=r"represent.layer: .* has no layer 3; -3 to 2 are allowed"):
         representations.measure(tiny_base, SAID, Reading(layer=3), "x")
+
+
+def test_a_model_without_all_its_weights_is_not_measured(tiny_base, tmp_path) -> None:
+    shutil.copytree(tiny_base, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config |= {"num_hidden_layers": 3, "layer_types": ["full_attention"] * 3}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ArtifactError, match=r"weights are missing: layers.2"):
+        representations.measure(tmp_path / "model", SAID, Reading(), "x")
 
 
 # Norms of embeddings

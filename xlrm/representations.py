@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
-from xlrm.errors import ConfigError
+from xlrm.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TEXTS_AT_ONCE = 64
-"""Texts whose states, in all languages, are in memory together: 31 MB of five languages and 3072 dimensions in float64,
-numpy's copy for the singular values included."""
+"""Texts whose states, in all languages, are in memory together: 8 MB for five languages and 3072 dimensions in float64, and
+the copies that measuring takes."""
 
 
 class Reading(BaseModel):
@@ -82,7 +82,8 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
     """Sameness of the model at `path` on parallel `texts` (language -> texts): one forward pass a text and language, and
     never more states in memory than those of TEXTS_AT_ONCE texts.
 
-    Raises ConfigError for a layer the model does not have, or a model with an encoder and a decoder.
+    Raises ConfigError for a layer the model does not have, or a model with an encoder and a decoder; ArtifactError for one
+    whose weights are not all there.
     """
     import numpy as np
 
@@ -166,10 +167,14 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     import torch
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False).eval()
+    model, report = AutoModel.from_pretrained(
+        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+    )
+    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # what no state depends on
+        raise ArtifactError(f"{path}: weights are missing: {', '.join(missing[:3])} ({len(missing)} in all)")
     if model.config.is_encoder_decoder:
         raise ConfigError(f"represent: {path} has an encoder and a decoder; a model with one of them is allowed")
     layers = model.config.num_hidden_layers
     if not -layers - 1 <= layer <= layers:
         raise ConfigError(f"represent.layer: {path} has no layer {layer}; -{layers + 1} to {layers} are allowed")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
