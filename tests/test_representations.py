@@ -308,9 +308,7 @@ def test_settings_that_will_not_do(stage, values, said) -> None:
 
 def test_the_stage_on_a_file_of_parallel_texts(tiny_base, reward_model, file, tmp_path) -> None:
     config = represent.Config(languages=("en", "ko"), parallel=file, norm_models=(str(tiny_base),))
-    metrics = represent.run(
-        config, base=tiny_base, reward_models=[reward_model], corpora=tmp_path / "none", output=tmp_path
-    )
+    metrics = represent.run(config, base=tiny_base, reward_models=[reward_model], output=tmp_path)
     found = json.loads((tmp_path / "results.json").read_text())
     assert list(found["models"]) == ["base", "ko"] and found["texts"] == metrics["texts"] == 4
     assert found["reading"] == {"position": "last", "template": "raw", "layer": -1, "max_length": 1024}
@@ -322,9 +320,20 @@ def test_the_stage_on_a_file_of_parallel_texts(tiny_base, reward_model, file, tm
     assert found["models"]["base"]["mean"] != found["models"]["ko"]["mean"]
     assert found["embedding_norms"]["base"] == found["embedding_norms"][str(tiny_base)]
     with pytest.raises(DataError, match="both 'ko'"):
-        represent.run(
-            config, base=tiny_base, reward_models=[reward_model] * 2, corpora=tmp_path / "none", output=tmp_path
-        )
+        represent.run(config, base=tiny_base, reward_models=[reward_model] * 2, output=tmp_path)
+
+
+def test_the_stage_on_corpora(tiny_base, file, tmp_path) -> None:
+    for code, many in SAID.items():
+        rows = [{"id": f"p-{i}", "text": text} for i, text in enumerate(many)]
+        write_jsonl(tmp_path / code / "parallel.jsonl", rows if code == "en" else rows[::-1])
+    config = represent.Config(languages=("en", "ko"))
+    assert represent.reads(config) == {"corpora": ("en/parallel.jsonl", "ko/parallel.jsonl")}
+    translated = represent.run(config, base=tiny_base, reward_models=[], corpora=tmp_path, output=tmp_path)
+    config = represent.Config(languages=("en", "ko"), parallel=file)
+    assert represent.run(config, base=tiny_base, reward_models=[], output=tmp_path) == translated
+    with pytest.raises(ConfigError, match=r"^represent.parallel: none, and no corpora"):
+        represent.run(represent.Config(), base=tiny_base, reward_models=[], output=tmp_path)
 
 
 def test_texts_of_ones_own_need_none_of_the_corpora(tiny_base, file, tmp_path) -> None:

@@ -58,7 +58,7 @@ def read_corpora(folder: Path, languages: Sequence[str], count: int | None, seed
     for language in languages:
         rows = read_rows(folder / language / "parallel.jsonl", ("id", "text"))
         tables[language] = {str(row["id"]): row["text"] for row in rows}
-    return align("corpora", tables, {}, count, seed)
+    return align("the translated corpora", tables, {}, count, seed)
 
 
 def align(entry: str, tables: Mapping[str, Table], origin: dict[str, Any], count: int | None, seed: int) -> Parallel:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from xlrm import datasets, embeddings, hub, parallel, progress, representations
 from xlrm.embeddings import TokenSets
-from xlrm.errors import DataError
+from xlrm.errors import ConfigError, DataError
 from xlrm.parallel import Parallel
 from xlrm.representations import Reading, Sameness
 from xlrm.statistics import mean_interval
@@ -56,8 +56,11 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
-def run(config: Config, *, base: Path, reward_models: list[Path], corpora: Path, output: Path) -> dict[str, float]:
-    """Raises ConfigError, DataError or ArtifactError for texts or a model that cannot be had."""
+def run(
+    config: Config, *, base: Path, reward_models: list[Path], output: Path, corpora: Path | None = None
+) -> dict[str, float]:
+    """Reads `corpora` where the config names no texts of its own. Raises ConfigError, DataError or ArtifactError for texts
+    or a model that cannot be had."""
     found = _texts(config, corpora)
     norms = _embedding_norms(config, base, found)  # first: a model that cannot be had is said before hours of work
     results, metrics = {}, {}
@@ -73,9 +76,13 @@ def run(config: Config, *, base: Path, reward_models: list[Path], corpora: Path,
     return {"texts": len(found)} | metrics
 
 
-def _texts(config: Config, corpora: Path) -> Parallel:
+def _texts(config: Config, corpora: Path | None) -> Parallel:
     if config.parallel:
         return parallel.load(config.parallel, config.languages, config.texts, config.seed)
+    if corpora is None:
+        raise ConfigError(
+            "represent.parallel: none, and no corpora; a set, a file or corpora with parallel.jsonl is allowed"
+        )
     return parallel.read_corpora(corpora, config.languages, config.texts, config.seed)
 
 
