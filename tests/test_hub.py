@@ -18,7 +18,8 @@ FILES = {"train.jsonl": RECORDS, "README.md": b"---\nlicense: mit\n---\n"}
 
 
 class Hub(BaseHTTPRequestHandler):
-    """me/mine has two files at one commit, me/gated is behind its licence, and there is nothing else."""
+    """The set me/mine has two files at one commit, me/gated is behind its licence, the model me/model has the files of MODEL,
+    and there is nothing else."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -29,6 +30,8 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0].removeprefix("/api")
+        if path.startswith(("/me/model/", "/models/me/model")):
+            return self.model(path.removeprefix("/models"))
         _, kind, owner, name, *rest = f"{path}/".rstrip("/").split("/") + [""] * 3
         rest = [part for part in rest if part]
         if kind != "datasets" or (owner, name) not in (("me", "mine"), ("me", "gated")):
@@ -43,6 +46,20 @@ class Hub(BaseHTTPRequestHandler):
             return self.say(200, self.tree())
         siblings = [{"rfilename": name} for name in FILES]
         return self.say(200, {"id": "me/mine", "sha": COMMIT, "private": False, "siblings": siblings, "tags": []})
+
+    def model(self, path: str) -> None:
+        _, _, _, kind, revision, *rest = path.split("/")
+        if revision not in ("main", COMMIT):
+            return self.say(404, {"error": "Invalid rev id"}, code="RevisionNotFound")
+        if kind == "resolve":
+            self.server.sent.append(rest[0])
+            return self.say(200, (self.server.model / rest[0]).read_bytes(), ETag=f'"{rest[0]}"')
+        files = list(self.server.model.iterdir())
+        if kind == "tree":
+            tree = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": f.name} for f in files]
+            return self.say(200, tree)
+        siblings = [{"rfilename": file.name} for file in files]
+        return self.say(200, {"id": "me/model", "sha": COMMIT, "private": False, "siblings": siblings, "tags": []})
 
     def tree(self) -> list[dict]:
         return [{"type": "file", "path": name, "size": len(data), "oid": name} for name, data in FILES.items()]
@@ -132,3 +149,48 @@ def test_what_cannot_be_had_says_why_and_what_to_do(entry: str, said: str, addre
 def test_a_hub_that_is_away_is_said(tmp_path: Path) -> None:
     error = load("hub:me/mine", tmp_path, HF_HUB_OFFLINE="1")["error"]
     assert error.endswith("unset it, or take the set from a folder with a copy, as NAME=FOLDER")
+
+
+@pytest.fixture
+def model_address(tiny_base: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Where me/model is, in shards, and the names of its files that were asked for."""
+    from xlrm import models
+
+    models.load_causal_lm(tiny_base).save_pretrained(tmp_path / "model", max_shard_size="200KB")
+    models.load_tokenizer(tiny_base).save_pretrained(tmp_path / "model")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.model, server.sent = tmp_path / "model", []
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", server.sent
+    server.shutdown()
+
+
+def norms(entry: str, home: Path, address: str) -> dict:
+    script = (
+        "import json, sys; from xlrm import embeddings; from xlrm.errors import XlrmError\n"
+        "try:\n    print(json.dumps(embeddings.norms(sys.argv[1], {'en': ['a cat', 'a cat'], 'ko': ['해']}, "
+        "embeddings.TokenSets())))\n"
+        "except XlrmError as error:\n    print(json.dumps({'error': str(error)}))"
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    result = subprocess.run(
+        [sys.executable, "-c", script, entry], cwd=ROOT, env=kept | {"HF_HOME": str(home), "HF_ENDPOINT": address},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_of_a_model_only_the_weights_with_its_embeddings_are_fetched(model_address, tiny_base, tmp_path) -> None:
+    from xlrm import embeddings
+
+    address, sent = model_address
+    found = norms(f"me/model@{COMMIT}", tmp_path / "home", address)
+    texts = {"en": ["a cat", "a cat"], "ko": ["해"]}
+    assert found == embeddings.norms(str(tiny_base), texts, embeddings.TokenSets()) and found["en"]
+    assert {"config.json", "tokenizer.json"} <= set(sent)
+    assert len({name for name in sent if name.endswith(".safetensors")}) == 1
+    assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
+    error = norms("me/model@v9", tmp_path / "home", address)["error"]
+    assert error.startswith("cannot fetch 'me/model': RevisionNotFoundError; check the id") and "\n" not in error

@@ -58,6 +58,27 @@ def model_commit(name: str, revision: str | None) -> str:
         ) from error
 
 
+def model_folder(name: str, patterns: Sequence[str]) -> Path:
+    """A folder with those files of a model that match: the folder it names, or a copy from the Hub of OWNER/NAME[@REVISION].
+
+    Raises ArtifactError, with what to do about it, for a model that cannot be fetched.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
+    except (httpx.HTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ArtifactError(
+            f"cannot fetch {repository!r}: {type(error).__name__}; check the id or the folder, and the network; a gated "
+            "model needs its licence accepted and HF_TOKEN"
+        ) from error
+
+
 def _advice(error: Exception, repository: str, gated: bool) -> str:
     import httpx
     from huggingface_hub import constants
