@@ -1,4 +1,4 @@
-"""The Hub as its client sees it: a server here speaks as much of its protocol as loading one set or model takes."""
+"""The Hub as its client sees it: a server here speaks as much of its protocol as loading one set takes."""
 
 import json
 import os
@@ -17,14 +17,12 @@ ROOT = Path(__file__).parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RECORDS = (ROOT / "tests" / "samples" / "magpie.jsonl").read_bytes()
 FILES = {"train.jsonl": RECORDS, "README.md": b"---\nlicense: mit\n---\n"}
-
-
-MODEL = {"dpo_model/config.json": b"{}", "dpo_model/model.safetensors": b"weights", "original/model.pth": b"pickle"}
+JUDGE = {"dpo_model/config.json": b"{}", "dpo_model/model.safetensors": b"weights", "original/model.pth": b"pickle"}
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The set me/mine has two files at one commit, me/gated is behind its licence, the model me/judge keeps what counts in a
-    folder, and there is nothing else."""
+    """The set me/mine has two files at one commit, me/gated is behind its licence, the model me/model has the files of MODEL,
+    me/judge keeps what counts in a folder, and there is nothing else."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -36,7 +34,9 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.split("?")[0].removeprefix("/api")
         if f"{path}/".removeprefix("/models").startswith("/me/judge/"):
-            return self.model(path)
+            return self.judge(path)
+        if path.startswith(("/me/model/", "/models/me/model")):
+            return self.model(path.removeprefix("/models"))
         _, kind, owner, name, *rest = f"{path}/".rstrip("/").split("/") + [""] * 3
         rest = [part for part in rest if part]
         if kind != "datasets" or (owner, name) not in (("me", "mine"), ("me", "gated")):
@@ -53,11 +53,25 @@ class Hub(BaseHTTPRequestHandler):
         return self.say(200, {"id": "me/mine", "sha": COMMIT, "private": False, "siblings": siblings, "tags": []})
 
     def model(self, path: str) -> None:
+        _, _, _, kind, revision, *rest = path.split("/")
+        if revision not in ("main", COMMIT):
+            return self.say(404, {"error": "Invalid rev id"}, code="RevisionNotFound")
+        if kind == "resolve":
+            self.server.sent.append(rest[0])
+            return self.say(200, (self.server.model / rest[0]).read_bytes(), ETag=f'"{rest[0]}"')
+        files = list(self.server.model.iterdir())
+        if kind == "tree":
+            tree = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": f.name} for f in files]
+            return self.say(200, tree)
+        siblings = [{"rfilename": file.name} for file in files]
+        return self.say(200, {"id": "me/model", "sha": COMMIT, "private": False, "siblings": siblings, "tags": []})
+
+    def judge(self, path: str) -> None:
         if name := path.partition(f"/resolve/{COMMIT}/")[2]:
-            return self.say(200, MODEL[name], ETag=f'"{name}"')
+            return self.say(200, JUDGE[name], ETag=f'"{name}"')
         if "/tree/" in path:
-            return self.say(200, [{"type": "file", "path": n, "size": len(d), "oid": n} for n, d in MODEL.items()])
-        siblings = [{"rfilename": name} for name in MODEL]
+            return self.say(200, [{"type": "file", "path": n, "size": len(d), "oid": n} for n, d in JUDGE.items()])
+        siblings = [{"rfilename": name} for name in JUDGE]
         return self.say(200, {"id": "me/judge", "sha": COMMIT, "siblings": siblings, "tags": []})
 
     def tree(self) -> list[dict]:
@@ -150,12 +164,57 @@ def test_a_hub_that_is_away_is_said(tmp_path: Path) -> None:
     assert error.endswith("unset it, or take the set from a folder with a copy, as NAME=FOLDER")
 
 
+@pytest.fixture
+def model_address(tiny_base: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Where me/model is, in shards, and the names of its files that were asked for."""
+    from xlrm import models
+
+    models.load_causal_lm(tiny_base).save_pretrained(tmp_path / "model", max_shard_size="200KB")
+    models.load_tokenizer(tiny_base).save_pretrained(tmp_path / "model")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.model, server.sent = tmp_path / "model", []
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", server.sent
+    server.shutdown()
+
+
+def norms(entry: str, home: Path, address: str) -> dict:
+    script = (
+        "import json, sys; from xlrm import embeddings; from xlrm.errors import XlrmError\n"
+        "try:\n    print(json.dumps(embeddings.norms(sys.argv[1], {'en': ['a cat', 'a cat'], 'ko': ['해']}, "
+        "embeddings.TokenSets())))\n"
+        "except XlrmError as error:\n    print(json.dumps({'error': str(error)}))"
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    result = subprocess.run(
+        [sys.executable, "-c", script, entry], cwd=ROOT, env=kept | {"HF_HOME": str(home), "HF_ENDPOINT": address},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_of_a_model_only_the_weights_with_its_embeddings_are_fetched(model_address, tiny_base, tmp_path) -> None:
+    from xlrm import embeddings
+
+    address, sent = model_address
+    found = norms(f"me/model@{COMMIT}", tmp_path / "home", address)
+    texts = {"en": ["a cat", "a cat"], "ko": ["해"]}
+    assert found == embeddings.norms(str(tiny_base), texts, embeddings.TokenSets()) and found["en"]
+    assert {"config.json", "tokenizer.json"} <= set(sent)
+    assert len({name for name in sent if name.endswith(".safetensors")}) == 1
+    assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
+    error = norms("me/model@v9", tmp_path / "home", address)["error"]
+    assert error.startswith("cannot fetch 'me/model': RevisionNotFoundError; check the id") and "\n" not in error
+
+
 FETCH = """
 import sys
 from xlrm import hub
 from xlrm.errors import XlrmError
 try:
-    folder = hub.model_folder(sys.argv[1], "main", "dpo_model")
+    folder = hub.whole_model(sys.argv[1], "main", "dpo_model")
     print(hub.model_version(sys.argv[1], None), folder.name, *sorted(p.name for p in folder.parent.rglob("*") if p.is_file()))
 except XlrmError as error:
     print(error)
@@ -168,7 +227,7 @@ except XlrmError as error:
         ("me/judge", f"{COMMIT} dpo_model config.json model.safetensors"),
         (
             "me/none",
-            "cannot fetch 'me/none' from the Hub: RepositoryNotFoundError; check the id, its licence (HF_TOKEN)",
+            "cannot fetch 'me/none': RepositoryNotFoundError; check the id or the folder, and the network; a gated",
         ),
     ],
 )
@@ -182,6 +241,6 @@ def test_a_model_comes_without_what_nobody_reads(name: str, said: str, address: 
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "copy" / "dpo_model").mkdir(parents=True)
-    assert hub.model_folder(str(tmp_path / "copy"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
-    assert hub.model_folder(str(tmp_path / "copy" / "dpo_model"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
-    assert hub.model_folder(str(tmp_path), "abc") == tmp_path
+    assert hub.whole_model(str(tmp_path / "copy"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
+    assert hub.whole_model(str(tmp_path / "copy" / "dpo_model"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
+    assert hub.whole_model(str(tmp_path), "abc") == tmp_path

@@ -419,7 +419,7 @@ WRONG = {
     "unknown section": ("rewards: {epochs: 1}", (), ("rewards", "reward,")),
     "misspelled setting": ("target: [es]", (), ("no stage or setting 'target'", "targets,")),
     "unknown field": ("reward: {epoch: 1}", (), ("reward.epoch:", "got 1", "epochs")),
-    "unknown field beside missing ones": ("align: {betas: 0.1}", (), ("align.betas:", "got 0.1", "labeler, beta")),
+    "unknown field beside missing ones": ("align: {betas: 0.1}", (), ("align.betas:", "got 0.1", "beta, labeler")),
     "unknown field of a part": ("base: {pretraining: {depth: 3}}", (), ("base.pretraining.depth:", "got 3")),
     "wrong type": ("reward: {batch_size: many}", (), ("reward.batch_size:", "got 'many'")),
     "half a pair": ("reward: {batch_size: 16.5}", (), ("reward.batch_size:", "got 16.5")),

@@ -56,7 +56,8 @@ def rows(name: str) -> list[tuple[str, ...]]:
 def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
     found = list(SOURCES[name].rows(read_rows(SAMPLES / f"{SAMPLE_OF[name]}.jsonl")))
     fields = {
-        "preferences": ["prompt", "chosen", "rejected"], "benchmark": ["id", "prompt", "chosen", "rejected", "subset"]
+        "preferences": ["prompt", "chosen", "rejected"], "benchmark": ["id", "prompt", "chosen", "rejected", "subset"],
+        "parallel": ["id", "text"],
     }.get(SOURCES[name].use, ["prompt"])  # fmt: skip
     texts = [{key: value for key, value in row.items() if key != "margin"} for row in found]
     assert texts and all(list(row) == fields and all(isinstance(v, str) and v for v in row.values()) for row in texts)
@@ -91,6 +92,15 @@ def test_helpsteer2_by_scores_and_by_strength_drops_ties() -> None:
 def test_offsetbias_and_magpie() -> None:
     assert [row[1] for row in rows("offsetbias")] == ["One, two, three.", "Cat.", "No."]
     assert rows("magpie")[1] == ("What does a bee make?", "Honey and wax.", "Bees.")
+
+
+def test_belebele_has_each_passage_once_by_its_link() -> None:
+    assert rows("belebele") == [
+        ("https://en.wikibooks.org/wiki/Bees", "Bees dance to tell where flowers are."),
+        ("https://en.wikivoyage.org/wiki/Ports", "Old ports silt up, and ships move on."),
+    ]
+    records = [{"link": "a", "flores_passage": text} for text in ("One.", "Two.", "Two.", "One.")]
+    assert [row["id"] for row in SOURCES["belebele"].rows(records)] == ["a", "a#2"]
 
 
 def test_a_sample_follows_from_the_seed_and_keeps_the_order_of_the_set(tmp_path) -> None:

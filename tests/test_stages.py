@@ -4,15 +4,13 @@ import json
 import math
 import random
 
-import numpy as np
 import pytest
 
 from xlrm import artifacts, models, settings, training
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.runner import run_stage
-from xlrm.stages import align, evaluate, judge, rank, represent, reward, sample
-from xlrm.stages.represent import first_singular_share
+from xlrm.stages import align, evaluate, judge, rank, reward, sample
 
 TRAINING = {"learning_rate": 1e-3, "batch_size": 8, "device_batch_size": 4, "gradient_checkpointing": False}
 
@@ -151,31 +149,6 @@ def test_the_judge_wants_answers_to_the_same_prompts(tmp_path) -> None:
     config = judge.Config(language="en", labelers=("en",))
     with pytest.raises(DataError, match="different prompts"):
         judge.run(config, reference=tmp_path / "a", candidates=tmp_path / "b", output=tmp_path / "out")
-
-
-def test_first_singular_share_by_hand() -> None:
-    same = np.tile([3.0, 4.0], (1, 5, 1))
-    orthogonal = np.eye(5)[None]
-    mixed = np.diag([2.0, 1.0, 1.0])[None]
-    assert first_singular_share(same)[0] == pytest.approx(1.0)
-    assert first_singular_share(orthogonal)[0] == pytest.approx(1 / 5)
-    assert first_singular_share(mixed)[0] == pytest.approx(0.5)
-
-
-def test_representations_do_not_depend_on_the_batch(tiny_base, tmp_path) -> None:
-    from xlrm.datasets import PARALLEL
-
-    for language in ("en", "ko"):
-        write_jsonl(tmp_path / "corpora" / language / "parallel.jsonl", PARALLEL["phrasebook"].rows(language, 12, 0))
-    found = []
-    for size in (1, 5, 64):
-        config = represent.Config(languages=("en", "ko"), batch_size=size)
-        output = tmp_path / str(size)
-        output.mkdir()
-        metrics = represent.run(config, base=tiny_base, reward_models=[], corpora=tmp_path / "corpora", output=output)
-        found.append(metrics["singular/base"])
-        assert 0.5 <= found[-1] <= 1
-    assert found == pytest.approx([found[0]] * 3, abs=1e-6)
 
 
 @pytest.mark.slow

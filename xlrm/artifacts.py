@@ -190,14 +190,15 @@ def fetch(uri: str, cache: Path, files: tuple[FileEntry, ...] | None = None) -> 
     record = load(uri)
     data_uri = _data_uri(uri, record.digest)
     in_place = storage.local_path(data_uri)
+    files = record.files if files is None else files
     if in_place is not None:
-        storage.verify_directory(in_place, files or record.files, data_uri)
+        storage.verify_directory(in_place, files, data_uri)
         return in_place
     local = cache / record.digest
     with _one_at_a_time(cache / f"{record.digest}.lock"):
         for leftover in list(local.rglob(f"{storage.UNFINISHED}*")):  # of a process that was killed in here
             rmtree(leftover)
-        storage.download_directory(data_uri, files or record.files, local)
+        storage.download_directory(data_uri, files, local)
     return local
 
 

@@ -37,7 +37,7 @@ def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None
     Raises ArtifactError for a model that cannot be had, has no chat template, or lacks weights: a head made up at loading
     time would give confident nonsense.
     """
-    folder = hub.model_folder(row.repository, row.revision, row.folder)
+    folder = hub.whole_model(row.repository, row.revision, row.folder)
     tokenizer = _tokenizer(folder)
     network = _ADAPTERS[row.adapter](folder, tokenizer, dtype or row.dtype)
 

@@ -1,7 +1,8 @@
 """Preference datasets, prompts and parallel texts, one typed row each. Adding a dataset: a row and a row function."""
 
+import hashlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,8 +66,9 @@ HUB = "hub:"
 
 
 def from_hub(use: str) -> list[Dataset]:
-    """The sets of `xlrm.sources` for one use; all of them are English."""
-    return [Dataset(name, row.licence, ("en",), row) for name, row in sources.SOURCES.items() if row.use == use]
+    """The sets of `xlrm.sources` for one use; all but the parallel ones are English."""
+    languages = SPOKEN if use == "parallel" else ("en",)
+    return [Dataset(name, row.licence, languages, row) for name, row in sources.SOURCES.items() if row.use == use]
 
 
 def _table(*rows: Dataset) -> dict[str, Dataset]:
@@ -83,6 +85,8 @@ EVAL_PROMPTS = _table(
     Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=True)), *from_hub("eval_prompts")
 )
 PARALLEL = _table(Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_parallel))
+PUBLISHED_PARALLEL = _table(*from_hub("parallel"))
+"""Sets that come in several languages: used as published, never translated."""
 
 
 def find(table: Mapping[str, Dataset], entry: str) -> Dataset | None:
@@ -160,3 +164,13 @@ def local_files(entry: str) -> list[Path]:
     name, repository, _ = sources.parse(entry)
     folder = Path(repository or (name.startswith(HUB) and name.removeprefix(HUB).split(":")[0]) or "/dev/null")
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+
+
+def fingerprint(entries: Iterable[str | None]) -> str:
+    """Digest of the files of this machine that the entries name: what changed is another set."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        for path in local_files(entry) if entry else ():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -69,25 +69,36 @@ def model_version(name: str, revision: str | None) -> str:
     return model_commit(name, revision)
 
 
-def model_folder(name: str, revision: str | None, subfolder: str | None = None) -> Path:
-    """A folder of this machine with a model's safetensors, configs and tokenizer, fetched from the Hub where `name` is no
-    folder. `subfolder` is where a repository keeps them; a copy of just that folder will do. Raises ArtifactError."""
+def model_folder(name: str, patterns: Sequence[str]) -> Path:
+    """A folder with those files of a model that match: the folder it names, or a copy from the Hub of OWNER/NAME[@REVISION].
+
+    Raises ArtifactError, with what to do about it, for a model that cannot be fetched.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
+    except (httpx.HTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ArtifactError(
+            f"cannot fetch {repository!r}: {type(error).__name__}; check the id or the folder, and the network; a gated "
+            "model needs its licence accepted and HF_TOKEN"
+        ) from error
+
+
+def whole_model(name: str, revision: str | None = None, subfolder: str | None = None) -> Path:
+    """A folder of this machine with a model's safetensors, configs and tokenizer; `subfolder` is where its repository keeps
+    them, and a copy of just that folder will do. Raises ArtifactError as `model_folder` does."""
     if Path(name).is_dir():
         inner = Path(name, subfolder or "")
         return inner if inner.is_dir() else Path(name)
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
     at = f"{subfolder}/" if subfolder else ""
     wanted = [at + ending for ending in ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted), subfolder or "")
-    except (httpx.HTTPError, HFValidationError, OSError) as error:
-        raise ArtifactError(
-            f"cannot fetch {name!r} from the Hub: {type(error).__name__}; check the id, its licence (HF_TOKEN) and the "
-            "network, or name a folder with a copy"
-        ) from error
+    return Path(model_folder(f"{name}@{revision}" if revision else name, wanted), subfolder or "")
 
 
 def _advice(error: Exception, repository: str, gated: bool) -> str:

@@ -308,7 +308,7 @@ def _engine(model: RewardModel, settings: Settings, name: str, version: str | No
             served, settings.parallel, retries=settings.retries, timeout_seconds=settings.timeout_seconds
         )
     if model.folder or Path(model.repository).is_dir():  # an engine takes no folder of a repository
-        local = engines.Model(str(hub.model_folder(model.repository, version, model.folder)))
+        local = engines.Model(str(hub.whole_model(model.repository, version, model.folder)))
     else:
         local = engines.Model(model.repository, version)
     if name == "vllm":

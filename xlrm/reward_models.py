@@ -56,7 +56,7 @@ class RewardModel:
     def version(self) -> str:
         """What tells its weights from others: the commit its revision means now, of a folder a digest of its files."""
         if Path(self.repository).is_dir():
-            return hub.model_version(str(hub.model_folder(self.repository, None, self.folder)), None)
+            return hub.model_version(str(hub.whole_model(self.repository, None, self.folder)), None)
         return hub.model_version(self.repository, self.revision)
 
 

@@ -127,7 +127,7 @@ def _given(name: str, config: BaseModel, inputs: Inputs) -> dict[str, list[_Give
         for uri in [uris] if isinstance(uris, str) else uris:
             files = artifacts.load(uri).files
             wanted = tuple(f for f in files if any(fnmatch(f.path, pattern) for pattern in patterns))
-            if not wanted:
+            if patterns and not wanted:
                 raise ConfigError(f"{name}.{key}: {uri} has none of the files {', '.join(patterns)}")
             found[key].append(_Given(uri, wanted))
     return found

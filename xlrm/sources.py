@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xlrm import hub
+from xlrm import hub, progress
 from xlrm.errors import ConfigError, DataError
+from xlrm.languages import LANGUAGES
 
 Record = dict
 Row = dict
@@ -25,11 +26,15 @@ class Source:
     repository: str
     licence: str
     rows: Callable[[Iterable[Record]], Iterator[Row]]
-    """Records in the order of the set -> rows with prompt, chosen and rejected (or prompt alone), in text; with id and
-    subset where the set's own matter, and margin where it says by how much a response is better."""
+    """Records in the order of the set -> rows with prompt, chosen and rejected (or prompt alone, or text alone), in text;
+    with id and subset where the set's own matter, and margin where it says by how much a response is better."""
     use: str = "preferences"
-    """preferences, prompts (to align on), eval_prompts, benchmark, or held_out (only to keep others clean of it)."""
+    """preferences, prompts (to align on), eval_prompts, benchmark, held_out (only to keep others clean of it), or parallel
+    (in languages of its own)."""
     config: str | None = None
+    """Table of the repository; a parallel set has one a language, named by FLORES-200's code."""
+    counts: tuple[int, int] | None = None
+    """Records and rows by the set's card, where a change of either is worth saying."""
     folder: str | None = None
     """`data_dir` of the repository, where it holds more than one table."""
     split: str = "train"
@@ -43,6 +48,10 @@ class Source:
         if not repository:
             return replace(self, revision=revision or self.revision)
         return replace(self, repository=repository, revision=revision or "main", licence=f"{self.licence} (assumed)")
+
+    def spoken(self, language: str) -> "Source":
+        """The table of one language of a parallel set."""
+        return replace(self, config=LANGUAGES[language].flores)
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,18 @@ def _rewardbench(records: Iterable[Record]) -> Iterator[Row]:
         yield {"id": str(record["id"])} | pair | {"subset": record["subset"]}
 
 
+def _belebele(records: Iterable[Record]) -> Iterator[Row]:
+    """Each passage once: the questions on it (one or two) repeat it. A passage is known by its link; where two passages
+    have one link, as two excerpts of an article may, the second in the order of the set is `link#2`."""
+    known: dict[str, dict[str, str]] = {}
+    for record in records:
+        link, passage = record["link"], record["flores_passage"]
+        passages = known.setdefault(link, {})
+        if passage not in passages:
+            passages[passage] = f"{link}#{len(passages) + 1}" if passages else link
+            yield {"id": passages[passage], "text": passage}
+
+
 def _row(prompt: str, chosen: str, rejected: str) -> Row:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
@@ -162,6 +183,10 @@ SOURCES = {
         ),
         Source("rewardbench", "allenai/reward-bench", "odc-by", _rewardbench, "benchmark", split="filtered"),
         Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _prompts("prompt"), "held_out", split="test"),
+        Source(
+            "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", config="eng_Latn", split="test",
+            counts=(900, 488),
+        ),
     )
 }  # fmt: skip
 
@@ -187,6 +212,9 @@ def load(source: Source, count: int | None, seed: int) -> Loaded:
         raise DataError(
             f"{source.repository} at {source.revision!r}: a record is not as expected: {type(error).__name__} {error}"
         ) from error
+    if source.counts and source.counts != (read, len(rows)):
+        counted, said = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
+        progress.say(f"{source.name}: {source.repository} ({source.config}) has {counted}, its card says {said}")
     kept = sample(len(rows), count, seed)
     found = origin(source.repository, source.revision, commit, source.licence) | {"records": read, "rows": len(rows)}
     return Loaded([{"id": f"{source.name}-{i}", **rows[i]} for i in kept], found)

@@ -1,7 +1,8 @@
 """Which figures the page has, and what is in each."""
 
+from xlrm.languages import LANGUAGES
 from xlrm.reporting import plots
-from xlrm.reporting.plots import Point, Spread
+from xlrm.reporting.plots import Mark, Point, Spread
 from xlrm.reporting.results import (
     AVERAGE,
     CHANCE,
@@ -12,6 +13,7 @@ from xlrm.reporting.results import (
     paper_delta,
     paper_table,
 )
+from xlrm.reporting.transfer import Transferred
 
 MARKERS = ("^", "s")
 """Of the paper's models, in the table's order."""
@@ -74,17 +76,38 @@ def singular_shares(models: dict[str, dict], source: str) -> str:
 
 
 def model_name(name: str) -> str:
-    return "Base model" if name == "base" else f"{language_name(name)} RM"
+    if name == "base":
+        return "Base model"
+    return f"{LANGUAGES[name].name} RM" if name in LANGUAGES else name
 
 
-def embedding_norms(norms: dict[str, list[float]]) -> str:
-    """Empty when no language has tokens of its own."""
+def embedding_norms(models: dict[str, dict]) -> dict[str, str]:
+    """Model -> figure, of those where a language has tokens of its own. `models` as the represent stage writes them."""
+    found = {name: _norms(f"norms-{place}", one["norms"]) for place, (name, one) in enumerate(models.items())}
+    return {name: figure for name, figure in found.items() if figure}
+
+
+def _norms(name: str, norms: dict[str, list[float]]) -> str:
     rows = [
         Spread(language_name(language), values, sorted(values)[len(values) // 2], "base")
         for language, values in norms.items()
         if values
     ]
-    return plots.ridges("norms", rows, "norm of a token's embedding") if rows else ""
+    return plots.ridges(name, rows, "norm of a token's embedding") if rows else ""
+
+
+def transfer(models: list[Transferred], base: float, source: str) -> str:
+    """Each reward model's mean accuracy in other languages than its own by its f, `base` being the base model's."""
+    marks = [
+        Mark(
+            language_name(one.language), one.share.value, 100 * one.accuracy, "source" if one.language == source else "target",
+            one.share.low, one.share.high, [100 * value for value in one.accuracies.values()],
+        )
+        for one in models
+    ]  # fmt: skip
+    return plots.scatter(
+        "transfer", marks, base, "share of the largest singular value", "accuracy in other languages, %"
+    )
 
 
 def win_rates(found: list[WinRate], source: str) -> str:

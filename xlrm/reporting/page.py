@@ -22,10 +22,11 @@ from xlrm.reporting.results import (
     paper_table,
     sections,
 )
+from xlrm.reporting.transfer import Transfer
 
 FILTERS = (
     sentences.percent, sentences.percent_range, sentences.points, sentences.points_range, sentences.signed,
-    sentences.duration, sentences.memory, sentences.shown, sentences.names, language_name,
+    sentences.duration, sentences.memory, sentences.shown, sentences.names, figures.model_name, language_name,
 )  # fmt: skip
 
 
@@ -40,6 +41,8 @@ class Material:
     """Mean of the comparisons' average differences."""
     representations: dict[str, Any]
     """As the represent stage writes it."""
+    transfer: Transfer
+    """What f has to do with accuracy in other languages."""
     win_rates: list[WinRate]
     validation: dict[str, Any]
     """As the validate stage writes it."""
@@ -88,8 +91,16 @@ def _figures(material: Material) -> dict[str, Any]:
         "rewards": figures.rewards(material.evaluations),
         "singular_shares": figures.singular_shares(material.representations["models"], source),
         "embedding_norms": figures.embedding_norms(material.representations["embedding_norms"]),
+        "transfer_figure": _transfer_figure(material, source),
         "win_rates": figures.win_rates(material.win_rates, source),
     }
+
+
+def _transfer_figure(material: Material, source: str) -> str:
+    """Empty where there is nothing to correlate."""
+    if not material.transfer.share:
+        return ""
+    return figures.transfer(material.transfer.models, material.representations["models"]["base"]["mean"], source)
 
 
 def _provenance(artifacts: list[Made]) -> dict[str, Any]:

@@ -52,6 +52,19 @@ class Spread:
     high: float | None = None
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A labelled point with the interval of its x, and the values that its y is the mean of."""
+
+    label: str
+    x: float
+    y: float
+    role: str
+    low: float
+    high: float
+    parts: list[float]
+
+
 def dots(
     name: str, rows: dict[str, list[Point]], limits: tuple[float, float], middle: float, x_label: str, width: int = 236
 ) -> str:
@@ -110,6 +123,24 @@ def histograms(name: str, chosen: list[float], rejected: list[float], limits: tu
         axes.margins(y=0.04)
         axes.set_xlabel("reward")
         return _svg(axes, title)
+
+
+def scatter(name: str, marks: list[Mark], line: float, x_label: str, y_label: str) -> str:
+    """One dot with its whisker for each mark, what it is the mean of above and below it, and a vertical line."""
+    with _axes(name, 340, 250) as axes:
+        axes.axvline(line, color=_COLOUR["soft"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
+        for place, mark in enumerate(sorted(marks, key=lambda mark: mark.x)):
+            colour = _COLOUR[mark.role]
+            axes.plot([mark.x] * len(mark.parts), mark.parts, "_", markersize=7, color=colour, alpha=0.5)
+            _dot(axes, Point(mark.x, mark.role, mark.low, mark.high), mark.y)
+            axes.annotate(
+                mark.label, (mark.x, mark.y), (7, -13 if place % 2 else 5), textcoords="offset points", fontsize=10.5
+            )
+        axes.margins(x=0.12)
+        axes.tick_params(axis="y", labelcolor=_COLOUR["soft"])
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        return _svg(axes, f"{y_label}, by {x_label}")
 
 
 def span(values: list[list[float]]) -> tuple[float, float]:

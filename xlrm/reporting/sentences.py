@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from xlrm import settings
@@ -17,6 +18,7 @@ from xlrm.reporting.results import (
     paper_delta,
     paper_table,
 )
+from xlrm.reporting.transfer import Correlation, Transfer
 
 MINUS = "\u2212"
 PERCENT = "\u00a0%"  # stays on the line of its number
@@ -149,6 +151,46 @@ def singular(models: dict[str, dict]) -> str:
         f"Base {models['base']['mean']:.3f}. The {model_name(nearest)} stays nearest to it "
         f"({signed(away[nearest], 3)}), the {model_name(farthest)} moves farthest ({signed(away[farthest], 3)})."
     )
+
+
+POSITION = {"last": "last token", "mean": "mean over all tokens", "first": "first token"}
+TEMPLATE = {"raw": "raw text", "chat": "the text as a user's message, in the chat template"}
+
+
+def reading(representations: dict[str, Any]) -> str:
+    """Which states were compared, and of how many texts of what."""
+    said, account = representations["reading"], representations["parallel"]
+    layer = "after the final norm" if said["layer"] == -1 else "before the final norm"
+    place = f"{POSITION[said['position']]}, layer {signed(said['layer'], 0)} ({layer}); {TEMPLATE[said['template']]}"
+    texts = Path(account["set"]).name  # of a file, or of a set in a folder of this machine
+    left_out = account["incomplete"] + account["duplicates"]
+    return (
+        f"{place}; {representations['texts']:,} texts of {texts}"
+        f"{f', {left_out:,} more left out as duplicates or not in every language' if left_out else ''}"
+    )
+
+
+def mean_cosine(model: dict[str, Any]) -> float:
+    """Over pairs of two languages."""
+    cells = [value for i, row in enumerate(model["cosine"]) for value in row[i + 1 :]]
+    return sum(cells) / len(cells)
+
+
+def correlated(found: Transfer) -> str:
+    count = len(found.models)
+    if not found.share or not found.moved:
+        return (
+            f"{count} reward models with an f and accuracies in other languages: too few, or too alike, to correlate."
+        )
+    return (
+        f"Over {count} reward models, accuracy in other languages than their own correlates with f by "
+        f"{_correlation(found.share)}, and with f's distance from the base model's by {_correlation(found.moved)}."
+    )
+
+
+def _correlation(one: Correlation) -> str:
+    ends = f" [{', '.join(signed(end, 2) for end in one.interval)}]" if one.interval else " (too few for an interval)"
+    return f"{signed(one.pearson, 2)}{ends}"
 
 
 def wins(found: list[WinRate]) -> str:

@@ -1,12 +1,11 @@
 """Curates a corpus in the source language: preference pairs, a benchmark, prompts to align on, parallel texts."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xlrm import accounts, benchmarks, curation, datasets, progress, sources
 from xlrm.curation import PAIR, Contamination, Report
@@ -47,7 +46,8 @@ class Config(BaseModel):
     decontaminate: tuple[str, ...] = ()
     """Further benchmarks, eval prompts or files with prompt to keep training data clean of, beside those above."""
     parallel: str | None = "phrasebook"
-    """Texts to compare representations on, or a file with text; none leaves that analysis out."""
+    """Texts to compare representations on, or a file with text, to be translated; none where `represent.parallel` names a
+    set that has its languages."""
     parallel_texts: int = Field(120, ge=1)
     """How many of them."""
     seed: int = 42
@@ -57,6 +57,16 @@ class Config(BaseModel):
         if self.eval_prompt_set and not self.prompts:
             raise ValueError(f"eval_prompt_set={self.eval_prompt_set!r} is of no use without prompts to align on")
         return self
+
+    @field_validator("parallel")
+    @classmethod
+    def _published_texts_are_not_translated(cls, entry: str | None) -> str | None:
+        if entry and datasets.find(datasets.PUBLISHED_PARALLEL, entry):
+            raise ValueError(
+                "it comes in its own languages, which are not translated: name it in represent.parallel, "
+                "and set curate.parallel to null"
+            )
+        return entry
 
 
 # Of what is loaded, what training data must not hold.
@@ -68,13 +78,8 @@ Uses = dict[str, dict[str, Loaded]]
 
 def fingerprint(config: Config) -> str:
     """Digest of the files of this machine that the config names: what changed is curated again."""
-    digest = hashlib.sha256()
     others = (config.benchmark, config.prompts, config.eval_prompt_set, config.parallel)
-    for name in (*config.preferences, *config.decontaminate, *others):
-        for path in datasets.local_files(name) if name else ():
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return datasets.fingerprint((*config.preferences, *config.decontaminate, *others))
 
 
 def run(config: Config, *, output: Path) -> dict[str, float]:

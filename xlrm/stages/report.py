@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from xlrm.artifacts import Record
 from xlrm.reporting import lineage as provenance
-from xlrm.reporting import page, results
+from xlrm.reporting import page, results, transfer
 from xlrm.reporting.results import AVERAGE
 
 
@@ -30,16 +30,20 @@ def run(
 ) -> dict[str, float]:  # fmt: skip
     """Writes report.html. `evaluations`: the source language's reward model first, then each target's.
 
-    `transfer/{language}` is the source's model minus that language's own, in average accuracy on its benchmark.
+    `transfer/{language}` is the source's model minus that language's own, in average accuracy on its benchmark;
+    `correlation/...` is of the models' f, or how far it is from the base's, with their accuracy in other languages.
     Raises DataError for evaluations that cannot be compared.
     """
     source, *targets = found = results.read_evaluations(evaluations)
     comparisons = [results.compare(source, own) for own in targets]
+    representations_found = _read(representations / "results.json")
+    transferred = transfer.measure(found, representations_found["models"])
     material = page.Material(
         evaluations=found,
         comparisons=comparisons,
         mean=results.mean_delta(comparisons),
-        representations=_read(representations / "results.json"),
+        representations=representations_found,
+        transfer=transferred,
         win_rates=results.read_win_rates(verdicts),
         validation=_read(corpora / "summary.json"),
         registered=_read(registered / "registered.json"),
@@ -47,7 +51,15 @@ def run(
     )
     (output / "report.html").write_text(page.render(material, config.title, config.tiny), encoding="utf-8")
     deltas = {f"transfer/{one.language}": one.deltas[AVERAGE].value for one in comparisons}
-    return {"transfer/mean_delta": material.mean.value} | deltas
+    return {"transfer/mean_delta": material.mean.value} | deltas | _correlations(transferred)
+
+
+def _correlations(found: transfer.Transfer) -> dict[str, float]:
+    metrics = {}
+    for name, one in (("f", found.share), ("moved", found.moved)):
+        if one:
+            metrics[f"correlation/{name}/pearson"], metrics[f"correlation/{name}/spearman"] = one.pearson, one.spearman
+    return metrics
 
 
 def _read(path: Path) -> dict:

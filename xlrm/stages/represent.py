@@ -1,92 +1,124 @@
-"""Shows what training does to representations across languages: f(x) = sigma_1 / sum(sigma) (paper A, section 3)."""
+"""Shows what training does to representations across languages (paper A, section 3): how alike the hidden states of one
+text are, in the base model and in every reward model, and how alike the norms of the languages' token embeddings."""
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator
 
-from xlrm.rows import read_rows
+from xlrm import datasets, embeddings, hub, parallel, progress, representations
+from xlrm.embeddings import TokenSets
+from xlrm.errors import ConfigError, DataError
+from xlrm.parallel import Parallel
+from xlrm.representations import Reading, Sameness
 from xlrm.statistics import mean_interval
+from xlrm.storage import sha256_of
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Config(Reading):
+    languages: tuple[str, ...] = Field(("en", "es", "it", "ko", "zh"), min_length=2)
+    """Languages whose hidden states of one text are stacked (paper A: these five); the first is the source."""
+    parallel: str | None = None
+    """A set that comes in these languages, as NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file with a column for
+    each (paper A: belebele); none takes the texts that `curate` took and that were translated."""
+    texts: int | None = Field(None, ge=1)
+    """Texts, at most, sampled by seed; none takes all (the paper does not say how many it took)."""
+    token_sets: TokenSets = TokenSets()
+    """Which tokens are a language's own, when norms of embeddings are compared."""
+    norm_models: tuple[str, ...] = ()
+    """Further models to compare norms in, as folders or OWNER/NAME[@REVISION] of the Hub (paper A, figure 2: OLMo-1B,
+    SmolLM-1.7B); of these only the embeddings are read."""
+    seed: int = 42
 
-    languages: tuple[str, ...] = ("en", "es", "it", "ko", "zh")
-    """Languages whose hidden states of one text are stacked (paper A: these five)."""
-    batch_size: int = Field(64, ge=1)
-    """Texts in a forward pass."""
-    max_length: int = Field(512, ge=16)
-    """Tokens of a text."""
+    @field_validator("parallel")
+    @classmethod
+    def _a_set_or_a_file(cls, entry: str | None) -> str | None:
+        if entry is not None:
+            parallel.check(entry)
+        return entry
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": tuple(f"{language}/parallel.jsonl" for language in config.languages)}
+    return {"corpora": () if config.parallel else tuple(f"{code}/parallel.jsonl" for code in config.languages)}
 
 
-def run(config: Config, *, base: Path, reward_models: list[Path], corpora: Path, output: Path) -> dict[str, float]:
-    """The hidden state is the last layer's at the last token of the raw text: the paper leaves both open."""
-    import numpy as np
+def fingerprint(config: Config) -> str:
+    """What the config names and its input artifacts do not hold: local files, and the commits of models."""
+    said = [datasets.fingerprint([config.parallel])]
+    for name in config.norm_models:
+        repository, _, revision = name.partition("@")
+        if Path(name).is_dir():
+            said += [f"{file.name} {sha256_of(file)}" for file in sorted(Path(name).iterdir()) if file.is_file()]
+        else:
+            said.append(hub.model_commit(repository, revision or None))
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
-    texts = {
-        lang: [r["text"] for r in read_rows(corpora / lang / "parallel.jsonl", ("text",))] for lang in config.languages
-    }
+
+def run(
+    config: Config, *, base: Path, reward_models: list[Path], output: Path, corpora: Path | None = None
+) -> dict[str, float]:
+    """Reads `corpora` where the config names no texts of its own. Raises ConfigError, DataError or ArtifactError for texts
+    or a model that cannot be had."""
+    found = _texts(config, corpora)
+    norms = _embedding_norms(config, base, found)  # first: a model that cannot be had is said before hours of work
     results, metrics = {}, {}
-    for path in [base, *reward_models]:
+    for name, path in _names(base, reward_models).items():
+        measured = representations.measure(path, found.texts, config, name)
+        results[name] = _result(measured)
+        metrics[f"singular/{name}"] = results[name]["mean"]
+    report = {
+        "languages": config.languages, "texts": len(found), "reading": _reading(config), "parallel": found.account,
+        "models": results, "token_sets": config.token_sets.model_dump(), "embedding_norms": norms,
+    }  # fmt: skip
+    (output / "results.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+    return {"texts": len(found)} | metrics
+
+
+def _texts(config: Config, corpora: Path | None) -> Parallel:
+    if config.parallel:
+        return parallel.load(config.parallel, config.languages, config.texts, config.seed)
+    if corpora is None:
+        raise ConfigError(
+            "represent.parallel: none, and no corpora; a set, a file or corpora with parallel.jsonl is allowed"
+        )
+    return parallel.read_corpora(corpora, config.languages, config.texts, config.seed)
+
+
+def _names(base: Path, reward_models: list[Path]) -> dict[str, Path]:
+    """A reward model goes by its language, or by its folder where it does not say one."""
+    found = {"base": base}
+    for path in reward_models:
         card = path / "xlrm.json"
-        name = json.loads(card.read_text())["language"] if card.exists() else "base"
-        states = np.stack([_last_states(path, texts[language], config) for language in config.languages], axis=1)
-        f = first_singular_share(states)
-        mean, low, high = mean_interval(f)
-        results[name] = {"mean": mean, "interval": [low, high], "values": [round(v, 6) for v in f.tolist()]}
-        metrics[f"singular/{name}"] = mean
-    norms = _embedding_norms(base, texts)
-    report = {"languages": config.languages, "texts": len(f), "models": results, "embedding_norms": norms}
-    (output / "results.json").write_text(json.dumps(report, indent=2))
-    return metrics
-
-
-def first_singular_share(states):
-    """f of each text. `states`: (texts, languages, hidden). Returns (texts,), from 1/languages to 1 (collapsed)."""
-    import numpy as np
-
-    sigma = np.linalg.svd(states, compute_uv=False)
-    return sigma[:, 0] / sigma.sum(axis=1)
-
-
-def _last_states(path: Path, texts: list[str], config: Config):
-    """(texts, hidden): the last layer's state at each text's last token."""
-    import numpy as np
-    import torch
-    from transformers import AutoModel
-
-    from xlrm import models
-
-    tokenizer = models.load_tokenizer(path)
-    model = AutoModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True).eval()
-    found = []
-    for start in range(0, len(texts), config.batch_size):
-        batch = tokenizer(
-            texts[start : start + config.batch_size], padding=True, padding_side="right", truncation=True,
-            max_length=config.max_length, return_tensors="pt",
-        )  # fmt: skip
-        with torch.inference_mode():
-            states = model(**batch).last_hidden_state
-        last = batch["attention_mask"].sum(dim=1) - 1
-        found.append(states[torch.arange(len(last)), last].numpy())
-    return np.concatenate(found).astype(np.float64)
-
-
-def _embedding_norms(base: Path, texts: dict[str, list[str]]) -> dict[str, list[float]]:
-    """Language -> norms of the embeddings of the tokens that only its texts use (the paper leaves the sets open)."""
-    from xlrm import models
-
-    tokenizer = models.load_tokenizer(base)
-    embeddings = models.load_causal_lm(base).get_input_embeddings().weight.detach()
-    used = {lang: {i for ids in tokenizer(many)["input_ids"] for i in ids} for lang, many in texts.items()}
-    found = {}
-    for language, tokens in used.items():
-        others = set().union(*(ids for lang, ids in used.items() if lang != language))
-        own = sorted(tokens - others)
-        found[language] = [round(v, 5) for v in embeddings[own].norm(dim=1).tolist()]
+        name = json.loads(card.read_text(encoding="utf-8"))["language"] if card.exists() else path.name
+        if name in found:
+            raise DataError(f"represent: {found[name]} and {path} are both {name!r}; one model of a name is allowed")
+        found[name] = path
     return found
+
+
+def _result(measured: Sameness) -> dict[str, Any]:
+    import numpy as np
+
+    mean, low, high = mean_interval(np.array(measured.shares))
+    return {
+        "mean": mean, "interval": [low, high], "values": [round(value, 6) for value in measured.shares],
+        "spectrum": np.round(measured.spectrum, 6).tolist(), "cosine": np.round(measured.cosine, 6).tolist(),
+        "truncated": measured.truncated,
+    }  # fmt: skip
+
+
+def _reading(config: Config) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in Reading.model_fields if name != "batch_tokens"}
+
+
+def _embedding_norms(config: Config, base: Path, found: Parallel) -> dict[str, Any]:
+    """Model -> norms by language, and their distances from the source's."""
+    results = {}
+    for name, model in {"base": str(base), **{one: one for one in config.norm_models}}.items():
+        norms = embeddings.norms(model, found.texts, config.token_sets)
+        results[name] = {"norms": norms, "distances": embeddings.distances(norms)}
+        sizes = ", ".join(f"{language} {len(values)}" for language, values in norms.items())
+        progress.say(f"represent: {name}: tokens of one language only: {sizes}")
+    return results

@@ -1,0 +1,48 @@
+"""Time and peak memory of the representation analysis as the number of texts grows.
+
+    python benchmarks/represent_scale.py MODEL PARALLEL [TEXTS]
+
+MODEL is the folder of a model, PARALLEL a .jsonl or .parquet file with a column for each of paper A's five languages. TEXTS
+(250) and four and sixteen times as many are measured, each in a process of its own; a file with fewer is repeated.
+"""
+
+import itertools
+import multiprocessing
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from xlrm import parallel, representations
+from xlrm.representations import Reading
+
+LANGUAGES = ("en", "es", "it", "ko", "zh")
+
+
+def measure(model: Path, file: str, count: int) -> tuple[float, float, float]:
+    """Seconds, and the peak memory in MiB of all and of the model with a single block of texts."""
+    texts = parallel.load(file, LANGUAGES, None, 0).texts
+    repeated = {language: list(itertools.islice(itertools.cycle(many), count)) for language, many in texts.items()}
+    first = {language: many[: representations.TEXTS_AT_ONCE] for language, many in repeated.items()}
+    representations.measure(model, first, Reading(), "one block")
+    block, clock = peak_mib(), time.monotonic()
+    representations.measure(model, repeated, Reading(), f"{count} texts")
+    return time.monotonic() - clock, peak_mib(), block
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(model: str, file: str, count: str = "250") -> None:
+    for texts in (int(count) * times for times in (1, 4, 16)):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+            seconds, peak, block = other.submit(measure, Path(model), file, texts).result()
+        print(
+            f"{texts} texts: {seconds:.1f} s, peak memory {peak:.0f} MiB, after one block {block:.0f} MiB", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
