@@ -178,6 +178,20 @@ def test_lora_ends_as_a_whole_model_whose_embeddings_it_left_alone(tiny_base, co
     assert scoring.score(adapted, tokenizer, chats) == pytest.approx(scoring.score(model, tokenizer, chats), abs=1e-4)
 
 
+@pytest.mark.slow
+def test_qlora_with_the_papers_optimizer(tiny_base, corpora, tmp_path) -> None:
+    """Where bitsandbytes is installed: it comes with the gpu extra and works on a CPU, without paging."""
+    pytest.importorskip("bitsandbytes")
+    changes = {"precision": "bfloat16", "optimizer": "paged_adamw_8bit", "quantize": True, "lora_rank": 4, "epochs": 6}
+    found, output = train(tiny_base, corpora, tmp_path, **changes)
+    assert found["train_loss"] < float(log(output)[0]["loss"])
+    begun, end = weights(tmp_path / "start"), weights(output)
+    assert begun.keys() == end.keys() and {tensor.dtype for tensor in end.values()} == {torch.float32}
+    assert torch.equal(begun["model.embed_tokens.weight"], end["model.embed_tokens.weight"])
+    change = end["model.layers.0.mlp.up_proj.weight"] - begun["model.layers.0.mlp.up_proj.weight"]
+    assert 0 < torch.linalg.matrix_rank(change, rtol=1e-3) <= 4, "merged into the weights, not into their 4-bit copy"
+
+
 # Mixtures
 
 
