@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -9,16 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
+from test_artifacts import FACTS
 
 from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
 from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
-from xlrm import launching, models, scoring, training
+from xlrm import artifacts, launching, models, scoring, training
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import write_jsonl
 from xlrm.stages import reward
 
+ROOT = Path(__file__).parents[1]
 TRAINING = {
     "language": "en", "learning_rate": 1e-3, "batch_size": 8, "device_batch_size": 4, "gradient_checkpointing": False,
     "log_steps": 1,
@@ -172,6 +176,20 @@ def test_lora_ends_as_a_whole_model_whose_embeddings_it_left_alone(tiny_base, co
     adapted = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "trained", num_labels=1).eval()
     chats = [scoring.conversation(row["prompt"], row["chosen"]) for row in pairs(6)]
     assert scoring.score(adapted, tokenizer, chats) == pytest.approx(scoring.score(model, tokenizer, chats), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_qlora_with_the_papers_optimizer(tiny_base, corpora, tmp_path) -> None:
+    """Where bitsandbytes is installed: it comes with the gpu extra and works on a CPU, without paging."""
+    pytest.importorskip("bitsandbytes")
+    changes = {"precision": "bfloat16", "optimizer": "paged_adamw_8bit", "quantize": True, "lora_rank": 4, "epochs": 6}
+    found, output = train(tiny_base, corpora, tmp_path, **changes)
+    assert found["train_loss"] < float(log(output)[0]["loss"])
+    begun, end = weights(tmp_path / "start"), weights(output)
+    assert begun.keys() == end.keys() and {tensor.dtype for tensor in end.values()} == {torch.float32}
+    assert torch.equal(begun["model.embed_tokens.weight"], end["model.embed_tokens.weight"])
+    change = end["model.layers.0.mlp.up_proj.weight"] - begun["model.layers.0.mlp.up_proj.weight"]
+    assert 0 < torch.linalg.matrix_rank(change, rtol=1e-3) <= 4, "merged into the weights, not into their 4-bit copy"
 
 
 # Mixtures
@@ -379,19 +397,34 @@ def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpor
 
 @pytest.mark.slow
 def test_two_nodes_train_one_model(tiny_base, corpora, tmp_path) -> None:
-    """The same command on both, told apart by torchrun's variables alone."""
-    common = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": "29617"}
+    """The command of the train job on both, told apart by torchrun's variables alone: the first node publishes."""
+    job = yaml.safe_load((ROOT / "k8s" / "reward_train_job.yaml").read_text())["spec"]["trainer"]
+    store = f"file://{tmp_path}/store"
+    given = {"BASE": f"{store}/base/key", "CORPORA": f"{store}/validate/key"}
+    for folder, uri in ((tiny_base, given["BASE"]), (corpora, given["CORPORA"])):
+        artifacts.publish(folder, uri, **FACTS)
+    command = [*job["command"], *job["args"], *(f"{name}={value}" for name, value in TRAINING.items())]
+    command = [part for part in command if not part.startswith(("optimizer", "precision"))] + ["processes=1"]
+    for name, uri in given.items():
+        command = [part.replace(f"={name}", f"={uri}") for part in command]
+    common = os.environ | {
+        "XLRM_STORE": store, "PET_NNODES": str(job["numNodes"]), "PET_MASTER_ADDR": "127.0.0.1",
+        "PET_MASTER_PORT": str(launching._free_port()),
+    }  # fmt: skip
     nodes = [
-        start(
-            tiny_base, corpora, tmp_path / f"node{rank}", common | {"PET_NODE_RANK": str(rank)}, **TRAINING, processes=1
+        subprocess.Popen(
+            [sys.executable, "-m", "xlrm.cli", *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=common | {"PET_NODE_RANK": str(rank), "XLRM_HOME": str(tmp_path / f"node{rank}")},
         )
         for rank in (0, 1)
-    ]
-    for rank, node in enumerate(nodes):
-        assert node.wait(timeout=180) == 0, (tmp_path / f"node{rank}.log").read_text()[-3000:]
+    ]  # fmt: skip
+    said = [node.communicate(timeout=240)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said[0][-3000:] + said[1][-3000:]
+    uris = [text.strip().splitlines()[-1] for text in said]
+    assert uris[0] == uris[1] and artifacts.load(uris[0]).metrics["steps"] == 8
+    published = artifacts.fetch(uris[0], tmp_path / "cache")
     _, one = train(tiny_base, corpora, tmp_path / "one", device_batch_size=8)
-    assert apart(weights(one), weights(tmp_path / "node0" / "output")) < 1e-3
-    assert not list((tmp_path / "node1" / "output").iterdir()), "the first node has the model"
+    assert apart(weights(one), weights(published)) < 1e-3
 
 
 def test_a_global_batch_is_made_of_all_processes_of_all_nodes(monkeypatch) -> None:

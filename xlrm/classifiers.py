@@ -71,7 +71,7 @@ def _scalar(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> A
     with _quietly(folder):
         network = models.load_reward_model(folder, dtype)
     _agree_on_padding(network, tokenizer)
-    return network.to(_device())
+    return network
 
 
 def _armorm(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> "ArmoRM":
@@ -83,7 +83,7 @@ def _armorm(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> "
         )
     if report["missing_keys"]:
         raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {sorted(report['missing_keys'])[:5]}")
-    body = body.to(_device()).eval()
+    body = body.to(models.device()).eval()
     _agree_on_padding(body, tokenizer)
     pattern = tokenizer(_PROMPT_END, add_special_tokens=False)["input_ids"]
     layers = getattr(body.config, "gating_n_hidden", 3) + 1
@@ -170,12 +170,6 @@ def _quietly(folder: Path) -> Iterator[None]:
         raise ArtifactError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     finally:
         logging.set_verbosity(before)
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:

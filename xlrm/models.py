@@ -71,6 +71,16 @@ def adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
     return tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
+def one_bos(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> tuple[list[str], bool]:
+    """Texts that a chat template wrote, and whether the tokenizer is to add its special tokens, so that there is one BOS
+    where both would write it. Of the two the tokenizer's stays: truncation leaves it."""
+    bos, adds = tokenizer.bos_token, adds_bos(tokenizer)
+    written = bool(bos) and bool(texts) and texts[0].startswith(bos)
+    if written and adds:
+        texts = [text.removeprefix(bos) for text in texts]
+    return texts, adds or not written
+
+
 def load_causal_lm(path: str | Path) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForCausalLM
@@ -138,4 +148,11 @@ def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedMo
             f"{path} is not a scalar reward model: {model.config.num_labels} labels, "
             f"missing weights {sorted(report['missing_keys']) or 'none'}; allowed: 1 label, none missing"
         )
-    return model.eval()
+    return model.eval().to(device())
+
+
+def device() -> str:
+    """Where models are used (trainers place theirs themselves)."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

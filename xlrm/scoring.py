@@ -30,13 +30,7 @@ def encode(
     """
     if not conversations:
         return []
-    texts = tokenizer.apply_chat_template(list(conversations), tokenize=False)
-    bos = tokenizer.bos_token
-    written = bool(bos) and texts[0].startswith(bos)
-    adds = models.adds_bos(tokenizer)
-    if written and adds:
-        texts = [text.removeprefix(bos) for text in texts]
-    special = adds or not written  # a BOS that the template alone writes is text to the tokenizer
+    texts, special = models.one_bos(tokenizer, tokenizer.apply_chat_template(list(conversations), tokenize=False))
     return tokenizer(texts, truncation=True, max_length=max_length, add_special_tokens=special)["input_ids"]
 
 

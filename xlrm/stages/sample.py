@@ -37,7 +37,7 @@ def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) ->
     count = 0
     splits = ("train", "eval") if config.split == "all" else (config.split,)
     for place, path in enumerate(policies):
-        policy, tokenizer = models.load_causal_lm(path).eval(), models.load_tokenizer(path)
+        policy, tokenizer = models.load_causal_lm(path).eval().to(models.device()), models.load_tokenizer(path)
         for language in config.languages:
             prompts = read_rows(corpora / language / "prompts.jsonl", ("prompt", "split"))
             for split in splits:
