@@ -17,7 +17,7 @@ from components.reward import reward
 from components.sample import sample
 from components.translate import translate
 from components.validate import validate
-from pipelines.platform import on_cpu, on_gpu
+from pipelines.platform import TRAINING_GPUS, on_cpu, on_gpu
 
 
 @dsl.pipeline(
@@ -47,7 +47,9 @@ def cross_lingual_transfer(
     elsewhere = on_gpu(external(experiment=experiment, source=source, targets=targets, corpora=corpora))
     model = on_gpu(base(experiment=experiment)).after(curated).outputs["model"]  # no data, no model
 
-    source_model = on_gpu(reward(experiment=experiment, language=source, base=model, corpora=corpora)).outputs["model"]
+    source_model = on_gpu(
+        reward(experiment=experiment, language=source, base=model, corpora=corpora), TRAINING_GPUS, memory="256Gi"
+    ).outputs["model"]
     source_evaluation = on_gpu(
         evaluate(
             experiment=experiment, language=source, source=source, targets=targets, model=source_model, corpora=corpora
@@ -58,7 +60,9 @@ def cross_lingual_transfer(
     ).outputs["samples"]
 
     with dsl.ParallelFor(targets) as target:
-        target_model = on_gpu(reward(experiment=experiment, language=target, base=model, corpora=corpora))
+        target_model = on_gpu(
+            reward(experiment=experiment, language=target, base=model, corpora=corpora), TRAINING_GPUS, memory="256Gi"
+        )
         target_evaluation = on_gpu(
             evaluate(
                 experiment=experiment, language=target, source=source, targets=targets,

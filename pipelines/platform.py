@@ -4,6 +4,8 @@ from kfp import dsl, kubernetes
 
 GPU_PRODUCT = "NVIDIA-A100-SXM4-80GB"
 """Value of the node label nvidia.com/gpu.product, which NVIDIA's GPU feature discovery sets."""
+TRAINING_GPUS = 4
+"""Of one node, for a reward model's training: paper A's four A100s, one process on each."""
 SECRETS = {
     "xlrm-store": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "xlrm-hub": ("HF_TOKEN",),
