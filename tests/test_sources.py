@@ -58,7 +58,11 @@ def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
     fields = {
         "preferences": ["prompt", "chosen", "rejected"], "benchmark": ["id", "prompt", "chosen", "rejected", "subset"]
     }.get(SOURCES[name].use, ["prompt"])  # fmt: skip
-    assert found and all(list(row) == fields and all(isinstance(v, str) and v for v in row.values()) for row in found)
+    assert found and all(list(row) == fields for row in found)
+    values = [value for row in found for value in row.values()]
+    texts = [text for value in values for text in ([value] if isinstance(value, str) else value)]
+    assert all(isinstance(text, str) and text for text in texts)
+    assert (len(texts) > len(values)) == (name == "rewardbench-2"), "a best of n has lists"
     assert SOURCES[name].licence and SOURCES[name].revision
 
 
@@ -119,7 +123,7 @@ def test_every_table_takes_such_entries() -> None:
     assert find(PROMPTS, "ultrafeedback@v1").rows.revision == "v1"
     assert find(EVAL_PROMPTS, "alpacaeval@v1").rows.revision == "v1"
     assert find(benchmarks.TABLE, "rewardbench@v1").rows.revision == "v1"
-    assert set(benchmarks.HELD_OUT) == {"rewardbench", "rewardbench-2", "alpacaeval"}
+    assert set(benchmarks.HELD_OUT) == {"rewardbench", "rewardbench-2", "m-rewardbench", "alpacaeval"}
 
 
 @pytest.mark.parametrize("entry", ["magpie@", "magpie=", "=me/mine", "magpie=@x", "@x", ""])
@@ -146,7 +150,7 @@ def test_a_branch_that_moves_is_said_with_what_pins_it() -> None:
 def test_rewardbench_has_its_sections_and_ids_in_text(tmp_path) -> None:
     loaded = benchmarks.load(copy_of("rewardbench", tmp_path), "en", 100, 0)
     assert [(row["id"], row["section"]) for row in loaded.rows] == [
-        ("0", "Chat"), ("4117", "Reasoning"), ("2850", "Safety"),
+        ("0", "Chat"), ("4117", "Reasoning"), ("2850", "Safety"), ("1200", "Chat Hard"),
     ]  # fmt: skip
     assert loaded.rows[0]["chosen"] == "Jupiter." and loaded.origin["licence"] == "odc-by (assumed)"
 

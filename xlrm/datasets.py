@@ -1,7 +1,8 @@
 """Preference datasets, prompts and parallel texts, one typed row each. Adding a dataset: a row and a row function."""
 
+import hashlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,8 +66,8 @@ HUB = "hub:"
 
 
 def from_hub(use: str) -> list[Dataset]:
-    """The sets of `xlrm.sources` for one use; all of them are English."""
-    return [Dataset(name, row.licence, ("en",), row) for name, row in sources.SOURCES.items() if row.use == use]
+    """The sets of `xlrm.sources` for one use."""
+    return [Dataset(name, row.licence, row.languages, row) for name, row in sources.SOURCES.items() if row.use == use]
 
 
 def _table(*rows: Dataset) -> dict[str, Dataset]:
@@ -118,7 +119,7 @@ def load(
         if language not in row.languages:
             raise ConfigError(f"dataset {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
         if isinstance(row.rows, Source):
-            return sources.load(row.rows, count, seed)
+            return sources.load(row.rows, language, count, seed)
         return Loaded(row.rows(language, count, seed), {"licence": row.licence})
     rows = read_rows(Path(entry), required)
     if not rows:
@@ -151,6 +152,15 @@ def _with_ids(rows: list[dict], stem: str) -> list[dict]:
 
 def is_file(entry: str) -> bool:
     return entry.endswith((".jsonl", ".json", ".parquet"))
+
+
+def fingerprint(entries: Iterable[str]) -> str:
+    """Digest of the files of this machine that entries of a config name: what uses them is run again when they change."""
+    digest = hashlib.sha256()
+    for path in (path for entry in entries for path in local_files(entry)):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def local_files(entry: str) -> list[Path]:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from xlrm import hub
 from xlrm.errors import ConfigError, DataError
+from xlrm.languages import LANGUAGES
 
 Record = dict
-Row = dict[str, str]
+Row = dict[str, str | list[str]]
 
 # NAME[=REPOSITORY][@REVISION]: a row of SOURCES, from another place or at another revision than its own.
 _ENTRY = re.compile(r"(?P<name>[^=@]+)(?:=(?P<repository>[^@]+))?(?:@(?P<revision>.+))?")
@@ -26,10 +27,13 @@ class Source:
     licence: str
     rows: Callable[[Iterable[Record]], Iterator[Row]]
     """Records in the order of the set -> rows with prompt, chosen and rejected (or prompt alone), in text; with id and
-    subset where the set's own matter."""
+    subset where the set's own matter. A best of n has lists of chosen and rejected responses."""
     use: str = "preferences"
-    """preferences, prompts (to align on), eval_prompts, benchmark, or held_out (only to keep others clean of it)."""
+    """preferences, prompts (to align on), eval_prompts, or benchmark."""
+    languages: tuple[str, ...] = ("en",)
+    """Languages it is published in."""
     config: str | None = None
+    """The repository's name of the table; `{flores}` in it stands for a language's code in FLORES-200."""
     folder: str | None = None
     """`data_dir` of the repository, where it holds more than one table."""
     split: str = "train"
@@ -133,6 +137,13 @@ def _rewardbench(records: Iterable[Record]) -> Iterator[Row]:
         yield {"id": str(record["id"])} | pair | {"subset": record["subset"]}
 
 
+def _rewardbench_2(records: Iterable[Record]) -> Iterator[Row]:
+    """The first of the chosen responses is the one right one, but for Ties, where all of them are right."""
+    for record in records:
+        sides = {side: list(record[side]) for side in ("chosen", "rejected")}
+        yield {"id": str(record["id"]), "prompt": record["prompt"], **sides, "subset": record["subset"]}
+
+
 def _row(prompt: str, chosen: str, rejected: str) -> Row:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
@@ -159,7 +170,11 @@ SOURCES = {
             "alpacaeval", "zhihz0535/X-AlpacaEval", "cc-by-nc-4.0", _prompts("instruction"), "eval_prompts", split="english"
         ),
         Source("rewardbench", "allenai/reward-bench", "odc-by", _rewardbench, "benchmark", split="filtered"),
-        Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _prompts("prompt"), "held_out", split="test"),
+        Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _rewardbench_2, "benchmark", split="test"),
+        Source(
+            "m-rewardbench", "CohereLabsCommunity/multilingual-reward-bench", "odc-by", _rewardbench, "benchmark",
+            tuple(code for code in LANGUAGES if code != "en"), config="{flores}", split="test",
+        ),
     )
 }  # fmt: skip
 
@@ -171,13 +186,14 @@ def parse(entry: str) -> tuple[str, str | None, str | None]:
     return found["name"], found["repository"], found["revision"]
 
 
-def load(source: Source, count: int | None, seed: int) -> Loaded:
+def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
     """Rows of a source, at most `count`, which are sampled by seed and in the order of the set.
 
     Raises ArtifactError for a set that cannot be fetched, DataError for records that are not in the source's schema.
     """
+    config = source.config and source.config.format(flores=LANGUAGES[language].flores)
     records, commit = hub.records(
-        source.repository, source.revision, source.split, source.config, source.folder, source.gated
+        source.repository, source.revision, source.split, config, source.folder, source.gated
     )
     try:
         rows, read = list(source.rows(records)), len(records)

@@ -1,6 +1,5 @@
 """Curates a corpus in the source language: preference pairs, a benchmark, prompts to align on, parallel texts."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,13 +67,8 @@ Uses = dict[str, dict[str, Loaded]]
 
 def fingerprint(config: Config) -> str:
     """Digest of the files of this machine that the config names: what changed is curated again."""
-    digest = hashlib.sha256()
     others = (config.benchmark, config.prompts, config.eval_prompt_set, config.parallel)
-    for name in (*config.preferences, *config.decontaminate, *others):
-        for path in datasets.local_files(name) if name else ():
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return datasets.fingerprint(name for name in (*config.preferences, *config.decontaminate, *others) if name)
 
 
 def run(config: Config, *, output: Path) -> dict[str, float]:
@@ -113,6 +107,7 @@ def _load(config: Config) -> Uses:
     for name in config.decontaminate:
         datasets.check(benchmarks.HELD_OUT, name)
     bench = benchmarks.load(config.benchmark, config.language, config.benchmark_items, config.seed)
+    benchmarks.check_pairs(config.benchmark, bench.rows)
     found = {"benchmark": {config.benchmark: bench}}
     if config.prompts:
         found |= _load_prompts(config, get)
