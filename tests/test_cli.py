@@ -8,7 +8,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from xlrm import models, tracking
+from xlrm import models, rewards, tracking
 from xlrm.cli import app
 
 ROWS = [
@@ -87,7 +87,9 @@ def test_evaluate_on_a_file_of_ones_own(model, tmp_path) -> None:
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["items"] == 6 and found["length_baseline"]["average"] == 1.0
     assert 0 <= found["accuracy"]["average"] <= 1
-    assert len((tmp_path / "out" / "scores.jsonl").read_text().splitlines()) == 6
+    assert found["random_baseline"]["average"] == 0.5 and found["ties"] == 0
+    kept = rewards.read(tmp_path / "out" / rewards.FILE, "mine")["en"]
+    assert len(kept) == 6 and all(len(row["chosen"]) == len(row["rejected"]) == 1 for row in kept)
 
 
 def test_evaluate_on_a_benchmark_that_is_not_there(model, tmp_path) -> None:

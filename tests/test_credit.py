@@ -70,8 +70,9 @@ def test_ties_as_the_package_has_them(case: int) -> None:
 def test_both_items_of_a_prompt_of_ties_are_resampled_together() -> None:
     """Where each prompt's two items earn 1.0 in all, the interval has no width."""
     rows = ties_rows([f"{kind}:{i}" for i in range(20) for kind in ("ref", "tied")])
-    low, high = intervals(rows, np.array([0.6 + 0.4 * (i % 4 < 2) if i % 2 else 0.4 - 0.4 * (i % 4 < 2) for i in range(40)]))["Ties"]
-    assert low == pytest.approx(0.5) == high  # fmt: skip
+    earned = [value for i in range(20) for value in ((0.0, 1.0) if i % 2 else (0.4, 0.6))]
+    low, high = intervals(rows, np.array(earned))["Ties"]
+    assert low == pytest.approx(0.5) and high == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,9 @@ def evaluate(
         name = benchmarks.label(benchmark)
         rewards.write(output / rewards.FILE, list(rewards.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
-    console.print(_results_table(f"{benchmark}, {len(rows)} items, {result['ties']} with equal rewards ({ties})", result))
+    console.print(
+        _results_table(f"{benchmark}, {len(rows)} items, {result['ties']} with equal rewards ({ties})", result)
+    )
 
 
 def _results_table(title: str, result: dict) -> Table:

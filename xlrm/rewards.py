@@ -16,7 +16,11 @@ _SIDES = ("chosen", "rejected")
 def records(benchmark: str, language: str, rows: Iterable[dict], rewards: Iterable[Rewards]) -> Iterator[dict]:
     """One for each response: `side` is chosen or rejected, `response` its number among the item's of that side."""
     for row, both in zip(rows, rewards, strict=True):
-        labels = {"benchmark": benchmark, "language": language, **{key: row[key] for key in ("id", "subset", "section")}}
+        labels = {
+            "benchmark": benchmark,
+            "language": language,
+            **{key: row[key] for key in ("id", "subset", "section")},
+        }
         for side, values in zip(_SIDES, both, strict=True):
             yield from (labels | {"side": side, "response": i, "reward": value} for i, value in enumerate(values))
 

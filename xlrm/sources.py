@@ -192,9 +192,7 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
     Raises ArtifactError for a set that cannot be fetched, DataError for records that are not in the source's schema.
     """
     config = source.config and source.config.format(flores=LANGUAGES[language].flores)
-    records, commit = hub.records(
-        source.repository, source.revision, source.split, config, source.folder, source.gated
-    )
+    records, commit = hub.records(source.repository, source.revision, source.split, config, source.folder, source.gated)
     try:
         rows, read = list(source.rows(records)), len(records)
     except (KeyError, TypeError, IndexError) as error:

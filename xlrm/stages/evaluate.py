@@ -88,14 +88,18 @@ def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> dict:
 
 
 def _corpus(corpora: Path, language: str) -> list[dict]:
-    return read_rows(corpora / language / "benchmark.jsonl", ("id", "prompt", "chosen", "rejected", "subset", "section"))
+    return read_rows(
+        corpora / language / "benchmark.jsonl", ("id", "prompt", "chosen", "rejected", "subset", "section")
+    )
 
 
 def _published(config: Config) -> Items:
     """Rows of the further benchmarks, of each in the languages it exists in. Raises ConfigError for two of one name."""
     names = Counter([CORPUS, *map(benchmarks.label, config.benchmarks)])
     if double := [name for name, times in names.items() if times > 1]:
-        raise ConfigError(f"evaluate.benchmarks: more than one is called {', '.join(double)} (the corpus's own: {CORPUS})")
+        raise ConfigError(
+            f"evaluate.benchmarks: more than one is called {', '.join(double)} (the corpus's own: {CORPUS})"
+        )
     found: Items = {}
     for entry in config.benchmarks:
         loaded = {code: benchmarks.load_published(entry, code, config.languages[0]) for code in config.languages}

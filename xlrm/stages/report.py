@@ -26,15 +26,16 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 def run(
     config: Config, *, corpora: Path, evaluations: list[Path], representations: Path, verdicts: list[Path],
-    registered: Path, lineage: dict[str, Record], output: Path,
+    registered: Path, lineage: dict[str, Record], output: Path, external: Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Writes report.html. `evaluations`: the source language's reward model first, then each target's.
+    """Writes report.html. `evaluations`: the source language's reward model first, then each target's. `external`: what the
+    stage of that name found of models off the shelf.
 
     `transfer/{language}` is the source's model minus that language's own, in average accuracy on its benchmark.
     Raises DataError for evaluations that cannot be compared.
     """
     source, *targets = found = results.read_evaluations(evaluations)
-    comparisons = [results.compare(source, own) for own in targets]
+    comparisons = results.compare_all(source, targets)
     material = page.Material(
         evaluations=found,
         comparisons=comparisons,
@@ -44,6 +45,7 @@ def run(
         validation=_read(corpora / "summary.json"),
         registered=_read(registered / "registered.json"),
         artifacts=provenance.made(lineage),
+        external=results.read_external(external) if external else [],
     )
     (output / "report.html").write_text(page.render(material, config.title, config.tiny), encoding="utf-8")
     deltas = {f"transfer/{one.language}": one.deltas[AVERAGE].value for one in comparisons}
