@@ -136,9 +136,11 @@ def _newest(artifacts: list[Made]) -> str:
     return f"{max(ends):%Y-%m-%d %H:%M} UTC" if ends else ""
 
 
-def _heat(value: float) -> tuple[str, int]:
+def _heat(value: float, chance: float = CHANCE) -> tuple[str, int]:
     """Colour and strength, 0 to 100, of an accuracy's cell: no colour at chance."""
-    return ("right" if value >= CHANCE else "wrong"), round(200 * abs(value - CHANCE))
+    if value >= chance:
+        return "right", round(100 * (value - chance) / (1 - chance))
+    return "wrong", round(100 * (chance - value) / chance)
 
 
 def _subsets(source: Evaluation) -> dict[str, dict[str, int]]:
