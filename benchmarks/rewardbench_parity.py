@@ -181,13 +181,35 @@ def measure(python: Path, data: Path, count: int, batch_sizes: list[int]) -> lis
     return found
 
 
+def write_golden(python: Path, output: Path, count: int = 20) -> None:
+    """What the package says of made-up pairs, which are kept with it."""
+    from xlrm.datasets import PREFERENCES
+
+    rows = [row for code in ("en", "ko") for row in PREFERENCES["phrasebook"].rows(code, count // 2, 0)]
+    pairs = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]
+    golden: dict = {
+        "source": "rewardbench 0.1.4, by benchmarks/rewardbench_oracle.py score",
+        "pairs": pairs,
+        "rewards": {},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in TEMPLATES:
+            make_model(Path(folder) / kind, kind, [pair[side] for pair in pairs for side in pair])
+            golden["rewards"][kind] = theirs(python, Path(folder) / kind, pairs, batch_size=4)
+    output.write_text(json.dumps(golden, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", type=Path, default=VENV, help="of the package (XLRM_REWARDBENCH_VENV)")
     parser.add_argument("--data", type=Path, default=SHARED_DATA, help="with rewardbench_mini_en.jsonl")
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--golden", type=Path, help="write the package's rewards of made-up pairs there, and no more")
     given = parser.parse_args()
+    if given.golden:
+        write_golden(environment(given.venv), given.golden)
+        return 0
     found = measure(environment(given.venv), given.data, given.pairs, given.batch_sizes)
     print("model   batch  pairs  max |difference|  same verdicts  std of rewards  seconds (package)")
     for one in found:
