@@ -36,7 +36,7 @@ def repository(folder: Path, records: list[dict], split: str = "train", config: 
     file = folder / "data" / f"{split}-00000-of-00001.parquet"
     if config:
         (folder / "README.md").write_text(
-            f"---\nconfigs:\n- config_name: {config}\n  data_files: data/*.parquet\n---\n"
+            f"---\nconfigs:\n- config_name: {config}\n  data_files:\n  - split: {split}\n    path: data/*.parquet\n---\n"
         )
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), file)
     return str(folder)
