@@ -171,14 +171,22 @@ def read_pairs(data: Path, count: int) -> list[dict]:
     return [{key: rows[i * len(rows) // count][key] for key in ("prompt", "chosen", "rejected")} for i in range(count)]
 
 
-def measure(python: Path, data: Path, count: int, batch_sizes: list[int]) -> list[Parity]:
+def measure(python: Path, data: Path, count: int, batch_sizes: list[int], new_names_only: bool = False) -> list[Parity]:
     pairs = read_pairs(data, count)
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for kind in TEMPLATES:
             make_model(Path(folder) / kind, kind, [pair[side] for pair in pairs for side in pair])
+            if new_names_only:
+                _forget_old_names(Path(folder) / kind / "config.json")
             found += [compare(python, Path(folder) / kind, pairs, size) for size in batch_sizes]
     return found
+
+
+def _forget_old_names(path: Path) -> None:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    kept = {key: value for key, value in config.items() if key not in ("rope_theta", "rope_scaling")}
+    path.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def write_golden(python: Path, output: Path, count: int = 20) -> None:
@@ -205,12 +213,15 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=SHARED_DATA, help="with rewardbench_mini_en.jsonl")
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
+    parser.add_argument(
+        "--new-names-only", action="store_true", help="rotary positions as transformers 5 alone writes them"
+    )
     parser.add_argument("--golden", type=Path, help="write the package's rewards of made-up pairs there, and no more")
     given = parser.parse_args()
     if given.golden:
         write_golden(environment(given.venv), given.golden)
         return 0
-    found = measure(environment(given.venv), given.data, given.pairs, given.batch_sizes)
+    found = measure(environment(given.venv), given.data, given.pairs, given.batch_sizes, given.new_names_only)
     print("model   batch  pairs  max |difference|  same verdicts  std of rewards  seconds (package)")
     for one in found:
         print(

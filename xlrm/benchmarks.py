@@ -144,10 +144,8 @@ def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:
 def _check_responses(where: str, row: dict) -> None:
     for side in _SIDES:
         texts = [row[side]] if isinstance(row[side], str) else row[side]
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-            raise DataError(
-                f"{where}: '{side}' is a text or a list of texts, none of them empty, not {row[side]!r:.60}"
-            )
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{where}: '{side}' is a text or a list of texts, not {str(row[side])[:60]!r}")
 
 
 def _check_sections(name: str, rows: list[dict], sections: dict[str, str]) -> None:
