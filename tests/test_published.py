@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from xlrm import published
+from xlrm import provenance, published
 from xlrm.published import figure_3, table_1, table_2, tables_3_to_7
 
 LANGUAGES = ("en", "es", "it", "ko", "zh")
@@ -53,6 +53,11 @@ def test_figure_3_is_what_the_text_says_of_it() -> None:
     assert {one.language: one.points for one in figure_3()} == {"es": 9.3, "zh": None, "mean": 9.5}
     for one in figure_3():
         assert one.points is None or f"{one.points}%" in one.sentence
+
+
+def test_a_table_that_changes_makes_another_report() -> None:
+    read = {path.relative_to(provenance.PACKAGE).as_posix() for path in provenance._sources("xlrm.stages.report")}
+    assert {f"published/paper_a_{name}.csv" for name in ("table_1", "table_2", "tables_3_to_7", "figure_3")} <= read
 
 
 @pytest.mark.parametrize("name", ["paper_a_table_1", "paper_a_table_2", "paper_a_tables_3_to_7", "paper_a_figure_3"])
