@@ -62,6 +62,7 @@ def test_a_file_for_each_language(tmp_path) -> None:
     [
         ("m-rewardbench", "m-rewardbench"), ("m-rewardbench@v1", "m-rewardbench"), ("rewardbench-2=me/mine@v1", "rewardbench-2"),
         ("data/mine-{language}.jsonl", "mine"), ("data/{language}.jsonl", "file"), ("a/b.parquet", "b"),
+        ("a/my best (of 4)_{language}.jsonl", "my-best-of-4"),
     ],
 )  # fmt: skip
 def test_what_a_benchmark_is_called_in_results(entry: str, name: str) -> None:

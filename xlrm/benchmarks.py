@@ -4,6 +4,7 @@ A section's accuracy is the mean of its subsets' accuracies weighted as the benc
 nothing; the average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -119,9 +120,9 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
 
 
 def label(entry: str) -> str:
-    """Name of a benchmark in results: that of the table, or of the file without what stands for the language."""
+    """Name of a benchmark in results and metrics: that of the table, or of the file without what stands for the language."""
     name = Path(entry).stem.replace("{language}", "") if datasets.is_file(entry) else entry.partition("=")[0]
-    return name.partition("@")[0].strip("-_. ") or "file"
+    return re.sub(r"[^\w.-]+", "-", name.partition("@")[0]).strip("-_.") or "file"
 
 
 def check_pairs(name: str, rows: list[dict]) -> None:

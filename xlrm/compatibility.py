@@ -1,4 +1,4 @@
-"""A saved model's folder, made to mean the same to older readers: transformers 4 (4.45 to 4.57), and what is built on it.
+"""A saved model's folder, made to mean the same to older readers: transformers 4 (seen with 4.51), and what is built on it.
 
 transformers 5 saves some things under new names. A reader that does not know them fails on one, and goes on with a default
 on another: with another rope base, rewards are other rewards, and nothing says so. The old names are written beside the new
@@ -7,7 +7,6 @@ ones, which transformers 5 reads as before.
 | file | new | old | without the old one, transformers 4 |
 |---|---|---|---|
 | config.json | rope_parameters | rope_theta, rope_scaling | computes positions with a base of 10,000 and no scaling |
-| config.json | dtype | torch_dtype | loads in float32 |
 | tokenizer_config.json | extra_special_tokens, a list | additional_special_tokens | stops: a list has no keys |
 | tokenizer_config.json | TokenizersBackend | PreTrainedTokenizerFast | stops: no such class |
 | tokenizer_config.json | nothing | model_input_names | gives a decoder token_type_ids, which it does not take |
@@ -30,8 +29,6 @@ def _config(config: dict) -> dict:
     if "rope_theta" in rope:  # absent where each kind of layer has its own, which transformers 4 cannot say
         old["rope_theta"] = rope.pop("rope_theta")
         old["rope_scaling"] = rope if rope.get("rope_type", "default") != "default" else None
-    if "dtype" in config:
-        old["torch_dtype"] = config["dtype"]
     return config | old
 
 
