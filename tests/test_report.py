@@ -298,7 +298,9 @@ def test_a_further_benchmark_has_a_section(whole):
     found = section(page, "benchmark-1")
     result = json.loads((given["evaluations"][1] / "results.json").read_text())["benchmarks"]["m-rewardbench"]["es"]
     assert f"{100 * result['accuracy']['Chat Hard']:.1f}" in found
-    assert found.startswith('id="benchmark-1"> m-rewardbench As it is published, in English, Spanish and Korean.')
+    assert found.startswith(
+        'id="benchmark-1"> m-rewardbench As it is given, not translated here, in English, Spanish and Korean.'
+    )
     assert "chance 50.0 50.0 50.0 50.0 50.0" in found
 
 
