@@ -8,7 +8,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from xlrm import models, tracking
+from xlrm import models, rewards, tracking
 from xlrm.cli import app
 
 ROWS = [
@@ -87,7 +87,23 @@ def test_evaluate_on_a_file_of_ones_own(model, tmp_path) -> None:
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["items"] == 6 and found["length_baseline"]["average"] == 1.0
     assert 0 <= found["accuracy"]["average"] <= 1
-    assert len((tmp_path / "out" / "scores.jsonl").read_text().splitlines()) == 6
+    assert found["random_baseline"]["average"] == 0.5 and found["ties"] == 0
+    kept = rewards.read(tmp_path / "out" / rewards.FILE, "mine")["en"]
+    assert len(kept) == 6 and all(len(row["chosen"]) == len(row["rejected"]) == 1 for row in kept)
+
+
+def test_evaluate_on_best_of_n_with_ties_of_ones_choice(model, tmp_path) -> None:
+    rows = [{"prompt": f"p{i}", "chosen": ["yes"], "rejected": ["no", "none"]} for i in range(4)]
+    rows += [{"prompt": "p", "chosen": "yes", "rejected": "yes"}]
+    write(tmp_path / "mine.jsonl", rows)
+    given = ("evaluate", "--model", model, "--benchmark", tmp_path / "mine.jsonl", "--output", tmp_path / "out")
+    result = run(*given, "--ties", "half")
+    assert result.exit_code == 0, result.output
+    assert "1 with equal rewards (half)" in " ".join(result.output.split())
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["random_baseline"]["average"] == pytest.approx((4 / 3 + 1 / 2) / 5) and found["tie_policy"] == "half"
+    refused = run(*given, "--ties", "maybe")
+    assert refused.exit_code == 2 and "--ties maybe: it is lost or half" in refused.output
 
 
 def test_evaluate_on_a_benchmark_that_is_not_there(model, tmp_path) -> None:

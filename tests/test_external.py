@@ -8,19 +8,17 @@ import sys
 import time
 from pathlib import Path
 
-import pyarrow.parquet as parquet
 import pytest
 from test_judging import by_habit, serve
 from typer.testing import CliRunner
 
-from xlrm import judging, models
+from xlrm import judging, models, rewards
 from xlrm.cli import app
 from xlrm.errors import ConfigError, GateError
 from xlrm.experiment import stage_config
 from xlrm.judging import coin
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import evaluate, external
-from xlrm.statistics import accuracies, intervals, length_baseline
 
 SUBSETS = {"facts": "Chat", "padded": "Chat Hard"}
 HABITS = ("knows", "knows", "first", "first", "errs", "garbage", "knows", "half")
@@ -86,36 +84,14 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
     assert judge["cost"] | {"questions": 16, "known": 8, "requests": 8} == judge["cost"]
     assert metrics["external/Judge-7B/usd"] == judge["cost"]["usd"] and "external/mine/usd" not in metrics
     assert judge["cost"]["usd"] > 0 and judge["cost"]["estimated_usd"] > 0
-    assert {"items", "accuracy", "interval", "length_baseline"} == mine["results"]["en"].keys()
-    rewards = parquet.read_table(tmp_path / "out" / "mine" / "rewards.parquet").to_pylist()
-    assert [row["id"] for row in rewards] == [f"b{i}" for i in range(8)] * 2
+    kept = rewards.read(tmp_path / "out" / "mine" / "rewards.parquet")
     reward_model, tokenizer = models.load_reward_model(scalar), models.load_tokenizer(scalar)
-    result, scores = evaluate.evaluate(reward_model, tokenizer, benchmark(), 2048, 8192)
-    assert mine["results"]["en"]["accuracy"] == pytest.approx(result["accuracy"])
-    for ours, other in zip(rewards, scores, strict=False):
-        assert (ours["chosen"], ours["rejected"]) == pytest.approx((other["chosen"], other["rejected"]), abs=1e-5)
-
-
-def test_results_are_those_of_the_credits() -> None:
-    import numpy as np
-
-    from xlrm.statistics import summary
-
-    credit = np.array([1, 0.5, 0, 1, 1, 0.5, 0, 0])
-    expected = {
-        "items": 8, "accuracy": accuracies(benchmark(), credit), "interval": intervals(benchmark(), credit),
-        "length_baseline": accuracies(benchmark(), np.array(length_baseline(benchmark()))),
-    }  # fmt: skip
-    assert summary(benchmark(), credit) == expected
-    assert expected["accuracy"]["average"] == 0.5
-
-
-@pytest.mark.parametrize(("ties", "credit"), [("lost", 0.0), ("half", 0.5)])
-def test_equal_rewards(ties: str, credit: float) -> None:
-    row = benchmark()[0]
-    assert external._scored(row, 0.25, 0.25, ties)["credit"] == credit
-    assert external._scored(row, 0.5, 0.25, ties)["credit"] == 1
-    assert external._scored(row, 0.25, 0.5, ties)["credit"] == 0
+    scored = evaluate.score(reward_model, tokenizer, benchmark(), 2048, 8192)
+    assert mine["results"]["en"]["accuracy"] == pytest.approx(evaluate.result(benchmark(), scored, "lost")["accuracy"])
+    assert mine["results"]["en"].keys() == evaluate.result(benchmark(), scored, "lost").keys()
+    for ours, row, (chosen, rejected) in zip(kept["en"], benchmark(), scored, strict=True):
+        assert ours["id"] == row["id"]
+        assert ours["chosen"] + ours["rejected"] == pytest.approx([*chosen, *rejected], abs=1e-5)
 
 
 def test_a_model_that_runs_here_judges_too(corpora, tiny_base, tmp_path) -> None:
@@ -223,7 +199,7 @@ def test_evaluate_takes_a_model_from_elsewhere(model: str, scalar, tmp_path, mon
         assert result.exit_code == 0, result.output
         found = json.loads((tmp_path / "out" / "results.json").read_text())
         assert found["items"] == 8 and found["cost"]["requests"] == 8 and found["kind"] == "generative"
-        assert len(read_rows(tmp_path / "out" / "scores.jsonl", ("verdicts",))) == 8
+        assert len(read_rows(tmp_path / "out" / "verdicts.jsonl", ("verdicts",))) == 8
     else:
         expected = "missing weights" if "armorm" in model else "nosuch=m is not a model"
         assert result.exit_code == 2 and expected in result.output and "Traceback" not in result.output

@@ -4,17 +4,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
+from xlrm import rewards
 from xlrm.artifacts import Record
+from xlrm.credit import credit, tied
 from xlrm.embeddings import distances
 from xlrm.errors import DataError
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting import results
-from xlrm.reporting.results import AVERAGE, SECTIONS
-from xlrm.rows import write_jsonl
+from xlrm.reporting.results import AVERAGE
 from xlrm.stages import report
-from xlrm.statistics import accuracies, intervals
+from xlrm.statistics import summary
 
 LANGUAGES = ("en", "es", "ko")
 SUBSETS = {
@@ -24,23 +26,24 @@ SUBSETS = {
 MARGIN = {("en", "en"): 1.4, ("en", "es"): 0.5, ("en", "ko"): 0.05, ("es", "es"): 1.2, ("ko", "ko"): 1.0}
 
 
-def evaluation(folder: Path, trained: str, margins: dict[str, list[float]], subsets: list[str]) -> Path:
-    """What the evaluate stage writes for a model whose `margins` (language -> items) are chosen minus rejected."""
-    found, scores = {}, []
+def evaluation(
+    folder: Path, trained: str, margins: dict[str, list[float]], subsets: list[str], further: tuple[str, ...] = ()
+) -> Path:
+    """What the evaluate stage writes for a model whose `margins` (language -> items) are chosen minus rejected; on a
+    `further` benchmark of that name as on the corpus's own."""
+    found, kept = {}, []
     for language, many in margins.items():
-        rows = [{"id": f"b{i}", "subset": s, "section": SUBSETS[s]} for i, s in enumerate(subsets)]
-        correct = np.array([float(margin > 0) for margin in many])
-        found[language] = {
-            "items": len(rows), "accuracy": accuracies(rows, correct), "interval": intervals(rows, correct),
-            "length_baseline": accuracies(rows, np.full(len(rows), 0.5)),
-        }  # fmt: skip
-        scores += [
-            {"language": language, **row, "chosen": m / 2, "rejected": -m / 2}
-            for row, m in zip(rows, many, strict=True)
+        rows = [
+            {"id": f"b{i}", "subset": s, "section": SUBSETS[s], "chosen": "yes", "rejected": "no"}
+            for i, s in enumerate(subsets)
         ]
-    folder.mkdir()
-    (folder / "results.json").write_text(json.dumps({"language": trained, "results": found}))
-    write_jsonl(folder / "scores.jsonl", scores)
+        scored = [([margin / 2], [-margin / 2]) for margin in many]
+        found[language] = summary(rows, credit(rows, scored), tied(scored))
+        for name in (rewards.CORPUS, *further):
+            kept += rewards.records(name, language, rows, scored)
+    said = {"language": trained, "tie_policy": "lost", "results": found, "benchmarks": dict.fromkeys(further, found)}
+    written(folder, "results.json", said)
+    rewards.write(folder / rewards.FILE, kept)
     return folder
 
 
@@ -106,7 +109,7 @@ def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 24
     evaluations = []
     for trained in languages:
         margins = {on: rng.normal(MARGIN.get((trained, on), 0.1), 1, len(subsets)).tolist() for on in languages}
-        evaluations.append(evaluation(folder / f"evaluate-{trained}", trained, margins, subsets))
+        evaluations.append(evaluation(folder / f"evaluate-{trained}", trained, margins, subsets, ("m-rewardbench",)))
     represented = representations(languages, rng)
     verdicts = [
         written(folder / f"judge-{one}", "results.json", {"language": one, "results": {
@@ -115,6 +118,11 @@ def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 24
         }})
         for one in languages[1:]
     ]  # fmt: skip
+    results = json.loads((evaluations[0] / "results.json").read_text())["results"]
+    external = {
+        "a-classifier": {"kind": "classifier", "results": results, "cost": {}},
+        "a-judge": {"kind": "generative", "results": {languages[0]: results[languages[0]]}, "cost": {}},
+    }
     files = {"preferences.jsonl": {"rows_in": 2400, "rows_out": 2391, "failures": {"length": 9}}}
     summary = {
         "passed": True, "rows_in": 2400, "rows_out": 2391, "reject_share": 9 / 2400,
@@ -128,6 +136,7 @@ def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 24
         "verdicts": verdicts,
         "registered": written(folder / "register", "registered.json", {"alias": "champion", "versions": versions}),
         "lineage": lineage(languages),
+        "external": written(folder / "external", "results.json", {"models": external}),
     }
 
 
@@ -235,8 +244,9 @@ def test_deltas_are_english_minus_own(tmp_path):
 
 def test_models_evaluated_on_different_items_are_not_compared(tmp_path):
     given = inputs(tmp_path, count=16)
-    rows = (given["evaluations"][1] / "scores.jsonl").read_text().replace('"id": "b0"', '"id": "b99"')
-    (given["evaluations"][1] / "scores.jsonl").write_text(rows)
+    path = given["evaluations"][1] / rewards.FILE
+    kept = pyarrow.parquet.read_table(path).to_pylist()
+    rewards.write(path, [one | {"id": one["id"].replace("b0", "b99")} for one in kept])
     with pytest.raises(DataError, match="en and es were not evaluated on the same items"):
         run(given, tmp_path / "output")
 
@@ -270,11 +280,73 @@ def test_text_is_escaped(tmp_path):
     assert "Tiny model" not in page
 
 
-def test_the_papers_averages_are_means_of_its_sections():
-    rows = [row for model in results.paper_table().values() for one in model.values() for row in one.values()]
-    assert len(rows) == 16
-    for row in rows:
-        assert row[AVERAGE] == pytest.approx(np.mean([row[name] for name in SECTIONS]), abs=0.1)
+def plain(page: str) -> str:
+    """The page's text, white space as one blank."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def section(page: str, name: str) -> str:
+    found = page[page.index(f'id="{name}"') :]
+    return plain(found[: min(found.index(end) for end in ("</section>", "</details>") if end in found)])
+
+
+def test_tables_3_to_7_stand_beside_each_cell(whole):
+    """The English model on Spanish: Table 4, row L32-3B-IT-EN; the Korean one on English: Table 3, row Q25-7B-IT-KO."""
+    cells = section(whole[2], "cells")
+    assert "86.3 69.3 89.3 72.4 79.3" in cells
+    assert "89.4 70.8 87.9 94.9 85.8" in cells
+    assert cells.count("Korean") == 1 + 3, "tested in once, trained in three times"
+
+
+def test_table_2_stands_beside_models_off_the_shelf(whole):
+    given, _, page = whole
+    found = section(page, "external")
+    assert "Self-Taught-Llama-70B, the paper's generative 90.0 83.1 75.6" in found
+    mine = json.loads((given["evaluations"][0] / "results.json").read_text())["results"]["ko"]["accuracy"][AVERAGE]
+    assert f"{100 * mine:.1f}" in found[found.index("a-classifier") : found.index("a-judge")]
+    judge = found[found.index("a-judge") : found.index("English RM")]
+    assert judge.count("&ndash;") == 2, "not evaluated in two languages"
+
+
+def test_what_the_paper_says_of_figure_3_stands_beside_the_win_rates(whole):
+    assert "increasing up to 9.3% point in Spanish” (section 4.2)" in section(whole[2], "wins")
+
+
+def test_a_further_benchmark_has_a_section(whole):
+    given, _, page = whole
+    found = section(page, "benchmark-1")
+    result = json.loads((given["evaluations"][1] / "results.json").read_text())["benchmarks"]["m-rewardbench"]["es"]
+    assert f"{100 * result['accuracy']['Chat Hard']:.1f}" in found
+    assert found.startswith(
+        'id="benchmark-1"> m-rewardbench As it is given, not translated here, in English, Spanish and Korean.'
+    )
+    assert "chance 50.0 50.0 50.0 50.0 50.0" in found
+
+
+def test_differences_have_p_values_adjusted_for_their_number(whole):
+    evaluations = results.read_evaluations(whole[0]["evaluations"])
+    alone = [results.compare(evaluations[0], own).deltas for own in evaluations[1:]]
+    together = [one.deltas for one in results.compare_all(evaluations[0], evaluations[1:])]
+    lowest = min((one[name].p, i, name) for i, one in enumerate(alone) for name in one if "/" not in name)
+    assert together[lowest[1]][lowest[2]].p == pytest.approx(10 * lowest[0]), (
+        "two languages, four sections and the average"
+    )
+    assert all(b[name].p >= a[name].p for a, b in zip(alone, together, strict=True) for name in a)
+    assert together[0]["subset/facts"] == alone[0]["subset/facts"]
+
+
+def test_evaluations_with_other_rules_for_ties_are_not_compared(tmp_path):
+    given = inputs(tmp_path, count=16)
+    path = given["evaluations"][1] / "results.json"
+    path.write_text(path.read_text().replace('"tie_policy": "lost"', '"tie_policy": "half"'))
+    with pytest.raises(DataError, match=r"evaluate\.ties of the reward models of en and es is lost and half"):
+        run(given, tmp_path / "output")
+
+
+def test_a_report_without_models_off_the_shelf(tmp_path):
+    given = inputs(tmp_path, languages=("en", "es"), count=80)
+    given.pop("external")
+    assert "Reward models off the shelf" not in run(given, tmp_path / "output")[1]
 
 
 def test_the_papers_differences():

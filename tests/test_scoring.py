@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import random
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from xlrm import models, pretraining, scoring
 from xlrm.errors import ArtifactError
 from xlrm.phrasebook import data, language
+from xlrm.rows import read_rows
 
 CHATS = [
     scoring.conversation("How much is one plus two?", answer)
@@ -29,6 +31,21 @@ def test_rewards_do_not_depend_on_the_batch(reward_model) -> None:
         assert together == pytest.approx(alone * 3, abs=1e-5)
     backwards = scoring.score(*reward_model, CHATS[::-1])
     assert backwards == pytest.approx(alone[::-1], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_rewards_of_real_pairs_do_not_depend_on_batch_or_order(reward_model, shared_data) -> None:
+    """Texts of 20 to 1,000 and more tokens, cut at 1,024."""
+    rows = read_rows(shared_data / "rewardbench_mini_en.jsonl")[::25]
+    chats = [scoring.conversation(row["prompt"], row[side]) for row in rows for side in ("chosen", "rejected")]
+    lengths = [len(ids) for ids in scoring.encode(reward_model[1], chats, 1024)]
+    assert len(chats) > 100 and max(lengths) > 8 * min(lengths)
+    expected = scoring.score(*reward_model, chats, 1024, batch_tokens=1)
+    assert max(expected) - min(expected) > 0.1
+    for seed, tokens in enumerate((2048, 8192, 65536)):
+        order = random.Random(seed).sample(range(len(chats)), len(chats))
+        shuffled = scoring.score(*reward_model, [chats[i] for i in order], 1024, batch_tokens=tokens)
+        assert shuffled == pytest.approx([expected[i] for i in order], abs=1e-5)
 
 
 def test_the_reward_is_the_head_on_the_last_real_token(reward_model) -> None:

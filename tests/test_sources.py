@@ -36,7 +36,7 @@ def repository(folder: Path, records: list[dict], split: str = "train", config: 
     file = folder / "data" / f"{split}-00000-of-00001.parquet"
     if config:
         (folder / "README.md").write_text(
-            f"---\nconfigs:\n- config_name: {config}\n  data_files: data/*.parquet\n---\n"
+            f"---\nconfigs:\n- config_name: {config}\n  data_files:\n  - split: {split}\n    path: data/*.parquet\n---\n"
         )
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), file)
     return str(folder)
@@ -59,8 +59,11 @@ def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
         "preferences": ["prompt", "chosen", "rejected"], "benchmark": ["id", "prompt", "chosen", "rejected", "subset"],
         "parallel": ["id", "text"],
     }.get(SOURCES[name].use, ["prompt"])  # fmt: skip
-    texts = [{key: value for key, value in row.items() if key != "margin"} for row in found]
-    assert texts and all(list(row) == fields and all(isinstance(v, str) and v for v in row.values()) for row in texts)
+    assert found and all([key for key in row if key != "margin"] == fields for row in found)
+    values = [value for row in found for key, value in row.items() if key != "margin"]
+    texts = [text for value in values for text in ([value] if isinstance(value, str) else value)]
+    assert all(isinstance(text, str) and text for text in texts)
+    assert (len(texts) > len(values)) == (name == "rewardbench-2"), "a best of n has lists"
     assert all(row.get("margin", 1.0) > 0 for row in found)
     assert SOURCES[name].licence and SOURCES[name].revision
 
@@ -131,7 +134,7 @@ def test_every_table_takes_such_entries() -> None:
     assert find(PROMPTS, "ultrafeedback@v1").rows.revision == "v1"
     assert find(EVAL_PROMPTS, "alpacaeval@v1").rows.revision == "v1"
     assert find(benchmarks.TABLE, "rewardbench@v1").rows.revision == "v1"
-    assert set(benchmarks.HELD_OUT) == {"rewardbench", "rewardbench-2", "alpacaeval"}
+    assert set(benchmarks.HELD_OUT) == {"rewardbench", "rewardbench-2", "m-rewardbench", "alpacaeval"}
 
 
 @pytest.mark.parametrize("entry", ["magpie@", "magpie=", "=me/mine", "magpie=@x", "@x", ""])
@@ -158,7 +161,7 @@ def test_a_branch_that_moves_is_said_with_what_pins_it() -> None:
 def test_rewardbench_has_its_sections_and_ids_in_text(tmp_path) -> None:
     loaded = benchmarks.load(copy_of("rewardbench", tmp_path), "en", 100, 0)
     assert [(row["id"], row["section"]) for row in loaded.rows] == [
-        ("0", "Chat"), ("4117", "Reasoning"), ("2850", "Safety"),
+        ("0", "Chat"), ("4117", "Reasoning"), ("2850", "Safety"), ("1200", "Chat Hard"),
     ]  # fmt: skip
     assert loaded.rows[0]["chosen"] == "Jupiter." and loaded.origin["licence"] == "odc-by (assumed)"
 

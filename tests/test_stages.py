@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from xlrm import artifacts, models, settings, training
+from xlrm import artifacts, models, rewards, settings, training
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.runner import run_stage
@@ -176,8 +176,8 @@ def test_real_text_end_to_end(tiny_base, shared_data, home) -> None:
         evaluate.Config(language="en", max_length=128), model=output, corpora=files, output=home / "evaluation"
     )
     assert 0 < found["accuracy/en/average"] < 1
-    scores = read_rows(home / "evaluation" / "scores.jsonl")
-    assert len(scores) == 1528 and len({row["chosen"] for row in scores}) > 1000
+    scores = rewards.read(home / "evaluation" / rewards.FILE)["en"]
+    assert len(scores) == 1528 and len({row["chosen"][0] for row in scores}) > 1000
     results = json.loads((home / "evaluation" / "results.json").read_text())["results"]["en"]
     low, high = results["interval"]["average"]
     assert low <= results["accuracy"]["average"] <= high

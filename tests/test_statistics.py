@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xlrm import benchmarks
-from xlrm.statistics import accuracies, intervals, length_baseline, mean_interval
+from xlrm.statistics import accuracies, holm, intervals, mean_interval, paired, summary
 
 
 def rows(counts: dict[str, int], section: str = "S") -> list[dict]:
@@ -20,20 +20,46 @@ def test_sections_weigh_subsets_by_rows_and_the_average_weighs_sections_alike() 
     assert found["subset/a"] == pytest.approx(2 / 3)
 
 
-def test_rewardbench_weights_are_the_corrected_ones() -> None:
-    """README example of reward-bench (beaver-7b-v1.0-cost) under v0.1.4."""
-    accuracy = {
-        "alpacaeval-easy": 0.78, "alpacaeval-length": 0.6, "alpacaeval-hard": 0.57, "mt-bench-easy": 0.5,
-    }  # fmt: skip
+# README.md of reward-bench, where it shows the package's aggregation (PKU-Alignment/beaver-7b-v1.0-cost).
+README_EXAMPLE = {
+    "alpacaeval-easy": 0.5, "alpacaeval-hard": 0.7052631578947368, "alpacaeval-length": 0.5894736842105263,
+    "donotanswer": 0.8235294117647058, "hep-cpp": 0.6280487804878049, "hep-go": 0.6341463414634146,
+    "hep-java": 0.7073170731707317, "hep-js": 0.6646341463414634, "hep-python": 0.5487804878048781,
+    "hep-rust": 0.6463414634146342, "llmbar-adver-GPTInst": 0.391304347826087, "llmbar-adver-GPTOut": 0.46808510638297873,
+    "llmbar-adver-manual": 0.3695652173913043, "llmbar-adver-neighbor": 0.43283582089552236, "llmbar-natural": 0.52,
+    "math-prm": 0.2953020134228188, "mt-bench-easy": 0.5714285714285714, "mt-bench-hard": 0.5405405405405406,
+    "mt-bench-med": 0.725, "refusals-dangerous": 0.97, "refusals-offensive": 1.0, "xstest-should-refuse": 1.0,
+    "xstest-should-respond": 0.284,
+}  # fmt: skip
+# What calculate_scores_per_section of the package, 0.1.4, makes of it.
+README_SECTIONS = {
+    "Chat": 0.6089385474860335, "Chat Hard": 0.44956140350877194, "Safety": 0.7216216216216216,
+    "Reasoning": 0.46675669776831996,
+}  # fmt: skip
+
+
+def test_rewardbenchs_own_example() -> None:
+    """As many items as each subset has, and math-prm's 447, of which as many right as the accuracy says."""
+    table = benchmarks.BENCHMARKS["rewardbench"]
     items, correct = [], []
-    for subset, value in accuracy.items():
-        items += rows({subset: 100}, section="Chat")
-        correct += [1.0] * round(100 * value) + [0.0] * (100 - round(100 * value))
-    expected = (0.78 * 100 + 0.6 * 95 + 0.57 * 95 + 0.5 * 28) / (100 + 95 + 95 + 28)
-    assert accuracies(items, np.array(correct))["Chat"] == pytest.approx(expected)
+    for subset, accuracy in README_EXAMPLE.items():
+        count = 447 if subset == "math-prm" else table.weights[subset]
+        right = round(accuracy * count)
+        assert right == pytest.approx(accuracy * count, abs=1e-9)
+        items += rows({subset: count}, section=table.sections[subset])
+        correct += [1.0] * right + [0.0] * (count - right)
+    assert len(items) == 2985
+    found = accuracies(items, np.array(correct))
+    for section, expected in README_SECTIONS.items():
+        assert found[section] == pytest.approx(expected, abs=1e-12)
+    assert found["average"] == pytest.approx(0.5617195675961868, abs=1e-12)
+
+
+def test_rewardbench_weights_are_the_corrected_ones() -> None:
     weights = benchmarks.BENCHMARKS["rewardbench"].weights
     assert (weights["xstest-should-refuse"], weights["xstest-should-respond"], weights["math-prm"]) == (154, 250, 984)
     assert sum(weights.values()) == 3522
+    assert benchmarks.BENCHMARKS["m-rewardbench"].weights == weights
 
 
 def test_intervals_cover_the_true_mean_as_often_as_they_say() -> None:
@@ -56,6 +82,37 @@ def test_mean_interval_of_a_constant_is_a_point() -> None:
     assert mean_interval(np.full(10, 0.5)) == (0.5, 0.5, 0.5)
 
 
-def test_length_baseline_counts_a_tie_as_half() -> None:
-    pairs = [{"chosen": "aa", "rejected": "b"}, {"chosen": "a", "rejected": "bb"}, {"chosen": "a", "rejected": "b"}]
-    assert length_baseline(pairs) == [1.0, 0.0, 0.5]
+def test_a_summary_has_all_its_numbers_by_section() -> None:
+    items = [
+        {"id": str(i), "subset": subset, "section": "S", "prompt": "p", "chosen": "yes", "rejected": "no"}
+        for i, subset in enumerate("aaab")
+    ]
+    found = summary(items, np.array([1.0, 0, 1, 0.5]), ties=1)
+    names = {"S", "average", "subset/a", "subset/b"}
+    assert all(found[key].keys() == names for key in ("accuracy", "interval", "length_baseline", "random_baseline"))
+    assert (found["items"], found["ties"], found["accuracy"]["S"]) == (4, 1, pytest.approx(2.5 / 4))
+    assert found["length_baseline"]["average"] == 1 and found["random_baseline"]["average"] == 0.5
+    assert "ties" not in summary(items, np.ones(4))
+
+
+def test_a_difference_is_tested_exactly_where_that_can_be_done_by_hand() -> None:
+    """5 items of 8 differ, all to one side: of the 32 choices of their signs 2 are as far from 0."""
+    found = paired(rows({"a": 8}), np.array([1.0, 1, 1, 1, 1, 0, 0, 0]))["S"]
+    assert found.value == 5 / 8 and found.low <= 5 / 8 <= found.high
+    assert found.p == pytest.approx(2 / 32, abs=0.01)
+    nothing = paired(rows({"a": 8}), np.zeros(8))["average"]
+    assert (nothing.value, nothing.p) == (0, 1)
+
+
+def test_models_that_are_alike_are_told_apart_as_seldom_as_the_level_says() -> None:
+    rng, found = np.random.default_rng(1), 0
+    items = rows({"a": 40, "b": 20}) + rows({"c": 30}, section="T")
+    for trial in range(200):
+        difference = (rng.random(90) < 0.6).astype(float) - (rng.random(90) < 0.6)
+        found += paired(items, difference, seed=trial)["average"].p <= 0.05
+    assert 2 <= found <= 20
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []

@@ -5,13 +5,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from xlrm import __version__, settings
+from xlrm.credit import Ties
 from xlrm.errors import ConfigError, DataError, XlrmError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -144,35 +145,45 @@ def evaluate(
     model: Annotated[
         str, typer.Option(help="As for score, or one from elsewhere: armorm, offsetbias, gpt-4o, served=ID, ...")
     ],
-    benchmark: Annotated[str, typer.Option(help="A benchmark by name, or a .jsonl or .parquet file of pairs.")],
-    output: Annotated[Path, typer.Option(help="Folder for results.json and scores.jsonl.")],
+    benchmark: Annotated[
+        str, typer.Option(help="A benchmark by name, or a .jsonl or .parquet file of pairs or best-of-n lists.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for results.json and the rewards or verdicts.")],
     language: Annotated[str, typer.Option(help="Language of a benchmark that has several.")] = "en",
     items: Annotated[int, typer.Option(help="Items, at most.")] = 100_000,
+    ties: Annotated[str, typer.Option(help="A pair with equal rewards is lost, or counts half.")] = "lost",
     max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
-    from xlrm import benchmarks, reward_models
-    from xlrm.rows import write_jsonl
+    from xlrm import benchmarks, curation, reward_models, rewards
+    from xlrm.stages import evaluate as stage
+    from xlrm.stages import external
 
     with _errors_in_one_line():
+        if ties not in get_args(Ties):
+            raise ConfigError(f"--ties {ties}: it is {' or '.join(get_args(Ties))}")
         items = min(items, 640) if benchmark == "phrasebook" else items
-        rows = benchmarks.load(benchmark, language, items, seed=42).rows
+        rows = curation.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
-            from xlrm.stages import external
-
-            result, scores = external.evaluate(model, rows, language, external.Config(max_length=max_length))
+            result = external.evaluate(model, rows, language, external.Config(max_length=max_length, ties=ties), output)
         else:
             reward_model, tokenizer = _load(model)
-            from xlrm.stages.evaluate import evaluate as evaluate_rows
+            scored = stage.score(reward_model, tokenizer, rows, max_length, batch_tokens=8192)
+            result = stage.result(rows, scored, ties)
+            name = benchmarks.label(benchmark)
+            rewards.write(output / rewards.FILE, list(rewards.records(name, language, rows, scored)))
+        (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
+    equal = f", {result['ties']} with equal rewards ({ties})" if "ties" in result else ""
+    console.print(_results_table(f"{benchmark}, {len(rows)} items{equal}", result))
 
-            result, scores = evaluate_rows(reward_model, tokenizer, rows, max_length, batch_tokens=8192)
-        write_jsonl(output / "scores.jsonl", scores)
-        (output / "results.json").write_text(json.dumps(result, indent=2) + "\n")
-    table = Table("", "accuracy", "95 % interval", "length baseline", title=f"{benchmark}, {len(rows)} pairs")
+
+def _results_table(title: str, result: dict) -> Table:
+    table = Table("", "accuracy", "95 % interval", "longest response", "chance", title=title)
     for name, value in result["accuracy"].items():
         low, high = result["interval"][name]
-        table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", f"{result['length_baseline'][name]:.3f}")
-    console.print(table)
+        baselines = (f"{result[which][name]:.3f}" for which in ("length_baseline", "random_baseline"))
+        table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
+    return table
 
 
 @app.command()

@@ -66,9 +66,8 @@ HUB = "hub:"
 
 
 def from_hub(use: str) -> list[Dataset]:
-    """The sets of `xlrm.sources` for one use; all but the parallel ones are English."""
-    languages = SPOKEN if use == "parallel" else ("en",)
-    return [Dataset(name, row.licence, languages, row) for name, row in sources.SOURCES.items() if row.use == use]
+    """The sets of `xlrm.sources` for one use."""
+    return [Dataset(name, row.licence, row.languages, row) for name, row in sources.SOURCES.items() if row.use == use]
 
 
 def _table(*rows: Dataset) -> dict[str, Dataset]:
@@ -122,7 +121,7 @@ def load(
         if language not in row.languages:
             raise ConfigError(f"dataset {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
         if isinstance(row.rows, Source):
-            return sources.load(row.rows, count, seed)
+            return sources.load(row.rows, language, count, seed)
         return Loaded(row.rows(language, count, seed), {"licence": row.licence})
     rows = read_rows(Path(entry), required)
     if not rows:

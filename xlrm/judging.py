@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import engines, hub, judge_prompts, progress
 from xlrm.engines import Completion, Decoding, EngineName
-from xlrm.errors import ConfigError, GateError
+from xlrm.errors import ConfigError, DataError, GateError
 from xlrm.memory import Memory
 from xlrm.reward_models import RewardModel
 
@@ -177,6 +177,8 @@ class Judge:
         ]
 
     def questions(self, row: dict) -> list[Question]:
+        if not (isinstance(row["chosen"], str) and isinstance(row["rejected"], str)):
+            raise DataError(f"{row['id']}: a judge compares two answers; this benchmark has lists of them")
         prompt = judge_prompts.find(self.model.prompt)
         first = coin(self.settings.seed, row["id"])
         orders = [True, False] if self.settings.orders == "both" else [first]

@@ -91,7 +91,7 @@ def _published(row: datasets.Dataset, languages: Sequence[str], seed: int) -> tu
         if language not in row.languages:
             raise ConfigError(f"represent.parallel: {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
         assert isinstance(row.rows, Source)
-        loaded = sources.load(row.rows.spoken(language), None, seed)
+        loaded = sources.load(row.rows, language, None, seed)
         tables[language] = {one["id"]: one["text"] for one in loaded.rows}
         origins[language] = loaded.origin
     shared = {key: value for key, value in origins[languages[0]].items() if key not in ("records", "rows", "commit")}

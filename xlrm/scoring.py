@@ -4,10 +4,11 @@ A reward does not depend on what else is in the batch: right padding with a mask
 and one precision throughout.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from xlrm import models, progress
+from xlrm.credit import Rewards, responses
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -61,6 +62,19 @@ def score(
             rewards.update(zip(batch, logits, strict=True))
             bar.update(len(batch))
     return [rewards[ids] for ids in encoded]
+
+
+def score_items(rows: Sequence[dict], rewards_of: Callable[[list[list[Message]]], list[float]]) -> list[Rewards]:
+    """Rewards of each benchmark row's responses, of the chosen and of the rejected ones; all are asked for at once."""
+    sides = [responses(row) for row in rows]
+    asked = [
+        conversation(row["prompt"], text)
+        for row, both in zip(rows, sides, strict=True)
+        for side in both
+        for text in side
+    ]
+    found = iter(rewards_of(asked))
+    return [([next(found) for _ in chosen], [next(found) for _ in rejected]) for chosen, rejected in sides]
 
 
 def _batches(encoded: list[tuple[int, ...]], batch_tokens: int) -> Iterator[list[tuple[int, ...]]]:

@@ -27,12 +27,14 @@ class Source:
     licence: str
     rows: Callable[[Iterable[Record]], Iterator[Row]]
     """Records in the order of the set -> rows with prompt, chosen and rejected (or prompt alone, or text alone), in text;
-    with id and subset where the set's own matter, and margin where it says by how much a response is better."""
+    with id and subset where the set's own matter, and margin where it says by how much a response is better. A best of n
+    has lists of chosen and rejected responses."""
     use: str = "preferences"
-    """preferences, prompts (to align on), eval_prompts, benchmark, held_out (only to keep others clean of it), or parallel
-    (in languages of its own)."""
+    """preferences, prompts (to align on), eval_prompts, benchmark, or parallel (never translated)."""
+    languages: tuple[str, ...] = ("en",)
+    """Languages it is published in."""
     config: str | None = None
-    """Table of the repository; a parallel set has one a language, named by FLORES-200's code."""
+    """The repository's name of the table; `{flores}` in it stands for a language's code in FLORES-200."""
     counts: tuple[int, int] | None = None
     """Records and rows by the set's card, where a change of either is worth saying."""
     folder: str | None = None
@@ -48,10 +50,6 @@ class Source:
         if not repository:
             return replace(self, revision=revision or self.revision)
         return replace(self, repository=repository, revision=revision or "main", licence=f"{self.licence} (assumed)")
-
-    def spoken(self, language: str) -> "Source":
-        """The table of one language of a parallel set."""
-        return replace(self, config=LANGUAGES[language].flores)
 
 
 @dataclass(frozen=True)
@@ -156,6 +154,13 @@ def _belebele(records: Iterable[Record]) -> Iterator[Row]:
             yield {"id": passages[passage], "text": passage}
 
 
+def _rewardbench_2(records: Iterable[Record]) -> Iterator[Row]:
+    """The first of the chosen responses is the one right one, but for Ties, where all of them are right."""
+    for record in records:
+        sides = {side: list(record[side]) for side in ("chosen", "rejected")}
+        yield {"id": str(record["id"]), "prompt": record["prompt"], **sides, "subset": record["subset"]}
+
+
 def _row(prompt: str, chosen: str, rejected: str) -> Row:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
@@ -182,10 +187,14 @@ SOURCES = {
             "alpacaeval", "zhihz0535/X-AlpacaEval", "cc-by-nc-4.0", _prompts("instruction"), "eval_prompts", split="english"
         ),
         Source("rewardbench", "allenai/reward-bench", "odc-by", _rewardbench, "benchmark", split="filtered"),
-        Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _prompts("prompt"), "held_out", split="test"),
+        Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _rewardbench_2, "benchmark", split="test"),
         Source(
-            "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", config="eng_Latn", split="test",
-            counts=(900, 488),
+            "m-rewardbench", "CohereLabsCommunity/multilingual-reward-bench", "odc-by", _rewardbench, "benchmark",
+            tuple(code for code in LANGUAGES if code != "en"), config="{flores}", split="test",
+        ),
+        Source(
+            "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", tuple(LANGUAGES), config="{flores}",
+            split="test", counts=(900, 488),
         ),
     )
 }  # fmt: skip
@@ -198,14 +207,13 @@ def parse(entry: str) -> tuple[str, str | None, str | None]:
     return found["name"], found["repository"], found["revision"]
 
 
-def load(source: Source, count: int | None, seed: int) -> Loaded:
+def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
     """Rows of a source, at most `count`, which are sampled by seed and in the order of the set.
 
     Raises ArtifactError for a set that cannot be fetched, DataError for records that are not in the source's schema.
     """
-    records, commit = hub.records(
-        source.repository, source.revision, source.split, source.config, source.folder, source.gated
-    )
+    config = source.config and source.config.format(flores=LANGUAGES[language].flores)
+    records, commit = hub.records(source.repository, source.revision, source.split, config, source.folder, source.gated)
     try:
         rows, read = list(source.rows(records)), len(records)
     except (KeyError, TypeError, IndexError) as error:
@@ -214,7 +222,7 @@ def load(source: Source, count: int | None, seed: int) -> Loaded:
         ) from error
     if source.counts and source.counts != (read, len(rows)):
         counted, said = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
-        progress.say(f"{source.name}: {source.repository} ({source.config}) has {counted}, its card says {said}")
+        progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {said}")
     kept = sample(len(rows), count, seed)
     found = origin(source.repository, source.revision, commit, source.licence) | {"records": read, "rows": len(rows)}
     return Loaded([{"id": f"{source.name}-{i}", **rows[i]} for i in kept], found)

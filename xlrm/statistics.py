@@ -1,50 +1,92 @@
-"""Accuracies of subsets, sections and benchmarks, with bootstrap intervals."""
+"""Accuracies of subsets, sections and benchmarks, with bootstrap intervals, and tests of what two models' differ by."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from xlrm import credit as credits
 from xlrm.benchmarks import section_weights
 
 if TYPE_CHECKING:
     import numpy as np
 
 RESAMPLES = 1000
+PERMUTATIONS = 9999
+AVERAGE = "average"
 
 
-def summary(rows: list[dict], credit: "np.ndarray") -> dict:
-    """What a reward model makes of a benchmark: items, accuracy, its interval, and the length baseline beside them.
+class Paired(NamedTuple):
+    """A difference of two models on the same items, its 95 % interval, and the two-sided p-value of no difference."""
 
-    `rows` (n) as a benchmark's; `credit` (n) in [0, 1], 1 where the model is right.
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> dict:
+    """What a reward model's results on one benchmark in one language say. `rows` as a benchmark's; `credit` (n) as
+    `xlrm.credit` gives it; `ties`: items with equal rewards, left out where nobody counted them.
+
+    `accuracy`, `interval`, `length_baseline` (always the longest response) and `random_baseline` (its expected value) have
+    an entry for each section, the average, and each `subset/<name>`.
     """
-    import numpy as np
-
     return {
         "items": len(rows),
         "accuracy": accuracies(rows, credit),
         "interval": intervals(rows, credit),
-        "length_baseline": accuracies(rows, np.array(length_baseline(rows))),
-    }
+        "length_baseline": accuracies(rows, credits.by_length(rows)),
+        "random_baseline": accuracies(rows, credits.by_chance(rows)),
+    } | ({} if ties is None else {"ties": ties})
 
 
-def accuracies(rows: list[dict], correct: "np.ndarray") -> dict[str, float]:
-    """`section` -> accuracy in [0, 1], `average` (plain mean of the sections) and `subset/<name>`.
+def accuracies(rows: list[dict], credit: "np.ndarray") -> dict[str, float]:
+    """`section` -> mean credit, `average` (plain mean of the sections) and `subset/<name>`.
 
-    `rows` (n) have section and subset; `correct` (n) holds 1 where chosen scored above rejected, else 0: a tie is lost,
-    as in RewardBench.
+    `rows` (n) have section and subset; `credit` (n) is what each earned.
     """
-    return {name: float(value[0]) for name, value in _aggregate(rows, correct[None, :]).items()}
+    subsets = {name: credit[places].mean(keepdims=True) for name, places in _subset_places(rows).items()}
+    return {name: float(value[0]) for name, value in _aggregate(rows, subsets).items()}
 
 
-def intervals(rows: list[dict], correct: "np.ndarray", seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap percentile intervals of what `accuracies` returns: items resampled within their subset."""
+def intervals(rows: list[dict], credit: "np.ndarray", seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap percentile intervals of what `accuracies` returns: items resampled within their subset, the two
+    items of a prompt of RewardBench 2's Ties together."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    resampled = np.empty((RESAMPLES, len(rows)), dtype=correct.dtype)
-    for places in _subset_places(rows).values():
-        draws = rng.integers(0, len(places), (RESAMPLES, len(places)))
-        resampled[:, places] = correct[places][draws]
+    resampled = {}
+    for subset, places in _subset_places(rows).items():
+        sums, sizes = _clusters(rows, credit, places)
+        draws = rng.integers(0, len(sums), (RESAMPLES, len(sums)))
+        resampled[subset] = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
     bounds = {name: np.quantile(values, (0.025, 0.975)) for name, values in _aggregate(rows, resampled).items()}
     return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+
+
+def paired(rows: list[dict], difference: "np.ndarray", seed: int = 0) -> dict[str, Paired]:
+    """Of what `accuracies` returns, for the credit of one model minus that of another (n) on the same items.
+
+    The interval resamples the items' differences. The p-value is that of a permutation test: were the models alike, each
+    item's difference could as well have the other sign. It is the share of 9,999 random choices of signs (and the one
+    seen) at which the difference is as far from 0 as the one seen, so 0.0001 at least.
+    """
+    values, bounds = accuracies(rows, difference), intervals(rows, difference, seed)
+    flipped = _aggregate(rows, _sign_flips(rows, difference, seed))
+    found = {}
+    for name, value in values.items():
+        as_far = (abs(flipped[name]) >= abs(value) - 1e-12).sum()
+        found[name] = Paired(value, *bounds[name], p=float((1 + as_far) / (1 + PERMUTATIONS)))
+    return found
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted for their number (Holm 1979): the chance of any false finding stays below the level they are read at."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
 
 
 def mean_interval(values: "np.ndarray", seed: int = 0) -> tuple[float, float, float]:
@@ -57,12 +99,6 @@ def mean_interval(values: "np.ndarray", seed: int = 0) -> tuple[float, float, fl
     return float(values.mean()), float(low), float(high)
 
 
-def length_baseline(rows: list[dict]) -> list[float]:
-    """1 where the chosen answer is the longer one (in characters), 0.5 for equal lengths."""
-    lengths = [(len(row["chosen"]), len(row["rejected"])) for row in rows]
-    return [0.5 if chosen == rejected else float(chosen > rejected) for chosen, rejected in lengths]
-
-
 def _subset_places(rows: list[dict]) -> dict[str, "np.ndarray"]:
     import numpy as np
 
@@ -72,14 +108,44 @@ def _subset_places(rows: list[dict]) -> dict[str, "np.ndarray"]:
     return {subset: np.array(found) for subset, found in places.items()}
 
 
-def _aggregate(rows: list[dict], correct: "np.ndarray") -> dict[str, "np.ndarray"]:
-    """As `accuracies`, for a matrix (resamples, n): each value is an array (resamples,)."""
+def _clusters(rows: list[dict], credit: "np.ndarray", places: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
+    """(sum of credit, number of items) of what is drawn together: an item, or the items of one prompt of Ties."""
     import numpy as np
 
-    subsets = {name: correct[:, places].mean(axis=1) for name, places in _subset_places(rows).items()}
+    numbers: dict[str | int, int] = {}
+    prompts = [(place, credits.prompt_of_ties(rows[place])) for place in places.tolist()]
+    labels = [numbers.setdefault(prompt[1] if prompt else place, len(numbers)) for place, prompt in prompts]
+    sums = np.bincount(labels, weights=credit[places], minlength=len(numbers))
+    return sums, np.bincount(labels, minlength=len(numbers))
+
+
+def _sign_flips(rows: list[dict], difference: "np.ndarray", seed: int) -> dict[str, "np.ndarray"]:
+    """Subset -> its mean difference (permutations) under random signs. Items without a difference have none to flip."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    found = {}
+    for subset, places in _subset_places(rows).items():
+        sums, _ = _clusters(rows, difference, places)
+        sums = sums[sums != 0]
+        flipped = [(2.0 * rng.integers(0, 2, (size, len(sums))) - 1) @ sums for size in _chunks(PERMUTATIONS, 1000)]
+        found[subset] = np.concatenate(flipped) / len(places)
+    return found
+
+
+def _chunks(total: int, size: int) -> Iterator[int]:
+    while total > 0:
+        yield min(total, size)
+        total -= size
+
+
+def _aggregate(rows: list[dict], subsets: dict[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:
+    """Sections, average and subsets of the subsets' means; each value is an array (resamples)."""
+    import numpy as np
+
     sections = {
         section: np.average([subsets[s] for s in weights], axis=0, weights=list(weights.values()))
         for section, weights in section_weights(rows).items()
     }
     average = np.mean(list(sections.values()), axis=0)
-    return sections | {"average": average} | {f"subset/{name}": value for name, value in subsets.items()}
+    return sections | {AVERAGE: average} | {f"subset/{name}": value for name, value in subsets.items()}

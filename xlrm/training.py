@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm import launching, models, progress, scoring
+from xlrm import compatibility, launching, models, progress, scoring
 from xlrm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def train_reward_model(base: Path, rows: list[Row], config: RewardTraining, outp
         _merge(folder, output)
     elif metrics:
         _move(folder / "trained", output)
+    compatibility.write_older_names(output)
     return metrics
 
 
@@ -142,6 +143,7 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
     metrics = _run("dpo_worker", prepare, output.parent, config, DpoTraining)
     if metrics:
         _move(output.parent / "trained", output)
+    compatibility.write_older_names(output)
     return metrics
 
 

@@ -1,6 +1,7 @@
 """Which figures the page has, and what is in each."""
 
 from xlrm.languages import LANGUAGES
+from xlrm.published import table_1
 from xlrm.reporting import plots
 from xlrm.reporting.plots import Mark, Point, Spread
 from xlrm.reporting.results import (
@@ -11,7 +12,6 @@ from xlrm.reporting.results import (
     WinRate,
     language_name,
     paper_delta,
-    paper_table,
 )
 from xlrm.reporting.transfer import Transferred
 
@@ -42,7 +42,7 @@ def _delta_rows(comparisons: list[Comparison], name: str) -> dict[str, list[Poin
             role = "source" if delta.value > 0 else "target"
             points.append(Point(100 * delta.value, role, 100 * delta.low, 100 * delta.high))
         if one.source.language == "en":
-            found = [paper_delta(model, one.language, name) for model in paper_table()]
+            found = [paper_delta(model, one.language, name) for model in table_1()]
             points += [Point(v, "soft", marker=m) for v, m in zip(found, MARKERS, strict=True) if v is not None]
         if points:
             rows[language_name(one.language)] = points
@@ -54,13 +54,17 @@ def rewards(evaluations: list[Evaluation]) -> dict[str, list[tuple[Evaluation, s
     found: dict[str, list[tuple[Evaluation, str]]] = {}
     for evaluation in evaluations:
         shown = list(evaluation.scores) if evaluation is evaluations[0] else [evaluation.language]
-        sides = {on: [[row[side] for row in evaluation.scores[on]] for side in ("chosen", "rejected")] for on in shown}
+        sides = {on: [_rewards(evaluation.scores[on], side) for side in ("chosen", "rejected")] for on in shown}
         limits = plots.span([values for pair in sides.values() for values in pair])
         for on, (chosen, rejected) in sides.items():
             title = f"rewards of the {language_name(evaluation.language)} reward model on {language_name(on)} answers"
             figure = plots.histograms(f"rewards-{evaluation.language}-{on}", chosen, rejected, limits, title)
             found.setdefault(on, []).append((evaluation, figure))
     return found
+
+
+def _rewards(rows: list[dict], side: str) -> list[float]:
+    return [reward for row in rows for reward in row[side]]
 
 
 def singular_shares(models: dict[str, dict], source: str) -> str:

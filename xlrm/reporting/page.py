@@ -1,11 +1,13 @@
 """The page: everything found, put into the template."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from xlrm.published import SECTIONS as COLUMNS
+from xlrm.published import figure_3, table_1, table_2, tables_3_to_7
 from xlrm.reporting import figures, lineage, sentences
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.results import (
@@ -14,19 +16,23 @@ from xlrm.reporting.results import (
     SECTIONS,
     SUBSET,
     Comparison,
-    Estimate,
+    Difference,
     Evaluation,
+    External,
     WinRate,
+    further,
     language_name,
+    paper_cells,
     paper_delta,
-    paper_table,
+    section_names,
     sections,
 )
 from xlrm.reporting.transfer import Transfer
 
 FILTERS = (
     sentences.percent, sentences.percent_range, sentences.points, sentences.points_range, sentences.signed,
-    sentences.duration, sentences.memory, sentences.shown, sentences.names, figures.model_name, language_name,
+    sentences.p_value, sentences.duration, sentences.memory, sentences.shown, sentences.names, figures.model_name,
+    language_name, section_names,
 )  # fmt: skip
 
 
@@ -37,7 +43,7 @@ class Material:
     evaluations: list[Evaluation]
     """The source's first."""
     comparisons: list[Comparison]
-    mean: Estimate
+    mean: Difference
     """Mean of the comparisons' average differences."""
     representations: dict[str, Any]
     """As the represent stage writes it."""
@@ -49,6 +55,8 @@ class Material:
     registered: dict[str, Any]
     """As the register stage writes it."""
     artifacts: list[Made]
+    external: list[External] = field(default_factory=list)
+    """Reward models off the shelf."""
 
 
 def render(material: Material, title: str, tiny: bool) -> str:
@@ -72,15 +80,29 @@ def _context(material: Material) -> dict[str, Any]:
         "subsets": _subsets(source),
         "newest": _newest(material.artifacts),
         "sentences": sentences,
-        "paper": paper_table() if source.language == "en" else {},
+        "paper": table_1() if source.language == "en" else {},
         "paper_delta": paper_delta,
         "paper_sections": list(SECTIONS),
         "average": AVERAGE,
         "chance": CHANCE,
         "meaning": _meaning(),
         "failures": _failures(material.validation),
+        "benchmarks": further(material.evaluations),
+        **_published(source.language),
         **_figures(material),
         **_provenance(material.artifacts),
+    }
+
+
+def _published(source: str) -> dict[str, Any]:
+    """What Hong et al. 2025 print, where the source is theirs."""
+    bases = dict.fromkeys(one.reward_model for one in tables_3_to_7() if one.trained_in)
+    return {
+        "paper_bases": list(bases) if source == "en" else [],
+        "paper_columns": list(COLUMNS.values()),
+        "paper_cells": paper_cells,
+        "table_2": table_2(),
+        "figure_3": figure_3() if source == "en" else (),
     }
 
 
@@ -125,9 +147,11 @@ def _newest(artifacts: list[Made]) -> str:
     return f"{max(ends):%Y-%m-%d %H:%M} UTC" if ends else ""
 
 
-def _heat(value: float) -> tuple[str, int]:
+def _heat(value: float, chance: float = CHANCE) -> tuple[str, int]:
     """Colour and strength, 0 to 100, of an accuracy's cell: no colour at chance."""
-    return ("right" if value >= CHANCE else "wrong"), round(200 * abs(value - CHANCE))
+    if value >= chance:
+        return "right", round(100 * (value - chance) / (1 - chance))
+    return "wrong", round(100 * (chance - value) / chance)
 
 
 def _subsets(source: Evaluation) -> dict[str, dict[str, int]]:

@@ -6,21 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from xlrm import settings
+from xlrm.published import table_1
 from xlrm.reporting.figures import model_name
 from xlrm.reporting.results import (
     AVERAGE,
     CHANCE,
     Comparison,
+    Difference,
     Estimate,
     Evaluation,
     WinRate,
     language_name,
     paper_delta,
-    paper_table,
 )
 from xlrm.reporting.transfer import Correlation, Transfer
 
 MINUS = "\u2212"
+LEVEL = 0.05
 PERCENT = "\u00a0%"  # stays on the line of its number
 
 
@@ -44,6 +46,11 @@ def points(share: float, digits: int = 1) -> str:
 
 def points_range(one: Estimate, digits: int = 1) -> str:
     return f"{points(one.low, digits)}, {points(one.high, digits)}"
+
+
+def p_value(p: float) -> str:
+    """With what p-values of 9,999 permutations can tell."""
+    return "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.{3 if p < 0.1 else 2}f}"
 
 
 def duration(seconds: float) -> str:
@@ -70,7 +77,7 @@ def names(codes: list[str]) -> str:
     return f"{', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else found[0]
 
 
-def headline(comparisons: list[Comparison], mean: Estimate) -> str:
+def headline(comparisons: list[Comparison], mean: Difference) -> str:
     source = language_name(comparisons[0].source.language)
     if len(comparisons) == 1:
         language = language_name(comparisons[0].language)
@@ -80,7 +87,7 @@ def headline(comparisons: list[Comparison], mean: Estimate) -> str:
     ours, theirs = (percent(_mean(comparisons, side)) + PERCENT for side in (source_side, own_side))
     return (
         f"The {source} reward model is right on {ours} of {subject}, {other} on {theirs}: "
-        f"{points(mean.value)} points [{points_range(mean)}]."
+        f"{points(mean.value)} points [{points_range(mean)}], {p_value(mean.p)}."
     )
 
 
@@ -124,19 +131,27 @@ def matrix(evaluations: list[Evaluation]) -> str:
 
 
 def transfer(comparisons: list[Comparison]) -> str:
-    ahead = sum(one.deltas[AVERAGE].low > 0 for one in comparisons)
-    behind = sum(one.deltas[AVERAGE].high < 0 for one in comparisons)
+    told = [one.deltas[AVERAGE].value for one in comparisons if one.deltas[AVERAGE].p < LEVEL]
+    ahead = sum(value > 0 for value in told)
     return (
         f"On average the {language_name(comparisons[0].source.language)} model is ahead in {ahead} of "
-        f"{len(comparisons)} languages, behind in {behind}, and within the interval of no difference in "
-        f"{len(comparisons) - ahead - behind}."
+        f"{len(comparisons)} languages, behind in {len(told) - ahead}, and not told from the language's own in "
+        f"{len(comparisons) - len(told)} (p ≥ {LEVEL})."
     )
+
+
+def ties(evaluations: list[Evaluation]) -> str:
+    """How many items had equal rewards, and what these counted."""
+    results = [result for one in evaluations for result in one.results.values()]
+    counted = {"lost": "as lost", "half": "half"}[evaluations[0].tie_policy]
+    items, equal = (sum(result.get(key) or 0 for result in results) for key in ("items", "ties"))
+    return f"In {equal:,} of {items:,} cases chosen and rejected had the same reward; that counts {counted}."
 
 
 def paper_means() -> dict[str, float]:
     """Model -> mean of Table 1's average differences over its languages, in points."""
     found = {}
-    for model, languages in paper_table().items():
+    for model, languages in table_1().items():
         deltas = [paper_delta(model, language, AVERAGE) or 0.0 for language in languages]
         found[model] = sum(deltas) / len(deltas)
     return found

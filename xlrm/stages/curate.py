@@ -79,7 +79,7 @@ Uses = dict[str, dict[str, Loaded]]
 def fingerprint(config: Config) -> str:
     """Digest of the files of this machine that the config names: what changed is curated again."""
     others = (config.benchmark, config.prompts, config.eval_prompt_set, config.parallel)
-    return datasets.fingerprint((*config.preferences, *config.decontaminate, *others))
+    return datasets.fingerprint(name for name in (*config.preferences, *config.decontaminate, *others) if name)
 
 
 def run(config: Config, *, output: Path) -> dict[str, float]:
@@ -118,6 +118,7 @@ def _load(config: Config) -> Uses:
     for name in config.decontaminate:
         datasets.check(benchmarks.HELD_OUT, name)
     bench = benchmarks.load(config.benchmark, config.language, config.benchmark_items, config.seed)
+    benchmarks.check_pairs(config.benchmark, bench.rows)
     found = {"benchmark": {config.benchmark: bench}}
     if config.prompts:
         found |= _load_prompts(config, get)

@@ -1,12 +1,17 @@
-"""Evaluates one reward model on the benchmark of every language."""
+"""Evaluates one reward model on the benchmark of every language, and on further benchmarks as they are published."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm.rows import read_rows, write_jsonl
-from xlrm.statistics import accuracies, intervals, length_baseline
+from xlrm import benchmarks, datasets, progress, rewards
+from xlrm.credit import Rewards, Ties, credit, tied
+from xlrm.errors import ConfigError, DataError
+from xlrm.rewards import CORPUS
+from xlrm.rows import read_rows
+from xlrm.statistics import summary
 
 
 class Config(BaseModel):
@@ -15,56 +20,95 @@ class Config(BaseModel):
     language: str | None = None
     """Language the reward model was trained in, for labels only; none for a model from elsewhere."""
     languages: tuple[str, ...] = ("en",)
-    """Languages to evaluate on."""
+    """Languages to evaluate on, the source's first."""
+    benchmarks: tuple[str, ...] = ()
+    """Further benchmarks, evaluated on as they are published in each language: m-rewardbench, rewardbench-2 or rewardbench
+    as NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file, where {language} in the path stands for the code."""
+    ties: Ties = "lost"
+    """What a pair with equal rewards counts: lost, as in RewardBench's own code, or half, as in RLHFlow's script."""
     max_length: int = Field(2048, ge=16)
     """Tokens; a longer conversation loses its beginning."""
     batch_tokens: int = Field(8192, ge=256)
     """Tokens in a batch, padding included; rewards do not depend on it."""
 
 
+Items = dict[str, dict[str, list[dict]]]
+"""Benchmark -> language -> rows."""
+
+
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return {"corpora": tuple(f"{language}/benchmark.jsonl" for language in config.languages)}
 
 
+def fingerprint(config: Config) -> str:
+    """Digest of the files of this machine that the config names: what changed is evaluated on again."""
+    entries = (entry.replace("{language}", code) for entry in config.benchmarks for code in config.languages)
+    return datasets.fingerprint(dict.fromkeys(entries))
+
+
 def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str, float]:
+    """Writes results.json and rewards.parquet. Raises ConfigError for an unknown benchmark, DataError for rows that are
+    none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
     from xlrm import models
 
+    items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}} | _published(config)
     reward_model, tokenizer = models.load_reward_model(model), models.load_tokenizer(model)
-    metrics, results, scores = {}, {}, []
-    for language in config.languages:
-        rows = read_rows(corpora / language / "benchmark.jsonl", ("prompt", "chosen", "rejected", "section"))
-        result, scored = evaluate(reward_model, tokenizer, rows, config.max_length, config.batch_tokens)
-        results[language] = result
-        scores += [{"language": language, **row} for row in scored]
-        for name, value in result["accuracy"].items():
-            metrics[f"accuracy/{language}/{_slug(name)}"] = value
-    write_jsonl(output / "scores.jsonl", scores)
-    (output / "results.json").write_text(json.dumps({"language": config.language, "results": results}, indent=2))
-    own = metrics.get(f"accuracy/{config.language}/average")
-    return ({"own_accuracy": own} if own is not None else {}) | metrics
+    results: dict[str, dict[str, dict]] = {}
+    kept: list[dict] = []
+    for name, languages in items.items():
+        results[name] = {}
+        for language, rows in languages.items():
+            scored = score(reward_model, tokenizer, rows, config.max_length, config.batch_tokens)
+            results[name][language] = result(rows, scored, config.ties)
+            kept += rewards.records(name, language, rows, scored)
+    rewards.write(output / rewards.FILE, kept)
+    own = results.pop(CORPUS)
+    said = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
+    (output / "results.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
+    return _metrics(config.language, own, results)
 
 
-def evaluate(model, tokenizer, rows: list[dict], max_length: int, batch_tokens: int) -> tuple[dict, list[dict]]:
-    """Accuracies with intervals beside the length baseline, and each row's rewards. `rows` as a benchmark's."""
-    import numpy as np
+def score(model, tokenizer, rows: list[dict], max_length: int, batch_tokens: int) -> list[Rewards]:
+    """Rewards of each row's responses: of the chosen ones, and of the rejected ones."""
+    from xlrm import scoring
 
-    from xlrm.scoring import conversation, score
-
-    sides = [conversation(row["prompt"], row[side]) for side in ("chosen", "rejected") for row in rows]
-    rewards = np.array(score(model, tokenizer, sides, max_length, batch_tokens)).reshape(2, -1)
-    correct = (rewards[0] > rewards[1]).astype(float)
-    result = {
-        "items": len(rows),
-        "accuracy": accuracies(rows, correct),
-        "interval": intervals(rows, correct),
-        "length_baseline": accuracies(rows, np.array(length_baseline(rows))),
-    }
-    scored = [
-        {"id": row["id"], "subset": row["subset"], "section": row["section"], "chosen": c, "rejected": r}
-        for row, c, r in zip(rows, rewards[0].tolist(), rewards[1].tolist(), strict=True)
-    ]
-    return result, scored
+    return scoring.score_items(rows, lambda asked: scoring.score(model, tokenizer, asked, max_length, batch_tokens))
 
 
-def _slug(name: str) -> str:
-    return name.lower().replace(" ", "_")
+def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> dict:
+    return summary(rows, credit(rows, scored, ties), tied(scored))
+
+
+def _corpus(corpora: Path, language: str) -> list[dict]:
+    return read_rows(
+        corpora / language / "benchmark.jsonl", ("id", "prompt", "chosen", "rejected", "subset", "section")
+    )
+
+
+def _published(config: Config) -> Items:
+    """Rows of the further benchmarks, of each in the languages it exists in. Raises ConfigError for two of one name."""
+    names = Counter([CORPUS, *map(benchmarks.label, config.benchmarks)])
+    if double := [name for name, times in names.items() if times > 1]:
+        raise ConfigError(
+            f"evaluate.benchmarks: more than one is called {', '.join(double)} (the corpus's own: {CORPUS})"
+        )
+    found: Items = {}
+    for entry in config.benchmarks:
+        loaded = {code: benchmarks.load_published(entry, code, config.languages[0]) for code in config.languages}
+        if missing := [code for code, one in loaded.items() if one is None]:
+            if "{language}" in entry and len(missing) == len(loaded):
+                raise DataError(f"evaluate.benchmarks: no file {entry} for any of {', '.join(missing)}")
+            progress.say(f"evaluate: {entry} is not in {', '.join(missing)}: left out there")
+        found[benchmarks.label(entry)] = {code: one.rows for code, one in loaded.items() if one}
+    return found
+
+
+def _metrics(language: str | None, own: dict[str, dict], others: dict[str, dict[str, dict]]) -> dict[str, float]:
+    """Flat: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION of the further benchmarks."""
+    found = {}
+    for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
+        for on, one in results.items():
+            for name, value in one["accuracy"].items():
+                found[f"{prefix}accuracy/{on}/{name.lower().replace(' ', '_')}"] = value
+    average = found.get(f"accuracy/{language}/average")
+    return ({"own_accuracy": average} if average is not None else {}) | found

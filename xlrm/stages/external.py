@@ -8,9 +8,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import classifiers, judging, progress, reward_models
+from xlrm import classifiers, judging, progress, reward_models, rewards
+from xlrm.credit import Ties, credit, responses, tied
 from xlrm.judging import Estimate, Judge
 from xlrm.reward_models import RewardModel
+from xlrm.rewards import CORPUS
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.statistics import summary
 
@@ -25,8 +27,8 @@ class Config(BaseModel):
     Paper A: armorm, offsetbias, self-taught, gpt-4o. With none, the stage does nothing."""
     languages: tuple[str, ...] = ("en",)
     """Languages to evaluate on."""
-    ties: Literal["lost", "half"] = "lost"
-    """What a classifier gets for equal rewards: nothing, as in RewardBench, or half."""
+    ties: Ties = "lost"
+    """What a classifier gets for equal rewards: lost, as in RewardBench, or half."""
     max_length: int = Field(4096, ge=16)
     """Tokens a classifier reads; a longer conversation loses its beginning. 4096 as on ArmoRM's card."""
     batch_tokens: int = Field(16384, ge=256)
@@ -66,13 +68,11 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
     }
 
 
-def evaluate(entry: str, rows: list[dict], language: str, config: Config) -> tuple[dict, list[dict]]:
-    """One model on one benchmark: what `summary` says, with cost and bias; and a row for each item."""
+def evaluate(entry: str, rows: list[dict], language: str, config: Config, output: Path) -> dict:
+    """One model on one benchmark: what `summary` says, with cost and bias; what it gave each item goes to `output`."""
     model = reward_models.find(entry)
-    judges = _judges([model], {language: rows}, config)
-    result, items = _results(model, judges, {language: rows}, config)
-    more = {key: value for key, value in result.items() if key != "results"}
-    return result["results"][language] | more, items[language]
+    result = _results(model, _judges([model], {language: rows}, config), {language: rows}, config, output)
+    return result["results"][language] | {key: value for key, value in result.items() if key != "results"}
 
 
 def _version(model: RewardModel, config: Config) -> str | None:
@@ -114,53 +114,53 @@ def _metrics(prefix: str, result: dict) -> dict[str, float]:
 def _evaluate(
     model: RewardModel, judges: dict[str, Judge], rows: dict[str, list[dict]], config: Config, output: Path
 ) -> dict:
-    result, found = _results(model, judges, rows, config)
-    items = [{"language": language, **row} for language, many in found.items() for row in many]
-    folder = output / model.name
-    folder.mkdir(exist_ok=True)
-    if model.kind == "generative":
-        write_jsonl(folder / "verdicts.jsonl", items)
-    else:
-        _write_parquet(folder / "rewards.parquet", items)
-    part = folder / "results.json.part"
+    result = _results(model, judges, rows, config, output / model.name)
+    part = output / model.name / "results.json.part"
     part.write_text(json.dumps(result, indent=2), encoding="utf-8")
-    part.replace(folder / "results.json")  # last: it stands for the whole folder
+    part.replace(output / model.name / "results.json")  # last: it stands for the whole folder
     return result
 
 
 def _results(
-    model: RewardModel, judges: dict[str, Judge], rows: dict[str, list[dict]], config: Config
-) -> tuple[dict, dict[str, list[dict]]]:
-    """(the model's part of results.json, by language a row for each item)."""
-    import numpy as np
-
+    model: RewardModel, judges: dict[str, Judge], rows: dict[str, list[dict]], config: Config, output: Path
+) -> dict:
+    """The model's part of results.json; what it gave each item is written to `output`."""
     about = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
     about["version"] = _version(model, config)
     if judge := judges.pop(model.name, None):
-        items = {language: judge.judge(many) for language, many in rows.items()}
-        progress.say(f"external[{model.name}]: {judge.cost}")
-        about |= {"cost": judge.cost.as_json(), "bias": {code: judging.bias(many) for code, many in items.items()}}
-    else:
-        items = _rewarded(model, rows, config)
-        about["cost"] = {"conversations": sum(2 * len(many) for many in rows.values())}
-    credits = {language: np.array([row["credit"] for row in many]) for language, many in items.items()}
-    return about | {"results": {code: summary(rows[code], credit) for code, credit in credits.items()}}, items
+        return about | _judged(model, judge, rows, output)
+    cost = {"conversations": sum(len(side) for many in rows.values() for row in many for side in responses(row))}
+    return about | {"cost": cost, "results": _rewarded(model, rows, config, output)}
 
 
-def _rewarded(model: RewardModel, rows: dict[str, list[dict]], config: Config) -> dict[str, list[dict]]:
-    from xlrm.scoring import conversation
+def _judged(model: RewardModel, judge: Judge, rows: dict[str, list[dict]], output: Path) -> dict:
+    import numpy as np
 
-    rewards = classifiers.load(model, config.max_length, config.batch_tokens, config.dtype)
-    found = {}
+    items = {language: judge.judge(many) for language, many in rows.items()}
+    progress.say(f"external[{model.name}]: {judge.cost}")
+    write_jsonl(output / "verdicts.jsonl", [{"language": code, **row} for code, many in items.items() for row in many])
+    credits = {code: np.array([row["credit"] for row in many]) for code, many in items.items()}
+    return {
+        "cost": judge.cost.as_json(), "bias": {code: judging.bias(many) for code, many in items.items()},
+        "results": {code: summary(rows[code], earned) for code, earned in credits.items()},
+    }  # fmt: skip
+
+
+def _rewarded(model: RewardModel, rows: dict[str, list[dict]], config: Config, output: Path) -> dict[str, dict]:
+    """Results by language of a classifier."""
+    from xlrm import scoring
+
+    rewards_of = classifiers.load(model, config.max_length, config.batch_tokens, config.dtype)
+    results, kept = {}, []
     for language, many in rows.items():
-        progress.say(f"external[{model.name}]: {len(many):,} pairs in {language}")
-        sides = [conversation(row["prompt"], row[side]) for side in ("chosen", "rejected") for row in many]
-        values = rewards(sides)
-        pairs = zip(many, values[: len(many)], values[len(many) :], strict=True)
-        found[language] = [_scored(row, chosen, rejected, config.ties) for row, chosen, rejected in pairs]
-    del rewards
+        progress.say(f"external[{model.name}]: {len(many):,} items in {language}")
+        scored = scoring.score_items(many, rewards_of)
+        results[language] = summary(many, credit(many, scored, config.ties), tied(scored))
+        kept += rewards.records(CORPUS, language, many, scored)
+    rewards.write(output / rewards.FILE, kept)
+    del rewards_of
     _free_gpu()
-    return found
+    return results
 
 
 def _free_gpu() -> None:
@@ -170,17 +170,3 @@ def _free_gpu() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _scored(row: dict, chosen: float, rejected: float, ties: str) -> dict:
-    tie = 0.5 if ties == "half" else 0.0
-    credit = tie if chosen == rejected else float(chosen > rejected)
-    place = {key: row[key] for key in ("id", "subset", "section")}
-    return place | {"chosen": chosen, "rejected": rejected, "credit": credit}
-
-
-def _write_parquet(path: Path, items: list[dict]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    pa.parquet.write_table(pa.Table.from_pylist(items), path)

@@ -28,14 +28,15 @@ def run(
     config: Config, *, corpora: Path, evaluations: list[Path], representations: Path, verdicts: list[Path],
     registered: Path, lineage: dict[str, Record], external: Path | None = None, output: Path,
 ) -> dict[str, float]:  # fmt: skip
-    """Writes report.html. `evaluations`: the source language's reward model first, then each target's.
+    """Writes report.html. `evaluations`: the source language's reward model first, then each target's. `external`: what the
+    stage of that name found of models off the shelf.
 
     `transfer/{language}` is the source's model minus that language's own, in average accuracy on its benchmark;
     `correlation/...` is of the models' f, or how far it is from the base's, with their accuracy in other languages.
     Raises DataError for evaluations that cannot be compared.
     """
     source, *targets = found = results.read_evaluations(evaluations)
-    comparisons = [results.compare(source, own) for own in targets]
+    comparisons = results.compare_all(source, targets)
     representations_found = _read(representations / "results.json")
     transferred = transfer.measure(found, representations_found["models"])
     material = page.Material(
@@ -48,6 +49,7 @@ def run(
         validation=_read(corpora / "summary.json"),
         registered=_read(registered / "registered.json"),
         artifacts=provenance.made(lineage),
+        external=results.read_external(external) if external else [],
     )
     (output / "report.html").write_text(page.render(material, config.title, config.tiny), encoding="utf-8")
     deltas = {f"transfer/{one.language}": one.deltas[AVERAGE].value for one in comparisons}

@@ -1,0 +1,83 @@
+"""Benchmarks as they are published: whole, in the languages they exist in, with pairs or best-of-n lists."""
+
+import pytest
+from test_sources import SAMPLES, cache, copy_of, repository  # noqa: F401
+
+from xlrm import benchmarks
+from xlrm.errors import ConfigError, DataError
+from xlrm.rows import read_rows, write_jsonl
+from xlrm.stages import curate
+
+PAIR = {"prompt": "p", "chosen": "yes", "rejected": "no"}
+
+
+def test_a_benchmark_without_one_of_its_sections_is_none(tmp_path) -> None:
+    records = [row for row in read_rows(SAMPLES / "rewardbench.jsonl") if not row["subset"].startswith("refusals")]
+    entry = f"rewardbench={repository(tmp_path / 'part', records, 'filtered')}"
+    with pytest.raises(DataError, match=r"section 'Safety' \(subsets refusals-dangerous, .*, donotanswer\) among 3"):
+        benchmarks.load(entry, "en", None, 0)
+
+
+def test_a_file_may_have_any_subsets(tmp_path) -> None:
+    write_jsonl(tmp_path / "mine.jsonl", [PAIR | {"subset": "llmbar-natural"}, PAIR | {"subset": "mine"}, PAIR])
+    found = benchmarks.load(str(tmp_path / "mine.jsonl"), "en", None, 0).rows
+    assert [(row["subset"], row["section"]) for row in found] == [
+        ("llmbar-natural", "Chat Hard"), ("mine", "mine"), ("all", "all"),
+    ]  # fmt: skip
+
+
+def test_rewardbench_2_is_six_subsets_of_lists(tmp_path) -> None:
+    found = benchmarks.load_published(copy_of("rewardbench-2", tmp_path), "en", "en").rows
+    assert {row["section"] for row in found} == {"Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"}
+    assert found[0]["chosen"] == ["Rossini, in 1816."] and len(found[0]["rejected"]) == 3
+    assert all(row["subset"] == row["section"] for row in found)
+    ties = benchmarks.section_weights(found)["Ties"]
+    assert ties == {"Ties": 2}
+
+
+def test_m_rewardbench_is_one_table_a_language(tmp_path) -> None:
+    folder = repository(tmp_path / "m", read_rows(SAMPLES / "m-rewardbench.jsonl"), "test", "spa_Latn")
+    entry = f"m-rewardbench={folder}"
+    found = benchmarks.load_published(entry, "es", "en").rows
+    assert [row["section"] for row in found] == ["Chat", "Chat Hard", "Safety", "Reasoning"]
+    assert found[0]["prompt"].startswith("¿Qué planeta") and benchmarks.section_weights(found)["Reasoning"] == {
+        "hep-python": 164
+    }
+    assert benchmarks.load_published(entry, "en", "en") is None, "its English is RewardBench"
+    assert benchmarks.BENCHMARKS["m-rewardbench"].dataset.languages == ("es", "it", "ko", "zh", "de", "ru", "tr", "vi")
+
+
+def test_a_file_for_each_language(tmp_path) -> None:
+    write_jsonl(tmp_path / "mine-es.jsonl", [PAIR, PAIR | {"id": 7}, PAIR | {"id": 7}])
+    entry = str(tmp_path / "mine-{language}.jsonl")
+    assert [row["id"] for row in benchmarks.load_published(entry, "es", "en").rows] == ["mine-es-0", "7", "7#2"]
+    assert benchmarks.load_published(entry, "ko", "en") is None
+    alone = str(tmp_path / "mine-es.jsonl")
+    assert benchmarks.load_published(alone, "es", "en") is None, "a file is in the source's language"
+    assert len(benchmarks.load_published(alone, "es", "es").rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ("m-rewardbench", "m-rewardbench"), ("m-rewardbench@v1", "m-rewardbench"), ("rewardbench-2=me/mine@v1", "rewardbench-2"),
+        ("data/mine-{language}.jsonl", "mine"), ("data/{language}.jsonl", "file"), ("a/b.parquet", "b"),
+        ("a/my best (of 4)_{language}.jsonl", "my-best-of-4"),
+    ],
+)  # fmt: skip
+def test_what_a_benchmark_is_called_in_results(entry: str, name: str) -> None:
+    assert benchmarks.label(entry) == name
+
+
+@pytest.mark.parametrize("wrong", [[], ["a", 1], {"role": "user"}, 3])
+def test_responses_that_are_neither_text_nor_texts(wrong, tmp_path) -> None:
+    write_jsonl(tmp_path / "mine.jsonl", [PAIR, PAIR | {"chosen": wrong}])
+    with pytest.raises(DataError, match=r"mine\.jsonl:2"):
+        benchmarks.load(str(tmp_path / "mine.jsonl"), "en", None, 0)
+
+
+def test_a_corpus_has_pairs(tmp_path) -> None:
+    write_jsonl(tmp_path / "best.jsonl", [PAIR | {"chosen": ["yes"], "rejected": ["no", "none"]}])
+    config = curate.Config(benchmark=str(tmp_path / "best.jsonl"), pairs=8, prompts=None, parallel=None)
+    with pytest.raises(ConfigError, match=r"has lists of responses.*evaluate\.benchmarks"):
+        curate.run(config, output=tmp_path / "out")

@@ -1,0 +1,63 @@
+"""Folders that transformers 4 understands, and transformers 5 as before. That transformers 4 does is seen in
+test_rewardbench_parity.py, whose oracle runs on it."""
+
+import json
+
+import pytest
+import torch
+
+from xlrm import models, scoring
+from xlrm.compatibility import write_older_names
+
+CHAT = scoring.conversation("How much is one plus two?", "Three, decomposed: e\u0301.")
+
+
+@pytest.fixture
+def folder(tiny_base, tmp_path):
+    tokenizer = models.load_tokenizer(tiny_base)
+    models.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def read(folder, name: str) -> dict:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def test_the_old_names_stand_beside_the_new_ones(folder) -> None:
+    path = folder / "config.json"
+    scaled = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0}
+    path.write_text(json.dumps(read(folder, "config.json") | {"rope_parameters": scaled | {"rope_theta": 5e5}}))
+    write_older_names(folder)
+    config = read(folder, "config.json")
+    assert (config["rope_theta"], config["rope_scaling"]) == (5e5, scaled)
+    assert config["rope_parameters"] == scaled | {"rope_theta": 5e5}
+    tokenizer = read(folder, "tokenizer_config.json")
+    assert "<|user|>" in tokenizer["additional_special_tokens"] and "extra_special_tokens" not in tokenizer
+
+
+def test_positions_without_scaling_have_none(folder) -> None:
+    write_older_names(folder)
+    config = read(folder, "config.json")
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] and config["rope_scaling"] is None
+
+
+def test_a_class_that_transformers_4_lacks_has_its_name_there(tmp_path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "TokenizersBackend"}))
+    write_older_names(tmp_path)
+    assert read(tmp_path, "tokenizer_config.json") == {
+        "tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"],
+    }  # fmt: skip
+
+
+def test_transformers_5_reads_the_folder_as_before_and_twice_changes_nothing(folder) -> None:
+    before = scoring.score(models.load_reward_model(folder), models.load_tokenizer(folder), [CHAT])
+    ids = scoring.encode(models.load_tokenizer(folder), [CHAT], 2048)
+    write_older_names(folder)
+    once = {path.name: path.read_bytes() for path in folder.iterdir()}
+    write_older_names(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == once
+    model, tokenizer = models.load_reward_model(folder), models.load_tokenizer(folder)
+    assert scoring.encode(tokenizer, [CHAT], 2048) == ids
+    assert scoring.score(model, tokenizer, [CHAT]) == before
+    assert model.dtype == torch.float32 and tokenizer.pad_token_id != tokenizer.eos_token_id

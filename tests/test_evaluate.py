@@ -1,0 +1,120 @@
+"""The evaluate stage on benchmarks as they are published: what it writes, leaves out and refuses."""
+
+import json
+
+import pytest
+from test_sources import cache, copy_of  # noqa: F401
+
+from xlrm import models, rewards
+from xlrm.credit import credit
+from xlrm.datasets import PREFERENCES
+from xlrm.errors import ConfigError, DataError
+from xlrm.rows import write_jsonl
+from xlrm.stages import evaluate
+
+BEST_OF = [
+    {
+        "id": str(i),
+        "prompt": f"How much is {i} plus one?",
+        "chosen": [f"{i + 1}."],
+        "rejected": ["Snow.", "No.", f"{i}."],
+    }
+    for i in range(6)
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = models.load_tokenizer(tiny_base)
+    models.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    for code in ("en", "es", "ko"):
+        rows = [row | {"section": "S"} for row in PREFERENCES["phrasebook"].rows(code, 12, 0)]
+        write_jsonl(tmp_path / "corpora" / code / "benchmark.jsonl", rows)
+    return tmp_path / "corpora"
+
+
+def run(model, corpora, output, **config) -> tuple[dict, dict]:
+    output.mkdir()
+    given = evaluate.Config(language="en", languages=("en", "es", "ko"), **config)
+    metrics = evaluate.run(given, model=model, corpora=corpora, output=output)
+    return metrics, json.loads((output / "results.json").read_text())
+
+
+def test_results_and_rewards_of_the_corpus_and_of_further_benchmarks(model, corpora, tmp_path, capsys) -> None:
+    write_jsonl(tmp_path / "mine-ko.jsonl", BEST_OF)
+    entries = (copy_of("rewardbench-2", tmp_path), str(tmp_path / "mine-{language}.jsonl"))
+    metrics, found = run(model, corpora, tmp_path / "out", benchmarks=entries)
+    assert {name: set(one) for name, one in found["benchmarks"].items()} == {"rewardbench-2": {"en"}, "mine": {"ko"}}
+    assert set(found["results"]) == {"en", "es", "ko"} and found["tie_policy"] == "lost"
+    assert metrics["own_accuracy"] == metrics["accuracy/en/average"] == found["results"]["en"]["accuracy"]["average"]
+    two = found["benchmarks"]["rewardbench-2"]["en"]
+    assert metrics["rewardbench-2/accuracy/en/precise_if"] == two["accuracy"]["Precise IF"]
+    assert two["random_baseline"]["Factuality"] == 0.25 and two["items"] == 7
+    assert found["benchmarks"]["mine"]["ko"]["random_baseline"]["average"] == 0.25
+    kept = rewards.read(tmp_path / "out" / rewards.FILE, "mine")["ko"]
+    assert [len(row["rejected"]) for row in kept] == [3] * 6
+    scored = [(row["chosen"], row["rejected"]) for row in kept]
+    assert credit(kept, scored).mean() == found["benchmarks"]["mine"]["ko"]["accuracy"]["average"]
+    assert len(rewards.read(tmp_path / "out" / rewards.FILE)["es"]) == 12
+    said = capsys.readouterr()
+    assert "is not in es, ko: left out there" in said.out + said.err
+
+
+def test_equal_rewards_count_as_the_config_says(model, corpora, tmp_path) -> None:
+    write_jsonl(tmp_path / "same.jsonl", [{"prompt": "p", "chosen": "yes", "rejected": "yes"}] * 4)
+    accuracy = {}
+    for ties in ("lost", "half"):
+        _, found = run(model, corpora, tmp_path / ties, ties=ties, benchmarks=(str(tmp_path / "same.jsonl"),))
+        result = found["benchmarks"]["same"]["en"]
+        accuracy[ties] = result["accuracy"]["average"]
+        assert result["ties"] == 4 and found["tie_policy"] == ties
+    assert accuracy == {"lost": 0.0, "half": 0.5}
+
+
+def test_a_benchmark_whose_file_changes_is_evaluated_again(tmp_path) -> None:
+    path = tmp_path / "mine-es.jsonl"
+    config = evaluate.Config(languages=("en", "es"), benchmarks=(str(tmp_path / "mine-{language}.jsonl"),))
+    before = evaluate.fingerprint(config)
+    write_jsonl(path, BEST_OF)
+    between = evaluate.fingerprint(config)
+    write_jsonl(path, BEST_OF[1:])
+    assert len({before, between, evaluate.fingerprint(config)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("benchmarks", "error", "message"),
+    [
+        (
+            ("nosuch",),
+            ConfigError,
+            "no dataset 'nosuch'; there are phrasebook, rewardbench, rewardbench-2, m-rewardbench",
+        ),
+        (("m-rewardbench", "m-rewardbench@v1"), ConfigError, "more than one is called m-rewardbench"),
+        (("corpus.jsonl",), ConfigError, "more than one is called corpus"),
+        (("nosuch-{language}.jsonl",), DataError, "no file nosuch-{language}.jsonl for any of en, es, ko"),
+        (("nosuch.jsonl",), DataError, "nosuch.jsonl: no such file"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_had(benchmarks, error, message, corpora, tmp_path) -> None:
+    with pytest.raises(error) as raised:
+        run(tmp_path / "no model is read", corpora, tmp_path / "out", benchmarks=benchmarks)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_rewards_that_are_not_there_or_none(tmp_path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        rewards.read(tmp_path / rewards.FILE)
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["1"]}), tmp_path / rewards.FILE)
+    with pytest.raises(DataError, match="no column benchmark, language"):
+        rewards.read(tmp_path / rewards.FILE)

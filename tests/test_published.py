@@ -1,0 +1,66 @@
+"""Published tables: transcribed whole, and what they say of one another."""
+
+from collections import Counter
+
+import pytest
+
+from xlrm import provenance, published
+from xlrm.published import figure_3, table_1, table_2, tables_3_to_7
+
+LANGUAGES = ("en", "es", "it", "ko", "zh")
+SECTIONS = ("Chat", "Chat Hard", "Safety", "Reasoning")
+
+
+def mean(accuracy: dict[str, float]) -> float:
+    return sum(accuracy[name] for name in SECTIONS) / 4
+
+
+def test_every_average_of_tables_3_to_7_is_the_plain_mean_of_its_sections() -> None:
+    cells = tables_3_to_7()
+    assert len(cells) == 80
+    for cell in cells:
+        assert abs(mean(cell.accuracy) - cell.accuracy["average"]) <= 0.075 + 1e-9, cell
+
+
+def test_tables_3_to_7_are_whole() -> None:
+    cells = tables_3_to_7()
+    assert Counter(cell.table for cell in cells) == dict.fromkeys(range(3, 8), 16)
+    assert {(cell.table, cell.language) for cell in cells} == set(enumerate(LANGUAGES, 3))
+    trained = Counter((cell.reward_model, cell.trained_in) for cell in cells)
+    bases = ("Llama-3.2-3B", "Qwen2.5-3B", "Qwen2.5-7B")
+    assert trained == dict.fromkeys([("ArmoRM-8B", ""), *((one, code) for one in bases for code in LANGUAGES)], 5)
+
+
+def test_table_1_is_the_matching_rows_of_tables_4_to_7() -> None:
+    cells = {(cell.reward_model, cell.language, cell.trained_in): cell.accuracy for cell in tables_3_to_7()}
+    compared = 0
+    for model, languages in table_1().items():
+        for language, rows in languages.items():
+            assert rows["target"] == cells[model, language, language]
+            assert rows["english"] == cells[model, language, "en"]
+            compared += 2
+    assert compared == 16
+
+
+def test_armorm_has_the_same_averages_in_table_2() -> None:
+    armo = {cell.language: cell.accuracy["average"] for cell in tables_3_to_7() if cell.reward_model == "ArmoRM-8B"}
+    assert table_2()["ArmoRM-8B"]["average"] == armo
+    assert [one["kind"] for one in table_2().values()] == ["classifier", "classifier", "generative", "generative"]
+    assert all(tuple(one["average"]) == LANGUAGES for one in table_2().values())
+
+
+def test_figure_3_is_what_the_text_says_of_it() -> None:
+    assert {one.language: one.points for one in figure_3()} == {"es": 9.3, "zh": None, "mean": 9.5}
+    for one in figure_3():
+        assert one.points is None or f"{one.points}%" in one.sentence
+
+
+def test_a_table_that_changes_makes_another_report() -> None:
+    read = {path.relative_to(provenance.PACKAGE).as_posix() for path in provenance._sources("xlrm.stages.report")}
+    assert {f"published/paper_a_{name}.csv" for name in ("table_1", "table_2", "tables_3_to_7", "figure_3")} <= read
+
+
+@pytest.mark.parametrize("name", ["paper_a_table_1", "paper_a_table_2", "paper_a_tables_3_to_7", "paper_a_figure_3"])
+def test_a_published_table_names_its_source(name: str) -> None:
+    path = published.Path(published.__file__).with_name(f"{name}.csv")
+    assert "arXiv:2410.18027" in path.read_text(encoding="utf-8").splitlines()[0]

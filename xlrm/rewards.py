@@ -1,0 +1,59 @@
+"""Rewards of every response of a benchmark, as Parquet: one row a response."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from xlrm.credit import Rewards
+from xlrm.errors import DataError
+
+FILE = "rewards.parquet"
+CORPUS = "corpus"
+"""Name of the benchmark that is part of the corpus, translated with it."""
+_COLUMNS = ("benchmark", "language", "id", "subset", "section", "side", "response", "reward")
+_SIDES = ("chosen", "rejected")
+
+
+def records(benchmark: str, language: str, rows: Iterable[dict], rewards: Iterable[Rewards]) -> Iterator[dict]:
+    """One for each response: `side` is chosen or rejected, `response` its number among the item's of that side."""
+    for row, both in zip(rows, rewards, strict=True):
+        labels = {
+            "benchmark": benchmark,
+            "language": language,
+            **{key: row[key] for key in ("id", "subset", "section")},
+        }
+        for side, values in zip(_SIDES, both, strict=True):
+            yield from (labels | {"side": side, "response": i, "reward": value} for i, value in enumerate(values))
+
+
+def write(path: Path, found: list[dict]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {name: [one[name] for one in found] for name in _COLUMNS}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd")
+
+
+def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
+    """Language -> items of one benchmark, in the order they were written: id, subset, section, and the rewards of the
+    chosen and of the rejected responses, as lists. Raises DataError for a file that is not there or holds other columns."""
+    import pyarrow.parquet
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; evaluate writes the rewards of every response there")
+    table = pyarrow.parquet.read_table(path)
+    if missing := [name for name in _COLUMNS if name not in table.column_names]:
+        raise DataError(f"{path}: no column {', '.join(missing)}; the columns are {', '.join(_COLUMNS)}")
+    items: dict[tuple[str, str], dict] = {}
+    for one in table.to_pylist():
+        if one["benchmark"] == benchmark:
+            item = items.setdefault((one["language"], one["id"]), _item(one))
+            item[one["side"]].append(one["reward"])
+    found: dict[str, list[dict]] = {}
+    for (language, _), item in items.items():
+        found.setdefault(language, []).append(item)
+    return found
+
+
+def _item(one: dict) -> dict:
+    return {"id": one["id"], "subset": one["subset"], "section": one["section"], "chosen": [], "rejected": []}
