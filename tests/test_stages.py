@@ -135,6 +135,15 @@ def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
     assert len(read_rows(tmp_path / "verdicts" / "verdicts.jsonl")) == 6
 
 
+@pytest.mark.slow
+def test_a_policy_that_said_nothing_can_be_taught_not_to(tiny_base, tmp_path) -> None:
+    ranked = [{"id": str(i), "prompt": "How much is one plus two?", "chosen": "Three.", "rejected": ""} for i in range(4)]
+    write_jsonl(tmp_path / "ranked" / "en.jsonl", ranked)
+    config = align.Config(language="en", labeler="en", **TRAINING | {"batch_size": 4})
+    metrics = align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=tmp_path / "align" / "output")
+    assert metrics["pairs"] == 4 and math.isfinite(metrics["train_loss"])
+
+
 def test_a_prompt_with_one_response_only_makes_no_pair() -> None:
     row = {"id": "1", "prompt": "p", "responses": ["a", "a"]}
     assert rank.best_and_worst(row, [1.0, 1.0]) is None

@@ -27,6 +27,6 @@ def run(config: Config, *, policy: Path, ranked: Path, output: Path) -> dict[str
     """Raises DataError for unreadable pairs, ConfigError for a batch that cannot be made."""
     from xlrm import training
 
-    rows = read_rows(ranked / f"{config.labeler}.jsonl", ("prompt", "chosen", "rejected"))
+    rows = read_rows(ranked / f"{config.labeler}.jsonl", ("prompt",))  # a policy may have said nothing at all
     metrics = training.train_dpo(policy, rows, config, output)
     return metrics and metrics | {"pairs": float(len(rows))}  # none on other nodes than the first
