@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from xlrm import artifacts, models, rewards, settings, training
+from xlrm import artifacts, examples, models, rewards, settings
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.runner import run_stage
@@ -29,14 +29,14 @@ def corpora(tmp_path):
 
 def test_batches_of_similar_lengths_hold_every_row_once_and_need_less_padding() -> None:
     lengths = [random.Random(i).randint(5, 100) for i in range(203)]
-    order = training._similar_lengths_together(lengths, batch=8, seed=1)
+    order = examples.similar_lengths_together(lengths, batch=8, seed=1)
 
     def padded(rows: list[int]) -> int:
         return sum(8 * max(lengths[row] for row in rows[i : i + 8]) for i in range(0, 200, 8))
 
     assert sorted(order) == list(range(203))
-    assert order == training._similar_lengths_together(lengths, batch=8, seed=1)
-    assert order != training._similar_lengths_together(lengths, batch=8, seed=2)
+    assert order == examples.similar_lengths_together(lengths, batch=8, seed=1)
+    assert order != examples.similar_lengths_together(lengths, batch=8, seed=2)
     assert padded(order) < 0.7 * padded(list(range(203)))
     firsts = [lengths[row] for row in order[0:200:8]]
     assert firsts != sorted(firsts) and firsts != sorted(firsts, reverse=True)
@@ -137,7 +137,9 @@ def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_a_policy_that_said_nothing_can_be_taught_not_to(tiny_base, tmp_path) -> None:
-    ranked = [{"id": str(i), "prompt": "How much is one plus two?", "chosen": "Three.", "rejected": ""} for i in range(4)]
+    ranked = [
+        {"id": str(i), "prompt": "How much is one plus two?", "chosen": "Three.", "rejected": ""} for i in range(4)
+    ]
     write_jsonl(tmp_path / "ranked" / "en.jsonl", ranked)
     config = align.Config(language="en", labeler="en", **TRAINING | {"batch_size": 4})
     metrics = align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=tmp_path / "align" / "output")

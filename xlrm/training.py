@@ -7,7 +7,6 @@ killed one go on.
 
 import importlib.util
 import json
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm import compatibility, launching, models, progress, scoring
-from xlrm.errors import ConfigError, DataError
+from xlrm import compatibility, examples, launching, models, progress, scoring
+from xlrm.errors import ConfigError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -279,49 +278,20 @@ def _tokens(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: Rewar
     """Rows as token ids, as the loss takes them, in the order they are to be seen in where that is fixed."""
     from datasets import Dataset
 
-    columns = _judgments(tokenizer, rows, config) if config.loss == "pointwise" else _pairs(tokenizer, rows, config)
-    texts = [column for name, column in columns.items() if name.endswith("_ids")]
-    longest = [max(map(len, row)) for row in zip(*texts, strict=True)]
+    if config.loss == "pointwise":
+        columns = examples.judgments(tokenizer, rows, config.max_length)
+    else:
+        columns = examples.pairs(tokenizer, rows, config.max_length, config.margin)
+    longest = examples.longest(columns)
     if cut := sum(length >= config.max_length for length in longest):
-        progress.say(f"reward[{config.language}]: {cut} of {len(longest)} rows reach max_length {config.max_length}; "
-                     "what is beyond is cut off their beginning")  # fmt: skip
+        progress.say(
+            f"reward[{config.language}]: {cut} of {len(longest)} rows reach max_length {config.max_length}; "
+            "what is beyond is cut off their beginning"
+        )
     dataset = Dataset.from_dict(columns)
     if config.similar_lengths:
-        dataset = dataset.select(_similar_lengths_together(longest, config.batch_size, config.seed))
+        dataset = dataset.select(examples.similar_lengths_together(longest, config.batch_size, config.seed))
     return dataset
-
-
-def _pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> dict[str, list]:
-    """Columns of TRL's RewardTrainer."""
-    columns: dict[str, list] = {
-        f"{side}_ids": scoring.encode(
-            tokenizer, [scoring.conversation(row["prompt"], row[side]) for row in rows], config.max_length
-        )
-        for side in ("chosen", "rejected")
-    }
-    if config.margin:
-        if not any("margin" in row for row in rows):
-            raise DataError(f"reward.margin: no pair of {config.language} has a margin")
-        columns["margin"] = [float(row.get("margin", 0.0)) for row in rows]
-    return columns
-
-
-def _judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> dict[str, list]:
-    """Columns of a classifier: a row with response and label (1 good, 0 bad) is one judgment, a pair is two."""
-    found: list[tuple[str, str, float]] = []
-    for number, row in enumerate(rows, 1):
-        if row.get("response") and row.get("label") in (0, 1):
-            found.append((row["prompt"], row["response"], float(row["label"])))
-        elif row.get("chosen") and row.get("rejected"):
-            found += [(row["prompt"], row["chosen"], 1.0), (row["prompt"], row["rejected"], 0.0)]
-        else:
-            raise DataError(
-                f"pair {number} of {config.language}: neither response with a label of 0 or 1, nor chosen and rejected"
-            )
-    ids = scoring.encode(
-        tokenizer, [scoring.conversation(prompt, text) for prompt, text, _ in found], config.max_length
-    )
-    return {"input_ids": ids, "labels": [label for _, _, label in found]}
 
 
 def _pointwise_trainer(
@@ -402,17 +372,3 @@ def _drop_broken_checkpoints(folder: Path, processes: int) -> None:
             whole = False
         if not whole:
             shutil.rmtree(checkpoint)
-
-
-def _similar_lengths_together(lengths: list[int], batch: int, seed: int) -> list[int]:
-    """A random order in which every `batch` rows are of like length: of eight random batches, the rows are sorted into
-    eight others. All batches then are shuffled; group_by_length of transformers leaves those of like rows together, and
-    the tiny model learned less from them."""
-    rng = random.Random(seed)
-    rows = rng.sample(range(len(lengths)), len(lengths))
-    batches, rest = [], rows[len(rows) - len(rows) % batch :]
-    for start in range(0, len(rows) - len(rest), 8 * batch):
-        window = sorted(rows[start : min(start + 8 * batch, len(rows) - len(rest))], key=lengths.__getitem__)
-        batches += [window[i : i + batch] for i in range(0, len(window), batch)]
-    rng.shuffle(batches)
-    return [row for one in batches for row in one] + rest

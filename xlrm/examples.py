@@ -1,0 +1,62 @@
+"""What a reward model is trained on: rows of text as columns of token ids, and the order they are seen in."""
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from xlrm import scoring
+from xlrm.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Row = dict[str, Any]
+Columns = dict[str, list]
+
+
+def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int, margin: bool) -> Columns:
+    """chosen_ids, rejected_ids and, with `margin`, margin: the columns TRL's RewardTrainer takes as they are."""
+    columns: Columns = {
+        f"{side}_ids": scoring.encode(
+            tokenizer, [scoring.conversation(row["prompt"], row[side]) for row in rows], max_length
+        )
+        for side in ("chosen", "rejected")
+    }
+    if margin:
+        if not any("margin" in row for row in rows):
+            raise DataError("reward.margin: no pair has a margin; true needs some that have")
+        columns["margin"] = [float(row.get("margin", 0.0)) for row in rows]
+    return columns
+
+
+def judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int) -> Columns:
+    """input_ids and labels: a row with response and label (1 good, 0 bad) is one judgment, a pair is two."""
+    found: list[tuple[str, str, float]] = []
+    for number, row in enumerate(rows, 1):
+        if row.get("response") and row.get("label") in (0, 1):
+            found.append((row["prompt"], row["response"], float(row["label"])))
+        elif row.get("chosen") and row.get("rejected"):
+            found += [(row["prompt"], row["chosen"], 1.0), (row["prompt"], row["rejected"], 0.0)]
+        else:
+            raise DataError(f"pair {number}: neither response with a label of 0 or 1, nor chosen and rejected")
+    ids = scoring.encode(tokenizer, [scoring.conversation(prompt, text) for prompt, text, _ in found], max_length)
+    return {"input_ids": ids, "labels": [label for _, _, label in found]}
+
+
+def longest(columns: Columns) -> list[int]:
+    """Tokens of the longest text of each row."""
+    texts = [column for name, column in columns.items() if name.endswith("_ids")]
+    return [max(map(len, row)) for row in zip(*texts, strict=True)]
+
+
+def similar_lengths_together(lengths: list[int], batch: int, seed: int) -> list[int]:
+    """A random order in which every `batch` rows are of like length: of eight random batches, the rows are sorted into
+    eight others. All batches then are shuffled; group_by_length of transformers leaves those of like rows together, and
+    the tiny model learned less from them."""
+    rng = random.Random(seed)
+    rows = rng.sample(range(len(lengths)), len(lengths))
+    batches, rest = [], rows[len(rows) - len(rows) % batch :]
+    for start in range(0, len(rows) - len(rest), 8 * batch):
+        window = sorted(rows[start : min(start + 8 * batch, len(rows) - len(rest))], key=lengths.__getitem__)
+        batches += [window[i : i + batch] for i in range(0, len(window), batch)]
+    rng.shuffle(batches)
+    return [row for one in batches for row in one] + rest
