@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 Row = dict[str, Any]
+_OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
+"""Beginnings of names of transformers' optimizers."""
 
 
 class TrainingConfig(BaseModel):
@@ -214,7 +216,7 @@ def _check_installed(config: TrainingConfig) -> None:
     if config.optimizer not in known:
         raise ConfigError(f"optimizer {config.optimizer!r}: transformers knows {', '.join(known)}")
     needs = {
-        "bitsandbytes": "8bit" in config.optimizer or getattr(config, "quantize", False),
+        "bitsandbytes": config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False),
         "deepspeed": launching.world(config.processes) > 1,
     }
     for library in (name for name, needed in needs.items() if needed):
