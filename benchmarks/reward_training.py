@@ -90,7 +90,7 @@ def plain_trl(started_from: Path, rows: list[dict], folder: Path, device_batch: 
         output_dir=str(folder), learning_rate=1e-3, per_device_train_batch_size=device_batch,
         gradient_accumulation_steps=8 // device_batch, num_train_epochs=1, warmup_steps=0.1, lr_scheduler_type="cosine",
         seed=42, data_seed=42, bf16=False, use_cpu=True, gradient_checkpointing=False, logging_steps=1, report_to=[],
-        max_length=None, save_strategy="no", optim="adamw_torch", disable_tqdm=True,
+        max_length=None, save_strategy="no", disable_tqdm=True,
     )  # fmt: skip
     trainer = RewardTrainer(
         AutoModelForSequenceClassification.from_pretrained(started_from, dtype="float32"), arguments,

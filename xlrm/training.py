@@ -45,7 +45,7 @@ class TrainingConfig(BaseModel):
     """Share of the steps with rising learning rate; a cosine follows (paper A, appendix B)."""
     max_length: int = Field(2048, ge=16)
     """Tokens; a longer pair loses its beginning and is never dropped (paper A's code: truncation_side="left")."""
-    optimizer: str = "adamw_torch"
+    optimizer: str = "adamw_torch_fused"
     """A name of transformers' `optim`; paper A's is paged_adamw_8bit, which needs bitsandbytes."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward and backward pass; weights are updated in float32. Paper A's code: bfloat16."""
