@@ -14,10 +14,10 @@ from xlrm.runner import Artifact, Inputs, run_stage
 
 # Importing torch, transformers and TRL makes objects that stay: looking for garbage among them was a tenth of the time.
 gc.set_threshold(100_000, 50, 50)
-# Where scikit-learn is installed, transformers imports it for a way to decode that no stage uses: a second of every task.
-sys.modules.setdefault("sklearn", None)
-# Where DeepSpeed is installed, accelerate imports it for every training: seconds. The processes that need it are others.
-sys.modules.setdefault("deepspeed", None)
+# Where they are installed, transformers, accelerate and MLflow import these for what no stage uses: seconds of every task.
+# A training in several processes, which needs DeepSpeed, has it in those.
+_UNUSED = ("deepspeed", "scipy", "sklearn")
+_NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectations
 
 
 def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, **more: Any) -> Artifact:
@@ -27,6 +27,8 @@ def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metr
     lineage points at the real thing; the second the headline metrics, as far as a UI has use for them. Ends the task
     with status 2 and one line for an error that is the user's to mend.
     """
+    for library in set(_UNUSED).difference(_NEEDED.get(name, ())):
+        sys.modules.setdefault(library, None)
     config = unpack(experiment.get("stages", {}).get(name, {}) | more)
     try:
         artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))

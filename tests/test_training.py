@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -150,8 +152,12 @@ def test_settings_that_do_not_belong_together(changes, message) -> None:
 def test_what_is_not_installed_is_said_before_anything_is_made(
     tiny_base, corpora, tmp_path, monkeypatch, changes, message
 ) -> None:
-    for name in ("bitsandbytes", "deepspeed"):
-        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    def version(library: str) -> str:
+        if library in ("bitsandbytes", "deepspeed"):  # as where these are not installed
+            raise metadata.PackageNotFoundError(library)
+        return metadata.version(library)
+
+    monkeypatch.setattr(training, "metadata", SimpleNamespace(version=version, PackageNotFoundError=metadata.PackageNotFoundError))  # fmt: skip
     with pytest.raises(ConfigError, match=message):
         train(tiny_base, corpora, tmp_path, **changes)
     assert not (tmp_path / "start").exists()
@@ -378,13 +384,16 @@ def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpora, tmp_path) -> None:
-    """Gloo on CPU: the loss curve, the head it starts from, one whole safetensors model, and SIGKILL half-way."""
+def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpora, tmp_path, monkeypatch) -> None:
+    """Gloo on CPU: the loss curve, the head it starts from, one whole safetensors model, and SIGKILL half-way; from a process
+    that keeps DeepSpeed to others, as a component does."""
     changes = {"epochs": 3, "save_steps": 10}
     _, one = train(tiny_base, corpora, tmp_path / "one", device_batch_size=8, **changes)
     process = start(tiny_base, corpora, tmp_path / "two", **TRAINING | changes, processes=2)
     killed_after_a_checkpoint(process, tmp_path / "two")
-    found, two = train(tiny_base, corpora, tmp_path / "two", processes=2, **changes)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "deepspeed", None)
+        found, two = train(tiny_base, corpora, tmp_path / "two", processes=2, **changes)
     assert found["steps"] == 24
     assert apart(weights(tmp_path / "one" / "start"), weights(tmp_path / "two" / "start")) == 0
     for single, double in zip(log(one), log(two), strict=True):

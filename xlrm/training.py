@@ -5,10 +5,10 @@ functions train from it, in one process or in many (`xlrm.launching`), and what 
 killed one go on.
 """
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -220,11 +220,13 @@ def _check_installed(config: TrainingConfig) -> None:
         "deepspeed": launching.world(config.processes) > 1,
     }
     for library in (name for name, needed in needs.items() if needed):
-        if not importlib.util.find_spec(library):
+        try:
+            metadata.version(library)
+        except metadata.PackageNotFoundError as error:
             raise ConfigError(
                 f"optimizer {config.optimizer}, {launching.world(config.processes)} process(es): needs {library}; "
                 "pip install 'xlrm[gpu]'"
-            )
+            ) from error
 
 
 def _batches(config: TrainingConfig, rows: int) -> tuple[int, int]:
