@@ -157,7 +157,8 @@ def test_what_is_not_installed_is_said_before_anything_is_made(
             raise metadata.PackageNotFoundError(library)
         return metadata.version(library)
 
-    monkeypatch.setattr(training, "metadata", SimpleNamespace(version=version, PackageNotFoundError=metadata.PackageNotFoundError))  # fmt: skip
+    fake = SimpleNamespace(version=version, PackageNotFoundError=metadata.PackageNotFoundError)
+    monkeypatch.setattr(training, "metadata", fake)
     with pytest.raises(ConfigError, match=message):
         train(tiny_base, corpora, tmp_path, **changes)
     assert not (tmp_path / "start").exists()
