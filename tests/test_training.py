@@ -316,7 +316,12 @@ def test_the_folder_is_what_others_load(tiny_base, corpora, tmp_path) -> None:
     assert config["architectures"] == ["Qwen2ForSequenceClassification"] and config["problem_type"] == "regression"
     assert len(config["id2label"]) == 1 and config["pad_token_id"] != config["eos_token_id"]
     card = (output / "README.md").read_text()
-    assert "base_model: phrasebook" not in card and "| batch size | 8 |" in card and str(tmp_path) not in card
+    assert (
+        "base_model: phrasebook" not in card
+        and "# Reward model: English" in card
+        and "| batch size | 8 |" in card
+        and str(tmp_path) not in card
+    )
     template = (output / "chat_template.jinja").read_text()
     assert "strftime" not in template and "date" not in template
     assert str(tmp_path) not in "".join(path.read_text(errors="ignore") for path in output.glob("*.json*"))

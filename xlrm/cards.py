@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from xlrm.languages import LANGUAGES
+
 _CARD = """---
 library_name: transformers
 pipeline_tag: text-classification
@@ -74,9 +76,14 @@ def write_reward_model(
     }  # fmt: skip
     (folder / "xlrm.json").write_text(json.dumps(card, indent=2) + "\n")
     text = _CARD.format(
-        languages=json.dumps(language.split("+")), base_model=origin["model"], language=language.replace("+", " and "),
+        languages=json.dumps(language.split("+")), base_model=origin["model"], language=_spoken(language),
         rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
         settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _SETTINGS),
         train_loss=metrics["train_loss"], template=template,
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _spoken(language: str) -> str:
+    names = [LANGUAGES[code].name if code in LANGUAGES else code for code in language.split("+")]
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
