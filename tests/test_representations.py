@@ -115,14 +115,6 @@ def test_it_does_not_depend_on_batches_or_blocks(tiny_base, monkeypatch) -> None
         assert other.cosine == pytest.approx(found[0].cosine, abs=1e-6)
 
 
-def test_no_batch_has_more_tokens_than_allowed_when_padded() -> None:
-    encoded = [[0] * length for length in (9, 2, 30, 4, 4, 7, 1, 12, 3)]
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    batches = list(representations._batches(order, encoded, 16))
-    assert [place for batch in batches for place in batch] == order
-    assert all(len(batch) * max(len(encoded[i]) for i in batch) <= 16 for batch in batches if batch != [2])
-
-
 def test_every_text_is_read_once_and_no_more_than_a_block_is_kept(tiny_base, monkeypatch) -> None:
     read, kept, before = [], [], []
     real, real_add = representations.hidden_states, Sameness.add

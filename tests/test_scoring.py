@@ -48,6 +48,14 @@ def test_rewards_of_real_pairs_do_not_depend_on_batch_or_order(reward_model, sha
         assert shuffled == pytest.approx([expected[i] for i in order], abs=1e-5)
 
 
+def test_no_batch_has_more_tokens_than_allowed_when_padded() -> None:
+    encoded = [[0] * length for length in (9, 2, 30, 4, 4, 7, 1, 12, 3)]
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    batches = list(scoring.batches(order, lambda i: len(encoded[i]), 16))
+    assert [place for batch in batches for place in batch] == order
+    assert all(len(batch) * max(len(encoded[i]) for i in batch) <= 16 for batch in batches if batch != [2])
+
+
 def test_the_reward_is_the_head_on_the_last_real_token(reward_model) -> None:
     model, tokenizer = reward_model
     for chat, reward in zip(CHATS, scoring.score(model, tokenizer, CHATS), strict=True):

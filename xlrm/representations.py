@@ -4,7 +4,7 @@ f(x) = sigma_1 / sum(sigma_i), of the matrix (languages x hidden) of the states 
 1 / languages, where all are orthogonal and of one length, to 1, where all point one way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -110,10 +110,12 @@ def hidden_states(
     import numpy as np
     import torch
 
+    from xlrm.scoring import batches
+
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     found = np.empty((len(encoded), model.config.hidden_size))
     with torch.inference_mode():
-        for places in _batches(order, encoded, reading.batch_tokens):
+        for places in batches(order, lambda i: len(encoded[i]), reading.batch_tokens):
             inputs = tokenizer.pad(
                 {"input_ids": [list(encoded[i]) for i in places]}, padding_side="right", return_tensors="pt"
             ).to(model.device)
@@ -133,18 +135,6 @@ def _pool(states: "torch.Tensor", mask: "torch.Tensor", position: str) -> "torch
     if position == "mean":
         return (states * mask[:, :, None]).sum(dim=1) / lengths[:, None]
     return states[torch.arange(len(states), device=states.device), lengths - 1 if position == "last" else 0]
-
-
-def _batches(order: list[int], encoded: Sequence[Sequence[int]], batch_tokens: int) -> Iterator[list[int]]:
-    """`order`, from short to long, in runs of at most `batch_tokens` tokens when padded, at least one sequence each."""
-    batch: list[int] = []
-    for place in order:
-        if batch and len(encoded[place]) * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
 
 
 def _encode(tokenizer: "PreTrainedTokenizerBase", texts: list[str], reading: Reading) -> list[tuple[list[int], bool]]:

@@ -4,8 +4,8 @@ A reward does not depend on what else is in the batch: right padding with a mask
 and one precision throughout.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from xlrm import models, progress
 from xlrm.credit import Rewards, responses
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Message = dict[str, str]
+Item = TypeVar("Item")
 
 
 def conversation(prompt: str | list[Message], response: str) -> list[Message]:
@@ -54,7 +55,7 @@ def score(
     rewards: dict[tuple[int, ...], float] = {}
     todo = sorted(set(encoded), key=len)
     with torch.inference_mode(), tqdm(total=len(todo), desc="scoring", disable=progress.bars_hidden()) as bar:
-        for batch in _batches(todo, batch_tokens):
+        for batch in batches(todo, len, batch_tokens):
             inputs = tokenizer.pad(
                 {"input_ids": [list(ids) for ids in batch]}, padding_side="right", return_tensors="pt"
             )
@@ -77,13 +78,13 @@ def score_items(rows: Sequence[dict], rewards_of: Callable[[list[list[Message]]]
     return [([next(found) for _ in chosen], [next(found) for _ in rejected]) for chosen, rejected in sides]
 
 
-def _batches(encoded: list[tuple[int, ...]], batch_tokens: int) -> Iterator[list[tuple[int, ...]]]:
-    """Consecutive runs of sequences (sorted by length) of at most `batch_tokens` tokens when padded, at least one each."""
-    batch: list[tuple[int, ...]] = []
-    for ids in encoded:
-        if batch and len(ids) * (len(batch) + 1) > batch_tokens:
+def batches(items: Iterable[Item], length: Callable[[Item], int], batch_tokens: int) -> Iterator[list[Item]]:
+    """Items, given from short to long, in runs of at most `batch_tokens` tokens when padded, at least one each."""
+    batch: list[Item] = []
+    for item in items:
+        if batch and length(item) * (len(batch) + 1) > batch_tokens:
             yield batch
             batch = []
-        batch.append(ids)
+        batch.append(item)
     if batch:
         yield batch
