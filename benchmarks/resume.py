@@ -48,11 +48,30 @@ def _corpus(folder: Path, rows: int) -> int:
     return 30 * rows
 
 
-def _start(folder: Path, home: str, address: str, output: str) -> subprocess.Popen:
-    (folder / output).mkdir()
-    environment = os.environ | {"XLRM_HOME": str(folder / home), "OPENAI_BASE_URL": address}
-    environment.pop("XLRM_STORE", None)
-    return subprocess.Popen([sys.executable, "-c", STAGE, str(folder), str(folder / output)], env=environment)
+def kill_and_resume(stage: str, folder: Path, server, kill_at: float) -> tuple[int, int]:
+    """Requests before a kill after `kill_at` of them, and of the run that goes on after it (output `resumed`); then one run
+    in one go, of another home (output `whole`). `stage` is a program of input and output folder."""
+
+    def start(home: str, output: str) -> subprocess.Popen:
+        (folder / output).mkdir()
+        environment = os.environ | {"XLRM_HOME": str(folder / home), "OPENAI_BASE_URL": server.address}
+        environment.pop("XLRM_STORE", None)
+        return subprocess.Popen([sys.executable, "-c", stage, str(folder), str(folder / output)], env=environment)
+
+    def asked() -> int:
+        return sum(server.asked.values())
+
+    killed = start("home", "killed")
+    while asked() < kill_at and killed.poll() is None:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    time.sleep(0.5)
+    before = asked()
+    assert start("home", "resumed").wait() == 0
+    after = asked() - before
+    assert start("other", "whole").wait() == 0
+    return before, after
 
 
 def measure(rows: int, share: float) -> dict[str, float]:
@@ -60,16 +79,7 @@ def measure(rows: int, share: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name, serving(_answer) as server:
         folder = Path(name)
         segments = _corpus(folder, rows)
-        killed = _start(folder, "home", server.address, "killed")
-        while sum(server.asked.values()) < share * segments and killed.poll() is None:
-            time.sleep(0.01)
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
-        time.sleep(0.5)
-        before = sum(server.asked.values())
-        assert _start(folder, "home", server.address, "resumed").wait() == 0
-        after = sum(server.asked.values()) - before
-        assert _start(folder, "other", server.address, "whole").wait() == 0
+        before, after = kill_and_resume(STAGE, folder, server, share * segments)
         one, other = ((folder / output / "preferences.jsonl").read_bytes() for output in ("resumed", "whole"))
     return {
         "segments": segments, "asked before": before, "asked after": after, "under way": BLOCK,
