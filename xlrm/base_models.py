@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from xlrm.flops import Shape
+
 TINY = "phrasebook-tiny"
 
 
@@ -12,15 +14,33 @@ class BaseModel:
     licence: str
     gated: bool = False
     """True where the Hub asks for an account that has accepted the licence (HF_TOKEN)."""
+    shape: Shape | None = None
+    """As its config.json has it, for estimates; the tiny model's is in `xlrm.pretraining`."""
 
 
 BASE_MODELS = {
     row.name: row
     for row in (
         BaseModel(TINY, "Apache-2.0"),
-        # Paper A, section 2.2 and appendix B.
-        BaseModel("meta-llama/Llama-3.2-3B-Instruct", "llama3.2", gated=True),
-        BaseModel("Qwen/Qwen2.5-3B-Instruct", "qwen-research"),
-        BaseModel("Qwen/Qwen2.5-7B-Instruct", "apache-2.0"),
+        # Paper A, section 2.2 and appendix B. Shapes: each model's config.json on the Hub; they give the parameters on the
+        # cards (3.21B, 3.09B, 7.61B).
+        BaseModel(
+            "meta-llama/Llama-3.2-3B-Instruct", "llama3.2", gated=True,
+            shape=Shape(
+                layers=28, hidden=3072, intermediate=8192, heads=24, kv_heads=8, head_width=128, vocabulary=128_256
+            ),
+        ),
+        BaseModel(
+            "Qwen/Qwen2.5-3B-Instruct", "qwen-research",
+            shape=Shape(
+                layers=36, hidden=2048, intermediate=11_008, heads=16, kv_heads=2, head_width=128, vocabulary=151_936
+            ),
+        ),
+        BaseModel(
+            "Qwen/Qwen2.5-7B-Instruct", "apache-2.0",
+            shape=Shape(
+                layers=28, hidden=3584, intermediate=18_944, heads=28, kv_heads=4, head_width=128, vocabulary=152_064
+            ),
+        ),
     )
-}
+}  # fmt: skip

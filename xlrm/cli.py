@@ -66,26 +66,49 @@ def stage(
 def estimate(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+    mfu: Annotated[
+        list[str] | None, typer.Option(help="training=, scoring= or decoding=SHARE of the peak that is made use of.")
+    ] = None,
 ) -> None:
-    """Curate an experiment's corpus, or find it finished, and show what translating it will take."""
-    from xlrm import artifacts, estimates, experiment
+    """Curate an experiment's corpus, or find it finished, and show what every stage on GPUs will take."""
+    from xlrm import artifacts, experiment, forecast, workloads
     from xlrm.runner import run_stage
     from xlrm.stages import plan
 
     with _errors_in_one_line():
+        shares = forecast.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
         curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
         section = {"targets": loaded.targets, "translate": loaded.stages.get("translate", {})}
         corpus = artifacts.fetch(curated.uri, settings.home() / "cache")
-        found = plan.survey(plan.Config(**section), corpus, with_memory=True)
-    table = Table("language", title=f"{loaded.name}: translation from {loaded.source}")
-    for column in ("texts", "segments", "known", "tokens left, about", "A100-hours, about"):
+        translated = plan.survey(plan.Config(**section), corpus, with_memory=True)
+        rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
+    console.print(_estimate_table(loaded.name, rows, shares))
+    for row in rows:
+        if row.why:
+            console.print(f"– {row.stage}, {row.what}: {row.why}", markup=False, highlight=False)
+    for line in (forecast.FORMULA, *forecast.assumptions(shares)):
+        console.print(line, style="dim", markup=False, highlight=False)
+
+
+def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
+    table = Table("stage", "what", "work", title=f"{name}: about what its stages on GPUs take")
+    for column in ("tokens", "PFLOP", "A100-hours"):
         table.add_column(column, justify="right")
-    for code, one in found.items():
-        hours = "–" if one.gpu_hours is None else f"{one.gpu_hours:.2g}"
-        table.add_row(code, f"{one.texts:,}", f"{one.segments:,}", f"{one.known:,}", f"{one.tokens:,.0f}", hours)
-    console.print(table)
-    console.print("; ".join(f"{key} {value}" for key, value in estimates.assumptions().items()), style="dim")
+    for row in rows:
+        figures = (row.tokens, row.flop and row.flop / 1e15, row.hours(shares))
+        table.add_row(row.stage, row.what, f"{row.work}, {row.precision}", *map(_figure, figures))
+    known = [row for row in rows if row.flop is not None]
+    total = (sum(row.flop for row in known) / 1e15, sum(row.hours(shares) for row in known))
+    left_out = f"without {len(rows) - len(known)} not known" if len(known) < len(rows) else ""
+    table.add_section()
+    table.add_row("total", left_out, "", "", *map(_figure, total))
+    return table
+
+
+def _figure(value: float | None) -> str:
+    """Two digits that count, or all before the point."""
+    return "–" if value is None else f"{value:,.0f}" if value >= 10 or not value else f"{value:.2g}"
 
 
 def _assignment(text: str) -> tuple[str, str]:

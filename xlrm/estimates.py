@@ -65,10 +65,15 @@ class Estimate:
 def estimate(work: Work, source: Language, target: Language, parameters: float | None) -> Estimate:
     left = 1 - work.known[target.code] / max(1, work.segments)
     read = work.source_bytes / BYTES_PER_TOKEN.get(source.script, 2.0) + work.segments * PROMPT_TOKENS
-    written = work.source_bytes / _ratio(source) * _ratio(target) / BYTES_PER_TOKEN.get(target.script, 2.0)
+    written = tokens_of(work.source_bytes, source, target)
     tokens = left * (read + written)
     hours = 2 * parameters * tokens / (A100_FLOPS * UTILISATION) / 3600 if parameters else None
     return Estimate(work.texts, work.segments, work.known[target.code], tokens, hours)
+
+
+def tokens_of(source_bytes: float, source: Language, target: Language) -> float:
+    """Tokens of the translation of `source_bytes` of UTF-8; of the text itself, where target is source."""
+    return source_bytes / _ratio(source) * _ratio(target) / BYTES_PER_TOKEN.get(target.script, 2.0)
 
 
 def assumptions() -> dict[str, object]:

@@ -13,9 +13,15 @@ from typing import Literal
 
 from xlrm import hub, sources
 from xlrm.errors import ConfigError
+from xlrm.flops import Shape
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _NAME = re.compile(r"\w[\w.-]*")
+# config.json of meta-llama/Meta-Llama-3-8B and of meta-llama/Llama-3.1-70B.
+_LLAMA_8B = Shape(layers=32, hidden=4096, intermediate=14_336, heads=32, kv_heads=8, head_width=128, vocabulary=128_256)
+_LLAMA_70B = Shape(
+    layers=80, hidden=8192, intermediate=28_672, heads=64, kv_heads=8, head_width=128, vocabulary=128_256
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class RewardModel:
     """US dollars for a million tokens read and written, where somebody sells it by the token."""
     gated: bool = False
     """True where the Hub asks for an account that has accepted the licence (HF_TOKEN)."""
+    shape: Shape | None = None
+    """As its config.json has it, for estimates; none where that is not known."""
 
     def at(self, repository: str | None, revision: str | None) -> "RewardModel":
         """The same model elsewhere, on terms that are then an assumption, or at another revision. Another served id is
@@ -63,12 +71,13 @@ class RewardModel:
 REWARD_MODELS = {
     row.name: row
     for row in (
-        RewardModel("armorm", "RLHFlow/ArmoRM-Llama3-8B-v0.1", "llama3", adapter="armorm"),
+        RewardModel("armorm", "RLHFlow/ArmoRM-Llama3-8B-v0.1", "llama3", adapter="armorm", shape=_LLAMA_8B),
         # Its card reads the raw logit of a text-classification pipeline, and leaves BOS to the tokenizer: a scalar model.
-        RewardModel("offsetbias", "NCSOFT/Llama-3-OffsetBias-RM-8B", "llama3"),
+        RewardModel("offsetbias", "NCSOFT/Llama-3-OffsetBias-RM-8B", "llama3", shape=_LLAMA_8B),
         RewardModel(
             "self-taught", "facebook/Self-taught-evaluator-llama3.1-70B", "Self-taught Evaluator Research License",
             "generative", prompt="self-taught", folder="dpo_model", gated=True,
+            shape=_LLAMA_70B,
         ),
         # Paper A's English 86.7 is what RewardBench's leaderboard has for this one of GPT-4o's versions. OpenAI's list price.
         RewardModel(

@@ -1,0 +1,331 @@
+"""What every GPU stage of an experiment will take, before it begins: tokens, floating-point operations, hours of an A100.
+
+Operations are counted (`xlrm.flops`) for the tokens that the corpus's bytes come to (`xlrm.estimates`); hours are operations /
+(the A100's peak in the stage's precision x utilisation). Utilisation is model FLOP utilisation (Chowdhery et al. 2022, appendix
+B), but that what gradient checkpointing computes a second time counts as work. It is an assumption, one a kind of work.
+`base` is not here: a base model is fetched, or pretrained on a CPU.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from xlrm import benchmarks, estimates, hub, parallel, reward_models, translation, workloads
+from xlrm.base_models import BASE_MODELS, TINY
+from xlrm.errors import ConfigError, XlrmError
+from xlrm.estimates import Estimate
+from xlrm.experiment import Experiment, stage_config
+from xlrm.flops import Kind, Shape, flops, shape
+from xlrm.languages import LANGUAGES
+from xlrm.pretraining import Pretraining
+from xlrm.reward_models import RewardModel
+from xlrm.workloads import Item, Load, Texts, alone, answer_length, load
+
+MFU = {"training": 0.4, "scoring": 0.5, "decoding": estimates.UTILISATION}
+"""Share of the peak, by kind of work, assumed: nobody has measured it here. PaLM reached 0.46 in training (Chowdhery et al.
+2022, table 3); reading a batch needs no gradients and no exchange between GPUs; writing a token at a time waits for memory."""
+PEAK = {"bfloat16": estimates.A100_FLOPS, "float32": 19.5e12}
+"""Of an A100 (NVIDIA's data sheet), dense; float32 without TF32, which PyTorch leaves off."""
+LOADED_IN = "float32"
+"""As `xlrm.models` and `xlrm.representations` load what is scored, sampled from and measured."""
+FORMULA = (
+    "A100-hours = PFLOP / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
+    "x passes: 1 forward, 2 backward (1 with LoRA), 1 more with gradient checkpointing; DPO reads its pairs once more, for "
+    "the reference (Kaplan et al. 2020, section 2.1)."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the estimate."""
+
+    stage: str
+    what: str
+    work: Literal["training", "scoring", "decoding"]
+    precision: str
+    tokens: float | None = None
+    flop: float | None = None
+    why: str = ""
+    """Why that is not known."""
+
+    def hours(self, mfu: Mapping[str, float]) -> float | None:
+        return None if self.flop is None else self.flop / (PEAK[self.precision] * mfu[self.work]) / 3600
+
+
+@dataclass
+class Published:
+    """What an experiment reads beside its corpus: lengths by language, in bytes, or why they cannot be had."""
+
+    benchmarks: dict[str, dict[str, list[Item]] | str] = field(default_factory=dict)
+    parallel: dict[str, list[int]] | str | None = None
+    """None where the corpus has the texts."""
+
+
+@dataclass
+class Scene:
+    """An experiment with the lengths of all it reads."""
+
+    experiment: Experiment
+    texts: Texts
+    published: Published
+    base: Shape | str
+    """Or why it is not known."""
+
+    def config(self, stage: str, **more: Any) -> Any:
+        """As the pipeline makes it. Raises ConfigError."""
+        return stage_config(stage, self.experiment.stages.get(stage, {}) | more)
+
+    def scale(self, language: str) -> float:
+        """Tokens in a language for a byte of the corpus."""
+        return estimates.tokens_of(1, LANGUAGES[self.experiment.source], LANGUAGES[language])
+
+    def read(
+        self, items: Iterable[Item], limit: float, languages: Iterable[str] | None = None, shared: bool = True
+    ) -> Load:
+        """Of a part of the corpus, in each language."""
+        codes = self.experiment.languages if languages is None else languages
+        return sum((load(items, self.scale(code), limit, shared) for code in codes), Load())
+
+    def row(
+        self, stage: str, what: str, work: str, precision: str, reading: Load, passes: Mapping[Kind, float],
+        head: bool = False, of: Shape | str | None = None,
+    ) -> Row:  # fmt: skip
+        """Of `passes` over what is read, by the base model or by that of another shape."""
+        of = self.base if of is None else of
+        tokens = reading.tokens * max(passes.values())
+        if isinstance(of, str):
+            return Row(stage, what, work, precision, tokens, why=of)
+        size = of.size(head)
+        flop = sum(flops(size, reading.tokens * n, reading.mean_length, kind) for kind, n in passes.items())
+        return Row(stage, what, work, precision, tokens, flop)
+
+
+def rows(
+    experiment: Experiment, texts: Texts, published: Published | None = None, translated: Mapping[str, Estimate] | None = None
+) -> list[Row]:  # fmt: skip
+    """One line for each stage, or more, in the order of the pipeline. `translated`: what is left to translate, by target.
+
+    Raises ConfigError for settings that are not right.
+    """
+    config = stage_config("base", experiment.stages.get("base", {}))
+    scene = Scene(
+        experiment, texts, published or Published(), base_shape(config.model, config.revision, config.pretraining)
+    )
+    found = [
+        *_translate(scene, translated or {}),
+        _reward(scene),
+        *_evaluate(scene),
+        *_external(scene),
+        _represent(scene),
+    ]
+    return found + (_alignment(scene) if texts.train_prompts or texts.eval_prompts else [])
+
+
+def read_published(experiment: Experiment) -> Published:
+    """Fetched, where it is of the Hub. Raises ConfigError for settings that are not right."""
+    found = Published()
+    source, languages = experiment.source, experiment.languages
+    config = stage_config("evaluate", experiment.stages.get("evaluate", {}) | {"languages": languages})
+    for entry in config.benchmarks:
+        try:
+            loaded = {code: benchmarks.load_published(entry, code, source) for code in languages}
+        except XlrmError as error:
+            found.benchmarks[benchmarks.label(entry)] = str(error)
+            continue
+        lengths = {code: [workloads.item(row) for row in one.rows] for code, one in loaded.items() if one}
+        found.benchmarks[benchmarks.label(entry)] = lengths
+    config = stage_config("represent", experiment.stages.get("represent", {}) | {"languages": languages})
+    if config.parallel:
+        try:
+            texts = parallel.load(config.parallel, languages, config.texts, config.seed).texts
+            found.parallel = {code: [workloads.size(text) for text in many] for code, many in texts.items()}
+        except XlrmError as error:
+            found.parallel = str(error)
+    return found
+
+
+def base_shape(name: str, revision: str, pretraining: Pretraining) -> Shape | str:
+    """Of a base model, or why it is not known."""
+    if name == TINY:  # as `xlrm.pretraining` makes it
+        width, heads = pretraining.width, pretraining.width // 32
+        return Shape(pretraining.layers, width, 3 * width, heads, heads, 32, pretraining.vocabulary)
+    known = BASE_MODELS[name].shape if name in BASE_MODELS else None
+    return known or _shape_at(f"{name}@{revision}")
+
+
+def utilisation(given: Iterable[str]) -> dict[str, float]:
+    """MFU with what the command line says instead, as training=0.35. Raises ConfigError."""
+    found = dict(MFU)
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in MFU:
+            raise ConfigError(f"--mfu {text}: written NAME=SHARE, where NAME is {', '.join(MFU)}")
+        found[name] = _share(text, value)
+    return found
+
+
+def _share(text: str, value: str) -> float:
+    try:
+        if 0 < float(value) <= 1:
+            return float(value)
+    except ValueError:
+        pass
+    raise ConfigError(f"--mfu {text}: a share above 0 and up to 1 is allowed, got {value!r}")
+
+
+def assumptions(mfu: Mapping[str, float]) -> list[str]:
+    """What the figures rest on, to be shown beside them."""
+    return [
+        "utilisation of the peak: " + ", ".join(f"{name} {value:g}" for name, value in mfu.items()),
+        "peak: " + ", ".join(f"{name} {value / 1e12:g} TFLOP/s" for name, value in PEAK.items()),
+        *(f"{name.replace('_', ' ')}: " + ", ".join(f"{script} {value:g}" for script, value in table.items())
+          for name, table in (("bytes_per_token", estimates.BYTES_PER_TOKEN),
+                              ("bytes_of_translation", estimates.BYTES_OF_TRANSLATION))),
+        f"translating: {estimates.PROMPT_TOKENS} tokens of prompt a segment, 2 x parameters x tokens",
+        "a sampled response is as long as the corpus's mean chosen one, cut at sample.max_new_tokens",
+        "prompts shared by responses are computed once in training and scoring; the chat template's marks are not counted",
+    ]  # fmt: skip
+
+
+# Stages
+
+
+def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row]:
+    for code, one in translated.items():
+        config = scene.config("translate", language=code)
+        parameters = translation.parameters(config, LANGUAGES[scene.experiment.source], LANGUAGES[code])
+        what = f"{one.texts:,} texts, {one.segments:,} segments" + (f", {one.known:,} known" if one.known else "")
+        common = (f"translate[{code}]", what, "decoding", "bfloat16", one.tokens)
+        if config.translator == "phrasebook":
+            yield Row(*common, flop=0.0)  # a table of sentences, and no model
+        elif parameters is None:
+            yield Row(*common, why=f"translate.translator: the size of {config.translator!r} is not known here")
+        else:
+            yield Row(*common, flop=2 * parameters * one.tokens)
+
+
+def _reward(scene: Scene) -> Row:
+    codes = scene.experiment.languages
+    config = scene.config("reward", language=scene.experiment.source)
+    kind: Kind = "adapters" if config.lora_rank else "training"
+    if config.gradient_checkpointing:
+        kind = "checkpointed adapters" if config.lora_rank else "checkpointed"
+    reading = scene.read(scene.texts.pairs, config.max_length, shared=config.loss == "bradley_terry")
+    what = f"{len(codes)} reward models, {len(scene.texts.pairs):,} pairs each"
+    return scene.row("reward", what, "training", config.precision, reading, {kind: config.epochs})
+
+
+def _evaluate(scene: Scene) -> Iterator[Row]:
+    """Every reward model on the benchmark of every language, and on the published ones."""
+    codes = scene.experiment.languages
+    config = scene.config("evaluate", languages=codes)
+    reading = scene.read(scene.texts.benchmark, config.max_length)
+    what = f"{len(codes)} reward models x {len(codes)} languages x {len(scene.texts.benchmark):,} items"
+    yield scene.row("evaluate", what, "scoring", LOADED_IN, reading, {"forward": len(codes)})
+    for name, found in scene.published.benchmarks.items():
+        if isinstance(found, str):
+            yield Row("evaluate", name, "scoring", LOADED_IN, why=found)
+            continue
+        reading = _read_as_published(found, config.max_length)
+        what = f"{len(codes)} reward models x {sum(map(len, found.values())):,} items of {name}"
+        yield scene.row("evaluate", what, "scoring", LOADED_IN, reading, {"forward": len(codes)})
+
+
+def _external(scene: Scene) -> Iterator[Row]:
+    """Models from elsewhere on the corpus's benchmark, in every language."""
+    codes, items = scene.experiment.languages, scene.texts.benchmark
+    config = scene.config("external", languages=codes)
+    for model in reward_models.find_all(config.models):
+        what = f"{model.name} x {len(codes)} languages x {len(items):,} items"
+        if model.kind == "classifier":
+            reading, of = scene.read(items, config.max_length), model.shape or _external_shape(model)
+            yield scene.row("external", what, "scoring", config.dtype or model.dtype, reading, {"forward": 1}, of=of)
+        elif (config.judge.engine or model.engine) == "endpoint":
+            yield Row("external", f"{what}, at an endpoint", "decoding", "bfloat16", flop=0.0)
+        else:
+            reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
+            orders, of = 1 + (config.judge.orders == "both"), model.shape or _external_shape(model)
+            yield scene.row("external", what, "decoding", "bfloat16", reading, {"forward": orders}, head=True, of=of)
+
+
+def _represent(scene: Scene) -> Row:
+    """The base model and every reward model on the same texts."""
+    codes, found = scene.experiment.languages, scene.published.parallel
+    config = scene.config("represent", languages=codes)
+    if isinstance(found, str):
+        return Row("represent", str(config.parallel), "scoring", LOADED_IN, why=found)
+    if found is None:
+        texts = alone(scene.texts.parallel[: config.texts])
+        count, reading = len(texts), scene.read(texts, config.max_length)
+    else:
+        reading = _read_as_published({code: alone(many) for code, many in found.items()}, config.max_length)
+        count = max(map(len, found.values()))
+    models = len(codes) + 1
+    what = f"{models} models x {len(codes)} languages x {count:,} texts"
+    return scene.row("represent", what, "scoring", LOADED_IN, reading, {"forward": models})
+
+
+def _alignment(scene: Scene) -> list[Row]:
+    """Sampling, ranking by the source's and the target's reward model, DPO by each, and sampling what is judged."""
+    targets, texts = scene.experiment.targets, scene.texts
+    sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
+    align = scene.config("align", language=targets[0], labeler=targets[0])
+    train, evaluation, ranked, aligned = Load(), Load(), Load(), Load()
+    for code in targets:
+        scale = scene.scale(code)
+        answer = answer_length(texts.pairs, scale, sample.max_new_tokens)
+        asked = [_answered(texts.train_prompts, scale, answer, n) for n in (sample.samples, 2)]
+        train += load(asked[0], shared=False)
+        evaluation += load(_answered(texts.eval_prompts, scale, answer, 1), shared=False)
+        ranked += load(asked[0], limit=rank.max_length)
+        aligned += load(asked[1], limit=align.max_length)
+    n, train_prompts, eval_prompts = (
+        len(targets),
+        f"{len(texts.train_prompts):,} prompts",
+        f"{len(texts.eval_prompts):,}",
+    )
+    kind: Kind = "checkpointed" if align.gradient_checkpointing else "training"
+    samples = f"{train_prompts} x {sample.samples}"
+    decoded = ("decoding", LOADED_IN)
+    return [
+        scene.row("sample", f"{n} languages x ({samples} + {eval_prompts} to judge by)", *decoded, train + evaluation,
+                  {"forward": 1}, head=True),
+        scene.row("rank", f"2 reward models x {n} languages x {samples}", "scoring", LOADED_IN, ranked, {"forward": 2}),
+        scene.row("align", f"{2 * n} policies, {train_prompts} each", "training", align.precision, aligned * 2,
+                  {"forward": 1, kind: align.epochs}, head=True),
+        scene.row("sample", f"{2 * n} aligned policies x {eval_prompts} to judge", *decoded, evaluation, {"forward": 2},
+                  head=True),
+    ]  # fmt: skip
+
+
+def _answered(prompts: Iterable[float], scale: float, answer: float, count: int) -> list[Item]:
+    """In tokens: prompts with `count` sampled responses each."""
+    return [Item(prompt * scale, (answer,) * count) for prompt in prompts]
+
+
+def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:
+    """A question holds the prompt and both responses; then comes the judge's answer."""
+    return load(Item((item.prompt + sum(item.responses)) * scale, (answer,)) for item in items)
+
+
+def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
+    own = {code: estimates.tokens_of(1, LANGUAGES[code], LANGUAGES[code]) for code in items}
+    return sum((load(many, own[code], limit) for code, many in items.items()), Load())
+
+
+def _external_shape(model: RewardModel) -> Shape | str:
+    return _shape_at(
+        model.repository if not model.revision else f"{model.repository}@{model.revision}", model.folder or ""
+    )
+
+
+def _shape_at(name: str, folder: str = "") -> Shape | str:
+    """From the config.json of a folder or of the Hub, or why it cannot be."""
+    file = Path(folder, "config.json")
+    try:
+        config = json.loads((hub.model_folder(name, [str(file)]) / file).read_text(encoding="utf-8"))
+        return shape(config) or f"{name}: operations of a {config.get('model_type')!r} model are not counted here"
+    except (XlrmError, OSError, ValueError, KeyError) as error:
+        return f"the size of {name} is not known: {error}"
