@@ -91,6 +91,6 @@ def test_the_command_shows_what_is_left(tmp_path) -> None:
     )
     shown = CliRunner().invoke(app, ["estimate", str(config)], env={"COLUMNS": "160"})
     assert shown.exit_code == 0, shown.output
-    assert "es" in shown.output and "A100-hours" in shown.output and "utilisation 0.2" in shown.output
+    assert "translate[es]" in shown.output and "A100-hours" in shown.output and "decoding 0.2" in shown.output
     wrong = CliRunner().invoke(app, ["estimate", str(config), "translate.batch_size=0"])
     assert wrong.exit_code == 2 and "translate.batch_size" in wrong.output

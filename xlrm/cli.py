@@ -9,6 +9,7 @@ from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from xlrm import __version__, settings
@@ -97,7 +98,7 @@ def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
         table.add_column(column, justify="right")
     for row in rows:
         figures = (row.tokens, row.flop and row.flop / 1e15, row.hours(shares))
-        table.add_row(row.stage, row.what, f"{row.work}, {row.precision}", *map(_figure, figures))
+        table.add_row(escape(row.stage), escape(row.what), f"{row.work}, {row.precision}", *map(_figure, figures))
     known = [row for row in rows if row.flop is not None]
     total = (sum(row.flop for row in known) / 1e15, sum(row.hours(shares) for row in known))
     left_out = f"without {len(rows) - len(known)} not known" if len(known) < len(rows) else ""

@@ -7,6 +7,7 @@ B), but that what gradient checkpointing computes a second time counts as work. 
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ PEAK = {"bfloat16": estimates.A100_FLOPS, "float32": 19.5e12}
 LOADED_IN = "float32"
 """As `xlrm.models` and `xlrm.representations` load what is scored, sampled from and measured."""
 FORMULA = (
-    "A100-hours = PFLOP / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
+    "A100-hours = operations / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
     "x passes: 1 forward, 2 backward (1 with LoRA), 1 more with gradient checkpointing; DPO reads its pairs once more, for "
     "the reference (Kaplan et al. 2020, section 2.1)."
 )
@@ -81,12 +82,19 @@ class Scene:
         """Tokens in a language for a byte of the corpus."""
         return estimates.tokens_of(1, LANGUAGES[self.experiment.source], LANGUAGES[language])
 
-    def read(
-        self, items: Iterable[Item], limit: float, languages: Iterable[str] | None = None, shared: bool = True
+    def read(self, items: Iterable[Item], limit: float, shared: bool = True) -> Load:
+        """Of a part of the corpus, in every language."""
+        return sum((load(items, self.scale(code), limit, shared) for code in self.experiment.languages), Load())
+
+    def answered(
+        self, prompts: Iterable[float], count: int, longest: int, limit: float = math.inf, shared: bool = True
     ) -> Load:
-        """Of a part of the corpus, in each language."""
-        codes = self.experiment.languages if languages is None else languages
-        return sum((load(items, self.scale(code), limit, shared) for code in codes), Load())
+        """Of prompts with `count` sampled responses each, of at most `longest` tokens, in every target language."""
+        found = Load()
+        for scale in map(self.scale, self.experiment.targets):
+            answer = answer_length(self.texts.pairs, scale, longest)
+            found += load([Item(prompt * scale, (answer,) * count) for prompt in prompts], 1, limit, shared)
+        return found
 
     def row(
         self, stage: str, what: str, work: str, precision: str, reading: Load, passes: Mapping[Kind, float],
@@ -110,16 +118,10 @@ def rows(
     Raises ConfigError for settings that are not right.
     """
     config = stage_config("base", experiment.stages.get("base", {}))
-    scene = Scene(
-        experiment, texts, published or Published(), base_shape(config.model, config.revision, config.pretraining)
-    )
-    found = [
-        *_translate(scene, translated or {}),
-        _reward(scene),
-        *_evaluate(scene),
-        *_external(scene),
-        _represent(scene),
-    ]
+    base = base_shape(config.model, config.revision, config.pretraining)
+    scene = Scene(experiment, texts, published or Published(), base)
+    found = [*_translate(scene, translated or {}), _reward(scene), *_evaluate(scene), *_external(scene)]
+    found.append(_represent(scene))
     return found + (_alignment(scene) if texts.train_prompts or texts.eval_prompts else [])
 
 
@@ -178,15 +180,18 @@ def _share(text: str, value: str) -> float:
 def assumptions(mfu: Mapping[str, float]) -> list[str]:
     """What the figures rest on, to be shown beside them."""
     return [
-        "utilisation of the peak: " + ", ".join(f"{name} {value:g}" for name, value in mfu.items()),
-        "peak: " + ", ".join(f"{name} {value / 1e12:g} TFLOP/s" for name, value in PEAK.items()),
-        *(f"{name.replace('_', ' ')}: " + ", ".join(f"{script} {value:g}" for script, value in table.items())
-          for name, table in (("bytes_per_token", estimates.BYTES_PER_TOKEN),
-                              ("bytes_of_translation", estimates.BYTES_OF_TRANSLATION))),
-        f"translating: {estimates.PROMPT_TOKENS} tokens of prompt a segment, 2 x parameters x tokens",
+        "utilisation of the peak: " + _listed(mfu),
+        "peak, TFLOP/s: " + _listed({name: value / 1e12 for name, value in PEAK.items()}),
+        "bytes of a token: " + _listed(estimates.BYTES_PER_TOKEN),
+        "bytes of a translation for one of English: " + _listed(estimates.BYTES_OF_TRANSLATION),
+        f"translating: {estimates.PROMPT_TOKENS} tokens of prompt a segment, 2 x parameters for each token",
         "a sampled response is as long as the corpus's mean chosen one, cut at sample.max_new_tokens",
         "prompts shared by responses are computed once in training and scoring; the chat template's marks are not counted",
-    ]  # fmt: skip
+    ]
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
 # Stages
@@ -199,7 +204,7 @@ def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row
         what = f"{one.texts:,} texts, {one.segments:,} segments" + (f", {one.known:,} known" if one.known else "")
         common = (f"translate[{code}]", what, "decoding", "bfloat16", one.tokens)
         if config.translator == "phrasebook":
-            yield Row(*common, flop=0.0)  # a table of sentences, and no model
+            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0)
         elif parameters is None:
             yield Row(*common, why=f"translate.translator: the size of {config.translator!r} is not known here")
         else:
@@ -269,40 +274,26 @@ def _represent(scene: Scene) -> Row:
 
 def _alignment(scene: Scene) -> list[Row]:
     """Sampling, ranking by the source's and the target's reward model, DPO by each, and sampling what is judged."""
-    targets, texts = scene.experiment.targets, scene.texts
+    targets, train, judged = scene.experiment.targets, scene.texts.train_prompts, scene.texts.eval_prompts
     sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
     align = scene.config("align", language=targets[0], labeler=targets[0])
-    train, evaluation, ranked, aligned = Load(), Load(), Load(), Load()
-    for code in targets:
-        scale = scene.scale(code)
-        answer = answer_length(texts.pairs, scale, sample.max_new_tokens)
-        asked = [_answered(texts.train_prompts, scale, answer, n) for n in (sample.samples, 2)]
-        train += load(asked[0], shared=False)
-        evaluation += load(_answered(texts.eval_prompts, scale, answer, 1), shared=False)
-        ranked += load(asked[0], limit=rank.max_length)
-        aligned += load(asked[1], limit=align.max_length)
-    n, train_prompts, eval_prompts = (
-        len(targets),
-        f"{len(texts.train_prompts):,} prompts",
-        f"{len(texts.eval_prompts):,}",
-    )
+    several = scene.answered(train, sample.samples, sample.max_new_tokens, shared=False)
+    one = scene.answered(judged, 1, sample.max_new_tokens, shared=False)
+    ranked = scene.answered(train, sample.samples, sample.max_new_tokens, rank.max_length)
+    pairs = scene.answered(train, 2, sample.max_new_tokens, align.max_length) * 2
     kind: Kind = "checkpointed" if align.gradient_checkpointing else "training"
-    samples = f"{train_prompts} x {sample.samples}"
-    decoded = ("decoding", LOADED_IN)
+    n, samples = len(targets), f"{len(train):,} prompts x {sample.samples}"
+    what = (
+        f"{n} languages x ({samples} + {len(judged):,} to judge by)", f"2 reward models x {n} languages x {samples}",
+        f"{2 * n} policies, {len(train):,} pairs each", f"{2 * n} aligned policies x {len(judged):,} to judge",
+    )  # fmt: skip
+    passes: dict[Kind, float] = {"forward": 1, kind: align.epochs}
     return [
-        scene.row("sample", f"{n} languages x ({samples} + {eval_prompts} to judge by)", *decoded, train + evaluation,
-                  {"forward": 1}, head=True),
-        scene.row("rank", f"2 reward models x {n} languages x {samples}", "scoring", LOADED_IN, ranked, {"forward": 2}),
-        scene.row("align", f"{2 * n} policies, {train_prompts} each", "training", align.precision, aligned * 2,
-                  {"forward": 1, kind: align.epochs}, head=True),
-        scene.row("sample", f"{2 * n} aligned policies x {eval_prompts} to judge", *decoded, evaluation, {"forward": 2},
-                  head=True),
-    ]  # fmt: skip
-
-
-def _answered(prompts: Iterable[float], scale: float, answer: float, count: int) -> list[Item]:
-    """In tokens: prompts with `count` sampled responses each."""
-    return [Item(prompt * scale, (answer,) * count) for prompt in prompts]
+        scene.row("sample", what[0], "decoding", LOADED_IN, several + one, {"forward": 1}, head=True),
+        scene.row("rank", what[1], "scoring", LOADED_IN, ranked, {"forward": 2}),
+        scene.row("align", what[2], "training", align.precision, pairs, passes, head=True),
+        scene.row("sample", what[3], "decoding", LOADED_IN, one, {"forward": 2}, head=True),
+    ]
 
 
 def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:
@@ -316,9 +307,8 @@ def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
 
 
 def _external_shape(model: RewardModel) -> Shape | str:
-    return _shape_at(
-        model.repository if not model.revision else f"{model.repository}@{model.revision}", model.folder or ""
-    )
+    name = f"{model.repository}@{model.revision}" if model.revision else model.repository
+    return _shape_at(name, model.folder or "")
 
 
 def _shape_at(name: str, folder: str = "") -> Shape | str:
