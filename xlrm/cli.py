@@ -85,9 +85,9 @@ def estimate(
         translated = plan.survey(plan.Config(**section), corpus, with_memory=True)
         rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
     console.print(_estimate_table(loaded.name, rows, shares))
-    for row in rows:
-        if row.why:
-            console.print(f"– {row.stage}, {row.what}: {row.why}", markup=False, highlight=False)
+    for why in dict.fromkeys(row.why for row in rows if row.why):
+        stages = ", ".join(dict.fromkeys(row.stage for row in rows if row.why == why))
+        console.print(f"– {stages}: {why}", markup=False, highlight=False)
     for line in (forecast.FORMULA, *forecast.assumptions(shares)):
         console.print(line, style="dim", markup=False, highlight=False)
 

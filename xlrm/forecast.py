@@ -26,7 +26,7 @@ from xlrm.workloads import Item, Load, Texts, alone, answer_length, load
 
 MFU = {"training": 0.4, "scoring": 0.5, "decoding": estimates.UTILISATION}
 """Share of the peak, by kind of work, assumed: nobody has measured it here. PaLM reached 0.46 in training (Chowdhery et al.
-2022, table 3); reading a batch needs no gradients and no exchange between GPUs; writing a token at a time waits for memory."""
+2022); reading a batch needs no gradients and no exchange between GPUs; writing a token at a time waits for memory."""
 PEAK = {"bfloat16": estimates.A100_FLOPS, "float32": 19.5e12}
 """Of an A100 (NVIDIA's data sheet), dense; float32 without TF32, which PyTorch leaves off."""
 LOADED_IN = "float32"
