@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from xlrm import hub, models, scoring
+from xlrm import hub, models, packing, scoring
 from xlrm.errors import ArtifactError, DataError
 from xlrm.reward_models import RewardModel
 from xlrm.scoring import Message
@@ -84,6 +84,7 @@ def _armorm(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> "
     if report["missing_keys"]:
         raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {sorted(report['missing_keys'])[:5]}")
     body = body.to(models.device()).eval()
+    packing.enable(body)
     _agree_on_padding(body, tokenizer)
     pattern = tokenizer(_PROMPT_END, add_special_tokens=False)["input_ids"]
     layers = getattr(body.config, "gating_n_hidden", 3) + 1
@@ -113,6 +114,10 @@ class ArmoRM:
     @property
     def device(self) -> Any:
         return self.body.device
+
+    @property
+    def xlrm_packed(self) -> bool:
+        return packing.enabled(self.body)
 
     def named_modules(self) -> Any:
         return self.body.named_modules()

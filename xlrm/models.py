@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xlrm import packing
 from xlrm.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -134,7 +135,9 @@ def positions(model: "PreTrainedModel") -> int | None:
 
 
 def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedModel":
-    """Raises ArtifactError for a folder that is not a trained scalar reward model: a head made up at loading time
+    """One that computes its batches packed where it can (`xlrm.packing`).
+
+    Raises ArtifactError for a folder that is not a trained scalar reward model: a head made up at loading time
     would give confident nonsense."""
     from transformers import AutoModelForSequenceClassification
 
@@ -148,7 +151,9 @@ def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedMo
             f"{path} is not a scalar reward model: {model.config.num_labels} labels, "
             f"missing weights {sorted(report['missing_keys']) or 'none'}; allowed: 1 label, none missing"
         )
-    return model.eval().to(device())
+    model = model.eval().to(device())
+    packing.enable(model)
+    return model
 
 
 def device() -> str:

@@ -20,7 +20,8 @@ def bars_hidden() -> bool:
 class Counter:
     """A bar where a terminal shows it, and a line every so often where a log is kept."""
 
-    def __init__(self, label: str, total: int, unit: str):
+    def __init__(self, label: str, total: int | None, unit: str):
+        """`total`: None where nobody knows it."""
         from tqdm import tqdm
 
         self.label, self.unit = label, unit
@@ -34,6 +35,9 @@ class Counter:
         now = time.monotonic()
         if self.done and now - self.said >= SECONDS_BETWEEN_LINES:
             self.said = now
+            if self.total is None:
+                say(f"{self.label}: {self.done} {self.unit}")
+                return
             left = (now - self.begun) / self.done * max(0, self.total - self.done)
             say(f"{self.label}: {self.done} of {self.total} {self.unit}, about {left:.0f} s left")
 

@@ -110,12 +110,11 @@ def hidden_states(
     import numpy as np
     import torch
 
-    from xlrm.scoring import batches
+    from xlrm import packing
 
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     found = np.empty((len(encoded), model.config.hidden_size))
     with torch.inference_mode():
-        for places in batches(order, lambda i: len(encoded[i]), reading.batch_tokens):
+        for places in packing.batches(encoded, reading.batch_tokens, packing.enabled(model)):
             inputs = tokenizer.pad(
                 {"input_ids": [list(encoded[i]) for i in places]}, padding_side="right", return_tensors="pt"
             ).to(model.device)
@@ -157,6 +156,8 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     import torch
     from transformers import AutoModel
 
+    from xlrm import models, packing
+
     model, report = AutoModel.from_pretrained(
         path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
     )
@@ -167,4 +168,6 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     layers = model.config.num_hidden_layers
     if not -layers - 1 <= layer <= layers:
         raise ConfigError(f"represent.layer: {path} has no layer {layer}; -{layers + 1} to {layers} are allowed")
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.eval().to(models.device())
+    packing.enable(model)
+    return model

@@ -1,20 +1,32 @@
-"""Rewards of (prompt, response) pairs under one reward model.
+"""Rewards of (prompt, response) pairs under one reward model: the one place where conversations become rewards.
 
-A reward does not depend on what else is in the batch: right padding with a mask, a pad token of its own, no dropout,
-and one precision throughout.
+A reward does not depend on what else is in the batch: packed without padding (`xlrm.packing`) or padded on the right with a
+mask, a pad token of its own, no dropout, and one precision throughout.
 """
 
+import hashlib
+import itertools
+import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from xlrm import models, progress
+from xlrm import models, packing, progress
 from xlrm.credit import Rewards, responses
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]
-Item = TypeVar("Item")
+Conversations = Iterable[list[Message]]
+
+WINDOW = 1024
+"""Conversations that are tokenised, sorted into batches and answered at a time."""
+_KNOWN = 100_000
+"""Rewards that are remembered, so that the same sequence is not scored again: some 20 MB."""
+_CPU_TOKENS = 2048
+"""In a batch on a CPU, which is fastest while a layer's activations fit its cache: benchmarks/scoring.py."""
 
 
 def conversation(prompt: str | list[Message], response: str) -> list[Message]:
@@ -37,32 +49,91 @@ def encode(
 
 
 def score(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    conversations: Sequence[list[Message]],
-    max_length: int = 2048,
-    batch_tokens: int = 8192,
-) -> list[float]:
-    """Rewards (raw logits), in input order. Each different sequence is scored once.
+    model: Any, tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int = 2048,
+    batch_tokens: int = 8192, journal: Path | None = None,
+) -> list[float]:  # fmt: skip
+    """`stream`, of conversations that are all there."""
+    return list(stream(model, tokenizer, conversations, max_length, batch_tokens, len(conversations), journal))
 
-    `batch_tokens`: tokens in a batch, padding included; sequences of like length go together.
+
+def stream(
+    model: Any, tokenizer: "PreTrainedTokenizerBase", conversations: Conversations, max_length: int = 2048,
+    batch_tokens: int = 8192, total: int | None = None, journal: Path | None = None,
+) -> Iterator[float]:  # fmt: skip
+    """Rewards (raw logits), in input order, a window of conversations at a time; memory does not grow with their number.
+    The same sequence of tokens is scored once, as long as it is remembered.
+
+    `model`: a reward model as `xlrm.models` loads it, or anything with `rewards`, a function of token ids. `batch_tokens`:
+    in a forward pass, at most. `total`: conversations, for the progress that is shown. `journal`: a file that keeps what was
+    found, from which the same conversations to the same model go on; whoever names it sees to it that they are the same.
     """
-    import torch
-    from tqdm import tqdm
-
     length = min(max_length, models.positions(model) or max_length)
-    encoded = [tuple(ids) for ids in encode(tokenizer, conversations, length)]
-    rewards: dict[tuple[int, ...], float] = {}
-    todo = sorted(set(encoded), key=len)
-    with torch.inference_mode(), tqdm(total=len(todo), desc="scoring", disable=progress.bars_hidden()) as bar:
-        for batch in batches(todo, len, batch_tokens):
+    counter, done = progress.Counter("score", total, "conversations"), 0
+    before = _journaled(journal)
+    known: dict[bytes, float] = {}
+    left = iter(conversations)
+    while window := list(itertools.islice(left, WINDOW)):
+        found = before[done : done + len(window)]
+        if len(found) < len(window):
+            encoded = encode(tokenizer, window, length)
+            found = _once(encoded, known, lambda new: _rewards(model, tokenizer, new, batch_tokens, counter))
+            _append(journal, found)
+        done += len(window)
+        counter.advance(done - counter.done)
+        yield from found
+    counter.close()
+
+
+def _once(
+    encoded: list[list[int]], known: dict[bytes, float], rewards_of: Callable[[list], list[float]]
+) -> list[float]:
+    """Rewards of sequences of tokens, of those not `known` by `rewards_of`."""
+    keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
+    new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
+    known.update(zip(new, rewards_of(list(new.values())), strict=True))
+    found = [known[key] for key in keys]
+    for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
+        del known[key]
+    return found
+
+
+def _rewards(
+    model: Any, tokenizer: "PreTrainedTokenizerBase", encoded: list[list[int]], batch_tokens: int,
+    counter: progress.Counter,
+) -> list[float]:  # fmt: skip
+    if hasattr(model, "rewards"):
+        return model.rewards(encoded)
+    import torch
+
+    found = [0.0] * len(encoded)
+    budget = min(batch_tokens, _CPU_TOKENS) if model.device.type == "cpu" else batch_tokens
+    with torch.inference_mode():
+        for places in packing.batches(encoded, budget, packing.enabled(model)):
             inputs = tokenizer.pad(
-                {"input_ids": [list(ids) for ids in batch]}, padding_side="right", return_tensors="pt"
+                {"input_ids": [encoded[i] for i in places]}, padding_side="right", return_tensors="pt"
             )
             logits = model(**inputs.to(model.device)).logits[:, 0].float().tolist()
-            rewards.update(zip(batch, logits, strict=True))
-            bar.update(len(batch))
-    return [rewards[ids] for ids in encoded]
+            for place, logit in zip(places, logits, strict=True):
+                found[place] = logit
+            counter.advance(len(places))
+    return found
+
+
+def _journaled(journal: Path | None) -> list[float]:
+    found = array("d")
+    if journal and journal.exists():
+        whole = journal.stat().st_size // found.itemsize // WINDOW * WINDOW
+        os.truncate(journal, whole * found.itemsize)
+        found.frombytes(journal.read_bytes())
+    return found.tolist()
+
+
+def _append(journal: Path | None, found: list[float]) -> None:
+    if journal:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        with journal.open("ab") as file:
+            file.write(array("d", found).tobytes())
+            os.fsync(file.fileno())
 
 
 def score_items(rows: Sequence[dict], rewards_of: Callable[[list[list[Message]]], list[float]]) -> list[Rewards]:
@@ -76,15 +147,3 @@ def score_items(rows: Sequence[dict], rewards_of: Callable[[list[list[Message]]]
     ]
     found = iter(rewards_of(asked))
     return [([next(found) for _ in chosen], [next(found) for _ in rejected]) for chosen, rejected in sides]
-
-
-def batches(items: Iterable[Item], length: Callable[[Item], int], batch_tokens: int) -> Iterator[list[Item]]:
-    """Items, given from short to long, in runs of at most `batch_tokens` tokens when padded, at least one each."""
-    batch: list[Item] = []
-    for item in items:
-        if batch and length(item) * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch

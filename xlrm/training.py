@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm import compatibility, examples, launching, models, progress, scoring
+from xlrm import compatibility, examples, launching, models, packing, progress, scoring
 from xlrm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def dpo_worker(folder: Path) -> None:
         precompute_ref_log_probs=True,
     )  # fmt: skip
     model = models.load_causal_lm(policy)
+    packing.enable(model)
     trainer = DPOTrainer(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
     _train(trainer, f"align[{config.language}]", folder)
 
@@ -332,6 +333,7 @@ def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
     model = AutoModelForSequenceClassification.from_pretrained(
         start, use_safetensors=True, trust_remote_code=False, **how
     )
+    packing.enable(model)
     if not config.lora_rank:
         return model
     from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training

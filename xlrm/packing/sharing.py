@@ -1,0 +1,70 @@
+"""Which sequences go together: in a batch, and by what they begin with."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Tokens = Sequence[int]
+_MIN_SHARED = 8
+"""Tokens; less in common, such as a template's first ones, is not worth a segment."""
+
+
+def batches(sequences: Sequence[Tokens], batch_tokens: int, packed: bool) -> Iterator[list[int]]:
+    """Places of the sequences that make a batch, from short to long: at most `batch_tokens` tokens, with what is shared
+    counted once where they are packed and with the padding where not, or one sequence alone."""
+    lengths = [len(one) for one in sequences]
+    groups = shared_beginnings(sequences) if packed else [([place], 0) for place in range(len(sequences))]
+    batch: list[int] = []
+    used = 0
+    for members, shared in sorted(groups, key=lambda group: (max(lengths[i] for i in group[0]), group[0])):
+        for part in _parts(members, shared, lengths, batch_tokens):
+            cost = shared + sum(lengths[i] - shared for i in part)
+            if batch and (used + cost if packed else cost * (len(batch) + 1)) > batch_tokens:
+                yield batch
+                batch, used = [], 0
+            batch, used = batch + part, used + cost
+    if batch:
+        yield batch
+
+
+def _parts(members: list[int], shared: int, lengths: list[int], batch_tokens: int) -> Iterator[list[int]]:
+    """A group in parts that fit into a batch."""
+    part: list[int] = []
+    used = shared
+    for place in members:
+        own = lengths[place] - shared
+        if part and used + own > batch_tokens:
+            yield part
+            part, used = [], shared
+        part.append(place)
+        used += own
+    yield part
+
+
+def shared_beginnings(sequences: Sequence[Tokens]) -> list[tuple[list[int], int]]:
+    """(places of sequences, how many tokens they all begin with). In the order of a dictionary, each sequence joins the
+    ones before it where that saves more tokens than their beginning loses by it."""
+    import numpy as np
+
+    groups: list[tuple[list[int], int]] = []
+    before = None
+    for place in sorted(range(len(sequences)), key=sequences.__getitem__):
+        tokens = np.asarray(sequences[place])
+        if before is not None:
+            members, shared = groups[-1]
+            common = _common(before, tokens) if len(members) == 1 else min(shared, _common(before, tokens))
+            if common >= _MIN_SHARED and common * len(members) > shared * (len(members) - 1):
+                groups[-1] = ([*members, place], common)
+                before = tokens
+                continue
+        groups.append(([place], 0))
+        before = tokens
+    return groups
+
+
+def _common(one: "np.ndarray", other: "np.ndarray") -> int:
+    size = min(len(one), len(other))
+    differ = one[:size] != other[:size]
+    return int(differ.argmax()) if differ.any() else size
