@@ -48,12 +48,44 @@ def test_rewards_of_real_pairs_do_not_depend_on_batch_or_order(reward_model, sha
         assert shuffled == pytest.approx([expected[i] for i in order], abs=1e-5)
 
 
-def test_no_batch_has_more_tokens_than_allowed_when_padded() -> None:
-    encoded = [[0] * length for length in (9, 2, 30, 4, 4, 7, 1, 12, 3)]
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    batches = list(scoring.batches(order, lambda i: len(encoded[i]), 16))
-    assert [place for batch in batches for place in batch] == order
-    assert all(len(batch) * max(len(encoded[i]) for i in batch) <= 16 for batch in batches if batch != [2])
+def test_the_same_sequence_is_scored_once_and_remembered(reward_model, monkeypatch) -> None:
+    model, tokenizer = reward_model
+    asked: list[int] = []
+
+    class Counted:
+        device = model.device
+        named_modules = model.named_modules
+
+        def rewards(self, encoded: list[list[int]]) -> list[float]:
+            asked.append(len(encoded))
+            return [float(sum(ids)) for ids in encoded]
+
+    monkeypatch.setattr(scoring, "WINDOW", 3)
+    found = list(scoring.stream(Counted(), tokenizer, iter([*CHATS, *CHATS, CHATS[0], CHATS[0]])))
+    assert asked == [3, 1] and found == [*found[:4], *found[:4], found[0], found[0]] and len(set(found)) == 4
+    monkeypatch.setattr(scoring, "_KNOWN", 1)
+    asked.clear()
+    assert list(scoring.stream(Counted(), tokenizer, [*CHATS, *CHATS, CHATS[0], CHATS[0]])) == found
+    assert asked == [3, 3, 3], "what is forgotten is asked for again"
+
+
+def test_interrupted_scoring_goes_on_from_its_journal(reward_model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(scoring, "WINDOW", 3)
+    chats = [scoring.conversation(f"Number {i}?", "Yes. " * (i % 4 + 1)) for i in range(10)]
+    whole = scoring.score(*reward_model, chats)
+    journal = tmp_path / "deep" / "rewards.journal"
+    some = scoring.stream(*reward_model, chats, journal=journal)
+    assert [next(some) for _ in range(5)] == whole[:5]
+    some.close()  # what a kill leaves: two windows, and of a third one half a number
+    with journal.open("ab") as file:
+        file.write(b"half")
+    tokenised = []
+    monkeypatch.setattr(
+        scoring, "encode", lambda *given, encode=scoring.encode: tokenised.append(given[1]) or encode(*given)
+    )
+    assert list(scoring.stream(*reward_model, iter(chats), journal=journal)) == whole
+    assert [len(window) for window in tokenised] == [3, 1], "six of ten were there"
+    assert journal.stat().st_size == 8 * len(chats)
 
 
 def test_the_reward_is_the_head_on_the_last_real_token(reward_model) -> None:

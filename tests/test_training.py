@@ -66,7 +66,8 @@ def test_losses_gradients_and_weights_are_those_of_plain_trl(tiny_base, tmp_path
     for mine, theirs in zip(log(ours), curve, strict=True):
         assert float(mine["loss"]) == pytest.approx(float(theirs["loss"]), abs=1e-6)
         assert float(mine["grad_norm"]) == pytest.approx(float(theirs["grad_norm"]), rel=1e-5)
-    assert apart(weights(ours), {name: final[name] for name in weights(ours)}) < 1e-6
+    # A fiftieth of a step: where a gradient is next to nothing, Adam makes as large a step of its rounding as of any other.
+    assert apart(weights(ours), {name: final[name] for name in weights(ours)}) < 2e-5
     assert apart(weights(ours), weights(tmp_path / "ours" / "start")) > 1e-3, "and it did train"
 
 

@@ -90,7 +90,8 @@ def _once(
     """Rewards of sequences of tokens, of those not `known` by `rewards_of`."""
     keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
     new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
-    known.update(zip(new, rewards_of(list(new.values())), strict=True))
+    if new:
+        known.update(zip(new, rewards_of(list(new.values())), strict=True))
     found = [known[key] for key in keys]
     for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
         del known[key]
