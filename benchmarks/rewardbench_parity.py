@@ -119,11 +119,11 @@ def _tokenizer(kind: str, texts: Iterator[str] | list[str]):
 
 def ours(model: Path, pairs: list[dict], batch_tokens: int = 8192) -> list[tuple[float, float]]:
     """Rewards of (chosen, rejected), by the code that the stage runs; nothing truncated, as by the package's default."""
-    from xlrm import models
+    from xlrm import scoring
     from xlrm.stages.evaluate import score
 
-    loaded = models.load_reward_model(model), models.load_tokenizer(model)
-    return [(chosen[0], rejected[0]) for chosen, rejected in score(*loaded, pairs, 16384, batch_tokens)]
+    how = scoring.Scoring(max_length=16384, batch_tokens=batch_tokens)
+    return [(chosen[0], rejected[0]) for chosen, rejected in score(scoring.load(model, how), pairs, how)]
 
 
 def theirs(python: Path, model: Path, pairs: list[dict], batch_size: int) -> list[dict]:

@@ -35,7 +35,7 @@ DOORS = {
     "botocore": "xlrm.storage",
     "matplotlib": "xlrm.reporting.plots",
     "openai": "xlrm.engines",
-    "vllm": "xlrm.engines",
+    "vllm": "xlrm.vllm_engine",
 }
 """Heavy library -> the one module that imports it."""
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")

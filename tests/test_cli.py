@@ -8,7 +8,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from xlrm import models, rewards, tracking
+from xlrm import models, rewards, scoring, tracking
 from xlrm.cli import app
 
 ROWS = [
@@ -42,6 +42,29 @@ def test_score_keeps_rows_and_order_and_adds_the_reward(model, tmp_path) -> None
     scored = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [{k: v for k, v in row.items() if k != "reward"} for row in scored] == ROWS
     assert len({row["reward"] for row in scored}) == 3
+
+
+def test_interrupted_scoring_is_gone_on_with_and_leaves_no_trace(model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(scoring, "WINDOW", 2)
+    given, whole, cut = (tmp_path / name for name in ("in.jsonl", "whole.jsonl", "cut.jsonl"))
+    write(given, ROWS * 2)
+    assert run("score", "--model", model, "--input", given, "--output", whole).exit_code == 0
+    seen: list[int] = []
+
+    def rewards(*args, through=scoring._rewards):
+        seen.append(len(args[2]))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return through(*args)
+
+    monkeypatch.setattr(scoring, "_rewards", rewards)
+    assert run("score", "--model", model, "--input", given, "--output", cut).exit_code != 0
+    assert not cut.exists() and len(list(tmp_path.glob(".cut.jsonl.*"))) == 1
+    assert run("score", "--model", model, "--input", given, "--output", cut).exit_code == 0
+    assert cut.read_bytes() == whole.read_bytes() and seen[0] == 2 and not list(tmp_path.glob(".cut.jsonl.*"))
+    write(given, ROWS)
+    assert run("score", "--model", model, "--input", given, "--output", cut).exit_code == 0
+    assert len(cut.read_text().splitlines()) == len(ROWS)
 
 
 @pytest.mark.parametrize(

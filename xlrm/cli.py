@@ -1,11 +1,13 @@
 """The `xlrm` command."""
 
 import contextlib
+import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -128,18 +130,30 @@ def score(
     output_file: Annotated[Path, typer.Option("--output", help='The same rows with "reward", in the same order.')],
     max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
 ) -> None:
-    """Score conversations with a reward model."""
-    from xlrm.rows import read_rows, write_jsonl
+    """Score conversations with a reward model. Interrupted, the same command goes on where it was."""
+    from xlrm import scoring
+    from xlrm.rows import each_row, write_jsonl
 
     with _errors_in_one_line():
-        rows = read_rows(input_file)
-        conversations = [_conversation(input_file, number, row) for number, row in enumerate(rows, 1)]
-        reward_model, tokenizer = _load(model)
-        from xlrm.scoring import score as rewards
-
-        scored = zip(rows, rewards(reward_model, tokenizer, conversations, max_length), strict=True)
-        count = write_jsonl(output_file, ({**row, "reward": reward} for row, reward in scored))
+        how = scoring.Scoring(max_length=max_length)
+        total = sum(1 for number, row in enumerate(each_row(input_file), 1) if _conversation(input_file, number, row))
+        loaded = _load(model, how)
+        journal = output_file.with_name(f".{output_file.name}.{_digest(_model_folder(model), input_file, max_length)}")
+        rows, asked = itertools.tee(each_row(input_file))
+        chats = (_conversation(input_file, number, row) for number, row in enumerate(asked, 1))
+        rewards = scoring.stream(*loaded, chats, max_length, total=total, journal=journal)
+        count = write_jsonl(output_file, ({**row, "reward": one} for row, one in zip(rows, rewards, strict=True)))
+        journal.unlink(missing_ok=True)
     errors.print(f"{count} rewards in {output_file}", highlight=False)
+
+
+def _digest(folder: Path, input_file: Path, max_length: int) -> str:
+    """Of what rewards depend on: a journal of another model or input is not gone on with."""
+    from xlrm.storage import sha256_of
+
+    files = [*sorted(one for one in folder.iterdir() if one.is_file()), input_file]
+    said = [f"{one.name} {sha256_of(one)}" for one in files]
+    return hashlib.sha256("\n".join([*said, str(max_length)]).encode()).hexdigest()[:16]
 
 
 def _conversation(file: Path, number: int, row: dict) -> list[dict]:
@@ -179,7 +193,7 @@ def evaluate(
     max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
-    from xlrm import benchmarks, curation, reward_models, rewards
+    from xlrm import benchmarks, curation, reward_models, rewards, scoring
     from xlrm.stages import evaluate as stage
     from xlrm.stages import external
 
@@ -191,8 +205,8 @@ def evaluate(
         if reward_models.in_table(model):
             result = external.evaluate(model, rows, language, external.Config(max_length=max_length, ties=ties), output)
         else:
-            reward_model, tokenizer = _load(model)
-            scored = stage.score(reward_model, tokenizer, rows, max_length, batch_tokens=8192)
+            how = scoring.Scoring(max_length=max_length)
+            scored = stage.score(_load(model, how), rows, how)
             result = stage.result(rows, scored, ties)
             name = benchmarks.label(benchmark)
             rewards.write(output / rewards.FILE, list(rewards.records(name, language, rows, scored)))
@@ -274,16 +288,15 @@ def doctor() -> None:
     raise typer.Exit(2 if failed else 0)
 
 
-def _load(model: str):
+def _load(model: str, how: Any):
     """(reward model, tokenizer) of a folder, a registered model or an artifact."""
     from transformers.utils import logging
 
-    from xlrm import models as loading
+    from xlrm import scoring
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    path = _model_folder(model)
-    return loading.load_reward_model(path), loading.load_tokenizer(path)
+    return scoring.load(_model_folder(model), how)
 
 
 def _model_folder(model: str) -> Path:

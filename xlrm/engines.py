@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from xlrm import settings
+from xlrm import settings, vllm_engine
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.languages import Language
 
@@ -177,28 +177,17 @@ class Vllm:
 
     @cached_property
     def engine(self) -> Any:
-        import torch
-        import vllm
-
-        return vllm.LLM(
-            model=self.model.name, revision=self.model.revision, tokenizer_revision=self.model.revision,
-            dtype="bfloat16", max_model_len=self.max_tokens, tensor_parallel_size=max(1, torch.cuda.device_count()),
-            trust_remote_code=False, load_format="safetensors",
-        )  # fmt: skip
+        more = {"revision": self.model.revision, "tokenizer_revision": self.model.revision}
+        return vllm_engine.load(self.model.name, self.max_tokens, "bfloat16", **more)
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, each: Each = _no_one) -> list[Completion]:
-        import vllm
-
         chats = as_chats(self.engine.get_tokenizer(), prompts)
-        how = vllm.SamplingParams(
-            temperature=decoding.temperature,
-            top_p=decoding.top_p,
-            max_tokens=decoding.max_new_tokens,
-            seed=decoding.seed,
-        )
         # vLLM raises for a prompt too long for it, and all others would be lost with that one.
         fit = [place for place, ids in enumerate(chats) if len(ids) < self.max_tokens]
-        outputs = self.engine.generate([{"prompt_token_ids": chats[place]} for place in fit], how)
+        outputs = vllm_engine.generate(
+            self.engine, [chats[place] for place in fit], temperature=decoding.temperature, top_p=decoding.top_p,
+            max_tokens=decoding.max_new_tokens, seed=decoding.seed,
+        )  # fmt: skip
         found = dict(zip(fit, (_of_vllm(one) for one in outputs), strict=True))
         for place, ids in enumerate(chats):
             found.setdefault(place, Completion("", False, refused=f"{len(ids)} tokens of {self.max_tokens}"))

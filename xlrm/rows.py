@@ -23,22 +23,28 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
 
 def read_rows(path: Path, required: tuple[str, ...] = ()) -> list[dict]:
     """Rows of a .jsonl or .parquet file. Raises DataError for a file or a row that cannot be read."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    elif path.suffix in (".jsonl", ".json"):
-        with path.open(encoding="utf-8") as file:
-            rows = [_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
-    else:
-        raise DataError(f"{path}: files of rows end in .jsonl or .parquet, not {path.suffix or 'nothing'!r}")
+    rows = list(each_row(path))
     for number, row in enumerate(rows, 1):
         for field in required:
             if not row.get(field):
                 raise DataError(f"{path}:{number}: no '{field}'; a row needs {', '.join(required)}")
     return rows
+
+
+def each_row(path: Path) -> Iterator[dict]:
+    """As `read_rows`, one row after the other."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1024):
+            yield from batch.to_pylist()
+    elif path.suffix in (".jsonl", ".json"):
+        with path.open(encoding="utf-8") as file:
+            yield from (_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip())
+    else:
+        raise DataError(f"{path}: files of rows end in .jsonl or .parquet, not {path.suffix or 'nothing'!r}")
 
 
 def count_lines(path: Path) -> int:

@@ -10,9 +10,11 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from xlrm import models, packing, progress
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlrm import models, packing, progress, vllm_engine
 from xlrm.credit import Rewards, responses
 
 if TYPE_CHECKING:
@@ -27,6 +29,28 @@ _KNOWN = 100_000
 """Rewards that are remembered, so that the same sequence is not scored again: some 20 MB."""
 _CPU_TOKENS = 2048
 """In a batch on a CPU, which is fastest while a layer's activations fit its cache: benchmarks/scoring.py."""
+
+
+class Scoring(BaseModel):
+    """How rewards are computed: what stages that score have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_length: int = Field(2048, ge=16)
+    """Tokens; a longer conversation loses its beginning."""
+    batch_tokens: int = Field(8192, ge=256)
+    """Tokens in a forward pass, at most; rewards do not depend on it."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the reward model. In bfloat16 rewards have eight bits and depend on the batch."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """transformers computes packed batches, on any machine; vllm wants GPUs, and splits a model over all of them."""
+
+
+def load(folder: Path, how: Scoring) -> tuple[Any, "PreTrainedTokenizerBase"]:
+    """(model, tokenizer), as `score` takes them."""
+    if how.engine == "vllm":
+        return vllm_engine.Rewards(folder, how.max_length, how.precision), models.load_tokenizer(folder)
+    return models.load_reward_model(folder, how.precision), models.load_tokenizer(folder)
 
 
 def conversation(prompt: str | list[Message], response: str) -> list[Message]:

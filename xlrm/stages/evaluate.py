@@ -1,12 +1,11 @@
 """Evaluates one reward model on the benchmark of every language, and on further benchmarks as they are published."""
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from xlrm import benchmarks, datasets, progress, rewards
+from xlrm import benchmarks, datasets, progress, rewards, scoring
 from xlrm.credit import Rewards, Ties, credit, tied
 from xlrm.errors import ConfigError, DataError
 from xlrm.rewards import CORPUS
@@ -14,9 +13,7 @@ from xlrm.rows import read_rows
 from xlrm.statistics import summary
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Config(scoring.Scoring):
     language: str | None = None
     """Language the reward model was trained in, for labels only; none for a model from elsewhere."""
     languages: tuple[str, ...] = ("en",)
@@ -26,10 +23,6 @@ class Config(BaseModel):
     as NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file, where {language} in the path stands for the code."""
     ties: Ties = "lost"
     """What a pair with equal rewards counts: lost, as in RewardBench's own code, or half, as in RLHFlow's script."""
-    max_length: int = Field(2048, ge=16)
-    """Tokens; a longer conversation loses its beginning."""
-    batch_tokens: int = Field(8192, ge=256)
-    """Tokens in a batch, padding included; rewards do not depend on it."""
 
 
 Items = dict[str, dict[str, list[dict]]]
@@ -49,18 +42,17 @@ def fingerprint(config: Config) -> str:
 def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str, float]:
     """Writes results.json and rewards.parquet. Raises ConfigError for an unknown benchmark, DataError for rows that are
     none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
-    from xlrm import models
-
     items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}} | _published(config)
-    reward_model, tokenizer = models.load_reward_model(model), models.load_tokenizer(model)
+    every = [row for languages in items.values() for rows in languages.values() for row in rows]
+    scored = iter(score(scoring.load(model, config), every, config, output.parent / "rewards.journal"))
     results: dict[str, dict[str, dict]] = {}
     kept: list[dict] = []
     for name, languages in items.items():
         results[name] = {}
         for language, rows in languages.items():
-            scored = score(reward_model, tokenizer, rows, config.max_length, config.batch_tokens)
-            results[name][language] = result(rows, scored, config.ties)
-            kept += rewards.records(name, language, rows, scored)
+            found = list(itertools.islice(scored, len(rows)))
+            results[name][language] = result(rows, found, config.ties)
+            kept += rewards.records(name, language, rows, found)
     rewards.write(output / rewards.FILE, kept)
     own = results.pop(CORPUS)
     said = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
@@ -68,11 +60,11 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     return _metrics(config.language, own, results)
 
 
-def score(model, tokenizer, rows: list[dict], max_length: int, batch_tokens: int) -> list[Rewards]:
-    """Rewards of each row's responses: of the chosen ones, and of the rejected ones."""
-    from xlrm import scoring
-
-    return scoring.score_items(rows, lambda asked: scoring.score(model, tokenizer, asked, max_length, batch_tokens))
+def score(model: tuple, rows: list[dict], how: scoring.Scoring, journal: Path | None = None) -> list[Rewards]:
+    """Rewards of each row's responses by a model and its tokenizer: of the chosen ones, and of the rejected ones."""
+    return scoring.score_items(
+        rows, lambda asked: scoring.score(*model, asked, how.max_length, how.batch_tokens, journal)
+    )
 
 
 def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> dict:

@@ -2,22 +2,15 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from xlrm import scoring
 from xlrm.rows import read_rows, write_jsonl
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Config(scoring.Scoring):
     language: str
     """Language of the responses."""
     labelers: tuple[str, ...]
     """Names of the reward models, in the order they are given in: the languages they were trained in."""
-    max_length: int = Field(2048, ge=16)
-    """Tokens of prompt and response."""
-    batch_tokens: int = Field(8192, ge=256)
-    """Tokens in a batch, padding included."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -27,15 +20,13 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 def run(config: Config, *, samples: Path, reward_models: list[Path], output: Path) -> dict[str, float]:
     """Writes {labeler}.jsonl with id, prompt, chosen, rejected and their rewards. A prompt whose responses all have
     one reward (or are all the same) makes no pair."""
-    from xlrm import models
-    from xlrm.scoring import conversation, score
-
     rows = read_rows(samples / "0" / "train" / f"{config.language}.jsonl", ("prompt", "responses"))
+    chats = [scoring.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
     metrics = {}
     for labeler, path in zip(config.labelers, reward_models, strict=True):
-        model, tokenizer = models.load_reward_model(path), models.load_tokenizer(path)
-        conversations = [conversation(row["prompt"], response) for row in rows for response in row["responses"]]
-        rewards = iter(score(model, tokenizer, conversations, config.max_length, config.batch_tokens))
+        model = scoring.load(path, config)
+        journal = output.parent / f"{labeler}.journal"
+        rewards = iter(scoring.score(*model, chats, config.max_length, config.batch_tokens, journal))
         pairs = [best_and_worst(row, [next(rewards) for _ in row["responses"]]) for row in rows]
         kept = [pair for pair in pairs if pair]
         write_jsonl(output / f"{labeler}.jsonl", kept)
