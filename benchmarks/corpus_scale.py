@@ -4,38 +4,14 @@ python -m benchmarks.corpus_scale [ROWS] [TARGETS]
 """
 
 import os
-import random
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.cost_growth import items, pairs
 from xlrm import artifacts
-from xlrm.phrasebook import world
-from xlrm.phrasebook.translator import render
 from xlrm.rows import write_jsonl
-
-
-def rows(count: int, seed: int = 1):
-    """Pairs of several sentences of the phrasebook, some 450 characters together, hardly any two alike."""
-    rng = random.Random(seed)
-    sentences = [sentence for sentence in world.sentences() if not sentence.cut]
-
-    def text(least: int, most: int) -> str:
-        return render(tuple(rng.sample(sentences, rng.randint(least, most))), "en")
-
-    for i in range(count):
-        yield {"id": f"made-{i}", "prompt": text(2, 4), "chosen": text(3, 6), "rejected": text(3, 6)}
-
-
-def items(count: int):
-    """A benchmark with prompts of ten sentences, so that no pair asks more than a part of one."""
-    rng = random.Random(2)
-    sentences = [sentence for sentence in world.sentences() if not sentence.cut]
-    for i in range(count):
-        prompt = render(tuple(rng.sample(sentences, 10)), "en")
-        chosen, rejected = (render((sentence,), "en") for sentence in rng.sample(sentences, 2))
-        yield {"id": f"item-{i}", "prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 def stage(name: str, *arguments: str) -> str:
@@ -49,7 +25,7 @@ def measure(count: int, targets: list[str]) -> None:
         os.environ["XLRM_HOME"] = folder
         os.environ.pop("XLRM_STORE", None)
         made = Path(folder) / "made.jsonl"
-        write_jsonl(made, rows(count))
+        write_jsonl(made, pairs(count))
         benchmark = Path(folder) / "benchmark.jsonl"
         write_jsonl(benchmark, items(500))
         print(f"{count:,} pairs, {made.stat().st_size / count:.0f} bytes each", flush=True)

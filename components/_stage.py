@@ -1,5 +1,6 @@
 """What every component does: run its stage, and tell Kubeflow Pipelines where the artifact is."""
 
+import atexit
 import gc
 import json
 import shutil
@@ -14,6 +15,8 @@ from xlrm.runner import Artifact, Inputs, run_stage
 
 # Importing torch, transformers and TRL makes objects that stay: looking for garbage among them was a tenth of the time.
 gc.set_threshold(100_000, 50, 50)
+# At its end an interpreter looks through all of them once more, for up to a second; the system frees what is frozen.
+atexit.register(gc.freeze)
 # Where they are installed, transformers, accelerate and MLflow import these for what no stage uses: seconds of every task.
 # A training in several processes, which needs DeepSpeed, has it in those.
 _UNUSED = ("deepspeed", "scipy", "sklearn")

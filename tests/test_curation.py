@@ -1,6 +1,7 @@
 """Curation: what is dropped, why, and what is counted."""
 
 import json
+import random
 
 import pytest
 
@@ -62,6 +63,18 @@ def test_other_answers_to_one_long_question_are_other_pairs() -> None:
     ]
     kept, dropped = reasons(rows)
     assert kept == rows[:3] and dropped == {"a": {"near_duplicate": 1}}
+
+
+def test_a_near_duplicate_is_found_behind_any_number_of_others() -> None:
+    """Against the first of its kind, which stays: of 300 texts, four copies each with a word more, in any order."""
+    rng = random.Random(1)
+    texts = [" ".join(f"w{rng.randrange(5000)}" for _ in range(60)) for _ in range(300)]
+    rows = [row(f"{text} more{i}", "Yes, it is.", "No.") | {"text": text} for text in texts for i in range(4)]
+    rng.shuffle(rows)
+    first = list({one["text"]: one for one in reversed(rows)}.values())
+    kept, dropped = reasons(rows)
+    assert {one["prompt"] for one in kept} == {one["prompt"] for one in first} and len(kept) == 300
+    assert dropped == {"a": {"near_duplicate": 900}}
 
 
 def test_texts_of_signs_alone_are_compared_as_they_are() -> None:

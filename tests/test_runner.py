@@ -1,17 +1,24 @@
 """run_stage: the same work is never done twice, other work never taken for it, and killed work goes on."""
 
+import importlib
+import inspect
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pydantic import BaseModel
 
-from xlrm import artifacts, provenance, runner, settings, storage
+from components import _stage
+from xlrm import artifacts, provenance, runner, settings, storage, translation
 from xlrm.errors import ArtifactError, ConfigError, DataError, GateError
+from xlrm.experiment import STAGES, stage_config, stage_module
 from xlrm.runner import run_stage
 
 CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
@@ -48,6 +55,104 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
         config = runner.stage_config(name, {"language": "es"})
         (first,), (second,) = (runner._given(name, config, {"corpora": uri})["corpora"] for uri in corpora)
         assert (first.digest == second.digest) is same
+
+
+GIVEN = {"split": "train", "shard": "1/1", "labeler": "en", "targets": ["es"], "languages": ["es"]}
+"""What the pipeline gives to components, beside the experiment and artifacts; a language is es."""
+PLANNED = {("plan", "translate", field) for field in translation.Settings.model_fields}
+"""An estimate is of a translator, whose settings stand in another section."""
+
+
+def config_of(stage: str, sections: dict, monkeypatch) -> BaseModel:
+    """The config that the component of `stage` gives to its stage, for an experiment of these sections."""
+    component = importlib.import_module(f"components.{stage}")
+    function = getattr(component, stage).python_func
+    artifact = SimpleNamespace(uri="file:///given", path="/given", metadata={})
+    arguments = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind = parameter.annotation
+        found = "es" if kind is str else [artifact] if "list" in str(kind).lower() else artifact
+        arguments[name] = GIVEN.get(name, found)
+
+    class Seen(Exception):
+        pass
+
+    def seen(name: str, config: dict, inputs: dict, experiment: str) -> None:
+        raise Seen(name, config)
+
+    monkeypatch.setattr(_stage, "run_stage", seen)
+    monkeypatch.setattr(_stage, "_UNUSED", ())
+    with pytest.raises(Seen) as caught:
+        function(**arguments | {"experiment": {"name": "test", "stages": sections}})
+    name, config = caught.value.args
+    assert name == stage
+    return stage_config(name, config)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_field_of_another_section_counts(stage: str, monkeypatch) -> None:
+    before = runner.what_counts(config_of(stage, {}, monkeypatch))
+    for other in set(STAGES) - {stage}:
+        for field in stage_module(other).Config.model_fields:
+            changed = runner.what_counts(config_of(stage, {other: {field: "changed"}}, monkeypatch))
+            assert (changed == before) is ((stage, other, field) not in PLANNED), f"{other}.{field}"
+
+
+def changes(config: BaseModel):
+    """(field, the config with another value of it, whether that counts), for each number, switch and text, of nested
+    settings too; whether a config of that value is allowed does not matter here."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            for inner, changed, counts in changes(value):
+                yield f"{name}.{inner}", config.model_copy(update={name: changed}), counts
+        elif isinstance(value, int | float | str):
+            other = not value if isinstance(value, bool) else value + type(value)(1)
+            yield name, config.model_copy(update={name: other}), field.json_schema_extra is None
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_field_of_its_own_section_counts_but_those_of_speed(stage: str, monkeypatch) -> None:
+    config = config_of(stage, {}, monkeypatch)
+    for field, changed, counts in changes(config):
+        assert (runner.what_counts(changed) != runner.what_counts(config)) is counts, field
+
+
+def test_how_often_a_judge_is_asked_at_once_is_no_reason_to_ask_it_again(monkeypatch) -> None:
+    before, after = (
+        config_of("external", {"external": {"judge": {"parallel": parallel, "seed": seed}}}, monkeypatch)
+        for parallel, seed in ((8, 1), (64, 1))
+    )
+    assert before != after and runner.what_counts(before) == runner.what_counts(after)
+    assert "seed" in runner.what_counts(before)["judge"]
+
+
+def stored(files: dict[str, str], folder: Path) -> str:
+    """URI of an artifact of these files."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    key = folder.name
+    facts = {"stage": "made", "key": key, "config": {}, "inputs": {}, "metrics": {}, "code_version": "", "versions": {}}
+    facts |= {"git_commit": None, "image": None, "started": datetime.now(UTC), "mlflow_run_id": None}
+    uri = storage.join(settings.store(), "made", key)
+    artifacts.publish(folder, uri, **facts, seconds=1.0, peak_memory_mib=1.0)
+    return uri
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if hasattr(stage_module(stage), "reads")])
+def test_a_file_that_a_stage_does_not_read_does_not_count(stage: str, tmp_path, monkeypatch) -> None:
+    config = config_of(stage, {}, monkeypatch)
+    for given, patterns in stage_module(stage).reads(config).items():
+        files = dict.fromkeys(patterns, "read") | {"other.txt": "not read"}
+        last = patterns[-1]
+        changes = {"same": {}, "unread": {"other.txt": "changed"}, "read": {last: "changed"}}
+        digests = {}
+        for name, change in changes.items():
+            uri = stored(files | change, tmp_path / f"{given}-{name}")
+            (one,) = runner._given(stage, config, {given: uri})[given]
+            digests[name] = one.digest
+        assert digests["same"] == digests["unread"] != digests["read"]
 
 
 def test_the_code_of_a_stage_is_what_it_imports() -> None:

@@ -3,6 +3,8 @@
 import json
 import math
 import random
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from xlrm import artifacts, examples, models, rewards, settings
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.runner import run_stage
-from xlrm.stages import align, evaluate, judge, rank, reward, sample
+from xlrm.stages import align, evaluate, external, judge, rank, represent, reward, sample
 
 TRAINING = {"learning_rate": 1e-3, "batch_size": 8, "device_batch_size": 4, "gradient_checkpointing": False}
 
@@ -160,6 +162,79 @@ def test_the_judge_wants_answers_to_the_same_prompts(tmp_path) -> None:
     config = judge.Config(language="en", labelers=("en",))
     with pytest.raises(DataError, match="different prompts"):
         judge.run(config, reference=tmp_path / "a", candidates=tmp_path / "b", output=tmp_path / "out")
+
+
+@pytest.fixture
+def loads(monkeypatch) -> Counter[str]:
+    """How often the weights of each folder were loaded as a model; they are loaded as ever."""
+    from transformers import PreTrainedModel
+
+    real, found = PreTrainedModel.from_pretrained.__func__, Counter()
+
+    def counted(kind, path, *arguments, **named):
+        found[str(path)] += 1
+        return real(kind, path, *arguments, **named)
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(counted))
+    return found
+
+
+def reward_model(base: Path, folder: Path, seed: int) -> Path:
+    tokenizer = models.load_tokenizer(base)
+    models.new_reward_model(base, tokenizer, seed=seed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_stage_that_uses_models_loads_each_once(tiny_base, tmp_path, loads) -> None:
+    """Whatever languages, splits and benchmarks they are used on."""
+    two = [reward_model(tiny_base, tmp_path / name, seed) for seed, name in enumerate(("en", "es"), 1)]
+    corpora, languages = tmp_path / "corpora", ("en", "es")
+    for language in languages:
+        rows = [row | {"section": "S"} for row in pairs(6)]
+        write_jsonl(corpora / language / "benchmark.jsonl", rows)
+        asked = [{"id": row["id"], "prompt": row["prompt"]} for row in rows]
+        write_jsonl(
+            corpora / language / "prompts.jsonl", [row | {"split": s} for s in ("train", "eval") for row in asked]
+        )
+        write_jsonl(corpora / language / "parallel.jsonl", [{"id": row["id"], "text": row["prompt"]} for row in asked])
+    file = tmp_path / "further.jsonl"
+    write_jsonl(file, pairs(6))
+
+    def output(name: str) -> Path:
+        (tmp_path / name).mkdir()
+        loads.clear()
+        return tmp_path / name
+
+    config = evaluate.Config(language="en", languages=languages, benchmarks=(str(file),))
+    evaluate.run(config, model=two[0], corpora=corpora, output=output("evaluated"))
+    assert loads == {str(two[0]): 1}
+    config = external.Config(models=tuple(map(str, two)), languages=languages)
+    external.run(config, corpora=corpora, output=output("external"))
+    assert loads == dict.fromkeys(map(str, two), 1)
+    config = sample.Config(languages=languages, split="all", samples=2, max_new_tokens=8, temperature=1.5)
+    sample.run(config, policies=[tiny_base], corpora=corpora, output=output("samples"))
+    assert loads == {str(tiny_base): 1}
+    config = rank.Config(language="en", labelers=languages)
+    rank.run(config, samples=tmp_path / "samples", reward_models=two, output=output("ranked"))
+    assert loads == dict.fromkeys(map(str, two), 1)
+    config = represent.Config(languages=languages)
+    represent.run(config, base=tiny_base, reward_models=two, corpora=corpora, output=output("represented"))
+    assert loads == dict.fromkeys(map(str, (tiny_base, *two)), 1)
+
+
+@pytest.mark.slow
+def test_a_training_loads_each_folder_once(tiny_base, corpora, tmp_path, loads) -> None:
+    """A reward model's is the base's, to put a head on, and that of the model with the head, which every process reads; DPO
+    has no second model for its reference."""
+    config = reward.Config(language="en", epochs=1, **TRAINING)
+    reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "reward" / "output")
+    assert loads[str(tiny_base)] == 1 and set(loads.values()) == {1}
+    loads.clear()
+    write_jsonl(tmp_path / "ranked" / "en.jsonl", pairs(8))
+    config = align.Config(language="en", labeler="en", **TRAINING)
+    align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=tmp_path / "align" / "output")
+    assert loads == {str(tiny_base): 1}
 
 
 @pytest.mark.slow

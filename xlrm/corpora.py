@@ -11,6 +11,8 @@ from xlrm.errors import DataError
 from xlrm.languages import LANGUAGES, Language
 from xlrm.rows import parse_line
 
+DESCRIPTION = "corpus.json"
+"""Beside a corpus's files: its language, and how it was made."""
 REPAIRS = ("tried", "mended", "untranslated")
 
 
@@ -102,7 +104,7 @@ def read_translations(folders: list[Path]) -> list[Corpus]:
 
 
 def _description(folder: Path) -> dict[str, Any]:
-    path = folder / "corpus.json"
+    path = folder / DESCRIPTION
     if not path.is_file():
         raise DataError(f'{path}: no such file; a corpus says its language there, as {{"language": "es"}}')
     said = json.loads(path.read_text(encoding="utf-8"))

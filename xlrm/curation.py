@@ -5,6 +5,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Row = dict[str, str]
 PAIR = ("prompt", "chosen", "rejected")
@@ -69,34 +73,37 @@ def clean(
     its words with the other's; a prompt that a benchmark has (`Contamination`).
     The last two are not asked of the sources in `alike`, whose rows resemble each other by design.
     """
-    near = _NearDuplicates(near_duplicates)
-    labels: dict[bytes, set[bool]] = {}
+    reasons = _plain_reasons(rows)
+    asked = [place for place, row in enumerate(rows) if not reasons[place] and row["source"] not in alike]
+    for place in _near_duplicates([rows[place] for place in asked], near_duplicates):
+        reasons[asked[place]] = "near_duplicate"
+    kept, report = [], Report()
+    for row, why in zip(rows, reasons, strict=True):
+        hits = frozenset() if why or row["source"] in alike else contamination.hits(row["prompt"])
+        report.count(row["source"], why or ("contaminated" if hits else None), hits)
+        if not why and not hits:
+            kept.append(row)
+    return kept, report
+
+
+def _plain_reasons(rows: list[Row]) -> list[str | None]:
+    """Of each row, why it is dropped, as far as a digest tells; those of 100,000 rows take 12 MB."""
+    labels: dict[bytes, int] = {}  # bits: 1 and 2 for the ways round that there are, 4 and 8 for those seen so far
     for row in rows:
         unordered, straight = _label(row)
-        labels.setdefault(unordered, set()).add(straight)
-    kept, seen, report = [], set(), Report()
+        labels[unordered] = labels.get(unordered, 0) | (1 if straight else 2)
 
     def reason(row: Row) -> str | None:
         unordered, straight = _label(row)
         if not all(row[key].strip() for key in PAIR) or row["chosen"].strip() == row["rejected"].strip():
             return "unusable"
-        if (unordered, straight) in seen:
+        seen = 4 if straight else 8
+        if labels[unordered] & seen:
             return "duplicate"
-        seen.add((unordered, straight))
-        if len(labels[unordered]) == 2:
-            return "conflict"
-        if row["source"] not in alike and near.seen_before(row):
-            return "near_duplicate"
-        return None
+        labels[unordered] |= seen
+        return "conflict" if labels[unordered] & 3 == 3 else None
 
-    for row in rows:
-        why, hits = reason(row), frozenset()
-        if why is None and row["source"] not in alike:
-            hits = contamination.hits(row["prompt"])
-        report.count(row["source"], why or ("contaminated" if hits else None), hits)
-        if not why and not hits:
-            kept.append(row)
-    return kept, report
+    return [reason(row) for row in rows]
 
 
 def clean_prompts(rows: list[Row], source: str, contamination: "Contamination") -> tuple[list[Row], Report]:
@@ -125,7 +132,7 @@ def unique_ids(rows: list[Row]) -> list[Row]:
             while (name := f"{own}#{times[own]}") in taken:
                 times[own] += 1
             taken.add(name)
-        found.append({**row, "id": name})
+        found.append(row if name == row["id"] else {**row, "id": name})
     return found
 
 
@@ -144,35 +151,58 @@ def _ngrams(tokens: list[str], n: int) -> Iterator[tuple[str, ...]]:
     return zip(*(tokens[i:] for i in range(n)), strict=False)
 
 
-class _NearDuplicates:
-    """MinHash finds the earlier pairs that may resemble a pair, and the texts themselves decide."""
+def _near_duplicates(rows: list[Row], threshold: float) -> set[int]:
+    """Places of the rows that resemble one before them which is none itself: MinHash finds those that may, and the texts
+    themselves decide. Where more than a hundred look alike, as with one long instruction, the first hundred are compared."""
+    import numpy as np
 
-    def __init__(self, threshold: float):
-        from rensa import RMinHashLSH
+    bands = _bands(rows)
+    shared = _shared(bands)
+    before: dict[tuple[int, int], list[int]] = {}
+    found = set()
+    for place in map(int, np.flatnonzero(shared.any(axis=1))):
+        keys = [(int(band), int(bands[place, band])) for band in np.flatnonzero(shared[place])]
+        candidates = sorted({other for key in keys for other in before.get(key, ())})[:_CANDIDATES]
+        grams = _shingles(rows[place])
+        if any(_alike(rows[place], grams, rows[other], threshold) for other in candidates):
+            found.add(place)
+            continue
+        for key in keys:
+            before.setdefault(key, []).append(place)
+    return found
 
-        self.threshold = threshold
-        self.index = RMinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, num_bands=_BANDS)
-        self.rows: list[Row] = []
 
-    def seen_before(self, row: Row) -> bool:
-        """Whether a pair before this one is its near duplicate; if none is, later ones are held against this one.
-        Where more than a hundred look alike, as with one long instruction, the first hundred are compared."""
-        from rensa import RMinHash
+def _bands(rows: list[Row]) -> "np.ndarray":
+    """(rows, bands), uint64: what is left of each row's sketch, 160 bytes where an index of sketches takes 2,600."""
+    import numpy as np
+    from rensa import RMinHash
 
-        grams = _shingles(row)
+    # Any odd numbers that have nothing to do with each other: here of SplitMix64's step (Steele et al. 2014).
+    weights = np.array([pow(0x9E3779B97F4A7C15, i, 2**64) for i in range(1, _PERMUTATIONS // _BANDS + 1)], np.uint64)
+    found = np.empty((len(rows), _BANDS), np.uint64)
+    for place, row in enumerate(rows):
         sketch = RMinHash(num_perm=_PERMUTATIONS, seed=42)
-        sketch.update([" ".join(gram) for gram in grams])
-        candidates = sorted(self.index.query(sketch))[:_CANDIDATES]
-        if any(self._alike(row, grams, self.rows[i]) for i in candidates):
-            return True
-        self.index.insert(len(self.rows), sketch)
-        self.rows.append(row)
-        return False
+        sketch.update([" ".join(gram) for gram in _shingles(row)])
+        found[place] = np.array(sketch.digest(), np.uint64).reshape(_BANDS, -1) @ weights
+    return found
 
-    def _alike(self, row: Row, grams: set[tuple[str, ...]], other: Row) -> bool:
-        """Two answers of a few words each to one long question make two pairs, whatever all their text has in common."""
-        parts = (_jaccard(_words_of(row[key]), _words_of(other[key])) for key in reversed(PAIR))
-        return all(part >= _PART for part in parts) and _jaccard(grams, _shingles(other)) >= self.threshold
+
+def _shared(bands: "np.ndarray") -> "np.ndarray":
+    """(rows, bands), bool: which bands a row has in common with another."""
+    import numpy as np
+
+    found = np.zeros(bands.shape, bool)
+    for band, values in enumerate(bands.T):
+        order = np.argsort(values)
+        equal = np.diff(values[order]) == 0
+        found[order[1:][equal], band] = found[order[:-1][equal], band] = True
+    return found
+
+
+def _alike(row: Row, grams: set[tuple[str, ...]], other: Row, threshold: float) -> bool:
+    """Two answers of a few words each to one long question make two pairs, whatever all their text has in common."""
+    parts = (_jaccard(_words_of(row[key]), _words_of(other[key])) for key in reversed(PAIR))
+    return all(part >= _PART for part in parts) and _jaccard(grams, _shingles(other)) >= threshold
 
 
 def _shingles(row: Row) -> set[tuple[str, ...]]:

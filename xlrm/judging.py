@@ -43,11 +43,11 @@ class Settings(BaseModel):
     """Tokens of question and answer together that vLLM makes room for."""
     batch_size: int = Field(8, ge=1)
     """Questions at once, with transformers."""
-    parallel: int = Field(32, ge=1)
+    parallel: int = Field(32, ge=1, json_schema_extra={"changes_result": False})
     """Requests at once, with an endpoint."""
-    retries: int = Field(8, ge=0)
+    retries: int = Field(8, ge=0, json_schema_extra={"changes_result": False})
     """Times a request to an endpoint is sent again, see `engines.Endpoint`: 8 wait some 40 s in all."""
-    timeout_seconds: float = Field(600.0, gt=0)
+    timeout_seconds: float = Field(600.0, gt=0, json_schema_extra={"changes_result": False})
     """Of one request to an endpoint."""
     max_refused_share: float = Field(0.01, ge=0, le=1)
     """Share of the questions an engine may refuse to read (too long for the model, filtered); each counts 0.5, as an error

@@ -51,9 +51,9 @@ def run_stage(
 ) -> Artifact:
     """The artifact of stage `name` for `config` and the artifact URIs in `inputs`, made now or found finished.
 
-    Its key is a digest of the stage, its resolved config, the input files it reads (`reads(config)` in its module, else
-    all), what it uses from outside (`fingerprint(config)`), its code and the versions of the libraries that code
-    imports: an artifact that exists is never made again and never stands for something else.
+    Its key is a digest of the stage, its resolved config but for fields of speed, the input files it reads
+    (`reads(config)` in its module, else all), what it uses from outside (`fingerprint(config)`), its code and the versions
+    of the libraries that code imports: an artifact that exists is never made again and never stands for something else.
     An interrupted stage goes on from what it left in its working folder; two runs of the same stage wait for each other.
     A training on several nodes is run on each of them, and the first one makes the artifact.
 
@@ -62,11 +62,10 @@ def run_stage(
     resolved = stage_config(name, dict(config))
     module = stage_module(name)
     given = _given(name, resolved, inputs)
-    plain = resolved.model_dump(mode="json")
     version, libraries = provenance.code_version(module.__name__), provenance.versions(module.__name__)
     outside = module.fingerprint(resolved) if hasattr(module, "fingerprint") else ""
     digests = {k: [one.digest for one in v] for k, v in given.items()}
-    key = _key(name, plain, digests, outside, version, libraries)
+    key = _key(name, what_counts(resolved), digests, outside, version, libraries)
     uri = storage.join(store or settings.store(), name, key)
     label = _label(name, resolved)
     if record := artifacts.find(uri):
@@ -137,6 +136,17 @@ def _local_inputs(given: dict[str, list[_Given]], inputs: Inputs) -> dict[str, P
     cache = settings.home() / "cache"
     local = {key: [artifacts.fetch(one.uri, cache, one.files) for one in many] for key, many in given.items()}
     return {key: paths[0] if isinstance(inputs[key], str) else paths for key, paths in local.items()}
+
+
+def what_counts(config: BaseModel) -> dict[str, Any]:
+    """The config as JSON, without fields of speed: those with `json_schema_extra={"changes_result": False}`."""
+    found = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        if field.json_schema_extra == {"changes_result": False}:
+            del found[name]
+        elif isinstance(value := getattr(config, name), BaseModel):
+            found[name] = what_counts(value)
+    return found
 
 
 def _key(*parts: Any) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from xlrm import corpora, estimates, progress, translation
 from xlrm.errors import ConfigError
@@ -22,7 +22,16 @@ class Config(BaseModel):
     shards: int = Field(1, ge=1, le=1000)
     """Parts each language is translated in, side by side where there are GPUs for them."""
     translate: dict[str, Any] = {}
-    """The experiment's section `translate`, of which the translator's settings count."""
+    """The experiment's section `translate`, of which the translator's settings are kept."""
+
+    @field_validator("translate")
+    @classmethod
+    def _what_makes_a_translator(cls, section: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in section.items() if key in translation.Settings.model_fields}
+
+
+def reads(config: Config) -> dict[str, tuple[str, ...]]:
+    return {"corpus": (corpora.DESCRIPTION, *estimates.FILES)}
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
@@ -64,9 +73,8 @@ def _language(code: str) -> Language:
 
 
 def _settings(section: dict[str, Any]) -> translation.Settings:
-    fields = {key: value for key, value in section.items() if key in translation.Settings.model_fields}
     try:
-        return translation.Settings(**fields)
+        return translation.Settings(**section)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(f"translate.{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from error

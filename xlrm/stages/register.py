@@ -18,6 +18,10 @@ class Config(BaseModel):
     """Alias that the new versions get."""
 
 
+def reads(config: Config) -> dict[str, tuple[str, ...]]:
+    return {"evaluations": ("results.json",)}
+
+
 def fingerprint(config: Config) -> str:
     """Registered in one MLflow is not registered in another."""
     return hashlib.sha256(settings.tracking_uri().encode()).hexdigest()

@@ -45,6 +45,10 @@ class Config(translation.Settings):
         return shard
 
 
+def reads(config: Config) -> dict[str, tuple[str, ...]]:
+    return {"corpus": (corpora.DESCRIPTION, *estimates.FILES)}
+
+
 def fingerprint(config: Config) -> str:
     """What a translator's name does not say: a folder and the Hub's newest may change."""
     return translation.revision(config, LANGUAGES[config.language]) if config.language in LANGUAGES else ""

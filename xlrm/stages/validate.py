@@ -39,6 +39,11 @@ class Config(BaseModel):
     """Thresholds of the row checks; docs/validation.md says what each is from."""
 
 
+def reads(config: Config) -> dict[str, tuple[str, ...]]:
+    files = (corpora.DESCRIPTION, *COLUMNS)
+    return {"source": files, "translations": files}
+
+
 @dataclass(frozen=True)
 class Report:
     """What Great Expectations found in one file of one language."""

@@ -1,0 +1,190 @@
+"""How time and memory of curate, translate, validate and score grow with the rows: 1, 4 and 16 times as many.
+
+    python -m benchmarks.cost_growth [ROWS]
+
+Every measurement has a process of its own, on pairs made here of several phrasebook sentences, hardly any two alike, ROWS (1,000)
+at first; `score` is the command on as many conversations. A process first does a hundred rows unmeasured: models and libraries
+are loaded then, and `held` is what it holds after that. `more` is its peak over that. The slope is that of the logarithm of
+processor seconds, which neighbours on a machine hardly lengthen, on the logarithm of rows, by least squares: 1 is linear.
+Exits with 1 where a slope or a memory is over what it may be.
+"""
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from xlrm.phrasebook import world
+from xlrm.phrasebook.translator import render
+from xlrm.rows import write_jsonl
+
+TIMES = (1, 4, 16)
+STAGES = ("curate", "translate", "validate", "score")
+WARM = 100
+"""Rows done before the clock starts."""
+HELD_OUT = 200
+"""Benchmark items, whatever the number of rows."""
+SLOPE = 1.15
+"""0.15 for noise: 16 times the rows in half as much time again as they should take. n log n reads 1.1, n squared 2."""
+SLACK, SLACK_MIB = 1.3, 32.0
+"""With 16 times the rows, memory may be 1.3 times as much, and 32 MiB: what 1,000 rows do not fill. Translation holds 1,000 rows
+at a time and SQLite's page cache (2 MiB); of validation, what it holds to the end are ids and places (some 250 bytes a row)."""
+GROWS = {"curate": (1800, math.inf), "validate": (12_000, 10_000)}
+"""Beyond that, bytes a row, and up to how many rows. Curation compares each pair with all before it, and so holds them: a row as
+text in Python's objects (some 1,200 bytes for 560 on disk), 160 for its sketch, 120 for its digest, and its id in the set that
+keeps ids unique. Validation holds a chunk of 10,000 rows at a time: texts, their sources' and a frame of what is measured."""
+
+
+def pairs(count: int, seed: int = 1) -> Iterator[dict]:
+    """Pairs of several sentences of the phrasebook, some 450 characters together, hardly any two alike."""
+    rng = random.Random(seed)
+    sentences = [sentence for sentence in world.sentences() if not sentence.cut]
+
+    def text(least: int, most: int) -> str:
+        return render(tuple(rng.sample(sentences, rng.randint(least, most))), "en")
+
+    for i in range(count):
+        yield {"id": f"made-{i}", "prompt": text(2, 4), "chosen": text(3, 6), "rejected": text(3, 6)}
+
+
+def items(count: int) -> Iterator[dict]:
+    """A benchmark with prompts of ten sentences, so that no pair asks more than a part of one."""
+    rng = random.Random(2)
+    sentences = [sentence for sentence in world.sentences() if not sentence.cut]
+    for i in range(count):
+        prompt = render(tuple(rng.sample(sentences, 10)), "en")
+        chosen, rejected = (render((sentence,), "en") for sentence in rng.sample(sentences, 2))
+        yield {"id": f"item-{i}", "prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def make(folder: Path, count: int) -> None:
+    """What the stages begin with: pairs, a benchmark, and conversations to score."""
+    write_jsonl(folder / "made.jsonl", pairs(count))
+    write_jsonl(folder / "benchmark.jsonl", items(HELD_OUT))
+    write_jsonl(folder / "asked.jsonl", ({"prompt": row["prompt"], "response": row["chosen"]} for row in pairs(count)))
+
+
+def make_model(folder: Path) -> None:
+    """A reward model of two layers."""
+    from xlrm import models
+    from xlrm.pretraining import Pretraining, pretrain
+
+    pretrain(
+        Pretraining(languages=("en", "ko"), layers=2, width=64, vocabulary=1024, documents=300),
+        folder / "base" / "output",
+    )
+    tokenizer = models.load_tokenizer(folder / "base" / "output")
+    models.new_reward_model(folder / "base" / "output", tokenizer, seed=1).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+
+
+def work(stage: str, root: Path) -> Callable[[Path], object]:
+    """What is measured, as a function of the folder of its rows."""
+    if stage == "score":
+        from xlrm import cli
+
+        loaded = cli._load(str(root / "model"))
+        cli._load = lambda model: loaded
+        return lambda folder: cli.score("", folder / "asked.jsonl", folder / "scored.jsonl")
+    from xlrm.stages import curate, translate, validate
+
+    def curated(folder: Path):
+        files = {"preferences": (str(folder / "made.jsonl"),), "benchmark": str(folder / "benchmark.jsonl")}
+        config = curate.Config(**files, pairs=10**9, prompts=None, parallel=None)
+        return curate.run(config, output=folder / "en")
+
+    def translated(folder: Path):
+        os.environ["XLRM_HOME"] = str(folder / "home")  # what was translated before is not known here
+        return translate.run(translate.Config(language="es"), corpus=folder / "en", output=folder / "es")
+
+    def validated(folder: Path):
+        return validate.run(
+            validate.Config(), source=folder / "en", translations=[folder / "es"], output=folder / "corpora"
+        )
+
+    return {"curate": curated, "translate": translated, "validate": validated}[stage]
+
+
+def measure(stage: str, root: Path, count: int) -> dict[str, float]:
+    """In the process of its own: seconds, MiB held before, MiB more at the peak."""
+    run = work(stage, root)
+    run(root / str(WARM))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    held, began, used = memory("VmRSS"), time.perf_counter(), time.process_time()
+    run(root / str(count))
+    seconds, processor = time.perf_counter() - began, time.process_time() - used
+    return {"seconds": seconds, "processor": processor, "held": held, "more": memory("VmHWM") - held}
+
+
+def memory(field: str) -> float:
+    """MiB, of this process (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
+
+
+def slope(counts: list[int], seconds: list[float]) -> float:
+    x, y = [math.log(count) for count in counts], [math.log(one) for one in seconds]
+    middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
+    rise = sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True))
+    return rise / sum((a - middle_x) ** 2 for a in x)
+
+
+def apart(*arguments: object) -> str:
+    """The last line that this script prints for `arguments`, in a process of its own."""
+    command = [sys.executable, "-m", __spec__.name, *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
+    return done.stdout.splitlines()[-1] if done.stdout else ""
+
+
+def show(stage: str, counts: list[int], found: list[dict[str, float]]) -> bool:
+    """Prints a stage's lines, and returns whether it grows as it may."""
+    for count, one in zip(counts, found, strict=True):
+        figures = f"{one['seconds']:.2f} | {one['processor']:.2f} | {one['held']:.0f} | {one['more']:.1f}"
+        print(f"| {stage} | {count:,} | {figures} |  |  |  |")
+    grown, steps = slope(counts, [one["processor"] for one in found]), counts[-1] - counts[0]
+    least, most = found[0]["more"], found[-1]["more"]
+    size, until = GROWS.get(stage, (0, 0))
+    filled = min(counts[-1], until) - min(counts[0], until)
+    allowed = SLACK * max(0, least) + SLACK_MIB + size * filled / 2**20
+    reached = grown <= SLOPE and most <= allowed
+    figures = f"{grown:.2f} | {most - least:+.1f} | {(most - least) * 2**20 / steps:,.0f}"
+    print(f"| **{stage}** | {'grows as it may' if reached else 'GROWS TOO MUCH'} | | | | | {figures} |", flush=True)
+    return reached
+
+
+def main(rows: str = "1000") -> int:
+    counts = [int(rows) * times for times in TIMES]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        os.environ["XLRM_HOME"] = str(root / "home")
+        apart("model", root)
+        for count in (WARM, *counts):
+            make(root / str(count), count)
+        for stage in STAGES[:2]:  # the warm rows of the stages after
+            apart("warm", stage, root)
+        print("| stage | rows | seconds | processor | held, MiB | more, MiB | slope | 1x to 16x, MiB | bytes a row |")
+        print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+        reached = [
+            show(stage, counts, [json.loads(apart("measure", stage, root, count)) for count in counts])
+            for stage in STAGES
+        ]
+    return 0 if all(reached) else 1
+
+
+if __name__ == "__main__":
+    kind, *given = sys.argv[1:] or [""]
+    if kind == "model":
+        make_model(Path(given[0]))
+    elif kind == "warm":
+        work(given[0], Path(given[1]))(Path(given[1]) / str(WARM))
+    elif kind == "measure":
+        print(json.dumps(measure(given[0], Path(given[1]), int(given[2]))))
+    else:
+        sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,206 @@
+"""What starting costs: the command, a component beyond its stage's own work, and the compilation of a pipeline.
+
+    python -m benchmarks.startup [ROUNDS]
+
+A component's overhead is the wall time of its process as Kubeflow Pipelines' local runner starts it, without the import of
+torch and without its stage's own work. What a stage imports when it begins to work (transformers, TRL, Great Expectations)
+is counted as overhead; so are finding, fetching, checking and storing artifacts, and MLflow, which each task logs to. The
+components are those of the whole pipeline, from data to the report, on one target language, so that one runs at a time; each
+round (3) begins with an empty store, and what is shown is the median of the rounds. Exits with 1 where a goal is missed.
+"""
+
+import contextlib
+import functools
+import importlib.machinery
+import io
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+EXECUTOR = "kfp.dsl.executor_main"
+CLOCK = "XLRM_BENCHMARK_CLOCK"
+"""Where a task writes what it measured."""
+GOALS = {"help": 0.5, "component": 1.5, "compile": 2.0}
+"""Seconds."""
+EXPERIMENT = {
+    "base": {"pretraining": {"documents": 300, "layers": 2, "width": 64, "vocabulary": 1024, "languages": ["en", "es"]}},
+    "curate": {"pairs": 64, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 6, "parallel_texts": 8},
+    "reward": {"learning_rate": 1e-3, "batch_size": 8, "gradient_checkpointing": False},
+    "sample": {"max_new_tokens": 8, "temperature": 1.5},
+    "align": {"learning_rate": 3e-4, "batch_size": 4, "device_batch_size": 4, "gradient_checkpointing": False},
+    "represent": {"languages": ["en", "es"]},
+}  # fmt: skip
+
+
+class Imports:
+    """Seconds spent in imports so far, and of these in torch's, with what it imports."""
+
+    def __init__(self):
+        self.all = self.torch = 0.0
+        self.depth = self.torch_depth = 0
+        for loader in (importlib.machinery.SourceFileLoader, importlib.machinery.ExtensionFileLoader):
+            loader.exec_module = self._timed(loader.exec_module)
+
+    def _timed(self, execute):
+        def exec_module(loader, module):
+            of_torch = module.__name__.partition(".")[0] == "torch"
+            began = time.perf_counter()
+            self.depth += 1
+            self.torch_depth += of_torch
+            try:
+                execute(loader, module)
+            finally:
+                seconds = time.perf_counter() - began
+                self.depth -= 1
+                self.torch_depth -= of_torch
+                self.all += 0 if self.depth else seconds
+                self.torch += seconds if of_torch and not self.torch_depth else 0
+
+        return exec_module
+
+
+def as_task() -> None:
+    """In a task's process, in place of KFP's executor: the executor, with a clock around the stage and one around imports."""
+    imports = Imports()
+    from xlrm import runner
+
+    found = runner.stage_module
+
+    def timed(run):
+        @functools.wraps(run)
+        def clocked(*arguments, **named):
+            imported, began = imports.all, time.perf_counter()
+            try:
+                return run(*arguments, **named)
+            finally:
+                seen.update(run=time.perf_counter() - began, imports=imports.all - imported)
+
+        return clocked
+
+    def stage_module(name: str):
+        module = found(name)
+        if not hasattr(module.run, "__wrapped__"):
+            seen["stage"] = name
+            module.run = timed(module.run)
+        return module
+
+    seen: dict = {}
+    runner.stage_module = stage_module
+    from kfp.dsl.executor_main import executor_main
+
+    executor_main()
+    seen["torch"] = imports.torch
+    with Path(os.environ[CLOCK]).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(seen) + "\n")
+
+
+def tasks(home: Path) -> list[dict]:
+    """Runs the pipeline with state in `home`; what each of its tasks took."""
+    os.environ |= {"XLRM_HOME": str(home), CLOCK: str(home / "clock.jsonl")}
+    from kfp.local import subprocess_task_handler as handler
+
+    from pipelines.__main__ import _run_locally
+    from xlrm.experiment import Experiment
+
+    found, start = [], handler.run_local_subprocess
+
+    def clocked(full_command: list[str], **more) -> int:
+        command = [part.replace(f"-m {EXECUTOR}", f"-m {__spec__.name} --task") for part in full_command]
+        began = time.perf_counter()
+        status = start(command, **more)
+        seconds = time.perf_counter() - began
+        found.append(json.loads((home / "clock.jsonl").read_text().splitlines()[-1]) | {"wall": seconds})
+        return status
+
+    handler.run_local_subprocess = clocked
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            _run_locally(Experiment(name="startup", targets=("es",), stages=EXPERIMENT), home / "log.txt")
+    finally:
+        handler.run_local_subprocess = start
+    return found
+
+
+def overhead(task: dict) -> float:
+    """Seconds beyond the stage's own work."""
+    return task["wall"] - task["torch"] - (task["run"] - task["imports"])
+
+
+def wall(command: list[str], times: int) -> float:
+    """Median seconds of a fresh process."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+def compile_seconds(times: int) -> tuple[float, float]:
+    """Median seconds of `python -m pipelines compile`, and of building and writing the pipeline in it."""
+    inside = (
+        "import time; from kfp import compiler; began = time.perf_counter();"
+        "from pipelines.cross_lingual_transfer import cross_lingual_transfer as made;"
+        "compiler.Compiler().compile(made, {!r}); print(time.perf_counter() - began)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        whole = wall([sys.executable, "-m", "pipelines", "compile", "--output", folder], times)
+        command = [sys.executable, "-W", "ignore", "-c", inside.format(f"{folder}/inside.yaml")]
+        said = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(times)]
+    return whole, statistics.median(map(float, said))
+
+
+def show_components(rounds: int) -> bool:
+    """Prints a line for each component, and returns whether all reach the goal."""
+    found: dict[str, list[dict]] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for task in tasks(Path(folder)):
+                found.setdefault(task["stage"], []).append(task)
+    print("\n| component | tasks | wall | import torch | other imports of the stage | its work | overhead | goal | |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
+    reached = []
+    for stage, many in found.items():
+        middle = {key: statistics.median(one[key] for one in many) for key in ("wall", "torch", "run", "imports")}
+        beyond = statistics.median(map(overhead, many))
+        reached.append(beyond < GOALS["component"])
+        others, work = middle["imports"] - middle["torch"], middle["run"] - middle["imports"]
+        figures = " | ".join(
+            f"{value:.2f}" for value in (middle["wall"], middle["torch"], max(0, others), work, beyond)
+        )
+        print(f"| {stage} | {len(many)} | {figures} | {GOALS['component']} | {said(reached[-1])} |", flush=True)
+    return all(reached)
+
+
+def said(reached: bool) -> str:
+    return "reached" if reached else "missed"
+
+
+def main(rounds: str = "3") -> int:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    print("| what | seconds | goal | |\n|---|---:|---:|---|")
+    whole, inside = compile_seconds(3)
+    measured = {
+        "xlrm --help": (wall([sys.executable, "-m", "xlrm.cli", "--help"], 5), GOALS["help"]),
+        "python -m pipelines compile": (whole, GOALS["compile"]),
+        "of which building and writing the pipeline": (inside, GOALS["compile"]),
+    }
+    for name, (seconds, goal) in measured.items():
+        print(f"| {name} | {seconds:.2f} | {goal} | {said(seconds < goal)} |", flush=True)
+    reached = show_components(int(rounds))
+    return 0 if reached and all(seconds < goal for seconds, goal in measured.values()) else 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--task"]:
+        del sys.argv[1]
+        as_task()
+    else:
+        logging.disable(logging.WARNING)
+        sys.exit(main(*sys.argv[1:]))
