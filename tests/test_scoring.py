@@ -79,12 +79,11 @@ def test_interrupted_scoring_goes_on_from_its_journal(reward_model, tmp_path, mo
     some.close()  # what a kill leaves: two windows, and of a third one half a number
     with journal.open("ab") as file:
         file.write(b"half")
-    tokenised = []
-    monkeypatch.setattr(
-        scoring, "encode", lambda *given, encode=scoring.encode: tokenised.append(given[1]) or encode(*given)
-    )
+    asked = []
+    rewards = scoring._rewards
+    monkeypatch.setattr(scoring, "_rewards", lambda *given: asked.append(len(given[2])) or rewards(*given))
     assert list(scoring.stream(*reward_model, iter(chats), journal=journal)) == whole
-    assert [len(window) for window in tokenised] == [3, 1], "six of ten were there"
+    assert asked == [3, 1], "six of ten were there"
     assert journal.stat().st_size == 8 * len(chats)
 
 

@@ -38,7 +38,7 @@ class Reading(BaseModel):
     what the n-th layer returns, -2 what the last but one does (no norm after it)."""
     max_length: int = Field(1024, ge=16)
     """Tokens of a text; a longer one loses its beginning, and is counted."""
-    batch_tokens: int = Field(8192, ge=16)
+    batch_tokens: int = Field(8192, ge=16, json_schema_extra={"changes_result": False})
     """Tokens in a forward pass, padding included; what is measured does not depend on it."""
 
 

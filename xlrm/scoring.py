@@ -38,7 +38,7 @@ class Scoring(BaseModel):
 
     max_length: int = Field(2048, ge=16)
     """Tokens; a longer conversation loses its beginning."""
-    batch_tokens: int = Field(8192, ge=256)
+    batch_tokens: int = Field(8192, ge=256, json_schema_extra={"changes_result": False})
     """Tokens in a forward pass, at most; rewards do not depend on it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the reward model. In bfloat16 rewards have eight bits and depend on the batch."""
@@ -97,29 +97,22 @@ def stream(
     known: dict[bytes, float] = {}
     left = iter(conversations)
     while window := list(itertools.islice(left, WINDOW)):
+        encoded = encode(tokenizer, window, length)
+        keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
         found = before[done : done + len(window)]
-        if len(found) < len(window):
-            encoded = encode(tokenizer, window, length)
-            found = _once(encoded, known, lambda new: _rewards(model, tokenizer, new, batch_tokens, counter))
+        if len(found) == len(window):
+            known.update(zip(keys, found, strict=True))  # so that the rest is what it would have been
+        else:
+            new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
+            known.update(zip(new, _rewards(model, tokenizer, list(new.values()), batch_tokens, counter), strict=True))
+            found = [known[key] for key in keys]
             _append(journal, found)
+        for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
+            del known[key]
         done += len(window)
         counter.advance(done - counter.done)
         yield from found
     counter.close()
-
-
-def _once(
-    encoded: list[list[int]], known: dict[bytes, float], rewards_of: Callable[[list], list[float]]
-) -> list[float]:
-    """Rewards of sequences of tokens, of those not `known` by `rewards_of`."""
-    keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
-    new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
-    if new:
-        known.update(zip(new, rewards_of(list(new.values())), strict=True))
-    found = [known[key] for key in keys]
-    for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
-        del known[key]
-    return found
 
 
 def _rewards(
@@ -127,7 +120,7 @@ def _rewards(
     counter: progress.Counter,
 ) -> list[float]:  # fmt: skip
     if hasattr(model, "rewards"):
-        return model.rewards(encoded)
+        return model.rewards(encoded) if encoded else []
     import torch
 
     found = [0.0] * len(encoded)

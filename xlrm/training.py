@@ -53,7 +53,7 @@ class TrainingConfig(BaseModel):
     """Processes on each node, more than one with DeepSpeed ZeRO-3 (paper A: 4); 0: one for each GPU, or one."""
     gradient_checkpointing: bool = True
     """Recomputes activations to save memory."""
-    save_steps: int = Field(100, ge=1)
+    save_steps: int = Field(100, ge=1, json_schema_extra={"changes_result": False})
     """Steps between checkpoints."""
     log_steps: int = Field(10, ge=1)
     """Steps between entries of training_log.jsonl."""
