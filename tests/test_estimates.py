@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from xlrm import experiment, forecast, models, reward_models
+from xlrm import experiment, forecast, models, reward_models, scoring
 from xlrm.base_models import BASE_MODELS
 from xlrm.cli import app
 from xlrm.flops import PASSES, Shape, Size, flops, shape
@@ -114,7 +114,7 @@ def test_the_tiny_models_shape_is_that_of_the_one_made_here(tiny_base) -> None:
 def test_models_are_loaded_in_the_precision_that_is_said(tiny_base, tmp_path) -> None:
     tokenizer = models.load_tokenizer(tiny_base)
     models.new_reward_model(tiny_base, tokenizer, seed=1).save_pretrained(tmp_path)
-    for model in (models.load_reward_model(tmp_path), models.load_causal_lm(tiny_base)):
+    for model in (scoring.load(tmp_path, scoring.Scoring())[0], models.load_causal_lm(tiny_base)):
         assert str(model.dtype) == f"torch.{forecast.LOADED_IN}"
 
 

@@ -30,7 +30,7 @@ MFU = {"training": 0.4, "scoring": 0.5, "decoding": estimates.UTILISATION}
 PEAK = {"bfloat16": estimates.A100_FLOPS, "float32": 19.5e12}
 """Of an A100 (NVIDIA's data sheet), dense; float32 without TF32, which PyTorch leaves off."""
 LOADED_IN = "float32"
-"""As `xlrm.models` and `xlrm.representations` load what is scored, sampled from and measured."""
+"""As `xlrm.models` and `xlrm.representations` load what is sampled from and measured."""
 FORMULA = (
     "A100-hours = operations / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
     "x passes: 1 forward, 2 backward (1 with LoRA), 1 more with gradient checkpointing; DPO reads its pairs once more, for "
@@ -228,14 +228,14 @@ def _evaluate(scene: Scene) -> Iterator[Row]:
     config = scene.config("evaluate", languages=codes)
     reading = scene.read(scene.texts.benchmark, config.max_length)
     what = f"{len(codes)} reward models x {len(codes)} languages x {len(scene.texts.benchmark):,} items"
-    yield scene.row("evaluate", what, "scoring", LOADED_IN, reading, {"forward": len(codes)})
+    yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": len(codes)})
     for name, found in scene.published.benchmarks.items():
         if isinstance(found, str):
-            yield Row("evaluate", name, "scoring", LOADED_IN, why=found)
+            yield Row("evaluate", name, "scoring", config.precision, why=found)
             continue
         reading = _read_as_published(found, config.max_length)
         what = f"{len(codes)} reward models x {sum(map(len, found.values())):,} items of {name}"
-        yield scene.row("evaluate", what, "scoring", LOADED_IN, reading, {"forward": len(codes)})
+        yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": len(codes)})
 
 
 def _external(scene: Scene) -> Iterator[Row]:
@@ -290,7 +290,7 @@ def _alignment(scene: Scene) -> list[Row]:
     passes: dict[Kind, float] = {"forward": 1, kind: align.epochs}
     return [
         scene.row("sample", what[0], "decoding", LOADED_IN, several + one, {"forward": 1}, head=True),
-        scene.row("rank", what[1], "scoring", LOADED_IN, ranked, {"forward": 2}),
+        scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": 2}),
         scene.row("align", what[2], "training", align.precision, pairs, passes, head=True),
         scene.row("sample", what[3], "decoding", LOADED_IN, one, {"forward": 2}, head=True),
     ]
