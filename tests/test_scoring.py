@@ -69,6 +69,18 @@ def test_the_same_sequence_is_scored_once_and_remembered(reward_model, monkeypat
     assert asked == [3, 3, 3], "what is forgotten is asked for again"
 
 
+def test_tokens_written_once_serve_every_model_of_the_tokenizer(reward_model, tiny_base, monkeypatch) -> None:
+    model, tokenizer = reward_model
+    written = scoring.tokens(tokenizer, iter(CHATS), 2048)
+    expected = scoring.score(model, tokenizer, CHATS)
+    again = models.load_tokenizer(tiny_base)
+    assert models.same_text(tokenizer, again)
+    monkeypatch.setattr(scoring, "encode", None)
+    assert scoring.score(model, again, written) == expected
+    again.chat_template = again.chat_template.replace("user", "person").replace("assistant", "x") + " "
+    assert not models.same_text(tokenizer, again)
+
+
 def test_interrupted_scoring_goes_on_from_its_journal(reward_model, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(scoring, "WINDOW", 3)
     chats = [scoring.conversation(f"Number {i}?", "Yes. " * (i % 4 + 1)) for i in range(10)]

@@ -3,6 +3,7 @@
 Safetensors only, no remote code unless asked for, a dedicated pad token, a chat template without dates.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +81,16 @@ def one_bos(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> tuple[lis
     if written and adds:
         texts = [text.removeprefix(bos) for text in texts]
     return texts, adds or not written
+
+
+def same_text(one: "PreTrainedTokenizerBase | None", other: "PreTrainedTokenizerBase") -> bool:
+    """Whether two tokenizers write the same token ids for every conversation, as far as their files say."""
+    if one is None or not (one.is_fast and other.is_fast) or one.chat_template != other.chat_template:
+        return False
+    last = ("truncation", "padding")  # how it was last called
+    said = [json.loads(each.backend_tokenizer.to_str()) for each in (one, other)]
+    first, second = ({key: value for key, value in each.items() if key not in last} for each in said)
+    return first == second
 
 
 def load_causal_lm(path: str | Path) -> "PreTrainedModel":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]
-Conversations = Iterable[list[Message]]
+Tokens = Sequence[int]
 
 WINDOW = 1024
 """Conversations that are tokenised, sorted into batches and answered at a time."""
@@ -72,8 +72,17 @@ def encode(
     return tokenizer(texts, truncation=True, max_length=max_length, add_special_tokens=special)["input_ids"]
 
 
+def tokens(
+    tokenizer: "PreTrainedTokenizerBase", conversations: Iterable[list[Message]], max_length: int
+) -> list[Tokens]:
+    """`encode`, of many and kept small, for several models to score what one tokenizer wrote."""
+    left = iter(conversations)
+    windows = iter(lambda: list(itertools.islice(left, WINDOW)), [])
+    return [array("I", ids) for window in windows for ids in encode(tokenizer, window, max_length)]
+
+
 def score(
-    model: Any, tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int = 2048,
+    model: Any, tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message] | Tokens], max_length: int = 2048,
     batch_tokens: int = 8192, journal: Path | None = None,
 ) -> list[float]:  # fmt: skip
     """`stream`, of conversations that are all there."""
@@ -81,15 +90,16 @@ def score(
 
 
 def stream(
-    model: Any, tokenizer: "PreTrainedTokenizerBase", conversations: Conversations, max_length: int = 2048,
+    model: Any, tokenizer: "PreTrainedTokenizerBase", conversations: Iterable[list[Message] | Tokens], max_length: int = 2048,
     batch_tokens: int = 8192, total: int | None = None, journal: Path | None = None,
 ) -> Iterator[float]:  # fmt: skip
     """Rewards (raw logits), in input order, a window of conversations at a time; memory does not grow with their number.
     The same sequence of tokens is scored once, as long as it is remembered.
 
-    `model`: a reward model as `xlrm.models` loads it, or anything with `rewards`, a function of token ids. `batch_tokens`:
-    in a forward pass, at most. `total`: conversations, for the progress that is shown. `journal`: a file that keeps what was
-    found, from which the same conversations to the same model go on; whoever names it sees to it that they are the same.
+    `model`: a reward model as `xlrm.models` loads it, or anything with `rewards`, a function of token ids. `conversations`:
+    messages, or their `tokens`, cut by then. `batch_tokens`: in a forward pass, at most. `total`: conversations, for the
+    progress that is shown. `journal`: a file that keeps what was found, from which the same conversations to the same model
+    go on; whoever names it sees to it that they are the same.
     """
     length = min(max_length, models.positions(model) or max_length)
     counter, done = progress.Counter("score", total, "conversations"), 0
@@ -97,7 +107,7 @@ def stream(
     known: dict[bytes, float] = {}
     left = iter(conversations)
     while window := list(itertools.islice(left, WINDOW)):
-        encoded = encode(tokenizer, window, length)
+        encoded = _encoded(tokenizer, window, length)
         keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
         found = before[done : done + len(window)]
         if len(found) == len(window):
@@ -113,6 +123,12 @@ def stream(
         counter.advance(done - counter.done)
         yield from found
     counter.close()
+
+
+def _encoded(tokenizer: "PreTrainedTokenizerBase", window: list, length: int) -> list[list[int]]:
+    if isinstance(window[0], array):
+        return [ids.tolist() for ids in window]
+    return encode(tokenizer, window, length)
 
 
 def _rewards(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xlrm import scoring
+from xlrm import models, scoring
 from xlrm.rows import read_rows, write_jsonl
 
 
@@ -23,10 +23,14 @@ def run(config: Config, *, samples: Path, reward_models: list[Path], output: Pat
     rows = read_rows(samples / "0" / "train" / f"{config.language}.jsonl", ("prompt", "responses"))
     chats = [scoring.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
     metrics = {}
+    written, before = [], (None, 0)
     for labeler, path in zip(config.labelers, reward_models, strict=True):
-        model = scoring.load(path, config)
+        model, tokenizer = scoring.load(path, config)
+        length = min(config.max_length, models.positions(model) or config.max_length)
+        if length != before[1] or not models.same_text(tokenizer, before[0]):
+            written, before = scoring.tokens(tokenizer, chats, length), (tokenizer, length)
         journal = output.parent / f"{labeler}.journal"
-        rewards = iter(scoring.score(*model, chats, config.max_length, config.batch_tokens, journal))
+        rewards = iter(scoring.score(model, tokenizer, written, length, config.batch_tokens, journal))
         pairs = [best_and_worst(row, [next(rewards) for _ in row["responses"]]) for row in rows]
         kept = [pair for pair in pairs if pair]
         write_jsonl(output / f"{labeler}.jsonl", kept)
