@@ -33,7 +33,7 @@ def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
 
 def _alignment(folder: Path, rows: list[Row], options: argparse.Namespace, packed: bool, precomputed: bool) -> Run:
     from datasets import Dataset, load_from_disk
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from trl import DPOConfig, DPOTrainer
 
     from xlrm import packing
@@ -49,6 +49,7 @@ def _alignment(folder: Path, rows: list[Row], options: argparse.Namespace, packe
         trainer = DPOTrainer(
             model, args=arguments, train_dataset=load_from_disk(own), processing_class=tokenizer, callbacks=[keeper]
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         return learned(trainer, keeper)
 
@@ -67,7 +68,7 @@ BENCHMARK = Benchmark(
 
 
 def main() -> int:
-    return workload.main(BENCHMARK, workload.parser(__doc__, count=48).parse_args())
+    return workload.main(BENCHMARK, workload.parser(__doc__, count=32, layers=2).parse_args())
 
 
 if __name__ == "__main__":

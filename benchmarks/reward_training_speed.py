@@ -41,7 +41,7 @@ def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
 
 def _training(folder: Path, rows: list[Row], options: argparse.Namespace, packed: bool, checkpointing: bool) -> Run:
     from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback
     from trl import RewardConfig, RewardTrainer
 
     from xlrm import packing
@@ -54,6 +54,8 @@ def _training(folder: Path, rows: list[Row], options: argparse.Namespace, packed
     trainer = RewardTrainer(
         model, arguments, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(folder), callbacks=[keeper]
     )
+
+    trainer.remove_callback(PrinterCallback)
 
     def train() -> tuple[float, Learned]:
         seconds, _ = workload.timed(trainer.train, options)
@@ -108,7 +110,7 @@ BENCHMARK = Benchmark(
 
 
 def main() -> int:
-    return workload.main(BENCHMARK, workload.parser(__doc__, count=48).parse_args())
+    return workload.main(BENCHMARK, workload.parser(__doc__, count=48, layers=2).parse_args())
 
 
 if __name__ == "__main__":

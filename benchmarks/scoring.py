@@ -4,7 +4,8 @@ loop over transformers.
     python -m benchmarks.scoring [--device cuda] [--dtype bfloat16] [--venv DIR]
 
 The package runs in an environment of its own, made where there is none, as one process that loads once; what is timed is its
-loop alone. Beside ours stand the largest difference of a reward, what rewards vary by, and verdicts that agree. Exits with 1 where a reward is more than 1e-5 apart, a verdict differs, or a ratio is below its goal.
+loop alone. Beside ours stand the largest difference of a reward, the standard deviation of rewards, and how many verdicts
+agree. Exits with 1 where a reward is more than 1e-5 apart, a verdict differs, or a goal is missed.
 """
 
 import argparse

@@ -7,6 +7,7 @@ more, the marks of the turns. The model is Qwen2's architecture with an MLP as w
 """
 
 import argparse
+import gc
 import itertools
 import json
 import os
@@ -280,6 +281,7 @@ def race(contestants: list[Contestant], rows: list[Row], options: argparse.Names
     for number in range(options.rounds):
         for one in contestants:
             if not (one.once and number):
+                gc.collect()  # trainers refer to themselves
                 yield one.name, *one.prepare(rows)()
 
 
@@ -337,6 +339,7 @@ def _peak_here(benchmark: Benchmark, options: argparse.Namespace) -> float:
     one = next(one for one in benchmark.contestants(options, options.folder) if one.name == options.of)
     rows = benchmark.rows(options.pairs)
     one.prepare(rows[: benchmark.few])()
+    gc.collect()
     return peak_over_idle(one.prepare(rows), options.device)
 
 
