@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import workload
-from benchmarks.reward_training_speed import BATCH, Learned, first_gradients, learned, parity, recipe
+from benchmarks.reward_training_speed import Learned, first_gradients, learned, parity, recipe
 from benchmarks.workload import Benchmark, Contestant, Row, Run
 
 
@@ -62,13 +62,13 @@ def _alignment(folder: Path, rows: list[Row], options: argparse.Namespace, packe
 
 
 BENCHMARK = Benchmark(
-    "benchmarks.dpo_speed", "Aligning a policy by DPO, 8 pairs a batch", contestants, workload.pairs, parity, few=BATCH,
-    passes=4, policy=True,
+    "benchmarks.dpo_speed", "Aligning a policy by DPO, 8 pairs a batch", contestants, workload.pairs, parity, passes=4,
+    policy=True,
 )  # fmt: skip
 
 
 def main() -> int:
-    return workload.main(BENCHMARK, workload.parser(__doc__, count=32, layers=2).parse_args())
+    return workload.main(BENCHMARK, workload.parser(__doc__, count=24, layers=2).parse_args())
 
 
 if __name__ == "__main__":

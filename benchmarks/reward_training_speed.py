@@ -105,7 +105,7 @@ def parity(ours: Learned, theirs: Learned, options: argparse.Namespace) -> Parit
 
 BENCHMARK = Benchmark(
     "benchmarks.reward_training_speed", "Training a reward model, 8 pairs a batch", contestants, workload.pairs, parity,
-    few=BATCH, passes=3,
+    passes=3,
 )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class Contestant:
     less_memory: float | None = None
     """Ours is to take at most so much of the memory that this one takes."""
     once: bool = False
-    """Shown for comparison: timed in the first round alone."""
+    """Shown for comparison: timed in the first round alone, and not weighed."""
     peak: Callable[[], float] | None = None
     """MiB over idle, of one that lives in a process of its own; others are measured in one made for it."""
 
@@ -304,7 +304,7 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
         outcome.ratios = [a / b for a, b in zip(outcome.seconds, outcomes[first].seconds, strict=False)]
         if one.name != first:
             outcome.parity = benchmark.parity(came_out[first], came_out[one.name], options)
-        if options.weigh:
+        if options.weigh and not one.once:
             outcome.memory = one.peak() if one.peak else _peak_elsewhere(benchmark, options, folder, one.name)
         outcome.missed = list(_missed(one, outcome, outcomes[first], options))
     return list(outcomes.values())
@@ -364,12 +364,12 @@ def _held(name: str) -> float:
 
 
 def matmul_rate(options: argparse.Namespace) -> float:
-    """Operations a second in the product of two square matrices, the best of ten."""
+    """Operations a second in the product of two square matrices, the best of five."""
     import torch
 
     size = _MATMUL[options.device]
     one = torch.randn(size, size, device=options.device, dtype=getattr(torch, options.dtype))
-    return 2 * size**3 / min(timed(lambda: one @ one, options)[0] for _ in range(10))
+    return 2 * size**3 / min(timed(lambda: one @ one, options)[0] for _ in range(5))
 
 
 # Telling

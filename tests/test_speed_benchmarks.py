@@ -130,5 +130,6 @@ def test_memory_is_the_peak_over_what_is_held_before() -> None:
 @pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     given = options()
+    del given.responses
     workload.save_model(tmp_path, given)
     assert workload._peak_elsewhere(scoring.BENCHMARK, given, tmp_path, "transformers, batch 8") > 1
