@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: help demo demo-short test test-fast lint format compile clean
+.PHONY: help demo demo-short test test-fast lint format compile bench clean
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -27,6 +27,11 @@ format: $(VENV)/.installed  ## Format the code
 
 compile: $(VENV)/.installed  ## Compile the pipelines into packages for a Kubeflow server
 	$(BIN)/python -m pipelines compile --output build
+
+BENCHMARKS := scoring best_of_n reward_training_speed dpo_speed
+bench: $(VENV)/.installed  ## Measure speed and parity beside rewardbench, TRL and plain transformers (some 20 minutes)
+	@missed=; for one in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$one $(BENCH_OPTIONS) || missed="$$missed $$one"; done; \
+	if [ -n "$$missed" ]; then echo "goals missed:$$missed"; exit 1; fi
 
 clean:  ## Remove the virtual environment and all local state
 	rm -rf $(VENV) .xlrm build

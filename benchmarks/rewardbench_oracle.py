@@ -2,6 +2,7 @@
 nothing of this project.
 
 python benchmarks/rewardbench_oracle.py score MODEL PAIRS.jsonl OUTPUT.json BATCH_SIZE
+python benchmarks/rewardbench_oracle.py serve MODEL DEVICE DTYPE THREADS
 python benchmarks/rewardbench_oracle.py rewardbench-2 OUTPUT.json
 """
 
@@ -10,7 +11,15 @@ import os
 import random
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+WAYS = {
+    "run_rm": (64, "right", {"truncation": True, "max_length": 2048}),
+    "command": (8, "left", {"truncation": False, "max_length": 512}),
+}
+"""(pairs in a batch, side of the padding, arguments of the pipeline): of the repository's scripts/run_rm.py, which the package
+does not have, and of its command, rewardbench/rewardbench.py."""
 
 
 def score(model: str, pairs: str, output: str, batch_size: str) -> None:
@@ -21,11 +30,9 @@ def score(model: str, pairs: str, output: str, batch_size: str) -> None:
     os.environ |= {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     import torch
     from rewardbench.rewardbench import main
-    from transformers import BatchEncoding
 
-    move = BatchEncoding.to
     if not torch.cuda.is_available():
-        BatchEncoding.to = lambda self, device, **more: move(self, "cpu" if device == "cuda" else device, **more)
+        _to_the_cpu()
     rows = [json.loads(line) for line in Path(pairs).read_text(encoding="utf-8").splitlines()]
     with tempfile.TemporaryDirectory() as folder:
         # The package writes its files beside the model: it is given a link to it.
@@ -41,6 +48,97 @@ def score(model: str, pairs: str, output: str, batch_size: str) -> None:
     found = [json.loads(line) for line in lines]
     kept = [{"chosen": r["scores_chosen"], "rejected": r["scores_rejected"], "won": bool(r["results"])} for r in found]
     Path(output).write_text(json.dumps(kept), encoding="utf-8")
+
+
+def _to_the_cpu() -> None:
+    from transformers import BatchEncoding
+
+    move = BatchEncoding.to
+    BatchEncoding.to = lambda self, device, **more: move(self, "cpu" if device == "cuda" else device, **more)
+
+
+def serve(model: str, device: str, dtype: str, threads: str) -> None:
+    """Loads a model as the package does, then scores what each line of standard input asks for, and says how long it took."""
+    os.environ |= {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else is printed goes to standard error
+    import torch
+    from accelerate import Accelerator
+    from rewardbench import REWARD_MODEL_CONFIG
+    from transformers import AutoTokenizer
+
+    torch.set_num_threads(int(threads))
+    if device == "cpu":
+        _to_the_cpu()
+    config, tokenizer = REWARD_MODEL_CONFIG["default"], AutoTokenizer.from_pretrained(model)
+    loaded = config["model_builder"](model, device_map={"": device}, torch_dtype=getattr(torch, dtype))
+    pipe = config["pipeline_builder"]("text-classification", model=loaded, tokenizer=tokenizer)
+    accelerator = Accelerator(cpu=device == "cpu")
+    pipe.model = accelerator.prepare(pipe.model)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        texts = _texts(asked["pairs"], tokenizer)
+        idle = _idle(device)
+        begun = time.perf_counter()
+        found = _score(pipe, texts, asked["way"], accelerator)
+        found["seconds"] = time.perf_counter() - begun
+        found["peak"] = _peak(device) - idle
+        answers.write(json.dumps(found) + "\n")
+        answers.flush()
+
+
+def _texts(pairs: list[dict], tokenizer):
+    """Conversations as the package writes them before it scores, by its own function; not timed."""
+    from datasets import Dataset
+    from rewardbench.utils import prepare_dialogue_from_tokenizer
+
+    rows = [row | {"prompt": [{"role": "user", "content": row["prompt"]}]} for row in pairs]
+    written = [prepare_dialogue_from_tokenizer(row, tokenizer) for row in rows]
+    return Dataset.from_list([{side: row[side] for side in ("text_chosen", "text_rejected")} for row in written])
+
+
+def _score(pipe, texts, way: str, accelerator) -> dict:
+    """The loop of the package: batches in file order, padded, of each the chosen and then the rejected."""
+    from torch.utils.data import DataLoader
+
+    batch_size, side, more = WAYS[way]
+    pipe.tokenizer.padding_side, pipe.tokenizer.truncation_side = side, "left"
+    arguments = {"batch_size": batch_size, "padding": True, "function_to_apply": "none", "return_token_type_ids": False}
+    batches = DataLoader(texts, batch_size=batch_size, shuffle=False, drop_last=False)
+    if way == "run_rm":
+        batches = accelerator.prepare(batches)
+    rewards = []
+    for batch in batches:
+        both = [
+            pipe(batch[name], **arguments, **more).float().cpu().numpy()[:, 0].tolist()
+            for name in ("text_chosen", "text_rejected")
+        ]
+        rewards += list(zip(*both))  # noqa: B905 - as many of each
+    return {"rewards": rewards, "won": [chosen > rejected for chosen, rejected in rewards]}
+
+
+def _idle(device: str) -> float:
+    """MiB held now, from where on the most is counted."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    Path("/proc/self/clear_refs").write_text("5")
+    return _held("VmRSS")
+
+
+def _peak(device: str) -> float:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
+    return _held("VmHWM")
+
+
+def _held(name: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
 
 
 def _messages(row: dict) -> dict:
@@ -94,4 +192,4 @@ def _ties_rows(rng: random.Random, step: float | None, lift: float, gaps: bool) 
 
 
 if __name__ == "__main__":
-    {"score": score, "rewardbench-2": rewardbench_2}[sys.argv[1]](*sys.argv[2:])
+    {"score": score, "serve": serve, "rewardbench-2": rewardbench_2}[sys.argv[1]](*sys.argv[2:])

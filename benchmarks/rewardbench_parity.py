@@ -17,6 +17,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 TOLERANCE = 2e-5
 REQUIREMENTS = Path(__file__).with_name("requirements-rewardbench.txt")
@@ -63,7 +67,6 @@ class Parity:
 
 def make_model(folder: Path, kind: str, texts: Iterator[str] | list[str], seed: int = 0) -> None:
     """A tiny reward model whose weights follow from the seed alone, saved as the project saves one."""
-    import numpy as np
     import torch
     from transformers import AutoModelForSequenceClassification, LlamaConfig, Qwen2Config
 
@@ -81,15 +84,23 @@ def make_model(folder: Path, kind: str, texts: Iterator[str] | list[str], seed: 
         rope = {"rope_type": "default", "rope_theta": 1000000.0}
         config = Qwen2Config(**_SIZES, **ids, rope_parameters=rope)
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    draw_weights(model, seed)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_older_names(folder)
+
+
+def draw_weights(model: "PreTrainedModel", seed: int) -> None:
+    """Matrices of standard deviation 1 / sqrt(inputs), embeddings of 1; the rest stays as it is made."""
+    import numpy as np
+    import torch
+
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for name, weight in sorted(model.named_parameters()):
             if weight.ndim == 2:
                 scale = 1.0 if "embed" in name else weight.shape[1] ** -0.5
                 weight.copy_(torch.from_numpy((scale * rng.standard_normal(weight.shape)).astype("float32")))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    write_older_names(folder)
 
 
 def _tokenizer(kind: str, texts: Iterator[str] | list[str]):
@@ -131,13 +142,15 @@ def theirs(python: Path, model: Path, pairs: list[dict], batch_size: int) -> lis
         given, output = Path(name) / "pairs.jsonl", Path(name) / "rewards.json"
         given.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
         command = [python.absolute(), ORACLE.absolute(), "score", model.absolute(), given, output, str(batch_size)]
-        done = subprocess.run(command, cwd=name, env=_environment(name), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=name, env=clean_environment(name), capture_output=True, text=True, check=False
+        )
         if done.returncode:
             sys.exit(f"the rewardbench package could not score {model}:\n{done.stderr[-3000:]}")
         return json.loads(output.read_text(encoding="utf-8"))
 
 
-def _environment(cache: str) -> dict[str, str]:
+def clean_environment(cache: str) -> dict[str, str]:
     """Without this project's modules on the path, and with a cache that goes away."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return kept | {"HF_DATASETS_CACHE": cache, "HF_HOME": cache}

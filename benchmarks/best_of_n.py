@@ -1,0 +1,50 @@
+"""The best of 64 responses to one prompt: this project beside a plain loop over transformers.
+
+    python -m benchmarks.best_of_n [--pairs PROMPTS] [--responses 64] [--device cuda] [--dtype bfloat16]
+
+Beside ours stand the largest difference of a reward, the standard deviation of rewards, and how many prompts have the same
+best. Exits with 1 where a reward is more than 1e-5 apart, another response is the best, or a goal is missed.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from benchmarks import workload
+from benchmarks.scoring import TOLERANCE
+from benchmarks.workload import Benchmark, Contestant, Parity
+
+
+def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
+    plain = workload.plain_scores(folder, options, 16)
+    return [
+        Contestant("xlrm", workload.our_scores(folder, options)),
+        Contestant("transformers, batch 16", plain, 1.8, less_memory=1.0),
+    ]
+
+
+def parity(ours: list[float], theirs: list[float], options: argparse.Namespace) -> Parity:
+    import numpy as np
+
+    one, other = (np.array(rewards).reshape(-1, options.responses) for rewards in (ours, theirs))
+    apart = float(abs(one - other).max())
+    agree = one.argmax(1) == other.argmax(1)
+    said = f"{apart:.1e} (std {one.std():.2f}), {agree.sum()}/{len(agree)}"
+    return Parity(said, apart <= TOLERANCE and bool(agree.all()))
+
+
+def benchmark(responses: int) -> Benchmark:
+    rows = partial(workload.lists, responses=responses)
+    return Benchmark("benchmarks.best_of_n", f"The best of {responses}", contestants, rows, parity, few=1)
+
+
+def main() -> int:
+    parser = workload.parser(__doc__, count=2)
+    parser.add_argument("--responses", type=int, default=64)
+    options = parser.parse_args()
+    return workload.main(benchmark(options.responses), options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

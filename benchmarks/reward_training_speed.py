@@ -1,0 +1,117 @@
+"""A step of reward model training: TRL's RewardTrainer as it is, and with batches that are computed packed.
+
+    python -m benchmarks.reward_training_speed [--device cuda] [--dtype bfloat16]
+
+Same pairs, same order, 8 in a batch, one epoch by TRL's defaults but for its length limit, which would drop pairs, and gradient
+checkpointing, which is off on both sides; TRL with it, as is its default, is timed once. What is timed is `train()`. Beside ours
+stand the largest differences of a step's loss (relative), of its gradient norm (relative), and of an entry of the first step's
+gradient. Exits with 1 where a loss is more than 1e-5 apart, a gradient norm more than 1e-4, or a goal is missed.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import workload
+from benchmarks.workload import Benchmark, Contestant, Parity, Row, Run
+
+BATCH = 8
+LOSS, NORM = 1e-5, 1e-4
+
+
+class Learned(NamedTuple):
+    losses: list[float]
+    norms: list[float]
+    gradients: dict[str, Any]
+    """Of the first step, as the optimizer took them."""
+
+
+def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
+    def prepare(packed: bool, checkpointing: bool = False):
+        return lambda rows: _training(folder, rows, options, packed, checkpointing)
+
+    return [
+        Contestant("TRL, packed by xlrm", prepare(True)),
+        Contestant("TRL", prepare(False), 3.0, less_memory=0.8),
+        Contestant("TRL, gradient checkpointing", prepare(False, True), once=True),
+    ]
+
+
+def _training(folder: Path, rows: list[Row], options: argparse.Namespace, packed: bool, checkpointing: bool) -> Run:
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback
+    from trl import RewardConfig, RewardTrainer
+
+    from xlrm import packing
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32").to(options.device)
+    if packed:
+        packing.enable(model)
+    arguments = RewardConfig(**recipe(options) | {"gradient_checkpointing": checkpointing})
+    keeper, data = first_gradients(), Dataset.from_list(workload.messages(rows))
+    trainer = RewardTrainer(
+        model, arguments, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(folder), callbacks=[keeper]
+    )
+
+    trainer.remove_callback(PrinterCallback)
+
+    def train() -> tuple[float, Learned]:
+        seconds, _ = workload.timed(trainer.train, options)
+        return seconds, learned(trainer, keeper)
+
+    return train
+
+
+def recipe(options: argparse.Namespace) -> dict[str, Any]:
+    """What both of TRL's trainers are given."""
+    return {
+        "output_dir": tempfile.gettempdir(), "save_strategy": "no", "per_device_train_batch_size": BATCH,
+        "num_train_epochs": 1, "max_length": None, "bf16": options.dtype == "bfloat16", "use_cpu": options.device == "cpu",
+        "gradient_checkpointing": False, "learning_rate": 1e-4, "logging_steps": 1, "report_to": [], "disable_tqdm": True,
+        "seed": 0,
+    }  # fmt: skip
+
+
+def first_gradients():
+    from transformers import TrainerCallback
+
+    class Keeper(TrainerCallback):
+        def __init__(self) -> None:
+            self.gradients: dict[str, Any] = {}
+
+        def on_pre_optimizer_step(self, args, state, control, model=None, **more) -> None:
+            if not self.gradients:
+                named = ((name, one.grad) for name, one in model.named_parameters() if one.grad is not None)
+                self.gradients = {name: gradient.detach().to("cpu", copy=True) for name, gradient in named}
+
+    return Keeper()
+
+
+def learned(trainer: Any, keeper: Any) -> Learned:
+    log = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
+    return Learned(*([float(one[name]) for one in log] for name in ("loss", "grad_norm")), keeper.gradients)
+
+
+def parity(ours: Learned, theirs: Learned, options: argparse.Namespace) -> Parity:
+    loss, norm = (
+        max(abs(one - other) / abs(other) for one, other in zip(a, b, strict=True))
+        for a, b in ((ours.losses, theirs.losses), (ours.norms, theirs.norms))
+    )
+    gradient = max(float((ours.gradients[name] - one).abs().max()) for name, one in theirs.gradients.items())
+    return Parity(f"{loss:.1e}, {norm:.1e}, {gradient:.1e}", loss <= LOSS and norm <= NORM)
+
+
+BENCHMARK = Benchmark(
+    "benchmarks.reward_training_speed", "Training a reward model, 8 pairs a batch", contestants, workload.pairs, parity,
+    passes=3,
+)  # fmt: skip
+
+
+def main() -> int:
+    return workload.main(BENCHMARK, workload.parser(__doc__, count=48, layers=2).parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
