@@ -87,11 +87,12 @@ def make_model(folder: Path) -> None:
 def work(stage: str, root: Path) -> Callable[[Path], object]:
     """What is measured, as a function of the folder of its rows."""
     if stage == "score":
-        from xlrm import cli
+        from xlrm import cli, scoring
 
-        loaded = cli._load(str(root / "model"))
-        cli._load = lambda model: loaded
-        return lambda folder: cli.score("", folder / "asked.jsonl", folder / "scored.jsonl")
+        model = str(root / "model")
+        loaded = cli._load(model, scoring.Scoring())
+        cli._load = lambda model, how: loaded
+        return lambda folder: cli.score(model, folder / "asked.jsonl", folder / "scored.jsonl")
     from xlrm.stages import curate, translate, validate
 
     def curated(folder: Path):

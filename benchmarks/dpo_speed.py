@@ -68,7 +68,7 @@ BENCHMARK = Benchmark(
 
 
 def main() -> int:
-    return workload.main(BENCHMARK, workload.parser(__doc__, count=16, layers=2).parse_args())
+    return workload.main(BENCHMARK, workload.parser(__doc__, count=24, layers=2).parse_args())
 
 
 if __name__ == "__main__":
