@@ -11,15 +11,15 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from benchmarks import workload
+from benchmarks import contest, workload
+from benchmarks.contest import Benchmark, Contestant, Parity
 from benchmarks.scoring import TOLERANCE
-from benchmarks.workload import Benchmark, Contestant, Parity
 
 
 def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
-    plain = workload.plain_scores(folder, options, 16)
+    plain = contest.plain_scores(folder, options, 16)
     return [
-        Contestant("xlrm", workload.our_scores(folder, options)),
+        Contestant("xlrm", contest.our_scores(folder, options)),
         Contestant("transformers, batch 16", plain, 1.8, less_memory=1.0),
     ]
 
@@ -40,10 +40,10 @@ def benchmark(responses: int) -> Benchmark:
 
 
 def main() -> int:
-    parser = workload.parser(__doc__, count=2)
+    parser = contest.parser(__doc__, count=2)
     parser.add_argument("--responses", type=int, default=64)
     options = parser.parse_args()
-    return workload.main(benchmark(options.responses), options)
+    return contest.main(benchmark(options.responses), options)
 
 
 if __name__ == "__main__":

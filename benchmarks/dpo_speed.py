@@ -15,9 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import workload
+from benchmarks import contest, workload
+from benchmarks.contest import Benchmark, Contestant, Run
 from benchmarks.reward_training_speed import Learned, first_gradients, learned, parity, recipe
-from benchmarks.workload import Benchmark, Contestant, Row, Run
+from benchmarks.workload import Row
 
 
 def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
@@ -56,7 +57,7 @@ def _alignment(folder: Path, rows: list[Row], options: argparse.Namespace, packe
     def run() -> tuple[float, Learned]:
         with tempfile.TemporaryDirectory() as own:
             Dataset.from_list(workload.messages(rows)).save_to_disk(own)
-            return workload.timed(lambda: align(own), options)
+            return contest.timed(lambda: align(own), options)
 
     return run
 
@@ -68,7 +69,7 @@ BENCHMARK = Benchmark(
 
 
 def main() -> int:
-    return workload.main(BENCHMARK, workload.parser(__doc__, count=24, layers=2).parse_args())
+    return contest.main(BENCHMARK, contest.parser(__doc__, count=20, layers=2).parse_args())
 
 
 if __name__ == "__main__":

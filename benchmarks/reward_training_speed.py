@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import workload
-from benchmarks.workload import Benchmark, Contestant, Parity, Row, Run
+from benchmarks import contest, workload
+from benchmarks.contest import Benchmark, Contestant, Parity, Run
+from benchmarks.workload import Row
 
 BATCH = 8
 LOSS, NORM = 1e-5, 1e-4
@@ -58,7 +59,7 @@ def _training(folder: Path, rows: list[Row], options: argparse.Namespace, packed
     trainer.remove_callback(PrinterCallback)
 
     def train() -> tuple[float, Learned]:
-        seconds, _ = workload.timed(trainer.train, options)
+        seconds, _ = contest.timed(trainer.train, options)
         return seconds, learned(trainer, keeper)
 
     return train
@@ -110,7 +111,7 @@ BENCHMARK = Benchmark(
 
 
 def main() -> int:
-    return workload.main(BENCHMARK, workload.parser(__doc__, count=48, layers=2).parse_args())
+    return contest.main(BENCHMARK, contest.parser(__doc__, count=48, layers=2).parse_args())
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import rewardbench_parity, workload
-from benchmarks.workload import Benchmark, Contestant, Parity, Row, Run
+from benchmarks import contest, rewardbench_parity, workload
+from benchmarks.contest import Benchmark, Contestant, Parity, Run
+from benchmarks.workload import Row
 
 TOLERANCE = 1e-5
 PEERS = {
@@ -77,9 +78,9 @@ def peers(python: Path, model: Path, options: argparse.Namespace) -> list[Contes
 def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
     """The package's only where they are asked for."""
     found = {
-        "xlrm": lambda: Contestant("xlrm", workload.our_scores(folder, options)),
+        "xlrm": lambda: Contestant("xlrm", contest.our_scores(folder, options)),
         "transformers, batch 8": lambda: Contestant(
-            "transformers, batch 8", workload.plain_scores(folder, options, 8), 2.5, 1.0
+            "transformers, batch 8", contest.plain_scores(folder, options, 8), 2.5, 1.0
         ),
     }
     if options.of:
@@ -102,11 +103,11 @@ BENCHMARK = Benchmark("benchmarks.scoring", "Scoring pairs", contestants, worklo
 
 
 def main() -> int:
-    parser = workload.parser(__doc__, count=60)
+    parser = contest.parser(__doc__, count=60)
     parser.add_argument(
         "--venv", type=Path, default=rewardbench_parity.VENV, help="of rewardbench (XLRM_REWARDBENCH_VENV)"
     )
-    return workload.main(BENCHMARK, parser.parse_args())
+    return contest.main(BENCHMARK, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ atexit.register(gc.freeze)
 # A training in several processes, which needs DeepSpeed, has it in those.
 _UNUSED = ("deepspeed", "scipy", "sklearn")
 _NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectations
-_WITHOUT_TABLES = ("plan", "judge", "register")
-"""Stages of no data frames: MLflow alone would import pandas."""
+_WITHOUT_TABLES = ("plan", "sample", "rank", "judge", "register")
+"""Stages that read and write lines only: MLflow alone would import pandas, which Arrow's tables look for."""
 
 
 def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, **more: Any) -> Artifact:

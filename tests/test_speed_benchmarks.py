@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import best_of_n, dpo_speed, reward_training_speed, scoring, workload
-from benchmarks.workload import Benchmark, Contestant, Outcome
+from benchmarks import best_of_n, contest, dpo_speed, reward_training_speed, scoring, workload
+from benchmarks.contest import Benchmark, Contestant, Outcome
 from xlrm import models
 from xlrm.scoring import encode
 
@@ -30,7 +30,7 @@ def options(*given: str, pairs: int = 4) -> argparse.Namespace:
         "1",
         "--no-memory",
     ]
-    found = workload.parser("", count=4).parse_args([*small, *given])
+    found = contest.parser("", count=4).parse_args([*small, *given])
     found.venv, found.responses = None, 3
     return found
 
@@ -61,7 +61,7 @@ def test_more_pairs_than_lengths_are_made_of_other_words() -> None:
 
 @pytest.mark.parametrize("benchmark", [scoring.BENCHMARK, best_of_n.benchmark(3)], ids=["pairs", "best of 3"])
 def test_rewards_are_held_to_parity(benchmark: Benchmark, tmp_path: Path) -> None:
-    ours, plain = workload.measure(loosened(benchmark), options(pairs=4), tmp_path)
+    ours, plain = contest.measure(loosened(benchmark), options(pairs=4), tmp_path)
     assert plain.parity.held and plain.parity.said.endswith("4/4")
     assert ours.ratios == [1.0] and plain.ratios == [plain.seconds[0] / ours.seconds[0]]
     assert ours.missed == plain.missed == []
@@ -81,7 +81,7 @@ def test_rewards_that_are_apart_are_not_held() -> None:
 @pytest.mark.parametrize("benchmark", [reward_training_speed.BENCHMARK, dpo_speed.BENCHMARK], ids=["reward", "dpo"])
 def test_training_is_held_to_parity(benchmark: Benchmark, tmp_path: Path) -> None:
     small = replace(loosened(benchmark), rows=lambda count: [_cut(row) for row in workload.pairs(count)])
-    ours, *others = workload.measure(small, options(pairs=16), tmp_path)
+    ours, *others = contest.measure(small, options(pairs=16), tmp_path)
     assert [one.parity.held for one in others] == [True, True] and len(ours.seconds) == 1
     assert not [one.missed for one in [ours, *others] if one.missed]
 
@@ -102,7 +102,7 @@ def test_losses_that_are_apart_are_not_held() -> None:
 
 @pytest.mark.parametrize(("goal", "status"), [(1e-3, 0), (1e6, 1)])
 def test_a_missed_goal_is_the_exit_status(goal: float, status: int, capsys: pytest.CaptureFixture) -> None:
-    assert workload.main(loosened(scoring.BENCHMARK, goal=goal), options(pairs=2)) == status
+    assert contest.main(loosened(scoring.BENCHMARK, goal=goal), options(pairs=2)) == status
     said = " ".join(capsys.readouterr().out.split())
     assert "transformers, batch 8" in said and "2/2" in said
     assert ("missed: transformers, batch 8" in said) == bool(status) and ("every goal met" in said) != bool(status)
@@ -110,11 +110,11 @@ def test_a_missed_goal_is_the_exit_status(goal: float, status: int, capsys: pyte
 
 def test_goals_are_for_a_cpu_and_parity_for_float32() -> None:
     ours = Outcome("xlrm", [1.0], [1.0], memory=90.0)
-    theirs = Outcome("plain", [2.0], [2.0], workload.Parity("0.1", False), memory=100.0)
+    theirs = Outcome("plain", [2.0], [2.0], contest.Parity("0.1", False), memory=100.0)
     asked = Contestant("plain", lambda rows: None, goal=3.0, less_memory=0.8)
 
     def missed(**given: str) -> int:
-        return len(list(workload._missed(asked, theirs, ours, argparse.Namespace(**given))))
+        return len(list(contest._missed(asked, theirs, ours, argparse.Namespace(**given))))
 
     assert missed(device="cpu", dtype="float32") == 3
     assert missed(device="cpu", dtype="bfloat16") == 2
@@ -123,7 +123,7 @@ def test_goals_are_for_a_cpu_and_parity_for_float32() -> None:
 
 def test_memory_is_the_peak_over_what_is_held_before() -> None:
     held = bytearray(64 * 2**20)
-    assert workload.peak_over_idle(lambda: bytearray(b"x") * (200 * 2**20), "cpu") == pytest.approx(200, abs=40)
+    assert contest.peak_over_idle(lambda: bytearray(b"x") * (200 * 2**20), "cpu") == pytest.approx(200, abs=40)
     assert len(held) == 64 * 2**20
 
 
@@ -132,4 +132,4 @@ def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     given = options()
     del given.responses
     workload.save_model(tmp_path, given)
-    assert workload._peak_elsewhere(scoring.BENCHMARK, given, tmp_path, "transformers, batch 8") > 1
+    assert contest._peak_elsewhere(scoring.BENCHMARK, given, tmp_path, "transformers, batch 8") > 1

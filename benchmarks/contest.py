@@ -1,0 +1,297 @@
+"""How the speed benchmarks time contestants in turns, weigh them and hold them to parity."""
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.workload import Row, conversations, described, operations, save_model
+
+_MATMUL = {"cuda": 8192, "cpu": 2048}
+"""Rows and columns of the matrices that the rate of matrix products is measured by."""
+
+_WEIGHED = 8
+"""Rows that memory is measured on, the longest: they make its peak."""
+
+Run = Callable[[], tuple[float, Any]]
+"""Does the work; gives the seconds it took, and what came out."""
+
+
+class Parity(NamedTuple):
+    said: str
+    held: bool
+
+
+@dataclass(frozen=True)
+class Contestant:
+    name: str
+    prepare: Callable[[list[Row]], Run]
+    """Makes ready what is not timed."""
+    goal: float | None = None
+    """Ours is to be so many times as fast."""
+    less_memory: float | None = None
+    """Ours is to take at most so much of the memory that this one takes."""
+    once: bool = False
+    """Shown for comparison: timed in the first round alone, and not weighed."""
+    peak: Callable[[], float] | None = None
+    """MiB over idle, of one that lives in a process of its own; others are measured in one made for it."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The first of the contestants is ours."""
+
+    module: str
+    title: str
+    contestants: Callable[[argparse.Namespace, Path], list[Contestant]]
+    rows: Callable[[int], list[Row]]
+    parity: Callable[[Any, Any, argparse.Namespace], Parity]
+    """Of what came out: ours, theirs."""
+    few: int = 2
+    """Rows to warm up with."""
+    passes: float = 1
+    """Operations, in forward passes."""
+    policy: bool = False
+    """The model is one that writes, not one that scores."""
+
+
+@dataclass
+class Outcome:
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+    """Of its seconds to ours, round by round."""
+    parity: Parity | None = None
+    memory: float | None = None
+    """MiB."""
+    missed: list[str] = field(default_factory=list)
+
+
+# Contestants
+
+
+def timed(work: Callable[[], Any], options: argparse.Namespace) -> tuple[float, Any]:
+    _wait(options)
+    begun = time.perf_counter()
+    found = work()
+    _wait(options)
+    return time.perf_counter() - begun, found
+
+
+def _wait(options: argparse.Namespace) -> None:
+    if options.device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def plain_scores(folder: Path, options: argparse.Namespace, batch_size: int) -> Callable[[list[Row]], Run]:
+    """Rewards as one writes it by hand: transformers alone, in file order, padded on the right."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=options.dtype).to(options.device).eval()
+
+    def scores(asked: list[list[dict]]) -> list[float]:
+        texts = tokenizer.apply_chat_template(asked, tokenize=False)
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(texts), batch_size):
+                inputs = tokenizer(texts[start : start + batch_size], padding=True, return_tensors="pt")
+                found += model(**inputs.to(options.device)).logits[:, 0].float().tolist()
+        return found
+
+    return lambda rows: lambda: timed(lambda: scores(conversations(rows)), options)
+
+
+def our_scores(folder: Path, options: argparse.Namespace) -> Callable[[list[Row]], Run]:
+    from xlrm import models, scoring
+
+    model, tokenizer = models.load_reward_model(folder, options.dtype).to(options.device), models.load_tokenizer(folder)
+    return lambda rows: lambda: timed(lambda: scoring.score(model, tokenizer, conversations(rows)), options)
+
+
+# Measuring
+
+
+def race(contestants: list[Contestant], rows: list[Row], options: argparse.Namespace, few: int) -> Iterator[tuple]:
+    """(name, seconds, what came out), in turns; all have warmed up on a few rows."""
+    for one in contestants:
+        one.prepare(rows[:few])()
+    for number in range(options.rounds):
+        for one in contestants:
+            if not (one.once and number):
+                gc.collect()  # trainers refer to themselves
+                yield one.name, *one.prepare(rows)()
+
+
+def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> list[Outcome]:
+    import torch
+
+    torch.set_num_threads(options.threads)
+    save_model(folder, options, benchmark.policy)
+    rows = benchmark.rows(options.pairs)
+    contestants = benchmark.contestants(options, folder)
+    outcomes = {one.name: Outcome(one.name) for one in contestants}
+    came_out = {}
+    for name, seconds, result in race(contestants, rows, options, benchmark.few):
+        outcomes[name].seconds.append(seconds)
+        came_out[name] = result
+        print(f"{name}: {seconds:.1f} s", file=sys.stderr)
+    first = contestants[0].name
+    for one in contestants:
+        outcome = outcomes[one.name]
+        outcome.ratios = [a / b for a, b in zip(outcome.seconds, outcomes[first].seconds, strict=False)]
+        if one.name != first:
+            outcome.parity = benchmark.parity(came_out[first], came_out[one.name], options)
+        if options.weigh and not one.once:
+            outcome.memory = one.peak() if one.peak else _peak_elsewhere(benchmark, options, folder, one.name)
+        outcome.missed = list(_missed(one, outcome, outcomes[first], options))
+    return list(outcomes.values())
+
+
+def _missed(one: Contestant, outcome: Outcome, ours: Outcome, options: argparse.Namespace) -> Iterator[str]:
+    """Goals are for the CPU; parity is for float32, wherever."""
+    if outcome.parity and not outcome.parity.held and options.dtype == "float32":
+        yield f"{one.name}: parity, {outcome.parity.said}"
+    if options.device == "cpu" and one.goal and median(outcome.ratios) < one.goal:
+        yield f"{one.name}: {median(outcome.ratios):.2f}x, and {one.goal}x is the goal"
+    if options.device == "cpu" and one.less_memory and outcome.memory and ours.memory:
+        share = ours.memory / outcome.memory
+        if share > one.less_memory:
+            yield f"{one.name}: {share:.2f} of its memory, and {one.less_memory} is the goal"
+
+
+def _peak_elsewhere(benchmark: Benchmark, options: argparse.Namespace, folder: Path, name: str) -> float:
+    given = {key: value for key, value in vars(options).items() if isinstance(value, int | str) and key != "weigh"}
+    command = [sys.executable, "-m", benchmark.module, "--of", name, "--folder", str(folder)]
+    command += [part for key, value in given.items() for part in (f"--{key}", str(value))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{name}, in a process of its own:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _peak_here(benchmark: Benchmark, options: argparse.Namespace) -> float:
+    import torch
+
+    torch.set_num_threads(options.threads)
+    one = next(one for one in benchmark.contestants(options, options.folder) if one.name == options.of)
+    rows = sorted(benchmark.rows(options.pairs), key=lambda row: len(row["prompt"]) + max(map(len, row["responses"])))
+    one.prepare(rows[: benchmark.few])()
+    gc.collect()
+    return peak_over_idle(one.prepare(rows[-_WEIGHED:]), options.device)
+
+
+def peak_over_idle(work: Callable[[], Any], device: str) -> float:
+    """MiB that this process, or the device, holds at most while it works, over what it holds before."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        idle = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - idle) / 2**20
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark back to what is held now: proc(5)
+    idle = _held("VmRSS")
+    work()
+    return _held("VmHWM") - idle
+
+
+def _held(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
+
+
+def matmul_rate(options: argparse.Namespace) -> float:
+    """Operations a second in the product of two square matrices, the best of five."""
+    import torch
+
+    size = _MATMUL[options.device]
+    one = torch.randn(size, size, device=options.device, dtype=getattr(torch, options.dtype))
+    return 2 * size**3 / min(timed(lambda: one @ one, options)[0] for _ in range(5))
+
+
+# Telling
+
+
+def parser(doc: str, count: int, layers: int = 4) -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--pairs", type=int, default=count, help="or prompts, where these have more responses")
+    found.add_argument("--layers", type=int, default=layers)
+    found.add_argument("--hidden", type=int, default=384, help="a multiple of 128")
+    found.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    found.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    found.add_argument("--rounds", type=int, default=3)
+    found.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    found.add_argument("--no-memory", dest="weigh", action="store_false", help="leave the memory unmeasured")
+    found.add_argument("--of", help=argparse.SUPPRESS)
+    found.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return found
+
+
+def main(benchmark: Benchmark, options: argparse.Namespace) -> int:
+    """Prints what was measured; 1 where a goal is missed."""
+    import torch
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("--device cuda: PyTorch sees no such device")
+    if options.of:
+        print(json.dumps(_peak_here(benchmark, options)))
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        outcomes = measure(benchmark, options, Path(name))
+        config = json.loads((Path(name) / "config.json").read_text())
+    work = benchmark.passes * operations(benchmark.rows(options.pairs), config)
+    rate = matmul_rate(options)
+    Console(width=150).print(table(benchmark.title, outcomes, work / rate))
+    print(f"{described(benchmark.rows(options.pairs))}; {options.layers} layers of {options.hidden}, {options.dtype}")
+    print(f"{machine(options)}; matrix products {rate / 1e9:,.0f} GFLOP/s")
+    print(
+        "in use: of that rate, for prompts once, no padding, and every layer in full, which is more than ours computes"
+    )
+    missed = [line for outcome in outcomes for line in outcome.missed]
+    print("\n".join(f"missed: {line}" for line in missed) or "every goal met")
+    return 1 if missed else 0
+
+
+def table(title: str, outcomes: list[Outcome], least: float) -> Table:
+    """`least`: seconds the work takes at the rate of matrix products."""
+    found = Table("contestant", title=title)
+    for column in ("seconds", "ours is faster by", "min .. max", "beside ours", "peak MiB", "ours of it", "in use"):
+        found.add_column(column, justify="right")
+    for one in outcomes:
+        share = outcomes[0].memory / one.memory if one.memory and outcomes[0].memory else None
+        found.add_row(
+            one.name, f"{median(one.seconds):.2f}", f"{median(one.ratios):.2f}x",
+            f"{min(one.ratios):.2f} .. {max(one.ratios):.2f}", one.parity.said if one.parity else "",
+            "" if one.memory is None else f"{one.memory:,.0f}", "" if share is None else f"{share:.2f}",
+            f"{least / median(one.seconds):.0%}",
+        )  # fmt: skip
+    return found
+
+
+def machine(options: argparse.Namespace) -> str:
+    import torch
+
+    if options.device == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    names = [
+        line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    load = os.getloadavg()[0]
+    return f"{names[0] if names else 'CPU'}, {options.threads} threads, load {load:.1f}, torch {torch.__version__}"
