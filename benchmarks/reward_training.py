@@ -35,7 +35,7 @@ if __name__ == "__main__":
     reward.run(reward.Config(**json.loads(config)), base=Path(base), corpora=Path(corpora), output=Path(output))
 """
 TOLERANCES = {
-    "plain TRL": (1e-5, 1e-5),
+    "plain TRL": (1e-5, 1e-3),
     "killed and resumed": (1e-6, 1e-6),
     "ZeRO-3, 2 processes, resumed": (1e-4, 1e-3),
 }

@@ -12,7 +12,7 @@ import pytest
 from test_judging import by_habit, serve
 from typer.testing import CliRunner
 
-from xlrm import judging, models, rewards
+from xlrm import judging, models, rewards, scoring
 from xlrm.cli import app
 from xlrm.errors import ConfigError, GateError
 from xlrm.experiment import stage_config
@@ -85,8 +85,7 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
     assert metrics["external/Judge-7B/usd"] == judge["cost"]["usd"] and "external/mine/usd" not in metrics
     assert judge["cost"]["usd"] > 0 and judge["cost"]["estimated_usd"] > 0
     kept = rewards.read(tmp_path / "out" / "mine" / "rewards.parquet")
-    reward_model, tokenizer = models.load_reward_model(scalar), models.load_tokenizer(scalar)
-    scored = evaluate.score(reward_model, tokenizer, benchmark(), 2048, 8192)
+    scored = evaluate.score(scoring.load(scalar, scoring.Scoring()), benchmark(), scoring.Scoring())
     assert mine["results"]["en"]["accuracy"] == pytest.approx(evaluate.result(benchmark(), scored, "lost")["accuracy"])
     assert mine["results"]["en"].keys() == evaluate.result(benchmark(), scored, "lost").keys()
     for ours, row, (chosen, rejected) in zip(kept["en"], benchmark(), scored, strict=True):

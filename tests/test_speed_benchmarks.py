@@ -1,11 +1,13 @@
 """The speed benchmarks in miniature: what they measure, hold to parity, and refuse."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import best_of_n, contest, dpo_speed, reward_training_speed, scoring, workload
 from benchmarks.contest import Benchmark, Contestant, Outcome
@@ -14,6 +16,13 @@ from xlrm.scoring import encode
 
 LOOSE = {"goal": 1e-3, "less_memory": None}
 """Of a machine that is busy with other tests."""
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def options(*given: str, pairs: int = 4) -> argparse.Namespace:

@@ -38,7 +38,9 @@ def enable(model: "PreTrainedModel") -> bool:
     model.set_attn_implementation(_NAME)
     _Packer(model)
     model.xlrm_packed = True
-    kernel = "FlashAttention in half precision, else SDPA" if model.device.type == "cuda" else "SDPA"
+    import torch
+
+    kernel = "FlashAttention in half precision, else SDPA" if torch.cuda.is_available() else "SDPA"
     _say(f"{model.config.model_type}: packed batches, attention by {kernel}")
     return True
 
