@@ -26,7 +26,7 @@ TOLERANCE = 2e-5
 REQUIREMENTS = Path(__file__).with_name("requirements-rewardbench.txt")
 ORACLE = Path(__file__).with_name("rewardbench_oracle.py")
 SHARED_DATA = Path(os.environ.get("XLRM_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
-VENV = Path(os.environ.get("XLRM_REWARDBENCH_VENV", ".xlrm/venvs/rewardbench"))
+VENV = Path(os.environ.get("XLRM_REWARDBENCH_VENV") or ".xlrm/venvs/rewardbench")
 TEMPLATES = {
     "llama": (
         "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
