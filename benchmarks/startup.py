@@ -5,8 +5,9 @@
 A component's overhead is the wall time of its process as Kubeflow Pipelines' local runner starts it, beyond its stage's own
 `run` and without the import of torch: the interpreter, KFP's executor, finding, fetching, checking and storing artifacts, and
 MLflow, which each task logs to. What a stage imports inside `run` (transformers, TRL, Great Expectations) is shown apart. The
-components are those of the whole pipeline, from data to the report, on one target language, so that one runs at a time; each
-round (3) begins with an empty store, and what is shown is the median of the rounds. Exits with 1 where a goal is missed.
+components are those of the whole pipeline, from data to the report, on one target language, so that one runs at a time. They
+log to a file, as on one machine, or to the server that MLFLOW_TRACKING_URI names, as in a cluster. Each round (3) begins with an
+empty store, and what is shown is the median of the rounds. Exits with 1 where a goal is missed.
 """
 
 import contextlib

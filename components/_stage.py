@@ -21,8 +21,6 @@ atexit.register(gc.freeze)
 # A training in several processes, which needs DeepSpeed, has it in those.
 _UNUSED = ("deepspeed", "scipy", "sklearn")
 _NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectations
-_WITHOUT_TABLES = ("plan", "sample", "rank", "judge", "register")
-"""Stages that read and write lines only: MLflow alone would import pandas, which Arrow's tables look for."""
 
 
 def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, **more: Any) -> Artifact:
@@ -32,8 +30,7 @@ def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metr
     lineage points at the real thing; the second the headline metrics, as far as a UI has use for them. Ends the task
     with status 2 and one line for an error that is the user's to mend.
     """
-    unused = (*_UNUSED, "pandas") if name in _WITHOUT_TABLES else _UNUSED
-    for library in set(unused).difference(_NEEDED.get(name, ())):
+    for library in set(_UNUSED).difference(_NEEDED.get(name, ())):
         sys.modules.setdefault(library, None)
     config = unpack(experiment.get("stages", {}).get(name, {}) | more)
     try:
