@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components._fan_in import note
 from components._parameters import unpack
 from xlrm import artifacts, progress, settings
 from xlrm.errors import XlrmError
@@ -50,6 +51,7 @@ def run(
     config = unpack(experiment.get("stages", {}).get(name, {}) | more)
     with errors_in_one_line(name):
         artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))
+    note(artifact)
     output.uri = artifact.uri
     output.metadata.update({"digest": artifact.record.digest, "mlflow_run_id": artifact.record.mlflow_run_id or ""})
     for key, value in list(artifact.record.metrics.items())[:40]:
