@@ -62,7 +62,9 @@ def _selectors(objects: list[dict], outside: set[str]) -> Iterator[str]:
             found = [t for t in templates if _matches(spec["selector"], t["metadata"]["labels"])]
             ports = {p["name"] for t in found for c in t["spec"]["containers"] for p in c.get("ports", [])}
             yield from (f"{name(one)}: selects no pod" for _ in range(not found))
-            yield from (f"{name(one)}: no port {p['targetPort']}" for p in spec["ports"] if p["targetPort"] not in ports)
+            yield from (
+                f"{name(one)}: no port {p['targetPort']}" for p in spec["ports"] if p["targetPort"] not in ports
+            )
         wanted = {"PodDisruptionBudget": "selector", "NetworkPolicy": "podSelector"}.get(one["kind"])
         wanted = spec.get(wanted, {}).get("matchLabels") if wanted else None
         if wanted and not any(_matches(wanted, t["metadata"]["labels"]) for t in templates):

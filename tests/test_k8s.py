@@ -160,7 +160,13 @@ def test_pipelines_may_run_train_jobs_and_no_more(overlay: list[dict]) -> None:
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "default-editor", "namespace": "xlrm"}]
     rights = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
     assert {resource for resource, _ in rights} == {"trainjobs", "pods", "pods/log"}
-    assert {verb for resource, verb in rights if resource == "trainjobs"} == {"create", "get", "list", "watch", "delete"}
+    assert {verb for resource, verb in rights if resource == "trainjobs"} == {
+        "create",
+        "get",
+        "list",
+        "watch",
+        "delete",
+    }
     assert not [o for o in overlay if o["kind"].startswith("ClusterRole")]
 
 
@@ -209,7 +215,9 @@ def test_the_secrets_examples_make_what_pods_ask_for(tmp_path: Path, overlay: li
 
 
 def test_files_with_secrets_are_not_committed() -> None:
-    done = subprocess.run(["git", "check-ignore", "k8s/secrets/xlrm-store.env"], cwd=ROOT, capture_output=True, check=False)
+    done = subprocess.run(
+        ["git", "check-ignore", "k8s/secrets/xlrm-store.env"], cwd=ROOT, capture_output=True, check=False
+    )
     assert done.returncode in (0, 128), "git would take k8s/secrets/xlrm-store.env"  # 128: no repository here
 
 
