@@ -21,7 +21,7 @@ from pipelines import platform
 from xlrm.doctor import Check
 
 SECONDS = 10
-"""Patience with one answer."""
+"""Patience with one answer: a whole number, the client takes no other."""
 ACCOUNT = "default-editor"
 """The service account of pipelines' pods, as Kubeflow profiles have it."""
 KUBEFLOW = "kubeflow"
@@ -117,6 +117,7 @@ def _connect(context: str | None) -> client.ApiClient:
     else:
         config.load_kube_config(os.environ.get("KUBECONFIG"), context, settings)
     settings.retries = False  # a cluster that is down is said to be at once
+    settings.safe_chars_for_path_param = "/:"  # a service and a path behind it are asked for as they are
     return client.ApiClient(settings)
 
 
@@ -280,7 +281,7 @@ def _answers(core: client.CoreV1Api, namespace: str, address: str, path: str) ->
         space, port = rest.split(".")[0] or namespace, parts.port or 80
         try:
             core.connect_get_namespaced_service_proxy_with_path(
-                f"{host}:{port}", space, path or "/", _request_timeout=SECONDS, _preload_content=False
+                f"{host}:{port}", space, path, _request_timeout=SECONDS, _preload_content=False
             )
         except ApiException as error:
             if not _of_service(error):
