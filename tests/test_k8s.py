@@ -214,6 +214,12 @@ def test_the_secrets_examples_make_what_pods_ask_for(tmp_path: Path, overlay: li
             assert kind != "Secret" or key in made[name]
 
 
+def test_the_install_names_every_secret() -> None:
+    said = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    for name, keys in {**platform.SECRETS, **{secret: () for secret in SECRETS}}.items():
+        assert all(f"`{one}`" in said for one in (name, *keys)), f"docs/cluster.md does not say {name} and its keys"
+
+
 def test_files_with_secrets_are_not_committed() -> None:
     done = subprocess.run(
         ["git", "check-ignore", "k8s/secrets/xlrm-store.env"], cwd=ROOT, capture_output=True, check=False
