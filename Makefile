@@ -5,7 +5,7 @@ PYTHON ?= python3
 
 .PHONY: help demo demo-short test test-fast lint format compile bench check-k8s clean
 help:  ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed  ## Run the whole pipeline here, to its report (under ten minutes, the second time seconds)
 	$(BIN)/python -m pipelines run configs/demo.yaml
