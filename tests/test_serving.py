@@ -38,13 +38,15 @@ class Server:
     url: str
     lines: list[str]
 
-    def post(self, path: str, body: dict | list | str, **more) -> httpx.Response:
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.url, timeout=30)
+
+    def post(self, path: str, body: dict | list | str, headers: dict | None = None) -> httpx.Response:
         content = body if isinstance(body, str) else json.dumps(body)
-        headers = {"Content-Type": "application/json"} | more.pop("headers", {})
-        return httpx.post(f"{self.url}{path}", content=content, headers=headers, timeout=30, **more)
+        return self.client.post(path, content=content, headers={"Content-Type": "application/json"} | (headers or {}))
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=30)
+        return self.client.get(path)
 
     def rewards(self, conversations: list) -> list[float]:
         answer = self.post("/v1/rewards", {"conversations": conversations})
@@ -54,10 +56,6 @@ class Server:
     def metric(self, name: str) -> float:
         values = [line.split()[-1] for line in self.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
         return float(values[0])
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
 
 
 @contextmanager
@@ -102,7 +100,7 @@ def expected(model) -> list[float]:
 
 @pytest.fixture(scope="module")
 def server(model) -> Iterator[Server]:
-    """With a token: it is for the paths that tell of requests."""
+    """With small limits."""
     limits = ("max_conversations=8", "max_characters=2000", "max_body_bytes=20000", "drain_seconds=0.5")
     with started(model, *limits) as found:
         yield found
@@ -180,7 +178,7 @@ def test_what_is_refused_is_one_line(server, path, body, status, message) -> Non
 
 
 def test_a_body_in_chunks_is_limited_too(server) -> None:
-    answer = httpx.post(f"{server.url}/v1/rewards", content=(b"x" * 1000 for _ in range(30)), timeout=30)
+    answer = server.client.post("/v1/rewards", content=(b"x" * 1000 for _ in range(30)))
     assert answer.status_code == 413 and "more than 20000 bytes" in answer.json()["error"]["message"]
 
 
@@ -217,19 +215,21 @@ def test_openapi_describes_what_is_asked_and_answered(server) -> None:
     assert valid(server.post("/pooling", {"input": "x"}).json(), "PoolingAnswer")
     assert valid(server.post("/pooling", {}).json(), "ProblemAnswer") and not valid({}, "ProblemAnswer")
     assert valid(server.get("/v1/models").json(), "Models") and valid(server.get("/healthz").json(), "State")
-    assert httpx.get(f"{server.url}/docs").status_code == 404, "no page that loads scripts from elsewhere"
+    assert server.get("/docs").status_code == 404, "no page that loads scripts from elsewhere"
 
 
+@pytest.mark.slow
 def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) -> None:
     """Ready only when loaded, named by its version, closed to whoever lacks the token, and SIGTERM loses nothing."""
     with tracking.run("test", "register", {}, {}) as opened:
         tracking.register("xlrm-served", model, "abc", "champion", {}, opened)
-    uri, token = "models:/xlrm-served@champion", {"Authorization": "Bearer s3cret"}
-    with started(uri, "drain_seconds=1", ready=False, XLRM_SERVE_TOKEN="s3cret") as server:
+    token = {"headers": {"Authorization": "Bearer s3cret"}}
+    settings = ("models:/xlrm-served@champion", "drain_seconds=1", "wait_ms=1000")
+    with started(*settings, ready=False, XLRM_SERVE_TOKEN="s3cret") as server:
         assert server.get("/healthz").status_code == 200
         loading = server.get("/readyz")
         assert (loading.status_code, loading.json()["status"]) == (503, "loading")
-        refused = server.post("/v1/rewards", {"conversations": [PAIR]}, headers=token)
+        refused = server.post("/v1/rewards", {"conversations": [PAIR]}, **token)
         assert refused.status_code == 503 and refused.headers["Retry-After"] == "5"
         until(lambda: server.get("/readyz").status_code == 200, server.lines)
         assert server.get("/readyz").json()["version"] == "1"
@@ -237,16 +237,19 @@ def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) 
             answer = server.post("/v1/rewards", {"conversations": [PAIR]}, headers=wrong)
             assert (answer.status_code, "token" in answer.json()["error"]["message"]) == (401, True)
         asked = {"model": "xlrm-served", "conversations": CHATS}
-        with ThreadPoolExecutor(8) as clients:
-            answers = [clients.submit(server.post, "/v1/rewards", asked, headers=token) for _ in range(24)]
-            until(lambda: any(one.done() for one in answers), server.lines)
+        with ThreadPoolExecutor(5) as clients:
+            answers = [clients.submit(server.post, "/v1/rewards", asked, **token) for _ in range(4)]
+            until(lambda: server.metric("xlrm_waiting_conversations") == 16, server.lines)
             server.process.send_signal(signal.SIGTERM)
-            until(lambda: server.get("/readyz").status_code == 503, server.lines, 1)
-            late = server.post("/v1/rewards", asked, headers=token)
-            for answer in [one.result() for one in answers] + [late]:
-                rewards = [one["reward"] for one in answer.json()["data"]]
+            until(lambda: server.get("/readyz").status_code == 503, server.lines, 0.9)
+            assert not any(one.done() for one in answers), (
+                "they wait for others, and are not answered before the signal"
+            )
+            late = clients.submit(server.post, "/v1/rewards", asked, **token)
+            for answer in [*answers, late]:
+                rewards = [one["reward"] for one in answer.result().json()["data"]]
                 assert rewards == pytest.approx(expected, abs=1e-5)
-        assert late.headers["connection"] == "close" and server.process.wait(30) == 0
+        assert late.result().headers["connection"] == "close" and server.process.wait(30) == 0
     assert not any("s3cret" in line for line in server.lines)
 
 
