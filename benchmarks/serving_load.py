@@ -35,6 +35,7 @@ from benchmarks import workload
 TOLERANCE = 1e-5
 POLL_SECONDS = 0.5
 """Between two looks of the proxy at who is ready; a kubelet's default is ten seconds, that of k8s/ is in its Deployment."""
+START_SECONDS = 180
 WAYS = {"batches": (), "one at a time": ("batch_conversations=1", "wait_ms=0")}
 
 
@@ -154,9 +155,15 @@ class Proxy:
 
     async def look(self) -> None:
         while True:
-            found = await asyncio.gather(*(asyncio.to_thread(one.ready) for one in self.replicas))
-            self.ready = [one for one, ready in zip(self.replicas, found, strict=True) if ready]
+            asked = tuple(self.replicas)
+            found = await asyncio.gather(*(asyncio.to_thread(one.ready) for one in asked))
+            self.ready = [one for one, ready in zip(asked, found, strict=True) if ready]
             await asyncio.sleep(POLL_SECONDS)
+
+    async def until_ready(self, replica: Replica) -> None:
+        async with asyncio.timeout(START_SECONDS):
+            while replica not in self.ready:
+                await asyncio.sleep(0.1)
 
     async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.taken += 1
@@ -185,8 +192,7 @@ async def replace(proxy: Proxy, folder: Path, threads: int) -> None:
     for old in list(proxy.replicas):
         new = start(folder, threads)
         proxy.replicas.append(new)
-        while new not in proxy.ready:
-            await asyncio.sleep(0.1)
+        await proxy.until_ready(new)
         old.process.send_signal(signal.SIGTERM)
         ended = await asyncio.to_thread(old.process.wait, 60)
         if ended:
@@ -198,8 +204,8 @@ async def rolling(folder: Path, threads: int, clients: int, work: tuple[list[dic
     proxy = Proxy([start(folder, threads) for _ in range(2)])
     looking = asyncio.create_task(proxy.look())
     try:
-        while len(proxy.ready) < 2:
-            await asyncio.sleep(0.2)
+        for one in proxy.replicas:
+            await proxy.until_ready(one)
         server = await asyncio.start_server(proxy.connect, "127.0.0.1", 0)
         end = asyncio.Event()
         sent = asyncio.create_task(send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", clients, work, end))

@@ -224,7 +224,7 @@ def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) 
     with tracking.run("test", "register", {}, {}) as opened:
         tracking.register("xlrm-served", model, "abc", "champion", {}, opened)
     token = {"headers": {"Authorization": "Bearer s3cret"}}
-    settings = ("models:/xlrm-served@champion", "drain_seconds=1", "wait_ms=1000")
+    settings = ("models:/xlrm-served@champion", "drain_seconds=1", "wait_ms=1000", "max_waiting=20")
     with started(*settings, ready=False, XLRM_SERVE_TOKEN="s3cret") as server:
         assert server.get("/healthz").status_code == 200
         loading = server.get("/readyz")
@@ -240,6 +240,9 @@ def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) 
         with ThreadPoolExecutor(5) as clients:
             answers = [clients.submit(server.post, "/v1/rewards", asked, **token) for _ in range(4)]
             until(lambda: server.metric("xlrm_waiting_conversations") == 16, server.lines)
+            full = server.post("/v1/rewards", {"conversations": CHATS * 2}, **token)
+            assert (full.status_code, full.headers["Retry-After"]) == (429, "1")
+            assert "16 conversations wait and 8 more are asked; at most 20 wait" in full.json()["error"]["message"]
             server.process.send_signal(signal.SIGTERM)
             until(lambda: server.get("/readyz").status_code == 503, server.lines, 0.9)
             assert not any(one.done() for one in answers), (
