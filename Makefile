@@ -55,5 +55,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,data,train,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,data,train,serve,dev]'
 	touch $@

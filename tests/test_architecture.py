@@ -36,6 +36,9 @@ DOORS = {
     "matplotlib": "xlrm.reporting.plots",
     "openai": "xlrm.engines",
     "vllm": "xlrm.vllm_engine",
+    "fastapi": "xlrm.serving.web",
+    "uvicorn": "xlrm.serving",
+    "prometheus_client": "xlrm.serving.metrics",
 }
 """Heavy library -> the one module that imports it."""
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -225,6 +226,49 @@ def _results_table(title: str, result: dict) -> Table:
 
 
 @app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, a folder, or an artifact URI.")],
+    fields: Annotated[
+        list[str] | None, typer.Argument(help="setting=value: limits and batching, see docs/serving.md.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="0.0.0.0 answers other machines too.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
+    engine: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
+    batch_tokens: Annotated[int, typer.Option(help="In a forward pass, at most.")] = 8192,
+) -> None:
+    """Answer over HTTP with one model's rewards. XLRM_SERVE_TOKEN is the token to ask for."""
+    from xlrm import scoring
+    from xlrm.experiment import parse_value
+
+    with _errors_in_one_line():
+        serving = _serving()
+        given = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
+        said = {"engine": engine, "precision": precision, "max_length": max_length, "batch_tokens": batch_tokens}
+        how, chosen = _checked(scoring.Scoring, said), _checked(serving.Settings, given)
+        serving.serve(serving.Service(model, lambda: _model_folder(model), how, chosen), host, port)
+
+
+def _serving() -> Any:
+    try:
+        from xlrm import serving
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"xlrm serve: {error.name} is not installed; pip install 'xlrm[serve]'") from error
+    return serving
+
+
+def _checked(kind: Any, given: dict[str, Any]) -> Any:
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        hint = f"; there are {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        field = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"xlrm serve: {field}: {first['msg']}, got {first['input']!r}{hint}") from error
+
+
+@app.command()
 def models() -> None:
     """List the registered reward models: one models:/NAME@ALIAS a line, with key metrics."""
     from xlrm import tracking
@@ -301,16 +345,17 @@ def doctor(
 
 def _load(model: str, how: Any):
     """(reward model, tokenizer) of a folder, a registered model or an artifact."""
-    from transformers.utils import logging
-
     from xlrm import scoring
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     return scoring.load(_model_folder(model), how)
 
 
 def _model_folder(model: str) -> Path:
+    """Where the model is on this machine, fetched where it was not. transformers is told to be quiet about it."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     if model.startswith("models:/"):
         from xlrm import tracking
 

@@ -29,6 +29,7 @@ def checks() -> Iterator[Check]:
         ("train", ("torch", "transformers", "trl"), True),
         ("gpu", ("deepspeed", "bitsandbytes"), False),
         ("sample", ("vllm",), False),
+        ("serve", ("fastapi", "uvicorn", "prometheus_client"), False),
     ):
         for package in packages:
             yield _installed(package, extra, required)

@@ -68,7 +68,12 @@ def encode(
     """
     if not conversations:
         return []
-    texts, special = models.one_bos(tokenizer, tokenizer.apply_chat_template(list(conversations), tokenize=False))
+    return encode_texts(tokenizer, tokenizer.apply_chat_template(list(conversations), tokenize=False), max_length)
+
+
+def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> list[list[int]]:
+    """As `encode`, of texts that a chat template wrote, all of them with BOS or none."""
+    texts, special = models.one_bos(tokenizer, texts)
     return tokenizer(texts, truncation=True, max_length=max_length, add_special_tokens=special)["input_ids"]
 
 
@@ -101,7 +106,7 @@ def stream(
     progress that is shown. `journal`: a file that keeps what was found, from which the same conversations to the same model
     go on; whoever names it sees to it that they are the same.
     """
-    length = min(max_length, models.positions(model) or max_length)
+    length = longest(model, max_length)
     counter, done = progress.Counter("score", total, "conversations"), 0
     before = _journaled(journal)
     known: dict[bytes, float] = {}
@@ -125,6 +130,24 @@ def stream(
     counter.close()
 
 
+def longest(model: Any, max_length: int) -> int:
+    """Tokens of a conversation that the model reads, at most."""
+    return min(max_length, models.positions(model) or max_length)
+
+
+def budget(model: Any, batch_tokens: int) -> int:
+    """Tokens in a forward pass where the model is, at most."""
+    on_cpu = not hasattr(model, "rewards") and model.device.type == "cpu"
+    return min(batch_tokens, _CPU_TOKENS) if on_cpu else batch_tokens
+
+
+def rewards(
+    model: Any, tokenizer: "PreTrainedTokenizerBase", encoded: list[list[int]], batch_tokens: int = 8192
+) -> list[float]:
+    """Of token ids, cut to `longest` by then: what `stream` gives for them, at once, with nothing shown or remembered."""
+    return _rewards(model, tokenizer, encoded, batch_tokens, None)
+
+
 def _encoded(tokenizer: "PreTrainedTokenizerBase", window: list, length: int) -> list[list[int]]:
     if isinstance(window[0], array):
         return [ids.tolist() for ids in window]
@@ -133,23 +156,23 @@ def _encoded(tokenizer: "PreTrainedTokenizerBase", window: list, length: int) ->
 
 def _rewards(
     model: Any, tokenizer: "PreTrainedTokenizerBase", encoded: list[list[int]], batch_tokens: int,
-    counter: progress.Counter,
+    counter: progress.Counter | None,
 ) -> list[float]:  # fmt: skip
     if hasattr(model, "rewards"):
         return model.rewards(encoded) if encoded else []
     import torch
 
     found = [0.0] * len(encoded)
-    budget = min(batch_tokens, _CPU_TOKENS) if model.device.type == "cpu" else batch_tokens
     with torch.inference_mode():
-        for places in packing.batches(encoded, budget, packing.enabled(model)):
+        for places in packing.batches(encoded, budget(model, batch_tokens), packing.enabled(model)):
             inputs = tokenizer.pad(
                 {"input_ids": [encoded[i] for i in places]}, padding_side="right", return_tensors="pt"
             )
             logits = model(**inputs.to(model.device)).logits[:, 0].float().tolist()
             for place, logit in zip(places, logits, strict=True):
                 found[place] = logit
-            counter.advance(len(places))
+            if counter:
+                counter.advance(len(places))
     return found
 
 

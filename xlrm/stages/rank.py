@@ -26,7 +26,7 @@ def run(config: Config, *, samples: Path, reward_models: list[Path], output: Pat
     written, before = [], (None, 0)
     for labeler, path in zip(config.labelers, reward_models, strict=True):
         model, tokenizer = scoring.load(path, config)
-        length = min(config.max_length, models.positions(model) or config.max_length)
+        length = scoring.longest(model, config.max_length)
         if length != before[1] or not models.same_text(tokenizer, before[0]):
             written, before = scoring.tokens(tokenizer, chats, length), (tokenizer, length)
         journal = output.parent / f"{labeler}.journal"

@@ -1,0 +1,311 @@
+"""Requests a second and how long they take: the reward server with its batches, and one that scores each request alone.
+
+    python -m benchmarks.serving_load [--clients 1 8 32] [--seconds 8] [--json FILE]
+
+Clients on this machine's loopback send one conversation a request, each the next as soon as it has its answer. The peer is
+the same server with `batch_conversations=1 wait_ms=0`: one request, one forward pass. The two are measured in turns. Then a
+rolling restart: two replicas behind a TCP proxy that, as a Kubernetes Service does, sends new connections to those that
+say they are ready; each is replaced by a new one under load. Exits with 1 where an answer is lost, or a reward is more than
+1e-5 from what `xlrm.scoring` gives.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import workload
+
+TOLERANCE = 1e-5
+POLL_SECONDS = 0.5
+"""Between two looks of the proxy at who is ready; a kubelet's default is ten seconds, that of k8s/ is in its Deployment."""
+START_SECONDS = 180
+WAYS = {"batches": (), "one at a time": ("batch_conversations=1", "wait_ms=0")}
+
+
+@dataclass
+class Load:
+    """What clients saw."""
+
+    seconds: float = 0
+    latencies: list[float] = field(default_factory=list)
+    """Seconds, of answered requests."""
+    lost: list[str] = field(default_factory=list)
+    """What came instead of an answer."""
+    apart: float = 0
+    """The largest difference of a reward from the one expected."""
+
+    @property
+    def rate(self) -> float:
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, number: int) -> float:
+        """Milliseconds."""
+        return quantiles(self.latencies, n=100)[number - 1] * 1000
+
+
+# Servers
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@dataclass
+class Replica:
+    process: subprocess.Popen
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ready(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        return False
+
+
+def start(folder: Path, threads: int, *arguments: str) -> Replica:
+    port = free_port()
+    command = [sys.executable, "-m", "xlrm.cli", "serve", str(folder), "--port", str(port), *arguments]
+    variables = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    return Replica(subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL), port)
+
+
+def wait_until_ready(replica: Replica) -> None:
+    while not replica.ready():
+        if replica.process.poll() is not None:
+            sys.exit(f"the server ended with {replica.process.returncode}")
+        time.sleep(0.2)
+
+
+@contextmanager
+def serving(folder: Path, threads: int, *arguments: str) -> Iterator[Replica]:
+    replica = start(folder, threads, *arguments)
+    try:
+        wait_until_ready(replica)
+        yield replica
+    finally:
+        replica.process.kill()
+        replica.process.wait()
+
+
+# Clients
+
+
+async def client(
+    url: str, bodies: list[dict], expected: list[float], order: Iterator[int], load: Load, end: asyncio.Event
+) -> None:
+    """One connection that is kept, or opened again where the server closes it. Nothing is sent twice."""
+    async with httpx.AsyncClient(base_url=url, timeout=60) as session:
+        while not end.is_set():
+            place = next(order) % len(bodies)
+            begun = time.perf_counter()
+            try:
+                answer = await session.post("/v1/rewards", json=bodies[place])
+            except httpx.TransportError as error:
+                load.lost.append(repr(error))
+                continue
+            if answer.status_code != 200:
+                load.lost.append(answer.text)
+                continue
+            load.latencies.append(time.perf_counter() - begun)
+            load.apart = max(load.apart, abs(answer.json()["data"][0]["reward"] - expected[place]))
+
+
+async def send(url: str, clients: int, work: tuple[list[dict], list[float]], seconds: float | asyncio.Event) -> Load:
+    load, end, order = Load(), asyncio.Event(), itertools.count()
+    begun = time.perf_counter()
+    running = [asyncio.create_task(client(url, *work, order, load, end)) for _ in range(clients)]
+    await (asyncio.sleep(seconds) if isinstance(seconds, int | float) else seconds.wait())
+    end.set()
+    await asyncio.gather(*running)
+    load.seconds = time.perf_counter() - begun
+    return load
+
+
+# A rolling restart
+
+
+@dataclass
+class Proxy:
+    """New connections go, in turns, to replicas that were ready at the last look."""
+
+    replicas: list[Replica]
+    ready: list[Replica] = field(default_factory=list)
+    taken: int = 0
+
+    async def look(self) -> None:
+        while True:
+            asked = tuple(self.replicas)
+            found = await asyncio.gather(*(asyncio.to_thread(one.ready) for one in asked))
+            self.ready = [one for one, ready in zip(asked, found, strict=True) if ready]
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def until_ready(self, replica: Replica) -> None:
+        async with asyncio.timeout(START_SECONDS):
+            while replica not in self.ready:
+                await asyncio.sleep(0.1)
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken += 1
+        if not self.ready:
+            writer.close()
+            return
+        target = self.ready[self.taken % len(self.ready)]
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", target.port)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(_copy(reader, back), _copy(there, writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def replace(proxy: Proxy, folder: Path, threads: int) -> None:
+    """As a Deployment with maxUnavailable 0 does it: a new one first, then the old one is told to end."""
+    for old in list(proxy.replicas):
+        new = start(folder, threads)
+        proxy.replicas.append(new)
+        await proxy.until_ready(new)
+        old.process.send_signal(signal.SIGTERM)
+        ended = await asyncio.to_thread(old.process.wait, 60)
+        if ended:
+            sys.exit(f"a replica that was told to end did so with {ended}")
+        proxy.replicas.remove(old)
+
+
+async def rolling(folder: Path, threads: int, clients: int, work: tuple[list[dict], list[float]]) -> Load:
+    proxy = Proxy([start(folder, threads) for _ in range(2)])
+    looking = asyncio.create_task(proxy.look())
+    try:
+        for one in proxy.replicas:
+            await proxy.until_ready(one)
+        server = await asyncio.start_server(proxy.connect, "127.0.0.1", 0)
+        end = asyncio.Event()
+        sent = asyncio.create_task(send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", clients, work, end))
+        await asyncio.sleep(2)
+        await replace(proxy, folder, threads)
+        await asyncio.sleep(2)
+        end.set()
+        return await sent
+    finally:
+        looking.cancel()
+        for one in proxy.replicas:
+            one.process.kill()
+
+
+# Telling
+
+
+def work(folder: Path, rows: list[workload.Row]) -> tuple[list[dict], list[float]]:
+    from xlrm import scoring
+
+    chats = workload.conversations(rows)
+    return [{"conversations": [chat]} for chat in chats], scoring.score(*scoring.load(folder, scoring.Scoring()), chats)
+
+
+def measure(
+    folder: Path, options: argparse.Namespace, asked: tuple[list[dict], list[float]]
+) -> dict[tuple, list[Load]]:
+    """(way, clients) -> a load for each round."""
+    found: dict[tuple, list[Load]] = {}
+    with ExitStack() as stack:
+        servers = {
+            way: stack.enter_context(serving(folder, options.threads, *arguments)) for way, arguments in WAYS.items()
+        }
+        for server in servers.values():
+            asyncio.run(send(server.url, 2, asked, 1))
+        for _, clients, (way, server) in itertools.product(range(options.rounds), options.clients, servers.items()):
+            load = asyncio.run(send(server.url, clients, asked, options.seconds))
+            found.setdefault((way, clients), []).append(load)
+            print(f"{way}, {clients} clients: {load.rate:.0f} requests/s", file=sys.stderr)
+    return found
+
+
+def table(found: dict[tuple, list[Load]]) -> tuple[Table, list[dict]]:
+    """Medians over the rounds, and what they are."""
+    shown = Table("clients", "", "requests/s", "p50, ms", "p99, ms", "ratio")
+    rows = []
+    for way, clients in sorted(found, key=lambda key: (key[1], key[0] != "batches")):
+        loads, others = found[way, clients], found["one at a time", clients]
+        ratio = median(one.rate / other.rate for one, other in zip(loads, others, strict=True))
+        rate, p50, p99 = (
+            median(values)
+            for values in zip(*((one.rate, one.percentile(50), one.percentile(99)) for one in loads), strict=True)
+        )
+        rows.append({"clients": clients, "way": way, "rate": rate, "p50": p50, "p99": p99, "ratio": ratio})
+        shown.add_row(str(clients), way, f"{rate:.0f}", f"{p50:.1f}", f"{p99:.1f}", f"{ratio:.2f}")
+    return shown, rows
+
+
+def options() -> argparse.Namespace:
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    found.add_argument("--seconds", type=float, default=8, help="of each measurement")
+    found.add_argument("--rounds", type=int, default=3)
+    found.add_argument("--threads", type=int, default=1, help="of PyTorch in a server")
+    found.add_argument("--pairs", type=int, default=60)
+    found.add_argument("--layers", type=int, default=2)
+    found.add_argument("--hidden", type=int, default=128, help="a multiple of 128")
+    found.add_argument("--restart-clients", type=int, default=8)
+    found.add_argument("--json", type=Path, help="where to write what was measured")
+    return found.parse_args()
+
+
+def main(given: argparse.Namespace) -> int:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        workload.save_model(folder, given)
+        rows = workload.pairs(given.pairs)
+        asked = work(folder, rows)
+        found = measure(folder, given, asked) if given.rounds else {}
+        restart = asyncio.run(rolling(folder, given.threads, given.restart_clients, asked))
+    console = Console(width=120)
+    console.print(f"{workload.described(rows)}; a model of {given.layers} layers, {given.hidden} wide")
+    shown, told = table(found)
+    console.print(shown)
+    console.print(
+        f"rolling restart of 2 replicas under {given.restart_clients} clients: {len(restart.latencies)} requests in "
+        f"{restart.seconds:.0f} s, {len(restart.lost)} lost, p50 {restart.percentile(50):.0f} ms, p99 "
+        f"{restart.percentile(99):.0f} ms, the longest {max(restart.latencies) * 1000:.0f} ms"
+    )
+    every = [restart, *itertools.chain.from_iterable(found.values())]
+    apart, lost = max(one.apart for one in every), [said for one in every for said in one.lost]
+    console.print(f"rewards at most {apart:.1e} from those of xlrm.scoring")
+    if given.json:
+        restarted = {"requests": len(restart.latencies), "seconds": restart.seconds, "lost": len(restart.lost)}
+        given.json.write_text(json.dumps({"loads": told, "restart": restarted, "apart": apart}, indent=2) + "\n")
+    for said in dict.fromkeys(lost):
+        console.print(f"lost: {said}", markup=False)
+    return 1 if lost or apart > TOLERANCE else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(options()))

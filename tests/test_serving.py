@@ -1,0 +1,333 @@
+"""The reward server, as a process of its own on a free port: rewards, batches, limits, token, metrics, how it stops."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
+
+from xlrm import models, scoring, tracking
+from xlrm.cli import app
+from xlrm.serving.batching import Batcher
+
+CHATS = [
+    scoring.conversation("How much is one plus two?", "Three."),
+    [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Let me see."}],
+    scoring.conversation("What color is snow?", "White, " * 30),
+    scoring.conversation([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "눈은?"}], "하얗다."),
+]
+PAIR = {"prompt": "How much is one plus two?", "response": "Three."}
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen
+    url: str
+    lines: list[str]
+
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.url, timeout=30)
+
+    def post(self, path: str, body: dict | list | str, headers: dict | None = None) -> httpx.Response:
+        content = body if isinstance(body, str) else json.dumps(body)
+        return self.client.post(path, content=content, headers={"Content-Type": "application/json"} | (headers or {}))
+
+    def get(self, path: str) -> httpx.Response:
+        return self.client.get(path)
+
+    def rewards(self, conversations: list) -> list[float]:
+        answer = self.post("/v1/rewards", {"conversations": conversations})
+        assert answer.status_code == 200, answer.text
+        return [one["reward"] for one in answer.json()["data"]]
+
+    def metric(self, name: str) -> float:
+        values = [line.split()[-1] for line in self.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
+        return float(values[0])
+
+
+@contextmanager
+def started(model: str | Path, *arguments: str, ready: bool = True, **environment: str) -> Iterator[Server]:
+    command = [sys.executable, "-m", "xlrm.cli", "serve", str(model), "--port", "0", *arguments]
+    variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | environment
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
+    lines: list[str] = []
+    threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True).start()
+    try:
+        until(lambda: process.poll() is not None or any("listening on" in line for line in lines), lines)
+        listening = next(line for line in lines if "listening on" in line)
+        server = Server(process, listening.split("listening on ")[1].split(",")[0], lines)
+        if ready:
+            until(lambda: server.get("/readyz").status_code == 200, lines)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(true: Callable[[], bool], lines: list[str], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "".join(lines)
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_base, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    tokenizer = models.load_tokenizer(tiny_base)
+    models.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(model) -> list[float]:
+    return scoring.score(*scoring.load(model, scoring.Scoring()), CHATS)
+
+
+@pytest.fixture(scope="module")
+def server(model) -> Iterator[Server]:
+    """With small limits."""
+    limits = ("max_conversations=8", "max_characters=2000", "max_body_bytes=20000", "drain_seconds=0.5")
+    with started(model, *limits) as found:
+        yield found
+
+
+def test_rewards_are_those_of_score_and_in_order(server, expected) -> None:
+    answer = server.post("/v1/rewards", {"model": None, "conversations": CHATS[:3] + CHATS}).json()
+    assert [one["index"] for one in answer["data"]] == list(range(7))
+    assert [one["reward"] for one in answer["data"]] == pytest.approx(expected[:3] + expected, abs=1e-5)
+    tokenizer = models.load_tokenizer(answer["model"])
+    tokens = sum(len(ids) for ids in scoring.encode(tokenizer, CHATS[:3] + CHATS, 2048))
+    assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0}
+    pairs = [PAIR, {"prompt": CHATS[3][:2], "response": CHATS[3][2]["content"]}]
+    assert server.rewards(pairs) == pytest.approx([expected[0], expected[3]], abs=1e-5)
+
+
+def test_requests_that_come_together_are_scored_together(server, expected) -> None:
+    before = {name: server.metric(name) for name in ("xlrm_conversations_total", "xlrm_batch_seconds_count")}
+    with ThreadPoolExecutor(16) as clients:
+        found = list(clients.map(lambda i: server.rewards([CHATS[i % 4]]), range(64)))
+    assert [one for (one,) in found] == pytest.approx(expected * 16, abs=1e-5)
+    scored = server.metric("xlrm_conversations_total") - before["xlrm_conversations_total"]
+    batches = server.metric("xlrm_batch_seconds_count") - before["xlrm_batch_seconds_count"]
+    assert scored == 64 and batches <= 40, f"{batches:.0f} batches"
+    assert server.metric("xlrm_waiting_conversations") == 0
+
+
+def test_vllms_paths(server, model, expected) -> None:
+    tokenizer = models.load_tokenizer(model)
+    texts = tokenizer.apply_chat_template(CHATS, tokenize=False)
+    body = server.post("/classify", {"model": str(model), "input": texts}).json()
+    assert body["id"].startswith("classify-") and body["object"] == "list" and body["model"] == str(model)
+    assert [one["probs"][0] for one in body["data"]] == pytest.approx(expected, abs=1e-5)
+    assert {(one["num_classes"], one["label"]) for one in body["data"]} == {(1, None)}
+    pooled = server.post("/pooling", {"messages": CHATS[1], "user": "me"}).json()
+    assert pooled["data"][0]["object"] == "pooling" and pooled["id"].startswith("pool-")
+    assert pooled["data"][0]["data"] == pytest.approx([expected[1]], abs=1e-5)
+    squashed = server.post("/classify", {"input": texts[0], "use_activation": True}).json()["data"][0]["probs"][0]
+    assert squashed == pytest.approx(1 / (1 + 2.718281828 ** -expected[0]), abs=1e-5)
+    assert [one["id"] for one in server.get("/v1/models").json()["data"]] == [str(model)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/v1/rewards", "{", 422, "body: not JSON at character 1"),
+        ("/v1/rewards", "[1]", 422, "body: a JSON object"),
+        ("/v1/rewards", {"conversations": []}, 422, "conversations: List should have at least 1 item"),
+        ("/v1/rewards", {"conversations": [PAIR], "temperature": 1}, 422, "temperature: Extra inputs"),
+        ("/v1/rewards", {"conversations": [PAIR, {"prompt": "p"}]}, 422, "conversations.1.response: Field required"),
+        (
+            "/v1/rewards",
+            {"conversations": [[{"role": "user", "content": "x"}]]},
+            422,
+            "conversation 0: the last message",
+        ),
+        ("/v1/rewards", {"conversations": [[{"role": "user"}]]}, 422, "conversations.0.0.content: Field required"),
+        ("/v1/rewards", '{"conversations": [{"prompt": "\\ud800", "response": "r"}]}', 422, "half of a surrogate pair"),
+        ("/v1/rewards", {"model": "other", "conversations": [PAIR]}, 404, "model: 'other' is not served here"),
+        ("/v1/rewards", {"conversations": [PAIR] * 9}, 413, "9 conversations; in a request at most 8"),
+        ("/v1/rewards", {"conversations": [PAIR, PAIR | {"response": "r" * 2001}]}, 413, "conversation 1: 2026 char"),
+        ("/v1/rewards", {"conversations": [PAIR | {"response": "r" * 20_000}]}, 413, "bytes; at most 20000"),
+        ("/classify", {"input": []}, 422, "either input, a text or texts, or messages"),
+        ("/classify", {"input": ["a", ""]}, 422, "input: a text is not empty"),
+        ("/pooling", {"input": "x", "messages": CHATS[0]}, 422, "either input"),
+        ("/nosuch", {}, 404, "Not Found"),
+    ],
+)
+def test_what_is_refused_is_one_line(server, path, body, status, message) -> None:
+    answer = server.post(path, body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (status, status), answer.text
+    assert message in error["message"] and "\n" not in error["message"]
+    assert set(error) == {"message", "type", "param", "code"}
+
+
+def test_a_body_in_chunks_is_limited_too(server) -> None:
+    answer = server.client.post("/v1/rewards", content=(b"x" * 1000 for _ in range(30)))
+    assert answer.status_code == 413 and "more than 20000 bytes" in answer.json()["error"]["message"]
+
+
+def test_metrics_say_what_is_served_and_how_requests_went(server, model) -> None:
+    server.rewards([PAIR])
+    server.post("/v1/rewards", {"conversations": []})
+    server.get("/nosuch/path")
+    state = server.get("/readyz").json()
+    assert state["status"] == "ready" and state["version"] is None and len(state["digest"]) == 64
+    told = server.get("/metrics").text
+    assert f'digest="{state["digest"]}",engine="transformers",model="{model}",precision="float32",version=""' in told
+    for status in (200, 422):
+        assert f'xlrm_requests_total{{path="/v1/rewards",status="{status}"}}' in told
+    assert 'xlrm_requests_total{path="other",status="404"}' in told and "/nosuch" not in told
+    assert 'xlrm_request_seconds_bucket{le="0.1",path="/v1/rewards"}' in told
+    assert "xlrm_ready 1.0" in told and "xlrm_tokens_total" in told
+
+
+def test_openapi_describes_what_is_asked_and_answered(server) -> None:
+    document = server.get("/openapi.json").json()
+    paths = {"/v1/rewards", "/v1/models", "/classify", "/pooling", "/healthz", "/readyz", "/metrics"}
+    assert set(document["paths"]) == paths and document["openapi"].startswith("3.1")
+    assert document["paths"]["/v1/rewards"]["post"]["security"] == [{"HTTPBearer": []}]
+
+    def valid(value: object, name: str) -> bool:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        Draft202012Validator.check_schema(schema)
+        return Draft202012Validator(schema).is_valid(value)
+
+    asked = {"conversations": [PAIR, CHATS[1]]}
+    assert valid(asked, "RewardsRequest") and not valid({"conversations": [{"prompt": "p"}]}, "RewardsRequest")
+    assert valid(server.post("/v1/rewards", asked).json(), "RewardsAnswer")
+    assert valid(server.post("/classify", {"input": "x"}).json(), "ClassifyAnswer")
+    assert valid(server.post("/pooling", {"input": "x"}).json(), "PoolingAnswer")
+    assert valid(server.post("/pooling", {}).json(), "ProblemAnswer") and not valid({}, "ProblemAnswer")
+    assert valid(server.get("/v1/models").json(), "Models") and valid(server.get("/healthz").json(), "State")
+    assert server.get("/docs").status_code == 404, "no page that loads scripts from elsewhere"
+
+
+@pytest.mark.slow
+def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) -> None:
+    """Ready only when loaded, named by its version, closed to whoever lacks the token, and SIGTERM loses nothing."""
+    with tracking.run("test", "register", {}, {}) as opened:
+        tracking.register("xlrm-served", model, "abc", "champion", {}, opened)
+    token = {"headers": {"Authorization": "Bearer s3cret"}}
+    settings = ("models:/xlrm-served@champion", "drain_seconds=1", "wait_ms=1000", "max_waiting=20")
+    with started(*settings, ready=False, XLRM_SERVE_TOKEN="s3cret") as server:
+        assert server.get("/healthz").status_code == 200
+        loading = server.get("/readyz")
+        assert (loading.status_code, loading.json()["status"]) == (503, "loading")
+        refused = server.post("/v1/rewards", {"conversations": [PAIR]}, **token)
+        assert refused.status_code == 503 and refused.headers["Retry-After"] == "5"
+        until(lambda: server.get("/readyz").status_code == 200, server.lines)
+        assert server.get("/readyz").json()["version"] == "1"
+        for wrong in ({}, {"Authorization": "Bearer s3cre"}, {"Authorization": "s3cret"}):
+            answer = server.post("/v1/rewards", {"conversations": [PAIR]}, headers=wrong)
+            assert (answer.status_code, "token" in answer.json()["error"]["message"]) == (401, True)
+        asked = {"model": "xlrm-served", "conversations": CHATS}
+        with ThreadPoolExecutor(5) as clients:
+            answers = [clients.submit(server.post, "/v1/rewards", asked, **token) for _ in range(4)]
+            until(lambda: server.metric("xlrm_waiting_conversations") == 16, server.lines)
+            full = server.post("/v1/rewards", {"conversations": CHATS * 2}, **token)
+            assert (full.status_code, full.headers["Retry-After"]) == (429, "1")
+            assert "16 conversations wait and 8 more are asked; at most 20 wait" in full.json()["error"]["message"]
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: server.get("/readyz").status_code == 503, server.lines, 0.9)
+            assert not any(one.done() for one in answers), (
+                "they wait for others, and are not answered before the signal"
+            )
+            late = clients.submit(server.post, "/v1/rewards", asked, **token)
+            for answer in [*answers, late]:
+                rewards = [one["reward"] for one in answer.result().json()["data"]]
+                assert rewards == pytest.approx(expected, abs=1e-5)
+        assert late.result().headers["connection"] == "close" and server.process.wait(30) == 0
+    assert not any("s3cret" in line for line in server.lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("models:/nosuch@champion",), "models:/nosuch@champion: no such registered model"),
+        (("/nosuch/model",), "/nosuch/model is not a model"),
+        (("x", "--engine", "other"), "engine: Input should be 'transformers' or 'vllm', got 'other'"),
+        (("x", "max_waiting=0"), "max_waiting: Input should be greater than or equal to 1, got 0"),
+        (("x", "max_wait=1"), "max_wait: Extra inputs are not permitted, got 1; there are wait_ms,"),
+        (("x", "--host", "203.0.113.1"), "--host 203.0.113.1 --port 0"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(arguments, message) -> None:
+    result = CliRunner().invoke(app, ["serve", "--port", "0", *arguments])
+    assert result.exit_code == 2 and message in result.output, result.output
+    assert "Traceback" not in result.output
+
+
+# The queue
+
+
+@dataclass
+class Slow:
+    """Scores a conversation as its number of tokens, when it is told to."""
+
+    go: threading.Event
+    batches: list[list[int]]
+
+    def __call__(self, encoded: list[list[int]]) -> list[float]:
+        self.batches.append([len(ids) for ids in encoded])
+        assert self.go.wait(10)
+        if any(len(ids) == 13 for ids in encoded):
+            raise RuntimeError("no memory")
+        return [float(len(ids)) for ids in encoded]
+
+
+def answers(requests: list[list[int]], **how: float) -> tuple[list, list[list[int]], Batcher]:
+    """Of requests that come while the first is being scored: what each got, and the batches, in numbers of tokens."""
+    slow = Slow(threading.Event(), [])
+
+    async def all_of_them() -> tuple[list, Batcher]:
+        settings = {"batch_tokens": 10, "batch_conversations": 4, "wait_seconds": 0} | how
+        with ThreadPoolExecutor(1) as thread:
+            batcher = Batcher(slow, thread, seen=lambda *_: None, **settings)
+            running = asyncio.create_task(batcher.run())
+            asked = [asyncio.create_task(batcher.rewards([[0] * size for size in sizes])) for sizes in requests]
+            await asyncio.sleep(0.05)
+            slow.go.set()
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            running.cancel()
+        return found, batcher
+
+    found, batcher = asyncio.run(all_of_them())
+    return found, slow.batches, batcher
+
+
+def test_batches_keep_to_tokens_and_conversations_and_go_round() -> None:
+    found, batches, _ = answers([[3, 3, 3, 3, 3, 3], [2, 2], [12], [1]])
+    assert found == [[3.0] * 6, [2.0, 2.0], [12.0], [1.0]], "each gets its own, in order"
+    assert all(len(sizes) <= 4 and (sum(sizes) <= 10 or len(sizes) == 1) for sizes in batches), batches
+    assert batches[0] == [3, 2] and [12] in batches, "one conversation of each in turn; a long one goes alone"
+    assert batches.index([12]) < len(batches) - 1, "short ones do not wait for all of the longest request"
+
+
+def test_a_batch_waits_for_others_only_so_long() -> None:
+    _, together, _ = answers([[1], [1], [1]], wait_seconds=0.02)
+    assert together == [[1, 1, 1]]
+    _, alone, _ = answers([[1], [1], [1]], batch_conversations=1)
+    assert alone == [[1], [1], [1]]
+
+
+def test_an_error_of_the_model_reaches_its_requests_and_no_others() -> None:
+    found, _, batcher = answers([[13, 1, 1], [5]], batch_tokens=5)
+    assert isinstance(found[0], RuntimeError) and found[1] == [5.0]
+    assert not batcher.failed, "it went on"
+    assert answers([[13]])[2].failed

@@ -1,0 +1,176 @@
+"""One model that answers, from its start to its end, and what it refuses."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlrm import artifacts, progress, scoring
+from xlrm.serving import exchange
+from xlrm.serving.batching import Batcher
+from xlrm.serving.metrics import Metrics
+
+_WARM_UP = [{"role": "user", "content": "How much is one plus two?"}, {"role": "assistant", "content": "Three."}]
+
+
+class Refused(Exception):
+    """A request that is not answered, with HTTP's status for it."""
+
+    def __init__(self, status: int, message: str, retry_seconds: int | None = None):
+        super().__init__(message)
+        self.status, self.message = status, message
+        self.headers = {"Retry-After": str(retry_seconds)} if retry_seconds else None
+
+
+class Settings(BaseModel):
+    """How requests are batched, what is refused, and how long the server takes to go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wait_ms: float = Field(5, ge=0, le=1000)
+    """Milliseconds that a request waits for others while the model is idle. Behind a busy model they gather anyway."""
+    batch_conversations: int = Field(64, ge=1)
+    """In one batch, at most; 1 scores each on its own. Its tokens are as many as a forward pass takes."""
+    max_conversations: int = Field(256, ge=1)
+    """In a request; more are refused with 413."""
+    max_characters: int = Field(200_000, ge=1)
+    """In a conversation; a longer one is refused with 413. One over `max_length` tokens loses its beginning instead."""
+    max_body_bytes: int = Field(8 * 2**20, ge=1024)
+    """Of a request; a larger one is refused with 413 before it is read to its end."""
+    max_waiting: int = Field(2048, ge=1)
+    """Conversations taken and not answered yet; a request beyond is refused with 429."""
+    drain_seconds: float = Field(5, ge=0, le=600)
+    """Between SIGTERM and the last connection that is taken: the time others need to see that it is not ready."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: Any
+    tokenizer: Any
+    length: int
+    """Tokens of a conversation, at most."""
+    version: str
+    digest: str
+
+
+@dataclass(eq=False)
+class Service:
+    """One model, from its start to its end."""
+
+    uri: str
+    fetch: Callable[[], Path]
+    """Brings the model's folder here."""
+    how: scoring.Scoring
+    settings: Settings = field(default_factory=Settings)
+    token: str | None = None
+    loaded: Loaded | None = None
+    batcher: Batcher | None = None
+    stopping: bool = False
+    waiting: int = 0
+    """Conversations taken and not answered yet."""
+    life: asyncio.Task | None = None
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics()
+        self.metrics.waiting.set_function(lambda: self.waiting)
+        self.metrics.ready.set_function(lambda: self.status == "ready")
+        self.model_thread, self.tokenizer_thread = (ThreadPoolExecutor(1, name) for name in ("model", "tokenizer"))
+        self.started = int(time.time())
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """That a request may call the model: its address as the command was given it, and its name in the registry."""
+        name = self.uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
+        return (self.uri, name) if self.uri.startswith("models:/") else (self.uri,)
+
+    @property
+    def status(self) -> str:
+        if self.stopping:
+            return "stopping"
+        return "ready" if self.batcher else "loading"
+
+    @property
+    def healthy(self) -> bool:
+        ended = self.life is not None and self.life.done()
+        return not ended and not (self.batcher and self.batcher.failed)
+
+    def state(self, status: str) -> exchange.State:
+        version, digest = (self.loaded.version, self.loaded.digest) if self.loaded else (None, None)
+        return exchange.State(status=status, model=self.uri, version=version or None, digest=digest)
+
+    async def live(self) -> None:
+        """Loads the model, and answers until it is cancelled. Raises what loading raises."""
+        loop = asyncio.get_running_loop()
+        self.loaded = loaded = await loop.run_in_executor(self.model_thread, self._load)
+        score = partial(scoring.rewards, loaded.model, loaded.tokenizer, batch_tokens=self.how.batch_tokens)
+        tokens = scoring.budget(loaded.model, self.how.batch_tokens)
+        most, wait_seconds = self.settings.batch_conversations, self.settings.wait_ms / 1000
+        self.batcher = Batcher(score, self.model_thread, tokens, most, wait_seconds, self.metrics.batch_done)
+        said = (self.uri, loaded.version, loaded.digest, self.how.engine, self.how.precision)
+        self.metrics.model.labels(*said).set(1)
+        version = f", version {loaded.version}" if loaded.version else ""
+        progress.say(f"ready: {self.uri}{version}, sha256 {loaded.digest[:16]}, {self.how.engine} {self.how.precision}")
+        await self.batcher.run()
+
+    def _load(self) -> Loaded:
+        folder = self.fetch()
+        model, tokenizer = scoring.load(folder, self.how)
+        length = scoring.longest(model, self.how.max_length)
+        scoring.rewards(model, tokenizer, scoring.encode(tokenizer, [_WARM_UP], length), self.how.batch_tokens)
+        version = folder.name if self.uri.startswith("models:/") else ""
+        return Loaded(model, tokenizer, length, version, artifacts.digest_directory(folder)[0])
+
+    async def score(
+        self, model: str | None, *, chats: Sequence[list[dict]] = (), texts: Sequence[str] = ()
+    ) -> tuple[list[float], exchange.Usage]:
+        """Rewards of conversations or of texts, and the tokens they took. Raises Refused for what is refused."""
+        self._admit(model, [sum(len(one["content"]) for one in chat) for chat in chats] or list(map(len, texts)))
+        count = len(chats) or len(texts)
+        self.waiting += count
+        try:
+            encoded = await self._encode(chats, texts)
+            rewards = await self.batcher.rewards(encoded)
+        finally:
+            self.waiting -= count
+        tokens = sum(map(len, encoded))
+        return rewards, exchange.Usage(prompt_tokens=tokens, total_tokens=tokens)
+
+    def _admit(self, model: str | None, sizes: list[int]) -> None:
+        """`sizes`: characters of each conversation."""
+        limits = self.settings
+        if model is not None and model not in self.names:
+            raise Refused(404, f"model: {model[:200]!r} is not served here; there is {' or '.join(self.names)}")
+        if self.batcher is None:
+            raise Refused(503, "the model is being loaded", 5)
+        if len(sizes) > limits.max_conversations:
+            raise Refused(413, f"{len(sizes)} conversations; in a request at most {limits.max_conversations}")
+        if max(sizes) > limits.max_characters:
+            place = sizes.index(max(sizes))
+            raise Refused(413, f"conversation {place}: {sizes[place]} characters; at most {limits.max_characters}")
+        if self.waiting and self.waiting + len(sizes) > limits.max_waiting:
+            waiting = f"{self.waiting} conversations wait and {len(sizes)} more are asked"
+            raise Refused(429, f"{waiting}; at most {limits.max_waiting} wait", 1)
+
+    async def _encode(self, chats: Sequence[list[dict]], texts: Sequence[str]) -> list[list[int]]:
+        loaded = self.loaded
+        work = partial(scoring.encode, loaded.tokenizer, chats, loaded.length)
+        if texts:
+            work = partial(_encode_each, loaded.tokenizer, texts, loaded.length)
+        try:
+            encoded = await asyncio.get_running_loop().run_in_executor(self.tokenizer_thread, work)
+        except TemplateError as error:
+            raise Refused(422, f"the model's chat template refuses this: {error}") from error
+        if empty := [place for place, ids in enumerate(encoded) if not ids]:
+            raise Refused(422, f"conversation {empty[0]}: no tokens")
+        return encoded
+
+
+def _encode_each(tokenizer: Any, texts: Sequence[str], length: int) -> list[list[int]]:
+    return [scoring.encode_texts(tokenizer, [text], length)[0] for text in texts]

@@ -1,0 +1,214 @@
+"""The paths of a reward server, its token and its errors. The only module that imports fastapi."""
+
+import asyncio
+import contextlib
+import hmac
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from xlrm import __version__, scoring
+from xlrm.serving import exchange
+from xlrm.serving.exchange import ProblemAnswer
+from xlrm.serving.metrics import CONTENT_TYPE
+from xlrm.serving.service import Refused, Service
+
+TOKEN = "XLRM_SERVE_TOKEN"
+OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")
+"""Paths that want no token: they tell of the server, and nothing of requests."""
+
+# What is asked and answered
+
+_REFUSALS = {code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 503)}
+_TOKEN = Security(HTTPBearer(auto_error=False, description=f"Where the server was started with {TOKEN}."))
+router = APIRouter()
+
+
+def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+Here = Annotated[Service, Depends(_service)]
+
+
+@router.post("/v1/rewards", responses=_REFUSALS, dependencies=[_TOKEN])
+async def rewards(asked: exchange.RewardsRequest, service: Here) -> exchange.RewardsAnswer:
+    """Rewards of conversations, in their order: raw logits, equal to those of `xlrm score`."""
+    found, usage = await service.score(asked.model, chats=[_messages(one) for one in asked.conversations])
+    data = [exchange.Reward(index=i, reward=reward) for i, reward in enumerate(found)]
+    return exchange.RewardsAnswer(model=service.uri, data=data, usage=usage)
+
+
+def _messages(one: list[exchange.Message] | exchange.Pair) -> list[dict]:
+    if isinstance(one, list):
+        return [message.model_dump() for message in one]
+    dumped = one.model_dump()
+    return scoring.conversation(dumped["prompt"], dumped["response"])
+
+
+@router.post("/classify", responses=_REFUSALS, dependencies=[_TOKEN])
+async def classify(asked: exchange.TextRequest, service: Here) -> exchange.ClassifyAnswer:
+    """vLLM's: `probs` holds the reward."""
+    found, usage = await _of_text(asked, service)
+    data = [exchange.Class(index=i, label=None, probs=[one]) for i, one in enumerate(found)]
+    return exchange.ClassifyAnswer(model=service.uri, data=data, usage=usage)
+
+
+@router.post("/pooling", responses=_REFUSALS, dependencies=[_TOKEN])
+async def pooling(asked: exchange.TextRequest, service: Here) -> exchange.PoolingAnswer:
+    """vLLM's: `data` holds the reward."""
+    found, usage = await _of_text(asked, service)
+    data = [exchange.Pooled(index=i, data=[one]) for i, one in enumerate(found)]
+    return exchange.PoolingAnswer(model=service.uri, data=data, usage=usage)
+
+
+async def _of_text(asked: exchange.TextRequest, service: Service) -> tuple[list[float], exchange.Usage]:
+    if asked.messages:
+        found, usage = await service.score(asked.model, chats=[[one.model_dump() for one in asked.messages]])
+    else:
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        found, usage = await service.score(asked.model, texts=texts)
+    return [_sigmoid(one) for one in found] if asked.use_activation else found, usage
+
+
+def _sigmoid(logit: float) -> float:
+    small = math.exp(-abs(logit))
+    return 1 / (1 + small) if logit >= 0 else small / (1 + small)
+
+
+@router.get("/v1/models", dependencies=[_TOKEN], responses={401: {"model": ProblemAnswer}})
+async def models(service: Here) -> exchange.Models:
+    """Names that a request may call the model."""
+    length = service.loaded.length if service.loaded else service.how.max_length
+    found = [exchange.Model(id=name, created=service.started, max_model_len=length) for name in service.names]
+    return exchange.Models(data=found)
+
+
+@router.get("/healthz", responses={503: {"model": exchange.State}})
+async def healthz(service: Here, response: Response) -> exchange.State:
+    """200 while the process is well, also while it loads; 503 when its last batch ended in an error."""
+    response.status_code = 200 if service.healthy else 503
+    return service.state(service.status if service.healthy else "failing")
+
+
+@router.get("/readyz", responses={503: {"model": exchange.State}})
+async def readyz(service: Here, response: Response) -> exchange.State:
+    """200 while requests are welcome: the model is loaded, and nobody has asked the server to stop."""
+    response.status_code = 200 if service.status == "ready" else 503
+    return service.state(service.status)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(service: Here) -> Response:
+    """For Prometheus."""
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+# Errors, token, limits of a body
+
+
+def _problem(code: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    line = " ".join(message.split())
+    answer = ProblemAnswer(error=exchange.Problem(message=line, type=HTTPStatus(code).phrase, code=code))
+    return JSONResponse(answer.model_dump(), code, headers)
+
+
+async def _refused(_: Request, error: Refused) -> JSONResponse:
+    return _problem(error.status, error.message, error.headers)
+
+
+async def _elsewhere(_: Request, error: StarletteHTTPException) -> JSONResponse:
+    return _problem(error.status_code, error.detail, error.headers)
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    return _problem(422, exchange.said(error.errors()))
+
+
+async def _broken(_: Request, error: Exception) -> JSONResponse:
+    return _problem(500, f"{type(error).__name__} in the server; its log says more")
+
+
+class Door:
+    """Lets in who has the token and a body that is not too large; counts and times what goes out.
+
+    Around the whole app, so that it sees the answers of 500 too. FastAPI's own limit of a body answers in plain text.
+    """
+
+    def __init__(self, app: Callable, service: Service, paths: frozenset[str]):
+        self.app, self.service, self.paths = app, service, paths
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        answered = partial(self._answered, scope["path"], time.perf_counter(), send)
+        if refusal := self._refusal(scope["path"], dict(scope["headers"])):
+            await refusal(scope, receive, answered)
+        else:
+            await self.app(scope, self._counted(receive), answered)
+
+    def _refusal(self, path: str, headers: dict[bytes, bytes]) -> JSONResponse | None:
+        token, most = self.service.token, self.service.settings.max_body_bytes
+        given = headers.get(b"authorization", b"")
+        if token and path not in OPEN and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+            return _problem(401, "a request names the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
+        size = headers.get(b"content-length", b"0")
+        return _problem(413, f"a body of {int(size)} bytes; at most {most}") if int(size) > most else None
+
+    def _counted(self, receive: Callable) -> Callable:
+        """For bodies that come in chunks and do not say how long they are."""
+        most, taken = self.service.settings.max_body_bytes, 0
+
+        async def counted() -> dict:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > most:
+                raise HTTPException(413, f"a body of more than {most} bytes")
+            return message
+
+        return counted
+
+    async def _answered(self, path: str, begun: float, send: Callable, message: dict) -> None:
+        if message["type"] == "http.response.start":
+            known = path if path in self.paths else "other"
+            self.service.metrics.requests.labels(known, message["status"]).inc()
+            self.service.metrics.seconds.labels(known).observe(time.perf_counter() - begun)
+            if self.service.stopping:  # so that who sent it sends the next one elsewhere
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+
+def build(service: Service, ended: Callable[[], None] = lambda: None) -> Door:
+    """`ended` is called when the model could not be loaded, or answers no more."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.life = asyncio.create_task(service.live())
+        service.life.add_done_callback(lambda _: ended())
+        yield
+        service.life.cancel()
+        await asyncio.wait([service.life])
+
+    app = FastAPI(
+        title="xlrm reward server", version=__version__, description="Rewards of conversations by one reward model.",
+        docs_url=None, redoc_url=None, lifespan=lifespan,
+    )  # fmt: skip
+    app.state.service = service
+    app.include_router(router)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(StarletteHTTPException, _elsewhere)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _broken)
+    paths = frozenset(route.path for route in router.routes) | {"/openapi.json"}
+    return Door(app, service, paths)
