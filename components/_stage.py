@@ -24,7 +24,7 @@ _NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectat
 
 
 def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, **more: Any) -> Artifact:
-    """Runs stage `name` with its section of the experiment and `more` on top.
+    """Runs stage `name` with its section of the experiment and `more` on top, but for what is None there.
 
     `output` and `metrics` are the component's KFP artifacts: the first gets the URI of the stage's artifact, so that
     lineage points at the real thing; the second the headline metrics, as far as a UI has use for them. Ends the task
@@ -32,6 +32,7 @@ def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metr
     """
     for library in set(_UNUSED).difference(_NEEDED.get(name, ())):
         sys.modules.setdefault(library, None)
+    more = {key: value for key, value in more.items() if value is not None}
     config = unpack(experiment.get("stages", {}).get(name, {}) | more)
     try:
         artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))
