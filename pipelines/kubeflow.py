@@ -2,6 +2,7 @@
 and nothing is made twice."""
 
 import json
+import logging
 import os
 import time
 import warnings
@@ -171,6 +172,7 @@ def _client(host: str) -> Any:
     token = next((os.environ[name] for name in TOKENS if os.environ.get(name)), None)
     file = os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN_FILE
     credentials = ServiceAccountTokenVolumeCredentials(file) if not token and Path(file).is_file() else None
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # what fails and is tried again is said here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it only works with version 2
         # Without a namespace it would ask the server for one at once, with no time limit. All requests here name their own.
