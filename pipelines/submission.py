@@ -113,6 +113,7 @@ def submit(
     outcome.facts = facts
     progress.say(outcome.said)
     if summary:
+        summary.parent.mkdir(parents=True, exist_ok=True)
         with summary.open("a", encoding="utf-8") as file:
             file.write(markdown(outcome))
     raise typer.Exit(outcome.code)

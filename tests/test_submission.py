@@ -90,6 +90,8 @@ def test_a_submission_uploads_a_version_and_starts_a_run(submit: Submit, server:
     assert f"{server.address}/#/runs/details/{run['run_id']}" in said and "| content |" in summary()
     assert submit()[0] == 0 and len(server.runs) == 2
     assert len(server.uploaded) == 1 and len(server.experiments) == 1, "what is there is used again"
+    assert submit(pipeline="cross_lingual_transfer")[0] == 0
+    assert [one["display_name"] for one in server.pipelines.values()] == ["retrain", "cross-lingual-transfer"]
 
 
 def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
