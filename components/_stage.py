@@ -1,15 +1,18 @@
 """What every component does: run its stage, and tell Kubeflow Pipelines where the artifact is."""
 
 import atexit
+import contextlib
 import gc
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components._fan_in import note
 from components._parameters import unpack
-from xlrm import artifacts, settings
+from xlrm import artifacts, progress, settings
 from xlrm.errors import XlrmError
 from xlrm.runner import Artifact, Inputs, run_stage
 
@@ -23,27 +26,58 @@ _UNUSED = ("deepspeed", "scipy", "sklearn")
 _NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectations
 
 
-def run(name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, **more: Any) -> Artifact:
+@contextlib.contextmanager
+def errors_in_one_line(name: str) -> Iterator[None]:
+    """Ends the task with status 2 and one line for an error that is the user's to mend."""
+    try:
+        yield
+    except XlrmError as error:
+        print(f"{progress.PREFIX}error: {name}: {error}", flush=True)
+        sys.exit(2)
+
+
+def run(
+    name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, summary: Any = None, **more: Any
+) -> Artifact:
     """Runs stage `name` with its section of the experiment and `more` on top, but for what is None there.
 
-    `output` and `metrics` are the component's KFP artifacts: the first gets the URI of the stage's artifact, so that
-    lineage points at the real thing; the second the headline metrics, as far as a UI has use for them. Ends the task
-    with status 2 and one line for an error that is the user's to mend.
+    `output`, `metrics` and `summary` are the component's KFP artifacts: the first gets the URI of the stage's artifact, so
+    that lineage points at the real thing; the second the headline metrics, as far as a UI has use for them; the third
+    shows both, and what they were made of, where the stage has no page of its own. Errors end the task as in
+    `errors_in_one_line`.
     """
     for library in set(_UNUSED).difference(_NEEDED.get(name, ())):
         sys.modules.setdefault(library, None)
     more = {key: value for key, value in more.items() if value is not None}
     config = unpack(experiment.get("stages", {}).get(name, {}) | more)
-    try:
+    with errors_in_one_line(name):
         artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))
-    except XlrmError as error:
-        print(f"xlrm │ error: {name}: {error}", flush=True)
-        sys.exit(2)
+    note(artifact)
     output.uri = artifact.uri
     output.metadata.update({"digest": artifact.record.digest, "mlflow_run_id": artifact.record.mlflow_run_id or ""})
     for key, value in list(artifact.record.metrics.items())[:40]:
         metrics.log_metric(key, value)
+    if summary:
+        _write(summary, markdown(artifact))
     return artifact
+
+
+def markdown(artifact: Artifact) -> str:
+    """An artifact's record for people."""
+    record = artifact.record
+    facts = {
+        "artifact": f"`{artifact.uri}`", "made": f"{record.started:%Y-%m-%d %H:%M} UTC, in {record.seconds:,.0f} s",
+        "memory": f"{record.peak_memory_mib:,.0f} MiB at the peak", "MLflow run": record.mlflow_run_id or "none",
+        "git commit": record.git_commit or "unknown", "image": record.image or "none",
+    }  # fmt: skip
+    lines = [f"# {record.stage}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
+    lines += ["", "## Metrics", "", "| | |", "|---|---:|"]
+    lines += [f"| {key} | {value:,.4g} |" for key, value in record.metrics.items()]
+    settings_text = json.dumps(record.config, indent=2, ensure_ascii=False)
+    given = [f"- {name}: `{one.uri}`" for name, many in record.inputs.items() for one in many] or ["- nothing"]
+    return "\n".join(
+        [*lines, "", "## Made from", "", *given, "", "## Settings", "", "```json", settings_text, "```", ""]
+    )
 
 
 def read(artifact: Artifact, file: str) -> Any:
@@ -57,3 +91,8 @@ def show(artifact: Artifact, file: str, view: Any) -> None:
     folder = artifacts.fetch(artifact.uri, settings.home() / "cache")
     Path(view.path).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / file, view.path)
+
+
+def _write(view: Any, text: str) -> None:
+    Path(view.path).parent.mkdir(parents=True, exist_ok=True)
+    Path(view.path).write_text(text, encoding="utf-8")

@@ -15,9 +15,10 @@ def evaluate(
     corpora: dsl.Input[dsl.Dataset],
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
 ):
     """Evaluates one reward model on the benchmark of every language."""
     from components._stage import run
 
     inputs = {"model": model.uri, "corpora": corpora.uri}
-    run("evaluate", experiment, inputs, evaluation, metrics, language=language, languages=[source, *targets])
+    run("evaluate", experiment, inputs, evaluation, metrics, summary, language=language, languages=[source, *targets])

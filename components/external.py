@@ -13,8 +13,9 @@ def external(
     corpora: dsl.Input[dsl.Dataset],
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
 ):
     """Evaluates reward models from elsewhere on the benchmark of every language."""
     from components._stage import run
 
-    run("external", experiment, {"corpora": corpora.uri}, evaluation, metrics, languages=[source, *targets])
+    run("external", experiment, {"corpora": corpora.uri}, evaluation, metrics, summary, languages=[source, *targets])

@@ -14,9 +14,10 @@ def judge(
     candidates: dsl.Input[dsl.Dataset],
     verdicts: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
 ):
     """Judges the aligned policies against the one they came from."""
     from components._stage import run
 
     inputs = {"reference": reference.uri, "candidates": candidates.uri}
-    run("judge", experiment, inputs, verdicts, metrics, language=language, labelers=[source, language])
+    run("judge", experiment, inputs, verdicts, metrics, summary, language=language, labelers=[source, language])

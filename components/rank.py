@@ -15,9 +15,10 @@ def rank(
     target_model: dsl.Input[dsl.Model],
     ranked: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
 ):
     """Pairs the best and the worst response to each prompt, by the source and by the target reward model."""
     from components._stage import run
 
     inputs = {"samples": samples.uri, "reward_models": [source_model.uri, target_model.uri]}
-    run("rank", experiment, inputs, ranked, metrics, language=language, labelers=[source, language])
+    run("rank", experiment, inputs, ranked, metrics, summary, language=language, labelers=[source, language])

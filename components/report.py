@@ -20,14 +20,15 @@ def report(
     metrics: dsl.Output[dsl.Metrics],
 ):
     """Writes the report of the whole run as one HTML page, which the Kubeflow UI shows."""
+    from components._fan_in import collected
     from components._stage import run, show
 
-    evaluations = [source_evaluation.uri, *(one.uri for one in target_evaluations)]
+    evaluations = collected([source_evaluation, *target_evaluations], "evaluate")
     inputs = {
         "corpora": corpora.uri,
         "evaluations": evaluations,
         "representations": representations.uri,
-        "verdicts": [one.uri for one in verdicts],
+        "verdicts": collected(verdicts, "judge"),
         "registered": registered.uri,
         "external": external.uri,
     }

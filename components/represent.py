@@ -16,10 +16,12 @@ def represent(
     corpora: dsl.Input[dsl.Dataset],
     representations: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
 ):
     """Compares the representations of the base model and of every reward model across languages."""
+    from components._fan_in import collected
     from components._stage import run
 
-    models = [source_model.uri, *(one.uri for one in target_models)]
+    models = collected([source_model, *target_models], "reward")
     inputs = {"base": base.uri, "reward_models": models, "corpora": corpora.uri}
-    run("represent", experiment, inputs, representations, metrics, languages=[source, *targets])
+    run("represent", experiment, inputs, representations, metrics, summary, languages=[source, *targets])

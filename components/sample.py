@@ -13,6 +13,7 @@ def sample(
     policy: dsl.Input[dsl.Model],
     samples: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
     second_policy: dsl.Input[dsl.Model] = None,
     language: str = "",
     languages: list = [],  # noqa: B006
@@ -22,4 +23,4 @@ def sample(
 
     policies = [one.uri for one in (policy, second_policy) if one]
     inputs = {"policies": policies, "corpora": corpora.uri}
-    run("sample", experiment, inputs, samples, metrics, languages=languages or [language], split=split)
+    run("sample", experiment, inputs, samples, metrics, summary, languages=languages or [language], split=split)

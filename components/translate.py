@@ -13,8 +13,9 @@ def translate(
     corpus: dsl.Input[dsl.Dataset],
     translation: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
 ):
     """Translates the corpus, or a shard of it, into one language."""
     from components._stage import run
 
-    run("translate", experiment, {"corpus": corpus.uri}, translation, metrics, language=language, shard=shard)
+    run("translate", experiment, {"corpus": corpus.uri}, translation, metrics, summary, language=language, shard=shard)

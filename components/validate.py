@@ -15,7 +15,8 @@ def validate(
     metrics: dsl.Output[dsl.Metrics],
 ):
     """Validates all languages with Great Expectations, keeps the rows that are right in each, and shows what was found."""
+    from components._fan_in import collected
     from components._stage import run, show
 
-    inputs = {"source": source.uri, "translations": [one.uri for one in translations]}
+    inputs = {"source": source.uri, "translations": collected(translations, "translate")}
     show(run("validate", experiment, inputs, corpora, metrics), "data_docs.html", html)

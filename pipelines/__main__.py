@@ -17,7 +17,7 @@ from rich.console import Console
 
 from components._parameters import pack
 from pipelines import submission
-from xlrm import artifacts, experiment, progress, settings
+from xlrm import experiment, progress, settings
 from xlrm.errors import XlrmError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -60,32 +60,42 @@ def run(
     try:
         page = _run_locally(loaded, log)
     except RuntimeError as error:  # what KFP raises for a failed task; the task's own message has been shown
-        tail = "".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-15:])
-        console.print(f"{error}\nThe end of {log}:\n{tail}", style="red", markup=False, highlight=False)
+        console.print(f"{error}\nFrom {log}:\n{_why(log)}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
     console.print(f"report: {page}", style="bold green", soft_wrap=True)
+
+
+def _why(log: Path) -> str:
+    """The last traceback, or the end: the task that concludes a run comes after the one that failed."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    tracebacks = [number for number, line in enumerate(lines) if "Traceback (most recent call last)" in line]
+    first = tracebacks[-1] if tracebacks else len(lines) - 15
+    return "\n".join(lines[max(0, first) :][:40])
 
 
 def _run_locally(loaded: experiment.Experiment, log: Path) -> Path:
     """Runs the pipeline, and returns the path of a copy of its report. Raises RuntimeError when a task fails."""
     from kfp import local
 
+    from pipelines import platform
+
+    platform.RETRIES = 0  # here, whoever waits would rather know
     from pipelines.cross_lingual_transfer import cross_lingual_transfer
     from xlrm import tracking
 
     warnings.filterwarnings("ignore", module="kfp")  # images and resources that a local run has no use for
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(settings.home() / "kfp"))
-    payload = {"name": loaded.name, "stages": pack(loaded.stages)}
+    root = settings.home() / "kfp" / log.stem
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
     with tracking.run(loaded.name, "cross-lingual-transfer", {}, {"pipeline": "cross-lingual-transfer"}) as parent:
         os.environ["XLRM_PARENT_RUN"] = parent.id
         with contextlib.redirect_stdout(_Log(log)), _quiet_logging():
-            finished = cross_lingual_transfer(experiment=payload, source=loaded.source, targets=list(loaded.targets))
-    uri = finished.outputs["Output"].uri
+            cross_lingual_transfer(experiment=pack(loaded.as_file()))
+    (shown,) = root.rglob("report/html")  # of a task within an exit handler KFP gives no output
     page = settings.home() / "reports" / f"{loaded.name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(artifacts.fetch(uri, settings.home() / "cache") / "report.html", page)
+    shutil.copyfile(shown, page)
     return page
 
 

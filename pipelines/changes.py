@@ -43,12 +43,12 @@ class Content:
 
 
 def content(loaded: Experiment, package: Path) -> Content:
-    """Of a run of the compiled `package`. The key holds its bytes, thereby images and resources, and for each of its
+    """Of a run of the compiled `package`. The key holds what is in it, such as images and resources, and for each of its
     stages the resolved settings, the code, and what it takes from outside: local files, and commits of the Hub."""
     unknown: list[str] = []
     names = stages(package)
     pinned = _pin(loaded, names, unknown)
-    whole = [hashlib.sha256(package.read_bytes()).hexdigest(), loaded.source, loaded.targets]
+    whole = [_documents(package), loaded.source, loaded.targets]
     strict = [*whole, {name: _stage(name, pinned, True, unknown) for name in names}]
     loose = [*whole, {name: _stage(name, loaded, False, unknown) for name in names}]
     return Content(pinned, _digest(strict), _digest(loose), tuple(dict.fromkeys(unknown)))
@@ -56,9 +56,23 @@ def content(loaded: Experiment, package: Path) -> Content:
 
 def stages(package: Path) -> list[str]:
     """The stages that a compiled pipeline runs."""
-    document = next(yaml.load_all(package.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
+    document = _documents(package)[0]
     names = {re.sub(r"-\d+$", "", name.removeprefix("exec-")) for name in document["deploymentSpec"]["executors"]}
     return sorted({name.replace("-", "_") for name in names} & {*STAGES})
+
+
+def _documents(package: Path) -> list[dict]:
+    """Without the presets of the form, which a submitted experiment takes the place of."""
+    found = list(yaml.load_all(package.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
+    _drop(found, "presets")
+    return found
+
+
+def _drop(node: Any, key: str) -> None:
+    if isinstance(node, dict):
+        node.pop(key, None)
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _drop(child, key)
 
 
 def _digest(parts: list) -> str:

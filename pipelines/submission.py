@@ -143,9 +143,7 @@ def compile_package(pipeline: str, folder: Path) -> Path:
 
 def arguments(made: Submission) -> dict[str, Any]:
     """The pipeline's parameters."""
-    loaded = made.experiment
-    payload = {"name": loaded.name, "stages": pack(loaded.stages)}
-    return {"experiment": payload, "source": loaded.source, "targets": list(loaded.targets)}
+    return {"experiment": pack(made.experiment.as_file())}
 
 
 def seconds(text: str) -> float:

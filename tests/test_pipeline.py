@@ -171,6 +171,9 @@ def source_problems(
         )
         if source["producerTask"] not in task.get("dependentTasks", ()):
             yield f"{where}: comes from {source['producerTask']} without waiting for it"
+    elif "taskFinalStatus" in value:
+        if (producer := value["taskFinalStatus"]["producerTask"]) not in component["dag"]["tasks"]:
+            yield f"{where}: the status of no task {producer}"
     elif "runtimeValue" in value:
         for missing in set(placeholders(task)) - {*task["inputs"]["parameters"]}:
             yield f"{where}: a placeholder for {missing}, which the task does not get"
@@ -258,14 +261,16 @@ FAULTS: dict[str, tuple[Callable[[Package], None], str]] = {
     ),
     "missing producer task": (put("producerTask", "nobody"), "no task nobody"),
     "missing output of a task": (
-        lambda package: next(holders(package[0]["root"]["dag"]["tasks"], "outputArtifactKey")).update(
+        lambda package: next(one for one in holders(package[0], "outputArtifactKey") if "producerTask" in one).update(
             outputArtifactKey="nothing"
         ),
         "has no output nothing",
     ),
     "missing producer of an output": (put("producerSubtask", "nobody"), "no task nobody"),
     "output that is not made": (
-        lambda package: package[0]["root"]["outputDefinitions"]["artifacts"].update(nothing={}),
+        lambda package: next(one for one in holders(package[0], "dag") if "outputDefinitions" in one)[
+            "outputDefinitions"
+        ]["artifacts"].update(nothing={}),
         "output nothing is declared but not made",
     ),
     "missing component": (put("componentRef", {"name": "comp-nobody"}), "no component comp-nobody"),
@@ -289,6 +294,10 @@ FAULTS: dict[str, tuple[Callable[[Package], None], str]] = {
     "placeholder for nothing": (
         put("runtimeValue", {"constant": ["{{$.inputs.parameters['nothing']}}"]}),
         "a placeholder for nothing",
+    ),
+    "status of nobody": (
+        lambda package: next(holders(package[0], "taskFinalStatus"))["taskFinalStatus"].update(producerTask="nobody"),
+        "the status of no task nobody",
     ),
     "missing dependency": (put("dependentTasks", []), "without waiting for it"),
     "dependency on nobody": (put("dependentTasks", ["nobody"]), "depends on no task nobody"),
@@ -334,8 +343,10 @@ def test_a_task_gets_all_of_a_gpu_or_nothing_of_it(package: Package) -> None:
             "/dev/shm": ("/dev/shm", "Memory")
             in [(one["mountPath"], one["medium"]) for one in settings.get("emptyDirMounts", ())],
         }
-        assert len(set(wants.values())) == 1, f"{name}: use on_gpu or on_cpu of pipelines/platform.py, it has {wants}"
-        assert wants["accelerator"] or not re.search("-(train|sample):", container["image"]), f"{name}: on_gpu(...)"
+        assert len(set(wants.values())) == 1, (
+            f"{name}: `placed` of pipelines/platform.py gives all of it, it has {wants}"
+        )
+        assert wants["accelerator"] or not re.search("-(train|sample):", container["image"]), f"{name}: gpus in NEEDS"
         found.add(wants["accelerator"])
     assert found == {True, False}, "some tasks need a GPU and some do not"
 
@@ -343,9 +354,9 @@ def test_a_task_gets_all_of_a_gpu_or_nothing_of_it(package: Package) -> None:
 def test_every_task_says_what_it_needs(package: Package) -> None:
     wanted = {"resourceCpuRequest", "resourceMemoryLimit", "resourceMemoryRequest"}
     for name, container, settings in executors(package):
-        assert wanted <= container["resources"].keys(), f"{name}: on_gpu or on_cpu says what it needs"
+        assert wanted <= container["resources"].keys(), f"{name}: `placed` says what it needs"
         given = {one["envVar"] for many in settings["configMapAsEnv"] for one in many["keyToEnv"]}
-        assert {"XLRM_STORE", "MLFLOW_TRACKING_URI"} <= given, f"{name}: on_gpu or on_cpu gives the addresses"
+        assert {"XLRM_STORE", "MLFLOW_TRACKING_URI"} <= given, f"{name}: `placed` gives the addresses"
 
 
 def test_secrets_come_by_reference(package_file: Path, package: Package) -> None:
@@ -359,6 +370,45 @@ def test_secrets_come_by_reference(package_file: Path, package: Package) -> None
         assert not secret, f"{name}: {secret} from a config map, where everyone can read them"
         by_secret = {one["envVar"] for many in settings["secretAsEnv"] for one in many["keyToEnv"]}
         assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= by_secret, f"{name}: cannot reach the object store"
+
+
+def test_a_task_ends_and_is_tried_again_where_that_can_help(package: Package) -> None:
+    for name, _, settings in executors(package):
+        assert 0 < int(settings["activeDeadlineSeconds"]) <= 72 * 3600, name
+        assert settings["imagePullPolicy"] == "IfNotPresent" and settings["imagePullSecret"], name
+        assert [one["name"] for one in settings["fieldPathAsEnv"]] == ["KFP_RUN_ID"], name
+    retried = {task["componentRef"]["name"] for task in tasks(package) if "retryPolicy" in task}
+    alone = {task["componentRef"]["name"] for task in tasks(package) if "retryPolicy" not in task}
+    assert {"comp-curate", "comp-translate", "comp-reward", "comp-align", "comp-judge"} <= retried
+    assert {"comp-configure", "comp-plan", "comp-validate", "comp-register", "comp-report"} <= alone
+
+
+def test_what_goes_on_after_a_failure_is_the_account_of_it(package: Package) -> None:
+    after = {
+        name for name, task in package[0]["root"]["dag"]["tasks"].items()
+        if task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
+    }  # fmt: skip
+    assert after == {"conclude"}
+
+
+def test_the_form_is_short_typed_and_described(package: Package) -> None:
+    form = package[0]["root"]["inputDefinitions"]["parameters"]
+    assert 1 < len(form) <= 10 and list(form) == sorted(form)
+    for name, field in form.items():
+        assert field.get("description") and field["parameterType"] and "defaultValue" in field, name
+    given = [one["presets"] for one in holders(package[0], "presets")]
+    presets = next(one["runtimeValue"]["constant"] for one in given if "runtimeValue" in one)
+    assert (
+        set(presets) == {path.stem for path in (ROOT / "configs").glob("*.yaml")}
+        and form["preset"]["defaultValue"] in presets
+    )
+
+
+def test_every_stage_shows_a_page_and_its_metrics(package: Package) -> None:
+    for stage in STAGES:
+        shown = package[0]["components"][f"comp-{stage}"]["outputDefinitions"]["artifacts"].values()
+        kinds = {one["artifactType"]["schemaTitle"] for one in shown}
+        assert "system.Metrics" in kinds and kinds & {"system.Markdown", "system.HTML"}, f"{stage} shows {kinds}"
 
 
 def test_the_package_is_the_reviewed_one(package: Package, package_file: Path) -> None:

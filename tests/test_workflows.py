@@ -122,5 +122,5 @@ def test_the_step_that_retrains_submits(tmp_path: Path, overrides: str, if_chang
             return
         assert done.returncode == 0, done.stdout + done.stderr
         (run,) = server.runs.values()
-        assert json.loads(json.dumps(run["runtime_config"]["parameters"]["targets"])) == ["ko"]
+        assert json.loads(json.dumps(run["runtime_config"]["parameters"]["experiment"]["targets"])) == ["ko"]
         assert "the run succeeded" in page and " retrain " in run["display_name"]

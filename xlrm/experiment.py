@@ -6,6 +6,8 @@ addresses and secrets, never settings.
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,10 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     def languages(self) -> tuple[str, ...]:
         return (self.source, *self.targets)
 
+    def as_file(self) -> dict[str, Any]:
+        """As `build` takes it."""
+        return {"name": self.name, "source": self.source, "targets": list(self.targets), **self.stages}
+
 
 def load(path: Path, overrides: tuple[str, ...] = ()) -> Experiment:
     """Raises ConfigError for a file, section, field or value that is not right; nothing has been written by then."""
@@ -77,18 +83,27 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Experiment:
     raw = {} if raw is None else raw
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: an experiment is a mapping of sections, not {type(raw).__name__}")
-    for override in overrides:
-        _override(raw, override)
+    return build({"name": path.stem} | raw, dict(map(_assignment, overrides)), str(path))
+
+
+def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Experiment:
+    """The experiment of a mapping as a file has it, with what `overrides` says (`stage.field` -> value) on top.
+
+    Raises ConfigError, one line that begins with `where`.
+    """
+    raw = deepcopy(raw)
+    for name, value in overrides.items():
+        _override(raw, name, value)
     top = {key: raw.pop(key) for key in ("name", "source", "targets") if key in raw}
-    sections = {stage: _section(stage, values, path) for stage, values in raw.items()}
+    sections = {stage: _section(stage, values, where) for stage, values in raw.items()}
     try:
-        experiment = Experiment(**({"name": path.stem} | top), stages=sections)
+        experiment = Experiment(**top, stages=sections)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(
-            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
+            f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
         ) from error
-    _check(experiment, path)
+    _check(experiment, where)
     return experiment
 
 
@@ -100,36 +115,40 @@ def parse_value(name: str, text: str) -> Any:
         raise ConfigError(f"{name}: {text!r} is not a value YAML can read") from error
 
 
-def _override(raw: dict, override: str) -> None:
+def _assignment(override: str) -> tuple[str, Any]:
     name, equals, value = override.partition("=")
-    *path, field = name.split(".")
-    if not equals or not all((*path, field)):
+    if not equals or not all(name.split(".")):
         raise ConfigError(f"{override!r}: an override is written stage.field=value")
+    return name, parse_value(name, value)
+
+
+def _override(raw: dict, name: str, value: Any) -> None:
+    *path, field = name.split(".")
     held = raw
     for part in path:
         if held.get(part) is None:
             held[part] = {}
         held = held[part]
         if not isinstance(held, dict):
-            raise ConfigError(f"{override!r}: {part} is {held!r}, which has no fields")
-    held[field] = parse_value(name, value)
+            raise ConfigError(f"{name}={value!r}: {part} is {held!r}, which has no fields")
+    held[field] = value
 
 
-def _section(stage: str, values: Any, path: Path) -> dict[str, Any]:
+def _section(stage: str, values: Any, where: str) -> dict[str, Any]:
     if stage not in STAGES:
         known = ", ".join(("name", "source", "targets", *STAGES))
-        raise ConfigError(f"{path}: no stage or setting '{stage}'; there are {known}")
+        raise ConfigError(f"{where}: no stage or setting '{stage}'; there are {known}")
     if values is not None and not isinstance(values, dict):
-        raise ConfigError(f"{path}: {stage}: a section is a mapping of fields, got {values!r}")
+        raise ConfigError(f"{where}: {stage}: a section is a mapping of fields, got {values!r}")
     return values or {}
 
 
-def _check(experiment: Experiment, path: Path) -> None:
+def _check(experiment: Experiment, where: str) -> None:
     for field, languages in (("source", (experiment.source,)), ("targets", experiment.targets)):
         for language in languages:
             if language not in LANGUAGES:
-                raise ConfigError(f"{path}: {field}: no language {language!r}; there are {', '.join(LANGUAGES)}")
+                raise ConfigError(f"{where}: {field}: no language {language!r}; there are {', '.join(LANGUAGES)}")
     if len(set(experiment.languages)) != len(experiment.languages):
-        raise ConfigError(f"{path}: targets: {experiment.languages} name a language twice")
+        raise ConfigError(f"{where}: targets: {experiment.languages} name a language twice")
     for stage, values in experiment.stages.items():
-        check_section(stage, values, f"{path}: ")
+        check_section(stage, values, f"{where}: ")
