@@ -385,6 +385,15 @@ def test_the_key_knows_the_stages_of_a_package(packages: Path) -> None:
     assert {"align", "report", *found} <= {*changes.stages(packages / "cross_lingual_transfer.yaml")}
 
 
+def test_presets_of_the_form_are_no_content(packages: Path, tmp_path: Path) -> None:
+    loaded = experiment.load(ROOT / "configs" / "demo_short.yaml")
+    text = (packages / "retrain.yaml").read_text()
+    other = tmp_path / "retrain.yaml"
+    other.write_text(text.replace("x-alma", "another"))
+    assert other.read_text() != text
+    assert changes.content(loaded, other).key == changes.content(loaded, packages / "retrain.yaml").key
+
+
 # The pipeline that retrains
 
 
