@@ -3,9 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: help demo demo-short test test-fast lint format compile bench clean
+.PHONY: help demo demo-short test test-fast lint format compile bench check-k8s clean
 help:  ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed  ## Run the whole pipeline here, to its report (under ten minutes, the second time seconds)
 	$(BIN)/python -m pipelines run configs/demo.yaml
@@ -33,8 +33,22 @@ bench: $(VENV)/.installed  ## Measure speed and parity beside rewardbench, TRL a
 	@missed=; for one in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$one $(BENCH_OPTIONS) || missed="$$missed $$one"; done; \
 	if [ -n "$$missed" ]; then echo "goals missed:$$missed"; exit 1; fi
 
+# checkov is 291 MB and pins much: it has an environment of its own.
+CHECKOV := .venv-checkov
+check-k8s: $(VENV)/.installed $(CHECKOV)/bin/checkov  ## Render the Kubernetes manifests and check them, with checkov too
+	XLRM_REQUIRE_KUSTOMIZE=1 $(BIN)/python -m pytest tests/test_k8s.py
+	mkdir -p build/k8s
+	for one in dev prod; do \
+	if command -v kubectl > /dev/null; then kubectl kustomize k8s/overlays/$$one; else kustomize build k8s/overlays/$$one; fi \
+	> build/k8s/$$one.yaml || exit 1; done
+	$(CHECKOV)/bin/checkov --config-file .checkov.yaml --directory build/k8s
+
+$(CHECKOV)/bin/checkov:
+	$(PYTHON) -m venv $(CHECKOV)
+	$(CHECKOV)/bin/python -m pip install --quiet checkov==3.3.30
+
 clean:  ## Remove the virtual environment and all local state
-	rm -rf $(VENV) .xlrm build
+	rm -rf $(VENV) $(CHECKOV) .xlrm build
 
 # torch by its exact version, on its own: a machine without a GPU then takes the small CPU wheel where an index has one.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -20,6 +20,8 @@ PULL_POLICY = "IfNotPresent"
 """Images have a version in their names, so one that a node has is the right one."""
 PULL_SECRET = "xlrm-registry"
 """Where images are private; without the secret of this name they are pulled without one."""
+USER = 1000
+"""Of the images, docker/Dockerfile; namespaces under the restricted pod security want it said."""
 RETRIES = 2
 """Of what can go away and come back: a node, the Hub, an endpoint. A minute after the first time, two after the second."""
 
@@ -74,6 +76,7 @@ def placed(task: dsl.PipelineTask, needs: Needs | None = None) -> dsl.PipelineTa
     kubernetes.set_timeout(task, needs.hours * 3600)
     kubernetes.set_image_pull_policy(task, PULL_POLICY)
     kubernetes.set_image_pull_secrets(task, [PULL_SECRET])
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
     _environment(task)
     if needs.gpus:
         _on_gpu_node(task)

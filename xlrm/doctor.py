@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from xlrm import settings, storage
-from xlrm.errors import XlrmError
+from xlrm.errors import ConfigError, XlrmError
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,20 @@ def checks() -> Iterator[Check]:
     yield _gpu()
     free = shutil.disk_usage(settings.home().parent).free / 2**30
     yield Check("disk", free > 2, f"{free:.0f} GiB free", "free at least 2 GiB, or set XLRM_HOME to another disk")
+
+
+def cluster_checks(namespace: str, context: str | None) -> Iterator[Check]:
+    """What the package that knows the cluster looks at: it names itself by an entry point. Raises ConfigError without it."""
+    found = metadata.entry_points(group="xlrm.checks", name="cluster")
+    if not found:
+        raise ConfigError(
+            "--cluster: nothing installed knows clusters; pip install 'xlrm[pipeline]' (again, if it is old)"
+        )
+    try:
+        checks_of = next(iter(found)).load()
+    except ImportError as error:
+        raise ConfigError(f"--cluster: {error}; pip install 'xlrm[pipeline]'") from error
+    return checks_of(namespace, context)
 
 
 def _installed(package: str, extra: str, required: bool) -> Check:
