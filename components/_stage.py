@@ -39,7 +39,7 @@ def errors_in_one_line(name: str) -> Iterator[None]:
 def run(
     name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, summary: Any = None, **more: Any
 ) -> Artifact:
-    """Runs stage `name` with its section of the experiment and `more` on top.
+    """Runs stage `name` with its section of the experiment and `more` on top, but for what is None there.
 
     `output`, `metrics` and `summary` are the component's KFP artifacts: the first gets the URI of the stage's artifact, so
     that lineage points at the real thing; the second the headline metrics, as far as a UI has use for them; the third
@@ -48,6 +48,7 @@ def run(
     """
     for library in set(_UNUSED).difference(_NEEDED.get(name, ())):
         sys.modules.setdefault(library, None)
+    more = {key: value for key, value in more.items() if value is not None}
     config = unpack(experiment.get("stages", {}).get(name, {}) | more)
     with errors_in_one_line(name):
         artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))

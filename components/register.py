@@ -10,14 +10,16 @@ def register(
     experiment: dict,
     source_model: dsl.Input[dsl.Model],
     source_evaluation: dsl.Input[dsl.Artifact],
-    target_models: dsl.Input[list[dsl.Model]],
-    target_evaluations: dsl.Input[list[dsl.Artifact]],
     registered: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    target_models: dsl.Input[list[dsl.Model]] = None,
+    target_evaluations: dsl.Input[list[dsl.Artifact]] = None,
+    gate: str = "",
 ):
-    """Registers every reward model in MLflow, with its accuracies."""
+    """Registers every reward model in MLflow, with its accuracies; `gate` goes before the experiment's own."""
     from components._stage import run
 
-    models = [source_model.uri, *(one.uri for one in target_models)]
-    evaluations = [source_evaluation.uri, *(one.uri for one in target_evaluations)]
-    run("register", experiment, {"reward_models": models, "evaluations": evaluations}, registered, metrics)
+    models = [source_model.uri, *(one.uri for one in target_models or ())]
+    evaluations = [source_evaluation.uri, *(one.uri for one in target_evaluations or ())]
+    inputs = {"reward_models": models, "evaluations": evaluations}
+    run("register", experiment, inputs, registered, metrics, gate=gate or None)

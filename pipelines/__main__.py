@@ -1,4 +1,4 @@
-"""`python -m pipelines run | compile`: the pipelines on this machine, and as packages for a Kubeflow server."""
+"""`python -m pipelines run | compile | submit`: the pipelines on this machine, as packages, and on a Kubeflow server."""
 
 import contextlib
 import io
@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from components._parameters import pack
+from pipelines import submission
 from xlrm import experiment, progress, settings
 from xlrm.errors import XlrmError
 
@@ -111,14 +112,12 @@ def _quiet_logging():
 @app.command("compile")
 def compile_pipelines(output: Annotated[Path, typer.Option(help="Folder for the packages.")]) -> None:
     """Compile every pipeline into a package to upload to a Kubeflow Pipelines server."""
-    from kfp import compiler
-
-    from pipelines.cross_lingual_transfer import cross_lingual_transfer
-
     output.mkdir(parents=True, exist_ok=True)
-    package = output / "cross_lingual_transfer.yaml"
-    compiler.Compiler().compile(cross_lingual_transfer, str(package))
-    print(package)
+    for name in submission.PIPELINES:
+        print(submission.compile_package(name, output))
+
+
+app.command()(submission.submit)
 
 
 def _or_exit(action):

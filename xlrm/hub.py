@@ -10,6 +10,8 @@ from xlrm.errors import ArtifactError
 from xlrm.storage import sha256_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+TIMEOUT_SECONDS = 60
+"""For the Hub's answer to which commit a revision is."""
 
 
 def records(
@@ -46,6 +48,15 @@ def records(
 
 def model_commit(name: str, revision: str | None) -> str:
     """The commit that a model's revision (its newest, where there is none) means. Raises ArtifactError."""
+    return _commit(name, revision, "model")
+
+
+def dataset_commit(name: str, revision: str | None) -> str:
+    """The same of a set."""
+    return _commit(name, revision, "dataset")
+
+
+def _commit(name: str, revision: str | None, kind: str) -> str:
     if revision and COMMIT.fullmatch(revision):
         return revision
     import httpx
@@ -53,7 +64,7 @@ def model_commit(name: str, revision: str | None) -> str:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return HfApi().model_info(name, revision=revision).sha
+        return HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=TIMEOUT_SECONDS).sha
     except (httpx.HTTPError, HFValidationError, OSError) as error:
         raise ArtifactError(
             f"cannot find {name!r} on the Hub: {type(error).__name__}; check the id or the folder, and the network"

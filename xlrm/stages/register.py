@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,8 @@ class Config(BaseModel):
     """Registered names are {prefix}-{language}."""
     alias: str = Field("champion", pattern=r"^[a-z][\w-]*$")
     """Alias that the new versions get."""
+    gate: Literal["report", "enforce"] = "report"
+    """Whether a new version that is not better than the champion is reported, or fails the run."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:

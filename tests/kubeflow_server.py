@@ -1,0 +1,304 @@
+"""A Kubeflow Pipelines API server (v2beta1) on loopback, for tests: paths, JSON and errors as the real one has them.
+
+Shapes are those of the generated client's models (kfp_server_api) and of the server's source: protobuf JSON with proto
+names that leaves out what is empty, gRPC errors as `{"error", "code", "message", "details"}`, and uploads, which go past
+gRPC, with `{"error_message", "error_details"}`. `faults` are what goes wrong, in order.
+"""
+
+import email
+import email.policy
+import json
+import re
+import socket
+import struct
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Fault:
+    method: str
+    path: str
+    """Regular expression, of the path without /apis/v2beta1."""
+    status: int = 0
+    """Answered; 0: the connection is reset, without an answer."""
+    message: str = "something broke"
+    done: bool = False
+    """True where the server does what it was asked before it fails to say so."""
+    seconds: float = 0
+    """It takes this long to answer as it should."""
+
+
+@dataclass
+class Kubeflow:
+    """What the server holds, and what it was asked."""
+
+    multi_user: bool = False
+    token: str = ""
+    page: str = ""
+    """What it answers instead of everything: a page to log in at."""
+    faults: list[Fault] = field(default_factory=list)
+    states: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "SUCCEEDED"])
+    """Of a run, one a look at it; the last stays."""
+    failing: dict[str, str] = field(default_factory=dict)
+    """Task -> its error, in a run that ends."""
+    error: str = ""
+    """Of a run that failed."""
+    experiments: dict[str, Json] = field(default_factory=dict)
+    pipelines: dict[str, Json] = field(default_factory=dict)
+    versions: dict[str, Json] = field(default_factory=dict)
+    runs: dict[str, Json] = field(default_factory=dict)
+    recurring_runs: dict[str, Json] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)
+    """Of the Hub, which is on the same server: set -> the commit of its main branch."""
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    uploaded: list[str] = field(default_factory=list)
+    address: str = ""
+
+    def made(self, path: str) -> int:
+        """How many times it was asked to make one."""
+        return sum(method == "POST" and re.fullmatch(path, where) is not None for method, where in self.asked)
+
+
+class Refused(Exception):
+    def __init__(self, status: int, code: int, message: str):
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+TASKS = ("root-driver", "root", "curate-driver", "curate", "for-loop-1", "translate", "reward", "register")
+ROUTES: list[tuple[str, str, str]] = [
+    ("GET", "/healthz", "healthz"),
+    ("GET", "/pipelines", "list_pipelines"),
+    ("POST", "/pipelines", "create_pipeline"),
+    ("POST", "/pipelines/upload_version", "upload_version"),
+    ("GET", "/pipelines/([^/]+)/versions", "list_versions"),
+    ("GET", "/experiments", "list_experiments"),
+    ("POST", "/experiments", "create_experiment"),
+    ("GET", "/runs", "list_runs"),
+    ("POST", "/runs", "create_run"),
+    ("GET", "/runs/([^/:]+)", "get_run"),
+    ("POST", "/runs/([^/:]+):terminate", "terminate_run"),
+    ("GET", "/recurringruns", "list_recurring_runs"),
+    ("POST", "/recurringruns", "create_recurring_run"),
+    ("POST", "/recurringruns/([^/:]+):disable", "disable_recurring_run"),
+]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def kubeflow(self) -> Kubeflow:
+        return self.server.kubeflow
+
+    def do_GET(self) -> None:
+        self.handle_one()
+
+    def do_POST(self) -> None:
+        self.handle_one()
+
+    def handle_one(self) -> None:
+        url = urlsplit(self.path)
+        self.query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = unquote(url.path).removeprefix("/apis/v2beta1")
+        if self.kubeflow.page:
+            return self.send(200, self.kubeflow.page.encode(), "text/html; charset=utf-8")
+        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(/revision/main)?", path):
+            return self.hub(found[1])
+        self.kubeflow.asked.append((self.command, path))
+        fault = next((f for f in self.kubeflow.faults if f.method == self.command and re.fullmatch(f.path, path)), None)
+        try:
+            answer = self.answer(path) if not fault or fault.done or fault.seconds else {}
+            if fault:
+                self.kubeflow.faults.remove(fault)
+                time.sleep(fault.seconds)
+                if not fault.seconds:
+                    return self.refuse(path, Refused(fault.status, 13, fault.message)) if fault.status else self.reset()
+            self.send(200, json.dumps(answer).encode())
+        except Refused as refused:
+            self.refuse(path, refused)
+        except BrokenPipeError:  # of one who did not wait
+            pass
+
+    def hub(self, name: str) -> None:
+        if name not in self.kubeflow.commits:
+            return self.send(404, b'{"error": "Repository not found"}')
+        self.send(200, json.dumps({"id": name, "sha": self.kubeflow.commits[name], "tags": []}).encode())
+
+    def answer(self, path: str) -> Json:
+        if self.kubeflow.token and self.headers.get("Authorization") != f"Bearer {self.kubeflow.token}":
+            raise Refused(401, 16, "Unauthenticated: Failed to authorize with API: Request header error: no identity")
+        for method, pattern, name in ROUTES:
+            if method == self.command and (found := re.fullmatch(pattern, path)):
+                return getattr(self, name)(*found.groups())
+        raise Refused(404, 5, "Not Found")
+
+    def refuse(self, path: str, refused: Refused) -> None:
+        said = str(refused)
+        body: Json = {"error": said, "code": refused.code, "message": said, "details": []}
+        if path.endswith("upload_version"):
+            body = {"error_message": said, "error_details": said}
+        self.send(refused.status, json.dumps(body).encode())
+
+    def reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def send(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    # What is asked
+
+    def healthz(self) -> Json:
+        return {"multi_user": True} if self.kubeflow.multi_user else {}
+
+    def listed(self, key: str, held: dict[str, Json], **where: str) -> Json:
+        """Newest first, by the filter's predicates, in pages of two."""
+        if "namespace" in self.query and not self.kubeflow.multi_user and key != "pipelines":
+            raise Refused(400, 3, f"Invalid input error: In single-user mode, {key} cannot be filtered by namespace")
+        found = [one for one in held.values() if all(one.get(k) == v for k, v in where.items())]
+        for predicate in json.loads(self.query.get("filter", "{}")).get("predicates", []):
+            assert predicate["operation"] == "EQUALS", predicate
+            found = [one for one in found if one.get(predicate["key"]) == predicate["stringValue"]]
+        begin = int(self.query.get("page_token") or 0)
+        page = found[::-1][begin : begin + 2]
+        more = {"next_page_token": str(begin + 2)} if begin + 2 < len(found) else {}
+        return {key: page, "total_size": len(found), **more} if page else {}
+
+    def created(self, held: dict[str, Json], identifier: str, one: Json, unique: bool = True) -> Json:
+        if unique and any(other["display_name"] == one["display_name"] for other in held.values()):
+            raise Refused(409, 6, f"Already exist error: {one['display_name']}")
+        new = one | {identifier: str(uuid.uuid4()), "created_at": "2026-11-22T05:00:00Z"}
+        return held.setdefault(new[identifier], new)
+
+    def in_namespace(self, namespace: str | None) -> None:
+        if self.kubeflow.multi_user and not namespace:
+            raise Refused(400, 3, "Invalid input error: Namespace is empty")
+
+    def list_pipelines(self) -> Json:
+        return self.listed("pipelines", self.kubeflow.pipelines)
+
+    def create_pipeline(self) -> Json:
+        given = json.loads(self.body)
+        self.in_namespace(given.get("namespace"))
+        return self.created(self.kubeflow.pipelines, "pipeline_id", given)
+
+    def list_versions(self, pipeline_id: str) -> Json:
+        return self.listed("pipeline_versions", self.kubeflow.versions, pipeline_id=pipeline_id)
+
+    def upload_version(self) -> Json:
+        header = f"Content-Type: {self.headers['Content-Type']}\n\n".encode()
+        (part,) = email.message_from_bytes(header + self.body, policy=email.policy.HTTP).iter_parts()
+        if part.get_param("name", header="content-disposition") != "uploadfile":
+            raise Refused(400, 3, "Failed to create a pipeline version")
+        text = part.get_payload(decode=True).decode()
+        spec = next(yaml.load_all(text, Loader=yaml.CSafeLoader))
+        json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+        if self.query["pipelineid"] not in self.kubeflow.pipelines or spec["schemaVersion"] != "2.1.0":
+            raise Refused(400, 3, "Failed to create a pipeline version")
+        self.kubeflow.uploaded.append(text)
+        given = {
+            "display_name": self.query["name"], "name": self.query["name"], "pipeline_id": self.query["pipelineid"],
+            "description": self.query["description"], "pipeline_spec": spec,
+        }  # fmt: skip
+        return self.created(self.kubeflow.versions, "pipeline_version_id", given)
+
+    def list_experiments(self) -> Json:
+        self.in_namespace(self.query.get("namespace"))
+        return self.listed("experiments", self.kubeflow.experiments)
+
+    def create_experiment(self) -> Json:
+        return self.created(self.kubeflow.experiments, "experiment_id", json.loads(self.body))
+
+    def runnable(self) -> Json:
+        """What is to be run, after what only creating a run checks: the version, and the parameters' names."""
+        given = json.loads(self.body)
+        version = self.kubeflow.versions.get(given["pipeline_version_reference"]["pipeline_version_id"])
+        if not version:
+            raise Refused(404, 5, "ResourceNotFoundError: PipelineVersion not found")
+        declared = version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+        for name in given["runtime_config"]["parameters"]:
+            if name not in declared:
+                raise Refused(400, 3, f"Failed to create a run: parameter {name} is not defined")
+        return given
+
+    def list_runs(self) -> Json:
+        return self.listed("runs", self.kubeflow.runs, experiment_id=self.query["experiment_id"])
+
+    def create_run(self) -> Json:
+        run = self.created(self.kubeflow.runs, "run_id", self.runnable() | {"state": "PENDING"}, unique=False)
+        run["left"] = list(self.kubeflow.states)
+        return run
+
+    def get_run(self, run_id: str) -> Json:
+        run = self.kubeflow.runs.get(run_id)
+        if not run:
+            raise Refused(404, 5, f"Failed to get a run: ResourceNotFoundError: Run {run_id} not found.")
+        run["state"] = run["left"].pop(0) if len(run["left"]) > 1 else run["left"][0]
+        if run["state"] != "PENDING":
+            run["run_details"] = {"task_details": [self.task(run, number) for number in range(len(TASKS))]}
+        if run["state"] == "FAILED" and self.kubeflow.error:
+            run["error"] = {"code": 2, "message": self.kubeflow.error}
+        return run
+
+    def task(self, run: Json, number: int) -> Json:
+        name = TASKS[number]
+        at = {"create_time": f"2026-11-22T05:{number:02}:00Z", "start_time": f"2026-11-22T05:{number:02}:01Z"}
+        found = {"run_id": run["run_id"], "task_id": str(number), "display_name": name, **at}
+        if run["state"] == "RUNNING" and name in ("reward", "register"):
+            return found | {"state": "RUNNING" if name == "reward" else "PENDING"}
+        if name in self.kubeflow.failing and run["state"] == "FAILED":
+            return found | {"state": "FAILED", "error": {"code": 2, "message": self.kubeflow.failing[name]}}
+        return found | {"state": "SUCCEEDED", "end_time": f"2026-11-22T05:{number + 6:02}:01Z"}
+
+    def terminate_run(self, run_id: str) -> Json:
+        self.kubeflow.runs[run_id]["left"] = ["CANCELED"]
+        return {}
+
+    def list_recurring_runs(self) -> Json:
+        held = self.kubeflow.recurring_runs
+        return self.listed("recurringRuns", held, experiment_id=self.query["experiment_id"])
+
+    def create_recurring_run(self) -> Json:
+        given = self.runnable()
+        if len(given["trigger"]["cron_schedule"]["cron"].split()) != 6:
+            raise Refused(400, 3, "Invalid input error: Schedule cron is not supported")
+        return self.created(self.kubeflow.recurring_runs, "recurring_run_id", given, unique=False)
+
+    def disable_recurring_run(self, recurring_run_id: str) -> Json:
+        self.kubeflow.recurring_runs[recurring_run_id]["mode"] = "DISABLE"
+        return {}
+
+
+@contextmanager
+def serve() -> Iterator[Kubeflow]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.kubeflow = Kubeflow(address=f"http://127.0.0.1:{server.server_port}")
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server.kubeflow
+    server.shutdown()
+    server.server_close()

@@ -1,0 +1,450 @@
+"""`python -m pipelines submit` through kfp's own client, against a server on loopback that speaks its API and fails on cue."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from kubeflow_server import Fault, Kubeflow, serve
+from test_pipeline import GOLDEN, REGENERATE, flat, problems, read, read_without_sdk
+from typer.testing import CliRunner
+
+from components._parameters import unpack
+from pipelines import changes, kubeflow, submission
+from pipelines.__main__ import app
+from xlrm import artifacts, experiment, provenance
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+name: mine
+targets: [es, ko]
+curate: {pairs: 64, preferences: [rows.jsonl], parallel: null}
+reward: {batch_size: 8, learning_rate: 5.0e-4}
+align: {beta: 0.2}
+"""
+Submit = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
+    for name in (*kubeflow.TOKENS, "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(kubeflow, "PAUSES", (0.01,) * 4)
+    monkeypatch.setattr(submission, "POLL_SECONDS", 0.01)
+    with serve() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packages")
+    for name in submission.PIPELINES:
+        submission.compile_package(name, folder)
+    return folder
+
+
+@pytest.fixture
+def submit(server: Kubeflow, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
+    """Exit code and what was said, of a submission of `mine.yaml` in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        submission, "compile_package", lambda name, folder: Path(shutil.copy(packages / f"{name}.yaml", folder))
+    )
+    Path("mine.yaml").write_text(CONFIG)
+    Path("rows.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str, pipeline: str = "retrain", host: str | None = None) -> tuple[int, str]:
+        command = ["submit", "mine.yaml", *arguments, "--pipeline", pipeline, "--host", host or server.address]
+        result = CliRunner().invoke(app, [*command, "--summary", "summary.md"])
+        assert not result.exception or isinstance(result.exception, SystemExit), result.exception
+        return result.exit_code, result.output
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+def summary() -> str:
+    return Path("summary.md").read_text(encoding="utf-8")
+
+
+def test_a_submission_uploads_a_version_and_starts_a_run(submit: Submit, server: Kubeflow) -> None:
+    code, said = submit("reward.batch_size=16")
+    assert code == 0, said
+    (run,), (version,), (pipeline,) = server.runs.values(), server.versions.values(), server.pipelines.values()
+    assert pipeline["display_name"] == "retrain"
+    assert re.fullmatch(r"([0-9a-f]{12}|unknown)-[0-9a-f]{8}", version["display_name"])
+    given = run["runtime_config"]["parameters"]
+    assert given.keys() == {"experiment"}
+    assert unpack(given["experiment"]) == experiment.load(Path("mine.yaml"), ("reward.batch_size=16",)).as_file()
+    assert f"{server.address}/#/runs/details/{run['run_id']}" in said and "| content |" in summary()
+    assert submit()[0] == 0 and len(server.runs) == 2
+    assert len(server.uploaded) == 1 and len(server.experiments) == 1, "what is there is used again"
+    assert submit(pipeline="cross_lingual_transfer")[0] == 0
+    assert [one["display_name"] for one in server.pipelines.values()] == ["retrain", "cross-lingual-transfer"]
+
+
+def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
+    server.states = ["PENDING", "PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
+    code, said = submit("--wait")
+    assert code == 0 and "the run succeeded" in said
+    steps = [line.partition("min: ")[2] for line in said.splitlines() if "min: " in line]
+    assert steps == [
+        "pending",
+        "running, 2 of 4 tasks begun are done, now reward",
+        "succeeded, 4 of 4 tasks begun are done",
+    ]
+    (run,) = server.runs.values()
+    assert f"[{run['display_name']}]({server.address}/#/runs/details/{run['run_id']})" in summary()
+    assert "| reward | succeeded | 6.0 min |" in summary() and "root" not in summary()
+
+
+@pytest.mark.parametrize(
+    ("state", "failing", "code", "said"),
+    [
+        ("FAILED", {"reward": "OOM | killed"}, 1, "the run failed in reward: workflow failed"),
+        ("FAILED", {"register": "exit 2"}, 1, "failed in register (whose gate refuses a model that is not better"),
+        ("FAILED", {}, 1, "the run failed: workflow failed"),
+        ("SKIPPED", {}, 1, "the run failed"),
+        ("CANCELED", {}, 4, "the run was cancelled"),
+    ],
+)
+def test_a_run_that_ends_badly_has_its_code(
+    submit: Submit, server: Kubeflow, state: str, failing: dict, code: int, said: str
+) -> None:
+    server.states, server.failing, server.error = ["RUNNING", "CANCELING", state], failing, "workflow failed"
+    found, output = submit("--wait")
+    assert found == code and said in output
+    assert said in summary() and all(f"| {task} | failed |" in summary() for task in failing)
+    assert all(error.replace("|", "\\|") in summary() for error in failing.values()), "a table stays one"
+
+
+MADE = ("/experiments", "/pipelines", "/pipelines/upload_version", "/runs")
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["not done", "done all the same"])
+@pytest.mark.parametrize("status", [0, 500, 503], ids=["reset", "500", "503"])
+@pytest.mark.parametrize("path", MADE)
+def test_nothing_is_made_twice(submit: Submit, server: Kubeflow, path: str, status: int, done: bool) -> None:
+    server.faults = [Fault("POST", path, status, done=done), Fault("GET", path, 502)]
+    code, said = submit("--wait")
+    assert code == 0 and "again in" in said, said
+    held = (server.experiments, server.pipelines, server.versions, server.runs)
+    assert [len(one) for one in held] == [1, 1, 1, 1]
+    assert server.made(path) == (1 if done else 2)
+
+
+def test_a_server_that_is_slow_to_answer_makes_one_run(
+    submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeflow, "REQUEST_SECONDS", (1, 0.2))
+    server.faults = [Fault("POST", "/runs", seconds=0.4), Fault("GET", "/healthz", seconds=0.4)]
+    code, said = submit("--wait")
+    assert code == 0 and "run mine retrain" in said and "no answer: ReadTimeoutError" in said
+    assert len(server.runs) == 1 and server.made("/runs") == 1
+
+
+def test_a_server_that_keeps_failing_is_given_up(submit: Submit, server: Kubeflow) -> None:
+    server.faults = [Fault("GET", "/experiments", 500, "database is locked") for _ in range(9)]
+    code, said = submit("--wait")
+    assert code == 5 and "error: the list of experiments: 500 database is locked, 5 times" in said
+    assert not server.runs and "database is locked" in summary()
+    assert submit(host="http://127.0.0.1:9")[0] == 5, "nobody listens there"
+
+
+def test_an_outage_does_not_end_the_watch(submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.faults = [Fault("GET", "/runs/[^/]+", 503) for _ in range(12)]
+    code, said = submit("--wait")
+    assert code == 0 and said.count("again in") == 10, "twice given up, and looked again"
+    monkeypatch.setattr(submission, "OUTAGE_SECONDS", 0)
+    server.faults = [Fault("GET", "/runs/[^/]+", 503) for _ in range(12)]
+    code, said = submit("--wait")
+    assert code == 5 and "the run goes on: http" in said
+
+
+def test_a_run_that_is_deleted_cannot_be_followed(submit: Submit, server: Kubeflow) -> None:
+    server.faults = [Fault("GET", "/runs/[^/]+", 404, "Run not found")]
+    code, said = submit("--wait")
+    assert code == 5 and "cannot follow the run any more: the server refuses the run: 404 Run not found" in said
+
+
+def test_an_upload_that_is_refused_says_what_the_server_said(submit: Submit, server: Kubeflow) -> None:
+    message = "Failed to create a pipeline version: Invalid input error: unknown field imago"
+    server.faults = [Fault("POST", "/pipelines/upload_version", 400, message)]
+    code, said = submit("--wait")
+    assert code == 2 and f"refuses version {next(iter(said.split('version ')[1:])).split(' ')[0]}" in said
+    assert message in said and message in summary() and not server.runs
+    assert server.made("/pipelines/upload_version") == 1, "a refusal stays one"
+
+
+def test_time_that_is_up(submit: Submit, server: Kubeflow) -> None:
+    server.states = ["RUNNING"]
+    code, said = submit("--wait", "--timeout", "0.1s")
+    (run,) = server.runs.values()
+    assert code == 3 and "it goes on: http" in said and run["left"] == ["RUNNING"]
+    code, said = submit("--wait", "--timeout", "0.1s", "--cancel-on-timeout")
+    assert code == 3 and "it has been cancelled: http" in said
+    assert [one["left"] for one in server.runs.values()] == [["RUNNING"], ["CANCELED"]]
+
+
+# --if-changed
+
+
+def test_nothing_is_started_when_nothing_has_changed(submit: Submit, server: Kubeflow) -> None:
+    assert submit("--if-changed", "--wait")[0] == 0
+    (run,) = server.runs.values()
+    for arguments in ((), ("reward.batch_size=8",), ("align.beta=0.3",), ("reward.save_steps=7",)):
+        code, said = submit("--if-changed", "--wait", *arguments)
+        assert code == 0 and "nothing has changed" in said and run["run_id"] in said, arguments
+    assert len(server.runs) == 1 and "nothing has changed" in summary()
+    assert submit("--wait")[0] == 0 and len(server.runs) == 2, "without the option a run is a run"
+
+
+def test_every_kind_of_change_starts_a_run(
+    submit: Submit, server: Kubeflow, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*arguments: str) -> bool:
+        before = len(server.runs)
+        assert submit("--if-changed", "--wait", *arguments)[0] == 0
+        return len(server.runs) > before
+
+    assert started() and not started()
+    assert started("reward.batch_size=16") and started("targets=[es]"), "a setting"
+    with Path("rows.jsonl").open("a") as file:
+        file.write('{"prompt": "d", "chosen": "e", "rejected": "f"}\n')
+    assert started() and not started(), "a byte of the data"
+    version = provenance.code_version
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "code_version", lambda name: version(name) + ("x" if "reward" in name else ""))
+        assert started() and not started(), "the code of one stage"
+        patch.setattr(provenance, "code_version", lambda name: version(name) + ("x" if "align" in name else ""))
+        assert not started(), "of a stage the pipeline does not have"
+    image = packages / "retrain.yaml"
+    other = tmp_path / "other" / "retrain.yaml"
+    other.parent.mkdir()
+    other.write_text(image.read_text().replace("xlrm-data:", "xlrm-data:next-"))
+    monkeypatch.setattr(submission, "compile_package", lambda name, folder: other)
+    assert started() and not started() and len(server.versions) == 2, "an image"
+
+
+def test_only_success_counts_and_a_run_under_way_is_joined(submit: Submit, server: Kubeflow) -> None:
+    server.states = ["FAILED"]
+    assert [submit("--if-changed", "--wait")[0] for _ in range(2)] == [1, 1] and len(server.runs) == 2
+    server.states = ["RUNNING"]
+    assert submit("--if-changed")[0] == 0 and len(server.runs) == 3
+    list(server.runs.values())[-1]["left"] = ["RUNNING", "SUCCEEDED"]
+    code, said = submit("--if-changed", "--wait")
+    assert code == 0 and "of the same content is under way" in said and len(server.runs) == 3
+
+
+def test_a_branch_of_the_hub_is_pinned_to_its_commit(
+    submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
+    server.commits = {"me/mine": "1" * 40, "NVIDIA/HelpSteer2": "2" * 40}
+    sets = ("curate.preferences=[helpsteer2=me/mine, 'hub:me/mine:part', phrasebook]", "--if-changed", "--wait")
+
+    def preferences() -> list[str]:
+        given = list(server.runs.values())[-1]["runtime_config"]["parameters"]
+        return given["experiment"]["curate"]["preferences"]
+
+    assert submit(*sets)[0] == 0
+    first = [f"helpsteer2=me/mine@{'1' * 40}", f"hub:me/mine:part@{'1' * 40}", "phrasebook"]
+    assert preferences() == first
+    assert "nothing has changed" in submit(*sets)[1]
+    server.commits["me/mine"] = "3" * 40
+    assert submit(*sets)[0] == 0 and len(server.runs) == 2, "new data"
+    assert preferences()[0] == f"helpsteer2=me/mine@{'3' * 40}"
+    server.commits = {}
+    code, said = submit(*sets)
+    assert code == 0 and "taken as unchanged: cannot find 'me/mine' on the Hub" in said and len(server.runs) == 2
+
+
+# Who may, and what with
+
+
+def test_a_token_is_used_and_never_shown(submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.token = "token-of-the-test"
+    code, said = submit()
+    assert code == 2 and "401 Unauthenticated" in said and "KFP_API_TOKEN" in said
+    monkeypatch.setenv("KFP_API_TOKEN", server.token)
+    server.faults = [Fault("POST", "/runs", 500)]
+    code, said = submit("--wait")
+    assert code == 0, said
+    held = json.dumps([server.runs, server.versions], default=str)
+    assert not [text for text in (said, summary(), held) if server.token in text]
+    assert submit(f"register.prefix={server.token}")[1].count("holds the value of KFP_API_TOKEN") == 1
+    assert len(server.runs) == 1
+
+
+def test_a_token_from_a_file_is_read_again(
+    submit: Submit, server: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.token = "first-token"
+    file = tmp_path / "token"
+    file.write_text("first-token")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(file))
+    look = kubeflow.Server.run
+
+    def expired(self: kubeflow.Server, run_id: str):
+        server.token = "second-token"
+        file.write_text("second-token")
+        return look(self, run_id)
+
+    monkeypatch.setattr(kubeflow.Server, "run", expired)
+    assert submit("--wait")[0] == 0
+
+
+def test_a_server_of_several_users_wants_a_namespace(submit: Submit, server: Kubeflow) -> None:
+    server.multi_user = True
+    code, said = submit()
+    assert code == 2 and "--namespace: this server has several users" in said
+    assert submit("--wait", "--namespace", "xlrm")[0] == 0
+    for held in (server.experiments, server.pipelines):
+        assert [one["namespace"] for one in held.values()] == ["xlrm"]
+    server.multi_user = False
+    assert submit("--wait", "--namespace", "xlrm")[0] == 0, "and one of one user refuses one"
+
+
+def test_a_page_to_log_in_at_is_recognised(submit: Submit, server: Kubeflow) -> None:
+    server.page = "<html>Log in to Dex</html>"
+    code, said = submit()
+    assert code == 2 and "does not answer as Kubeflow Pipelines does" in said and "token" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--timeout", "12"), "--timeout '12': a number and its unit"),
+        (("--schedule", "every day"), "--schedule 'every day': five fields"),
+        (("--schedule", "0 3 * * 1", "--wait"), "--schedule: the server starts these runs"),
+        (("--host", "kubeflow.example.org"), "an address that begins with https://"),
+        (("reward.epoch=1",), "reward.epoch: Extra inputs are not permitted"),
+        (("--pipeline", "align"), "--pipeline 'align': there are cross_lingual_transfer, retrain"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_sent(
+    submit: Submit, server: Kubeflow, arguments: tuple[str, ...], said: str
+) -> None:
+    command = ["submit", "mine.yaml", "--host", server.address, *arguments]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2 and said in result.output, result.output
+    assert not server.asked
+
+
+def test_without_an_address_there_is_nothing_to_submit_to(submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    result = CliRunner().invoke(app, ["submit", "mine.yaml"])
+    assert result.exit_code == 2 and "give --host or set KF_PIPELINES_ENDPOINT" in result.output
+
+
+# Schedules
+
+
+def test_a_schedule_is_made_once_and_replaces_the_one_before(submit: Submit, server: Kubeflow) -> None:
+    server.faults = [Fault("POST", "/recurringruns", 500, done=True)]
+    for _ in range(2):
+        assert submit("--schedule", "0 3 * * 1")[0] == 0
+    (first,) = server.recurring_runs.values()
+    assert first["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1" and first["mode"] == "ENABLE"
+    assert first["runtime_config"]["parameters"]["experiment"]["name"] == "mine" and not server.runs
+    code, said = submit("--schedule", "0 0 4 * * 1")
+    assert code == 0 and f"switched off: {first['display_name']}" in said
+    assert [one["mode"] for one in server.recurring_runs.values()] == ["DISABLE", "ENABLE"]
+
+
+# As it is
+
+
+def test_an_interrupted_wait_says_that_the_run_goes_on(submit: Submit, server: Kubeflow) -> None:
+    """The command in a process of its own, which is ended as continuous integration ends a job."""
+    server.states = ["RUNNING"]
+    command = [sys.executable, "-m", "pipelines", "submit", "mine.yaml", "--wait", "--summary", "summary.md"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KF_PIPELINES_ENDPOINT": server.address}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not any("run_details" in run for run in server.runs.values()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and "interrupted; a run that has been started goes on" in said
+    assert "interrupted" in summary() and "/#/runs/details/" in summary()
+
+
+def test_the_key_knows_the_stages_of_a_package(packages: Path) -> None:
+    found = changes.stages(packages / "retrain.yaml")
+    assert found == ["base", "curate", "evaluate", "plan", "register", "reward", "translate", "validate"]
+    assert {"align", "report", *found} <= {*changes.stages(packages / "cross_lingual_transfer.yaml")}
+
+
+def test_presets_of_the_form_are_no_content(packages: Path, tmp_path: Path) -> None:
+    loaded = experiment.load(ROOT / "configs" / "demo_short.yaml")
+    text = (packages / "retrain.yaml").read_text()
+    other = tmp_path / "retrain.yaml"
+    other.write_text(text.replace("x-alma", "another"))
+    assert other.read_text() != text
+    assert changes.content(loaded, other).key == changes.content(loaded, packages / "retrain.yaml").key
+
+
+# The pipeline that retrains
+
+
+def test_a_server_would_take_the_package_and_it_is_the_reviewed_one(packages: Path) -> None:
+    package = read(packages / "retrain.yaml")
+    assert not problems(package)
+    found, expected = (flat(read_without_sdk(folder / "retrain.yaml")) for folder in (packages, GOLDEN))
+    changed = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+    assert not changed, f"`{REGENERATE}`, then review the diff: {changed[:8]}"
+
+
+def test_retraining_enforces_the_gate_whatever_the_experiment_says(packages: Path) -> None:
+    pipeline, _ = yaml.load_all((packages / "retrain.yaml").read_text(), Loader=yaml.CSafeLoader)
+    (dag,) = [
+        one["dag"] for one in pipeline["components"].values() if "register" in one.get("dag", {}).get("tasks", ())
+    ]
+    given = dag["tasks"]["register"]["inputs"]["parameters"]
+    assert given["gate"] == {"runtimeValue": {"constant": "enforce"}}
+
+
+RETRAIN = """
+import sys
+from kfp import local
+from pipelines import platform
+
+platform.RETRIES = 0
+from pipelines.retrain import retrain
+
+pretraining = {"languages": ["en", "ko"], "documents": 200, "layers": 2, "width": 64, "vocabulary": 1024}
+experiment = {
+    "name": "mine", "targets": ["ko"],
+    "base": {"pretraining": pretraining | {"batch_tokens": 2048}},
+    "curate": {"pairs": 16, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8},
+    "reward": {"batch_size": 8, "device_batch_size": 8, "gradient_checkpointing": False},
+    "register": {"prefix": "mine", "gate": "report"},
+}
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
+retrain(experiment=experiment)
+"""
+
+
+@pytest.mark.slow
+def test_the_pipeline_retrains_and_registers(home: Path) -> None:
+    environment = {**os.environ, "XLRM_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-W", "ignore", "-c", RETRAIN, str(home / "kfp")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (made,) = (home / "store" / "register").iterdir()
+    uri = f"file://{made}"
+    record = artifacts.load(uri)
+    assert record.config["gate"] == "enforce" and record.metrics["version/mine-en"] == 1
+    stages = sorted(one.stage for one in artifacts.lineage([uri]).values())
+    assert stages == ["base", "curate", "evaluate", "register", "reward", "translate", "validate"]
