@@ -36,6 +36,7 @@ DOORS = {
     "matplotlib": "xlrm.reporting.plots",
     "openai": "xlrm.engines",
     "vllm": "xlrm.vllm_engine",
+    "kubernetes": "components._cluster",
 }
 """Heavy library -> the one module that imports it."""
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")
