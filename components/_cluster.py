@@ -39,27 +39,23 @@ class Cluster:
 
     @classmethod
     def connect(cls) -> "Cluster":
-        """As the pod's service account, or by the kubeconfig where there is one. Raises ConfigError outside a cluster."""
+        """As the pod's service account, or by the file KUBECONFIG names. Raises ConfigError outside a cluster."""
         from kubernetes import client, config
 
         try:
-            config.load_config()
-            if _NAMESPACE.is_file():
-                namespace = _NAMESPACE.read_text(encoding="utf-8").strip()
-            else:
-                namespace = config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
+            if file := os.environ.get("KUBECONFIG"):
+                config.load_kube_config(file)
+                context = config.list_kube_config_contexts(file)[1]["context"]
+                return cls(client.CustomObjectsApi(), client.CoreV1Api(), context.get("namespace", "default"))
+            config.load_incluster_config()
         except config.ConfigException as error:
-            raise ConfigError(
-                f"nodes: several nodes need a Kubernetes cluster; nodes=1 without one ({error})"
-            ) from error
-        return cls(client.CustomObjectsApi(), client.CoreV1Api(), namespace)
+            raise ConfigError(f"nodes: needs a Kubernetes cluster, if more than 1 ({error})") from error
+        return cls(client.CustomObjectsApi(), client.CoreV1Api(), _NAMESPACE.read_text(encoding="utf-8").strip())
 
     def own_pod(self) -> dict[str, Any]:
         """Of the component, which Kubeflow Pipelines names in KFP_POD_NAME, as the API writes it."""
         if not (name := os.environ.get("KFP_POD_NAME")):
-            raise ConfigError(
-                "nodes: several nodes need a pod of Kubeflow Pipelines (KFP_POD_NAME); nodes=1 outside one"
-            )
+            raise ConfigError("nodes: needs a pod of Kubeflow Pipelines, if more than 1, which KFP_POD_NAME names")
         pod = self._ask("get pods", self.core.read_namespaced_pod, name, self.namespace)
         return self.core.api_client.sanitize_for_serialization(pod)
 
