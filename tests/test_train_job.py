@@ -1,5 +1,6 @@
 """A stage on several nodes: the TrainJob as Kubeflow Trainer's API takes it, and its life, against a server on loopback."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 from kfp import dsl
 from kube_server import NAMESPACE, OWN_POD, Kube, check
 from test_artifacts import FACTS
+from test_training import TRAINING, apart, pairs, weights
+from test_training import train as in_one_process
 from typer.testing import CliRunner
 
 from components import _cluster, _train_job
@@ -45,6 +48,7 @@ def given(kube, tmp_path) -> dict[str, str]:
     inputs = {name: f"file://{tmp_path}/store/{name}/key" for name in ("base", "corpora")}
     for name, uri in inputs.items():
         write_jsonl(tmp_path / name / "en" / "preferences.jsonl", [{"prompt": "p", "chosen": "c", "rejected": name}])
+        write_jsonl(tmp_path / name / "ko.jsonl", [{"prompt": "p"}])
         artifacts.publish(tmp_path / name, uri, **FACTS)
     return inputs
 
@@ -188,6 +192,21 @@ def test_a_complete_job_and_its_log(kube, given, capsys, monkeypatch) -> None:
 def test_one_node_is_no_business_of_the_cluster(kube, given) -> None:
     train_on_nodes(1, {}, "reward", EXPERIMENT, given, language="en")
     assert not kube.asked
+
+
+@pytest.mark.parametrize("name", ["reward", "align"])
+def test_what_is_asked_of_the_nodes_is_what_the_component_looks_for(kube, given, name) -> None:
+    """The artifact at the address of the one is found by both: no job is made, and nothing is trained here."""
+    component = importlib.import_module(f"components.{name}")
+    fields = {"language": "en"} | ({"labeler": "ko"} if name == "align" else {})
+    inputs = dict(zip(("policy", "ranked") if name == "align" else ("base", "corpora"), given.values(), strict=True))
+    uri = runner.address(name, fields, inputs)
+    artifacts.publish(Path(given["base"].removeprefix("file://")).parents[2] / "base", uri, **FACTS)
+    output, metrics = dsl.Model(uri="", metadata={}), dsl.Metrics(uri="", metadata={})
+    outputs = {"aligned" if name == "align" else "model": output, "metrics": metrics}
+    handed = {key: dsl.Model(uri=one) for key, one in inputs.items()}
+    getattr(component, name).python_func(experiment={}, **fields, **handed, **outputs, nodes=2)
+    assert output.uri == uri and not kube.asked
 
 
 def test_a_failed_job_says_why_in_one_line_and_is_deleted(kube, given, capsys) -> None:
@@ -376,10 +395,10 @@ def test_outside_a_cluster(kube, given, capsys, monkeypatch) -> None:
 # All of it, but the cluster
 
 
-def nodes_of(processes: list[subprocess.Popen], folder: Path):
+def nodes_of(kube: Kube, processes: list[subprocess.Popen], folder: Path):
     """Does what the controllers do: a process for each node, with the variables of torchrun."""
 
-    def runs(kube: Kube, job: dict) -> None:
+    def runs(_kube: Kube, job: dict) -> None:
         trainer = job["spec"]["trainer"]
         command = [sys.executable, "-m", "xlrm.cli", *(one.replace("$$", "$") for one in trainer["args"])]
         given = {one["name"]: one["value"] for one in trainer["env"] if "value" in one} | {
@@ -395,23 +414,29 @@ def nodes_of(processes: list[subprocess.Popen], folder: Path):
                 )
             )
         pods = [kube.start_pod(job, rank) for rank in range(len(processes))]
-        for pod, process in zip(pods, processes, strict=True):
-            for line in process.stdout:
-                kube.say(pod, line.rstrip("\n"))
-            kube.end_pod(pod, process.wait())
+        threads = [threading.Thread(target=follow, args=one) for one in zip(pods, processes, strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         bad = any(process.returncode for process in processes)
         kube.end_job(job, "Failed" if bad else "Complete", message="a node failed")
+
+    def follow(pod: str, process: subprocess.Popen) -> None:
+        for line in process.stdout:
+            kube.say(pod, line.rstrip("\n"))
+        kube.end_pod(pod, process.wait())
 
     return runs
 
 
 @pytest.mark.slow
 def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monkeypatch, capsys) -> None:
-    """The component of the pipeline; its job runs as two processes with ZeRO-3; the first joins the component's MLflow run."""
+    """The component of the pipeline; its job is the command in two processes, told apart by torchrun's variables alone. The
+    model is the one that one process trains; the first node joins the component's MLflow run."""
     from components.reward import reward
-    from xlrm.datasets import PREFERENCES
 
-    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", PREFERENCES["phrasebook"].rows("en", 32, 0))
+    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(64))
     inputs = {name: f"file://{tmp_path}/store/{name}/key" for name in ("base", "corpora")}
     artifacts.publish(tiny_base, inputs["base"], **FACTS)
     artifacts.publish(tmp_path / "corpora", inputs["corpora"], **FACTS)
@@ -421,11 +446,8 @@ def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monk
     monkeypatch.setenv("MLFLOW_RUN_ID", run)
     monkeypatch.setitem(OWN_POD["spec"]["containers"][1], "env", [])  # addresses by value, from this process
     processes: list[subprocess.Popen] = []
-    kube.runs = nodes_of(processes, tmp_path)
-    section = {
-        "learning_rate": 1e-3, "batch_size": 8.0, "device_batch_size": 4.0, "processes": 1.0, "log_steps": 1.0,
-        "gradient_checkpointing": False,
-    }  # fmt: skip
+    kube.runs = nodes_of(kube, processes, tmp_path)
+    section = {key: value for key, value in TRAINING.items() if key != "language"} | {"processes": 1.0}
     model, metrics = dsl.Model(uri="", metadata={}), dsl.Metrics(uri="", metadata={})
     try:
         reward.python_func(
@@ -440,5 +462,8 @@ def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monk
     assert "xlrm │ reward[en]: started" in said, "by the first node"
     assert said.splitlines()[-1] == "xlrm │ reward[en]: finished before, reused"
     record = artifacts.load(model.uri)
-    assert record.metrics["steps"] == 4 and metrics.metadata["steps"] == 4
-    assert record.mlflow_run_id == run and client.get_run(run).data.metrics["steps"] == 4
+    assert record.metrics["steps"] == metrics.metadata["steps"] == client.get_run(run).data.metrics["steps"] == 8
+    assert record.mlflow_run_id == run
+    published = artifacts.fetch(model.uri, tmp_path / "cache")
+    _, alone = in_one_process(tiny_base, tmp_path / "corpora", tmp_path / "one", device_batch_size=8)
+    assert apart(weights(alone), weights(published)) < 1e-3
