@@ -71,7 +71,7 @@ class Kube:
         self.refused: dict[tuple[str, str], list[int]] = {}
         self.asked: list[tuple[str, str]] = []
         self.cut: list[int] = []
-        """After how many lines, and a half, the next streams of a log break."""
+        """After how many lines, and most of one, the next streams of a log end: every other one as if all were well."""
         self.streams: list[dict[str, str]] = []
         """Parameters of all requests for logs."""
         self.changed = threading.Condition()
@@ -217,7 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
         for count, (at, line) in enumerate(self._logged(name, follow)):
             text = f"{at} {line}\n" if stamped else f"{line}\n"
             if count == cut:
-                self._chunk(text[: len(text) // 2])
+                self._chunk(text[:-3])
+                if len(kube.cut) % 2:
+                    break
                 self.close_connection = True
                 return self.connection.shutdown(2)
             self._chunk(text)
