@@ -17,7 +17,7 @@ from test_training import TRAINING, apart, pairs, weights
 from test_training import train as in_one_process
 from typer.testing import CliRunner
 
-from components import _cluster, _train_job
+from components import _cluster, _stage, _train_job
 from components._train_job import Node, train_job, train_on_nodes
 from xlrm import artifacts, cli, launching, runner, tracking
 from xlrm.errors import ConfigError
@@ -36,6 +36,7 @@ def kube(tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
     monkeypatch.setenv("KFP_POD_NAME", OWN_POD["metadata"]["name"])
     monkeypatch.setenv("XLRM_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setattr(_stage, "_UNUSED", ())  # other tests need those libraries
     monkeypatch.setattr(_cluster, "PAUSE_S", 0.02)
     monkeypatch.setattr(_cluster, "QUIET_S", 0.5)
     yield server
