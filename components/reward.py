@@ -13,8 +13,19 @@ def reward(
     corpora: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    nodes: int = 1,
+    node: dict = {},  # noqa: B006
 ):
-    """Trains a reward model on the preference pairs of one language."""
-    from components._stage import run
+    """Trains a reward model on the preference pairs of one language.
 
-    run("reward", experiment, {"base": base.uri, "corpora": corpora.uri}, model, metrics, language=language)
+    Args:
+        nodes: Machines to train on; this pod then only waits for them.
+        node: Of several, what each is: gpus, gpu_product, cpu, memory.
+    """
+    from components._stage import run
+    from components._train_job import train_on_nodes
+
+    inputs = {"base": base.uri, "corpora": corpora.uri}
+    train_on_nodes(nodes, node, "reward", experiment, inputs, language=language)
+    run("reward", experiment, inputs, model, metrics, summary, language=language)

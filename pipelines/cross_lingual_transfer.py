@@ -19,11 +19,11 @@ from components.reward import reward
 from components.sample import sample
 from components.translate import translate
 from components.validate import validate
-from pipelines.platform import placed
+from pipelines.platform import placed, trained
 from pipelines.presets import PRESETS
 
 
-def _data(experiment: dict, source: str, targets: list) -> tuple[dsl.PipelineTask, dsl.Dataset]:
+def data(experiment: dict, source: str, targets: list) -> tuple[dsl.PipelineTask, dsl.Dataset]:
     """The task that curates, and the corpora of all languages."""
     curated = placed(curate(experiment=experiment, language=source))
     corpus = curated.outputs["corpus"]
@@ -43,11 +43,11 @@ def transfer(experiment: dict, source: str, targets: list):
     A pipeline of its own, because in a loop of KFP's local runner each output of a task beside the loop passes for the
     loop's item, and inputs of the pipeline do not.
     """
-    curated, corpora = _data(experiment, source, targets)
+    curated, corpora = data(experiment, source, targets)
     elsewhere = placed(external(experiment=experiment, source=source, targets=targets, corpora=corpora))
     model = placed(base(experiment=experiment)).after(curated).outputs["model"]  # no data, no model
 
-    source_model = placed(reward(experiment=experiment, language=source, base=model, corpora=corpora)).outputs["model"]
+    source_model = trained(reward, experiment=experiment, language=source, base=model, corpora=corpora).outputs["model"]
     source_evaluation = placed(
         evaluate(
             experiment=experiment, language=source, source=source, targets=targets, model=source_model, corpora=corpora
@@ -58,7 +58,7 @@ def transfer(experiment: dict, source: str, targets: list):
     ).outputs["samples"]
 
     with dsl.ParallelFor(targets) as target:
-        target_model = placed(reward(experiment=experiment, language=target, base=model, corpora=corpora))
+        target_model = trained(reward, experiment=experiment, language=target, base=model, corpora=corpora)
         target_evaluation = placed(
             evaluate(
                 experiment=experiment, language=target, source=source, targets=targets,
@@ -71,11 +71,21 @@ def transfer(experiment: dict, source: str, targets: list):
                 source_model=source_model, target_model=target_model.outputs["model"],
             )
         ).outputs["ranked"]  # fmt: skip
-        by_source = placed(
-            align(experiment=experiment, language=target, labeler=source, policy=model, ranked=ranked)
+        by_source = trained(
+            align,
+            experiment=experiment,
+            language=target,
+            labeler=source,
+            policy=model,
+            ranked=ranked,
         ).outputs["aligned"]
-        by_target = placed(
-            align(experiment=experiment, language=target, labeler=target, policy=model, ranked=ranked)
+        by_target = trained(
+            align,
+            experiment=experiment,
+            language=target,
+            labeler=target,
+            policy=model,
+            ranked=ranked,
         ).outputs["aligned"]
         candidates = placed(
             sample(

@@ -1,6 +1,8 @@
 """What stages run on in a cluster, said once: GPU nodes, memory, time, secrets. Local runs ignore all of it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from kfp import dsl, kubernetes
 from kfp.dsl.structures import ResourceSpec
@@ -22,6 +24,8 @@ PULL_SECRET = "xlrm-registry"
 """Where images are private; without the secret of this name they are pulled without one."""
 USER = 1000
 """Of the images, docker/Dockerfile; namespaces under the restricted pod security want it said."""
+TRAINING_NODES = 1
+"""Nodes that a reward model trains on, and a policy is aligned on; several need Kubeflow Trainer (docs/training.md)."""
 RETRIES = 2
 """Of what can go away and come back: a node, the Hub, an endpoint. A minute after the first time, two after the second."""
 
@@ -81,6 +85,17 @@ def placed(task: dsl.PipelineTask, needs: Needs | None = None) -> dsl.PipelineTa
     if needs.gpus:
         _on_gpu_node(task)
     return task
+
+
+def trained(component: Callable[..., dsl.PipelineTask], **arguments: Any) -> dsl.PipelineTask:
+    """A task that trains: on its own GPUs, or with TRAINING_NODES as a TrainJob, for which it waits on a CPU."""
+    if TRAINING_NODES == 1:
+        return placed(component(**arguments))
+    needs = NEEDS[component.component_spec.name]
+    node = {"gpus": needs.gpus, "gpu_product": GPU_PRODUCT, "cpu": str(needs.cores), "memory": needs.memory}
+    return placed(
+        component(**arguments, nodes=TRAINING_NODES, node=node), replace(needs, cores=1, memory="4Gi", gpus=0)
+    )
 
 
 def _environment(task: dsl.PipelineTask) -> None:

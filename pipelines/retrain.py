@@ -8,17 +8,17 @@ from components.base import base
 from components.evaluate import evaluate
 from components.register import register
 from components.reward import reward
-from pipelines.cross_lingual_transfer import _data
-from pipelines.platform import placed
+from pipelines.cross_lingual_transfer import data
+from pipelines.platform import placed, trained
 from pipelines.presets import PRESETS
 
 
 @dsl.pipeline(name="retraining")
 def retraining(experiment: dict, source: str, targets: list):
     """The source language's reward model, of an experiment that is settled."""
-    curated, corpora = _data(experiment, source, targets)
+    curated, corpora = data(experiment, source, targets)
     start = placed(base(experiment=experiment)).after(curated).outputs["model"]  # no data, no model
-    model = placed(reward(experiment=experiment, language=source, base=start, corpora=corpora)).outputs["model"]
+    model = trained(reward, experiment=experiment, language=source, base=start, corpora=corpora).outputs["model"]
     evaluation = placed(
         evaluate(experiment=experiment, language=source, source=source, targets=targets, model=model, corpora=corpora)
     ).outputs["evaluation"]

@@ -39,8 +39,9 @@ DOORS = {
     "fastapi": "xlrm.serving.web",
     "uvicorn": "xlrm.serving",
     "prometheus_client": "xlrm.serving.metrics",
+    "kubernetes": "components._cluster pipelines.doctor",
 }
-"""Heavy library -> the one module that imports it."""
+"""Heavy library -> the one module that imports it; Kubernetes is asked by tasks in a cluster, and looked at from outside."""
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")
 
 
@@ -72,7 +73,7 @@ def test_xlrm_knows_nothing_of_what_runs_it(forbidden: str) -> None:
 
 @pytest.mark.parametrize(("library", "door"), DOORS.items())
 def test_a_heavy_library_has_one_door(library: str, door: str) -> None:
-    assert importers(library) == [door], f"only {door} may import {library}; let the others call what it offers"
+    assert importers(library) == door.split(), f"only {door} may import {library}; let the others call what it offers"
 
 
 def test_import_linter_agrees() -> None:

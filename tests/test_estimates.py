@@ -244,7 +244,7 @@ def test_a_local_models_size_is_read_from_its_config(tmp_path) -> None:
 def test_every_stage_on_gpus_has_a_line() -> None:
     """What the pipeline puts on GPUs, by its own text; a base model is fetched, or pretrained on a CPU."""
     text = (CONFIGS.parent / "pipelines" / "cross_lingual_transfer.py").read_text()
-    placed = Counter(re.findall(r"placed\(\s*(\w+)\(", text))
+    placed = Counter(re.findall(r"(?:placed|trained)\(\s*(\w+)\b", text))
     on_gpus = {stage: count for stage, count in placed.items() if NEEDS[stage].gpus}
     assert on_gpus.keys() - rows().keys() == {"base", "translate"}
     assert on_gpus["align"] == 2 and on_gpus["sample"] == 2, "policies in a language, and samplings"

@@ -19,12 +19,17 @@ import pytest
 import yaml
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
+from kfp import dsl
+from kfp.compiler import Compiler
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 import components
 from components._parameters import pack, unpack
+from components._train_job import Node
+from components.reward import reward
+from pipelines import platform
 from xlrm.errors import ConfigError
 from xlrm.experiment import STAGES, load, stage_config, stage_module
 
@@ -381,6 +386,25 @@ def test_a_task_ends_and_is_tried_again_where_that_can_help(package: Package) ->
     alone = {task["componentRef"]["name"] for task in tasks(package) if "retryPolicy" not in task}
     assert {"comp-curate", "comp-translate", "comp-reward", "comp-align", "comp-judge"} <= retried
     assert {"comp-configure", "comp-plan", "comp-validate", "comp-register", "comp-report"} <= alone
+
+
+def test_training_on_several_nodes_waits_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPUs are the TrainJob's, which the task makes."""
+    monkeypatch.setattr(platform, "TRAINING_NODES", 2)
+
+    @dsl.pipeline(name="two-nodes")
+    def two_nodes(base: dsl.Input[dsl.Model], corpora: dsl.Input[dsl.Dataset]):
+        platform.trained(reward, experiment={}, language="en", base=base, corpora=corpora)
+
+    Compiler().compile(two_nodes, str(tmp_path / "two.yaml"))
+    package = read(tmp_path / "two.yaml")
+    ((_, container, settings),) = executors(package)
+    assert "accelerator" not in container["resources"] and "nodeSelector" not in settings
+    given = package[0]["root"]["dag"]["tasks"]["reward"]["inputs"]["parameters"]
+    assert given["nodes"]["runtimeValue"]["constant"] == 2
+    node = given["node"]["runtimeValue"]["constant"]
+    assert node == {"gpus": 4, "gpu_product": platform.GPU_PRODUCT, "cpu": "32", "memory": "256Gi"}
+    assert Node(**through_kubeflow(node)).gpus == 4, "as the task takes it"
 
 
 def test_what_goes_on_after_a_failure_is_the_account_of_it(package: Package) -> None:

@@ -57,7 +57,9 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
         assert (first.digest == second.digest) is same
 
 
-GIVEN = {"split": "train", "shard": "1/1", "labeler": "en", "targets": ["es"], "languages": ["es"]}
+GIVEN = {
+    "split": "train", "shard": "1/1", "labeler": "en", "targets": ["es"], "languages": ["es"], "nodes": 1, "node": {},
+}  # fmt: skip
 """What the pipeline gives to components, beside the experiment and artifacts; a language is es."""
 PLANNED = {("plan", "translate", field) for field in translation.Settings.model_fields}
 """An estimate is of a translator, whose settings stand in another section."""

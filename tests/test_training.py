@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -12,14 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
 from pydantic import ValidationError
-from test_artifacts import FACTS
 
 from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
 from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
-from xlrm import artifacts, launching, models, scoring, training
+from xlrm import launching, models, scoring, training
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import write_jsonl
 from xlrm.stages import reward
@@ -409,38 +406,6 @@ def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpor
     chats = [scoring.conversation(row["prompt"], row["chosen"]) for row in pairs(8)]
     rewards = [scoring.score(models.load_reward_model(path), models.load_tokenizer(path), chats) for path in (one, two)]
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-3)
-
-
-@pytest.mark.slow
-def test_two_nodes_train_one_model(tiny_base, corpora, tmp_path) -> None:
-    """The command of the train job on both, told apart by torchrun's variables alone: the first node publishes."""
-    job = yaml.safe_load((ROOT / "k8s" / "reward_train_job.yaml").read_text())["spec"]["trainer"]
-    store = f"file://{tmp_path}/store"
-    given = {"BASE": f"{store}/base/key", "CORPORA": f"{store}/validate/key"}
-    for folder, uri in ((tiny_base, given["BASE"]), (corpora, given["CORPORA"])):
-        artifacts.publish(folder, uri, **FACTS)
-    command = [*job["command"], *job["args"], *(f"{name}={value}" for name, value in TRAINING.items())]
-    command = [part for part in command if not part.startswith(("optimizer", "precision"))] + ["processes=1"]
-    for name, uri in given.items():
-        command = [part.replace(f"={name}", f"={uri}") for part in command]
-    common = os.environ | {
-        "XLRM_STORE": store, "PET_NNODES": str(job["numNodes"]), "PET_MASTER_ADDR": "127.0.0.1",
-        "PET_MASTER_PORT": str(launching._free_port()),
-    }  # fmt: skip
-    nodes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "xlrm.cli", *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=common | {"PET_NODE_RANK": str(rank), "XLRM_HOME": str(tmp_path / f"node{rank}")},
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
-    said = [node.communicate(timeout=240)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], said[0][-3000:] + said[1][-3000:]
-    uris = [text.strip().splitlines()[-1] for text in said]
-    assert uris[0] == uris[1] and artifacts.load(uris[0]).metrics["steps"] == 8
-    published = artifacts.fetch(uris[0], tmp_path / "cache")
-    _, one = train(tiny_base, corpora, tmp_path / "one", device_batch_size=8)
-    assert apart(weights(one), weights(published)) < 1e-3
 
 
 def test_a_global_batch_is_made_of_all_processes_of_all_nodes(monkeypatch) -> None:

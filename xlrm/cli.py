@@ -53,6 +53,7 @@ def stage(
     list_inputs: Annotated[
         list[str] | None, typer.Option("--inputs", help="name=URI,URI,... for an input that is a list.")
     ] = None,
+    experiment: Annotated[str, typer.Option(help="Name of the MLflow experiment.")] = "xlrm",
 ) -> None:
     """Run one stage, or find its finished artifact, and print the artifact's URI."""
     from xlrm.experiment import parse_value
@@ -63,7 +64,7 @@ def stage(
         given: dict[str, str | list[str]] = dict(map(_assignment, inputs or []))
         for key, uris in map(_assignment, list_inputs or []):
             given[key] = uris.split(",")
-        print(run_stage(name, config, given).uri)
+        print(run_stage(name, config, given, experiment=experiment).uri)
 
 
 @app.command()

@@ -63,9 +63,7 @@ def run_stage(
     module = stage_module(name)
     given = _given(name, resolved, inputs)
     version, libraries = provenance.code_version(module.__name__), provenance.versions(module.__name__)
-    outside = module.fingerprint(resolved) if hasattr(module, "fingerprint") else ""
-    digests = {k: [one.digest for one in v] for k, v in given.items()}
-    key = _key(name, what_counts(resolved), digests, outside, version, libraries)
+    key = _stage_key(name, resolved, given, version, libraries)
     uri = storage.join(store or settings.store(), name, key)
     label = _label(name, resolved)
     if record := artifacts.find(uri):
@@ -82,6 +80,21 @@ def run_stage(
         record = _make(module, resolved, given, inputs, work, uri, label, key, version, libraries, experiment)
     progress.say(f"{label}: finished in {record.seconds:.1f} s{_highlights(record.metrics)}")
     return Artifact(uri, record)
+
+
+def address(name: str, config: Mapping[str, Any], inputs: Inputs, store: str | None = None) -> str:
+    """URI of the artifact that `run_stage` with the same arguments makes or finds. Raises as it does."""
+    resolved, module = stage_config(name, dict(config)), stage_module(name).__name__
+    given = _given(name, resolved, inputs)
+    key = _stage_key(name, resolved, given, provenance.code_version(module), provenance.versions(module))
+    return storage.join(store or settings.store(), name, key)
+
+
+def _stage_key(name: str, config: BaseModel, given: dict, version: str, libraries: dict[str, str]) -> str:
+    module = stage_module(name)
+    outside = module.fingerprint(config) if hasattr(module, "fingerprint") else ""
+    digests = {k: [one.digest for one in v] for k, v in given.items()}
+    return _key(name, what_counts(config), digests, outside, version, libraries)
 
 
 def _make(

@@ -1,0 +1,183 @@
+"""A stage on several nodes: a Kubeflow Trainer TrainJob that runs `xlrm stage` on each of them, followed to its end.
+
+The component's pod only waits, on a CPU. Its image, pull secrets and variables (secrets by reference) are the nodes' too:
+they are set in one place.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from components._cluster import Cluster, follow, start
+from components._parameters import unpack
+from xlrm import artifacts, progress, runner
+from xlrm.errors import ArtifactError, ConfigError, XlrmError
+from xlrm.runner import Inputs
+
+RUNTIME = "torch-distributed"
+"""The ClusterTrainingRuntime that Kubeflow Trainer ships for torchrun's variables; its job and container are `node`."""
+HOME = "/var/lib/xlrm"
+"""XLRM_HOME of a node: on the pod's own volume, so that a restarted container goes on from its checkpoints."""
+PASSED_ON = ("XLRM_", "AWS_", "MLFLOW_", "HF_", "OPENAI_")
+"""Variables of the component's container that the nodes get as they stand there, by these beginnings."""
+INJECTED = ("XLRM_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "XLRM_PARENT_RUN")
+"""Variables that may have come to this process in another way; none is a secret."""
+
+
+class Node(BaseModel, frozen=True, extra="forbid"):
+    """What each node is."""
+
+    gpus: int = Field(4, ge=0)
+    """GPUs of a node, one process on each (paper A: four A100s)."""
+    gpu_product: str = ""
+    """Value of the node label nvidia.com/gpu.product; empty: any."""
+    cpu: str = "16"
+    """CPU cores, as Kubernetes writes them."""
+    memory: str = "256Gi"
+    """Memory, as Kubernetes writes it."""
+
+
+def train_on_nodes(
+    nodes: int, node: dict[str, Any], name: str, experiment: dict[str, Any], inputs: Inputs, **more: Any
+) -> None:
+    """Has stage `name` make its artifact on `nodes` nodes; the component then finds it. Does nothing for one node.
+
+    `experiment`, `inputs` and `more` as for `components._stage.run`. Ends the task with status 2 and one line when the job
+    fails, or cannot be made. The job is deleted when the task is ended, and when it fails.
+    """
+    if nodes < 2:
+        return
+    try:
+        config = unpack(experiment.get("stages", {}).get(name, {}) | more)
+        uri = runner.address(name, config, inputs)
+        if not artifacts.find(uri):
+            _train(uri, nodes, _node(node), stage_arguments(name, config, inputs, experiment.get("name", "xlrm")))
+    except XlrmError as error:
+        print(f"xlrm │ error: {name}: {error}", flush=True)
+        sys.exit(2)
+
+
+def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
+    cluster = Cluster.connect()
+    body = train_job(job_name(uri), arguments, nodes, node, cluster.own_pod())
+    name = body["metadata"]["name"]
+    with _deleted_on_failure(cluster, name):
+        start(cluster, body)
+        follow(cluster, name, nodes)
+    if not artifacts.find(uri):
+        raise ArtifactError(
+            f"TrainJob {name} is complete, but {uri} is not there: do its nodes have this pod's image and XLRM_STORE?"
+        )
+
+
+def _node(values: dict[str, Any]) -> Node:
+    try:
+        return Node(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(["node", *map(str, first["loc"])])
+        allowed = ", ".join(Node.model_fields)
+        raise ConfigError(f"{field}: {first['msg']}, got {first['input']!r}; fields of node: {allowed}") from error
+
+
+def job_name(uri: str) -> str:
+    """Of the job that makes the artifact at `uri`: a task that is tried again finds the one it left."""
+    *_, stage, key = uri.split("/")
+    return f"xlrm-{stage}-{key[:16]}"
+
+
+def stage_arguments(name: str, config: dict[str, Any], inputs: Inputs, experiment: str) -> list[str]:
+    """What `xlrm` is called with on a node to run just the stage that the component would."""
+    said = ["stage", name, *(f"{field}={_in_yaml(value)}" for field, value in config.items())]
+    said += ["--experiment", experiment]
+    for key, uris in inputs.items():
+        said += ["--input", f"{key}={uris}"] if isinstance(uris, str) else ["--inputs", f"{key}={','.join(uris)}"]
+    return said
+
+
+def _in_yaml(value: Any) -> str:
+    """On one line: what `xlrm.experiment.parse_value` reads back, unlike JSON, whose 1e-05 is a text in YAML."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"))
+    return text.removesuffix("\n").removesuffix("...").removesuffix("\n")
+
+
+def train_job(name: str, arguments: list[str], nodes: int, node: Node, pod: dict[str, Any]) -> dict[str, Any]:
+    """The object, as Kubeflow Trainer 2.2 and later takes it. `pod`: the component's own, which it is deleted with."""
+    container = next((one for one in pod["spec"]["containers"] if one["name"] == "main"), pod["spec"]["containers"][0])
+    gpus = {"nvidia.com/gpu": node.gpus} if node.gpus else {}
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+    return {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "xlrm"}, "ownerReferences": [owner]},
+        "spec": {
+            "runtimeRef": {"name": RUNTIME},
+            "trainer": {
+                "image": container["image"], "numNodes": nodes, "command": ["xlrm"],
+                "args": [one.replace("$", "$$") for one in arguments],  # Kubernetes puts variables in for $(NAME)
+                "env": _variables(container),
+                "resourcesPerNode": {
+                    "requests": {"cpu": node.cpu, "memory": node.memory},
+                    "limits": {"memory": node.memory, **gpus},
+                },
+            },
+            "runtimePatches": [{"manager": "xlrm.io/component", "trainingRuntimeSpec": {"template": {"spec": {
+                "replicatedJobs": [{"name": "node", "template": {"spec": {"template": _pod_patch(node, pod)}}}],
+            }}}}],
+        },
+    }  # fmt: skip
+
+
+def _variables(container: dict[str, Any]) -> list[dict[str, Any]]:
+    given = {one["name"]: one for one in container.get("env") or [] if one["name"].startswith(PASSED_ON)}
+    for name in INJECTED:
+        if value := os.environ.get(name):
+            given.setdefault(name, {"name": name, "value": value})
+    return list((given | {"XLRM_HOME": {"name": "XLRM_HOME", "value": HOME}}).values())
+
+
+def _pod_patch(node: Node, pod: dict[str, Any]) -> dict[str, Any]:
+    """As Kubernetes' pod security level `restricted` wants it; without Istio's sidecar, with which a job never ends."""
+    restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    mounts = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "home", "mountPath": HOME}]
+    spec: dict[str, Any] = {
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [{"name": "node", "securityContext": restricted, "volumeMounts": mounts}],
+        "volumes": [
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}}, {"name": "home", "emptyDir": {}},
+        ],
+    }  # fmt: skip
+    if node.gpus:
+        spec["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    if node.gpu_product:
+        spec["nodeSelector"] = {"nvidia.com/gpu.product": node.gpu_product}
+    if secrets := pod["spec"].get("imagePullSecrets"):
+        spec["imagePullSecrets"] = secrets
+    labels = {"app.kubernetes.io/part-of": "xlrm", "sidecar.istio.io/inject": "false"}
+    return {"metadata": {"labels": labels}, "spec": spec}
+
+
+@contextlib.contextmanager
+def _deleted_on_failure(cluster: Cluster, name: str) -> Iterator[None]:
+    """Nothing is left to hold GPUs: not after an error, nor after SIGTERM, by which a cancelled run ends its pods."""
+
+    def stop(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except BaseException:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is being done
+        cluster.delete_at_last(name)
+        progress.say(f"TrainJob {name}: deleted")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

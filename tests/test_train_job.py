@@ -1,0 +1,470 @@
+"""A stage on several nodes: the TrainJob as Kubeflow Trainer's API takes it, and its life, against a server on loopback."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+from kube_server import NAMESPACE, OWN_POD, Kube, check
+from test_artifacts import FACTS
+from test_training import TRAINING, apart, pairs, weights
+from test_training import train as in_one_process
+from typer.testing import CliRunner
+
+from components import _cluster, _stage, _train_job
+from components._train_job import Node, train_job, train_on_nodes
+from xlrm import artifacts, cli, launching, runner, tracking
+from xlrm.errors import ConfigError
+from xlrm.experiment import parse_value
+from xlrm.rows import write_jsonl
+
+EXPERIMENT = {"name": "paper", "stages": {"reward": {
+    "learning_rate": 1e-05, "batch_size": 8.0, "warmup": 0.1, "optimizer": "adamw_torch", "margin": True,
+}}}  # fmt: skip
+"""As Kubeflow Pipelines hands it over: every number a float."""
+
+
+@pytest.fixture
+def kube(tmp_path, monkeypatch):
+    server = Kube()
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
+    monkeypatch.setenv("KFP_POD_NAME", OWN_POD["metadata"]["name"])
+    monkeypatch.setenv("XLRM_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setattr(_stage, "_UNUSED", ())  # other tests need those libraries
+    monkeypatch.setattr(_cluster, "PAUSE_S", 0.02)
+    monkeypatch.setattr(_cluster, "QUIET_S", 0.5)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def given(kube, tmp_path) -> dict[str, str]:
+    """Inputs of the stage, and of a stage that nothing reads."""
+    inputs = {name: f"file://{tmp_path}/store/{name}/key" for name in ("base", "corpora")}
+    for name, uri in inputs.items():
+        write_jsonl(tmp_path / name / "en" / "preferences.jsonl", [{"prompt": "p", "chosen": "c", "rejected": name}])
+        write_jsonl(tmp_path / name / "ko.jsonl", [{"prompt": "p"}])
+        artifacts.publish(tmp_path / name, uri, **FACTS)
+    return inputs
+
+
+def address(given: dict[str, str]) -> str:
+    return runner.address("reward", EXPERIMENT["stages"]["reward"] | {"language": "en"}, given)
+
+
+def publish(given: dict[str, str]) -> None:
+    """What the first node does at its end."""
+    artifacts.publish(Path(given["base"].removeprefix("file://")).parents[2] / "base", address(given), **FACTS)
+
+
+def train(given: dict[str, str], **node) -> None:
+    train_on_nodes(2, node, "reward", EXPERIMENT, given, language="en")
+
+
+def fails(capsys, given: dict[str, str], **node) -> str:
+    """The one line that the task ends with."""
+    with pytest.raises(SystemExit) as ended:
+        train(given, **node)
+    assert ended.value.code == 2
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1].startswith("xlrm │ error: reward: ")
+    return said
+
+
+# The object
+
+
+def a_job(**node) -> dict:
+    return train_job("xlrm-reward-0123", ["stage", "reward", "language=en", "text=$(HOME)"], 2, Node(**node), OWN_POD)
+
+
+def test_the_job_is_one_of_kubeflow_trainer(monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "run-1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "must-not-be-copied")
+    job = a_job(gpu_product="NVIDIA-A100-SXM4-80GB")
+    check(job)
+    trainer = job["spec"]["trainer"]
+    assert (trainer["image"], trainer["numNodes"]) == ("registry.lab/xlrm-train:1@sha256:0123", 2)
+    assert trainer["args"][-1] == "text=$$(HOME)", "Kubernetes would put the variable in"
+    assert trainer["resourcesPerNode"]["limits"] == {"memory": "256Gi", "nvidia.com/gpu": 4}
+    variables = {one["name"]: one for one in trainer["env"]}
+    assert variables["AWS_SECRET_ACCESS_KEY"] == OWN_POD["spec"]["containers"][1]["env"][2]
+    assert variables["MLFLOW_RUN_ID"] == {"name": "MLFLOW_RUN_ID", "value": "run-1"}
+    assert "must-not-be-copied" not in str(job) and "KFP_POD_NAME" not in variables
+    assert job["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+    patch = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"][0]
+    pod = patch["template"]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
+    assert pod["imagePullSecrets"] == [{"name": "xlrm-registry"}]
+    assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}} in pod["volumes"]
+    check(a_job(gpus=0))
+    assert "nvidia" not in str(a_job(gpus=0))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "spec.trainer.numNode",
+        "spec.runtimePatches.0.trainingRuntimeSpec.template.spec.replicatedJobs.0.template.spec.template.spec.nodeSelectors",
+        "spec.podTemplateOverrides",
+    ],
+)
+def test_a_misspelled_field_is_found(path) -> None:
+    *parts, field = path.split(".")
+    job = held = a_job()
+    for part in parts:
+        held = held[int(part)] if part.isdigit() else held[part]
+    held[field] = 2
+    with pytest.raises(ValueError, match="unknown field"):
+        check(job)
+
+
+def test_a_number_that_is_a_text_is_found() -> None:
+    job = a_job()
+    job["spec"]["trainer"]["numNodes"] = "2"
+    with pytest.raises(ValueError, match="numNodes"):
+        check(job)
+
+
+AWKWARD = [
+    *(1e-05, 8.0, 3, True, None, "null", "no", "1e-05", "a: b", "=", "x\ny", " 'a' \"b\" ", "한국어 😀", ""),
+    *([1, "a, b"], {"a": {"b": 1e-7}}),
+]
+
+
+@pytest.mark.parametrize("value", AWKWARD)
+def test_a_field_comes_back_from_the_command_line_as_it_was(value) -> None:
+    text = _train_job._in_yaml(value)
+    assert parse_value("field", text) == value and type(parse_value("field", text)) is type(value)
+
+
+def test_a_node_runs_the_very_stage_that_the_component_would(given) -> None:
+    """By the real command: it finds the artifact at the key that the component computes, and makes nothing."""
+    publish(given)
+    config = EXPERIMENT["stages"]["reward"] | {"language": "en"}
+    arguments = _train_job.stage_arguments("reward", config, given, "paper")
+    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert result.stdout.splitlines() == ["xlrm │ reward[en]: finished before, reused", address(given)]
+    assert runner.run_stage("reward", config, given).uri == address(given)
+    assert len(_train_job.job_name(address(given))) <= 63 - len("-node-0-0-abcde")
+
+
+# Its life
+
+
+def test_a_complete_job_and_its_log(kube, given, capsys, monkeypatch) -> None:
+    def runs(kube: Kube, job: dict) -> None:
+        first = kube.start_pod(job, 0, "Pending")
+        kube.pods[first]["status"]["conditions"] = [
+            {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: no nvidia.com/gpu"}
+        ]
+        time.sleep(0.2)
+        kube.pods[first]["status"] = {"phase": "Running"}
+        second = kube.start_pod(job, 1)
+        kube.say(second, "of the other node")
+        for line in ("xlrm │ step 1", "", "  Unicode: 한국어"):
+            kube.say(first, line)
+            time.sleep(0.05)
+        kube.say(first, "the end")
+        publish(given)
+        kube.end_pod(first)
+        kube.end_pod(second)
+        kube.end_job(job, "Complete")
+
+    kube.runs = runs
+    train(given)
+    lines = capsys.readouterr().out.splitlines()
+    name = _train_job.job_name(address(given))
+    assert lines[0] == f"xlrm │ TrainJob {name}: made in namespace {NAMESPACE}"
+    assert any("0 of 2 nodes run; " in line and "no nvidia.com/gpu" in line for line in lines)
+    assert [line for line in lines if "TrainJob" not in line] == ["xlrm │ step 1", "", "  Unicode: 한국어", "the end"]
+    assert name in kube.jobs, "a complete job stays, to be looked at"
+    before = len(kube.asked)
+    train(given)
+    assert len(kube.asked) == before, "the artifact is there: nothing is asked of the cluster"
+
+
+def test_one_node_is_no_business_of_the_cluster(kube, given) -> None:
+    train_on_nodes(1, {}, "reward", EXPERIMENT, given, language="en")
+    assert not kube.asked
+
+
+@pytest.mark.parametrize("name", ["reward", "align"])
+def test_what_is_asked_of_the_nodes_is_what_the_component_looks_for(kube, given, name) -> None:
+    """The artifact at the address of the one is found by both: no job is made, and nothing is trained here."""
+    component = importlib.import_module(f"components.{name}")
+    fields = {"language": "en"} | ({"labeler": "ko"} if name == "align" else {})
+    inputs = dict(zip(("policy", "ranked") if name == "align" else ("base", "corpora"), given.values(), strict=True))
+    uri = runner.address(name, fields, inputs)
+    artifacts.publish(Path(given["base"].removeprefix("file://")).parents[2] / "base", uri, **FACTS)
+    output, metrics = dsl.Model(uri="", metadata={}), dsl.Metrics(uri="", metadata={})
+    outputs = {"aligned" if name == "align" else "model": output, "metrics": metrics}
+    handed = {key: dsl.Model(uri=one) for key, one in inputs.items()}
+    getattr(component, name).python_func(experiment={}, **fields, **handed, **outputs, nodes=2)
+    assert output.uri == uri and not kube.asked
+
+
+def test_a_failed_job_says_why_in_one_line_and_is_deleted(kube, given, capsys) -> None:
+    def runs(kube: Kube, job: dict) -> None:
+        pods = [kube.start_pod(job, rank) for rank in (0, 1)]
+        kube.say(pods[0], "xlrm │ step 1")
+        kube.say(pods[1], "Traceback", "torch.OutOfMemoryError: CUDA out of memory")
+        kube.end_pod(pods[1], 1)
+        kube.end_pod(pods[0], 143)
+        kube.pods[pods[0]]["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = (
+            "2099-01-01T00:00:00Z"
+        )
+        kube.end_job(job, "Failed", "FailedJobs", "jobset failed due to one or more job failures")
+
+    kube.runs = runs
+    said = fails(capsys, given)
+    name = _train_job.job_name(address(given))
+    assert said.splitlines()[-1] == (
+        f"xlrm │ error: reward: TrainJob {name} failed: FailedJobs: jobset failed due to one or more job failures; "
+        f"{name}-node-0-1-x ended with status 1: torch.OutOfMemoryError: CUDA out of memory"
+    )
+    assert "xlrm │ step 1" in said and "Traceback" in said
+    assert not kube.jobs
+
+
+def test_a_log_that_breaks_goes_on_without_a_line_twice(kube, given, capsys, monkeypatch) -> None:
+    """Cut in the middle of lines, and after a quiet time; also two lines of one moment."""
+    kube.cut = [3, 5, 0]
+
+    def runs(kube: Kube, job: dict) -> None:
+        first = kube.start_pod(job, 0)
+        kube.start_pod(job, 1)
+        for number in range(12):
+            kube.say(first, f"line {number}")
+            time.sleep(0.7 if number == 8 else 0.03)
+        at = kube.logs[first][-1][0]
+        with kube.changed:
+            kube.logs[first] += [(at, "twin 1"), (at, "twin 2")]
+        time.sleep(0.1)
+        publish(given)
+        kube.end_pod(first)
+        kube.end_job(job, "Complete")
+
+    kube.runs = runs
+    train(given)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "TrainJob" not in line]
+    assert lines == [*(f"line {number}" for number in range(12)), "twin 1", "twin 2"]
+    assert not kube.cut and len(kube.streams) >= 5
+    assert all("sinceSeconds" in one for one in kube.streams[2:]), "a long log is not sent whole each time"
+
+
+def test_a_line_is_known_by_all_digits_of_its_time() -> None:
+    assert _cluster._comparable("2026-01-01T00:00:00.12Z") == "2026-01-01T00:00:00.120000000Z"
+    assert _cluster._comparable("2026-01-01T00:00:00.09Z") < _cluster._comparable("2026-01-01T00:00:00.1Z")
+    assert _cluster._comparable("unable") == ""
+
+
+def wait_for(condition) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.02)
+
+
+def test_a_cancelled_run_leaves_no_job(kube, given) -> None:
+    """SIGTERM to a real process while it follows a log in which nothing happens."""
+
+    def runs(kube: Kube, job: dict) -> None:
+        kube.say(kube.start_pod(job, 0), "xlrm │ step 1")
+
+    kube.runs = runs
+    script = (
+        f"from components._train_job import train_on_nodes as train; train(2, {{}}, 'reward', {EXPERIMENT!r}, {given!r}, "
+        "language='en')"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: kube.streams)
+        assert kube.jobs
+        child.send_signal(signal.SIGTERM)
+        said, _ = child.communicate(timeout=20)
+    finally:
+        child.kill()
+    assert child.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1].endswith(": deleted")
+    assert not kube.jobs
+
+
+def finished_by(given: dict[str, str], kube: Kube, job: dict) -> None:
+    first = kube.start_pod(job, 0)
+    kube.say(first, f"run of {job['metadata'].get('mark', 'the new one')}")
+    time.sleep(0.2)
+    publish(given)
+    kube.end_pod(first)
+    kube.end_job(job, "Complete")
+
+
+def left_behind(given: dict[str, str], kube: Kube) -> dict:
+    name = _train_job.job_name(address(given))
+    kube.jobs[name] = job = a_job() | {"metadata": {"name": name, "mark": "the old one"}}
+    return job
+
+
+def test_a_job_that_a_killed_component_left_is_followed(kube, given, capsys) -> None:
+    job = left_behind(given, kube)
+    threading.Thread(target=finished_by, args=(given, kube, job)).start()
+    train(given)
+    said = capsys.readouterr().out
+    assert "runs already, followed" in said and "run of the old one" in said
+    assert [one for one in kube.asked if one == ("POST", "trainjobs")] == [("POST", "trainjobs")]
+
+
+@pytest.mark.parametrize("how", ["Failed", "Complete"])
+def test_a_job_that_has_ended_is_replaced(kube, given, capsys, how) -> None:
+    """Complete without its artifact too: somebody deleted that."""
+    kube.end_job(left_behind(given, kube), how)
+    kube.runs = lambda kube, job: finished_by(given, kube, job)
+    train(given)
+    assert "run of the new one" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("request_", [("POST", "trainjobs"), ("GET", "pods"), ("GET", "pods/log")])
+def test_a_missing_right_names_the_role(kube, given, capsys, request_) -> None:
+    kube.refused[request_] = [403] * 9
+    kube.runs = lambda kube, job: kube.start_pod(job, 0)
+    line = fails(capsys, given).splitlines()[-1]
+    assert "may not, in namespace lab: bind it to the Role xlrm-train-jobs" in line
+    assert not kube.jobs
+
+
+def test_a_server_that_is_away_for_a_while(kube, given) -> None:
+    kube.refused |= {
+        ("POST", "trainjobs"): [503, 500],
+        ("GET", "trainjobs"): [500, 429],
+        ("GET", "pods/log"): [500, 502],
+    }
+    kube.runs = lambda kube, job: finished_by(given, kube, job)
+    train(given)
+    assert not any(kube.refused.values())
+
+
+def test_a_server_that_stays_away(kube, given, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(_cluster, "PATIENCE_S", 0.1)
+    kube.refused[("GET", "trainjobs")] = [500] * 99
+    assert "get trainjobs: no answer from the API server for 0 s" in fails(capsys, given)
+    assert not kube.jobs
+
+
+def test_an_older_trainer_is_told_from_one_that_takes_the_job(kube, given, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(_train_job, "train_job", lambda *args: train_job(*args) | {"spec": {"runtimePatchez": []}})
+    said = fails(capsys, given)
+    assert "the API server says 400: strict decoding error" in said and "Kubeflow Trainer 2.2 or later" in said
+
+
+def test_a_job_deleted_by_somebody_else(kube, given, capsys) -> None:
+    kube.runs = lambda kube, job: (
+        kube.start_pod(job, 0),
+        time.sleep(0.2),
+        kube.jobs.clear(),
+        kube.end_pod([*kube.pods][-1]),
+    )
+    assert "was deleted before its end" in fails(capsys, given)
+
+
+def test_a_complete_job_without_an_artifact_is_no_success(kube, given, capsys) -> None:
+    """Else the component would train the model itself, on its CPU."""
+    kube.runs = lambda kube, job: kube.end_job(job, "Complete")
+    assert "is not there: do its nodes have this pod's image and XLRM_STORE?" in fails(capsys, given)
+
+
+def test_what_a_node_is_has_no_other_fields(kube, given, capsys) -> None:
+    assert "node.gpu: Extra inputs are not permitted, got 8; fields of node: gpus, gpu_product, cpu, memory" in fails(
+        capsys, given, gpu=8
+    )
+    assert not kube.jobs
+
+
+def test_outside_a_cluster(kube, given, capsys, monkeypatch) -> None:
+    monkeypatch.delenv("KFP_POD_NAME")
+    assert "nodes: needs a pod of Kubeflow Pipelines, if more than 1" in fails(capsys, given)
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    with pytest.raises(ConfigError, match="nodes: needs a Kubernetes cluster, if more than 1"):
+        _cluster.Cluster.connect()
+
+
+# All of it, but the cluster
+
+
+def nodes_of(kube: Kube, processes: list[subprocess.Popen], folder: Path):
+    """Does what the controllers do: a process for each node, with the variables of torchrun."""
+
+    def runs(_kube: Kube, job: dict) -> None:
+        trainer = job["spec"]["trainer"]
+        command = [sys.executable, "-m", "xlrm.cli", *(one.replace("$$", "$") for one in trainer["args"])]
+        given = {one["name"]: one["value"] for one in trainer["env"] if "value" in one} | {
+            "PET_NNODES": str(trainer["numNodes"]), "PET_MASTER_ADDR": "127.0.0.1",
+            "PET_MASTER_PORT": str(launching._free_port()),
+        }  # fmt: skip
+        outside = {key: value for key, value in os.environ.items() if not key.startswith(("XLRM_", "MLFLOW_"))}
+        for rank in range(trainer["numNodes"]):
+            own = {"PET_NODE_RANK": str(rank), "XLRM_HOME": str(folder / f"node{rank}")}
+            processes.append(
+                subprocess.Popen(
+                    command, env=outside | given | own, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                )
+            )
+        pods = [kube.start_pod(job, rank) for rank in range(len(processes))]
+        threads = [threading.Thread(target=follow, args=one) for one in zip(pods, processes, strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        bad = any(process.returncode for process in processes)
+        kube.end_job(job, "Failed" if bad else "Complete", message="a node failed")
+
+    def follow(pod: str, process: subprocess.Popen) -> None:
+        for line in process.stdout:
+            kube.say(pod, line.rstrip("\n"))
+        kube.end_pod(pod, process.wait())
+
+    return runs
+
+
+@pytest.mark.slow
+def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monkeypatch, capsys) -> None:
+    """The component of the pipeline; its job is the command in two processes, told apart by torchrun's variables alone. The
+    model is the one that one process trains; the first node joins the component's MLflow run."""
+    from components.reward import reward
+
+    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(64))
+    inputs = {name: f"file://{tmp_path}/store/{name}/key" for name in ("base", "corpora")}
+    artifacts.publish(tiny_base, inputs["base"], **FACTS)
+    artifacts.publish(tmp_path / "corpora", inputs["corpora"], **FACTS)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
+    client = tracking._client()
+    run = client.create_run(client.create_experiment("paper"), run_name="of Kubeflow Pipelines").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run)
+    monkeypatch.setitem(OWN_POD["spec"]["containers"][1], "env", [])  # addresses by value, from this process
+    processes: list[subprocess.Popen] = []
+    kube.runs = nodes_of(kube, processes, tmp_path)
+    section = {key: value for key, value in TRAINING.items() if key != "language"} | {"processes": 1.0}
+    model, metrics = dsl.Model(uri="", metadata={}), dsl.Metrics(uri="", metadata={})
+    try:
+        reward.python_func(
+            experiment={"name": "paper", "stages": {"reward": section}}, language="en", nodes=2, node={"gpus": 0.0},
+            base=dsl.Model(uri=inputs["base"]), corpora=dsl.Dataset(uri=inputs["corpora"]), model=model, metrics=metrics,
+        )  # fmt: skip
+    finally:
+        for process in processes:
+            process.kill()
+    said = capsys.readouterr().out
+    assert "training in 1 processes on each of 2 node(s): DeepSpeed ZeRO-3" in said
+    assert "xlrm │ reward[en]: started" in said, "by the first node"
+    assert said.splitlines()[-1] == "xlrm │ reward[en]: finished before, reused"
+    record = artifacts.load(model.uri)
+    assert record.metrics["steps"] == metrics.metadata["steps"] == client.get_run(run).data.metrics["steps"] == 8
+    assert record.mlflow_run_id == run
+    published = artifacts.fetch(model.uri, tmp_path / "cache")
+    _, alone = in_one_process(tiny_base, tmp_path / "corpora", tmp_path / "one", device_batch_size=8)
+    assert apart(weights(alone), weights(published)) < 1e-3
