@@ -13,11 +13,13 @@ def register(
     target_models: dsl.Input[list[dsl.Model]],
     target_evaluations: dsl.Input[list[dsl.Artifact]],
     registered: dsl.Output[dsl.Artifact],
+    decision: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Registers every reward model in MLflow, with its accuracies."""
-    from components._stage import run
+    """Registers every reward model in MLflow, and makes those champions that are better than the champion."""
+    from components._stage import run, show
 
     models = [source_model.uri, *(one.uri for one in target_models)]
     evaluations = [source_evaluation.uri, *(one.uri for one in target_evaluations)]
-    run("register", experiment, {"reward_models": models, "evaluations": evaluations}, registered, metrics)
+    inputs = {"reward_models": models, "evaluations": evaluations}
+    show(run("register", experiment, inputs, registered, metrics), "gate.md", decision)
