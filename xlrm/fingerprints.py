@@ -65,7 +65,8 @@ def check(folder: Path, precision: str, rewards_of: RewardsOf) -> None:
     if _off(found[worst], expected[worst]) > allowed:
         raise ArtifactError(
             f"{folder}: not the model that was registered: probe {worst + 1} of {len(found)} of {FILE} gets the reward "
-            f"{found[worst]:.4f}, not {expected[worst]:.4f} (allowed in {precision}: {allowed:.4f} off); pull it again"
+            f"{found[worst]:.4f}, not {expected[worst]:.4f} (allowed in {precision}: {allowed:.4f} off); remove the folder "
+            "and fetch it again"
         )
 
 

@@ -84,4 +84,4 @@ def _check(folder: Path, rewards_of: Any) -> None:
     found = rewards_of([one["messages"] for one in kept["probes"]], kept["max_length"])
     allowed = kept["tolerance"]["float32"] * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
     if not all(abs(one - other) <= allowed for one, other in zip(found, expected, strict=True)):
-        raise ValueError(f"{folder}: not the model that was registered: its probes get other rewards; pull it again")
+        raise ValueError(f"{folder}: not the model that was registered: its probes get other rewards; fetch it again")
