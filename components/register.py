@@ -11,15 +11,21 @@ def register(
     source_model: dsl.Input[dsl.Model],
     source_evaluation: dsl.Input[dsl.Artifact],
     registered: dsl.Output[dsl.Artifact],
+    decision: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
     target_models: dsl.Input[list[dsl.Model]] = None,
     target_evaluations: dsl.Input[list[dsl.Artifact]] = None,
     gate: str = "",
 ):
-    """Registers every reward model in MLflow, with its accuracies; `gate` goes before the experiment's own."""
-    from components._stage import run
+    """Registers every reward model in MLflow, and makes those champions that are better than the champion.
 
-    models = [source_model.uri, *(one.uri for one in target_models or ())]
-    evaluations = [source_evaluation.uri, *(one.uri for one in target_evaluations or ())]
+    Args:
+        gate: report or enforce, before the experiment's own.
+    """
+    from components._fan_in import collected
+    from components._stage import run, show
+
+    models = collected([source_model, *(target_models or ())], "reward")
+    evaluations = collected([source_evaluation, *(target_evaluations or ())], "evaluate")
     inputs = {"reward_models": models, "evaluations": evaluations}
-    run("register", experiment, inputs, registered, metrics, gate=gate or None)
+    show(run("register", experiment, inputs, registered, metrics, gate=gate or None), "gate.md", decision)

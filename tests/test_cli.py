@@ -137,11 +137,14 @@ def test_evaluate_on_a_benchmark_that_is_not_there(model, tmp_path) -> None:
 
 def test_registered_models_are_listed_scored_and_pulled(model, tmp_path) -> None:
     with tracking.run("test", "register", {}, {}) as opened:
-        version = tracking.register("xlrm-test-en", model, "abc", "champion", {"accuracy/en/average": 0.91}, opened)
-        again = tracking.register("xlrm-test-en", model, "abc", "champion", {"accuracy/en/average": 0.91}, opened)
-    assert version == again, "the same files are one version"
-    listed = run("models").output
-    assert listed.startswith("models:/xlrm-test-en@champion") and "en/average 0.910" in listed
+        tags = {"digest": "abc", "metric.accuracy/en/average": "0.91"}
+        for _ in range(2):
+            version = tracking.add_version("xlrm-test-en", [model], tags, "A model.", opened)
+    tracking.set_alias("xlrm-test-en", version, "champion")
+    listed = run("models").output.splitlines()
+    assert listed == [
+        "models:/xlrm-test-en@champion  version 2  en/average 0.910", "models:/xlrm-test-en/1  version 1  en/average 0.910",
+    ]  # fmt: skip
     pulled = tmp_path / "pulled"
     assert run("pull", "models:/xlrm-test-en@champion", pulled).exit_code == 0
     assert {path.name for path in pulled.iterdir()} == {path.name for path in model.iterdir()}

@@ -134,7 +134,11 @@ def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 24
         "evaluations": evaluations,
         "representations": written(folder / "represent", "results.json", represented),
         "verdicts": verdicts,
-        "registered": written(folder / "register", "registered.json", {"alias": "champion", "versions": versions}),
+        "registered": written(
+            folder / "register",
+            "registered.json",
+            {"aliases": dict.fromkeys(versions, "champion"), "versions": versions},
+        ),
         "lineage": lineage(languages),
         "external": written(folder / "external", "results.json", {"models": external}),
     }

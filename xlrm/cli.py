@@ -271,7 +271,8 @@ def _checked(kind: Any, given: dict[str, Any]) -> Any:
 
 @app.command()
 def models() -> None:
-    """List the registered reward models: one models:/NAME@ALIAS a line, with key metrics."""
+    """List the registered versions, the newest first: one models:/NAME@ALIAS a line, or models:/NAME/VERSION where it has
+    no alias, with what the gate said and key metrics."""
     from xlrm import tracking
 
     with _errors_in_one_line():
@@ -284,8 +285,24 @@ def models() -> None:
             shown = [
                 f"{k.removeprefix('accuracy/')} {v:.3f}" for k, v in model.metrics.items() if k.endswith("/average")
             ]
-            for alias in model.aliases:
-                print(f"models:/{model.name}@{alias}  version {model.version}  {'  '.join(shown)}")
+            gate = [f"gate {model.tags['gate']}"] if "gate" in model.tags else []
+            for uri in [f"models:/{model.name}@{alias}" for alias in model.aliases] or [model.uri]:
+                print("  ".join([uri, f"version {model.number}", *gate, *shown]))
+
+
+@app.command()
+def promote(
+    uri: Annotated[str, typer.Argument(help="models:/NAME/VERSION, as `xlrm models` lists them.")],
+) -> None:
+    """Make a registered version the champion by hand: to roll back, or against the gate."""
+    from xlrm import tracking
+    from xlrm.stages.register import CHAMPION, WITHDRAWN
+
+    with _errors_in_one_line():
+        before = tracking.promote(uri, CHAMPION)
+        if before.uri != uri:
+            tracking.tag(before.name, before.number, {"gate": WITHDRAWN})
+    print(f"models:/{before.name}@{CHAMPION} is {uri}; it was {before.uri}")
 
 
 @app.command()

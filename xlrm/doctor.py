@@ -77,7 +77,7 @@ def _tracking() -> Check:
         models = tracking.models()
     except XlrmError as error:
         return Check("MLflow", False, str(error), "set MLFLOW_TRACKING_URI, or unset it for a local database")
-    return Check("MLflow", True, f"{uri}, {len(models)} registered models", "")
+    return Check("MLflow", True, f"{uri}, {len({one.name for one in models})} registered models", "")
 
 
 def _gpu() -> Check:

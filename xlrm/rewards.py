@@ -1,5 +1,7 @@
 """Rewards of every response of a benchmark, as Parquet: one row a response."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,20 +11,27 @@ from xlrm.errors import DataError
 FILE = "rewards.parquet"
 CORPUS = "corpus"
 """Name of the benchmark that is part of the corpus, translated with it."""
-_COLUMNS = ("benchmark", "language", "id", "subset", "section", "side", "response", "reward")
+_COLUMNS = ("benchmark", "language", "id", "text", "subset", "section", "side", "response", "reward")
 _SIDES = ("chosen", "rejected")
 
 
 def records(benchmark: str, language: str, rows: Iterable[dict], rewards: Iterable[Rewards]) -> Iterator[dict]:
-    """One for each response: `side` is chosen or rejected, `response` its number among the item's of that side."""
+    """One for each response: `side` is chosen or rejected, `response` its number among the item's of that side, `text` a
+    digest of the item's texts, by which two evaluations know whether they asked the same."""
     for row, both in zip(rows, rewards, strict=True):
         labels = {
             "benchmark": benchmark,
             "language": language,
+            "text": _digest(row),
             **{key: row[key] for key in ("id", "subset", "section")},
         }
         for side, values in zip(_SIDES, both, strict=True):
             yield from (labels | {"side": side, "response": i, "reward": value} for i, value in enumerate(values))
+
+
+def _digest(row: dict) -> str:
+    texts = [row.get(key) for key in ("prompt", "chosen", "rejected")]
+    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write(path: Path, found: list[dict]) -> None:
@@ -34,8 +43,15 @@ def write(path: Path, found: list[dict]) -> None:
     pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd")
 
 
+def benchmarks(path: Path) -> list[str]:
+    """Those the file has rewards of."""
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(path, columns=["benchmark"])["benchmark"].unique().to_pylist()
+
+
 def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
-    """Language -> items of one benchmark, in the order they were written: id, subset, section, and the rewards of the
+    """Language -> items of one benchmark, in the order they were written: id, text, subset, section, and the rewards of the
     chosen and of the rejected responses, as lists. Raises DataError for a file that is not there or holds other columns."""
     import pyarrow.parquet
 
@@ -56,4 +72,4 @@ def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
 
 
 def _item(one: dict) -> dict:
-    return {"id": one["id"], "subset": one["subset"], "section": one["section"], "chosen": [], "rejected": []}
+    return {key: one[key] for key in ("id", "text", "subset", "section")} | {"chosen": [], "rejected": []}

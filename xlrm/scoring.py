@@ -4,6 +4,7 @@ A reward does not depend on what else is in the batch: packed without padding (`
 mask, a pad token of its own, no dropout, and one precision throughout.
 """
 
+import gc
 import hashlib
 import itertools
 import os
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import models, packing, progress, vllm_engine
+from xlrm import fingerprints, models, packing, progress, vllm_engine
 from xlrm.credit import Rewards, responses
 
 if TYPE_CHECKING:
@@ -47,10 +48,31 @@ class Scoring(BaseModel):
 
 
 def load(folder: Path, how: Scoring) -> tuple[Any, "PreTrainedTokenizerBase"]:
-    """(model, tokenizer), as `score` takes them."""
+    """(model, tokenizer), as `score` takes them.
+
+    Raises ArtifactError for a folder that is no reward model, or not the one its fingerprint is of."""
+    model: Any
     if how.engine == "vllm":
-        return vllm_engine.Rewards(folder, how.max_length, how.precision), models.load_tokenizer(folder)
-    return models.load_reward_model(folder, how.precision), models.load_tokenizer(folder)
+        model = vllm_engine.Rewards(folder, max(how.max_length, fingerprints.MAX_LENGTH), how.precision)
+    else:
+        model = models.load_reward_model(folder, how.precision)
+    loaded = model, models.load_tokenizer(folder)
+    fingerprints.check(folder, how.precision, probing(loaded))
+    return loaded
+
+
+def probing(loaded: tuple[Any, "PreTrainedTokenizerBase"]) -> fingerprints.RewardsOf:
+    """How a fingerprint is taken of (model, tokenizer)."""
+    return lambda chats: score(*loaded, chats, fingerprints.MAX_LENGTH)
+
+
+def free_gpu() -> None:
+    """Makes room for the next model, of what the last one held that nothing refers to any more."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def conversation(prompt: str | list[Message], response: str) -> list[Message]:

@@ -48,18 +48,21 @@ def accuracies(rows: list[dict], credit: "np.ndarray") -> dict[str, float]:
     return {name: float(value[0]) for name, value in _aggregate(rows, subsets).items()}
 
 
-def intervals(rows: list[dict], credit: "np.ndarray", seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap percentile intervals of what `accuracies` returns: items resampled within their subset, the two
-    items of a prompt of RewardBench 2's Ties together."""
+def intervals(
+    rows: list[dict], credit: "np.ndarray", seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    """Bootstrap percentile intervals of what `accuracies` returns: items resampled within their subset, the two items of a
+    prompt of RewardBench 2's Ties together."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
     resampled = {}
     for subset, places in _subset_places(rows).items():
         sums, sizes = _clusters(rows, credit, places)
-        draws = rng.integers(0, len(sums), (RESAMPLES, len(sums)))
-        resampled[subset] = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
-    bounds = {name: np.quantile(values, (0.025, 0.975)) for name, values in _aggregate(rows, resampled).items()}
+        drawn = [rng.integers(0, len(sums), (size, len(sums))) for size in _chunks(resamples, 1000)]
+        resampled[subset] = np.concatenate([sums[one].sum(axis=1) / sizes[one].sum(axis=1) for one in drawn])
+    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
+    bounds = {name: np.quantile(values, tails) for name, values in _aggregate(rows, resampled).items()}
     return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
 
 

@@ -108,68 +108,107 @@ def run(experiment: str, name: str, params: dict[str, str], tags: dict[str, str]
 
 
 @dataclass(frozen=True)
-class RegisteredModel:
+class Version:
+    """A registered reward model."""
+
     name: str
-    version: str
+    number: str
     aliases: tuple[str, ...]
-    metrics: dict[str, float]
+    tags: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.number}"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {k.removeprefix(_METRIC): float(v) for k, v in self.tags.items() if k.startswith(_METRIC)}
 
 
-def register(name: str, folder: Path, digest: str, alias: str, metrics: dict[str, float], run: Run) -> str:
-    """Registers a model folder as a new version of `name` under `alias`, and returns the version.
+_METRIC, _MODEL_ID = "metric.", "model_id"
 
-    The version that holds the same files (`digest`) already is used again, so that a repeated stage adds none.
+
+def models(name: str | None = None) -> list[Version]:
+    """All versions of all registered models, or of one: by name, the newest first."""
+    client = _client()
+    found = []
+    for model in client.search_registered_models(f"name = '{name}'" if name else None, max_results=1000):
+        by_version: dict[str, list[str]] = {}
+        for alias, number in model.aliases.items():
+            by_version.setdefault(str(number), []).append(alias)
+        versions = client.search_model_versions(f"name = '{model.name}'")
+        for one in sorted(versions, key=lambda one: -int(one.version)):
+            aliases = tuple(sorted(by_version.get(str(one.version), ())))
+            found.append(Version(model.name, str(one.version), aliases, dict(one.tags)))
+    return found
+
+
+def add_version(name: str, folders: list[Path], tags: dict[str, str], description: str, run: Run) -> str:
+    """Registers the files of `folders`, of which a later one's count, as a new version of `name`, and returns its number.
+
+    A logged model of plain files needs no temporary copy and comes back as the Hugging Face folder it is.
     """
-    client = run.client
-    existing = client.search_registered_models(f"name = '{name}'")
-    if not existing:
-        client.create_registered_model(name)
-    same = [v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get("digest") == digest]
-    version = same[0].version if same else _new_version(name, folder, digest, metrics, run)
-    client.set_registered_model_alias(name, alias, version)
-    return version
-
-
-def _new_version(name: str, folder: Path, digest: str, metrics: dict[str, float], run: Run) -> str:
-    """A logged model of plain files needs no temporary copy and comes back as the Hugging Face folder it is."""
     from mlflow.entities import LoggedModelStatus
 
     client = run.client
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
     experiment = client.get_run(run.id).info.experiment_id
-    model = client.create_logged_model(experiment, name=name, source_run_id=run.id, tags={"digest": digest})
-    client.log_model_artifacts(model.model_id, str(folder))
+    model = client.create_logged_model(experiment, name=name, source_run_id=run.id, tags=tags)
+    for folder in folders:
+        client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    tags = {"digest": digest} | {f"metric.{key}": f"{value:.4f}" for key, value in metrics.items()}
-    return client.create_model_version(
-        name, model.artifact_location, run_id=run.id, tags=tags, model_id=model.model_id
-    ).version
+    made = client.create_model_version(
+        name, model.artifact_location, run_id=run.id, tags=tags | {_MODEL_ID: model.model_id},
+        model_id=model.model_id, description=description[:5000],
+    )  # fmt: skip
+    return str(made.version)
 
 
-def models() -> list[RegisteredModel]:
+def add_files(version: Version, folder: Path) -> None:
+    """Stores further files with a version, in the place of those of the same names."""
     client = _client()
-    found = []
-    for model in client.search_registered_models():
-        by_version: dict[str, list[str]] = {}
-        for alias, version in model.aliases.items():
-            by_version.setdefault(str(version), []).append(alias)
-        for version, aliases in by_version.items():
-            tags = client.get_model_version(model.name, version).tags
-            metrics = {k.removeprefix("metric."): float(v) for k, v in tags.items() if k.startswith("metric.")}
-            found.append(RegisteredModel(model.name, version, tuple(aliases), metrics))
-    return found
+    client.log_model_artifacts(version.tags[_MODEL_ID], str(folder))
+
+
+def tag(name: str, number: str, tags: dict[str, str]) -> None:
+    client = _client()
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, key, value)
+
+
+def set_alias(name: str, number: str, alias: str) -> None:
+    _client().set_registered_model_alias(name, alias, number)
+
+
+def drop_alias(name: str, alias: str) -> None:
+    _client().delete_registered_model_alias(name, alias)
+
+
+def promote(uri: str, alias: str) -> Version:
+    """Puts `models:/NAME/VERSION` in the place of whatever has `alias`, and returns what had it; itself where nothing did."""
+    name, number = _resolved(uri)
+    known = models(name)
+    chosen = next((one for one in known if one.number == number), None)
+    if chosen is None:
+        raise _no_such_model(uri)
+    set_alias(name, number, alias)
+    return next((one for one in known if alias in one.aliases), chosen)
+
+
+def kubeflow_tags(run: Run) -> dict[str, str]:
+    """Names of the Kubeflow run at work: KFP_RUN_ID, and what Kubeflow Pipelines' own MLflow plugin has written to the run
+    that it injects, or to the one above that."""
+    found = {"kfp.pipeline_run_id": os.environ["KFP_RUN_ID"]} if os.environ.get("KFP_RUN_ID") else {}
+    tags = run.client.get_run(run.id).data.tags
+    if parent := tags.get("mlflow.parentRunId"):
+        tags = run.client.get_run(parent).data.tags | tags
+    return {key: value for key, value in tags.items() if key.startswith("kfp.")} | found
 
 
 def cached(uri: str) -> Path:
     """A local folder of a registered model, fetched once a version."""
-    from mlflow.exceptions import MlflowException
-
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    client = _client()
-    try:
-        version = client.get_model_version_by_alias(name, alias).version if at else name.rpartition("/")[2]
-    except MlflowException as error:
-        raise _no_such_model(uri) from error
-    name = name if at else name.rpartition("/")[0]
+    name, version = _resolved(uri)
     address = hashlib.sha256(settings.tracking_uri().encode()).hexdigest()[:8]
     folder = settings.home() / "cache" / "models" / address / name / str(version)
     if not folder.is_dir():
@@ -180,25 +219,43 @@ def cached(uri: str) -> Path:
     return folder
 
 
+def _resolved(uri: str) -> tuple[str, str]:
+    """Name and version. Raises ConfigError for a URI of another form, ArtifactError for an alias that is not there."""
+    from mlflow.exceptions import MlflowException
+
+    rest = uri.removeprefix("models:/")
+    name, separator, which = rest.rpartition("@") if "@" in rest else rest.rpartition("/")
+    if not (uri.startswith("models:/") and name and which):
+        raise ConfigError(f"{uri!r}: a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION")
+    if separator == "/":
+        return name, which
+    try:
+        return name, str(_client().get_model_version_by_alias(name, which).version)
+    except MlflowException as error:
+        raise _no_such_model(uri) from error
+
+
 def _no_such_model(uri: str) -> ArtifactError:
     names = ", ".join(f"models:/{m.name}@{a}" for m in models() for a in m.aliases) or "none"
     return ArtifactError(f"{uri}: no such registered model; there are: {names}")
 
 
-def download(uri: str, folder: Path) -> Path:
-    """Fetches `models:/NAME@ALIAS` or `models:/NAME/VERSION` into `folder`.
+def download(uri: str, folder: Path, file: str = "") -> Path:
+    """Fetches `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or one `file` of it, into `folder`.
 
-    Raises ConfigError for a URI of another form, ArtifactError for a model that is not there.
+    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there.
     """
+    name, version = _resolved(uri)
+    _client()
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    if not uri.startswith("models:/"):
-        raise ConfigError(f"{uri!r}: a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION")
-    _client()
     mlflow.set_tracking_uri(settings.tracking_uri())
     mlflow.set_registry_uri(settings.tracking_uri())
+    where = f"models:/{name}/{version}/{file}".rstrip("/")
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
-    except MlflowException as error:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=where, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        if file and any(one.number == version for one in models(name)):
+            raise ArtifactError(f"{where}: no such file") from error
         raise _no_such_model(uri) from error

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from xlrm import benchmarks, datasets, progress, rewards, scoring
+from xlrm import benchmarks, datasets, fingerprints, progress, rewards, scoring
 from xlrm.credit import Rewards, Ties, credit, tied
 from xlrm.errors import ConfigError, DataError
 from xlrm.rewards import CORPUS
@@ -40,11 +40,11 @@ def fingerprint(config: Config) -> str:
 
 
 def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str, float]:
-    """Writes results.json and rewards.parquet. Raises ConfigError for an unknown benchmark, DataError for rows that are
-    none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
+    """Writes results.json, rewards.parquet and the model's fingerprint. Raises ConfigError for an unknown benchmark,
+    DataError for rows that are none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
     items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}} | _published(config)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
-    scored = iter(score(scoring.load(model, config), every, config, output.parent / "rewards.journal"))
+    scored = iter(score(_load(model, config, output), every, config, output.parent / "rewards.journal"))
     results: dict[str, dict[str, dict]] = {}
     kept: list[dict] = []
     for name, languages in items.items():
@@ -58,6 +58,19 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     said = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
     (output / "results.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
     return _metrics(config.language, own, results)
+
+
+def _load(model: Path, config: Config, output: Path) -> tuple:
+    """The model as the config wants it. Its fingerprint is taken in float32, of a model loaded for that where it must be,
+    before vLLM takes all of a GPU's memory."""
+    exact = scoring.Scoring(max_length=config.max_length, batch_tokens=config.batch_tokens)
+    loaded = scoring.load(model, exact)
+    fingerprints.write(output, scoring.probing(loaded))
+    if (config.precision, config.engine) == (exact.precision, exact.engine):
+        return loaded
+    del loaded
+    scoring.free_gpu()
+    return scoring.load(model, config)
 
 
 def score(model: tuple, rows: list[dict], how: scoring.Scoring, journal: Path | None = None) -> list[Rewards]:

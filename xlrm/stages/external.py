@@ -1,6 +1,5 @@
 """Evaluates reward models from elsewhere on the benchmark of every language (paper A, section 5, Table 2)."""
 
-import gc
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -159,14 +158,5 @@ def _rewarded(model: RewardModel, rows: dict[str, list[dict]], config: Config, o
         kept += rewards.records(CORPUS, language, many, scored)
     rewards.write(output / rewards.FILE, kept)
     del rewards_of
-    _free_gpu()
+    scoring.free_gpu()
     return results
-
-
-def _free_gpu() -> None:
-    """For the next model, what the last one held."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -1,28 +1,38 @@
-"""Registers reward models in MLflow, each under an alias, with its accuracies."""
+"""Registers reward models in MLflow, with card, signature and fingerprint, and lets each take the champion's place if it is
+better than the champion."""
 
 import hashlib
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from xlrm import artifacts, settings
+from xlrm import artifacts, gate, progress, releases, rewards, settings
+from xlrm.artifacts import Record
+from xlrm.errors import ArtifactError, DataError, GateError
+from xlrm.gate import Decision
+
+if TYPE_CHECKING:
+    from xlrm.tracking import Version
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+WITHDRAWN = "withdrawn"
+"""Tag `gate` of a version that people took from the champion's place (`xlrm promote` of another one)."""
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Config(gate.Rule):
     prefix: str = Field("xlrm", pattern=r"^[\w-]+$")
     """Registered names are {prefix}-{language}."""
-    alias: str = Field("champion", pattern=r"^[a-z][\w-]*$")
-    """Alias that the new versions get."""
     gate: Literal["report", "enforce"] = "report"
-    """Whether a new version that is not better than the champion is reported, or fails the run."""
+    """Which version is the champion is decided alike; enforce ends the run in an error, after all is stored, when a
+    challenger did not become it."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"evaluations": ("results.json",)}
+    return {"evaluations": ("results.json", "rewards.parquet", "fingerprint.json")}
 
 
 def fingerprint(config: Config) -> str:
@@ -30,26 +40,154 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256(settings.tracking_uri().encode()).hexdigest()
 
 
-def run(config: Config, *, reward_models: list[Path], evaluations: list[Path], output: Path) -> dict[str, float]:
-    """Writes registered.json: name -> version. Each model's evaluation is found by its language."""
+def run(
+    config: Config, *, reward_models: list[Path], evaluations: list[Path], lineage: dict[str, Record], output: Path
+) -> dict[str, float]:
+    """Writes registered.json, gate.md, and a folder for each name with what is stored with its version beside the weights.
+    Each model's evaluation is found by its language.
+
+    Raises DataError for a model without an evaluation, ConfigError for a benchmark nobody evaluated on, GateError (enforce)
+    for a challenger that is not better.
+    """
     from xlrm import tracking
 
-    results = {found["language"]: found["results"] for found in (_read(path / "results.json") for path in evaluations)}
-    registered = {}
-    for path in reward_models:
-        language = _read(path / "xlrm.json")["language"]
-        metrics = {
-            f"accuracy/{on}/{name.lower().replace(' ', '_')}": value
-            for on, result in results[language].items()
-            for name, value in result["accuracy"].items()
-            if not name.startswith("subset/")
-        }
-        name = f"{config.prefix}-{language}"
-        digest, _ = artifacts.digest_directory(path)
-        registered[name] = tracking.register(name, path, digest, config.alias, metrics, tracking.current_run())
-    (output / "registered.json").write_text(json.dumps({"alias": config.alias, "versions": registered}, indent=2))
-    return {f"version/{name}": float(version) for name, version in registered.items()}
+    evaluated = {_read(path / "results.json")["language"]: path for path in evaluations}
+    decided: dict[str, tuple[str, Decision]] = {}
+    for model in reward_models:
+        language = _read(model / "xlrm.json")["language"]
+        if language not in evaluated:
+            raise DataError(f"register: no evaluation of the model of {language}; there are {', '.join(evaluated)}")
+        facts = _facts(f"{config.prefix}-{language}", model, evaluated[language], lineage)
+        decided[facts.name] = _register(config, facts, output / facts.name)
+    metrics = _report(decided, output)
+    refused = [name for name, (_, decision) in decided.items() if not decision.promoted]
+    if config.gate == "enforce" and refused:
+        tracking.current_run().log(metrics)  # which a stage that fails does not
+        why = "; ".join(f"{name} version {decided[name][0]}: {decided[name][1].reason}" for name in refused)
+        raise GateError(f"register: not better than the champion, which stays: {why}")
+    return metrics
+
+
+def _facts(name: str, model: Path, evaluation: Path, lineage: dict[str, Record]) -> releases.Facts:
+    digest, _ = artifacts.digest_directory(model)
+    uri = next((uri for uri, one in lineage.items() if one.stage == "reward" and one.digest == digest), None)
+    origin = _ancestors(uri, lineage) if uri else {}
+    curated = [(where, one) for where, one in origin.items() if one.stage == "curate"]
+    evaluated = [where for where, one in lineage.items() if uri in [given.uri for given in one.inputs.get("model", ())]]
+    corpus = _corpus(*curated[-1]) if curated else None
+    return releases.Facts(name, model, digest, evaluation, origin, corpus, evaluated[0] if evaluated else None)
+
+
+def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
+    found = {}
+    for many in lineage[uri].inputs.values():
+        for one in many:
+            found |= _ancestors(one.uri, lineage)
+    return found | {uri: lineage[uri]}
+
+
+def _corpus(uri: str, record: Record) -> dict:
+    files = tuple(one for one in record.files if one.path == "corpus.json")
+    return _read(artifacts.fetch(uri, settings.home() / "cache", files) / "corpus.json")
+
+
+def _register(config: Config, facts: releases.Facts, folder: Path) -> tuple[str, Decision]:
+    """(version, decision). A model that is there already adds no version, and what was decided of it stays decided as long
+    as rule and champion are the same."""
+    from xlrm import tracking
+
+    known = tracking.models(facts.name)
+    champion = next((one for one in known if CHAMPION in one.aliases), None)
+    same = next((one for one in known if one.tags.get("digest") == facts.digest), None)
+    releases.write(folder, facts)
+    before = _decided(config, same, champion)
+    decision = before or _compare(config, facts, champion)
+    (folder / "gate.json").write_text(decision.as_json(), encoding="utf-8")
+    (folder / "gate.md").write_text(decision.markdown(facts.name), encoding="utf-8")
+    if before and "gate" in same.tags:
+        return same.number, decision
+    if same is None:
+        run = tracking.current_run()
+        tags = releases.tags(facts) | tracking.kubeflow_tags(run)
+        number = tracking.add_version(facts.name, [facts.model, folder], tags, releases.summary(facts), run)
+    else:
+        number = same.number
+        tracking.add_files(same, folder)
+    _settle(facts.name, number, decision, known)
+    return number, decision
+
+
+def _decided(config: Config, same: "Version | None", champion: "Version | None") -> Decision | None:
+    """What was decided of a version before, and need not be again: a champion is not compared with itself, what people
+    changed by hand stays, and neither rule nor champion is another than then."""
+    if same is None:
+        return None
+    stored, place = _stored(same), champion.number if champion else None
+    if place == same.number:
+        return (
+            stored if stored and stored.promoted else Decision(True, "made the champion by hand", None, config.rule())
+        )
+    if same.tags.get("gate") == WITHDRAWN:
+        return Decision(False, "taken from the champion's place by hand", place, config.rule())
+    if stored and place and "gate" in same.tags and (stored.champion, stored.rule) == (place, config.rule()):
+        return replace(stored, promoted=False, reason="replaced by hand") if stored.promoted else stored
+    return None
+
+
+def _stored(version: "Version") -> Decision | None:
+    from xlrm import tracking
+
+    with TemporaryDirectory() as folder:
+        try:
+            path = tracking.download(version.uri, Path(folder), "gate.json")
+        except ArtifactError:
+            return None
+        return Decision.from_json(path.read_text(encoding="utf-8"))
+
+
+def _compare(config: Config, facts: releases.Facts, champion: "Version | None") -> Decision:
+    from xlrm import tracking
+
+    challenger, ties = facts.evaluation / rewards.FILE, facts.results["tie_policy"]
+    if champion is None:
+        return gate.decide(None, challenger, None, config, ties)
+    with TemporaryDirectory() as folder:
+        try:
+            path = tracking.download(champion.uri, Path(folder), releases.REWARDS)
+        except ArtifactError:
+            path = None
+        return gate.decide(path, challenger, champion.number, config, ties)
+
+
+def _settle(name: str, number: str, decision: Decision, known: "list[Version]") -> None:
+    """The alias first, then the tag that says all is done."""
+    from xlrm import tracking
+
+    tracking.set_alias(name, number, CHAMPION if decision.promoted else CHALLENGER)
+    if decision.promoted and any(CHALLENGER in one.aliases for one in known):
+        tracking.drop_alias(name, CHALLENGER)
+    said = {"gate": "promoted" if decision.promoted else "refused", "gate.reason": decision.reason}
+    tracking.tag(name, number, said | {"gate.champion": decision.champion or "none"})
+    progress.say(f"register: {name} version {number}: {said['gate']}: {decision.reason}")
+
+
+def _report(decided: dict[str, tuple[str, Decision]], output: Path) -> dict[str, float]:
+    """Writes what was decided, and returns the metrics."""
+    registered = {
+        "versions": {name: number for name, (number, _) in decided.items()},
+        "aliases": {name: CHAMPION if one.promoted else CHALLENGER for name, (_, one) in decided.items()},
+        "decisions": {name: asdict(one) for name, (_, one) in decided.items()},
+    }
+    (output / "registered.json").write_text(json.dumps(registered, indent=2), encoding="utf-8")
+    said = "\n".join(decision.markdown(name) for name, (_, decision) in decided.items())
+    (output / "gate.md").write_text(said, encoding="utf-8")
+    metrics = {f"promoted/{name}": float(one.promoted) for name, (_, one) in decided.items()}
+    metrics |= {f"version/{name}": float(number) for name, (number, _) in decided.items()}
+    for name, (_, decision) in decided.items():
+        whole = [row.difference for row in decision.rows if row.verdict in ("better", "not better")]
+        metrics |= {f"difference/{name}": sum(whole) / len(whole)} if whole else {}
+    return metrics
 
 
 def _read(path: Path) -> dict:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,113 @@
+"""Who becomes the champion: a paired comparison on the items both were asked."""
+
+import numpy as np
+import pytest
+
+from xlrm import gate, rewards
+from xlrm.errors import ConfigError
+from xlrm.gate import Rule, decide
+
+SECTIONS = ("Chat", "Safety")
+RULE = Rule(resamples=500)
+
+
+def evaluated(folder, right, items=200, languages=("en", "ko"), text="p", benchmark=rewards.CORPUS):
+    """rewards.parquet of a model that is right on the items for which `right(language, i)` is true."""
+    folder.mkdir(exist_ok=True)
+    kept = []
+    for language in languages:
+        rows = [
+            {"id": f"b{i}", "subset": SECTIONS[i % 2], "section": SECTIONS[i % 2], "prompt": f"{text}{i}",
+             "chosen": "yes", "rejected": "no"}
+            for i in range(items)
+        ]  # fmt: skip
+        scored = [([1.0], [0.0 if right(language, i) else 2.0]) for i in range(items)]
+        kept += rewards.records(benchmark, language, rows, scored)
+    rewards.write(folder / rewards.FILE, kept)
+    return folder / rewards.FILE
+
+
+def seven_of_ten(language, i):
+    return i % 10 < 7
+
+
+def test_the_first_version_is_the_champion(tmp_path) -> None:
+    found = decide(None, evaluated(tmp_path / "a", seven_of_ten), None, RULE)
+    assert (found.promoted, found.champion, found.rows) == (True, None, ())
+
+
+def test_a_better_challenger_takes_the_place(tmp_path) -> None:
+    champion = evaluated(tmp_path / "a", seven_of_ten)
+    found = decide(champion, evaluated(tmp_path / "b", lambda _, i: i % 10 < 9), "3", RULE)
+    whole = found.rows[0]
+    assert found.promoted and found.champion == "3" and "better than version 3" in found.reason
+    assert (whole.language, whole.section, whole.items, whole.verdict) == ("all", "average", 200, "better")
+    assert (whole.champion, whole.challenger) == pytest.approx((0.7, 0.9)) and 0 < whole.low < 0.2 < whole.high
+    assert {(row.language, row.section) for row in found.rows} == {
+        (language, section) for language in ("all", "en", "ko") for section in ("average", *SECTIONS)
+    }
+    assert gate.Decision.from_json(found.as_json()) == found
+    assert "| corpus | all | average | 200 | 0.700 | 0.900 | +0.200 |" in found.markdown("m")
+
+
+def test_as_good_is_not_better(tmp_path) -> None:
+    champion = evaluated(tmp_path / "a", seven_of_ten)
+    found = decide(champion, champion, "1", RULE)
+    assert not found.promoted and "not better on corpus: difference +0.000" in found.reason
+    lucky = decide(champion, evaluated(tmp_path / "b", lambda _, i: i % 10 < 7 or i == 9), "1", RULE)
+    assert not lucky.promoted and lucky.rows[0].difference > 0 and lucky.rows[0].low <= 0
+
+
+@pytest.mark.parametrize(
+    ("right", "reason"),
+    [
+        (lambda language, i: i % 10 < (10 if language == "en" else 6), "ko on corpus is worse by 0.100"),
+        (lambda _, i: i % 10 < 7 and i % 20 > 1 if i % 2 else True, "Safety on corpus is worse by"),
+    ],
+    ids=["language", "section"],
+)
+def test_better_on_the_whole_but_worse_in_a_part(tmp_path, right, reason) -> None:
+    champion, challenger = (evaluated(tmp_path / name, one, 600) for name, one in (("a", seven_of_ten), ("b", right)))
+    found = decide(champion, challenger, "1", RULE)
+    assert found.rows[0].verdict == "better" and not found.promoted and found.reason.startswith(reason)
+    assert decide(champion, challenger, "1", Rule(resamples=500, margin=0.2)).promoted
+
+
+def test_items_of_one_id_are_drawn_in_all_languages_together(tmp_path) -> None:
+    """Two languages that answer alike say no more than one: the interval stays as wide."""
+    widths = []
+    for languages in (("en",), ("en", "ko")):
+        champion = evaluated(tmp_path / f"a{len(languages)}", seven_of_ten, languages=languages)
+        challenger = evaluated(tmp_path / f"b{len(languages)}", lambda _, i: i % 10 > 1, languages=languages)
+        row = decide(champion, challenger, "1", RULE).rows[0]
+        widths.append(row.high - row.low)
+    assert widths[0] == pytest.approx(widths[1]) and widths[0] > 0.05
+
+
+def test_only_the_same_items_are_compared_and_too_few_of_them_are_refused(tmp_path) -> None:
+    champion = evaluated(tmp_path / "a", seven_of_ten, items=190)
+    better = evaluated(tmp_path / "b", lambda _, i: i % 10 < 9)
+    assert decide(champion, better, "1", RULE).rows[0].items == 190
+    strict = decide(champion, better, "1", Rule(shared=0.96))
+    assert not strict.promoted and "asked 95.0% of the items of corpus, and 96.0% are wanted" in strict.reason
+    other = decide(evaluated(tmp_path / "c", seven_of_ten, text="other"), better, "1", RULE)
+    assert not other.promoted and "asked 0.0% of the items" in other.reason
+    gone = decide(None, better, "1", RULE)
+    assert not gone.promoted and "no rewards to compare with" in gone.reason
+
+
+def test_a_benchmark_that_was_not_evaluated_on(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"register\.benchmarks: evaluate knows no mine; it has corpus"):
+        decide(None, evaluated(tmp_path / "a", seven_of_ten), None, Rule(benchmarks=("mine",)))
+
+
+def test_chance_alone_seldom_promotes(tmp_path) -> None:
+    """Two models of the same accuracy on 200 items: the challenger wins in no more than the interval's tail."""
+    rng = np.random.default_rng(0)
+    promoted = 0
+    for _ in range(30):
+        one, other = rng.random((2, 200)) < 0.7
+        champion = evaluated(tmp_path / "a", lambda _, i, one=one: one[i], languages=("en",))
+        challenger = evaluated(tmp_path / "b", lambda _, i, other=other: other[i], languages=("en",))
+        promoted += decide(champion, challenger, "1", Rule(resamples=200)).promoted
+    assert promoted <= 3  # 0.025 of 30 is 0.75; four or more have a chance of 0.007

@@ -1,0 +1,423 @@
+"""Registered reward models: what is stored with a version, who is the champion, and the ways to get one back."""
+
+import importlib
+import json
+import re
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from xlrm import artifacts, cards, fingerprints, licences, models, rewards, scoring, settings, tracking
+from xlrm.cli import app
+from xlrm.credit import credit, tied
+from xlrm.errors import ArtifactError, GateError
+from xlrm.rows import write_jsonl
+from xlrm.runner import run_stage
+from xlrm.stages import evaluate, reward
+from xlrm.statistics import summary
+
+NAME = "xlrm-en"
+CHATS = [
+    [{"role": "user", "content": "How much is one plus two?"}, {"role": "assistant", "content": "Three."}],
+    [{"role": "user", "content": "안녕하세요"}, {"role": "assistant", "content": "네, 안녕하세요! " * 20}],
+]
+SETTINGS = {"resamples": 300}
+
+
+def published(stage: str, folder, inputs: dict, **config):
+    """An artifact in the store, as the runner makes it of what a stage wrote."""
+    digest, _ = artifacts.digest_directory(folder)
+    uri = f"{settings.store()}/{stage}/{digest[:24]}"
+    artifacts.publish(
+        folder, uri, stage=stage, key=digest[:24], config=config, metrics={}, code_version="c", git_commit="0123abc",
+        inputs={k: [artifacts.Input(uri=v, digest=artifacts.load(v).digest)] for k, v in inputs.items()}, image=None,
+        versions={"python": "3.11.2"}, started=datetime.now(UTC), seconds=1.0, peak_memory_mib=1.0, mlflow_run_id=None,
+    )  # fmt: skip
+    return uri
+
+
+@pytest.fixture
+def corpus(tmp_path) -> str:
+    write_jsonl(
+        tmp_path / "pairs.jsonl", [{"prompt": f"Say {i}", "chosen": f"{i}!", "rejected": "no"} for i in range(9)]
+    )
+    config = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel": None}
+    return run_stage("curate", config | {"preferences": ["phrasebook", str(tmp_path / "pairs.jsonl")]}, {}).uri
+
+
+@pytest.fixture
+def trained(tiny_base, tmp_path, corpus):
+    """A reward model with weights of a seed, as the artifact of its training."""
+
+    def made(seed: int) -> tuple[str, object]:
+        folder = tmp_path / f"rm{seed}"
+        tokenizer = models.load_tokenizer(tiny_base)
+        models.new_reward_model(tiny_base, tokenizer, seed=seed).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        config = reward.Config(language="en").model_dump(mode="json")
+        cards.write_reward_model(folder, tiny_base, "en", 32, config, {"train_loss": 0.5})
+        return published("reward", folder, {"corpora": corpus}, language="en"), folder
+
+    return made
+
+
+def evaluated(tmp_path, uri: str, folder, right: int) -> str:
+    """An evaluation of a model that is right on `right` of ten items, with its real fingerprint."""
+    output = tmp_path / f"evaluation{right}-{folder.name}"
+    output.mkdir()
+    fingerprints.write(output, scoring.probing(scoring.load(folder, scoring.Scoring())))
+    rows = [
+        {"id": f"b{i}", "subset": "facts", "section": "Chat", "prompt": f"p{i}", "chosen": "yes", "rejected": "no"}
+        for i in range(100)
+    ]
+    scored = [([1.0], [0.0 if i % 10 < right else 2.0]) for i in range(100)]
+    rewards.write(output / rewards.FILE, list(rewards.records(rewards.CORPUS, "en", rows, scored)))
+    results = {"en": summary(rows, credit(rows, scored), tied(scored))}
+    said = {"language": "en", "tie_policy": "lost", "results": results, "benchmarks": {}}
+    (output / "results.json").write_text(json.dumps(said))
+    return published("evaluate", output, {"model": uri}, language="en")
+
+
+@pytest.fixture
+def register(trained, tmp_path):
+    """Registers the model of a seed that is right on so many of ten items."""
+
+    def registered(seed: int, right: int, **config):
+        uri, folder = trained(seed)
+        inputs = {"reward_models": [uri], "evaluations": [evaluated(tmp_path, uri, folder, right)]}
+        return run_stage("register", SETTINGS | config, inputs)
+
+    return registered
+
+
+def command(*arguments: object):
+    return CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+def aliases() -> dict[str, tuple[str, ...]]:
+    return {one.number: one.aliases for one in tracking.models(NAME)}
+
+
+def forget(artifact) -> None:
+    """The stage's artifact is no more, so that the stage runs again."""
+    shutil.rmtree(artifact.uri.removeprefix("file://"))
+
+
+# What is stored with a version
+
+
+def test_a_version_says_what_it_is_and_where_it_is_from(register, corpus, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("KFP_RUN_ID", "run-1")
+    done = register(1, 7)
+    (version,) = tracking.models(NAME)
+    tags = version.tags
+    assert version.aliases == ("champion",) and version.metrics == {
+        "accuracy/en/average": 0.7, "accuracy/en/chat": 0.7
+    }  # fmt: skip
+    assert (tags["kfp.pipeline_run_id"], tags["git_commit"], tags["gate"]) == ("run-1", "0123abc", "promoted")
+    assert tags["data.source_digest"] == artifacts.load(corpus).digest and tags["data.source_uri"] == corpus
+    assert (
+        tags["artifact_digest"] == artifacts.load(tags["artifact_uri"]).digest
+        and "/evaluate/" in tags["evaluation_uri"]
+    )
+    assert done.record.metrics["promoted/xlrm-en"] == 1.0
+    folder = tmp_path / "pulled"
+    assert command("pull", f"models:/{NAME}@champion", folder).exit_code == 0
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlicense: other\n") and "| setting | value |" in card
+    for said in (
+        "0.700 (0.6",
+        "pairs.jsonl (your own): whoever trained",
+        "phrasebook (apache-2.0)",
+        "## Limits",
+        "0123abc",
+    ):
+        assert said in card, said
+    assert json.loads((folder / "gate.json").read_text())["promoted"] is True
+
+
+def test_a_model_joins_the_run_that_kubeflow_injects(register, monkeypatch) -> None:
+    client = tracking._client()
+    experiment = client.create_experiment("kubeflow", artifact_location=(settings.home() / "mlartifacts").as_uri())
+    above = client.create_run(
+        experiment, tags={"kfp.pipeline_run_id": "kfp-9", "kfp.pipeline_run_url": "/#/runs/details/kfp-9"}
+    )
+    task = client.create_run(experiment, tags={"mlflow.parentRunId": above.info.run_id})
+    monkeypatch.setenv("MLFLOW_RUN_ID", task.info.run_id)
+    assert register(1, 7).record.mlflow_run_id == task.info.run_id
+    (version,) = tracking.models(NAME)
+    assert version.tags["kfp.pipeline_run_url"] == "/#/runs/details/kfp-9"
+    assert client.get_model_version(NAME, version.number).run_id == task.info.run_id
+    assert client.get_run(task.info.run_id).data.metrics["promoted/xlrm-en"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("base", "data", "licence", "said"),
+    [
+        (
+            "Qwen/Qwen2.5-7B-Instruct",
+            {"helpsteer2": "cc-by-4.0"},
+            "apache-2.0",
+            "nothing stated rules commercial use out",
+        ),
+        ("Qwen/Qwen2.5-3B-Instruct", {"helpsteer2": "cc-by-4.0"}, "qwen-research", "not for commercial use"),
+        ("Qwen/Qwen2.5-7B-Instruct", {"safe-rlhf": "cc-by-nc-4.0 (assumed)"}, "other", "not for commercial use"),
+        ("meta-llama/Llama-3.2-3B-Instruct", {"a": "mit"}, "llama3.2", "nothing stated rules commercial use out"),
+        ("me/mine", {"a": "mit"}, "other", "nothing stated rules commercial use out; terms unknown: me/mine"),
+    ],
+)
+def test_the_licence_follows_from_the_base_and_the_data(base, data, licence, said) -> None:
+    found = licences.terms(base, data)
+    assert (found.licence, licences.summary(found)) == (licence, said)
+
+
+def test_every_licence_of_a_known_set_is_understood() -> None:
+    from xlrm.base_models import BASE_MODELS
+    from xlrm.sources import SOURCES
+
+    for base in BASE_MODELS:
+        assert not licences.terms(base, {name: one.licence for name, one in SOURCES.items()}).unknown
+
+
+# The gate
+
+
+def test_a_better_model_becomes_champion_and_a_worse_one_challenger(register) -> None:
+    register(1, 6)
+    assert register(2, 5).record.metrics["promoted/xlrm-en"] == 0.0
+    assert aliases() == {"2": ("challenger",), "1": ("champion",)}
+    third = register(3, 9)
+    assert aliases() == {"3": ("champion",), "2": (), "1": ()}
+    assert third.record.metrics["difference/xlrm-en"] == pytest.approx(0.3)
+    refused = tracking.models(NAME)[1]
+    assert (refused.tags["gate"], refused.tags["gate.champion"]) == ("refused", "1")
+    assert refused.tags["gate.reason"].startswith("not better on corpus: difference -0.100")
+    files = artifacts.fetch(third.uri, settings.home() / "cache")
+    assert "| corpus | en | average | 100 | 0.600 | 0.900 | +0.300 |" in (files / "gate.md").read_text()
+    registered = json.loads((files / "registered.json").read_text())
+    assert registered["versions"] == {NAME: "3"} and registered["aliases"] == {NAME: "champion"}
+
+
+def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> None:
+    register(1, 7)
+    with pytest.raises(GateError, match=r"xlrm-en version 2: not better on corpus.*; see .*/refused") as raised:
+        register(2, 6, gate="enforce")
+    assert aliases() == {"2": ("challenger",), "1": ("champion",)}
+    run = tracking._client().get_run(_run_of(NAME, "2"))
+    assert run.info.status == "FAILED" and run.data.metrics["promoted/xlrm-en"] == 0.0
+    kept = Path(re.search(r"see file://(\S+)", str(raised.value))[1])
+    assert json.loads((kept / "registered.json").read_text())["aliases"] == {NAME: "challenger"}
+    with pytest.raises(GateError, match="xlrm-en version 2: not better on corpus"):
+        run_stage("register", SETTINGS | {"gate": "enforce"}, newest_inputs())
+    assert aliases() == {"2": ("challenger",), "1": ("champion",)}
+
+
+def _run_of(name: str, number: str) -> str:
+    return tracking._client().get_model_version(name, number).run_id
+
+
+def newest_inputs() -> dict:
+    model, evaluation = (artifacts.newest(settings.store(), stage) for stage in ("reward", "evaluate"))
+    return {"reward_models": [model], "evaluations": [evaluation]}
+
+
+def test_the_same_model_again_adds_no_version_and_is_not_compared_with_itself(register, tmp_path) -> None:
+    first = register(1, 7)
+    inputs = {key: [one.uri for one in many] for key, many in first.record.inputs.items()}
+    forget(first)
+    again = run_stage("register", SETTINGS, inputs)
+    assert aliases() == {"1": ("champion",)} and again.record.metrics == first.record.metrics
+    stricter = run_stage("register", SETTINGS | {"margin": 0.0, "gate": "enforce"}, inputs)
+    assert stricter.record.metrics["promoted/xlrm-en"] == 1.0 and aliases() == {"1": ("champion",)}
+
+
+def test_registering_goes_on_where_it_was_cut_off(register, monkeypatch) -> None:
+    real = tracking.set_alias
+    monkeypatch.setattr(tracking, "set_alias", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        register(1, 7)
+    assert aliases() == {"1": ()}
+    monkeypatch.setattr(tracking, "set_alias", real)
+    run_stage("register", SETTINGS, newest_inputs())
+    assert aliases() == {"1": ("champion",)} and tracking.models(NAME)[0].tags["gate"] == "promoted"
+
+
+def test_a_rollback_is_one_command_and_stays(register) -> None:
+    register(1, 6)
+    second = register(2, 9)
+    assert aliases() == {"2": ("champion",), "1": ()}
+    done = command("promote", f"models:/{NAME}/1")
+    assert done.exit_code == 0 and f"is models:/{NAME}/1; it was models:/{NAME}/2" in done.output
+    assert aliases() == {"2": (), "1": ("champion",)}
+    inputs = {key: [one.uri for one in many] for key, many in second.record.inputs.items()}
+    forget(second)
+    again = run_stage("register", SETTINGS, inputs)
+    assert again.record.metrics["promoted/xlrm-en"] == 0.0 and aliases() == {"2": (), "1": ("champion",)}
+    listed = command("models").output.splitlines()
+    assert listed[0].startswith(f"models:/{NAME}/2  version 2  gate withdrawn  en/average 0.900")
+    assert listed[1].startswith(f"models:/{NAME}@champion  version 1  gate promoted  en/average 0.600")
+    wrong = command("promote", f"models:/{NAME}/9")
+    assert wrong.exit_code == 2 and "no such registered model" in wrong.output
+
+
+# Getting one back
+
+
+@pytest.fixture
+def registered(register, trained):
+    """A registered model: its folder before, and the rewards it gave there."""
+    register(1, 7)
+    _, folder = trained(1)
+    loaded = scoring.load(folder, scoring.Scoring())
+    return folder, scoring.score(*loaded, CHATS)
+
+
+def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered) -> None:
+    import mlflow
+
+    _, expected = registered
+    mlflow.set_tracking_uri(settings.tracking_uri())  # as MLFLOW_TRACKING_URI does in a new process
+    mlflow.set_registry_uri(settings.tracking_uri())
+    model = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    assert model.predict(pd.DataFrame({"messages": CHATS})) == pytest.approx(expected, abs=1e-5)
+    assert model.predict([{"messages": chat} for chat in CHATS]) == pytest.approx(expected, abs=1e-5)
+    pairs = pd.DataFrame({key: [chat[i]["content"] for chat in CHATS] for i, key in enumerate(("prompt", "response"))})
+    assert model.predict(pairs) == pytest.approx(expected, abs=1e-5)
+    assert expected != pytest.approx([1 / (1 + np.exp(-one)) for one in expected], abs=0.1), (
+        "the sigmoid is another number"
+    )
+    kept = [one["reward"] for one in json.loads(_fingerprint(registered))["probes"][:2]]
+    assert model.predict(model.input_example) == pytest.approx(kept, abs=1e-5)
+    assert [one.name for one in model.metadata.get_input_schema().inputs] == ["messages", "prompt", "response"]
+    with pytest.raises(Exception, match="row 0: the last message is the one to score"):
+        model.predict([{"messages": CHATS[0][:1]}])
+
+
+def _fingerprint(registered) -> str:
+    return (tracking.cached(f"models:/{NAME}@champion") / fingerprints.FILE).read_text()
+
+
+def test_a_pulled_folder_is_a_plain_hugging_face_model(registered, tmp_path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    before, expected = registered
+    folder = tmp_path / "pulled"
+    assert command("pull", f"models:/{NAME}@champion", folder).exit_code == 0
+    assert {one.name for one in before.iterdir()} <= {one.name for one in folder.iterdir()}
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
+    for chat, reward_before in zip(CHATS, expected, strict=True):
+        ids = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=True)
+        with torch.no_grad():
+            assert float(model.eval()(**ids).logits[0, 0]) == pytest.approx(reward_before, abs=1e-5)
+
+
+def test_mlflow_needs_no_xlrm_to_load_it(registered, tmp_path, monkeypatch) -> None:
+    """Its folder brings the code it is loaded by, and checks the fingerprint there too."""
+    _, expected = registered
+    folder = tmp_path / "copy"
+    shutil.copytree(tracking.cached(f"models:/{NAME}@champion"), folder)
+    monkeypatch.syspath_prepend(folder / "code")
+    loader = importlib.import_module("xlrm_reward_model")
+    monkeypatch.setitem(sys.modules, "xlrm", None)
+    assert loader._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS]) == pytest.approx(
+        expected, abs=1e-5
+    )
+    damage(folder)
+    with pytest.raises(ValueError, match="not the model that was registered"):
+        loader._load_pyfunc(str(folder))
+
+
+def damage(folder) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["score.weight"][0, :8] *= -1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tracking.cached(f"models:/{NAME}@champion"), folder)
+    scoring.load(folder, scoring.Scoring(precision="bfloat16"))
+    damage(folder)
+    for precision in ("float32", "bfloat16"):
+        with pytest.raises(ArtifactError, match=r"not the model that was registered: probe .* gets the reward"):
+            scoring.load(folder, scoring.Scoring(precision=precision))
+    (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": "p", "response": "r"}) + "\n")
+    scored = command("score", "--model", folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    assert scored.exit_code == 2 and len(scored.stderr.strip().splitlines()) == 1 and "fetch it again" in scored.stderr
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:
+    """Shares of the probes' spread, which docs/registry.md prints: `pytest -s -k tolerance tests/test_registry.py`."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    folder, _ = registered
+    tokenizer = models.load_tokenizer(folder)
+    packed = scoring.probing(scoring.load(folder, scoring.Scoring()))(list(fingerprints.PROBES))
+    half = scoring.probing(scoring.load(folder, scoring.Scoring(precision="bfloat16")))(list(fingerprints.PROBES))
+    plain = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    one_by_one = [
+        float(plain(torch.tensor(scoring.encode(tokenizer, [chat], fingerprints.MAX_LENGTH))).logits[0, 0].detach())
+        for chat in fingerprints.PROBES
+    ]
+    torch.manual_seed(0)
+    head = plain.score.weight.data
+    plain.score.weight.data = head + 0.3 * head.std() * torch.randn_like(head)
+    plain.to(models.device())
+    damaged = scoring.probing((plain, tokenizer))(list(fingerprints.PROBES))
+    off = {
+        name: np.abs(np.subtract(found, packed)).max() / np.ptp(packed)
+        for name, found in (("one by one", one_by_one), ("bfloat16", half), ("a head with 30 % of noise", damaged))
+    }
+    print(off)
+    assert off["one by one"] < fingerprints.TOLERANCE["float32"] / 10
+    assert off["bfloat16"] < fingerprints.TOLERANCE["bfloat16"]
+    assert off["a head with 30 % of noise"] > fingerprints.TOLERANCE["bfloat16"]
+
+
+def test_another_chat_template_is_another_model(registered, tmp_path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(tracking.cached(f"models:/{NAME}@champion"), folder)
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + "\nassistant:")
+    with pytest.raises(ArtifactError, match="not the model that was registered"):
+        scoring.load(folder, scoring.Scoring())
+
+
+def test_a_model_that_answers_with_no_number_is_refused(registered) -> None:
+    folder = tracking.cached(f"models:/{NAME}@champion")
+    with pytest.raises(ArtifactError, match="gets the reward nan"):
+        fingerprints.check(folder, "bfloat16", lambda chats: [float("nan")] * len(chats))
+
+
+def test_evaluating_takes_the_fingerprint_in_float32(trained, tmp_path) -> None:
+    _, folder = trained(1)
+    rows = [
+        {"id": f"b{i}", "subset": "s", "section": "S", "prompt": "p", "chosen": "yes", "rejected": "no"}
+        for i in range(4)
+    ]
+    write_jsonl(tmp_path / "corpora" / "en" / "benchmark.jsonl", rows)
+    found = []
+    for precision in ("float32", "bfloat16"):
+        output = tmp_path / precision / "output"
+        output.mkdir(parents=True)
+        config = evaluate.Config(language="en", precision=precision)
+        evaluate.run(config, model=folder, corpora=tmp_path / "corpora", output=output)
+        found.append([one["reward"] for one in json.loads((output / fingerprints.FILE).read_text())["probes"]])
+    assert found[0] == pytest.approx(found[1], abs=1e-6) and np.ptp(found[0]) > 0.05
+
+
+def test_a_mlflow_that_knows_no_such_file_or_model(registered, tmp_path) -> None:
+    with pytest.raises(ArtifactError, match=f"models:/{NAME}/1/nosuch.json: no such file"):
+        tracking.download(f"models:/{NAME}@champion", tmp_path, "nosuch.json")
+    with pytest.raises(ArtifactError, match=f"no such registered model; there are: models:/{NAME}@champion"):
+        tracking.download(f"models:/{NAME}/7", tmp_path)

@@ -1,0 +1,76 @@
+"""The fingerprint of a reward model: its rewards of a few fixed conversations, which whoever loads it must get too.
+
+Wrong weights, a lost or damaged head, another chat template and another tokenizer give confident nonsense, not an error.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from xlrm.errors import ArtifactError
+
+FILE = "fingerprint.json"
+MAX_LENGTH = 256
+"""Tokens of a probe; the longest ones lose their beginning, so that truncation is looked at too."""
+TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
+"""How far a reward may be from the one that was kept, as a share of the spread (largest minus smallest) of the probes'
+rewards, by the precision it was computed in; docs/registry.md has what was measured, and what a damaged model shows."""
+Conversation = list[dict[str, str]]
+
+
+def _asked(*turns: str) -> Conversation:
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
+
+
+_LONG = (
+    "The lighthouse keeper wrote down the weather every morning: wind, clouds, the height of the waves, and which ships "
+    "had passed in the night. When the radio failed, these notes were all that the harbour had to go by. "
+)
+PROBES: tuple[Conversation, ...] = (
+    _asked("What is the capital of France?", "Paris."),
+    _asked("What is the capital of France?", "I will not tell you, and you should be ashamed of asking."),
+    _asked("Write a function that adds two numbers.", "```python\ndef add(a, b):\n    return a + b\n```"),
+    _asked("Hello!", "Hello. What can I do for you?", "Nothing, thanks.", "Then have a good day!"),
+    _asked("¿Cuántos días tiene una semana?", "Una semana tiene siete días, de lunes a domingo."),
+    _asked("Perché il cielo è azzurro?", "Perché l'aria diffonde la luce blu più di quella rossa."),
+    _asked("물은 몇 도에서 끓나요?", "해수면에서 물은 섭씨 100도에서 끓습니다."),
+    _asked("请用一句话介绍长城。", "长城是中国古代修筑的防御工程，绵延数千公里。"),
+    _asked("Сколько будет дважды два?", "Пять. Впрочем, это неважно."),
+    _asked("Summarise this.\n\n" + 8 * _LONG, "A keeper's notes on weather and ships helped when the radio failed."),
+    _asked("Go on with the story.", 6 * _LONG + "Then the lamp went out."),
+)
+"""In several languages, good and bad, short and long, of one turn and of more."""
+
+RewardsOf = Callable[[list[Conversation]], list[float]]
+"""Raw rewards of conversations cut to `MAX_LENGTH` tokens."""
+
+
+def write(folder: Path, rewards_of: RewardsOf) -> None:
+    """Writes fingerprint.json, of a model loaded in float32."""
+    found = rewards_of(list(PROBES))
+    probes = [{"messages": chat, "reward": reward} for chat, reward in zip(PROBES, found, strict=True)]
+    said = {"precision": "float32", "max_length": MAX_LENGTH, "tolerance": TOLERANCE, "probes": probes}
+    (folder / FILE).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def check(folder: Path, precision: str, rewards_of: RewardsOf) -> None:
+    """Raises ArtifactError for a model in `folder` that gives other rewards than were kept there, if any were."""
+    if not (folder / FILE).is_file():
+        return
+    kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    expected = [one["reward"] for one in kept["probes"]]
+    found = rewards_of([one["messages"] for one in kept["probes"]])
+    allowed = kept["tolerance"][precision] * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
+    worst = max(range(len(found)), key=lambda i: _off(found[i], expected[i]))
+    if _off(found[worst], expected[worst]) > allowed:
+        raise ArtifactError(
+            f"{folder}: not the model that was registered: probe {worst + 1} of {len(found)} of {FILE} gets the reward "
+            f"{found[worst]:.4f}, not {expected[worst]:.4f} (allowed in {precision}: {allowed:.4f} off); remove the folder "
+            "and fetch it again"
+        )
+
+
+def _off(found: float, expected: float) -> float:
+    """Infinite for what is no number."""
+    distance = abs(found - expected)
+    return distance if distance == distance else float("inf")

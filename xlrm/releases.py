@@ -1,0 +1,232 @@
+"""What is registered of a reward model beside its weights: its full card, and what MLflow loads it by.
+
+README.md            the card: recipe, evaluation, data, licence, limits, where it is from
+MLmodel, ...         the flavour python_function, with signature and input example, so that MLflow needs no copy of its own
+fingerprint.json     rewards of probe conversations, as evaluate took them
+evaluation/          rewards.parquet, which the next challenger is compared by
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from xlrm import accounts, fingerprints, licences, pyfunc, rewards, settings
+from xlrm.artifacts import Record
+from xlrm.licences import Terms
+
+REWARDS = f"evaluation/{rewards.FILE}"
+_LOADER = "xlrm_reward_model"
+_TEXT = {"type": "string", "required": True}
+_MESSAGE = {"type": "object", "properties": {"role": _TEXT, "content": _TEXT}}
+INPUTS = [
+    {"name": "messages", "type": "array", "items": _MESSAGE, "required": False},
+    {"name": "prompt", "type": "string", "required": False},
+    {"name": "response", "type": "string", "required": False},
+]
+"""Columns of MLflow's signature; a row has the first, or the other two."""
+OUTPUTS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]
+EXAMPLE = [{"messages": chat} for chat in fingerprints.PROBES[:2]]
+_REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a reward model when it is registered."""
+
+    name: str
+    """It is registered under."""
+    model: Path
+    """The Hugging Face folder, with README.md and xlrm.json as `xlrm.cards` writes them."""
+    digest: str
+    """Of that folder."""
+    evaluation: Path
+    """The folder that evaluate wrote."""
+    origin: dict[str, Record]
+    """The model's own artifact, by URI, and all it was made from."""
+    corpus: dict | None
+    """The account of the data, corpus.json of the curate stage; None where its artifact is not among those."""
+    evaluation_uri: str | None = None
+
+    @property
+    def results(self) -> dict:
+        return json.loads((self.evaluation / "results.json").read_text(encoding="utf-8"))
+
+    @property
+    def card(self) -> dict:
+        return json.loads((self.model / "xlrm.json").read_text(encoding="utf-8"))
+
+    @property
+    def terms(self) -> Terms:
+        preferences = (self.corpus or {}).get("origins", {}).get("preferences", {})
+        data = {entry: one["licence"] for entry, one in preferences.items()} or {"training data": "unknown"}
+        return licences.terms(self.card["base_model"]["model"], data)
+
+    def made_by(self, stage: str) -> tuple[str, Record] | None:
+        """The last one of a stage, of what the model was made from."""
+        return next(((uri, one) for uri, one in reversed(self.origin.items()) if one.stage == stage), None)
+
+
+def write(folder: Path, facts: Facts) -> None:
+    (folder / "evaluation").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(facts.evaluation / rewards.FILE, folder / REWARDS)
+    shutil.copyfile(facts.evaluation / fingerprints.FILE, folder / fingerprints.FILE)
+    (folder / "README.md").write_text(card(facts), encoding="utf-8")
+    _write_flavour(folder, facts)
+
+
+def _write_flavour(folder: Path, facts: Facts) -> None:
+    """By hand, as MLflow's own way to write these copies the weights first."""
+    made = facts.made_by("reward")
+    versions = made[1].versions if made else {}
+    python = versions.get("python", "3.11")
+    flavour = {
+        "loader_module": _LOADER, "code": "code", "python_version": python, "env": {"virtualenv": "python_env.yaml"},
+    }  # fmt: skip
+    model = {
+        "flavors": {"python_function": flavour},
+        "signature": {"inputs": json.dumps(INPUTS), "outputs": json.dumps(OUTPUTS), "params": None},
+        "saved_input_example_info": {"artifact_path": "input_example.json", "type": "json_object"},
+    }
+    _yaml(folder / "MLmodel", model)
+    environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    _yaml(folder / "python_env.yaml", environment)
+    pinned = [f"{one}=={versions[one]}" if one in versions else one for one in _REQUIRED]
+    (folder / "requirements.txt").write_text("\n".join(["mlflow>=3.17,<4", "jinja2", *pinned]) + "\n")
+    (folder / "input_example.json").write_text(json.dumps(EXAMPLE, ensure_ascii=False), encoding="utf-8")
+    (folder / "code").mkdir(exist_ok=True)
+    shutil.copyfile(pyfunc.__file__, folder / "code" / f"{_LOADER}.py")
+
+
+def _yaml(path: Path, content: dict) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def card(facts: Facts) -> str:
+    """The trained model's own card and what only now is known."""
+    written = facts.model / "README.md"
+    own = written.read_text(encoding="utf-8") if written.is_file() else f"---\n---\n\n# {facts.name}\n"
+    licence = facts.terms.licence
+    front = f"license: {licence}\n" + (f"license_name: {facts.name}-terms\n" if licence == "other" else "")
+    parts = (_evaluation(facts), _data(facts), _licence(facts), _limits(facts), _provenance(facts))
+    text = "\n\n".join("\n".join(lines) for lines in parts)
+    return own.replace("---\n", f"---\n{front}", 1).rstrip("\n") + f"\n\n{text}\n"
+
+
+def _evaluation(facts: Facts) -> Iterator[str]:
+    yield "## Evaluation"
+    yield ""
+    yield "Accuracy with its 95 % interval (bootstrap over items)."
+    results = facts.results
+    for benchmark, languages in {rewards.CORPUS: results["results"], **results["benchmarks"]}.items():
+        yield ""
+        yield f"**{benchmark}**"
+        yield ""
+        sections = list(dict.fromkeys(name for one in languages.values() for name in _sections(one)))
+        yield _row(["language", "items", *sections])
+        yield _row(["---"] * (len(sections) + 2))
+        for language, one in languages.items():
+            yield _row([language, one["items"], *(_accuracy(one, name) for name in sections)])
+
+
+def _sections(result: dict) -> list[str]:
+    return [name for name in result["accuracy"] if not name.startswith("subset/")]
+
+
+def _accuracy(result: dict, name: str) -> str:
+    if name not in result["accuracy"]:
+        return "–"
+    low, high = result["interval"][name]
+    return f"{result['accuracy'][name]:.3f} ({low:.3f} – {high:.3f})"
+
+
+def _data(facts: Facts) -> Iterator[str]:
+    yield "## Data"
+    yield ""
+    if facts.corpus is None:
+        yield "Its account is not among the artifacts this model was made from."
+        return
+    _, *lines = accounts.markdown(facts.corpus).strip().splitlines()
+    yield "\n".join(lines).strip()
+    if translated := _translator(facts):
+        yield ""
+        yield f"Translated by {translated}."
+
+
+def _translator(facts: Facts) -> str | None:
+    """The machine that wrote the training data, where it is a translation."""
+    languages = facts.card["language"].split("+")
+    records = [one for one in facts.origin.values() if one.stage == "translate" and one.config["language"] in languages]
+    return ", ".join(sorted({str(one.config.get("translator")) for one in records})) or None
+
+
+def _licence(facts: Facts) -> Iterator[str]:
+    yield "## Licence"
+    yield ""
+    yield f"Computed from the base model's licence and the data's: {licences.summary(facts.terms)}."
+    yield ""
+    yield from (f"- {line}" for line in facts.terms.lines)
+
+
+def _limits(facts: Facts) -> Iterator[str]:
+    results = facts.results["results"]
+    accuracies = {
+        (on, name): value
+        for on, one in results.items()
+        for name, value in one["accuracy"].items()
+        if name in _sections(one)
+    }
+    (on, section), lowest = min(accuracies.items(), key=lambda item: item[1])
+    trained = facts.card["language"].split("+")
+    others = [code for code in results if code not in trained]
+    yield "## Limits"
+    yield ""
+    yield f"- Weakest of what was measured: {section} in {on}, {lowest:.3f}."
+    yield f"- Not measured: other languages than {', '.join(results)}, and what these benchmarks do not ask."
+    if others:
+        yield f"- Trained on {', '.join(trained)} alone; what it says of {', '.join(others)} is transfer."
+    if _translator(facts):
+        yield "- Its training data is a machine's translation: errors and habits of that machine are in it."
+    yield "- A reward compares responses to one prompt. It is no probability, and says nothing of a response by itself."
+    yield "- Optimised against long enough, a policy finds what the model overrates."
+
+
+def _provenance(facts: Facts) -> Iterator[str]:
+    yield "## Where it is from"
+    yield ""
+    yield _row(["stage", "artifact", "digest of its files"])
+    yield _row(["---"] * 3)
+    for uri, one in facts.origin.items():
+        yield _row([one.stage, f"`{settings.shown(uri)}`", f"`{one.digest[:16]}`"])
+    commits = sorted({one.git_commit for one in facts.origin.values() if one.git_commit})
+    yield ""
+    yield f"Git commit: {', '.join(commits) or 'unknown'}."
+
+
+def _row(cells: list) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def summary(facts: Facts) -> str:
+    """The card without its head, for MLflow's page of the version."""
+    return card(facts).split("---\n", 2)[2].strip()
+
+
+def tags(facts: Facts) -> dict[str, str]:
+    """What a version is looked up by: model and data as artifacts with digests, commit, image, licence, accuracies."""
+    found = {"language": facts.card["language"], "base_model": facts.card["base_model"]["model"]}
+    found |= {"digest": facts.digest, "evaluation_uri": settings.shown(facts.evaluation_uri or "")}
+    found |= {"licence": facts.terms.licence, "non_commercial": str(facts.terms.non_commercial).lower()}
+    for stage, label in (("reward", "artifact"), ("curate", "data.source"), ("validate", "data")):
+        if made := facts.made_by(stage):
+            uri, record = made
+            found |= {f"{label}_uri": settings.shown(uri), f"{label}_digest": record.digest}
+            if stage == "reward":
+                found |= {"git_commit": record.git_commit or "", "image": record.image or ""}
+    for on, result in facts.results["results"].items():
+        for name in _sections(result):
+            found[f"metric.accuracy/{on}/{name.lower().replace(' ', '_')}"] = f"{result['accuracy'][name]:.4f}"
+    return {key: value for key, value in found.items() if value}
