@@ -25,7 +25,8 @@ def register(
     from components._fan_in import collected
     from components._stage import run, show
 
-    models = collected([source_model, *(target_models or ())], "reward")
-    evaluations = collected([source_evaluation, *(target_evaluations or ())], "evaluate")
-    inputs = {"reward_models": models, "evaluations": evaluations}
+    inputs = {
+        "reward_models": collected([source_model, *(target_models or ())], "reward"),
+        "evaluations": collected([source_evaluation, *(target_evaluations or ())], "evaluate"),
+    }
     show(run("register", experiment, inputs, registered, metrics, gate=gate or None), "gate.md", decision)

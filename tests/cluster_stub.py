@@ -74,6 +74,7 @@ class Cluster:
                 "xlrm-store", {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "hidden-value"}
             ),
             ("GET", f"{NAMESPACE}/secrets/xlrm-hub"): secret("xlrm-hub", {"HF_TOKEN": "hf_x"}),
+            ("GET", f"{NAMESPACE}/secrets/xlrm-notify"): secret("xlrm-notify", {"XLRM_NOTIFY_URL": "http://chat"}),
             ("GET", f"{NAMESPACE}/serviceaccounts/default-editor"): {
                 "kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default-editor"},
             },

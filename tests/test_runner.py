@@ -58,7 +58,7 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
 
 
 GIVEN = {
-    "split": "train", "shard": "1/1", "labeler": "en", "targets": ["es"], "languages": ["es"], "nodes": 1, "node": {},
+    "split": "train", "shard": "1/1", "labeler": "en", "targets": ["es"], "languages": ["es"], "nodes": 1, "node": {}, "gate": "",
 }  # fmt: skip
 """What the pipeline gives to components, beside the experiment and artifacts; a language is es."""
 PLANNED = {("plan", "translate", field) for field in translation.Settings.model_fields}
