@@ -10,7 +10,7 @@ import sys
 import warnings
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -49,6 +49,7 @@ class _Log(io.TextIOBase):
 def run(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+    runner: Annotated[Literal["process", "docker"], typer.Option(help="What a task is here.")] = "process",
 ) -> None:
     """Run the cross-lingual transfer pipeline here, task by task, through Kubeflow Pipelines' local runner."""
     loaded = _or_exit(lambda: experiment.load(config, tuple(overrides or ())))
@@ -57,7 +58,7 @@ def run(
         f"{loaded.name}: {loaded.source} → {', '.join(loaded.targets)} · store {settings.store()} · log {log}"
     )
     try:
-        page = _run_locally(loaded, log)
+        page = _run_locally(loaded, log, runner)
     except RuntimeError as error:  # what KFP raises for a failed task; the task's own message has been shown
         tail = "".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-15:])
         console.print(f"{error}\nThe end of {log}:\n{tail}", style="red", markup=False, highlight=False)
@@ -65,20 +66,22 @@ def run(
     console.print(f"report: {page}", style="bold green", soft_wrap=True)
 
 
-def _run_locally(loaded: experiment.Experiment, log: Path) -> Path:
+def _run_locally(loaded: experiment.Experiment, log: Path, runner: str) -> Path:
     """Runs the pipeline, and returns the path of a copy of its report. Raises RuntimeError when a task fails."""
     from kfp import local
 
+    from pipelines import containers
     from pipelines.cross_lingual_transfer import cross_lingual_transfer
     from xlrm import tracking
 
     warnings.filterwarnings("ignore", module="kfp")  # images and resources that a local run has no use for
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(settings.home() / "kfp"))
     payload = {"name": loaded.name, "stages": pack(loaded.stages)}
     with tracking.run(loaded.name, "cross-lingual-transfer", {}, {"pipeline": "cross-lingual-transfer"}) as parent:
         os.environ["XLRM_PARENT_RUN"] = parent.id
+        tasks = _or_exit(containers.runner) if runner == "docker" else local.SubprocessRunner(use_venv=False)
+        local.init(tasks, pipeline_root=str(settings.home() / "kfp"))
         with contextlib.redirect_stdout(_Log(log)), _quiet_logging():
             finished = cross_lingual_transfer(experiment=payload, source=loaded.source, targets=list(loaded.targets))
     uri = finished.outputs["Output"].uri
