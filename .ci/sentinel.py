@@ -39,7 +39,9 @@ def main() -> None:
         for status, seconds, right in ((1, 0.0, "failure"), (1, 1.0, "failure"), (0, 0.0, "success")):
             started = time.monotonic()
             said = reported(status, seconds)
-            print(f"sentinel: status {status} was reported as {said} after {time.monotonic() - started:.1f} s", flush=True)
+            print(
+                f"sentinel: status {status} was reported as {said} after {time.monotonic() - started:.1f} s", flush=True
+            )
             if said != right:
                 sys.exit(1)
 
