@@ -3,9 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: help demo demo-short test test-fast lint format compile bench check-k8s clean
+.PHONY: help demo demo-short test test-fast lint format compile bench check-k8s images pin-images clean
 help:  ## Show this help
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed  ## Run the whole pipeline here, to its report (under ten minutes, the second time seconds)
 	$(BIN)/python -m pipelines run configs/demo.yaml
@@ -19,8 +19,9 @@ test: $(VENV)/.installed  ## Run all tests
 test-fast: $(VENV)/.installed  ## Run the tests that take under two minutes together
 	$(BIN)/python -m pytest -m "not slow"
 
-lint: $(VENV)/.installed  ## Check style and the direction of imports
+lint: $(VENV)/.installed  ## Check style, the direction of imports and the Dockerfile
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	$(BIN)/hadolint docker/Dockerfile
 
 format: $(VENV)/.installed  ## Format the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
@@ -46,6 +47,24 @@ check-k8s: $(VENV)/.installed $(CHECKOV)/bin/checkov  ## Render the Kubernetes m
 $(CHECKOV)/bin/checkov:
 	$(PYTHON) -m venv $(CHECKOV)
 	$(CHECKOV)/bin/python -m pip install --quiet checkov==3.3.30
+
+REGISTRY ?= $(or $(XLRM_IMAGE_REGISTRY),ghcr.io/xlrm)
+TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' xlrm/__init__.py)
+GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+DOCKER ?= docker
+IMAGES := data train sample mlflow
+images: $(IMAGES:%=image-%)  ## Build all container images (REGISTRY, TAG, GIT_COMMIT, PIP_CONFIG, IMAGE_OPTIONS); see docs/images.md
+
+image-%:  ## Build one of them: image-data, image-train, image-sample, image-mlflow
+	DOCKER_BUILDKIT=1 $(DOCKER) build --file docker/Dockerfile --target $* --tag $(REGISTRY)/xlrm-$*:$(TAG) \
+	  --build-arg REGISTRY=$(REGISTRY) --build-arg TAG=$(TAG) --build-arg GIT_COMMIT=$(GIT_COMMIT) \
+	  $(if $(PIP_CONFIG),--secret id=pip$(comma)src=$(PIP_CONFIG)) $(IMAGE_OPTIONS) .
+comma := ,
+
+pin-images:  ## Ask the registry for the digest of the base image's tag, and write it into docker/Dockerfile
+	@base=$$(sed -n 's/^ARG BASE=\([^@]*\).*/\1/p' docker/Dockerfile); \
+	digest=$$($(DOCKER) buildx imagetools inspect "$$base" --format '{{.Manifest.Digest}}') && \
+	sed -i "s|^ARG BASE=.*|ARG BASE=$$base@$$digest|" docker/Dockerfile && grep '^ARG BASE=' docker/Dockerfile
 
 clean:  ## Remove the virtual environment and all local state
 	rm -rf $(VENV) $(CHECKOV) .xlrm build

@@ -10,7 +10,7 @@ import sys
 import warnings
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -50,6 +50,7 @@ class _Log(io.TextIOBase):
 def run(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+    runner: Annotated[Literal["process", "docker"], typer.Option(help="What a task is here.")] = "process",
 ) -> None:
     """Run the cross-lingual transfer pipeline here, task by task, through Kubeflow Pipelines' local runner."""
     loaded = _or_exit(lambda: experiment.load(config, tuple(overrides or ())))
@@ -58,7 +59,7 @@ def run(
         f"{loaded.name}: {loaded.source} → {', '.join(loaded.targets)} · store {settings.store()} · log {log}"
     )
     try:
-        page = _run_locally(loaded, log)
+        page = _run_locally(loaded, log, runner)
     except RuntimeError as error:  # what KFP raises for a failed task; the task's own message has been shown
         console.print(f"{error}\nFrom {log}:\n{_why(log)}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
@@ -73,11 +74,11 @@ def _why(log: Path) -> str:
     return "\n".join(lines[max(0, first) :][:40])
 
 
-def _run_locally(loaded: experiment.Experiment, log: Path) -> Path:
+def _run_locally(loaded: experiment.Experiment, log: Path, runner: str) -> Path:
     """Runs the pipeline, and returns the path of a copy of its report. Raises RuntimeError when a task fails."""
     from kfp import local
 
-    from pipelines import platform
+    from pipelines import containers, platform
 
     platform.RETRIES = 0  # here, whoever waits would rather know
     from pipelines.cross_lingual_transfer import cross_lingual_transfer
@@ -87,9 +88,10 @@ def _run_locally(loaded: experiment.Experiment, log: Path) -> Path:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     root = settings.home() / "kfp" / log.stem
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
     with tracking.run(loaded.name, "cross-lingual-transfer", {}, {"pipeline": "cross-lingual-transfer"}) as parent:
         os.environ["XLRM_PARENT_RUN"] = parent.id
+        tasks = _or_exit(containers.runner) if runner == "docker" else local.SubprocessRunner(use_venv=False)
+        local.init(tasks, pipeline_root=str(root))
         with contextlib.redirect_stdout(_Log(log)), _quiet_logging():
             cross_lingual_transfer(experiment=pack(loaded.as_file()))
     (shown,) = root.rglob("report/html")  # of a task within an exit handler KFP gives no output

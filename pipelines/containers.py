@@ -1,0 +1,53 @@
+"""A run whose tasks are containers on this machine, as they are in a cluster: same images, same commands, other addresses."""
+
+import os
+from pathlib import Path
+
+from xlrm import settings
+from xlrm.errors import ConfigError
+
+_PASSED_ON = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
+    "HF_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OMP_NUM_THREADS", "XLRM_PARENT_RUN",
+)  # fmt: skip
+"""Addresses and secrets that a task may need; those that are set here are set there."""
+
+
+def runner():
+    """KFP's runner of containers, for the daemon of DOCKER_HOST. Raises ConfigError when none answers.
+
+    The folder of local state is the same path inside, so the URIs of the default store and database hold on both sides.
+    Tasks run with a read-only root file system and no capabilities; as user 0, since what they write their outputs to is
+    made by the daemon, which runs as root. They share this machine's network: an MLflow or a store on loopback is theirs too.
+    """
+    import docker
+    from kfp import local
+
+    _ask(docker)
+    home = settings.home()
+    home.mkdir(parents=True, exist_ok=True)
+    return local.DockerRunner(
+        user="0:0", network_mode="host", read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"],
+        tmpfs={"/tmp": ""}, shm_size="1g", environment=environment(home),
+        mounts=[docker.types.Mount(target=str(home), source=str(home), type="bind")],
+    )  # fmt: skip
+
+
+def environment(home: Path) -> dict[str, str]:
+    """What a task in a container gets to know of this process's environment."""
+    addresses = {
+        "XLRM_HOME": str(home),
+        "XLRM_STORE": settings.store(),
+        "MLFLOW_TRACKING_URI": settings.tracking_uri(),
+    }
+    return addresses | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
+def _ask(docker) -> None:
+    try:
+        client = docker.from_env(timeout=10)
+        client.ping()
+        client.close()
+    except docker.errors.DockerException as error:
+        address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        raise ConfigError(f"no Docker daemon answers at {address} ({error}); start one, or set DOCKER_HOST") from error

@@ -1,0 +1,47 @@
+"""Tasks as containers of this machine: what they are told, and what is said when there is nothing to run them."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import containers
+from xlrm.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_task_gets_the_addresses_and_the_secrets_that_are_set_here(monkeypatch, tmp_path: Path) -> None:
+    for name in ("XLRM_STORE", "MLFLOW_TRACKING_URI", "HF_TOKEN", "XLRM_PARENT_RUN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XLRM_HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "lab")
+    monkeypatch.setenv("EDITOR", "vi")
+
+    told = containers.environment(tmp_path)
+
+    assert told["XLRM_HOME"] == str(tmp_path)
+    assert told["XLRM_STORE"] == f"file://{tmp_path}/store"
+    assert told["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
+    assert told["AWS_ACCESS_KEY_ID"] == "lab"
+    assert not told.keys() & {"HF_TOKEN", "XLRM_PARENT_RUN", "EDITOR", "PATH"}
+
+
+def test_no_daemon_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+
+    with pytest.raises(
+        ConfigError, match=r"no Docker daemon answers at unix://.*none\.sock .*; start one, or set DOCKER_HOST"
+    ) as raised:
+        containers.runner()
+
+    assert "\n" not in str(raised.value)
+
+
+def test_no_component_brings_an_environment_of_its_own() -> None:
+    """KFP's runner of containers would give a task that one in place of the addresses."""
+    package = next(yaml.safe_load_all((ROOT / "tests/golden/cross_lingual_transfer.yaml").read_text(encoding="utf-8")))
+    executors = package["deploymentSpec"]["executors"]
+
+    assert executors
+    assert not [name for name, one in executors.items() if one["container"].get("env")]
