@@ -204,7 +204,7 @@ def test_what_is_asked_of_the_nodes_is_what_the_component_looks_for(kube, given,
     uri = runner.address(name, fields, inputs)
     artifacts.publish(Path(given["base"].removeprefix("file://")).parents[2] / "base", uri, **FACTS)
     output, metrics = dsl.Model(uri="", metadata={}), dsl.Metrics(uri="", metadata={})
-    outputs = {"aligned" if name == "align" else "model": output, "metrics": metrics}
+    outputs = {"aligned" if name == "align" else "model": output, "metrics": metrics, "summary": None}
     handed = {key: dsl.Model(uri=one) for key, one in inputs.items()}
     getattr(component, name).python_func(experiment={}, **fields, **handed, **outputs, nodes=2)
     assert output.uri == uri and not kube.asked
@@ -454,6 +454,7 @@ def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monk
         reward.python_func(
             experiment={"name": "paper", "stages": {"reward": section}}, language="en", nodes=2, node={"gpus": 0.0},
             base=dsl.Model(uri=inputs["base"]), corpora=dsl.Dataset(uri=inputs["corpora"]), model=model, metrics=metrics,
+            summary=None,
         )  # fmt: skip
     finally:
         for process in processes:
