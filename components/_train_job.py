@@ -7,7 +7,6 @@ they are set in one place.
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +15,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from components._cluster import Cluster, follow, start
 from components._parameters import unpack
+from components._stage import errors_in_one_line
 from xlrm import artifacts, progress, runner
-from xlrm.errors import ArtifactError, ConfigError, XlrmError
+from xlrm.errors import ArtifactError, ConfigError
 from xlrm.runner import Inputs
 
 RUNTIME = "torch-distributed"
@@ -53,14 +53,11 @@ def train_on_nodes(
     """
     if nodes < 2:
         return
-    try:
+    with errors_in_one_line(name):
         config = unpack(experiment.get("stages", {}).get(name, {}) | more)
         uri = runner.address(name, config, inputs)
         if not artifacts.find(uri):
             _train(uri, nodes, _node(node), stage_arguments(name, config, inputs, experiment.get("name", "xlrm")))
-    except XlrmError as error:
-        print(f"xlrm │ error: {name}: {error}", flush=True)
-        sys.exit(2)
 
 
 def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:

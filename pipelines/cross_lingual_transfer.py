@@ -1,5 +1,7 @@
 """Paper A: do reward models trained in one language serve others, in evaluation and in alignment?"""
 
+from typing import Any
+
 from kfp import dsl
 
 from components._conclude import conclude
@@ -36,6 +38,50 @@ def data(experiment: dict, source: str, targets: list) -> tuple[dsl.PipelineTask
     return curated, validated.outputs["corpora"]
 
 
+def _aligned(
+    experiment: dict,
+    source: str,
+    target: str,
+    base: Any,
+    source_model: Any,
+    target_model: Any,
+    samples: Any,
+    corpora: Any,
+) -> dsl.PipelineTask:
+    """The judge's task: policies aligned by either reward model, against the one they came from."""
+    ranked = placed(
+        rank(
+            experiment=experiment, source=source, language=target, samples=samples,
+            source_model=source_model, target_model=target_model,
+        )
+    ).outputs["ranked"]  # fmt: skip
+    by_source = trained(
+        align,
+        experiment=experiment,
+        language=target,
+        labeler=source,
+        policy=base,
+        ranked=ranked,
+    ).outputs["aligned"]
+    by_target = trained(
+        align,
+        experiment=experiment,
+        language=target,
+        labeler=target,
+        policy=base,
+        ranked=ranked,
+    ).outputs["aligned"]
+    candidates = placed(
+        sample(
+            experiment=experiment, language=target, split="eval", corpora=corpora,
+            policy=by_source, second_policy=by_target,
+        )
+    ).outputs["samples"]  # fmt: skip
+    return placed(
+        judge(experiment=experiment, source=source, language=target, reference=samples, candidates=candidates)
+    )
+
+
 @dsl.pipeline(name="transfer")
 def transfer(experiment: dict, source: str, targets: list):
     """Everything from the data to the report, of an experiment that is settled.
@@ -65,36 +111,8 @@ def transfer(experiment: dict, source: str, targets: list):
                 model=target_model.outputs["model"], corpora=corpora,
             )
         )  # fmt: skip
-        ranked = placed(
-            rank(
-                experiment=experiment, source=source, language=target, samples=samples,
-                source_model=source_model, target_model=target_model.outputs["model"],
-            )
-        ).outputs["ranked"]  # fmt: skip
-        by_source = trained(
-            align,
-            experiment=experiment,
-            language=target,
-            labeler=source,
-            policy=model,
-            ranked=ranked,
-        ).outputs["aligned"]
-        by_target = trained(
-            align,
-            experiment=experiment,
-            language=target,
-            labeler=target,
-            policy=model,
-            ranked=ranked,
-        ).outputs["aligned"]
-        candidates = placed(
-            sample(
-                experiment=experiment, language=target, split="eval", corpora=corpora,
-                policy=by_source, second_policy=by_target,
-            )
-        ).outputs["samples"]  # fmt: skip
-        judged = placed(
-            judge(experiment=experiment, source=source, language=target, reference=samples, candidates=candidates)
+        judged = _aligned(
+            experiment, source, target, model, source_model, target_model.outputs["model"], samples, corpora
         )
 
     represented = placed(
