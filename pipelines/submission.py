@@ -235,7 +235,7 @@ def _known(server, experiment_id: str, made: Submission):
     """The newest run of the same content that succeeded, or else one that is under way."""
     same = f"names {made.content.names}" if made.content.unknown else f"content {made.content.key}"
     found = [run for run in server.runs(experiment_id) if same in (run.description or "")]
-    done = (run for run in found if run.state == "SUCCEEDED")
+    done = (run for run in found if _state(run) == "SUCCEEDED")
     active = (run for run in found if run.state in ("PENDING", "RUNNING", "PAUSED"))
     return next(done, None) or next(active, None)
 
@@ -281,13 +281,22 @@ def _glance(server, run_id: str):
 def _ended(server, run) -> Outcome:
     tasks = _tasks(run)
     failed = [name for name, state, _ in tasks if state == "FAILED"]
-    said = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(run.state, "failed")
+    state = _state(run)
+    said = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(state, "failed")
     if failed:
         said += f" in {', '.join(failed)}"
     if failed == ["register"]:
         said += " (whose gate refuses a model that is not better than the champion; its log says what it found)"
     error = f": {run.error.message}" if run.error and run.error.message else ""
-    return Outcome(f"the run {said}{error}: {server.link(run.run_id)}", _CODES[run.state], tasks=tasks)
+    return Outcome(f"the run {said}{error}: {server.link(run.run_id)}", _CODES[state], tasks=tasks)
+
+
+def _state(run) -> str:
+    """The run's, or that of what its exit handler handles: servers have called a run a success whose last task, which
+    tells of the failure of the others, was one (kubeflow/pipelines#10917)."""
+    details = run.run_details.task_details if run.run_details else None
+    handled = {one.state for one in details or () if (one.display_name or "").startswith("exit-handler")}
+    return "FAILED" if run.state == "SUCCEEDED" and "FAILED" in handled else run.state
 
 
 def _standing(run) -> str:

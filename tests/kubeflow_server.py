@@ -79,7 +79,17 @@ class Refused(Exception):
         self.status, self.code = status, code
 
 
-TASKS = ("root-driver", "root", "curate-driver", "curate", "for-loop-1", "translate", "reward", "register")
+TASKS = (
+    "root-driver",
+    "root",
+    "exit-handler-1",
+    "curate-driver",
+    "curate",
+    "for-loop-1",
+    "translate",
+    "reward",
+    "register",
+)
 ROUTES: list[tuple[str, str, str]] = [
     ("GET", "/healthz", "healthz"),
     ("GET", "/pipelines", "list_pipelines"),
@@ -270,7 +280,7 @@ class Handler(BaseHTTPRequestHandler):
         found = {"run_id": run["run_id"], "task_id": str(number), "display_name": name, **at}
         if run["state"] == "RUNNING" and name in ("reward", "register"):
             return found | {"state": "RUNNING" if name == "reward" else "PENDING"}
-        if name in self.kubeflow.failing and run["state"] == "FAILED":
+        if name in self.kubeflow.failing and run["state"] in ("FAILED", "SUCCEEDED"):
             return found | {"state": "FAILED", "error": {"code": 2, "message": self.kubeflow.failing[name]}}
         return found | {"state": "SUCCEEDED", "end_time": f"2026-11-22T05:{number + 6:02}:01Z"}
 

@@ -127,6 +127,14 @@ def test_a_run_that_ends_badly_has_its_code(
     assert all(error.replace("|", "\\|") in summary() for error in failing.values()), "a table stays one"
 
 
+def test_a_failure_that_the_server_calls_a_success_is_none(submit: Submit, server: Kubeflow) -> None:
+    """As servers do whose exit handlers end well."""
+    server.states, server.failing = ["RUNNING", "SUCCEEDED"], {"exit-handler-1": "", "reward": "OOM"}
+    found, output = submit("--if-changed", "--wait")
+    assert found == 1 and "the run failed in reward" in output
+    assert submit("--if-changed")[0] == 0 and len(server.runs) == 2, "it does not count as done"
+
+
 MADE = ("/experiments", "/pipelines", "/pipelines/upload_version", "/runs")
 
 
