@@ -222,7 +222,8 @@ def test_openapi_describes_what_is_asked_and_answered(server) -> None:
 def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) -> None:
     """Ready only when loaded, named by its version, closed to whoever lacks the token, and SIGTERM loses nothing."""
     with tracking.run("test", "register", {}, {}) as opened:
-        tracking.register("xlrm-served", model, "abc", "champion", {}, opened)
+        number = tracking.add_version("xlrm-served", [model], {"digest": "abc"}, "", opened)
+    tracking.set_alias("xlrm-served", number, "champion")
     token = {"headers": {"Authorization": "Bearer s3cret"}}
     settings = ("models:/xlrm-served@champion", "drain_seconds=1", "wait_ms=1000", "max_waiting=20")
     with started(*settings, ready=False, XLRM_SERVE_TOKEN="s3cret") as server:
