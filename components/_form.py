@@ -1,12 +1,11 @@
 """From the few parameters of a form to a whole experiment."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from components._parameters import pack, unpack
-from components._stage import errors_in_one_line
+from components._stage import errors_in_one_line, write
 from xlrm.errors import ConfigError
 from xlrm.experiment import Experiment, build
 
@@ -34,8 +33,7 @@ def settle(
             raise ConfigError(f"preset: no preset {preset!r}; there are {', '.join(presets)}")
         chosen, where = (experiment, "experiment") if experiment else (presets[preset], f"preset {preset}")
         found = build(unpack(chosen), said | unpack(overrides), where)
-    Path(summary.path).parent.mkdir(parents=True, exist_ok=True)
-    Path(summary.path).write_text(_markdown(found, where), encoding="utf-8")
+    write(summary, _markdown(found, where))
     return Settled({"name": found.name, "stages": pack(found.stages)}, found.source, list(found.targets))
 
 

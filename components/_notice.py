@@ -3,9 +3,9 @@
 import json
 import os
 import urllib.request
-from pathlib import Path
 from typing import Any
 
+from components._stage import write
 from xlrm import progress
 
 ADDRESS = "XLRM_NOTIFY_URL"
@@ -19,8 +19,7 @@ def report(pipeline: str, status: Any, summary: Any) -> None:
     if status.error_message:
         text += f": {' '.join(status.error_message.split())}"
     progress.say(text)
-    Path(summary.path).parent.mkdir(parents=True, exist_ok=True)
-    Path(summary.path).write_text(f"# {status.state.capitalize()}\n\n{text}\n", encoding="utf-8")
+    write(summary, f"# {status.state.capitalize()}\n\n{text}\n")
     if address := os.environ.get(ADDRESS):
         _post(address, text)
 

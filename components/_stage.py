@@ -58,7 +58,7 @@ def run(
     for key, value in list(artifact.record.metrics.items())[:40]:
         metrics.log_metric(key, value)
     if summary:
-        _write(summary, markdown(artifact))
+        write(summary, markdown(artifact))
     return artifact
 
 
@@ -93,6 +93,7 @@ def show(artifact: Artifact, file: str, view: Any) -> None:
     shutil.copyfile(folder / file, view.path)
 
 
-def _write(view: Any, text: str) -> None:
+def write(view: Any, text: str) -> None:
+    """Makes `text` what the Kubeflow UI shows of a component."""
     Path(view.path).parent.mkdir(parents=True, exist_ok=True)
     Path(view.path).write_text(text, encoding="utf-8")
