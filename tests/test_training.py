@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -406,6 +407,18 @@ def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpor
     chats = [scoring.conversation(row["prompt"], row["chosen"]) for row in pairs(8)]
     rewards = [scoring.score(models.load_reward_model(path), models.load_tokenizer(path), chats) for path in (one, two)]
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-3)
+
+
+def test_a_process_leaves_its_group_before_it_ends(tmp_path) -> None:
+    (tmp_path / "worker.py").write_text(
+        "import atexit\nfrom torch import distributed\n"
+        "def work(folder):\n"
+        "    distributed.init_process_group('gloo', init_method=f'file://{folder}/group', rank=0, world_size=1)\n"
+        "    atexit.register(lambda: (folder / 'in_group').write_text(str(distributed.is_initialized())))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    subprocess.run([sys.executable, "-m", "xlrm.launching", "worker:work", str(tmp_path)], env=environment, check=True)
+    assert (tmp_path / "in_group").read_text() == "False"
 
 
 def test_a_global_batch_is_made_of_all_processes_of_all_nodes(monkeypatch) -> None:

@@ -127,5 +127,16 @@ def _call(function: str, folder: Path) -> None:
     getattr(importlib.import_module(module), name)(folder)
 
 
+def _leave() -> None:
+    """The processes' group is left by all of them together: its threads would outlive the interpreter, and now and then end
+    a process whose work is done in an abort (pytorch/pytorch#190489)."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 if __name__ == "__main__":
     _call(sys.argv[1], Path(sys.argv[2]))
+    _leave()
