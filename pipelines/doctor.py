@@ -258,7 +258,7 @@ def _nodes(core: client.CoreV1Api) -> Iterator[Check]:
         "install NVIDIA's GPU operator (its feature discovery labels nodes), or change GPU_PRODUCT in pipelines/platform.py",
     )  # fmt: skip
     for said, fitting in {str(ask): [n for n in nodes if _fits(n, ask)] for ask in asks()}.items():
-        found = f"{len(fitting)} of {len(nodes)} ready nodes are large enough"
+        found = f"{len(fitting)} of {len(nodes)} ready nodes are large enough, and free of taints that keep it away"
         yield Check(
             f"a node with {said}", bool(fitting), found, "add a node, or lower what pipelines/platform.py asks for"
         )
@@ -272,8 +272,10 @@ def _ready(node: client.V1Node) -> bool:
 
 def _fits(node: client.V1Node, ask: Ask) -> bool:
     has, labels = node.status.allocatable, node.metadata.labels or {}
+    refused = [(one.key, one.effect) for one in node.spec.taints or [] if one.effect != "PreferNoSchedule"]
     return (
         all(labels.get(key) == value for key, value in ask.labels)
+        and all(ask.gpus and one == (GPU, "NoSchedule") for one in refused)  # what platform.py tolerates
         and int(has.get(GPU, 0)) >= ask.gpus
         and parse_quantity(has["memory"]) >= ask.memory
         and parse_quantity(has["cpu"]) >= ask.cores

@@ -105,6 +105,16 @@ def test_a_stage_needs_one_node_that_is_large_enough(nodes: list, fitting: set[i
             assert checks[f"a node with {ask}"].ok is (ask.gpus in fitting), ask
 
 
+def test_a_stage_needs_a_node_whose_taints_it_tolerates(cluster: Cluster) -> None:
+    cpu, gpu = cluster.answers[NODES]["items"]
+    gpu["spec"] = {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]}
+    assert failed(found()) == set(), "GPU stages tolerate it, the others have a node"
+    cpu["spec"] = {"taints": [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}
+    assert failed(found()) == {f"a node with {ask}" for ask in doctor.asks() if not ask.gpus}
+    gpu["spec"]["taints"].append({"key": "dedicated", "value": "others", "effect": "NoExecute"})
+    assert failed(found()) == {f"a node with {ask}" for ask in doctor.asks()}
+
+
 def test_what_one_may_not_see_is_no_success(cluster: Cluster) -> None:
     cluster.answers[STORE] = forbidden('secrets "xlrm-store"')
     cluster.answers[NODES] = forbidden("nodes")
