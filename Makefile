@@ -39,7 +39,7 @@ CHECKOV := .venv-checkov
 check-k8s: $(VENV)/.installed $(CHECKOV)/bin/checkov  ## Render the Kubernetes manifests and check them, with checkov too
 	XLRM_REQUIRE_KUSTOMIZE=1 $(BIN)/python -m pytest tests/test_k8s.py
 	mkdir -p build/k8s
-	for one in dev prod; do \
+	for one in dev prod standalone; do \
 	if command -v kubectl > /dev/null; then kubectl kustomize k8s/overlays/$$one; else kustomize build k8s/overlays/$$one; fi \
 	> build/k8s/$$one.yaml || exit 1; done
 	$(CHECKOV)/bin/checkov --config-file .checkov.yaml --directory build/k8s

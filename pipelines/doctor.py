@@ -10,6 +10,7 @@ from functools import cache, partial
 from urllib.parse import urlsplit
 
 import requests
+import yaml
 from google.protobuf.json_format import MessageToDict
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
@@ -18,22 +19,24 @@ from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
 from pipelines import platform
+from pipelines.kubeflow import IN_CLUSTER
 from xlrm.doctor import Check
 
 SECONDS = 10
 """Patience with one answer: a whole number, the client takes no other."""
-ACCOUNT = "default-editor"
-"""The service account of pipelines' pods, as Kubeflow profiles have it."""
-KUBEFLOW = "kubeflow"
-"""The namespace of Kubeflow Pipelines' own services."""
+ACCOUNTS = {"kubeflow": "pipeline-runner"}
+"""The service account of pipelines' pods by namespace: Kubeflow Pipelines' own, where there are no profiles."""
+PROFILES_ACCOUNT = "default-editor"
 RIGHTS = (
-    *((verb, "trainer.kubeflow.org", "trainjobs", "") for verb in ("create", "get", "list", "watch", "delete")),
-    ("list", "", "pods", ""),
+    *((verb, "trainer.kubeflow.org", "trainjobs", "") for verb in ("create", "get", "delete")),
+    *((verb, "", "pods", "") for verb in ("get", "list")),
     ("get", "", "pods", "log"),
 )
 """(verb, API group, resource, subresource) that a training on several nodes needs."""
-OPTIONAL = ("xlrm-hub", "xlrm-endpoint")
-"""Secrets that only gated models and judges served elsewhere need."""
+REQUIRED = ("xlrm-store",)
+"""Secrets without which no run ends well; gated models, judges served elsewhere and notices need the others."""
+AMAZON = "https://s3.amazonaws.com"
+"""The store where AWS_ENDPOINT_URL names none."""
 GPU = "nvidia.com/gpu"
 
 
@@ -53,7 +56,7 @@ def checks(namespace: str, context: str | None = None) -> Iterator[Check]:
     core = client.CoreV1Api(api)
     yield from _in_namespace(api, core, namespace)
     yield from _nodes(core)
-    yield from _services(core, namespace)
+    yield from _services(api, namespace)
     login = _login(core, namespace)
     for image in sorted({ask.image for ask in asks()}):
         remedy = "push it (make images), or make the pull secret xlrm-registry: docs/cluster.md"
@@ -65,27 +68,32 @@ def _in_namespace(api: client.ApiClient, core: client.CoreV1Api, namespace: str)
     yield _ask("config map", apply, lambda: ", ".join(f"{k}={v}" for k, v in _addresses(core, namespace).items()))
     for name, keys in platform.SECRETS.items():
         remedy = "docs/cluster.md, Secrets"
-        yield _ask(f"secret {name}", remedy, partial(_secret, core, namespace, name, keys), name not in OPTIONAL)
+        yield _ask(f"secret {name}", remedy, partial(_secret, core, namespace, name, keys), name in REQUIRED)
     yield _ask("service account", profile, partial(_account, core, namespace))
     yield _ask("rights", apply, partial(_rights, api, namespace))
-    yield _ask("quota of GPUs", "raise the ResourceQuota, or wait for runs to end", partial(_quota, core, namespace))
-    yield _ask("Kubeflow Trainer", "install it, for stages on several nodes", partial(_trainer, api), required=False)
+    yield _ask("quota", "raise the ResourceQuota, or wait for runs to end", partial(_quota, core, namespace))
+    yield _ask(
+        "Kubeflow Trainer",
+        "install it, for stages on several nodes",
+        partial(_trainer, api),
+        platform.TRAINING_NODES > 1,
+    )
 
 
-def _services(core: client.CoreV1Api, namespace: str) -> Iterator[Check]:
-    addresses = partial(_addresses, core, namespace)
+def _services(api: client.ApiClient, namespace: str) -> Iterator[Check]:
+    addresses = partial(_addresses, client.CoreV1Api(api), namespace)
     yield _ask(
         "store", "is AWS_ENDPOINT_URL right, and does its pod run?",
-        lambda: _answers(core, namespace, addresses()["AWS_ENDPOINT_URL"], ""),
+        lambda: _answers(api, namespace, addresses().get("AWS_ENDPOINT_URL", AMAZON), ""),
     )  # fmt: skip
     yield _ask(
         "MLflow", "is MLFLOW_TRACKING_URI right, and does its pod run?",
-        lambda: _answers(core, namespace, addresses()["MLFLOW_TRACKING_URI"], "health"),
+        lambda: _answers(api, namespace, addresses()["MLFLOW_TRACKING_URI"], "health"),
     )  # fmt: skip
-    pipelines = os.environ.get("KF_PIPELINES_ENDPOINT", f"http://ml-pipeline.{KUBEFLOW}:8888")
+    pipelines = os.environ.get("KF_PIPELINES_ENDPOINT", IN_CLUSTER)
     yield _ask(
         "Kubeflow Pipelines", "install it, or set KF_PIPELINES_ENDPOINT to its address",
-        lambda: _answers(core, namespace, pipelines, "apis/v2beta1/healthz"),
+        lambda: _answers(api, namespace, pipelines, "apis/v2beta1/healthz"),
     )  # fmt: skip
 
 
@@ -115,18 +123,20 @@ def _connect(context: str | None) -> client.ApiClient:
     if "KUBERNETES_SERVICE_HOST" in os.environ and not context and not os.environ.get("KUBECONFIG"):
         config.load_incluster_config(settings)
     else:
-        config.load_kube_config(os.environ.get("KUBECONFIG"), context, settings)
+        file = os.environ.get("KUBECONFIG")
+        try:
+            config.load_kube_config(file, context, settings)
+        except (yaml.YAMLError, OSError, TypeError) as error:
+            raise ConfigException(f"{file or '~/.kube/config'} is no kubeconfig: {error}") from error
     settings.retries = False  # a cluster that is down is said to be at once
-    settings.safe_chars_for_path_param = "/:"  # a service and a path behind it are asked for as they are
     return client.ApiClient(settings)
 
 
 def _addresses(core: client.CoreV1Api, namespace: str) -> dict[str, str]:
     found = core.read_namespaced_config_map(platform.ADDRESSES, namespace, _request_timeout=SECONDS).data or {}
-    keys = ("XLRM_STORE", "AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI")
-    if missing := [key for key in keys if not found.get(key)]:
+    if missing := [key for key in ("XLRM_STORE", "MLFLOW_TRACKING_URI") if not found.get(key)]:
         raise Missing(f"{platform.ADDRESSES} has no {', '.join(missing)}")
-    return {key: found[key] for key in keys}
+    return {key: value for key, value in found.items() if value}
 
 
 def _secret(core: client.CoreV1Api, namespace: str, name: str, keys: tuple[str, ...]) -> str:
@@ -138,19 +148,20 @@ def _secret(core: client.CoreV1Api, namespace: str, name: str, keys: tuple[str, 
 
 
 def _account(core: client.CoreV1Api, namespace: str) -> str:
-    return core.read_namespaced_service_account(ACCOUNT, namespace, _request_timeout=SECONDS).metadata.name
+    name = ACCOUNTS.get(namespace, PROFILES_ACCOUNT)
+    return core.read_namespaced_service_account(name, namespace, _request_timeout=SECONDS).metadata.name
 
 
 def _rights(api: client.ApiClient, namespace: str) -> str:
     """Of the pipelines' account; where one may not ask about others, of oneself."""
-    review = client.AuthorizationV1Api(api)
-    whose, denied = ACCOUNT, []
+    review, account = client.AuthorizationV1Api(api), ACCOUNTS.get(namespace, PROFILES_ACCOUNT)
+    whose, denied = account, []
     for verb, group, resource, subresource in RIGHTS:
         right = {"namespace": namespace, "verb": verb, "group": group, "resource": resource, "subresource": subresource}
-        if whose == ACCOUNT:
+        if whose == account:
             try:
                 groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
-                user = f"system:serviceaccount:{namespace}:{ACCOUNT}"
+                user = f"system:serviceaccount:{namespace}:{account}"
                 spec = {"user": user, "groups": groups, "resourceAttributes": right}
                 answer = review.create_namespaced_local_subject_access_review(
                     namespace, {"metadata": {"namespace": namespace}, "spec": spec}, _request_timeout=SECONDS
@@ -178,13 +189,16 @@ def _trainer(api: client.ApiClient) -> str:
 
 
 def _quota(core: client.CoreV1Api, namespace: str) -> str:
-    most = max(ask.gpus for ask in asks())
-    key = f"requests.{GPU}"
+    """Whether there is room for the largest stage: one that no quota has room for waits for ever."""
+    gpus, memory, cores = (max(getattr(ask, what) for ask in asks()) for what in ("gpus", "memory", "cores"))
+    most = {f"requests.{GPU}": gpus, "requests.cpu": cores, "requests.memory": memory, "limits.memory": memory}
     for one in core.list_namespaced_resource_quota(namespace, _request_timeout=SECONDS).items:
-        hard, used = (one.status.hard or {}).get(key), (one.status.used or {}).get(key, "0")
-        if hard is not None and int(hard) - int(used) < most:
-            raise Missing(f"{one.metadata.name}: {used} of {hard} used, a stage takes {most}")
-    return f"room for {most}"
+        for key in most.keys() & (one.status.hard or {}).keys():
+            hard, used = one.status.hard[key], (one.status.used or {}).get(key, "0")
+            if parse_quantity(hard) - parse_quantity(used) < most[key]:
+                takes = f"{most[key] / 2**30:g}Gi" if key.endswith("memory") else f"{most[key]:g}"
+                raise Missing(f"{one.metadata.name}: {key}: {used} of {hard} used, a stage takes {takes}")
+    return f"room for {gpus} GPUs, {cores:g} cores, {memory / 2**30:g} GiB"
 
 
 # What stages ask of a node
@@ -244,7 +258,7 @@ def _nodes(core: client.CoreV1Api) -> Iterator[Check]:
         "install NVIDIA's GPU operator (its feature discovery labels nodes), or change GPU_PRODUCT in pipelines/platform.py",
     )  # fmt: skip
     for said, fitting in {str(ask): [n for n in nodes if _fits(n, ask)] for ask in asks()}.items():
-        found = f"{len(fitting)} of {len(nodes)} ready nodes are large enough"
+        found = f"{len(fitting)} of {len(nodes)} ready nodes are large enough, and free of taints that keep it away"
         yield Check(
             f"a node with {said}", bool(fitting), found, "add a node, or lower what pipelines/platform.py asks for"
         )
@@ -258,8 +272,10 @@ def _ready(node: client.V1Node) -> bool:
 
 def _fits(node: client.V1Node, ask: Ask) -> bool:
     has, labels = node.status.allocatable, node.metadata.labels or {}
+    refused = [(one.key, one.effect) for one in node.spec.taints or [] if one.effect != "PreferNoSchedule"]
     return (
         all(labels.get(key) == value for key, value in ask.labels)
+        and all(ask.gpus and one == (GPU, "NoSchedule") for one in refused)  # what platform.py tolerates
         and int(has.get(GPU, 0)) >= ask.gpus
         and parse_quantity(has["memory"]) >= ask.memory
         and parse_quantity(has["cpu"]) >= ask.cores
@@ -269,58 +285,65 @@ def _fits(node: client.V1Node, ask: Ask) -> bool:
 # What stages talk to
 
 
-def _answers(core: client.CoreV1Api, namespace: str, address: str, path: str) -> str:
-    """That something answers at an address: a service of the cluster through the Kubernetes API, others from here.
+def _answers(api: client.ApiClient, namespace: str, address: str, path: str) -> str:
+    """That something answers at an address: of a service of the cluster ready pods, others are asked from here.
 
+    A service is not asked through the Kubernetes API, whose requests network policies keep out; its pods' probes ask it.
     An answer that asks for keys is one, too: which keys are right only a pod of the cluster can tell.
     """
     parts = urlsplit(address)
-    host, _, rest = (parts.hostname or "").partition(".")
-    inside = not rest or re.fullmatch(r"[^.]+(\.svc(\.cluster\.local)?)?", rest)
-    if inside and parts.hostname != "localhost":
-        space, port = rest.split(".")[0] or namespace, parts.port or 80
-        try:
-            core.connect_get_namespaced_service_proxy_with_path(
-                f"{host}:{port}", space, path, _request_timeout=SECONDS, _preload_content=False
-            )
-        except ApiException as error:
-            if not _of_service(error):
-                raise
-        return f"{address} answers, through the Kubernetes API"
+    service, _, rest = (parts.hostname or "").partition(".")
+    if service != "localhost" and re.fullmatch(r"([^.]+(\.svc(\.cluster\.local)?)?)?", rest):
+        ready = _ready_pods(api, rest.split(".")[0] or namespace, service)
+        if ready:
+            return f"{address}: {ready} ready pod{'s' * (ready > 1)}"
+        if ready == 0 or "." in rest or not rest:
+            raise Missing(f"{address}: no pod of this service is ready")
     answer = requests.get(f"{address.rstrip('/')}/{path}", timeout=SECONDS, allow_redirects=False)
     if answer.status_code >= 500:
         raise Missing(f"{address}: {answer.status_code} {answer.reason}")
     return f"{address} answers, from here"
 
 
-def _of_service(error: ApiException) -> bool:
-    """Whether the service refused, which is an answer, and not Kubernetes, whose refusals are objects of kind Status."""
-    return error.status < 500 and '"kind":"Status"' not in (error.body or b"").replace(b" ", b"").decode(
-        errors="replace"
+def _ready_pods(api: client.ApiClient, namespace: str, service: str) -> int | None:
+    """None where there is no such service: `minio.lan` may be one, and may be a host."""
+    answer = client.DiscoveryV1Api(api).list_namespaced_endpoint_slice(
+        namespace,
+        label_selector=f"kubernetes.io/service-name={service}",
+        _request_timeout=SECONDS,
+        _preload_content=False,
     )
+    slices = json.loads(answer.data)["items"]  # the client's own class refuses the null that a service without pods has
+    pods = [pod for one in slices for pod in one.get("endpoints") or []]
+    return sum(pod.get("conditions", {}).get("ready") is not False for pod in pods) if slices else None
 
 
 # Images
 
+HUB = "registry-1.docker.io"
+"""What answers for images of docker.io, whose logins stand under index.docker.io."""
+
 
 def _login(core: client.CoreV1Api, namespace: str) -> dict[str, tuple[str, str]]:
-    """Registry -> (user, password) of the pull secret; empty where there is none, or one may not read it."""
+    """Registry -> (user, password) of the pull secret; empty where there is none, it is none, or one may not read it."""
     try:
         secret = core.read_namespaced_secret("xlrm-registry", namespace, _request_timeout=SECONDS).data or {}
-    except (ApiException, HTTPError):
+        auths = json.loads(base64.b64decode(secret.get(".dockerconfigjson", "") or "e30=")).get("auths", {})
+    except (ApiException, HTTPError, ValueError):
         return {}
-    auths = json.loads(base64.b64decode(secret.get(".dockerconfigjson", "") or "e30=")).get("auths", {})
     found = {}
     for where, auth in auths.items():
         both = base64.b64decode(auth.get("auth", "")).decode() or f"{auth.get('username')}:{auth.get('password')}"
         user, _, password = both.partition(":")
-        found[urlsplit(where).netloc or where] = (user, password)
+        host = urlsplit(where).netloc or where.partition("/")[0]
+        found[HUB if host == "index.docker.io" else host] = (user, password)
     return found
 
 
 def _image(image: str, login: dict[str, tuple[str, str]]) -> str:
     """Asks the registry for the image's manifest, as a node would, and fetches no layer."""
     where, _, rest = image.partition("/")
+    where = HUB if where == "docker.io" else where
     name, _, tag = rest.rpartition(":")
     scheme = "http" if where.split(":")[0] in ("localhost", "127.0.0.1") else "https"  # as container engines have it
     url = f"{scheme}://{where}/v2/{name}/manifests/{tag}"

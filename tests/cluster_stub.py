@@ -38,6 +38,22 @@ def node(name: str, gpus: int, product: str | None = "NVIDIA-A100-SXM4-80GB", re
     return {"metadata": {"name": name, "labels": labels}, "spec": {}, "status": status}
 
 
+def slices_of(service: str, namespace: str = "xlrm") -> tuple[str, str]:
+    """What is asked for the pods behind a service."""
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    return "GET", f"{path}?labelSelector=kubernetes.io%2Fservice-name%3D{service}"
+
+
+def slices(*ready: bool) -> dict:
+    """The pods behind a service, of which there is one slice, as the API has it: without pods its endpoints are null."""
+    pods = [
+        {"addresses": [f"10.0.0.{i}"], "conditions": {"ready": one, "serving": one, "terminating": False}}
+        for i, one in enumerate(ready, 1)
+    ]
+    one = {"metadata": {"name": "of-it"}, "addressType": "IPv4", "endpoints": pods or None, "ports": None}
+    return {"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "metadata": {}, "items": [one]}
+
+
 def refusal(code: int, reason: str, message: str) -> tuple[int, dict]:
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
     return code, {**status, "message": message, "reason": reason, "code": code}
@@ -48,7 +64,8 @@ def forbidden(what: str) -> tuple[int, dict]:
 
 
 class Cluster:
-    """`answers`: (method, path without query) -> object, (status, object), or a function of the request's body."""
+    """`answers`: (method, path) -> object, (status, object), or a function of the request's body; the path with its query
+    goes before the one without."""
 
     def __init__(self) -> None:
         addresses = {
@@ -97,12 +114,11 @@ class Cluster:
             ("GET", "/api/v1/nodes"): {
                 "kind": "NodeList", "apiVersion": "v1", "metadata": {}, "items": [node("cpu-1", 0), node("gpu-1", 8)],
             },
-            ("GET", f"{NAMESPACE}/services/mlflow:5000/proxy/health"): (200, "OK"),
-            # What a store says to who brings no key: it is there.
-            ("GET", f"{NAMESPACE}/services/store:8333/proxy/"): (403, "<Error><Code>AccessDenied</Code></Error>"),
-            ("GET", "/api/v1/namespaces/kubeflow/services/ml-pipeline:8888/proxy/apis/v2beta1/healthz"): {
-                "multi_user": True,
-            },
+            slices_of("mlflow"): slices(True, True),
+            slices_of("store"): slices(True),
+            slices_of("ml-pipeline", "kubeflow"): slices(True),
+            # What a store outside says to who brings no key: it is there.
+            ("GET", "/"): (403, "<Error><Code>AccessDenied</Code></Error>"),
         }  # fmt: skip
 
     def review(self, body: dict) -> tuple[int, dict]:
@@ -110,6 +126,7 @@ class Cluster:
         return 201, {**body, "status": {"allowed": allowed, **({} if allowed else {"reason": ""})}}
 
     def answer(self, method: str, path: str, body: dict, login: str) -> tuple[int, Any, dict]:
+        asked, path = path, path.partition("?")[0]
         if path.startswith("/v2/") and path != "/v2/token":
             return self.manifest(path, login)
         if path == "/v2/token":
@@ -117,7 +134,8 @@ class Cluster:
             return (
                 (200, {"token": "granted"}, {}) if login == user else (401, {"errors": [{"code": "UNAUTHORIZED"}]}, {})
             )
-        found = self.answers.get((method, path)) or refusal(404, "NotFound", f"{path.rsplit('/', 1)[-1]} not found")
+        found = self.answers.get((method, asked)) or self.answers.get((method, path))
+        found = found or refusal(404, "NotFound", f"{path.rsplit('/', 1)[-1]} not found")
         found = found(body) if callable(found) else found
         return (*found, {}) if isinstance(found, tuple) else (200, found, {})
 
@@ -139,9 +157,9 @@ class Cluster:
             def handle_any(self) -> None:
                 time.sleep(cluster.delay)
                 size = int(self.headers.get("Content-Length", 0))
-                body, path = json.loads(self.rfile.read(size) or b"{}"), self.path.partition("?")[0]
-                cluster.asked.append((self.command, path))
-                status, found, headers = cluster.answer(self.command, path, body, self.headers.get("Authorization", ""))
+                body, login = json.loads(self.rfile.read(size) or b"{}"), self.headers.get("Authorization", "")
+                cluster.asked.append((self.command, self.path.partition("?")[0]))
+                status, found, headers = cluster.answer(self.command, self.path, body, login)
                 payload = (
                     found.encode() if isinstance(found, str) else json.dumps(found, separators=(",", ":")).encode()
                 )

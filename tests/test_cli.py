@@ -1,6 +1,7 @@
 """The commands: what they print, write and refuse. Each runs as a user runs it, in a process of its own or in this one."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -207,6 +208,17 @@ def test_doctor_names_what_is_missing(monkeypatch) -> None:
     monkeypatch.setenv("XLRM_STORE", "ftp://nowhere")
     broken = run("doctor")
     assert broken.exit_code == 2 and "XLRM_STORE" in broken.output
+
+
+def test_doctor_does_not_wait_for_a_server_that_is_down(monkeypatch) -> None:
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        started = time.monotonic()
+        assert run("doctor").exit_code != 0
+    assert time.monotonic() - started < 60, "MLflow's own patience is three minutes"
 
 
 def test_help_starts_fast_and_without_heavy_libraries() -> None:

@@ -1,5 +1,6 @@
 """`xlrm doctor --cluster`, through the real Kubernetes client, against a small API that answers as a real one does."""
 
+import base64
 import importlib
 import json
 import socket
@@ -8,9 +9,10 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from cluster_stub import NAMESPACE, Cluster, encoded, forbidden, kubeconfig, node, secret
+from cluster_stub import NAMESPACE, Cluster, encoded, forbidden, kubeconfig, node, refusal, secret, slices, slices_of
 from typer.testing import CliRunner
 
 from pipelines import doctor
@@ -39,8 +41,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         yield one
 
 
-def found() -> dict[str, Check]:
-    return {check.what: check for check in doctor.checks("xlrm")}
+def found(namespace: str = "xlrm") -> dict[str, Check]:
+    return {check.what: check for check in doctor.checks(namespace)}
 
 
 def failed(checks: dict[str, Check]) -> set[str]:
@@ -53,7 +55,10 @@ def test_a_cluster_that_has_everything(cluster: Cluster) -> None:
     assert checks["Kubernetes"].found.startswith("v1.34.2")
     assert "XLRM_STORE=s3://xlrm/store" in checks["config map"].found
     assert checks["rights"].found.startswith("default-editor may run TrainJobs")
-    assert "answers, through the Kubernetes API" in checks["store"].found
+    assert checks["store"].found == "http://store:8333: 1 ready pod"
+    assert checks["MLflow"].found == "http://mlflow:5000: 2 ready pods"
+    assert checks["Kubeflow Pipelines"].found.endswith("1 ready pod")
+    assert not [path for _, path in cluster.asked if "/proxy" in path], "network policies keep that out"
     assert [check.ok for what, check in checks.items() if what.startswith("image ")] == [True] * len(
         {ask.image for ask in doctor.asks()}
     )
@@ -100,6 +105,16 @@ def test_a_stage_needs_one_node_that_is_large_enough(nodes: list, fitting: set[i
             assert checks[f"a node with {ask}"].ok is (ask.gpus in fitting), ask
 
 
+def test_a_stage_needs_a_node_whose_taints_it_tolerates(cluster: Cluster) -> None:
+    cpu, gpu = cluster.answers[NODES]["items"]
+    gpu["spec"] = {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]}
+    assert failed(found()) == set(), "GPU stages tolerate it, the others have a node"
+    cpu["spec"] = {"taints": [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}
+    assert failed(found()) == {f"a node with {ask}" for ask in doctor.asks() if not ask.gpus}
+    gpu["spec"]["taints"].append({"key": "dedicated", "value": "others", "effect": "NoExecute"})
+    assert failed(found()) == {f"a node with {ask}" for ask in doctor.asks()}
+
+
 def test_what_one_may_not_see_is_no_success(cluster: Cluster) -> None:
     cluster.answers[STORE] = forbidden('secrets "xlrm-store"')
     cluster.answers[NODES] = forbidden("nodes")
@@ -111,7 +126,22 @@ def test_what_one_may_not_see_is_no_success(cluster: Cluster) -> None:
 
 def test_missing_rights_are_named(cluster: Cluster) -> None:
     cluster.allowed = lambda right: right["verb"] not in ("delete", "list")
-    assert found()["rights"].found == "default-editor may not list trainjobs, delete trainjobs, list pods"
+    assert found()["rights"].found == "default-editor may not delete trainjobs, list pods"
+
+
+def test_kubeflow_pipelines_alone_runs_pods_as_another_account(cluster: Cluster) -> None:
+    reviewed = []
+    cluster.allowed = lambda right: True
+    path = "/apis/authorization.k8s.io/v1/namespaces/kubeflow/localsubjectaccessreviews"
+    cluster.answers["POST", path] = lambda body: reviewed.append(body["spec"]["user"]) or cluster.review(body)
+    cluster.answers["GET", "/api/v1/namespaces/kubeflow/serviceaccounts/pipeline-runner"] = {
+        "kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "pipeline-runner"},
+    }  # fmt: skip
+    checks = found("kubeflow")
+    assert checks["service account"].found == "pipeline-runner"
+    assert checks["rights"].found.startswith("pipeline-runner may") and set(reviewed) == {
+        "system:serviceaccount:kubeflow:pipeline-runner"
+    }
 
 
 def test_without_the_right_to_ask_about_others_one_asks_about_oneself(cluster: Cluster) -> None:
@@ -131,12 +161,14 @@ def test_what_is_not_installed_is_named(cluster: Cluster) -> None:
 
 
 def test_a_service_without_pods_does_not_answer(cluster: Cluster) -> None:
-    refused = {"kind": "Status", "status": "Failure", "message": "no endpoints available for service", "code": 503}
-    cluster.answers["GET", f"{NAMESPACE}/services/mlflow:5000/proxy/health"] = (503, refused)
-    cluster.answers["GET", f"{NAMESPACE}/services/store:8333/proxy/"] = forbidden("services/proxy")
+    cluster.answers[slices_of("mlflow")] = slices(False, False)
+    cluster.answers[slices_of("store")] = slices()
+    cluster.answers[slices_of("ml-pipeline", "kubeflow")] = forbidden("endpointslices")
     checks = found()
-    assert failed(checks) == {"MLflow", "store"}
-    assert "no endpoints available" in checks["MLflow"].found
+    assert failed(checks) == {"MLflow", "store", "Kubeflow Pipelines"}
+    assert checks["MLflow"].found == "http://mlflow:5000: no pod of this service is ready"
+    assert checks["store"].found == "http://store:8333: no pod of this service is ready"
+    assert checks["Kubeflow Pipelines"].found.startswith("403: endpointslices is forbidden")
 
 
 def test_a_store_outside_the_cluster_is_asked_from_here(cluster: Cluster) -> None:
@@ -149,16 +181,64 @@ def test_a_store_outside_the_cluster_is_asked_from_here(cluster: Cluster) -> Non
         assert "Connection refused" in found()["store"].found
 
 
-def test_a_full_quota_is_said(cluster: Cluster) -> None:
-    quota = cluster.answers["GET", f"{NAMESPACE}/resourcequotas"]["items"][0]
-    quota["status"]["used"]["requests.nvidia.com/gpu"] = "30"
-    assert found()["quota of GPUs"].found == "xlrm: 30 of 32 used, a stage takes 4"
+def test_a_host_of_two_names_may_be_a_service_or_no_pod_at_all(cluster: Cluster) -> None:
+    data = cluster.answers["GET", f"{NAMESPACE}/configmaps/xlrm-addresses"]["data"]
+    data["AWS_ENDPOINT_URL"] = "http://store.xlrm:8333"
+    assert found()["store"].found == "http://store.xlrm:8333: 1 ready pod"
+    data["AWS_ENDPOINT_URL"] = "http://minio.invalid:9000"
+    cluster.answers[slices_of("minio", "invalid")] = {"kind": "EndpointSliceList", "metadata": {}, "items": []}
+    assert "minio.invalid" in found()["store"].found and "resolve" in found()["store"].found
+
+
+def test_amazons_store_needs_no_address(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "AMAZON", cluster.address)
+    del cluster.answers["GET", f"{NAMESPACE}/configmaps/xlrm-addresses"]["data"]["AWS_ENDPOINT_URL"]
+    checks = found()
+    assert failed(checks) == set() and checks["store"].found == f"{cluster.address} answers, from here"
+
+
+@pytest.mark.parametrize("name", ["xlrm-notify", "xlrm-hub", "xlrm-endpoint"])
+def test_a_secret_that_not_every_run_needs_is_no_failure(name: str, cluster: Cluster) -> None:
+    cluster.answers["GET", f"{NAMESPACE}/secrets/{name}"] = secret(name, {})
+    checks = found()
+    assert not checks[f"secret {name}"].ok and failed(checks) == set()
+
+
+@pytest.mark.parametrize(
+    ("hard", "used", "said"),
+    [
+        ({"requests.nvidia.com/gpu": "32"}, {"requests.nvidia.com/gpu": "30"}, "30 of 32 used, a stage takes 4"),
+        ({"requests.memory": "128Gi"}, {"requests.memory": "1Gi"}, "1Gi of 128Gi used, a stage takes 256Gi"),
+        ({"requests.cpu": "40"}, {"requests.cpu": "8500m"}, "8500m of 40 used, a stage takes 32"),
+        ({"requests.nvidia.com/gpu": "1k"}, {}, None),  # how Kubernetes writes 1000
+        ({"pods": "1"}, {"pods": "1"}, None),
+    ],
+)
+def test_a_quota_without_room_is_said(hard: dict, used: dict, said: str | None, cluster: Cluster) -> None:
+    cluster.answers["GET", f"{NAMESPACE}/resourcequotas"]["items"][0]["status"] = {"hard": hard, "used": used}
+    check = found()["quota"]
+    assert check.ok is (said is None)
+    assert check.found == (f"xlrm: {next(iter(hard))}: {said}" if said else "room for 4 GPUs, 32 cores, 256 GiB")
 
 
 def test_an_image_that_no_node_could_pull(cluster: Cluster) -> None:
     del cluster.answers["GET", f"{NAMESPACE}/secrets/xlrm-registry"]
     images = [check for what, check in found().items() if what.startswith("image ")]
     assert images and all(not check.ok and "401" in check.found for check in images)
+
+
+def test_a_pull_secret_that_is_none_is_as_good_as_none(cluster: Cluster) -> None:
+    broken = secret("xlrm-registry", {".dockerconfigjson": "{"}, "kubernetes.io/dockerconfigjson")
+    cluster.answers["GET", f"{NAMESPACE}/secrets/xlrm-registry"] = broken
+    images = [check for what, check in found().items() if what.startswith("image ")]
+    assert images and all(not check.ok and "401" in check.found for check in images)
+
+
+def test_a_login_of_docker_hub_is_for_the_host_that_has_its_images() -> None:
+    login = {"auths": {"https://index.docker.io/v1/": {"auth": base64.b64encode(b"me:word").decode()}}}
+    held = SimpleNamespace(data=encoded({".dockerconfigjson": json.dumps(login)}))
+    core = SimpleNamespace(read_namespaced_secret=lambda *_, **__: held)
+    assert doctor._login(core, "xlrm") == {"registry-1.docker.io": ("me", "word")}
 
 
 def test_an_image_that_was_never_pushed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +268,22 @@ def test_without_a_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     (check,) = doctor.checks("xlrm")
     assert not check.ok and "KUBECONFIG" in check.remedy
+
+
+@pytest.mark.parametrize("text", ["a: [b", "just text", "", None], ids=["no YAML", "no mapping", "empty", "a folder"])
+def test_a_file_that_is_no_kubeconfig_is_one_line(text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "kubeconfig"
+    file.mkdir() if text is None else file.write_text(text)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    (check,) = doctor.checks("xlrm")
+    assert not check.ok and str(file) in check.found and "\n" not in check.found
+
+
+def test_a_token_that_has_expired_is_one_line(cluster: Cluster) -> None:
+    cluster.answers["GET", "/version/"] = refusal(401, "Unauthorized", "Unauthorized")
+    (check,) = doctor.checks("xlrm")
+    assert check.found == "401: Unauthorized" and check.remedy.startswith("log in")
 
 
 def test_what_stages_ask_for_is_what_the_package_says() -> None:

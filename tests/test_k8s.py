@@ -1,22 +1,25 @@
 """The manifests: every overlay renders, passes strict schemas, and agrees with itself and with the pipelines."""
 
 import copy
+import itertools
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import manifests
 import pytest
 import yaml
 
 from components import image
-from pipelines import platform
+from pipelines import doctor, platform
+from xlrm import experiment
 
 ROOT = Path(__file__).parents[1]
-OVERLAYS = ("dev", "prod")
+OVERLAYS = ("dev", "prod", "standalone")
 SECRETS = {*platform.SECRETS, "xlrm-mlflow-db", "xlrm-serving"}
 """Made by hand, by External Secrets or by SOPS: docs/cluster.md."""
 
@@ -51,9 +54,29 @@ def container(objects: list[dict], kind: str, name: str) -> dict:
     return one(objects, kind, name)["spec"]["template"]["spec"]["containers"][0]
 
 
+def space(overlay: list[dict]) -> str:
+    """The namespace of all that is in one."""
+    (found,) = {o["metadata"]["namespace"] for o in overlay if o["kind"] not in ("Namespace", "PriorityClass")}
+    return found
+
+
 def test_an_overlay_is_sound(overlay: list[dict]) -> None:
     assert manifests.problems(overlay, SECRETS) == []
-    assert {o["metadata"].get("namespace") for o in overlay} <= {"xlrm", None}
+    assert space(overlay) in ("xlrm", "kubeflow")
+
+
+def test_a_profiles_namespace_keeps_the_label_that_kubeflow_knows_it_by(dev: list[dict]) -> None:
+    labels = one(dev, "Namespace", "xlrm")["metadata"]["labels"]
+    assert "app.kubernetes.io/part-of" not in labels, "kubeflow-profile, by which Kubeflow's network policies select"
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_what_kubeflow_pipelines_runs_beside_us_is_left_alone() -> None:
+    alone = render(ROOT / "k8s" / "overlays" / "standalone")
+    assert space(alone) == "kubeflow"
+    assert not {"Namespace", "ResourceQuota", "LimitRange"} & {o["kind"] for o in alone}
+    policies = [o["spec"]["podSelector"] for o in alone if o["kind"] == "NetworkPolicy"]
+    assert policies and all(policies), "a policy for every pod of the namespace"
 
 
 def plant_a_typo(objects: list[dict]) -> None:
@@ -157,22 +180,22 @@ def test_an_overlay_names_what_the_pipelines_name(overlay: list[dict]) -> None:
 
 def test_pipelines_may_run_train_jobs_and_no_more(overlay: list[dict]) -> None:
     role, binding = (one(overlay, kind, "xlrm-train-jobs") for kind in ("Role", "RoleBinding"))
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "default-editor", "namespace": "xlrm"}]
-    rights = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
-    assert {resource for resource, _ in rights} == {"trainjobs", "pods", "pods/log"}
-    assert {verb for resource, verb in rights if resource == "trainjobs"} == {
-        "create",
-        "get",
-        "list",
-        "watch",
-        "delete",
+    account = {"xlrm": "default-editor", "kubeflow": "pipeline-runner"}[space(overlay)]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": space(overlay)}]
+    given = {
+        (verb, group, *(resource + "/").split("/")[:2])
+        for rule in role["rules"]
+        for verb, group, resource in itertools.product(rule["verbs"], rule["apiGroups"], rule["resources"])
     }
+    assert given == set(doctor.RIGHTS)
     assert not [o for o in overlay if o["kind"].startswith("ClusterRole")]
 
 
 def test_nothing_is_reached_but_what_is_named(overlay: list[dict]) -> None:
     policies = [o for o in overlay if o["kind"] == "NetworkPolicy"]
-    assert one(overlay, "NetworkPolicy", "deny-all-ingress")["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    if space(overlay) == "xlrm":
+        denied = {"podSelector": {}, "policyTypes": ["Ingress"]}
+        assert one(overlay, "NetworkPolicy", "deny-all-ingress")["spec"] == denied
     opened = {p["metadata"]["name"] for p in policies if p["spec"].get("ingress")}
     for service in (o["metadata"]["name"] for o in overlay if o["kind"] == "Service"):
         assert service in opened, f"{service}: no network policy lets anybody reach it"
@@ -181,10 +204,16 @@ def test_nothing_is_reached_but_what_is_named(overlay: list[dict]) -> None:
 
 def test_mlflow_answers_by_every_name_of_its_service(overlay: list[dict]) -> None:
     data = next(o["data"] for o in overlay if o["kind"] == "ConfigMap" and "MLFLOW_HOSTS" in o["data"])
-    hosts = data["MLFLOW_HOSTS"].split(",")
-    for host in ("mlflow", "mlflow.xlrm", "mlflow.xlrm.svc", "mlflow.xlrm.svc.cluster.local"):
+    hosts, of_service = data["MLFLOW_HOSTS"].split(","), f"mlflow.{space(overlay)}"
+    for host in ("mlflow", of_service, f"{of_service}.svc", f"{of_service}.svc.cluster.local"):
         assert f"{host}:5000" in hosts
     assert "*" not in hosts
+    pages = {host for host in hosts if ":" not in host}
+    assert pages == {urlsplit(one).netloc for one in data.get("MLFLOW_ORIGINS", "").split(",") if one}, (
+        "403 for its POSTs"
+    )
+    origins = {"name": "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"}.items()
+    assert bool(pages) == any(origins <= e.items() for e in container(overlay, "Deployment", "mlflow")["env"])
     assert data["MLFLOW_ARTIFACTS_DESTINATION"].startswith("s3://")
 
 
@@ -192,13 +221,24 @@ def test_a_rolling_restart_of_serving_loses_nobody(overlay: list[dict]) -> None:
     deployment = one(overlay, "Deployment", "xlrm-serving")["spec"]
     assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     serving = deployment["template"]["spec"]["containers"][0]
-    pause = int(serving["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] >= pause + 60
+    drain = next(int(arg.removeprefix("drain_seconds=")) for arg in serving["args"] if arg.startswith("drain_seconds="))
+    assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] >= drain + 60 and "lifecycle" not in serving
     assert serving["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert serving["livenessProbe"]["httpGet"]["path"] == serving["startupProbe"]["httpGet"]["path"] == "/healthz"
     assert serving["command"] + serving["args"][:1] == ["xlrm", "serve"]
     mounted = {mount["mountPath"] for mount in serving["volumeMounts"]}
     assert mounted == {"/var/lib/xlrm", "/tmp"}, "its root file system is read-only"
+
+
+def test_serving_serves_what_an_experiment_registers(overlay: list[dict]) -> None:
+    model = next(o["data"]["MODEL"] for o in overlay if o["kind"] == "ConfigMap" and "MODEL" in o["data"])
+    assert "$(MODEL)" in container(overlay, "Deployment", "xlrm-serving")["args"]
+    loaded = (experiment.load(path) for path in (ROOT / "configs").glob("*.yaml"))
+    assert model in {f"models:/{e.stages['register']['prefix']}-{e.source}@champion" for e in loaded}
+
+
+def test_a_job_is_gone_before_another_version_of_it_is_applied(dev: list[dict]) -> None:
+    assert all("ttlSecondsAfterFinished" in o["spec"] for o in dev if o["kind"] == "Job")
 
 
 def test_the_secrets_examples_make_what_pods_ask_for(tmp_path: Path, overlay: list[dict]) -> None:

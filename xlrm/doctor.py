@@ -1,6 +1,7 @@
 """What `xlrm doctor` looks at."""
 
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from importlib import metadata
 
 from xlrm import settings, storage
 from xlrm.errors import ConfigError, XlrmError
+
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""MLflow's client would try a server that is down eight times, over more than three minutes."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ def _store() -> Check:
 def _tracking() -> Check:
     from xlrm import tracking
 
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     uri = settings.shown(settings.tracking_uri())
     try:
         models = tracking.models()
