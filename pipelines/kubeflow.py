@@ -51,13 +51,16 @@ class Server:
         try:
             multi_user = json.loads(healthz.data).get("multi_user", False)
         except (ValueError, AttributeError):
-            raise ConfigError(
-                f"--host {settings.shown(self.host)} does not answer as Kubeflow Pipelines does; a page to log in at, "
-                f"perhaps: check the address and the token ({' or '.join(TOKENS)})"
-            ) from None
+            raise self._strange() from None
         if multi_user and not namespace:
             raise ConfigError("--namespace: this server has several users; name the profile's namespace")
         self.namespace = namespace if multi_user else None
+
+    def _strange(self) -> ConfigError:
+        return ConfigError(
+            f"--host {settings.shown(self.host)} does not answer as Kubeflow Pipelines does; a page to log in at, "
+            f"perhaps: check the address and the token ({' or '.join(TOKENS)})"
+        )
 
     def link(self, run_id: str) -> str:
         page = os.environ.get("KF_PIPELINES_UI_ENDPOINT") or self.host
@@ -132,7 +135,10 @@ class Server:
         return self._all("runs", "run", experiment_id=experiment_id)
 
     def run(self, run_id: str) -> Any:
-        return self._ask("the run", self._client.runs.run_service_get_run, run_id=run_id)
+        found = self._ask("the run", self._client.runs.run_service_get_run, run_id=run_id)
+        if found.run_id != run_id:  # the client makes an empty run of a page to log in at, which an expired token gets
+            raise self._strange()
+        return found
 
     def terminate(self, run_id: str) -> None:
         self._ask("the run", self._client.runs.run_service_terminate_run, run_id=run_id)

@@ -9,7 +9,7 @@ from kubeflow_server import Fault, Kubeflow
 from test_submission import Submit, summary
 
 from components._stage import errors_in_one_line
-from pipelines import following
+from pipelines import following, kubeflow
 from xlrm.errors import GateError
 
 packages, server, submit = test_submission.packages, test_submission.server, test_submission.submit  # its fixtures
@@ -53,7 +53,7 @@ def test_a_run_that_ends_badly_has_its_code(
     submit: Submit, server: Kubeflow, state: str, failing: dict, code: int, said: str
 ) -> None:
     server.states, server.failing, server.error = ["RUNNING", state], failing, "workflow failed"
-    found, output = submit("--wait")
+    found, output = submit("--wait", "--timeout", "20s")
     assert found == code and said in output
     assert said in summary() and all(f"| {task} | failed |" in summary() for task in failing)
 
@@ -134,6 +134,20 @@ def test_a_run_that_is_deleted_cannot_be_followed(submit: Submit, server: Kubefl
     server.faults = [Fault("GET", "/runs/[^/]+", 404, "Run not found")]
     code, said = submit("--wait")
     assert code == 5 and "cannot follow the run any more: the server refuses the run: 404 Run not found" in said
+
+
+def test_a_page_to_log_in_at_ends_the_watch(submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a proxy shows when the token has expired."""
+    start = kubeflow.Server.start
+
+    def expired(self: kubeflow.Server, run):
+        made = start(self, run)
+        server.page = "<html>Log in to Dex</html>"
+        return made
+
+    monkeypatch.setattr(kubeflow.Server, "start", expired)
+    code, said = submit("--wait", "--timeout", "5s")
+    assert code == 5 and "cannot follow the run any more" in said and "a page to log in at" in said
 
 
 def test_time_that_is_up(submit: Submit, server: Kubeflow) -> None:
