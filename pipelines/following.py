@@ -1,5 +1,6 @@
 """A run on a Kubeflow Pipelines server: followed to its end, and told of in a line, an exit code and a page of Markdown."""
 
+import contextlib
 import os
 import re
 import time
@@ -93,10 +94,12 @@ def _late(server, run_id: str, run, cancel: bool) -> Outcome:
             server.terminate(run_id)
             then = "it is being cancelled"
         except XlrmError as error:  # refused where it has just ended, or a try before that failed was heard after all
-            run = server.run(run_id)
-            if ended(run):
+            with contextlib.suppress(XlrmError):
+                run = server.run(run_id)
+            if run and ended(run):
                 return _ended(server, run)
-            then = "it is being cancelled" if run.state == "CANCELING" else f"{then}, and cannot be cancelled ({error})"
+            heard = run and run.state == "CANCELING"
+            then = "it is being cancelled" if heard else f"{then}, and cannot be cancelled ({error})"
     tasks = _tasks(run) if run else []
     return Outcome(f"time is up, the run has not ended; {then}: {server.link(run_id)}", TIMED_OUT, tasks=tasks)
 

@@ -166,6 +166,18 @@ def test_time_that_is_up(submit: Submit, server: Kubeflow) -> None:
     assert code == 3 and "it goes on, and cannot be cancelled" in said and "may not" in said
 
 
+def test_time_that_is_up_while_the_server_is_down(
+    submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(self: kubeflow.Server, run_id: str) -> None:
+        server.faults = [Fault("GET", "/runs/[^/]+", 503) for _ in range(9)]
+        raise kubeflow.ServerError("it is down")
+
+    monkeypatch.setattr(kubeflow.Server, "terminate", down)
+    code, said = submit("--wait", "--timeout", "0s", "--cancel-on-timeout")
+    assert code == 3 and "it goes on, and cannot be cancelled (it is down)" in said
+
+
 def test_a_run_that_ends_while_it_is_cancelled_has_its_own_code(submit: Submit, server: Kubeflow) -> None:
     server.states = ["RUNNING", "SUCCEEDED"]
     server.faults = [Fault("POST", "/runs/[^/]+:terminate", 400, "Invalid input error: Row not found")]
