@@ -107,13 +107,12 @@ def prepare(config: Path, overrides: tuple[str, ...], pipeline: str, folder: Pat
     if pipeline not in PIPELINES:
         raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
     loaded = experiment.load(config, overrides)
+    _check_secrets(loaded.as_file())
     package = compile_package(pipeline, folder)
     content = changes.content(loaded, package)
     for one in content.unknown:
         progress.say(f"taken as unchanged: {one}")
-    made = Submission(pipeline, content, package, _commit())
-    _check_secrets(arguments(made))
-    return made
+    return Submission(pipeline, content, package, _commit())
 
 
 def compile_package(pipeline: str, folder: Path) -> Path:
@@ -268,9 +267,9 @@ def _commit() -> str:
     return f"{commit} with changes" if changed else commit
 
 
-def _check_secrets(parameters: dict[str, Any]) -> None:
-    """Parameters are shown to everyone who can see the run."""
-    texts = list(_texts(parameters))
+def _check_secrets(settings: dict[str, Any]) -> None:
+    """Settings are parameters, which are shown to everyone who can see the run, and in what is said of them here."""
+    texts = list(_texts(settings))
     for name, value in os.environ.items():
         secret = value.strip()
         if _SECRET.search(name) and len(secret) >= 8 and any(secret in text for text in texts):

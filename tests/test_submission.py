@@ -323,8 +323,9 @@ def test_a_secret_is_found_however_it_is_written(
     submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
     monkeypatch.setenv("registry_password", secret)
-    code, said = submit(f"curate.preferences=[{json.dumps(secret.strip())}]")
+    code, said = submit(f"curate.preferences=[{json.dumps('hub:me/' + secret.strip())}]")
     assert code == 2 and "holds the value of registry_password" in said and not server.asked
+    assert secret.strip() not in said
 
 
 def test_a_token_may_end_in_a_line_and_must_be_one(
