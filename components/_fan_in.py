@@ -1,9 +1,12 @@
-"""All that the tasks of a loop made, for the task that comes after it."""
+"""What the tasks of a run leave in the store: all that a loop made, for the task after it, and why one failed."""
 
+import contextlib
+import hashlib
 import os
 from typing import Any
 
 from xlrm import progress, settings, storage
+from xlrm.errors import ArtifactError
 from xlrm.runner import Artifact
 
 
@@ -12,6 +15,17 @@ def note(artifact: Artifact) -> None:
     if run := os.environ.get("KFP_RUN_ID"):
         where = storage.join(settings.store(), "runs", run, artifact.record.stage, artifact.record.key)
         storage.write_new(where, artifact.uri.encode())
+
+
+def note_failure(stage: str, error: str) -> None:
+    """Keeps in the store why a task of this run failed, in runs/RUN/failures/STAGE: Kubeflow's API does not tell."""
+    if run := os.environ.get("KFP_RUN_ID"):
+        digest = hashlib.sha256(error.encode()).hexdigest()[:16]
+        where = storage.join(settings.store(), "runs", run, "failures", stage, digest)
+        with contextlib.suppress(
+            ArtifactError
+        ):  # of a store that is out of reach, say: the error itself is told already
+            storage.write_new(where, error.encode())
 
 
 def collected(given: list[Any], stage: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components._fan_in import note
+from components._fan_in import note, note_failure
 from components._parameters import unpack
 from xlrm import artifacts, progress, settings
 from xlrm.errors import XlrmError
@@ -33,6 +33,7 @@ def errors_in_one_line(name: str) -> Iterator[None]:
         yield
     except XlrmError as error:
         print(f"{progress.PREFIX}error: {name}: {error}", flush=True)
+        note_failure(name, str(error))
         sys.exit(2)
 
 

@@ -60,6 +60,8 @@ def run(
     )
     try:
         page = _run_locally(loaded, log, runner)
+    except typer.Exit:  # a RuntimeError too, whose message has been shown
+        raise
     except RuntimeError as error:  # what KFP raises for a failed task; the task's own message has been shown
         console.print(f"{error}\nFrom {log}:\n{_why(log)}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error

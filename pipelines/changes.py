@@ -40,6 +40,8 @@ class Content:
     """The same without what is on the Hub, to go by where the Hub cannot be asked."""
     unknown: tuple[str, ...]
     """What could not be looked up."""
+    commits: tuple[str, ...] = ()
+    """Of the Hub, that the experiment names."""
 
 
 def content(loaded: Experiment, package: Path) -> Content:
@@ -51,7 +53,8 @@ def content(loaded: Experiment, package: Path) -> Content:
     whole = [_documents(package), loaded.source, loaded.targets]
     strict = [*whole, {name: _stage(name, pinned, True, unknown) for name in names}]
     loose = [*whole, {name: _stage(name, loaded, False, unknown) for name in names}]
-    return Content(pinned, _digest(strict), _digest(loose), tuple(dict.fromkeys(unknown)))
+    commits = tuple(re.findall(r"\b[0-9a-f]{40}\b", json.dumps(pinned.as_file())))
+    return Content(pinned, _digest(strict), _digest(loose), tuple(dict.fromkeys(unknown)), commits)
 
 
 def stages(package: Path) -> list[str]:

@@ -4,6 +4,7 @@ and nothing is made twice."""
 import json
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 TOKENS = ("KFP_API_TOKEN", "KFP_EXISTING_TOKEN")
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"
 """Where a cluster puts a pod's token for Kubeflow Pipelines, unless KF_PIPELINES_SA_TOKEN_PATH names another file."""
-DONE = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
 class ServerError(XlrmError):
@@ -34,6 +34,10 @@ class ServerError(XlrmError):
 
 class _Passing(Exception):
     """A failure that may pass, or after which the server may have done what it was asked."""
+
+
+class _Taken(_Passing):
+    """A name that something has: what was made by the try before this one, or what cannot be seen."""
 
 
 class Server:
@@ -47,23 +51,26 @@ class Server:
         try:
             multi_user = json.loads(healthz.data).get("multi_user", False)
         except (ValueError, AttributeError):
-            raise ConfigError(
-                f"--host {settings.shown(self.host)} does not answer as Kubeflow Pipelines does; a page to log in at, "
-                f"perhaps: check the address and the token ({' or '.join(TOKENS)})"
-            ) from None
+            raise self._strange() from None
         if multi_user and not namespace:
             raise ConfigError("--namespace: this server has several users; name the profile's namespace")
         self.namespace = namespace if multi_user else None
 
+    def _strange(self) -> ConfigError:
+        return ConfigError(
+            f"--host {settings.shown(self.host)} does not answer as Kubeflow Pipelines does; a page to log in at, "
+            f"perhaps: check the address and the token ({' or '.join(TOKENS)})"
+        )
+
     def link(self, run_id: str) -> str:
-        page = os.environ.get("KF_PIPELINES_UI_ENDPOINT") or settings.shown(self.host)
-        return f"{page.rstrip('/')}/#/runs/details/{run_id}"
+        page = os.environ.get("KF_PIPELINES_UI_ENDPOINT") or self.host
+        return f"{settings.shown(page).rstrip('/')}/#/runs/details/{run_id}"
 
     def version(self, pipeline: str, description: str, name: str, package: Path, about: str) -> Any:
         """The pipeline's version of that name: found, or uploaded with `about` as its description."""
         made = self._once(
             f"pipeline {pipeline}",
-            lambda: self._first("pipelines", "pipeline", pipeline, namespace=self.namespace),
+            lambda: self._first("pipelines", "pipeline", pipeline, "name", namespace=self.namespace),
             lambda: self._client.pipelines.pipeline_service_create_pipeline(
                 pipeline=api.V2beta1Pipeline(
                     display_name=pipeline, name=pipeline, description=description, namespace=self.namespace
@@ -73,7 +80,7 @@ class Server:
         )
         return self._once(
             f"version {name} of pipeline {pipeline}",
-            lambda: self._first("pipelines", "pipeline_version", name, pipeline_id=made.pipeline_id),
+            lambda: self._first("pipelines", "pipeline_version", name, "name", pipeline_id=made.pipeline_id),
             lambda: self._client.pipeline_uploads.upload_pipeline_version(
                 str(package), name=name, pipelineid=made.pipeline_id, description=about,
                 _request_timeout=REQUEST_SECONDS,
@@ -115,6 +122,10 @@ class Server:
     def scheduled(self, experiment_id: str) -> Iterator[Any]:
         return self._all("recurring_runs", "recurring_run", experiment_id=experiment_id)
 
+    def enable(self, recurring_run_id: str) -> None:
+        request = self._client.recurring_runs.recurring_run_service_enable_recurring_run
+        self._ask("the recurring run", request, recurring_run_id=recurring_run_id)
+
     def disable(self, recurring_run_id: str) -> None:
         request = self._client.recurring_runs.recurring_run_service_disable_recurring_run
         self._ask("the recurring run", request, recurring_run_id=recurring_run_id)
@@ -124,15 +135,21 @@ class Server:
         return self._all("runs", "run", experiment_id=experiment_id)
 
     def run(self, run_id: str) -> Any:
-        return self._ask("the run", self._client.runs.run_service_get_run, run_id=run_id)
+        found = self._ask("the run", self._client.runs.run_service_get_run, run_id=run_id)
+        if found.run_id != run_id:  # the client makes an empty run of a page to log in at, which an expired token gets
+            raise self._strange()
+        return found
 
     def terminate(self, run_id: str) -> None:
         self._ask("the run", self._client.runs.run_service_terminate_run, run_id=run_id)
 
-    def _first(self, service: str, kind: str, name: str, **where: Any) -> Any:
-        """The one of that name, or None."""
-        predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
-        return next(self._all(service, kind, filter=json.dumps({"predicates": [predicate]}), **where), None)
+    def _first(self, service: str, kind: str, name: str, key: str = "display_name", **where: Any) -> Any:
+        """The one of that name, or None. `key`: the field that no two of a kind may have alike."""
+        predicate = {"operation": "EQUALS", "key": key, "stringValue": name}
+        said = json.dumps({"predicates": [predicate]})
+        for one in "%+":  # the server decodes what it got from the URL once more
+            said = said.replace(one, f"\\u{ord(one):04x}")
+        return next(self._all(service, kind, filter=said, **where), None)
 
     def _all(self, service: str, kind: str, **where: Any) -> Iterator[Any]:
         request = getattr(getattr(self._client, service), f"{service.removesuffix('s')}_service_list_{kind}s")
@@ -169,15 +186,19 @@ def _client(host: str) -> Any:
     import kfp
     from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
-    token = next((os.environ[name] for name in TOKENS if os.environ.get(name)), None)
+    token = next(((name, os.environ[name].strip()) for name in TOKENS if os.environ.get(name, "").strip()), None)
+    if token and not re.fullmatch(r"[!-~]+", token[1]):
+        raise ConfigError(f"{token[0]}: a token is one word of ASCII, and this value is none")
     file = os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN_FILE
+    if file != TOKEN_FILE and not Path(file).is_file():
+        raise ConfigError(f"KF_PIPELINES_SA_TOKEN_PATH={file!r}: there is no such file")
     credentials = ServiceAccountTokenVolumeCredentials(file) if not token and Path(file).is_file() else None
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # what fails and is tried again is said here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it only works with version 2
         # Without a namespace it would ask the server for one at once, with no time limit. All requests here name their own.
         return kfp.Client(
-            host=host, existing_token=token, credentials=credentials, namespace="-",
+            host=host, existing_token=token and token[1], credentials=credentials, namespace="-",
             ssl_ca_cert=os.environ.get("KF_PIPELINES_SSL_CA_CERTS"),
         )  # fmt: skip
 
@@ -188,7 +209,8 @@ def _patiently(what: str, action: Callable[[], Any]) -> Any:
             return action()
         except _Passing as error:
             if pause is None:
-                raise ServerError(f"{what}: {error}, {len(PAUSES) + 1} times") from error
+                kind = ConfigError if isinstance(error, _Taken) else ServerError
+                raise kind(f"{what}: {error}, {len(PAUSES) + 1} times") from error
             progress.say(f"{what}: {error}; again in {pause} s")
             time.sleep(pause)
     raise AssertionError("unreachable")
@@ -199,13 +221,18 @@ def _tried(what: str, request: Callable[[], Any], taken_may_pass: bool = False) 
         return request()
     except api.ApiException as error:
         said = f"{error.status} {_said(error)}"
-        if error.status in (0, 408, 429) or error.status >= 500 or (error.status == 409 and taken_may_pass):
+        if error.status == 409 and taken_may_pass:
+            raise _Taken(said) from error
+        # The server has said with status 500, too, that the fault is in what it was given.
+        if error.status in (0, 408, 429) or (error.status >= 500 and "Invalid input error" not in said):
             raise _Passing(said) from error
         hint = f"; is the token ({' or '.join(TOKENS)}) right, and not expired?" if error.status in (401, 403) else ""
         raise ConfigError(f"the server refuses {what}: {said}{hint}") from error
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", None) or error
         raise _Passing(f"no answer: {type(reason).__name__}") from error
+    except OSError as error:  # of the file with the token, which is read for each request
+        raise _Passing(f"cannot be asked: {error}") from error
 
 
 def _said(error: api.ApiException) -> str:

@@ -13,40 +13,23 @@ import re
 import signal
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from components._parameters import pack
-from pipelines import changes
+from pipelines import changes, following
+from pipelines.following import INTERRUPTED, REFUSED, SUCCEEDED, UNREACHABLE, Outcome
 from xlrm import experiment, progress, provenance
 from xlrm.errors import ConfigError, XlrmError
 
 PIPELINES = ("cross_lingual_transfer", "retrain")
-POLL_SECONDS = 15
-OUTAGE_SECONDS = 900
-"""How long a run is followed on while its server does not answer."""
-SUCCEEDED, FAILED, REFUSED, TIMED_OUT, CANCELLED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
-_CODES = {"SUCCEEDED": SUCCEEDED, "FAILED": FAILED, "SKIPPED": FAILED, "CANCELED": CANCELLED}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD")
-
-
-@dataclass
-class Outcome:
-    """What the summary says."""
-
-    said: str
-    code: int
-    facts: dict[str, str] = field(default_factory=dict)
-    tasks: list[tuple[str, str, str]] = field(default_factory=list)
-    """Name, state, and the error or how long it took."""
+_SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -87,6 +70,8 @@ def submit(
     """Start a run on a Kubeflow Pipelines server, or a schedule of runs; docs/retraining.md has the exit codes."""
     summary = summary or (Path(os.environ["GITHUB_STEP_SUMMARY"]) if os.environ.get("GITHUB_STEP_SUMMARY") else None)
     facts: dict[str, str] = {"pipeline": pipeline, "experiment": str(config)}
+    if not _append(summary, ""):
+        raise typer.Exit(REFUSED)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as continuous integration ends a job
     try:
         patience = seconds(timeout)
@@ -109,13 +94,11 @@ def submit(
 
         outcome = Outcome(f"error: {error}", UNREACHABLE if isinstance(error, ServerError) else REFUSED)
     except KeyboardInterrupt:
-        outcome = Outcome("interrupted; a run that has been started goes on", INTERRUPTED)
+        goes_on = "; a run that has been started goes on" if "run" in facts else "; no run has been started"
+        outcome = Outcome(f"interrupted{goes_on}", INTERRUPTED)
     outcome.facts = facts
     progress.say(outcome.said)
-    if summary:
-        summary.parent.mkdir(parents=True, exist_ok=True)
-        with summary.open("a", encoding="utf-8") as file:
-            file.write(markdown(outcome))
+    _append(summary, following.markdown(outcome))
     raise typer.Exit(outcome.code)
 
 
@@ -124,13 +107,12 @@ def prepare(config: Path, overrides: tuple[str, ...], pipeline: str, folder: Pat
     if pipeline not in PIPELINES:
         raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
     loaded = experiment.load(config, overrides)
+    _check_secrets(loaded.as_file())
     package = compile_package(pipeline, folder)
     content = changes.content(loaded, package)
     for one in content.unknown:
         progress.say(f"taken as unchanged: {one}")
-    made = Submission(pipeline, content, package, _commit())
-    _check_secrets(arguments(made))
-    return made
+    return Submission(pipeline, content, package, _commit())
 
 
 def compile_package(pipeline: str, folder: Path) -> Path:
@@ -171,26 +153,28 @@ def _run(made: Submission, if_changed: bool, patience, cancel: bool, host, names
     server = Server(host, namespace)
     experiment_id = server.experiment(made.experiment.name)
     run = _known(server, experiment_id, made) if if_changed else None
-    if run and run.state == "SUCCEEDED":
-        facts |= {"run": _link(server, run)}
-        return Outcome(f"nothing has changed since {server.link(run.run_id)} succeeded; no run started", SUCCEEDED)
     if run:
-        progress.say(f"a run of the same content is under way: {server.link(run.run_id)}")
+        facts |= {"run": _link(server, run)}
+        if run.state == "SUCCEEDED":
+            return Outcome(f"nothing has changed since {server.link(run.run_id)} succeeded; no run started", SUCCEEDED)
+        said = f"a run of the same content is under way: {server.link(run.run_id)}"
     else:
         version = _upload(server, made, facts)
         name = f"{made.experiment.name[:60]} {made.pipeline} {made.commit[:12]} {uuid.uuid4().hex[:8]}"
         reference = api.V2beta1PipelineVersionReference(version.pipeline_id, version.pipeline_version_id)
+        facts |= {"run": name}  # for one who is interrupted before there is a link
         run = server.start(
             api.V2beta1Run(
                 display_name=name, experiment_id=experiment_id, description=made.about,
                 pipeline_version_reference=reference, runtime_config=api.V2beta1RuntimeConfig(arguments(made)),
             )
         )  # fmt: skip
-        progress.say(f"run {name}: {server.link(run.run_id)}")
-    facts |= {"run": _link(server, run)}
+        facts |= {"run": _link(server, run)}
+        said = f"run {name} started: {server.link(run.run_id)}"
     if patience is None:
-        return Outcome(f"started: {server.link(run.run_id)}", SUCCEEDED)
-    return _follow(server, run.run_id, patience, cancel)
+        return Outcome(said, SUCCEEDED)
+    progress.say(said)
+    return following.follow(server, run.run_id, patience, cancel)
 
 
 def _schedule(made: Submission, when: str, host, namespace, facts: dict[str, str]) -> Outcome:
@@ -214,6 +198,8 @@ def _schedule(made: Submission, when: str, host, namespace, facts: dict[str, str
             runtime_config=api.V2beta1RuntimeConfig(arguments(made)),
         )
     )  # fmt: skip
+    if recurring.mode != "ENABLE":  # one that was there, and was switched off for another
+        server.enable(recurring.recurring_run_id)
     for other in list(server.scheduled(experiment_id)):
         if other.display_name.startswith(series) and other.display_name != name and other.mode == "ENABLE":
             server.disable(other.recurring_run_id)
@@ -233,117 +219,40 @@ def _upload(server, made: Submission, facts: dict[str, str]):
 
 def _known(server, experiment_id: str, made: Submission):
     """The newest run of the same content that succeeded, or else one that is under way."""
-    same = f"names {made.content.names}" if made.content.unknown else f"content {made.content.key}"
-    found = [run for run in server.runs(experiment_id) if same in (run.description or "")]
-    done = (run for run in found if _state(run) == "SUCCEEDED")
-    active = (run for run in found if run.state in ("PENDING", "RUNNING", "PAUSED"))
-    return next(done, None) or next(active, None)
+    found = [run for run in server.runs(experiment_id) if _same(run, made.content)]
+    for run in found:
+        if run.state == "SUCCEEDED":
+            whole = server.run(run.run_id)  # a list may leave out how the tasks ended
+            if following.state(whole) == "SUCCEEDED":
+                return whole
+    return next((run for run in found if run.state != "CANCELING" and not following.ended(run)), None)
 
 
-def _follow(server, run_id: str, patience: float, cancel: bool) -> Outcome:
-    """To the run's end, or to that of the patience, in seconds."""
-    from pipelines.kubeflow import DONE
-
-    begun, shown = time.monotonic(), ""
-    while True:
-        run = _glance(server, run_id)
-        now = _standing(run)
-        if now != shown:
-            progress.say(f"{(time.monotonic() - begun) / 60:.0f} min: {now}")
-            shown = now
-        if run.state in DONE:
-            return _ended(server, run)
-        left = patience - (time.monotonic() - begun)
-        if left <= 0:
-            break
-        time.sleep(min(POLL_SECONDS, left))
-    if cancel:
-        server.terminate(run_id)
-    then = "it has been cancelled" if cancel else "it goes on"
-    return Outcome(f"time is up, the run has not ended; {then}: {server.link(run_id)}", TIMED_OUT, tasks=_tasks(run))
-
-
-def _glance(server, run_id: str):
-    """The run, also after an outage; a long one, or a token that has expired, ends the watch and not the run."""
-    from pipelines.kubeflow import ServerError
-
-    since = time.monotonic()
-    while True:
-        try:
-            return server.run(run_id)
-        except ServerError as error:
-            if time.monotonic() - since > OUTAGE_SECONDS:
-                raise ServerError(f"{error}; the run goes on: {server.link(run_id)}") from error
-        except ConfigError as error:
-            raise ServerError(f"cannot follow the run any more: {error}: {server.link(run_id)}") from error
-
-
-def _ended(server, run) -> Outcome:
-    tasks = _tasks(run)
-    failed = [name for name, state, _ in tasks if state == "FAILED"]
-    state = _state(run)
-    said = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(state, "failed")
-    if failed:
-        said += f" in {', '.join(failed)}"
-    if failed == ["register"]:
-        said += " (whose gate refuses a model that is not better than the champion; its log says what it found)"
-    error = f": {run.error.message}" if run.error and run.error.message else ""
-    return Outcome(f"the run {said}{error}: {server.link(run.run_id)}", _CODES[state], tasks=tasks)
-
-
-def _state(run) -> str:
-    """The run's, or that of what its exit handler handles: servers have called a run a success whose last task, which
-    tells of the failure of the others, was one (kubeflow/pipelines#10917)."""
-    details = run.run_details.task_details if run.run_details else None
-    handled = {one.state for one in details or () if (one.display_name or "").startswith("exit-handler")}
-    return "FAILED" if run.state == "SUCCEEDED" and "FAILED" in handled else run.state
-
-
-def _standing(run) -> str:
-    tasks = _tasks(run)
-    done = sum(state in ("SUCCEEDED", "SKIPPED") for _, state, _ in tasks)
-    running = [name for name, state, _ in tasks if state == "RUNNING"]
-    counted = f", {done} of {len(tasks)} tasks begun are done" if tasks else ""
-    now = f", now {', '.join(running)}" if running else ""
-    return f"{(run.state or 'pending').lower()}{counted}{now}"
-
-
-def _tasks(run) -> list[tuple[str, str, str]]:
-    """Those that are a stage's; Kubeflow's own, such as drivers and loops, go without saying."""
-    details = run.run_details.task_details if run.run_details else None
-    found = []
-    for task in sorted(details or (), key=lambda one: one.create_time or datetime.max.replace(tzinfo=UTC)):
-        if re.sub(r"-\d+$", "", task.display_name or "") in experiment.STAGES:
-            error = task.error.message if task.error and task.error.message else ""
-            found.append((task.display_name, task.state or "PENDING", error or _took(task)))
-    return found
-
-
-def _took(task) -> str:
-    if not (task.start_time and task.end_time) or task.end_time < task.start_time:
-        return ""
-    return f"{(task.end_time - task.start_time).total_seconds() / 60:.1f} min"
+def _same(run, content: changes.Content) -> bool:
+    """Where the Hub could not be asked for all, what is known has to be what the run was given."""
+    about = run.description or ""
+    if not content.unknown:
+        return f"content {content.key}" in about
+    given = json.dumps(run.runtime_config.parameters) if run.runtime_config else ""
+    return f"names {content.names}" in about and all(commit in given for commit in content.commits)
 
 
 def _link(server, run) -> str:
     return f"[{run.display_name}]({server.link(run.run_id)})"
 
 
-def markdown(outcome: Outcome) -> str:
-    """For the page of a continuous integration."""
-    return "\n".join([f"### {_cell(outcome.said)}", "", *_table(outcome), ""])
-
-
-def _table(outcome: Outcome) -> Iterator[str]:
-    yield from ("| | |", "|---|---|")
-    yield from (f"| {name} | {_cell(value)} |" for name, value in outcome.facts.items())
-    if outcome.tasks:
-        yield from ("", "| task | state | |", "|---|---|---|")
-        yield from (f"| {name} | {state.lower()} | {_cell(more)} |" for name, state, more in outcome.tasks)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+def _append(summary: Path | None, text: str) -> bool:
+    """Whether the summary, if there is one, could be written; says why not."""
+    if not summary:
+        return True
+    try:
+        summary.parent.mkdir(parents=True, exist_ok=True)
+        with summary.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        progress.say(f"error: --summary {summary}: {error.strerror or error}; a file that can be written is wanted")
+        return False
+    return True
 
 
 def _commit() -> str:
@@ -358,11 +267,22 @@ def _commit() -> str:
     return f"{commit} with changes" if changed else commit
 
 
-def _check_secrets(parameters: dict[str, Any]) -> None:
-    """Parameters are shown to everyone who can see the run."""
-    text = json.dumps(parameters, ensure_ascii=False)
+def _check_secrets(settings: dict[str, Any]) -> None:
+    """Settings are parameters, which are shown to everyone who can see the run, and in what is said of them here."""
+    texts = list(_texts(settings))
     for name, value in os.environ.items():
-        if _SECRET.search(name) and len(value) >= 8 and value in text:
+        secret = value.strip()
+        if _SECRET.search(name) and len(secret) >= 8 and any(secret in text for text in texts):
             raise ConfigError(
                 f"the experiment holds the value of {name}; secrets reach stages by name, not as settings"
             )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    else:
+        yield str(value)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 import yaml
 from google.protobuf import json_format
@@ -54,9 +54,11 @@ class Kubeflow:
     states: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "SUCCEEDED"])
     """Of a run, one a look at it; the last stays."""
     failing: dict[str, str] = field(default_factory=dict)
-    """Task -> its error, in a run that ends."""
+    """Task -> the state it ends in, in a run that ends. Nobody says why."""
     error: str = ""
     """Of a run that failed."""
+    lag: int = 0
+    """Looks at a run that has ended at which its tasks still are as they were while it ran."""
     experiments: dict[str, Json] = field(default_factory=dict)
     pipelines: dict[str, Json] = field(default_factory=dict)
     versions: dict[str, Json] = field(default_factory=dict)
@@ -79,10 +81,12 @@ class Refused(Exception):
         self.status, self.code = status, code
 
 
+NEVER = "1970-01-01T00:00:00Z"
 TASKS = (
     "root-driver",
     "root",
     "exit-handler-1",
+    "configure",
     "curate-driver",
     "curate",
     "for-loop-1",
@@ -104,6 +108,7 @@ ROUTES: list[tuple[str, str, str]] = [
     ("POST", "/runs/([^/:]+):terminate", "terminate_run"),
     ("GET", "/recurringruns", "list_recurring_runs"),
     ("POST", "/recurringruns", "create_recurring_run"),
+    ("POST", "/recurringruns/([^/:]+):enable", "enable_recurring_run"),
     ("POST", "/recurringruns/([^/:]+):disable", "disable_recurring_run"),
 ]
 
@@ -190,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
         if "namespace" in self.query and not self.kubeflow.multi_user and key != "pipelines":
             raise Refused(400, 3, f"Invalid input error: In single-user mode, {key} cannot be filtered by namespace")
         found = [one for one in held.values() if all(one.get(k) == v for k, v in where.items())]
-        for predicate in json.loads(self.query.get("filter", "{}")).get("predicates", []):
+        for predicate in json.loads(unquote_plus(self.query.get("filter", "{}"))).get("predicates", []):
             assert predicate["operation"] == "EQUALS", predicate
             found = [one for one in found if one.get(predicate["key"]) == predicate["stringValue"]]
         begin = int(self.query.get("page_token") or 0)
@@ -199,7 +204,8 @@ class Handler(BaseHTTPRequestHandler):
         return {key: page, "total_size": len(found), **more} if page else {}
 
     def created(self, held: dict[str, Json], identifier: str, one: Json, unique: bool = True) -> Json:
-        if unique and any(other["display_name"] == one["display_name"] for other in held.values()):
+        name = "name" if "name" in one else "display_name"
+        if unique and any(other.get(name) == one[name] for other in held.values()):
             raise Refused(409, 6, f"Already exist error: {one['display_name']}")
         new = one | {identifier: str(uuid.uuid4()), "created_at": "2026-11-22T05:00:00Z"}
         return held.setdefault(new[identifier], new)
@@ -256,7 +262,10 @@ class Handler(BaseHTTPRequestHandler):
         return given
 
     def list_runs(self) -> Json:
-        return self.listed("runs", self.kubeflow.runs, experiment_id=self.query["experiment_id"])
+        """Without the tasks, as not all servers give them here."""
+        answer = self.listed("runs", self.kubeflow.runs, experiment_id=self.query["experiment_id"])
+        hidden = ("run_details", "left")
+        return answer | {"runs": [{k: v for k, v in run.items() if k not in hidden} for run in answer.get("runs", [])]}
 
     def create_run(self) -> Json:
         run = self.created(self.kubeflow.runs, "run_id", self.runnable() | {"state": "PENDING"}, unique=False)
@@ -268,24 +277,39 @@ class Handler(BaseHTTPRequestHandler):
         if not run:
             raise Refused(404, 5, f"Failed to get a run: ResourceNotFoundError: Run {run_id} not found.")
         run["state"] = run["left"].pop(0) if len(run["left"]) > 1 else run["left"][0]
+        history = run.setdefault("state_history", [])
+        if run["state"] not in [one["state"] for one in history]:
+            history.append({"update_time": "2026-11-22T05:30:00Z", "state": run["state"]})
+        run["finished_at"] = NEVER
         if run["state"] != "PENDING":
-            run["run_details"] = {"task_details": [self.task(run, number) for number in range(len(TASKS))]}
+            state = run["state"]
+            if self.kubeflow.lag and state != "RUNNING":
+                state, self.kubeflow.lag = "RUNNING", self.kubeflow.lag - 1
+            run["run_details"] = {"task_details": [self.task(run, state, n) for n in range(len(TASKS))][::-1]}
+        if run["state"] == "ERROR":  # Argo's phase, for which the API has no word
+            run |= {"state": "RUNTIME_STATE_UNSPECIFIED", "finished_at": "2026-11-22T06:00:00Z"}
         if run["state"] == "FAILED" and self.kubeflow.error:
             run["error"] = {"code": 2, "message": self.kubeflow.error}
         return run
 
-    def task(self, run: Json, number: int) -> Json:
+    def task(self, run: Json, state: str, number: int) -> Json:
+        """All of them are called created when the run was."""
         name = TASKS[number]
-        at = {"create_time": f"2026-11-22T05:{number:02}:00Z", "start_time": f"2026-11-22T05:{number:02}:01Z"}
+        at = {"create_time": "2026-11-22T05:00:00Z", "start_time": f"2026-11-22T05:{number:02}:01Z", "end_time": NEVER}
         found = {"run_id": run["run_id"], "task_id": str(number), "display_name": name, **at}
-        if run["state"] == "RUNNING" and name in ("reward", "register"):
+        if state == "RUNNING" and name in ("reward", "register"):
             return found | {"state": "RUNNING" if name == "reward" else "PENDING"}
-        if name in self.kubeflow.failing and run["state"] in ("FAILED", "SUCCEEDED"):
-            return found | {"state": "FAILED", "error": {"code": 2, "message": self.kubeflow.failing[name]}}
-        return found | {"state": "SUCCEEDED", "end_time": f"2026-11-22T05:{number + 6:02}:01Z"}
+        end = {"end_time": f"2026-11-22T05:{number + 6:02}:01Z"}
+        if name in self.kubeflow.failing and state in ("FAILED", "SUCCEEDED", "ERROR"):
+            return found | end | {"state": self.kubeflow.failing[name]}
+        return found | end | {"state": "SUCCEEDED"}
 
     def terminate_run(self, run_id: str) -> Json:
-        self.kubeflow.runs[run_id]["left"] = ["CANCELED"]
+        """Argo has no phase for it: what was cancelled ends as failed."""
+        run = self.kubeflow.runs[run_id]
+        if run["state"] not in ("PAUSED", "PENDING", "RUNNING", "RUNTIME_STATE_UNSPECIFIED"):
+            raise Refused(400, 3, f"Failed to terminate run {run_id}: Invalid input error: Row not found")
+        run |= {"state": "CANCELING", "left": ["CANCELING", "FAILED"]}
         return {}
 
     def list_recurring_runs(self) -> Json:
@@ -297,6 +321,10 @@ class Handler(BaseHTTPRequestHandler):
         if len(given["trigger"]["cron_schedule"]["cron"].split()) != 6:
             raise Refused(400, 3, "Invalid input error: Schedule cron is not supported")
         return self.created(self.kubeflow.recurring_runs, "recurring_run_id", given, unique=False)
+
+    def enable_recurring_run(self, recurring_run_id: str) -> Json:
+        self.kubeflow.recurring_runs[recurring_run_id]["mode"] = "ENABLE"
+        return {}
 
     def disable_recurring_run(self, recurring_run_id: str) -> Json:
         self.kubeflow.recurring_runs[recurring_run_id]["mode"] = "DISABLE"

@@ -1,5 +1,8 @@
 """Tasks as containers of this machine: what they are told, and what is said when there is nothing to run them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,11 @@ def test_no_component_brings_an_environment_of_its_own() -> None:
 
     assert executors
     assert not [name for name, one in executors.items() if one["container"].get("env")]
+
+
+def test_a_run_without_a_daemon_ends_in_that_line(home: Path) -> None:
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{home}/none.sock", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pipelines", "run", "configs/demo_short.yaml", "--runner", "docker"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "error: no Docker daemon answers" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr

@@ -18,9 +18,10 @@ from test_pipeline import GOLDEN, REGENERATE, flat, problems, read, read_without
 from typer.testing import CliRunner
 
 from components._parameters import unpack
-from pipelines import changes, kubeflow, submission
+from pipelines import changes, following, kubeflow, submission
 from pipelines.__main__ import app
 from xlrm import artifacts, experiment, provenance
+from xlrm.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """
@@ -38,7 +39,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
     for name in (*kubeflow.TOKENS, "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(kubeflow, "PAUSES", (0.01,) * 4)
-    monkeypatch.setattr(submission, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.01)
     with serve() as found:
         yield found
 
@@ -92,49 +93,6 @@ def test_a_submission_uploads_a_version_and_starts_a_run(submit: Submit, server:
     assert [one["display_name"] for one in server.pipelines.values()] == ["retrain", "cross-lingual-transfer"]
 
 
-def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
-    server.states = ["PENDING", "PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
-    code, said = submit("--wait")
-    assert code == 0 and "the run succeeded" in said
-    steps = [line.partition("min: ")[2] for line in said.splitlines() if "min: " in line]
-    assert steps == [
-        "pending",
-        "running, 2 of 4 tasks begun are done, now reward",
-        "succeeded, 4 of 4 tasks begun are done",
-    ]
-    (run,) = server.runs.values()
-    assert f"[{run['display_name']}]({server.address}/#/runs/details/{run['run_id']})" in summary()
-    assert "| reward | succeeded | 6.0 min |" in summary() and "root" not in summary()
-
-
-@pytest.mark.parametrize(
-    ("state", "failing", "code", "said"),
-    [
-        ("FAILED", {"reward": "OOM | killed"}, 1, "the run failed in reward: workflow failed"),
-        ("FAILED", {"register": "exit 2"}, 1, "failed in register (whose gate refuses a model that is not better"),
-        ("FAILED", {}, 1, "the run failed: workflow failed"),
-        ("SKIPPED", {}, 1, "the run failed"),
-        ("CANCELED", {}, 4, "the run was cancelled"),
-    ],
-)
-def test_a_run_that_ends_badly_has_its_code(
-    submit: Submit, server: Kubeflow, state: str, failing: dict, code: int, said: str
-) -> None:
-    server.states, server.failing, server.error = ["RUNNING", "CANCELING", state], failing, "workflow failed"
-    found, output = submit("--wait")
-    assert found == code and said in output
-    assert said in summary() and all(f"| {task} | failed |" in summary() for task in failing)
-    assert all(error.replace("|", "\\|") in summary() for error in failing.values()), "a table stays one"
-
-
-def test_a_failure_that_the_server_calls_a_success_is_none(submit: Submit, server: Kubeflow) -> None:
-    """As servers do whose exit handlers end well."""
-    server.states, server.failing = ["RUNNING", "SUCCEEDED"], {"exit-handler-1": "", "reward": "OOM"}
-    found, output = submit("--if-changed", "--wait")
-    assert found == 1 and "the run failed in reward" in output
-    assert submit("--if-changed")[0] == 0 and len(server.runs) == 2, "it does not count as done"
-
-
 MADE = ("/experiments", "/pipelines", "/pipelines/upload_version", "/runs")
 
 
@@ -148,6 +106,36 @@ def test_nothing_is_made_twice(submit: Submit, server: Kubeflow, path: str, stat
     held = (server.experiments, server.pipelines, server.versions, server.runs)
     assert [len(one) for one in held] == [1, 1, 1, 1]
     assert server.made(path) == (1 if done else 2)
+
+
+def test_names_are_found_again_whatever_is_in_them(submit: Submit, server: Kubeflow) -> None:
+    """The server decodes a filter once more than the URL it is in."""
+    for name in ("a+b 50% of c%20d", 'ü "quoted"'):
+        assert submit(f"name='{name}'")[0] == submit(f"name='{name}'")[0] == 0
+    assert [one["display_name"] for one in server.experiments.values()] == ["a+b 50% of c%20d", 'ü "quoted"']
+
+
+def test_a_pipeline_is_found_by_the_name_that_no_other_has(submit: Submit, server: Kubeflow) -> None:
+    """Which is not the one it is shown under, where somebody uploaded it in the UI."""
+    server.pipelines["1"] = {"pipeline_id": "1", "name": "retrain", "display_name": "Train again"}
+    assert submit()[0] == 0
+    assert [one["pipeline_id"] for one in server.versions.values()] == ["1"]
+
+
+def test_a_name_that_something_unseen_has_is_refused(submit: Submit, server: Kubeflow) -> None:
+    server.faults = [Fault("POST", "/pipelines", 409, "Already exist error: retrain") for _ in range(9)]
+    code, said = submit()
+    assert code == 2 and "error: pipeline retrain: 409 Already exist error: retrain, 5 times" in said
+
+
+@pytest.mark.parametrize("path", ["/pipelines/upload_version", "/runs"])
+def test_bad_input_that_the_server_calls_its_own_fault_is_refused_at_once(
+    submit: Submit, server: Kubeflow, path: str
+) -> None:
+    message = "InternalServerError: failed to generate the ExecutionSpec: Invalid input error: unknown parameter"
+    server.faults = [Fault("POST", path, 500, message)]
+    code, said = submit()
+    assert code == 2 and message in said and server.made(path) == 1
 
 
 def test_a_server_that_is_slow_to_answer_makes_one_run(
@@ -168,22 +156,6 @@ def test_a_server_that_keeps_failing_is_given_up(submit: Submit, server: Kubeflo
     assert submit(host="http://127.0.0.1:9")[0] == 5, "nobody listens there"
 
 
-def test_an_outage_does_not_end_the_watch(submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.faults = [Fault("GET", "/runs/[^/]+", 503) for _ in range(12)]
-    code, said = submit("--wait")
-    assert code == 0 and said.count("again in") == 10, "twice given up, and looked again"
-    monkeypatch.setattr(submission, "OUTAGE_SECONDS", 0)
-    server.faults = [Fault("GET", "/runs/[^/]+", 503) for _ in range(12)]
-    code, said = submit("--wait")
-    assert code == 5 and "the run goes on: http" in said
-
-
-def test_a_run_that_is_deleted_cannot_be_followed(submit: Submit, server: Kubeflow) -> None:
-    server.faults = [Fault("GET", "/runs/[^/]+", 404, "Run not found")]
-    code, said = submit("--wait")
-    assert code == 5 and "cannot follow the run any more: the server refuses the run: 404 Run not found" in said
-
-
 def test_an_upload_that_is_refused_says_what_the_server_said(submit: Submit, server: Kubeflow) -> None:
     message = "Failed to create a pipeline version: Invalid input error: unknown field imago"
     server.faults = [Fault("POST", "/pipelines/upload_version", 400, message)]
@@ -193,14 +165,47 @@ def test_an_upload_that_is_refused_says_what_the_server_said(submit: Submit, ser
     assert server.made("/pipelines/upload_version") == 1, "a refusal stays one"
 
 
-def test_time_that_is_up(submit: Submit, server: Kubeflow) -> None:
-    server.states = ["RUNNING"]
-    code, said = submit("--wait", "--timeout", "0.1s")
-    (run,) = server.runs.values()
-    assert code == 3 and "it goes on: http" in said and run["left"] == ["RUNNING"]
-    code, said = submit("--wait", "--timeout", "0.1s", "--cancel-on-timeout")
-    assert code == 3 and "it has been cancelled: http" in said
-    assert [one["left"] for one in server.runs.values()] == [["RUNNING"], ["CANCELED"]]
+@pytest.mark.parametrize(("text", "value"), [("0s", 0), ("0.5h", 1800), ("90m", 5400), ("2d", 172800)])
+def test_a_time(text: str, value: float) -> None:
+    assert submission.seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "12", "nan", "nans", "-1h", "1e3s", "inf", "1h30m", "h", "1 h"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(ConfigError, match="a number and its unit"):
+        submission.seconds(text)
+
+
+def test_a_page_that_cannot_be_written_is_said_before_anything_is_started(submit: Submit, server: Kubeflow) -> None:
+    Path("summary.md").mkdir()
+    code, said = submit("--wait")
+    assert code == 2 and "error: --summary summary.md: Is a directory" in said and not server.asked
+
+
+def test_a_page_that_cannot_be_written_in_the_end_changes_no_code(
+    submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow = following.follow
+
+    def full(*arguments) -> following.Outcome:
+        Path("summary.md").unlink()
+        Path("summary.md").mkdir()
+        return follow(*arguments)
+
+    monkeypatch.setattr(following, "follow", full)
+    code, said = submit("--wait")
+    assert code == 0 and "the run succeeded" in said and "Is a directory" in said
+
+
+def test_an_interruption_before_the_run_says_that_there_is_none(
+    submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kubeflow.Server, "version", interrupted)
+    code, said = submit("--wait")
+    assert code == 130 and "interrupted; no run has been started" in said
 
 
 # --if-changed
@@ -251,6 +256,13 @@ def test_only_success_counts_and_a_run_under_way_is_joined(submit: Submit, serve
     list(server.runs.values())[-1]["left"] = ["RUNNING", "SUCCEEDED"]
     code, said = submit("--if-changed", "--wait")
     assert code == 0 and "of the same content is under way" in said and len(server.runs) == 3
+    server.states = ["RUNTIME_STATE_UNSPECIFIED"]
+    assert submit("--if-changed", "reward.batch_size=16")[0] == 0 and len(server.runs) == 4
+    list(server.runs.values())[-1]["state"] = "RUNTIME_STATE_UNSPECIFIED"
+    code, said = submit("--if-changed", "reward.batch_size=16")
+    assert code == 0 and "under way" in said and "started" not in said and len(server.runs) == 4, "not yet begun"
+    list(server.runs.values())[-1]["state"] = "CANCELING"
+    assert submit("--if-changed", "reward.batch_size=16")[0] == 0 and len(server.runs) == 5, "ends, and not well"
 
 
 def test_a_branch_of_the_hub_is_pinned_to_its_commit(
@@ -276,6 +288,19 @@ def test_a_branch_of_the_hub_is_pinned_to_its_commit(
     assert code == 0 and "taken as unchanged: cannot find 'me/mine' on the Hub" in said and len(server.runs) == 2
 
 
+def test_one_set_that_cannot_be_seen_hides_no_change_of_another(
+    submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
+    server.commits = {"me/seen": "1" * 40, "NVIDIA/HelpSteer2": "2" * 40}
+    sets = ("curate.preferences=['hub:me/seen', 'hub:me/unseen']", "--if-changed", "--wait")
+    assert submit(*sets)[0] == 0
+    code, said = submit(*sets)
+    assert code == 0 and "taken as unchanged: cannot find 'me/unseen'" in said and len(server.runs) == 1
+    server.commits["me/seen"] = "3" * 40
+    assert submit(*sets)[0] == 0 and len(server.runs) == 2
+
+
 # Who may, and what with
 
 
@@ -291,6 +316,48 @@ def test_a_token_is_used_and_never_shown(submit: Submit, server: Kubeflow, monke
     assert not [text for text in (said, summary(), held) if server.token in text]
     assert submit(f"register.prefix={server.token}")[1].count("holds the value of KFP_API_TOKEN") == 1
     assert len(server.runs) == 1
+
+
+@pytest.mark.parametrize("secret", ['pass"word\\', "ends in a line\n"])
+def test_a_secret_is_found_however_it_is_written(
+    submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("registry_password", secret)
+    code, said = submit(f"curate.preferences=[{json.dumps('hub:me/' + secret.strip())}]")
+    assert code == 2 and "holds the value of registry_password" in said and not server.asked
+    assert secret.strip() not in said
+
+
+def test_a_token_may_end_in_a_line_and_must_be_one(
+    submit: Submit, server: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.token = "token-of-the-test"
+    monkeypatch.setenv("KFP_API_TOKEN", f"{server.token}\n")
+    assert submit()[0] == 0
+    monkeypatch.setenv("KFP_API_TOKEN", "two\nlines")
+    code, said = submit()
+    assert code == 2 and "error: KFP_API_TOKEN: a token is one word" in said and "two" not in said
+
+
+def test_a_file_of_a_token_has_to_be_there(
+    submit: Submit, server: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(file))
+    code, said = submit()
+    assert code == 2 and f"KF_PIPELINES_SA_TOKEN_PATH='{file}': there is no such file" in said
+    file.write_text("first-token")
+    start = kubeflow.Server.start
+
+    def gone(self: kubeflow.Server, run):
+        made = start(self, run)
+        file.unlink()
+        return made
+
+    monkeypatch.setattr(kubeflow.Server, "start", gone)
+    monkeypatch.setattr(following, "OUTAGE_SECONDS", 0)
+    code, said = submit("--wait")
+    assert code == 5 and "No such file" in said and "the run goes on: http" in said
 
 
 def test_a_token_from_a_file_is_read_again(
@@ -367,6 +434,8 @@ def test_a_schedule_is_made_once_and_replaces_the_one_before(submit: Submit, ser
     code, said = submit("--schedule", "0 0 4 * * 1")
     assert code == 0 and f"switched off: {first['display_name']}" in said
     assert [one["mode"] for one in server.recurring_runs.values()] == ["DISABLE", "ENABLE"]
+    assert submit("--schedule", "0 3 * * 1")[0] == 0
+    assert [one["mode"] for one in server.recurring_runs.values()] == ["ENABLE", "DISABLE"], "and back again"
 
 
 # As it is

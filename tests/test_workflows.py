@@ -84,6 +84,25 @@ def test_files_exist() -> None:
             assert (ROOT / file).exists(), f"{name}: {file}"
 
 
+def test_images_are_pushed_under_names_that_a_registry_takes(tmp_path: Path) -> None:
+    """The step's own script for an owner with capitals, with a make and a docker that only tell what they were given."""
+    (script,) = [one for _, one in steps("run") if "docker push" in one]
+    for name in ("make", "docker"):
+        (tmp_path / name).write_text('#!/bin/sh\necho "$@"')
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "REGISTRY": "ghcr.io/Some-Owner", "IMAGE": "xlrm-data",
+        "GITHUB_REF_NAME": "v1.2.3", "GITHUB_SHA": "0" * 40,
+    }  # fmt: skip
+    script = script.replace("${{ matrix.image }}", "data")
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("image-data REGISTRY=ghcr.io/some-owner TAG=1.2.3 "), lines
+    assert lines[-2:] == [f"push ghcr.io/some-owner/xlrm-data:{tag}" for tag in ("1.2.3", "0" * 40)]
+
+
 def test_commands_of_pipelines_have_the_options_they_are_given() -> None:
     commands = typer.main.get_command(app).commands
     called = 0
@@ -98,29 +117,34 @@ def test_commands_of_pipelines_have_the_options_they_are_given() -> None:
     assert called == 2
 
 
-@pytest.mark.parametrize(("overrides", "if_changed"), [("null", "true"), ('["reward.epochs=2", "x=$(id) y"]', "false")])
-def test_the_step_that_retrains_submits(tmp_path: Path, overrides: str, if_changed: str) -> None:
+@pytest.mark.parametrize(
+    ("overrides", "if_changed", "said"),
+    [
+        ("null", "true", ""),
+        ('["reward.epochs=2", "x=$(id) y"]', "false", "no stage or setting 'x'"),  # it came as it was, and was refused
+        ("reward.epochs=2", "true", "overrides: a JSON list is wanted"),
+    ],
+)
+def test_the_step_that_retrains_submits(tmp_path: Path, overrides: str, if_changed: str, said: str) -> None:
     """The step's own script, with what an event brings, against a server on loopback."""
     (script,) = [one for where, one in steps("run") if "pipelines submit" in one and "retrain" in where]
     (tmp_path / "mine.yaml").write_text("targets: [ko]")
-    wrong = "$(id)" in overrides
     with serve() as server:
         environment = {
             **os.environ, "CONFIG": "mine.yaml", "OVERRIDES": overrides, "IF_CHANGED": if_changed, "KFP_NAMESPACE": "xlrm",
             "KF_PIPELINES_ENDPOINT": server.address, "KFP_API_TOKEN": "", "PYTHONPATH": str(ROOT),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": str(tmp_path / "page.md"),
+            "XLRM_IMAGE_REGISTRY": "ghcr.io/Some-Owner",
         }  # fmt: skip
         server.states = ["SUCCEEDED"]
         command = ["bash", "-e", "-c", script]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        page = (tmp_path / "page.md").read_text()
-        if wrong:
-            assert done.returncode == 2 and "no stage or setting 'x'" in done.stdout, (
-                "it came as it was, and was refused"
-            )
-            assert not server.runs and "error: mine.yaml" in page
+        if said:
+            assert done.returncode == 2 and said in done.stdout and not server.runs
             return
         assert done.returncode == 0, done.stdout + done.stderr
+        page = (tmp_path / "page.md").read_text()
+        assert "ghcr.io/some-owner/xlrm-data" in server.uploaded[0] and "Some-Owner" not in server.uploaded[0]
         (run,) = server.runs.values()
         assert json.loads(json.dumps(run["runtime_config"]["parameters"]["experiment"]["targets"])) == ["ko"]
         assert "the run succeeded" in page and " retrain " in run["display_name"]
