@@ -5,7 +5,7 @@ import os
 import urllib.request
 from typing import Any
 
-from components._stage import write
+from components._address import write
 from xlrm import progress
 
 ADDRESS = "XLRM_NOTIFY_URL"

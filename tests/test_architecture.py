@@ -205,13 +205,13 @@ def test_a_component_gives_its_stage_what_it_takes(component: str) -> None:
     for other in ("config", "output", "lineage"):
         parameters.pop(other, None)
     required = {name for name, p in parameters.items() if p.default is inspect.Parameter.empty}
-    given = inputs(component)
+    given, own = inputs(component), {argument.arg for argument in function(component).args.args}
     assert required <= given.keys() <= parameters.keys(), (
         f"{where} gives inputs {sorted(given)}; run of xlrm/stages/{component}.py takes {sorted(parameters)}"
     )
     for name, value in given.items():
         many = typing.get_origin(parameters[name].annotation) is list
-        assert many is not isinstance(value, ast.Attribute), (
+        assert many is not (isinstance(value, ast.Name) and value.id in own), (
             f"{where}: {name} is {ast.unparse(value)}; xlrm/stages/{component}.py takes {'a list' if many else 'one'}"
         )
 
