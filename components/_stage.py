@@ -13,8 +13,8 @@ from typing import Any
 from components._address import tell, told, write
 from components._fan_in import note
 from components._parameters import unpack
-from xlrm import artifacts, progress, settings
-from xlrm.errors import XlrmError
+from xlrm import artifacts, progress, settings, storage
+from xlrm.errors import GateError, XlrmError
 from xlrm.runner import Artifact, run_stage
 
 # Importing torch, transformers and TRL makes objects that stay: looking for garbage among them was a tenth of the time.
@@ -48,12 +48,37 @@ def run(
     use for them; `summary` shows both, and what they were made of, where the stage has no page of its own. Errors end the
     task as in `errors_in_one_line`.
     """
+    with errors_in_one_line(name):
+        return _run(name, experiment, inputs, output, metrics, summary, **more)
+
+
+def run_gated(
+    name: str, experiment: dict[str, Any], inputs: Mapping[str, Any], output: Any, metrics: Any, file: str, view: Any,
+    **more: Any,
+) -> str:  # fmt: skip
+    """As `run`; and where the stage's gate refuses what it made, returns why, for the task `gate` to fail of, else nothing.
+
+    Kubeflow keeps no output of a task that failed, and `view` is to show the stage's `file` above all then.
+    """
+    with errors_in_one_line(name):
+        try:
+            show(_run(name, experiment, inputs, output, metrics, **more), file, view)
+        except GateError as error:
+            tell(output, error.kept)
+            write(view, (storage.read_bytes(storage.join(error.kept, file)) or b"").decode())
+            return str(error)
+    return ""
+
+
+def _run(
+    name: str, experiment: dict[str, Any], inputs: Mapping[str, Any], output: Any, metrics: Any, summary: Any = None,
+    **more: Any,
+) -> Artifact:  # fmt: skip
     for library in set(_UNUSED).difference(_NEEDED.get(name, ())):
         sys.modules.setdefault(library, None)
     more = {key: value for key, value in more.items() if value is not None}
     config = unpack(experiment.get("stages", {}).get(name, {}) | more)
-    with errors_in_one_line(name):
-        artifact = run_stage(name, config, told(inputs), experiment=experiment.get("name", "xlrm"))
+    artifact = run_stage(name, config, told(inputs), experiment=experiment.get("name", "xlrm"))
     note(artifact)
     tell(output, artifact.uri)
     output.metadata.update({"digest": artifact.record.digest, "mlflow_run_id": artifact.record.mlflow_run_id or ""})

@@ -57,6 +57,7 @@ NEEDS = {
     "align": Needs(48, cores=8, memory="64Gi", gpus=1, retried=True),
     "judge": Needs(24, retried=True),
     "register": Needs(4, memory="32Gi"),
+    "gate": Needs(1, cores=1, memory="1Gi"),
     "report": Needs(1),
     "conclude": Needs(1, cores=1, memory="1Gi"),
 }

@@ -285,8 +285,8 @@ def _ended(server, run) -> Outcome:
     said = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(state, "failed")
     if failed:
         said += f" in {', '.join(failed)}"
-    if failed == ["register"]:
-        said += " (whose gate refuses a model that is not better than the champion; its log says what it found)"
+    if failed == ["gate"]:
+        said += " (which refuses a model that is not better than the champion; the page of register says what it found)"
     error = f": {run.error.message}" if run.error and run.error.message else ""
     return Outcome(f"the run {said}{error}: {server.link(run.run_id)}", _CODES[state], tasks=tasks)
 
@@ -309,11 +309,11 @@ def _standing(run) -> str:
 
 
 def _tasks(run) -> list[tuple[str, str, str]]:
-    """Those that are a stage's; Kubeflow's own, such as drivers and loops, go without saying."""
+    """Those that are a stage's, and the gate; Kubeflow's own, such as drivers and loops, go without saying."""
     details = run.run_details.task_details if run.run_details else None
     found = []
     for task in sorted(details or (), key=lambda one: one.create_time or datetime.max.replace(tzinfo=UTC)):
-        if re.sub(r"-\d+$", "", task.display_name or "") in experiment.STAGES:
+        if re.sub(r"-\d+$", "", task.display_name or "") in (*experiment.STAGES, "gate"):
             error = task.error.message if task.error and task.error.message else ""
             found.append((task.display_name, task.state or "PENDING", error or _took(task)))
     return found

@@ -89,6 +89,7 @@ TASKS = (
     "translate",
     "reward",
     "register",
+    "gate",
 )
 ROUTES: list[tuple[str, str, str]] = [
     ("GET", "/healthz", "healthz"),
@@ -278,7 +279,7 @@ class Handler(BaseHTTPRequestHandler):
         name = TASKS[number]
         at = {"create_time": f"2026-11-22T05:{number:02}:00Z", "start_time": f"2026-11-22T05:{number:02}:01Z"}
         found = {"run_id": run["run_id"], "task_id": str(number), "display_name": name, **at}
-        if run["state"] == "RUNNING" and name in ("reward", "register"):
+        if run["state"] == "RUNNING" and name in ("reward", "register", "gate"):
             return found | {"state": "RUNNING" if name == "reward" else "PENDING"}
         if name in self.kubeflow.failing and run["state"] in ("FAILED", "SUCCEEDED"):
             return found | {"state": "FAILED", "error": {"code": 2, "message": self.kubeflow.failing[name]}}

@@ -166,8 +166,9 @@ def function(component: str) -> ast.FunctionDef:
 
 
 def call(component: str) -> ast.Call:
-    """The one call of `components._stage.run`."""
-    calls = [n for n in ast.walk(function(component)) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "run"]
+    """The one call of `components._stage.run`, or of `run_gated`."""
+    every = [n for n in ast.walk(function(component)) if isinstance(n, ast.Call)]
+    calls = [n for n in every if getattr(n.func, "id", "") in ("run", "run_gated")]
     assert len(calls) == 1, f"components/{component}.py calls components._stage.run {len(calls)} times, not once"
     return calls[0]
 

@@ -120,11 +120,12 @@ def launched(component, parameters: dict, artifacts: dict | None = None) -> dict
     by backend/src/v2/component of kubeflow/pipelines: an output that was moved out of the run's folder fails the task, and
     later versions fail it too for one of which there is no file, other than of metrics. Returns the outputs, for a next task."""
     spec = component.component_spec
+    declared = spec.outputs or {}
     outputs = {
         name: {"name": name, "type": {"schemaTitle": one.type.partition("@")[0]}, "uri": f"{ROOT}/{spec.name}/{name}"}
-        for name, one in spec.outputs.items() if one.type.startswith("system.")
+        for name, one in declared.items() if one.type.startswith("system.")
     }  # fmt: skip
-    values = [name for name in spec.outputs if name not in outputs]
+    values = [name for name in declared if name not in outputs]
     folder = Path(artifact_types._MINIO_LOCAL_MOUNT_PREFIX)
     executor_input = {
         "inputs": {"parameterValues": parameters, "artifacts": {k: {"artifacts": [v]} for k, v in (artifacts or {}).items()}},
@@ -134,28 +135,36 @@ def launched(component, parameters: dict, artifacts: dict | None = None) -> dict
         },
     }  # fmt: skip
     Executor(json.loads(json.dumps(executor_input)), component.python_func).execute()
-    made = json.loads((folder / "made.json").read_text())["artifacts"]
-    for name, (one,) in ((name, given["artifacts"]) for name, given in made.items()):
+    made = json.loads((folder / "made.json").read_text())
+    for name, (one,) in ((name, given["artifacts"]) for name, given in made.get("artifacts", {}).items()):
         assert one["uri"].startswith(f"{ROOT}/"), f"{name}: URI {one['uri']!r} does not have expected bucket prefix"
-        kept = folder / one["uri"].removeprefix("minio://")
-        assert kept.is_file() or outputs[name]["type"]["schemaTitle"] == "system.Metrics", f"no file of {name}"
+        assert local(one).is_file() or outputs[name]["type"]["schemaTitle"] == "system.Metrics", f"no file of {name}"
         outputs[name] |= one
-    return outputs
+    return outputs | made.get("parameterValues", {})
+
+
+def local(artifact: dict) -> Path:
+    return Path(artifact_types._MINIO_LOCAL_MOUNT_PREFIX) / artifact["uri"].removeprefix("minio://")
+
+
+def content(artifact: dict) -> str:
+    return local(artifact).read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def pod(tmp_path, monkeypatch) -> None:
+def pod_folders(tmp_path, monkeypatch) -> None:
     """Of a component: where the launcher's folders are, and libraries that other tests need."""
     monkeypatch.setattr(artifact_types, "_MINIO_LOCAL_MOUNT_PREFIX", f"{tmp_path}/minio/")
     monkeypatch.setattr(_stage, "_UNUSED", ())
 
 
-def test_a_task_leaves_what_kubeflows_launcher_uploads_and_the_next_finds_the_artifact(home, pod) -> None:
+@pytest.mark.usefixtures("pod_folders")
+def test_a_task_leaves_what_kubeflows_launcher_uploads_and_the_next_finds_the_artifact(home) -> None:
     experiment = {"name": "x", "stages": {"curate": CURATE}}
     made = launched(curate, {"experiment": experiment, "language": "en"})
     uri = made["corpus"]["metadata"]["artifact"]
     assert uri == run_stage("curate", CURATE, {}).uri
-    assert Path(f"{artifact_types._MINIO_LOCAL_MOUNT_PREFIX}{ROOT[8:]}/curate/corpus").read_text() == f"{uri}\n"
+    assert content(made["corpus"]) == f"{uri}\n" and content(made["account"]).startswith("#")
     assert all(math.isfinite(value) for value in made["metrics"]["metadata"].values())
     planned = launched(plan, {"experiment": experiment, "targets": ["ko"]}, {"corpus": made["corpus"]})
     record = artifacts.load(planned["estimate"]["metadata"]["artifact"])

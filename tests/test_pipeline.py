@@ -385,7 +385,7 @@ def test_a_task_ends_and_is_tried_again_where_that_can_help(package: Package) ->
     retried = {task["componentRef"]["name"] for task in tasks(package) if "retryPolicy" in task}
     alone = {task["componentRef"]["name"] for task in tasks(package) if "retryPolicy" not in task}
     assert {"comp-curate", "comp-translate", "comp-reward", "comp-align", "comp-judge"} <= retried
-    assert {"comp-configure", "comp-plan", "comp-validate", "comp-register", "comp-report"} <= alone
+    assert {"comp-configure", "comp-plan", "comp-validate", "comp-register", "comp-gate", "comp-report"} <= alone
 
 
 def test_training_on_several_nodes_waits_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,8 +99,8 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
     steps = [line.partition("min: ")[2] for line in said.splitlines() if "min: " in line]
     assert steps == [
         "pending",
-        "running, 2 of 4 tasks begun are done, now reward",
-        "succeeded, 4 of 4 tasks begun are done",
+        "running, 2 of 5 tasks begun are done, now reward",
+        "succeeded, 5 of 5 tasks begun are done",
     ]
     (run,) = server.runs.values()
     assert f"[{run['display_name']}]({server.address}/#/runs/details/{run['run_id']})" in summary()
@@ -111,7 +111,7 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
     ("state", "failing", "code", "said"),
     [
         ("FAILED", {"reward": "OOM | killed"}, 1, "the run failed in reward: workflow failed"),
-        ("FAILED", {"register": "exit 2"}, 1, "failed in register (whose gate refuses a model that is not better"),
+        ("FAILED", {"gate": "exit 2"}, 1, "failed in gate (which refuses a model that is not better"),
         ("FAILED", {}, 1, "the run failed: workflow failed"),
         ("SKIPPED", {}, 1, "the run failed"),
         ("CANCELED", {}, 4, "the run was cancelled"),
