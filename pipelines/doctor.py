@@ -27,8 +27,8 @@ ACCOUNT = "default-editor"
 KUBEFLOW = "kubeflow"
 """The namespace of Kubeflow Pipelines' own services."""
 RIGHTS = (
-    *((verb, "trainer.kubeflow.org", "trainjobs", "") for verb in ("create", "get", "list", "watch", "delete")),
-    ("list", "", "pods", ""),
+    *((verb, "trainer.kubeflow.org", "trainjobs", "") for verb in ("create", "get", "delete")),
+    *((verb, "", "pods", "") for verb in ("get", "list")),
     ("get", "", "pods", "log"),
 )
 """(verb, API group, resource, subresource) that a training on several nodes needs."""

@@ -252,6 +252,17 @@ def test_the_end_of_a_run_is_told(chat, view, monkeypatch, capsys) -> None:
     assert "retrain 4a1c: failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("COMPLETE", "succeeded"), ("RUNNING", "ended, how the server does not tell"), ("CANCELED", "canceled")],
+)
+def test_the_end_is_told_in_the_same_words_by_every_server(view, monkeypatch, state, said) -> None:
+    """The open-source server says COMPLETE, and of a run with loops RUNNING, in the task that comes after its end."""
+    monkeypatch.delenv("KFP_RUN_ID", raising=False)
+    _notice.report("retrain", SimpleNamespace(state=state, error_message=None), view)
+    assert text(view) == f"# {said.capitalize()}\n\nretrain: {said}\n"
+
+
 def test_a_chat_that_is_down_fails_no_run_and_keeps_its_address(chat, view, monkeypatch, capsys) -> None:
     chat.status = 500
     monkeypatch.setenv(_notice.ADDRESS, f"http://127.0.0.1:{chat.server_port}/secret-path")
