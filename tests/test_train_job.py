@@ -338,6 +338,17 @@ def test_a_missing_right_names_the_role(kube, given, capsys, request_) -> None:
     assert not kube.jobs
 
 
+def test_what_trainer_refuses_is_no_missing_right(kube, given, capsys) -> None:
+    """Its webhook answers with the status of one."""
+    kube.refused[("POST", "trainjobs")] = [403]
+    kube.why = (
+        'admission webhook "validator.trainjob.trainer.kubeflow.org" denied the request: spec.RuntimeRef: Invalid value: '
+        "specified clusterTrainingRuntime must be created before the TrainJob is created"
+    )
+    line = fails(capsys, given).splitlines()[-1]
+    assert "clusterTrainingRuntime must be created" in line and "xlrm-train-jobs" not in line
+
+
 def test_a_server_that_is_away_for_a_while(kube, given) -> None:
     kube.refused |= {
         ("POST", "trainjobs"): [503, 500],
