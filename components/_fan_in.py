@@ -5,6 +5,7 @@ import hashlib
 import os
 from typing import Any
 
+from components._address import uri
 from xlrm import progress, settings, storage
 from xlrm.errors import ArtifactError
 from xlrm.runner import Artifact
@@ -34,7 +35,7 @@ def collected(given: list[Any], stage: str) -> list[str]:
     `dsl.Collected` came late to the open-source backend, and its fan-in of loops has lost artifacts there
     (kubeflow/pipelines#8830, #10035, #10050): what it leaves out is said, and found in the store.
     """
-    uris = list(dict.fromkeys(one.uri for one in given))
+    uris = list(dict.fromkeys(uri(one) for one in given))
     if run := os.environ.get("KFP_RUN_ID"):
         noted = storage.list_uris(storage.join(settings.store(), "runs", run, stage))
         left_out = sorted({_read(where) for where in noted}.difference(uris))

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from components._address import write
 from components._parameters import pack, unpack
-from components._stage import errors_in_one_line, write
+from components._stage import errors_in_one_line
 from xlrm.errors import ConfigError
 from xlrm.experiment import Experiment, build
 

@@ -6,15 +6,16 @@ import gc
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from components._address import tell, told, write
 from components._fan_in import note, note_failure
 from components._parameters import unpack
-from xlrm import artifacts, progress, settings
-from xlrm.errors import XlrmError
-from xlrm.runner import Artifact, Inputs, run_stage
+from xlrm import artifacts, progress, settings, storage
+from xlrm.errors import GateError, XlrmError
+from xlrm.runner import Artifact, run_stage
 
 # Importing torch, transformers and TRL makes objects that stay: looking for garbage among them was a tenth of the time.
 gc.set_threshold(100_000, 50, 50)
@@ -38,23 +39,49 @@ def errors_in_one_line(name: str) -> Iterator[None]:
 
 
 def run(
-    name: str, experiment: dict[str, Any], inputs: Inputs, output: Any, metrics: Any, summary: Any = None, **more: Any
-) -> Artifact:
+    name: str, experiment: dict[str, Any], inputs: Mapping[str, Any], output: Any, metrics: Any, summary: Any = None,
+    **more: Any,
+) -> Artifact:  # fmt: skip
     """Runs stage `name` with its section of the experiment and `more` on top, but for what is None there.
 
-    `output`, `metrics` and `summary` are the component's KFP artifacts: the first gets the URI of the stage's artifact, so
-    that lineage points at the real thing; the second the headline metrics, as far as a UI has use for them; the third
-    shows both, and what they were made of, where the stage has no page of its own. Errors end the task as in
-    `errors_in_one_line`.
+    `inputs`, `output`, `metrics` and `summary` are the component's KFP artifacts (of inputs also URIs, and lists): `output`
+    tells the next task and the UI where the stage's artifact is; `metrics` gets the headline metrics, as far as a UI has
+    use for them; `summary` shows both, and what they were made of, where the stage has no page of its own. Errors end the
+    task as in `errors_in_one_line`.
     """
+    with errors_in_one_line(name):
+        return _run(name, experiment, inputs, output, metrics, summary, **more)
+
+
+def run_gated(
+    name: str, experiment: dict[str, Any], inputs: Mapping[str, Any], output: Any, metrics: Any, file: str, view: Any,
+    **more: Any,
+) -> str:  # fmt: skip
+    """As `run`; and where the stage's gate refuses what it made, returns why, for the task `gate` to fail of, else nothing.
+
+    Kubeflow keeps no output of a task that failed, and `view` is to show the stage's `file` above all then.
+    """
+    with errors_in_one_line(name):
+        try:
+            show(_run(name, experiment, inputs, output, metrics, **more), file, view)
+        except GateError as error:
+            tell(output, error.kept)
+            write(view, (storage.read_bytes(storage.join(error.kept, file)) or b"").decode())
+            return str(error)
+    return ""
+
+
+def _run(
+    name: str, experiment: dict[str, Any], inputs: Mapping[str, Any], output: Any, metrics: Any, summary: Any = None,
+    **more: Any,
+) -> Artifact:  # fmt: skip
     for library in set(_UNUSED).difference(_NEEDED.get(name, ())):
         sys.modules.setdefault(library, None)
     more = {key: value for key, value in more.items() if value is not None}
     config = unpack(experiment.get("stages", {}).get(name, {}) | more)
-    with errors_in_one_line(name):
-        artifact = run_stage(name, config, inputs, experiment=experiment.get("name", "xlrm"))
+    artifact = run_stage(name, config, told(inputs), experiment=experiment.get("name", "xlrm"))
     note(artifact)
-    output.uri = artifact.uri
+    tell(output, artifact.uri)
     output.metadata.update({"digest": artifact.record.digest, "mlflow_run_id": artifact.record.mlflow_run_id or ""})
     for key, value in list(artifact.record.metrics.items())[:40]:
         metrics.log_metric(key, value)
@@ -92,9 +119,3 @@ def show(artifact: Artifact, file: str, view: Any) -> None:
     folder = artifacts.fetch(artifact.uri, settings.home() / "cache")
     Path(view.path).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / file, view.path)
-
-
-def write(view: Any, text: str) -> None:
-    """Makes `text` what the Kubeflow UI shows of a component."""
-    Path(view.path).parent.mkdir(parents=True, exist_ok=True)
-    Path(view.path).write_text(text, encoding="utf-8")

@@ -7,12 +7,13 @@ they are set in one place.
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from components._address import told
 from components._cluster import Cluster, follow, start
 from components._parameters import unpack
 from components._stage import errors_in_one_line
@@ -44,7 +45,7 @@ class Node(BaseModel, frozen=True, extra="forbid"):
 
 
 def train_on_nodes(
-    nodes: int, node: dict[str, Any], name: str, experiment: dict[str, Any], inputs: Inputs, **more: Any
+    nodes: int, node: dict[str, Any], name: str, experiment: dict[str, Any], inputs: Mapping[str, Any], **more: Any
 ) -> None:
     """Has stage `name` make its artifact on `nodes` nodes; the component then finds it. Does nothing for one node.
 
@@ -54,10 +55,10 @@ def train_on_nodes(
     if nodes < 2:
         return
     with errors_in_one_line(name):
-        config = unpack(experiment.get("stages", {}).get(name, {}) | more)
-        uri = runner.address(name, config, inputs)
+        config, uris = unpack(experiment.get("stages", {}).get(name, {}) | more), told(inputs)
+        uri = runner.address(name, config, uris)
         if not artifacts.find(uri):
-            _train(uri, nodes, _node(node), stage_arguments(name, config, inputs, experiment.get("name", "xlrm")))
+            _train(uri, nodes, _node(node), stage_arguments(name, config, uris, experiment.get("name", "xlrm")))
 
 
 def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:

@@ -27,6 +27,6 @@ def align(
     from components._stage import run
     from components._train_job import train_on_nodes
 
-    inputs = {"policy": policy.uri, "ranked": ranked.uri}
+    inputs = {"policy": policy, "ranked": ranked}
     train_on_nodes(nodes, node, "align", experiment, inputs, language=language, labeler=labeler)
     run("align", experiment, inputs, aligned, metrics, summary, language=language, labeler=labeler)

@@ -20,5 +20,5 @@ def evaluate(
     """Evaluates one reward model on the benchmark of every language."""
     from components._stage import run
 
-    inputs = {"model": model.uri, "corpora": corpora.uri}
+    inputs = {"model": model, "corpora": corpora}
     run("evaluate", experiment, inputs, evaluation, metrics, summary, language=language, languages=[source, *targets])

@@ -18,4 +18,4 @@ def external(
     """Evaluates reward models from elsewhere on the benchmark of every language."""
     from components._stage import run
 
-    run("external", experiment, {"corpora": corpora.uri}, evaluation, metrics, summary, languages=[source, *targets])
+    run("external", experiment, {"corpora": corpora}, evaluation, metrics, summary, languages=[source, *targets])

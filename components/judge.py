@@ -19,5 +19,5 @@ def judge(
     """Judges the aligned policies against the one they came from."""
     from components._stage import run
 
-    inputs = {"reference": reference.uri, "candidates": candidates.uri}
+    inputs = {"reference": reference, "candidates": candidates}
     run("judge", experiment, inputs, verdicts, metrics, summary, language=language, labelers=[source, language])

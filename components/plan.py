@@ -19,6 +19,6 @@ def plan(
 
     section = experiment.get("stages", {}).get("translate", {})
     planned = run(
-        "plan", experiment, {"corpus": corpus.uri}, estimate, metrics, summary, targets=targets, translate=section
+        "plan", experiment, {"corpus": corpus}, estimate, metrics, summary, targets=targets, translate=section
     )
     return read(planned, "plan.json")["parts"]

@@ -20,5 +20,5 @@ def rank(
     """Pairs the best and the worst response to each prompt, by the source and by the target reward model."""
     from components._stage import run
 
-    inputs = {"samples": samples.uri, "reward_models": [source_model.uri, target_model.uri]}
+    inputs = {"samples": samples, "reward_models": [source_model, target_model]}
     run("rank", experiment, inputs, ranked, metrics, summary, language=language, labelers=[source, language])

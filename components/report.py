@@ -25,11 +25,11 @@ def report(
 
     evaluations = collected([source_evaluation, *target_evaluations], "evaluate")
     inputs = {
-        "corpora": corpora.uri,
+        "corpora": corpora,
         "evaluations": evaluations,
-        "representations": representations.uri,
+        "representations": representations,
         "verdicts": collected(verdicts, "judge"),
-        "registered": registered.uri,
-        "external": external.uri,
+        "registered": registered,
+        "external": external,
     }
     show(run("report", experiment, inputs, page, metrics), "report.html", html)

@@ -23,5 +23,5 @@ def represent(
     from components._stage import run
 
     models = collected([source_model, *target_models], "reward")
-    inputs = {"base": base.uri, "reward_models": models, "corpora": corpora.uri}
+    inputs = {"base": base, "reward_models": models, "corpora": corpora}
     run("represent", experiment, inputs, representations, metrics, summary, languages=[source, *targets])

@@ -26,6 +26,6 @@ def reward(
     from components._stage import run
     from components._train_job import train_on_nodes
 
-    inputs = {"base": base.uri, "corpora": corpora.uri}
+    inputs = {"base": base, "corpora": corpora}
     train_on_nodes(nodes, node, "reward", experiment, inputs, language=language)
     run("reward", experiment, inputs, model, metrics, summary, language=language)

@@ -21,6 +21,6 @@ def sample(
     """Samples responses of one policy, or of two, to the prompts of one language or of several."""
     from components._stage import run
 
-    policies = [one.uri for one in (policy, second_policy) if one]
-    inputs = {"policies": policies, "corpora": corpora.uri}
+    policies = [one for one in (policy, second_policy) if one]
+    inputs = {"policies": policies, "corpora": corpora}
     run("sample", experiment, inputs, samples, metrics, summary, languages=languages or [language], split=split)

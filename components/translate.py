@@ -18,4 +18,4 @@ def translate(
     """Translates the corpus, or a shard of it, into one language."""
     from components._stage import run
 
-    run("translate", experiment, {"corpus": corpus.uri}, translation, metrics, summary, language=language, shard=shard)
+    run("translate", experiment, {"corpus": corpus}, translation, metrics, summary, language=language, shard=shard)

@@ -18,5 +18,5 @@ def validate(
     from components._fan_in import collected
     from components._stage import run, show
 
-    inputs = {"source": source.uri, "translations": collected(translations, "translate")}
+    inputs = {"source": source, "translations": collected(translations, "translate")}
     show(run("validate", experiment, inputs, corpora, metrics), "data_docs.html", html)

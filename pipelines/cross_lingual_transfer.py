@@ -6,6 +6,7 @@ from kfp import dsl
 
 from components._conclude import conclude
 from components._configure import configure
+from components._gate import gate
 from components.align import align
 from components.base import base
 from components.curate import curate
@@ -128,6 +129,7 @@ def transfer(experiment: dict, source: str, targets: list):
             target_evaluations=dsl.Collected(target_evaluation.outputs["evaluation"]),
         )
     )  # fmt: skip
+    passed = placed(gate(refused=registered.outputs["Output"]))
     placed(
         report(
             experiment=experiment, corpora=corpora, source_evaluation=source_evaluation,
@@ -136,7 +138,7 @@ def transfer(experiment: dict, source: str, targets: list):
             verdicts=dsl.Collected(judged.outputs["verdicts"]), registered=registered.outputs["registered"],
             external=elsewhere.outputs["evaluation"],
         )
-    )  # fmt: skip
+    ).after(passed)  # fmt: skip
 
 
 @dsl.pipeline(name="cross-lingual-transfer")

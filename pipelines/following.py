@@ -17,7 +17,7 @@ OUTAGE_SECONDS = 900
 SUCCEEDED, FAILED, REFUSED, TIMED_OUT, CANCELLED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 _CODES = {"SUCCEEDED": SUCCEEDED, "FAILED": FAILED, "SKIPPED": FAILED, "CANCELED": CANCELLED}
 _UNSPECIFIED = "RUNTIME_STATE_UNSPECIFIED"
-_COMPONENTS = (*experiment.STAGES, "configure", "conclude")
+_COMPONENTS = (*experiment.STAGES, "configure", "gate", "conclude")
 
 
 @dataclass
@@ -68,8 +68,8 @@ def state(run) -> str:
         return "CANCELED"
     if said == "SUCCEEDED" and (tasks := _tasks(run)):
         handlers = [one.state for one in _details(run) if re.fullmatch(r"exit-handler-\d+", one.display_name or "")]
-        registered = any(name == "register" and how == "SUCCEEDED" for name, how, _ in tasks)
-        if not registered or "FAILED" in handlers or any(how == "FAILED" for _, how, _ in tasks):
+        passed = any(name == "gate" and how == "SUCCEEDED" for name, how, _ in tasks)
+        if not passed or "FAILED" in handlers or any(how == "FAILED" for _, how, _ in tasks):
             return "FAILED"
     return said
 
@@ -113,8 +113,8 @@ def _ended(server, run) -> Outcome:
     said = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(end, "failed")
     if failed:
         said += f" in {', '.join(failed)}"
-    if failed == ["register"] and not reasons:
-        said += " (whose gate refuses a model that is not better than the champion; its log says what it found)"
+    if failed == ["gate"] and not reasons:
+        said += " (which refuses a model that is not better than the champion; the page of register says what it found)"
     if run.error and run.error.message:
         said += f": {run.error.message}"
     tasks = [(name, how, reasons.get(_stage(name), more) if how == "FAILED" else more) for name, how, more in tasks]

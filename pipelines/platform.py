@@ -27,13 +27,14 @@ USER = 1000
 TRAINING_NODES = 1
 """Nodes that a reward model trains on, and a policy is aligned on; several need Kubeflow Trainer (docs/training.md)."""
 RETRIES = 2
-"""Of what can go away and come back: a node, the Hub, an endpoint. A minute after the first time, two after the second."""
+"""Of what can go away and come back: the Hub, an endpoint, a node's room. A minute after the first time, two after the second.
+Argo does not try again a pod that was deleted under it, as with its node."""
 
 
 @dataclass(frozen=True)
 class Needs:
     hours: int
-    """After which the task is stopped: several times what the estimate for paper A says."""
+    """After which the task is stopped, all tries together: several times what the estimate for paper A says."""
     cores: int = 4
     memory: str = "16Gi"
     gpus: int = 0
@@ -57,6 +58,7 @@ NEEDS = {
     "align": Needs(48, cores=8, memory="64Gi", gpus=1, retried=True),
     "judge": Needs(24, retried=True),
     "register": Needs(4, memory="32Gi"),
+    "gate": Needs(1, cores=1, memory="1Gi"),
     "report": Needs(1),
     "conclude": Needs(1, cores=1, memory="1Gi"),
 }
@@ -76,7 +78,9 @@ def placed(task: dsl.PipelineTask, needs: Needs | None = None) -> dsl.PipelineTa
         **({"accelerator_type": "nvidia.com/gpu", "accelerator_count": str(needs.gpus)} if needs.gpus else {}),
     )  # fmt: skip
     if needs.retried and RETRIES:
-        task.set_retry(RETRIES, backoff_duration="60s", backoff_factor=2)
+        # Without a maximum it is KFP's hour: from the first try's start, after which Argo begins no other and ends the one
+        # that is on, whatever its own time limit.
+        task.set_retry(RETRIES, backoff_duration="60s", backoff_factor=2, backoff_max_duration=f"{needs.hours}h")
     kubernetes.set_timeout(task, needs.hours * 3600)
     kubernetes.set_image_pull_policy(task, PULL_POLICY)
     kubernetes.set_image_pull_secrets(task, [PULL_SECRET])

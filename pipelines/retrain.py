@@ -4,6 +4,7 @@ from kfp import dsl
 
 from components._conclude import conclude
 from components._configure import configure
+from components._gate import gate
 from components.base import base
 from components.evaluate import evaluate
 from components.register import register
@@ -22,7 +23,10 @@ def retraining(experiment: dict, source: str, targets: list):
     evaluation = placed(
         evaluate(experiment=experiment, language=source, source=source, targets=targets, model=model, corpora=corpora)
     ).outputs["evaluation"]
-    placed(register(experiment=experiment, source_model=model, source_evaluation=evaluation, gate="enforce"))
+    registered = placed(
+        register(experiment=experiment, source_model=model, source_evaluation=evaluation, gate="enforce")
+    )
+    placed(gate(refused=registered.outputs["Output"]))
 
 
 @dsl.pipeline(name="retrain")

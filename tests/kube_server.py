@@ -61,7 +61,7 @@ def check(body: dict[str, Any]) -> None:
 
 
 class Kube:
-    """`jobs` and `pods` by name; `refused`: (method, resource) -> statuses the next requests are answered with."""
+    """`jobs` and `pods` by name; `refused`: (method, resource) -> statuses the next requests are answered with, saying `why`."""
 
     def __init__(self, runs: Callable[["Kube", dict], None] = lambda kube, job: None):
         self.runs = runs
@@ -69,6 +69,7 @@ class Kube:
         self.pods: dict[str, dict] = {OWN_POD["metadata"]["name"]: OWN_POD}
         self.logs: dict[str, list[tuple[str, str]]] = {}
         self.refused: dict[tuple[str, str], list[int]] = {}
+        self.why = "the test says so"
         self.asked: list[tuple[str, str]] = []
         self.cut: list[int] = []
         """After how many lines, and most of one, the next streams of a log end: every other one as if all were well."""
@@ -165,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         assert (namespaces, namespace) == ("namespaces", NAMESPACE), self.path
         self.kube.asked.append((method, resource))
         if statuses := self.kube.refused.get((method, resource)):
-            return self._status(statuses.pop(0), "the test says so")
+            return self._status(statuses.pop(0), self.kube.why)
         return getattr(self, f"{method}_{resource.replace('/', '_')}")(name, query, body)
 
     def GET_pods(self, name: str, query: dict, _body: dict) -> None:

@@ -93,6 +93,7 @@ TASKS = (
     "translate",
     "reward",
     "register",
+    "gate",
 )
 ROUTES: list[tuple[str, str, str]] = [
     ("GET", "/healthz", "healthz"),
@@ -297,7 +298,7 @@ class Handler(BaseHTTPRequestHandler):
         name = TASKS[number]
         at = {"create_time": "2026-11-22T05:00:00Z", "start_time": f"2026-11-22T05:{number:02}:01Z", "end_time": NEVER}
         found = {"run_id": run["run_id"], "task_id": str(number), "display_name": name, **at}
-        if state == "RUNNING" and name in ("reward", "register"):
+        if state == "RUNNING" and name in ("reward", "register", "gate"):
             return found | {"state": "RUNNING" if name == "reward" else "PENDING"}
         end = {"end_time": f"2026-11-22T05:{number + 6:02}:01Z"}
         if name in self.kubeflow.failing and state in ("FAILED", "SUCCEEDED", "ERROR"):

@@ -1,6 +1,7 @@
 """What components do beside running their stage: the form's settings, the fan-in of loops, the report of a run's end."""
 
 import json
+import math
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -8,11 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from kfp.dsl.executor import Executor
+from kfp.dsl.types import artifact_types
 
-from components import _fan_in, _notice
+from components import _fan_in, _notice, _stage
 from components._form import settle
 from components._parameters import unpack
 from components._stage import markdown
+from components.curate import curate
+from components.plan import plan
 from pipelines.presets import PRESETS
 from xlrm import artifacts, provenance
 from xlrm import settings as xlrm_settings
@@ -87,19 +92,83 @@ def test_what_a_loop_leaves_out_is_found_in_the_store(two, monkeypatch, capsys) 
         _fan_in.note(one)
         _fan_in.note(one)  # a task that is tried again
     first, second = two
-    assert _fan_in.collected([first, second], "curate") == [first.uri, second.uri]
+    handed = [SimpleNamespace(metadata={"artifact": one.uri}) for one in two]
+    assert _fan_in.collected(handed, "curate") == [first.uri, second.uri]
     assert "did not pass on" not in capsys.readouterr().out
-    assert _fan_in.collected([second], "curate") == [second.uri, first.uri]
+    assert _fan_in.collected(handed[1:], "curate") == [second.uri, first.uri]
     assert "1 artifact(s) that Kubeflow did not pass on" in capsys.readouterr().out
     assert _fan_in.collected([], "curate") == sorted([first.uri, second.uri])
     monkeypatch.setenv("KFP_RUN_ID", "run-2")
-    assert _fan_in.collected([first], "curate") == [first.uri], "another run's are not taken"
+    assert _fan_in.collected(handed[:1], "curate") == [first.uri], "another run's are not taken"
 
 
 def test_without_a_run_of_kubeflow_nothing_is_kept(two, monkeypatch, home) -> None:
     monkeypatch.delenv("KFP_RUN_ID", raising=False)
     _fan_in.note(two[0])
-    assert not list(home.glob("**/runs")) and _fan_in.collected(two, "curate") == [one.uri for one in two]
+    assert not list(home.glob("**/runs")) and _fan_in.collected([two[0].uri], "curate") == [two[0].uri]
+
+
+# What a task hands to the next
+
+
+ROOT = "minio://mlpipeline/v2/artifacts/retrain/run-1"
+"""Kubeflow's folder of a run, below which its driver places every output."""
+
+
+def launched(component, parameters: dict, artifacts: dict | None = None) -> dict[str, dict]:
+    """Runs a component by Kubeflow's executor with addresses as its driver gives them, and then does what its launcher does,
+    by backend/src/v2/component of kubeflow/pipelines: an output that was moved out of the run's folder fails the task, and
+    later versions fail it too for one of which there is no file, other than of metrics. Returns the outputs, for a next task."""
+    spec = component.component_spec
+    declared = spec.outputs or {}
+    outputs = {
+        name: {"name": name, "type": {"schemaTitle": one.type.partition("@")[0]}, "uri": f"{ROOT}/{spec.name}/{name}"}
+        for name, one in declared.items() if one.type.startswith("system.")
+    }  # fmt: skip
+    values = [name for name in declared if name not in outputs]
+    folder = Path(artifact_types._MINIO_LOCAL_MOUNT_PREFIX)
+    executor_input = {
+        "inputs": {"parameterValues": parameters, "artifacts": {k: {"artifacts": [v]} for k, v in (artifacts or {}).items()}},
+        "outputs": {
+            "artifacts": {name: {"artifacts": [one]} for name, one in outputs.items()}, "outputFile": f"{folder}/made.json",
+            "parameters": {name: {"outputFile": f"{folder}/{spec.name}-{name}"} for name in values},
+        },
+    }  # fmt: skip
+    Executor(json.loads(json.dumps(executor_input)), component.python_func).execute()
+    made = json.loads((folder / "made.json").read_text())
+    for name, (one,) in ((name, given["artifacts"]) for name, given in made.get("artifacts", {}).items()):
+        assert one["uri"].startswith(f"{ROOT}/"), f"{name}: URI {one['uri']!r} does not have expected bucket prefix"
+        assert local(one).is_file() or outputs[name]["type"]["schemaTitle"] == "system.Metrics", f"no file of {name}"
+        outputs[name] |= one
+    return outputs | made.get("parameterValues", {})
+
+
+def local(artifact: dict) -> Path:
+    return Path(artifact_types._MINIO_LOCAL_MOUNT_PREFIX) / artifact["uri"].removeprefix("minio://")
+
+
+def content(artifact: dict) -> str:
+    return local(artifact).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def pod_folders(tmp_path, monkeypatch) -> None:
+    """Of a component: where the launcher's folders are, and libraries that other tests need."""
+    monkeypatch.setattr(artifact_types, "_MINIO_LOCAL_MOUNT_PREFIX", f"{tmp_path}/minio/")
+    monkeypatch.setattr(_stage, "_UNUSED", ())
+
+
+@pytest.mark.usefixtures("pod_folders")
+def test_a_task_leaves_what_kubeflows_launcher_uploads_and_the_next_finds_the_artifact(home) -> None:
+    experiment = {"name": "x", "stages": {"curate": CURATE}}
+    made = launched(curate, {"experiment": experiment, "language": "en"})
+    uri = made["corpus"]["metadata"]["artifact"]
+    assert uri == run_stage("curate", CURATE, {}).uri
+    assert content(made["corpus"]) == f"{uri}\n" and content(made["account"]).startswith("#")
+    assert all(math.isfinite(value) for value in made["metrics"]["metadata"].values())
+    planned = launched(plan, {"experiment": experiment, "targets": ["ko"]}, {"corpus": made["corpus"]})
+    record = artifacts.load(planned["estimate"]["metadata"]["artifact"])
+    assert record.inputs["corpus"][0].uri == uri
 
 
 # What runs again
@@ -181,6 +250,17 @@ def test_the_end_of_a_run_is_told(chat, view, monkeypatch, capsys) -> None:
     assert chat.told == [("/secret-path", {"text": "retrain 4a1c: failed: Task x failed."})]
     assert text(view) == "# Failed\n\nretrain 4a1c: failed: Task x failed.\n"
     assert "retrain 4a1c: failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("COMPLETE", "succeeded"), ("RUNNING", "ended, how the server does not tell"), ("CANCELED", "canceled")],
+)
+def test_the_end_is_told_in_the_same_words_by_every_server(view, monkeypatch, state, said) -> None:
+    """The open-source server says COMPLETE, and of a run with loops RUNNING, in the task that comes after its end."""
+    monkeypatch.delenv("KFP_RUN_ID", raising=False)
+    _notice.report("retrain", SimpleNamespace(state=state, error_message=None), view)
+    assert text(view) == f"# {said.capitalize()}\n\nretrain: {said}\n"
 
 
 def test_a_chat_that_is_down_fails_no_run_and_keeps_its_address(chat, view, monkeypatch, capsys) -> None:

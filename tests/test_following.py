@@ -22,8 +22,8 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
     steps = [line.partition("min: ")[2] for line in said.splitlines() if "min: " in line]
     assert steps == [
         "pending",
-        "running, 3 of 5 tasks begun are done, now reward",
-        "succeeded, 5 of 5 tasks begun are done",
+        "running, 3 of 6 tasks begun are done, now reward",
+        "succeeded, 6 of 6 tasks begun are done",
     ]
     (run,) = server.runs.values()
     assert f"[{run['display_name']}]({server.address}/#/runs/details/{run['run_id']})" in summary()
@@ -34,6 +34,7 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
         "translate",
         "reward",
         "register",
+        "gate",
     ], "in the order in which they began"
 
 
@@ -42,7 +43,7 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
     [
         ("FAILED", {"reward": "FAILED"}, 1, "the run failed in reward: workflow failed"),
         ("FAILED", {"configure": "FAILED"}, 1, "the run failed in configure: workflow failed"),
-        ("FAILED", {"register": "FAILED"}, 1, "failed in register (whose gate refuses a model that is not better"),
+        ("FAILED", {"gate": "FAILED"}, 1, "failed in gate (which refuses a model that is not better"),
         ("FAILED", {}, 1, "the run failed: workflow failed"),
         ("ERROR", {"reward": "RUNTIME_STATE_UNSPECIFIED"}, 1, "the run failed in reward"),
         ("SKIPPED", {}, 1, "the run failed"),
@@ -71,7 +72,7 @@ def test_the_page_says_why_a_task_failed(
 ) -> None:
     """As the task wrote it into the store, where whoever waits may read that; else that it failed."""
     monkeypatch.setenv("XLRM_STORE", (tmp_path / "store").as_uri())
-    server.failing, server.states = {"register": "FAILED"}, ["RUNNING", "FAILED"]
+    server.failing, server.states = {"gate": "FAILED"}, ["RUNNING", "FAILED"]
     assert submit()[0] == 0
     (run,) = server.runs.values()
     failed(monkeypatch, run["run_id"])
@@ -80,14 +81,14 @@ def test_the_page_says_why_a_task_failed(
     code, said = submit("--if-changed", "--wait")
     assert code == 1 and len(server.runs) == 1, said
     reason = "not better than the champion, which stays: mine-en version 2: ko is worse \\| more"
-    assert (f"| register | failed | {reason} |" in summary()) == readable
-    assert (f"error: register: {reason.replace(chr(92), '')}" in said) == readable
+    assert (f"| gate | failed | {reason} |" in summary()) == readable
+    assert (f"error: gate: {reason.replace(chr(92), '')}" in said) == readable
     assert ("why tasks failed cannot be read" in said) != readable
 
 
 def failed(monkeypatch: pytest.MonkeyPatch, run_id: str) -> None:
     """What the task of a run does whose gate refuses."""
-    with monkeypatch.context() as patch, pytest.raises(SystemExit), errors_in_one_line("register"):
+    with monkeypatch.context() as patch, pytest.raises(SystemExit), errors_in_one_line("gate"):
         patch.setenv("KFP_RUN_ID", run_id)
         raise GateError("not better than the champion, which stays: mine-en version 2: ko is worse | more")
 
@@ -97,9 +98,9 @@ def failed(monkeypatch: pytest.MonkeyPatch, run_id: str) -> None:
     [
         ({"exit-handler-1": "FAILED", "reward": "FAILED"}, "the run failed in reward"),
         ({"exit-handler-1": "FAILED"}, "the run failed"),
-        ({"register": "FAILED"}, "failed in register"),
-        ({"register": "RUNTIME_STATE_UNSPECIFIED"}, "failed in register"),
-        ({"register": "SKIPPED"}, "the run failed"),
+        ({"gate": "FAILED"}, "failed in gate"),
+        ({"gate": "RUNTIME_STATE_UNSPECIFIED"}, "failed in gate"),
+        ({"gate": "SKIPPED"}, "the run failed"),
     ],
 )
 def test_a_failure_that_the_server_calls_a_success_is_none(
@@ -112,7 +113,7 @@ def test_a_failure_that_the_server_calls_a_success_is_none(
     assert submit("--if-changed")[0] == 0 and len(server.runs) == 2, "it does not count as done"
 
 
-@pytest.mark.parametrize(("failing", "code"), [({}, 0), ({"register": "FAILED"}, 1)])
+@pytest.mark.parametrize(("failing", "code"), [({}, 0), ({"gate": "FAILED"}, 1)])
 def test_tasks_that_the_server_is_late_with_are_waited_for(
     submit: Submit, server: Kubeflow, failing: dict, code: int
 ) -> None:

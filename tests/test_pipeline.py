@@ -382,10 +382,15 @@ def test_a_task_ends_and_is_tried_again_where_that_can_help(package: Package) ->
         assert 0 < int(settings["activeDeadlineSeconds"]) <= 72 * 3600, name
         assert settings["imagePullPolicy"] == "IfNotPresent" and settings["imagePullSecret"], name
         assert [one["name"] for one in settings["fieldPathAsEnv"]] == ["KFP_RUN_ID"], name
+    limits = {name.replace("exec-", "comp-"): one["activeDeadlineSeconds"] for name, _, one in executors(package)}
+    for task in tasks(package):
+        if policy := task.get("retryPolicy"):
+            name = task["componentRef"]["name"]
+            assert policy["backoffMaxDuration"] == f"{limits[name]}s", f"{name}: by then Argo ends the last try, too"
     retried = {task["componentRef"]["name"] for task in tasks(package) if "retryPolicy" in task}
     alone = {task["componentRef"]["name"] for task in tasks(package) if "retryPolicy" not in task}
     assert {"comp-curate", "comp-translate", "comp-reward", "comp-align", "comp-judge"} <= retried
-    assert {"comp-configure", "comp-plan", "comp-validate", "comp-register", "comp-report"} <= alone
+    assert {"comp-configure", "comp-plan", "comp-validate", "comp-register", "comp-gate", "comp-report"} <= alone
 
 
 def test_training_on_several_nodes_waits_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

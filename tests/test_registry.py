@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
+from test_components import content, launched, pod_folders  # noqa: F401
 from typer.testing import CliRunner
 
 from xlrm import artifacts, cards, fingerprints, licences, models, rewards, scoring, settings, tracking
@@ -217,6 +218,33 @@ def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> N
     with pytest.raises(GateError, match="xlrm-en version 2: not better on corpus"):
         run_stage("register", SETTINGS | {"gate": "enforce"}, newest_inputs())
     assert aliases() == {"2": ("challenger",), "1": ("champion",)}
+
+
+@pytest.mark.usefixtures("pod_folders")
+def test_the_component_shows_its_page_when_the_gate_refuses_and_the_next_task_fails(register, capsys) -> None:
+    """Kubeflow keeps nothing of a task that failed."""
+    from components._gate import gate
+    from components.register import register as component
+
+    register(1, 7)
+    register(2, 6)
+    model, evaluation = (uris[0] for uris in newest_inputs().values())
+    given = {
+        "source_model": {"metadata": {"artifact": model}},
+        "source_evaluation": {"metadata": {"artifact": evaluation}},
+    }
+    experiment = {"name": "x", "stages": {"register": SETTINGS | {"resamples": 200.0}}}
+    made = launched(component, {"experiment": experiment, "gate": "enforce"}, given)
+    page = content(made["decision"])
+    assert "does not become the champion" in page and "| corpus | en | average |" in page
+    assert content(made["registered"]).endswith("/refused\n")
+    with pytest.raises(SystemExit) as ended:
+        launched(gate, {"refused": made["Output"]})
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert ended.value.code == 2 and re.search("error: gate: .*xlrm-en version 2: not better on corpus.*refused", line)
+    made = launched(component, {"experiment": experiment}, given)
+    assert made["Output"] == "" and made["metrics"]["metadata"]["promoted/xlrm-en"] == 0.0, "report"
+    launched(gate, {"refused": made["Output"]})
 
 
 def _run_of(name: str, number: str) -> str:

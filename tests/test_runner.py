@@ -69,7 +69,7 @@ def config_of(stage: str, sections: dict, monkeypatch) -> BaseModel:
     """The config that the component of `stage` gives to its stage, for an experiment of these sections."""
     component = importlib.import_module(f"components.{stage}")
     function = getattr(component, stage).python_func
-    artifact = SimpleNamespace(uri="file:///given", path="/given", metadata={})
+    artifact = SimpleNamespace(uri="file:///given", path="/given", metadata={"artifact": "file:///given"})
     arguments = {}
     for name, parameter in inspect.signature(function).parameters.items():
         kind = parameter.annotation

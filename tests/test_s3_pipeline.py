@@ -34,7 +34,7 @@ def data_only(experiment: dict, targets: list) -> dsl.Artifact:
 
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
 experiment = {{"name": "s3", "stages": {{"curate": {CURATE!r}, "plan": {{"shards": 3}}}}}}
-print("URI", data_only(experiment=experiment, targets=["es", "ko"]).outputs["Output"].uri)
+print("URI", data_only(experiment=experiment, targets=["es", "ko"]).outputs["Output"].metadata["artifact"])
 """
 
 

@@ -196,18 +196,18 @@ def test_one_node_is_no_business_of_the_cluster(kube, given) -> None:
 
 
 @pytest.mark.parametrize("name", ["reward", "align"])
-def test_what_is_asked_of_the_nodes_is_what_the_component_looks_for(kube, given, name) -> None:
+def test_what_is_asked_of_the_nodes_is_what_the_component_looks_for(kube, given, tmp_path, name) -> None:
     """The artifact at the address of the one is found by both: no job is made, and nothing is trained here."""
     component = importlib.import_module(f"components.{name}")
     fields = {"language": "en"} | ({"labeler": "ko"} if name == "align" else {})
     inputs = dict(zip(("policy", "ranked") if name == "align" else ("base", "corpora"), given.values(), strict=True))
     uri = runner.address(name, fields, inputs)
     artifacts.publish(Path(given["base"].removeprefix("file://")).parents[2] / "base", uri, **FACTS)
-    output, metrics = dsl.Model(uri="", metadata={}), dsl.Metrics(uri="", metadata={})
+    output, metrics = dsl.Model(uri=str(tmp_path / "output")), dsl.Metrics()
     outputs = {"aligned" if name == "align" else "model": output, "metrics": metrics, "summary": None}
-    handed = {key: dsl.Model(uri=one) for key, one in inputs.items()}
+    handed = {key: dsl.Model(metadata={"artifact": one}) for key, one in inputs.items()}
     getattr(component, name).python_func(experiment={}, **fields, **handed, **outputs, nodes=2)
-    assert output.uri == uri and not kube.asked
+    assert output.metadata["artifact"] == uri and not kube.asked
 
 
 def test_a_failed_job_says_why_in_one_line_and_is_deleted(kube, given, capsys) -> None:
@@ -338,6 +338,17 @@ def test_a_missing_right_names_the_role(kube, given, capsys, request_) -> None:
     assert not kube.jobs
 
 
+def test_what_trainer_refuses_is_no_missing_right(kube, given, capsys) -> None:
+    """Its webhook answers with the status of one."""
+    kube.refused[("POST", "trainjobs")] = [403]
+    kube.why = (
+        'admission webhook "validator.trainjob.trainer.kubeflow.org" denied the request: spec.RuntimeRef: Invalid value: '
+        "specified clusterTrainingRuntime must be created before the TrainJob is created"
+    )
+    line = fails(capsys, given).splitlines()[-1]
+    assert "clusterTrainingRuntime must be created" in line and "xlrm-train-jobs" not in line
+
+
 def test_a_server_that_is_away_for_a_while(kube, given) -> None:
     kube.refused |= {
         ("POST", "trainjobs"): [503, 500],
@@ -449,12 +460,12 @@ def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monk
     processes: list[subprocess.Popen] = []
     kube.runs = nodes_of(kube, processes, tmp_path)
     section = {key: value for key, value in TRAINING.items() if key != "language"} | {"processes": 1.0}
-    model, metrics = dsl.Model(uri="", metadata={}), dsl.Metrics(uri="", metadata={})
+    model, metrics = dsl.Model(uri=str(tmp_path / "output")), dsl.Metrics()
     try:
         reward.python_func(
             experiment={"name": "paper", "stages": {"reward": section}}, language="en", nodes=2, node={"gpus": 0.0},
-            base=dsl.Model(uri=inputs["base"]), corpora=dsl.Dataset(uri=inputs["corpora"]), model=model, metrics=metrics,
-            summary=None,
+            base=dsl.Model(metadata={"artifact": inputs["base"]}), corpora=dsl.Dataset(metadata={"artifact": inputs["corpora"]}),
+            model=model, metrics=metrics, summary=None,
         )  # fmt: skip
     finally:
         for process in processes:
@@ -463,9 +474,9 @@ def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monk
     assert "training in 1 processes on each of 2 node(s): DeepSpeed ZeRO-3" in said
     assert "xlrm │ reward[en]: started" in said, "by the first node"
     assert said.splitlines()[-1] == "xlrm │ reward[en]: finished before, reused"
-    record = artifacts.load(model.uri)
+    record = artifacts.load(model.metadata["artifact"])
     assert record.metrics["steps"] == metrics.metadata["steps"] == client.get_run(run).data.metrics["steps"] == 8
     assert record.mlflow_run_id == run
-    published = artifacts.fetch(model.uri, tmp_path / "cache")
+    published = artifacts.fetch(model.metadata["artifact"], tmp_path / "cache")
     _, alone = in_one_process(tiny_base, tmp_path / "corpora", tmp_path / "one", device_batch_size=8)
     assert apart(weights(alone), weights(published)) < 1e-3

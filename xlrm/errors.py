@@ -27,4 +27,5 @@ class ArtifactError(XlrmError):
 
 
 class GateError(XlrmError):
-    pass
+    kept: str = ""
+    """URI of the folder with what was computed, where it is stored."""

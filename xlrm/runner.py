@@ -114,7 +114,9 @@ def _make(
             metrics = module.run(config, **local, output=work / "output")
         except GateError as error:
             kept = artifacts.keep_refused(work / "output", uri)
-            raise GateError(f"{error}; see {kept}" if kept else str(error)) from error
+            refused = GateError(f"{error}; see {kept}" if kept else str(error))
+            refused.kept = kept or ""
+            raise refused from error
         _check_metrics(label, metrics)
         record = artifacts.publish(
             work / "output", uri, stage=name, key=key, config=config.model_dump(mode="json"), metrics=metrics,
