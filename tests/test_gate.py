@@ -11,17 +11,18 @@ SECTIONS = ("Chat", "Safety")
 RULE = Rule(resamples=500)
 
 
-def evaluated(folder, right, items=200, languages=("en", "ko"), text="p", benchmark=rewards.CORPUS):
-    """rewards.parquet of a model that is right on the items for which `right(language, i)` is true."""
+def evaluated(folder, right, items=200, languages=("en", "ko"), text="p", benchmark=rewards.CORPUS, left_out=()):
+    """rewards.parquet of a model that is right on the items for which `right(language, i)` is true, and was not asked those
+    (language, item) that are left out."""
     folder.mkdir(exist_ok=True)
     kept = []
     for language in languages:
         rows = [
             {"id": f"b{i}", "subset": SECTIONS[i % 2], "section": SECTIONS[i % 2], "prompt": f"{text}{i}",
              "chosen": "yes", "rejected": "no"}
-            for i in range(items)
+            for i in range(items) if (language, i) not in left_out
         ]  # fmt: skip
-        scored = [([1.0], [0.0 if right(language, i) else 2.0]) for i in range(items)]
+        scored = [([1.0], [0.0 if right(language, int(one["id"][1:])) else 2.0]) for one in rows]
         kept += rewards.records(benchmark, language, rows, scored)
     rewards.write(folder / rewards.FILE, kept)
     return folder / rewards.FILE
@@ -94,6 +95,38 @@ def test_only_the_same_items_are_compared_and_too_few_of_them_are_refused(tmp_pa
     assert not other.promoted and "asked 0.0% of the items" in other.reason
     gone = decide(None, better, "1", RULE)
     assert not gone.promoted and "no rewards to compare with" in gone.reason
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "reason"),
+    [
+        ({}, {"languages": ("en",)}, "no item of Chat in ko on corpus was asked of both"),
+        ({}, {"left_out": [("ko", i) for i in range(1, 200, 2)]}, "no item of Safety in ko on corpus"),
+        ({"left_out": [("ko", i) for i in range(40)]}, {}, None),
+        ({"left_out": [("ko", 1)]}, {"left_out": [("ko", i) for i in range(3, 200, 2)]}, "no item of Safety in ko on corpus"),
+    ],
+    ids=["language", "section", "some items", "the rest of a section"],
+)  # fmt: skip
+def test_what_only_one_of_them_was_asked_cannot_hide_a_loss(tmp_path, champion, challenger, reason) -> None:
+    first = evaluated(tmp_path / "a", seven_of_ten, **champion)
+    found = decide(
+        first, evaluated(tmp_path / "b", lambda _, i: i % 10 < 9, **challenger), "1", Rule(resamples=300, shared=0.5)
+    )
+    assert found.promoted == (reason is None)
+    assert reason is None or found.reason.startswith(reason)
+
+
+def test_the_mean_over_languages_is_that_of_their_rows(tmp_path) -> None:
+    """Where a language has fewer items, it still counts as much as another."""
+    fewer = {"left_out": [("ko", i) for i in range(20, 200)]}
+    champion = evaluated(tmp_path / "a", seven_of_ten, **fewer)
+    rows = decide(champion, evaluated(tmp_path / "b", lambda on, i: on == "en" or i % 5 < 2, **fewer), "1", RULE).rows
+    of = {(row.language, row.section): row for row in rows}
+    for section in ("average", *SECTIONS):
+        each = [of[language, section] for language in ("en", "ko")]
+        for one in ("champion", "challenger", "difference"):
+            assert getattr(of["all", section], one) == pytest.approx(np.mean([getattr(row, one) for row in each]))
+    assert of["all", "average"].low < of["all", "average"].difference < of["all", "average"].high
 
 
 def test_a_benchmark_that_was_not_evaluated_on(tmp_path) -> None:

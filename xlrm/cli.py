@@ -292,7 +292,9 @@ def models() -> None:
 
 @app.command()
 def promote(
-    uri: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS, as `xlrm models` lists them.")],
+    uri: Annotated[
+        str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS, as `xlrm models` lists them.")
+    ],
 ) -> None:
     """Make a registered version the champion by hand: to roll back, or against the gate."""
     from xlrm.stages import register
