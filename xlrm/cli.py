@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +39,13 @@ def _errors_in_one_line() -> Iterator[None]:
 
 
 @app.callback(invoke_without_command=True)
-def main(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+def main(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False
+) -> None:
     """Cross-lingual reward models: train in one language, score, evaluate and align in others."""
+    if context.invoked_subcommand != "stage":
+        # Seconds, where MLflow's client waits four minutes for a server: a stage outlives its restart, a person asks again.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     if version:
         print(__version__)
         raise typer.Exit

@@ -43,8 +43,9 @@ def _mlflow() -> Iterator[Any]:
 
 
 def _failed(error: Exception) -> ArtifactError:
-    server = settings.shown(settings.tracking_uri())
-    return ArtifactError(f"MLflow, {server}: {settings.shown(' '.join(str(error).split()))[:500]}")
+    said = settings.shown(" ".join(str(error).split()))[:500]
+    hint = "; is MLFLOW_TRACKING_URI right, and does the server run?" if "failed with exception" in said else ""
+    return ArtifactError(f"MLflow, {settings.shown(settings.tracking_uri())}: {said}{hint}")
 
 
 @contextlib.contextmanager

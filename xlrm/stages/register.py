@@ -47,8 +47,8 @@ def run(
     """Writes registered.json, gate.md, and a folder for each name with what is stored with its version beside the weights.
     Each model's evaluation is found by its language.
 
-    Raises DataError for a model without an evaluation, ConfigError for a benchmark nobody evaluated on, GateError (enforce)
-    for a challenger that is not better.
+    Raises DataError for a model without an evaluation of its own, ConfigError for a benchmark nobody evaluated on, GateError
+    (enforce) for a challenger that is not better, ArtifactError for an MLflow that does not answer.
     """
     from xlrm import tracking
 
@@ -75,6 +75,10 @@ def _facts(name: str, model: Path, evaluation: Path, lineage: dict[str, Record])
     origin = _ancestors(uri, lineage) if uri else {}
     curated = [(where, one) for where, one in origin.items() if one.stage == "curate"]
     evaluated = [where for where, one in lineage.items() if uri in [given.uri for given in one.inputs.get("model", ())]]
+    if uri and not evaluated:
+        raise DataError(
+            f"register: the evaluation in {_read(evaluation / 'results.json')['language']} is of another model"
+        )
     corpus = _corpus(*curated[-1]) if curated else None
     return releases.Facts(name, model, digest, evaluation, origin, corpus, evaluated[0] if evaluated else None)
 
