@@ -134,13 +134,34 @@ def test_a_benchmark_that_was_not_evaluated_on(tmp_path) -> None:
         decide(None, evaluated(tmp_path / "a", seven_of_ten), None, Rule(benchmarks=("mine",)))
 
 
-def test_chance_alone_seldom_promotes(tmp_path) -> None:
-    """Two models of the same accuracy on 200 items: the challenger wins in no more than the interval's tail."""
+def rate(times, items, languages, gain, differ=0.1) -> float:
+    """How often the gate promotes a challenger that answers otherwise than the champion on a share `differ` of the items,
+    half of these in all languages alike, and is better by `gain`."""
     rng = np.random.default_rng(0)
-    promoted = 0
-    for _ in range(30):
-        one, other = rng.random((2, 200)) < 0.7
-        champion = evaluated(tmp_path / "a", lambda _, i, one=one: one[i], languages=("en",))
-        challenger = evaluated(tmp_path / "b", lambda _, i, other=other: other[i], languages=("en",))
-        promoted += decide(champion, challenger, "1", Rule(resamples=200)).promoted
-    assert promoted <= 3  # 0.025 of 30 is 0.75; four or more have a chance of 0.007
+    rule, promoted = Rule(resamples=200), 0
+    for _ in range(times):
+        drawn = rng.random((languages + 1, items))
+        drawn[1:, ::2] = drawn[0, ::2]
+        both = {}
+        for language, one in enumerate(drawn[1:]):
+            better = np.where(one < (differ + gain) / 2, 1, np.where(one < differ, -1, 0))
+            both[str(language)] = [(_answer(i, sign), _answer(i, -sign)) for i, sign in enumerate(better)]
+        promoted += all(row.verdict in ("better", "ok", "") for row in gate._compared("corpus", both, rule, "lost"))
+    return promoted / times
+
+
+def _answer(i: int, sign: int) -> dict:
+    reward = 1.0 if sign >= 0 else 0.0
+    return {"id": f"b{i}", "subset": str(i % 4), "section": str(i % 4), "chosen": [reward], "rejected": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("items", "languages", "gain", "low", "high"),
+    [(60, 2, 0.0, 0, 0.06), (400, 1, 0.0, 0, 0.045), (1000, 1, 0.03, 0.75, 0.95), (1000, 5, 0.03, 0.85, 1)],
+)
+def test_chance_alone_seldom_promotes_and_a_better_model_is_found(items, languages, gain, low, high) -> None:
+    """docs/registry.md prints these: `pytest -s -k chance tests/test_gate.py`."""
+    times = 300 if gain == 0 else 40
+    found = rate(times, items, languages, gain)
+    print(f"{items} items, {languages} languages, better by {gain:.2f}: {found:.3f} of {times} promoted")
+    assert low <= found <= high

@@ -563,6 +563,19 @@ def test_a_person_waits_seconds_for_a_server_and_a_stage_minutes(monkeypatch) ->
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
 
 
+def test_a_server_may_be_silent_for_long_while_it_passes_a_file_on(monkeypatch) -> None:
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT as SECONDS
+
+    for said, inside in ((None, 3600), ("7", 7)):
+        monkeypatch.delenv(SECONDS.name, raising=False)
+        if said:
+            monkeypatch.setenv(SECONDS.name, said)
+        before = SECONDS.get()
+        with tracking._patiently():
+            assert SECONDS.get() == inside
+        assert SECONDS.get() == before
+
+
 def test_every_image_of_a_task_can_say_who_it_is_to_mlflow() -> None:
     """Kubeflow's plugin says MLFLOW_TRACKING_AUTH=kubernetes, for which MLflow wants that package."""
     extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][

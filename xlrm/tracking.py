@@ -49,6 +49,20 @@ def _failed(error: Exception) -> ArtifactError:
 
 
 @contextlib.contextmanager
+def _patiently() -> Iterator[None]:
+    """For files: a server says nothing while it passes gigabytes on to or from its store. After MLflow's usual two minutes
+    its client would send all of them again, and at last give up."""
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    before = os.environ.get(name)
+    os.environ[name] = before or "3600"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+@contextlib.contextmanager
 def _absent(library: str) -> Iterator[None]:
     """Passes for not installed, so that MLflow leaves out what it would do with it: a third of its import's time."""
     if library in sys.modules:
@@ -197,7 +211,7 @@ def add_version(name: str, folders: list[Path], tags: dict[str, str], descriptio
 
     A logged model of plain files needs no temporary copy and comes back as the Hugging Face folder it is.
     """
-    with _mlflow() as client:
+    with _mlflow() as client, _patiently():
         from mlflow.entities import LoggedModelStatus
 
         _name_there(client, name)
@@ -222,7 +236,7 @@ def _name_there(client: Any, name: str) -> None:
 
 def add_files(version: Version, folder: Path) -> None:
     """Stores further files with a version, in the place of those of the same names."""
-    with _mlflow() as client:
+    with _mlflow() as client, _patiently():
         client.log_model_artifacts(version.tags[_MODEL_ID], str(folder))
 
 
@@ -288,7 +302,7 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
     where = f"{found.uri}/{file}".rstrip("/")
     if file and not has(found, file):
         raise ArtifactError(f"{where}: no such file")
-    with _mlflow():
+    with _mlflow(), _patiently():
         return Path(_artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
 
 
