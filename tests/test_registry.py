@@ -530,7 +530,7 @@ def test_an_interrupted_pull_goes_into_the_same_folder_again(registered, tmp_pat
     assert not (folder / ".part").exists()
     for taken in (folder, folder / "config.json"):
         again = command("pull", f"models:/{NAME}@champion", taken)
-        assert again.exit_code == 2 and "is not an empty folder; name a new one" in again.stderr
+        assert again.exit_code == 2 and "is not empty, or no folder; name a new one" in again.stderr
     assert (
         command("pull", f"models:/{NAME}@nosuch", tmp_path / "none").exit_code == 2 and not (tmp_path / "none").exists()
     )

@@ -321,7 +321,7 @@ def pull(
     with _errors_in_one_line():
         part = folder / ".part"  # what an interrupted pull leaves
         if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
-            raise ConfigError(f"{folder} is not an empty folder; name a new one")
+            raise ConfigError(f"{folder} is not empty, or no folder; name a new one")
         shutil.rmtree(part, ignore_errors=True)
         for one in tracking.download(uri, part).iterdir():
             one.rename(folder / one.name)

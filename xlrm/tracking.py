@@ -272,10 +272,10 @@ def cached(uri: str) -> Path:
     registry that was set up again has, is another."""
     found = version(uri)
     address = hashlib.sha256(settings.tracking_uri().encode()).hexdigest()[:8]
-    label = "-".join(filter(None, (found.number, found.tags.get("digest", "")[:16])))
-    folder = settings.home() / "cache" / "models" / address / found.name / label
+    files = found.tags.get("digest", "unknown")[:16]
+    folder = settings.home() / "cache" / "models" / address / found.name / files / found.number
     if not folder.is_dir():
-        temporary = folder.with_name(f"{label}.{os.getpid()}.part")
+        temporary = folder.with_name(f"{found.number}.{os.getpid()}.part")
         download(found.uri, temporary)
         try:
             temporary.rename(folder)
