@@ -71,11 +71,14 @@ def run(
 
 def _facts(name: str, model: Path, evaluation: Path, lineage: dict[str, Record]) -> releases.Facts:
     digest, _ = artifacts.digest_directory(model)
-    uri = next((uri for uri, one in lineage.items() if one.stage == "reward" and one.digest == digest), None)
+    trained = [uri for uri, one in lineage.items() if one.stage == "reward" and one.digest == digest]
+    uri = next(iter(trained), None)
     origin = _ancestors(uri, lineage) if uri else {}
     curated = [(where, one) for where, one in origin.items() if one.stage == "curate"]
-    evaluated = [where for where, one in lineage.items() if uri in [given.uri for given in one.inputs.get("model", ())]]
-    if uri and not evaluated:
+    evaluated = [
+        where for where, one in lineage.items() if any(given.uri in trained for given in one.inputs.get("model", ()))
+    ]
+    if trained and not evaluated:
         raise DataError(
             f"register: the evaluation in {_read(evaluation / 'results.json')['language']} is of another model"
         )
