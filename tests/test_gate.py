@@ -11,17 +11,18 @@ SECTIONS = ("Chat", "Safety")
 RULE = Rule(resamples=500)
 
 
-def evaluated(folder, right, items=200, languages=("en", "ko"), text="p", benchmark=rewards.CORPUS):
-    """rewards.parquet of a model that is right on the items for which `right(language, i)` is true."""
+def evaluated(folder, right, items=200, languages=("en", "ko"), text="p", benchmark=rewards.CORPUS, left_out=()):
+    """rewards.parquet of a model that is right on the items for which `right(language, i)` is true, and was not asked those
+    (language, item) that are left out."""
     folder.mkdir(exist_ok=True)
     kept = []
     for language in languages:
         rows = [
             {"id": f"b{i}", "subset": SECTIONS[i % 2], "section": SECTIONS[i % 2], "prompt": f"{text}{i}",
              "chosen": "yes", "rejected": "no"}
-            for i in range(items)
+            for i in range(items) if (language, i) not in left_out
         ]  # fmt: skip
-        scored = [([1.0], [0.0 if right(language, i) else 2.0]) for i in range(items)]
+        scored = [([1.0], [0.0 if right(language, int(one["id"][1:])) else 2.0]) for one in rows]
         kept += rewards.records(benchmark, language, rows, scored)
     rewards.write(folder / rewards.FILE, kept)
     return folder / rewards.FILE
@@ -96,18 +97,71 @@ def test_only_the_same_items_are_compared_and_too_few_of_them_are_refused(tmp_pa
     assert not gone.promoted and "no rewards to compare with" in gone.reason
 
 
+@pytest.mark.parametrize(
+    ("champion", "challenger", "reason"),
+    [
+        ({}, {"languages": ("en",)}, "no item of Chat in ko on corpus was asked of both"),
+        ({}, {"left_out": [("ko", i) for i in range(1, 200, 2)]}, "no item of Safety in ko on corpus"),
+        ({"left_out": [("ko", i) for i in range(40)]}, {}, None),
+        ({"left_out": [("ko", 1)]}, {"left_out": [("ko", i) for i in range(3, 200, 2)]}, "no item of Safety in ko on corpus"),
+    ],
+    ids=["language", "section", "some items", "the rest of a section"],
+)  # fmt: skip
+def test_what_only_one_of_them_was_asked_cannot_hide_a_loss(tmp_path, champion, challenger, reason) -> None:
+    first = evaluated(tmp_path / "a", seven_of_ten, **champion)
+    found = decide(
+        first, evaluated(tmp_path / "b", lambda _, i: i % 10 < 9, **challenger), "1", Rule(resamples=300, shared=0.5)
+    )
+    assert found.promoted == (reason is None)
+    assert reason is None or found.reason.startswith(reason)
+
+
+def test_the_mean_over_languages_is_that_of_their_rows(tmp_path) -> None:
+    """Where a language has fewer items, it still counts as much as another."""
+    fewer = {"left_out": [("ko", i) for i in range(20, 200)]}
+    champion = evaluated(tmp_path / "a", seven_of_ten, **fewer)
+    rows = decide(champion, evaluated(tmp_path / "b", lambda on, i: on == "en" or i % 5 < 2, **fewer), "1", RULE).rows
+    of = {(row.language, row.section): row for row in rows}
+    for section in ("average", *SECTIONS):
+        each = [of[language, section] for language in ("en", "ko")]
+        for one in ("champion", "challenger", "difference"):
+            assert getattr(of["all", section], one) == pytest.approx(np.mean([getattr(row, one) for row in each]))
+    assert of["all", "average"].low < of["all", "average"].difference < of["all", "average"].high
+
+
 def test_a_benchmark_that_was_not_evaluated_on(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"register\.benchmarks: evaluate knows no mine; it has corpus"):
         decide(None, evaluated(tmp_path / "a", seven_of_ten), None, Rule(benchmarks=("mine",)))
 
 
-def test_chance_alone_seldom_promotes(tmp_path) -> None:
-    """Two models of the same accuracy on 200 items: the challenger wins in no more than the interval's tail."""
+def rate(times, items, languages, gain, differ=0.1) -> float:
+    """How often the gate promotes a challenger that answers otherwise than the champion on a share `differ` of the items,
+    half of these in all languages alike, and is better by `gain`."""
     rng = np.random.default_rng(0)
-    promoted = 0
-    for _ in range(30):
-        one, other = rng.random((2, 200)) < 0.7
-        champion = evaluated(tmp_path / "a", lambda _, i, one=one: one[i], languages=("en",))
-        challenger = evaluated(tmp_path / "b", lambda _, i, other=other: other[i], languages=("en",))
-        promoted += decide(champion, challenger, "1", Rule(resamples=200)).promoted
-    assert promoted <= 3  # 0.025 of 30 is 0.75; four or more have a chance of 0.007
+    rule, promoted = Rule(resamples=200), 0
+    for _ in range(times):
+        drawn = rng.random((languages + 1, items))
+        drawn[1:, ::2] = drawn[0, ::2]
+        both = {}
+        for language, one in enumerate(drawn[1:]):
+            better = np.where(one < (differ + gain) / 2, 1, np.where(one < differ, -1, 0))
+            both[str(language)] = [(_answer(i, sign), _answer(i, -sign)) for i, sign in enumerate(better)]
+        promoted += all(row.verdict in ("better", "ok", "") for row in gate._compared("corpus", both, rule, "lost"))
+    return promoted / times
+
+
+def _answer(i: int, sign: int) -> dict:
+    reward = 1.0 if sign >= 0 else 0.0
+    return {"id": f"b{i}", "subset": str(i % 4), "section": str(i % 4), "chosen": [reward], "rejected": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("items", "languages", "gain", "low", "high"),
+    [(60, 2, 0.0, 0, 0.06), (400, 1, 0.0, 0, 0.045), (1000, 1, 0.03, 0.75, 0.95), (1000, 5, 0.03, 0.85, 1)],
+)
+def test_chance_alone_seldom_promotes_and_a_better_model_is_found(items, languages, gain, low, high) -> None:
+    """docs/registry.md prints these: `pytest -s -k chance tests/test_gate.py`."""
+    times = 300 if gain == 0 else 40
+    found = rate(times, items, languages, gain)
+    print(f"{items} items, {languages} languages, better by {gain:.2f}: {found:.3f} of {times} promoted")
+    assert low <= found <= high

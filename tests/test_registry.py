@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import os
 import re
 import shutil
 import sys
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,10 +17,22 @@ from safetensors.torch import load_file, save_file
 from test_components import content, launched, pod_folders  # noqa: F401
 from typer.testing import CliRunner
 
-from xlrm import artifacts, cards, fingerprints, licences, models, rewards, scoring, settings, tracking
+from xlrm import (
+    artifacts,
+    cards,
+    fingerprints,
+    licences,
+    models,
+    pyfunc,
+    releases,
+    rewards,
+    scoring,
+    settings,
+    tracking,
+)
 from xlrm.cli import app
 from xlrm.credit import credit, tied
-from xlrm.errors import ArtifactError, GateError
+from xlrm.errors import ArtifactError, DataError, GateError
 from xlrm.rows import write_jsonl
 from xlrm.runner import run_stage
 from xlrm.stages import evaluate, reward
@@ -39,7 +53,8 @@ def published(stage: str, folder, inputs: dict, **config):
     artifacts.publish(
         folder, uri, stage=stage, key=digest[:24], config=config, metrics={}, code_version="c", git_commit="0123abc",
         inputs={k: [artifacts.Input(uri=v, digest=artifacts.load(v).digest)] for k, v in inputs.items()}, image=None,
-        versions={"python": "3.11.2"}, started=datetime.now(UTC), seconds=1.0, peak_memory_mib=1.0, mlflow_run_id=None,
+        versions={"python": "3.11.2", "torch": "2.13.0+cpu"}, started=datetime.now(UTC), seconds=1.0, peak_memory_mib=1.0,
+        mlflow_run_id=None,
     )  # fmt: skip
     return uri
 
@@ -142,6 +157,7 @@ def test_a_version_says_what_it_is_and_where_it_is_from(register, corpus, tmp_pa
     ):
         assert said in card, said
     assert json.loads((folder / "gate.json").read_text())["promoted"] is True
+    assert "\ntorch==2.13.0\n" in (folder / "requirements.txt").read_text(), "a build's name is on no usual index"
 
 
 def test_a_model_joins_the_run_that_kubeflow_injects(register, monkeypatch) -> None:
@@ -177,6 +193,40 @@ def test_a_model_joins_the_run_that_kubeflow_injects(register, monkeypatch) -> N
 def test_the_licence_follows_from_the_base_and_the_data(base, data, licence, said) -> None:
     found = licences.terms(base, data)
     assert (found.licence, licences.summary(found)) == (licence, said)
+
+
+def test_what_a_licence_asks_for_is_said() -> None:
+    said = licences.terms("meta-llama/Llama-3.2-3B-Instruct", {"magpie": "llama3", "translations": "unknown"}).lines
+    assert 'displays "Built with Llama" and puts Llama at the beginning of its name' in said[0]
+    assert 'displays "Built with Meta Llama 3"' in said[1] and "may improve no other large language model" in said[1]
+    assert "terms unknown" in said[2]
+    (qwen,) = licences.terms("Qwen/Qwen2.5-3B-Instruct", {}).lines
+    assert 'not for commercial use; whoever passes the model on displays "Built with Qwen"' in qwen
+
+
+def test_the_card_names_a_translator_whose_terms_nobody_knows_and_a_toy(trained, tmp_path) -> None:
+    uri, folder = trained(1)
+    card = json.loads((folder / "xlrm.json").read_text())
+    card |= {"base_model": {"model": "phrasebook-tiny", "revision": None}, "language": "ko"}
+    (folder / "xlrm.json").write_text(json.dumps(card))
+    made = artifacts.load(uri)
+    origin = {
+        str(i): made.model_copy(update={"stage": "translate", "config": {"language": "ko", "translator": who}})
+        for i, who in enumerate(("phrasebook", "x-alma"))
+    }
+    evaluation = artifacts.fetch(evaluated(tmp_path, uri, folder, 7), settings.home() / "cache")
+    facts = releases.Facts("n", folder, "d", evaluation, origin, {"origins": {"preferences": {}}} | ACCOUNT)
+    said = releases.card(facts)
+    assert "translations by x-alma (unknown)" in said and "translations by phrasebook" not in said
+    assert "- A toy, to try the pipeline with" in said and facts.terms.licence == "other"
+
+
+ACCOUNT = {
+    "language": "en",
+    "sources": {},
+    "non_commercial": False,
+    "unknown_terms": [],
+}
 
 
 def test_every_licence_of_a_known_set_is_understood() -> None:
@@ -291,8 +341,75 @@ def test_a_rollback_is_one_command_and_stays(register) -> None:
     listed = command("models").output.splitlines()
     assert listed[0].startswith(f"models:/{NAME}/2  version 2  gate withdrawn  en/average 0.900")
     assert listed[1].startswith(f"models:/{NAME}@champion  version 1  gate promoted  en/average 0.600")
+    assert command("promote", f"models:/{NAME}@champion").exit_code == 0
+    assert tracking.models(NAME)[1].tags["gate"] == "promoted", "the champion does not take its own place"
     wrong = command("promote", f"models:/{NAME}/9")
     assert wrong.exit_code == 2 and "no such registered model" in wrong.output
+
+
+def test_a_challenger_is_promoted_by_its_alias(register) -> None:
+    register(1, 7)
+    register(2, 6)
+    done = command("promote", f"models:/{NAME}@challenger")
+    assert f"models:/{NAME}@champion is models:/{NAME}/2; it was models:/{NAME}/1" in done.output
+    assert aliases() == {"2": ("champion",), "1": ()}
+    assert [one.tags["gate"] for one in tracking.models(NAME)] == ["by hand", "withdrawn"]
+    assert command("promote", f"models:/{NAME}/1").exit_code == 0
+    assert [one.tags["gate"] for one in tracking.models(NAME)] == ["withdrawn", "by hand"]
+
+
+def meanwhile(monkeypatch, happens) -> None:
+    """`happens` when the next version is stored and nothing is decided of it."""
+    real = tracking.add_version
+
+    def add_version(*arguments):
+        number = real(*arguments)
+        monkeypatch.setattr(tracking, "add_version", real)
+        happens()
+        return number
+
+    monkeypatch.setattr(tracking, "add_version", add_version)
+
+
+def test_a_champion_that_changes_while_a_model_is_stored_is_the_one_to_beat(register, monkeypatch) -> None:
+    register(1, 6)
+    register(2, 9)
+    command("promote", f"models:/{NAME}/1")
+    meanwhile(monkeypatch, lambda: command("promote", f"models:/{NAME}/2"))
+    assert register(3, 8).record.metrics["promoted/xlrm-en"] == 0.0
+    assert aliases() == {"3": ("challenger",), "2": ("champion",), "1": ()}
+    assert tracking.models(NAME)[0].tags["gate.champion"] == "2"
+    kept = tracking.download(f"models:/{NAME}/3", settings.home(), "gate.json")
+    assert json.loads(kept.read_text())["champion"] == "2"
+
+
+def test_of_two_first_versions_at_once_the_better_one_becomes_champion(register, monkeypatch) -> None:
+    meanwhile(monkeypatch, lambda: register(2, 9))
+    assert register(1, 6).record.metrics["promoted/xlrm-en"] == 0.0
+    assert aliases() == {"1": ("challenger",), "2": ("champion",)}
+
+
+def test_rewards_of_the_champion_that_cannot_be_read_decide_nothing(register) -> None:
+    register(1, 6)
+    (file,) = (settings.home() / "mlartifacts").rglob("evaluation/rewards.parquet")
+    file.rename(file.with_name("elsewhere"))
+    file.symlink_to("nowhere")
+    with pytest.raises(ArtifactError, match=r"MLflow, sqlite.*rewards\.parquet"):
+        register(2, 9)
+    assert aliases() == {"1": ("champion",)}
+    file.unlink()
+    file.with_name("elsewhere").rename(file)
+    run_stage("register", SETTINGS, newest_inputs())
+    assert aliases() == {"2": ("champion",), "1": ()}
+
+
+def test_an_evaluation_of_another_model_is_refused(trained, tmp_path) -> None:
+    one, folder = trained(1)
+    other, _ = trained(2)
+    inputs = {"reward_models": [other], "evaluations": [evaluated(tmp_path, one, folder, 7)]}
+    with pytest.raises(DataError, match="the evaluation in en is of another model"):
+        run_stage("register", SETTINGS, inputs)
+    assert tracking.models(NAME) == []
 
 
 # Getting one back
@@ -326,6 +443,10 @@ def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered
     assert [one.name for one in model.metadata.get_input_schema().inputs] == ["messages", "prompt", "response"]
     with pytest.raises(Exception, match="row 0: the last message is the one to score"):
         model.predict([{"messages": CHATS[0][:1]}])
+    for wrong in (CHATS, ["Three."]):
+        with pytest.raises(Exception, match="a row has messages, or prompt and response, as text; there are none"):
+            model.predict(wrong)
+    assert list(model.predict(pd.DataFrame({"messages": []}))) == []
 
 
 def _fingerprint(registered) -> str:
@@ -363,6 +484,27 @@ def test_mlflow_needs_no_xlrm_to_load_it(registered, tmp_path, monkeypatch) -> N
         loader._load_pyfunc(str(folder))
 
 
+def test_without_xlrm_a_model_reads_no_more_than_its_positions(tiny_base, tmp_path, monkeypatch) -> None:
+    import transformers
+
+    folder, tokenizer = tmp_path / "bert", models.load_tokenizer(tiny_base)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(
+        **shape,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=48,
+        num_labels=1,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    fingerprints.write(folder, scoring.probing(loaded := scoring.load(folder, scoring.Scoring())))
+    expected = scoring.score(*loaded, CHATS)
+    monkeypatch.setitem(sys.modules, "xlrm", None)
+    found = pyfunc._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS])
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
 def damage(folder) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["score.weight"][0, :8] *= -1
@@ -381,6 +523,94 @@ def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> Non
     scored = command("score", "--model", folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
     assert scored.exit_code == 2 and len(scored.stderr.strip().splitlines()) == 1 and "fetch it again" in scored.stderr
     assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("model.safetensors", "half", "cannot be loaded: Error while deserializing"),
+        ("model.safetensors", None, "cannot be loaded: Error no file named model.safetensors"),
+        ("config.json", "{", "not a valid JSON file"),
+        ("tokenizer.json", None, "cannot be loaded"),
+        ("fingerprint.json", "{", "not a fingerprint: JSONDecodeError"),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_one_line(registered, tmp_path, file, content, said) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tracking.cached(f"models:/{NAME}@champion"), folder)
+    whole = (folder / file).read_bytes()
+    (folder / file).unlink()
+    if content:
+        (folder / file).write_bytes(whole[: len(whole) // 2] if content == "half" else content.encode())
+    (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": "p", "response": "r"}) + "\n")
+    scored = command("score", "--model", folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    assert (
+        scored.exit_code == 2 and said in scored.stderr and scored.stderr.strip().splitlines()[-1].startswith("error: ")
+    )
+
+
+def test_an_interrupted_pull_goes_into_the_same_folder_again(registered, tmp_path) -> None:
+    folder = tmp_path / "pulled"
+    (folder / ".part").mkdir(parents=True)
+    (folder / ".part" / "model.safetensors").write_text("half")
+    assert command("pull", f"models:/{NAME}@champion", folder).exit_code == 0
+    assert {one.name for one in registered[0].iterdir()} <= {one.name for one in folder.iterdir()}
+    assert not (folder / ".part").exists()
+    for taken in (folder, folder / "config.json"):
+        again = command("pull", f"models:/{NAME}@champion", taken)
+        assert again.exit_code == 2 and "is not empty, or no folder; name a new one" in again.stderr
+    assert (
+        command("pull", f"models:/{NAME}@nosuch", tmp_path / "none").exit_code == 2 and not (tmp_path / "none").exists()
+    )
+
+
+def test_a_version_of_the_same_number_in_a_new_registry_is_fetched_again(registered, tmp_path) -> None:
+    before = tracking.cached(f"models:/{NAME}@champion")
+    tracking.tag(NAME, "1", {"digest": "another"})
+    assert tracking.cached(f"models:/{NAME}/1") != before
+
+
+def test_a_server_that_does_not_answer_is_one_line_without_its_password(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:hidden@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for asked in (("models",), ("promote", "models:/m/1"), ("pull", "models:/m@champion", tmp_path / "m")):
+        found = command(*asked)
+        assert found.exit_code == 2 and len(found.stderr.strip().splitlines()) == 1, found.stderr
+        assert "MLflow, http://127.0.0.1:9: " in found.stderr and "does the server run?" in found.stderr
+        assert "hidden" not in found.stderr
+    with pytest.raises(ArtifactError, match="does the server run"):
+        run_stage("curate", {"pairs": 32, "benchmark_items": 28, "parallel": None}, {})
+
+
+def test_a_person_waits_seconds_for_a_server_and_a_stage_minutes(monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "")  # so that it is put back
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    command("stage", "nosuch")
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+    command("models")
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
+
+
+def test_a_server_may_be_silent_for_long_while_it_passes_a_file_on(monkeypatch) -> None:
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT as SECONDS
+
+    for said, inside in ((None, 3600), ("7", 7)):
+        monkeypatch.delenv(SECONDS.name, raising=False)
+        if said:
+            monkeypatch.setenv(SECONDS.name, said)
+        before = SECONDS.get()
+        with tracking._patiently():
+            assert SECONDS.get() == inside
+        assert SECONDS.get() == before
+
+
+def test_every_image_of_a_task_can_say_who_it_is_to_mlflow() -> None:
+    """Kubeflow's plugin says MLFLOW_TRACKING_AUTH=kubernetes, for which MLflow wants that package."""
+    extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    for image in ("train", "sample", "pipeline"):
+        assert any(one.startswith(("kubernetes", "kfp==")) for one in extras[image]), image
 
 
 def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +39,13 @@ def _errors_in_one_line() -> Iterator[None]:
 
 
 @app.callback(invoke_without_command=True)
-def main(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+def main(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False
+) -> None:
     """Cross-lingual reward models: train in one language, score, evaluate and align in others."""
+    if context.invoked_subcommand != "stage":
+        # Seconds, where MLflow's client waits four minutes for a server: a stage outlives its restart, a person asks again.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     if version:
         print(__version__)
         raise typer.Exit
@@ -292,17 +298,16 @@ def models() -> None:
 
 @app.command()
 def promote(
-    uri: Annotated[str, typer.Argument(help="models:/NAME/VERSION, as `xlrm models` lists them.")],
+    uri: Annotated[
+        str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS, as `xlrm models` lists them.")
+    ],
 ) -> None:
     """Make a registered version the champion by hand: to roll back, or against the gate."""
-    from xlrm import tracking
-    from xlrm.stages.register import CHAMPION, WITHDRAWN
+    from xlrm.stages import register
 
     with _errors_in_one_line():
-        before = tracking.promote(uri, CHAMPION)
-        if before.uri != uri:
-            tracking.tag(before.name, before.number, {"gate": WITHDRAWN})
-    print(f"models:/{before.name}@{CHAMPION} is {uri}; it was {before.uri}")
+        now, before = register.promote(uri)
+    print(f"models:/{now.name}@{register.CHAMPION} is {now.uri}; it was {before.uri if before else 'none'}")
 
 
 @app.command()
@@ -314,9 +319,14 @@ def pull(
     from xlrm import tracking
 
     with _errors_in_one_line():
-        if folder.exists() and any(folder.iterdir()):
-            raise ConfigError(f"{folder} is not empty; name a new folder")
-        print(tracking.download(uri, folder))
+        part = folder / ".part"  # what an interrupted pull leaves
+        if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
+            raise ConfigError(f"{folder} is not empty, or no folder; name a new one")
+        shutil.rmtree(part, ignore_errors=True)
+        for one in tracking.download(uri, part).iterdir():
+            one.rename(folder / one.name)
+        part.rmdir()
+        print(folder)
 
 
 @app.command()

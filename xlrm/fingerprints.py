@@ -54,13 +54,17 @@ def write(folder: Path, rewards_of: RewardsOf) -> None:
 
 
 def check(folder: Path, precision: str, rewards_of: RewardsOf) -> None:
-    """Raises ArtifactError for a model in `folder` that gives other rewards than were kept there, if any were."""
+    """Raises ArtifactError for a model in `folder` that gives other rewards than were kept there, if any were, and for a file
+    that does not say."""
     if not (folder / FILE).is_file():
         return
-    kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    expected = [one["reward"] for one in kept["probes"]]
+    try:
+        kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        expected, tolerance = [one["reward"] for one in kept["probes"]], kept["tolerance"][precision]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / FILE}: not a fingerprint: {error!r}; fetch the folder again") from error
     found = rewards_of([one["messages"] for one in kept["probes"]])
-    allowed = kept["tolerance"][precision] * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
+    allowed = tolerance * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
     worst = max(range(len(found)), key=lambda i: _off(found[i], expected[i]))
     if _off(found[worst], expected[worst]) > allowed:
         raise ArtifactError(

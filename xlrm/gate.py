@@ -1,6 +1,7 @@
 """Whether a reward model takes the champion's place: a paired comparison of the two on the same benchmark items."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,9 +110,8 @@ def decide(champion: Path | None, challenger: Path, version: str | None, rule: R
     rows: list[Row] = []
     for name in rule.benchmarks:
         ours, theirs = rewards.read(challenger, name), rewards.read(champion, name)
-        both, share = _shared(ours, theirs)
-        if share < rule.shared:
-            reason = f"the champion was asked {share:.1%} of the items of {name}, and {rule.shared:.1%} are wanted"
+        both = _shared(ours, theirs)
+        if reason := _incomparable(name, ours, theirs, both, rule):
             return Decision(False, reason, version, said)
         rows += _compared(name, both, rule, ties)
     problems = [_problem(row, rule) for row in rows if row.verdict in ("worse", "not better")]
@@ -123,15 +123,33 @@ Pairs = dict[str, list[tuple[dict, dict]]]
 """Language -> the same item as the challenger and as the champion answered it."""
 
 
-def _shared(ours: dict[str, list[dict]], theirs: dict[str, list[dict]]) -> tuple[Pairs, float]:
-    """Items of the same id and texts, and their share of the challenger's."""
+def _shared(ours: dict[str, list[dict]], theirs: dict[str, list[dict]]) -> Pairs:
+    """Items of the same id and texts."""
     both: Pairs = {}
     for language, items in ours.items():
         known = {(one["id"], one["text"]): one for one in theirs.get(language, [])}
         found = [(one, known[key]) for one in items if (key := (one["id"], one["text"])) in known]
         if found:
             both[language] = found
-    return both, sum(map(len, both.values())) / sum(map(len, ours.values()))
+    return both
+
+
+def _incomparable(name: str, ours: dict, theirs: dict, both: Pairs, rule: Rule) -> str | None:
+    """Why too little of a benchmark was asked of both: too few of the challenger's items, or none of a section in a language,
+    where then nothing says that the challenger is not worse."""
+    share = sum(map(len, both.values())) / sum(map(len, ours.values()))
+    if share < rule.shared:
+        return f"the champion was asked {share:.1%} of the items of {name}, and {rule.shared:.1%} are wanted"
+    compared = _parts({language: [item for item, _ in pairs] for language, pairs in both.items()})
+    if alone := sorted((_parts(ours) | _parts(theirs)) - compared):
+        language, section = alone[0]
+        return f"no item of {section} in {language} on {name} was asked of both, so nothing says who is better there"
+    return None
+
+
+def _parts(items: dict[str, list[dict]]) -> set[tuple[str, str]]:
+    """(language, section) of all."""
+    return {(language, one["section"]) for language, many in items.items() for one in many}
 
 
 def _compared(benchmark: str, both: Pairs, rule: Rule, ties: Ties) -> Iterator[Row]:
@@ -162,17 +180,26 @@ def _each(both: Pairs, earned: dict) -> Iterator[tuple]:
 
 
 def _mean(both: Pairs, earned: dict) -> tuple:
-    """An item has one id in all languages and is drawn with all of them: they are not independent."""
+    """An item has one id in all languages and is drawn with all of them: they are not independent. Its credit is scaled so
+    that a subset's mean is that of the languages' means, also where one has fewer items than another."""
     import numpy as np
 
-    items: dict[str, dict] = {}
-    sums: dict[str, list] = {}
+    items: dict[tuple[str, str], dict] = {}
+    sizes: dict[str, Counter] = {}
     for language, pairs in both.items():
-        for i, (item, _) in enumerate(pairs):
-            items.setdefault(item["id"], item)
-            sums.setdefault(item["id"], []).append([side[i] for side in earned[language]])
-    means = np.array([np.mean(sums[one], axis=0) for one in items])
-    return ALL, list(items.values()), means[:, 0], means[:, 1]
+        for item, _ in pairs:
+            items.setdefault((item["subset"], item["id"]), item)
+            sizes.setdefault(item["subset"], Counter())[language] += 1
+    places = {key: place for place, key in enumerate(items)}
+    wholes = Counter(subset for subset, _ in items)
+    means = np.zeros((2, len(items)))
+    for language, pairs in both.items():
+        at = [places[item["subset"], item["id"]] for item, _ in pairs]
+        of = [item["subset"] for item, _ in pairs]
+        means[:, at] += earned[language] * np.array(
+            [wholes[one] / sizes[one][language] / len(sizes[one]) for one in of]
+        )
+    return ALL, list(items.values()), means[0], means[1]
 
 
 def _verdict(language: str, section: str, difference: float, low: float, rule: Rule) -> str:

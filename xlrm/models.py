@@ -3,8 +3,10 @@
 Safetensors only, no remote code unless asked for, a dedicated pad token, a chat template without dates.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,16 +52,32 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     Truncation drops the oldest turns, never the answer (paper A's code: `truncation_side="left"`). A pad token that is
     the EOS token would hide the token a reward is read from, so such a tokenizer gets one of its own. A chat template
     that asks for today's date (Llama 3.2's) would give other rewards tomorrow, and is replaced.
+
+    Raises ArtifactError for a folder without the tokenizer's files.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    with _in_one_line(path):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    if not tokenizer("a")["input_ids"]:  # transformers makes one up, that knows no word
+        raise ArtifactError(f"{path}: cannot be loaded: it has no tokenizer")
     tokenizer.truncation_side = "left"
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     if tokenizer.chat_template is None or "strftime_now" in tokenizer.chat_template:
         tokenizer.chat_template = _template(tokenizer)
     return tokenizer
+
+
+@contextlib.contextmanager
+def _in_one_line(path: str | Path) -> Iterator[None]:
+    """Raises ArtifactError for a file that is not there, damaged, or does not fit the others."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(f"{path}: cannot be loaded: {' '.join(str(error).split())[:500]}") from error
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -148,15 +166,16 @@ def positions(model: "PreTrainedModel") -> int | None:
 def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedModel":
     """One that computes its batches packed where it can (`xlrm.packing`).
 
-    Raises ArtifactError for a folder that is not a trained scalar reward model: a head made up at loading time
-    would give confident nonsense."""
+    Raises ArtifactError for a folder that is not a trained scalar reward model, or not a whole one: a head made up at
+    loading time would give confident nonsense."""
     from transformers import AutoModelForSequenceClassification
 
     if not (Path(path) / "config.json").exists():
         raise ArtifactError(f"{path} is not a model: it has no config.json")
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        path, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-    )
+    with _in_one_line(path):
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
     if report["missing_keys"] or model.config.num_labels != 1:
         raise ArtifactError(
             f"{path} is not a scalar reward model: {model.config.num_labels} labels, "

@@ -8,6 +8,8 @@ from typing import Any
 
 MAX_LENGTH = 2048
 """Tokens; a longer conversation loses its beginning."""
+_COLUMNS = {"messages", "prompt", "response"}
+_ROW = "a row has messages, or prompt and response, as text"
 
 
 def _load_pyfunc(path: str) -> "RewardModel":
@@ -28,6 +30,9 @@ class RewardModel:
         `prompt` and `response`: MLflow takes no mixture. Raises ValueError for another row."""
         import numpy as np
 
+        columns = getattr(model_input, "columns", _COLUMNS)
+        if not _COLUMNS & set(columns):  # MLflow drops the columns it does not know, and with the last of them the rows
+            raise ValueError(f"{_ROW}; there are none of these columns")
         rows = model_input.to_dict("records") if hasattr(model_input, "to_dict") else list(model_input)
         chats = [_conversation(number, row) for number, row in enumerate(rows)]
         return np.array(self.rewards_of(chats), dtype=np.float64)
@@ -38,7 +43,7 @@ def _conversation(number: int, row: Any) -> list[dict[str, str]]:
     if isinstance(prompt, str) and isinstance(response, str):
         return [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
     if messages is None or isinstance(messages, float | str) or not len(messages):
-        raise ValueError(f"row {number}: a row has messages, or prompt and response, as text; it has {sorted(row)}")
+        raise ValueError(f"row {number}: {_ROW}; it has {sorted(row)}")
     chat = [{"role": one["role"], "content": one["content"]} for one in messages]
     if chat[-1]["role"] != "assistant":
         raise ValueError(f"row {number}: the last message is the one to score: its role is assistant")
@@ -56,18 +61,31 @@ def _plain(folder: Path) -> Any:
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
 
+    positions = _positions(model)
+
     def rewards(chats: list, max_length: int = MAX_LENGTH) -> list[float]:
         found = []
         for chat in chats:
             with torch.inference_mode():
                 inputs = tokenizer(
-                    **_text(tokenizer, chat), truncation=True, max_length=max_length, return_tensors="pt"
+                    **_text(tokenizer, chat),
+                    truncation=True,
+                    max_length=min(max_length, positions),
+                    return_tensors="pt",
                 )
                 found.append(float(model(**inputs.to(model.device)).logits[0, 0]))
         return found
 
     _check(folder, rewards)
     return rewards
+
+
+def _positions(model: Any) -> int:
+    """Tokens that a model with a table of positions can read (BERT, XLM-R); no limit for all that compute them."""
+    for name, module in model.named_modules():
+        if name.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return MAX_LENGTH
 
 
 def _text(tokenizer: Any, chat: list) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import yaml
 
 from xlrm import accounts, fingerprints, licences, pyfunc, rewards, settings
 from xlrm.artifacts import Record
+from xlrm.base_models import TINY
 from xlrm.licences import Terms
 
 REWARDS = f"evaluation/{rewards.FILE}"
@@ -30,6 +31,8 @@ INPUTS = [
 """Columns of MLflow's signature; a row has the first, or the other two."""
 OUTPUTS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]
 EXAMPLE = [{"messages": chat} for chat in fingerprints.PROBES[:2]]
+PHRASEBOOK = "phrasebook"
+"""The translator that is no model: its sentences are this project's."""
 _REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
 
 
@@ -63,7 +66,17 @@ class Facts:
     def terms(self) -> Terms:
         preferences = (self.corpus or {}).get("origins", {}).get("preferences", {})
         data = {entry: one["licence"] for entry, one in preferences.items()} or {"training data": "unknown"}
+        data |= {f"translations by {one}": licences.of_model(one) for one in self.translators if one != PHRASEBOOK}
         return licences.terms(self.card["base_model"]["model"], data)
+
+    @property
+    def translators(self) -> list[str]:
+        """Machines that wrote the training data, where it is a translation."""
+        languages = self.card["language"].split("+")
+        stages = [
+            one for one in self.origin.values() if one.stage == "translate" and one.config["language"] in languages
+        ]
+        return sorted({str(one.config.get("translator")) for one in stages})
 
     def made_by(self, stage: str) -> tuple[str, Record] | None:
         """The last one of a stage, of what the model was made from."""
@@ -94,7 +107,8 @@ def _write_flavour(folder: Path, facts: Facts) -> None:
     _yaml(folder / "MLmodel", model)
     environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
     _yaml(folder / "python_env.yaml", environment)
-    pinned = [f"{one}=={versions[one]}" if one in versions else one for one in _REQUIRED]
+    # Without a build such as +cpu or +cu126, which the usual index does not have.
+    pinned = [f"{one}=={versions[one].partition('+')[0]}" if one in versions else one for one in _REQUIRED]
     (folder / "requirements.txt").write_text("\n".join(["mlflow>=3.17,<4", "jinja2", *pinned]) + "\n")
     (folder / "input_example.json").write_text(json.dumps(EXAMPLE, ensure_ascii=False), encoding="utf-8")
     (folder / "code").mkdir(exist_ok=True)
@@ -151,22 +165,15 @@ def _data(facts: Facts) -> Iterator[str]:
         return
     _, *lines = accounts.markdown(facts.corpus).strip().splitlines()
     yield "\n".join(lines).strip()
-    if translated := _translator(facts):
+    if facts.translators:
         yield ""
-        yield f"Translated by {translated}."
-
-
-def _translator(facts: Facts) -> str | None:
-    """The machine that wrote the training data, where it is a translation."""
-    languages = facts.card["language"].split("+")
-    records = [one for one in facts.origin.values() if one.stage == "translate" and one.config["language"] in languages]
-    return ", ".join(sorted({str(one.config.get("translator")) for one in records})) or None
+        yield f"Translated by {', '.join(facts.translators)}."
 
 
 def _licence(facts: Facts) -> Iterator[str]:
     yield "## Licence"
     yield ""
-    yield f"Computed from the base model's licence and the data's: {licences.summary(facts.terms)}."
+    yield f"Computed from the licences of the base model, of the data and of what translated it: {licences.summary(facts.terms)}."
     yield ""
     yield from (f"- {line}" for line in facts.terms.lines)
 
@@ -184,11 +191,13 @@ def _limits(facts: Facts) -> Iterator[str]:
     others = [code for code in results if code not in trained]
     yield "## Limits"
     yield ""
+    if facts.card["base_model"]["model"] == TINY:
+        yield f"- A toy, to try the pipeline with: {TINY} was made in minutes from made-up texts. No use beyond that."
     yield f"- Weakest of what was measured: {section} in {on}, {lowest:.3f}."
     yield f"- Not measured: other languages than {', '.join(results)}, and what these benchmarks do not ask."
     if others:
         yield f"- Trained on {', '.join(trained)} alone; what it says of {', '.join(others)} is transfer."
-    if _translator(facts):
+    if facts.translators:
         yield "- Its training data is a machine's translation: errors and habits of that machine are in it."
     yield "- A reward compares responses to one prompt. It is no probability, and says nothing of a response by itself."
     yield "- Optimised against long enough, a policy finds what the model overrates."

@@ -3,11 +3,14 @@
 import contextlib
 import hashlib
 import os
+import posixpath
+import shutil
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xlrm import progress, settings
 from xlrm.errors import ArtifactError, ConfigError
@@ -25,6 +28,38 @@ def _client():
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextlib.contextmanager
+def _mlflow() -> Iterator[Any]:
+    """MLflow's client. Raises ArtifactError, in one line, for what it refuses or does not answer."""
+    client = _client()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield client
+    except (MlflowException, OSError) as error:  # those of requests are OSErrors
+        raise _failed(error) from None  # what it is from may name the server with its password
+
+
+def _failed(error: Exception) -> ArtifactError:
+    said = settings.shown(" ".join(str(error).split()))[:500]
+    hint = "; is MLFLOW_TRACKING_URI right, and does the server run?" if "failed with exception" in said else ""
+    return ArtifactError(f"MLflow, {settings.shown(settings.tracking_uri())}: {said}{hint}")
+
+
+@contextlib.contextmanager
+def _patiently() -> Iterator[None]:
+    """For files: a server says nothing while it passes gigabytes on to or from its store. After MLflow's usual two minutes
+    its client would send all of them again, and at last give up."""
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    before = os.environ.get(name)
+    os.environ[name] = before or "3600"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
 
 
 @contextlib.contextmanager
@@ -61,15 +96,15 @@ def _experiment_id(client, name: str) -> str:
 
 @dataclass
 class Run:
-    client: object
     id: str
 
     def log(self, metrics: dict[str, float]) -> None:
         from mlflow.entities import Metric
 
         entries = [Metric(name, value, 0, 0) for name, value in metrics.items()]
-        for start in range(0, len(entries), 1000):  # the most that one call takes
-            self.client.log_batch(self.id, metrics=entries[start : start + 1000])
+        with _mlflow() as client:
+            for start in range(0, len(entries), 1000):  # the most that one call takes
+                client.log_batch(self.id, metrics=entries[start : start + 1000])
 
 
 _current: ContextVar[Run] = ContextVar("run")
@@ -84,27 +119,28 @@ def current_run() -> Run:
 def run(experiment: str, name: str, params: dict[str, str], tags: dict[str, str]) -> Iterator[Run]:
     """A run of an MLflow experiment. Joins the run that MLFLOW_RUN_ID names (Kubeflow Pipelines injects one
     into each task), else starts one, under the run XLRM_PARENT_RUN where that is set. Marked failed on any error."""
-    client = _client()
-    from mlflow.entities import Param, RunTag
-
     injected = os.environ.get("MLFLOW_RUN_ID")
     if parent := os.environ.get("XLRM_PARENT_RUN"):
         tags = tags | {"mlflow.parentRunId": parent}
-    run_id = injected or client.create_run(_experiment_id(client, experiment), run_name=name).info.run_id
-    client.log_batch(
-        run_id,
-        params=[Param(key, value[:6000]) for key, value in params.items()],
-        tags=[RunTag(key, value) for key, value in tags.items()],
-    )
+    with _mlflow() as client:
+        from mlflow.entities import Param, RunTag
+
+        run_id = injected or client.create_run(_experiment_id(client, experiment), run_name=name).info.run_id
+        client.log_batch(
+            run_id,
+            params=[Param(key, value[:6000]) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
     status = "FAILED"
-    opened = _current.set(Run(client, run_id))
+    opened = _current.set(Run(run_id))
     try:
-        yield Run(client, run_id)
+        yield Run(run_id)
         status = "FINISHED"
     finally:
         _current.reset(opened)
         if not injected:
-            client.set_terminated(run_id, status)
+            with _mlflow() as client:
+                client.set_terminated(run_id, status)
 
 
 @dataclass(frozen=True)
@@ -130,109 +166,38 @@ _METRIC, _MODEL_ID = "metric.", "model_id"
 
 def models(name: str | None = None) -> list[Version]:
     """All versions of all registered models, or of one: by name, the newest first."""
-    client = _client()
     found = []
-    for model in client.search_registered_models(f"name = '{name}'" if name else None, max_results=1000):
-        by_version: dict[str, list[str]] = {}
-        for alias, number in model.aliases.items():
-            by_version.setdefault(str(number), []).append(alias)
-        versions = client.search_model_versions(f"name = '{model.name}'")
-        for one in sorted(versions, key=lambda one: -int(one.version)):
-            aliases = tuple(sorted(by_version.get(str(one.version), ())))
-            found.append(Version(model.name, str(one.version), aliases, dict(one.tags)))
+    with _mlflow() as client:
+        for model in client.search_registered_models(f"name = '{name}'" if name else None, max_results=1000):
+            by_version: dict[str, list[str]] = {}
+            for alias, number in model.aliases.items():
+                by_version.setdefault(str(number), []).append(alias)
+            versions = client.search_model_versions(f"name = '{model.name}'")
+            for one in sorted(versions, key=lambda one: -int(one.version)):
+                aliases = tuple(sorted(by_version.get(str(one.version), ())))
+                found.append(Version(model.name, str(one.version), aliases, dict(one.tags)))
     return found
 
 
-def add_version(name: str, folders: list[Path], tags: dict[str, str], description: str, run: Run) -> str:
-    """Registers the files of `folders`, of which a later one's count, as a new version of `name`, and returns its number.
+def version(uri: str) -> Version:
+    """The one that `models:/NAME@ALIAS` or `models:/NAME/VERSION` is now.
 
-    A logged model of plain files needs no temporary copy and comes back as the Hugging Face folder it is.
-    """
-    from mlflow.entities import LoggedModelStatus
-
-    client = run.client
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    experiment = client.get_run(run.id).info.experiment_id
-    model = client.create_logged_model(experiment, name=name, source_run_id=run.id, tags=tags)
-    for folder in folders:
-        client.log_model_artifacts(model.model_id, str(folder))
-    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    made = client.create_model_version(
-        name, model.artifact_location, run_id=run.id, tags=tags | {_MODEL_ID: model.model_id},
-        model_id=model.model_id, description=description[:5000],
-    )  # fmt: skip
-    return str(made.version)
-
-
-def add_files(version: Version, folder: Path) -> None:
-    """Stores further files with a version, in the place of those of the same names."""
-    client = _client()
-    client.log_model_artifacts(version.tags[_MODEL_ID], str(folder))
-
-
-def tag(name: str, number: str, tags: dict[str, str]) -> None:
-    client = _client()
-    for key, value in tags.items():
-        client.set_model_version_tag(name, number, key, value)
-
-
-def set_alias(name: str, number: str, alias: str) -> None:
-    _client().set_registered_model_alias(name, alias, number)
-
-
-def drop_alias(name: str, alias: str) -> None:
-    _client().delete_registered_model_alias(name, alias)
-
-
-def promote(uri: str, alias: str) -> Version:
-    """Puts `models:/NAME/VERSION` in the place of whatever has `alias`, and returns what had it; itself where nothing did."""
-    name, number = _resolved(uri)
-    known = models(name)
-    chosen = next((one for one in known if one.number == number), None)
-    if chosen is None:
-        raise _no_such_model(uri)
-    set_alias(name, number, alias)
-    return next((one for one in known if alias in one.aliases), chosen)
-
-
-def kubeflow_tags(run: Run) -> dict[str, str]:
-    """Names of the Kubeflow run at work: KFP_RUN_ID, and what Kubeflow Pipelines' own MLflow plugin has written to the run
-    that it injects, or to the one above that."""
-    found = {"kfp.pipeline_run_id": os.environ["KFP_RUN_ID"]} if os.environ.get("KFP_RUN_ID") else {}
-    tags = run.client.get_run(run.id).data.tags
-    if parent := tags.get("mlflow.parentRunId"):
-        tags = run.client.get_run(parent).data.tags | tags
-    return {key: value for key, value in tags.items() if key.startswith("kfp.")} | found
-
-
-def cached(uri: str) -> Path:
-    """A local folder of a registered model, fetched once a version."""
-    name, version = _resolved(uri)
-    address = hashlib.sha256(settings.tracking_uri().encode()).hexdigest()[:8]
-    folder = settings.home() / "cache" / "models" / address / name / str(version)
-    if not folder.is_dir():
-        temporary = folder.with_name(f"{version}.{os.getpid()}.part")
-        download(f"models:/{name}/{version}", temporary)
-        with contextlib.suppress(FileExistsError, OSError):  # another process was faster
-            temporary.rename(folder)
-    return folder
-
-
-def _resolved(uri: str) -> tuple[str, str]:
-    """Name and version. Raises ConfigError for a URI of another form, ArtifactError for an alias that is not there."""
-    from mlflow.exceptions import MlflowException
-
+    Raises ConfigError for a URI of another form, ArtifactError for a version that is not there."""
     rest = uri.removeprefix("models:/")
     name, separator, which = rest.rpartition("@") if "@" in rest else rest.rpartition("/")
     if not (uri.startswith("models:/") and name and which):
         raise ConfigError(f"{uri!r}: a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION")
-    if separator == "/":
-        return name, which
-    try:
-        return name, str(_client().get_model_version_by_alias(name, which).version)
-    except MlflowException as error:
-        raise _no_such_model(uri) from error
+    with _mlflow() as client:
+        from mlflow.exceptions import MlflowException
+
+        get = client.get_model_version_by_alias if separator == "@" else client.get_model_version
+        try:
+            found = get(name, which)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise _no_such_model(uri) from None
+            raise
+    return Version(name, str(found.version), tuple(sorted(found.aliases)), dict(found.tags))
 
 
 def _no_such_model(uri: str) -> ArtifactError:
@@ -240,22 +205,110 @@ def _no_such_model(uri: str) -> ArtifactError:
     return ArtifactError(f"{uri}: no such registered model; there are: {names}")
 
 
+def add_version(name: str, folders: list[Path], tags: dict[str, str], description: str, run: Run) -> str:
+    """Registers the files of `folders`, of which a later one's count, as a new version of `name`, and returns its number. It
+    is there when all its files are.
+
+    A logged model of plain files needs no temporary copy and comes back as the Hugging Face folder it is.
+    """
+    with _mlflow() as client, _patiently():
+        from mlflow.entities import LoggedModelStatus
+
+        _name_there(client, name)
+        experiment = client.get_run(run.id).info.experiment_id
+        model = client.create_logged_model(experiment, name=name, source_run_id=run.id, tags=tags)
+        for folder in folders:
+            client.log_model_artifacts(model.model_id, str(folder))
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        made = client.create_model_version(
+            name, model.artifact_location, run_id=run.id, tags=tags | {_MODEL_ID: model.model_id},
+            model_id=model.model_id, description=description[:5000],
+        )  # fmt: skip
+    return str(made.version)
+
+
+def _name_there(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    with contextlib.suppress(MlflowException):  # there already; another reason comes up with the version
+        client.create_registered_model(name)
+
+
+def add_files(version: Version, folder: Path) -> None:
+    """Stores further files with a version, in the place of those of the same names."""
+    with _mlflow() as client, _patiently():
+        client.log_model_artifacts(version.tags[_MODEL_ID], str(folder))
+
+
+def tag(name: str, number: str, tags: dict[str, str]) -> None:
+    with _mlflow() as client:
+        for key, value in tags.items():
+            client.set_model_version_tag(name, number, key, value)
+
+
+def set_alias(name: str, number: str, alias: str) -> None:
+    with _mlflow() as client:
+        client.set_registered_model_alias(name, alias, number)
+
+
+def drop_alias(name: str, alias: str) -> None:
+    with _mlflow() as client:
+        client.delete_registered_model_alias(name, alias)
+
+
+def kubeflow_tags(run: Run) -> dict[str, str]:
+    """Names of the Kubeflow run at work: KFP_RUN_ID, and what Kubeflow Pipelines' own MLflow plugin has written to the run
+    that it injects, or to the one above that."""
+    found = {"kfp.pipeline_run_id": os.environ["KFP_RUN_ID"]} if os.environ.get("KFP_RUN_ID") else {}
+    with _mlflow() as client:
+        tags = client.get_run(run.id).data.tags
+        if parent := tags.get("mlflow.parentRunId"):
+            tags = client.get_run(parent).data.tags | tags
+    return {key: value for key, value in tags.items() if key.startswith("kfp.")} | found
+
+
+def cached(uri: str) -> Path:
+    """A local folder of a registered model, fetched once a version. A version of the same number with other files, as a
+    registry that was set up again has, is another."""
+    found = version(uri)
+    address = hashlib.sha256(settings.tracking_uri().encode()).hexdigest()[:8]
+    files = found.tags.get("digest", "unknown")[:16]
+    folder = settings.home() / "cache" / "models" / address / found.name / files / found.number
+    if not folder.is_dir():
+        temporary = folder.with_name(f"{found.number}.{os.getpid()}.part")
+        download(found.uri, temporary)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(temporary)  # another process was faster
+    return folder
+
+
+def has(version: Version, file: str) -> bool:
+    """Whether `file`, by its path in the version, was stored with it."""
+    with _mlflow():
+        listed = _artifacts().list_artifacts(artifact_uri=f"{version.uri}/{posixpath.dirname(file)}".rstrip("/"))
+    return file in [one.path for one in listed]
+
+
 def download(uri: str, folder: Path, file: str = "") -> Path:
     """Fetches `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or one `file` of it, into `folder`.
 
-    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there.
+    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there or does not come.
     """
-    name, version = _resolved(uri)
-    _client()
+    found = version(uri)
+    where = f"{found.uri}/{file}".rstrip("/")
+    if file and not has(found, file):
+        raise ArtifactError(f"{where}: no such file")
+    with _mlflow(), _patiently():
+        return Path(_artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
+
+
+def _artifacts() -> Any:
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     mlflow.set_tracking_uri(settings.tracking_uri())
     mlflow.set_registry_uri(settings.tracking_uri())
-    where = f"models:/{name}/{version}/{file}".rstrip("/")
-    try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=where, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
-        if file and any(one.number == version for one in models(name)):
-            raise ArtifactError(f"{where}: no such file") from error
-        raise _no_such_model(uri) from error
+    return mlflow.artifacts

@@ -12,15 +12,16 @@ from pydantic import Field
 
 from xlrm import artifacts, gate, progress, releases, rewards, settings
 from xlrm.artifacts import Record
-from xlrm.errors import ArtifactError, DataError, GateError
+from xlrm.errors import DataError, GateError
 from xlrm.gate import Decision
 
 if TYPE_CHECKING:
     from xlrm.tracking import Version
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-WITHDRAWN = "withdrawn"
-"""Tag `gate` of a version that people took from the champion's place (`xlrm promote` of another one)."""
+PROMOTED, REFUSED, WITHDRAWN, BY_HAND = "promoted", "refused", "withdrawn", "by hand"
+"""Tag `gate` of a version: what the gate said, or people with `xlrm promote`; of the one they took from the champion's
+place, and of one that they put there."""
 
 
 class Config(gate.Rule):
@@ -46,8 +47,8 @@ def run(
     """Writes registered.json, gate.md, and a folder for each name with what is stored with its version beside the weights.
     Each model's evaluation is found by its language.
 
-    Raises DataError for a model without an evaluation, ConfigError for a benchmark nobody evaluated on, GateError (enforce)
-    for a challenger that is not better.
+    Raises DataError for a model without an evaluation of its own, ConfigError for a benchmark nobody evaluated on, GateError
+    (enforce) for a challenger that is not better, ArtifactError for an MLflow that does not answer.
     """
     from xlrm import tracking
 
@@ -70,10 +71,17 @@ def run(
 
 def _facts(name: str, model: Path, evaluation: Path, lineage: dict[str, Record]) -> releases.Facts:
     digest, _ = artifacts.digest_directory(model)
-    uri = next((uri for uri, one in lineage.items() if one.stage == "reward" and one.digest == digest), None)
+    trained = [uri for uri, one in lineage.items() if one.stage == "reward" and one.digest == digest]
+    uri = next(iter(trained), None)
     origin = _ancestors(uri, lineage) if uri else {}
     curated = [(where, one) for where, one in origin.items() if one.stage == "curate"]
-    evaluated = [where for where, one in lineage.items() if uri in [given.uri for given in one.inputs.get("model", ())]]
+    evaluated = [
+        where for where, one in lineage.items() if any(given.uri in trained for given in one.inputs.get("model", ()))
+    ]
+    if trained and not evaluated:
+        raise DataError(
+            f"register: the evaluation in {_read(evaluation / 'results.json')['language']} is of another model"
+        )
     corpus = _corpus(*curated[-1]) if curated else None
     return releases.Facts(name, model, digest, evaluation, origin, corpus, evaluated[0] if evaluated else None)
 
@@ -97,24 +105,41 @@ def _register(config: Config, facts: releases.Facts, folder: Path) -> tuple[str,
     from xlrm import tracking
 
     known = tracking.models(facts.name)
-    champion = next((one for one in known if CHAMPION in one.aliases), None)
     same = next((one for one in known if one.tags.get("digest") == facts.digest), None)
     releases.write(folder, facts)
+    champion = _champion(known)
     before = _decided(config, same, champion)
-    decision = before or _compare(config, facts, champion)
-    (folder / "gate.json").write_text(decision.as_json(), encoding="utf-8")
-    (folder / "gate.md").write_text(decision.markdown(facts.name), encoding="utf-8")
+    decision = _kept(before or _compare(config, facts, champion), facts, folder)
     if before and "gate" in same.tags:
         return same.number, decision
     if same is None:
         run = tracking.current_run()
         tags = releases.tags(facts) | tracking.kubeflow_tags(run)
         number = tracking.add_version(facts.name, [facts.model, folder], tags, releases.summary(facts), run)
+        same = tracking.version(f"models:/{facts.name}/{number}")
     else:
-        number = same.number
         tracking.add_files(same, folder)
-    _settle(facts.name, number, decision, known)
-    return number, decision
+    # Storing a model takes minutes, in which another run or a person may have made another version the champion.
+    while _place(now := _champion(tracking.models(facts.name))) != _place(champion):
+        champion = now
+        decision = _kept(_decided(config, same, champion) or _compare(config, facts, champion), facts, folder)
+        tracking.add_files(same, folder)
+    _settle(same, decision)
+    return same.number, decision
+
+
+def _champion(known: "list[Version]") -> "Version | None":
+    return next((one for one in known if CHAMPION in one.aliases), None)
+
+
+def _place(champion: "Version | None") -> str | None:
+    return champion.number if champion else None
+
+
+def _kept(decision: Decision, facts: releases.Facts, folder: Path) -> Decision:
+    (folder / "gate.json").write_text(decision.as_json(), encoding="utf-8")
+    (folder / "gate.md").write_text(decision.markdown(facts.name), encoding="utf-8")
+    return decision
 
 
 def _decided(config: Config, same: "Version | None", champion: "Version | None") -> Decision | None:
@@ -122,7 +147,7 @@ def _decided(config: Config, same: "Version | None", champion: "Version | None")
     changed by hand stays, and neither rule nor champion is another than then."""
     if same is None:
         return None
-    stored, place = _stored(same), champion.number if champion else None
+    stored, place = _stored(same), _place(champion)
     if place == same.number:
         return (
             stored if stored and stored.promoted else Decision(True, "made the champion by hand", None, config.rule())
@@ -137,11 +162,10 @@ def _decided(config: Config, same: "Version | None", champion: "Version | None")
 def _stored(version: "Version") -> Decision | None:
     from xlrm import tracking
 
+    if not tracking.has(version, "gate.json"):
+        return None
     with TemporaryDirectory() as folder:
-        try:
-            path = tracking.download(version.uri, Path(folder), "gate.json")
-        except ArtifactError:
-            return None
+        path = tracking.download(version.uri, Path(folder), "gate.json")
         return Decision.from_json(path.read_text(encoding="utf-8"))
 
 
@@ -149,26 +173,43 @@ def _compare(config: Config, facts: releases.Facts, champion: "Version | None") 
     from xlrm import tracking
 
     challenger, ties = facts.evaluation / rewards.FILE, facts.results["tie_policy"]
-    if champion is None:
-        return gate.decide(None, challenger, None, config, ties)
+    if champion is None or not tracking.has(champion, releases.REWARDS):
+        return gate.decide(None, challenger, _place(champion), config, ties)
     with TemporaryDirectory() as folder:
-        try:
-            path = tracking.download(champion.uri, Path(folder), releases.REWARDS)
-        except ArtifactError:
-            path = None
+        path = tracking.download(champion.uri, Path(folder), releases.REWARDS)
         return gate.decide(path, challenger, champion.number, config, ties)
 
 
-def _settle(name: str, number: str, decision: Decision, known: "list[Version]") -> None:
+def _settle(version: "Version", decision: Decision) -> None:
     """The alias first, then the tag that says all is done."""
     from xlrm import tracking
 
+    name, number = version.name, version.number
     tracking.set_alias(name, number, CHAMPION if decision.promoted else CHALLENGER)
-    if decision.promoted and any(CHALLENGER in one.aliases for one in known):
+    if decision.promoted and any(CHALLENGER in one.aliases for one in tracking.models(name)):
         tracking.drop_alias(name, CHALLENGER)
-    said = {"gate": "promoted" if decision.promoted else "refused", "gate.reason": decision.reason}
+    said = {"gate": PROMOTED if decision.promoted else REFUSED, "gate.reason": decision.reason}
     tracking.tag(name, number, said | {"gate.champion": decision.champion or "none"})
     progress.say(f"register: {name} version {number}: {said['gate']}: {decision.reason}")
+
+
+def promote(uri: str) -> "tuple[Version, Version | None]":
+    """Makes a version the champion by hand. Returns it, and the champion before: that one is marked first, so that it does
+    not come back when its model is registered again, wherever this is cut off."""
+    from xlrm import tracking
+
+    chosen = tracking.version(uri)
+    before = _champion(tracking.models(chosen.name))
+    if _place(before) == chosen.number:
+        return chosen, before
+    if before:
+        tracking.tag(before.name, before.number, {"gate": WITHDRAWN})
+    tracking.set_alias(chosen.name, chosen.number, CHAMPION)
+    if CHALLENGER in chosen.aliases:
+        tracking.drop_alias(chosen.name, CHALLENGER)
+    if chosen.tags.get("gate") != PROMOTED:
+        tracking.tag(chosen.name, chosen.number, {"gate": BY_HAND})
+    return chosen, before
 
 
 def _report(decided: dict[str, tuple[str, Decision]], output: Path) -> dict[str, float]:
