@@ -351,10 +351,7 @@ def doctor(
         bool, typer.Option("--cluster", help="Look at the Kubernetes cluster, before a run there.")
     ] = False,
     namespace: Annotated[
-        str,
-        typer.Option(
-            help="With --cluster: the Kubeflow profile that pipelines run in, or kubeflow where there is none."
-        ),
+        str, typer.Option(help="With --cluster: the Kubeflow profile of pipelines; kubeflow without profiles.")
     ] = "xlrm",
     context: Annotated[
         str | None, typer.Option(help="With --cluster: of the kubeconfig, if not its current one.")

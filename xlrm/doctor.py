@@ -11,9 +11,6 @@ from importlib import metadata
 from xlrm import settings, storage
 from xlrm.errors import ConfigError, XlrmError
 
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""MLflow's client would try a server that is down eight times, over more than three minutes."""
-
 
 @dataclass(frozen=True)
 class Check:
@@ -76,8 +73,7 @@ def _store() -> Check:
 def _tracking() -> Check:
     from xlrm import tracking
 
-    for name, value in PATIENCE.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds; MLflow's two minutes are for files
     uri = settings.shown(settings.tracking_uri())
     try:
         models = tracking.models()
