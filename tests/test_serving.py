@@ -334,6 +334,8 @@ def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) 
         for wrong in ({}, {"Authorization": "Bearer s3cre"}, {"Authorization": "s3cret"}):
             answer = server.post("/v1/rewards", {"conversations": [PAIR]}, headers=wrong)
             assert (answer.status_code, "token" in answer.json()["error"]["message"]) == (401, True)
+        any_case = {"Authorization": "bearer  s3cret"}
+        assert server.client.get("/v1/models", headers=any_case).status_code == 200
         asked = {"model": "xlrm-served", "conversations": CHATS}
         with ThreadPoolExecutor(5) as clients:
             answers = [clients.submit(server.post, "/v1/rewards", asked, **token) for _ in range(4)]
