@@ -176,7 +176,10 @@ class Proxy:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_copy(reader, back), _copy(there, writer))
+        with suppress(
+            asyncio.CancelledError
+        ):  # at the end of it all; Python 3.11 shows it as an error of the connection
+            await asyncio.gather(_copy(reader, back), _copy(there, writer))
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

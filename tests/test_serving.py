@@ -1,9 +1,13 @@
 """The reward server, as a process of its own on a free port: rewards, batches, limits, token, metrics, how it stops."""
 
 import asyncio
+import http.client
+import importlib.util
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +25,8 @@ from typer.testing import CliRunner
 
 from xlrm import models, scoring, tracking
 from xlrm.cli import app
-from xlrm.serving.batching import Batcher
+from xlrm.serving import Service
+from xlrm.serving.service import Loaded
 
 CHATS = [
     scoring.conversation("How much is one plus two?", "Three."),
@@ -42,7 +47,7 @@ class Server:
         self.client = httpx.Client(base_url=self.url, timeout=30)
 
     def post(self, path: str, body: dict | list | str, headers: dict | None = None) -> httpx.Response:
-        content = body if isinstance(body, str) else json.dumps(body)
+        content = (body if isinstance(body, str) else json.dumps(body)).encode(errors="surrogateescape")
         return self.client.post(path, content=content, headers={"Content-Type": "application/json"} | (headers or {}))
 
     def get(self, path: str) -> httpx.Response:
@@ -59,8 +64,10 @@ class Server:
 
 
 @contextmanager
-def started(model: str | Path, *arguments: str, ready: bool = True, **environment: str) -> Iterator[Server]:
-    command = [sys.executable, "-m", "xlrm.cli", "serve", str(model), "--port", "0", *arguments]
+def started(
+    model: str | Path, *arguments: str, ready: bool = True, under: tuple[str, ...] = (), **environment: str
+) -> Iterator[Server]:
+    command = [*under, sys.executable, "-m", "xlrm.cli", "serve", str(model), "--port", "0", *arguments]
     variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | environment
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
     lines: list[str] = []
@@ -147,10 +154,25 @@ def test_vllms_paths(server, model, expected) -> None:
     ("path", "body", "status", "message"),
     [
         ("/v1/rewards", "{", 422, "body: not JSON at character 1"),
+        ("/v1/rewards", '"\udcff"', 422, "body: not JSON in UTF-8"),
+        ("/v1/rewards", "[" * 9000 + "]" * 9000, 422, "or nested too deeply"),
         ("/v1/rewards", "[1]", 422, "body: a JSON object"),
         ("/v1/rewards", {"conversations": []}, 422, "conversations: List should have at least 1 item"),
         ("/v1/rewards", {"conversations": [PAIR], "temperature": 1}, 422, "temperature: Extra inputs"),
         ("/v1/rewards", {"conversations": [PAIR, {"prompt": "p"}]}, 422, "conversations.1.response: Field required"),
+        (
+            "/v1/rewards",
+            {"conversations": [{"a": 1}] * 1500},
+            422,
+            "conversations.0.prompt: Field required (and 2 more)",
+        ),
+        (
+            "/v1/rewards",
+            {"conversations": [PAIR | {"prompt": 1}]},
+            422,
+            "conversations.0.prompt: Input should be a valid",
+        ),
+        ("/v1/rewards", {"conversations": [PAIR], "k" * 9000: 1}, 422, "k" * 200 + ": Extra inputs"),
         (
             "/v1/rewards",
             {"conversations": [[{"role": "user", "content": "x"}]]},
@@ -161,12 +183,14 @@ def test_vllms_paths(server, model, expected) -> None:
         ("/v1/rewards", '{"conversations": [{"prompt": "\\ud800", "response": "r"}]}', 422, "half of a surrogate pair"),
         ("/v1/rewards", {"model": "other", "conversations": [PAIR]}, 404, "model: 'other' is not served here"),
         ("/v1/rewards", {"conversations": [PAIR] * 9}, 413, "9 conversations; in a request at most 8"),
-        ("/v1/rewards", {"conversations": [PAIR, PAIR | {"response": "r" * 2001}]}, 413, "conversation 1: 2026 char"),
+        ("/v1/rewards", {"conversations": [PAIR, PAIR | {"response": "r" * 2001}]}, 413, "conversation 1: 2039 char"),
+        ("/v1/rewards", {"conversations": [[{"role": "r" * 2001, "content": ""}, CHATS[1][1]]]}, 413, "0: 2021 char"),
         ("/v1/rewards", {"conversations": [PAIR | {"response": "r" * 20_000}]}, 413, "bytes; at most 20000"),
         ("/classify", {"input": []}, 422, "either input, a text or texts, or messages"),
         ("/classify", {"input": ["a", ""]}, 422, "input: a text is not empty"),
         ("/pooling", {"input": "x", "messages": CHATS[0]}, 422, "either input"),
         ("/nosuch", {}, 404, "Not Found"),
+        ("/v1/rewards/", {}, 404, "Not Found"),
     ],
 )
 def test_what_is_refused_is_one_line(server, path, body, status, message) -> None:
@@ -175,6 +199,17 @@ def test_what_is_refused_is_one_line(server, path, body, status, message) -> Non
     assert (answer.status_code, error["code"]) == (status, status), answer.text
     assert message in error["message"] and "\n" not in error["message"]
     assert set(error) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.slow
+def test_a_connection_is_kept_for_longer_than_five_seconds(server) -> None:
+    """uvicorn's default, and so do clients keep theirs."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+    for pause in (0, 5.5):
+        time.sleep(pause)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+    connection.close()
 
 
 def test_a_body_in_chunks_is_limited_too(server) -> None:
@@ -218,6 +253,62 @@ def test_openapi_describes_what_is_asked_and_answered(server) -> None:
     assert server.get("/docs").status_code == 404, "no page that loads scripts from elsewhere"
 
 
+def test_who_goes_away_is_not_computed_for(model, expected) -> None:
+    """What others asked meanwhile is."""
+    with started(model, "wait_ms=1000") as server:
+        body = json.dumps({"conversations": CHATS}).encode()
+        head = f"POST /v1/rewards HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        port = int(server.url.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port)) as gone, ThreadPoolExecutor(1) as others:
+            gone.sendall(head.encode() + body)
+            until(lambda: server.metric("xlrm_waiting_conversations") == 4, server.lines, 0.9)
+            other = others.submit(server.rewards, [CHATS[1]])
+            until(lambda: server.metric("xlrm_waiting_conversations") == 5, server.lines, 0.9)
+            gone.close()
+            until(lambda: server.metric("xlrm_waiting_conversations") == 1, server.lines, 0.9)
+            assert other.result() == pytest.approx([expected[1]], abs=1e-5)
+        assert server.metric("xlrm_conversations_total") == 1
+        assert 'xlrm_requests_total{path="/v1/rewards",status="499"} 1.0' in server.get("/metrics").text
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-Urpf", "true"], capture_output=True).returncode != 0, reason="no PID namespace here"
+)
+def test_as_a_containers_first_process_it_ends_at_once_while_loading(model) -> None:
+    under = ("unshare", "-Urpf", "--mount-proc", "--kill-child")
+    with started(model, ready=False, under=under) as server:
+        assert server.get("/readyz").json()["status"] == "loading"
+        outside = server.process.pid
+        (inside,) = Path(f"/proc/{outside}/task/{outside}/children").read_text().split()
+        os.kill(int(inside), signal.SIGTERM)
+        assert server.process.wait(4) == 128 + signal.SIGTERM
+
+
+def damaged(model: Path, folder: Path, name: str, row: int) -> Path:
+    """The model with no numbers in a row of one of its weights."""
+    import safetensors.torch
+
+    shutil.copytree(model, folder)
+    weights = safetensors.torch.load_file(model / "model.safetensors")
+    (key,) = (one for one in weights if one.endswith(name))
+    weights[key][row] = float("nan")
+    safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def test_a_reward_that_is_no_number_is_an_error(model, expected, tmp_path) -> None:
+    (token,) = models.load_tokenizer(model).encode("하", add_special_tokens=False)
+    with started(damaged(model, tmp_path / "token", "embed_tokens.weight", token)) as server:
+        answer = server.post("/v1/rewards", {"conversations": [PAIR, CHATS[3]]})
+        assert answer.status_code == 500
+        assert answer.json()["error"]["message"] == "conversation 1: the model's reward is no number"
+        assert server.rewards([PAIR]) == pytest.approx(expected[:1], abs=1e-5)
+    result = CliRunner().invoke(
+        app, ["serve", "--port", "0", str(damaged(model, tmp_path / "head", "score.weight", 0))]
+    )
+    assert result.exit_code == 2 and "its rewards are no numbers" in result.output
+
+
 @pytest.mark.slow
 def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) -> None:
     """Ready only when loaded, named by its version, closed to whoever lacks the token, and SIGTERM loses nothing."""
@@ -237,6 +328,8 @@ def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) 
         for wrong in ({}, {"Authorization": "Bearer s3cre"}, {"Authorization": "s3cret"}):
             answer = server.post("/v1/rewards", {"conversations": [PAIR]}, headers=wrong)
             assert (answer.status_code, "token" in answer.json()["error"]["message"]) == (401, True)
+        any_case = {"Authorization": "bearer  s3cret"}
+        assert server.client.get("/v1/models", headers=any_case).status_code == 200
         asked = {"model": "xlrm-served", "conversations": CHATS}
         with ThreadPoolExecutor(5) as clients:
             answers = [clients.submit(server.post, "/v1/rewards", asked, **token) for _ in range(4)]
@@ -274,61 +367,31 @@ def test_what_cannot_be_served_is_one_line(arguments, message) -> None:
     assert "Traceback" not in result.output
 
 
-# The queue
+@pytest.mark.parametrize("token", [" ", "s3cret\n", "s3crèt", "s3cr\udcff"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token, monkeypatch) -> None:
+    monkeypatch.setenv("XLRM_SERVE_TOKEN", token)
+    result = CliRunner().invoke(app, ["serve", "--port", "0", "x"])
+    assert result.exit_code == 2 and "XLRM_SERVE_TOKEN: printable ASCII characters" in result.output
+    assert "s3cr" not in result.output
 
 
-@dataclass
-class Slow:
-    """Scores a conversation as its number of tokens, when it is told to."""
-
-    go: threading.Event
-    batches: list[list[int]]
-
-    def __call__(self, encoded: list[list[int]]) -> list[float]:
-        self.batches.append([len(ids) for ids in encoded])
-        assert self.go.wait(10)
-        if any(len(ids) == 13 for ids in encoded):
-            raise RuntimeError("no memory")
-        return [float(len(ids)) for ids in encoded]
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
+def test_an_engine_that_is_not_installed_is_one_line(model) -> None:
+    result = CliRunner().invoke(app, ["serve", "--port", "0", str(model), "--engine", "vllm"])
+    assert result.exit_code == 2 and "engine vllm: vllm is not installed; pip install" in result.output
 
 
-def answers(requests: list[list[int]], **how: float) -> tuple[list, list[list[int]], Batcher]:
-    """Of requests that come while the first is being scored: what each got, and the batches, in numbers of tokens."""
-    slow = Slow(threading.Event(), [])
+def test_a_long_request_does_not_keep_short_ones_from_being_tokenised(model) -> None:
+    service = Service(str(model), lambda: model, scoring.Scoring())
+    service.loaded = Loaded(None, models.load_tokenizer(model), 2048, "", "")
 
-    async def all_of_them() -> tuple[list, Batcher]:
-        settings = {"batch_tokens": 10, "batch_conversations": 4, "wait_seconds": 0} | how
-        with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(slow, thread, seen=lambda *_: None, **settings)
-            running = asyncio.create_task(batcher.run())
-            asked = [asyncio.create_task(batcher.rewards([[0] * size for size in sizes])) for sizes in requests]
-            await asyncio.sleep(0.05)
-            slow.go.set()
-            found = await asyncio.gather(*asked, return_exceptions=True)
-            running.cancel()
-        return found, batcher
+    async def in_order() -> list[int]:
+        found: list[int] = []
 
-    found, batcher = asyncio.run(all_of_them())
-    return found, slow.batches, batcher
+        async def one(count: int) -> None:
+            found.append(len(await service._encode(CHATS[2:3] * count, ())))
 
+        await asyncio.gather(one(250), one(1))
+        return found
 
-def test_batches_keep_to_tokens_and_conversations_and_go_round() -> None:
-    found, batches, _ = answers([[3, 3, 3, 3, 3, 3], [2, 2], [12], [1]])
-    assert found == [[3.0] * 6, [2.0, 2.0], [12.0], [1.0]], "each gets its own, in order"
-    assert all(len(sizes) <= 4 and (sum(sizes) <= 10 or len(sizes) == 1) for sizes in batches), batches
-    assert batches[0] == [3, 2] and [12] in batches, "one conversation of each in turn; a long one goes alone"
-    assert batches.index([12]) < len(batches) - 1, "short ones do not wait for all of the longest request"
-
-
-def test_a_batch_waits_for_others_only_so_long() -> None:
-    _, together, _ = answers([[1], [1], [1]], wait_seconds=0.02)
-    assert together == [[1, 1, 1]]
-    _, alone, _ = answers([[1], [1], [1]], batch_conversations=1)
-    assert alone == [[1], [1], [1]]
-
-
-def test_an_error_of_the_model_reaches_its_requests_and_no_others() -> None:
-    found, _, batcher = answers([[13, 1, 1], [5]], batch_tokens=5)
-    assert isinstance(found[0], RuntimeError) and found[1] == [5.0]
-    assert not batcher.failed, "it went on"
-    assert answers([[13]])[2].failed
+    assert asyncio.run(in_order()) == [1, 250]

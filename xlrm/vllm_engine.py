@@ -5,13 +5,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from xlrm.errors import ConfigError
+
+
+def _vllm() -> Any:
+    """Raises ConfigError where it is not installed."""
+    try:
+        import vllm
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"engine vllm: {error.name} is not installed; pip install 'xlrm[sample]'") from error
+    return vllm
+
 
 def load(model: str, max_tokens: int, dtype: str, **more: Any) -> Any:
     """`max_tokens`: of prompt and completion together."""
     import torch
-    import vllm
 
-    return vllm.LLM(
+    return _vllm().LLM(
         model=model, dtype=dtype, max_model_len=max_tokens, tensor_parallel_size=max(1, torch.cuda.device_count()),
         trust_remote_code=False, load_format="safetensors", **more,
     )  # fmt: skip
@@ -19,9 +29,7 @@ def load(model: str, max_tokens: int, dtype: str, **more: Any) -> Any:
 
 def generate(engine: Any, encoded: list[list[int]], **how: Any) -> list[Any]:
     """Completions of token ids, by vLLM's sampling parameters `how`."""
-    import vllm
-
-    return engine.generate([{"prompt_token_ids": ids} for ids in encoded], vllm.SamplingParams(**how))
+    return engine.generate([{"prompt_token_ids": ids} for ids in encoded], _vllm().SamplingParams(**how))
 
 
 @dataclass
@@ -42,8 +50,6 @@ class Rewards:
         return load(str(self.folder), self.max_length, self.precision, runner="pooling", enable_prefix_caching=True)
 
     def rewards(self, encoded: list[list[int]]) -> list[float]:
-        import vllm
-
-        raw = vllm.PoolingParams(use_activation=False)  # the logit, not its sigmoid
+        raw = _vllm().PoolingParams(use_activation=False)  # the logit, not its sigmoid
         found = self.engine.classify([{"prompt_token_ids": ids} for ids in encoded], pooling_params=raw, use_tqdm=False)
         return [float(one.outputs.probs[0]) for one in found]

@@ -23,6 +23,11 @@ from xlrm.serving.web import TOKEN, build
 __all__ = ["Service", "Settings", "serve"]
 
 
+IDLE_SECONDS = 75
+"""That a connection is kept between requests: longer than load balancers keep theirs (60 as a rule), since whoever closes
+first may do so just as the other side sends a request."""
+
+
 class _Server(uvicorn.Server):
     """Ends as a Kubernetes Service wants it: first not ready, then deaf, then gone."""
 
@@ -33,6 +38,7 @@ class _Server(uvicorn.Server):
         if self.service.batcher is None and not self.service.stopping:  # loading: nobody waits for an answer
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
+            os._exit(128 + sig)  # the first process of a container, which a default signal does not end
         again, self.service.stopping = self.service.stopping, True
         wait = 0 if again or sig == signal.SIGINT else self.service.settings.drain_seconds
         self.deaf_at = min(self.deaf_at, time.monotonic() + wait)
@@ -42,6 +48,14 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
+def _token() -> str | None:
+    """Raises ConfigError for one that no header can carry, and does not show it."""
+    token = os.environ.get(TOKEN) or None
+    if token and not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise ConfigError(f"{TOKEN}: printable ASCII characters, with no white space or end of line around them")
+    return token
+
+
 def serve(service: Service, host: str, port: int) -> None:
     """Serves until a signal ends it. Raises ConfigError for an address that is taken, and what loading raises."""
     try:
@@ -49,11 +63,11 @@ def serve(service: Service, host: str, port: int) -> None:
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}; name another") from error
-    service.token = os.environ.get(TOKEN) or None
+    service.token = _token()
     app = build(service, ended=lambda: setattr(server, "should_exit", True))
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=60, http="h11",
-        ws="none",
+        ws="none", timeout_keep_alive=IDLE_SECONDS,
     )  # fmt: skip
     server = _Server(config)
     server.service = service

@@ -44,13 +44,16 @@ class Batcher:
     _arrival: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def rewards(self, encoded: list[list[int]]) -> list[float]:
-        """Of one request's conversations, at least one. Raises what the model raised."""
+        """Of one request's conversations, at least one. Raises what the model raised. Cancelled, it leaves the queue."""
         loop = asyncio.get_running_loop()
         request = _Request(encoded, loop.time(), loop.create_future())
         self._waiting.append(request)
         self._tokens += sum(map(len, encoded))
         self._arrival.set()
-        return await request.answer
+        try:
+            return await request.answer
+        finally:
+            self._forget(request)
 
     async def run(self) -> None:
         """Answers until it is cancelled."""
@@ -59,7 +62,8 @@ class Batcher:
                 self._arrival.clear()
                 await self._arrival.wait()
             await self._gather()
-            await self._answer(self._take())
+            if batch := self._take():
+                await self._answer(batch)
 
     async def _gather(self) -> None:
         """Until there is a batch, or the first has waited long enough."""
@@ -74,7 +78,8 @@ class Batcher:
         return sum(len(request.encoded) - request.taken for request in self._waiting)
 
     def _take(self) -> list[tuple[_Request, int]]:
-        """(request, place in it) of the next batch; one conversation may be more than `batch_tokens`, alone."""
+        """(request, place in it) of the next batch, empty where all who waited have gone; one conversation may be more than
+        `batch_tokens`, alone."""
         batch: list[tuple[_Request, int]] = []
         tokens = 0
         while self._waiting and len(batch) < self.batch_conversations:
@@ -112,6 +117,10 @@ class Batcher:
         for request in {id(request): request for request, _ in batch}.values():
             if not request.answer.done():
                 request.answer.set_exception(error)
-            if request in self._waiting:
-                self._waiting.remove(request)
-                self._tokens -= sum(map(len, request.encoded[request.taken :]))
+            self._forget(request)
+
+    def _forget(self, request: _Request) -> None:
+        """What is in no batch yet is not scored."""
+        if request in self._waiting:
+            self._waiting.remove(request)
+            self._tokens -= sum(map(len, request.encoded[request.taken :]))

@@ -1,5 +1,6 @@
 """What the reward server is asked and answers, as JSON: its own /v1/rewards, and vLLM's /classify and /pooling."""
 
+import re
 import time
 import uuid
 from typing import Annotated, Any, Literal
@@ -7,16 +8,22 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 STRICT = ConfigDict(extra="forbid")
+_ALTERNATIVE = re.compile(r"(messages|pair|str)$|(list|function-after)\[")
+"""pydantic's names, in the place of an error, for the one of several types that it tried."""
 
 
 def _whole(text: str) -> str:
     """JSON can write half a character, which no tokenizer takes."""
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("half of a surrogate pair, which is no character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair, which is no character") from None
     return text
 
 
 Text = Annotated[str, AfterValidator(_whole)]
+_AT_ONCE = Field(fail_fast=True)
+"""Of a list: what is wrong is told of its first item. Told of all of megabytes, it holds up everybody for half a minute."""
 
 
 class Message(BaseModel):
@@ -39,12 +46,12 @@ class Pair(BaseModel):
 
     model_config = STRICT
 
-    prompt: Text | Annotated[list[Message], Field(min_length=1)]
+    prompt: Text | Annotated[list[Message], Field(min_length=1), _AT_ONCE]
     response: Text
 
 
 Conversation = Annotated[
-    Annotated[list[Message], Field(min_length=1), Tag("messages")] | Annotated[Pair, Tag("pair")],
+    Annotated[list[Message], Field(min_length=1), _AT_ONCE, Tag("messages")] | Annotated[Pair, Tag("pair")],
     Discriminator(lambda value: "messages" if isinstance(value, list) else "pair"),
 ]
 
@@ -55,6 +62,7 @@ class RewardsRequest(BaseModel):
     model: str | None = Field(None, description="The name the model is served under; left out, it is that one.")
     conversations: list[Conversation] = Field(
         min_length=1,
+        fail_fast=True,
         description="Each a list of messages that ends with the assistant's, or a prompt and a response.",
         examples=[[{"prompt": "How much is one plus two?", "response": "Three."}]],
     )
@@ -77,8 +85,12 @@ class TextRequest(BaseModel):
     model_config = STRICT
 
     model: str | None = Field(None, description="The name the model is served under; left out, it is that one.")
-    input: Text | list[Text] | None = Field(None, description="Texts that were written by the model's chat template.")
-    messages: list[Message] | None = Field(None, description="One conversation, instead of `input`.")
+    input: Text | Annotated[list[Text], _AT_ONCE] | None = Field(
+        None, description="Texts that were written by the model's chat template."
+    )
+    messages: Annotated[list[Message], _AT_ONCE] | None = Field(
+        None, description="One conversation, instead of `input`."
+    )
     use_activation: bool = Field(
         False, description="True gives the sigmoid of the reward, which is what vLLM gives when this is left out."
     )
@@ -172,7 +184,7 @@ class State(BaseModel):
     status: str = Field(examples=["ready", "loading", "stopping", "failing"])
     model: str
     version: str | None = Field(None, description="In the registry; of a folder or artifact there is none.")
-    digest: str | None = Field(None, description="sha256 over the model's files, as the registry's tag has it.")
+    digest: str | None = Field(None, description="sha256 over the files of the folder that was loaded.")
 
 
 def said(errors: list[dict[str, Any]]) -> str:
@@ -182,6 +194,6 @@ def said(errors: list[dict[str, Any]]) -> str:
         return f"body: not JSON at character {first['loc'][-1]}"
     if first["loc"] == ("body",) and first["type"] != "value_error":
         return "body: a JSON object, sent with Content-Type: application/json"
-    field = ".".join(str(part) for part in first["loc"][1:] if part not in ("messages", "pair", "str"))
+    field = ".".join(str(part) for part in first["loc"][1:] if not _ALTERNATIVE.match(str(part)))[:200]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{field or 'body'}: {first['msg'].removeprefix('Value error, ')}{more}"

@@ -1,6 +1,7 @@
 """One model that answers, from its start to its end, and what it refuses."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,13 @@ from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import artifacts, progress, scoring
+from xlrm.errors import ArtifactError
 from xlrm.serving import exchange
 from xlrm.serving.batching import Batcher
 from xlrm.serving.metrics import Metrics
 
+_TOKENISED = 16
+"""Conversations of a request that are tokenised at a time; those of others come in between."""
 _WARM_UP = [{"role": "user", "content": "How much is one plus two?"}, {"role": "assistant", "content": "Three."}]
 
 
@@ -41,7 +45,7 @@ class Settings(BaseModel):
     max_conversations: int = Field(256, ge=1)
     """In a request; more are refused with 413."""
     max_characters: int = Field(200_000, ge=1)
-    """In a conversation; a longer one is refused with 413. One over `max_length` tokens loses its beginning instead."""
+    """In a conversation and its roles; a longer one is refused with 413. Over `max_length` tokens it loses its beginning."""
     max_body_bytes: int = Field(8 * 2**20, ge=1024)
     """Of a request; a larger one is refused with 413 before it is read to its end."""
     max_waiting: int = Field(2048, ge=1)
@@ -123,7 +127,9 @@ class Service:
         folder = self.fetch()
         model, tokenizer = scoring.load(folder, self.how)
         length = scoring.longest(model, self.how.max_length)
-        scoring.rewards(model, tokenizer, scoring.encode(tokenizer, [_WARM_UP], length), self.how.batch_tokens)
+        encoded = scoring.encode(tokenizer, [_WARM_UP], length)
+        if not all(map(math.isfinite, scoring.rewards(model, tokenizer, encoded, self.how.batch_tokens))):
+            raise ArtifactError(f"{folder}: its rewards are no numbers: the weights are damaged or overflow")
         version = folder.name if self.uri.startswith("models:/") else ""
         return Loaded(model, tokenizer, length, version, artifacts.digest_directory(folder)[0])
 
@@ -131,7 +137,8 @@ class Service:
         self, model: str | None, *, chats: Sequence[list[dict]] = (), texts: Sequence[str] = ()
     ) -> tuple[list[float], exchange.Usage]:
         """Rewards of conversations or of texts, and the tokens they took. Raises Refused for what is refused."""
-        self._admit(model, [sum(len(one["content"]) for one in chat) for chat in chats] or list(map(len, texts)))
+        sizes = [sum(len(one["role"]) + len(one["content"]) for one in chat) for chat in chats] or list(map(len, texts))
+        self._admit(model, sizes)
         count = len(chats) or len(texts)
         self.waiting += count
         try:
@@ -139,6 +146,8 @@ class Service:
             rewards = await self.batcher.rewards(encoded)
         finally:
             self.waiting -= count
+        if wrong := [place for place, reward in enumerate(rewards) if not math.isfinite(reward)]:
+            raise Refused(500, f"conversation {wrong[0]}: the model's reward is no number")
         tokens = sum(map(len, encoded))
         return rewards, exchange.Usage(prompt_tokens=tokens, total_tokens=tokens)
 
@@ -159,12 +168,12 @@ class Service:
             raise Refused(429, f"{waiting}; at most {limits.max_waiting} wait", 1)
 
     async def _encode(self, chats: Sequence[list[dict]], texts: Sequence[str]) -> list[list[int]]:
-        loaded = self.loaded
-        work = partial(scoring.encode, loaded.tokenizer, chats, loaded.length)
-        if texts:
-            work = partial(_encode_each, loaded.tokenizer, texts, loaded.length)
+        loaded, encoded = self.loaded, []
+        asked, work = (texts, _encode_each) if texts else (chats, scoring.encode)
         try:
-            encoded = await asyncio.get_running_loop().run_in_executor(self.tokenizer_thread, work)
+            for start in range(0, len(asked), _TOKENISED):
+                part = partial(work, loaded.tokenizer, asked[start : start + _TOKENISED], loaded.length)
+                encoded += await asyncio.get_running_loop().run_in_executor(self.tokenizer_thread, part)
         except TemplateError as error:
             raise Refused(422, f"the model's chat template refuses this: {error}") from error
         if empty := [place for place, ids in enumerate(encoded) if not ids]:

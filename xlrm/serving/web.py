@@ -5,16 +5,17 @@ import contextlib
 import hmac
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from xlrm import __version__, scoring
 from xlrm.serving import exchange
@@ -28,7 +29,7 @@ OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 
 # What is asked and answered
 
-_REFUSALS = {code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 503)}
+_REFUSALS = {code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 500, 503)}
 _TOKEN = Security(HTTPBearer(auto_error=False, description=f"Where the server was started with {TOKEN}."))
 router = APIRouter()
 
@@ -41,9 +42,10 @@ Here = Annotated[Service, Depends(_service)]
 
 
 @router.post("/v1/rewards", responses=_REFUSALS, dependencies=[_TOKEN])
-async def rewards(asked: exchange.RewardsRequest, service: Here) -> exchange.RewardsAnswer:
+async def rewards(asked: exchange.RewardsRequest, service: Here, request: Request) -> exchange.RewardsAnswer:
     """Rewards of conversations, in their order: raw logits, equal to those of `xlrm score`."""
-    found, usage = await service.score(asked.model, chats=[_messages(one) for one in asked.conversations])
+    chats = [_messages(one) for one in asked.conversations]
+    found, usage = await _while_there(request, service.score(asked.model, chats=chats))
     data = [exchange.Reward(index=i, reward=reward) for i, reward in enumerate(found)]
     return exchange.RewardsAnswer(model=service.uri, data=data, usage=usage)
 
@@ -56,28 +58,49 @@ def _messages(one: list[exchange.Message] | exchange.Pair) -> list[dict]:
 
 
 @router.post("/classify", responses=_REFUSALS, dependencies=[_TOKEN])
-async def classify(asked: exchange.TextRequest, service: Here) -> exchange.ClassifyAnswer:
+async def classify(asked: exchange.TextRequest, service: Here, request: Request) -> exchange.ClassifyAnswer:
     """vLLM's: `probs` holds the reward."""
-    found, usage = await _of_text(asked, service)
+    found, usage = await _of_text(asked, service, request)
     data = [exchange.Class(index=i, label=None, probs=[one]) for i, one in enumerate(found)]
     return exchange.ClassifyAnswer(model=service.uri, data=data, usage=usage)
 
 
 @router.post("/pooling", responses=_REFUSALS, dependencies=[_TOKEN])
-async def pooling(asked: exchange.TextRequest, service: Here) -> exchange.PoolingAnswer:
+async def pooling(asked: exchange.TextRequest, service: Here, request: Request) -> exchange.PoolingAnswer:
     """vLLM's: `data` holds the reward."""
-    found, usage = await _of_text(asked, service)
+    found, usage = await _of_text(asked, service, request)
     data = [exchange.Pooled(index=i, data=[one]) for i, one in enumerate(found)]
     return exchange.PoolingAnswer(model=service.uri, data=data, usage=usage)
 
 
-async def _of_text(asked: exchange.TextRequest, service: Service) -> tuple[list[float], exchange.Usage]:
+async def _of_text(
+    asked: exchange.TextRequest, service: Service, request: Request
+) -> tuple[list[float], exchange.Usage]:
     if asked.messages:
-        found, usage = await service.score(asked.model, chats=[[one.model_dump() for one in asked.messages]])
+        answering = service.score(asked.model, chats=[[one.model_dump() for one in asked.messages]])
     else:
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        found, usage = await service.score(asked.model, texts=texts)
+        answering = service.score(asked.model, texts=texts)
+    found, usage = await _while_there(request, answering)
     return [_sigmoid(one) for one in found] if asked.use_activation else found, usage
+
+
+async def _while_there(request: Request, answering: Coroutine) -> Any:
+    """What `answering` gives, which ends unfinished where whoever asked has gone. Raises ClientDisconnect then."""
+    answer, gone = asyncio.create_task(answering), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _sigmoid(logit: float) -> float:
@@ -127,7 +150,14 @@ async def _refused(_: Request, error: Refused) -> JSONResponse:
 
 
 async def _elsewhere(_: Request, error: StarletteHTTPException) -> JSONResponse:
+    if error.status_code == 400:  # FastAPI's, for all that Python's json refuses beside bad syntax
+        return _problem(422, "body: not JSON in UTF-8, or nested too deeply, or a number too long")
     return _problem(error.status_code, error.detail, error.headers)
+
+
+async def _left(_: Request, error: ClientDisconnect) -> Response:
+    """Nobody reads this; it is counted, under nginx's number for it."""
+    return Response(status_code=499)
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -159,8 +189,9 @@ class Door:
 
     def _refusal(self, path: str, headers: dict[bytes, bytes]) -> JSONResponse | None:
         token, most = self.service.token, self.service.settings.max_body_bytes
-        given = headers.get(b"authorization", b"")
-        if token and path not in OPEN and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        named = scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), (token or "").encode())
+        if token and path not in OPEN and not named:
             return _problem(401, "a request names the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
         size = headers.get(b"content-length", b"0")
         return _problem(413, f"a body of {int(size)} bytes; at most {most}") if int(size) > most else None
@@ -202,13 +233,14 @@ def build(service: Service, ended: Callable[[], None] = lambda: None) -> Door:
 
     app = FastAPI(
         title="xlrm reward server", version=__version__, description="Rewards of conversations by one reward model.",
-        docs_url=None, redoc_url=None, lifespan=lifespan,
+        docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan,
     )  # fmt: skip
     app.state.service = service
     app.include_router(router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(StarletteHTTPException, _elsewhere)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _broken)
     paths = frozenset(route.path for route in router.routes) | {"/openapi.json"}
     return Door(app, service, paths)
