@@ -23,9 +23,7 @@ def note_failure(stage: str, error: str) -> None:
     if run := os.environ.get("KFP_RUN_ID"):
         digest = hashlib.sha256(error.encode()).hexdigest()[:16]
         where = storage.join(settings.store(), "runs", run, "failures", stage, digest)
-        with contextlib.suppress(
-            ArtifactError
-        ):  # of a store that is out of reach, say: the error itself is told already
+        with contextlib.suppress(ArtifactError):  # the error itself is told already
             storage.write_new(where, error.encode())
 
 

@@ -108,6 +108,8 @@ def _ended(server, run) -> Outcome:
     end, tasks = state(run), _tasks(run)
     failed = [name for name, how, _ in tasks if how == "FAILED"]
     reasons = _reasons(run.run_id) if end == "FAILED" else {}
+    if failed:  # what failed first and then did well is no reason
+        reasons = {stage: said for stage, said in reasons.items() if stage in map(_stage, failed)}
     for stage, reason in reasons.items():
         progress.say(f"error: {stage}: {reason}")
     said = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(end, "failed")
