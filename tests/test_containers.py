@@ -1,5 +1,6 @@
 """Tasks as containers of this machine: what they are told, and what is said when there is nothing to run them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ def test_a_task_gets_the_addresses_and_the_secrets_that_are_set_here(monkeypatch
     assert told["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
     assert told["AWS_ACCESS_KEY_ID"] == "lab"
     assert not told.keys() & {"HF_TOKEN", "XLRM_PARENT_RUN", "EDITOR", "PATH"}
+
+
+def test_a_task_runs_as_who_starts_it() -> None:
+    mine = f"{os.getuid()}:{os.getgid()}"
+
+    assert containers.user([]) == containers.user(["name=seccomp,profile=default", "name=cgroupns"]) == mine
+    assert containers.user(["name=seccomp,profile=default", "name=rootless"]) == "0:0"
 
 
 def test_no_daemon_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
