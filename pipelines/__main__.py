@@ -90,6 +90,7 @@ def _run_locally(loaded: experiment.Experiment, log: Path, runner: str) -> Path:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     root = settings.home() / "kfp" / log.stem
+    root.mkdir(parents=True, exist_ok=True)  # or a Docker daemon makes it, as root
     with tracking.run(loaded.name, "cross-lingual-transfer", {}, {"pipeline": "cross-lingual-transfer"}) as parent:
         os.environ["XLRM_PARENT_RUN"] = parent.id
         tasks = _or_exit(containers.runner) if runner == "docker" else local.SubprocessRunner(use_venv=False)

@@ -17,17 +17,17 @@ def runner():
     """KFP's runner of containers, for the daemon of DOCKER_HOST. Raises ConfigError when none answers.
 
     The folder of local state is the same path inside, so the URIs of the default store and database hold on both sides.
-    Tasks run with a read-only root file system and no capabilities; as user 0, since what they write their outputs to is
-    made by the daemon, which runs as root. They share this machine's network: an MLflow or a store on loopback is theirs too.
+    Tasks run with a read-only root file system and no capabilities, as whoever runs this, whose what they write is then. They
+    share this machine's network: an MLflow or a store on loopback is theirs too.
     """
     import docker
     from kfp import local
 
-    _ask(docker)
+    security = _ask(docker)
     home = settings.home()
     home.mkdir(parents=True, exist_ok=True)
     return local.DockerRunner(
-        user="0:0", network_mode="host", read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"],
+        user=user(security), network_mode="host", read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"],
         tmpfs={"/tmp": ""}, shm_size="1g", environment=environment(home),
         mounts=[docker.types.Mount(target=str(home), source=str(home), type="bind")],
     )  # fmt: skip
@@ -43,11 +43,19 @@ def environment(home: Path) -> dict[str, str]:
     return addresses | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
-def _ask(docker) -> None:
+def user(security: list[str]) -> str:
+    """Who a task runs as, by what the daemon says of itself: without capabilities root could not write to a user's folders.
+    For a daemon without root, the user whose it is goes by the number 0."""
+    return "0:0" if "name=rootless" in security else f"{os.getuid()}:{os.getgid()}"
+
+
+def _ask(docker) -> list[str]:
+    """The daemon's options of security."""
     try:
         client = docker.from_env(timeout=10)
-        client.ping()
+        security = client.info().get("SecurityOptions")
         client.close()
+        return security or []
     except docker.errors.DockerException as error:
         address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
         raise ConfigError(f"no Docker daemon answers at {address} ({error}); start one, or set DOCKER_HOST") from error

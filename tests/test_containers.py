@@ -30,6 +30,13 @@ def test_a_task_gets_the_addresses_and_the_secrets_that_are_set_here(monkeypatch
     assert not told.keys() & {"HF_TOKEN", "XLRM_PARENT_RUN", "EDITOR", "PATH"}
 
 
+def test_a_task_runs_as_who_starts_it() -> None:
+    mine = f"{os.getuid()}:{os.getgid()}"
+
+    assert containers.user([]) == containers.user(["name=seccomp,profile=default", "name=cgroupns"]) == mine
+    assert containers.user(["name=seccomp,profile=default", "name=rootless"]) == "0:0"
+
+
 def test_no_daemon_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
 
