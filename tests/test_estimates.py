@@ -115,6 +115,7 @@ def test_the_tiny_models_shape_is_that_of_the_one_made_here(tiny_base) -> None:
 def test_models_are_loaded_in_the_precision_that_is_said(tiny_base, tmp_path) -> None:
     tokenizer = models.load_tokenizer(tiny_base)
     models.new_reward_model(tiny_base, tokenizer, seed=1).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
     for model in (scoring.load(tmp_path, scoring.Scoring())[0], models.load_causal_lm(tiny_base)):
         assert str(model.dtype) == f"torch.{forecast.LOADED_IN}"
 
