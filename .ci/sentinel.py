@@ -1,6 +1,7 @@
 """Whether KFP's runner of containers tells a task that fails from one that does not. Ends with status 1 when it does not.
 
-A runner that calls a failed task a success makes every green run meaningless, and one such is known: see docs/images.md.
+A runner that calls a failed task a success makes every green run meaningless, and KFP's own is one, now and then: see
+docs/images.md. So a failing task is run several times.
 """
 
 import sys
@@ -31,12 +32,15 @@ def reported(status: int, seconds: float) -> str:
         return "success" if ends_with(status=status, seconds=seconds).output == "well" else "nothing"
     except RuntimeError:
         return "failure"
+    except AttributeError:  # there is no output
+        return "success with nothing made"
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         local.init(containers.runner(), pipeline_root=folder)
-        for status, seconds, right in ((1, 0.0, "failure"), (1, 1.0, "failure"), (0, 0.0, "success")):
+        failing = [(1, 0.0, "failure"), (1, 1.0, "failure")] * 4
+        for status, seconds, right in (*failing, (0, 0.0, "success")):
             started = time.monotonic()
             said = reported(status, seconds)
             print(

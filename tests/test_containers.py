@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from kfp.local import docker_task_handler
 
 from pipelines import containers
 from xlrm.errors import ConfigError
@@ -46,6 +48,37 @@ def test_no_daemon_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
         containers.runner()
 
     assert "\n" not in str(raised.value)
+
+
+class Container:
+    """Of a daemon that no test has here; `.ci/containers` has one, and sees to the real thing."""
+
+    def __init__(self, status: int):
+        self.status, self.removed = status, False
+
+    def logs(self, stream: bool) -> list[bytes]:
+        return [b"a line\n", b"\xff\n"]
+
+    def wait(self) -> dict:
+        assert not self.removed
+        return {"StatusCode": self.status}
+
+    def remove(self, force: bool) -> None:
+        self.removed = force
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_container_is_there_until_its_status_is_known(status: int, capsys) -> None:
+    container, asked = Container(status), {}
+    client = SimpleNamespace(containers=SimpleNamespace(run=lambda **how: asked.update(how) or container))
+
+    assert containers.run_to_the_end(client, "an/image:1", ["true"], {}, user="0:0") == status
+    assert container.removed and not asked.get("auto_remove") and asked["user"] == "0:0"
+    assert capsys.readouterr().out == "a line\n\ufffd\n"
+
+
+def test_kubeflows_runner_asks_for_what_is_put_in_its_place() -> None:
+    assert "run_docker_container" in docker_task_handler.DockerTaskHandler.run.__code__.co_names
 
 
 def test_no_component_brings_an_environment_of_its_own() -> None:
