@@ -209,6 +209,14 @@ def test_a_file_that_changed_is_curated_again(tmp_path) -> None:
         ("curate", {"benchmark": "gone.jsonl"}, {}, DataError, "gone.jsonl: no such file"),
         ("translate", {"language": "ko"}, {"corpus": "file:///nosuch/curate/x"}, ArtifactError, "/nosuch/curate/x"),
         ("translate", {"language": "ko"}, {"corpus": "ftp://host/x"}, ArtifactError, "ftp://host/x"),
+        (
+            "reward",
+            {"language": "ko"},
+            {"base": "file:///x"},
+            ConfigError,
+            "reward.corpora: this .*missing; .*: base, corpora",
+        ),
+        ("curate", {}, {"corpus": "file:///x"}, ConfigError, "curate.corpus: no such input; inputs of curate: none"),
     ],
 )
 def test_wrong_input_is_one_clear_error_and_leaves_nothing(home, name, config, inputs, error, message) -> None:

@@ -61,6 +61,7 @@ def run_stage(
     """
     resolved = stage_config(name, dict(config))
     module = stage_module(name)
+    _check_names(name, module, inputs)
     given = _given(name, resolved, inputs)
     version, libraries = provenance.code_version(module.__name__), provenance.versions(module.__name__)
     key = _stage_key(name, resolved, given, version, libraries)
@@ -145,6 +146,19 @@ def _given(name: str, config: BaseModel, inputs: Inputs) -> dict[str, list[_Give
                 raise ConfigError(f"{name}.{key}: {uri} has none of the files {', '.join(patterns)}")
             found[key].append(_Given(uri, wanted))
     return found
+
+
+def _check_names(name: str, module: Any, inputs: Inputs) -> None:
+    """Raises ConfigError for an input that the stage does not have, and without one that it needs."""
+    has = {
+        key: one.default is one.empty
+        for key, one in inspect.signature(module.run).parameters.items()
+        if one.kind is one.KEYWORD_ONLY and key not in ("output", "lineage")
+    }
+    needed = {key for key, wanted in has.items() if wanted}
+    if wrong := [*sorted(inputs.keys() - has), *sorted(needed - inputs.keys())]:
+        what = "no such input" if wrong[0] in inputs else "this input is missing"
+        raise ConfigError(f"{name}.{wrong[0]}: {what}; inputs of {name}: {', '.join(has) or 'none'}")
 
 
 def _local_inputs(given: dict[str, list[_Given]], inputs: Inputs) -> dict[str, Path | list[Path]]:
