@@ -1,13 +1,20 @@
-"""The last task of a pipeline, whatever became of the others: says how it ended."""
+"""The last task of a pipeline, whatever became of the others: says how it ended, and shows what there is to see."""
 
 from kfp import dsl
 
 from components import image
 
 
-@dsl.component(base_image=image("data"), install_kfp_package=False)
-def conclude(pipeline: str, status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown]):
-    """Reports the end of a run in its log, in the UI and, where there is an address for that, to people."""
-    from components._notice import report
+@dsl.component(base_image=image("conclude"), install_kfp_package=False)
+def conclude(
+    pipeline: str, status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown],
+    decision: dsl.Output[dsl.Markdown], report: dsl.Output[dsl.HTML],
+):  # fmt: skip
+    """Reports the end of a run in its log, in the UI and, where there is an address for that, to people; and shows the
+    decision on its reward models, and its report."""
+    from components._notice import report as tell
+    from components._results import show
 
-    report(pipeline, status, summary)
+    show("register", decision)
+    show("report", report)
+    tell(pipeline, status, summary)

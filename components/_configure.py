@@ -7,9 +7,10 @@ from kfp import dsl
 from components import image
 
 
-@dsl.component(base_image=image("data"), install_kfp_package=False)
+@dsl.component(base_image=image("configure"), install_kfp_package=False)
 def configure(
-    presets: dict,
+    pipeline: str,
+    placement: dict,
     preset: str,
     experiment: dict,
     name: str,
@@ -18,12 +19,16 @@ def configure(
     preferences: list,
     pairs: int,
     overrides: dict,
-    summary: dsl.Output[dsl.Markdown],
-) -> NamedTuple("Settled", experiment=dict, source=str, targets=list):
-    """Settles the experiment, and refuses what is not right in it before anything is paid for."""
+    page: dsl.Output[dsl.Markdown],
+) -> NamedTuple("Left", Output=str, translate=list, reward=list, sample=list, evaluate=list, align=list, answer=list):
+    """Settles the experiment, refuses what is not right in it before anything is paid for, and finds what is left to do.
+
+    Returns:
+        How many steps are left, nothing where there are none; and by component their labels, a text for each pod.
+    """
     from components._form import settle
 
     shorthands = {
         "name": name, "targets": targets, "base.model": base_model, "curate.preferences": preferences, "curate.pairs": pairs,
     }  # fmt: skip
-    return settle(presets, preset, experiment, shorthands, overrides, summary)
+    return settle(pipeline, placement, preset, experiment, shorthands, overrides, page)

@@ -1,43 +1,95 @@
-"""From the few parameters of a form to a whole experiment."""
+"""From the few parameters of a form to a whole experiment, and to what of it is left to do."""
 
+from collections import defaultdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from components import _run, component_of
 from components._address import write
-from components._parameters import pack, unpack
-from components._stage import errors_in_one_line
+from components._finished import finished
+from components._notes import NOTHING_LEFT, SUCCEEDED, note_ended, note_started
+from components._parameters import unpack
+from components._step import errors_in_one_line
+from xlrm import hardware, progress
 from xlrm.errors import ConfigError
 from xlrm.experiment import Experiment, build
+from xlrm.hardware import Hardware
+from xlrm.steps import Steps
 
 
-class Settled(NamedTuple):
-    experiment: dict[str, Any]
-    """{"name", "stages"}: what every component gets."""
-    source: str
-    targets: list[str]
+class Left(NamedTuple):
+    Output: str
+    """How many steps, nothing where there are none: KFP's local runner finds a condition's value by this name alone."""
+    translate: list[str]
+    reward: list[str]
+    sample: list[str]
+    evaluate: list[str]
+    align: list[str]
+    answer: list[str]
+
+
+LOOPS = Left._fields[1:]
+"""Components that run in a loop over what is left."""
 
 
 def settle(
-    presets: dict[str, dict],
-    preset: str,
-    experiment: dict[str, Any],
-    shorthands: dict[str, Any],
-    overrides: dict[str, Any],
-    summary: Any,
-) -> Settled:
-    """The experiment as a file has it or else the preset, with on top of it those shorthands (`stage.field` -> value) that
-    say anything, then the overrides. Shows it as Markdown. Ends the task with status 2 and one line for a wrong value."""
-    said = {name: value for name, value in shorthands.items() if value not in ("", [], 0)}
+    pipeline: str, placement: dict[str, Any], preset: str, experiment: dict[str, Any], shorthands: dict[str, Any],
+    overrides: dict[str, Any], page: Any,
+) -> Left:  # fmt: skip
+    """Settles the experiment as a file has it or else the preset, with on top of it those shorthands (`stage.field` -> value)
+    that say anything, then the overrides; keeps it for the run's tasks, and finds which of its steps are left to do.
+
+    Shows it as Markdown. Ends the task with status 2 and one line for a wrong value, or what cannot work on the placement.
+    """
+    note_started("configure")
     with errors_in_one_line("configure"):
-        if not experiment and preset not in presets:
-            raise ConfigError(f"preset: no preset {preset!r}; there are {', '.join(presets)}")
-        chosen, where = (experiment, "experiment") if experiment else (presets[preset], f"preset {preset}")
-        found = build(unpack(chosen), said | unpack(overrides), where)
-    write(summary, _markdown(found, where))
-    return Settled({"name": found.name, "stages": pack(found.stages)}, found.source, list(found.targets))
+        said = {name: value for name, value in shorthands.items() if value not in ("", [], 0)}
+        found, where = _settled(preset, experiment, said | unpack(overrides))
+        has = Hardware(**placement)
+        hardware.check(found, has, where)
+        run = _run.Run(pipeline=pipeline, experiment=found, placement=has)
+        _run.begin(run)
+        made = run.steps()
+        done = finished(made)
+        for label, uri in done.items():
+            _run.note_made(label, uri)
+        todo = {label: made[label] for label in made if label not in done}
+        write(page, _markdown(found, where, made, done))
+    progress.say(f"configure: {len(done)} of {len(made)} steps were finished before")
+    note_ended("configure", SUCCEEDED, "" if todo else NOTHING_LEFT)
+    return Left(str(len(todo) or ""), **shared_out(todo, has))
 
 
-def _markdown(found: Experiment, where: str) -> str:
+def _settled(preset: str, experiment: dict[str, Any], overrides: dict[str, Any]) -> tuple[Experiment, str]:
+    """The experiment, and where it is from."""
+    from configs import PRESETS
+
+    if experiment:
+        return build(unpack(experiment), overrides, "experiment"), "experiment"
+    if preset not in PRESETS:
+        raise ConfigError(f"preset: no preset {preset!r}; there are {', '.join(PRESETS)}")
+    raw = {"name": preset} | yaml.safe_load(Path(PRESETS[preset]).read_text(encoding="utf-8"))
+    return build(raw, overrides, f"preset {preset}"), f"preset {preset}"
+
+
+def shared_out(todo: Steps, has: Hardware) -> dict[str, list[str]]:
+    """By component of a loop, the labels of its steps in as many texts as it may have pods."""
+    labels = defaultdict(list)
+    for label, step in todo.items():
+        labels[component_of(step)].append(label)
+    shares = {}
+    for component in LOOPS:
+        pods = has.share(component).pods
+        texts = [",".join(labels[component][place::pods]) for place in range(pods)]
+        shares[component] = [text for text in texts if text]
+    return shares
+
+
+def _markdown(found: Experiment, where: str, made: Steps, done: dict[str, str]) -> str:
     text = yaml.safe_dump(found.as_file(), allow_unicode=True, sort_keys=False)
-    return f"# {found.name}\n\nFrom the {where}; what is not named has the stage's default.\n\n```yaml\n{text}```\n"
+    left = [label for label in made if label not in done]
+    lines = [f"# {found.name}", "", f"From the {where}; what is not named has the stage's default.", ""]
+    lines += [f"Of {len(made)} steps {len(done)} were finished before; left: {', '.join(left) or 'none'}.", ""]
+    return "\n".join([*lines, "```yaml", f"{text}```", ""])

@@ -7,19 +7,18 @@ they are set in one place.
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from components._address import told
 from components._cluster import Cluster, follow, start
-from components._parameters import unpack
-from components._stage import errors_in_one_line
 from xlrm import artifacts, progress, runner
-from xlrm.errors import ArtifactError, ConfigError
+from xlrm.errors import ArtifactError
+from xlrm.hardware import TRAININGS, Hardware
 from xlrm.runner import Inputs
+from xlrm.steps import Step
 
 RUNTIME = "torch-distributed"
 """The ClusterTrainingRuntime that Kubeflow Trainer ships for torchrun's variables; its job and container are `node`."""
@@ -44,21 +43,19 @@ class Node(BaseModel, frozen=True, extra="forbid"):
     """Memory, as Kubernetes writes it."""
 
 
-def train_on_nodes(
-    nodes: int, node: dict[str, Any], name: str, experiment: dict[str, Any], inputs: Mapping[str, Any], **more: Any
-) -> None:
-    """Has stage `name` make its artifact on `nodes` nodes; the component then finds it. Does nothing for one node.
+def train_on_nodes(placement: Hardware, step: Step, inputs: Inputs, experiment: str) -> None:
+    """Has a training make its artifact on as many nodes as the placement says; the stage then finds it. Does nothing for one
+    node, nor for a step that is no training.
 
-    `experiment`, `inputs` and `more` as for `components._stage.run`. Ends the task with status 2 and one line when the job
-    fails, or cannot be made. The job is deleted when the task is ended, and when it fails.
+    Raises ArtifactError or ConfigError when the job fails, or cannot be made. The job is deleted when the task is ended, and
+    when it fails.
     """
-    if nodes < 2:
+    if placement.nodes < 2 or step.stage not in TRAININGS:
         return
-    with errors_in_one_line(name):
-        config, uris = unpack(experiment.get("stages", {}).get(name, {}) | more), told(inputs)
-        uri = runner.address(name, config, uris)
-        if not artifacts.find(uri):
-            _train(uri, nodes, _node(node), stage_arguments(name, config, uris, experiment.get("name", "xlrm")))
+    uri = runner.address(step.stage, step.config, inputs)
+    if not artifacts.find(uri):
+        node = _node(placement, step.stage)
+        _train(uri, placement.nodes, node, stage_arguments(step.stage, step.config, inputs, experiment))
 
 
 def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
@@ -74,14 +71,9 @@ def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
         )
 
 
-def _node(values: dict[str, Any]) -> Node:
-    try:
-        return Node(**values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(["node", *map(str, first["loc"])])
-        allowed = ", ".join(Node.model_fields)
-        raise ConfigError(f"{field}: {first['msg']}, got {first['input']!r}; fields of node: {allowed}") from error
+def _node(placement: Hardware, stage: str) -> Node:
+    has = placement.share(stage)
+    return Node(gpus=has.gpus, gpu_product=placement.gpu_product, cpu=has.cores, memory=has.memory)
 
 
 def job_name(uri: str) -> str:

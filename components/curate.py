@@ -1,19 +1,13 @@
-"""Component of `xlrm.stages.curate`."""
+"""Component of the stages `curate`, `plan`."""
 
 from kfp import dsl
 
 from components import image
 
 
-@dsl.component(base_image=image("data"), install_kfp_package=False)
-def curate(
-    experiment: dict,
-    language: str,
-    corpus: dsl.Output[dsl.Dataset],
-    account: dsl.Output[dsl.Markdown],
-    metrics: dsl.Output[dsl.Metrics],
-):
-    """Curates preference pairs, a benchmark, prompts and parallel texts in the source language."""
-    from components._stage import run, show
+@dsl.component(base_image=image("curate"), install_kfp_package=False)
+def curate(steps: str, made: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.Markdown]):
+    """Curates preference pairs, a benchmark, prompts and parallel texts, and plans their translation."""
+    from components._stage import run
 
-    show(run("curate", experiment, {}, corpus, metrics, language=language), "curation.md", account)
+    run(steps, made, page)

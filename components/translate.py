@@ -1,21 +1,13 @@
-"""Component of `xlrm.stages.translate`."""
+"""Component of the stage `translate`."""
 
 from kfp import dsl
 
 from components import image
 
 
-@dsl.component(base_image=image("sample"), install_kfp_package=False)
-def translate(
-    experiment: dict,
-    language: str,
-    shard: str,
-    corpus: dsl.Input[dsl.Dataset],
-    translation: dsl.Output[dsl.Dataset],
-    metrics: dsl.Output[dsl.Metrics],
-    summary: dsl.Output[dsl.Markdown],
-):
-    """Translates the corpus, or a shard of it, into one language."""
+@dsl.component(base_image=image("translate"), install_kfp_package=False)
+def translate(steps: str, made: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.Markdown]):
+    """Translates the corpus, or shards of it, into languages."""
     from components._stage import run
 
-    run("translate", experiment, {"corpus": corpus}, translation, metrics, summary, language=language, shard=shard)
+    run(steps, made, page)

@@ -1,22 +1,13 @@
-"""Component of `xlrm.stages.validate`."""
+"""Component of the stage `validate`."""
 
 from kfp import dsl
 
 from components import image
 
 
-@dsl.component(base_image=image("data"), install_kfp_package=False)
-def validate(
-    experiment: dict,
-    source: dsl.Input[dsl.Dataset],
-    translations: dsl.Input[list[dsl.Dataset]],
-    corpora: dsl.Output[dsl.Dataset],
-    html: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
-):
-    """Validates all languages with Great Expectations, keeps the rows that are right in each, and shows what was found."""
-    from components._fan_in import collected
-    from components._stage import run, show
+@dsl.component(base_image=image("validate"), install_kfp_package=False)
+def validate(steps: str, made: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.HTML]):
+    """Validates all languages with Great Expectations, and keeps the rows that are right in each."""
+    from components._stage import run
 
-    inputs = {"source": source, "translations": collected(translations, "translate")}
-    show(run("validate", experiment, inputs, corpora, metrics), "data_docs.html", html)
+    run(steps, made, page)

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from components._parameters import pack
-from pipelines import submission
+from pipelines import placement, submission
 from xlrm import experiment, progress, settings
 from xlrm.errors import XlrmError
 
@@ -80,11 +80,11 @@ def _run_locally(loaded: experiment.Experiment, log: Path, runner: str) -> Path:
     """Runs the pipeline, and returns the path of a copy of its report. Raises RuntimeError when a task fails."""
     from kfp import local
 
-    from pipelines import containers, platform
-
-    platform.RETRIES = 0  # here, whoever waits would rather know
-    from pipelines.cross_lingual_transfer import cross_lingual_transfer
+    from pipelines import containers
+    from pipelines.cross_lingual_transfer import build
     from xlrm import tracking
+
+    pipeline = build(placement.load("local"))
 
     warnings.filterwarnings("ignore", module="kfp")  # images and resources that a local run has no use for
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
@@ -92,12 +92,12 @@ def _run_locally(loaded: experiment.Experiment, log: Path, runner: str) -> Path:
     root = settings.home() / "kfp" / log.stem
     root.mkdir(parents=True, exist_ok=True)  # or a Docker daemon makes it, as root
     with tracking.run(loaded.name, "cross-lingual-transfer", {}, {"pipeline": "cross-lingual-transfer"}) as parent:
-        os.environ["XLRM_PARENT_RUN"] = parent.id
+        os.environ |= {"XLRM_PARENT_RUN": parent.id, "KFP_RUN_ID": log.stem, "XLRM_TRIES": "1"}
         tasks = _or_exit(containers.runner) if runner == "docker" else local.SubprocessRunner(use_venv=False)
         local.init(tasks, pipeline_root=str(root))
         with contextlib.redirect_stdout(_Log(log)), _quiet_logging():
-            cross_lingual_transfer(experiment=pack(loaded.as_file()))
-    (shown,) = root.rglob("report/html")  # of a task within an exit handler KFP gives no output
+            pipeline(experiment=pack(loaded.as_file()))
+    (shown,) = root.rglob("conclude/report")  # of an exit task KFP gives no output
     page = settings.home() / "reports" / f"{loaded.name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(shown, page)
@@ -115,11 +115,15 @@ def _quiet_logging():
 
 
 @app.command("compile")
-def compile_pipelines(output: Annotated[Path, typer.Option(help="Folder for the packages.")]) -> None:
+def compile_pipelines(
+    output: Annotated[Path, typer.Option(help="Folder for the packages.")],
+    on: Annotated[str | None, typer.Option("--placement", help=submission.PLACEMENT_HELP)] = None,
+) -> None:
     """Compile every pipeline into a package to upload to a Kubeflow Pipelines server."""
+    chosen = _or_exit(lambda: placement.load(on) if on else placement.current())
     output.mkdir(parents=True, exist_ok=True)
     for name in submission.PIPELINES:
-        print(submission.compile_package(name, output))
+        print(submission.compile_package(name, output, chosen))
 
 
 app.command()(submission.submit)

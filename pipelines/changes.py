@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from components import RUNS
 from xlrm import datasets, hub, provenance, sources
 from xlrm.base_models import TINY
 from xlrm.errors import ArtifactError
-from xlrm.experiment import STAGES, Experiment, stage_config, stage_module
+from xlrm.experiment import Experiment, stage_config, stage_module
 from xlrm.runner import what_counts
 
 # Fields that name sets, by stage.
@@ -59,23 +60,13 @@ def content(loaded: Experiment, package: Path) -> Content:
 
 def stages(package: Path) -> list[str]:
     """The stages that a compiled pipeline runs."""
-    document = _documents(package)[0]
-    names = {re.sub(r"-\d+$", "", name.removeprefix("exec-")) for name in document["deploymentSpec"]["executors"]}
-    return sorted({name.replace("-", "_") for name in names} & {*STAGES})
+    executors = _documents(package)[0]["deploymentSpec"]["executors"]
+    names = {re.sub(r"-\d+$", "", name.removeprefix("exec-")) for name in executors}
+    return sorted({stage for name in names for stage in RUNS.get(name, ())})
 
 
 def _documents(package: Path) -> list[dict]:
-    """Without the presets of the form, which a submitted experiment takes the place of."""
-    found = list(yaml.load_all(package.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
-    _drop(found, "presets")
-    return found
-
-
-def _drop(node: Any, key: str) -> None:
-    if isinstance(node, dict):
-        node.pop(key, None)
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _drop(child, key)
+    return list(yaml.load_all(package.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
 
 
 def _digest(parts: list) -> str:

@@ -10,6 +10,7 @@ from xlrm.errors import ConfigError
 _PASSED_ON = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
     "HF_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OMP_NUM_THREADS", "XLRM_PARENT_RUN",
+    "KFP_RUN_ID", "XLRM_TRIES",
 )  # fmt: skip
 """Addresses and secrets that a task may need; those that are set here are set there."""
 

@@ -23,11 +23,13 @@ import typer
 
 from components._parameters import pack
 from pipelines import changes, following
+from pipelines import placement as placements
 from pipelines.following import INTERRUPTED, REFUSED, SUCCEEDED, UNREACHABLE, Outcome
-from xlrm import experiment, progress, provenance
+from xlrm import experiment, hardware, progress, provenance
 from xlrm.errors import ConfigError, XlrmError
 
 PIPELINES = ("cross_lingual_transfer", "retrain")
+PLACEMENT_HELP = f"What it runs on: {', '.join(placements.SHIPPED)}, or a file; else XLRM_PLACEMENT."
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 
@@ -58,6 +60,7 @@ def submit(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
     pipeline: Annotated[str, typer.Option(help=f"{' or '.join(PIPELINES)}.")] = PIPELINES[0],
+    placement: Annotated[str | None, typer.Option(help=PLACEMENT_HELP)] = None,
     if_changed: Annotated[bool, typer.Option("--if-changed", help="Start nothing that has succeeded before.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     timeout: Annotated[str, typer.Option(help="How long to wait, such as 90m or 12h.")] = "24h",
@@ -80,7 +83,8 @@ def submit(
                 "--schedule: the server starts these runs, so there is none to --wait for or --if-changed"
             )
         with tempfile.TemporaryDirectory() as folder:
-            made = prepare(config, tuple(overrides or ()), pipeline, Path(folder))
+            on = placements.load(placement) if placement else placements.current()
+            made = prepare(config, tuple(overrides or ()), pipeline, Path(folder), on)
             facts |= {
                 "experiment": f"{made.experiment.name}: {made.experiment.source} → {', '.join(made.experiment.targets)}",
                 "commit": made.commit, "content": made.content.key,
@@ -102,24 +106,27 @@ def submit(
     raise typer.Exit(outcome.code)
 
 
-def prepare(config: Path, overrides: tuple[str, ...], pipeline: str, folder: Path) -> Submission:
+def prepare(
+    config: Path, overrides: tuple[str, ...], pipeline: str, folder: Path, placement: placements.Placement
+) -> Submission:
     """All that can be wrong without a server is found here. Raises ConfigError."""
     if pipeline not in PIPELINES:
         raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
     loaded = experiment.load(config, overrides)
+    hardware.check(loaded, placement.hardware(), str(config))
     _check_secrets(loaded.as_file())
-    package = compile_package(pipeline, folder)
+    package = compile_package(pipeline, folder, placement)
     content = changes.content(loaded, package)
     for one in content.unknown:
         progress.say(f"taken as unchanged: {one}")
     return Submission(pipeline, content, package, _commit())
 
 
-def compile_package(pipeline: str, folder: Path) -> Path:
+def compile_package(pipeline: str, folder: Path, placement: placements.Placement) -> Path:
     from kfp.compiler import Compiler
 
     package = folder / f"{pipeline}.yaml"
-    Compiler().compile(getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline), str(package))
+    Compiler().compile(importlib.import_module(f"pipelines.{pipeline}").build(placement), str(package))
     return package
 
 

@@ -1,8 +1,13 @@
-"""What components do beside running their stage: the form's settings, the fan-in of loops, the report of a run's end."""
+"""What components do beside running their stages: the form's settings, the steps of a task, what is left of a run, pages, and
+the report of a run's end."""
 
 import json
-import math
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,17 +17,23 @@ import yaml
 from kfp.dsl.executor import Executor
 from kfp.dsl.types import artifact_types
 
-from components import _fan_in, _notice, _stage
-from components._form import settle
-from components._parameters import unpack
-from components._stage import markdown
+from components import _notice, _pages, _run, _stage, _step
+from components._conclude import conclude
+from components._finished import finished
+from components._form import settle, shared_out
+from components._notes import notes
 from components.curate import curate
-from components.plan import plan
-from pipelines.presets import PRESETS
-from xlrm import artifacts, provenance
+from configs import PRESETS
+from pipelines.placement import SHIPPED, load
+from xlrm import artifacts, provenance, storage
 from xlrm import settings as xlrm_settings
+from xlrm.experiment import build
+from xlrm.experiment import load as load_experiment
+from xlrm.hardware import Hardware, Share
 from xlrm.runner import Artifact, run_stage
+from xlrm.steps import steps
 
+ROOT_FOLDER = Path(__file__).parents[1]
 CURATE = {"pairs": 8, "benchmark_items": 14, "train_prompts": 4, "eval_prompts": 4, "parallel_texts": 4}
 
 
@@ -39,27 +50,43 @@ def text(view: SimpleNamespace) -> str:
 # The form
 
 
+@pytest.fixture(autouse=True)
+def run_id(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Tests are tasks of a run, whose steps are tried once."""
+    monkeypatch.setenv(_run.ID, "run-1")
+    monkeypatch.setenv(_stage.TRIES, "1")
+    return "run-1"
+
+
+def settled(
+    view, preset="demo_short", experiment=None, shorthands=None, overrides=None, placement=None, pipeline="retrain"
+):
+    return settle(pipeline, placement or {}, preset, experiment or {}, shorthands or {}, overrides or {}, view)
+
+
 def test_a_preset_is_an_experiment_of_configs(view) -> None:
-    found = settle(PRESETS, "paper_a_qwen", {}, {"targets": [], "name": "", "curate.pairs": 0}, {}, view)
-    assert found.experiment["name"] == "paper-a-qwen" and found.targets == ["es", "it", "ko", "zh"]
-    assert unpack(found.experiment)["stages"]["curate"]["parallel"] is None
+    settled(view, "paper_a_qwen", shorthands={"targets": [], "name": "", "curate.pairs": 0})
+    found = _run.read().experiment
+    assert found == load_experiment(PRESETS["paper_a_qwen"]) and found.stages["curate"]["parallel"] is None
     shown = yaml.safe_load(text(view).split("```yaml\n")[1].split("```")[0])
-    assert shown["base"]["model"] == "Qwen/Qwen2.5-3B-Instruct" and shown["targets"] == found.targets
+    assert shown["base"]["model"] == "Qwen/Qwen2.5-3B-Instruct" and shown["targets"] == ["es", "it", "ko", "zh"]
 
 
 def test_shorthands_win_over_the_preset_and_overrides_over_both(view) -> None:
     shorthands = {"name": "mine", "targets": ["ko"], "curate.pairs": 50, "base.model": ""}
     overrides = {"curate.pairs": 60.0, "reward.learning_rate": 2e-5, "curate.prompts": "null"}
-    found = settle(PRESETS, "demo_short", {}, shorthands, overrides, view)
-    stages = unpack(found.experiment)["stages"]
-    assert (found.experiment["name"], found.targets, found.source) == ("mine", ["ko"], "en")
-    assert stages["curate"]["pairs"] == 60 and stages["curate"]["prompts"] is None
-    assert stages["reward"]["learning_rate"] == 2e-5 and stages["base"]["model"] == "phrasebook-tiny"
+    settled(view, shorthands=shorthands, overrides=overrides)
+    found = _run.read().experiment
+    assert (found.name, found.targets, found.source) == ("mine", ("ko",), "en")
+    assert found.stages["curate"]["pairs"] == 60 and found.stages["curate"]["prompts"] is None
+    assert found.stages["reward"]["learning_rate"] == 2e-5 and found.stages["base"]["model"] == "phrasebook-tiny"
 
 
 def test_a_whole_experiment_stands_for_the_preset(view) -> None:
-    found = settle(PRESETS, "no such", {"name": "x", "targets": ["it"], "align": {"beta": 0.2}}, {}, {}, view)
-    assert found.experiment == {"name": "x", "stages": {"align": {"beta": 0.2}}} and found.targets == ["it"]
+    settled(view, "no such", {"name": "x", "targets": ["it"], "align": {"beta": 0.2}, "curate": {"parallel": "null"}})
+    assert _run.read().experiment.as_file() == {
+        "name": "x", "source": "en", "targets": ["it"], "align": {"beta": 0.2}, "curate": {"parallel": None},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -73,12 +100,118 @@ def test_a_whole_experiment_stands_for_the_preset(view) -> None:
 )
 def test_a_wrong_form_is_one_line_and_status_2(view, capsys, preset, overrides, said) -> None:
     with pytest.raises(SystemExit) as ended:
-        settle(PRESETS, preset, {}, {}, overrides, view)
+        settled(view, preset, overrides=overrides)
     lines = capsys.readouterr().out.splitlines()
     assert ended.value.code == 2 and len(lines) == 1 and f"error: configure: {said}" in lines[0]
+    assert said in notes("run-1").errors("configure"), "kept for the run's last page"
 
 
-# Fan-in
+# Every shipped experiment on every shipped placement
+
+
+REFUSED = {
+    ("paper_a_llama", "cpu"): "reward.optimizer: paged_adamw_8bit needs a GPU",
+    ("paper_a_qwen", "cpu"): "reward.optimizer: paged_adamw_8bit needs a GPU",
+}
+"""What no run on a cluster without GPUs can do, said before it begins."""
+CLUSTERS = [name for name in SHIPPED if name != "local"]
+
+
+@pytest.mark.parametrize("placement", CLUSTERS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: str, placement: str) -> None:
+    facts = json.loads(json.dumps(load(placement).facts()), parse_int=float)  # as Kubeflow passes them
+    if reason := REFUSED.get((preset, placement)):
+        with pytest.raises(SystemExit) as ended:
+            settled(view, preset, placement=facts, pipeline="cross-lingual-transfer")
+        assert ended.value.code == 2 and reason in capsys.readouterr().out
+        return
+    left = settled(view, preset, placement=facts, pipeline="cross-lingual-transfer")
+    assert int(left.Output) == len(_run.read().steps()), "nothing is finished"
+    assert len(left.reward) == load(placement).tasks["reward"].pods
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"reward.batch_size": 6}, "reward.batch_size: 6 is no multiple of the 4 processes"),
+        (
+            {"reward.processes": 8},
+            "reward.processes: 8 are too many: on placement a100-80gb a pod of reward has 4 GPU(s)",
+        ),
+    ],
+)
+def test_what_cannot_work_on_the_gpus_is_refused_before_anything_runs(view, capsys, overrides, said) -> None:
+    with pytest.raises(SystemExit) as ended:
+        settled(view, overrides=overrides, placement=load("a100-80gb").facts())
+    assert ended.value.code == 2 and f"preset demo_short: {said}" in capsys.readouterr().out
+
+
+def test_steps_are_shared_out_to_as_many_pods_as_there_may_be() -> None:
+    nine = build({"name": "nine", "targets": ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]}, {}, "test")
+    made = steps("cross-lingual-transfer", nine)
+    shares = shared_out(made, Hardware(tasks={"reward": Share(pods=4), "translate": Share(pods=20)}))
+    assert shares["reward"] == [
+        "reward-en,reward-zh,reward-vi", "reward-es,reward-de", "reward-it,reward-ru", "reward-ko,reward-tr",
+    ]  # fmt: skip
+    assert len(shares["translate"]) == 8 and len(shares["align"]) == 1
+    assert sorted(",".join(shares["sample"]).split(",")) == ["external", "sample-policy"]
+    assert {len(texts) for texts in shared_out({}, Hardware()).values()} == {0}
+
+
+# What is left of a run
+
+
+def begun(view, **stages) -> dict:
+    """A run of `retrain` on small data; its steps."""
+    sections = {"curate": CURATE, "validate": {"max_reject_share": 0.5}} | stages
+    settled(view, experiment={"name": "x", "targets": ["es"], **sections})
+    return _run.read().steps()
+
+
+def make(made: dict, *labels: str) -> dict[str, str]:
+    """Has a run's steps made, each by what a task calls in a process of its own."""
+    for label in labels:
+        _run.note_made(label, _step.make(made[label], _run.read()))
+    return {label: _run.made(label) for label in labels}
+
+
+DATA = ("curate", "plan", "translate-es", "validate")
+
+
+def test_what_a_run_has_made_is_not_left_for_the_next(view, monkeypatch) -> None:
+    uris = make(begun(view), *DATA)
+    monkeypatch.setenv(_run.ID, "run-2")
+    left = settled(view, experiment=_run_of("run-1"))
+    assert {label: _run.made(label) for label in DATA} == uris, "its tasks find them as if they had made them"
+    assert left.translate == [] and left.reward == ["reward-en"] and left.Output == "4"
+    assert "left: base, reward-en, evaluate-en, register." in text(view)
+
+
+def test_a_change_leaves_what_it_affects_and_what_comes_after(view) -> None:
+    make(begun(view), *DATA)
+    assert set(finished(begun(view, validate={"max_reject_share": 0.4}))) == {"curate", "plan", "translate-es"}
+    assert set(finished(begun(view, curate=CURATE | {"seed": 7}))) == set(), "nothing stands on what is not there"
+
+
+def test_what_another_image_has_installed_decides_of_its_steps(view, monkeypatch) -> None:
+    """`configure` runs without torch; a key holds the versions of the libraries that a stage imports, where it runs."""
+    uris = make(begun(view), *DATA)
+    monkeypatch.setenv("XLRM_IMAGE", "ghcr.io/xlrm/xlrm-data:0.1.0")
+    monkeypatch.setenv("XLRM_GIT_COMMIT", "c0ffee")
+    made = _run.read().steps()
+    assert set(finished(made)) == {"curate", "plan"}, "an image that has not been seen at work"
+    installed = provenance.installed()
+    where = _stage.libraries_uri("ghcr.io/xlrm/xlrm-sample:0.1.0")
+    storage.write(where, json.dumps(installed).encode())
+    assert finished(made) == uris
+    storage.write(where, json.dumps(installed | {"pydantic": "9.9.9"}).encode())
+    assert set(finished(made)) == {"curate", "plan"}, "another version there makes another artifact"
+
+
+def _run_of(run: str) -> dict:
+    data = storage.read_bytes(storage.join(xlrm_settings.store(), "runs", run, "run.json"))
+    return _run.Run.model_validate_json(data).experiment.as_file()
 
 
 @pytest.fixture
@@ -86,26 +219,66 @@ def two(home) -> list[Artifact]:
     return [run_stage("curate", CURATE | {"seed": seed}, {}) for seed in (1, 2)]
 
 
-def test_what_a_loop_leaves_out_is_found_in_the_store(two, monkeypatch, capsys) -> None:
-    monkeypatch.setenv("KFP_RUN_ID", "run-1")
-    for one in two:
-        _fan_in.note(one)
-        _fan_in.note(one)  # a task that is tried again
-    first, second = two
-    handed = [SimpleNamespace(metadata={"artifact": one.uri}) for one in two]
-    assert _fan_in.collected(handed, "curate") == [first.uri, second.uri]
-    assert "did not pass on" not in capsys.readouterr().out
-    assert _fan_in.collected(handed[1:], "curate") == [second.uri, first.uri]
-    assert "1 artifact(s) that Kubeflow did not pass on" in capsys.readouterr().out
-    assert _fan_in.collected([], "curate") == sorted([first.uri, second.uri])
-    monkeypatch.setenv("KFP_RUN_ID", "run-2")
-    assert _fan_in.collected(handed[:1], "curate") == [first.uri], "another run's are not taken"
+# Steps of a task
 
 
-def test_without_a_run_of_kubeflow_nothing_is_kept(two, monkeypatch, home) -> None:
-    monkeypatch.delenv("KFP_RUN_ID", raising=False)
-    _fan_in.note(two[0])
-    assert not list(home.glob("**/runs")) and _fan_in.collected([two[0].uri], "curate") == [two[0].uri]
+def test_a_step_of_no_run_is_one_line(view, monkeypatch) -> None:
+    begun(view)
+    with pytest.raises(
+        Exception, match=r"reward-ko: no step of this run; there are curate, plan, translate-es, validate"
+    ):
+        _run.read().step("reward-ko")
+    monkeypatch.delenv(_run.ID)
+    with pytest.raises(Exception, match="KFP_RUN_ID: not set; a component is a task of a run"):
+        _run.read()
+
+
+def in_a_task(label: str, **environment: str) -> subprocess.Popen:
+    """A task's process, with `label` as its step; pauses between tries are left out."""
+    code = f"from components import _stage; _stage.PAUSES_S = (0, 0); _stage._to_the_end({label!r})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT_FOLDER, env=os.environ | environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_what_may_pass_is_tried_again_where_it_is_and_what_is_the_users_is_not(view) -> None:
+    begun(view, reward={"optimizer": "none"})
+    missing = in_a_task("validate", XLRM_TRIES="3")  # takes what nothing has made: the store may have it next time
+    said, _ = missing.communicate(timeout=300)
+    assert missing.returncode == 2 and said.count("error: validate:") == 3 and said.count("again in 0 s") == 2, said
+    assert "takes what curate makes" in notes("run-1").failed()["validate"]
+    wrong = in_a_task("nowhere", XLRM_TRIES="3")
+    said, _ = wrong.communicate(timeout=300)
+    assert wrong.returncode == 2 and said.count("error: nowhere:") == 1, said
+
+
+@pytest.mark.slow
+def test_a_step_that_is_killed_is_made_by_the_next_try(view, home) -> None:
+    begun(view)
+    task = in_a_task("curate", XLRM_TRIES="2")
+    os.kill(child_of(task.pid), signal.SIGKILL)
+    said, _ = task.communicate(timeout=300)
+    assert task.returncode == 0 and "ended with status 137; again in 0 s" in said and _run.made("curate"), said
+
+
+@pytest.mark.slow
+def test_a_task_that_is_ended_ends_its_step_and_says_so_by_its_status(view, home) -> None:
+    begun(view)
+    task = in_a_task("curate")
+    step = child_of(task.pid)
+    task.terminate()
+    assert task.wait(timeout=60) == 128 + signal.SIGTERM and not Path(f"/proc/{step}").exists()
+    task.stdout.close()
+
+
+def child_of(pid: int) -> int:
+    for _ in range(600):
+        if children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            return int(children[0])
+        time.sleep(0.1)
+    raise AssertionError("the task started no step")
 
 
 # What a task hands to the next
@@ -115,10 +288,10 @@ ROOT = "minio://mlpipeline/v2/artifacts/retrain/run-1"
 """Kubeflow's folder of a run, below which its driver places every output."""
 
 
-def launched(component, parameters: dict, artifacts: dict | None = None) -> dict[str, dict]:
+def launched(component, parameters: dict) -> dict[str, dict]:
     """Runs a component by Kubeflow's executor with addresses as its driver gives them, and then does what its launcher does,
     by backend/src/v2/component of kubeflow/pipelines: an output that was moved out of the run's folder fails the task, and
-    later versions fail it too for one of which there is no file, other than of metrics. Returns the outputs, for a next task."""
+    later versions fail it too for one of which there is no file. Returns the outputs."""
     spec = component.component_spec
     declared = spec.outputs or {}
     outputs = {
@@ -128,7 +301,7 @@ def launched(component, parameters: dict, artifacts: dict | None = None) -> dict
     values = [name for name in declared if name not in outputs]
     folder = Path(artifact_types._MINIO_LOCAL_MOUNT_PREFIX)
     executor_input = {
-        "inputs": {"parameterValues": parameters, "artifacts": {k: {"artifacts": [v]} for k, v in (artifacts or {}).items()}},
+        "inputs": {"parameterValues": parameters, "artifacts": {}},
         "outputs": {
             "artifacts": {name: {"artifacts": [one]} for name, one in outputs.items()}, "outputFile": f"{folder}/made.json",
             "parameters": {name: {"outputFile": f"{folder}/{spec.name}-{name}"} for name in values},
@@ -138,7 +311,7 @@ def launched(component, parameters: dict, artifacts: dict | None = None) -> dict
     made = json.loads((folder / "made.json").read_text())
     for name, (one,) in ((name, given["artifacts"]) for name, given in made.get("artifacts", {}).items()):
         assert one["uri"].startswith(f"{ROOT}/"), f"{name}: URI {one['uri']!r} does not have expected bucket prefix"
-        assert local(one).is_file() or outputs[name]["type"]["schemaTitle"] == "system.Metrics", f"no file of {name}"
+        assert local(one).is_file(), f"no file of {name}"
         outputs[name] |= one
     return outputs | made.get("parameterValues", {})
 
@@ -153,22 +326,37 @@ def content(artifact: dict) -> str:
 
 @pytest.fixture
 def pod_folders(tmp_path, monkeypatch) -> None:
-    """Of a component: where the launcher's folders are, and libraries that other tests need."""
+    """Where the launcher's folders are; and where a component's processes find this package."""
     monkeypatch.setattr(artifact_types, "_MINIO_LOCAL_MOUNT_PREFIX", f"{tmp_path}/minio/")
-    monkeypatch.setattr(_stage, "_UNUSED", ())
+    monkeypatch.chdir(ROOT_FOLDER)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pod_folders")
+def test_a_task_leaves_what_kubeflows_launcher_uploads_and_the_run_knows_its_artifacts(view) -> None:
+    begun(view)
+    made = launched(curate, {"steps": "curate,plan"})
+    uris = {label: _run.made(label) for label in ("curate", "plan")}
+    assert made["made"]["metadata"] == uris and uris["curate"] == run_stage("curate", CURATE, {}).uri
+    assert content(made["made"]) == "".join(f"{label}\t{uri}\n" for label, uri in uris.items())
+    page = content(made["page"])
+    assert page.startswith("# ") and "| preferences | 8 |" in page and "\n# plan\n" in page, (
+        "one page, of both, with metrics"
+    )
+    assert artifacts.load(uris["plan"]).inputs["corpus"][0].uri == uris["curate"]
+    assert {one.state for one in notes("run-1").tasks.values()} == {"SUCCEEDED"}
 
 
 @pytest.mark.usefixtures("pod_folders")
-def test_a_task_leaves_what_kubeflows_launcher_uploads_and_the_next_finds_the_artifact(home) -> None:
-    experiment = {"name": "x", "stages": {"curate": CURATE}}
-    made = launched(curate, {"experiment": experiment, "language": "en"})
-    uri = made["corpus"]["metadata"]["artifact"]
-    assert uri == run_stage("curate", CURATE, {}).uri
-    assert content(made["corpus"]) == f"{uri}\n" and content(made["account"]).startswith("#")
-    assert all(math.isfinite(value) for value in made["metrics"]["metadata"].values())
-    planned = launched(plan, {"experiment": experiment, "targets": ["ko"]}, {"corpus": made["corpus"]})
-    record = artifacts.load(planned["estimate"]["metadata"]["artifact"])
-    assert record.inputs["corpus"][0].uri == uri
+def test_the_top_of_a_run_shows_its_decision_and_its_report(view, home) -> None:
+    status = {"state": "COMPLETE", "pipelineTaskName": "x", "pipelineJobResourceName": "x", "error": {}}
+    nothing = launched(conclude, {"pipeline": "retrain", "status": status})
+    assert content(nothing["report"]) == "This run has no report.\n"
+    refused = home / "refused"
+    refused.mkdir()
+    (refused / "gate.md").write_text("# Refused\n")
+    _run.note_refused("register", f"file://{refused}")
+    assert content(launched(conclude, {"pipeline": "retrain", "status": status})["decision"]) == "# Refused\n"
 
 
 # What runs again
@@ -215,7 +403,7 @@ def test_exactly_what_is_affected_runs_again(home, tmp_path, monkeypatch) -> Non
 
 
 def test_a_page_says_what_was_made_of_what(two) -> None:
-    page = markdown(two[0])
+    page = _pages.markdown("curate", two[0].uri, two[0].record)
     assert page.startswith("# curate\n") and two[0].uri in page
     assert "| preferences | 8 |" in page and '"pairs": 8' in page and "- nothing" in page
 

@@ -13,58 +13,63 @@ from xlrm.errors import ArtifactError
 from xlrm.runner import run_stage
 
 CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
+EXPERIMENT = {
+    "name": "s3", "targets": ["es", "ko"], "curate": CURATE, "plan": {"shards": 2},
+    "base": {"model": "phrasebook-tiny", "pretraining": {"languages": ["en", "es", "ko"], "documents": 200}},
+    "reward": {"learning_rate": 5e-4, "batch_size": 8, "device_batch_size": 8, "gradient_checkpointing": False},
+}  # fmt: skip
 PIPELINE = f"""
-import sys
-from kfp import dsl, local
-from components.curate import curate
-from components.plan import plan
-from components.translate import translate
-from components.validate import validate
+import os, sys
+from kfp import local
+from pipelines import placement
+from pipelines.retrain import build
 
-@dsl.pipeline(name="data-only")
-def data_only(experiment: dict, targets: list) -> dsl.Artifact:
-    corpus = curate(experiment=experiment, language="en").outputs["corpus"]
-    parts = plan(experiment=experiment, targets=targets, corpus=corpus).outputs["Output"]
-    with dsl.ParallelFor(parts) as part:
-        translated = translate(experiment=experiment, language=part.language, shard=part.shard, corpus=corpus)
-    checked = validate(
-        experiment=experiment, source=corpus, translations=dsl.Collected(translated.outputs["translation"])
-    )
-    return checked.outputs["corpora"]
-
+os.environ["KFP_RUN_ID"] = sys.argv[2]
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
-experiment = {{"name": "s3", "stages": {{"curate": {CURATE!r}, "plan": {{"shards": 3}}}}}}
-print("URI", data_only(experiment=experiment, targets=["es", "ko"]).outputs["Output"].metadata["artifact"])
+build(placement.load("local"))(experiment={EXPERIMENT!r})
 """
 
 
-def run_pipeline(home: Path, s3_store: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "XLRM_HOME": str(home), "XLRM_STORE": s3_store}
+def run_pipeline(home: Path, s3_store: str, run: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "XLRM_HOME": str(home), "XLRM_STORE": s3_store, "XLRM_TRIES": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-c", PIPELINE, str(home / "kfp")]
+    command = [sys.executable, "-c", PIPELINE, str(home / "kfp" / run), run]
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1], check=False
     )
 
 
+def made(store: str, run: str) -> dict[str, str]:
+    """Label -> URI of what a run made or found."""
+    folder = storage.join(store, "runs", run, "made")
+    return {uri.rsplit("/", 1)[1]: storage.read_bytes(uri).decode() for uri in storage.list_uris(folder)}
+
+
 @pytest.mark.slow
-def test_components_pass_their_artifacts_through_s3(home, s3_store, s3_server) -> None:
-    done = run_pipeline(home, s3_store.uri)
+def test_tasks_find_each_others_artifacts_in_s3_and_a_finished_run_starts_none(
+    home, s3_store, s3_server, monkeypatch
+) -> None:
+    done = run_pipeline(home, s3_store.uri, "one")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    uri = next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("URI"))
-    assert uri.startswith(f"{s3_store.uri}/validate/")
-    record = artifacts.load(uri)
-    lineage = artifacts.lineage([uri])
-    assert sorted(r.stage for r in lineage.values()) == ["curate", *["translate"] * 6, "validate"]
+    uris = made(s3_store.uri, "one")
+    shards = [f"translate-{code}-{number}of2" for code in ("es", "ko") for number in (1, 2)]
+    assert set(uris) == {"curate", "plan", *shards, "validate", "base", "reward-en", "evaluate-en", "register"}
+    lineage = artifacts.lineage([uris["register"]])
+    stages = ["base", "curate", "evaluate", "register", "reward", *["translate"] * 4, "validate"]
+    assert sorted(r.stage for r in lineage.values()) == stages
     assert all(found.startswith(s3_store.uri) for found in lineage)
-    assert {f.path for f in record.files} >= {"en/preferences.jsonl", "es/preferences.jsonl", "ko/preferences.jsonl"}
-    again = run_pipeline(home, s3_store.uri)
-    assert again.returncode == 0 and again.stdout.count("reused") == 9, "nothing is made twice"
-    folder = artifacts.fetch(uri, home / "cache")
+    folder = artifacts.fetch(uris["validate"], home / "cache")
     ids = [
         [json.loads(line)["id"] for line in (folder / code / "preferences.jsonl").open()] for code in ("en", "es", "ko")
     ]
-    assert ids[0] == ids[1] == ids[2] and len(ids[0]) == 32, "three shards, put together in order"
+    assert ids[0] == ids[1] == ids[2] and len(ids[0]) == 32, "two shards, put together in order"
+
+    again = run_pipeline(home, s3_store.uri, "two")
+    assert again.returncode == 0 and "configure: 11 of 11 steps were finished before" in again.stdout
+    begun = {uri.split("/")[-2] for uri in storage.list_uris(storage.join(s3_store.uri, "runs", "two", "tasks"))}
+    assert begun == {"configure"} and made(s3_store.uri, "two") == uris, "no other task was started"
+    decision = next((home / "kfp" / "two").rglob("conclude/decision")).read_text()
+    assert "promoted" in decision or "champion" in decision, "which a finished run still shows"
 
     secrets = (s3_server.secret_key,)
     texts = [done.stdout, done.stderr, json.dumps([r.model_dump(mode="json") for r in lineage.values()])]

@@ -60,6 +60,22 @@ def world(wanted: int) -> int:
     return processes(wanted) * Nodes.from_environment().count
 
 
+def split_batch(batch_size: int, device_batch_size: int, processes: int) -> tuple[int, int]:
+    """(rows in a forward pass of a process, passes in a step): the largest that fit `device_batch_size` and make the batch.
+
+    `processes` are those of all nodes together. Raises ConfigError for a batch that they cannot share.
+    """
+    share, rest = divmod(batch_size, processes)
+    if rest or not share:
+        near = max(share, 1) * processes
+        raise ConfigError(
+            f"batch_size: {batch_size} is no multiple of the {processes} processes that share it, one for each GPU of all "
+            f"nodes; take one, such as {near} or {near + processes}"
+        )
+    device_batch = next(size for size in range(min(device_batch_size, share), 0, -1) if share % size == 0)
+    return device_batch, share // device_batch
+
+
 def launch(function: str, folder: Path, wanted: int, precision: str) -> dict[str, float]:
     """Calls `function` ("module:name") with `folder` in every process; the metrics it leaves there.
 
@@ -104,7 +120,7 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
     progress.say(f"training in {each} processes on each of {nodes.count} node(s): DeepSpeed ZeRO-3")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # DeepSpeed calls ninja
     environment = {"PYTHONWARNINGS": "ignore::FutureWarning", **os.environ, "PATH": path}
-    status = subprocess.call(command, env=environment, preexec_fn=_die_with_parent)
+    status = subprocess.call(command, env=environment, preexec_fn=die_with_parent)
     if status:
         raise ArtifactError(
             f"training in {nodes.count * each} processes ended with status {status}; the log above says why"
@@ -117,7 +133,7 @@ def _free_port() -> int:
         return one.getsockname()[1]
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A killed stage leaves no processes that go on writing its checkpoints (Linux: PR_SET_PDEATHSIG is 1)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 

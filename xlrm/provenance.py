@@ -3,8 +3,10 @@
 import ast
 import hashlib
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -23,16 +25,31 @@ def code_version(module: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def versions(module: str) -> dict[str, str]:
-    """Versions of the libraries that `module` and the xlrm modules it imports name."""
+def versions(module: str, libraries: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions of the libraries that `module` and the xlrm modules it imports name; of another machine, with its
+    `installed()` as `libraries`."""
     names = {name.split(".")[0] for path in _modules(module).values() for name in _imports(path)}
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in sorted(names - set(sys.stdlib_module_names) - {"xlrm"}):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # imported under another name than it is installed by
-            continue
-    return found
+    look_up = _version if libraries is None else lambda name: libraries.get(_normalised(name))
+    wanted = ["python", *sorted(names - set(sys.stdlib_module_names) - {"xlrm"})]
+    return {name: version for name in wanted if (version := look_up(name))}
+
+
+def installed() -> dict[str, str]:
+    """Versions of Python and of every library here, by normalised name."""
+    found = {_normalised(one.metadata["Name"]): one.version for one in reversed([*metadata.distributions()])}
+    return found | {"python": _version("python")}
+
+
+def _version(name: str) -> str | None:
+    """None of what is imported under another name than it is installed by."""
+    try:
+        return ".".join(map(str, sys.version_info[:3])) if name == "python" else metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def git_commit() -> str | None:

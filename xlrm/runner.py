@@ -83,11 +83,15 @@ def run_stage(
     return Artifact(uri, record)
 
 
-def address(name: str, config: Mapping[str, Any], inputs: Inputs, store: str | None = None) -> str:
-    """URI of the artifact that `run_stage` with the same arguments makes or finds. Raises as it does."""
+def address(
+    name: str, config: Mapping[str, Any], inputs: Inputs, store: str | None = None,
+    libraries: Mapping[str, str] | None = None,
+) -> str:  # fmt: skip
+    """URI of the artifact that `run_stage` with the same arguments makes or finds; on another machine, with what
+    `provenance.installed()` is there as `libraries`. Raises as `run_stage` does."""
     resolved, module = stage_config(name, dict(config)), stage_module(name).__name__
-    given = _given(name, resolved, inputs)
-    key = _stage_key(name, resolved, given, provenance.code_version(module), provenance.versions(module))
+    given, versions = _given(name, resolved, inputs), provenance.versions(module, libraries)
+    key = _stage_key(name, resolved, given, provenance.code_version(module), versions)
     return storage.join(store or settings.store(), name, key)
 
 

@@ -149,6 +149,11 @@ def write_new(uri: str, data: bytes) -> bool:
     return _at(uri).write_new(data)
 
 
+def write(uri: str, data: bytes) -> None:
+    """Writes a small file in the place of what is there; of several writers at once the last one's stays."""
+    _at(uri).write(data)
+
+
 def list_uris(uri: str) -> list[str]:
     """The URIs of all files below `uri`, sorted."""
     return sorted(_at(uri).below())
@@ -195,6 +200,11 @@ class _File:
             except FileExistsError:
                 return False
             return True
+
+    def write(self, data: bytes) -> None:
+        with _folder_beside(self.path, self.uri) as folder, _file_errors(self.uri):
+            (folder / "file").write_bytes(data)
+            os.replace(folder / "file", self.path)
 
     def below(self) -> Iterator[str]:
         for path in self.path.rglob("*"):
@@ -269,6 +279,10 @@ class _Object:
                     if _code(error) not in ("ConditionalRequestConflict", "409"):
                         raise
         return False
+
+    def write(self, data: bytes) -> None:
+        with _s3_errors(self.uri):
+            _client().put_object(Bucket=self.bucket, Key=self.key, Body=data)
 
     def below(self) -> Iterator[str]:
         with _s3_errors(self.uri):

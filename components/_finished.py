@@ -1,0 +1,44 @@
+"""Which steps of a run are finished already: asked once, by the first task, of the store."""
+
+import json
+import os
+from collections.abc import Mapping
+
+from components import IMAGES, _run, component_of
+from components._stage import libraries_uri
+from xlrm import artifacts, progress, runner, storage
+from xlrm.errors import XlrmError
+from xlrm.steps import Step, Steps
+
+
+def finished(made: Steps) -> dict[str, str]:
+    """URI of each step's artifact that stands in the store, by label. A step counts as left where one that it takes from is
+    left, where its image has not been seen at work yet, and where what it uses from outside cannot be looked up."""
+    found: dict[str, str] = {}
+    for label, step in made.items():
+        if all(one in found for of in step.inputs.values() for one in ([of] if isinstance(of, str) else of)):
+            uri = _address(step, found)
+            if uri and artifacts.find(uri):
+                found[label] = uri
+    return found
+
+
+def _address(step: Step, found: Mapping[str, str]) -> str | None:
+    known, libraries = _libraries(IMAGES.get(component_of(step), "data"))
+    if not known:
+        return None
+    try:
+        return runner.address(step.stage, step.config, _run.inputs(step, found), libraries=libraries)
+    except XlrmError as error:
+        progress.say(f"{step.label}: taken as not finished: {error}")
+        return None
+
+
+def _libraries(image: str) -> tuple[bool, dict[str, str] | None]:
+    """Whether it is known what is installed in an image of this commit, and what, where that is not what is installed here."""
+    here = os.environ.get("XLRM_IMAGE", "")
+    if not here or f"/xlrm-{image}:" in here:
+        return True, None
+    where = libraries_uri(here.replace("/xlrm-data:", f"/xlrm-{image}:"))
+    noted = storage.read_bytes(where) if where else None
+    return noted is not None, json.loads(noted) if noted else None

@@ -1,0 +1,53 @@
+"""What a task shows in the Kubeflow UI: one page, with the stage's own account where it writes one."""
+
+import json
+
+from xlrm import artifacts, settings
+from xlrm.artifacts import Record
+
+FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
+"""Stage -> file of its artifact that is made to be looked at."""
+
+
+def page(made: dict[str, str]) -> str:
+    """Of the steps' artifacts, label -> URI: Markdown, or the HTML of the one stage that writes such a page."""
+    parts = []
+    for label, uri in made.items():
+        record = artifacts.load(uri)
+        own = _own(uri, record)
+        if own.lstrip().startswith("<"):
+            return own
+        parts += [own, markdown(label, uri, record)]
+    return "\n".join(filter(None, parts))
+
+
+def own(label: str, uri: str | None) -> str:
+    """The file of a step's artifact that is made to be looked at, nothing where there is none."""
+    return _own(uri, artifacts.load(uri)) if uri else ""
+
+
+def _own(uri: str, record: Record) -> str:
+    wanted = tuple(one for one in record.files if one.path == FILES.get(record.stage))
+    return "".join(
+        (artifacts.fetch(uri, settings.home() / "cache", wanted) / one.path).read_text(encoding="utf-8")
+        for one in wanted
+    )
+
+
+def markdown(label: str, uri: str, record: Record) -> str:
+    """An artifact's record for people: metrics first."""
+    facts = {
+        "artifact": f"`{uri}`", "made": f"{record.started:%Y-%m-%d %H:%M} UTC, in {record.seconds:,.0f} s",
+        "memory": f"{record.peak_memory_mib:,.0f} MiB at the peak", "MLflow run": record.mlflow_run_id or "none",
+        "git commit": record.git_commit or "unknown", "image": record.image or "none",
+    }  # fmt: skip
+    metrics = [f"| {key} | {value:,.4g} |" for key, value in record.metrics.items()]
+    given = [f"- {name}: `{one.uri}`" for name, many in record.inputs.items() for one in many] or ["- nothing"]
+    text = json.dumps(record.config, indent=2, ensure_ascii=False)
+    return "\n".join(
+        [
+            f"# {label}", "", "| | |", "|---|---:|", *metrics, "",
+            "## Made", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items()), "",
+            "## Made from", "", *given, "", "## Settings", "", "```json", text, "```", "",
+        ]
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""A run: what it was asked for, and what its tasks have made, below runs/RUN in the store. What one task has to tell the
+next goes through here: Kubeflow keeps every parameter of every task several times in a status that may not exceed 1 MB."""
+
+import os
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from xlrm import settings, steps, storage
+from xlrm.errors import ArtifactError, ConfigError
+from xlrm.experiment import Experiment
+from xlrm.hardware import Hardware
+from xlrm.runner import Inputs
+from xlrm.steps import Step, Steps
+
+ID = "KFP_RUN_ID"
+"""Environment variable with the run's id, which pipelines/platform.py and the local runner set."""
+
+
+class Run(BaseModel, frozen=True, extra="forbid"):
+    pipeline: str
+    """cross-lingual-transfer or retrain."""
+    experiment: Experiment
+    placement: Hardware = Hardware()
+    """What its tasks run on."""
+
+    def steps(self) -> Steps:
+        return steps.steps(self.pipeline, self.experiment)
+
+    def step(self, label: str) -> Step:
+        """Raises ConfigError for one that this run does not have."""
+        if not (found := self.steps().get(label)):
+            raise ConfigError(f"{label}: no step of this run; there are {', '.join(self.steps())}")
+        return found
+
+
+def folder(*parts: str) -> str:
+    """Address of something of this run. Raises ConfigError outside of one."""
+    if not (run := os.environ.get(ID)):
+        raise ConfigError(f"{ID}: not set; a component is a task of a run, a single stage is `xlrm stage`")
+    return storage.join(settings.store(), "runs", run, *parts)
+
+
+def begin(run: Run) -> None:
+    storage.write(folder("run.json"), run.model_dump_json().encode())
+
+
+def read() -> Run:
+    """Raises ArtifactError where `configure` has not run."""
+    where = folder("run.json")
+    if (data := storage.read_bytes(where)) is None:
+        raise ArtifactError(f"{where}: missing: the task `configure` writes it; is XLRM_STORE the same for all tasks?")
+    return Run.model_validate_json(data)
+
+
+def note_made(label: str, uri: str) -> None:
+    storage.write(folder("made", label), uri.encode())
+
+
+def note_refused(label: str, uri: str) -> None:
+    """Where that is which a gate refused."""
+    storage.write(folder("refused", label), uri.encode())
+
+
+def made(label: str) -> str | None:
+    """URI of a step's artifact, None where this run has none."""
+    return _text(folder("made", label))
+
+
+def refused(label: str) -> str | None:
+    return _text(folder("refused", label))
+
+
+def inputs(step: Step, known: Mapping[str, str] | None = None) -> Inputs:
+    """URIs of what a step takes, from `known` or else from what this run's tasks noted. Raises ArtifactError for one that is
+    missing."""
+
+    def uri(label: str) -> str:
+        found = made(label) if known is None else known.get(label)
+        if not found:
+            raise ArtifactError(f"{step.label}: takes what {label} makes, and this run has nothing of that")
+        return found
+
+    return {name: uri(of) if isinstance(of, str) else [uri(one) for one in of] for name, of in step.inputs.items()}
+
+
+def _text(uri: str) -> str | None:
+    data = storage.read_bytes(uri)
+    return None if data is None else data.decode()

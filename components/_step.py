@@ -1,0 +1,70 @@
+"""`python -m components._step LABEL`: one step of a run, in a process of its own: what it leaves in memory and on the GPU is gone
+with it, and the process that started it outlives whatever ends this one."""
+
+import atexit
+import contextlib
+import gc
+import sys
+import traceback
+from collections.abc import Iterator
+
+from components import _run
+from components._notes import note_failure
+from components._train_job import train_on_nodes
+from xlrm import progress
+from xlrm.errors import ArtifactError, GateError, XlrmError
+from xlrm.runner import run_stage
+from xlrm.steps import Step
+
+WRONG = 2
+"""Exit status of what is the user's to mend, and fails alike each time."""
+PASSING = 75
+"""Exit status of what may pass: a server that does not answer (EX_TEMPFAIL of sysexits.h)."""
+# Importing torch, transformers and TRL makes objects that stay: looking for garbage among them was a tenth of the time.
+gc.set_threshold(100_000, 50, 50)
+# At its end an interpreter looks through all of them once more, for up to a second; the system frees what is frozen.
+atexit.register(gc.freeze)
+# Where they are installed, transformers, accelerate and MLflow import these for what no stage uses: seconds of every step.
+# A training in several processes, which needs DeepSpeed, has it in those.
+_UNUSED = ("deepspeed", "scipy", "sklearn")
+_NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectations
+
+
+@contextlib.contextmanager
+def errors_in_one_line(stage: str) -> Iterator[None]:
+    """Ends the process with one line, and notes it, for an error that is the user's to mend or the environment's; notes the
+    last line of any other."""
+    try:
+        yield
+    except XlrmError as error:
+        print(f"{progress.PREFIX}error: {stage}: {error}", flush=True)
+        note_failure(stage, str(error))
+        sys.exit(PASSING if isinstance(error, ArtifactError) else WRONG)
+    except Exception as error:
+        note_failure(stage, traceback.format_exception_only(error)[-1].strip())
+        raise
+
+
+def make(step: Step, run: _run.Run) -> str:
+    """URI of the step's artifact, made now or found finished. Raises XlrmError."""
+    inputs = _run.inputs(step)
+    try:
+        train_on_nodes(run.placement, step, inputs, run.experiment.name)
+        return run_stage(step.stage, step.config, inputs, experiment=run.experiment.name).uri
+    except GateError as error:
+        if error.kept:
+            _run.note_refused(step.label, error.kept)
+        raise
+
+
+def main(label: str) -> None:
+    with errors_in_one_line(label.split("-")[0]):
+        run = _run.read()
+        step = run.step(label)
+        for library in set(_UNUSED).difference(_NEEDED.get(step.stage, ())):
+            sys.modules.setdefault(library, None)
+        _run.note_made(label, make(step, run))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

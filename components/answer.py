@@ -1,0 +1,13 @@
+"""Component of the stage `sample`, for policies that were aligned."""
+
+from kfp import dsl
+
+from components import image
+
+
+@dsl.component(base_image=image("answer"), install_kfp_package=False)
+def answer(steps: str, made: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.Markdown]):
+    """Samples the aligned policies' responses to the prompts they are judged by."""
+    from components._stage import run
+
+    run(steps, made, page)

@@ -1,0 +1,111 @@
+"""What the tasks of a run are placed on: GPUs, cores, memory, time and pods of each component, a file for each kind of cluster.
+
+A placement is compiled into a package: `python -m pipelines compile --placement h100-80gb`, or a file of one's own.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from components._form import LOOPS
+from xlrm.errors import ConfigError
+from xlrm.hardware import TRAININGS, Hardware, Share
+
+FOLDER = Path(__file__).parent / "placements"
+DEFAULT = "a100-80gb"
+QUANTITY = r"^\d+(\.\d+)?(m|Ki|Mi|Gi|Ti|k|M|G|T)?$"
+
+
+class Needs(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    gpus: int | None = Field(0, ge=0)
+    """GPUs of a pod; a training has a process on each. None on this machine: what there is."""
+    cores: str = Field("4", pattern=QUANTITY)
+    """CPU cores asked for, as Kubernetes writes them."""
+    memory: str = Field("16Gi", pattern=QUANTITY)
+    """Memory asked for and allowed, as Kubernetes writes it."""
+    hours: int = Field(ge=1)
+    """After which the task is stopped, all tries together: several times what the estimate for paper A says."""
+    pods: int = Field(1, ge=1)
+    """Pods side by side, at most; each takes its share of the steps, one after the other."""
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "configure": {"hours": 1, "cores": "1", "memory": "2Gi"},
+    "curate": {"hours": 6, "memory": "32Gi"},
+    "translate": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1, "pods": 2},
+    "validate": {"hours": 12, "memory": "32Gi"},
+    "base": {"hours": 4, "memory": "32Gi"},  # a download; the phrasebook's models take minutes of a CPU
+    "reward": {"hours": 72, "cores": "32", "memory": "256Gi", "gpus": 4, "pods": 2},  # paper A: four A100s
+    "sample": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1},
+    "evaluate": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1},
+    "align": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1, "pods": 2},
+    "answer": {"hours": 48, "cores": "8", "memory": "64Gi", "gpus": 1},
+    "register": {"hours": 4, "memory": "32Gi"},
+    "report": {"hours": 36, "memory": "32Gi"},  # a judge that is served may take its time
+    "conclude": {"hours": 1, "cores": "1", "memory": "1Gi"},
+}
+"""By component, as paper A needs it on A100s of 80 GB; a file says what is different."""
+
+
+class Placement(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    gpu_product: str = ""
+    """Value of the node label nvidia.com/gpu.product, which NVIDIA's GPU feature discovery sets; empty: any GPU."""
+    gpu_memory_gib: int = Field(80, ge=1)
+    """Memory of one GPU."""
+    nodes: int = Field(1, ge=1)
+    """Nodes that a reward model trains on, and a policy is aligned on; several need Kubeflow Trainer (docs/training.md)."""
+    tasks: dict[str, Needs]
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _over_the_defaults(cls, tasks: dict[str, dict]) -> dict[str, dict]:
+        if unknown := sorted(set(tasks) - set(DEFAULTS)):
+            raise ValueError(f"no component {unknown[0]!r}; there are {', '.join(DEFAULTS)}")
+        return {name: needs | (tasks.get(name) or {}) for name, needs in DEFAULTS.items()}
+
+    def hardware(self) -> Hardware:
+        """What a run has to know of it: `configure` checks the experiment against that and shares out the steps, and a
+        training on several nodes asks for them."""
+        tasks = {name: Share(gpus=one.gpus, pods=one.pods) for name, one in self.tasks.items() if name in LOOPS}
+        if self.nodes == 1:
+            return Hardware(name=self.name, tasks=tasks)
+        for name in TRAININGS:
+            needs = self.tasks[name]
+            tasks[name] = Share(gpus=needs.gpus, pods=needs.pods, cores=needs.cores, memory=needs.memory)
+        return Hardware(name=self.name, nodes=self.nodes, gpu_product=self.gpu_product, tasks=tasks)
+
+    def facts(self) -> dict[str, Any]:
+        """That as a parameter of a pipeline, short."""
+        return self.hardware().model_dump(exclude_defaults=True)
+
+
+def load(name: str) -> Placement:
+    """One that is shipped, by name, or a file. Raises ConfigError, one line that names file, field and value."""
+    path = FOLDER / f"{name}.yaml" if name in SHIPPED else Path(name)
+    if not path.is_file():
+        raise ConfigError(f"--placement {name!r}: neither a file nor one of {', '.join(SHIPPED)}")
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return Placement(**{"name": path.stem, "tasks": {}} | found)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{path}: {where}: {first['msg']}, got {first['input']!r}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise ConfigError(f"{path}: not a placement: {' '.join(str(error).split())}") from error
+
+
+def current() -> Placement:
+    """What XLRM_PLACEMENT names, or the one for paper A."""
+    return load(os.environ.get("XLRM_PLACEMENT") or DEFAULT)
+
+
+SHIPPED = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))

@@ -1,0 +1,78 @@
+"""What a pipeline makes of an experiment: each step gets what its stage takes, from steps before it."""
+
+import inspect
+
+import pytest
+
+from components import IMAGES, RUNS, component_of
+from configs import PRESETS
+from xlrm.errors import ConfigError
+from xlrm.experiment import STAGES, build, load, stage_config, stage_module
+from xlrm.steps import PIPELINES, Step, steps
+
+NINE = build({"name": "nine", "targets": ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]}, {}, "test")
+
+
+def wanted(stage: str) -> dict[str, bool]:
+    """Inputs of a stage by name -> whether it takes several artifacts."""
+    found = inspect.signature(stage_module(stage).run).parameters.values()
+    own = [one for one in found if one.kind is one.KEYWORD_ONLY and one.name not in ("output", "lineage")]
+    return {one.name: "list" in str(one.annotation) for one in own}
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_step_takes_what_its_stage_takes_from_steps_before_it(pipeline: str) -> None:
+    seen: set[str] = set()
+    for label, step in steps(pipeline, NINE).items():
+        several = {name: isinstance(of, tuple) for name, of in step.inputs.items()}
+        assert several == wanted(step.stage), f"{label} is fed with {step.inputs}"
+        taken = [one for of in step.inputs.values() for one in ((of,) if isinstance(of, str) else of)]
+        assert set(taken) <= seen, f"{label} takes {set(taken) - seen}, which no step before it makes"
+        seen.add(label)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_step_of_a_shipped_experiment_has_a_config_that_holds(pipeline: str, preset: str) -> None:
+    for step in steps(pipeline, load(PRESETS[preset])).values():
+        stage_config(step.stage, step.config)
+
+
+def test_paper_a_has_the_steps_of_its_sections() -> None:
+    made = steps("cross-lingual-transfer", load(PRESETS["paper_a_qwen"]))
+    count = {stage: sum(step.stage == stage for step in made.values()) for stage in STAGES}
+    assert count == {
+        "curate": 1, "plan": 1, "translate": 4, "validate": 1, "base": 1, "reward": 5, "evaluate": 5, "external": 1,
+        "sample": 1 + 4, "rank": 4, "align": 8, "judge": 4, "represent": 1, "register": 1, "report": 1,
+    }  # fmt: skip
+    assert made["rank-ko"].inputs == {"samples": "sample-policy", "reward_models": ("reward-en", "reward-ko")}
+    assert made["align-ko-en"].config == made["align-ko-ko"].config | {"labeler": "en"}
+    assert made["reward-es"].config["learning_rate"] == 1e-5, "the experiment's section, and the language on top"
+
+
+def test_retraining_is_the_source_language_alone_and_enforces_the_gate() -> None:
+    made = steps("retrain", NINE)
+    assert [label for label in made if label.startswith(("reward", "evaluate", "register"))] == [
+        "reward-en", "evaluate-en", "register",
+    ]  # fmt: skip
+    assert made["register"].config["gate"] == "enforce" and "report" not in made
+
+
+def test_a_translation_in_shards_is_a_step_for_each() -> None:
+    made = steps("retrain", build({"name": "x", "targets": ["es", "ko"], "plan": {"shards": 2}}, {}, "test"))
+    parts = ("translate-es-1of2", "translate-es-2of2", "translate-ko-1of2", "translate-ko-2of2")
+    assert made["validate"].inputs["translations"] == parts
+    assert made["translate-ko-2of2"].config == {"language": "ko", "shard": "2/2"}
+
+
+def test_an_unknown_pipeline_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pipeline 'paper-b': there are cross-lingual-transfer, retrain"):
+        steps("paper-b", NINE)
+
+
+def test_every_step_has_a_component_whose_image_it_runs_in() -> None:
+    assert {stage for stages in RUNS.values() for stage in stages} == set(STAGES)
+    made = steps("cross-lingual-transfer", NINE)
+    assert {component_of(step) for step in made.values()} | {"register"} == set(RUNS)
+    assert component_of(made["sample-policy"]) == "sample" and component_of(made["sample-ko"]) == "answer"
+    assert set(IMAGES) <= set(RUNS) and component_of(Step("register")) == "register"

@@ -1,0 +1,145 @@
+"""The steps that a pipeline makes of an experiment: a stage each, with the fields that the pipeline gives it and the steps
+whose artifacts it takes. The one place that says what a stage is fed with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xlrm.errors import ConfigError
+from xlrm.experiment import Experiment
+
+Inputs = Mapping[str, str | tuple[str, ...]]
+"""Input of a stage -> label of the step that makes it, or labels."""
+
+
+@dataclass(frozen=True)
+class Step:
+    stage: str
+    of: tuple[str, ...] = ()
+    """What sets it apart from other steps of the stage: languages, a part of several."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Fields of the stage's config: the experiment's section, and on top of it what the pipeline gives."""
+    inputs: Inputs = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return "-".join((self.stage, *self.of))
+
+
+Steps = dict[str, Step]
+"""By label, each after those whose artifacts it takes."""
+
+
+def steps(pipeline: str, experiment: Experiment) -> Steps:
+    """Of the pipeline `cross-lingual-transfer` or `retrain`. Raises ConfigError for another."""
+    if pipeline not in PIPELINES:
+        raise ConfigError(f"pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
+    made = [_in_section(step, experiment) for step in PIPELINES[pipeline](experiment)]
+    return {step.label: step for step in made}
+
+
+def _in_section(step: Step, experiment: Experiment) -> Step:
+    section = experiment.stages.get(step.stage, {})
+    return Step(step.stage, step.of, section | step.config, step.inputs)
+
+
+def data(experiment: Experiment) -> list[Step]:
+    """From the sources to validated corpora of all languages."""
+    curated, section = Step("curate", config={"language": experiment.source}), experiment.stages.get("translate", {})
+    given = {"targets": list(experiment.targets), "translate": section}
+    planned = Step("plan", config=given, inputs={"corpus": "curate"})
+    translated = [_translation(*part) for part in translation_parts(experiment)]
+    inputs = {"source": "curate", "translations": tuple(step.label for step in translated)}
+    return [curated, planned, *translated, Step("validate", inputs=inputs)]
+
+
+def translation_parts(experiment: Experiment) -> list[tuple[str, int, int]]:
+    """(language, number of the shard, shards)."""
+    from xlrm.experiment import stage_config
+
+    shards = stage_config("plan", experiment.stages.get("plan", {})).shards
+    return [(language, number, shards) for language in experiment.targets for number in range(1, shards + 1)]
+
+
+def _translation(language: str, number: int, shards: int) -> Step:
+    of = (language,) if shards == 1 else (language, f"{number}of{shards}")
+    return Step("translate", of, {"language": language, "shard": f"{number}/{shards}"}, {"corpus": "curate"})
+
+
+def _reward(language: str) -> Step:
+    return Step("reward", (language,), {"language": language}, {"base": "base", "corpora": "validate"})
+
+
+def _evaluation(experiment: Experiment, language: str) -> Step:
+    given = {"language": language, "languages": list(experiment.languages)}
+    return Step("evaluate", (language,), given, {"model": f"reward-{language}", "corpora": "validate"})
+
+
+def _models(languages: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"reward-{language}" for language in languages)
+
+
+def _evaluations(languages: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"evaluate-{language}" for language in languages)
+
+
+def _alignment(experiment: Experiment, language: str) -> list[Step]:
+    """Policies aligned by the source's and by the language's own reward model, against the one they came from."""
+    labelers = [experiment.source, language]
+    given, policies = {"language": language, "labelers": labelers}, tuple(f"align-{language}-{one}" for one in labelers)
+    ranked = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
+    answers = {"languages": [language], "split": "eval"}
+    return [
+        Step("rank", (language,), given, ranked),
+        *(
+            Step(
+                "align", (language, one), {"language": language, "labeler": one},
+                {"policy": "base", "ranked": f"rank-{language}"},
+            )
+            for one in labelers
+        ),
+        Step("sample", (language,), answers, {"policies": policies, "corpora": "validate"}),
+        Step("judge", (language,), given, {"reference": "sample-policy", "candidates": f"sample-{language}"}),
+    ]  # fmt: skip
+
+
+def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
+    """Paper A: a reward model and aligned policies for every language, compared in all."""
+    languages, targets = experiment.languages, experiment.targets
+    sampled = {"languages": list(targets), "split": "all"}
+    models, evaluations = _models(languages), _evaluations(languages)
+    return [
+        *data(experiment),
+        Step("base"),
+        *(_reward(language) for language in languages),
+        *(_evaluation(experiment, language) for language in languages),
+        Step("external", config={"languages": list(languages)}, inputs={"corpora": "validate"}),
+        Step("sample", ("policy",), sampled, {"policies": ("base",), "corpora": "validate"}),
+        *(step for language in targets for step in _alignment(experiment, language)),
+        Step(
+            "represent", config={"languages": list(languages)},
+            inputs={"base": "base", "reward_models": models, "corpora": "validate"},
+        ),
+        Step("register", inputs={"reward_models": models, "evaluations": evaluations}),
+        Step(
+            "report",
+            inputs={
+                "corpora": "validate", "evaluations": evaluations, "representations": "represent",
+                "verdicts": tuple(f"judge-{language}" for language in targets), "registered": "register",
+                "external": "external",
+            },
+        ),
+    ]  # fmt: skip
+
+
+def retrain(experiment: Experiment) -> list[Step]:
+    """The source language's reward model, which has to be better than the champion."""
+    source = experiment.source
+    registered = {"reward_models": _models((source,)), "evaluations": _evaluations((source,))}
+    return [
+        *data(experiment), Step("base"), _reward(source), _evaluation(experiment, source),
+        Step("register", config={"gate": "enforce"}, inputs=registered),
+    ]  # fmt: skip
+
+
+PIPELINES = {"cross-lingual-transfer": cross_lingual_transfer, "retrain": retrain}
