@@ -1,13 +1,11 @@
-"""What the tasks of a run leave in the store: all that a loop made, for the task after it, and why one failed."""
+"""What the tasks of a run leave in the store for the task after them: all that a loop made."""
 
-import contextlib
-import hashlib
 import os
 from typing import Any
 
 from components._address import uri
+from components._notes import note_failure as note_failure
 from xlrm import progress, settings, storage
-from xlrm.errors import ArtifactError
 from xlrm.runner import Artifact
 
 
@@ -16,15 +14,6 @@ def note(artifact: Artifact) -> None:
     if run := os.environ.get("KFP_RUN_ID"):
         where = storage.join(settings.store(), "runs", run, artifact.record.stage, artifact.record.key)
         storage.write_new(where, artifact.uri.encode())
-
-
-def note_failure(stage: str, error: str) -> None:
-    """Keeps in the store why a task of this run failed, in runs/RUN/failures/STAGE: Kubeflow's API does not tell."""
-    if run := os.environ.get("KFP_RUN_ID"):
-        digest = hashlib.sha256(error.encode()).hexdigest()[:16]
-        where = storage.join(settings.store(), "runs", run, "failures", stage, digest)
-        with contextlib.suppress(ArtifactError):  # the error itself is told already
-            storage.write_new(where, error.encode())
 
 
 def collected(given: list[Any], stage: str) -> list[str]:

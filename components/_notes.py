@@ -1,0 +1,159 @@
+"""What the tasks of a run leave in the store below runs/RUN: where each stands, why one failed, how the run ended.
+
+    tasks/LABEL/MOMENT-STATE    RUNNING when a task begins, SUCCEEDED or FAILED when it ends; holds one line, such as the error
+    failures/STAGE/DIGEST       an error's text
+    end/MOMENT-STATE            how the run ended; holds one line
+
+Kubeflow's API does not tell why a task failed, and may stop telling where the tasks stand. Objects are only added, and the
+newest counts: a task that is tried again leaves those of each try. A label is the stage, then what it works on: `reward-es`.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from xlrm import progress, settings, storage
+from xlrm.errors import ArtifactError
+
+RUNNING, SUCCEEDED, FAILED = "RUNNING", "SUCCEEDED", "FAILED"
+NOTHING_LEFT = "everything was finished before"
+"""Line of the task `configure` where no other task is needed."""
+TERMINATION_LOG = Path("/dev/termination-log")
+"""What a container of Kubernetes leaves here is in its pod's status, and in Argo's message of the task: at most 4 kB."""
+_MOMENT = "%Y%m%dT%H%M%S.%fZ"
+_CHANGE = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[A-Z]+")
+
+
+def note_started(label: str) -> None:
+    _add("tasks", label, state=RUNNING)
+
+
+def note_ended(label: str, state: str, line: str = "") -> None:
+    """`state`: SUCCEEDED or FAILED; `line`: the error, or what there is to say."""
+    _add("tasks", label, state=state, line=line)
+    if state == FAILED:
+        _tell_kubernetes(line)
+
+
+def note_end(state: str, line: str = "") -> None:
+    """For the last task of a run. `state`: SUCCEEDED, FAILED or CANCELED."""
+    _add("end", state=state, line=line)
+
+
+def note_failure(stage: str, error: str) -> None:
+    """Keeps why a task of `stage` failed; the same error once."""
+    if run := os.environ.get("KFP_RUN_ID"):
+        digest = hashlib.sha256(error.encode()).hexdigest()[:16]
+        _write(_below(run, "failures", stage, digest), error)
+        _tell_kubernetes(error)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Where a task stands, or how a run ended."""
+
+    label: str
+    state: str
+    started: datetime
+    changed: datetime
+    uri: str
+
+    @property
+    def stage(self) -> str:
+        return self.label.split("-")[0]
+
+    @property
+    def killed(self) -> str:
+        """Of one that began and did not end."""
+        return f"began at {self.started:%Y-%m-%d %H:%M} UTC and did not end: its pod was stopped or killed"
+
+    def line(self) -> str:
+        return _read(self.uri)
+
+
+@dataclass(frozen=True)
+class Notes:
+    tasks: dict[str, Note] = field(default_factory=dict)
+    """By label, in the order in which they began."""
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    """Stage -> URIs of what its tasks failed of, those that did well when they were tried again included."""
+    last: Note | None = None
+
+    @property
+    def end(self) -> Note | None:
+        """How the run ended, unless a task began after that: the server can try a run again."""
+        begun = [one.started for one in self.tasks.values()]
+        return self.last if self.last and max(begun, default=self.last.changed) <= self.last.changed else None
+
+    def errors(self, stage: str) -> str:
+        return "; ".join(map(_read, self.failures.get(stage, ())))
+
+    def failed(self) -> dict[str, str]:
+        """Label -> why, of the tasks that ended so."""
+        return {label: self.why(one) for label, one in self.tasks.items() if one.state == FAILED}
+
+    def why(self, one: Note) -> str:
+        return one.line() or self.errors(one.stage)
+
+    def lost(self) -> dict[str, str]:
+        """Label, or stage where no task of it noted anything else than an error -> why. For a run in which nothing runs any more
+        and not all went well: the tasks that began and did not end."""
+        running = [one for one in self.tasks.values() if one.state == RUNNING]
+        stages = {one.stage for one in self.tasks.values()}
+        errors = {stage: self.errors(stage) for stage in self.failures if stage not in stages}
+        return {one.label: one.killed for one in running} | errors
+
+
+def notes(run: str) -> Notes:
+    """Of a run of that id; one listing of the store. Raises ArtifactError."""
+    top = _below(run)
+    tasks: dict[str, Note] = {}
+    failures: dict[str, list[str]] = {}
+    last = None
+    for uri in storage.list_uris(top):  # sorted, so by moment within one label
+        match unquote(uri.removeprefix(f"{top}/")).split("/"):
+            case ["tasks", label, change] if _CHANGE.fullmatch(change):
+                tasks[label] = _note(label, change, uri, tasks.get(label))
+            case ["failures", stage, _]:
+                failures.setdefault(stage, []).append(uri)
+            case ["end", change] if _CHANGE.fullmatch(change):
+                last = _note("", change, uri, None)
+    return Notes(dict(sorted(tasks.items(), key=lambda one: one[1].started)), failures, last)
+
+
+def _note(label: str, change: str, uri: str, before: Note | None) -> Note:
+    moment, _, state = change.partition("-")
+    changed = datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC)
+    return Note(label, state, before.started if before and state != RUNNING else changed, changed, uri)
+
+
+def _add(*where: str, state: str, line: str = "") -> None:
+    if run := os.environ.get("KFP_RUN_ID"):
+        _write(_below(run, *where, f"{datetime.now(UTC):{_MOMENT}}-{state}"), " ".join(line.split()))
+
+
+def _below(run: str, *where: str) -> str:
+    return storage.join(settings.store(), "runs", run, *where)
+
+
+def _write(uri: str, text: str) -> None:
+    """A note that cannot be kept stops no task."""
+    try:
+        storage.write_new(uri, text.encode())
+    except ArtifactError as error:
+        progress.say(f"cannot be noted: {error}")
+
+
+def _read(uri: str) -> str:
+    return (storage.read_bytes(uri) or b"").decode()
+
+
+def _tell_kubernetes(line: str) -> None:
+    with contextlib.suppress(OSError):
+        if TERMINATION_LOG.is_file():  # as in every container of Kubernetes
+            TERMINATION_LOG.write_text(line.encode()[:4096].decode(errors="ignore"), encoding="utf-8")
