@@ -3,29 +3,87 @@
 import json
 import os
 import urllib.request
+from dataclasses import dataclass, field
 from typing import Any
 
 from components._address import write
+from components._notes import FAILED, NOTHING_LEFT, SUCCEEDED, Notes, note_end, notes
 from xlrm import progress
+from xlrm.errors import ArtifactError
 
 ADDRESS = "XLRM_NOTIFY_URL"
 """Secret address that takes {"text": ...} by POST, as Slack's and Mattermost's incoming webhooks do."""
 SECONDS = 10
-_SAID = {"COMPLETE": "succeeded", "RUNNING": "ended, how the server does not tell"}
-"""Of states that a server writes otherwise: as ML Metadata does, or not to the end, as one that miscounts the tasks of a
-loop (kubeflow/pipelines#13321)."""
+_LAST = {"cross-lingual-transfer": "report", "retrain": "register"}
+"""Pipeline -> the step that comes after all others."""
+_UNSEEN = "a task's driver, or a pod that was killed: the server's page says which"
+
+
+@dataclass(frozen=True)
+class End:
+    state: str
+    """SUCCEEDED, FAILED or CANCELED."""
+    line: str = ""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Task -> why."""
 
 
 def report(pipeline: str, status: Any, summary: Any) -> None:
-    """Says in the log, as Markdown and to the address of `XLRM_NOTIFY_URL` what KFP says of the tasks before this one."""
-    said = _SAID.get(status.state, status.state.lower())
-    text = f"{pipeline} {os.environ.get('KFP_RUN_ID', '')}".strip() + f": {said}"
-    if status.error_message:
-        text += f": {' '.join(status.error_message.split())}"
+    """Says how the run ended: as its last note, as Markdown, in the log and to the address of `XLRM_NOTIFY_URL`."""
+    end = _ended(pipeline, status)
+    text = f"{pipeline} {os.environ.get('KFP_RUN_ID', '')}".strip() + f": {end.state.lower()}"
+    text += f": {end.line}" if end.line else ""
+    note_end(end.state, end.line)
+    write(summary, _page(end, text))
     progress.say(text)
-    write(summary, f"# {said.capitalize()}\n\n{text}\n")
     if address := os.environ.get(ADDRESS):
         _post(address, text)
+
+
+def ended(pipeline: str, status: Any, noted: Notes) -> End:
+    """By what KFP says of the tasks before this one, and what these noted.
+
+    KFP takes the state from ML Metadata (backend/src/v2/driver/resolve.go, TaskFinalStatus). That says COMPLETE for success;
+    it stays at RUNNING after a driver's failure, or where the tasks of a loop are miscounted (kubeflow/pipelines#13321), and
+    then also at FAILED after a first try that failed (metadata/client.go, UpdateDAGExecutionsState). So the notes decide of both.
+    """
+    well = status.state in ("COMPLETE", SUCCEEDED)
+    failed = noted.failed() if well else noted.failed() | noted.lost()
+    failed = {name: _one_line(why) for name, why in failed.items()}
+    line = "; ".join(f"{name}: {why}" if why else name for name, why in failed.items())
+    line = line or _one_line(status.error_message or "")
+    if status.state.startswith("CANCEL"):
+        return End("CANCELED", line, failed)
+    if not failed and (well or _finished(pipeline, noted)):
+        return End(SUCCEEDED)
+    return End(FAILED, line or (_UNSEEN if os.environ.get("KFP_RUN_ID") else ""), failed)
+
+
+def _finished(pipeline: str, noted: Notes) -> bool:
+    """Whether the last task ended well, or the first found that no other was needed."""
+    last, first = (noted.tasks.get(name) for name in (_LAST.get(pipeline, ""), "configure"))
+    if last:
+        return last.state == SUCCEEDED
+    return first is not None and first.state == SUCCEEDED and first.line() == NOTHING_LEFT
+
+
+def _ended(pipeline: str, status: Any) -> End:
+    run = os.environ.get("KFP_RUN_ID")
+    try:
+        return ended(pipeline, status, notes(run) if run else Notes())
+    except ArtifactError as error:
+        progress.say(f"what the tasks noted cannot be read: {error}")
+        return ended(pipeline, status, Notes())
+
+
+def _page(end: End, text: str) -> str:
+    """With the tasks that failed first."""
+    rows = [f"- **{name}**: {why}" for name, why in end.failed.items()]
+    return "\n".join([f"# {end.state.capitalize()}", "", *rows, *([""] if rows else []), text, ""])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _post(address: str, text: str) -> None:

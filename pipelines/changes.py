@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from components import RUNS
 from xlrm import datasets, hub, provenance, sources
 from xlrm.base_models import TINY
 from xlrm.errors import ArtifactError
 from xlrm.experiment import Experiment, stage_config, stage_module
 from xlrm.runner import what_counts
+from xlrm.steps import steps
 
 # Fields that name sets, by stage.
 _ENTRIES = {
@@ -49,7 +49,7 @@ def content(loaded: Experiment, package: Path) -> Content:
     """Of a run of the compiled `package`. The key holds what is in it, such as images and resources, and for each of its
     stages the resolved settings, the code, and what it takes from outside: local files, and commits of the Hub."""
     unknown: list[str] = []
-    names = stages(package)
+    names = stages(package, loaded)
     pinned = _pin(loaded, names, unknown)
     whole = [_documents(package), loaded.source, loaded.targets]
     strict = [*whole, {name: _stage(name, pinned, True, unknown) for name in names}]
@@ -58,11 +58,9 @@ def content(loaded: Experiment, package: Path) -> Content:
     return Content(pinned, _digest(strict), _digest(loose), tuple(dict.fromkeys(unknown)), commits)
 
 
-def stages(package: Path) -> list[str]:
-    """The stages that a compiled pipeline runs."""
-    executors = _documents(package)[0]["deploymentSpec"]["executors"]
-    names = {re.sub(r"-\d+$", "", name.removeprefix("exec-")) for name in executors}
-    return sorted({stage for name in names for stage in RUNS.get(name, ())})
+def stages(package: Path, loaded: Experiment) -> list[str]:
+    """The stages that a compiled pipeline runs of an experiment."""
+    return sorted({step.stage for step in steps(_documents(package)[0]["pipelineInfo"]["name"], loaded).values()})
 
 
 def _documents(package: Path) -> list[dict]:

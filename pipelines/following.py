@@ -1,23 +1,26 @@
 """A run on a Kubeflow Pipelines server: followed to its end, and told of in a line, an exit code and a page of Markdown."""
 
 import contextlib
-import os
-import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
-from xlrm import experiment, progress, settings, storage
+from components._notes import Notes, notes
+from pipelines import reasons, standing
+from pipelines.standing import Task
+from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError, XlrmError
 
 POLL_SECONDS = 15
+SAY_SECONDS = 60
+"""How long nothing is said at most, also while the server or the store does not answer."""
 OUTAGE_SECONDS = 900
 """How long a run is followed on while its server does not answer."""
 SUCCEEDED, FAILED, REFUSED, TIMED_OUT, CANCELLED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 _CODES = {"SUCCEEDED": SUCCEEDED, "FAILED": FAILED, "SKIPPED": FAILED, "CANCELED": CANCELLED}
-_UNSPECIFIED = "RUNTIME_STATE_UNSPECIFIED"
-_COMPONENTS = (*experiment.STAGES, "configure", "gate", "conclude")
 
 
 @dataclass
@@ -27,159 +30,147 @@ class Outcome:
     said: str
     code: int
     facts: dict[str, str] = field(default_factory=dict)
-    tasks: list[tuple[str, str, str]] = field(default_factory=list)
-    """Name, state, and the error or how long it took."""
+    tasks: list[Task] = field(default_factory=list)
+
+
+@dataclass
+class _Watch:
+    """A run, and what was last seen and said of it."""
+
+    server: Any
+    run_id: str
+    run: Any = None
+    notes: Notes = field(default_factory=Notes)
+    readable: bool = True
+    """Whether the notes are, which is said once."""
+    begun: float = field(default_factory=time.monotonic)
+    answered: float = field(default_factory=time.monotonic)
+    said: tuple[float, str] = (0, "")
+
+    def look(self) -> bool:
+        """Whether the run has ended."""
+        self._ask()
+        self.read_notes()
+        self.say()
+        return self.run is not None and self.state in _CODES
+
+    @property
+    def state(self) -> str:
+        return standing.state(self.run, self.notes)
+
+    def _ask(self) -> None:
+        from pipelines.kubeflow import ServerError
+
+        link = self.server.link(self.run_id)
+        try:
+            self.run, self.answered = self.server.run(self.run_id), time.monotonic()
+        except ServerError as error:
+            if time.monotonic() - self.answered > OUTAGE_SECONDS:
+                raise ServerError(f"{error}; the run goes on: {link}") from error
+        except ConfigError as error:
+            raise ServerError(f"cannot follow the run any more: {error}: {link}") from error
+
+    def read_notes(self) -> None:
+        try:
+            self.notes, self.readable = notes(self.run_id), True
+        except ArtifactError as error:
+            if self.readable:
+                progress.say(f"what the tasks noted in the store cannot be read: {error}")
+            self.readable = False
+
+    def say(self) -> None:
+        """What has changed, and each minute where it stands."""
+        now, line = time.monotonic(), standing.line(self.run, self.notes)
+        if line == self.said[1] and now - self.said[0] < SAY_SECONDS - _tick():
+            return
+        self.said = now, line
+        silent = f"no answer from the server for {(now - self.answered) / 60:.0f} min, before that "
+        since = standing.line(self.run, self.notes, datetime.now(UTC))
+        progress.say(f"{(now - self.begun) / 60:.0f} min: {silent if now - self.answered > SAY_SECONDS else ''}{since}")
 
 
 def follow(server, run_id: str, patience: float, cancel: bool) -> Outcome:
     """To the run's end, or to that of the patience, in seconds. Outlives an outage; a long one, or a token that has expired,
     ends the watch and not the run: raises ServerError."""
-    from pipelines.kubeflow import ServerError
-
-    begun = seen = time.monotonic()
-    shown, run = "", None
-    while True:
-        try:
-            run, seen = server.run(run_id), time.monotonic()
-        except ServerError as error:
-            if time.monotonic() - seen > OUTAGE_SECONDS:
-                raise ServerError(f"{error}; the run goes on: {server.link(run_id)}") from error
-        except ConfigError as error:
-            raise ServerError(f"cannot follow the run any more: {error}: {server.link(run_id)}") from error
-        else:
-            if (now := _standing(run)) != shown:
-                progress.say(f"{(seen - begun) / 60:.0f} min: {now}")
-                shown = now
-            if state(run) in _CODES:
-                return _ended(server, _settled(server, run))
-        left = patience - (time.monotonic() - begun)
-        if left <= 0:
-            return _late(server, run_id, run, cancel)
-        time.sleep(min(POLL_SECONDS, left))
+    watch = _Watch(server, run_id)
+    with _each_tick(watch.say):
+        while not watch.look():
+            left = patience - (time.monotonic() - watch.begun)
+            if left <= 0:
+                return _late(watch, cancel)
+            time.sleep(min(POLL_SECONDS, left))
+        time.sleep(POLL_SECONDS)  # the server writes how the tasks ended after how the run did
+        with contextlib.suppress(XlrmError):
+            watch.look()
+        return _ended(watch)
 
 
-def state(run) -> str:
-    """The run's, but for what the server says otherwise: Argo's phase Error comes as no state at all, a run that was
-    cancelled as one that failed, and one whose exit handler ended well as a success (kubeflow/pipelines#10917)."""
-    said = run.state or _UNSPECIFIED
-    if said == _UNSPECIFIED and _is_set(run.finished_at):
-        return "FAILED"
-    if said == "FAILED" and any(one.state == "CANCELING" for one in run.state_history or ()):
-        return "CANCELED"
-    if said == "SUCCEEDED" and (tasks := _tasks(run)):
-        handlers = [one.state for one in _details(run) if re.fullmatch(r"exit-handler-\d+", one.display_name or "")]
-        passed = any(name == "gate" and how == "SUCCEEDED" for name, how, _ in tasks)
-        if not passed or "FAILED" in handlers or any(how == "FAILED" for _, how, _ in tasks):
-            return "FAILED"
-    return said
+def _tick() -> float:
+    return SAY_SECONDS / 6
 
 
-def ended(run) -> bool:
-    return state(run) in _CODES
+@contextlib.contextmanager
+def _each_tick(action: Callable[[], None]) -> Iterator[None]:
+    """In a thread, as a request may take longer than a minute."""
+    done = threading.Event()
 
+    def act() -> None:
+        while not done.wait(_tick()):
+            action()
 
-def _settled(server, run):
-    """Once more after a while: the server writes how the tasks ended after how the run did."""
-    time.sleep(POLL_SECONDS)
+    threading.Thread(target=act, daemon=True).start()
     try:
-        return server.run(run.run_id)
-    except XlrmError:
-        return run
+        yield
+    finally:
+        done.set()
 
 
-def _late(server, run_id: str, run, cancel: bool) -> Outcome:
+def succeeded(run: Any) -> bool:
+    """Of a run with its details."""
+    watch = _Watch(None, run.run_id, run)
+    watch.read_notes()
+    return watch.state == "SUCCEEDED"
+
+
+def _late(watch: _Watch, cancel: bool) -> Outcome:
     then = "it goes on"
     if cancel:
         try:
-            server.terminate(run_id)
+            watch.server.terminate(watch.run_id)
             then = "it is being cancelled"
         except XlrmError as error:  # refused where it has just ended, or a try before that failed was heard after all
             with contextlib.suppress(XlrmError):
-                run = server.run(run_id)
-            if run and ended(run):
-                return _ended(server, run)
-            heard = run and run.state == "CANCELING"
+                if watch.look():
+                    return _ended(watch)
+            heard = watch.run and watch.run.state == "CANCELING"
             then = "it is being cancelled" if heard else f"{then}, and cannot be cancelled ({error})"
-    tasks = _tasks(run) if run else []
-    return Outcome(f"time is up, the run has not ended; {then}: {server.link(run_id)}", TIMED_OUT, tasks=tasks)
+    said = f"time is up, the run has not ended; {then}: {watch.server.link(watch.run_id)}"
+    return Outcome(said, TIMED_OUT, tasks=standing.tasks(watch.run, watch.notes))
 
 
-def _ended(server, run) -> Outcome:
-    end, tasks = state(run), _tasks(run)
-    failed = [name for name, how, _ in tasks if how == "FAILED"]
-    reasons = _reasons(run.run_id) if end == "FAILED" else {}
-    if failed:  # what failed first and then did well is no reason
-        reasons = {stage: said for stage, said in reasons.items() if stage in map(_stage, failed)}
-    for stage, reason in reasons.items():
-        progress.say(f"error: {stage}: {reason}")
-    said = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(end, "failed")
-    if failed:
-        said += f" in {', '.join(failed)}"
-    if failed == ["gate"] and not reasons:
-        said += " (which refuses a model that is not better than the champion; the page of register says what it found)"
-    if run.error and run.error.message:
-        said += f": {run.error.message}"
-    tasks = [(name, how, reasons.get(_stage(name), more) if how == "FAILED" else more) for name, how, more in tasks]
-    return Outcome(f"the run {said}: {server.link(run.run_id)}", _CODES[end], tasks=tasks)
+def _ended(watch: _Watch) -> Outcome:
+    end, tasks = watch.state, standing.tasks(watch.run, watch.notes)
+    if end == "FAILED":
+        tasks = reasons.explained(watch.server, watch.run_id, watch.notes, tasks)
+    failed = [one for one in tasks if one.state == "FAILED"]
+    for one in failed:
+        if one.line:
+            progress.say(f"error: {one.title}: {one.line}")
+    said = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(end, f"failed{_more(watch, failed)}")
+    return Outcome(f"the run {said}: {watch.server.link(watch.run_id)}", _CODES[end], tasks=tasks)
 
 
-def _reasons(run_id: str) -> dict[str, str]:
-    """What the tasks that failed wrote into the store, by stage: the server's API does not tell why a task failed."""
-    found: dict[str, str] = {}
-    if not os.environ.get("XLRM_STORE"):
-        return found
-    try:
-        for uri in storage.list_uris(storage.join(settings.store(), "runs", run_id, "failures")):
-            stage, text = uri.split("/")[-2], (storage.read_bytes(uri) or b"").decode()
-            found[stage] = f"{found[stage]}; {text}" if stage in found else text
-    except ArtifactError as error:
-        progress.say(f"why tasks failed cannot be read: {error}")
-    return found
-
-
-def _standing(run) -> str:
-    tasks = _tasks(run)
-    done = sum(how in ("SUCCEEDED", "SKIPPED") for _, how, _ in tasks)
-    running = [name for name, how, _ in tasks if how == "RUNNING"]
-    counted = f", {done} of {len(tasks)} tasks begun are done" if tasks else ""
-    now = f", now {', '.join(running)}" if running else ""
-    return f"{_plain(run.state)}{counted}{now}"
-
-
-def _details(run) -> list:
-    return (run.run_details.task_details if run.run_details else None) or []
-
-
-def _tasks(run) -> list[tuple[str, str, str]]:
-    """Those of our components; Kubeflow's own, such as drivers and loops, go without saying."""
-    found = []
-    for task in sorted(_details(run), key=lambda one: one.start_time or datetime.max.replace(tzinfo=UTC)):
-        if _stage(task.display_name or "") in _COMPONENTS:
-            error = task.error.message if task.error and task.error.message else ""
-            how = task.state or _UNSPECIFIED
-            how = "FAILED" if how == _UNSPECIFIED and _is_set(task.end_time) else how
-            found.append((task.display_name, how, error or _took(task)))
-    return found
-
-
-def _stage(task: str) -> str:
-    """Of a task's name: Kubeflow numbers those that one pipeline has several of."""
-    return re.sub(r"-\d+$", "", task)
-
-
-def _is_set(moment: datetime | None) -> bool:
-    """The server writes the beginning of 1970, or of all time, for never."""
-    return moment is not None and moment.year > 1970
-
-
-def _took(task) -> str:
-    if not (task.start_time and task.end_time) or task.end_time < task.start_time:
-        return ""
-    return f"{(task.end_time - task.start_time).total_seconds() / 60:.1f} min"
-
-
-def _plain(how: str | None) -> str:
-    return "pending" if how in (None, "", _UNSPECIFIED) else how.lower()
+def _more(watch: _Watch, failed: list[Task]) -> str:
+    """Which tasks failed, and why the first did."""
+    said = f" in {', '.join(dict.fromkeys(one.title for one in failed))}" if failed else ""
+    lines = [one.line for one in failed if one.line] or ([] if failed else reasons.noted_end(watch.notes))
+    if [one.name for one in failed] == ["register"] and not lines:
+        said += (
+            " (whose gate refuses a model that is not better than the champion: the page of conclude has the decision)"
+        )
+    if watch.run.error and watch.run.error.message:
+        lines = [watch.run.error.message]
+    return f"{said}: {lines[0]}" if lines else said
 
 
 def markdown(outcome: Outcome) -> str:
@@ -192,7 +183,9 @@ def _table(outcome: Outcome) -> Iterator[str]:
     yield from (f"| {name} | {_cell(value)} |" for name, value in outcome.facts.items())
     if outcome.tasks:
         yield from ("", "| task | state | |", "|---|---|---|")
-        yield from (f"| {name} | {_plain(how)} | {_cell(more)} |" for name, how, more in outcome.tasks)
+        for one in outcome.tasks:
+            more = one.line if one.state == "FAILED" and one.line else standing.took(one)
+            yield f"| {one.name} | {standing.plain(one.state)} | {_cell(more)} |"
 
 
 def _cell(text: str) -> str:

@@ -1,6 +1,6 @@
 """`python -m pipelines submit`: an experiment onto a Kubeflow Pipelines server, as a person or continuous integration does it.
 
-Exit codes: 0 it succeeded (or was started, or nothing has changed), 1 the run failed or its gate refused the new model,
+Exit codes: 0 it succeeded (or was started, or nothing has changed), 1 it or a task of it failed, such as the gate that refuses,
 2 the input or the server's refusal of it, 3 the time is up, 4 the run was cancelled, 5 the server cannot be reached,
 130 interrupted.
 """
@@ -21,8 +21,9 @@ from typing import Annotated, Any
 
 import typer
 
+from components._notes import Notes
 from components._parameters import pack
-from pipelines import changes, following
+from pipelines import changes, following, standing
 from pipelines import placement as placements
 from pipelines.following import INTERRUPTED, REFUSED, SUCCEEDED, UNREACHABLE, Outcome
 from xlrm import experiment, hardware, progress, provenance
@@ -230,9 +231,9 @@ def _known(server, experiment_id: str, made: Submission):
     for run in found:
         if run.state == "SUCCEEDED":
             whole = server.run(run.run_id)  # a list may leave out how the tasks ended
-            if following.state(whole) == "SUCCEEDED":
+            if following.succeeded(whole):
                 return whole
-    return next((run for run in found if run.state != "CANCELING" and not following.ended(run)), None)
+    return next((run for run in found if run.state != "CANCELING" and not standing.ended(run, Notes())), None)
 
 
 def _same(run, content: changes.Content) -> bool:

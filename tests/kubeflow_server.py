@@ -3,6 +3,8 @@
 Shapes are those of the generated client's models (kfp_server_api) and of the server's source: protobuf JSON with proto
 names that leaves out what is empty, gRPC errors as `{"error", "code", "message", "details"}`, and uploads, which go past
 gRPC, with `{"error_message", "error_details"}`. `faults` are what goes wrong, in order.
+
+A run's tasks are the nodes of its Argo workflow: without messages, and from when Argo compresses them as they were then.
 """
 
 import email
@@ -21,6 +23,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
+import argo_workflow
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
@@ -59,6 +62,14 @@ class Kubeflow:
     """Of a run that failed."""
     lag: int = 0
     """Looks at a run that has ended at which its tasks still are as they were while it ran."""
+    frozen: bool = False
+    """True for a workflow above 1 MB: the details of its tasks stay as they were in the middle, whatever becomes of it."""
+    omitted: tuple[str, ...] = ()
+    """Tasks that are never begun in a run that ends."""
+    messages: dict[str, str] = field(default_factory=dict)
+    """Task -> what Argo says of its pod that failed."""
+    logs: dict[str, str] = field(default_factory=dict)
+    """Of drivers that failed, by task, as long as their pods are there."""
     experiments: dict[str, Json] = field(default_factory=dict)
     pipelines: dict[str, Json] = field(default_factory=dict)
     versions: dict[str, Json] = field(default_factory=dict)
@@ -82,6 +93,8 @@ class Refused(Exception):
 
 
 NEVER = "1970-01-01T00:00:00Z"
+NOT_YET = "0001-01-01T00:00:00Z"
+"""Of tasks, Go's zero time; of runs it is that of Unix."""
 TASKS = (
     "root-driver",
     "root",
@@ -91,9 +104,10 @@ TASKS = (
     "curate",
     "for-loop-1",
     "translate",
+    "reward-driver",
     "reward",
+    "evaluate",
     "register",
-    "gate",
 )
 ROUTES: list[tuple[str, str, str]] = [
     ("GET", "/healthz", "healthz"),
@@ -106,6 +120,8 @@ ROUTES: list[tuple[str, str, str]] = [
     ("GET", "/runs", "list_runs"),
     ("POST", "/runs", "create_run"),
     ("GET", "/runs/([^/:]+)", "get_run"),
+    ("GET", "/apis/v1beta1/runs/([^/:]+)", "get_run_v1"),
+    ("GET", "/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", "get_log"),
     ("POST", "/runs/([^/:]+):terminate", "terminate_run"),
     ("GET", "/recurringruns", "list_recurring_runs"),
     ("POST", "/recurringruns", "create_recurring_run"),
@@ -145,6 +161,8 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(fault.seconds)
                 if not fault.seconds:
                     return self.refuse(path, Refused(fault.status, 13, fault.message)) if fault.status else self.reset()
+            if isinstance(answer, str):
+                return self.send(200, answer.encode(), "text/plain")
             self.send(200, json.dumps(answer).encode())
         except Refused as refused:
             self.refuse(path, refused)
@@ -156,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(404, b'{"error": "Repository not found"}')
         self.send(200, json.dumps({"id": name, "sha": self.kubeflow.commits[name], "tags": []}).encode())
 
-    def answer(self, path: str) -> Json:
+    def answer(self, path: str) -> Json | str:
         if self.kubeflow.token and self.headers.get("Authorization") != f"Bearer {self.kubeflow.token}":
             raise Refused(401, 16, "Unauthenticated: Failed to authorize with API: Request header error: no identity")
         for method, pattern, name in ROUTES:
@@ -286,6 +304,7 @@ class Handler(BaseHTTPRequestHandler):
             state = run["state"]
             if self.kubeflow.lag and state != "RUNNING":
                 state, self.kubeflow.lag = "RUNNING", self.kubeflow.lag - 1
+            state = "RUNNING" if self.kubeflow.frozen else state
             run["run_details"] = {"task_details": [self.task(run, state, n) for n in range(len(TASKS))][::-1]}
         if run["state"] == "ERROR":  # Argo's phase, for which the API has no word
             run |= {"state": "RUNTIME_STATE_UNSPECIFIED", "finished_at": "2026-11-22T06:00:00Z"}
@@ -294,16 +313,41 @@ class Handler(BaseHTTPRequestHandler):
         return run
 
     def task(self, run: Json, state: str, number: int) -> Json:
-        """All of them are called created when the run was."""
+        """All of them are called created when the run was. Of states those that were are told, too, and what was never begun
+        has a history of no state: {"update_time"} alone."""
         name = TASKS[number]
-        at = {"create_time": "2026-11-22T05:00:00Z", "start_time": f"2026-11-22T05:{number:02}:01Z", "end_time": NEVER}
+        begun = f"2026-11-22T05:{number:02}:01Z"
+        at = {"create_time": "2026-11-22T05:00:00Z", "start_time": begun, "end_time": NOT_YET}
         found = {"run_id": run["run_id"], "task_id": str(number), "display_name": name, **at}
-        if state == "RUNNING" and name in ("reward", "register", "gate"):
-            return found | {"state": "RUNNING" if name == "reward" else "PENDING"}
-        end = {"end_time": f"2026-11-22T05:{number + 6:02}:01Z"}
+        if number + 1 < len(TASKS):
+            found["child_tasks"] = [{"pod_name": f"{argo_workflow.NAME}-{number + 1}"}]
+        if state == "RUNNING" and name in ("reward", "evaluate", "register"):
+            return self.told(found, "RUNNING" if name == "reward" else "PENDING")
+        if name in self.kubeflow.omitted:
+            return self.told(found | {"end_time": begun}, "")
+        found |= {"end_time": f"2026-11-22T05:{number + 6:02}:01Z"}
         if name in self.kubeflow.failing and state in ("FAILED", "SUCCEEDED", "ERROR"):
-            return found | end | {"state": self.kubeflow.failing[name]}
-        return found | end | {"state": "SUCCEEDED"}
+            return self.told(found, self.kubeflow.failing[name])
+        return self.told(found, "SUCCEEDED")
+
+    def told(self, task: Json, state: str) -> Json:
+        said = {"state": state} if state else {}
+        return task | said | {"state_history": [{"update_time": task["start_time"], **said}]}
+
+    def get_run_v1(self, run_id: str) -> Json:
+        """The whole workflow, as a text within the answer."""
+        manifest = json.dumps(argo_workflow.workflow(self.failed(), self.kubeflow.messages, self.kubeflow.frozen))
+        return {"run": {"id": run_id}, "pipeline_runtime": {"workflow_manifest": manifest}}
+
+    def get_log(self, run_id: str, pod: str) -> str:
+        """Says 200 before it looks, as the server does."""
+        for name, text in self.kubeflow.logs.items():
+            if pod == argo_workflow.driver_pod(name):
+                return text
+        return json.dumps({"error_message": "Failed to read logs", "error_details": "Failed to read logs: not found"})
+
+    def failed(self) -> list[str]:
+        return [name for name, state in self.kubeflow.failing.items() if state == "FAILED" and name in TASKS]
 
     def terminate_run(self, run_id: str) -> Json:
         """Argo has no phase for it: what was cancelled ends as failed."""

@@ -442,10 +442,10 @@ def test_the_end_of_a_run_is_told(chat, view, monkeypatch, capsys) -> None:
 
 @pytest.mark.parametrize(
     ("state", "said"),
-    [("COMPLETE", "succeeded"), ("RUNNING", "ended, how the server does not tell"), ("CANCELED", "canceled")],
+    [("COMPLETE", "succeeded"), ("SUCCEEDED", "succeeded"), ("CANCELED", "canceled"), ("CANCELLED", "canceled")],
 )
 def test_the_end_is_told_in_the_same_words_by_every_server(view, monkeypatch, state, said) -> None:
-    """The open-source server says COMPLETE, and of a run with loops RUNNING, in the task that comes after its end."""
+    """The open-source server says COMPLETE, in the task that comes after a run's end."""
     monkeypatch.delenv("KFP_RUN_ID", raising=False)
     _notice.report("retrain", SimpleNamespace(state=state, error_message=None), view)
     assert text(view) == f"# {said.capitalize()}\n\nretrain: {said}\n"

@@ -8,7 +8,7 @@ import test_submission
 from kubeflow_server import Fault, Kubeflow
 from test_submission import Submit, summary
 
-from components._stage import errors_in_one_line
+from components._step import errors_in_one_line
 from pipelines import following, kubeflow
 from xlrm.errors import GateError
 
@@ -19,7 +19,7 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
     server.states = ["PENDING", "PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
     code, said = submit("--wait")
     assert code == 0 and "the run succeeded" in said
-    steps = [line.partition("min: ")[2] for line in said.splitlines() if "min: " in line]
+    steps = [line.partition("min: ")[2].partition(" (")[0] for line in said.splitlines() if "min: " in line]
     assert steps == [
         "pending",
         "running, 3 of 6 tasks begun are done, now reward",
@@ -33,8 +33,8 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
         "curate",
         "translate",
         "reward",
+        "evaluate",
         "register",
-        "gate",
     ], "in the order in which they began"
 
 
@@ -43,7 +43,7 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
     [
         ("FAILED", {"reward": "FAILED"}, 1, "the run failed in reward: workflow failed"),
         ("FAILED", {"configure": "FAILED"}, 1, "the run failed in configure: workflow failed"),
-        ("FAILED", {"gate": "FAILED"}, 1, "failed in gate (which refuses a model that is not better"),
+        ("FAILED", {"register": "FAILED"}, 1, "failed in register (whose gate refuses a model that is not better"),
         ("FAILED", {}, 1, "the run failed: workflow failed"),
         ("ERROR", {"reward": "RUNTIME_STATE_UNSPECIFIED"}, 1, "the run failed in reward"),
         ("SKIPPED", {}, 1, "the run failed"),
@@ -72,13 +72,13 @@ def test_the_page_says_why_a_task_failed(
 ) -> None:
     """As the task wrote it into the store, where whoever waits may read that; else that it failed."""
     monkeypatch.setenv("XLRM_STORE", (tmp_path / "store").as_uri())
-    server.failing, server.states = {"gate": "FAILED"}, ["RUNNING", "FAILED"]
+    server.failing, server.states = {"register": "FAILED"}, ["RUNNING", "FAILED"]
     assert submit()[0] == 0
     (run,) = server.runs.values()
     failed(
         monkeypatch,
         run["run_id"],
-        "gate",
+        "register",
         "not better than the champion, which stays: mine-en version 2: ko is worse | more",
     )
     failed(monkeypatch, run["run_id"], "curate", "the Hub was away")
@@ -87,9 +87,9 @@ def test_the_page_says_why_a_task_failed(
     code, said = submit("--if-changed", "--wait")
     assert code == 1 and len(server.runs) == 1, said
     reason = "not better than the champion, which stays: mine-en version 2: ko is worse \\| more"
-    assert (f"| gate | failed | {reason} |" in summary()) == readable
-    assert (f"error: gate: {reason.replace(chr(92), '')}" in said) == readable
-    assert ("why tasks failed cannot be read" in said) != readable
+    assert (f"| register | failed | {reason} |" in summary()) == readable
+    assert (f"error: register: {reason.replace(chr(92), '')}" in said) == readable
+    assert (said.count("what the tasks noted in the store cannot be read") == 1) != readable
     assert "the Hub was away" not in said + summary(), "since curate did well when it was tried again"
 
 
@@ -105,9 +105,9 @@ def failed(monkeypatch: pytest.MonkeyPatch, run_id: str, task: str, why: str) ->
     [
         ({"exit-handler-1": "FAILED", "reward": "FAILED"}, "the run failed in reward"),
         ({"exit-handler-1": "FAILED"}, "the run failed"),
-        ({"gate": "FAILED"}, "failed in gate"),
-        ({"gate": "RUNTIME_STATE_UNSPECIFIED"}, "failed in gate"),
-        ({"gate": "SKIPPED"}, "the run failed"),
+        ({"register": "FAILED"}, "failed in register"),
+        ({"register": "RUNTIME_STATE_UNSPECIFIED"}, "failed in register"),
+        ({"reward-driver": "FAILED"}, "failed in the driver of reward"),
     ],
 )
 def test_a_failure_that_the_server_calls_a_success_is_none(
@@ -120,7 +120,7 @@ def test_a_failure_that_the_server_calls_a_success_is_none(
     assert submit("--if-changed")[0] == 0 and len(server.runs) == 2, "it does not count as done"
 
 
-@pytest.mark.parametrize(("failing", "code"), [({}, 0), ({"gate": "FAILED"}, 1)])
+@pytest.mark.parametrize(("failing", "code"), [({}, 0), ({"register": "FAILED"}, 1)])
 def test_tasks_that_the_server_is_late_with_are_waited_for(
     submit: Submit, server: Kubeflow, failing: dict, code: int
 ) -> None:

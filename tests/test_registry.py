@@ -274,6 +274,7 @@ def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> N
 def test_the_component_shows_its_page_when_the_gate_refuses_and_the_next_task_fails(register, capsys) -> None:
     """Kubeflow keeps nothing of a task that failed."""
     from components._gate import gate
+
     from components.register import register as component
 
     register(1, 7)

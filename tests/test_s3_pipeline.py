@@ -15,8 +15,14 @@ from xlrm.runner import run_stage
 CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
 EXPERIMENT = {
     "name": "s3", "targets": ["es", "ko"], "curate": CURATE, "plan": {"shards": 2},
-    "base": {"model": "phrasebook-tiny", "pretraining": {"languages": ["en", "es", "ko"], "documents": 200}},
+    "base": {
+        "pretraining": {
+            "languages": ["en", "es", "ko"], "documents": 200, "layers": 2, "width": 64, "vocabulary": 1024,
+            "batch_tokens": 2048,
+        },
+    },
     "reward": {"learning_rate": 5e-4, "batch_size": 8, "device_batch_size": 8, "gradient_checkpointing": False},
+    "register": {"prefix": "mine", "gate": "report"},
 }  # fmt: skip
 PIPELINE = f"""
 import os, sys
@@ -58,6 +64,8 @@ def test_tasks_find_each_others_artifacts_in_s3_and_a_finished_run_starts_none(
     stages = ["base", "curate", "evaluate", "register", "reward", *["translate"] * 4, "validate"]
     assert sorted(r.stage for r in lineage.values()) == stages
     assert all(found.startswith(s3_store.uri) for found in lineage)
+    record = lineage[uris["register"]]
+    assert record.config["gate"] == "enforce" and record.metrics["version/mine-en"] == 1, "whatever the experiment says"
     folder = artifacts.fetch(uris["validate"], home / "cache")
     ids = [
         [json.loads(line)["id"] for line in (folder / code / "preferences.jsonl").open()] for code in ("en", "es", "ko")

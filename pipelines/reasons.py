@@ -1,0 +1,106 @@
+"""Why tasks failed: as they noted it, else as Argo or the log of a driver says it.
+
+The API's own account of a run's tasks has no messages (backend/src/apiserver/server/api_converter.go,
+toApiPipelineTaskDetail). The server keeps them in the run's workflow, and that to its end.
+"""
+
+import base64
+import gzip
+import json
+import re
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from components._notes import Notes
+from pipelines.standing import UNKNOWN, Task, is_ours
+from xlrm import progress
+from xlrm.errors import ArtifactError
+
+_DRIVER_SAYS = re.compile(r"KFP driver: (?:driver\.\w+\(.*?\) failed: )?(.*)")
+_CHARACTERS = 500
+_NO_REASON = re.compile(r"^main: Error \(exit code \d+\)(: |$)")
+"""What Argo says before what the container left in its termination log, if it left anything."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Of a node of the workflow, the newest of its pods that failed."""
+
+    name: str
+    """As the task is called in the run's details; a driver is TASK-driver."""
+    pod: str
+    message: str
+
+
+def explained(server: Any, run_id: str, notes: Notes, tasks: list[Task]) -> list[Task]:
+    """The tasks of a run that failed, each that failed with why; and those that only Argo knows to have failed."""
+    found = {one.name: one for one in failures(server.workflow(run_id)) if is_ours(one.name)}
+    tasks = [replace(one, state="FAILED") if one.state == UNKNOWN and one.name in found else one for one in tasks]
+    names, noted = {one.name for one in tasks}, {one.stage for one in notes.tasks.values()}
+    more = [Task(name, "FAILED") for name in found if name not in names]
+    tasks += [one for one in more if one.driver or one.stage not in noted]
+    return [
+        replace(one, line=_why(server, run_id, notes, one, found)) if one.state == "FAILED" else one for one in tasks
+    ]
+
+
+def _why(server: Any, run_id: str, notes: Notes, task: Task, found: dict[str, Failure]) -> str:
+    failure = found.get(task.name) or found.get(task.stage)
+    message = failure.message if failure else ""
+    if task.driver:
+        return said_by_driver(server.log(run_id, failure.pod)) or message if failure else task.line
+    if task.line:
+        return f"{task.line} ({message})" if message else task.line
+    try:
+        note = notes.tasks.get(task.name)
+        return " ".join((notes.why(note) if note else notes.errors(task.stage)).split()) or message
+    except ArtifactError as error:
+        progress.say(f"why {task.name} failed cannot be read: {error}")
+        return message
+
+
+def noted_end(notes: Notes) -> list[str]:
+    """The line of the task that ends a run, of one that failed."""
+    try:
+        return [line] if notes.end and notes.end.state == "FAILED" and (line := notes.end.line()) else []
+    except ArtifactError:
+        return []
+
+
+def failures(workflow: dict[str, Any]) -> list[Failure]:
+    """In the order in which they happened, of those nodes that were not tried again and did well then."""
+    failed = [node for node in _nodes(workflow) if node.get("phase") in ("Failed", "Error")]
+    pods = sorted((node for node in failed if node.get("type") == "Pod"), key=lambda node: node.get("finishedAt") or "")
+    found = {}
+    for pod in pods:
+        around = [node for node in failed if f"{pod['name']}.".startswith((f"{node['name']}.", f"{node['name']}("))]
+        for name in {node["displayName"] for node in around}:
+            found[name] = Failure(name, _pod_name(workflow, pod), _NO_REASON.sub("", pod.get("message") or ""))
+    return list(found.values())
+
+
+def said_by_driver(log: str) -> str:
+    """Of the log of a driver's pod, the error that ended it, without where it was called from; empty where there is none."""
+    said = _DRIVER_SAYS.findall(log)
+    return said[-1].strip()[:_CHARACTERS] if said else ""
+
+
+def _nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    """Argo compresses them where they would make the workflow larger than 1 MB (workflow/packer/packer.go)."""
+    status = workflow.get("status") or {}
+    nodes = status.get("nodes")
+    if not nodes and status.get("compressedNodes"):
+        try:
+            nodes = json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))
+        except (ValueError, OSError, EOFError, zlib.error):  # cut off
+            nodes = {}
+    return [one for one in (nodes or {}).values() if one.get("name") and one.get("displayName")]
+
+
+def _pod_name(workflow: dict[str, Any], node: dict[str, Any]) -> str:
+    """As the server names it (backend/src/common/util/workflow.go, RetrievePodName)."""
+    metadata = workflow.get("metadata", {})
+    if metadata.get("annotations", {}).get("workflows.argoproj.io/pod-name-format") == "v1":
+        return node["id"]
+    return f"{metadata.get('name')}-{node.get('templateName')}-{node['id'].rpartition('-')[2]}"
