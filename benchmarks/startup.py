@@ -1,19 +1,17 @@
-"""What starting costs: the command, a component beyond its stage's own work, and the compilation of a pipeline.
+"""What starting costs: the command, a step of a run beyond its stage's own work, and the compilation of a pipeline.
 
     python -m benchmarks.startup [ROUNDS]
 
-A component's overhead is the wall time of its process as Kubeflow Pipelines' local runner starts it, beyond its stage's own
-`run` and without the import of torch: the interpreter, KFP's executor, finding, fetching, checking and storing artifacts, and
-MLflow, which each task logs to. What a stage imports inside `run` (transformers, TRL, Great Expectations) is shown apart. The
-components are those of the whole pipeline, from data to the report, on one target language, so that one runs at a time. They
-log to a file, as on one machine, or to the server that MLFLOW_TRACKING_URI names, as in a cluster. Each round (3) begins with an
-empty store, and what is shown is the median of the rounds. Exits with 1 where a goal is missed.
+A step's overhead is the wall time of its process as a component starts it, beyond its stage's own `run` and without the
+import of torch: the interpreter, finding, fetching, checking and storing artifacts, and MLflow, which each step logs to. What
+a stage imports inside `run` (transformers, TRL, Great Expectations) is shown apart. The steps are those of the whole pipeline,
+from data to the report, on one target language. They log to a file, as on one machine, or to the server that
+MLFLOW_TRACKING_URI names, as in a cluster. Each round (3) begins with an empty store, and what is shown is the median of the
+rounds. Exits with 1 where a goal is missed.
 """
 
-import contextlib
 import functools
 import importlib.machinery
-import io
 import json
 import logging
 import os
@@ -24,10 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 
-EXECUTOR = "kfp.dsl.executor_main"
 CLOCK = "XLRM_BENCHMARK_CLOCK"
-"""Where a task writes what it measured."""
-GOALS = {"help": 0.5, "component": 1.5, "compile": 2.0}
+"""Where a step writes what it measured."""
+GOALS = {"help": 0.5, "step": 1.5, "compile": 2.0}
 """Seconds."""
 EXPERIMENT = {
     "base": {"pretraining": {"documents": 300, "layers": 2, "width": 64, "vocabulary": 1024, "languages": ["en", "es"]}},
@@ -66,8 +63,8 @@ class Imports:
         return exec_module
 
 
-def as_task() -> None:
-    """In a task's process, in place of KFP's executor: the executor, with a clock around the stage and one around imports."""
+def as_step(label: str) -> None:
+    """In the place of a step's process: the same, with a clock around the stage and one around imports."""
     imports = Imports()
     from xlrm import runner
 
@@ -94,44 +91,37 @@ def as_task() -> None:
 
     seen: dict = {}
     runner.stage_module = stage_module
-    from kfp.dsl.executor_main import executor_main
+    from components._step import main
 
-    executor_main()
+    main(label)
     seen["torch"] = imports.torch
     with Path(os.environ[CLOCK]).open("a", encoding="utf-8") as file:
         file.write(json.dumps(seen) + "\n")
 
 
-def tasks(home: Path) -> list[dict]:
-    """Runs the pipeline with state in `home`; what each of its tasks took."""
-    os.environ |= {"XLRM_HOME": str(home), CLOCK: str(home / "clock.jsonl")}
-    from kfp.local import subprocess_task_handler as handler
-
-    from pipelines.__main__ import _run_locally
+def steps(home: Path) -> list[dict]:
+    """Makes the steps of a run with state in `home`; what each of them took."""
+    os.environ |= {"XLRM_HOME": str(home), "KFP_RUN_ID": "startup", CLOCK: str(home / "clock.jsonl")}
+    from components import _run
     from xlrm.experiment import Experiment
 
-    found, start = [], handler.run_local_subprocess
-
-    def clocked(full_command: list[str], **more) -> int:
-        command = [part.replace(f"-m {EXECUTOR}", f"-m {__spec__.name} --task") for part in full_command]
+    run = _run.Run(
+        pipeline="cross-lingual-transfer", experiment=Experiment(name="startup", targets=("es",), stages=EXPERIMENT)
+    )
+    _run.begin(run)
+    found = []
+    for label in run.steps():
         began = time.perf_counter()
-        status = start(command, **more)
+        command = [sys.executable, "-m", __spec__.name, "--step", label]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
         found.append(json.loads((home / "clock.jsonl").read_text().splitlines()[-1]) | {"wall": seconds})
-        return status
-
-    handler.run_local_subprocess = clocked
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            _run_locally(Experiment(name="startup", targets=("es",), stages=EXPERIMENT), home / "log.txt")
-    finally:
-        handler.run_local_subprocess = start
     return found
 
 
-def overhead(task: dict) -> float:
+def overhead(step: dict) -> float:
     """Seconds beyond the stage, but for torch's."""
-    return task["wall"] - task["run"] - (task["torch"] - task["torch_in_run"])
+    return step["wall"] - step["run"] - (step["torch"] - step["torch_in_run"])
 
 
 def wall(command: list[str], times: int) -> float:
@@ -148,8 +138,8 @@ def compile_seconds(times: int) -> tuple[float, float]:
     """Median seconds of `python -m pipelines compile`, and of building and writing the pipeline in it."""
     inside = (
         "import time; from kfp import compiler; began = time.perf_counter();"
-        "from pipelines.cross_lingual_transfer import cross_lingual_transfer as made;"
-        "compiler.Compiler().compile(made, {!r}); print(time.perf_counter() - began)"
+        "from pipelines import cross_lingual_transfer, placement;"
+        "compiler.Compiler().compile(cross_lingual_transfer.build(placement.current()), {!r}); print(time.perf_counter() - began)"
     )
     with tempfile.TemporaryDirectory() as folder:
         whole = wall([sys.executable, "-m", "pipelines", "compile", "--output", folder], times)
@@ -158,20 +148,20 @@ def compile_seconds(times: int) -> tuple[float, float]:
     return whole, statistics.median(map(float, said))
 
 
-def show_components(rounds: int) -> bool:
-    """Prints a line for each component, and returns whether all reach the goal."""
+def show_steps(rounds: int) -> bool:
+    """Prints a line for each stage, and returns whether all reach the goal."""
     found: dict[str, list[dict]] = {}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            for task in tasks(Path(folder)):
-                found.setdefault(task["stage"], []).append(task)
-    print("\n| component | tasks | wall | import torch | other imports of the stage | its work | overhead | goal | |")
+            for step in steps(Path(folder)):
+                found.setdefault(step["stage"], []).append(step)
+    print("\n| stage | steps | wall | import torch | other imports of the stage | its work | overhead | goal | |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
     reached = []
     for stage, many in found.items():
         middle = {key: statistics.median(one[key] for one in many) for key in ("wall", "torch", "run", "imports")}
         beyond = statistics.median(map(overhead, many))
-        reached.append(beyond < GOALS["component"])
+        reached.append(beyond < GOALS["step"])
         others, work = middle["imports"] - middle["torch"], middle["run"] - middle["imports"]
         figures = " | ".join(
             f"{value:.2f}" for value in (middle["wall"], middle["torch"], max(0, others), work, beyond)
@@ -195,14 +185,13 @@ def main(rounds: str = "3") -> int:
     }
     for name, (seconds, goal) in measured.items():
         print(f"| {name} | {seconds:.2f} | {goal} | {said(seconds < goal)} |", flush=True)
-    reached = show_components(int(rounds))
+    reached = show_steps(int(rounds))
     return 0 if reached and all(seconds < goal for seconds, goal in measured.values()) else 1
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--task"]:
-        del sys.argv[1]
-        as_task()
+    if sys.argv[1:2] == ["--step"]:
+        as_step(sys.argv[2])
     else:
         logging.disable(logging.WARNING)
         sys.exit(main(*sys.argv[1:]))

@@ -33,6 +33,15 @@ class Run(BaseModel, frozen=True, extra="forbid"):
             raise ConfigError(f"{label}: no step of this run; there are {', '.join(self.steps())}")
         return found
 
+    def labels(self, names: str) -> list[str]:
+        """Of the steps with these labels, and of all steps of the stages with these names; commas between them."""
+        made = self.steps()
+        found = [
+            [name] if name in made else [label for label in made if made[label].stage == name]
+            for name in names.split(",")
+        ]
+        return [label for many in found for label in many]
+
 
 def folder(*parts: str) -> str:
     """Address of something of this run. Raises ConfigError outside of one."""

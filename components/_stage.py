@@ -24,12 +24,14 @@ TRIES = "XLRM_TRIES"
 
 
 def run(steps: str, output: Any, page: Any) -> None:
-    """Runs the steps with these labels, commas between them, one after the other. `output` and `page` are the component's KFP
-    artifacts: `output` tells where what they made is, `page` shows it. Ends the task with the status of a step that fails."""
-    labels = steps.split(",")
+    """Runs the steps with these labels, or of the stages with these names, commas between them, one after the other. `output` and
+    `page` are the component's KFP artifacts: `output` tells where what they made is, `page` shows it. Ends the task with the
+    status of a step that fails."""
+    with errors_in_one_line(steps):
+        labels = _run.read().labels(steps)
     for label in labels:
         _to_the_end(label)
-    with errors_in_one_line(labels[0]):
+    with errors_in_one_line(steps):
         made = {label: _run.made(label) or "" for label in labels}
         tell(output, made)
         write(page, _pages.page(made))

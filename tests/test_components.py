@@ -222,6 +222,12 @@ def two(home) -> list[Artifact]:
 # Steps of a task
 
 
+def test_a_stage_stands_for_all_its_steps(view) -> None:
+    settled(view, overrides={"targets": ["es", "ko"]}, pipeline="cross-lingual-transfer")
+    found = _run.read().labels("judge,register,align-ko-en")
+    assert found == ["judge-es", "judge-ko", "register", "align-ko-en"] and _run.read().labels("reward-xx") == []
+
+
 def test_a_step_of_no_run_is_one_line(view, monkeypatch) -> None:
     begun(view)
     with pytest.raises(

@@ -17,7 +17,7 @@ from test_pipeline import GOLDEN, REGENERATE, flat, problems, read, read_without
 from typer.testing import CliRunner
 
 from components._parameters import unpack
-from pipelines import changes, following, kubeflow, submission
+from pipelines import changes, following, kubeflow, placement, submission
 from pipelines.__main__ import app
 from xlrm import experiment, provenance
 from xlrm.errors import ConfigError
@@ -47,7 +47,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packages")
     for name in submission.PIPELINES:
-        submission.compile_package(name, folder)
+        submission.compile_package(name, folder, placement.current())
     return folder
 
 
@@ -56,7 +56,7 @@ def submit(server: Kubeflow, packages: Path, tmp_path: Path, monkeypatch: pytest
     """Exit code and what was said, of a submission of `mine.yaml` in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        submission, "compile_package", lambda name, folder: Path(shutil.copy(packages / f"{name}.yaml", folder))
+        submission, "compile_package", lambda name, folder, _: Path(shutil.copy(packages / f"{name}.yaml", folder))
     )
     Path("mine.yaml").write_text(CONFIG)
     Path("rows.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
@@ -243,7 +243,7 @@ def test_every_kind_of_change_starts_a_run(
     other = tmp_path / "other" / "retrain.yaml"
     other.parent.mkdir()
     other.write_text(image.read_text().replace("xlrm-data:", "xlrm-data:next-"))
-    monkeypatch.setattr(submission, "compile_package", lambda name, folder: other)
+    monkeypatch.setattr(submission, "compile_package", lambda name, folder, _: other)
     assert started() and not started() and len(server.versions) == 2, "an image"
 
 
