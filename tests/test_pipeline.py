@@ -19,19 +19,19 @@ import pytest
 import yaml
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
-from kfp import dsl
 from kfp.compiler import Compiler
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-import components
+import xlrm
+from components import RUNS
 from components._parameters import pack, unpack
-from components._train_job import Node
-from components.reward import reward
-from pipelines import platform
+from configs import PRESETS
+from pipelines import cross_lingual_transfer, placement
 from xlrm.errors import ConfigError
 from xlrm.experiment import STAGES, load, stage_config, stage_module
+from xlrm.hardware import Hardware
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -330,10 +330,9 @@ def test_nothing_is_installed_when_a_task_starts(package: Package) -> None:
         assert "pip install" not in command, f"{name}: install_kfp_package=False, and no packages_to_install"
 
 
-def test_images_are_those_of_the_extras(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(components, "REGISTRY", "ghcr.io/xlrm")
+def test_images_are_those_of_the_extras(package: Package) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    images = {components.image(extra) for extra in extras}
+    images = {f"ghcr.io/xlrm/xlrm-{extra}:{xlrm.__version__}" for extra in extras}
     for name, container, _ in executors(package):
         assert container["image"] in images, f"{name}: {container['image']} is no image of an extra in pyproject.toml"
 
@@ -351,7 +350,8 @@ def test_a_task_gets_all_of_a_gpu_or_nothing_of_it(package: Package) -> None:
         assert len(set(wants.values())) == 1, (
             f"{name}: `placed` of pipelines/platform.py gives all of it, it has {wants}"
         )
-        assert wants["accelerator"] or not re.search("-(train|sample):", container["image"]), f"{name}: gpus in NEEDS"
+        without = name == "exec-base" or not re.search("-(train|sample):", container["image"])
+        assert wants["accelerator"] or without, f"{name}: gpus in pipelines/placement.py"
         found.add(wants["accelerator"])
     assert found == {True, False}, "some tasks need a GPU and some do not"
 
@@ -377,39 +377,58 @@ def test_secrets_come_by_reference(package_file: Path, package: Package) -> None
         assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= by_secret, f"{name}: cannot reach the object store"
 
 
-def test_a_task_ends_and_is_tried_again_where_that_can_help(package: Package) -> None:
-    for name, _, settings in executors(package):
+def test_a_task_ends_and_what_may_pass_is_tried_again_inside_it(package: Package) -> None:
+    for name, container, settings in executors(package):
         assert 0 < int(settings["activeDeadlineSeconds"]) <= 72 * 3600, name
         assert settings["imagePullPolicy"] == "IfNotPresent" and settings["imagePullSecret"], name
         assert [one["name"] for one in settings["fieldPathAsEnv"]] == ["KFP_RUN_ID"], name
-    limits = {name.replace("exec-", "comp-"): one["activeDeadlineSeconds"] for name, _, one in executors(package)}
-    for task in tasks(package):
-        if policy := task.get("retryPolicy"):
-            name = task["componentRef"]["name"]
-            assert policy["backoffMaxDuration"] == f"{limits[name]}s", f"{name}: by then Argo ends the last try, too"
-    retried = {task["componentRef"]["name"] for task in tasks(package) if "retryPolicy" in task}
-    alone = {task["componentRef"]["name"] for task in tasks(package) if "retryPolicy" not in task}
-    assert {"comp-curate", "comp-translate", "comp-reward", "comp-align", "comp-judge"} <= retried
-    assert {"comp-configure", "comp-plan", "comp-validate", "comp-register", "comp-gate", "comp-report"} <= alone
+        assert container["command"][:3] == ["python3", "-m", "components"], f"{name}: whose steps are tried again"
+    policy = pipeline_spec_pb2.PipelineTaskSpec.RetryPolicy.DESCRIPTOR.fields_by_name
+    assert not [field for field in policy if "policy" in field or "when" in field], "a package could say it now: do"
+    assert not [task for task in tasks(package) if "retryPolicy" in task], (
+        "it would only say how often Argo replaces lost pods"
+    )
 
 
-def test_training_on_several_nodes_waits_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_on_several_nodes_waits_on_a_cpu(tmp_path: Path) -> None:
     """The GPUs are the TrainJob's, which the task makes."""
-    monkeypatch.setattr(platform, "TRAINING_NODES", 2)
-
-    @dsl.pipeline(name="two-nodes")
-    def two_nodes(base: dsl.Input[dsl.Model], corpora: dsl.Input[dsl.Dataset]):
-        platform.trained(reward, experiment={}, language="en", base=base, corpora=corpora)
-
-    Compiler().compile(two_nodes, str(tmp_path / "two.yaml"))
+    on = placement.load("a100-80gb-2-nodes")
+    Compiler().compile(cross_lingual_transfer.build(on), str(tmp_path / "two.yaml"))
     package = read(tmp_path / "two.yaml")
-    ((_, container, settings),) = executors(package)
-    assert "accelerator" not in container["resources"] and "nodeSelector" not in settings
-    given = package[0]["root"]["dag"]["tasks"]["reward"]["inputs"]["parameters"]
-    assert given["nodes"]["runtimeValue"]["constant"] == 2
-    node = given["node"]["runtimeValue"]["constant"]
-    assert node == {"gpus": 4, "gpu_product": platform.GPU_PRODUCT, "cpu": "32", "memory": "256Gi"}
-    assert Node(**through_kubeflow(node)).gpus == 4, "as the task takes it"
+    alike = {name: (container, settings) for name, container, settings in executors(package)}
+    for name in ("exec-reward", "exec-align"):
+        container, settings = alike[name]
+        assert "accelerator" not in container["resources"] and "nodeSelector" not in settings, name
+    assert "accelerator" in alike["exec-evaluate"][0]["resources"]
+    (given,) = [one["placement"] for one in holders(package[0], "placement") if "runtimeValue" in one["placement"]]
+    has = Hardware(**through_kubeflow(given["runtimeValue"]["constant"]))
+    assert has == on.hardware() and (has.nodes, has.share("reward").gpus, has.share("reward").memory) == (2, 4, "256Gi")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tasks: {rewards: {gpus: 1}}", "tasks: Value error, no component 'rewards'; there are configure, curate"),
+        ("tasks: {reward: {gpus: -1}}", "tasks.reward.gpus: Input should be greater than or equal to 0, got -1"),
+        ("tasks: {reward: {memory: much}}", "tasks.reward.memory: String should match pattern"),
+        ("gpu: A100", "gpu: Extra inputs are not permitted, got 'A100'"),
+        ("- 1", "not a placement"),
+    ],
+)
+def test_a_wrong_placement_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        placement.load(str(tmp_path / "mine.yaml"))
+    assert str(error.value).startswith(f"{tmp_path / 'mine.yaml'}: {said}") and "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match="--placement 'a1000': neither a file nor one of a100-40gb"):
+        placement.load("a1000")
+
+
+def test_a_placement_is_of_what_is_named_and_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("tasks: {reward: {gpus: 8}}")
+    found = placement.load(str(tmp_path / "mine.yaml"))
+    assert found.tasks["reward"].gpus == 8 and found.tasks["reward"].memory == "256Gi" and found.name == "mine"
+    assert found.tasks["align"] == placement.load("a100-80gb").tasks["align"]
 
 
 def test_what_goes_on_after_a_failure_is_the_account_of_it(package: Package) -> None:
@@ -425,19 +444,19 @@ def test_the_form_is_short_typed_and_described(package: Package) -> None:
     assert 1 < len(form) <= 10 and list(form) == sorted(form)
     for name, field in form.items():
         assert field.get("description") and field["parameterType"] and "defaultValue" in field, name
-    given = [one["presets"] for one in holders(package[0], "presets")]
-    presets = next(one["runtimeValue"]["constant"] for one in given if "runtimeValue" in one)
-    assert (
-        set(presets) == {path.stem for path in (ROOT / "configs").glob("*.yaml")}
-        and form["preset"]["defaultValue"] in presets
+    assert set(PRESETS) == {path.stem for path in (ROOT / "configs").glob("*.yaml")}
+    assert form["preset"]["defaultValue"] in PRESETS and not list(holders(package[0], "presets")), (
+        "they are in the image"
     )
 
 
-def test_every_stage_shows_a_page_and_its_metrics(package: Package) -> None:
-    for stage in STAGES:
-        shown = package[0]["components"][f"comp-{stage}"]["outputDefinitions"]["artifacts"].values()
-        kinds = {one["artifactType"]["schemaTitle"] for one in shown}
-        assert "system.Metrics" in kinds and kinds & {"system.Markdown", "system.HTML"}, f"{stage} shows {kinds}"
+def test_every_component_tells_what_it_made_and_shows_one_page(package: Package) -> None:
+    for component in RUNS.keys() - {"register"}:
+        shown = package[0]["components"][f"comp-{component}"]["outputDefinitions"]["artifacts"]
+        kinds = {name: one["artifactType"]["schemaTitle"] for name, one in shown.items()}
+        assert set(kinds) == {"made", "page"} and kinds["page"] in ("system.Markdown", "system.HTML"), component
+    top = package[0]["components"]["comp-conclude"]["outputDefinitions"]["artifacts"]
+    assert set(top) == {"summary", "decision", "report"}, "at the top of the run"
 
 
 def test_the_package_is_the_reviewed_one(package: Package, package_file: Path) -> None:
