@@ -1,0 +1,79 @@
+"""Size of a workflow's status, and the time its pods take to start, of the compiled packages: computed, without a cluster.
+
+    python -m benchmarks.kubeflow_status [--tasks] [FOLDER]
+
+FOLDER holds packages (tests/golden). Of each package and preset: pods, bytes of status.nodes with and without KFP's
+templateDefaults, their share of the size above which Argo compresses nodes and Kubeflow's pages stand still, and the
+longest chain of pods at 10 s each. `--tasks` adds what each task costs. A run of which the store has everything starts the
+same pods, unless the package leaves out what is finished.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+from components._form import settle
+from pipelines.presets import PRESETS
+from pipelines.server.costs import by_task, unit_costs
+from pipelines.server.package import Package, load
+from pipelines.server.status import LIMIT, Node, pods, simulate
+from pipelines.server.values import Facts
+
+FOLDER = Path(__file__).parents[1] / "tests" / "golden"
+STORED = {"artifact": "s3://xlrm/artifacts/reward/" + "0" * 16, "digest": "0" * 64, "mlflow_run_id": "0" * 32}
+"""Metadata that components give their artifacts, as long as they are."""
+SHARDS = 1
+"""Of each language's translation."""
+
+
+def facts(preset: str, counts: dict[str, int] | None = None) -> Facts:
+    """What a run of a preset passes from task to task."""
+    with tempfile.TemporaryDirectory() as folder:
+        settled = settle(PRESETS, preset, {}, {}, {}, SimpleNamespace(path=f"{folder}/summary.md"))
+    parts = [{"language": one, "shard": shard} for one in settled.targets for shard in range(SHARDS)]
+    returned = {
+        "configure.experiment": settled.experiment, "configure.source": settled.source,
+        "configure.targets": settled.targets, "plan.Output": parts,
+    }  # fmt: skip
+    loops = {f"for-loop-{number}": len(settled.targets) for number in (1, 2)} | (counts or {})
+    return Facts({"preset": preset}, returned, loops, STORED)
+
+
+def line(package: Package, preset: str) -> str:
+    runs = [simulate(package, facts(preset), defaults=defaults) for defaults in (True, False)]
+    sizes = [sum(node.bytes for node in run) for run in runs]
+    seconds = max(node.end for node in runs[0])
+    shares = " ".join(f"{size:>10,} {size / LIMIT:>6.0%}" for size in sizes)
+    return f"{package.name:24} {preset:14} {len(pods(runs[0])):>5} {shares} {seconds / 10:>6.0f} {seconds:>6.0f} s"
+
+
+def task_lines(nodes: list[Node]) -> list[str]:
+    costs = sorted(by_task(nodes).items(), key=lambda one: -one[1].bytes)
+    head = f"{'task':44} {'pods':>4} {'bytes':>9} {'driver':>9} {'patches':>9} {'copies':>6} {'rest':>8}"
+    return [head] + [
+        f"{name:44} {one.pods:>4} {one.bytes:>9,} {one.driver:>9,} {one.patch:>9,} {one.copies:>6} {one.rest:>8,}"
+        for name, one in costs
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    parser.add_argument("--tasks", action="store_true", help="what each task costs, with KFP's templateDefaults")
+    options = parser.parse_args()
+    head = f"{'package':24} {'preset':14} {'pods':>5} {'with':>10} {'':>6} {'without':>10} {'':>6} {'chain':>6}"
+    print(head)
+    for file in sorted(options.folder.glob("*.yaml")):
+        package = load(file)
+        for preset in PRESETS:
+            print(line(package, preset))
+            if options.tasks:
+                print(*task_lines(simulate(package, facts(preset))), sep="\n")
+    print("\none more of each thing, bytes with and without templateDefaults")
+    for (name, more), less in zip(unit_costs(defaults=True).items(), unit_costs(defaults=False).values(), strict=True):
+        print(f"{name:64} {more:>8,} {less:>8,}")
+
+
+if __name__ == "__main__":
+    main()
