@@ -16,8 +16,9 @@ from types import SimpleNamespace
 from components._form import settle
 from pipelines.presets import PRESETS
 from pipelines.server.costs import by_task, unit_costs
+from pipelines.server.nodes import Node
 from pipelines.server.package import Package, load
-from pipelines.server.status import LIMIT, Node, pods, simulate
+from pipelines.server.status import LIMIT, pods, simulate
 from pipelines.server.values import Facts
 
 FOLDER = Path(__file__).parents[1] / "tests" / "golden"

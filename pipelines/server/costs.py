@@ -6,8 +6,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.server.nodes import Node
 from pipelines.server.package import Document, Package, go_json
-from pipelines.server.status import Node, pods, status_bytes
+from pipelines.server.status import pods, status_bytes
 from pipelines.server.values import Facts
 
 DRIVER = ("component", "task", "container", "kubernetes-config", "runtime-config")

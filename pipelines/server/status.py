@@ -1,25 +1,13 @@
-"""The nodes of a workflow that a run of a package has in its status, and their size.
+"""The nodes that a run of a package has in its workflow's status, and their size.
 
-Argo Workflows 4.0.5: a template with a retryStrategy makes a Retry node and a child node, and both hold the inputs
-(workflow/controller/operator.go, executeTemplate and initializeExecutableNode). KFP's workflowDefaults give every template
-one, DAGs too (mergedTemplateDefaultsInto leaves retryStrategy in whatever the type).
+Templates and their parameters are those of backend/src/v2/compiler/argocompiler, values those that the driver resolves.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.server.package import (
-    ROOT,
-    Document,
-    Package,
-    component_name,
-    condition,
-    go_json,
-    is_exit,
-    tasks,
-)  # fmt: skip
+from pipelines.server.nodes import Body, Called, Node, Run
+from pipelines.server.package import ROOT, Document, Package, component_name, condition, go_json, is_exit, tasks
 from pipelines.server.pod import pod_spec_patch
 from pipelines.server.values import Facts, items, resolve, root_inputs
 
@@ -27,89 +15,6 @@ LIMIT = 1024 * 1024
 """Bytes of the whole workflow, spec and status, above which Argo compresses its nodes (workflow/packer/packer.go)."""
 DRIVER_SECONDS = EXECUTOR_SECONDS = 10.0
 """Of a pod, measured; without what the component itself takes."""
-Body = Callable[[str, str, float], tuple[float, list[str], Document]]
-"""(name of the node, its id, start) -> (end, ids of its outbound nodes, more of its status)."""
-
-
-@dataclass
-class Node:
-    status: Document
-    owner: str
-    """DAG and task it belongs to."""
-    start: float
-    end: float = 0.0
-
-    @property
-    def bytes(self) -> int:
-        """With its key in status.nodes."""
-        return len(go_json(self.status).encode()) + len(self.status["id"]) + 4
-
-
-@dataclass
-class Run:
-    package: Package
-    facts: Facts
-    defaults: bool = True
-    """Whether KFP's templateDefaults give every template a retryStrategy."""
-    nodes: dict[str, Node] = field(default_factory=dict)
-    workflow: str = ""
-    owner: str = ROOT
-
-    def node(self, name: str, kind: str, template: str, boundary: str, start: float, more: Document) -> Node:
-        inside = self.nodes[boundary].status["name"] if boundary else ""
-        status: Document = {
-            "id": self.id(name), "name": name, "displayName": name.removeprefix(inside).lstrip("."), "type": kind,
-            "templateName": template, "templateScope": f"local/{self.workflow}", "phase": "Succeeded",
-            "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:00Z", "progress": "10/10",
-            "resourcesDuration": {"cpu": 10, "memory": 10}, "children": [],
-        }  # fmt: skip
-        status.update({"boundaryID": boundary} if boundary else {}, **more)
-        self.nodes[status["id"]] = Node(status, self.owner, start)
-        return self.nodes[status["id"]]
-
-    def id(self, name: str) -> str:
-        digits = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)  # as long as Argo's, which is FNV-1
-        return name if name == self.workflow else f"{self.workflow}-{digits}"
-
-    def template(self, name: str, template: str, boundary: str, start: float, task: "_Task") -> tuple[float, list[str]]:
-        """Runs a template; returns when it ends and its outbound nodes. See executeTemplate."""
-        retry = None
-        flag: Document = {"hooked": True} if task.hooked else {}
-        held = {"inputs": {"parameters": task.parameters}} if task.parameters else {}
-        if task.retried or self.defaults:
-            flag["retried"] = True
-            retry = self.node(name, "Retry", template, boundary, start, {**held, "nodeFlag": flag})
-            name = f"{name}(0)"
-        node = self.node(name, task.kind, template, boundary, start, {**held, **({"nodeFlag": flag} if flag else {})})
-        node.end, outbound, more = task.body(name, node.status["id"], start)
-        node.status.update(more)
-        if retry:
-            retry.end = node.end
-            retry.status["children"] = [node.status["id"]]
-            retry.status.update({key: one for key, one in more.items() if key == "outputs"})
-            return node.end, [node.status["id"]]
-        return node.end, outbound or [node.status["id"]]
-
-    def pod(self, seconds: float, template: str, outputs: list[Document]) -> Body:
-        def body(name: str, node: str, start: float) -> tuple[float, list[str], Document]:
-            pod = f"{self.workflow}-{template}-{node.rsplit('-', 1)[-1]}"
-            key = f"private-artifacts/kubeflow/{self.workflow}/2026/01/01/{pod}/main.log"
-            made = {"parameters": outputs} if outputs else {}
-            made |= {"artifacts": [{"name": "main-logs", "s3": {"key": key}}], "exitCode": "0"}
-            return start + seconds, [node], {"outputs": made, "hostNodeName": "node-000", "taskResultSynced": True}
-
-        return body
-
-
-@dataclass
-class _Task:
-    """What a DAG calls a template with."""
-
-    kind: str
-    parameters: list[Document]
-    body: Body
-    retried: bool = False
-    hooked: bool = False
 
 
 def simulate(package: Package, facts: Facts, *, defaults: bool = True) -> list[Node]:
@@ -123,12 +28,12 @@ def simulate(package: Package, facts: Facts, *, defaults: bool = True) -> list[N
         end, outbound = _dag_driver(run, f"{name}.root-driver", node, start, {**constants, **settings})
         _connect(run, [node], f"{name}.root-driver")
         body = _dag(run, package.component(ROOT), ROOT, given)
-        task = _Task("DAG", [_parameter("parent-dag-id", "000")], body)
+        task = Called("DAG", [_parameter("parent-dag-id", "000")], body)
         end, last = run.template(f"{name}.root", "root", node, end, task)
         _connect(run, outbound, f"{name}.root")
         return end, last, {"outboundNodes": last}
 
-    run.template(run.workflow, "entrypoint", "", 0.0, _Task("DAG", [], entry))
+    run.template(run.workflow, "entrypoint", "", 0.0, Called("DAG", [], entry))
     return sorted(run.nodes.values(), key=lambda one: one.start)
 
 
@@ -148,18 +53,37 @@ def _dag(run: Run, component: Document, name: str, given: Document) -> Body:
     """A component that is a DAG (argocompiler/dag.go, DAG)."""
 
     def body(node_name: str, node: str, start: float) -> tuple[float, list[str], Document]:
-        ends, outbound = {}, {}
+        ends: dict[str, float] = {}
+        outbound: dict[str, list[str]] = {}
+        without: set[str] = set()
         for key, task in _ordered(tasks(component)):
             run.owner = f"{name}.{key}"
             before = [one for one in task.get("dependentTasks", ()) if one in ends]
             begin = max((ends[one] for one in before), default=start)
             parents = [one for many in before for one in outbound[many]] or [node]
-            ends[key], outbound[key] = _task(run, component, name, key, given, node_name, node, begin, parents)
+            if without.intersection(before):
+                ends[key], outbound[key] = _omitted(run, f"{node_name}.{key}", node, begin, parents)
+            else:
+                ends[key], outbound[key] = _task(run, component, name, key, given, node_name, node, begin, parents)
+            if without.intersection(before) or not_triggered(run, key, task):
+                without.add(key)
         needed = {one for task in tasks(component).values() for one in task.get("dependentTasks", ())}
         last = [one for key in outbound if key not in needed for one in outbound[key]]
         return max(ends.values(), default=start), last, {"outboundNodes": last}
 
     return body
+
+
+def not_triggered(run: Run, key: str, task: Document) -> bool:
+    return bool(condition(task)) and run.facts.counts.get(key) == 0
+
+
+def _omitted(run: Run, name: str, boundary: str, start: float, parents: list[str]) -> tuple[float, list[str]]:
+    """What depends on a task that was skipped (Argo, workflow/controller/dag.go, executeDAGTask)."""
+    more = {"phase": "Omitted", "message": "omitted: depends condition not met"}
+    node = run.node(name, "Skipped", "system-container-driver", boundary, start, more)
+    _connect(run, parents, name)
+    return start, [node.status["id"]]
 
 
 def _ordered(all_tasks: Mapping[str, Document]) -> Iterator[tuple[str, Document]]:
@@ -183,7 +107,7 @@ def _task(
         body = _iterator(run, dag_name, key, task, resolved)
         name = f"{component_name(task)}-{key}-iterator"
         end, outbound = run.template(
-            f"{inside}.{key}", name, boundary, start, _Task("DAG", [_parameter("parent-dag-id", "000")], body)
+            f"{inside}.{key}", name, boundary, start, Called("DAG", [_parameter("parent-dag-id", "000")], body)
         )
         _connect(run, parents, f"{inside}.{key}")
     else:
@@ -198,9 +122,17 @@ def _single(
     run: Run, key: str, task_name: str, task: Document, resolved: Document, inside: str, boundary: str, start: float,
     parents: list[str], index: int = -1,
 ) -> tuple[float, list[str]]:  # fmt: skip
-    """A driver, and after it what it drives."""
+    """A driver, and after it what it drives; an importer needs none."""
     name = component_name(task)
     component = run.package.component(name)
+    if importer := run.package.executor(name).get("importer"):
+        held = {"task": task, "component": component, "importer": importer, "parent-dag-id": "000"}
+        called = Called(
+            "Pod", [_parameter(*one) for one in held.items()], run.pod(EXECUTOR_SECONDS, "system-importer", [])
+        )
+        ended = run.template(f"{inside}.{key}", "system-importer", boundary, start, called)
+        _connect(run, parents, f"{inside}.{key}")
+        return ended
     constants: Document = {"component": component, "task": task, "task-name": task_name}
     if index >= 0:
         constants["iteration-index"] = str(index)
@@ -211,13 +143,13 @@ def _single(
         patch = pod_spec_patch(run.package, task_name, name, resolved)
         end, outbound = _container_driver(run, driver, boundary, start, constants, name, patch)
     _connect(run, parents, driver)
-    if condition(task) and run.facts.counts.get(task_name) == 0:
+    if not_triggered(run, task_name, task):
         more = {"phase": "Skipped", "message": "when 'false != false' evaluated false"}
         skipped = run.node(f"{inside}.{key}", "Skipped", name, boundary, end, more)
         _connect(run, outbound, f"{inside}.{key}")
         return end, [skipped.status["id"]]
     if is_dag:
-        called = _Task("DAG", [_parameter("parent-dag-id", "000")], _dag(run, component, name, resolved))
+        called = Called("DAG", [_parameter("parent-dag-id", "000")], _dag(run, component, name, resolved))
         end, last = run.template(f"{inside}.{key}", name, boundary, end, called)
     else:
         end, last = _executor(run, f"{inside}.{key}", boundary, end, patch, task.get("retryPolicy"))
@@ -242,7 +174,7 @@ def _iterator(run: Run, dag_name: str, key: str, task: Document, resolved: Docum
         ends, last = [end], []
         for index, item in enumerate(each):
             run.owner = owner
-            called = _Task("DAG", _iteration_inputs(index), _iteration(run, key, task, resolved, item, index))
+            called = Called("DAG", _iteration_inputs(index), _iteration(run, key, task, resolved, item, index))
             one = f"{group}({index}:{index})"
             done, out = run.template(one, f"{component_name(task)}-iteration", node, end, called)
             _connect(run, [top.status["id"]], one)
@@ -282,7 +214,7 @@ def _hook(
         end, last = _single(run, key, key, task, resolved, name, node, begin, [node])
         return end, last, {"outboundNodes": last}
 
-    called = _Task("DAG", [_parameter("parent-dag-id", "000")], body, hooked=True)
+    called = Called("DAG", [_parameter("parent-dag-id", "000")], body, hooked=True)
     end, _ = run.template(f"{after}.onExit", f"exit-hook-{dag_name}-{key}", boundary, start, called)
     _connect(run, [run.id(after)], f"{after}.onExit")
     return end
@@ -326,7 +258,7 @@ def _container_driver(
 def _driver(
     run: Run, name: str, template: str, boundary: str, start: float, parameters: list[Document], outputs: list[Document]
 ) -> tuple[float, list[str]]:
-    called = _Task("Pod", parameters, run.pod(DRIVER_SECONDS, template, outputs))
+    called = Called("Pod", parameters, run.pod(DRIVER_SECONDS, template, outputs))
     return run.template(name, template, boundary, start, called)
 
 
@@ -341,12 +273,12 @@ def _executor(
     template = f"{prefix}system-container-impl"
 
     def body(inside: str, node: str, begin: float) -> tuple[float, list[str], Document]:
-        called = _Task("Pod", inner, run.pod(EXECUTOR_SECONDS, template, []), retried=bool(retry))
+        called = Called("Pod", inner, run.pod(EXECUTOR_SECONDS, template, []), retried=bool(retry))
         end, last = run.template(f"{inside}.executor", template, node, begin, called)
         _connect(run, [node], f"{inside}.executor")
         return end, last, {"outboundNodes": last}
 
-    return run.template(name, f"{prefix}system-container-executor", boundary, start, _Task("DAG", outer, body))
+    return run.template(name, f"{prefix}system-container-executor", boundary, start, Called("DAG", outer, body))
 
 
 def _retries(policy: Document, default: str | None = None) -> list[Document]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.server.package import Document, Package, component_name, definitions, inputs, proto_json, tasks
+from pipelines.server.package import Document, Package, definitions, inputs, proto_json, tasks
 from pipelines.server.pod import artifact
 
 UNKNOWN = {
@@ -116,6 +116,3 @@ def _made(package: Package, facts: Facts, dag: Document, task: str, key: str) ->
     made = [_made(package, facts, component, one["producerSubtask"], one["outputArtifactKey"]) for one in selectors[:1]]
     times = facts.counts.get(task, 2) if "parameterIterator" in spec else 1
     return [one for many in made for one in many] * times
-
-
-__all__ = ["UNKNOWN", "Facts", "component_name", "items", "resolve", "root_inputs"]
