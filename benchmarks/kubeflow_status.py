@@ -1,11 +1,12 @@
 """Size of a workflow's status, and the time its pods take to start, of the compiled packages: computed, without a cluster.
 
-    python -m benchmarks.kubeflow_status [--tasks] [FOLDER]
+    python -m benchmarks.kubeflow_status [--tasks] [--count LOOP=N ...] [FOLDER]
 
 FOLDER holds packages (tests/golden). Of each package and preset: pods, bytes of status.nodes with and without KFP's
-templateDefaults, their share of the size above which Argo compresses nodes and Kubeflow's pages stand still, and the
-longest chain of pods at 10 s each. `--tasks` adds what each task costs. A run of which the store has everything starts the
-same pods, unless the package leaves out what is finished.
+templateDefaults, the share of both with the spec in the size above which Argo compresses nodes and Kubeflow's pages stand
+still, and the longest chain of pods at 10 s each, loops' iterations side by side. `--tasks` adds what each task costs.
+`--count LOOP=N` says how many iterations a loop has, or with 0 that a condition does not hold, as in a run of which the
+store has everything.
 """
 
 import argparse
@@ -18,8 +19,9 @@ from pipelines.presets import PRESETS
 from pipelines.server.costs import by_task, unit_costs
 from pipelines.server.nodes import Node
 from pipelines.server.package import Package, load
-from pipelines.server.status import LIMIT, pods, simulate
+from pipelines.server.status import DRIVER_SECONDS, LIMIT, pods, simulate
 from pipelines.server.values import Facts
+from pipelines.server.workflow import spec_bytes
 
 FOLDER = Path(__file__).parents[1] / "tests" / "golden"
 STORED = {"artifact": "s3://xlrm/artifacts/reward/" + "0" * 16, "digest": "0" * 64, "mlflow_run_id": "0" * 32}
@@ -41,12 +43,14 @@ def facts(preset: str, counts: dict[str, int] | None = None) -> Facts:
     return Facts({"preset": preset}, returned, loops, STORED)
 
 
-def line(package: Package, preset: str) -> str:
-    runs = [simulate(package, facts(preset), defaults=defaults) for defaults in (True, False)]
+def line(package: Package, preset: str, counts: dict[str, int]) -> str:
+    runs = [simulate(package, facts(preset, counts), defaults=defaults) for defaults in (True, False)]
     sizes = [sum(node.bytes for node in run) for run in runs]
     seconds = max(node.end for node in runs[0])
-    shares = " ".join(f"{size:>10,} {size / LIMIT:>6.0%}" for size in sizes)
-    return f"{package.name:24} {preset:14} {len(pods(runs[0])):>5} {shares} {seconds / 10:>6.0f} {seconds:>6.0f} s"
+    spec = spec_bytes(package)
+    shares = " ".join(f"{size:>10,} {(spec + size) / LIMIT:>6.0%}" for size in sizes)
+    chain = f"{seconds / DRIVER_SECONDS:>6.0f} {seconds:>6.0f} s"
+    return f"{package.name:24} {preset:14} {len(pods(runs[0])):>5} {spec:>9,} {shares} {chain}"
 
 
 def task_lines(nodes: list[Node]) -> list[str]:
@@ -62,15 +66,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     parser.add_argument("--tasks", action="store_true", help="what each task costs, with KFP's templateDefaults")
+    parser.add_argument("--count", action="append", default=[], metavar="LOOP=N", help="iterations of a loop")
     options = parser.parse_args()
-    head = f"{'package':24} {'preset':14} {'pods':>5} {'with':>10} {'':>6} {'without':>10} {'':>6} {'chain':>6}"
+    counts = {name: int(number) for name, number in (one.split("=") for one in options.count)}
+    head = f"{'package':24} {'preset':14} {'pods':>5} {'spec':>9} {'with':>10} {'':>6} {'without':>10} {'':>6} {'chain':>6}"
     print(head)
     for file in sorted(options.folder.glob("*.yaml")):
         package = load(file)
         for preset in PRESETS:
-            print(line(package, preset))
+            print(line(package, preset, counts))
             if options.tasks:
-                print(*task_lines(simulate(package, facts(preset))), sep="\n")
+                print(*task_lines(simulate(package, facts(preset, counts))), sep="\n")
     print("\none more of each thing, bytes with and without templateDefaults")
     for (name, more), less in zip(unit_costs(defaults=True).items(), unit_costs(defaults=False).values(), strict=True):
         print(f"{name:64} {more:>8,} {less:>8,}")

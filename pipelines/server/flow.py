@@ -106,6 +106,9 @@ def _exit(scope: Scope, key: str, task: Document) -> Iterator[str]:
             yield f"{scope.place(key)}: an exit task that is a loop"
     for one in before:
         other = scope.tasks.get(one, {})
+        if condition(other):
+            # Argo, workflow/controller/dag.go, executeDAGTask: hooks run of what completed, and Skipped has not.
+            yield f"{scope.place(key)}: an exit task after {one}, and never run when its condition does not hold"
         if "parameterIterator" in other or "importer" in scope.package.executor(
             other.get("componentRef", {}).get("name", "")
         ):

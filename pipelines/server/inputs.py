@@ -100,12 +100,13 @@ def _kind(scope: Scope, source: Document) -> str:
     """The declared type of a source, empty where it has none."""
     if "componentInputParameter" in source:
         declared = definitions(scope.component, "input", "parameters")
-        return declared.get(source["componentInputParameter"], {}).get("parameterType", "")
+        kind = declared.get(source["componentInputParameter"], {}).get("parameterType", "")
+        return "STRUCT" if kind in LATE else kind
     if "taskOutputParameter" in source:
-        produced = source["taskOutputParameter"]
-        component = scope.package.of(scope.tasks.get(produced["producerTask"], {}))
+        made = source["taskOutputParameter"]
+        component = scope.package.of(scope.tasks.get(made["producerTask"], {}))
         declared = definitions(component, "output", "parameters")
-        return declared.get(produced["outputParameterKey"], {}).get("parameterType", "")
+        return declared.get(made["outputParameterKey"], {}).get("parameterType", "")
     return _kind_of(constant(source)) if "constant" in source.get("runtimeValue", {}) else ""
 
 

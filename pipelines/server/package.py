@@ -21,7 +21,7 @@ class Package:
 
     @property
     def name(self) -> str:
-        return self.pipeline.get("pipelineInfo", {}).get("name", "")
+        return self.pipeline.get("pipelineInfo", {}).get("name") or ""
 
     def component(self, name: str) -> Document:
         """Empty when there is none of that name."""

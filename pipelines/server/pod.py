@@ -75,7 +75,7 @@ def pod_spec_patch(package: Package, task: str, name: str, given: Document) -> s
     ]
     main = {
         "name": "main", "image": container.get("image", ""), "command": [texts.get(one, one) for one in LAUNCHER],
-        "args": arguments, "env": [*container.get("env", []), *_environment(package.settings(name))],
+        "args": arguments, "env": [*container.get("env", []), *environment(package.settings(name))],
         "resources": _resources(container.get("resources", {})),
     }  # fmt: skip
     return go_json(_extended(main, package.settings(name)))
@@ -106,19 +106,20 @@ def _resources(asked: Document) -> Document:
     return {key: given for key, one in both.items() if (given := {name: value for name, value in one.items() if value})}
 
 
-def _environment(settings: Document) -> Iterator[Document]:
+def environment(settings: Document) -> Iterator[Document]:
     """Variables from secrets, config maps and fields (driver/k8s.go, extendPodSpecPatch)."""
     for kind, short in (("secret", "secretKeyRef"), ("configMap", "configMapKeyRef")):
         for one in settings.get(f"{kind}AsEnv", ()):
             optional = {"optional": one["optional"]} if "optional" in one else {}
             for pair in one.get("keyToEnv", ()):
-                reference = {"name": _name(one, kind), "key": pair[f"{kind}Key"], **optional}
+                reference = {"name": object_name(one, kind), "key": pair[f"{kind}Key"], **optional}
                 yield {"name": pair["envVar"], "valueFrom": {short: reference}}
     for one in settings.get("fieldPathAsEnv", ()):
         yield {"name": one["name"], "valueFrom": {"fieldRef": {"fieldPath": one["fieldPath"]}}}
 
 
-def _name(one: Document, kind: str) -> str:
+def object_name(one: Document, kind: str) -> str:
+    """Of a secret or config map; empty where a run gives it."""
     return one.get(f"{kind}Name") or one.get(f"{kind}NameParameter", {}).get("runtimeValue", {}).get("constant", "")
 
 
@@ -141,7 +142,7 @@ def _extended(main: Document, settings: Document) -> Document:
     if labels := settings.get("nodeSelector", {}).get("labels"):
         pod["nodeSelector"] = labels
     if secrets := settings.get("imagePullSecret"):
-        pod["imagePullSecrets"] = [{"name": _name(one, "secret")} for one in secrets]
+        pod["imagePullSecrets"] = [{"name": object_name(one, "secret")} for one in secrets]
     if tolerations := settings.get("tolerations"):
         pod["tolerations"] = tolerations
     return pod

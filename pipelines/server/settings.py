@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.server.package import Document, component_name, inputs
+from pipelines.server.pod import environment, object_name
 from pipelines.server.scopes import Scope
 
 QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
@@ -16,6 +17,10 @@ OWN_VOLUMES = ("kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch", "do
                "dot-config-scratch", "var-run-argo", "tmp-dir-argo")  # fmt: skip
 OWN_PATHS = ("/kfp-launcher", "/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config", "/var/run/argo")
 """Of the executor's template (argocompiler/container.go, addContainerExecutorTemplate) and of Argo."""
+OWN_VARIABLES = ("KFP_POD_NAME", "KFP_POD_UID", "KFP_RETRY_INDEX")
+"""Which the launcher reads (argocompiler/common.go, commonEnvs and retryIndexEnv)."""
+LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+"""Of a label's value in Kubernetes."""
 MOUNTS = ("emptyDirMounts", "secretAsVolume", "configMapAsVolume", "pvcMount", "genericEphemeralVolume")
 
 
@@ -25,10 +30,12 @@ def setting_findings(scope: Scope) -> Iterator[str]:
         if container := scope.package.executor(name).get("container"):
             yield from _placeholders(scope, key, task, container)
             yield from _resources(scope, key, container.get("resources", {}))
+            yield from _variables(scope, key, [*container.get("env", ()), *environment(scope.package.settings(name))])
         settings = scope.package.settings(name)
         yield from _values(scope, key, settings)
         yield from _volumes(scope, key, settings)
         yield from _security(scope, key, settings)
+        yield from _labels(scope, key, settings)
         yield from _waiting(scope, key, task, settings)
 
 
@@ -42,6 +49,22 @@ def _placeholders(scope: Scope, key: str, task: Document, container: Document) -
         for name in dict.fromkeys(one for text in texts for one in PLACEHOLDER.findall(text)):
             if name not in inputs(task, "parameters"):
                 yield f"{scope.place(key, name)}: {part} of the container names it, and the task does not take it"
+
+
+def _variables(scope: Scope, key: str, variables: list[Document]) -> Iterator[str]:
+    """One list in the pod, the container's own first; of two of a name the later holds."""
+    for name, times in Counter(one.get("name", "") for one in variables).items():
+        if times > 1:
+            yield f"{scope.place(key)}: variable {name} is set {times} times"
+        if name in OWN_VARIABLES:
+            yield f"{scope.place(key)}: variable {name} is the launcher's"
+
+
+def _labels(scope: Scope, key: str, settings: Document) -> Iterator[str]:
+    held = {**settings.get("podMetadata", {}).get("labels", {}), **settings.get("nodeSelector", {}).get("labels", {})}
+    for name, one in held.items():
+        if not LABEL.fullmatch(one):
+            yield f"{scope.place(key)}: label {name}: {one!r} is no value of a label"
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -123,7 +146,7 @@ def _security(scope: Scope, key: str, settings: Document) -> Iterator[str]:
 def _waiting(scope: Scope, key: str, task: Document, settings: Document) -> Iterator[str]:
     """A pod waits for a secret or config map that does not exist, and only a deadline ends that."""
     needed = [
-        one.get(f"{kind}Name", "") for kind in ("secret", "configMap") for way in ("AsEnv", "AsVolume")
+        object_name(one, kind) or "what a run names" for kind in ("secret", "configMap") for way in ("AsEnv", "AsVolume")
         for one in settings.get(f"{kind}{way}", ()) if not one.get("optional")
     ]  # fmt: skip
     if needed and int(settings.get("activeDeadlineSeconds", 0)) <= 0:

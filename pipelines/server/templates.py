@@ -17,6 +17,8 @@ WORDS = {"and", "or", "not", "in", "true", "false", "nil", "matches", "contains"
 """Words of Argo's depends expressions, which a task of that name would read as."""
 SHARED = ("entrypoint", "system-dag-driver", "system-container-driver", "system-container-executor", "system-container-impl",
           "retry-system-container-executor", "retry-system-container-impl", "system-importer")  # fmt: skip
+VARIABLE = re.compile(r"\{\{\s*((?:item|steps|inputs|outputs|pod|workflow|tasks)[.}]|=)")
+"""What Argo would put something in for, or refuse (validate.go, resolveAllVariables); KFP's own begin with {{$."""
 SPEC_LIMIT = 1024 * 1024
 """Argo, workflow/packer/packer.go: what is larger even without nodes can be stored nowhere; etcd takes 1.5 MiB."""
 ARGUMENT_LIMIT = 128 * 1024
@@ -148,12 +150,19 @@ def _lengths(package: Package) -> Iterator[str]:
     if (size := spec_bytes(package)) > SPEC_LIMIT:
         yield f"{package.name}: the workflow has some {size:,} bytes before it runs, and Argo stores at most {SPEC_LIMIT:,}"
     for name in reachable(package):
-        held = {"component": package.component(name), "container": package.executor(name)}
-        held |= {"kubernetes-config": package.settings(name)}
-        held |= {f"task {key}": task for key, task in tasks(package.component(name)).items()}
-        for what, one in held.items():
-            if (size := len(go_json(one).encode())) >= ARGUMENT_LIMIT:
+        for what, text in _arguments(package, name):
+            if (size := len(text.encode())) >= ARGUMENT_LIMIT:
                 yield f"{package.name}: {name}: {what} has {size:,} bytes; a driver's argument has less than {ARGUMENT_LIMIT:,}"
+            if found := VARIABLE.search(text):
+                yield f"{package.name}: {name}: {what} has {found[0]}, which Argo takes for a variable of its own"
     for name in definitions(package.component(ROOT), "input", "parameters"):
         if not PARAMETER.fullmatch(name):
             yield f"{package.name}: {name}: a parameter's name has letters, digits, hyphens and underscores"
+
+
+def _arguments(package: Package, name: str) -> Iterator[tuple[str, str]]:
+    """What drivers get of a component (dag.go, dagDriverTask; container.go, containerDriverTask)."""
+    yield "component", go_json(package.component(name))
+    yield "container", go_json(package.executor(name))
+    yield "kubernetes-config", go_json(package.settings(name))
+    yield from ((f"task {key}", go_json(task)) for key, task in tasks(package.component(name)).items())
