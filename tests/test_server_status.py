@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from healthy_pipeline import healthy
+from kfp.compiler import Compiler
 
 from benchmarks import kubeflow_status
 from pipelines.server.costs import by_task, smallest, unit_costs
 from pipelines.server.nodes import Node
-from pipelines.server.package import Package, go_json
+from pipelines.server.package import Package, go_json, load
 from pipelines.server.rules import size_findings
 from pipelines.server.status import LIMIT, pods, simulate
 from pipelines.server.values import Facts
@@ -82,6 +84,18 @@ def test_every_node_of_two_tasks() -> None:
     # entrypoint, root driver, root, and twice a driver, an executor and its pod
     assert types(simulate(smallest(), Facts(), defaults=False)) == {"Pod": 5, "DAG": 4}
     assert types(simulate(smallest(), Facts(), defaults=True)) == {"Pod": 5, "DAG": 4, "Retry": 9}
+
+
+def test_pods_of_conditions_loops_importers_and_exit_tasks(tmp_path: Path) -> None:
+    Compiler().compile(healthy, str(tmp_path / "package.yaml"))
+    package, facts = load(tmp_path / "package.yaml"), Facts(counts={"for-loop-5": 3, "condition-8": 0})
+    templates = Counter(node.status["templateName"] for node in pods(simulate(package, facts)))
+    assert templates["system-importer"] == 1
+    # make, make and take of two iterations, left, gather, what was chosen, three in the other loop, two in inner, listing,
+    # speak, conclude
+    assert templates["system-container-driver"] == 1 + 2 * 2 + 1 + 1 + 1 + 3 + 2 + 1 + 1 + 1
+    # root, exit handler, inner, two loops and their iterations, a condition in each of two, the branches and both conditions
+    assert templates["system-dag-driver"] == 1 + 1 + 1 + 3 + 4 + 2 + 3
 
 
 @pytest.mark.parametrize("count", [1, 3])

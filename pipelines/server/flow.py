@@ -1,10 +1,9 @@
 """What waits for what: conditions, loops and exit tasks, as the Argo compiler writes them and Argo goes through them."""
 
-import json
 import re
 from collections.abc import Iterator
 
-from pipelines.server.inputs import produced
+from pipelines.server.inputs import produced, raw_list
 from pipelines.server.package import Document, condition, definitions, inputs, is_exit
 from pipelines.server.scopes import Scope
 
@@ -71,8 +70,9 @@ def _loop(scope: Scope, key: str, task: Document) -> Iterator[str]:
     if not (iterator := task.get("parameterIterator")):
         return
     items = iterator.get("items", {})
-    if raw := items.get("raw"):
-        yield from _raw(scope, key, raw)
+    if "raw" in items:
+        if raw_list(items["raw"]) is None:
+            yield f"{scope.place(key)}: what it iterates over is no list in JSON: {items['raw']}"
     elif (name := items.get("inputParameter", "")) not in inputs(task, "parameters"):
         yield f"{scope.place(key, name)}: the list to iterate over is no input of the loop"
     else:
@@ -82,16 +82,6 @@ def _loop(scope: Scope, key: str, task: Document) -> Iterator[str]:
     item = iterator.get("itemInput", "")
     if item not in definitions(scope.package.of(task), "input", "parameters"):
         yield f"{scope.place(key, item)}: the loop's component has no such input for the item"
-
-
-def _raw(scope: Scope, key: str, raw: str) -> Iterator[str]:
-    try:
-        value = json.loads(raw)
-    except json.JSONDecodeError as error:
-        yield f"{scope.place(key)}: what it iterates over is no JSON: {error}"
-        return
-    if not isinstance(value, list):
-        yield f"{scope.place(key)}: what it iterates over is no list"
 
 
 def _exit(scope: Scope, key: str, task: Document) -> Iterator[str]:

@@ -27,7 +27,10 @@ def input_findings(scope: Scope, never_empty: frozenset[str]) -> Iterator[str]:
 def _parameter(scope: Scope, key: str, task: Document, name: str, source: Document) -> Iterator[str]:
     """resolveInputParameter."""
     place = scope.place(key, name)
-    declared = definitions(scope.package.of(task), "input", "parameters").get(name, {})
+    known = definitions(scope.package.of(task), "input", "parameters")
+    declared = known.get(name, {})
+    if name in known and not declared.get("parameterType"):
+        yield f"{place}: the component declares no parameterType, and no value is of none"
     if "componentInputParameter" in source:
         yield from _from_dag(scope, place, declared, source["componentInputParameter"])
     elif "taskOutputParameter" in source:
@@ -77,8 +80,24 @@ def _from_task(scope: Scope, key: str, place: str, kind: str, producer: str, out
         yield f"{place}: unknown producer task {producer}"
     elif producer == key:
         yield f"{place}: an output of the task itself"
-    elif output not in definitions(scope.package.of(scope.tasks[producer]), "output", kind):
-        yield f"{place}: task {producer} has no output {output}"
+    else:
+        yield from _made(scope, place, kind, scope.tasks[producer], producer, output)
+
+
+def _made(scope: Scope, place: str, kind: str, task: Document, name: str, output: str) -> Iterator[str]:
+    """Whether a task makes an output; of a DAG, whether the task inside does that it names (GetProducerTask)."""
+    component = scope.package.of(task)
+    if output not in definitions(component, "output", kind):
+        yield f"{place}: task {name} has no output {output}"
+    elif inside := tasks(component):
+        chosen = _selected(component, kind, output)
+        if not chosen:
+            yield f"{place}: task {name} declares an output {output}, and no task inside makes it"
+        for subtask, subkey in chosen:
+            if subtask not in inside:
+                yield f"{place}: task {name} has its output {output} from {subtask}, which is not inside"
+            else:
+                yield from _made(scope, place, kind, inside[subtask], subtask, subkey)
 
 
 def _lacking(scope: Scope, key: str, task: Document) -> Iterator[str]:
@@ -89,8 +108,8 @@ def _lacking(scope: Scope, key: str, task: Document) -> Iterator[str]:
             continue
         if not one.get("isOptional") and one.get("defaultValue") is None:
             yield f"{scope.place(key, name)}: neither value nor default, and not optional"
-        elif not one.get("isOptional") and one.get("parameterType") != "STRING":
-            yield f"{scope.place(key, name)}: a default without isOptional is no value for the driver"
+        elif not one.get("isOptional"):
+            yield f"{scope.place(key, name)}: a default without isOptional, which the driver does not give"
     for name, one in definitions(scope.package.of(task), "input", "artifacts").items():
         if name not in inputs(task, "artifacts") and not one.get("isOptional"):
             yield f"{scope.place(key, name)}: no artifact, and not optional"
@@ -180,6 +199,15 @@ def may_be_empty(scope: Scope, loop: Document) -> bool:
     """Whether the list is empty, or known only in a run."""
     items = loop["parameterIterator"].get("items", {})
     if "raw" in items:
-        return not json.loads(items["raw"])
+        return not raw_list(items["raw"])
     source = inputs(loop, "parameters").get(items.get("inputParameter", ""), {})
     return not constant(source)
+
+
+def raw_list(raw: str) -> list | None:
+    """What a loop over constants iterates over; None where that is no list."""
+    try:
+        value = json.loads(raw)
+    except json.JSONDecodeError:
+        return None
+    return value if isinstance(value, list) else None

@@ -1,7 +1,6 @@
 """A compiled package as the server reads it: components, DAGs, executors and Kubernetes settings."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,9 @@ ROOT = "root"
 EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
 """Trigger strategy of a task that runs when others have ended, however they ended."""
 
+DUMMY_IMAGES = ("argostub/createpvc", "argostub/deletepvc")
+"""Of tasks that a driver does itself (argocompiler/argo.go, dummyImages)."""
+
 
 @dataclass(frozen=True)
 class Package:
@@ -21,7 +23,9 @@ class Package:
 
     @property
     def name(self) -> str:
-        return self.pipeline.get("pipelineInfo", {}).get("name") or ""
+        """Empty where the package says none."""
+        info = self.pipeline.get("pipelineInfo")
+        return str(info.get("name") or "") if isinstance(info, dict) else ""
 
     def component(self, name: str) -> Document:
         """Empty when there is none of that name."""
@@ -40,12 +44,6 @@ class Package:
         kubernetes = self.platform.get("platforms", {}).get("kubernetes", {})
         executors = kubernetes.get("deploymentSpec", {}).get("executors", {})
         return executors.get(self.component(component).get("executorLabel", ""), {})
-
-    def dags(self) -> Iterator[tuple[str, Document]]:
-        """(name, component) of each component that is a DAG, the root first."""
-        for name in (ROOT, *self.pipeline.get("components", {})):
-            if "dag" in self.component(name):
-                yield name, self.component(name)
 
 
 def load(path: Path) -> Package:

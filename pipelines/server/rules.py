@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pipelines.server.flow import flow_findings
 from pipelines.server.inputs import input_findings
 from pipelines.server.package import Package
+from pipelines.server.parsing import parse_findings
 from pipelines.server.scopes import scopes
 from pipelines.server.settings import setting_findings
 from pipelines.server.status import LIMIT, status_bytes
@@ -23,6 +24,8 @@ def findings(package: Package, never_empty: Iterable[str] = ()) -> list[str]:
     `never_empty` names loops over lists that are known only in a run, and that never are empty: from others nothing may be
     collected.
     """
+    if found := [*parse_findings(package)]:
+        return found  # the other rules take types for granted
     found = [*compile_findings(package)]
     full = frozenset(never_empty)
     for scope in scopes(package):

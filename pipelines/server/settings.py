@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.server.package import Document, component_name, inputs
+from pipelines.server.package import DUMMY_IMAGES, Document, component_name, inputs
 from pipelines.server.pod import environment, object_name
 from pipelines.server.scopes import Scope
 
@@ -28,6 +28,7 @@ def setting_findings(scope: Scope) -> Iterator[str]:
     for key, task in scope.tasks.items():
         name = component_name(task)
         if container := scope.package.executor(name).get("container"):
+            yield from _container(scope, key, container)
             yield from _placeholders(scope, key, task, container)
             yield from _resources(scope, key, container.get("resources", {}))
             yield from _variables(scope, key, [*container.get("env", ()), *environment(scope.package.settings(name))])
@@ -37,6 +38,14 @@ def setting_findings(scope: Scope) -> Iterator[str]:
         yield from _security(scope, key, settings)
         yield from _labels(scope, key, settings)
         yield from _waiting(scope, key, task, settings)
+
+
+def _container(scope: Scope, key: str, container: Document) -> Iterator[str]:
+    """argocompiler/container.go, addContainerExecutorTemplate: its own image never exists. v2/component/launcher_v2.go."""
+    if not container.get("image"):
+        yield f"{scope.place(key)}: a container without an image"
+    if container.get("image") not in DUMMY_IMAGES and not container.get("command") and not container.get("args"):
+        yield f"{scope.place(key)}: neither command nor arguments, without which the launcher does not start"
 
 
 def _placeholders(scope: Scope, key: str, task: Document, container: Document) -> Iterator[str]:
@@ -124,6 +133,8 @@ def _sources(settings: Any) -> Iterator[tuple[str, Document]]:
 def _volumes(scope: Scope, key: str, settings: Document) -> Iterator[str]:
     """A pod's mount paths and volume names are unique; sizes are parsed with MustParse, which ends the driver."""
     mounts = [one for kind in MOUNTS for one in settings.get(kind, ())]
+    if not all(one.get("mountPath") for one in mounts):
+        yield f"{scope.place(key)}: a volume without a mount path"
     for path, times in Counter(one.get("mountPath", "") for one in mounts).items():
         if times > 1 or path.rstrip("/") in OWN_PATHS:
             yield f"{scope.place(key)}: mount path {path} is taken"

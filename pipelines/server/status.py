@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pipelines.server.nodes import Called, Done, Node, Run, Spot, inside, pod
-from pipelines.server.package import ROOT, Document, Package, component_name, condition, go_json, is_exit, tasks
+from pipelines.server.package import (
+    DUMMY_IMAGES,
+    ROOT,
+    Document,
+    Package,
+    component_name,
+    condition,
+    go_json,
+    is_exit,
+    tasks,
+)
 from pipelines.server.pod import pod_spec_patch
 from pipelines.server.values import Facts, items, resolve, root_inputs
 
@@ -144,6 +154,8 @@ def _single(run: Run, key: str, name: str, task: Document, resolved: Document, s
     executor = run.package.executor(component)
     if "importer" in executor:
         return _importer(run, spot, key, {**held, "importer": executor["importer"]})
+    if executor.get("container", {}).get("image") in DUMMY_IMAGES:
+        return _container_driver(run, spot, key, held, component, "")
     patch = ""
     if tasks(run.package.component(component)):
         driver = _dag_driver(run, spot, f"{key}-driver", held)
