@@ -1,0 +1,165 @@
+"""What a task's pod is made of: image, resources, Kubernetes settings (backend/src/v2/driver/driver.go and k8s.go)."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.server.package import DUMMY_IMAGES, Document, component_name, inputs
+from pipelines.server.pod import environment, object_name
+from pipelines.server.scopes import Scope
+
+QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
+"""k8s.io/apimachinery, resource.ParseQuantity."""
+PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+?)'\]\}\}")
+POLICIES = ("Always", "Never", "IfNotPresent")
+OWN_VOLUMES = ("kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch", "dot-local-scratch", "dot-cache-scratch",
+               "dot-config-scratch", "var-run-argo", "tmp-dir-argo")  # fmt: skip
+OWN_PATHS = ("/kfp-launcher", "/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config", "/var/run/argo")
+"""Of the executor's template (argocompiler/container.go, addContainerExecutorTemplate) and of Argo."""
+OWN_VARIABLES = ("KFP_POD_NAME", "KFP_POD_UID", "KFP_RETRY_INDEX")
+"""Which the launcher reads (argocompiler/common.go, commonEnvs and retryIndexEnv)."""
+LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+"""Of a label's value in Kubernetes."""
+MOUNTS = ("emptyDirMounts", "secretAsVolume", "configMapAsVolume", "pvcMount", "genericEphemeralVolume")
+
+
+def setting_findings(scope: Scope) -> Iterator[str]:
+    for key, task in scope.tasks.items():
+        name = component_name(task)
+        if container := scope.package.executor(name).get("container"):
+            yield from _container(scope, key, container)
+            yield from _placeholders(scope, key, task, container)
+            yield from _resources(scope, key, container.get("resources", {}))
+            yield from _variables(scope, key, [*container.get("env", ()), *environment(scope.package.settings(name))])
+        settings = scope.package.settings(name)
+        yield from _values(scope, key, settings)
+        yield from _volumes(scope, key, settings)
+        yield from _security(scope, key, settings)
+        yield from _labels(scope, key, settings)
+        yield from _waiting(scope, key, task, settings)
+
+
+def _container(scope: Scope, key: str, container: Document) -> Iterator[str]:
+    """argocompiler/container.go, addContainerExecutorTemplate: its own image never exists. v2/component/launcher_v2.go."""
+    if not container.get("image"):
+        yield f"{scope.place(key)}: a container without an image"
+    if container.get("image") not in DUMMY_IMAGES and not container.get("command") and not container.get("args"):
+        yield f"{scope.place(key)}: neither command nor arguments, without which the launcher does not start"
+
+
+def _placeholders(scope: Scope, key: str, task: Document, container: Document) -> Iterator[str]:
+    """driver/util.go, resolveContainerArgs; resolve.go, resolvePodSpecInputRuntimeParameter: what is not given is an error."""
+    parts = {one: container.get(one) for one in ("command", "args", "image", "resources")}
+    for part, value in parts.items():
+        texts = [
+            one for one in _texts(value) if "$.outputs" not in one and not one.lstrip().startswith('{"IfPresent":')
+        ]
+        for name in dict.fromkeys(one for text in texts for one in PLACEHOLDER.findall(text)):
+            if name not in inputs(task, "parameters"):
+                yield f"{scope.place(key, name)}: {part} of the container names it, and the task does not take it"
+
+
+def _variables(scope: Scope, key: str, variables: list[Document]) -> Iterator[str]:
+    """One list in the pod, the container's own first; of two of a name the later holds."""
+    for name, times in Counter(one.get("name", "") for one in variables).items():
+        if times > 1:
+            yield f"{scope.place(key)}: variable {name} is set {times} times"
+        if name in OWN_VARIABLES:
+            yield f"{scope.place(key)}: variable {name} is the launcher's"
+
+
+def _labels(scope: Scope, key: str, settings: Document) -> Iterator[str]:
+    held = {**settings.get("podMetadata", {}).get("labels", {}), **settings.get("nodeSelector", {}).get("labels", {})}
+    for name, one in held.items():
+        if not LABEL.fullmatch(one):
+            yield f"{scope.place(key)}: label {name}: {one!r} is no value of a label"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
+def _resources(scope: Scope, key: str, asked: Document) -> Iterator[str]:
+    """driver.go, getPodResource."""
+    held = {name: one for name, one in asked.items() if name.startswith("resource")}
+    held["accelerator"] = asked.get("accelerator", {}).get("resourceCount")
+    for name, one in held.items():
+        if one and not PLACEHOLDER.search(one) and not QUANTITY.fullmatch(one):
+            yield f"{scope.place(key)}: {name} {one!r} is no quantity"
+    for kind in ("Cpu", "Memory"):
+        request, limit = (asked.get(f"{kind.lower()}{side}", 0.0) for side in ("Request", "Limit"))
+        if limit and request > limit:
+            yield f"{scope.place(key)}: asks for more {kind.lower()} than its limit ({request} > {limit})"
+
+
+def _values(scope: Scope, key: str, settings: Document) -> Iterator[str]:
+    """k8s.go, extendPodSpecPatch: names come from the DAG around the task, as its inputs do."""
+    policy = settings.get("imagePullPolicy")
+    if policy and policy not in POLICIES:
+        yield f"{scope.place(key)}: imagePullPolicy {policy!r}, not {', '.join(POLICIES)}"
+    for name, source in _sources(settings):
+        if "componentInputParameter" in source and source["componentInputParameter"] not in scope.given | scope.null:
+            yield f"{scope.place(key)}: {name}: parent DAG does not have input parameter {source['componentInputParameter']}"
+        if "taskOutputParameter" in source and source["taskOutputParameter"]["producerTask"] not in scope.tasks:
+            yield f"{scope.place(key)}: {name}: unknown producer task {source['taskOutputParameter']['producerTask']}"
+        if name.endswith("NameParameter") and source.get("runtimeValue", {}).get("constant", "x") == "":
+            yield f"{scope.place(key)}: {name} is empty"
+    for kind in ("secret", "configMap"):
+        for one in [*settings.get(f"{kind}AsEnv", ()), *settings.get(f"{kind}AsVolume", ())]:
+            if not one.get(f"{kind}Name") and f"{kind}NameParameter" not in one:
+                yield f"{scope.place(key)}: a {kind} without a name"
+
+
+def _sources(settings: Any) -> Iterator[tuple[str, Document]]:
+    """(field, source) of everything in the settings that is resolved in a run."""
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            if (
+                isinstance(value, dict)
+                and {"runtimeValue", "componentInputParameter", "taskOutputParameter"} & value.keys()
+            ):
+                yield name, value
+            yield from _sources(value)
+    elif isinstance(settings, list):
+        for one in settings:
+            yield from _sources(one)
+
+
+def _volumes(scope: Scope, key: str, settings: Document) -> Iterator[str]:
+    """A pod's mount paths and volume names are unique; sizes are parsed with MustParse, which ends the driver."""
+    mounts = [one for kind in MOUNTS for one in settings.get(kind, ())]
+    if not all(one.get("mountPath") for one in mounts):
+        yield f"{scope.place(key)}: a volume without a mount path"
+    for path, times in Counter(one.get("mountPath", "") for one in mounts).items():
+        if times > 1 or path.rstrip("/") in OWN_PATHS:
+            yield f"{scope.place(key)}: mount path {path} is taken"
+    named = Counter(one["volumeName"] for one in mounts if "volumeName" in one)
+    for name, times in named.items():
+        if times > 1 or name in OWN_VOLUMES:
+            yield f"{scope.place(key)}: volume name {name} is taken"
+    for one in mounts:
+        size = one.get("sizeLimit") or one.get("size")
+        if size and not QUANTITY.fullmatch(size):
+            yield f"{scope.place(key)}: volume {one.get('volumeName')}: size {size!r} is no quantity"
+
+
+def _security(scope: Scope, key: str, settings: Document) -> Iterator[str]:
+    context = settings.get("securityContext", {})
+    if context.get("runAsNonRoot") and str(context.get("runAsUser", "1")) == "0":
+        yield f"{scope.place(key)}: runs as user 0 and not as root: the kubelet starts no such container"
+
+
+def _waiting(scope: Scope, key: str, task: Document, settings: Document) -> Iterator[str]:
+    """A pod waits for a secret or config map that does not exist, and only a deadline ends that."""
+    needed = [
+        object_name(one, kind) or "what a run names" for kind in ("secret", "configMap") for way in ("AsEnv", "AsVolume")
+        for one in settings.get(f"{kind}{way}", ()) if not one.get("optional")
+    ]  # fmt: skip
+    if needed and int(settings.get("activeDeadlineSeconds", 0)) <= 0:
+        names = ", ".join(dict.fromkeys(needed))
+        yield f"{scope.place(key)}: needs {names}, and without a timeout its pod waits for that for ever"

@@ -1,0 +1,118 @@
+"""What a run of a package passes from task to task: parameters by value, artifacts by name, address and metadata."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.server.package import Document, Package, definitions, inputs, proto_json, tasks
+from pipelines.server.pod import artifact
+
+UNKNOWN = {
+    "STRING": "x" * 24, "NUMBER_INTEGER": 1, "NUMBER_DOUBLE": 0.5, "BOOLEAN": True, "LIST": [], "STRUCT": {},
+    "TASK_FINAL_STATUS": {
+        "state": "COMPLETE", "pipelineTaskName": "exit-handler-1", "pipelineJobResourceName": "x" * 30, "error": {},
+    },
+}  # fmt: skip
+"""Stand-ins by type, where nobody says what a task returns."""
+_SELECTOR = re.compile(r'parseJson\(string_value\)\["(.+?)"\]')
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a package does not tell of a run of it."""
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of the pipeline, by name; its defaults otherwise."""
+    returned: Mapping[str, Any] = field(default_factory=dict)
+    """`task.output` -> what the task returns."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Loop -> iterations, for those whose list no task returned; condition -> 0 when it does not hold."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of each artifact, what components write into it."""
+
+
+def root_inputs(package: Package, facts: Facts) -> Document:
+    declared = definitions(package.pipeline["root"], "input", "parameters")
+    values = {key: one.get("defaultValue") for key, one in declared.items()}
+    return {"parameters": {**values, **facts.arguments}, "artifacts": {}}
+
+
+def resolve(package: Package, facts: Facts, dag: Document, task: Document, given: Document) -> Document:
+    """Inputs of a task, out of those of its DAG and of its siblings' outputs (driver/resolve.go, resolveInputs)."""
+    known = definitions(package.of(task), "input", "parameters")
+    parameters = {
+        key: _typed(_parameter(package, facts, dag, one, given), known.get(key, {}))
+        for key, one in inputs(task, "parameters").items()
+    }
+    artifacts = {
+        key: _artifacts(package, facts, dag, one, given["artifacts"]) for key, one in inputs(task, "artifacts").items()
+    }
+    return {"parameters": {key: one for key, one in parameters.items() if one is not None}, "artifacts": artifacts}
+
+
+def items(task: Document, resolved: Document, facts: Facts, name: str) -> list[Any]:
+    """What a loop iterates over; as many stand-ins as `counts` says, where the list is not known or it says so."""
+    iterator = task["parameterIterator"]["items"]
+    given = json.loads(iterator["raw"]) if "raw" in iterator else resolved["parameters"].get(iterator["inputParameter"])
+    given = given if isinstance(given, list) else []
+    count = facts.counts.get(name, len(given))
+    first = given[0] if given else UNKNOWN["STRING"]
+    return [*given, *[first] * count][:count]
+
+
+def _typed(value: Any, definition: Document) -> Any:
+    """What is no string becomes its JSON where one is declared (handleParamTypeValidationAndConversion)."""
+    kind = definition.get("parameterType")
+    return proto_json(value) if kind == "STRING" and value is not None and not isinstance(value, str) else value
+
+
+def _parameter(package: Package, facts: Facts, dag: Document, source: Document, given: Document) -> Any:
+    value = _source(package, facts, dag, source, given)
+    if selector := _SELECTOR.fullmatch(source.get("parameterExpressionSelector", "")):
+        held = json.loads(value) if isinstance(value, str) and value.startswith("{") else {}
+        return held.get(selector[1], UNKNOWN["STRING"])
+    return value
+
+
+def _source(package: Package, facts: Facts, dag: Document, source: Document, given: Document) -> Any:
+    if "runtimeValue" in source:
+        return source["runtimeValue"].get("constant")
+    if "componentInputParameter" in source:
+        return given["parameters"].get(source["componentInputParameter"])
+    if "taskFinalStatus" in source:
+        return UNKNOWN["TASK_FINAL_STATUS"]
+    produced = source["taskOutputParameter"]
+    return _returned(package, facts, dag, produced["producerTask"], produced["outputParameterKey"])
+
+
+def _returned(package: Package, facts: Facts, dag: Document, task: str, key: str) -> Any:
+    """What a task returns, as Facts say; of a DAG, what the task inside it does; of a loop, a list."""
+    if f"{task}.{key}" in facts.returned:
+        return facts.returned[f"{task}.{key}"]
+    component = package.of(tasks(dag).get(task, {}))
+    if source := component.get("dag", {}).get("outputs", {}).get("parameters", {}).get(key):
+        chosen = source.get("valueFromParameter") or source["valueFromOneof"]["parameterSelectors"][0]
+        return _returned(package, facts, component, chosen["producerSubtask"], chosen["outputParameterKey"])
+    return UNKNOWN.get(definitions(component, "output", "parameters").get(key, {}).get("parameterType", ""))
+
+
+def _artifacts(package: Package, facts: Facts, dag: Document, source: Document, given: Document) -> Document:
+    if "componentInputArtifact" in source:
+        held = given.get(source["componentInputArtifact"], {"artifacts": []})["artifacts"]
+        return {"artifacts": [{key: one for key, one in held_one.items() if key != "type"} for held_one in held]}
+    produced = source["taskOutputArtifact"]
+    return {"artifacts": _made(package, facts, dag, produced["producerTask"], produced["outputArtifactKey"])}
+
+
+def _made(package: Package, facts: Facts, dag: Document, task: str, key: str) -> list[Document]:
+    """The artifacts of a task; of a loop, one of each iteration (resolve.go, CollectInputs)."""
+    spec = tasks(dag).get(task, {})
+    component = package.of(spec)
+    if "dag" not in component:
+        return [artifact(package, task, key, dict(facts.metadata))]
+    selectors = component["dag"].get("outputs", {}).get("artifacts", {}).get(key, {}).get("artifactSelectors", [])
+    made = [_made(package, facts, component, one["producerSubtask"], one["outputArtifactKey"]) for one in selectors[:1]]
+    times = facts.counts.get(task, 2) if "parameterIterator" in spec else 1
+    return [one for many in made for one in many] * times
