@@ -84,7 +84,7 @@ def _run_locally(loaded: experiment.Experiment, log: Path, runner: str) -> Path:
     from pipelines.cross_lingual_transfer import build
     from xlrm import tracking
 
-    pipeline = build(placement.load("local"))
+    pipeline = build(placement.load(placement.LOCAL))
 
     warnings.filterwarnings("ignore", module="kfp")  # images and resources that a local run has no use for
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time

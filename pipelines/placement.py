@@ -16,6 +16,8 @@ from xlrm.hardware import TRAININGS, Hardware, Share
 
 FOLDER = Path(__file__).parent / "placements"
 DEFAULT = "a100-80gb"
+LOCAL = "local"
+"""Of KFP's local runner."""
 QUANTITY = r"^\d+(\.\d+)?(m|Ki|Mi|Gi|Ti|k|M|G|T)?$"
 
 
@@ -42,7 +44,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "base": {"hours": 4, "memory": "32Gi"},  # a download; the phrasebook's models take minutes of a CPU
     "reward": {"hours": 72, "cores": "32", "memory": "256Gi", "gpus": 4, "pods": 2},  # paper A: four A100s
     "sample": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1},
-    "evaluate": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1},
+    "evaluate": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1, "pods": 2},
     "align": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1, "pods": 2},
     "answer": {"hours": 48, "cores": "8", "memory": "64Gi", "gpus": 1},
     "register": {"hours": 4, "memory": "32Gi"},
@@ -109,3 +111,4 @@ def current() -> Placement:
 
 
 SHIPPED = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+CLUSTERS = tuple(name for name in SHIPPED if name != LOCAL)

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
+from components._form import LOOPS
 from components._notes import Notes
 from components._parameters import pack
 from pipelines import changes, following, standing
@@ -30,7 +31,7 @@ from xlrm import experiment, hardware, progress, provenance
 from xlrm.errors import ConfigError, XlrmError
 
 PIPELINES = ("cross_lingual_transfer", "retrain")
-PLACEMENT_HELP = f"What it runs on: {', '.join(placements.SHIPPED)}, or a file; else XLRM_PLACEMENT."
+PLACEMENT_HELP = f"What it runs on: {', '.join(placements.CLUSTERS)}, or a file; else XLRM_PLACEMENT."
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 
@@ -124,11 +125,25 @@ def prepare(
 
 
 def compile_package(pipeline: str, folder: Path, placement: placements.Placement) -> Path:
+    """Raises ConfigError for a package that a server would refuse, or whose runs it could not show."""
     from kfp.compiler import Compiler
 
-    package = folder / f"{pipeline}.yaml"
-    Compiler().compile(importlib.import_module(f"pipelines.{pipeline}").build(placement), str(package))
-    return package
+    from pipelines.server import package, rules
+
+    path = folder / f"{pipeline}.yaml"
+    Compiler().compile(importlib.import_module(f"pipelines.{pipeline}").build(placement), str(path))
+    compiled = package.load(path)
+    if found := rules.findings(compiled) or rules.size_findings(compiled, _largest(placement)):
+        raise ConfigError(f"placement {placement.name}: {found[0]}; fewer pods of a component, or another value there")
+    return path
+
+
+def _largest(placement: placements.Placement):
+    """A run with all pods that a placement allows."""
+    from pipelines.server.values import Facts
+
+    returned = {f"configure.{name}": ["x" * 120] * placement.tasks[name].pods for name in LOOPS}
+    return Facts({}, returned | {"configure.Output": "99"})
 
 
 def arguments(made: Submission) -> dict[str, Any]:

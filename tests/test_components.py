@@ -24,7 +24,7 @@ from components._form import settle, shared_out
 from components._notes import notes
 from components.curate import curate
 from configs import PRESETS
-from pipelines.placement import SHIPPED, load
+from pipelines.placement import CLUSTERS, load
 from xlrm import artifacts, provenance, storage
 from xlrm import settings as xlrm_settings
 from xlrm.experiment import build
@@ -114,7 +114,6 @@ REFUSED = {
     ("paper_a_qwen", "cpu"): "reward.optimizer: paged_adamw_8bit needs a GPU",
 }
 """What no run on a cluster without GPUs can do, said before it begins."""
-CLUSTERS = [name for name in SHIPPED if name != "local"]
 
 
 @pytest.mark.parametrize("placement", CLUSTERS)

@@ -12,13 +12,16 @@ from healthy_pipeline import healthy
 from kfp.compiler import Compiler
 
 from benchmarks import kubeflow_status
+from configs import PRESETS
+from pipelines import placement, submission
 from pipelines.server.costs import by_task, smallest, unit_costs
 from pipelines.server.nodes import Node
 from pipelines.server.package import Package, go_json, load
-from pipelines.server.rules import size_findings
-from pipelines.server.status import LIMIT, pods, simulate
+from pipelines.server.rules import findings, size_findings
+from pipelines.server.status import LIMIT, pods, simulate, status_bytes
 from pipelines.server.values import Facts
 from pipelines.server.workflow import spec_bytes
+from xlrm.errors import ConfigError
 
 SAMPLE = Path(__file__).parent / "samples" / "measured_package.yaml.gz"
 """A package that ran on a real server, with two loops and every task given the whole experiment by value."""
@@ -33,11 +36,12 @@ EXPERIMENT = {
         "register": {"prefix": "xlrm-demo-short"},
     },
 }
+STORED = {"artifact": "s3://xlrm/artifacts/reward/" + "0" * 16, "digest": "0" * 64, "mlflow_run_id": "0" * 32}
 RETURNED = {
     "configure.experiment": EXPERIMENT, "configure.source": "en", "configure.targets": ["es", "ko"],
     "plan.Output": [{"language": "es", "shard": 0}, {"language": "ko", "shard": 0}],
 }  # fmt: skip
-RUN = Facts({"preset": "demo_short"}, RETURNED, {"for-loop-1": 2, "for-loop-2": 2}, kubeflow_status.STORED)
+RUN = Facts({"preset": "demo_short"}, RETURNED, {"for-loop-1": 2, "for-loop-2": 2}, STORED)
 MEASURED, MEASURED_PODS = 2_460_000, 69
 """Bytes and pods of its finished run, with KFP's templateDefaults."""
 PARTIAL, PARTIAL_PODS = 1_060_000, 52
@@ -182,10 +186,55 @@ def test_the_size_is_that_of_a_measured_run_without_template_defaults(measured: 
     assert sum(node.bytes for node in nodes if node.start < start) == pytest.approx(PARTIAL, rel=0.05)
 
 
+BUDGET, LIMIT_SECONDS = 800_000, 120
+"""Bytes of a run's status, with KFP's templateDefaults; seconds that a run takes of which all is finished."""
+
+
+@pytest.fixture(scope="module", params=placement.CLUSTERS)
+def packages(request, tmp_path_factory) -> tuple[placement.Placement, list[Package]]:
+    on, folder = placement.load(request.param), tmp_path_factory.mktemp(request.param)
+    return on, [load(submission.compile_package(name, folder, on)) for name in submission.PIPELINES]
+
+
+def test_a_server_runs_and_shows_every_package_in_nine_languages(packages) -> None:
+    on, compiled = packages
+    for package in compiled:
+        assert findings(package) == [], package.name
+        for preset in PRESETS:
+            facts = kubeflow_status.facts(package, preset, on, kubeflow_status.NINE)
+            assert size_findings(package, facts) == [], f"{package.name} {preset} on {on.name}"
+            assert status_bytes(package, facts) < BUDGET, f"{package.name} {preset} on {on.name}"
+
+
+def test_a_run_of_which_all_is_finished_starts_two_tasks_and_takes_less_than_two_minutes(packages) -> None:
+    on, compiled = packages
+    for package in compiled:
+        nodes = simulate(package, kubeflow_status.facts(package, "paper_a_qwen", on, (), left=False))
+        started = {one.status["displayName"] for one in pods(nodes) if not one.status["displayName"].endswith("driver")}
+        assert len(pods(nodes)) == 7 and max(one.end for one in nodes) < LIMIT_SECONDS, started
+
+
+def test_a_package_that_ran_into_a_rule_is_refused(measured: Package) -> None:
+    """It was stopped by a server after 57 of its tasks, and its status had outgrown what a server shows."""
+    assert any("pipelinechannel--targets" in one for one in findings(measured))
+    assert size_findings(measured, RUN)
+
+
+def test_more_pods_than_a_server_can_show_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("tasks: {reward: {pods: 12}}")
+    with pytest.raises(ConfigError, match=r"placement mine: cross-lingual-transfer: [\d,]+ bytes of status with"):
+        submission.compile_package("cross_lingual_transfer", tmp_path, placement.load(str(tmp_path / "mine.yaml")))
+
+
 def test_the_command_prints_each_package(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["kubeflow_status", "--tasks"])
+    monkeypatch.setattr("sys.argv", ["kubeflow_status", "--tasks", "--placement", "cpu"])
     kubeflow_status.main()
     printed = capsys.readouterr().out
-    assert all(
-        name in printed for name in ("cross-lingual-transfer", "retrain", "root.conclude", "a secret with one key")
+    wanted = (
+        "cross-lingual-transfer",
+        "retrain",
+        "root.conclude",
+        "a secret with one key",
+        "paged_adamw_8bit needs a GPU",
     )
+    assert all(name in printed for name in wanted)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from kubeflow_server import Fault, Kubeflow, serve
-from test_pipeline import GOLDEN, REGENERATE, flat, problems, read, read_without_sdk
+from test_pipeline import GOLDEN, REGENERATE, flat, read_without_sdk
 from typer.testing import CliRunner
 
 from components._parameters import unpack
 from pipelines import changes, following, kubeflow, placement, submission
 from pipelines.__main__ import app
+from pipelines.server.package import load as load_package
+from pipelines.server.rules import findings
 from xlrm import experiment, provenance
 from xlrm.errors import ConfigError
 
@@ -466,8 +468,7 @@ def test_the_key_knows_the_stages_of_a_package(packages: Path) -> None:
 
 
 def test_a_server_would_take_the_package_and_it_is_the_reviewed_one(packages: Path) -> None:
-    package = read(packages / "retrain.yaml")
-    assert not problems(package)
+    assert findings(load_package(packages / "retrain.yaml")) == []
     found, expected = (flat(read_without_sdk(folder / "retrain.yaml")) for folder in (packages, GOLDEN))
     changed = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
     assert not changed, f"`{REGENERATE}`, then review the diff: {changed[:8]}"
