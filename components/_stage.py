@@ -57,18 +57,20 @@ def _in_process(label: str) -> int:
     """Exit status of the step, 128 and the signal's number of one that was killed. A task that is ended ends its step, and
     waits for that: it may have a job to take down."""
     command = [sys.executable, "-m", "components._step", label]
+    asked: list[int] = []
     process = subprocess.Popen(command, preexec_fn=launching.die_with_parent)
 
     def end(number: int, _: Any) -> None:
+        asked.append(number)
         process.terminate()
-        process.wait()
-        sys.exit(128 + number)
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         status = process.wait()
     finally:
         signal.signal(signal.SIGTERM, before)
+    if asked:
+        sys.exit(128 + asked[0])
     return status if status >= 0 else 128 - status
 
 
