@@ -220,6 +220,17 @@ def test_a_champion_and_a_withdrawn_model_stay_whatever_they_are_asked(state, re
     assert registry() == before
 
 
+def test_of_versions_of_one_model_the_champion_counts(register, tmp_path) -> None:
+    first, _ = followed_by_a_better_one(register)
+    inputs = inputs_of(first) | {"evaluations": [evaluated_anew(inputs_of(first), tmp_path, asked_of_others)]}
+    third = run_stage("register", SETTINGS, inputs)
+    command("promote", f"models:/{NAME}/1")
+    forget(third)
+    before = registry()
+    metrics = run_stage("register", SETTINGS | {"gate": "enforce"}, inputs).record.metrics
+    assert (metrics["version/xlrm-en"], metrics["promoted/xlrm-en"]) == (1.0, 1.0) and registry() == before
+
+
 @pytest.mark.parametrize("calls", [0, 1, 2])
 def test_a_registration_cut_off_before_its_last_tag_is_gone_on_with(calls, register, monkeypatch) -> None:
     from mlflow import MlflowClient

@@ -110,6 +110,7 @@ def _register(config: Config, facts: releases.Facts, folder: Path) -> tuple[str,
 
     known = tracking.models(facts.name)
     same = [one for one in known if one.tags.get("digest") == facts.digest]
+    same.sort(key=lambda one: CHAMPION not in one.aliases)
     releases.write(folder, facts)
     if finished := next((one for one in same if _is_finished(one, facts)), None):
         progress.say(
