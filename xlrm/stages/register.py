@@ -108,17 +108,20 @@ def _register(config: Config, facts: releases.Facts, folder: Path) -> tuple[str,
     that was cut off is gone on with."""
     from xlrm import tracking
 
-    known = tracking.models(facts.name)
-    same = [one for one in known if one.tags.get("digest") == facts.digest]
+    same = [one for one in tracking.models(facts.name) if one.tags.get("digest") == facts.digest]
     same.sort(key=lambda one: CHAMPION not in one.aliases)
     releases.write(folder, facts)
-    if finished := next((one for one in same if _is_finished(one, facts)), None):
-        progress.say(
-            f"register: {facts.name} version {finished.number} was registered before, gate {finished.tags[GATE]}"
-        )
-        return finished.number, _kept(_stands(finished), facts, folder)
-    begun = next((one for one in same if GATE not in one.tags), None)
-    champion = _champion(known)
+    finished = next((one for one in same if _is_finished(one, facts)), None)
+    if finished is None:
+        return _go_on(config, facts, folder, next((one for one in same if GATE not in one.tags), None))
+    progress.say(f"register: {facts.name} version {finished.number}: registered before, gate {finished.tags[GATE]}")
+    return finished.number, _kept(_stands(finished), facts, folder)
+
+
+def _go_on(config: Config, facts: releases.Facts, folder: Path, begun: "Version | None") -> tuple[str, Decision]:
+    from xlrm import tracking
+
+    champion = _champion(tracking.models(facts.name))
     decision = _kept(_judged(config, facts, begun, champion), facts, folder)
     version = _added(facts, folder, begun)
     # Storing a model takes minutes, in which another run or a person may have made another version the champion.
