@@ -23,7 +23,7 @@ from xlrm.runner import run_stage
 
 # ruff: noqa: F811
 pytestmark = pytest.mark.slow
-SECONDS = 60
+SECONDS = 120
 """For a command that loads torch on a busy machine; MLflow's own client waits ten minutes, and when it uploads, for ever."""
 QUERY = ("X-Amz", "Signature", "uploadId")
 
@@ -87,7 +87,7 @@ def test_a_pull_from_an_address_that_does_not_answer_is_one_line_in_seconds(regi
     began = time.monotonic()
     done = xlrm("pull", registered, tmp_path / "model", **{tracking.DIRECT_DOWNLOAD: "true"})
     line = only_line(done)
-    assert line.startswith(f"error: MLflow, {outside.uri}: {outside.store}, ") and time.monotonic() - began < 40
+    assert line.startswith(f"error: MLflow, {outside.uri}: {outside.store}, ") and time.monotonic() - began < 60
     assert f"{tracking.DIRECT_DOWNLOAD}=false" in line and outside.asked() == 1
     assert not any((tmp_path / "model").rglob("*.safetensors"))
 
@@ -99,7 +99,7 @@ def test_an_upload_to_an_address_that_does_not_answer_is_one_line_in_seconds(
     began = time.monotonic()
     with pytest.raises(ArtifactError, match=outside.store) as raised:
         register(1, 7, prefix=prefix)
-    assert time.monotonic() - began < 40 and outside.asked() == 1
+    assert time.monotonic() - began < 60 and outside.asked() == 1
     assert f"{tracking.DIRECT_UPLOAD}=false" in str(raised.value) and not any(
         word in str(raised.value) for word in QUERY
     )
