@@ -165,3 +165,27 @@ def test_chance_alone_seldom_promotes_and_a_better_model_is_found(items, languag
     found = rate(times, items, languages, gain)
     print(f"{items} items, {languages} languages, better by {gain:.2f}: {found:.3f} of {times} promoted")
     assert low <= found <= high
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (lambda one: one, True),
+        (lambda one: one | {"reward": one["reward"] + 0.05}, True),
+        (lambda one: one | {"reward": one["reward"] + (0.5 if one["id"] == "b3" else 0)}, False),
+        (lambda one: one | {"text": "another"} if one["id"] == "b3" else one, False),
+        (lambda one: one | {"benchmark": "another"}, False),
+        (lambda one: None if one["language"] == "ko" else one, False),
+        (lambda one: None if one["id"] == "b3" and one["side"] == "rejected" else one, False),
+    ],
+    ids=["the same", "rounding", "a reward", "a text", "a benchmark", "a language", "a response"],
+)
+def test_what_makes_two_evaluations_of_a_model_one(tmp_path, change, same) -> None:
+    """Rewards are between 0 and 2."""
+    import pyarrow.parquet
+
+    first = evaluated(tmp_path / "a", seven_of_ten)
+    rows = [changed for one in pyarrow.parquet.read_table(first).to_pylist() if (changed := change(one))]
+    (tmp_path / "b").mkdir()
+    rewards.write(tmp_path / "b" / rewards.FILE, rows)
+    assert gate.same(first, tmp_path / "b" / rewards.FILE) == gate.same(tmp_path / "b" / rewards.FILE, first) == same

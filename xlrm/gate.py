@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import rewards
+from xlrm import fingerprints, rewards
 from xlrm.credit import Ties, credit
 from xlrm.errors import ConfigError
 from xlrm.statistics import AVERAGE, accuracies, intervals
@@ -117,6 +117,27 @@ def decide(champion: Path | None, challenger: Path, version: str | None, rule: R
     problems = [_problem(row, rule) for row in rows if row.verdict in ("worse", "not better")]
     reason = "; ".join(problems) or f"better than version {version} on {', '.join(rule.benchmarks)}"
     return Decision(not problems, reason, version, said, tuple(rows))
+
+
+def same(ours: Path, theirs: Path) -> bool:
+    """Whether two rewards.parquet are one evaluation: of the same items, with the rewards of one model, which another
+    precision, batch or machine changes by no more than a fingerprint allows."""
+    one, other = _by_response(ours), _by_response(theirs)
+    if one.keys() != other.keys():
+        return False
+    allowed = fingerprints.TOLERANCE["bfloat16"] * (max(one.values()) - min(one.values()))
+    return all(abs(reward - other[key]) <= allowed + 1e-5 * abs(reward) for key, reward in one.items())
+
+
+def _by_response(path: Path) -> dict[tuple, float]:
+    return {
+        (name, language, item["id"], item["text"], side, i): reward
+        for name in rewards.benchmarks(path)
+        for language, items in rewards.read(path, name).items()
+        for item in items
+        for side in ("chosen", "rejected")
+        for i, reward in enumerate(item[side])
+    }
 
 
 Pairs = dict[str, list[tuple[dict, dict]]]

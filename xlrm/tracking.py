@@ -2,8 +2,10 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import posixpath
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,14 +13,23 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from xlrm import progress, settings
 from xlrm.errors import ArtifactError, ConfigError
+
+DIRECT_DOWNLOAD, DIRECT_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
+"""Variables of MLflow's client. Unset, it takes what a server of 3.17 advertises, presigned addresses of the store, which those
+outside the server's network do not reach (mlflow/store/artifact/mlflow_artifacts_repo.py)."""
+ANSWER_SECONDS = 10
+"""In which such an address answers, as for MLflow's client a part; which tries for minutes, and to upload, for ever."""
 
 
 def _client():
     os.environ.setdefault("MLFLOW_ENABLE_TELEMETRY", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name in (DIRECT_DOWNLOAD, DIRECT_UPLOAD):
+        os.environ[name] = os.environ.get(name) or "false"
     if progress.bars_hidden():
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = settings.tracking_uri()
@@ -27,6 +38,8 @@ def _client():
     with _absent("pandas"):
         from mlflow import MlflowClient
 
+        for handler in logging.getLogger("mlflow").handlers:
+            handler.addFilter(_without_queries)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -43,9 +56,19 @@ def _mlflow() -> Iterator[Any]:
 
 
 def _failed(error: Exception) -> ArtifactError:
-    said = settings.shown(" ".join(str(error).split()))[:500]
+    said = _shown(" ".join(str(error).split()))[:500]
     hint = "; is MLFLOW_TRACKING_URI right, and does the server run?" if "failed with exception" in said else ""
     return ArtifactError(f"MLflow, {settings.shown(settings.tracking_uri())}: {said}{hint}")
+
+
+def _shown(text: str) -> str:
+    """`text` without passwords and without the queries of URLs: a presigned one opens the store to who reads it."""
+    return re.sub(r"\?[^\s'\"<>]*=[^\s'\"<>)]*", "", settings.shown(text))
+
+
+def _without_queries(record: logging.LogRecord) -> bool:
+    record.msg, record.args = _shown(record.getMessage()), ()
+    return True
 
 
 @contextlib.contextmanager
@@ -218,7 +241,7 @@ def add_version(name: str, folders: list[Path], tags: dict[str, str], descriptio
         experiment = client.get_run(run.id).info.experiment_id
         model = client.create_logged_model(experiment, name=name, source_run_id=run.id, tags=tags)
         for folder in folders:
-            client.log_model_artifacts(model.model_id, str(folder))
+            _send(client, model, folder)
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         made = client.create_model_version(
             name, model.artifact_location, run_id=run.id, tags=tags | {_MODEL_ID: model.model_id},
@@ -237,7 +260,28 @@ def _name_there(client: Any, name: str) -> None:
 def add_files(version: Version, folder: Path) -> None:
     """Stores further files with a version, in the place of those of the same names."""
     with _mlflow() as client, _patiently():
-        client.log_model_artifacts(version.tags[_MODEL_ID], str(folder))
+        _send(client, client.get_logged_model(version.tags[_MODEL_ID]), folder)
+
+
+def _send(client: Any, model: Any, folder: Path) -> None:
+    from mlflow.environment_variables import MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE as LARGE
+
+    if any(path.stat().st_size >= LARGE.get() for path in folder.rglob("*") if path.is_file()):
+        _check_upload(model.artifact_location)
+    client.log_model_artifacts(model.model_id, str(folder))
+
+
+def _check_upload(location: str) -> None:
+    """Raises ArtifactError where large files go to MLflow's store directly, and its address does not answer."""
+    from requests import HTTPError
+
+    if store := _direct_store(location, DIRECT_UPLOAD):
+        with contextlib.suppress(HTTPError):  # a server without such addresses, which MLflow's client sees to
+            begun = store.create_multipart_upload("probe")
+            try:
+                _check_answer(begun.credentials[0].url, DIRECT_UPLOAD)
+            finally:
+                store.abort_multipart_upload("probe", begun.upload_id)
 
 
 def tag(name: str, number: str, tags: dict[str, str]) -> None:
@@ -303,7 +347,48 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
     if file and not has(found, file):
         raise ArtifactError(f"{where}: no such file")
     with _mlflow(), _patiently():
+        _check_download(found.uri, file)
         return Path(_artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
+
+
+def _check_download(uri: str, file: str) -> None:
+    """Raises ArtifactError where files come from MLflow's store directly, and its address does not answer."""
+    from requests import HTTPError
+
+    if store := _direct_store(uri, DIRECT_DOWNLOAD):
+        name = file or next((one.path for one in store.list_artifacts() if not one.is_dir), "MLmodel")
+        with contextlib.suppress(HTTPError):
+            _check_answer(store._get_presigned_download_url(name).url, DIRECT_DOWNLOAD)
+
+
+def _direct_store(uri: str, variable: str) -> Any:
+    """MLflow's artifacts at `uri`, where its server has them and the variable says that files do not pass through it."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+    if os.environ[variable].lower() not in ("true", "1"):
+        return None
+    _artifacts()  # says to MLflow where its server is
+    store = get_artifact_repository(uri)
+    store = getattr(store, "repo", store)  # of models:/
+    return store if isinstance(store, MlflowArtifactsRepository) else None
+
+
+def _check_answer(url: str, variable: str) -> None:
+    """Any answer will do, a refusal too."""
+    import requests
+    from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
+
+    options = {"timeout": ANSWER_SECONDS, "stream": True, "allow_redirects": False}
+    try:
+        requests.get(url, headers={"Range": "bytes=0-0"}, verify=not MLFLOW_S3_IGNORE_TLS.get(), **options).close()
+    except requests.RequestException as error:
+        where = urlsplit(url)
+        host = f"{where.hostname}:{where.port}" if where.port else where.hostname
+        raise ArtifactError(
+            f"MLflow, {settings.shown(settings.tracking_uri())}: {host}, the address of its store, does not answer here "
+            f"within {ANSWER_SECONDS} s ({type(error).__name__}); {variable}=false sends files through MLflow"
+        ) from None
 
 
 def _artifacts() -> Any:

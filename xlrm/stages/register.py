@@ -3,7 +3,9 @@ better than the champion."""
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from xlrm.tracking import Version
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+GATE = "gate"
+"""The last tag that a version gets: one that has it is registered and judged."""
 PROMOTED, REFUSED, WITHDRAWN, BY_HAND = "promoted", "refused", "withdrawn", "by hand"
-"""Tag `gate` of a version: what the gate said, or people with `xlrm promote`; of the one they took from the champion's
+"""Its values: what the gate said, or people with `xlrm promote`; of the one they took from the champion's
 place, and of one that they put there."""
 
 
@@ -100,32 +104,82 @@ def _corpus(uri: str, record: Record) -> dict:
 
 
 def _register(config: Config, facts: releases.Facts, folder: Path) -> tuple[str, Decision]:
-    """(version, decision). A model that is there already adds no version, and what was decided of it stays decided as long
-    as rule and champion are the same."""
+    """(version, decision). A registration that is finished is found and stays as it is, whoever is the champion by now; one
+    that was cut off is gone on with."""
     from xlrm import tracking
 
-    known = tracking.models(facts.name)
-    same = next((one for one in known if one.tags.get("digest") == facts.digest), None)
+    same = [one for one in tracking.models(facts.name) if one.tags.get("digest") == facts.digest]
+    same.sort(key=lambda one: CHAMPION not in one.aliases)
     releases.write(folder, facts)
-    champion = _champion(known)
-    before = _decided(config, same, champion)
-    decision = _kept(before or _compare(config, facts, champion), facts, folder)
-    if before and "gate" in same.tags:
-        return same.number, decision
-    if same is None:
-        run = tracking.current_run()
-        tags = releases.tags(facts) | tracking.kubeflow_tags(run)
-        number = tracking.add_version(facts.name, [facts.model, folder], tags, releases.summary(facts), run)
-        same = tracking.version(f"models:/{facts.name}/{number}")
-    else:
-        tracking.add_files(same, folder)
+    finished = next((one for one in same if _is_finished(one, facts)), None)
+    if finished is None:
+        return _go_on(config, facts, folder, next((one for one in same if GATE not in one.tags), None))
+    progress.say(f"register: {facts.name} version {finished.number}: registered before, gate {finished.tags[GATE]}")
+    return finished.number, _kept(_stands(finished), facts, folder)
+
+
+def _go_on(config: Config, facts: releases.Facts, folder: Path, begun: "Version | None") -> tuple[str, Decision]:
+    from xlrm import tracking
+
+    champion = _champion(tracking.models(facts.name))
+    decision = _kept(_judged(config, facts, begun, champion), facts, folder)
+    version = _added(facts, folder, begun)
     # Storing a model takes minutes, in which another run or a person may have made another version the champion.
     while _place(now := _champion(tracking.models(facts.name))) != _place(champion):
         champion = now
-        decision = _kept(_decided(config, same, champion) or _compare(config, facts, champion), facts, folder)
-        tracking.add_files(same, folder)
-    _settle(same, decision)
-    return same.number, decision
+        decision = _kept(_judged(config, facts, version, champion), facts, folder)
+        tracking.add_files(version, folder)
+    _settle(version, decision)
+    return version.number, decision
+
+
+def _is_finished(version: "Version", facts: releases.Facts) -> bool:
+    """Whether a version of the same model is this registration, with all that belongs to it. Another evaluation is another
+    one, but not of the champion, which is not compared with itself, nor of a model that people took from its place."""
+    if GATE not in version.tags:
+        return False
+    return CHAMPION in version.aliases or version.tags[GATE] == WITHDRAWN or _evaluated_alike(version, facts)
+
+
+def _evaluated_alike(version: "Version", facts: releases.Facts) -> bool:
+    with _file(version, releases.REWARDS) as kept:
+        return kept is None or gate.same(facts.evaluation / rewards.FILE, kept)
+
+
+def _stands(version: "Version") -> Decision:
+    """What the gate said of a finished version, or people after it."""
+    said = version.tags[GATE]
+    if CHAMPION in version.aliases or said == BY_HAND:
+        return _as_champion(version)
+    if said == WITHDRAWN:
+        return Decision(False, "taken from the champion's place by hand", None, {})
+    return _stored(version) or Decision(said == PROMOTED, version.tags.get("gate.reason", said), None, {})
+
+
+def _as_champion(version: "Version") -> Decision:
+    stored = _stored(version)
+    return stored if stored and stored.promoted else Decision(True, "made the champion by hand", None, {})
+
+
+def _judged(config: Config, facts: releases.Facts, begun: "Version | None", champion: "Version | None") -> Decision:
+    """Of a model that is not the champion already."""
+    if begun and begun.number == _place(champion):
+        return _as_champion(begun)
+    return _compare(config, facts, champion)
+
+
+def _added(facts: releases.Facts, folder: Path, begun: "Version | None") -> "Version":
+    """The version with all its files: a new one, or the one that was begun."""
+    from xlrm import tracking
+
+    if begun:
+        tracking.add_files(begun, folder)
+        tracking.tag(begun.name, begun.number, releases.tags(facts))
+        return begun
+    run = tracking.current_run()
+    tags = releases.tags(facts) | tracking.kubeflow_tags(run)
+    number = tracking.add_version(facts.name, [facts.model, folder], tags, releases.summary(facts), run)
+    return tracking.version(f"models:/{facts.name}/{number}")
 
 
 def _champion(known: "list[Version]") -> "Version | None":
@@ -142,55 +196,40 @@ def _kept(decision: Decision, facts: releases.Facts, folder: Path) -> Decision:
     return decision
 
 
-def _decided(config: Config, same: "Version | None", champion: "Version | None") -> Decision | None:
-    """What was decided of a version before, and need not be again: a champion is not compared with itself, what people
-    changed by hand stays, and neither rule nor champion is another than then."""
-    if same is None:
-        return None
-    stored, place = _stored(same), _place(champion)
-    if place == same.number:
-        return (
-            stored if stored and stored.promoted else Decision(True, "made the champion by hand", None, config.rule())
-        )
-    if same.tags.get("gate") == WITHDRAWN:
-        return Decision(False, "taken from the champion's place by hand", place, config.rule())
-    if stored and place and "gate" in same.tags and (stored.champion, stored.rule) == (place, config.rule()):
-        return replace(stored, promoted=False, reason="replaced by hand") if stored.promoted else stored
-    return None
+@contextmanager
+def _file(version: "Version", name: str) -> Iterator[Path | None]:
+    """A local copy of a file of a version, None where it has none of that name."""
+    from xlrm import tracking
+
+    with TemporaryDirectory() as folder:
+        yield tracking.download(version.uri, Path(folder), name) if tracking.has(version, name) else None
 
 
 def _stored(version: "Version") -> Decision | None:
-    from xlrm import tracking
-
-    if not tracking.has(version, "gate.json"):
-        return None
-    with TemporaryDirectory() as folder:
-        path = tracking.download(version.uri, Path(folder), "gate.json")
-        return Decision.from_json(path.read_text(encoding="utf-8"))
+    with _file(version, "gate.json") as path:
+        return Decision.from_json(path.read_text(encoding="utf-8")) if path else None
 
 
 def _compare(config: Config, facts: releases.Facts, champion: "Version | None") -> Decision:
-    from xlrm import tracking
-
     challenger, ties = facts.evaluation / rewards.FILE, facts.results["tie_policy"]
-    if champion is None or not tracking.has(champion, releases.REWARDS):
-        return gate.decide(None, challenger, _place(champion), config, ties)
-    with TemporaryDirectory() as folder:
-        path = tracking.download(champion.uri, Path(folder), releases.REWARDS)
-        return gate.decide(path, challenger, champion.number, config, ties)
+    if champion is None:
+        return gate.decide(None, challenger, None, config, ties)
+    with _file(champion, releases.REWARDS) as kept:
+        return gate.decide(kept, challenger, champion.number, config, ties)
 
 
 def _settle(version: "Version", decision: Decision) -> None:
-    """The alias first, then the tag that says all is done."""
+    """The alias first, and last the tag that says all is done."""
     from xlrm import tracking
 
     name, number = version.name, version.number
     tracking.set_alias(name, number, CHAMPION if decision.promoted else CHALLENGER)
     if decision.promoted and any(CHALLENGER in one.aliases for one in tracking.models(name)):
         tracking.drop_alias(name, CHALLENGER)
-    said = {"gate": PROMOTED if decision.promoted else REFUSED, "gate.reason": decision.reason}
-    tracking.tag(name, number, said | {"gate.champion": decision.champion or "none"})
-    progress.say(f"register: {name} version {number}: {said['gate']}: {decision.reason}")
+    said = PROMOTED if decision.promoted else REFUSED
+    why = {"gate.reason": decision.reason, "gate.champion": decision.champion or "none"}
+    tracking.tag(name, number, why | {GATE: said})
+    progress.say(f"register: {name} version {number}: {said}: {decision.reason}")
 
 
 def promote(uri: str) -> "tuple[Version, Version | None]":
@@ -203,12 +242,12 @@ def promote(uri: str) -> "tuple[Version, Version | None]":
     if _place(before) == chosen.number:
         return chosen, before
     if before:
-        tracking.tag(before.name, before.number, {"gate": WITHDRAWN})
+        tracking.tag(before.name, before.number, {GATE: WITHDRAWN})
     tracking.set_alias(chosen.name, chosen.number, CHAMPION)
     if CHALLENGER in chosen.aliases:
         tracking.drop_alias(chosen.name, CHALLENGER)
-    if chosen.tags.get("gate") != PROMOTED:
-        tracking.tag(chosen.name, chosen.number, {"gate": BY_HAND})
+    if chosen.tags.get(GATE) != PROMOTED:
+        tracking.tag(chosen.name, chosen.number, {GATE: BY_HAND})
     return chosen, before
 
 
