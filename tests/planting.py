@@ -1,12 +1,20 @@
 """Faults to plant in the package of `healthy_pipeline`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
 Document = dict[str, Any]
 Change = Callable[[Document, Document], Any]
 """A fault, planted in the pipeline and in the settings of its executors."""
+
+
+def fields(node: Any) -> Iterator[tuple[Document, str]]:
+    """(holder, key) of every field, at any depth."""
+    if isinstance(node, dict):
+        yield from ((node, key) for key in list(node))
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from fields(child)
 
 
 def group(pipeline: Document) -> Document:

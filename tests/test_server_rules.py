@@ -18,6 +18,7 @@ from planting import (
     exit_after,
     exit_collects,
     exit_task,
+    fields,
     given,
     group,
     list_in_the_loop,
@@ -273,6 +274,11 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "make: needs key, and without a timeout",
     ),
     "variable that is set twice": (container(env=[{"name": "KEY", "value": ""}]), "make: variable KEY is set 2 times"),
+    "variable without a name": (
+        setting(secretAsEnv=[{"secretName": "secret", "optional": True, "keyToEnv": [{"secretKey": "KEY"}]}]),
+        "make: a variable without a name",
+    ),
+    "package without a root": (lambda pipeline, _: pipeline.pop("root"), "healthy: root component is empty"),
     "variable of the launcher": (
         container(env=[{"name": "KFP_POD_NAME", "value": ""}]),
         "KFP_POD_NAME is the launcher's",
@@ -354,3 +360,12 @@ def test_a_fault_of_the_shipped_package_is_found_too(fault: str) -> None:
     assert findings(faulty) == []
     plant((faulty.pipeline, faulty.platform))
     assert any(expected in one for one in findings(faulty)), findings(faulty)
+
+
+@pytest.mark.parametrize("start", range(10))
+def test_a_package_that_lacks_anything_raises_nothing(package: Package, start: int) -> None:
+    for number in range(start, len(list(fields(package.pipeline))), 60):
+        faulty = deepcopy(package)
+        holder, key = list(fields(faulty.pipeline))[number]
+        holder.pop(key)
+        assert isinstance(findings(faulty), list), f"without {key}"

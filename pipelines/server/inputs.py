@@ -35,7 +35,9 @@ def _parameter(scope: Scope, key: str, task: Document, name: str, source: Docume
         yield from _from_dag(scope, place, declared, source["componentInputParameter"])
     elif "taskOutputParameter" in source:
         produced = source["taskOutputParameter"]
-        yield from _from_task(scope, key, place, "parameters", produced["producerTask"], produced["outputParameterKey"])
+        yield from _from_task(
+            scope, key, place, "parameters", produced.get("producerTask", ""), produced.get("outputParameterKey", "")
+        )
     elif "runtimeValue" in source:
         if "constant" not in source["runtimeValue"]:
             yield f"{place}: a runtime value that is no constant, which the driver does not take"
@@ -65,8 +67,14 @@ def _artifact(scope: Scope, key: str, task: Document, name: str, source: Documen
             yield f"{place}: parent DAG does not have input artifact {wanted}"
     elif "taskOutputArtifact" in source:
         produced = source["taskOutputArtifact"]
-        yield from _from_task(scope, key, place, "artifacts", produced["producerTask"], produced["outputArtifactKey"])
-        listed = bool(loops(scope.tasks, scope, produced["producerTask"], "artifacts", produced["outputArtifactKey"]))
+        yield from _from_task(
+            scope, key, place, "artifacts", produced.get("producerTask", ""), produced.get("outputArtifactKey", "")
+        )
+        listed = bool(
+            loops(
+                scope.tasks, scope, produced.get("producerTask", ""), "artifacts", produced.get("outputArtifactKey", "")
+            )
+        )
         if listed and tasks(scope.package.of(task)):
             # metadata/client.go, GetInputArtifactsByExecutionID: one artifact of each name.
             yield f"{place}: of a list of artifacts only one arrives inside a DAG"
@@ -122,10 +130,9 @@ def _kind(scope: Scope, source: Document) -> str:
         kind = declared.get(source["componentInputParameter"], {}).get("parameterType", "")
         return "STRUCT" if kind in LATE else kind
     if "taskOutputParameter" in source:
-        made = source["taskOutputParameter"]
-        component = scope.package.of(scope.tasks.get(made["producerTask"], {}))
-        declared = definitions(component, "output", "parameters")
-        return declared.get(made["outputParameterKey"], {}).get("parameterType", "")
+        producer, output = _maker(source, "Parameter")
+        declared = definitions(scope.package.of(scope.tasks.get(producer, {})), "output", "parameters")
+        return declared.get(output, {}).get("parameterType", "")
     return _kind_of(constant(source)) if "constant" in source.get("runtimeValue", {}) else ""
 
 
@@ -171,10 +178,13 @@ def _selected(component: Document, kind: str, key: str) -> list[tuple[str, str]]
     """(task, output) that an output of a DAG comes from."""
     source = component.get("dag", {}).get("outputs", {}).get(kind, {}).get(key, {})
     if kind == "artifacts":
-        return [(one["producerSubtask"], one["outputArtifactKey"]) for one in source.get("artifactSelectors", ())]
+        return [
+            (one.get("producerSubtask", ""), one.get("outputArtifactKey", ""))
+            for one in source.get("artifactSelectors", ())
+        ]
     several = source.get("valueFromOneof", {}).get("parameterSelectors", ())
     chosen = [source["valueFromParameter"]] if "valueFromParameter" in source else several
-    return [(one["producerSubtask"], one["outputParameterKey"]) for one in chosen]
+    return [(one.get("producerSubtask", ""), one.get("outputParameterKey", "")) for one in chosen]
 
 
 def _collected(scope: Scope, key: str, task: Document, never_empty: frozenset[str]) -> Iterator[str]:
@@ -191,8 +201,14 @@ def produced(task: Document) -> Iterator[tuple[str, str, str, str]]:
     """(kind, input, task that makes it, output) of each input that another task makes."""
     for kind, one in (("parameters", "Parameter"), ("artifacts", "Artifact")):
         for name, source in inputs(task, kind).items():
-            if made := source.get(f"taskOutput{one}"):
-                yield kind, name, made["producerTask"], made[f"output{one}Key"]
+            if f"taskOutput{one}" in source:
+                yield kind, name, *_maker(source, one)
+
+
+def _maker(source: Document, kind: str) -> tuple[str, str]:
+    """(task, output) that an input comes from; `kind` is Parameter or Artifact."""
+    made = source[f"taskOutput{kind}"]
+    return made.get("producerTask", ""), made.get(f"output{kind}Key", "")
 
 
 def may_be_empty(scope: Scope, loop: Document) -> bool:

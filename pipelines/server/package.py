@@ -12,6 +12,8 @@ ROOT = "root"
 EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
 """Trigger strategy of a task that runs when others have ended, however they ended."""
 
+VALUES = ("constant", "defaultValue", "literals")
+"""Fields that hold any value."""
 DUMMY_IMAGES = ("argostub/createpvc", "argostub/deletepvc")
 """Of tasks that a driver does itself (argocompiler/argo.go, dummyImages)."""
 
@@ -29,7 +31,7 @@ class Package:
 
     def component(self, name: str) -> Document:
         """Empty when there is none of that name."""
-        return self.pipeline["root"] if name == ROOT else self.pipeline.get("components", {}).get(name, {})
+        return self.pipeline.get(ROOT, {}) if name == ROOT else self.pipeline.get("components", {}).get(name, {})
 
     def of(self, task: Document) -> Document:
         return self.component(component_name(task))
@@ -44,6 +46,14 @@ class Package:
         kubernetes = self.platform.get("platforms", {}).get("kubernetes", {})
         executors = kubernetes.get("deploymentSpec", {}).get("executors", {})
         return executors.get(self.component(component).get("executorLabel", ""), {})
+
+
+def without_nulls(document: Any) -> Any:
+    """As protojson reads it: null is not given, but in a value that says null."""
+    if isinstance(document, dict):
+        kept = {key: one for key, one in document.items() if one is not None or key in VALUES}
+        return {key: one if key in VALUES else without_nulls(one) for key, one in kept.items()}
+    return [without_nulls(one) for one in document] if isinstance(document, list) else document
 
 
 def load(path: Path) -> Package:

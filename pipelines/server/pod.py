@@ -112,10 +112,10 @@ def environment(settings: Document) -> Iterator[Document]:
         for one in settings.get(f"{kind}AsEnv", ()):
             optional = {"optional": one["optional"]} if "optional" in one else {}
             for pair in one.get("keyToEnv", ()):
-                reference = {"name": object_name(one, kind), "key": pair[f"{kind}Key"], **optional}
-                yield {"name": pair["envVar"], "valueFrom": {short: reference}}
+                reference = {"name": object_name(one, kind), "key": pair.get(f"{kind}Key", ""), **optional}
+                yield {"name": pair.get("envVar", ""), "valueFrom": {short: reference}}
     for one in settings.get("fieldPathAsEnv", ()):
-        yield {"name": one["name"], "valueFrom": {"fieldRef": {"fieldPath": one["fieldPath"]}}}
+        yield {"name": one.get("name", ""), "valueFrom": {"fieldRef": {"fieldPath": one.get("fieldPath", "")}}}
 
 
 def object_name(one: Document, kind: str) -> str:

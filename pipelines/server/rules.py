@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from pipelines.server.flow import flow_findings
 from pipelines.server.inputs import input_findings
-from pipelines.server.package import Package
+from pipelines.server.package import Package, without_nulls
 from pipelines.server.parsing import parse_findings
 from pipelines.server.scopes import scopes
 from pipelines.server.settings import setting_findings
@@ -24,6 +24,7 @@ def findings(package: Package, never_empty: Iterable[str] = ()) -> list[str]:
     `never_empty` names loops over lists that are known only in a run, and that never are empty: from others nothing may be
     collected.
     """
+    package = Package(without_nulls(package.pipeline), without_nulls(package.platform))
     if found := [*parse_findings(package)]:
         return found  # the other rules take types for granted
     found = [*compile_findings(package)]

@@ -65,6 +65,8 @@ def _variables(scope: Scope, key: str, variables: list[Document]) -> Iterator[st
     for name, times in Counter(one.get("name", "") for one in variables).items():
         if times > 1:
             yield f"{scope.place(key)}: variable {name} is set {times} times"
+        if not name:
+            yield f"{scope.place(key)}: a variable without a name"
         if name in OWN_VARIABLES:
             yield f"{scope.place(key)}: variable {name} is the launcher's"
 
@@ -105,7 +107,7 @@ def _values(scope: Scope, key: str, settings: Document) -> Iterator[str]:
     for name, source in _sources(settings):
         if "componentInputParameter" in source and source["componentInputParameter"] not in scope.given | scope.null:
             yield f"{scope.place(key)}: {name}: parent DAG does not have input parameter {source['componentInputParameter']}"
-        if "taskOutputParameter" in source and source["taskOutputParameter"]["producerTask"] not in scope.tasks:
+        if "taskOutputParameter" in source and source["taskOutputParameter"].get("producerTask", "") not in scope.tasks:
             yield f"{scope.place(key)}: {name}: unknown producer task {source['taskOutputParameter']['producerTask']}"
         if name.endswith("NameParameter") and source.get("runtimeValue", {}).get("constant", "x") == "":
             yield f"{scope.place(key)}: {name} is empty"

@@ -28,6 +28,8 @@ FILE_LIMIT = 32 << 20
 
 
 def compile_findings(package: Package) -> Iterator[str]:
+    if not package.component(ROOT):
+        yield f"{package.name}: root component is empty"
     yield from _pipeline_name(package)
     yield from _template_names(package)
     yield from _shared_specs(package)
