@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from test_components import content, launched, pod_folders  # noqa: F401
 from typer.testing import CliRunner
 
+from components import _run, _step
+from components._conclude import conclude
 from xlrm import (
     artifacts,
     cards,
@@ -33,6 +35,7 @@ from xlrm import (
 from xlrm.cli import app
 from xlrm.credit import credit, tied
 from xlrm.errors import ArtifactError, DataError, GateError
+from xlrm.experiment import build
 from xlrm.rows import write_jsonl
 from xlrm.runner import run_stage
 from xlrm.stages import evaluate, reward
@@ -271,31 +274,27 @@ def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> N
 
 
 @pytest.mark.usefixtures("pod_folders")
-def test_the_component_shows_its_page_when_the_gate_refuses_and_the_next_task_fails(register, capsys) -> None:
+def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register, capsys, monkeypatch) -> None:
     """Kubeflow keeps nothing of a task that failed."""
-    from components._gate import gate
-
-    from components.register import register as component
-
     register(1, 7)
     register(2, 6)
-    model, evaluation = (uris[0] for uris in newest_inputs().values())
-    given = {
-        "source_model": {"metadata": {"artifact": model}},
-        "source_evaluation": {"metadata": {"artifact": evaluation}},
-    }
-    experiment = {"name": "x", "stages": {"register": SETTINGS | {"resamples": 200.0}}}
-    made = launched(component, {"experiment": experiment, "gate": "enforce"}, given)
-    page = content(made["decision"])
-    assert "does not become the champion" in page and "| corpus | en | average |" in page
-    assert content(made["registered"]).endswith("/refused\n")
+    monkeypatch.setenv(_run.ID, "run-1")
+    _run.begin(
+        _run.Run(
+            pipeline="retrain", experiment=build({"name": "x", "targets": ["ko"], "register": SETTINGS}, {}, "test")
+        )
+    )
+    for label, (uri,) in zip(("reward-en", "evaluate-en"), newest_inputs().values(), strict=True):
+        _run.note_made(label, uri)
     with pytest.raises(SystemExit) as ended:
-        launched(gate, {"refused": made["Output"]})
+        _step.main("register")
     line = capsys.readouterr().out.splitlines()[-1]
-    assert ended.value.code == 2 and re.search("error: gate: .*xlrm-en version 2: not better on corpus.*refused", line)
-    made = launched(component, {"experiment": experiment}, given)
-    assert made["Output"] == "" and made["metrics"]["metadata"]["promoted/xlrm-en"] == 0.0, "report"
-    launched(gate, {"refused": made["Output"]})
+    assert ended.value.code == 2 and re.search(
+        "error: register: .*xlrm-en version 2: not better on corpus.*refused", line
+    )
+    status = {"state": "FAILED", "pipelineTaskName": "x", "pipelineJobResourceName": "x", "error": {}}
+    page = content(launched(conclude, {"pipeline": "retrain", "status": status})["decision"])
+    assert "does not become the champion" in page and "| corpus | en | average |" in page
 
 
 def _run_of(name: str, number: str) -> str:
