@@ -31,15 +31,15 @@ _NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectat
 
 
 @contextlib.contextmanager
-def errors_in_one_line(stage: str) -> Iterator[None]:
-    """Ends the process with one line, and notes it, for an error that is the user's to mend or the environment's; notes the
-    last line of any other."""
+def errors_in_one_line(stage: str, passing: int = WRONG) -> Iterator[None]:
+    """Ends the process with one line, and notes it, for an error that is the user's to mend or the environment's, with status
+    `passing` for what may pass; notes the last line of any other."""
     try:
         yield
     except XlrmError as error:
         print(f"{progress.PREFIX}error: {stage}: {error}", flush=True)
         note_failure(stage, str(error))
-        sys.exit(PASSING if isinstance(error, ArtifactError) else WRONG)
+        sys.exit(passing if isinstance(error, ArtifactError) else WRONG)
     except Exception as error:
         note_failure(stage, traceback.format_exception_only(error)[-1].strip())
         raise
@@ -58,7 +58,7 @@ def make(step: Step, run: _run.Run) -> str:
 
 
 def main(label: str) -> None:
-    with errors_in_one_line(label.split("-")[0]):
+    with errors_in_one_line(label.split("-")[0], PASSING):
         run = _run.read()
         step = run.step(label)
         for library in set(_UNUSED).difference(_NEEDED.get(step.stage, ())):
