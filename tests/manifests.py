@@ -149,6 +149,16 @@ def _loose(container: dict) -> Iterator[str]:
         yield from (f"no {which} of {what}" for what in sorted(missing))
 
 
+SEAWEEDFS_GROWTH = 7
+"""Volumes that SeaweedFS makes at once for a collection without copies: its default of master.volume_growth.copy_1."""
+
+
+def seaweedfs_bytes(arguments: list[str], buckets: int) -> float:
+    """Free space that SeaweedFS wants before every bucket takes its first object: it counts each volume at its full size."""
+    (limit,) = (float(one.partition("=")[2]) for one in arguments if one.startswith("-master.volumeSizeLimitMB="))
+    return SEAWEEDFS_GROWTH * (1 + buckets) * limit * 2**20  # one more than buckets: the filer's own files
+
+
 def _quantities(objects: list[dict], outside: set[str]) -> Iterator[str]:
     for one in objects:
         for where, value in _resources(one):

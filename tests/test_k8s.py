@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import yaml
 from components import image
 from pipelines import doctor, platform
 from xlrm import experiment
+from xlrm.serving import Settings
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = ("dev", "prod", "standalone")
@@ -80,8 +82,7 @@ def test_what_kubeflow_pipelines_runs_beside_us_is_left_alone() -> None:
 
 
 def plant_a_typo(objects: list[dict]) -> None:
-    spec = one(objects, "Deployment", "mlflow")["spec"]
-    spec["replica"] = spec.pop("replicas")
+    one(objects, "Deployment", "mlflow")["spec"]["replica"] = 1
 
 
 def plant_a_kind(objects: list[dict]) -> None:
@@ -230,6 +231,37 @@ def test_a_rolling_restart_of_serving_loses_nobody(overlay: list[dict]) -> None:
     assert mounted == {"/var/lib/xlrm", "/tmp"}, "its root file system is read-only"
 
 
+def test_serving_waits_for_its_model_for_as_long_as_it_takes(overlay: list[dict]) -> None:
+    given = [a.split("=") for a in container(overlay, "Deployment", "xlrm-serving")["args"] if "=" in a]
+    assert math.isinf(Settings(**dict(given)).wait_for_model_seconds)
+
+
+def test_an_apply_leaves_alone_what_was_scaled_by_hand(overlay: list[dict]) -> None:
+    """What a manifest says, each apply brings back; where it says nothing, a new workload has one replica."""
+    said = {manifests.name(o): o["spec"]["replicas"] for o in overlay if "replicas" in o.get("spec", {})}
+    prod = any(o["metadata"]["name"] == "mlflow" and o["kind"] == "PodDisruptionBudget" for o in overlay)
+    assert said == ({"Deployment/mlflow": 2, "Deployment/xlrm-serving": 2} if prod else {})
+
+
+def test_what_starts_slowly_is_not_taken_for_dead(overlay: list[dict]) -> None:
+    """A liveness probe on its own would end a database that is still reading its log, again and again."""
+    for whose, template in manifests.pods(overlay):
+        for c in template["spec"]["containers"]:
+            if "livenessProbe" in c:
+                probe = c["startupProbe"]
+                assert probe["periodSeconds"] * probe["failureThreshold"] >= 300, f"{whose}: started in five minutes"
+                assert "readinessProbe" in c, whose
+
+
+def test_the_store_finds_room_for_its_first_objects(dev: list[dict]) -> None:
+    """With as much again to spare: a disk that a node's own file system gives may be smaller than its claim."""
+    addresses = {value for o in dev if o["kind"] == "ConfigMap" for value in o["data"].values()}
+    buckets = {urlsplit(address).netloc for address in addresses if address.startswith("s3://")}
+    needed = manifests.seaweedfs_bytes(container(dev, "StatefulSet", "store")["args"], len(buckets))
+    (claim,) = one(dev, "StatefulSet", "store")["spec"]["volumeClaimTemplates"]
+    assert needed <= manifests.quantity(claim["spec"]["resources"]["requests"]["storage"]) / 2
+
+
 def test_serving_serves_what_an_experiment_registers(overlay: list[dict]) -> None:
     model = next(o["data"]["MODEL"] for o in overlay if o["kind"] == "ConfigMap" and "MODEL" in o["data"])
     assert "$(MODEL)" in container(overlay, "Deployment", "xlrm-serving")["args"]
@@ -258,6 +290,15 @@ def test_the_install_names_every_secret() -> None:
     said = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
     for name, keys in {**platform.SECRETS, **dict.fromkeys(SECRETS, ())}.items():
         assert all(f"`{one}`" in said for one in (name, *keys)), f"docs/cluster.md does not say {name} and its keys"
+
+
+def test_the_install_makes_a_namespace_before_it_puts_something_there() -> None:
+    """With a profile, whose controller makes it some time after the command has ended, and without."""
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    commands = "".join(re.findall(r"```sh\n(.*?)```", text, re.S))
+    profile, awaited = commands.index("kind: Profile"), commands.index("until kubectl get namespace xlrm; do")
+    assert profile < awaited < commands.index("-n xlrm ")
+    assert text.index("`kubectl apply -f k8s/base/namespace.yaml`") < text.index("-n xlrm ")
 
 
 def test_files_with_secrets_are_not_committed() -> None:
