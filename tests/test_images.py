@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from xlrm import doctor
+
 ROOT = Path(__file__).parents[1]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 IMAGES = {"data", "train", "sample", "mlflow"}
@@ -65,6 +67,21 @@ def test_what_is_installed_are_extras_of_the_project() -> None:
 
     assert len(installed) == 5
     assert {extra for extras in installed for extra in extras} == EXTRAS.keys() - {"dev"}
+
+
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+@pytest.mark.parametrize("image", sorted(doctor.IMAGES))
+def test_an_image_has_what_the_doctor_asks_of_it(image: str, kind: str) -> None:
+    venv = "data-venv" if image == "data" else f"{image}-{kind}"
+    commands = (rest.split("sh docker/install ")[1] for _, rest in lineage(venv) if "sh docker/install " in rest)
+    extras = {extra for command in commands for extra in command.split()}
+    command = [sys.executable, "docker/requirements.py", *extras]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    installed = {re.match(r"[\w.-]+", one)[0] for one in found.splitlines()} | {
+        "kfp"
+    }  # docker/install has it everywhere
+    asked = {package.replace("_", "-") for extra in doctor.IMAGES[image] for package in doctor.PACKAGES[extra]}
+    assert asked <= {one.replace("_", "-") for one in installed}
 
 
 def test_each_base_is_an_argument_and_pinned_by_digest() -> None:
