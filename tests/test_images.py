@@ -129,6 +129,30 @@ def test_vllm_compiles_nothing_that_its_image_has_no_compiler_for() -> None:
     assert "VLLM_NO_USAGE_STATS=1" in told
 
 
+def test_torch_for_cpus_comes_from_an_index_that_is_asked_for_nothing_else() -> None:
+    declared = [name for name, (_, made) in stages().items() if ("ARG", "TORCH_INDEX") in made]
+    script = (ROOT / "docker/install").read_text(encoding="utf-8").replace("\\\n", " ")
+    asked = [line for line in script.splitlines() if "TORCH_INDEX" in line and "pip install" in line]
+
+    assert declared == ["cpu-venv"] and ("ARG", "TORCH_INDEX=") in instructions()
+    assert len(asked) == 1 and "--no-deps" in asked[0] and "^torch==" in asked[0]
+
+
+@pytest.mark.parametrize("has_buildkit", [True, False])
+def test_without_buildkit_nothing_is_begun(has_buildkit: bool, tmp_path: Path) -> None:
+    """`DOCKER_BUILDKIT=1 docker build --help` fails where the plug-in Buildx is missing, as each build would."""
+    docker, calls = tmp_path / "docker", tmp_path / "calls"
+    answer = "" if has_buildkit else '[ "$DOCKER_BUILDKIT" != 1 ] || exit 1'
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n{answer}\n')
+    docker.chmod(0o755)
+    command = ["make", "--jobs", "4", "images", f"DOCKER={docker}", "GIT_COMMIT=x"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    built = [line for line in calls.read_text().splitlines() if "--target" in line]
+
+    assert (done.returncode == 0) is has_buildkit and len(built) == len(IMAGES) * has_buildkit
+    assert ("Buildx" in done.stderr) is not has_buildkit
+
+
 def test_nothing_is_fetched_by_address_and_no_secret_is_an_argument() -> None:
     words = [word for word, _ in instructions()]
     told = [rest for word, rest in instructions() if word in ("ARG", "ENV")]
