@@ -271,8 +271,20 @@ def test_serving_serves_what_an_experiment_registers(overlay: list[dict]) -> Non
     assert model in {f"models:/{e.stages['register']['prefix']}-{e.source}@champion" for e in loaded}
 
 
-def test_a_job_is_gone_before_another_version_of_it_is_applied(dev: list[dict]) -> None:
-    assert all("ttlSecondsAfterFinished" in o["spec"] for o in dev if o["kind"] == "Job")
+def test_an_apply_can_change_whatever_was_applied_before(overlay: list[dict]) -> None:
+    """Of a job or a pod on its own Kubernetes refuses another image and other settings."""
+    assert not {"Job", "Pod"} & {o["kind"] for o in overlay}
+
+
+def test_dev_makes_the_buckets_that_it_names_before_mlflow_starts(dev: list[dict]) -> None:
+    (init,) = one(dev, "Deployment", "mlflow")["spec"]["template"]["spec"]["initContainers"]
+    named = {
+        key for o in dev if o["kind"] == "ConfigMap" for key, value in o["data"].items() if value.startswith("s3://")
+    }
+    assert set(init["args"]) == {f"$({key})" for key in named} and named <= {
+        variable["name"] for variable in init["env"]
+    }
+    assert init["image"] == container(dev, "Deployment", "mlflow")["image"]
 
 
 def test_the_secrets_examples_make_what_pods_ask_for(tmp_path: Path, overlay: list[dict]) -> None:
