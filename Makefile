@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: help demo demo-short test test-fast lint format compile bench check-k8s images pin-images clean
+.PHONY: help demo demo-short test test-fast lint format compile bench check-k8s images buildkit pin-images clean
 help:  ## Show this help
 	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -55,11 +55,16 @@ DOCKER ?= docker
 IMAGES := data train sample mlflow
 images: $(IMAGES:%=image-%)  ## Build all container images (REGISTRY, TAG, GIT_COMMIT, PIP_CONFIG, IMAGE_OPTIONS); see docs/images.md
 
-image-%:  ## Build one of them: image-data, image-train, image-sample, image-mlflow
+image-%: buildkit  ## Build one of them: image-data, image-train, image-sample, image-mlflow
 	DOCKER_BUILDKIT=1 $(DOCKER) build --file docker/Dockerfile --target $* --tag $(REGISTRY)/xlrm-$*:$(TAG) \
 	  --build-arg REGISTRY=$(REGISTRY) --build-arg TAG=$(TAG) --build-arg GIT_COMMIT=$(GIT_COMMIT) \
 	  $(if $(PIP_CONFIG),--secret id=pip$(comma)src=$(PIP_CONFIG)) $(IMAGE_OPTIONS) .
 comma := ,
+
+# Docker from 23 on has BuildKit in a plug-in, Buildx, and its `build` only an error without; before, of itself.
+buildkit:
+	@DOCKER_BUILDKIT=1 $(DOCKER) build --help > /dev/null 2>&1 || { echo "error: $(DOCKER) cannot build with BuildKit: install" \
+	  "Docker and its plug-in Buildx (package docker-buildx-plugin, in Debian and Ubuntu docker-buildx), or set DOCKER" >&2; exit 1; }
 
 pin-images:  ## Ask the registry for the digest of the base image's tag, and write it into docker/Dockerfile
 	@base=$$(sed -n 's/^ARG BASE=\([^@]*\).*/\1/p' docker/Dockerfile); \

@@ -8,7 +8,7 @@ import kubernetes_validate
 
 KUBERNETES = "1.34"
 """The version of the schemas; a field of a later one is a mistake."""
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet")
 
 
 def problems(objects: list[dict], outside: set[str]) -> list[str]:
@@ -69,7 +69,7 @@ def _selectors(objects: list[dict], outside: set[str]) -> Iterator[str]:
         wanted = spec.get(wanted, {}).get("matchLabels") if wanted else None
         if wanted and not any(_matches(wanted, t["metadata"]["labels"]) for t in templates):
             yield f"{name(one)}: selects no pod"
-        if one["kind"] in WORKLOADS and one["kind"] != "Job":
+        if one["kind"] in WORKLOADS:
             labels = spec["template"]["metadata"]["labels"]
             if not _matches(spec["selector"]["matchLabels"], labels):
                 yield f"{name(one)}: its selector does not match its own pods"
@@ -105,7 +105,7 @@ def _references(objects: list[dict], outside: set[str]) -> Iterator[str]:
                 yield f"{whose}: no {kind} {named}"
         volumes = {v["name"] for v in pod.get("volumes", [])}
         volumes |= {c["metadata"]["name"] for c in _owner(objects, template)["spec"].get("volumeClaimTemplates", [])}
-        for container in pod["containers"]:
+        for container in (*pod.get("initContainers", []), *pod["containers"]):
             mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
             yield from (f"{whose}: no volume {mount}" for mount in sorted(mounts - volumes))
 
@@ -147,6 +147,16 @@ def _loose(container: dict) -> Iterator[str]:
     for which in ("requests", "limits"):
         missing = {"cpu", "memory"} - container.get("resources", {}).get(which, {}).keys()
         yield from (f"no {which} of {what}" for what in sorted(missing))
+
+
+SEAWEEDFS_GROWTH = 7
+"""Volumes that SeaweedFS makes at once for a collection without copies: its default of master.volume_growth.copy_1."""
+
+
+def seaweedfs_bytes(arguments: list[str], buckets: int) -> float:
+    """Free space that SeaweedFS wants before every bucket takes its first object: it counts each volume at its full size."""
+    (limit,) = (float(one.partition("=")[2]) for one in arguments if one.startswith("-master.volumeSizeLimitMB="))
+    return SEAWEEDFS_GROWTH * (1 + buckets) * limit * 2**20  # one more than buckets: the filer's own files
 
 
 def _quantities(objects: list[dict], outside: set[str]) -> Iterator[str]:

@@ -1,10 +1,14 @@
-"""`xlrm doctor --cluster`, through the real Kubernetes client, against a small API that answers as a real one does."""
+"""`xlrm doctor` where what an image has not is not installed, and `xlrm doctor --cluster`, through the real Kubernetes client,
+against a small API that answers as a real one does."""
 
 import base64
 import importlib
 import json
+import os
 import socket
+import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -332,3 +336,33 @@ def test_what_is_missing_for_clusters_is_one_line(
     installed(tmp_path / "site", entry, monkeypatch)
     result = CliRunner().invoke(app, ["doctor", "--cluster"])
     assert result.exit_code == 2 and said in result.output and len(result.output.splitlines()) == 1
+
+
+WITHOUT_TORCH = ("torch", "transformers", "trl", "deepspeed", "bitsandbytes", "vllm", "prometheus_client")
+
+
+@pytest.mark.parametrize(
+    ("image", "absent", "status", "missing"),
+    [
+        ("reg.example:5000/team/xlrm-data:1", WITHOUT_TORCH, 0, set()),
+        ("reg.example:5000/team/xlrm-data:1", (*WITHOUT_TORCH, "great_expectations"), 2, {"great_expectations"}),
+        ("ghcr.io/xlrm/xlrm-train:1", ("great_expectations", "vllm", "deepspeed", "bitsandbytes"), 0, set()),
+        ("ghcr.io/xlrm/xlrm-train:1", ("torch", "uvicorn"), 2, {"torch", "uvicorn"}),
+        (None, WITHOUT_TORCH, 2, {"torch", "transformers", "trl"}),
+    ],
+    ids=["data", "data without what it is for", "train for CPUs", "train without what it is for", "a machine"],
+)
+def test_what_an_image_is_not_for_is_no_failure_of_it(image, absent, status, missing, tmp_path) -> None:
+    """The command in an environment of its own, in which `absent` are not installed."""
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if entry.name not in absent and entry.suffix != ".pth":
+            (tmp_path / entry.name).symlink_to(entry)
+    environment = {name: value for name, value in os.environ.items() if name != "XLRM_IMAGE"}
+    environment |= {"PYTHONPATH": f"{ROOT}:{tmp_path}", "COLUMNS": "200"} | ({"XLRM_IMAGE": image} if image else {})
+    command = [sys.executable, "-S", "-m", "xlrm.cli", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    lines = [[cell.strip() for cell in line.split("│")] for line in done.stdout.splitlines() if "│" in line]
+    marks = {what: mark for _, mark, what, *_ in lines}
+    assert done.returncode == status, done.stdout + done.stderr
+    assert {what for what, mark in marks.items() if mark == "✗"} == missing
+    assert all(marks[package] != "✓" for package in absent if package in marks)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from xlrm import doctor
+
 ROOT = Path(__file__).parents[1]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 IMAGES = {"data", "train", "sample", "mlflow"}
@@ -67,6 +69,21 @@ def test_what_is_installed_are_extras_of_the_project() -> None:
     assert {extra for extras in installed for extra in extras} == EXTRAS.keys() - {"dev"}
 
 
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+@pytest.mark.parametrize("image", sorted(doctor.IMAGES))
+def test_an_image_has_what_the_doctor_asks_of_it(image: str, kind: str) -> None:
+    venv = "data-venv" if image == "data" else f"{image}-{kind}"
+    commands = (rest.split("sh docker/install ")[1] for _, rest in lineage(venv) if "sh docker/install " in rest)
+    extras = {extra for command in commands for extra in command.split()}
+    command = [sys.executable, "docker/requirements.py", *extras]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    installed = {re.match(r"[\w.-]+", one)[0] for one in found.splitlines()} | {
+        "kfp"
+    }  # docker/install has it everywhere
+    asked = {package.replace("_", "-") for extra in doctor.IMAGES[image] for package in doctor.PACKAGES[extra]}
+    assert asked <= {one.replace("_", "-") for one in installed}
+
+
 def test_each_base_is_an_argument_and_pinned_by_digest() -> None:
     names = set(stages())
     parents = {parent for parent, _ in stages().values()} - names
@@ -110,6 +127,30 @@ def test_vllm_compiles_nothing_that_its_image_has_no_compiler_for() -> None:
     assert not any(re.search(r"g\+\+|nvcc", rest) for word, rest in made if word == "RUN")
     assert "VLLM_USE_FLASHINFER_SAMPLER=0" in told
     assert "VLLM_NO_USAGE_STATS=1" in told
+
+
+def test_torch_for_cpus_comes_from_an_index_that_is_asked_for_nothing_else() -> None:
+    declared = [name for name, (_, made) in stages().items() if ("ARG", "TORCH_INDEX") in made]
+    script = (ROOT / "docker/install").read_text(encoding="utf-8").replace("\\\n", " ")
+    asked = [line for line in script.splitlines() if "TORCH_INDEX" in line and "pip install" in line]
+
+    assert declared == ["cpu-venv"] and ("ARG", "TORCH_INDEX=") in instructions()
+    assert len(asked) == 1 and "--no-deps" in asked[0] and "^torch==" in asked[0]
+
+
+@pytest.mark.parametrize("has_buildkit", [True, False])
+def test_without_buildkit_nothing_is_begun(has_buildkit: bool, tmp_path: Path) -> None:
+    """`DOCKER_BUILDKIT=1 docker build --help` fails where the plug-in Buildx is missing, as each build would."""
+    docker, calls = tmp_path / "docker", tmp_path / "calls"
+    answer = "" if has_buildkit else '[ "$DOCKER_BUILDKIT" != 1 ] || exit 1'
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n{answer}\n')
+    docker.chmod(0o755)
+    command = ["make", "--jobs", "4", "images", f"DOCKER={docker}", "GIT_COMMIT=x"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    built = [line for line in calls.read_text().splitlines() if "--target" in line]
+
+    assert (done.returncode == 0) is has_buildkit and len(built) == len(IMAGES) * has_buildkit
+    assert ("Buildx" in done.stderr) is not has_buildkit
 
 
 def test_nothing_is_fetched_by_address_and_no_secret_is_an_argument() -> None:

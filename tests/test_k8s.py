@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import os
 import re
 import shutil
@@ -17,9 +18,12 @@ import yaml
 from components import image
 from pipelines import doctor, platform
 from xlrm import experiment
+from xlrm.serving import Settings
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = ("dev", "prod", "standalone")
+SMALL_NODE_GIB = 10
+"""Free on the disk of a node that `dev` is for."""
 SECRETS = {*platform.SECRETS, "xlrm-mlflow-db", "xlrm-serving"}
 """Made by hand, by External Secrets or by SOPS: docs/cluster.md."""
 
@@ -80,8 +84,7 @@ def test_what_kubeflow_pipelines_runs_beside_us_is_left_alone() -> None:
 
 
 def plant_a_typo(objects: list[dict]) -> None:
-    spec = one(objects, "Deployment", "mlflow")["spec"]
-    spec["replica"] = spec.pop("replicas")
+    one(objects, "Deployment", "mlflow")["spec"]["replica"] = 1
 
 
 def plant_a_kind(objects: list[dict]) -> None:
@@ -230,6 +233,37 @@ def test_a_rolling_restart_of_serving_loses_nobody(overlay: list[dict]) -> None:
     assert mounted == {"/var/lib/xlrm", "/tmp"}, "its root file system is read-only"
 
 
+def test_serving_waits_for_its_model_for_as_long_as_it_takes(overlay: list[dict]) -> None:
+    given = [a.split("=") for a in container(overlay, "Deployment", "xlrm-serving")["args"] if "=" in a]
+    assert math.isinf(Settings(**dict(given)).wait_for_model_seconds)
+
+
+def test_an_apply_leaves_alone_what_was_scaled_by_hand(overlay: list[dict]) -> None:
+    """What a manifest says, each apply brings back; where it says nothing, a new workload has one replica."""
+    said = {manifests.name(o): o["spec"]["replicas"] for o in overlay if "replicas" in o.get("spec", {})}
+    prod = any(o["metadata"]["name"] == "mlflow" and o["kind"] == "PodDisruptionBudget" for o in overlay)
+    assert said == ({"Deployment/mlflow": 2, "Deployment/xlrm-serving": 2} if prod else {})
+
+
+def test_what_starts_slowly_is_not_taken_for_dead(overlay: list[dict]) -> None:
+    """A liveness probe on its own would end a database that is still reading its log, again and again."""
+    for whose, template in manifests.pods(overlay):
+        for c in template["spec"]["containers"]:
+            if "livenessProbe" in c:
+                probe = c["startupProbe"]
+                assert probe["periodSeconds"] * probe["failureThreshold"] >= 300, f"{whose}: started in five minutes"
+                assert "readinessProbe" in c, whose
+
+
+def test_the_store_takes_its_first_objects_on_a_small_node(dev: list[dict]) -> None:
+    """StorageClasses that give a node's own disk keep no claim, so what counts is what is free there."""
+    addresses = {value for o in dev if o["kind"] == "ConfigMap" for value in o["data"].values()}
+    buckets = {urlsplit(address).netloc for address in addresses if address.startswith("s3://")}
+    needed = manifests.seaweedfs_bytes(container(dev, "StatefulSet", "store")["args"], len(buckets)) / 2**30
+    said = re.search(r"store begins with\s+(\d+) GiB free", (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8"))
+    assert needed <= SMALL_NODE_GIB and needed == int(said[1])
+
+
 def test_serving_serves_what_an_experiment_registers(overlay: list[dict]) -> None:
     model = next(o["data"]["MODEL"] for o in overlay if o["kind"] == "ConfigMap" and "MODEL" in o["data"])
     assert "$(MODEL)" in container(overlay, "Deployment", "xlrm-serving")["args"]
@@ -237,8 +271,20 @@ def test_serving_serves_what_an_experiment_registers(overlay: list[dict]) -> Non
     assert model in {f"models:/{e.stages['register']['prefix']}-{e.source}@champion" for e in loaded}
 
 
-def test_a_job_is_gone_before_another_version_of_it_is_applied(dev: list[dict]) -> None:
-    assert all("ttlSecondsAfterFinished" in o["spec"] for o in dev if o["kind"] == "Job")
+def test_an_apply_can_change_whatever_was_applied_before(overlay: list[dict]) -> None:
+    """Of a job or a pod on its own Kubernetes refuses another image and other settings."""
+    assert not {"Job", "Pod"} & {o["kind"] for o in overlay}
+
+
+def test_dev_makes_the_buckets_that_it_names_before_mlflow_starts(dev: list[dict]) -> None:
+    (init,) = one(dev, "Deployment", "mlflow")["spec"]["template"]["spec"]["initContainers"]
+    named = {
+        key for o in dev if o["kind"] == "ConfigMap" for key, value in o["data"].items() if value.startswith("s3://")
+    }
+    assert set(init["args"]) == {f"$({key})" for key in named} and named <= {
+        variable["name"] for variable in init["env"]
+    }
+    assert init["image"] == container(dev, "Deployment", "mlflow")["image"]
 
 
 def test_the_secrets_examples_make_what_pods_ask_for(tmp_path: Path, overlay: list[dict]) -> None:
@@ -258,6 +304,15 @@ def test_the_install_names_every_secret() -> None:
     said = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
     for name, keys in {**platform.SECRETS, **dict.fromkeys(SECRETS, ())}.items():
         assert all(f"`{one}`" in said for one in (name, *keys)), f"docs/cluster.md does not say {name} and its keys"
+
+
+def test_the_install_makes_a_namespace_before_it_puts_something_there() -> None:
+    """With a profile, whose controller makes it some time after the command has ended, and without."""
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    commands = "".join(re.findall(r"```sh\n(.*?)```", text, re.S))
+    profile, awaited = commands.index("kind: Profile"), commands.index("until kubectl get namespace xlrm; do")
+    assert profile < awaited < commands.index("-n xlrm ")
+    assert text.index("`kubectl apply -f k8s/base/namespace.yaml`") < text.index("-n xlrm ")
 
 
 def test_files_with_secrets_are_not_committed() -> None:

@@ -2,14 +2,29 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 from xlrm import settings, storage
 from xlrm.errors import ConfigError, XlrmError
+
+PACKAGES = {
+    "pipeline": ("kfp", "mlflow", "boto3"),
+    "data": ("great_expectations", "datasets"),
+    "train": ("torch", "transformers", "trl"),
+    "gpu": ("deepspeed", "bitsandbytes"),
+    "sample": ("vllm",),
+    "serve": ("fastapi", "uvicorn", "prometheus_client"),
+}
+"""Extra -> the packages by which it is known to be installed."""
+DEMO = {"pipeline", "data", "train"}
+"""Extras without which a machine cannot run the demo."""
+IMAGES = {"data": {"pipeline", "data"}, "train": {"pipeline", "train", "serve"}, "sample": {"pipeline", "data"}}
+"""Image -> extras that its tasks cannot do without, be it made for GPUs or for CPUs, which have neither `gpu` nor vLLM."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +39,14 @@ class Check:
 def checks() -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check("Python", (3, 11) <= sys.version_info < (3, 14), version, "install Python 3.11, 3.12 or 3.13")
-    for extra, packages, required in (
-        ("pipeline", ("kfp", "mlflow", "boto3"), True),
-        ("data", ("great_expectations", "datasets"), True),
-        ("train", ("torch", "transformers", "trl"), True),
-        ("gpu", ("deepspeed", "bitsandbytes"), False),
-        ("sample", ("vllm",), False),
-        ("serve", ("fastapi", "uvicorn", "prometheus_client"), False),
-    ):
+    image = _image()
+    needed = IMAGES.get(image, DEMO)
+    for extra, packages in PACKAGES.items():
         for package in packages:
-            yield _installed(package, extra, required)
+            yield _installed(package, extra, extra in needed, image)
     yield _store()
     yield _tracking()
-    yield _gpu()
+    yield _gpu(image)
     free = shutil.disk_usage(settings.home().parent).free / 2**30
     yield Check("disk", free > 2, f"{free:.0f} GiB free", "free at least 2 GiB, or set XLRM_HOME to another disk")
 
@@ -55,10 +65,22 @@ def cluster_checks(namespace: str, context: str | None) -> Iterator[Check]:
     return checks_of(namespace, context)
 
 
-def _installed(package: str, extra: str, required: bool) -> Check:
-    present = importlib.util.find_spec(package) is not None
-    found = metadata.version(package) if present else "not installed"
-    return Check(package, present, found, f"pip install 'xlrm[{extra}]'", required)
+def _image() -> str | None:
+    """Which of the project's images this is, by the name it was built with (REGISTRY/xlrm-NAME:TAG); None outside of them."""
+    found = re.search(r"/xlrm-(\w+)", os.environ.get("XLRM_IMAGE", ""))
+    return found[1] if found and found[1] in IMAGES else None
+
+
+def _installed(package: str, extra: str, required: bool, image: str | None) -> Check:
+    if importlib.util.find_spec(package) is not None:
+        return Check(package, True, metadata.version(package), "", required)
+    if image is None:
+        return Check(package, False, "not installed", f"pip install 'xlrm[{extra}]'", required)
+    if required:
+        return Check(
+            package, False, f"not installed, and xlrm-{image} needs it", "build the image again: docs/images.md"
+        )
+    return Check(package, False, "not in this image", "", required=False)
 
 
 def _store() -> Check:
@@ -82,9 +104,9 @@ def _tracking() -> Check:
     return Check("MLflow", True, f"{uri}, {len({one.name for one in models})} registered models", "")
 
 
-def _gpu() -> Check:
+def _gpu(image: str | None) -> Check:
     if importlib.util.find_spec("torch") is None:
-        return Check("GPU", False, "torch is not installed", "pip install 'xlrm[train]'", required=False)
+        return replace(_installed("torch", "train", False, image), what="GPU")
     import torch
 
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -181,7 +181,7 @@ class ProblemAnswer(BaseModel):
 
 
 class State(BaseModel):
-    status: str = Field(examples=["ready", "loading", "stopping", "failing"])
+    status: str = Field(examples=["ready", "waiting", "loading", "stopping", "failing"])
     model: str
     version: str | None = Field(None, description="In the registry; of a folder or artifact there is none.")
     digest: str | None = Field(None, description="sha256 over the files of the folder that was loaded.")

@@ -21,6 +21,8 @@ from xlrm.serving.metrics import Metrics
 
 _TOKENISED = 16
 """Conversations of a request that are tokenised at a time; those of others come in between."""
+_ASKED_EVERY_SECONDS, _SAID_EVERY_SECONDS = 5, 60
+"""How often a model that is not there yet is asked for, and how often a log says so."""
 _WARM_UP = [{"role": "user", "content": "How much is one plus two?"}, {"role": "assistant", "content": "Three."}]
 
 
@@ -52,6 +54,9 @@ class Settings(BaseModel):
     """Conversations taken and not answered yet; a request beyond is refused with 429."""
     drain_seconds: float = Field(5, ge=0, le=600)
     """Between SIGTERM and the last connection that is taken: the time others need to see that it is not ready."""
+    wait_for_model_seconds: float = Field(0, ge=0)
+    """That the server waits, alive and not ready, for a registry or store that does not answer or has no such model; `inf`:
+    for ever. Without it that is an error at once, as for a mistyped name."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Service:
     how: scoring.Scoring
     settings: Settings = field(default_factory=Settings)
     token: str | None = None
+    awaited: bool = False
+    """Whether the model was not there when last asked for, and is waited for."""
     loaded: Loaded | None = None
     batcher: Batcher | None = None
     stopping: bool = False
@@ -98,7 +105,7 @@ class Service:
     def status(self) -> str:
         if self.stopping:
             return "stopping"
-        return "ready" if self.batcher else "loading"
+        return "ready" if self.batcher else "waiting" if self.awaited else "loading"
 
     @property
     def healthy(self) -> bool:
@@ -110,9 +117,11 @@ class Service:
         return exchange.State(status=status, model=self.uri, version=version or None, digest=digest)
 
     async def live(self) -> None:
-        """Loads the model, and answers until it is cancelled. Raises what loading raises."""
-        loop = asyncio.get_running_loop()
-        self.loaded = loaded = await loop.run_in_executor(self.model_thread, self._load)
+        """Fetches and loads the model, and answers until it is cancelled. Raises what fetching and loading raise."""
+        folder = await self._fetched()
+        self.awaited = False
+        load = partial(self._load, folder)
+        self.loaded = loaded = await asyncio.get_running_loop().run_in_executor(self.model_thread, load)
         score = partial(scoring.rewards, loaded.model, loaded.tokenizer, batch_tokens=self.how.batch_tokens)
         tokens = scoring.budget(loaded.model, self.how.batch_tokens)
         most, wait_seconds = self.settings.batch_conversations, self.settings.wait_ms / 1000
@@ -123,8 +132,24 @@ class Service:
         progress.say(f"ready: {self.uri}{version}, sha256 {loaded.digest[:16]}, {self.how.engine} {self.how.precision}")
         await self.batcher.run()
 
-    def _load(self) -> Loaded:
-        folder = self.fetch()
+    async def _fetched(self) -> Path:
+        """The model's folder, as soon as it can be had. Raises ArtifactError after `wait_for_model_seconds`."""
+        loop = asyncio.get_running_loop()
+        say_at = loop.time()
+        end = say_at + self.settings.wait_for_model_seconds
+        while True:
+            try:
+                return await loop.run_in_executor(self.model_thread, self.fetch)
+            except ArtifactError as error:
+                if (now := loop.time()) >= end:
+                    raise
+                if now >= say_at:
+                    say_at = now + _SAID_EVERY_SECONDS
+                    progress.say(f"waiting for {self.uri}: {error}")
+            self.awaited = True
+            await asyncio.sleep(min(_ASKED_EVERY_SECONDS, end - now))
+
+    def _load(self, folder: Path) -> Loaded:
         model, tokenizer = scoring.load(folder, self.how)
         length = scoring.longest(model, self.how.max_length)
         encoded = scoring.encode(tokenizer, [_WARM_UP], length)
@@ -157,7 +182,7 @@ class Service:
         if model is not None and model not in self.names:
             raise Refused(404, f"model: {model[:200]!r} is not served here; there is {' or '.join(self.names)}")
         if self.batcher is None:
-            raise Refused(503, "the model is being loaded", 5)
+            raise Refused(503, f"the model is {'waited for' if self.awaited else 'being loaded'}", 5)
         if len(sizes) > limits.max_conversations:
             raise Refused(413, f"{len(sizes)} conversations; in a request at most {limits.max_conversations}")
         if max(sizes) > limits.max_characters:

@@ -118,7 +118,7 @@ async def models(service: Here) -> exchange.Models:
 
 @router.get("/healthz", responses={503: {"model": exchange.State}})
 async def healthz(service: Here, response: Response) -> exchange.State:
-    """200 while the process is well, also while it loads; 503 when its last batch ended in an error."""
+    """200 while the process is well, also while its model is waited for or loaded; 503 when its last batch ended in an error."""
     response.status_code = 200 if service.healthy else 503
     return service.state(service.status if service.healthy else "failing")
 
