@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -18,8 +19,10 @@ from kubernetes.config.config_exception import ConfigException
 from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
-from pipelines import platform
+from components import image
+from pipelines import placement, platform
 from pipelines.kubeflow import IN_CLUSTER
+from xlrm import hardware
 from xlrm.doctor import Check
 
 SECONDS = 10
@@ -76,7 +79,7 @@ def _in_namespace(api: client.ApiClient, core: client.CoreV1Api, namespace: str)
         "Kubeflow Trainer",
         "install it, for stages on several nodes",
         partial(_trainer, api),
-        platform.TRAINING_NODES > 1,
+        placement.current().nodes > 1,
     )
 
 
@@ -221,27 +224,32 @@ class Ask:
 
 @cache
 def asks() -> tuple[Ask, ...]:
-    """What the tasks of the pipeline ask for, of its package."""
-    from pipelines.cross_lingual_transfer import cross_lingual_transfer as pipeline
+    """What the tasks of the pipeline ask for, of its package, and the nodes that a training on several takes."""
+    from pipelines.cross_lingual_transfer import build
 
+    on = placement.current()
+    pipeline = build(on)
     stages = MessageToDict(pipeline.pipeline_spec)["deploymentSpec"]["executors"]
-    on = MessageToDict(pipeline.platform_spec)["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    found = set()
-    for name, stage in stages.items():
-        if "container" not in stage:
-            continue
-        wanted = stage["container"].get("resources", {})
-        labels = on.get(name, {}).get("nodeSelector", {}).get("labels", {})
-        found.add(
-            Ask(
-                int(wanted.get("accelerator", {}).get("resourceCount", 0)),
-                float(parse_quantity(wanted.get("resourceMemoryRequest", "0"))),
-                float(parse_quantity(wanted.get("resourceCpuRequest", "0"))),
-                tuple(sorted(labels.items())),
-                stage["container"]["image"],
-            )
-        )
+    settings = MessageToDict(pipeline.platform_spec)["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    found = {
+        _asked(stage["container"], settings.get(name, {})) for name, stage in stages.items() if "container" in stage
+    }
+    for name in hardware.TRAININGS if on.nodes > 1 else ():
+        needs, labels = on.tasks[name], {f"{GPU}.product": on.gpu_product} if on.gpu_product else {}
+        memory, cores = (float(parse_quantity(one)) for one in (needs.memory, needs.cores))
+        found.add(Ask(needs.gpus or 0, memory, cores, tuple(labels.items()), image(name)))
     return tuple(sorted(found))
+
+
+def _asked(container: dict[str, Any], settings: dict[str, Any]) -> Ask:
+    wanted, labels = container.get("resources", {}), settings.get("nodeSelector", {}).get("labels", {})
+    return Ask(
+        int(wanted.get("accelerator", {}).get("resourceCount", 0)),
+        float(parse_quantity(wanted.get("resourceMemoryRequest", "0"))),
+        float(parse_quantity(wanted.get("resourceCpuRequest", "0"))),
+        tuple(sorted(labels.items())),
+        container["image"],
+    )
 
 
 def _nodes(core: client.CoreV1Api) -> Iterator[Check]:
@@ -252,15 +260,19 @@ def _nodes(core: client.CoreV1Api) -> Iterator[Check]:
         yield Check("nodes", False, _why(error), "ask somebody who may list nodes, or go on at your own risk", False)
         return
     products = {(node.metadata.labels or {}).get(f"{GPU}.product") for node in nodes} - {None}
-    yield Check(
-        "GPUs", platform.GPU_PRODUCT in products,
-        f"{', '.join(sorted(products)) or 'no node is labelled'}; stages ask for {platform.GPU_PRODUCT}",
-        "install NVIDIA's GPU operator (its feature discovery labels nodes), or change GPU_PRODUCT in pipelines/platform.py",
-    )  # fmt: skip
+    if product := placement.current().gpu_product:
+        yield Check(
+            "GPUs", product in products,
+            f"{', '.join(sorted(products)) or 'no node is labelled'}; stages ask for {product}",
+            "install NVIDIA's GPU operator (its feature discovery labels nodes), or set XLRM_PLACEMENT: docs/kubeflow.md",
+        )  # fmt: skip
     for said, fitting in {str(ask): [n for n in nodes if _fits(n, ask)] for ask in asks()}.items():
         found = f"{len(fitting)} of {len(nodes)} ready nodes are large enough, and free of taints that keep it away"
         yield Check(
-            f"a node with {said}", bool(fitting), found, "add a node, or lower what pipelines/platform.py asks for"
+            f"a node with {said}",
+            bool(fitting),
+            found,
+            "add a node, or set XLRM_PLACEMENT to one that asks for less: docs/kubeflow.md",
         )
 
 
