@@ -61,9 +61,9 @@ def checks(namespace: str, context: str | None = None) -> Iterator[Check]:
     yield from _nodes(core)
     yield from _services(api, namespace)
     login = _login(core, namespace)
-    for image in sorted({ask.image for ask in asks()}):
+    for name in sorted({ask.image for ask in asks()}):
         remedy = "push it (make images), or make the pull secret xlrm-registry: docs/cluster.md"
-        yield _ask(f"image {image.rsplit('/', 1)[-1]}", remedy, partial(_image, image, login))
+        yield _ask(f"image {name.rsplit('/', 1)[-1]}", remedy, partial(_image, name, login))
 
 
 def _in_namespace(api: client.ApiClient, core: client.CoreV1Api, namespace: str) -> Iterator[Check]:
@@ -272,7 +272,7 @@ def _nodes(core: client.CoreV1Api) -> Iterator[Check]:
             f"a node with {said}",
             bool(fitting),
             found,
-            "add a node, or set XLRM_PLACEMENT to one that asks for less: docs/kubeflow.md",
+            "add a node, or another XLRM_PLACEMENT: docs/kubeflow.md",
         )
 
 

@@ -1,7 +1,5 @@
 """run_stage: the same work is never done twice, other work never taken for it, and killed work goes on."""
 
-import importlib
-import inspect
 import json
 import os
 import signal
@@ -10,16 +8,16 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from components import _stage
 from xlrm import artifacts, provenance, runner, settings, storage, translation
 from xlrm.errors import ArtifactError, ConfigError, DataError, GateError
-from xlrm.experiment import STAGES, stage_config, stage_module
+from xlrm.experiment import STAGES, Experiment, stage_config, stage_module
 from xlrm.runner import run_stage
+from xlrm.steps import steps
 
 CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
 
@@ -57,46 +55,27 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
         assert (first.digest == second.digest) is same
 
 
-GIVEN = {
-    "split": "train", "shard": "1/1", "labeler": "en", "targets": ["es"], "languages": ["es"], "nodes": 1, "node": {}, "gate": "",
-}  # fmt: skip
-"""What the pipeline gives to components, beside the experiment and artifacts; a language is es."""
-PLANNED = {("plan", "translate", field) for field in translation.Settings.model_fields}
-"""An estimate is of a translator, whose settings stand in another section."""
+PLANNED = {("plan", "translate", field) for field in translation.Settings.model_fields} | {
+    ("translate", "plan", "shards")
+}
+"""An estimate is of a translator, whose settings stand in another section; and a shard is one of so many."""
+TRIED: dict[str, Any] = {"plan.shards": 2}
+"""Values to try, where a pipeline has use for the field."""
 
 
-def config_of(stage: str, sections: dict, monkeypatch) -> BaseModel:
-    """The config that the component of `stage` gives to its stage, for an experiment of these sections."""
-    component = importlib.import_module(f"components.{stage}")
-    function = getattr(component, stage).python_func
-    artifact = SimpleNamespace(uri="file:///given", path="/given", metadata={"artifact": "file:///given"})
-    arguments = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        kind = parameter.annotation
-        found = "es" if kind is str else [artifact] if "list" in str(kind).lower() else artifact
-        arguments[name] = GIVEN.get(name, found)
-
-    class Seen(Exception):
-        pass
-
-    def seen(name: str, config: dict, inputs: dict, experiment: str) -> None:
-        raise Seen(name, config)
-
-    monkeypatch.setattr(_stage, "run_stage", seen)
-    monkeypatch.setattr(_stage, "_UNUSED", ())
-    with pytest.raises(Seen) as caught:
-        function(**arguments | {"experiment": {"name": "test", "stages": sections}})
-    name, config = caught.value.args
-    assert name == stage
-    return stage_config(name, config)
+def config_of(stage: str, sections: dict) -> BaseModel:
+    """The config that a pipeline gives to a stage, for an experiment of these sections."""
+    made = steps("cross-lingual-transfer", Experiment(name="test", targets=("es",), stages=sections))
+    return stage_config(stage, next(step.config for step in made.values() if step.stage == stage))
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_no_field_of_another_section_counts(stage: str, monkeypatch) -> None:
-    before = runner.what_counts(config_of(stage, {}, monkeypatch))
+def test_no_field_of_another_section_counts(stage: str) -> None:
+    before = runner.what_counts(config_of(stage, {}))
     for other in set(STAGES) - {stage}:
         for field in stage_module(other).Config.model_fields:
-            changed = runner.what_counts(config_of(stage, {other: {field: "changed"}}, monkeypatch))
+            value = TRIED.get(f"{other}.{field}", "changed")
+            changed = runner.what_counts(config_of(stage, {other: {field: value}}))
             assert (changed == before) is ((stage, other, field) not in PLANNED), f"{other}.{field}"
 
 
@@ -114,15 +93,15 @@ def changes(config: BaseModel):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_field_of_its_own_section_counts_but_those_of_speed(stage: str, monkeypatch) -> None:
-    config = config_of(stage, {}, monkeypatch)
+def test_every_field_of_its_own_section_counts_but_those_of_speed(stage: str) -> None:
+    config = config_of(stage, {})
     for field, changed, counts in changes(config):
         assert (runner.what_counts(changed) != runner.what_counts(config)) is counts, field
 
 
-def test_how_often_a_judge_is_asked_at_once_is_no_reason_to_ask_it_again(monkeypatch) -> None:
+def test_how_often_a_judge_is_asked_at_once_is_no_reason_to_ask_it_again() -> None:
     before, after = (
-        config_of("external", {"external": {"judge": {"parallel": parallel, "seed": seed}}}, monkeypatch)
+        config_of("external", {"external": {"judge": {"parallel": parallel, "seed": seed}}})
         for parallel, seed in ((8, 1), (64, 1))
     )
     assert before != after and runner.what_counts(before) == runner.what_counts(after)
@@ -143,8 +122,8 @@ def stored(files: dict[str, str], folder: Path) -> str:
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if hasattr(stage_module(stage), "reads")])
-def test_a_file_that_a_stage_does_not_read_does_not_count(stage: str, tmp_path, monkeypatch) -> None:
-    config = config_of(stage, {}, monkeypatch)
+def test_a_file_that_a_stage_does_not_read_does_not_count(stage: str, tmp_path) -> None:
+    config = config_of(stage, {})
     for given, patterns in stage_module(stage).reads(config).items():
         files = dict.fromkeys(patterns, "read") | {"other.txt": "not read"}
         last = patterns[-1]

@@ -59,7 +59,7 @@ def test_retraining_is_the_source_language_alone_and_enforces_the_gate() -> None
 
 
 def test_a_translation_in_shards_is_a_step_for_each() -> None:
-    made = steps("retrain", build({"name": "x", "targets": ["es", "ko"], "plan": {"shards": 2}}, {}, "test"))
+    made = steps("retrain", build({"name": "x", "targets": ["es", "ko"], "plan": {"shards": 2.0}}, {}, "test"))
     parts = ("translate-es-1of2", "translate-es-2of2", "translate-ko-1of2", "translate-ko-2of2")
     assert made["validate"].inputs["translations"] == parts
     assert made["translate-ko-2of2"].config == {"language": "ko", "shard": "2/2"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xlrm.errors import ConfigError
-from xlrm.experiment import Experiment
+from xlrm.experiment import Experiment, stage_module
 
 Inputs = Mapping[str, str | tuple[str, ...]]
 """Input of a stage -> label of the step that makes it, or labels."""
@@ -55,9 +55,8 @@ def data(experiment: Experiment) -> list[Step]:
 
 def translation_parts(experiment: Experiment) -> list[tuple[str, int, int]]:
     """(language, number of the shard, shards)."""
-    from xlrm.experiment import stage_config
-
-    shards = stage_config("plan", experiment.stages.get("plan", {})).shards
+    default = stage_module("plan").Config.model_fields["shards"].default
+    shards = int(experiment.stages.get("plan", {}).get("shards", default))  # Kubeflow has floats alone
     return [(language, number, shards) for language in experiment.targets for number in range(1, shards + 1)]
 
 
