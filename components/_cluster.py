@@ -1,31 +1,26 @@
 """The cluster's side of a TrainJob: made or adopted, waited for with the first node's log on standard output, deleted.
 
-The only module of a task that imports kubernetes.
+The only module of a task that imports kubernetes. What it knows of controllers is from Kubeflow Trainer 2.3.0, JobSet 0.12.0
+and Kubernetes 1.34.
 """
 
-import contextlib
 import json
 import os
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components._nodes import BadEnds, Log, NoLog, rank
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError
 
 JOBS = ("trainer.kubeflow.org", "v1alpha1")
 PAUSE_S = 5.0
 """Between two looks at a job."""
-QUIET_S = 30.0
-"""Of a log without a line, before it is opened anew and the job looked at."""
 PATIENCE_S = 600.0
 """With an API server that gives no answer: an upgrade of a control plane takes minutes, a training days."""
-SKEW_S = 600
-"""Clocks of this pod and a node may differ by so much before lines of a log are lost that broke."""
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -67,25 +62,38 @@ class Cluster:
         )
         return made is not None
 
-    def get(self, name: str) -> dict[str, Any] | None:
-        get = self.jobs.get_namespaced_custom_object
-        return self._ask("get trainjobs", get, *JOBS, self.namespace, "trainjobs", name, absent=(404,))
+    def get(self, name: str, patience_s: float | None = None) -> dict[str, Any] | None:
+        get, given = self.jobs.get_namespaced_custom_object, (*JOBS, self.namespace, "trainjobs", name)
+        return self._ask("get trainjobs", get, *given, absent=(404,), patience_s=patience_s)
 
-    def delete(self, name: str, patience_s: float | None = None) -> None:
-        """Its pods first: the name is free again when they are gone."""
+    def delete(self, name: str, policy: str = "Background", patience_s: float | None = None) -> None:
+        """The job is gone at once, and its nodes get SIGTERM from the garbage collector; by `Foreground` it is gone after them.
+
+        Only a complete one is deleted so: of any other Trainer applies the JobSet again for as long as the job is there, being
+        deleted or not (Reconcile in trainjob_controller.go).
+        """
         from kubernetes.client import V1DeleteOptions
 
-        options = V1DeleteOptions(propagation_policy="Foreground")
-        delete = self.jobs.delete_namespaced_custom_object
-        given = (*JOBS, self.namespace, "trainjobs", name)
+        delete, given = self.jobs.delete_namespaced_custom_object, (*JOBS, self.namespace, "trainjobs", name)
+        options = V1DeleteOptions(propagation_policy=policy)
         self._ask("delete trainjobs", delete, *given, body=options, absent=(404,), patience_s=patience_s)
 
-    def delete_at_last(self, name: str) -> None:
-        """At the end of a task, which has seconds left: tried three times, and never a new error."""
+    def delete_at_last(self, body: dict[str, Any]) -> str:
+        """What became of the job at the end of a task, which has a second left: nothing to say where there is none. Never a
+        new error. The job of another run, which this one only followed, is left to it."""
+        name, why = body["metadata"]["name"], ""
         for _ in range(3):
-            with contextlib.suppress(Exception):
-                return self.delete(name, patience_s=0)
+            try:
+                if not (job := self.get(name, patience_s=0)):
+                    return ""
+                if not _owners(body) <= _owners(job):
+                    return "left to the run that made it"
+                self.delete(name, patience_s=0)
+                return "deleted"
+            except Exception as error:  # noqa: BLE001 - the one that ends the task is the one to show
+                why = str(error)
             time.sleep(1)
+        return f"not deleted: {why}"
 
     def pods(self, name: str) -> list[Any]:
         """Of all nodes, the youngest of a node last."""
@@ -94,7 +102,15 @@ class Cluster:
         return sorted(found, key=lambda pod: (rank(pod), pod.metadata.creation_timestamp))
 
     def log(self, pod: str, **options: Any) -> Any:
-        return self.core.read_namespaced_pod_log(pod, self.namespace, container="node", **options)
+        """Raises NoLog while there is none, and urllib3's HTTPError."""
+        from kubernetes.client import ApiException
+
+        try:
+            return self.core.read_namespaced_pod_log(pod, self.namespace, container="node", **options)
+        except ApiException as error:
+            if error.status == 403:
+                raise self.refused("get pods/log", error) from error
+            raise NoLog(_line(error)) from error
 
     def _ask(
         self, what: str, call: Callable, *args: Any, absent: tuple[int, ...] = (), patience_s: float | None = None,
@@ -141,29 +157,47 @@ def _line(error: Any) -> str:
     return " ".join(said.split())[:500]
 
 
-def rank(pod: Any) -> int:
-    return int((pod.metadata.labels or {}).get("batch.kubernetes.io/job-completion-index", 0))
+def _owners(job: dict[str, Any]) -> set[str]:
+    return {one["uid"] for one in job["metadata"].get("ownerReferences") or []}
 
 
 def ended(job: dict[str, Any]) -> str:
-    """Complete or Failed, or nothing while it goes on."""
+    """Complete or Failed, or nothing while it goes on.
+
+    A failure from before the job was made is an earlier one's: Trainer takes any JobSet of the name for the job's own, and takes
+    the failure back when the garbage collector has ended that one (Status in jobset.go, removeFailedCondition).
+    """
     for one in job.get("status", {}).get("conditions", []):
-        if one["type"] in ("Complete", "Failed") and one["status"] == "True":
+        of_another = one["type"] == "Failed" and one["lastTransitionTime"] < job["metadata"]["creationTimestamp"]
+        if one["type"] in ("Complete", "Failed") and one["status"] == "True" and not of_another:
             return one["type"]
     return ""
 
 
+def going(job: dict[str, Any]) -> bool:
+    return not ended(job) and "deletionTimestamp" not in job["metadata"]
+
+
 def start(cluster: Cluster, body: dict[str, Any]) -> None:
-    """Makes the job, or takes on the one that a component left which was killed; one that has ended is replaced."""
-    name = body["metadata"]["name"]
-    while not cluster.create(body):
+    """Makes the job, or takes on the one that a try before left; one that has ended is replaced.
+
+    Not before the pods of an earlier one are gone: the nodes find one another by names that these have too. Raises
+    ArtifactError when they stay.
+    """
+    name, until = body["metadata"]["name"], time.monotonic() + PATIENCE_S
+    while True:
         job = cluster.get(name)
-        going = job and "deletionTimestamp" not in job["metadata"]
-        if going and not ended(job):
+        if job and going(job):
             progress.say(f"TrainJob {name}: runs already, followed")
             return
-        if going:
-            cluster.delete(name)
+        pods = cluster.pods(name)
+        if job:
+            cluster.delete(name, "Foreground" if ended(job) == "Complete" else "Background")
+        elif not pods and cluster.create(body):
+            break
+        if time.monotonic() > until:
+            held = ", ".join(pod.metadata.name for pod in pods) or "the job itself"
+            raise ArtifactError(f"TrainJob {name}: an earlier one is not gone after {PATIENCE_S:.0f} s: {held}")
         time.sleep(PAUSE_S)
     progress.say(f"TrainJob {name}: made in namespace {cluster.namespace}")
 
@@ -171,21 +205,23 @@ def start(cluster: Cluster, body: dict[str, Any]) -> None:
 def follow(cluster: Cluster, name: str, nodes: int) -> None:
     """Returns when the job is complete. Raises ArtifactError when it fails, or is deleted by somebody else."""
     log, said = Log(cluster), ""
-    while True:
-        job = cluster.get(name)
-        if job is None:
-            raise ArtifactError(f"TrainJob {name} was deleted before its end")
-        pods, end = cluster.pods(name), ended(job)
-        if not end and (now := _state(job, pods, nodes)) != said:
-            said = now
-            progress.say(f"TrainJob {name}: {now}")
-        if first := [pod for pod in pods if rank(pod) == 0]:
-            log.read(first[-1].metadata.name, follow=not end)
-        if end == "Failed":
-            raise ArtifactError(_failure(cluster, name, job, pods, log))
-        if end:
-            return
-        time.sleep(PAUSE_S)
+    with BadEnds(cluster, name).gathered(PAUSE_S) as bad:
+        while True:
+            job = cluster.get(name)
+            if job is None or not (going(job) or ended(job)):
+                raise ArtifactError(f"TrainJob {name} was deleted before its end")
+            pods, end = cluster.pods(name), ended(job)
+            if not end and (now := _state(job, pods, nodes)) != said:
+                said = now
+                progress.say(f"TrainJob {name}: {now}")
+            if first := [pod for pod in pods if rank(pod) == 0]:
+                log.read(first[-1].metadata.name, follow=not end)
+            if end == "Failed":
+                bad.note(pods)
+                raise ArtifactError(_failure(name, job, bad, log))
+            if end:
+                return
+            time.sleep(PAUSE_S)
 
 
 def _state(job: dict[str, Any], pods: list[Any], nodes: int) -> str:
@@ -208,104 +244,10 @@ def _waits_for(pod: Any) -> str:
     return ""
 
 
-def _failure(cluster: Cluster, name: str, job: dict[str, Any], pods: list[Any], log: "Log") -> str:
-    """Why a job failed, in one line: its own words, and the last ones of the node that was the first to end badly."""
+def _failure(name: str, job: dict[str, Any], bad: BadEnds, log: Log) -> str:
+    """Why a job failed, in one line: its own words, and how the first of its nodes ended that ended badly."""
     why = next(one for one in job["status"]["conditions"] if one["type"] == "Failed")
     said = f"TrainJob {name} failed: {why.get('reason', '')}: {why.get('message', '')}"
-    broken = [pod for pod in pods if _bad_end(pod)]
-    last = log.last
-    if broken:
-        pod = min(broken, key=lambda one: _bad_end(one).finished_at)
-        said += f"; {pod.metadata.name} ended with status {_bad_end(pod).exit_code}"
-        if rank(pod):
-            last = _last_lines(cluster, pod.metadata.name)
-    return f"{said}: {last}" if last else said
-
-
-def _bad_end(pod: Any) -> Any:
-    """The first end of its container that was not a good one, if any."""
-    for one in pod.status.container_statuses or []:
-        for state in (one.last_state, one.state):
-            if state and state.terminated and state.terminated.exit_code:
-                return state.terminated
-    return None
-
-
-def _last_lines(cluster: Cluster, pod: str) -> str:
-    """Shows the end of another node's log, and returns the last line of it."""
-    from kubernetes.client import ApiException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        lines = cluster.log(pod, tail_lines=20, _request_timeout=(5, 30)).splitlines()
-    except (ApiException, HTTPError) as error:
-        return f"its log cannot be read: {_line(error)}"
-    progress.say(f"the last lines of {pod}:")
-    print(*lines, sep="\n", flush=True)
-    return lines[-1] if lines else ""
-
-
-@dataclass
-class Log:
-    """What a pod says, each line once however often the stream breaks. Lines are known by the time the node gave them."""
-
-    cluster: Cluster
-    pod: str = ""
-    time: str = ""
-    """Of the last line shown."""
-    count: int = 0
-    """Lines shown of that time."""
-    last: str = ""
-    """The last line shown."""
-
-    def read(self, pod: str, follow: bool) -> None:
-        """Shows what is new, and with `follow` what comes until the stream ends, breaks or is quiet."""
-        from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
-
-        if pod != self.pod:
-            self.pod, self.time, self.count = pod, "", 0
-        since = {"since_seconds": _age_s(self.time) + SKEW_S} if self.time else {}
-        options = {"timestamps": True, "follow": follow, "_preload_content": False, "_request_timeout": (5, QUIET_S)}
-        try:
-            with contextlib.closing(self.cluster.log(pod, **options, **since)) as stream:
-                self._show(_lines(stream.stream(decode_content=False), keep_rest=not follow))
-        except ApiException as error:
-            if error.status == 403:
-                raise self.cluster.refused("get pods/log", error) from error
-        except HTTPError:
-            return  # read on by the next call, from the last whole line
-
-    def _show(self, lines: Iterable[str]) -> None:
-        known, skip = self.time, self.count
-        for line in lines:
-            at, _, text = line.partition(" ")
-            at = _comparable(at)
-            if not at or at < known:  # without a time: the node's own complaint, not a line of the log
-                continue
-            if at == known and skip:
-                skip -= 1
-                continue
-            self.count = self.count + 1 if at == self.time else 1
-            self.time, self.last = at, text
-            print(text, flush=True)
-
-
-def _lines(chunks: Iterable[bytes], keep_rest: bool) -> Iterator[str]:
-    """Whole lines; what a broken stream leaves of one comes again with the next."""
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (one.decode(errors="replace") for one in whole)
-    if rest and keep_rest:
-        yield rest.decode(errors="replace")
-
-
-def _comparable(time_of_line: str) -> str:
-    """With all nine digits of a second: a kubelet may leave out noughts at the end. Empty for what is no time."""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", time_of_line)
-    return f"{found[1]}.{found[2] or '':0<9}{found[3]}" if found else ""
-
-
-def _age_s(time_of_line: str) -> int:
-    return max(0, int((datetime.now(UTC) - datetime.fromisoformat(time_of_line)).total_seconds()))
+    if bad.ends:
+        return f"{said}; {bad.first()}"
+    return f"{said}: {log.last}" if log.last else said

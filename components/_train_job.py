@@ -6,16 +6,18 @@ they are set in one place.
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from components._cluster import Cluster, follow, start
-from xlrm import artifacts, progress, runner
-from xlrm.errors import ArtifactError
+from xlrm import artifacts, launching, progress, runner
+from xlrm.errors import ArtifactError, ConfigError
+from xlrm.experiment import stage_config
 from xlrm.hardware import TRAININGS, Hardware
 from xlrm.runner import Inputs
 from xlrm.steps import Step
@@ -24,10 +26,16 @@ RUNTIME = "torch-distributed"
 """The ClusterTrainingRuntime that Kubeflow Trainer ships for torchrun's variables; its job and container are `node`."""
 HOME = "/var/lib/xlrm"
 """XLRM_HOME of a node: on the pod's own volume, so that a restarted container goes on from its checkpoints."""
-PASSED_ON = ("XLRM_", "AWS_", "MLFLOW_", "HF_", "OPENAI_")
+PASSED_ON = ("XLRM_", "AWS_", "MLFLOW_", "HF_")
 """Variables of the component's container that the nodes get as they stand there, by these beginnings."""
+WITHHELD = ("XLRM_NOTIFY_URL",)
+"""But not these: an address that is a secret, and that a node has no use for."""
 INJECTED = ("XLRM_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "XLRM_PARENT_RUN")
 """Variables that may have come to this process in another way; none is a secret."""
+TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where Kubernetes mounts the account's token in a container that has nothing mounted there."""
+QUANTITY = r"[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?"
+"""As Kubernetes reads them, without signs."""
 
 
 class Node(BaseModel, frozen=True, extra="forbid"):
@@ -42,27 +50,46 @@ class Node(BaseModel, frozen=True, extra="forbid"):
     memory: str = "256Gi"
     """Memory, as Kubernetes writes it."""
 
+    @field_validator("cpu", "memory")
+    @classmethod
+    def _quantity(cls, value: str) -> str:
+        if not re.fullmatch(QUANTITY, value) or not re.match(r"[0.]*[1-9]", value):
+            raise ValueError("no quantity of Kubernetes above 0, such as 16, 500m or 256Gi")
+        return value
+
 
 def train_on_nodes(placement: Hardware, step: Step, inputs: Inputs, experiment: str) -> None:
     """Has a training make its artifact on as many nodes as the placement says; the stage then finds it. Does nothing for one
     node, nor for a step that is no training.
 
-    Raises ArtifactError or ConfigError when the job fails, or cannot be made. The job is deleted when the task is ended, and
-    when it fails.
+    Raises ConfigError for what cannot work, before the cluster is asked for anything, and ArtifactError when the job fails or
+    cannot be made. The job is deleted when the task is ended, and when it fails.
     """
     if placement.nodes < 2 or step.stage not in TRAININGS:
         return
+    config, node = stage_config(step.stage, step.config), _node(placement, step.stage)
     uri = runner.address(step.stage, step.config, inputs)
     if not artifacts.find(uri):
-        node = _node(placement, step.stage)
+        _check(step.stage, config, placement.nodes, node)
         _train(uri, placement.nodes, node, stage_arguments(step.stage, step.config, inputs, experiment))
+
+
+def _check(name: str, config: Any, nodes: int, node: Node) -> None:
+    """What each node would find out, minutes later and again at each start. Raises ConfigError."""
+    each = config.processes or max(1, node.gpus)
+    if node.gpus and each > node.gpus:
+        raise ConfigError(f"{name}.processes: {each} is more than the {node.gpus} GPUs of a node")
+    try:
+        launching.split_batch(config.batch_size, config.device_batch_size, nodes * each)
+    except ConfigError as error:
+        raise ConfigError(f"{name}.{error}") from error
 
 
 def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
     cluster = Cluster.connect()
     body = train_job(job_name(uri), arguments, nodes, node, cluster.own_pod())
     name = body["metadata"]["name"]
-    with _deleted_on_failure(cluster, name):
+    with _deleted_on_failure(cluster, body):
         start(cluster, body)
         follow(cluster, name, nodes)
     if not artifacts.find(uri):
@@ -72,8 +99,14 @@ def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
 
 
 def _node(placement: Hardware, stage: str) -> Node:
+    """Raises ConfigError for a quantity that Kubernetes would not read."""
     has = placement.share(stage)
-    return Node(gpus=has.gpus, gpu_product=placement.gpu_product, cpu=has.cores, memory=has.memory)
+    try:
+        return Node(gpus=has.gpus, gpu_product=placement.gpu_product, cpu=has.cores, memory=has.memory)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = {"cpu": "cores"}.get(first["loc"][0], first["loc"][0])
+        raise ConfigError(f"tasks.{stage}.{field}: {first['msg']}, got {first['input']!r}") from error
 
 
 def job_name(uri: str) -> str:
@@ -98,13 +131,12 @@ def _in_yaml(value: Any) -> str:
 
 
 def train_job(name: str, arguments: list[str], nodes: int, node: Node, pod: dict[str, Any]) -> dict[str, Any]:
-    """The object, as Kubeflow Trainer 2.2 and later takes it. `pod`: the component's own, which it is deleted with."""
+    """The object, as Kubeflow Trainer 2.2 and later takes it. `pod`: the component's own."""
     container = next((one for one in pod["spec"]["containers"] if one["name"] == "main"), pod["spec"]["containers"][0])
     gpus = {"nvidia.com/gpu": node.gpus} if node.gpus else {}
-    owner = {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
     return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "xlrm"}, "ownerReferences": [owner]},
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "xlrm"}, "ownerReferences": [_owner(pod)]},
         "spec": {
             "runtimeRef": {"name": RUNTIME},
             "trainer": {
@@ -123,8 +155,16 @@ def train_job(name: str, arguments: list[str], nodes: int, node: Node, pod: dict
     }  # fmt: skip
 
 
+def _owner(pod: dict[str, Any]) -> dict[str, Any]:
+    """What the job is deleted with: the workflow, which has the next try's pod too. Of a pod on its own the pod."""
+    owners = [one for one in pod["metadata"].get("ownerReferences") or [] if one.get("controller")]
+    owner = owners[0] if owners else {"apiVersion": "v1", "kind": "Pod"} | pod["metadata"]
+    return {key: owner[key] for key in ("apiVersion", "kind", "name", "uid")}
+
+
 def _variables(container: dict[str, Any]) -> list[dict[str, Any]]:
-    given = {one["name"]: one for one in container.get("env") or [] if one["name"].startswith(PASSED_ON)}
+    passed = [one for one in container.get("env") or [] if one["name"].startswith(PASSED_ON)]
+    given = {one["name"]: one for one in passed if one["name"] not in WITHHELD}
     for name in INJECTED:
         if value := os.environ.get(name):
             given.setdefault(name, {"name": name, "value": value})
@@ -132,9 +172,13 @@ def _variables(container: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pod_patch(node: Node, pod: dict[str, Any]) -> dict[str, Any]:
-    """As Kubernetes' pod security level `restricted` wants it; without Istio's sidecar, with which a job never ends."""
+    """As Kubernetes' pod security level `restricted` wants it; without Istio's sidecar, with which a job never ends, and
+    without the account's token: a TrainJob has no field for that, but a mount in the token's place keeps it out."""
     restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    mounts = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "home", "mountPath": HOME}]
+    mounts = [
+        {"name": "shm", "mountPath": "/dev/shm"}, {"name": "home", "mountPath": HOME},
+        {"name": "no-token", "mountPath": TOKEN, "readOnly": True},
+    ]  # fmt: skip
     spec: dict[str, Any] = {
         "securityContext": {
             "runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"},
@@ -142,6 +186,7 @@ def _pod_patch(node: Node, pod: dict[str, Any]) -> dict[str, Any]:
         "containers": [{"name": "node", "securityContext": restricted, "volumeMounts": mounts}],
         "volumes": [
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}}, {"name": "home", "emptyDir": {}},
+            {"name": "no-token", "emptyDir": {}},
         ],
     }  # fmt: skip
     if node.gpus:
@@ -155,7 +200,7 @@ def _pod_patch(node: Node, pod: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _deleted_on_failure(cluster: Cluster, name: str) -> Iterator[None]:
+def _deleted_on_failure(cluster: Cluster, body: dict[str, Any]) -> Iterator[None]:
     """Nothing is left to hold GPUs: not after an error, nor after SIGTERM, by which a cancelled run ends its pods."""
 
     def stop(number: int, _frame: Any) -> None:
@@ -166,8 +211,8 @@ def _deleted_on_failure(cluster: Cluster, name: str) -> Iterator[None]:
         yield
     except BaseException:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is being done
-        cluster.delete_at_last(name)
-        progress.say(f"TrainJob {name}: deleted")
+        if said := cluster.delete_at_last(body):
+            progress.say(f"TrainJob {body['metadata']['name']}: {said}")
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,14 +1,13 @@
 """A Kubernetes API server for the tests, on loopback: pods, their logs and TrainJobs, as far as `components._cluster` asks.
 
-What is posted goes through Kubeflow Trainer's own models, strictly. What a job does is up to the test, which gives `runs`: a
-function that is called with the server and the new job in a thread of its own, as controllers would be.
+What is posted goes through Kubeflow Trainer's own models, strictly. What a job's nodes do is up to the test, which gives
+`runs`: a function that is called with the server and the job; `train_job_controllers` does the rest.
 """
 
 import json
+import re
 import threading
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+from train_job_controllers import Controllers
 
 NAMESPACE = "lab"
 OWN_POD = {
-    "metadata": {"name": "reward-abc", "uid": "uid-1", "namespace": NAMESPACE},
+    "metadata": {"name": "reward-abc", "uid": "uid-1", "namespace": NAMESPACE, "ownerReferences": [{
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "paper-x", "uid": "uid-of-workflow",
+        "controller": True, "blockOwnerDeletion": True,
+    }]},
     "spec": {
         "imagePullSecrets": [{"name": "xlrm-registry"}],
         "containers": [
@@ -31,12 +34,14 @@ OWN_POD = {
                     {"name": "XLRM_STORE", "valueFrom": {"configMapKeyRef": {"name": "xlrm-addresses", "key": "XLRM_STORE"}}},
                     {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {
                         "name": "xlrm-store", "key": "AWS_SECRET_ACCESS_KEY", "optional": True}}},
+                    {"name": "XLRM_NOTIFY_URL", "valueFrom": {"secretKeyRef": {
+                        "name": "xlrm-notify", "key": "XLRM_NOTIFY_URL", "optional": True}}},
                 ],
             },
         ],
     },
 }  # fmt: skip
-"""The component's, as Kubeflow Pipelines makes it."""
+"""The component's, as Kubeflow Pipelines and Argo make it: its owner is the workflow (createWorkflowPod)."""
 
 
 def unknown_fields(body: Any, known: Any, path: str = "") -> list[str]:
@@ -54,20 +59,22 @@ def unknown_fields(body: Any, known: Any, path: str = "") -> list[str]:
 
 
 def check(body: dict[str, Any]) -> None:
-    """Raises ValueError for an object that is no TrainJob of Kubeflow Trainer's API to the last field."""
+    """Raises ValueError for an object that is no TrainJob of Kubeflow Trainer's API to the last field, or whose name is none
+    for a JobSet (jobset_webhook.go, ValidateCreate: those of its pods are DNS labels)."""
     known = TrainerV1alpha1TrainJob.from_dict(body).to_dict()
     if found := unknown_fields(body, known):
         raise ValueError(f"unknown field {', '.join(found)}")
+    longest = f"{body['metadata']['name']}-node-0-{body['spec']['trainer']['numNodes'] - 1}-abcde"
+    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", longest):
+        raise ValueError(f"pod name {longest}: no DNS label")
 
 
-class Kube:
-    """`jobs` and `pods` by name; `refused`: (method, resource) -> statuses the next requests are answered with, saying `why`."""
+class Kube(Controllers):
+    """`refused`: (method, resource) -> statuses the next requests are answered with, saying `why`."""
 
     def __init__(self, runs: Callable[["Kube", dict], None] = lambda kube, job: None):
-        self.runs = runs
-        self.jobs: dict[str, dict] = {}
-        self.pods: dict[str, dict] = {OWN_POD["metadata"]["name"]: OWN_POD}
-        self.logs: dict[str, list[tuple[str, str]]] = {}
+        super().__init__(runs)
+        self.pods[OWN_POD["metadata"]["name"]] = OWN_POD
         self.refused: dict[tuple[str, str], list[int]] = {}
         self.why = "the test says so"
         self.asked: list[tuple[str, str]] = []
@@ -75,7 +82,6 @@ class Kube:
         """After how many lines, and most of one, the next streams of a log end: every other one as if all were well."""
         self.streams: list[dict[str, str]] = []
         """Parameters of all requests for logs."""
-        self.changed = threading.Condition()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"kube": self}))
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -90,52 +96,9 @@ class Kube:
         return path
 
     def close(self) -> None:
+        self.closed.set()
         self.server.shutdown()
         self.server.server_close()
-
-    # What controllers and nodes do
-
-    def start_pod(self, job: dict, rank: int, phase: str = "Running") -> str:
-        name = f"{job['metadata']['name']}-node-0-{rank}-x"
-        labels = {
-            "jobset.sigs.k8s.io/jobset-name": job["metadata"]["name"], "jobset.sigs.k8s.io/replicatedjob-name": "node",
-            "batch.kubernetes.io/job-completion-index": str(rank),
-        }  # fmt: skip
-        with self.changed:
-            self.logs[name] = []
-            self.pods[name] = {
-                "metadata": {"name": name, "labels": labels, "creationTimestamp": _now()[:19] + "Z"},
-                "spec": {"containers": [{"name": "node"}]}, "status": {"phase": phase, "containerStatuses": []},
-            }  # fmt: skip
-        return name
-
-    def say(self, pod: str, *lines: str) -> None:
-        with self.changed:
-            self.logs[pod] += [(_now(), line) for line in lines]
-            self.changed.notify_all()
-
-    def end_pod(self, pod: str, status: int = 0) -> None:
-        ended = {"exitCode": status, "reason": "Error" if status else "Completed", "finishedAt": _now()[:19] + "Z"}
-        with self.changed:
-            self.pods[pod]["status"] = {
-                "phase": "Failed" if status else "Succeeded",
-                "containerStatuses": [{
-                    "name": "node", "image": "i", "imageID": "i", "ready": False, "restartCount": 0,
-                    "state": {"terminated": ended},
-                }],
-            }  # fmt: skip
-            self.changed.notify_all()
-
-    def end_job(self, job: dict, how: str, reason: str = "AllJobsCompleted", message: str = "") -> None:
-        one = {"type": how, "status": "True", "reason": reason, "message": message, "lastTransitionTime": _now()}
-        with self.changed:
-            job["status"] = {"conditions": [one]}
-
-
-def _now() -> str:
-    """With nine digits of a second that differ from call to call, as a container runtime writes them."""
-    nanoseconds = time.time_ns()
-    return f"{datetime.fromtimestamp(nanoseconds // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds % 10**9:09}Z"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -173,21 +136,21 @@ class _Handler(BaseHTTPRequestHandler):
         if name:
             return self._json(self.kube.pods[name])
         wanted = dict(part.split("=") for part in query["labelSelector"].split(","))
-        found = [p for p in self.kube.pods.values() if wanted.items() <= p["metadata"].get("labels", {}).items()]
-        return self._json({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": found})
+        with self.kube.changed:
+            found = [p for p in self.kube.pods.values() if wanted.items() <= p["metadata"].get("labels", {}).items()]
+            return self._json({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": found})
 
     def GET_trainjobs(self, name: str, _query: dict, _body: dict) -> None:
-        job = self.kube.jobs.get(name)
-        self._json(job) if job else self._status(404, f'trainjobs "{name}" not found')
+        with self.kube.changed:
+            job = self.kube.jobs.get(name)
+            self._json(job) if job else self._status(404, f'trainjobs "{name}" not found')
 
     def DELETE_trainjobs(self, name: str, _query: dict, body: dict) -> None:
-        assert body["propagationPolicy"] == "Foreground"
-        with self.kube.changed:
-            job = self.kube.jobs.pop(name, None)
-            for pod in [pod for pod in self.kube.pods if pod.startswith(f"{name}-node")]:
-                del self.kube.pods[pod]
-            self.kube.changed.notify_all()
-        self._json(job) if job else self._status(404, f'trainjobs "{name}" not found')
+        job = self.kube.jobs.get(name)
+        if not job:
+            return self._status(404, f'trainjobs "{name}" not found')
+        self.kube.delete_job(name, body["propagationPolicy"])
+        return self._json(job)
 
     def POST_trainjobs(self, _name: str, query: dict, body: dict) -> None:
         assert query["fieldValidation"] == "Strict"
@@ -198,15 +161,18 @@ class _Handler(BaseHTTPRequestHandler):
             check(body)
         except ValueError as error:
             return self._status(400, f"strict decoding error: {error}")
-        self.kube.jobs[name] = body
-        self._json(body, 201)
-        threading.Thread(target=self.kube.runs, args=(self.kube, body), daemon=True).start()
-        return None
+        with self.kube.changed:
+            self.kube.add_job(body)
+        return self._json(body, 201)
 
     def GET_pods_log(self, name: str, query: dict, _body: dict) -> None:
         kube = self.kube
         assert query["container"] == "node"
         kube.streams.append(query)
+        if name not in kube.pods:
+            return self._status(404, f'pods "{name}" not found')
+        if query.get("previous") == "True":
+            return self._text("".join(f"{line}\n" for _, line in kube.previous.get(name, [])))
         if kube.pods[name]["status"]["phase"] == "Pending":
             return self._status(400, 'container "node" is waiting to start')
         follow, stamped = query.get("follow") == "True", query.get("timestamps") == "True"
@@ -230,10 +196,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _logged(self, pod: str, follow: bool):
         """Its lines, and with `follow` those that come until it ends or is gone."""
         kube, shown = self.kube, 0
+        log = kube.logs.get(pod, [])
         while True:
             with kube.changed:
-                new = kube.logs[pod][shown:]
-                going = pod in kube.pods and kube.pods[pod]["status"]["phase"] == "Running"
+                new = log[shown:]
+                going = kube.logs.get(pod) is log and kube.pods[pod]["status"]["phase"] == "Running"
                 if not new and follow and going:
                     kube.changed.wait(0.05)
                     continue
@@ -254,6 +221,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _text(self, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
 
     def _status(self, code: int, message: str) -> None:
         self._json({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}, code)

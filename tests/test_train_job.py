@@ -1,6 +1,6 @@
 """A stage on several nodes: the TrainJob as Kubeflow Trainer's API takes it, and its life, against a server on loopback."""
 
-import importlib
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,22 +10,25 @@ import time
 from pathlib import Path
 
 import pytest
-from kfp import dsl
 from kube_server import NAMESPACE, OWN_POD, Kube, check
+from kubernetes.utils import parse_quantity
 from test_artifacts import FACTS
 from test_training import TRAINING, apart, pairs, weights
 from test_training import train as in_one_process
+from train_job_controllers import wait_until
 from typer.testing import CliRunner
 
-from components import _cluster, _stage, _train_job
+from components import _cluster, _nodes, _step, _train_job
 from components._train_job import Node, train_job, train_on_nodes
 from xlrm import artifacts, cli, launching, runner, tracking
 from xlrm.errors import ConfigError
 from xlrm.experiment import parse_value
+from xlrm.hardware import Hardware
 from xlrm.rows import write_jsonl
+from xlrm.steps import Step
 
 EXPERIMENT = {"name": "paper", "stages": {"reward": {
-    "learning_rate": 1e-05, "batch_size": 8.0, "warmup": 0.1, "optimizer": "adamw_torch", "margin": True,
+    "learning_rate": 1e-05, "batch_size": 128.0, "warmup": 0.1, "optimizer": "adamw_torch", "margin": True,
 }}}  # fmt: skip
 """As Kubeflow Pipelines hands it over: every number a float."""
 
@@ -36,9 +39,8 @@ def kube(tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
     monkeypatch.setenv("KFP_POD_NAME", OWN_POD["metadata"]["name"])
     monkeypatch.setenv("XLRM_STORE", f"file://{tmp_path}/store")
-    monkeypatch.setattr(_stage, "_UNUSED", ())  # other tests need those libraries
     monkeypatch.setattr(_cluster, "PAUSE_S", 0.02)
-    monkeypatch.setattr(_cluster, "QUIET_S", 0.5)
+    monkeypatch.setattr(_nodes, "QUIET_S", 0.5)
     yield server
     server.close()
 
@@ -63,8 +65,20 @@ def publish(given: dict[str, str]) -> None:
     artifacts.publish(Path(given["base"].removeprefix("file://")).parents[2] / "base", address(given), **FACTS)
 
 
-def train(given: dict[str, str], **node) -> None:
-    train_on_nodes(2, node, "reward", EXPERIMENT, given, language="en")
+def on(**node) -> Hardware:
+    """Two nodes, each of this kind."""
+    has = {"gpus": 4.0, "cores": "16", "memory": "256Gi"} | node
+    return Hardware(nodes=2.0, tasks=dict.fromkeys(("reward", "align"), has))
+
+
+def step(section: dict | None = None) -> Step:
+    return Step("reward", ("en",), EXPERIMENT["stages"]["reward"] | (section or {}) | {"language": "en"})
+
+
+def train(given: dict[str, str], section: dict | None = None, **node) -> None:
+    """As a step of a run does."""
+    with _step.errors_in_one_line("reward"):
+        train_on_nodes(on(**node), step(section), given, "paper")
 
 
 def fails(capsys, given: dict[str, str], **node) -> str:
@@ -97,14 +111,26 @@ def test_the_job_is_one_of_kubeflow_trainer(monkeypatch) -> None:
     assert variables["AWS_SECRET_ACCESS_KEY"] == OWN_POD["spec"]["containers"][1]["env"][2]
     assert variables["MLFLOW_RUN_ID"] == {"name": "MLFLOW_RUN_ID", "value": "run-1"}
     assert "must-not-be-copied" not in str(job) and "KFP_POD_NAME" not in variables
-    assert job["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+    assert "XLRM_NOTIFY_URL" not in str(job)
+    assert job["metadata"]["ownerReferences"] == [
+        {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "paper-x", "uid": "uid-of-workflow"}
+    ]
     patch = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"][0]
     pod = patch["template"]["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
     assert pod["imagePullSecrets"] == [{"name": "xlrm-registry"}]
     assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}} in pod["volumes"]
+    token = [one for one in pod["containers"][0]["volumeMounts"] if one["mountPath"].endswith("/serviceaccount")]
+    assert len(token) == 1 and {"name": token[0]["name"], "emptyDir": {}} in pod["volumes"]
     check(a_job(gpus=0))
     assert "nvidia" not in str(a_job(gpus=0))
+
+
+def test_a_pod_on_its_own_owns_the_job() -> None:
+    pod = OWN_POD | {"metadata": {"name": "reward-abc", "uid": "uid-1"}}
+    job = train_job("xlrm-reward-0123", [], 2, Node(), pod)
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "reward-abc", "uid": "uid-1"}
+    assert job["metadata"]["ownerReferences"] == [owner]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +178,14 @@ def test_a_node_runs_the_very_stage_that_the_component_would(given) -> None:
     result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
     assert result.stdout.splitlines() == ["xlrm │ reward[en]: finished before, reused", address(given)]
     assert runner.run_stage("reward", config, given).uri == address(given)
-    assert len(_train_job.job_name(address(given))) <= 63 - len("-node-0-0-abcde")
+
+
+@pytest.mark.parametrize("name", ["reward", "align"])
+def test_names_of_pods_fit_for_a_thousand_nodes(name) -> None:
+    uri = f"s3://store/{name}/{'f' * 24}"
+    check(train_job(_train_job.job_name(uri), [], 1000, Node(), OWN_POD))
+    with pytest.raises(ValueError, match="no DNS label"):
+        check(train_job(f"xlrm-{name}-{'f' * 40}", [], 2, Node(), OWN_POD))
 
 
 # Its life
@@ -191,46 +224,82 @@ def test_a_complete_job_and_its_log(kube, given, capsys, monkeypatch) -> None:
 
 
 def test_one_node_is_no_business_of_the_cluster(kube, given) -> None:
-    train_on_nodes(1, {}, "reward", EXPERIMENT, given, language="en")
+    train_on_nodes(Hardware(), step(), given, "paper")
+    train_on_nodes(on(), Step("evaluate", ("en",), {"language": "en"}), given, "paper")
     assert not kube.asked
 
 
 @pytest.mark.parametrize("name", ["reward", "align"])
-def test_what_is_asked_of_the_nodes_is_what_the_component_looks_for(kube, given, tmp_path, name) -> None:
+def test_what_is_asked_of_the_nodes_is_what_the_step_looks_for(kube, given, name) -> None:
     """The artifact at the address of the one is found by both: no job is made, and nothing is trained here."""
-    component = importlib.import_module(f"components.{name}")
     fields = {"language": "en"} | ({"labeler": "ko"} if name == "align" else {})
     inputs = dict(zip(("policy", "ranked") if name == "align" else ("base", "corpora"), given.values(), strict=True))
     uri = runner.address(name, fields, inputs)
     artifacts.publish(Path(given["base"].removeprefix("file://")).parents[2] / "base", uri, **FACTS)
-    output, metrics = dsl.Model(uri=str(tmp_path / "output")), dsl.Metrics()
-    outputs = {"aligned" if name == "align" else "model": output, "metrics": metrics, "summary": None}
-    handed = {key: dsl.Model(metadata={"artifact": one}) for key, one in inputs.items()}
-    getattr(component, name).python_func(experiment={}, **fields, **handed, **outputs, nodes=2)
-    assert output.metadata["artifact"] == uri and not kube.asked
+    train_on_nodes(on(), Step(name, ("en",), fields), inputs, "paper")
+    assert runner.run_stage(name, fields, inputs).uri == uri and not kube.asked
 
 
-def test_a_failed_job_says_why_in_one_line_and_is_deleted(kube, given, capsys) -> None:
+def fails_for_good(kube: Kube, job: dict, last_words: tuple[str, ...], status: int, reason: str = "") -> None:
+    """The second node ends badly again and again, and the first as often for want of it, a second later."""
+    pods = [kube.start_pod(job, rank) for rank in (0, 1)]
+    kube.say(pods[0], "xlrm │ step 1")
+    while not kube.out_of_restarts(job["metadata"]["name"]):
+        kube.say(pods[1], *last_words)
+        kube.crash(pods[1], status, reason)
+        time.sleep(1)
+        kube.say(pods[0], "RuntimeError: Connection closed by peer")
+        kube.crash(pods[0], 1)
+    kube.fail_job(job)
+
+
+TRACEBACK = (
+    "[rank1]: Traceback (most recent call last):",
+    '[rank1]:   File "training.py", line 1, in step',
+    "[rank1]: torch.OutOfMemoryError: CUDA out of memory",
+    "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: xlrm.launching FAILED",
+    "error: training in 8 processes ended with status 1; the log above says why",
+)
+
+
+@pytest.mark.parametrize(
+    ("last_words", "status", "reason", "said"),
+    [
+        (TRACEBACK, 1, "", "status 1: torch.OutOfMemoryError: CUDA out of memory"),
+        (("error: reward.max_length: 9 is too much",), 2, "", "status 2: error: reward.max_length: 9 is too much"),
+        (("xlrm │ step 2",), 137, "OOMKilled", "status 137 (OOMKilled): xlrm │ step 2"),
+    ],
+    ids=["in a process", "one line", "killed"],
+)
+def test_a_failed_job_says_why_in_one_line_and_is_deleted(
+    kube, given, capsys, last_words, status, reason, said
+) -> None:
+    """Its pods are gone when it says that it failed. The first node's end, which came of the other's, is not the reason."""
+    kube.runs = lambda kube, job: fails_for_good(kube, job, last_words, status, reason)
+    log = fails(capsys, given)
+    name = _train_job.job_name(address(given))
+    line = log.splitlines()[-1]
+    assert line.startswith(
+        f"xlrm │ error: reward: TrainJob {name} failed: FailedJobs: jobset failed due to one or more job failures (first failed "
+        f"job: {name}-node-0); node 1 ({name}-node-0-1-"
+    )
+    assert line.endswith(f" on machine-1) ended with {said}")
+    assert "xlrm │ step 1" in log and last_words[0] in log
+    assert not kube.jobs and len(kube.built) == 1
+
+
+def test_pods_that_are_not_started_again_say_why_too(kube, given, capsys) -> None:
+    """Of a runtime with restartPolicy Never: they stay."""
+
     def runs(kube: Kube, job: dict) -> None:
         pods = [kube.start_pod(job, rank) for rank in (0, 1)]
-        kube.say(pods[0], "xlrm │ step 1")
-        kube.say(pods[1], "Traceback", "torch.OutOfMemoryError: CUDA out of memory")
+        kube.say(pods[1], "ValueError: no")
         kube.end_pod(pods[1], 1)
         kube.end_pod(pods[0], 143)
-        kube.pods[pods[0]]["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = (
-            "2099-01-01T00:00:00Z"
-        )
-        kube.end_job(job, "Failed", "FailedJobs", "jobset failed due to one or more job failures")
+        kube.end_job(job, "Failed", "FailedJobs", "jobset failed")
 
     kube.runs = runs
-    said = fails(capsys, given)
-    name = _train_job.job_name(address(given))
-    assert said.splitlines()[-1] == (
-        f"xlrm │ error: reward: TrainJob {name} failed: FailedJobs: jobset failed due to one or more job failures; "
-        f"{name}-node-0-1-x ended with status 1: torch.OutOfMemoryError: CUDA out of memory"
-    )
-    assert "xlrm │ step 1" in said and "Traceback" in said
-    assert not kube.jobs
+    assert fails(capsys, given).splitlines()[-1].endswith(" on machine-1) ended with status 1: ValueError: no")
 
 
 def test_a_log_that_breaks_goes_on_without_a_line_twice(kube, given, capsys, monkeypatch) -> None:
@@ -260,39 +329,95 @@ def test_a_log_that_breaks_goes_on_without_a_line_twice(kube, given, capsys, mon
 
 
 def test_a_line_is_known_by_all_digits_of_its_time() -> None:
-    assert _cluster._comparable("2026-01-01T00:00:00.12Z") == "2026-01-01T00:00:00.120000000Z"
-    assert _cluster._comparable("2026-01-01T00:00:00.09Z") < _cluster._comparable("2026-01-01T00:00:00.1Z")
-    assert _cluster._comparable("unable") == ""
+    assert _nodes._comparable("2026-01-01T00:00:00.12Z") == "2026-01-01T00:00:00.120000000Z"
+    assert _nodes._comparable("2026-01-01T00:00:00.09Z") < _nodes._comparable("2026-01-01T00:00:00.1Z")
+    assert _nodes._comparable("unable") == ""
 
 
-def wait_for(condition) -> None:
-    until = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until, "it does not come"
-        time.sleep(0.02)
+def steps_for_ever(kube: Kube, job: dict) -> None:
+    first = kube.start_pod(job, 0)
+    kube.start_pod(job, 1)
+    while True:
+        kube.say(first, "xlrm │ step 1")
+        time.sleep(0.05)
 
 
-def test_a_cancelled_run_leaves_no_job(kube, given) -> None:
-    """SIGTERM to a real process while it follows a log in which nothing happens."""
+def a_task(given: dict[str, str]) -> subprocess.Popen:
+    """A real process that follows a job."""
+    script = f"""
+from components._train_job import train_on_nodes
+from xlrm.hardware import Hardware
+from xlrm.steps import Step
+train_on_nodes(Hardware(**{on().model_dump()!r}), Step("reward", ("en",), {step().config!r}), {given!r}, "paper")
+"""
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+
+
+def end(task: subprocess.Popen, number: int) -> str:
+    try:
+        task.send_signal(number)
+        return task.communicate(timeout=20)[0]
+    finally:
+        task.kill()
+
+
+def test_a_cancelled_run_leaves_no_job_and_no_pods(kube, given) -> None:
+    kube.runs = steps_for_ever
+    task = a_task(given)
+    wait_until(lambda: kube.streams)
+    name = _train_job.job_name(address(given))
+    said = end(task, signal.SIGTERM)
+    assert task.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1] == f"xlrm │ TrainJob {name}: deleted"
+    assert not kube.jobs
+    wait_until(lambda: not kube.pods_of(name))
+    time.sleep(3 * kube.collector_s)
+    assert kube.built == [name], "its JobSet is not made again"
+
+
+def test_a_job_that_was_never_made_is_not_said_to_be_deleted(kube, given, capsys) -> None:
+    kube.refused[("POST", "trainjobs")] = [400]
+    assert "deleted" not in fails(capsys, given)
+
+
+def test_a_job_that_cannot_be_deleted_is_not_said_to_be(kube, given, capsys) -> None:
+    kube.refused |= {("GET", "pods/log"): [403] * 9, ("DELETE", "trainjobs"): [403] * 9}
+    kube.runs = steps_for_ever
+    said = fails(capsys, given)
+    name = _train_job.job_name(address(given))
+    assert f"TrainJob {name}: not deleted: delete trainjobs: this pod's service account may not" in said
+    assert kube.jobs
+
+
+def test_a_failed_job_of_the_try_before_is_waited_for(kube, given, capsys) -> None:
+    """The next try asks for the same name while nodes of the last are ending."""
+    kube.grace_s = 1.0
 
     def runs(kube: Kube, job: dict) -> None:
-        kube.say(kube.start_pod(job, 0), "xlrm │ step 1")
+        if len(kube.built) == 1:
+            kube.start_pod(job, 1)
+            kube.end_pod(kube.start_pod(job, 0), 1)
+            return kube.end_job(job, "Failed", "FailedJobs", "jobset failed")
+        return finished_by(given, kube, job)
 
     kube.runs = runs
-    script = (
-        f"from components._train_job import train_on_nodes as train; train(2, {{}}, 'reward', {EXPERIMENT!r}, {given!r}, "
-        "language='en')"
-    )
-    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: kube.streams)
-        assert kube.jobs
-        child.send_signal(signal.SIGTERM)
-        said, _ = child.communicate(timeout=20)
-    finally:
-        child.kill()
-    assert child.returncode == 128 + signal.SIGTERM
-    assert said.splitlines()[-1].endswith(": deleted")
+    fails(capsys, given)
+    name = _train_job.job_name(address(given))
+    assert not kube.jobs and kube.pods_of(name)
+    train(given)
+    assert kube.built == [name] * 2 and not kube.crowded
+
+
+def test_pods_that_stay_are_named(kube, given, capsys, monkeypatch) -> None:
+    """Of a machine that answers no more."""
+    monkeypatch.setattr(_cluster, "PATIENCE_S", 0.3)
+    kube.grace_s = 3600.0
+    kube.runs = steps_for_ever
+    kube.refused[("GET", "pods/log")] = [403]
+    fails(capsys, given)
+    name = _train_job.job_name(address(given))
+    line = fails(capsys, given).splitlines()[-1]
+    assert f"TrainJob {name}: an earlier one is not gone after 0 s: {name}-node-0-0-" in line
     assert not kube.jobs
 
 
@@ -305,28 +430,80 @@ def finished_by(given: dict[str, str], kube: Kube, job: dict) -> None:
     kube.end_job(job, "Complete")
 
 
-def left_behind(given: dict[str, str], kube: Kube) -> dict:
-    name = _train_job.job_name(address(given))
-    kube.jobs[name] = job = a_job() | {"metadata": {"name": name, "mark": "the old one"}}
-    return job
+def left_behind(given: dict[str, str], kube: Kube, runs) -> dict:
+    """A job that an earlier try made."""
+    kube.runs = runs
+    job = train_job(_train_job.job_name(address(given)), [], 2, Node(), OWN_POD)
+    job["metadata"]["mark"] = "the old one"
+    return kube.add_job(job)
 
 
-def test_a_job_that_a_killed_component_left_is_followed(kube, given, capsys) -> None:
-    job = left_behind(given, kube)
-    threading.Thread(target=finished_by, args=(given, kube, job)).start()
+def test_a_job_that_a_killed_task_left_is_followed_by_the_next_try(kube, given, capsys) -> None:
+    """The killed pod is collected in between: the workflow, and with it the job, stays."""
+    go = threading.Event()
+
+    def runs(kube: Kube, job: dict) -> None:
+        pods = [kube.start_pod(job, rank) for rank in (0, 1)]
+        go.wait(30)
+        kube.say(pods[0], "run of the old one")
+        publish(given)
+        for pod in pods:
+            kube.end_pod(pod)
+        kube.end_job(job, "Complete")
+
+    kube.runs = runs
+    task = a_task(given)
+    wait_until(lambda: kube.streams)
+    end(task, signal.SIGKILL)
+    kube.owner_gone("uid-1")
+    time.sleep(3 * kube.collector_s)
+    threading.Timer(0.5, go.set).start()
     train(given)
     said = capsys.readouterr().out
     assert "runs already, followed" in said and "run of the old one" in said
-    assert [one for one in kube.asked if one == ("POST", "trainjobs")] == [("POST", "trainjobs")]
+    assert len(kube.built) == 1
+
+
+def test_a_job_goes_with_its_workflow(kube, given, capsys) -> None:
+    kube.runs = steps_for_ever
+    threading.Timer(0.5, kube.owner_gone, ["uid-of-workflow"]).start()
+    assert "was deleted before its end" in fails(capsys, given)
+    wait_until(lambda: not kube.pods_of(_train_job.job_name(address(given))))
+
+
+def test_the_job_of_another_run_is_left_to_it(kube, given, capsys) -> None:
+    """Two runs of one experiment: the second follows the first one's job, and ends without it."""
+    job = left_behind(given, kube, steps_for_ever)
+    job["metadata"]["ownerReferences"][0]["uid"] = "uid-of-another"
+    kube.refused[("GET", "pods/log")] = [403]
+    said = fails(capsys, given)
+    assert "runs already, followed" in said and "left to the run that made it" in said
+    assert kube.jobs
 
 
 @pytest.mark.parametrize("how", ["Failed", "Complete"])
 def test_a_job_that_has_ended_is_replaced(kube, given, capsys, how) -> None:
-    """Complete without its artifact too: somebody deleted that."""
-    kube.end_job(left_behind(given, kube), how)
+    """Complete without its artifact too: somebody deleted that. Its JobSet outlives it by a moment, in which Trainer takes it
+    for the new one's."""
+    kube.collector_s = 1.5
+    job = left_behind(given, kube, lambda kube, job: kube.end_job(job, how))
+    wait_until(lambda: job["status"]["conditions"])
+    kube.runs = lambda kube, job: finished_by(given, kube, job)
+    time.sleep(1.1)  # times of the API have whole seconds
+    train(given)
+    assert "run of the new one" in capsys.readouterr().out
+    assert len(kube.built) == 2
+
+
+def test_a_job_that_is_deleted_in_the_foreground_is_replaced(kube, given, capsys) -> None:
+    """By hand, or by an older version: Trainer makes its JobSet anew until somebody deletes it in the background."""
+    job = left_behind(given, kube, lambda kube, job: kube.start_pod(job, 0))
+    kube.delete_job(job["metadata"]["name"], "Foreground")
+    wait_until(lambda: len(kube.built) > 2)
     kube.runs = lambda kube, job: finished_by(given, kube, job)
     train(given)
     assert "run of the new one" in capsys.readouterr().out
+    assert len(kube.built) - 1 not in kube.crowded
 
 
 @pytest.mark.parametrize("request_", [("POST", "trainjobs"), ("GET", "pods"), ("GET", "pods/log")])
@@ -373,13 +550,11 @@ def test_an_older_trainer_is_told_from_one_that_takes_the_job(kube, given, capsy
     assert "the API server says 400: strict decoding error" in said and "Kubeflow Trainer 2.2 or later" in said
 
 
-def test_a_job_deleted_by_somebody_else(kube, given, capsys) -> None:
-    kube.runs = lambda kube, job: (
-        kube.start_pod(job, 0),
-        time.sleep(0.2),
-        kube.jobs.clear(),
-        kube.end_pod([*kube.pods][-1]),
-    )
+@pytest.mark.parametrize("how", ["Background", "Foreground"])
+def test_a_job_deleted_by_somebody_else(kube, given, capsys, how) -> None:
+    kube.runs = steps_for_ever
+    name = _train_job.job_name(address(given))
+    threading.Timer(0.5, kube.delete_job, [name, how]).start()
     assert "was deleted before its end" in fails(capsys, given)
 
 
@@ -389,11 +564,46 @@ def test_a_complete_job_without_an_artifact_is_no_success(kube, given, capsys) -
     assert "is not there: do its nodes have this pod's image and XLRM_STORE?" in fails(capsys, given)
 
 
-def test_what_a_node_is_has_no_other_fields(kube, given, capsys) -> None:
-    assert "node.gpu: Extra inputs are not permitted, got 8; fields of node: gpus, gpu_product, cpu, memory" in fails(
-        capsys, given, gpu=8
-    )
-    assert not kube.jobs
+@pytest.mark.parametrize(
+    ("section", "node", "said"),
+    [
+        ({"learning_rate": -1.0}, {}, "reward.learning_rate: "),
+        ({"batch_size": 12.0}, {}, "reward.batch_size: 12 is no multiple of the 8 processes that share it"),
+        ({"batch_size": 8.0}, {"gpus": 3.0}, "reward.batch_size: 8 is no multiple of the 6 processes"),
+        ({"processes": 5.0}, {}, "reward.processes: 5 is more than the 4 GPUs of a node"),
+        ({}, {"memory": "256GB"}, "tasks.reward.memory: "),
+        ({}, {"cores": "many"}, "tasks.reward.cores: "),
+        ({}, {"cores": "0"}, "tasks.reward.cores: "),
+    ],
+)
+def test_what_can_be_known_before_is_no_matter_for_the_cluster(kube, given, capsys, section, node, said) -> None:
+    with pytest.raises(SystemExit) as ended:
+        train(given, section, **node)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().out.splitlines()[-1]
+    assert not kube.asked
+
+
+def test_an_input_that_is_not_there_is_no_matter_for_the_cluster(kube, given, capsys) -> None:
+    given["base"] = given["base"].replace("/key", "/other")
+    assert "/other" in fails(capsys, given).splitlines()[-1]
+    assert not kube.asked
+
+
+@pytest.mark.parametrize(
+    "text", ["16", "0.5", "500m", "256Gi", "1e3", "64G", "256GB", "16 Gi", "1_000", "Gi", "", "0Gi", "0E3", "-1"]
+)
+def test_quantities_are_those_that_kubernetes_reads(text) -> None:
+    """As its client does, which would let some pass that the server does not."""
+    try:
+        fine = parse_quantity(text) > 0 and not {" ", "_"} & set(text)
+    except ValueError:
+        fine = False
+    if fine:
+        assert Node(cpu=text, memory=text).memory == text
+    else:
+        with pytest.raises(ValueError, match="no quantity of Kubernetes"):
+            Node(memory=text)
 
 
 def test_outside_a_cluster(kube, given, capsys, monkeypatch) -> None:
@@ -402,6 +612,59 @@ def test_outside_a_cluster(kube, given, capsys, monkeypatch) -> None:
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     with pytest.raises(ConfigError, match="nodes: needs a Kubernetes cluster, if more than 1"):
         _cluster.Cluster.connect()
+
+
+# A node
+
+
+def children_of(pid: int) -> list[int]:
+    """And theirs."""
+    with contextlib.suppress(OSError):
+        own = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return own + [two for one in own for two in children_of(one)]
+    return []
+
+
+def in_a_container(command: list[str]) -> list[str]:
+    """As its first process."""
+    contained = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", *command]
+    tried = subprocess.run([*contained[:6], "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"this machine lets nobody make a PID namespace: {tried.stderr}")
+    return contained
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> dict[str, str]:
+    """Where DeepSpeed's operators are compiled: whoever is killed meanwhile leaves a lock there, for which all others wait."""
+    return {"TORCH_EXTENSIONS_DIR": str(tmp_path_factory.mktemp("compiled"))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("contained", [True, False], ids=["of a container", "of a machine"])
+def test_sigterm_ends_a_training_in_several_processes(tiny_base, home, tmp_path, compiled, contained) -> None:
+    """The real command, with two training processes under `accelerate launch`; status 143 as a shell has it."""
+    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(64))
+    inputs = {name: f"file://{tmp_path}/store/{name}/key" for name in ("base", "corpora")}
+    artifacts.publish(tiny_base, inputs["base"], **FACTS)
+    artifacts.publish(tmp_path / "corpora", inputs["corpora"], **FACTS)
+    config = TRAINING | {"processes": 2, "epochs": 1000, "log_steps": 1, "save_steps": 1}
+    command = [sys.executable, "-m", "xlrm.cli", *_train_job.stage_arguments("reward", config, inputs, "paper")]
+    node = subprocess.Popen(in_a_container(command) if contained else command, env=os.environ | compiled)
+    try:
+        wait_until(lambda: [*home.glob("work/reward/*/checkpoints/checkpoint-*")], 400)
+        stage = children_of(node.pid)[0] if contained else node.pid
+        processes = children_of(stage)
+        assert len(processes) >= 3, "accelerate, and what it started"
+        begun = time.monotonic()
+        os.kill(stage, signal.SIGTERM)
+        assert node.wait(10) == 128 + signal.SIGTERM
+        wait_until(lambda: not [pid for pid in processes if Path(f"/proc/{pid}").exists()], 10)
+        assert time.monotonic() - begun < 10
+    finally:
+        for pid in (*children_of(node.pid), node.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 # All of it, but the cluster
@@ -443,11 +706,9 @@ def nodes_of(kube: Kube, processes: list[subprocess.Popen], folder: Path):
 
 
 @pytest.mark.slow
-def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monkeypatch, capsys) -> None:
-    """The component of the pipeline; its job is the command in two processes, told apart by torchrun's variables alone. The
-    model is the one that one process trains; the first node joins the component's MLflow run."""
-    from components.reward import reward
-
+def test_a_step_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monkeypatch, capsys) -> None:
+    """A step of a pipeline; its job is the command in two processes, told apart by torchrun's variables alone. The model is the
+    one that one process trains; the first node joins the component's MLflow run."""
     write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(64))
     inputs = {name: f"file://{tmp_path}/store/{name}/key" for name in ("base", "corpora")}
     artifacts.publish(tiny_base, inputs["base"], **FACTS)
@@ -460,13 +721,10 @@ def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monk
     processes: list[subprocess.Popen] = []
     kube.runs = nodes_of(kube, processes, tmp_path)
     section = {key: value for key, value in TRAINING.items() if key != "language"} | {"processes": 1.0}
-    model, metrics = dsl.Model(uri=str(tmp_path / "output")), dsl.Metrics()
+    trained = Step("reward", ("en",), section | {"language": "en"})
     try:
-        reward.python_func(
-            experiment={"name": "paper", "stages": {"reward": section}}, language="en", nodes=2, node={"gpus": 0.0},
-            base=dsl.Model(metadata={"artifact": inputs["base"]}), corpora=dsl.Dataset(metadata={"artifact": inputs["corpora"]}),
-            model=model, metrics=metrics, summary=None,
-        )  # fmt: skip
+        train_on_nodes(on(gpus=0.0), trained, inputs, "paper")
+        model = runner.run_stage("reward", trained.config, inputs, experiment="paper")
     finally:
         for process in processes:
             process.kill()
@@ -474,9 +732,9 @@ def test_the_component_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monk
     assert "training in 1 processes on each of 2 node(s): DeepSpeed ZeRO-3" in said
     assert "xlrm │ reward[en]: started" in said, "by the first node"
     assert said.splitlines()[-1] == "xlrm │ reward[en]: finished before, reused"
-    record = artifacts.load(model.metadata["artifact"])
-    assert record.metrics["steps"] == metrics.metadata["steps"] == client.get_run(run).data.metrics["steps"] == 8
+    record = model.record
+    assert record.metrics["steps"] == client.get_run(run).data.metrics["steps"] == 8
     assert record.mlflow_run_id == run
-    published = artifacts.fetch(model.metadata["artifact"], tmp_path / "cache")
+    published = artifacts.fetch(model.uri, tmp_path / "cache")
     _, alone = in_one_process(tiny_base, tmp_path / "corpora", tmp_path / "one", device_batch_size=8)
     assert apart(weights(alone), weights(published)) < 1e-3

@@ -64,12 +64,12 @@ def stage(
     """Run one stage, or find its finished artifact, and print the artifact's URI."""
     from xlrm.experiment import parse_value
     from xlrm.runner import run_stage
+    from xlrm.signals import ended_by_sigterm
 
-    with _errors_in_one_line():
+    with _errors_in_one_line(), ended_by_sigterm():
         config = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
         given: dict[str, str | list[str]] = dict(map(_assignment, inputs or []))
-        for key, uris in map(_assignment, list_inputs or []):
-            given[key] = uris.split(",")
+        given |= {key: uris.split(",") for key, uris in map(_assignment, list_inputs or [])}
         print(run_stage(name, config, given, experiment=experiment).uri)
 
 
