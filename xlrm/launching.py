@@ -5,6 +5,7 @@ On several nodes the same stage is run on each, by a Kubeflow TrainJob or anythi
 torchrun: PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT.
 """
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +51,15 @@ class Nodes:
 
 
 def processes(wanted: int) -> int:
-    """Processes on this node: `wanted`, or with 0 one for each GPU, or one."""
+    """Processes on this node: `wanted`, or with 0 one for each GPU, or one. Raises ConfigError for more than there are GPUs."""
     import torch
 
-    return wanted or max(1, torch.cuda.device_count())
+    gpus = torch.cuda.device_count()
+    if gpus and wanted > gpus:
+        raise ConfigError(
+            f"processes: {wanted} is more than the {gpus} GPU(s) of this node; take 0 (one for each) to {gpus}"
+        )
+    return wanted or max(1, gpus)
 
 
 def world(wanted: int) -> int:
@@ -60,15 +67,33 @@ def world(wanted: int) -> int:
     return processes(wanted) * Nodes.from_environment().count
 
 
+def split_batch(batch_size: int, device_batch_size: int, processes: int) -> tuple[int, int]:
+    """(rows in a forward pass of a process, passes in a step): the largest that fit `device_batch_size` and make the batch.
+
+    `processes` are those of all nodes together. Raises ConfigError for a batch that they cannot share.
+    """
+    share, rest = divmod(batch_size, processes)
+    if rest or not share:
+        near = max(share, 1) * processes
+        raise ConfigError(
+            f"batch_size: {batch_size} is no multiple of the {processes} processes that share it, one for each GPU of all "
+            f"nodes; take one, such as {near} or {near + processes}"
+        )
+    device_batch = next(size for size in range(min(device_batch_size, share), 0, -1) if share % size == 0)
+    return device_batch, share // device_batch
+
+
 def launch(function: str, folder: Path, wanted: int, precision: str) -> dict[str, float]:
     """Calls `function` ("module:name") with `folder` in every process; the metrics it leaves there.
 
-    Raises ArtifactError when a process fails; its own message went to standard error.
+    They see as many GPUs as there are of them on this node, and no others. Raises ArtifactError when a process fails; its
+    own message went to standard error.
     """
-    if world(wanted) == 1:
-        _call(function, folder)
-    else:
-        _accelerate(function, folder, processes(wanted), Nodes.from_environment(), precision)
+    with _gpus(processes(wanted)):
+        if world(wanted) == 1:
+            _call(function, folder)
+        else:
+            _accelerate(function, folder, processes(wanted), Nodes.from_environment(), precision)
     found = folder / METRICS
     return json.loads(found.read_text()) if found.exists() else {}  # none on other nodes than the first
 
@@ -109,6 +134,25 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
         raise ArtifactError(
             f"training in {nodes.count * each} processes ended with status {status}; the log above says why"
         )
+
+
+@contextlib.contextmanager
+def _gpus(count: int) -> Iterator[None]:
+    """Hides all but `count` of the GPUs that are to be seen: a process with several is torch's DataParallel to transformers,
+    with as many times the batch. Once CUDA has been used here that is too late."""
+    import torch
+
+    name = "CUDA_VISIBLE_DEVICES"
+    given = os.environ.get(name)
+    if torch.cuda.device_count() > count:
+        os.environ[name] = ",".join((given.split(",") if given else [str(i) for i in range(count)])[:count])
+    try:
+        yield
+    finally:
+        if given is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = given
 
 
 def _free_port() -> int:

@@ -37,8 +37,9 @@ class TrainingConfig(BaseModel):
     """Peak learning rate."""
     batch_size: int = Field(ge=1)
     """Pairs in a step, over all devices and accumulation."""
-    device_batch_size: int = Field(8, ge=1)
-    """Pairs in a forward pass on one device; accumulation makes up the difference."""
+    device_batch_size: int = Field(8, ge=1, json_schema_extra={"changes_result": False})
+    """Largest number of pairs in a forward pass on one device, for its memory. As many are taken as make the batch evenly;
+    accumulation makes up the difference. The result depends on it no more than sums of floats do on their order."""
     epochs: float = Field(1.0, gt=0)
     """Passes over the data (paper A: 1)."""
     warmup: float = Field(0.1, ge=0, lt=1)
@@ -50,7 +51,8 @@ class TrainingConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward and backward pass; weights are updated in float32. Paper A's code: bfloat16."""
     processes: int = Field(0, ge=0)
-    """Processes on each node, more than one with DeepSpeed ZeRO-3 (paper A: 4); 0: one for each GPU, or one."""
+    """Processes on each node, more than one with DeepSpeed ZeRO-3 (paper A: 4), each on a GPU where there are any; no other
+    GPU is used. 0: one for each GPU, or one."""
     gradient_checkpointing: bool = True
     """Recomputes activations to save memory."""
     save_steps: int = Field(100, ge=1, json_schema_extra={"changes_result": False})
@@ -99,7 +101,7 @@ def train_reward_model(base: Path, rows: list[Row], config: RewardTraining, outp
     DataError for rows the loss has no use for, ConfigError for a batch or a length that cannot be.
     """
     folder = output.parent
-    _batches(config, len(rows) * (2 if config.loss == "pointwise" else 1))
+    _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
 
     def prepare() -> Path:
         tokenizer = models.load_tokenizer(base)
@@ -125,7 +127,7 @@ def train_reward_model(base: Path, rows: list[Row], config: RewardTraining, outp
 
 def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) -> dict[str, float]:
     """Direct preference optimisation on rows with prompt, chosen and rejected; the aligned policy goes to `output`."""
-    _batches(config, len(rows))
+    _check_batch(config, len(rows))
 
     def prepare() -> Path:
         from datasets import Dataset
@@ -153,8 +155,8 @@ def reward_worker(folder: Path) -> None:
     from trl import RewardConfig, RewardTrainer
 
     start, config = _job(folder, RewardTraining)
-    dataset, tokenizer = _dataset(folder), models.load_tokenizer(start)
-    common = _arguments(config, folder, len(dataset)) | {
+    dataset, tokenizer = _dataset(folder, config.batch_size), models.load_tokenizer(start)
+    common = _arguments(config, folder) | {
         "train_sampling_strategy": "sequential" if config.similar_lengths else "random",
     }
     if config.loss == "pointwise":
@@ -172,9 +174,9 @@ def dpo_worker(folder: Path) -> None:
     from trl import DPOConfig, DPOTrainer
 
     policy, config = _job(folder, DpoTraining)
-    dataset, tokenizer = _dataset(folder), models.load_tokenizer(policy)
+    dataset, tokenizer = _dataset(folder, config.batch_size), models.load_tokenizer(policy)
     arguments = DPOConfig(
-        **_arguments(config, folder, len(dataset)), beta=config.beta, max_length=config.max_length,
+        **_arguments(config, folder), beta=config.beta, max_length=config.max_length,
         precompute_ref_log_probs=True,
     )  # fmt: skip
     model = models.load_causal_lm(policy)
@@ -194,6 +196,9 @@ def _run(
         partial = job.with_suffix(".partial")
         partial.write_text(json.dumps(content))
         partial.replace(job)
+    world = launching.world(config.processes)
+    device_batch, passes = launching.split_batch(config.batch_size, config.device_batch_size, world)
+    progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
     _drop_broken_checkpoints(folder / "checkpoints", launching.processes(config.processes))
     return launching.launch(f"xlrm.training:{worker}", folder, config.processes, config.precision)
 
@@ -203,10 +208,13 @@ def _job(folder: Path, kind: type) -> tuple[Path, Any]:
     return Path(content["start"]), kind(**content["config"])
 
 
-def _dataset(folder: Path) -> "Dataset":
+def _dataset(folder: Path, batch_size: int) -> "Dataset":
+    """What is trained on in an epoch. Its last step is filled with the first rows, which so count twice: left to accelerate,
+    how it is filled, and what each of its rows weighs, would depend on the number of processes and on their batches."""
     from datasets import load_from_disk
 
-    return load_from_disk(str(folder / "tokens"))
+    rows = load_from_disk(str(folder / "tokens"))
+    return rows.select([*range(len(rows)), *range(-len(rows) % batch_size)])
 
 
 def _check_installed(config: TrainingConfig) -> None:
@@ -230,25 +238,21 @@ def _check_installed(config: TrainingConfig) -> None:
             ) from error
 
 
-def _batches(config: TrainingConfig, rows: int) -> tuple[int, int]:
-    """(rows in a forward pass on a device, passes in a step). Raises ConfigError where they cannot make the batch."""
-    world = launching.world(config.processes)
-    device_batch = min(config.device_batch_size, config.batch_size)
-    accumulation, rest = divmod(config.batch_size, device_batch * world)
-    if rest or not accumulation:
-        raise ConfigError(
-            f"batch_size {config.batch_size} is not a multiple of {world} device(s) x device_batch_size {device_batch}"
-        )
+def _check_batch(config: TrainingConfig, rows: int) -> None:
+    """Raises ConfigError for a batch that the processes cannot share, or that there are not enough rows for."""
+    launching.split_batch(config.batch_size, config.device_batch_size, launching.world(config.processes))
     if rows < config.batch_size:
-        raise ConfigError(f"batch_size {config.batch_size} is more than the {rows} rows to train on")
-    return device_batch, accumulation
+        raise ConfigError(
+            f"batch_size: {config.batch_size} is more than the {rows} rows to train on; take {rows} at most"
+        )
 
 
-def _arguments(config: TrainingConfig, folder: Path, rows: int) -> dict[str, Any]:
+def _arguments(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     """Of transformers' Trainer."""
     import torch
 
-    device_batch, accumulation = _batches(config, rows)
+    world = launching.world(config.processes)
+    device_batch, accumulation = launching.split_batch(config.batch_size, config.device_batch_size, world)
     return dict(  # noqa: C408 - reads as the call it becomes
         output_dir=str(folder / "checkpoints"), learning_rate=config.learning_rate, optim=config.optimizer,
         per_device_train_batch_size=device_batch, gradient_accumulation_steps=accumulation,
@@ -264,6 +268,10 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
     last tenth of the log) and its log."""
     from transformers.trainer_utils import get_last_checkpoint
 
+    if trainer.args.n_gpu > 1:
+        raise ConfigError(
+            f"{label}: one process sees {trainer.args.n_gpu} GPUs; set CUDA_VISIBLE_DEVICES to one of them"
+        )
     trainer.add_callback(progress.training_steps(label))
     checkpoints = Path(trainer.args.output_dir)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
