@@ -63,7 +63,7 @@ def run(*arguments, **changes) -> float:
 
 def kill_after_a_checkpoint(process: subprocess.Popen, work: Path) -> None:
     """By SIGKILL, as a node that goes away does it."""
-    while not list((work / "checkpoints").glob("checkpoint-*/trainer_state.json")):
+    while not list((work / "checkpoints").glob("checkpoint-*/whole.json")):
         if process.poll() is not None:
             sys.exit(work.with_suffix(".log").read_text()[-3000:])
         time.sleep(0.02)

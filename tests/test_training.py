@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
 from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
-from xlrm import launching, models, runner, scoring, training
+from xlrm import checkpoints, launching, models, runner, scoring, training
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import write_jsonl
-from xlrm.stages import reward
+from xlrm.stages import align, reward
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {
@@ -373,19 +373,48 @@ def test_a_killed_training_ends_where_it_would_have(tiny_base, corpora, tmp_path
     assert [entry["loss"] for entry in log(cut)] == pytest.approx([entry["loss"] for entry in log(whole)], abs=1e-6)
 
 
-def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tmp_path) -> None:
-    for step, files in {
-        5: ("rng_state.pth", "trainer_state.json"),
-        10: ("rng_state.pth",),
-        15: ("trainer_state.json",),
+@pytest.mark.slow
+def test_the_reference_of_a_killed_alignment_is_not_computed_again(tiny_base, tmp_path, monkeypatch) -> None:
+    from trl import DPOTrainer
+
+    write_jsonl(tmp_path / "ranked" / "en.jsonl", pairs(16))
+    config = align.Config(labeler="en", **TRAINING | {"save_steps": 1})
+    computed, real = [], DPOTrainer.compute_ref_log_probs
+    monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", lambda *given: computed.append(1) or real(*given))
+
+    def aligned(work: str) -> Path:
+        output = tmp_path / work / "output"
+        align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=output)
+        return output
+
+    whole = aligned("whole")
+    assert len(computed) == 4
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DPOTrainer, "save_model", interrupted)
+        aligned("cut")
+    assert len(computed) == 8
+    assert apart(weights(whole), weights(aligned("cut"))) == 0 and len(computed) == 8
+
+
+def interrupted(*given, **named) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(tmp_path) -> None:
+    """One without its mark, one whose mark was cut off, and those of other processes; steps are compared as numbers."""
+    for step, mark in {
+        5: "",
+        10: '{"proc',
+        15: '{"processes": 1, "first": 0}',
+        100: '{"processes": 4, "first": 0}',
     }.items():
-        for name in files:
-            (tmp_path / f"checkpoint-{step}").mkdir(exist_ok=True)
-            (tmp_path / f"checkpoint-{step}" / name).write_text("{}")
-    training._drop_broken_checkpoints(tmp_path, processes=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
-    training._drop_broken_checkpoints(tmp_path, processes=2)
-    assert not list(tmp_path.iterdir()), "one process's random state is not two's"
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+        if mark:
+            (tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE).write_text(mark)
+    assert checkpoints.whole_steps(tmp_path, {"processes": 1, "first": 0}) == {15}
+    assert checkpoints.whole_steps(tmp_path, {"processes": 4, "first": 0}) == {100}
+    assert checkpoints.whole_steps(tmp_path, {"processes": 4, "first": 2}) == set(), "one node's part is not another's"
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm import compatibility, examples, launching, models, packing, progress, scoring
+from xlrm import checkpoints, compatibility, examples, launching, models, packing, progress, scoring
 from xlrm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -181,7 +181,9 @@ def dpo_worker(folder: Path) -> None:
     )  # fmt: skip
     model = models.load_causal_lm(policy)
     packing.enable(model)
-    trainer = DPOTrainer(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
+    trainer_type = checkpoints.keeping_reference(DPOTrainer, folder / "reference")
+    with launching.together("computing the reference's log-probabilities"):
+        trainer = trainer_type(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
     _train(trainer, f"align[{config.language}]", folder)
 
 
@@ -193,19 +195,23 @@ def _run(
     job = folder / "job.json"
     if not job.exists():
         content = {"start": str(prepare()), "config": config.model_dump(include=set(kind.model_fields))}
-        partial = job.with_suffix(".partial")
-        partial.write_text(json.dumps(content))
-        partial.replace(job)
+        _write(job, content)
     world = launching.world(config.processes)
     device_batch, passes = launching.split_batch(config.batch_size, config.device_batch_size, world)
     progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
-    _drop_broken_checkpoints(folder / "checkpoints", launching.processes(config.processes))
     return launching.launch(f"xlrm.training:{worker}", folder, config.processes, config.precision)
 
 
 def _job(folder: Path, kind: type) -> tuple[Path, Any]:
     content = json.loads((folder / "job.json").read_text())
     return Path(content["start"]), kind(**content["config"])
+
+
+def _write(path: Path, content: Any) -> None:
+    """As JSON, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content))
+    partial.replace(path)
 
 
 def _dataset(folder: Path, batch_size: int) -> "Dataset":
@@ -251,6 +257,7 @@ def _arguments(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     """Of transformers' Trainer."""
     import torch
 
+    launching.join()
     world = launching.world(config.processes)
     device_batch, accumulation = launching.split_batch(config.batch_size, config.device_batch_size, world)
     return dict(  # noqa: C408 - reads as the call it becomes
@@ -258,33 +265,42 @@ def _arguments(config: TrainingConfig, folder: Path) -> dict[str, Any]:
         per_device_train_batch_size=device_batch, gradient_accumulation_steps=accumulation,
         num_train_epochs=config.epochs, warmup_steps=config.warmup, lr_scheduler_type="cosine", seed=config.seed,
         data_seed=config.seed, bf16=config.precision == "bfloat16", use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps, save_total_limit=1,
+        gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps,
+        ddp_timeout=launching.PATIENCE_S,
         logging_steps=config.log_steps, logging_first_step=True, report_to=[], disable_tqdm=True,
     )  # fmt: skip
 
 
 def _train(trainer: "Trainer", label: str, folder: Path) -> None:
-    """Trains from the last checkpoint on, if there is one, and saves the model into `trained`, its metrics (means of the
-    last tenth of the log) and its log."""
-    from transformers.trainer_utils import get_last_checkpoint
-
+    """Trains from the last checkpoint on, if there is one that all nodes have, and saves the model into `trained`."""
     if trainer.args.n_gpu > 1:
         raise ConfigError(
             f"{label}: one process sees {trainer.args.n_gpu} GPUs; set CUDA_VISIBLE_DEVICES to one of them"
         )
     trainer.add_callback(progress.training_steps(label))
-    checkpoints = Path(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
-    trainer.save_model(str(folder / "trained"))
-    if not trainer.is_world_process_zero():
-        return
+    trainer.add_callback(checkpoints.keeper())
+    with launching.together("agreeing on a checkpoint"):
+        last = checkpoints.agreed(Path(trainer.args.output_dir), label)
+    with launching.together("training"):
+        trainer.train(resume_from_checkpoint=last and str(last))
+    with launching.together("saving the model"):
+        trainer.save_model(str(folder / "trained"))
+        if trainer.is_world_process_zero():
+            _write_results(trainer, folder)
+        trainer.accelerator.wait_for_everyone()
+    if trainer.is_local_process_zero() and not trainer.is_world_process_zero():
+        _write(folder / launching.METRICS, {})
+
+
+def _write_results(trainer: "Trainer", folder: Path) -> None:
+    """The training's log, and its metrics: means of the last tenth of the log."""
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     last = log[-max(1, len(log) // 10) :]
     names = [name for name in ("loss", "accuracy", "rewards/accuracies") if name in last[-1]]
     means = {f"train_{name.split('/')[-1]}": sum(float(e[name]) for e in last) / len(last) for name in names}
     (folder / "trained" / "training_args.bin").unlink()  # a pickle, and full of paths
     (folder / "trained" / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
-    (folder / launching.METRICS).write_text(json.dumps(means | {"steps": float(trainer.state.global_step)}))
+    _write(folder / launching.METRICS, means | {"steps": float(trainer.state.global_step)})
 
 
 def _tokens(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> "Dataset":
@@ -373,16 +389,3 @@ def _move(trained: Path, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for file in trained.iterdir():
         shutil.move(file, output / file.name)
-
-
-def _drop_broken_checkpoints(folder: Path, processes: int) -> None:
-    """Those whose writing was cut off: the trainer's state comes last, and each process's random state before it."""
-    states = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-            whole = all((checkpoint / name).exists() for name in states)
-        except (OSError, ValueError):
-            whole = False
-        if not whole:
-            shutil.rmtree(checkpoint)
