@@ -63,7 +63,7 @@ def run(*arguments, **changes) -> float:
 
 def kill_after_a_checkpoint(process: subprocess.Popen, work: Path) -> None:
     """By SIGKILL, as a node that goes away does it."""
-    while not list((work / "checkpoints").glob("checkpoint-*/trainer_state.json")):
+    while not list((work / "checkpoints").glob("checkpoint-*/whole.json")):
         if process.poll() is not None:
             sys.exit(work.with_suffix(".log").read_text()[-3000:])
         time.sleep(0.02)
@@ -150,6 +150,7 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, bool]:
     found = {}
     # What is cut off on the left is cut for TRL too: the same rows, whatever their length.
     short = [row for row in rows if len(row["prompt"]) + max(len(row["chosen"]), len(row["rejected"])) < 400]
+    short = short[: len(short) // RECIPE["batch_size"] * RECIPE["batch_size"]]  # TRL's last step may have fewer pairs
     write_jsonl(folder / "short" / "en" / "preferences.jsonl", short)
     run(given[0], folder / "short", folder / "ours", processes=1)
     theirs, weights = plain_trl(folder / "ours" / "start", short, folder / "theirs")

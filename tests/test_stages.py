@@ -91,7 +91,7 @@ def test_no_pair_is_dropped_for_its_length(tiny_base, corpora, tmp_path) -> None
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"batch_size": 6}, "batch_size 6 is not a multiple"), ({"batch_size": 128}, "more than the 64 rows to train on")],
+    [({"batch_size": 128}, "more than the 64 rows to train on")],
 )
 def test_a_batch_that_cannot_be_made(tiny_base, corpora, tmp_path, changes, message) -> None:
     config = reward.Config(language="en", **TRAINING | changes)

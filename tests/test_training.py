@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
 from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
-from xlrm import launching, models, scoring, training
+from xlrm import checkpoints, launching, models, runner, scoring, training
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import write_jsonl
-from xlrm.stages import reward
+from xlrm.stages import align, reward
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {
@@ -373,19 +373,48 @@ def test_a_killed_training_ends_where_it_would_have(tiny_base, corpora, tmp_path
     assert [entry["loss"] for entry in log(cut)] == pytest.approx([entry["loss"] for entry in log(whole)], abs=1e-6)
 
 
-def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tmp_path) -> None:
-    for step, files in {
-        5: ("rng_state.pth", "trainer_state.json"),
-        10: ("rng_state.pth",),
-        15: ("trainer_state.json",),
+@pytest.mark.slow
+def test_the_reference_of_a_killed_alignment_is_not_computed_again(tiny_base, tmp_path, monkeypatch) -> None:
+    from trl import DPOTrainer
+
+    write_jsonl(tmp_path / "ranked" / "en.jsonl", pairs(16))
+    config = align.Config(labeler="en", **TRAINING | {"save_steps": 1})
+    computed, real = [], DPOTrainer.compute_ref_log_probs
+    monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", lambda *given: computed.append(1) or real(*given))
+
+    def aligned(work: str) -> Path:
+        output = tmp_path / work / "output"
+        align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=output)
+        return output
+
+    whole = aligned("whole")
+    assert len(computed) == 4
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DPOTrainer, "save_model", interrupted)
+        aligned("cut")
+    assert len(computed) == 8
+    assert apart(weights(whole), weights(aligned("cut"))) == 0 and len(computed) == 8
+
+
+def interrupted(*given, **named) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(tmp_path) -> None:
+    """One without its mark, one whose mark was cut off, and those of other processes; steps are compared as numbers."""
+    for step, mark in {
+        5: "",
+        10: '{"proc',
+        15: '{"processes": 1, "first": 0}',
+        100: '{"processes": 4, "first": 0}',
     }.items():
-        for name in files:
-            (tmp_path / f"checkpoint-{step}").mkdir(exist_ok=True)
-            (tmp_path / f"checkpoint-{step}" / name).write_text("{}")
-    training._drop_broken_checkpoints(tmp_path, processes=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
-    training._drop_broken_checkpoints(tmp_path, processes=2)
-    assert not list(tmp_path.iterdir()), "one process's random state is not two's"
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+        if mark:
+            (tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE).write_text(mark)
+    assert checkpoints.whole_steps(tmp_path, {"processes": 1, "first": 0}) == {15}
+    assert checkpoints.whole_steps(tmp_path, {"processes": 4, "first": 0}) == {100}
+    assert checkpoints.whole_steps(tmp_path, {"processes": 4, "first": 2}) == set(), "one node's part is not another's"
 
 
 @pytest.mark.slow
@@ -421,14 +450,113 @@ def test_a_process_leaves_its_group_before_it_ends(tmp_path) -> None:
     assert (tmp_path / "in_group").read_text() == "False"
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "device_batch_size", "processes", "made"),
+    [
+        (128, 8, 4, (8, 4)),  # paper A's
+        (8, 8, 4, (2, 1)),  # the demo's, on four GPUs
+        (8, 8, 1, (8, 1)),
+        (128, 8, 16, (8, 1)),
+        (96, 8, 2, (8, 6)),
+        (60, 8, 4, (5, 3)),
+        (28, 8, 4, (7, 1)),
+        (44, 8, 4, (1, 11)),
+        (128, 1, 4, (1, 32)),
+    ],
+)
+def test_a_batch_fits_any_number_of_gpus(batch_size, device_batch_size, processes, made) -> None:
+    assert launching.split_batch(batch_size, device_batch_size, processes) == made
+    assert made[0] * made[1] * processes == batch_size
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(30, 4), (2, 4)])
+def test_a_batch_that_the_processes_cannot_share(batch_size, processes) -> None:
+    with pytest.raises(ConfigError, match=rf"^batch_size: {batch_size} .* {processes} processes"):
+        launching.split_batch(batch_size, 8, processes)
+
+
+def test_the_batch_is_looked_at_without_torch() -> None:
+    code = "import sys; from xlrm.launching import split_batch; print(split_batch(8, 8, 4), 'torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "(2, 1) False\n"
+
+
 def test_a_global_batch_is_made_of_all_processes_of_all_nodes(monkeypatch) -> None:
     recipe = reward.Config(language="en", processes=4)
-    assert training._batches(recipe, 86_400) == (8, 4), "4 GPUs x 8 pairs x 4 passes: paper A's 128"
     monkeypatch.setenv("PET_NNODES", "2")
-    assert training._batches(recipe, 86_400) == (8, 2)
+    training._check_batch(recipe, 86_400)
     monkeypatch.setenv("PET_NNODES", "3")
-    with pytest.raises(ConfigError, match="batch_size 128 is not a multiple of 12 device"):
-        training._batches(recipe, 86_400)
+    with pytest.raises(ConfigError, match=r"batch_size: 128 .* 12 processes"):
+        training._check_batch(recipe, 86_400)
+
+
+@pytest.mark.slow
+def test_how_much_fits_a_device_changes_nothing_but_rounding(tiny_base, tmp_path) -> None:
+    """Nor does an epoch's last step, which has fewer rows of its own: 61 pairs in steps of 8."""
+    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(61))
+    found = {}
+    for size in (8, 3, 1):
+        metrics, output = train(tiny_base, tmp_path / "corpora", tmp_path / str(size), device_batch_size=size, epochs=2)
+        found[size] = output
+        assert metrics["steps"] == 16
+    for size in (3, 1):
+        losses = [float(entry["loss"]) for entry in log(found[size])]
+        assert losses == pytest.approx([float(entry["loss"]) for entry in log(found[8])], abs=1e-5)
+        assert apart(weights(found[8]), weights(found[size])) < 1e-4
+    counted = [runner.what_counts(reward.Config(language="en", device_batch_size=size)) for size in (1, 8)]
+    assert counted[0] == counted[1], "so it is the same artifact"
+
+
+# GPUs: none can be here, so torch is made to say that there are some
+
+
+def visible(function_folder: Path, wanted: int) -> str:
+    """CUDA_VISIBLE_DEVICES as the process of a training finds it."""
+    (function_folder / "look.py").write_text(
+        "import os\ndef work(folder): (folder / 'seen').write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))\n"
+    )
+    launching.launch("look:work", function_folder, wanted, "float32")
+    return (function_folder / "seen").read_text()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given", "seen"),
+    [
+        (4, None, "0"),
+        (2, "2,3", "2"),
+        (2, "GPU-1a,GPU-2b", "GPU-1a"),
+        (1, "3", "3"),
+        (1, None, "all"),
+        (0, None, "all"),
+        (0, "", ""),
+    ],
+)
+def test_a_training_in_one_process_sees_one_gpu(monkeypatch, tmp_path, gpus, given, seen) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.syspath_prepend(tmp_path)
+    if given is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert visible(tmp_path, 1) == seen
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == given, "another stage of this process sees what it did"
+
+
+def test_a_process_that_sees_several_gpus_does_not_train(tiny_base, corpora, tmp_path, monkeypatch) -> None:
+    """As where CUDA was begun before the others were hidden. TRL's trainers refuse it, transformers' own does not."""
+    from transformers import TrainingArguments
+
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 4)
+    with pytest.raises(ConfigError, match="sees 4 GPUs"):
+        train(tiny_base, corpora, tmp_path, loss="pointwise")
+
+
+def test_more_processes_than_gpus(monkeypatch, corpora, tiny_base, tmp_path) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"^processes: 4 .* 2 GPU"):
+        train(tiny_base, corpora, tmp_path, processes=4)
+    assert launching.processes(0) == launching.processes(2) == 2 and launching.processes(1) == 1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert launching.processes(4) == 4, "on a CPU as many as wanted"
 
 
 @pytest.mark.parametrize(

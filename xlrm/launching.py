@@ -5,6 +5,7 @@ On several nodes the same stage is run on each, by a Kubeflow TrainJob or anythi
 torchrun: PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT.
 """
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -13,15 +14,21 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from xlrm import progress
-from xlrm.errors import ArtifactError, ConfigError
+from xlrm.errors import ArtifactError, ConfigError, XlrmError
 
 METRICS = "metrics.json"
-"""Where, in its folder, the function leaves its metrics: written by the first process."""
+"""In a training's folder on each node once it has ended: the metrics on the first node, nothing on the others."""
+PATIENCE_S = 1800
+"""Seconds that a process waits for the others; the first one writes a whole model in that time."""
+_REASON = "error.txt"
+"""Where the first process of a node that fails says why."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +56,15 @@ class Nodes:
 
 
 def processes(wanted: int) -> int:
-    """Processes on this node: `wanted`, or with 0 one for each GPU, or one."""
+    """Processes on this node: `wanted`, or with 0 one for each GPU, or one. Raises ConfigError for more than there are GPUs."""
     import torch
 
-    return wanted or max(1, torch.cuda.device_count())
+    gpus = torch.cuda.device_count()
+    if gpus and wanted > gpus:
+        raise ConfigError(
+            f"processes: {wanted} is more than the {gpus} GPU(s) of this node; take 0 (one for each) to {gpus}"
+        )
+    return wanted or max(1, gpus)
 
 
 def world(wanted: int) -> int:
@@ -77,16 +89,50 @@ def split_batch(batch_size: int, device_batch_size: int, processes: int) -> tupl
 
 
 def launch(function: str, folder: Path, wanted: int, precision: str) -> dict[str, float]:
-    """Calls `function` ("module:name") with `folder` in every process; the metrics it leaves there.
+    """Calls `function` ("module:name") with `folder` in every process, unless it has ended there before; the metrics it
+    leaves there. The processes see as many GPUs as there are processes on this node, and no others.
 
-    Raises ArtifactError when a process fails; its own message went to standard error.
+    Raises ArtifactError when a process fails.
     """
-    if world(wanted) == 1:
-        _call(function, folder)
-    else:
-        _accelerate(function, folder, processes(wanted), Nodes.from_environment(), precision)
-    found = folder / METRICS
-    return json.loads(found.read_text()) if found.exists() else {}  # none on other nodes than the first
+    ended = folder / METRICS
+    if not ended.exists():
+        with _gpus(processes(wanted)):
+            if world(wanted) == 1:
+                _call(function, folder)
+            else:
+                _accelerate(function, folder, processes(wanted), Nodes.from_environment(), precision)
+    return json.loads(ended.read_text()) if ended.exists() else {}
+
+
+def join() -> None:
+    """Makes the group of a training's processes on CPUs, which wait for each other no longer than `PATIENCE_S`: accelerate
+    has no word for it. To be called before transformers' arguments, which make that of GPUs, with their `ddp_timeout`."""
+    import torch
+    from torch import distributed
+
+    if torch.cuda.is_available() or "LOCAL_RANK" not in os.environ or distributed.is_initialized():
+        return
+    from deepspeed import ops
+
+    distributed.init_process_group("gloo", timeout=timedelta(seconds=PATIENCE_S))
+    # For inference alone. It is compiled behind a file that a killed process leaves, and others then wait for, for ever.
+    ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+@contextlib.contextmanager
+def together(what: str) -> Iterator[None]:
+    """Around `what` all processes do together. Raises ArtifactError where one of the others does not come, or is gone."""
+    from torch import distributed
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not _of_the_group(error):
+            raise
+        who = f"process {distributed.get_rank()} of {distributed.get_world_size()}, on node {Nodes.from_environment().rank}"
+        raise ArtifactError(
+            f"{who}: {what}: another process is gone, or did not come in {PATIENCE_S} s: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def accelerate_config(nodes: Nodes, each: int, precision: str, on_cpu: bool) -> dict[str, Any]:
@@ -114,7 +160,7 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
         nodes = replace(nodes, port=_free_port())  # the default one may be another training's
     config = folder / "accelerate.json"
     config.write_text(json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2))
-    (folder / METRICS).unlink(missing_ok=True)
+    (folder / _REASON).unlink(missing_ok=True)
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     command = [*accelerate, "-m", "xlrm.launching", function, str(folder)]
     progress.say(f"training in {each} processes on each of {nodes.count} node(s): DeepSpeed ZeRO-3")
@@ -122,9 +168,36 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
     environment = {"PYTHONWARNINGS": "ignore::FutureWarning", **os.environ, "PATH": path}
     status = subprocess.call(command, env=environment, preexec_fn=die_with_parent)
     if status:
-        raise ArtifactError(
-            f"training in {nodes.count * each} processes ended with status {status}; the log above says why"
-        )
+        said = folder / _REASON
+        why = said.read_text() if said.exists() else "the log above says why"
+        raise ArtifactError(f"training in {nodes.count * each} processes ended with status {status}: {why}")
+
+
+@contextlib.contextmanager
+def _gpus(count: int) -> Iterator[None]:
+    """Hides all but `count` of the GPUs that are to be seen: a process with several is torch's DataParallel to transformers,
+    with as many times the batch. Once CUDA has been used here that is too late."""
+    import torch
+
+    name = "CUDA_VISIBLE_DEVICES"
+    given = os.environ.get(name)
+    if torch.cuda.device_count() > count:
+        os.environ[name] = ",".join((given.split(",") if given else [str(i) for i in range(count)])[:count])
+    try:
+        yield
+    finally:
+        if given is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = given
+
+
+def _of_the_group(error: RuntimeError) -> bool:
+    """Whether it came of torch's group of processes. Gloo's errors have no type of their own."""
+    from torch import distributed
+
+    gloo = "/gloo/" in str(error) or "caused pair closure" in str(error)
+    return distributed.is_initialized() and (gloo or isinstance(error, distributed.DistError))
 
 
 def _free_port() -> int:
@@ -153,6 +226,18 @@ def _leave() -> None:
         distributed.destroy_process_group()
 
 
+def _work(function: str, folder: Path) -> None:
+    """One process of many. An error that is the user's or the environment's is one line, kept for the stage to end with."""
+    try:
+        _call(function, folder)
+        with together("leaving"):
+            _leave()
+    except XlrmError as error:
+        progress.say(f"error: {error}")
+        with contextlib.suppress(FileExistsError), (folder / _REASON).open("x") as file:
+            file.write(str(error))
+        sys.exit(2)
+
+
 if __name__ == "__main__":
-    _call(sys.argv[1], Path(sys.argv[2]))
-    _leave()
+    _work(sys.argv[1], Path(sys.argv[2]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import progress
+from xlrm import checkpoints, progress
 from xlrm.phrasebook import data
 from xlrm.phrasebook import language as phrasebook
 
@@ -141,7 +141,6 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     """Writes model and tokenizer to `output`; checkpoints beside it, from which a killed run goes on."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM, Trainer, TrainingArguments, set_seed
-    from transformers.trainer_utils import get_last_checkpoint
 
     from xlrm.models import use_all_cores
 
@@ -156,11 +155,11 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
             pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
         )
     )  # fmt: skip
-    checkpoints = output.parent / "checkpoints"
+    folder = output.parent / "checkpoints"
     arguments = TrainingArguments(
-        output_dir=str(checkpoints), per_device_train_batch_size=1, num_train_epochs=1, use_cpu=True,
+        output_dir=str(folder), per_device_train_batch_size=1, num_train_epochs=1, use_cpu=True,
         warmup_steps=0.05, lr_scheduler_type="linear", seed=config.seed, train_sampling_strategy="sequential",
-        remove_unused_columns=False, save_steps=100, save_total_limit=1, logging_steps=20, logging_first_step=True, report_to=[],
+        remove_unused_columns=False, save_steps=100, logging_steps=20, logging_first_step=True, report_to=[],
         disable_tqdm=True,
     )  # fmt: skip
 
@@ -176,9 +175,9 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     optimizers = (_optimizer(model, config), None)
     trainer = Trainer(model, arguments, collate, batches(config, tokenizer), optimizers=optimizers)
     trainer.add_callback(progress.training_steps("base"))
-    result = trainer.train(
-        resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
-    )
+    trainer.add_callback(checkpoints.keeper())
+    last_one = checkpoints.agreed(folder, "base")
+    result = trainer.train(resume_from_checkpoint=last_one and str(last_one))
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-3:]

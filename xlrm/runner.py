@@ -76,8 +76,9 @@ def run_stage(
         progress.say(f"{label}: started")
         if Nodes.from_environment().rank:
             module.run(resolved, **_local_inputs(given, inputs), output=work / "output")
-            shutil.rmtree(work)
-            return Artifact(uri, artifacts.wait(uri))
+            record = artifacts.wait(uri)
+            shutil.rmtree(work)  # not before: a node that is started again meanwhile knows by it that its part is done
+            return Artifact(uri, record)
         record = _make(module, resolved, given, inputs, work, uri, label, key, version, libraries, experiment)
     progress.say(f"{label}: finished in {record.seconds:.1f} s{_highlights(record.metrics)}")
     return Artifact(uri, record)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm import compatibility, examples, launching, models, packing, progress, scoring
+from xlrm import checkpoints, compatibility, examples, launching, models, packing, progress, scoring
 from xlrm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class TrainingConfig(BaseModel):
     """Peak learning rate."""
     batch_size: int = Field(ge=1)
     """Pairs in a step, over all devices and accumulation."""
-    device_batch_size: int = Field(8, ge=1)
-    """Pairs in a forward pass on one device; accumulation makes up the difference."""
+    device_batch_size: int = Field(8, ge=1, json_schema_extra={"changes_result": False})
+    """Largest number of pairs in a forward pass on one device, for its memory. As many are taken as make the batch evenly;
+    accumulation makes up the difference. The result depends on it no more than sums of floats do on their order."""
     epochs: float = Field(1.0, gt=0)
     """Passes over the data (paper A: 1)."""
     warmup: float = Field(0.1, ge=0, lt=1)
@@ -50,7 +51,8 @@ class TrainingConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward and backward pass; weights are updated in float32. Paper A's code: bfloat16."""
     processes: int = Field(0, ge=0)
-    """Processes on each node, more than one with DeepSpeed ZeRO-3 (paper A: 4); 0: one for each GPU, or one."""
+    """Processes on each node, more than one with DeepSpeed ZeRO-3 (paper A: 4), each on a GPU where there are any; no other
+    GPU is used. 0: one for each GPU, or one."""
     gradient_checkpointing: bool = True
     """Recomputes activations to save memory."""
     save_steps: int = Field(100, ge=1, json_schema_extra={"changes_result": False})
@@ -99,7 +101,7 @@ def train_reward_model(base: Path, rows: list[Row], config: RewardTraining, outp
     DataError for rows the loss has no use for, ConfigError for a batch or a length that cannot be.
     """
     folder = output.parent
-    _batches(config, len(rows) * (2 if config.loss == "pointwise" else 1))
+    _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
 
     def prepare() -> Path:
         tokenizer = models.load_tokenizer(base)
@@ -125,7 +127,7 @@ def train_reward_model(base: Path, rows: list[Row], config: RewardTraining, outp
 
 def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) -> dict[str, float]:
     """Direct preference optimisation on rows with prompt, chosen and rejected; the aligned policy goes to `output`."""
-    _batches(config, len(rows))
+    _check_batch(config, len(rows))
 
     def prepare() -> Path:
         from datasets import Dataset
@@ -153,8 +155,8 @@ def reward_worker(folder: Path) -> None:
     from trl import RewardConfig, RewardTrainer
 
     start, config = _job(folder, RewardTraining)
-    dataset, tokenizer = _dataset(folder), models.load_tokenizer(start)
-    common = _arguments(config, folder, len(dataset)) | {
+    dataset, tokenizer = _dataset(folder, config.batch_size), models.load_tokenizer(start)
+    common = _arguments(config, folder) | {
         "train_sampling_strategy": "sequential" if config.similar_lengths else "random",
     }
     if config.loss == "pointwise":
@@ -172,14 +174,16 @@ def dpo_worker(folder: Path) -> None:
     from trl import DPOConfig, DPOTrainer
 
     policy, config = _job(folder, DpoTraining)
-    dataset, tokenizer = _dataset(folder), models.load_tokenizer(policy)
+    dataset, tokenizer = _dataset(folder, config.batch_size), models.load_tokenizer(policy)
     arguments = DPOConfig(
-        **_arguments(config, folder, len(dataset)), beta=config.beta, max_length=config.max_length,
+        **_arguments(config, folder), beta=config.beta, max_length=config.max_length,
         precompute_ref_log_probs=True,
     )  # fmt: skip
     model = models.load_causal_lm(policy)
     packing.enable(model)
-    trainer = DPOTrainer(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
+    trainer_type = checkpoints.keeping_reference(DPOTrainer, folder / "reference")
+    with launching.together("computing the reference's log-probabilities"):
+        trainer = trainer_type(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
     _train(trainer, f"align[{config.language}]", folder)
 
 
@@ -191,10 +195,10 @@ def _run(
     job = folder / "job.json"
     if not job.exists():
         content = {"start": str(prepare()), "config": config.model_dump(include=set(kind.model_fields))}
-        partial = job.with_suffix(".partial")
-        partial.write_text(json.dumps(content))
-        partial.replace(job)
-    _drop_broken_checkpoints(folder / "checkpoints", launching.processes(config.processes))
+        _write(job, content)
+    world = launching.world(config.processes)
+    device_batch, passes = launching.split_batch(config.batch_size, config.device_batch_size, world)
+    progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
     return launching.launch(f"xlrm.training:{worker}", folder, config.processes, config.precision)
 
 
@@ -203,10 +207,20 @@ def _job(folder: Path, kind: type) -> tuple[Path, Any]:
     return Path(content["start"]), kind(**content["config"])
 
 
-def _dataset(folder: Path) -> "Dataset":
+def _write(path: Path, content: Any) -> None:
+    """As JSON, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content))
+    partial.replace(path)
+
+
+def _dataset(folder: Path, batch_size: int) -> "Dataset":
+    """What is trained on in an epoch. Its last step is filled with the first rows, which so count twice: left to accelerate,
+    how it is filled, and what each of its rows weighs, would depend on the number of processes and on their batches."""
     from datasets import load_from_disk
 
-    return load_from_disk(str(folder / "tokens"))
+    rows = load_from_disk(str(folder / "tokens"))
+    return rows.select([*range(len(rows)), *range(-len(rows) % batch_size)])
 
 
 def _check_installed(config: TrainingConfig) -> None:
@@ -230,53 +244,63 @@ def _check_installed(config: TrainingConfig) -> None:
             ) from error
 
 
-def _batches(config: TrainingConfig, rows: int) -> tuple[int, int]:
-    """(rows in a forward pass on a device, passes in a step). Raises ConfigError where they cannot make the batch."""
-    world = launching.world(config.processes)
-    device_batch = min(config.device_batch_size, config.batch_size)
-    accumulation, rest = divmod(config.batch_size, device_batch * world)
-    if rest or not accumulation:
-        raise ConfigError(
-            f"batch_size {config.batch_size} is not a multiple of {world} device(s) x device_batch_size {device_batch}"
-        )
+def _check_batch(config: TrainingConfig, rows: int) -> None:
+    """Raises ConfigError for a batch that the processes cannot share, or that there are not enough rows for."""
+    launching.split_batch(config.batch_size, config.device_batch_size, launching.world(config.processes))
     if rows < config.batch_size:
-        raise ConfigError(f"batch_size {config.batch_size} is more than the {rows} rows to train on")
-    return device_batch, accumulation
+        raise ConfigError(
+            f"batch_size: {config.batch_size} is more than the {rows} rows to train on; take {rows} at most"
+        )
 
 
-def _arguments(config: TrainingConfig, folder: Path, rows: int) -> dict[str, Any]:
+def _arguments(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     """Of transformers' Trainer."""
     import torch
 
-    device_batch, accumulation = _batches(config, rows)
+    launching.join()
+    world = launching.world(config.processes)
+    device_batch, accumulation = launching.split_batch(config.batch_size, config.device_batch_size, world)
     return dict(  # noqa: C408 - reads as the call it becomes
         output_dir=str(folder / "checkpoints"), learning_rate=config.learning_rate, optim=config.optimizer,
         per_device_train_batch_size=device_batch, gradient_accumulation_steps=accumulation,
         num_train_epochs=config.epochs, warmup_steps=config.warmup, lr_scheduler_type="cosine", seed=config.seed,
         data_seed=config.seed, bf16=config.precision == "bfloat16", use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps, save_total_limit=1,
+        gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps,
+        ddp_timeout=launching.PATIENCE_S,
         logging_steps=config.log_steps, logging_first_step=True, report_to=[], disable_tqdm=True,
     )  # fmt: skip
 
 
 def _train(trainer: "Trainer", label: str, folder: Path) -> None:
-    """Trains from the last checkpoint on, if there is one, and saves the model into `trained`, its metrics (means of the
-    last tenth of the log) and its log."""
-    from transformers.trainer_utils import get_last_checkpoint
-
+    """Trains from the last checkpoint on, if there is one that all nodes have, and saves the model into `trained`."""
+    if trainer.args.n_gpu > 1:
+        raise ConfigError(
+            f"{label}: one process sees {trainer.args.n_gpu} GPUs; set CUDA_VISIBLE_DEVICES to one of them"
+        )
     trainer.add_callback(progress.training_steps(label))
-    checkpoints = Path(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
-    trainer.save_model(str(folder / "trained"))
-    if not trainer.is_world_process_zero():
-        return
+    trainer.add_callback(checkpoints.keeper())
+    with launching.together("agreeing on a checkpoint"):
+        last = checkpoints.agreed(Path(trainer.args.output_dir), label)
+    with launching.together("training"):
+        trainer.train(resume_from_checkpoint=last and str(last))
+    with launching.together("saving the model"):
+        trainer.save_model(str(folder / "trained"))
+        if trainer.is_world_process_zero():
+            _write_results(trainer, folder)
+        trainer.accelerator.wait_for_everyone()
+    if trainer.is_local_process_zero() and not trainer.is_world_process_zero():
+        _write(folder / launching.METRICS, {})
+
+
+def _write_results(trainer: "Trainer", folder: Path) -> None:
+    """The training's log, and its metrics: means of the last tenth of the log."""
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     last = log[-max(1, len(log) // 10) :]
     names = [name for name in ("loss", "accuracy", "rewards/accuracies") if name in last[-1]]
     means = {f"train_{name.split('/')[-1]}": sum(float(e[name]) for e in last) / len(last) for name in names}
     (folder / "trained" / "training_args.bin").unlink()  # a pickle, and full of paths
     (folder / "trained" / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
-    (folder / launching.METRICS).write_text(json.dumps(means | {"steps": float(trainer.state.global_step)}))
+    _write(folder / launching.METRICS, means | {"steps": float(trainer.state.global_step)})
 
 
 def _tokens(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> "Dataset":
@@ -365,16 +389,3 @@ def _move(trained: Path, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for file in trained.iterdir():
         shutil.move(file, output / file.name)
-
-
-def _drop_broken_checkpoints(folder: Path, processes: int) -> None:
-    """Those whose writing was cut off: the trainer's state comes last, and each process's random state before it."""
-    states = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-            whole = all((checkpoint / name).exists() for name in states)
-        except (OSError, ValueError):
-            whole = False
-        if not whole:
-            shutil.rmtree(checkpoint)

@@ -1,0 +1,185 @@
+"""A training on several nodes that share no disk: real processes, a folder for each node; killed, replaced, left waiting."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from test_artifacts import FACTS
+from test_training import ROOT, pairs
+from test_training import TRAINING as RECIPE
+
+from xlrm import artifacts, launching, runner
+from xlrm.errors import ArtifactError
+from xlrm.rows import write_jsonl
+
+RECIPE = {key: value for key, value in RECIPE.items() if key != "language"} | {"device_batch_size": 2}
+PATIENCE_S = 900
+
+
+class Lab:
+    """A stage on nodes: each is the command in a process of its own, told apart by torchrun's variables, with its own
+    XLRM_HOME. A store for each shape of the training, so that none finds another's artifact."""
+
+    def __init__(self, folder: Path, stage: str, fields: dict, inputs: dict[str, Path], database: Path):
+        self.folder, self.stage, self.fields, self.database = folder, stage, fields, database
+        self.inputs = {name: f"file://{folder}/inputs/{name}/key" for name in inputs}
+        for name, path in inputs.items():
+            artifacts.publish(path, self.inputs[name], **FACTS)
+
+    def start(self, shape: str, count: int, processes: int) -> list[subprocess.Popen]:
+        port = str(launching._free_port())
+        assigned = [f"{name}={value}" for name, value in {**self.fields, "processes": processes}.items()]
+        given = [part for one in self.inputs.items() for part in ("--input", "=".join(one))]
+        command = [sys.executable, "-m", "xlrm.cli", "stage", self.stage, *assigned, *given]
+        nodes = []
+        for rank in range(count):
+            home = self.home(shape, rank)
+            home.mkdir(parents=True, exist_ok=True)
+            if not (home / "mlflow.db").exists():
+                shutil.copyfile(self.database, home / "mlflow.db")
+            own = {
+                "PET_NNODES": str(count), "PET_NODE_RANK": str(rank), "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port,
+                "XLRM_HOME": str(home), "XLRM_STORE": f"file://{self.folder}/{shape}/store", "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": str(ROOT), "TORCH_EXTENSIONS_DIR": str(home / "extensions"),
+            }  # fmt: skip
+            with self.log(shape, rank).open("w") as log:
+                nodes.append(subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log))
+        return nodes
+
+    @contextmanager
+    def running(self, shape: str, count: int, processes: int) -> Iterator[list[subprocess.Popen]]:
+        """Ends with no process of the nodes left."""
+        nodes = self.start(shape, count, processes)
+        try:
+            yield nodes
+        finally:
+            kill(processes_of(self.folder / shape))
+            for node in nodes:
+                node.wait()
+
+    def train(self, shape: str, count: int, processes: int) -> bytes:
+        """The weights at its end."""
+        with self.running(shape, count, processes) as nodes:
+            for rank, node in enumerate(nodes):
+                assert node.wait(PATIENCE_S) == 0, self.said(shape, rank)[-3000:]
+        fields = self.fields | {"processes": processes}
+        uri = runner.address(self.stage, fields, self.inputs, f"file://{self.folder}/{shape}/store")
+        return (artifacts.fetch(uri, self.folder / "cache") / "model.safetensors").read_bytes()
+
+    def killed(self, shape: str, count: int, processes: int) -> list[str]:
+        """What the nodes said; the last is killed, like its machine, once there is a checkpoint."""
+        with self.running(shape, count, processes) as nodes:
+            wait_for(lambda: self.reached(shape, count), "a checkpoint", nodes)
+            kill(processes_of(self.home(shape, count - 1)))
+            for rank, node in enumerate(nodes[:-1]):
+                assert node.wait(PATIENCE_S) == 2, self.said(shape, rank)[-3000:]
+        return [self.said(shape, rank) for rank in range(count)]
+
+    def reached(self, shape: str, count: int) -> int:
+        """Step of the newest checkpoint that is whole on all nodes, 0 without one."""
+        each = [self.home(shape, rank).glob("work/*/*/checkpoints/checkpoint-*/whole.json") for rank in range(count)]
+        return max(
+            set.intersection(*({int(path.parent.name.split("-")[1]) for path in one} for one in each)), default=0
+        )
+
+    def home(self, shape: str, rank: int) -> Path:
+        return self.folder / shape / f"node{rank}"
+
+    def log(self, shape: str, rank: int) -> Path:
+        return self.folder / shape / f"node{rank}.log"
+
+    def said(self, shape: str, rank: int) -> str:
+        return self.log(shape, rank).read_text()
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Those with the folder in their command or environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (path / "cmdline").read_bytes() + (path / "environ").read_bytes():
+                found.append(int(path.name))
+        except OSError:  # it has ended, or is somebody else's
+            continue
+    return found
+
+
+def kill(processes: list[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def wait_for(condition, what: str, nodes: list[subprocess.Popen] = ()) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until, f"it does not come: {what}"
+        assert all(node.poll() is None for node in nodes), f"a node ended before {what}"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_killed_training_on_two_nodes_ends_where_it_would_have_on_one(tiny_base, tmp_path, empty_database) -> None:
+    """Two nodes of two processes: one is killed, and comes back without its disk; killed again, it comes back with it. The
+    same bytes as four processes of one node, which nobody disturbed."""
+    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(60))  # no multiple of the batch
+    fields = RECIPE | {"language": "en", "epochs": 4, "save_steps": 8}
+    inputs = {"base": tiny_base, "corpora": tmp_path / "corpora"}
+    lab = Lab(tmp_path, "reward", fields, inputs, empty_database)
+    whole = lab.train("one", 1, 4)
+    assert not (lab.home("one", 0) / "extensions").exists(), "compiled behind a lock that outlives a killed process"
+    first, _ = lab.killed("two", 2, 2)
+    assert "another process is gone" in first.splitlines()[-1] and first.splitlines()[-1].startswith("error: ")
+    shutil.rmtree(lab.home("two", 1))
+    first, _ = lab.killed("two", 2, 2)
+    assert "begins anew" in first and "goes on from" not in first
+    reached = lab.reached("two", 2)
+    assert lab.train("two", 2, 2) == whole
+    assert f"goes on from step {reached}" in lab.said("two", 0)
+
+
+@pytest.mark.slow
+def test_an_alignment_on_two_nodes_ends_where_it_would_have_on_one(tiny_base, tmp_path, empty_database) -> None:
+    """Two nodes of one process, one of them killed, against two processes of one node. Each node keeps the reference's
+    log-probabilities for itself."""
+    write_jsonl(tmp_path / "ranked" / "en.jsonl", pairs(64))
+    fields = RECIPE | {"language": "en", "labeler": "en", "epochs": 3, "save_steps": 8}
+    lab = Lab(tmp_path, "align", fields, {"policy": tiny_base, "ranked": tmp_path / "ranked"}, empty_database)
+    whole = lab.train("one", 1, 2)
+    lab.killed("two", 2, 1)
+    assert all(list(lab.home("two", rank).glob("work/align/*/reference/*.arrow")) for rank in (0, 1))
+    reached = lab.reached("two", 2)
+    assert lab.train("two", 2, 1) == whole
+    assert f"goes on from step {reached}" in lab.said("two", 0)
+
+
+WAITS = """
+import time
+from torch import distributed
+from xlrm import launching
+launching.PATIENCE_S = 3
+
+def work(folder):
+    launching.join()
+    if distributed.get_rank() == 1:
+        time.sleep(600)
+    with launching.together("agreeing on a checkpoint"):
+        distributed.barrier()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_waits_too_long_says_who_it_is_and_what_for(tmp_path, monkeypatch) -> None:
+    (tmp_path / "waits.py").write_text(WAITS)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{tmp_path}")
+    begun = time.monotonic()
+    with pytest.raises(ArtifactError, match=r"process 0 of 2, on node 0: agreeing on a checkpoint: .* 3 s: "):
+        launching.launch("waits:work", tmp_path, 2, "float32")
+    assert time.monotonic() - begun < 300, "nobody waited for the other one's end"

@@ -1,0 +1,159 @@
+"""Checkpoints of a training whose nodes share no disk. Each node keeps the part of its own processes; the training goes on
+from the newest checkpoint that is whole on all of them. The first process decides which that is and tells the others.
+
+transformers' `save_on_each_node` is no help: DeepSpeed's ZeRO-3 gives the whole weights to the first process alone
+(`_zero3_consolidated_16bit_state_dict`), and its `latest` is written by that one in any case (`save_checkpoint`).
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xlrm import progress
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from datasets import Dataset
+    from transformers import TrainerCallback
+
+WHOLE = "whole.json"
+"""Marks a checkpoint that all processes, on all nodes, have written: how many they are, and the first of this node."""
+_OF_THE_FIRST = ("trainer_state.json", "scheduler.pt", "latest")
+"""What transformers and DeepSpeed write in the first process alone, and read in every one."""
+
+
+def agreed(folder: Path, label: str) -> Path | None:
+    """The newest checkpoint in `folder` that is whole on every node, None without one. Each node removes its others.
+
+    A node whose disk was lost has none, and its part of the optimizer's state is nowhere else: then all begin anew.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    each = gather_object([whole_steps(folder, _own_part())])
+    step = _by_the_first(max(set.intersection(*each), default=0))
+    _remove_others(folder, step)
+    here = PartialState()
+    here.wait_for_everyone()
+    if here.is_main_process and any(each):
+        progress.say(
+            f"{label}: " + (f"goes on from step {step}" if step else "begins anew: not every node has a checkpoint")
+        )
+    return _checkpoint(folder, step) if step else None
+
+
+def keeper() -> "TrainerCallback":
+    """A callback for transformers' Trainer that makes each checkpoint whole on each node, and then removes older ones:
+    at no moment is there a node without the newest one that is whole on all."""
+    from transformers import TrainerCallback
+
+    class Keeper(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            _finish(Path(args.output_dir), state.global_step)
+
+    return Keeper()
+
+
+def keeping_reference(trainer: type, kept: Path) -> type:
+    """TRL's DPO trainer, but every node keeps the reference's log-probabilities for itself, in `kept`. Left alone, its first
+    process caches what all have computed and every process opens that file, which other nodes do not have, at once or
+    after a restart (`_precompute_ref_logps` in TRL 1.16)."""
+    import datasets
+
+    class Keeping(trainer):
+        def _precompute_ref_logps(self, dataset, name, batch_size):
+            if _on_every_node(kept.is_dir()):
+                return datasets.concatenate_datasets([dataset, datasets.load_from_disk(str(kept))], axis=1)
+            datasets.disable_caching()  # TRL's file is then a temporary one of each process
+            self.accelerator = _EachIsFirst(self.accelerator)
+            found = super()._precompute_ref_logps(dataset, name, batch_size)
+            self.accelerator = self.accelerator.shared
+            datasets.enable_caching()
+            if self.is_local_process_zero():
+                _keep(found.select_columns(["ref_chosen_logps", "ref_rejected_logps"]), kept)
+            return found
+
+    return Keeping
+
+
+class _EachIsFirst:
+    """An accelerator to which every process is the first."""
+
+    is_main_process = True
+
+    def __init__(self, shared: "Accelerator"):
+        self.shared = shared
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.shared, name)
+
+
+def _keep(dataset: "Dataset", path: Path) -> None:
+    """Whole or not at all."""
+    partial = path.with_suffix(".partial")
+    for old in (partial, path):
+        shutil.rmtree(old, ignore_errors=True)
+    dataset.save_to_disk(partial)
+    partial.rename(path)
+
+
+def whole_steps(folder: Path, part: dict[str, int]) -> set[int]:
+    """Steps of the checkpoints that are whole for this `part` of the processes."""
+    return {int(one.name.split("-")[1]) for one in folder.glob("checkpoint-*") if _mark(one) == part}
+
+
+def _finish(folder: Path, step: int) -> None:
+    from accelerate import PartialState
+
+    here, checkpoint = PartialState(), _checkpoint(folder, step)
+    names = [name for name in _OF_THE_FIRST if (checkpoint / name).exists()]
+    files = _by_the_first({name: (checkpoint / name).read_bytes() for name in names})
+    if here.is_local_main_process and not here.is_main_process:
+        for name, content in files.items():
+            (checkpoint / name).write_bytes(content)
+    here.wait_for_everyone()
+    if here.is_local_main_process:
+        (checkpoint / WHOLE).write_text(json.dumps(_own_part()))
+    here.wait_for_everyone()
+    _remove_others(folder, step)
+
+
+def _own_part() -> dict[str, int]:
+    from accelerate import PartialState
+
+    here = PartialState()
+    return {"processes": here.num_processes, "first": here.process_index - here.local_process_index}
+
+
+def _on_every_node(here: bool) -> bool:
+    from accelerate.utils import gather_object
+
+    return _by_the_first(all(gather_object([here])))
+
+
+def _by_the_first(value: Any) -> Any:
+    """The first process's value, in every process."""
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([value], from_process=0)[0]
+
+
+def _remove_others(folder: Path, step: int) -> None:
+    from accelerate import PartialState
+
+    if PartialState().is_local_main_process:
+        for other in set(folder.glob("checkpoint-*")) - {_checkpoint(folder, step)}:
+            (other / WHOLE).unlink(missing_ok=True)  # first: what is half removed is not whole
+            shutil.rmtree(other)
+
+
+def _checkpoint(folder: Path, step: int) -> Path:
+    return folder / f"checkpoint-{step}"
+
+
+def _mark(checkpoint: Path) -> dict[str, int] | None:
+    try:
+        return json.loads((checkpoint / WHOLE).read_text())
+    except (OSError, ValueError):  # its writing was cut off
+        return None
