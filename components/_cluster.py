@@ -14,7 +14,7 @@ from typing import Any
 
 from components._nodes import BadEnds, Log, NoLog, rank
 from xlrm import progress
-from xlrm.errors import ArtifactError, ConfigError
+from xlrm.errors import ArtifactError, ConfigError, JobError
 
 JOBS = ("trainer.kubeflow.org", "v1alpha1")
 PAUSE_S = 5.0
@@ -203,7 +203,7 @@ def start(cluster: Cluster, body: dict[str, Any]) -> None:
 
 
 def follow(cluster: Cluster, name: str, nodes: int) -> None:
-    """Returns when the job is complete. Raises ArtifactError when it fails, or is deleted by somebody else."""
+    """Returns when the job is complete. Raises JobError when it fails, ArtifactError when it is deleted by somebody else."""
     log, said = Log(cluster), ""
     with BadEnds(cluster, name).gathered(PAUSE_S) as bad:
         while True:
@@ -218,7 +218,7 @@ def follow(cluster: Cluster, name: str, nodes: int) -> None:
                 log.read(first[-1].metadata.name, follow=not end)
             if end == "Failed":
                 bad.note(pods)
-                raise ArtifactError(_failure(name, job, bad, log))
+                raise JobError(_failure(name, job, bad, log))
             if end:
                 return
             time.sleep(PAUSE_S)

@@ -1,6 +1,8 @@
 """From the few parameters of a form to a whole experiment, and to what of it is left to do."""
 
+import contextlib
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +11,7 @@ import yaml
 from components import _run, component_of
 from components._address import write
 from components._finished import finished
-from components._notes import NOTHING_LEFT, SUCCEEDED, note_ended, note_started
+from components._notes import FAILED, NOTHING_LEFT, SUCCEEDED, note_ended, note_started
 from components._parameters import unpack
 from components._step import errors_in_one_line
 from xlrm import hardware, progress
@@ -43,8 +45,7 @@ def settle(
 
     Shows it as Markdown. Ends the task with status 2 and one line for a wrong value, or what cannot work on the placement.
     """
-    note_started("configure")
-    with errors_in_one_line("configure"):
+    with _noted("configure"):
         said = {name: value for name, value in shorthands.items() if value not in ("", [], 0)}
         found, where = _settled(preset, experiment, said | unpack(overrides))
         has = Hardware(**placement)
@@ -60,6 +61,18 @@ def settle(
     progress.say(f"configure: {len(done)} of {len(made)} steps were finished before")
     note_ended("configure", SUCCEEDED, "" if todo else NOTHING_LEFT)
     return Left(str(len(todo) or ""), **shared_out(todo, has))
+
+
+@contextlib.contextmanager
+def _noted(label: str) -> Iterator[None]:
+    """Around a task without steps: notes that it begins, and whether it fails."""
+    note_started(label)
+    try:
+        with errors_in_one_line(label):
+            yield
+    except BaseException:
+        note_ended(label, FAILED)
+        raise
 
 
 def _settled(preset: str, experiment: dict[str, Any], overrides: dict[str, Any]) -> tuple[Experiment, str]:

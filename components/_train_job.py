@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from components._cluster import Cluster, follow, start
 from xlrm import artifacts, launching, progress, runner
-from xlrm.errors import ArtifactError, ConfigError
+from xlrm.errors import ConfigError, JobError
 from xlrm.experiment import stage_config
 from xlrm.hardware import TRAININGS, Hardware
 from xlrm.runner import Inputs
@@ -62,8 +62,8 @@ def train_on_nodes(placement: Hardware, step: Step, inputs: Inputs, experiment: 
     """Has a training make its artifact on as many nodes as the placement says; the stage then finds it. Does nothing for one
     node, nor for a step that is no training.
 
-    Raises ConfigError for what cannot work, before the cluster is asked for anything, and ArtifactError when the job fails or
-    cannot be made. The job is deleted when the task is ended, and when it fails.
+    Raises ConfigError for what cannot work, before the cluster is asked for anything, JobError when the job fails, and
+    ArtifactError when it cannot be made or followed. The job is deleted when the task is ended, and when it fails.
     """
     if placement.nodes < 2 or step.stage not in TRAININGS:
         return
@@ -93,7 +93,7 @@ def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
         start(cluster, body)
         follow(cluster, name, nodes)
     if not artifacts.find(uri):
-        raise ArtifactError(
+        raise JobError(
             f"TrainJob {name} is complete, but {uri} is not there: do its nodes have this pod's image and XLRM_STORE?"
         )
 

@@ -103,7 +103,7 @@ def test_a_wrong_form_is_one_line_and_status_2(view, capsys, preset, overrides, 
         settled(view, preset, overrides=overrides)
     lines = capsys.readouterr().out.splitlines()
     assert ended.value.code == 2 and len(lines) == 1 and f"error: configure: {said}" in lines[0]
-    assert said in notes("run-1").errors("configure"), "kept for the run's last page"
+    assert said in notes("run-1").failed()["configure"], "kept for the run's last page"
 
 
 # Every shipped experiment on every shipped placement

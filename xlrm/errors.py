@@ -4,6 +4,7 @@ XlrmError            every error that is the user's or the environment's, shown 
 ├── ConfigError      a file, field or value of an experiment, or of a phrasebook language
 ├── DataError        a row of a dataset or benchmark, or a text that cannot be used
 ├── ArtifactError    an artifact that is missing, unfinished or corrupted, or a store that cannot be reached
+├── JobError         a job on other machines that failed for good, after its own restarts
 └── GateError        results that were computed but are not good enough to go on with
 
 A message says where, what the value was, and what is allowed or what to do next.
@@ -23,6 +24,10 @@ class DataError(XlrmError):
 
 
 class ArtifactError(XlrmError):
+    pass
+
+
+class JobError(XlrmError):
     pass
 
 
