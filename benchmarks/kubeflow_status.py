@@ -12,6 +12,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from components import _hardware
 from components._form import LOOPS, shared_out
 from configs import PRESETS
 from pipelines import placement, submission
@@ -21,7 +22,7 @@ from pipelines.server.package import Package, load
 from pipelines.server.status import DRIVER_SECONDS, LIMIT, pods, simulate
 from pipelines.server.values import Facts
 from pipelines.server.workflow import spec_bytes
-from xlrm import experiment, hardware
+from xlrm import experiment
 from xlrm.errors import ConfigError
 from xlrm.steps import steps
 
@@ -55,10 +56,10 @@ def line(package: Package, preset: str, on: placement.Placement, targets: tuple[
     return f"{package.name:23} {preset:14} {on.name:17} {spec:>8,} {shares} {chains}"
 
 
-def refused(preset: str, on: placement.Placement) -> str:
+def refused(pipeline: str, preset: str, on: placement.Placement) -> str:
     """Why the experiment cannot work on the placement, if it cannot."""
     try:
-        hardware.check(experiment.load(PRESETS[preset]), on.hardware(), preset)
+        _hardware.check(steps(pipeline, experiment.load(PRESETS[preset])), on.hardware(), preset)
     except ConfigError as error:
         return str(error)
     return ""
@@ -78,7 +79,7 @@ def show(options: argparse.Namespace, on: placement.Placement, folder: Path) -> 
     for name in submission.PIPELINES:
         package = load(submission.compile_package(name, folder, on))
         for preset in PRESETS:
-            print(refused(preset, on) or line(package, preset, on, targets))
+            print(refused(package.name, preset, on) or line(package, preset, on, targets))
             if options.tasks:
                 print(*task_lines(simulate(package, facts(package, preset, on, targets))), sep="\n")
 

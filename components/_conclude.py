@@ -15,6 +15,6 @@ def conclude(
     from components._notice import report as tell
     from components._results import show
 
+    tell(pipeline, status, summary)
     show("register", decision)
     show("report", report)
-    tell(pipeline, status, summary)

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components import _run, component_of
+from components import _hardware, _run, component_of
 from components._address import write
 from components._finished import finished
+from components._hardware import Hardware
 from components._notes import FAILED, NOTHING_LEFT, SUCCEEDED, note_ended, note_started
 from components._parameters import unpack
 from components._step import errors_in_one_line
-from xlrm import hardware, progress
+from xlrm import progress
 from xlrm.errors import ConfigError
 from xlrm.experiment import Experiment, build
-from xlrm.hardware import Hardware
 from xlrm.steps import Steps
 
 
@@ -48,11 +48,10 @@ def settle(
     with _noted("configure"):
         said = {name: value for name, value in shorthands.items() if value not in ("", [], 0)}
         found, where = _settled(preset, experiment, said | unpack(overrides))
-        has = Hardware(**placement)
-        hardware.check(found, has, where)
-        run = _run.Run(pipeline=pipeline, experiment=found, placement=has)
-        _run.begin(run)
+        run = _run.Run(pipeline=pipeline, experiment=found, hardware=Hardware(**placement))
         made = run.steps()
+        _hardware.check(made, run.hardware, where)
+        _run.begin(run)
         done = finished(made)
         for label, uri in done.items():
             _run.note_made(label, uri)
@@ -60,7 +59,7 @@ def settle(
         write(page, _markdown(found, where, made, done))
     progress.say(f"configure: {len(done)} of {len(made)} steps were finished before")
     note_ended("configure", SUCCEEDED, "" if todo else NOTHING_LEFT)
-    return Left(str(len(todo) or ""), **shared_out(todo, has))
+    return Left(str(len(todo) or ""), **shared_out(todo, run.hardware))
 
 
 @contextlib.contextmanager
@@ -87,14 +86,14 @@ def _settled(preset: str, experiment: dict[str, Any], overrides: dict[str, Any])
     return build(raw, overrides, f"preset {preset}"), f"preset {preset}"
 
 
-def shared_out(todo: Steps, has: Hardware) -> dict[str, list[str]]:
+def shared_out(todo: Steps, hardware: Hardware) -> dict[str, list[str]]:
     """By component of a loop, the labels of its steps in as many texts as it may have pods."""
     labels = defaultdict(list)
     for label, step in todo.items():
         labels[component_of(step)].append(label)
     shares = {}
     for component in LOOPS:
-        pods = has.share(component).pods
+        pods = hardware.share(component).pods
         texts = [",".join(labels[component][place::pods]) for place in range(pods)]
         shares[component] = [text for text in texts if text]
     return shares

@@ -1,7 +1,7 @@
 """What the tasks of a run leave in the store below runs/RUN: where each stands, why one failed, how the run ended.
 
     tasks/LABEL/MOMENT-STATE    RUNNING when a task begins, SUCCEEDED or FAILED when it ends; holds one line, such as the error
-    failures/STAGE/DIGEST       an error's text
+    failures/LABEL/MOMENT       an error's text
     end/MOMENT-STATE            how the run ended; holds one line
 
 Kubeflow's API does not tell why a task failed, and may stop telling where the tasks stand. Objects are only added, and the
@@ -9,7 +9,6 @@ newest counts: a task that is tried again leaves those of each try. A label is t
 """
 
 import contextlib
-import hashlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ def note_started(label: str) -> None:
 def note_ended(label: str, state: str, line: str = "") -> None:
     """`state`: SUCCEEDED or FAILED; `line`: the error, or what there is to say."""
     _add("tasks", label, state=state, line=line)
-    if state == FAILED:
+    if state == FAILED and line:
         _tell_kubernetes(line)
 
 
@@ -45,11 +44,10 @@ def note_end(state: str, line: str = "") -> None:
     _add("end", state=state, line=line)
 
 
-def note_failure(stage: str, error: str) -> None:
-    """Keeps why a task of `stage` failed; the same error once."""
+def note_failure(label: str, error: str) -> None:
+    """Keeps why a step failed; of several tries the last one's counts."""
     if run := os.environ.get("KFP_RUN_ID"):
-        digest = hashlib.sha256(error.encode()).hexdigest()[:16]
-        _write(_below(run, "failures", stage, digest), error)
+        _write(_below(run, "failures", label, f"{datetime.now(UTC):{_MOMENT}}"), error)
         _tell_kubernetes(error)
 
 
@@ -81,7 +79,7 @@ class Notes:
     tasks: dict[str, Note] = field(default_factory=dict)
     """By label, in the order in which they began."""
     failures: dict[str, list[str]] = field(default_factory=dict)
-    """Stage -> URIs of what its tasks failed of, those that did well when they were tried again included."""
+    """Label -> URIs of what its tries failed of, the last one's last; those that did well in the end included."""
     last: Note | None = None
 
     @property
@@ -90,22 +88,23 @@ class Notes:
         begun = [one.started for one in self.tasks.values()]
         return self.last if self.last and max(begun, default=self.last.changed) <= self.last.changed else None
 
-    def errors(self, stage: str) -> str:
-        return "; ".join(map(_read, self.failures.get(stage, ())))
+    def error(self, label: str) -> str:
+        """Why the last try failed of those that did, nothing where none noted it."""
+        uris = self.failures.get(label)
+        return _read(uris[-1]) if uris else ""
 
     def failed(self) -> dict[str, str]:
         """Label -> why, of the tasks that ended so."""
         return {label: self.why(one) for label, one in self.tasks.items() if one.state == FAILED}
 
     def why(self, one: Note) -> str:
-        return one.line() or self.errors(one.stage)
+        return self.error(one.label) or one.line()
 
     def lost(self) -> dict[str, str]:
-        """Label, or stage where no task of it noted anything else than an error -> why. For a run in which nothing runs any more
-        and not all went well: the tasks that began and did not end."""
+        """Label -> why. For a run in which nothing runs any more and not all went well: the tasks that began and did not end,
+        and errors of what noted nothing else."""
         running = [one for one in self.tasks.values() if one.state == RUNNING]
-        stages = {one.stage for one in self.tasks.values()}
-        errors = {stage: self.errors(stage) for stage in self.failures if stage not in stages}
+        errors = {label: self.error(label) for label in self.failures if label not in self.tasks}
         return {one.label: one.killed for one in running} | errors
 
 
@@ -119,8 +118,8 @@ def notes(run: str) -> Notes:
         match unquote(uri.removeprefix(f"{top}/")).split("/"):
             case ["tasks", label, change] if _CHANGE.fullmatch(change):
                 tasks[label] = _note(label, change, uri, tasks.get(label))
-            case ["failures", stage, _]:
-                failures.setdefault(stage, []).append(uri)
+            case ["failures", label, _]:
+                failures.setdefault(label, []).append(uri)
             case ["end", change] if _CHANGE.fullmatch(change):
                 last = _note("", change, uri, None)
     return Notes(dict(sorted(tasks.items(), key=lambda one: one[1].started)), failures, last)

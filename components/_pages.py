@@ -21,7 +21,7 @@ def page(made: dict[str, str]) -> str:
     return "\n".join(filter(None, parts))
 
 
-def own(label: str, uri: str | None) -> str:
+def own(uri: str | None) -> str:
     """The file of a step's artifact that is made to be looked at, nothing where there is none."""
     return _own(uri, artifacts.load(uri)) if uri else ""
 

@@ -7,15 +7,19 @@ from components._address import write
 from xlrm import progress, storage
 from xlrm.errors import XlrmError
 
+NOTHING = {
+    "register": "No decision: this run has registered no reward model.\n", "report": "This run has written no report.\n",
+}  # fmt: skip
+
 
 def show(label: str, view: Any) -> None:
     """The page of a step's artifact, or of what its gate refused; a sentence where there is neither, which fails nothing."""
     try:
-        text = _pages.own(label, _run.made(label)) or _refused(label)
-    except XlrmError as error:
+        text = _pages.own(_run.made(label)) or _refused(label)
+    except (XlrmError, OSError, ValueError) as error:
         progress.say(f"{label}: its page cannot be shown: {error}")
         text = ""
-    write(view, text or f"This run has no {label}.\n")
+    write(view, text or NOTHING[label])
 
 
 def _refused(label: str) -> str:

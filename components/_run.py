@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from components._hardware import Hardware
 from xlrm import settings, steps, storage
 from xlrm.errors import ArtifactError, ConfigError
-from xlrm.experiment import Experiment
-from xlrm.hardware import Hardware
+from xlrm.experiment import STAGES, Experiment
 from xlrm.runner import Inputs
 from xlrm.steps import Step, Steps
 
@@ -21,7 +21,7 @@ class Run(BaseModel, frozen=True, extra="forbid"):
     pipeline: str
     """cross-lingual-transfer or retrain."""
     experiment: Experiment
-    placement: Hardware = Hardware()
+    hardware: Hardware = Hardware()
     """What its tasks run on."""
 
     def steps(self) -> Steps:
@@ -34,13 +34,13 @@ class Run(BaseModel, frozen=True, extra="forbid"):
         return found
 
     def labels(self, names: str) -> list[str]:
-        """Of the steps with these labels, and of all steps of the stages with these names; commas between them."""
+        """Of the steps with these labels, and of all steps of the stages with these names; commas between them. Raises
+        ConfigError for what is neither."""
         made = self.steps()
-        found = [
-            [name] if name in made else [label for label in made if made[label].stage == name]
-            for name in names.split(",")
+        every = {name: [label for label in made if made[label].stage == name] for name in STAGES}
+        return [
+            label for name in names.split(",") for label in (every[name] if name in every else [self.step(name).label])
         ]
-        return [label for many in found for label in many]
 
 
 def folder(*parts: str) -> str:

@@ -14,6 +14,7 @@ from components._address import tell, write
 from components._notes import FAILED, SUCCEEDED, note_ended, note_started
 from components._step import PASSING, WRONG, errors_in_one_line
 from xlrm import launching, progress, provenance, settings, storage
+from xlrm.errors import ArtifactError
 
 PAUSES_S = (60, 120)
 """Between the tries of a step that failed for a reason that may pass. A package has no word for what is to be tried again
@@ -27,15 +28,19 @@ def run(steps: str, output: Any, page: Any) -> None:
     """Runs the steps with these labels, or of the stages with these names, commas between them, one after the other. `output` and
     `page` are the component's KFP artifacts: `output` tells where what they made is, `page` shows it. Ends the task with the
     status of a step that fails."""
-    with errors_in_one_line(steps):
+    with errors_in_one_line(steps.split(",")[0]):
         labels = _run.read().labels(steps)
+        made = {label: _run.made(label) for label in labels}
     for label in labels:
-        _to_the_end(label)
-    with errors_in_one_line(steps):
+        if made[label]:
+            progress.say(f"{label}: finished before, reused")
+        else:
+            _to_the_end(label)
+    with errors_in_one_line(labels[0]):
         made = {label: _run.made(label) or "" for label in labels}
         tell(output, made)
         write(page, _pages.page(made))
-        _note_libraries()
+    _note_libraries()
 
 
 def _to_the_end(label: str) -> None:
@@ -49,7 +54,8 @@ def _to_the_end(label: str) -> None:
         time.sleep(pause)
     if status == 0:
         return note_ended(label, SUCCEEDED)
-    note_ended(label, FAILED, "" if status in (WRONG, PASSING) else f"ended with status {status}; its log says why")
+    # A process that was killed could note nothing; what one noted before counts more than this line.
+    note_ended(label, FAILED, f"ended with status {status}; its log says why" if status > 128 else "")
     sys.exit(WRONG if status == PASSING else status)
 
 
@@ -58,7 +64,7 @@ def _in_process(label: str) -> int:
     waits for that: it may have a job to take down."""
     command = [sys.executable, "-m", "components._step", label]
     asked: list[int] = []
-    process = subprocess.Popen(command, preexec_fn=launching.die_with_parent)
+    process = subprocess.Popen(command, env=_environment(), preexec_fn=launching.die_with_parent)
 
     def end(number: int, _: Any) -> None:
         asked.append(number)
@@ -74,10 +80,22 @@ def _in_process(label: str) -> int:
     return status if status >= 0 else 128 - status
 
 
+def _environment() -> dict[str, str]:
+    """A step has an MLflow run of its own: one that Kubeflow's plug-in gives to the task is the run above it."""
+    environment = dict(os.environ)
+    if injected := environment.pop("MLFLOW_RUN_ID", None):
+        environment["XLRM_PARENT_RUN"] = injected
+    return environment
+
+
 def _note_libraries() -> None:
-    """What is installed in this image, once for each: by it `configure`, in another image, knows what is finished."""
+    """What is installed in this image, the newest of its name and commit: by it `configure`, in another image, knows what is
+    finished. A task whose steps are made does not fail of it."""
     if where := libraries_uri(os.environ.get("XLRM_IMAGE")):
-        storage.write_new(where, json.dumps(provenance.installed()).encode())
+        try:
+            storage.write(where, json.dumps(provenance.installed()).encode())
+        except ArtifactError as error:
+            progress.say(f"the libraries of this image cannot be noted: {error}")
 
 
 def libraries_uri(image: str | None) -> str | None:

@@ -31,17 +31,17 @@ _NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectat
 
 
 @contextlib.contextmanager
-def errors_in_one_line(stage: str, passing: int = WRONG) -> Iterator[None]:
+def errors_in_one_line(label: str, passing: int = WRONG) -> Iterator[None]:
     """Ends the process with one line, and notes it, for an error that is the user's to mend or the environment's, with status
     `passing` for what may pass; notes the last line of any other."""
     try:
         yield
     except XlrmError as error:
-        print(f"{progress.PREFIX}error: {stage}: {error}", flush=True)
-        note_failure(stage, str(error))
+        print(f"{progress.PREFIX}error: {label}: {error}", flush=True)
+        note_failure(label, str(error))
         sys.exit(passing if isinstance(error, ArtifactError) else WRONG)
     except Exception as error:
-        note_failure(stage, traceback.format_exception_only(error)[-1].strip())
+        note_failure(label, traceback.format_exception_only(error)[-1].strip())
         raise
 
 
@@ -49,7 +49,7 @@ def make(step: Step, run: _run.Run) -> str:
     """URI of the step's artifact, made now or found finished. Raises XlrmError."""
     inputs = _run.inputs(step)
     try:
-        train_on_nodes(run.placement, step, inputs, run.experiment.name)
+        train_on_nodes(run.hardware, step, inputs, run.experiment.name)
         return run_stage(step.stage, step.config, inputs, experiment=run.experiment.name).uri
     except GateError as error:
         if error.kept:
@@ -58,7 +58,7 @@ def make(step: Step, run: _run.Run) -> str:
 
 
 def main(label: str) -> None:
-    with errors_in_one_line(label.split("-")[0], PASSING):
+    with errors_in_one_line(label, PASSING):
         run = _run.read()
         step = run.step(label)
         for library in set(_UNUSED).difference(_NEEDED.get(step.stage, ())):

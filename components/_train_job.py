@@ -6,19 +6,17 @@ they are set in one place.
 
 import contextlib
 import os
-import re
 import signal
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from components._cluster import Cluster, follow, start
-from xlrm import artifacts, launching, progress, runner
+from components._hardware import TRAININGS, Hardware, Quantity, problems
+from xlrm import artifacts, progress, runner
 from xlrm.errors import ConfigError, JobError
-from xlrm.experiment import stage_config
-from xlrm.hardware import TRAININGS, Hardware
 from xlrm.runner import Inputs
 from xlrm.steps import Step
 
@@ -34,55 +32,35 @@ INJECTED = ("XLRM_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW
 """Variables that may have come to this process in another way; none is a secret."""
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes mounts the account's token in a container that has nothing mounted there."""
-QUANTITY = r"[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?"
-"""As Kubernetes reads them, without signs."""
 
 
 class Node(BaseModel, frozen=True, extra="forbid"):
     """What each node is."""
 
     gpus: int = Field(4, ge=0)
-    """GPUs of a node, one process on each (paper A: four A100s)."""
+    """GPUs of a node; a training has a process on each, or as many as it says."""
     gpu_product: str = ""
     """Value of the node label nvidia.com/gpu.product; empty: any."""
-    cpu: str = "16"
+    cpu: Quantity = "16"
     """CPU cores, as Kubernetes writes them."""
-    memory: str = "256Gi"
+    memory: Quantity = "256Gi"
     """Memory, as Kubernetes writes it."""
 
-    @field_validator("cpu", "memory")
-    @classmethod
-    def _quantity(cls, value: str) -> str:
-        if not re.fullmatch(QUANTITY, value) or not re.match(r"[0.]*[1-9]", value):
-            raise ValueError("no quantity of Kubernetes above 0, such as 16, 500m or 256Gi")
-        return value
 
-
-def train_on_nodes(placement: Hardware, step: Step, inputs: Inputs, experiment: str) -> None:
-    """Has a training make its artifact on as many nodes as the placement says; the stage then finds it. Does nothing for one
+def train_on_nodes(hardware: Hardware, step: Step, inputs: Inputs, experiment: str) -> None:
+    """Has a training make its artifact on as many nodes as the run is given; the stage then finds it. Does nothing for one
     node, nor for a step that is no training.
 
     Raises ConfigError for what cannot work, before the cluster is asked for anything, JobError when the job fails, and
     ArtifactError when it cannot be made or followed. The job is deleted when the task is ended, and when it fails.
     """
-    if placement.nodes < 2 or step.stage not in TRAININGS:
+    if hardware.nodes < 2 or step.stage not in TRAININGS:
         return
-    config, node = stage_config(step.stage, step.config), _node(placement, step.stage)
-    uri = runner.address(step.stage, step.config, inputs)
+    node, uri = _node(hardware, step.stage), runner.address(step.stage, step.config, inputs)
     if not artifacts.find(uri):
-        _check(step.stage, config, placement.nodes, node)
-        _train(uri, placement.nodes, node, stage_arguments(step.stage, step.config, inputs, experiment))
-
-
-def _check(name: str, config: Any, nodes: int, node: Node) -> None:
-    """What each node would find out, minutes later and again at each start. Raises ConfigError."""
-    each = config.processes or max(1, node.gpus)
-    if node.gpus and each > node.gpus:
-        raise ConfigError(f"{name}.processes: {each} is more than the {node.gpus} GPUs of a node")
-    try:
-        launching.split_batch(config.batch_size, config.device_batch_size, nodes * each)
-    except ConfigError as error:
-        raise ConfigError(f"{name}.{error}") from error
+        for problem in problems(step, node.gpus, hardware.nodes):  # which each node would find out, minutes later
+            raise ConfigError(f"{step.stage}.{problem}")
+        _train(uri, hardware.nodes, node, stage_arguments(step.stage, step.config, inputs, experiment))
 
 
 def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
@@ -98,11 +76,11 @@ def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
         )
 
 
-def _node(placement: Hardware, stage: str) -> Node:
+def _node(hardware: Hardware, stage: str) -> Node:
     """Raises ConfigError for a quantity that Kubernetes would not read."""
-    has = placement.share(stage)
+    has = hardware.share(stage)
     try:
-        return Node(gpus=has.gpus, gpu_product=placement.gpu_product, cpu=has.cores, memory=has.memory)
+        return Node(gpus=has.gpus, gpu_product=hardware.gpu_product, cpu=has.cores, memory=has.memory)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = {"cpu": "cores"}.get(first["loc"][0], first["loc"][0])

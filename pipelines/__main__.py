@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import uuid
 import warnings
 from datetime import datetime
 from pathlib import Path
@@ -92,7 +93,11 @@ def _run_locally(loaded: experiment.Experiment, log: Path, runner: str) -> Path:
     root = settings.home() / "kfp" / log.stem
     root.mkdir(parents=True, exist_ok=True)  # or a Docker daemon makes it, as root
     with tracking.run(loaded.name, "cross-lingual-transfer", {}, {"pipeline": "cross-lingual-transfer"}) as parent:
-        os.environ |= {"XLRM_PARENT_RUN": parent.id, "KFP_RUN_ID": log.stem, "XLRM_TRIES": "1"}
+        os.environ |= {
+            "XLRM_PARENT_RUN": parent.id,
+            "KFP_RUN_ID": f"{log.stem}-{uuid.uuid4().hex[:6]}",
+            "XLRM_TRIES": "1",
+        }
         tasks = _or_exit(containers.runner) if runner == "docker" else local.SubprocessRunner(use_venv=False)
         local.init(tasks, pipeline_root=str(root))
         with contextlib.redirect_stdout(_Log(log)), _quiet_logging():

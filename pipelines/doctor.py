@@ -20,9 +20,9 @@ from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
 from components import image
+from components._hardware import TRAININGS
 from pipelines import placement, platform
 from pipelines.kubeflow import IN_CLUSTER
-from xlrm import hardware
 from xlrm.doctor import Check
 
 SECONDS = 10
@@ -234,7 +234,7 @@ def asks() -> tuple[Ask, ...]:
     found = {
         _asked(stage["container"], settings.get(name, {})) for name, stage in stages.items() if "container" in stage
     }
-    for name in hardware.TRAININGS if on.nodes > 1 else ():
+    for name in TRAININGS if on.nodes > 1 else ():
         needs, labels = on.tasks[name], {f"{GPU}.product": on.gpu_product} if on.gpu_product else {}
         memory, cores = (float(parse_quantity(one)) for one in (needs.memory, needs.cores))
         found.add(Ask(needs.gpus or 0, memory, cores, tuple(labels.items()), image(name)))

@@ -11,14 +11,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components._form import LOOPS
+from components._hardware import TRAININGS, Hardware, Quantity, Share
 from xlrm.errors import ConfigError
-from xlrm.hardware import TRAININGS, Hardware, Share
 
 FOLDER = Path(__file__).parent / "placements"
 DEFAULT = "a100-80gb"
 LOCAL = "local"
 """Of KFP's local runner."""
-QUANTITY = r"^\d+(\.\d+)?(m|Ki|Mi|Gi|Ti|k|M|G|T)?$"
 
 
 class Needs(BaseModel):
@@ -26,9 +25,9 @@ class Needs(BaseModel):
 
     gpus: int | None = Field(0, ge=0)
     """GPUs of a pod; a training has a process on each. None on this machine: what there is."""
-    cores: str = Field("4", pattern=QUANTITY)
+    cores: Quantity = "4"
     """CPU cores asked for, as Kubernetes writes them."""
-    memory: str = Field("16Gi", pattern=QUANTITY)
+    memory: Quantity = "16Gi"
     """Memory asked for and allowed, as Kubernetes writes it."""
     hours: int = Field(ge=1)
     """After which the task is stopped, all tries together: several times what the estimate for paper A says."""
@@ -60,8 +59,6 @@ class Placement(BaseModel):
     name: str
     gpu_product: str = ""
     """Value of the node label nvidia.com/gpu.product, which NVIDIA's GPU feature discovery sets; empty: any GPU."""
-    gpu_memory_gib: int = Field(80, ge=1)
-    """Memory of one GPU."""
     nodes: int = Field(1, ge=1)
     """Nodes that a reward model trains on, and a policy is aligned on; several need Kubeflow Trainer (docs/training.md)."""
     tasks: dict[str, Needs]
@@ -96,13 +93,16 @@ def load(name: str) -> Placement:
         raise ConfigError(f"--placement {name!r}: neither a file nor one of {', '.join(SHIPPED)}")
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return Placement(**{"name": path.stem, "tasks": {}} | found)
+        placement = Placement(**{"name": path.stem, "tasks": {}} | found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{path}: {where}: {first['msg']}, got {first['input']!r}") from error
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise ConfigError(f"{path}: not a placement: {' '.join(str(error).split())}") from error
+    if open_ended := [task for task, needs in placement.tasks.items() if needs.gpus is None and name != LOCAL]:
+        raise ConfigError(f"{path}: tasks.{open_ended[0]}.gpus: a number, 0 for none; null is for this machine alone")
+    return placement
 
 
 def current() -> Placement:

@@ -14,7 +14,7 @@ SECRETS = {
 """Kubernetes secrets by name, and the keys that become environment variables of the same name."""
 GIVEN = {
     "xlrm-hub": ("configure", "curate", "translate", "base", "sample", "evaluate"),
-    "xlrm-endpoint": ("translate", "sample", "report"),
+    "xlrm-endpoint": ("translate", "sample"),
     "xlrm-notify": ("conclude",),
 }
 """Secret -> the components that have use for it; the store's is given to all. Each costs a task 1 kB of its run's status."""

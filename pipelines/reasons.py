@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from components._notes import Notes
-from pipelines.standing import UNKNOWN, Task, is_ours
+from pipelines.standing import UNKNOWN, Task, is_ours, tasks_of
 from xlrm import progress
 from xlrm.errors import ArtifactError
 
@@ -37,7 +37,7 @@ def explained(server: Any, run_id: str, notes: Notes, tasks: list[Task]) -> list
     """The tasks of a run that failed, each that failed with why; and those that only Argo knows to have failed."""
     found = {one.name: one for one in failures(server.workflow(run_id)) if is_ours(one.name)}
     tasks = [replace(one, state="FAILED") if one.state == UNKNOWN and one.name in found else one for one in tasks]
-    names, noted = {one.name for one in tasks}, {one.stage for one in notes.tasks.values()}
+    names, noted = {one.name for one in tasks}, tasks_of(one.stage for one in notes.tasks.values())
     more = [Task(name, "FAILED") for name in found if name not in names]
     tasks += [one for one in more if one.driver or one.stage not in noted]
     return [
@@ -46,7 +46,7 @@ def explained(server: Any, run_id: str, notes: Notes, tasks: list[Task]) -> list
 
 
 def _why(server: Any, run_id: str, notes: Notes, task: Task, found: dict[str, Failure]) -> str:
-    failure = found.get(task.name) or found.get(task.stage)
+    failure = next((found[name] for name in (task.name, *sorted(tasks_of([task.stage]))) if name in found), None)
     message = failure.message if failure else ""
     if task.driver:
         return said_by_driver(server.log(run_id, failure.pod)) or message if failure else task.line
@@ -54,7 +54,7 @@ def _why(server: Any, run_id: str, notes: Notes, task: Task, found: dict[str, Fa
         return f"{task.line} ({message})" if message else task.line
     try:
         note = notes.tasks.get(task.name)
-        return " ".join((notes.why(note) if note else notes.errors(task.stage)).split()) or message
+        return " ".join((notes.why(note) if note else notes.error(task.name)).split()) or message
     except ArtifactError as error:
         progress.say(f"why {task.name} failed cannot be read: {error}")
         return message

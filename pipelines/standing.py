@@ -1,6 +1,7 @@
 """How a run and its tasks stand: by the run's own state, the server's details of its tasks, and what these noted in the store."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -80,7 +81,8 @@ def tasks(run: Any, notes: Notes) -> list[Task]:
     over = run is not None and (run.state in ENDS or _is_set(run.finished_at))
     lost = over and run.state != "SUCCEEDED" and not _was_cancelled(run)
     noted = [_noted(one, lost) for one in notes.tasks.values()]
-    known, failed = _ran(noted), _ran([one for one in noted if one.state == "FAILED"])
+    known = tasks_of(one.stage for one in noted)
+    failed = tasks_of(one.stage for one in noted if one.state == "FAILED")
     found = noted + [
         one
         for one in map(_detailed, _details(run))
@@ -90,10 +92,10 @@ def tasks(run: Any, notes: Notes) -> list[Task]:
     return sorted(found, key=lambda one: one.started or datetime.max.replace(tzinfo=UTC))
 
 
-def _ran(noted: list[Task]) -> set[str]:
-    """Tasks, as the server calls them, that these steps may be of."""
-    stages = {one.stage for one in noted}
-    return stages | {component for component, runs in RUNS.items() if stages.intersection(runs)}
+def tasks_of(stages: Iterable[str]) -> set[str]:
+    """Tasks, as the server calls them, that run steps of these stages; `configure` and `conclude` run none."""
+    names = {*stages}
+    return names | {component for component, runs in RUNS.items() if names.intersection(runs)}
 
 
 def is_ours(name: str) -> bool:

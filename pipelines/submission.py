@@ -21,14 +21,16 @@ from typing import Annotated, Any
 
 import typer
 
+from components import _hardware
 from components._form import LOOPS
 from components._notes import Notes
 from components._parameters import pack
 from pipelines import changes, following, standing
 from pipelines import placement as placements
 from pipelines.following import INTERRUPTED, REFUSED, SUCCEEDED, UNREACHABLE, Outcome
-from xlrm import experiment, hardware, progress, provenance
+from xlrm import experiment, progress, provenance
 from xlrm.errors import ConfigError, XlrmError
+from xlrm.steps import steps
 
 PIPELINES = ("cross_lingual_transfer", "retrain")
 PLACEMENT_HELP = f"What it runs on: {', '.join(placements.CLUSTERS)}, or a file; else XLRM_PLACEMENT."
@@ -115,7 +117,7 @@ def prepare(
     if pipeline not in PIPELINES:
         raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
     loaded = experiment.load(config, overrides)
-    hardware.check(loaded, placement.hardware(), str(config))
+    _hardware.check(steps(pipeline.replace("_", "-"), loaded), placement.hardware(), str(config))
     _check_secrets(loaded.as_file())
     package = compile_package(pipeline, folder, placement)
     content = changes.content(loaded, package)
@@ -142,7 +144,7 @@ def _largest(placement: placements.Placement):
     """A run with all pods that a placement allows."""
     from pipelines.server.values import Facts
 
-    returned = {f"configure.{name}": ["x" * 120] * placement.tasks[name].pods for name in LOOPS}
+    returned = {f"configure.{name}": ["x" * 600] * placement.tasks[name].pods for name in LOOPS}
     return Facts({}, returned | {"configure.Output": "99"})
 
 

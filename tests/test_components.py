@@ -17,19 +17,20 @@ import yaml
 from kfp.dsl.executor import Executor
 from kfp.dsl.types import artifact_types
 
-from components import _notice, _pages, _run, _stage, _step
+from components import _notes, _notice, _pages, _run, _stage, _step
 from components._conclude import conclude
 from components._finished import finished
 from components._form import settle, shared_out
+from components._hardware import Hardware, Share
 from components._notes import notes
 from components.curate import curate
 from configs import PRESETS
 from pipelines.placement import CLUSTERS, load
-from xlrm import artifacts, provenance, storage
+from xlrm import artifacts, provenance, storage, tracking
 from xlrm import settings as xlrm_settings
+from xlrm.errors import ConfigError
 from xlrm.experiment import build
 from xlrm.experiment import load as load_experiment
-from xlrm.hardware import Hardware, Share
 from xlrm.runner import Artifact, run_stage
 from xlrm.steps import steps
 
@@ -110,8 +111,8 @@ def test_a_wrong_form_is_one_line_and_status_2(view, capsys, preset, overrides, 
 
 
 REFUSED = {
-    ("paper_a_llama", "cpu"): "reward.optimizer: paged_adamw_8bit needs a GPU",
-    ("paper_a_qwen", "cpu"): "reward.optimizer: paged_adamw_8bit needs a GPU",
+    ("paper_a_llama", "cpu"): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
+    ("paper_a_qwen", "cpu"): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
 }
 """What no run on a cluster without GPUs can do, said before it begins."""
 
@@ -224,7 +225,9 @@ def two(home) -> list[Artifact]:
 def test_a_stage_stands_for_all_its_steps(view) -> None:
     settled(view, overrides={"targets": ["es", "ko"]}, pipeline="cross-lingual-transfer")
     found = _run.read().labels("judge,register,align-ko-en")
-    assert found == ["judge-es", "judge-ko", "register", "align-ko-en"] and _run.read().labels("reward-xx") == []
+    assert found == ["judge-es", "judge-ko", "register", "align-ko-en"]
+    with pytest.raises(ConfigError, match="reward-xx: no step of this run; there are curate, "):
+        _run.read().labels("reward-xx")
 
 
 def test_a_step_of_no_run_is_one_line(view, monkeypatch) -> None:
@@ -257,6 +260,9 @@ def test_what_may_pass_is_tried_again_where_it_is_and_what_is_the_users_is_not(v
     wrong = in_a_task("nowhere", XLRM_TRIES="3")
     said, _ = wrong.communicate(timeout=300)
     assert wrong.returncode == 2 and said.count("error: nowhere:") == 1, said
+    broken = in_a_task("curate", XLRM_STORE=xlrm_settings.store(), XLRM_HOME="/proc/nowhere")
+    said, _ = broken.communicate(timeout=300)
+    assert broken.returncode not in (0, 2) and "Error: " in notes("run-1").failed()["curate"], said
 
 
 @pytest.mark.slow
@@ -276,6 +282,32 @@ def test_a_task_that_is_ended_ends_its_step_and_says_so_by_its_status(view, home
     task.terminate()
     assert task.wait(timeout=60) == 128 + signal.SIGTERM and not Path(f"/proc/{step}").exists()
     task.stdout.close()
+
+
+@pytest.mark.slow
+def test_steps_of_one_task_have_mlflow_runs_of_their_own(view, monkeypatch) -> None:
+    """Kubeflow's plug-in gives the task one run, whose parameters could not be those of two steps."""
+    begun(view)
+    client = tracking._client()
+    task = client.create_run(client.create_experiment("task"), run_name="of Kubeflow Pipelines").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", task)
+    for label in ("curate", "plan"):
+        assert _stage._in_process(label) == 0
+    runs = [artifacts.load(_run.made(label)).mlflow_run_id for label in ("curate", "plan")]
+    assert len({*runs, task}) == 3
+    assert {client.get_run(one).data.tags["mlflow.parentRunId"] for one in runs} == {task}
+
+
+def test_of_the_tries_of_a_step_the_last_ones_reason_counts(monkeypatch, tmp_path) -> None:
+    """And not another step's of the same stage; it stays in the pod's status."""
+    monkeypatch.setattr(_notes, "TERMINATION_LOG", tmp_path / "log")
+    (tmp_path / "log").touch()
+    for label, error in (("reward-es", "server away"), ("reward-ko", "another"), ("reward-es", "config is wrong")):
+        _notes.note_started(label)
+        _notes.note_failure(label, error)
+    _notes.note_ended("reward-es", "FAILED", "")
+    assert notes("run-1").failed() == {"reward-es": "config is wrong"}
+    assert (tmp_path / "log").read_text() == "config is wrong"
 
 
 def child_of(pid: int) -> int:
@@ -357,7 +389,7 @@ def test_a_task_leaves_what_kubeflows_launcher_uploads_and_the_run_knows_its_art
 def test_the_top_of_a_run_shows_its_decision_and_its_report(view, home) -> None:
     status = {"state": "COMPLETE", "pipelineTaskName": "x", "pipelineJobResourceName": "x", "error": {}}
     nothing = launched(conclude, {"pipeline": "retrain", "status": status})
-    assert content(nothing["report"]) == "This run has no report.\n"
+    assert content(nothing["report"]) == "This run has written no report.\n"
     refused = home / "refused"
     refused.mkdir()
     (refused / "gate.md").write_text("# Refused\n")

@@ -179,6 +179,12 @@ def test_a_build_is_sent(path: str) -> None:
     assert _sent(path)
 
 
+def test_all_that_is_copied_is_sent() -> None:
+    text = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    copied = [one for line in re.findall(r"^COPY (?!--from)(.*)", text, re.M) for one in line.split()[:-1]]
+    assert len(copied) > 8 and [one for one in copied if not _sent(one)] == []
+
+
 def _sent(path: str) -> bool:
     """As Docker reads .dockerignore: the last pattern that fits a file or a folder it is in decides."""
     parts = Path(path).parts

@@ -19,6 +19,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 import xlrm
 from components import RUNS
+from components._hardware import Hardware
 from components._parameters import pack, unpack
 from configs import PRESETS
 from pipelines import cross_lingual_transfer, placement
@@ -26,7 +27,6 @@ from pipelines.server.package import load as load_package
 from pipelines.server.rules import findings
 from xlrm.errors import ConfigError
 from xlrm.experiment import STAGES, load, stage_config, stage_module
-from xlrm.hardware import Hardware
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -179,7 +179,9 @@ def test_training_on_several_nodes_waits_on_a_cpu(tmp_path: Path) -> None:
     [
         ("tasks: {rewards: {gpus: 1}}", "tasks: Value error, no component 'rewards'; there are configure, curate"),
         ("tasks: {reward: {gpus: -1}}", "tasks.reward.gpus: Input should be greater than or equal to 0, got -1"),
-        ("tasks: {reward: {memory: much}}", "tasks.reward.memory: String should match pattern"),
+        ("tasks: {reward: {memory: much}}", "tasks.reward.memory: Value error, no quantity of Kubernetes above 0"),
+        ("tasks: {reward: {cores: 0}}", "tasks.reward.cores: Value error, no quantity of Kubernetes above 0"),
+        ("tasks: {reward: {gpus: null}}", "tasks.reward.gpus: a number, 0 for none"),
         ("gpu: A100", "gpu: Extra inputs are not permitted, got 'A100'"),
         ("- 1", "not a placement"),
     ],

@@ -19,11 +19,11 @@ from train_job_controllers import wait_until
 from typer.testing import CliRunner
 
 from components import _cluster, _nodes, _step, _train_job
+from components._hardware import Hardware
 from components._train_job import Node, train_job, train_on_nodes
 from xlrm import artifacts, cli, launching, runner, tracking
 from xlrm.errors import ConfigError
 from xlrm.experiment import parse_value
-from xlrm.hardware import Hardware
 from xlrm.rows import write_jsonl
 from xlrm.steps import Step
 
@@ -346,7 +346,7 @@ def a_task(given: dict[str, str]) -> subprocess.Popen:
     """A real process that follows a job."""
     script = f"""
 from components._train_job import train_on_nodes
-from xlrm.hardware import Hardware
+from components._hardware import Hardware
 from xlrm.steps import Step
 train_on_nodes(Hardware(**{on().model_dump()!r}), Step("reward", ("en",), {step().config!r}), {given!r}, "paper")
 """

@@ -223,6 +223,11 @@ def _dataset(folder: Path, batch_size: int) -> "Dataset":
     return rows.select([*range(len(rows)), *range(-len(rows) % batch_size)])
 
 
+def needs_bitsandbytes(config: TrainingConfig) -> bool:
+    """For its optimizer, or for weights of 4 bits."""
+    return config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False)
+
+
 def _check_installed(config: TrainingConfig) -> None:
     """Raises ConfigError for an optimizer nobody knows, and for what needs a library that is not there."""
     from transformers.training_args import OptimizerNames

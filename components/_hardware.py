@@ -1,0 +1,95 @@
+"""What the tasks of a run are given to work on, and whether its steps can work on that, before anything is started."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from components import component_of
+from xlrm import launching, training
+from xlrm.errors import ConfigError
+from xlrm.experiment import stage_config
+from xlrm.steps import Step, Steps
+
+TRAININGS = ("reward", "align")
+"""Stages, and the components that run them, which may train on several nodes."""
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?")
+
+
+def quantity(text: str) -> str:
+    """A quantity as Kubernetes reads it, without sign, and above 0. Raises ValueError."""
+    if not _QUANTITY.fullmatch(text) or not re.match(r"[0.]*[1-9]", text):
+        raise ValueError("no quantity of Kubernetes above 0, such as 16, 500m or 256Gi")
+    return text
+
+
+Quantity = Annotated[str, AfterValidator(quantity)]
+
+
+class Share(BaseModel):
+    """What one pod of a component has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gpus: int | None = None
+    """None: whatever there is, which nobody checks."""
+    pods: int = 1
+    """Side by side, at most."""
+    cores: str = ""
+    memory: str = ""
+
+
+class Hardware(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "this machine"
+    nodes: int = 1
+    """That a training takes."""
+    gpu_product: str = ""
+    """Value of the label nvidia.com/gpu.product of these nodes."""
+    tasks: dict[str, Share] = {}
+    """By component."""
+
+    def share(self, component: str) -> Share:
+        return self.tasks.get(component, Share())
+
+
+def check(steps: Steps, hardware: Hardware, where: str) -> None:
+    """Raises ConfigError, one line that begins with `where`, for the first thing that cannot work."""
+    for step in {step.stage: step for step in steps.values()}.values():
+        component = component_of(step)
+        gpus = hardware.share(component).gpus
+        if gpus is None:
+            continue
+        for problem in problems(step, gpus, hardware.nodes if component in TRAININGS else 1):
+            raise ConfigError(
+                f"{where}: {step.stage}.{problem}; on placement {hardware.name} a pod of {component} has {gpus} GPU(s)"
+            )
+
+
+def problems(step: Step, gpus: int, nodes: int) -> Iterator[str]:
+    """What of a step cannot work on so many GPUs of each of so many nodes; each begins with the field."""
+    config = stage_config(step.stage, step.config)
+    if not gpus:
+        yield from (f"{field}: vllm needs a GPU" for field in _engines(config))
+    if step.stage not in TRAININGS:
+        return
+    if gpus and config.processes > gpus:
+        yield f"processes: {config.processes} are too many"
+    if not gpus and training.needs_bitsandbytes(config):
+        yield f"optimizer: {config.optimizer} needs bitsandbytes, which is in no image without CUDA"
+    try:
+        launching.split_batch(config.batch_size, config.device_batch_size, (config.processes or max(1, gpus)) * nodes)
+    except ConfigError as error:
+        yield str(error)
+
+
+def _engines(config: BaseModel, prefix: str = "") -> Iterator[str]:
+    """Names of fields, of nested settings too, that choose vLLM to compute with here."""
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield from _engines(value, f"{prefix}{name}.")
+        elif name == "engine" and value == "vllm":
+            yield f"{prefix}{name}"
