@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components import REGISTRY, RUNS, image
 from xlrm import doctor
 
 ROOT = Path(__file__).parents[1]
@@ -48,9 +49,7 @@ def lineage(name: str) -> list[tuple[str, str]]:
 
 def test_the_targets_are_the_images_that_components_and_manifests_name() -> None:
     used = {
-        name
-        for path in (ROOT / "components").glob("*.py")
-        for name in re.findall(r'image\("([^"]+)"\)', path.read_text(encoding="utf-8"))
+        image(name).removeprefix(f"{REGISTRY}/xlrm-").partition(":")[0] for name in (*RUNS, "configure", "conclude")
     }
     made = {re.search(r'image\.title="xlrm-(\w+)"', rest)[1] for word, rest in instructions() if "image.title" in rest}
 

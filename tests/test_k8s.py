@@ -15,9 +15,9 @@ import manifests
 import pytest
 import yaml
 
-from components import image
+from components import REGISTRY
 from pipelines import doctor, platform
-from xlrm import experiment
+from xlrm import __version__, experiment
 from xlrm.serving import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -170,7 +170,7 @@ def test_an_overlay_names_what_the_pipelines_name(overlay: list[dict]) -> None:
     addresses = one(overlay, "ConfigMap", platform.ADDRESSES)["data"]
     assert addresses.keys() == {"XLRM_STORE", "AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI"}
     own = {c["image"] for _, t in manifests.pods(overlay) for c in t["spec"]["containers"] if "xlrm" in c["image"]}
-    assert own == {image("mlflow"), image("train")}
+    assert own == {f"{REGISTRY}/xlrm-{name}:{__version__}" for name in ("mlflow", "train")}
     asked = {
         (name, key)
         for _, template in manifests.pods(overlay)
