@@ -39,7 +39,7 @@ def facts(package: Package, preset: str, on: placement.Placement, targets: tuple
     loaded = experiment.load(PRESETS[preset], (f"targets=[{','.join(targets)}]",) if targets else ())
     made = steps(package.name, loaded) if left else {}
     shares = shared_out(made, on.hardware())
-    returned = {f"configure.{name}": shares[name] for name in LOOPS} | {"configure.Output": str(len(made) or "")}
+    returned = {f"configure.{name}": shares[name] for name in LOOPS} | {"configure.Output": str(len(made))}
     return Facts({"preset": preset}, returned, {} if left else {WORK: 0}, MADE)
 
 

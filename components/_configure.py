@@ -24,7 +24,7 @@ def configure(
     """Settles the experiment, refuses what is not right in it before anything is paid for, and finds what is left to do.
 
     Returns:
-        How many steps are left, nothing where there are none; and by component their labels, a text for each pod.
+        How many steps are left, and by component their labels, a text for each pod.
     """
     from components._form import settle
 

@@ -23,7 +23,7 @@ from xlrm.steps import Steps
 
 class Left(NamedTuple):
     Output: str
-    """How many steps, nothing where there are none: KFP's local runner finds a condition's value by this name alone."""
+    """How many steps, in digits. KFP's local runner finds a condition's value by this name alone."""
     translate: list[str]
     reward: list[str]
     sample: list[str]
@@ -59,7 +59,7 @@ def settle(
         write(page, _markdown(found, where, made, done))
     progress.say(f"configure: {len(done)} of {len(made)} steps were finished before")
     note_ended("configure", SUCCEEDED, "" if todo else NOTHING_LEFT)
-    return Left(str(len(todo) or ""), **shared_out(todo, run.hardware))
+    return Left(str(len(todo)), **shared_out(todo, run.hardware))
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def build(placement: Placement):
                     pairs=pairs_per_source, overrides=overrides,
                 )
             )  # fmt: skip
-            with dsl.If(settled.outputs["Output"] != "", name="work"):
+            with dsl.If(settled.outputs["Output"] != "0", name="work"):
                 _transfer(place, settled.outputs)
 
     return cross_lingual_transfer

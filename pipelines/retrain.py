@@ -42,7 +42,7 @@ def build(placement: Placement):
                     overrides=overrides,
                 )
             )  # fmt: skip
-            with dsl.If(settled.outputs["Output"] != "", name="work"):
+            with dsl.If(settled.outputs["Output"] != "0", name="work"):
                 _, trained = reward_models(place, settled.outputs)
                 with dsl.ParallelFor(settled.outputs["evaluate"], name="evaluations") as steps:
                     evaluated = place(evaluate(steps=steps)).after(trained)
