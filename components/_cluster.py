@@ -205,7 +205,7 @@ def start(cluster: Cluster, body: dict[str, Any]) -> None:
 def follow(cluster: Cluster, name: str, nodes: int) -> None:
     """Returns when the job is complete. Raises JobError when it fails, ArtifactError when it is deleted by somebody else."""
     log, said = Log(cluster), ""
-    with BadEnds(cluster, name).gathered(PAUSE_S) as bad:
+    with BadEnds(cluster, name, nodes).gathered(PAUSE_S) as bad:
         while True:
             job = cluster.get(name)
             if job is None or not (going(job) or ended(job)):
@@ -245,9 +245,9 @@ def _waits_for(pod: Any) -> str:
 
 
 def _failure(name: str, job: dict[str, Any], bad: BadEnds, log: Log) -> str:
-    """Why a job failed, in one line: its own words, and how the first of its nodes ended that ended badly."""
+    """Why a job failed, in one line: its own words, and how the first node of the last round ended."""
     why = next(one for one in job["status"]["conditions"] if one["type"] == "Failed")
     said = f"TrainJob {name} failed: {why.get('reason', '')}: {why.get('message', '')}"
-    if bad.ends:
-        return f"{said}; {bad.first()}"
+    if ends := bad.said():
+        return f"{said}; {ends}"
     return f"{said}: {log.last}" if log.last else said

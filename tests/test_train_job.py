@@ -253,12 +253,46 @@ def fails_for_good(kube: Kube, job: dict, last_words: tuple[str, ...], status: i
     kube.fail_job(job)
 
 
+TORCHRUN = (
+    "W1129 03:02:37.846000 21731 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process 21794 closing signal "
+    "SIGTERM",
+    "E1129 03:02:37.848000 21731 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 2) local_rank: 1 (pid: "
+    "21795) of binary: /usr/bin/python",
+    "Traceback (most recent call last):",
+    '  File "<frozen runpy>", line 198, in _run_module_as_main',
+    '  File "torch/distributed/launcher/api.py", line 383, in launch_agent',
+    "    raise ChildFailedError(",
+    "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
+    "============================================================",
+    "xlrm.launching FAILED",
+    "------------------------------------------------------------",
+    "Failures:",
+    "[1]:",
+    "  time      : 2026-11-29_03:02:37",
+    "  host      : localhost",
+    "  rank      : 0 (local_rank: 0)",
+    "  exitcode  : -15 (pid: 21794)  (SIGTERM)",
+    "  error_file: <N/A>",
+    "  traceback : Signal 15 (SIGTERM) received by PID 21794",
+    "============================================================",
+)
+"""What a training in two processes ended with, of which one failed: without some frames, and with short paths."""
+KILLED = (
+    *TORCHRUN,
+    "error: training in 2 processes ended with status 1: the log above says why",
+)
+ONE_LINE = (
+    "xlrm │ error: preferences.jsonl: row 3: 'chosen' is empty",
+    *TORCHRUN,
+    "error: training in 2 processes ended with status 1: preferences.jsonl: row 3: 'chosen' is empty",
+)
 TRACEBACK = (
     "[rank1]: Traceback (most recent call last):",
-    '[rank1]:   File "training.py", line 1, in step',
+    '[rank1]:   File "xlrm/launching.py", line 232, in _work',
+    "[rank1]:     _call(function, folder)",
     "[rank1]: torch.OutOfMemoryError: CUDA out of memory",
-    "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: xlrm.launching FAILED",
-    "error: training in 8 processes ended with status 1; the log above says why",
+    "[rank0]: RuntimeError: [gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1946.",
+    *KILLED,
 )
 
 
@@ -266,10 +300,12 @@ TRACEBACK = (
     ("last_words", "status", "reason", "said"),
     [
         (TRACEBACK, 1, "", "status 1: torch.OutOfMemoryError: CUDA out of memory"),
+        (ONE_LINE, 2, "", "status 2: error: preferences.jsonl: row 3: 'chosen' is empty"),
+        (KILLED, 2, "", "status 2: error: training in 2 processes ended with status 1: the log above says why"),
         (("error: reward.max_length: 9 is too much",), 2, "", "status 2: error: reward.max_length: 9 is too much"),
         (("xlrm │ step 2",), 137, "OOMKilled", "status 137 (OOMKilled): xlrm │ step 2"),
     ],
-    ids=["in a process", "one line", "killed"],
+    ids=["in a process", "one line of a process", "of a process nothing", "one line", "killed"],
 )
 def test_a_failed_job_says_why_in_one_line_and_is_deleted(
     kube, given, capsys, last_words, status, reason, said
@@ -281,11 +317,38 @@ def test_a_failed_job_says_why_in_one_line_and_is_deleted(
     line = log.splitlines()[-1]
     assert line.startswith(
         f"xlrm │ error: reward: TrainJob {name} failed: FailedJobs: jobset failed due to one or more job failures (first failed "
-        f"job: {name}-node-0); node 1 ({name}-node-0-1-"
+        f"job: {name}-node-0); after 4 bad end(s) that it went on from, node 1 ({name}-node-0-1-"
     )
     assert line.endswith(f" on machine-1) ended with {said}")
     assert "xlrm │ step 1" in log and last_words[0] in log
     assert not kube.jobs and len(kube.built) == 1
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["both started again", "the other's pod replaced"])
+def test_an_end_that_the_job_went_on_from_is_not_the_reason_of_a_later_one(kube, given, capsys, replaced) -> None:
+    def runs(kube: Kube, job: dict) -> None:
+        pods = [kube.start_pod(job, rank) for rank in (0, 1)]
+        kube.say(pods[1], "ValueError: of the first day")
+        kube.crash(pods[1], 1)
+        time.sleep(1.1)  # times of the API have whole seconds
+        if replaced:
+            kube.lose_pod(pods[0])
+            pods[0] = kube.start_pod(job, 0)
+        else:
+            kube.say(pods[0], "RuntimeError: Connection closed by peer")
+            kube.crash(pods[0], 1)
+        time.sleep(1.1)
+        kube.say(pods[0], "torch.OutOfMemoryError: of the third day")
+        kube.crash(pods[0], 1)
+        time.sleep(1.1)
+        kube.say(pods[1], "RuntimeError: Connection closed by peer")
+        kube.crash(pods[1], 1)
+        kube.fail_job(job)
+
+    kube.runs = runs
+    line = fails(capsys, given).splitlines()[-1]
+    assert f"; after {1 if replaced else 2} bad end(s) that it went on from, node 0 (" in line
+    assert line.endswith(" on machine-0) ended with status 1: torch.OutOfMemoryError: of the third day")
 
 
 def test_pods_that_are_not_started_again_say_why_too(kube, given, capsys) -> None:
