@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from components import _cluster, _nodes, _step, _train_job
 from components._train_job import Node, train_job, train_on_nodes
 from xlrm import artifacts, cli, launching, runner, tracking
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, JobError
 from xlrm.experiment import parse_value
 from xlrm.hardware import Hardware
 from xlrm.rows import write_jsonl
@@ -428,8 +428,10 @@ def test_a_cancelled_run_leaves_no_job_and_no_pods(kube, given) -> None:
     kube.runs = steps_for_ever
     task = a_task(given)
     wait_until(lambda: kube.streams)
-    name = _train_job.job_name(address(given))
+    name, before = _train_job.job_name(address(given)), len(kube.asked)
     said = end(task, signal.SIGTERM)
+    asked = [method for method, resource in kube.asked[before:] if resource == "trainjobs"]
+    assert asked == ["DELETE"], "the container may end within a second"
     assert task.returncode == 128 + signal.SIGTERM
     assert said.splitlines()[-1] == f"xlrm │ TrainJob {name}: deleted"
     assert not kube.jobs
@@ -444,8 +446,8 @@ def test_a_job_that_was_never_made_is_not_said_to_be_deleted(kube, given, capsys
 
 
 def test_a_job_that_cannot_be_deleted_is_not_said_to_be(kube, given, capsys) -> None:
-    kube.refused |= {("GET", "pods/log"): [403] * 9, ("DELETE", "trainjobs"): [403] * 9}
-    kube.runs = steps_for_ever
+    kube.refused[("DELETE", "trainjobs")] = [403] * 9
+    kube.runs = lambda kube, job: kube.end_job(job, "Failed")
     said = fails(capsys, given)
     name = _train_job.job_name(address(given))
     assert f"TrainJob {name}: not deleted: delete trainjobs: this pod's service account may not" in said
@@ -475,8 +477,12 @@ def test_pods_that_stay_are_named(kube, given, capsys, monkeypatch) -> None:
     """Of a machine that answers no more."""
     monkeypatch.setattr(_cluster, "PATIENCE_S", 0.3)
     kube.grace_s = 3600.0
-    kube.runs = steps_for_ever
-    kube.refused[("GET", "pods/log")] = [403]
+
+    def runs(kube: Kube, job: dict) -> None:
+        kube.start_pod(job, 0)
+        kube.end_job(job, "Failed")
+
+    kube.runs = runs
     fails(capsys, given)
     name = _train_job.job_name(address(given))
     line = fails(capsys, given).splitlines()[-1]
@@ -527,6 +533,32 @@ def test_a_job_that_a_killed_task_left_is_followed_by_the_next_try(kube, given, 
     assert len(kube.built) == 1
 
 
+@pytest.mark.parametrize("away", [("GET", "trainjobs", 401), ("GET", "pods/log", 403), ("GET", "trainjobs", 500)])
+def test_a_job_that_cannot_be_followed_goes_on_and_is_followed_by_the_next_try(
+    kube, given, capsys, monkeypatch, away
+) -> None:
+    monkeypatch.setattr(_cluster, "PATIENCE_S", 0.1)
+    *request_, status = away
+    go = threading.Event()
+
+    def runs(kube: Kube, job: dict) -> None:
+        kube.refused[tuple(request_)] = [status] * 99
+        kube.say(kube.start_pod(job, 0), "of the first try")
+        go.wait(30)
+        finished_by(given, kube, job)
+
+    kube.runs = runs
+    said = fails(capsys, given)
+    name = _train_job.job_name(address(given))
+    assert f"TrainJob {name}: goes on" in said and f"kubectl delete trainjob {name} -n {NAMESPACE}" in said
+    assert name in kube.jobs and kube.pods_of(name)
+    kube.refused.clear()
+    go.set()
+    train(given)
+    assert "runs already, followed" in capsys.readouterr().out
+    assert kube.built == [name]
+
+
 def test_a_job_goes_with_its_workflow(kube, given, capsys) -> None:
     kube.runs = steps_for_ever
     threading.Timer(0.5, kube.owner_gone, ["uid-of-workflow"]).start()
@@ -535,12 +567,16 @@ def test_a_job_goes_with_its_workflow(kube, given, capsys) -> None:
 
 
 def test_the_job_of_another_run_is_left_to_it(kube, given, capsys) -> None:
-    """Two runs of one experiment: the second follows the first one's job, and ends without it."""
+    """Two runs of one experiment: the second follows the first one's job, and ends without it. Who is its owner is said: that
+    one may have ended before."""
     job = left_behind(given, kube, steps_for_ever)
-    job["metadata"]["ownerReferences"][0]["uid"] = "uid-of-another"
-    kube.refused[("GET", "pods/log")] = [403]
-    said = fails(capsys, given)
-    assert "runs already, followed" in said and "left to the run that made it" in said
+    job["metadata"]["ownerReferences"][0] |= {"uid": "uid-of-another", "name": "paper-y"}
+    task = a_task(given)
+    wait_until(lambda: kube.streams)
+    said, name = end(task, signal.SIGTERM), job["metadata"]["name"]
+    assert "runs already, followed" in said
+    line = said.splitlines()[-1]
+    assert "left to Workflow paper-y" in line and f"kubectl delete trainjob {name} -n {NAMESPACE}" in line
     assert kube.jobs
 
 
@@ -575,7 +611,6 @@ def test_a_missing_right_names_the_role(kube, given, capsys, request_) -> None:
     kube.runs = lambda kube, job: kube.start_pod(job, 0)
     line = fails(capsys, given).splitlines()[-1]
     assert "may not, in namespace lab: bind it to the Role xlrm-train-jobs" in line
-    assert not kube.jobs
 
 
 def test_what_trainer_refuses_is_no_missing_right(kube, given, capsys) -> None:
@@ -615,10 +650,14 @@ def test_an_older_trainer_is_told_from_one_that_takes_the_job(kube, given, capsy
 
 @pytest.mark.parametrize("how", ["Background", "Foreground"])
 def test_a_job_deleted_by_somebody_else(kube, given, capsys, how) -> None:
+    """Who does not want it made again a minute later: of the errors the one that is not tried again."""
     kube.runs = steps_for_ever
     name = _train_job.job_name(address(given))
     threading.Timer(0.5, kube.delete_job, [name, how]).start()
-    assert "was deleted before its end" in fails(capsys, given)
+    with pytest.raises(JobError, match="was deleted before its end"):
+        train_on_nodes(on(), step(), given, "paper")
+    assert not kube.jobs
+    assert (f"TrainJob {name}: deleted" in capsys.readouterr().out) == (how == "Foreground")
 
 
 def test_a_complete_job_without_an_artifact_is_no_success(kube, given, capsys) -> None:
