@@ -54,20 +54,18 @@ class Cluster:
         pod = self._ask("get pods", self.core.read_namespaced_pod, name, self.namespace)
         return self.core.api_client.sanitize_for_serialization(pod)
 
-    def create(self, body: dict[str, Any]) -> bool:
-        """False where one of its name is there. Unknown fields are refused: an older Trainer would drop them silently."""
-        what, create = "create trainjobs", self.jobs.create_namespaced_custom_object
-        made = self._ask(
-            what, create, *JOBS, self.namespace, "trainjobs", body, absent=(409,), field_validation="Strict"
-        )
-        return made is not None
+    def create(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """None where one of its name is there. Unknown fields are refused: an older Trainer would drop them silently."""
+        create, given = self.jobs.create_namespaced_custom_object, (*JOBS, self.namespace, "trainjobs", body)
+        return self._ask("create trainjobs", create, *given, absent=(409,), field_validation="Strict")
 
     def get(self, name: str, patience_s: float | None = None) -> dict[str, Any] | None:
         get, given = self.jobs.get_namespaced_custom_object, (*JOBS, self.namespace, "trainjobs", name)
         return self._ask("get trainjobs", get, *given, absent=(404,), patience_s=patience_s)
 
-    def delete(self, name: str, policy: str = "Background", patience_s: float | None = None) -> None:
+    def delete(self, name: str, policy: str = "Background", patience_s: float | None = None) -> bool:
         """The job is gone at once, and its nodes get SIGTERM from the garbage collector; by `Foreground` it is gone after them.
+        False where there is none.
 
         Only a complete one is deleted so: of any other Trainer applies the JobSet again for as long as the job is there, being
         deleted or not (Reconcile in trainjob_controller.go).
@@ -76,24 +74,30 @@ class Cluster:
 
         delete, given = self.jobs.delete_namespaced_custom_object, (*JOBS, self.namespace, "trainjobs", name)
         options = V1DeleteOptions(propagation_policy=policy)
-        self._ask("delete trainjobs", delete, *given, body=options, absent=(404,), patience_s=patience_s)
+        answer = self._ask("delete trainjobs", delete, *given, body=options, absent=(404,), patience_s=patience_s)
+        return answer is not None
 
-    def delete_at_last(self, body: dict[str, Any]) -> str:
-        """What became of the job at the end of a task, which has a second left: nothing to say where there is none. Never a
-        new error. The job of another run, which this one only followed, is left to it."""
+    def delete_at_last(self, body: dict[str, Any], job: dict[str, Any] | None) -> str:
+        """What became of the job at the end of a task: nothing to say where there is none. Never a new error. The job of another
+        run, which this one only followed, is left to it.
+
+        `job`: what `start` returned. Without it the server is asked first, for which a task that is ended may have no time.
+        """
         name, why = body["metadata"]["name"], ""
         for _ in range(3):
             try:
-                if not (job := self.get(name, patience_s=0)):
+                if not (job := job or self.get(name, patience_s=0)):
                     return ""
-                if not _owners(body) <= _owners(job):
-                    return "left to the run that made it"
-                self.delete(name, patience_s=0)
-                return "deleted"
+                if not _owners(body).keys() <= _owners(job).keys():
+                    return f"left to {', '.join(_owners(job).values())}; if that has ended too: {self.by_hand(name)}"
+                return "deleted" if self.delete(name, patience_s=0) else ""
             except Exception as error:  # noqa: BLE001 - the one that ends the task is the one to show
                 why = str(error)
             time.sleep(1)
-        return f"not deleted: {why}"
+        return f"not deleted: {why}; to delete it: {self.by_hand(name)}"
+
+    def by_hand(self, name: str) -> str:
+        return f"kubectl delete trainjob {name} -n {self.namespace}"
 
     def pods(self, name: str) -> list[Any]:
         """Of all nodes, the youngest of a node last."""
@@ -157,8 +161,9 @@ def _line(error: Any) -> str:
     return " ".join(said.split())[:500]
 
 
-def _owners(job: dict[str, Any]) -> set[str]:
-    return {one["uid"] for one in job["metadata"].get("ownerReferences") or []}
+def _owners(job: dict[str, Any]) -> dict[str, str]:
+    """Their names by their uids."""
+    return {one["uid"]: f"{one['kind']} {one['name']}" for one in job["metadata"].get("ownerReferences") or []}
 
 
 def ended(job: dict[str, Any]) -> str:
@@ -178,8 +183,8 @@ def going(job: dict[str, Any]) -> bool:
     return not ended(job) and "deletionTimestamp" not in job["metadata"]
 
 
-def start(cluster: Cluster, body: dict[str, Any]) -> None:
-    """Makes the job, or takes on the one that a try before left; one that has ended is replaced.
+def start(cluster: Cluster, body: dict[str, Any]) -> dict[str, Any]:
+    """Makes the job, or takes on the one that a try before left, and returns it; one that has ended is replaced.
 
     Not before the pods of an earlier one are gone: the nodes find one another by names that these have too. Raises
     ArtifactError when they stay.
@@ -189,27 +194,28 @@ def start(cluster: Cluster, body: dict[str, Any]) -> None:
         job = cluster.get(name)
         if job and going(job):
             progress.say(f"TrainJob {name}: runs already, followed")
-            return
+            return job
         pods = cluster.pods(name)
         if job:
             cluster.delete(name, "Foreground" if ended(job) == "Complete" else "Background")
-        elif not pods and cluster.create(body):
-            break
+        elif not pods and (job := cluster.create(body)):
+            progress.say(f"TrainJob {name}: made in namespace {cluster.namespace}")
+            return job
         if time.monotonic() > until:
             held = ", ".join(pod.metadata.name for pod in pods) or "the job itself"
             raise ArtifactError(f"TrainJob {name}: an earlier one is not gone after {PATIENCE_S:.0f} s: {held}")
         time.sleep(PAUSE_S)
-    progress.say(f"TrainJob {name}: made in namespace {cluster.namespace}")
 
 
 def follow(cluster: Cluster, name: str, nodes: int) -> None:
-    """Returns when the job is complete. Raises JobError when it fails, ArtifactError when it is deleted by somebody else."""
+    """Returns when the job is complete. Raises JobError when it fails or somebody else deletes it, who does not want it made
+    again, and ArtifactError when it cannot be followed."""
     log, said = Log(cluster), ""
-    with BadEnds(cluster, name).gathered(PAUSE_S) as bad:
+    with BadEnds(cluster, name, nodes).gathered(PAUSE_S) as bad:
         while True:
             job = cluster.get(name)
             if job is None or not (going(job) or ended(job)):
-                raise ArtifactError(f"TrainJob {name} was deleted before its end")
+                raise JobError(f"TrainJob {name} was deleted before its end")
             pods, end = cluster.pods(name), ended(job)
             if not end and (now := _state(job, pods, nodes)) != said:
                 said = now
@@ -245,9 +251,9 @@ def _waits_for(pod: Any) -> str:
 
 
 def _failure(name: str, job: dict[str, Any], bad: BadEnds, log: Log) -> str:
-    """Why a job failed, in one line: its own words, and how the first of its nodes ended that ended badly."""
+    """Why a job failed, in one line: its own words, and how the first node of the last round ended."""
     why = next(one for one in job["status"]["conditions"] if one["type"] == "Failed")
     said = f"TrainJob {name} failed: {why.get('reason', '')}: {why.get('message', '')}"
-    if bad.ends:
-        return f"{said}; {bad.first()}"
+    if ends := bad.said():
+        return f"{said}; {ends}"
     return f"{said}: {log.last}" if log.last else said

@@ -22,6 +22,8 @@ LAST_LINES = 500
 """Of a node that ended badly, in which its first error is looked for: each of its processes may have left a traceback."""
 SHOWN_LINES = 50
 """Of those, the last ones, where the node's log is not shown as it comes."""
+_ERROR = re.compile(rf"(?:\[rank\d+\]: |{re.escape(progress.PREFIX)})?([\w.]*(?:Error|Exception)(?::.*)?|error: .*)")
+"""A line of a traceback, of a training process (`xlrm.launching`), or the last one of the stage."""
 
 
 class NoLog(Exception):
@@ -34,8 +36,8 @@ def rank(pod: Any) -> int:
 
 @dataclass(frozen=True, order=True)
 class BadEnd:
-    """Of a node's container. In the order of what is the cause of what: a node that was killed may have been on account of
-    another that ended in the same second."""
+    """How a node's container ended. The smallest is the likeliest cause of the others: the earliest, and of those in one second
+    one that ended by itself, for which others may have been killed."""
 
     at: datetime
     killed: bool
@@ -54,11 +56,22 @@ class BadEnd:
 @dataclass
 class BadEnds:
     """How nodes of a job end, looked at while it goes on: a job that fails has no pods any more. A Kubernetes Job that is out
-    of restarts ends them all, also those whose container has failed, and says so when they are gone."""
+    of restarts ends them all, also those whose container has failed, and says so when they are gone.
+
+    Ends come in rounds: a node that ends badly takes the others with it, and then all are started again, for days perhaps.
+    """
 
     cluster: Any
     job: str
-    ends: dict[tuple[str, datetime], BadEnd] = field(default_factory=dict)
+    nodes: int
+    known: set[tuple[str, datetime]] = field(default_factory=set)
+    """Pods and times of all ends."""
+    last: list[BadEnd] = field(default_factory=list)
+    """Of the last round."""
+    over: bool = False
+    """Whether all nodes ran again after it."""
+    earlier: int = 0
+    """How many ends there were in the rounds before."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
@@ -78,16 +91,38 @@ class BadEnds:
 
     def note(self, pods: list[Any]) -> None:
         """Each end once, with a word on it and what the node's log says."""
+        ending = all(pod.metadata.deletion_timestamp for pod in pods)
         with self.lock:
-            for pod, previous, end in ((one, *each) for one in pods for each in _bad_ends(one)):
-                key = (pod.metadata.name, end.finished_at)
-                if key not in self.ends:
-                    self.ends[key] = self._end(pod, previous, end)
-                    progress.say(f"TrainJob {self.job}: {self.ends[key]}")
+            found = ((pod, previous, end) for pod in pods for previous, end in _bad_ends(pod))
+            for pod, previous, end in sorted(found, key=lambda one: (one[2].finished_at, rank(one[0]))):
+                if (pod.metadata.name, end.finished_at) in self.known:
+                    continue
+                one = self._end(pod, previous, end)
+                self.known.add((one.pod, one.at))
+                progress.say(f"TrainJob {self.job}: {one}")
+                if previous or not ending or not self.last:  # else the job's end is the cause, not the consequence
+                    self._add(one)
+            self.over = self.over or self._all_run_again(pods)
 
-    def first(self) -> BadEnd:
+    def said(self) -> str:
+        """The first end of the last round, and the number of those in earlier ones; empty where none is known."""
         with self.lock:
-            return min(self.ends.values())
+            before = f"after {self.earlier} bad end(s) that it went on from, " if self.earlier else ""
+            return f"{before}{min(self.last)}" if self.last else ""
+
+    def _add(self, end: BadEnd) -> None:
+        if self.over or len({one.rank for one in self.last}) == self.nodes:
+            self.earlier, self.last, self.over = self.earlier + len(self.last), [], False
+        self.last.append(end)
+
+    def _all_run_again(self, pods: list[Any]) -> bool:
+        """Whether all nodes run in containers that were started after the first end of the round: one that is started again may
+        wait for others that have yet to notice."""
+        if not self.last:
+            return False
+        first, ended = min(self.last).at, {one.rank for one in self.last}
+        again = {rank(pod) for pod in pods for since in _runs_since(pod) if rank(pod) in ended or since > first}
+        return len(again) == self.nodes
 
     def _end(self, pod: Any, previous: bool, end: Any) -> BadEnd:
         status = str(end.exit_code) if end.reason in (None, "Error") else f"{end.exit_code} ({end.reason})"
@@ -113,11 +148,16 @@ def _bad_ends(pod: Any) -> Iterator[tuple[bool, Any]]:
                 yield previous, state.terminated
 
 
+def _runs_since(pod: Any) -> list[datetime]:
+    """When its container was started, if it runs."""
+    states = [one.state for one in pod.status.container_statuses or []]
+    return [one.running.started_at for one in states if one and one.running]
+
+
 def _reason(lines: list[str]) -> str:
-    """The first error of a log, without the rank that torch puts before it: those after are of what it broke."""
-    errors = (
-        re.fullmatch(r"(?:\[rank\d+\]: )?((?:[\w.]*(?:Error|Exception)(?::.*)?)|error: .*)", one) for one in lines
-    )
+    """The first error of a log, without the rank that torch puts before it, or else its last line. Errors after it are of what it
+    broke; torch's ChildFailedError comes of any, and has nothing on its line."""
+    errors = (_ERROR.fullmatch(line) for line in lines if "ChildFailedError" not in line)
     return next((found[1] for found in errors if found), lines[-1] if lines else "")
 
 

@@ -51,8 +51,9 @@ def train_on_nodes(hardware: Hardware, step: Step, inputs: Inputs, experiment: s
     """Has a training make its artifact on as many nodes as the run is given; the stage then finds it. Does nothing for one
     node, nor for a step that is no training.
 
-    Raises ConfigError for what cannot work, before the cluster is asked for anything, JobError when the job fails, and
-    ArtifactError when it cannot be made or followed. The job is deleted when the task is ended, and when it fails.
+    Raises ConfigError for what cannot work, before the cluster is asked for anything, JobError when the job fails or is deleted,
+    and ArtifactError when it cannot be made or followed. The job is deleted when it fails and when the task is ended; one that
+    only cannot be followed goes on.
     """
     if hardware.nodes < 2 or step.stage not in TRAININGS:
         return
@@ -67,9 +68,8 @@ def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
     cluster = Cluster.connect()
     body = train_job(job_name(uri), arguments, nodes, node, cluster.own_pod())
     name = body["metadata"]["name"]
-    with _deleted_on_failure(cluster, body):
-        start(cluster, body)
-        follow(cluster, name, nodes)
+    with _sigterm_raised():
+        _run(cluster, body, nodes)
     if not artifacts.find(uri):
         raise JobError(
             f"TrainJob {name} is complete, but {uri} is not there: do its nodes have this pod's image and XLRM_STORE?"
@@ -177,20 +177,35 @@ def _pod_patch(node: Node, pod: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": {"labels": labels}, "spec": spec}
 
 
+def _run(cluster: Cluster, body: dict[str, Any], nodes: int) -> None:
+    """Makes the job and follows it to its end. Nothing is left to hold GPUs that nobody will follow: only after an error that
+    may pass the step is tried again, and follows the job that it finds."""
+    name, job = body["metadata"]["name"], None
+    try:
+        job = start(cluster, body)
+        follow(cluster, name, nodes)
+    except (ConfigError, JobError, SystemExit, KeyboardInterrupt):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is being done
+        if said := cluster.delete_at_last(body, job):
+            progress.say(f"TrainJob {name}: {said}")
+        raise
+    except Exception:
+        if job:
+            progress.say(f"TrainJob {name}: goes on, and the next try follows it; to end it: {cluster.by_hand(name)}")
+        raise
+
+
 @contextlib.contextmanager
-def _deleted_on_failure(cluster: Cluster, body: dict[str, Any]) -> Iterator[None]:
-    """Nothing is left to hold GPUs: not after an error, nor after SIGTERM, by which a cancelled run ends its pods."""
+def _sigterm_raised() -> Iterator[None]:
+    """As SystemExit: a cancelled run ends its pods by it. Once: it may come from the container's runtime and from the process
+    that waits for this one."""
 
     def stop(number: int, _frame: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except BaseException:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is being done
-        if said := cluster.delete_at_last(body):
-            progress.say(f"TrainJob {body['metadata']['name']}: {said}")
-        raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -22,7 +22,7 @@ from components import _cluster, _nodes, _step, _train_job
 from components._hardware import Hardware
 from components._train_job import Node, train_job, train_on_nodes
 from xlrm import artifacts, cli, launching, runner, tracking
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, JobError
 from xlrm.experiment import parse_value
 from xlrm.rows import write_jsonl
 from xlrm.steps import Step
@@ -253,12 +253,46 @@ def fails_for_good(kube: Kube, job: dict, last_words: tuple[str, ...], status: i
     kube.fail_job(job)
 
 
+TORCHRUN = (
+    "W1129 03:02:37.846000 21731 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process 21794 closing signal "
+    "SIGTERM",
+    "E1129 03:02:37.848000 21731 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 2) local_rank: 1 (pid: "
+    "21795) of binary: /usr/bin/python",
+    "Traceback (most recent call last):",
+    '  File "<frozen runpy>", line 198, in _run_module_as_main',
+    '  File "torch/distributed/launcher/api.py", line 383, in launch_agent',
+    "    raise ChildFailedError(",
+    "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
+    "============================================================",
+    "xlrm.launching FAILED",
+    "------------------------------------------------------------",
+    "Failures:",
+    "[1]:",
+    "  time      : 2026-11-29_03:02:37",
+    "  host      : localhost",
+    "  rank      : 0 (local_rank: 0)",
+    "  exitcode  : -15 (pid: 21794)  (SIGTERM)",
+    "  error_file: <N/A>",
+    "  traceback : Signal 15 (SIGTERM) received by PID 21794",
+    "============================================================",
+)
+"""What a training in two processes ended with, of which one failed: without some frames, and with short paths."""
+KILLED = (
+    *TORCHRUN,
+    "error: training in 2 processes ended with status 1: the log above says why",
+)
+ONE_LINE = (
+    "xlrm │ error: preferences.jsonl: row 3: 'chosen' is empty",
+    *TORCHRUN,
+    "error: training in 2 processes ended with status 1: preferences.jsonl: row 3: 'chosen' is empty",
+)
 TRACEBACK = (
     "[rank1]: Traceback (most recent call last):",
-    '[rank1]:   File "training.py", line 1, in step',
+    '[rank1]:   File "xlrm/launching.py", line 232, in _work',
+    "[rank1]:     _call(function, folder)",
     "[rank1]: torch.OutOfMemoryError: CUDA out of memory",
-    "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: xlrm.launching FAILED",
-    "error: training in 8 processes ended with status 1; the log above says why",
+    "[rank0]: RuntimeError: [gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1946.",
+    *KILLED,
 )
 
 
@@ -266,10 +300,12 @@ TRACEBACK = (
     ("last_words", "status", "reason", "said"),
     [
         (TRACEBACK, 1, "", "status 1: torch.OutOfMemoryError: CUDA out of memory"),
+        (ONE_LINE, 2, "", "status 2: error: preferences.jsonl: row 3: 'chosen' is empty"),
+        (KILLED, 2, "", "status 2: error: training in 2 processes ended with status 1: the log above says why"),
         (("error: reward.max_length: 9 is too much",), 2, "", "status 2: error: reward.max_length: 9 is too much"),
         (("xlrm │ step 2",), 137, "OOMKilled", "status 137 (OOMKilled): xlrm │ step 2"),
     ],
-    ids=["in a process", "one line", "killed"],
+    ids=["in a process", "one line of a process", "of a process nothing", "one line", "killed"],
 )
 def test_a_failed_job_says_why_in_one_line_and_is_deleted(
     kube, given, capsys, last_words, status, reason, said
@@ -281,11 +317,38 @@ def test_a_failed_job_says_why_in_one_line_and_is_deleted(
     line = log.splitlines()[-1]
     assert line.startswith(
         f"xlrm │ error: reward: TrainJob {name} failed: FailedJobs: jobset failed due to one or more job failures (first failed "
-        f"job: {name}-node-0); node 1 ({name}-node-0-1-"
+        f"job: {name}-node-0); after 4 bad end(s) that it went on from, node 1 ({name}-node-0-1-"
     )
     assert line.endswith(f" on machine-1) ended with {said}")
     assert "xlrm │ step 1" in log and last_words[0] in log
     assert not kube.jobs and len(kube.built) == 1
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["both started again", "the other's pod replaced"])
+def test_an_end_that_the_job_went_on_from_is_not_the_reason_of_a_later_one(kube, given, capsys, replaced) -> None:
+    def runs(kube: Kube, job: dict) -> None:
+        pods = [kube.start_pod(job, rank) for rank in (0, 1)]
+        kube.say(pods[1], "ValueError: of the first day")
+        kube.crash(pods[1], 1)
+        time.sleep(1.1)  # times of the API have whole seconds
+        if replaced:
+            kube.lose_pod(pods[0])
+            pods[0] = kube.start_pod(job, 0)
+        else:
+            kube.say(pods[0], "RuntimeError: Connection closed by peer")
+            kube.crash(pods[0], 1)
+        time.sleep(1.1)
+        kube.say(pods[0], "torch.OutOfMemoryError: of the third day")
+        kube.crash(pods[0], 1)
+        time.sleep(1.1)
+        kube.say(pods[1], "RuntimeError: Connection closed by peer")
+        kube.crash(pods[1], 1)
+        kube.fail_job(job)
+
+    kube.runs = runs
+    line = fails(capsys, given).splitlines()[-1]
+    assert f"; after {1 if replaced else 2} bad end(s) that it went on from, node 0 (" in line
+    assert line.endswith(" on machine-0) ended with status 1: torch.OutOfMemoryError: of the third day")
 
 
 def test_pods_that_are_not_started_again_say_why_too(kube, given, capsys) -> None:
@@ -365,8 +428,10 @@ def test_a_cancelled_run_leaves_no_job_and_no_pods(kube, given) -> None:
     kube.runs = steps_for_ever
     task = a_task(given)
     wait_until(lambda: kube.streams)
-    name = _train_job.job_name(address(given))
+    name, before = _train_job.job_name(address(given)), len(kube.asked)
     said = end(task, signal.SIGTERM)
+    asked = [method for method, resource in kube.asked[before:] if resource == "trainjobs"]
+    assert asked == ["DELETE"], "the container may end within a second"
     assert task.returncode == 128 + signal.SIGTERM
     assert said.splitlines()[-1] == f"xlrm │ TrainJob {name}: deleted"
     assert not kube.jobs
@@ -381,8 +446,8 @@ def test_a_job_that_was_never_made_is_not_said_to_be_deleted(kube, given, capsys
 
 
 def test_a_job_that_cannot_be_deleted_is_not_said_to_be(kube, given, capsys) -> None:
-    kube.refused |= {("GET", "pods/log"): [403] * 9, ("DELETE", "trainjobs"): [403] * 9}
-    kube.runs = steps_for_ever
+    kube.refused[("DELETE", "trainjobs")] = [403] * 9
+    kube.runs = lambda kube, job: kube.end_job(job, "Failed")
     said = fails(capsys, given)
     name = _train_job.job_name(address(given))
     assert f"TrainJob {name}: not deleted: delete trainjobs: this pod's service account may not" in said
@@ -412,8 +477,12 @@ def test_pods_that_stay_are_named(kube, given, capsys, monkeypatch) -> None:
     """Of a machine that answers no more."""
     monkeypatch.setattr(_cluster, "PATIENCE_S", 0.3)
     kube.grace_s = 3600.0
-    kube.runs = steps_for_ever
-    kube.refused[("GET", "pods/log")] = [403]
+
+    def runs(kube: Kube, job: dict) -> None:
+        kube.start_pod(job, 0)
+        kube.end_job(job, "Failed")
+
+    kube.runs = runs
     fails(capsys, given)
     name = _train_job.job_name(address(given))
     line = fails(capsys, given).splitlines()[-1]
@@ -464,6 +533,32 @@ def test_a_job_that_a_killed_task_left_is_followed_by_the_next_try(kube, given, 
     assert len(kube.built) == 1
 
 
+@pytest.mark.parametrize("away", [("GET", "trainjobs", 401), ("GET", "pods/log", 403), ("GET", "trainjobs", 500)])
+def test_a_job_that_cannot_be_followed_goes_on_and_is_followed_by_the_next_try(
+    kube, given, capsys, monkeypatch, away
+) -> None:
+    monkeypatch.setattr(_cluster, "PATIENCE_S", 0.1)
+    *request_, status = away
+    go = threading.Event()
+
+    def runs(kube: Kube, job: dict) -> None:
+        kube.refused[tuple(request_)] = [status] * 99
+        kube.say(kube.start_pod(job, 0), "of the first try")
+        go.wait(30)
+        finished_by(given, kube, job)
+
+    kube.runs = runs
+    said = fails(capsys, given)
+    name = _train_job.job_name(address(given))
+    assert f"TrainJob {name}: goes on" in said and f"kubectl delete trainjob {name} -n {NAMESPACE}" in said
+    assert name in kube.jobs and kube.pods_of(name)
+    kube.refused.clear()
+    go.set()
+    train(given)
+    assert "runs already, followed" in capsys.readouterr().out
+    assert kube.built == [name]
+
+
 def test_a_job_goes_with_its_workflow(kube, given, capsys) -> None:
     kube.runs = steps_for_ever
     threading.Timer(0.5, kube.owner_gone, ["uid-of-workflow"]).start()
@@ -472,12 +567,16 @@ def test_a_job_goes_with_its_workflow(kube, given, capsys) -> None:
 
 
 def test_the_job_of_another_run_is_left_to_it(kube, given, capsys) -> None:
-    """Two runs of one experiment: the second follows the first one's job, and ends without it."""
+    """Two runs of one experiment: the second follows the first one's job, and ends without it. Who is its owner is said: that
+    one may have ended before."""
     job = left_behind(given, kube, steps_for_ever)
-    job["metadata"]["ownerReferences"][0]["uid"] = "uid-of-another"
-    kube.refused[("GET", "pods/log")] = [403]
-    said = fails(capsys, given)
-    assert "runs already, followed" in said and "left to the run that made it" in said
+    job["metadata"]["ownerReferences"][0] |= {"uid": "uid-of-another", "name": "paper-y"}
+    task = a_task(given)
+    wait_until(lambda: kube.streams)
+    said, name = end(task, signal.SIGTERM), job["metadata"]["name"]
+    assert "runs already, followed" in said
+    line = said.splitlines()[-1]
+    assert "left to Workflow paper-y" in line and f"kubectl delete trainjob {name} -n {NAMESPACE}" in line
     assert kube.jobs
 
 
@@ -512,7 +611,6 @@ def test_a_missing_right_names_the_role(kube, given, capsys, request_) -> None:
     kube.runs = lambda kube, job: kube.start_pod(job, 0)
     line = fails(capsys, given).splitlines()[-1]
     assert "may not, in namespace lab: bind it to the Role xlrm-train-jobs" in line
-    assert not kube.jobs
 
 
 def test_what_trainer_refuses_is_no_missing_right(kube, given, capsys) -> None:
@@ -552,10 +650,14 @@ def test_an_older_trainer_is_told_from_one_that_takes_the_job(kube, given, capsy
 
 @pytest.mark.parametrize("how", ["Background", "Foreground"])
 def test_a_job_deleted_by_somebody_else(kube, given, capsys, how) -> None:
+    """Who does not want it made again a minute later: of the errors the one that is not tried again."""
     kube.runs = steps_for_ever
     name = _train_job.job_name(address(given))
     threading.Timer(0.5, kube.delete_job, [name, how]).start()
-    assert "was deleted before its end" in fails(capsys, given)
+    with pytest.raises(JobError, match="was deleted before its end"):
+        train_on_nodes(on(), step(), given, "paper")
+    assert not kube.jobs
+    assert (f"TrainJob {name}: deleted" in capsys.readouterr().out) == (how == "Foreground")
 
 
 def test_a_complete_job_without_an_artifact_is_no_success(kube, given, capsys) -> None:

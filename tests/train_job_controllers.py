@@ -148,7 +148,7 @@ class Controllers:
             self.pods[name] = {
                 "metadata": {"name": name, "labels": labels, "creationTimestamp": _second()},
                 "spec": {"containers": [{"name": "node"}], "nodeName": f"machine-{rank}"},
-                "status": {"phase": phase, "containerStatuses": []},
+                "status": {"phase": phase} | (_running() if phase == "Running" else {"containerStatuses": []}),
             }  # fmt: skip
         return name
 
@@ -179,10 +179,16 @@ class Controllers:
             self._there(pod)
             before = self.pods[pod]["status"]["containerStatuses"]
             count = before[0]["restartCount"] + 1 if before else 1
-            self.pods[pod]["status"] = {"phase": "Running"} | _container(
-                {"running": {"startedAt": _second()}}, {"terminated": _terminated(status, reason)}, count
+            self.pods[pod]["status"] = {"phase": "Running"} | _running(
+                {"terminated": _terminated(status, reason)}, count
             )
             self.previous[pod], self.logs[pod] = self.logs[pod], []
+            self.changed.notify_all()
+
+    def lose_pod(self, pod: str) -> None:
+        """With its machine: nothing is known of its end."""
+        with self.changed:
+            del self.pods[pod], self.logs[pod]
             self.changed.notify_all()
 
     def out_of_restarts(self, name: str) -> bool:
@@ -237,6 +243,10 @@ def _container(state: dict, last: dict | None = None, restarts: int = 0) -> dict
         "state": state, "lastState": last or {},
     }  # fmt: skip
     return {"containerStatuses": [one]}
+
+
+def _running(last: dict | None = None, restarts: int = 0) -> dict:
+    return _container({"running": {"startedAt": _second()}}, last, restarts)
 
 
 def _now() -> str:
