@@ -345,12 +345,20 @@ WITHOUT_TORCH = ("torch", "transformers", "trl", "deepspeed", "bitsandbytes", "v
     ("image", "absent", "status", "missing"),
     [
         ("reg.example:5000/team/xlrm-data:1", WITHOUT_TORCH, 0, set()),
+        ("reg.example/xlrm-team/xlrm-data@sha256:0", WITHOUT_TORCH, 0, set()),
         ("reg.example:5000/team/xlrm-data:1", (*WITHOUT_TORCH, "great_expectations"), 2, {"great_expectations"}),
         ("ghcr.io/xlrm/xlrm-train:1", ("great_expectations", "vllm", "deepspeed", "bitsandbytes"), 0, set()),
         ("ghcr.io/xlrm/xlrm-train:1", ("torch", "uvicorn"), 2, {"torch", "uvicorn"}),
         (None, WITHOUT_TORCH, 2, {"torch", "transformers", "trl"}),
     ],
-    ids=["data", "data without what it is for", "train for CPUs", "train without what it is for", "a machine"],
+    ids=[
+        "data",
+        "data of a team",
+        "data without what it is for",
+        "train for CPUs",
+        "train without what it is for",
+        "a machine",
+    ],
 )
 def test_what_an_image_is_not_for_is_no_failure_of_it(image, absent, status, missing, tmp_path) -> None:
     """The command in an environment of its own, in which `absent` are not installed."""

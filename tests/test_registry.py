@@ -256,7 +256,7 @@ def test_a_better_model_becomes_champion_and_a_worse_one_challenger(register) ->
     files = artifacts.fetch(third.uri, settings.home() / "cache")
     assert "| corpus | en | average | 100 | 0.600 | 0.900 | +0.300 |" in (files / "gate.md").read_text()
     registered = json.loads((files / "registered.json").read_text())
-    assert registered["versions"] == {NAME: "3"} and registered["aliases"] == {NAME: "champion"}
+    assert registered["versions"] == {NAME: "3"} and registered["aliases"] == {NAME: ["champion"]}
 
 
 def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> None:
@@ -267,7 +267,7 @@ def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> N
     run = tracking._client().get_run(_run_of(NAME, "2"))
     assert run.info.status == "FAILED" and run.data.metrics["promoted/xlrm-en"] == 0.0
     kept = Path(re.search(r"see file://(\S+)", str(raised.value))[1])
-    assert json.loads((kept / "registered.json").read_text())["aliases"] == {NAME: "challenger"}
+    assert json.loads((kept / "registered.json").read_text())["aliases"] == {NAME: ["challenger"]}
     with pytest.raises(GateError, match="xlrm-en version 2: not better on corpus"):
         run_stage("register", SETTINGS | {"gate": "enforce"}, newest_inputs())
     assert aliases() == {"2": ("challenger",), "1": ("champion",)}

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F811
 
+import json
 import shutil
 from pathlib import Path
 
@@ -183,6 +184,20 @@ def test_a_finished_registration_stays_as_it_is(state, register, tmp_path) -> No
             changed[way.__name__] = aliases()
             before = registry()
     assert changed == {}
+
+
+@pytest.mark.parametrize("state", [champion, followed_by_a_better_one, refused, withdrawn])
+def test_its_page_and_aliases_say_where_it_stands_now(state, register) -> None:
+    first, _ = state(register)
+    forget(first)
+    again = run_stage("register", SETTINGS, inputs_of(first))
+    files = artifacts.fetch(again.uri, settings.home() / "cache")
+    number, now = f"{again.record.metrics['version/xlrm-en']:.0f}", aliases()
+    assert json.loads((files / "registered.json").read_text())["aliases"] == {NAME: list(now[number])}
+    best = next(one for one in now if "champion" in now[one])
+    for page in (files / "gate.md", files / NAME / "gate.md"):
+        said = page.read_text()
+        assert f"as version {number}; champion now: version {best}." in said and "becomes the champion" not in said
 
 
 @pytest.mark.parametrize("state", [refused, withdrawn])

@@ -109,6 +109,22 @@ def test_an_upload_to_an_address_that_does_not_answer_is_one_line_in_seconds(
     assert tracking.models(f"{prefix}-en")[0].aliases == ("champion",)
 
 
+def test_an_upload_that_cannot_be_aborted_is_the_same_line(registered, outside, monkeypatch, tmp_path) -> None:
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+    from requests import HTTPError
+
+    def refused(*_):
+        raise HTTPError("403 Client Error")
+
+    monkeypatch.setattr(MlflowArtifactsRepository, "abort_multipart_upload", refused)
+    monkeypatch.setenv(tracking.DIRECT_UPLOAD, "true")
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "large").write_bytes(b"12")
+    with pytest.raises(ArtifactError, match=outside.store):
+        tracking.add_files(tracking.version(registered), tmp_path / "files")
+    assert outside.asked() == 1
+
+
 def only_line(done: subprocess.CompletedProcess) -> str:
     assert done.returncode == 2 and not any(word in done.stdout + done.stderr for word in QUERY), done.stderr
     (line,) = done.stderr.strip().splitlines()

@@ -137,7 +137,7 @@ def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 24
         "registered": written(
             folder / "register",
             "registered.json",
-            {"aliases": dict.fromkeys(versions, "champion"), "versions": versions},
+            {"aliases": {one: ["champion"] for one in versions} | {"demo-es": []}, "versions": versions},
         ),
         "lineage": lineage(languages),
         "external": written(folder / "external", "results.json", {"models": external}),
@@ -165,7 +165,7 @@ def test_values_appear_with_their_intervals(whole):
         cell = f"<b>{100 * result['accuracy'][AVERAGE]:.1f}</b> <small>{100 * low:.0f}–{100 * high:.0f}</small>"
         assert cell in page
     for shown in ("Spanish", "Korean", "61.0 53–69", "length 9", "2,391", "models:/demo-ko@champion",
-                  "xlrm pull models:/demo-es@champion DIR", "2026-01-02", "900 MiB", "run-7"):  # fmt: skip
+                  "xlrm pull models:/demo-es/4 DIR", "2026-01-02", "900 MiB", "run-7"):  # fmt: skip
         assert shown in re.sub(r"<[^>]+>", "", page), shown
     assert f"{100 * metrics['transfer/mean_delta']:+.1f}".replace("-", "\u2212") in page
 

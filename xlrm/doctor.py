@@ -67,7 +67,7 @@ def cluster_checks(namespace: str, context: str | None) -> Iterator[Check]:
 
 def _image() -> str | None:
     """Which of the project's images this is, by the name it was built with (REGISTRY/xlrm-NAME:TAG); None outside of them."""
-    found = re.search(r"/xlrm-(\w+)", os.environ.get("XLRM_IMAGE", ""))
+    found = re.search(r"/xlrm-(\w+)(?=[:@]|$)", os.environ.get("XLRM_IMAGE", ""))
     return found[1] if found and found[1] in IMAGES else None
 
 

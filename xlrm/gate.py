@@ -82,10 +82,12 @@ class Decision:
         found = json.loads(text)
         return cls(**found | {"rows": tuple(Row(**one) for one in found["rows"])})
 
-    def markdown(self, name: str) -> str:
-        """What people read in Kubeflow's and MLflow's pages."""
-        verdict = "becomes the champion" if self.promoted else "does not become the champion"
-        lines = [f"## {name}: {verdict}", "", f"{self.reason[:1].upper()}{self.reason[1:]}.", ""]
+    def markdown(self, name: str, since: str = "") -> str:
+        """What people read in Kubeflow's and MLflow's pages. `since`: where things stand now, for a decision made before."""
+        promoted = "became the champion" if since else "becomes the champion"
+        verdict = promoted if self.promoted else "does not become the champion"
+        lines = [f"## {name}: {verdict}", "", *([since, ""] if since else [])]
+        lines += [f"{self.reason[:1].upper()}{self.reason[1:]}.", ""]
         if self.rows:
             percent = f"{self.rule['confidence']:.0%} interval"
             head = ("benchmark", "language", "section", "items", "champion", "challenger", "difference", percent, "")

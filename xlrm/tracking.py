@@ -22,7 +22,7 @@ DIRECT_DOWNLOAD, DIRECT_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFL
 """Variables of MLflow's client. Unset, it takes what a server of 3.17 advertises, presigned addresses of the store, which those
 outside the server's network do not reach (mlflow/store/artifact/mlflow_artifacts_repo.py)."""
 ANSWER_SECONDS = 10
-"""In which such an address answers, as for MLflow's client a part; which tries for minutes, and to upload, for ever."""
+"""How long such an address may take to answer. MLflow's client would try a download for minutes and an upload for ever."""
 
 
 def _client():
@@ -278,10 +278,9 @@ def _check_upload(location: str) -> None:
     if store := _direct_store(location, DIRECT_UPLOAD):
         with contextlib.suppress(HTTPError):  # a server without such addresses, which MLflow's client sees to
             begun = store.create_multipart_upload("probe")
-            try:
-                _check_answer(begun.credentials[0].url, DIRECT_UPLOAD)
-            finally:
+            with contextlib.suppress(HTTPError):  # an upload that is left over says nothing of the address
                 store.abort_multipart_upload("probe", begun.upload_id)
+            _check_answer(begun.credentials[0].url, DIRECT_UPLOAD)  # an aborted upload's address answers too
 
 
 def tag(name: str, number: str, tags: dict[str, str]) -> None:

@@ -133,7 +133,7 @@ class Service:
         await self.batcher.run()
 
     async def _fetched(self) -> Path:
-        """The model's folder, as soon as it can be had. Raises ArtifactError after `wait_for_model_seconds`."""
+        """The model's folder, as soon as it is available. Raises ArtifactError after `wait_for_model_seconds`."""
         loop = asyncio.get_running_loop()
         say_at = loop.time()
         end = say_at + self.settings.wait_for_model_seconds

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
@@ -24,8 +24,18 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 GATE = "gate"
 """The last tag that a version gets: one that has it is registered and judged."""
 PROMOTED, REFUSED, WITHDRAWN, BY_HAND = "promoted", "refused", "withdrawn", "by hand"
-"""Its values: what the gate said, or people with `xlrm promote`; of the one they took from the champion's
-place, and of one that they put there."""
+"""Its values: the gate's decision or, after `xlrm promote`, withdrawn for the champion that was replaced and by hand for a
+version that the gate had not promoted."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a model's registration."""
+
+    version: str
+    decision: Decision
+    since: str = ""
+    """Of a version that was registered before: a sentence on which version is the champion now."""
 
 
 class Config(gate.Rule):
@@ -49,7 +59,8 @@ def run(
     config: Config, *, reward_models: list[Path], evaluations: list[Path], lineage: dict[str, Record], output: Path
 ) -> dict[str, float]:
     """Writes registered.json, gate.md, and a folder for each name with what is stored with its version beside the weights.
-    Each model's evaluation is found by its language.
+    Each model's evaluation is found by its language. `promoted/{name}` is the decision, of a version that was registered before
+    the one of then; the aliases in registered.json are those of now.
 
     Raises DataError for a model without an evaluation of its own, ConfigError for a benchmark nobody evaluated on, GateError
     (enforce) for a challenger that is not better, ArtifactError for an MLflow that does not answer.
@@ -57,7 +68,7 @@ def run(
     from xlrm import tracking
 
     evaluated = {_read(path / "results.json")["language"]: path for path in evaluations}
-    decided: dict[str, tuple[str, Decision]] = {}
+    decided: dict[str, Outcome] = {}
     for model in reward_models:
         language = _read(model / "xlrm.json")["language"]
         if language not in evaluated:
@@ -65,10 +76,10 @@ def run(
         facts = _facts(f"{config.prefix}-{language}", model, evaluated[language], lineage)
         decided[facts.name] = _register(config, facts, output / facts.name)
     metrics = _report(decided, output)
-    refused = [name for name, (_, decision) in decided.items() if not decision.promoted]
+    refused = {name: one for name, one in decided.items() if not one.decision.promoted}
     if config.gate == "enforce" and refused:
         tracking.current_run().log(metrics)  # which a stage that fails does not
-        why = "; ".join(f"{name} version {decided[name][0]}: {decided[name][1].reason}" for name in refused)
+        why = "; ".join(f"{name} version {one.version}: {one.decision.reason}" for name, one in refused.items())
         raise GateError(f"register: not better than the champion, which stays: {why}")
     return metrics
 
@@ -103,22 +114,25 @@ def _corpus(uri: str, record: Record) -> dict:
     return _read(artifacts.fetch(uri, settings.home() / "cache", files) / "corpus.json")
 
 
-def _register(config: Config, facts: releases.Facts, folder: Path) -> tuple[str, Decision]:
-    """(version, decision). A registration that is finished is found and stays as it is, whoever is the champion by now; one
-    that was cut off is gone on with."""
+def _register(config: Config, facts: releases.Facts, folder: Path) -> Outcome:
+    """A registration that is finished is found and stays as it is, whoever is the champion by now; one that was cut off is
+    gone on with."""
     from xlrm import tracking
 
-    same = [one for one in tracking.models(facts.name) if one.tags.get("digest") == facts.digest]
+    known = tracking.models(facts.name)
+    same = [one for one in known if one.tags.get("digest") == facts.digest]
     same.sort(key=lambda one: CHAMPION not in one.aliases)
     releases.write(folder, facts)
     finished = next((one for one in same if _is_finished(one, facts)), None)
     if finished is None:
         return _go_on(config, facts, folder, next((one for one in same if GATE not in one.tags), None))
     progress.say(f"register: {facts.name} version {finished.number}: registered before, gate {finished.tags[GATE]}")
-    return finished.number, _kept(_stands(finished), facts, folder)
+    now = f"version {champion.number}" if (champion := _champion(known)) else "none"
+    since = f"Registered before, as version {finished.number}; champion now: {now}."
+    return Outcome(finished.number, _kept(_stands(finished), facts, folder, since), since)
 
 
-def _go_on(config: Config, facts: releases.Facts, folder: Path, begun: "Version | None") -> tuple[str, Decision]:
+def _go_on(config: Config, facts: releases.Facts, folder: Path, begun: "Version | None") -> Outcome:
     from xlrm import tracking
 
     champion = _champion(tracking.models(facts.name))
@@ -130,7 +144,7 @@ def _go_on(config: Config, facts: releases.Facts, folder: Path, begun: "Version 
         decision = _kept(_judged(config, facts, version, champion), facts, folder)
         tracking.add_files(version, folder)
     _settle(version, decision)
-    return version.number, decision
+    return Outcome(version.number, decision)
 
 
 def _is_finished(version: "Version", facts: releases.Facts) -> bool:
@@ -162,7 +176,7 @@ def _as_champion(version: "Version") -> Decision:
 
 
 def _judged(config: Config, facts: releases.Facts, begun: "Version | None", champion: "Version | None") -> Decision:
-    """Of a model that is not the champion already."""
+    """What to do with a model: the version that was begun stays where it is the champion already, else the two are compared."""
     if begun and begun.number == _place(champion):
         return _as_champion(begun)
     return _compare(config, facts, champion)
@@ -190,9 +204,9 @@ def _place(champion: "Version | None") -> str | None:
     return champion.number if champion else None
 
 
-def _kept(decision: Decision, facts: releases.Facts, folder: Path) -> Decision:
+def _kept(decision: Decision, facts: releases.Facts, folder: Path, since: str = "") -> Decision:
     (folder / "gate.json").write_text(decision.as_json(), encoding="utf-8")
-    (folder / "gate.md").write_text(decision.markdown(facts.name), encoding="utf-8")
+    (folder / "gate.md").write_text(decision.markdown(facts.name, since), encoding="utf-8")
     return decision
 
 
@@ -251,20 +265,22 @@ def promote(uri: str) -> "tuple[Version, Version | None]":
     return chosen, before
 
 
-def _report(decided: dict[str, tuple[str, Decision]], output: Path) -> dict[str, float]:
-    """Writes what was decided, and returns the metrics."""
+def _report(decided: dict[str, Outcome], output: Path) -> dict[str, float]:
+    """Writes what was decided and which aliases the versions have, and returns the metrics."""
+    from xlrm import tracking
+
     registered = {
-        "versions": {name: number for name, (number, _) in decided.items()},
-        "aliases": {name: CHAMPION if one.promoted else CHALLENGER for name, (_, one) in decided.items()},
-        "decisions": {name: asdict(one) for name, (_, one) in decided.items()},
+        "versions": {name: one.version for name, one in decided.items()},
+        "aliases": {name: tracking.version(f"models:/{name}/{one.version}").aliases for name, one in decided.items()},
+        "decisions": {name: asdict(one.decision) for name, one in decided.items()},
     }
     (output / "registered.json").write_text(json.dumps(registered, indent=2), encoding="utf-8")
-    said = "\n".join(decision.markdown(name) for name, (_, decision) in decided.items())
+    said = "\n".join(one.decision.markdown(name, one.since) for name, one in decided.items())
     (output / "gate.md").write_text(said, encoding="utf-8")
-    metrics = {f"promoted/{name}": float(one.promoted) for name, (_, one) in decided.items()}
-    metrics |= {f"version/{name}": float(number) for name, (number, _) in decided.items()}
-    for name, (_, decision) in decided.items():
-        whole = [row.difference for row in decision.rows if row.verdict in ("better", "not better")]
+    metrics = {f"promoted/{name}": float(one.decision.promoted) for name, one in decided.items()}
+    metrics |= {f"version/{name}": float(one.version) for name, one in decided.items()}
+    for name, one in decided.items():
+        whole = [row.difference for row in one.decision.rows if row.verdict in ("better", "not better")]
         metrics |= {f"difference/{name}": sum(whole) / len(whole)} if whole else {}
     return metrics
 
