@@ -76,7 +76,7 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[str]:
     if step.stage not in TRAININGS:
         return
     if gpus and config.processes > gpus:
-        yield f"processes: {config.processes} are too many"
+        yield f"processes: {config.processes} is more than the {gpus} GPUs of a pod"
     if not gpus and training.needs_bitsandbytes(config):
         yield f"optimizer: {config.optimizer} needs bitsandbytes, which is in no image without CUDA"
     try:

@@ -137,7 +137,7 @@ def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: s
         ({"reward.batch_size": 6}, "reward.batch_size: 6 is no multiple of the 4 processes"),
         (
             {"reward.processes": 8},
-            "reward.processes: 8 are too many; on placement a100-80gb a pod of reward has 4 GPU(s)",
+            "reward.processes: 8 is more than the 4 GPUs of a pod; on placement a100-80gb a pod of reward has 4 GPU(s)",
         ),
     ],
 )

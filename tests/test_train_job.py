@@ -672,7 +672,7 @@ def test_a_complete_job_without_an_artifact_is_no_success(kube, given, capsys) -
         ({"learning_rate": -1.0}, {}, "reward.learning_rate: "),
         ({"batch_size": 12.0}, {}, "reward.batch_size: 12 is no multiple of the 8 processes that share it"),
         ({"batch_size": 8.0}, {"gpus": 3.0}, "reward.batch_size: 8 is no multiple of the 6 processes"),
-        ({"processes": 5.0}, {}, "reward.processes: 5 is more than the 4 GPUs of a node"),
+        ({"processes": 5.0}, {}, "reward.processes: 5 is more than the 4 GPUs of a pod"),
         ({}, {"memory": "256GB"}, "tasks.reward.memory: "),
         ({}, {"cores": "many"}, "tasks.reward.cores: "),
         ({}, {"cores": "0"}, "tasks.reward.cores: "),
