@@ -150,7 +150,6 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, bool]:
     found = {}
     # What is cut off on the left is cut for TRL too: the same rows, whatever their length.
     short = [row for row in rows if len(row["prompt"]) + max(len(row["chosen"]), len(row["rejected"])) < 400]
-    short = short[: len(short) // RECIPE["batch_size"] * RECIPE["batch_size"]]  # TRL's last step may have fewer pairs
     write_jsonl(folder / "short" / "en" / "preferences.jsonl", short)
     run(given[0], folder / "short", folder / "ours", processes=1)
     theirs, weights = plain_trl(folder / "ours" / "start", short, folder / "theirs")

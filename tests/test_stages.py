@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xlrm import artifacts, examples, models, rewards, settings
+from xlrm import artifacts, checkpoints, examples, models, rewards, settings
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.runner import run_stage
@@ -59,7 +59,8 @@ def test_a_reward_model_learns_and_is_a_plain_hugging_face_folder(tiny_base, cor
 
 @pytest.mark.slow
 def test_training_killed_half_way_ends_where_it_would_have(tiny_base, corpora, tmp_path, monkeypatch) -> None:
-    """Stopped after a checkpoint and run again, training gives the weights of the run that was not stopped."""
+    """Stopped after a checkpoint and run again, with other `save_steps`, training gives the weights of the run that was not
+    stopped."""
     from transformers import Trainer
 
     config = reward.Config(language="en", epochs=2, save_steps=5, **TRAINING)
@@ -77,7 +78,11 @@ def test_training_killed_half_way_ends_where_it_would_have(tiny_base, corpora, t
         reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "cut" / "output")
     assert (tmp_path / "cut" / "checkpoints" / "checkpoint-5").is_dir()
     assert not (tmp_path / "cut" / "output").exists()
+    saved, finish = [], checkpoints._finish
+    monkeypatch.setattr(checkpoints, "_finish", lambda folder, step: saved.append(step) or finish(folder, step))
+    config = config.model_copy(update={"save_steps": 3})
     reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "cut" / "output")
+    assert saved == [6, 9, 12, 15, 16]
     whole, cut = (models.load_reward_model(tmp_path / name / "output").state_dict() for name in ("whole", "cut"))
     assert max(float((whole[name] - cut[name]).abs().max()) for name in whole) < 1e-6
 

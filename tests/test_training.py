@@ -55,12 +55,12 @@ def train(base: Path, corpora: Path, work: Path, **changes) -> tuple[dict, Path]
 @pytest.mark.slow
 @pytest.mark.parametrize("margin", [False, True])
 def test_losses_gradients_and_weights_are_those_of_plain_trl(tiny_base, tmp_path, margin) -> None:
-    rows = [row | {"margin": 0.5 + i % 3} for i, row in enumerate(pairs(48))]
+    rows = [row | {"margin": 0.5 + i % 3} for i, row in enumerate(pairs(61))]
     write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", rows)
     _, ours = train(tiny_base, tmp_path / "corpora", tmp_path / "ours", margin=margin)
     plain = rows if margin else [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]
     curve, final = plain_trl(tmp_path / "ours" / "start", plain, tmp_path / "theirs")
-    assert len(log(ours)) == len(curve) == 6
+    assert len(log(ours)) == len(curve) == 8, "the last of 5 pairs"
     for mine, theirs in zip(log(ours), curve, strict=True):
         assert float(mine["loss"]) == pytest.approx(float(theirs["loss"]), abs=1e-6)
         assert float(mine["grad_norm"]) == pytest.approx(float(theirs["grad_norm"]), rel=1e-5)
@@ -417,6 +417,38 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(tmp_path) -> None:
     assert checkpoints.whole_steps(tmp_path, {"processes": 4, "first": 2}) == set(), "one node's part is not another's"
 
 
+def test_checkpoints_of_other_processes_are_not_thrown_away_in_silence(tmp_path, capsys) -> None:
+    marks = {15: {"processes": 1, "first": 0}, 100: {"processes": 4, "first": 0}, 110: {"processes": 4, "first": 2}}
+    for step, mark in marks.items():
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE).write_text(json.dumps(mark))
+    assert checkpoints.agreed(tmp_path, "reward[en]") == tmp_path / "checkpoint-15"
+    said = capsys.readouterr().out.splitlines()
+    assert [next((step for step in marks if f"checkpoint-{step} " in line), None) for line in said] == [100, 110, None]
+    assert all("4 process(es)" in line and "1 process(es)" in line for line in said[:2])
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-15"]
+
+
+@pytest.mark.parametrize("caching", [True, False])
+def test_a_reference_that_cannot_be_computed_leaves_all_as_it_was(tmp_path, request, caching) -> None:
+    import datasets
+
+    class Fails:
+        accelerator = object()
+
+        def _precompute_ref_logps(self, *given):
+            assert not datasets.is_caching_enabled() and self.accelerator.is_main_process
+            raise KeyboardInterrupt
+
+    request.addfinalizer(datasets.enable_caching)
+    if not caching:
+        datasets.disable_caching()
+    trainer = checkpoints.keeping_reference(Fails, tmp_path / "reference")()
+    with pytest.raises(KeyboardInterrupt):
+        trainer._precompute_ref_logps(None, "train", 1)
+    assert trainer.accelerator is Fails.accelerator and datasets.is_caching_enabled() == caching
+
+
 @pytest.mark.slow
 def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpora, tmp_path, monkeypatch) -> None:
     """Gloo on CPU: the loss curve, the head it starts from, one whole safetensors model, and SIGKILL half-way; from a process
@@ -475,6 +507,17 @@ def test_a_batch_that_the_processes_cannot_share(batch_size, processes) -> None:
         launching.split_batch(batch_size, 8, processes)
 
 
+def test_what_needs_bitsandbytes_is_known_without_torch() -> None:
+    code = (
+        "import sys; from xlrm.training import needs_bitsandbytes as needs; from xlrm.stages.reward import Config\n"
+        "q = Config(language='en', quantize=True, lora_rank=8, precision='bfloat16')\n"
+        "names = ('paged_adamw_8bit', 'lion_32bit', 'adamw_bnb_8bit', 'adamw_torch_fused', 'adafactor')\n"
+        "print(needs(q), *(needs(Config(language='en', optimizer=n)) for n in names), 'torch' in sys.modules)"
+    )
+    found = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert found.split() == ["True", "True", "True", "True", "False", "False", "False"]
+
+
 def test_the_batch_is_looked_at_without_torch() -> None:
     code = "import sys; from xlrm.launching import split_batch; print(split_batch(8, 8, 4), 'torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "(2, 1) False\n"
@@ -490,20 +533,22 @@ def test_a_global_batch_is_made_of_all_processes_of_all_nodes(monkeypatch) -> No
 
 
 @pytest.mark.slow
-def test_how_much_fits_a_device_changes_nothing_but_rounding(tiny_base, tmp_path) -> None:
-    """Nor does an epoch's last step, which has fewer rows of its own: 61 pairs in steps of 8."""
-    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(61))
+def test_how_much_fits_a_device_changes_nothing_but_rounding(tiny_base, corpora, tmp_path) -> None:
     found = {}
     for size in (8, 3, 1):
-        metrics, output = train(tiny_base, tmp_path / "corpora", tmp_path / str(size), device_batch_size=size, epochs=2)
+        metrics, output = train(tiny_base, corpora, tmp_path / str(size), device_batch_size=size, epochs=2)
         found[size] = output
         assert metrics["steps"] == 16
     for size in (3, 1):
         losses = [float(entry["loss"]) for entry in log(found[size])]
         assert losses == pytest.approx([float(entry["loss"]) for entry in log(found[8])], abs=1e-5)
         assert apart(weights(found[8]), weights(found[size])) < 1e-4
-    counted = [runner.what_counts(reward.Config(language="en", device_batch_size=size)) for size in (1, 8)]
-    assert counted[0] == counted[1], "so it is the same artifact"
+
+
+def test_how_often_a_checkpoint_is_written_makes_no_other_artifact() -> None:
+    counted = runner.what_counts(reward.Config(language="en", device_batch_size=3))
+    assert counted["device_batch_size"] == 3, "a last step of fewer pairs depends on it"
+    assert "save_steps" not in counted
 
 
 # GPUs: none can be here, so torch is made to say that there are some

@@ -5,8 +5,10 @@ transformers' `save_on_each_node` is no help: DeepSpeed's ZeRO-3 gives the whole
 (`_zero3_consolidated_16bit_state_dict`), and its `latest` is written by that one in any case (`save_checkpoint`).
 """
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ def agreed(folder: Path, label: str) -> Path | None:
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
+    _say_what_does_not_fit(folder, label)
     each = gather_object([whole_steps(folder, _own_part())])
     step = _by_the_first(max(set.intersection(*each), default=0))
     _remove_others(folder, step)
@@ -43,12 +46,28 @@ def agreed(folder: Path, label: str) -> Path | None:
     return _checkpoint(folder, step) if step else None
 
 
+def _say_what_does_not_fit(folder: Path, label: str) -> None:
+    """Each node says which of its checkpoints were written by other processes than there are now: it throws them away."""
+    from accelerate import PartialState
+
+    if not PartialState().is_local_main_process:
+        return
+    own = _own_part()
+    for one in sorted(folder.glob("checkpoint-*")):
+        if (mark := _mark(one)) and mark != own:
+            was, now = (f"{part['processes']} process(es), this node's from {part['first']} on" for part in (mark, own))
+            progress.say(f"{label}: {one.name} is thrown away: it has the parts of {was}; now there are {now}")
+
+
 def keeper() -> "TrainerCallback":
     """A callback for transformers' Trainer that makes each checkpoint whole on each node, and then removes older ones:
     at no moment is there a node without the newest one that is whole on all."""
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            state.save_steps = args.save_steps  # transformers goes on with the checkpoint's
+
         def on_save(self, args, state, control, **kwargs):
             _finish(Path(args.output_dir), state.global_step)
 
@@ -65,16 +84,29 @@ def keeping_reference(trainer: type, kept: Path) -> type:
         def _precompute_ref_logps(self, dataset, name, batch_size):
             if _on_every_node(kept.is_dir()):
                 return datasets.concatenate_datasets([dataset, datasets.load_from_disk(str(kept))], axis=1)
-            datasets.disable_caching()  # TRL's file is then a temporary one of each process
-            self.accelerator = _EachIsFirst(self.accelerator)
-            found = super()._precompute_ref_logps(dataset, name, batch_size)
-            self.accelerator = self.accelerator.shared
-            datasets.enable_caching()
+            with _each_for_itself(self):
+                found = super()._precompute_ref_logps(dataset, name, batch_size)
             if self.is_local_process_zero():
                 _keep(found.select_columns(["ref_chosen_logps", "ref_rejected_logps"]), kept)
             return found
 
     return Keeping
+
+
+@contextlib.contextmanager
+def _each_for_itself(trainer: Any) -> Iterator[None]:
+    """In it every process writes what all have computed, into a temporary file of its own: datasets' without caching."""
+    import datasets
+
+    shared, caching = trainer.accelerator, datasets.is_caching_enabled()
+    trainer.accelerator = _EachIsFirst(shared)
+    datasets.disable_caching()
+    try:
+        yield
+    finally:
+        trainer.accelerator = shared
+        if caching:
+            datasets.enable_caching()
 
 
 class _EachIsFirst:

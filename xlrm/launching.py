@@ -122,14 +122,13 @@ def join() -> None:
 @contextlib.contextmanager
 def together(what: str) -> Iterator[None]:
     """Around `what` all processes do together. Raises ArtifactError where one of the others does not come, or is gone."""
-    from torch import distributed
-
     try:
         yield
     except RuntimeError as error:
         if not _of_the_group(error):
             raise
-        who = f"process {distributed.get_rank()} of {distributed.get_world_size()}, on node {Nodes.from_environment().rank}"
+        who = f"process {os.environ.get('RANK', 0)} of {os.environ.get('WORLD_SIZE', 1)}"
+        who += f", on node {Nodes.from_environment().rank}"
         raise ArtifactError(
             f"{who}: {what}: another process is gone, or did not come in {PATIENCE_S} s: {str(error).splitlines()[0]}"
         ) from error
@@ -193,11 +192,11 @@ def _gpus(count: int) -> Iterator[None]:
 
 
 def _of_the_group(error: RuntimeError) -> bool:
-    """Whether it came of torch's group of processes. Gloo's errors have no type of their own."""
+    """Whether it came of torch's group of processes, or of making it. Gloo's errors have no type of their own."""
     from torch import distributed
 
     gloo = "/gloo/" in str(error) or "caused pair closure" in str(error)
-    return distributed.is_initialized() and (gloo or isinstance(error, distributed.DistError))
+    return gloo or isinstance(error, distributed.DistError)
 
 
 def _free_port() -> int:

@@ -19,7 +19,7 @@ from xlrm.errors import ConfigError
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 Row = dict[str, Any]
 _OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
@@ -37,9 +37,8 @@ class TrainingConfig(BaseModel):
     """Peak learning rate."""
     batch_size: int = Field(ge=1)
     """Pairs in a step, over all devices and accumulation."""
-    device_batch_size: int = Field(8, ge=1, json_schema_extra={"changes_result": False})
-    """Largest number of pairs in a forward pass on one device, for its memory. As many are taken as make the batch evenly;
-    accumulation makes up the difference. The result depends on it no more than sums of floats do on their order."""
+    device_batch_size: int = Field(8, ge=1)
+    """Largest number of pairs in a forward pass on one device, for its memory; as many are taken as make the batch evenly."""
     epochs: float = Field(1.0, gt=0)
     """Passes over the data (paper A: 1)."""
     warmup: float = Field(0.1, ge=0, lt=1)
@@ -152,19 +151,17 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
 
 def reward_worker(folder: Path) -> None:
     """One process of a reward model's training."""
+    from transformers import TrainingArguments
     from trl import RewardConfig, RewardTrainer
 
     start, config = _job(folder, RewardTraining)
-    dataset, tokenizer = _dataset(folder, config.batch_size), models.load_tokenizer(start)
-    common = _arguments(config, folder) | {
-        "train_sampling_strategy": "sequential" if config.similar_lengths else "random",
-    }
+    dataset, tokenizer = _dataset(folder), models.load_tokenizer(start)
+    order = {"train_sampling_strategy": "sequential" if config.similar_lengths else "random"}
     if config.loss == "pointwise":
-        trainer = _pointwise_trainer(start, tokenizer, dataset, config, common)
+        arguments = _arguments(TrainingArguments, config, folder, **order)
+        trainer = _pointwise_trainer(start, tokenizer, dataset, config, arguments)
     else:
-        arguments = RewardConfig(
-            **common, max_length=None, disable_dropout=True
-        )  # before the model: ZeRO-3 shards as it loads
+        arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order)
         trainer = RewardTrainer(_trainable(start, config), arguments, train_dataset=dataset, processing_class=tokenizer)
     _train(trainer, f"reward[{config.language}]", folder)
 
@@ -174,11 +171,10 @@ def dpo_worker(folder: Path) -> None:
     from trl import DPOConfig, DPOTrainer
 
     policy, config = _job(folder, DpoTraining)
-    dataset, tokenizer = _dataset(folder, config.batch_size), models.load_tokenizer(policy)
-    arguments = DPOConfig(
-        **_arguments(config, folder), beta=config.beta, max_length=config.max_length,
-        precompute_ref_log_probs=True,
-    )  # fmt: skip
+    dataset, tokenizer = _dataset(folder), models.load_tokenizer(policy)
+    arguments = _arguments(
+        DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
+    )
     model = models.load_causal_lm(policy)
     packing.enable(model)
     trainer_type = checkpoints.keeping_reference(DPOTrainer, folder / "reference")
@@ -190,12 +186,11 @@ def dpo_worker(folder: Path) -> None:
 def _run(
     worker: str, prepare: Callable[[], Path], folder: Path, config: TrainingConfig, kind: type[TrainingConfig]
 ) -> dict[str, float]:
-    """Prepares the folder, unless a run before has, and trains in it."""
+    """Prepares the folder, unless a run before has, and trains in it, with the fields of speed of this run."""
     _check_installed(config)
     job = folder / "job.json"
-    if not job.exists():
-        content = {"start": str(prepare()), "config": config.model_dump(include=set(kind.model_fields))}
-        _write(job, content)
+    begins = json.loads(job.read_text())["start"] if job.exists() else str(prepare())
+    _write(job, {"start": begins, "config": config.model_dump(include=set(kind.model_fields))})
     world = launching.world(config.processes)
     device_batch, passes = launching.split_batch(config.batch_size, config.device_batch_size, world)
     progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
@@ -214,13 +209,14 @@ def _write(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def _dataset(folder: Path, batch_size: int) -> "Dataset":
-    """What is trained on in an epoch. Its last step is filled with the first rows, which so count twice: left to accelerate,
-    how it is filled, and what each of its rows weighs, would depend on the number of processes and on their batches."""
+def _dataset(folder: Path) -> "Dataset":
     from datasets import load_from_disk
 
-    rows = load_from_disk(str(folder / "tokens"))
-    return rows.select([*range(len(rows)), *range(-len(rows) % batch_size)])
+    return load_from_disk(str(folder / "tokens"))
+
+
+def needs_bitsandbytes(config: TrainingConfig) -> bool:
+    return config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False)
 
 
 def needs_bitsandbytes(config: TrainingConfig) -> bool:
@@ -236,7 +232,7 @@ def _check_installed(config: TrainingConfig) -> None:
     if config.optimizer not in known:
         raise ConfigError(f"optimizer {config.optimizer!r}: transformers knows {', '.join(known)}")
     needs = {
-        "bitsandbytes": config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False),
+        "bitsandbytes": needs_bitsandbytes(config),
         "deepspeed": launching.world(config.processes) > 1,
     }
     for library in (name for name, needed in needs.items() if needed):
@@ -258,11 +254,18 @@ def _check_batch(config: TrainingConfig, rows: int) -> None:
         )
 
 
-def _arguments(config: TrainingConfig, folder: Path) -> dict[str, Any]:
-    """Of transformers' Trainer."""
+def _arguments(
+    kind: type["TrainingArguments"], config: TrainingConfig, folder: Path, **more: Any
+) -> "TrainingArguments":
+    """Of transformers' Trainer, which makes the processes one group: before a model is loaded, for ZeRO-3 shards as it loads."""
+    with launching.together("joining"):
+        launching.join()
+        return kind(**_common(config, folder), **more)
+
+
+def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     import torch
 
-    launching.join()
     world = launching.world(config.processes)
     device_batch, accumulation = launching.split_batch(config.batch_size, config.device_batch_size, world)
     return dict(  # noqa: C408 - reads as the call it becomes
@@ -329,19 +332,19 @@ def _tokens(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: Rewar
 
 
 def _pointwise_trainer(
-    start: Path, tokenizer: "PreTrainedTokenizerBase", dataset: "Dataset", config: RewardTraining, arguments: dict
-) -> "Trainer":
+    start: Path, tokenizer: "PreTrainedTokenizerBase", dataset: "Dataset", config: RewardTraining,
+    arguments: "TrainingArguments",
+) -> "Trainer":  # fmt: skip
     """-z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z: paper B, section 2, whose print has
     sigmoid(1 - r) in the second term, by which a bad response would never be told from a good one."""
     from torch.nn.functional import binary_cross_entropy_with_logits
-    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers import DataCollatorWithPadding, Trainer
     from trl.trainer.utils import disable_dropout_in_model
 
     def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
         total = binary_cross_entropy_with_logits(outputs.logits[:, 0], labels.float(), reduction="sum")
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
-    arguments = TrainingArguments(**arguments)
     model = _trainable(start, config)
     disable_dropout_in_model(model)
     collator = DataCollatorWithPadding(tokenizer)
