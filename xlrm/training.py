@@ -216,10 +216,6 @@ def _dataset(folder: Path) -> "Dataset":
 
 
 def needs_bitsandbytes(config: TrainingConfig) -> bool:
-    return config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False)
-
-
-def needs_bitsandbytes(config: TrainingConfig) -> bool:
     """For its optimizer, or for weights of 4 bits."""
     return config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False)
 
