@@ -35,7 +35,8 @@ def test_a_step_takes_what_its_stage_takes_from_steps_before_it(pipeline: str) -
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_every_step_of_a_shipped_experiment_has_a_config_that_holds(pipeline: str, preset: str) -> None:
     for step in steps(pipeline, load(PRESETS[preset])).values():
-        stage_config(step.stage, step.config)
+        config = stage_config(step.stage, step.config)
+        assert all(getattr(config, field) is not None for field in step.config if step.config[field] is not None)
 
 
 def test_paper_a_has_the_steps_of_its_sections() -> None:
