@@ -1,7 +1,6 @@
 """vLLM where it is installed, for GPUs or for CPUs: the same answers as transformers', and nothing left of its processes. What
 can be seen without it: an engine's life, with a package of that name whose engine is a process that waits for ever."""
 
-import importlib
 import multiprocessing
 import os
 import signal
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import time
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,8 +27,6 @@ class SamplingParams(types.SimpleNamespace):
     pass
 
 def work(model):
-    from xlrm import vllm_engine
-    vllm_engine.end_with_parent()
     print("working on", model, flush=True)
     time.sleep(600)
 
@@ -118,15 +114,19 @@ def test_an_engine_does_not_outlive_a_killed_process(script, number) -> None:
     process.stdout.close()
 
 
-def test_other_programs_engines_are_left_alone(monkeypatch) -> None:
-    monkeypatch.delenv(vllm_engine._OURS, raising=False)
+@pytest.mark.parametrize(("owner", "expected"), [(os.getpid(), signal.SIGKILL), (None, 0)])
+def test_processes_of_other_programs_are_left_alone(monkeypatch, owner, expected) -> None:
+    if owner:
+        monkeypatch.setenv(vllm_engine._OWNER, str(owner))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(vllm_engine.end_with_parent)
-        assert pool.apply(_signal_at_parents_end) == 0
-    monkeypatch.setenv(vllm_engine._OURS, "1")
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(vllm_engine.end_with_parent)
-        assert pool.apply(_signal_at_parents_end) == signal.SIGKILL
+        assert pool.apply(_signal_at_parents_end) == expected
+
+
+def test_a_process_whose_owner_is_gone_by_then_ends_at_once(monkeypatch) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    monkeypatch.setenv(vllm_engine._OWNER, str(gone.pid))
+    assert subprocess.run([sys.executable, "-c", "import xlrm; print('still here')"], check=False).returncode == 1
 
 
 def _signal_at_parents_end() -> int:
@@ -135,12 +135,6 @@ def _signal_at_parents_end() -> int:
     found = ctypes.c_int()
     ctypes.CDLL(None).prctl(2, ctypes.byref(found))  # PR_GET_PDEATHSIG
     return found.value
-
-
-def test_it_is_a_plug_in_of_vllm() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    module, _, name = project["entry-points"]["vllm.general_plugins"]["xlrm"].partition(":")
-    assert getattr(importlib.import_module(module), name) is vllm_engine.end_with_parent
 
 
 def test_a_context_above_the_models_is_one_line(tiny_base, tmp_path) -> None:

@@ -3,13 +3,12 @@
 vLLM computes in a process of its own (`EngineCore`), with more of them for further GPUs. Left to themselves they outlive us: at
 the end of an interpreter multiprocessing waits for its children before vLLM's finalizers may end them, where anything has made a
 weakref.finalize before multiprocessing was imported; and a killed process ends none. So an engine is ended by `end`, at exit at
-the latest, and by the kernel where this process is killed (`end_with_parent`).
+the latest, and by the kernel where this process is killed (`end_with_owner`).
 """
 
 import atexit
 import ctypes
 import gc
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -20,8 +19,8 @@ from typing import Any
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError
 
-_OURS = "XLRM_OWNS_VLLM"
-"""Set in the environment of an engine's processes, for `end_with_parent` to know ours from other programs'."""
+_OWNER = "XLRM_OWNS_VLLM"
+"""In the environment of an engine's processes, our own id: they are to end with us."""
 _running: dict[str, Any] = {}
 """The engine that runs, by what it was asked for: none or one."""
 
@@ -46,15 +45,23 @@ def end() -> None:
         gc.collect()
 
 
-def end_with_parent() -> None:
-    """Has the kernel end this process as soon as its parent is gone, however that was ended. A plug-in of vLLM
-    (`vllm.general_plugins`), called in the engine's processes as they begin; it does nothing in those of other programs."""
-    parent = multiprocessing.parent_process()
-    if parent is None or _OURS not in os.environ:
-        return
+def end_with_owner(owner: int) -> None:
+    """Has the kernel end this process, one of vLLM's, as soon as its parent is gone, however that was ended; `owner`: the process
+    that asked for the engine, which is its parent or its parent's.
+
+    Such a process is spawned and begins with its owner's main module (multiprocessing.spawn.prepare), which imports `xlrm`; that
+    calls this, long before vLLM's own code is there."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; an engine that works does not look at SIGTERM
-    if not parent.is_alive():  # it was gone before the kernel knew
+    if owner not in _parents():  # it was gone before the kernel knew
         os._exit(1)
+
+
+def _parents() -> tuple[int, int]:
+    parent = os.getppid()
+    try:
+        return parent, int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return parent, 0
 
 
 def generate(
@@ -105,8 +112,8 @@ class Rewards:
 def _start(asked: dict[str, Any]) -> Any:
     import torch
 
-    os.environ[_OURS] = "1"
-    # A forked process would keep our locks and threads' state, and would not call the plug-in again.
+    os.environ[_OWNER] = str(os.getpid())
+    # A forked process would keep the state of our locks and threads, and import nothing again.
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     vllm = _vllm()
@@ -120,6 +127,8 @@ def _start(asked: dict[str, Any]) -> Any:
     except (RuntimeError, ValueError) as error:
         said = " ".join(str(error).split())[:300]
         raise ArtifactError(f"{asked['model']}: vLLM does not start: {said}; its log above says more") from error
+    finally:
+        del os.environ[_OWNER]
 
 
 def _vllm() -> Any:
