@@ -46,9 +46,15 @@ def turn_ends(tokenizer: Any) -> set[int]:
     <end_of_turn>): what a model ends its turn with, though its EOS may be another."""
     if tokenizer.chat_template is None:
         return set()
+    import jinja2
+
     chat = [*messages("2 + 2?"), {"role": "assistant", "content": _ANSWER}]
-    written = tokenizer.apply_chat_template(chat, tokenize=False, date_string=_DATE)
-    behind = tokenizer(written.rpartition(_ANSWER)[2], add_special_tokens=False)["input_ids"][:1]
+    try:
+        written = tokenizer.apply_chat_template(chat, tokenize=False, date_string=_DATE)
+    except jinja2.TemplateError:
+        return set()
+    tail = written.rpartition(_ANSWER)[2] if _ANSWER in written else ""
+    behind = tokenizer(tail, add_special_tokens=False)["input_ids"][:1]
     return set(behind).intersection(tokenizer.added_tokens_decoder)
 
 

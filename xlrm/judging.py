@@ -163,9 +163,9 @@ class Judge:
         return Estimate(len(asked), len(asked) - len(left), read, written, usd)
 
     def reach(self) -> None:
-        """Raises ConfigError where nothing says at which address a served judge is: now, and not after hours."""
-        if self.served:
-            self.engine.client  # noqa: B018
+        """Raises ConfigError where nothing says at which address a served judge is, and for a context above what another reads:
+        now, and not after hours."""
+        self.engine.client if self.served else self.engine.limit  # noqa: B018
 
     def close(self) -> None:
         """Ends its engine."""
@@ -322,7 +322,7 @@ def _engine(model: RewardModel, settings: Settings, name: str, version: str | No
         local = engines.Model(str(hub.whole_model(model.repository, version, model.folder)))
     else:
         local = engines.Model(model.repository, version)
-    context = Context.of(settings, "context")
+    context = Context.of(settings, "external.judge.context")
     if name == "vllm":
         return engines.Vllm(local, context, settings.precision)
     return engines.Transformers(local, settings.batch_size, precision=settings.precision, context=context)

@@ -184,7 +184,9 @@ class Context:
 
     @classmethod
     def of(cls, settings: "BaseModel", field: str) -> "Context":
-        return cls(field, getattr(settings, field), field in settings.model_fields_set)
+        """`field` with its sections, as `external.judge.context`."""
+        name = field.rpartition(".")[2]
+        return cls(field, getattr(settings, name), name in settings.model_fields_set)
 
     def within(self, config: "PretrainedConfig") -> int | None:
         """Tokens for a model of this config; None where neither says. Raises ConfigError for a given value above the model's."""

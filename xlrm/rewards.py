@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlrm import memory, storage
+from xlrm import memory, progress, storage, unfinished
 from xlrm.credit import Rewards
-from xlrm.errors import DataError
+from xlrm.errors import ArtifactError, DataError
 
 FILE = "rewards.parquet"
 CORPUS = "corpus"
@@ -32,7 +32,7 @@ class Journal:
     @classmethod
     def beside(cls, output: Path, name: str) -> "Journal":
         """Of a stage with this output folder."""
-        return cls(output.parent / f"{name}.journal", storage.join(memory.unfinished(output), f"{name}.journal"))
+        return cls(output.parent / f"{name}.journal", storage.join(unfinished.address(output), f"{name}.journal"))
 
     @classmethod
     def of_file(cls, output: Path, inputs: Iterable[Path], max_length: int) -> "Journal":
@@ -64,8 +64,15 @@ class Journal:
             file.write(array("d", found).tobytes())
             os.fsync(file.fileno())
         if self.uri and time.monotonic() - self._sent >= memory.SECONDS_BETWEEN_FILES:
-            storage.write(self.uri, self.path.read_bytes())
-            self._sent = time.monotonic()
+            self._send(self.uri)
+
+    def _send(self, uri: str) -> None:
+        """A store that does not answer stops nobody: the next time sends all there is."""
+        self._sent = time.monotonic()
+        try:
+            storage.write(uri, self.path.read_bytes())
+        except ArtifactError as error:
+            progress.say(f"rewards so far are on this machine alone: {error}")
 
 
 def records(benchmark: str, language: str, rows: Iterable[dict], rewards: Iterable[Rewards]) -> Iterator[dict]:

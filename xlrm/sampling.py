@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import engines, hub, memory, models, progress, scoring
+from xlrm import engines, hub, models, progress, scoring, unfinished
 from xlrm.decoding import Completion, Decoding, Precision, seed_of
 from xlrm.memory import Memory
 
@@ -57,6 +58,11 @@ class Policy:
     work: Path
     """The stage's output folder."""
 
+    @cached_property
+    def version(self) -> str:
+        """A digest of its files."""
+        return hub.model_version(str(self.folder), None)
+
     def respond(self, prompts: Sequence[str], samples: int, greedy: bool) -> list[list[str]]:
         """`samples` responses to each prompt, in order; blank to one that the policy cannot read."""
         decoding = self.settings.decoding(greedy)
@@ -101,21 +107,22 @@ class Policy:
         return tokenizer(texts, add_special_tokens=special)["input_ids"]
 
     def _memory(self, decoding: Decoding) -> Memory:
-        asked = {"policy": hub.model_version(str(self.folder), None), "decoding": asdict(decoding)}
+        asked = {"policy": self.version, "decoding": asdict(decoding)}
         how = self.settings.model_dump(include={"engine", "precision", "context"})
-        return Memory(MEMORY, asked | how, memory.unfinished(self.work), self.work.parent)
+        return Memory(MEMORY, asked | how, unfinished.address(self.work), self.work.parent)
 
 
 @contextlib.contextmanager
 def policy(folder: Path, settings: Settings, work: Path) -> Iterator[Policy]:
     """It is loaded with the first prompt that nothing is kept of, and its engine ends with the context. Raises ConfigError for a
     `context` above what it reads."""
-    context, model = models.Context.of(settings, "context"), engines.Model(str(folder))
+    context, model = models.Context.of(settings, "sample.context"), engines.Model(str(folder))
     engine: engines.Local
     if settings.engine == "vllm":
         engine = engines.Vllm(model, context, settings.precision)
     else:
         engine = engines.Transformers(model, settings.batch_size, precision=settings.precision, context=context)
+    engine.limit  # noqa: B018  (before anything is loaded)
     engine.tokenizer = models.load_tokenizer(folder)
     with contextlib.closing(engine):
         yield Policy(folder, settings, engine, work)

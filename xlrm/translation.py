@@ -144,7 +144,7 @@ def _phrasebook(source: Language, target: Language) -> Translator:
 
 def _engine(settings: Settings, model: engines.Model, languages: tuple[Language, Language]) -> engines.Engine:
     if settings.engine == "vllm":
-        return engines.Vllm(model, Context.of(settings, "context"), settings.precision)
+        return engines.Vllm(model, Context.of(settings, "translate.context"), settings.precision)
     if settings.engine == "endpoint":
         return engines.Endpoint(model)
     return engines.Transformers(model, settings.batch_size, languages, settings.precision)
