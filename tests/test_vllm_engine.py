@@ -230,7 +230,7 @@ def test_a_stage_leaves_no_process_of_vllm(base, small, tmp_path, number) -> Non
     from xlrm.decoding import Decoding
     if __name__ == "__main__":
         with signals.ended_by_sigterm():
-            engines.Vllm(engines.Model({str(base)!r})).complete(["One."], Decoding(4))
+            engines.Vllm(engines.Model({str(base)!r}), precision="float32").complete(["One."], Decoding(4))
             print("answered", flush=True)
             sys.stdin.readline()
     """
