@@ -30,7 +30,7 @@ MFU = {"training": 0.4, "scoring": 0.5, "decoding": estimates.UTILISATION}
 PEAK = {"bfloat16": estimates.A100_FLOPS, "float32": 19.5e12}
 """Of an A100 (NVIDIA's data sheet), dense; float32 without TF32, which PyTorch leaves off."""
 LOADED_IN = "float32"
-"""As `xlrm.models` and `xlrm.representations` load what is sampled from and measured."""
+"""As `xlrm.representations` loads what is measured."""
 FORMULA = (
     "A100-hours = operations / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
     "x passes: 1 forward, 2 backward (1 with LoRA), 1 more with gradient checkpointing; DPO reads its pairs once more, for "
@@ -289,10 +289,10 @@ def _alignment(scene: Scene) -> list[Row]:
     )  # fmt: skip
     passes: dict[Kind, float] = {"forward": 1, kind: align.epochs}
     return [
-        scene.row("sample", what[0], "decoding", LOADED_IN, several + one, {"forward": 1}, head=True),
+        scene.row("sample", what[0], "decoding", sample.precision, several + one, {"forward": 1}, head=True),
         scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": 2}),
         scene.row("align", what[2], "training", align.precision, pairs, passes, head=True),
-        scene.row("sample", what[3], "decoding", LOADED_IN, one, {"forward": 2}, head=True),
+        scene.row("sample", what[3], "decoding", sample.precision, one, {"forward": 2}, head=True),
     ]
 
 

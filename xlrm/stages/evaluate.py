@@ -42,9 +42,10 @@ def fingerprint(config: Config) -> str:
 def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str, float]:
     """Writes results.json, rewards.parquet and the model's fingerprint. Raises ConfigError for an unknown benchmark,
     DataError for rows that are none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
+    scoring.check(model, config)
     items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}} | _published(config)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
-    scored = iter(score(_load(model, config, output), every, config, output.parent / "rewards.journal"))
+    scored = iter(_scored(model, every, config, output))
     results: dict[str, dict[str, dict]] = {}
     kept: list[dict] = []
     for name, languages in items.items():
@@ -63,7 +64,7 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
 def _load(model: Path, config: Config, output: Path) -> tuple:
     """The model as the config wants it. Its fingerprint is taken in float32, of a model loaded for that where it must be,
     before vLLM takes all of a GPU's memory."""
-    exact = scoring.Scoring(max_length=config.max_length, batch_tokens=config.batch_tokens)
+    exact = config.model_copy(update={"precision": "float32", "engine": "transformers"})
     loaded = scoring.load(model, exact)
     fingerprints.write(output, scoring.probing(loaded))
     if (config.precision, config.engine) == (exact.precision, exact.engine):
@@ -73,7 +74,16 @@ def _load(model: Path, config: Config, output: Path) -> tuple:
     return scoring.load(model, config)
 
 
-def score(model: tuple, rows: list[dict], how: scoring.Scoring, journal: Path | None = None) -> list[Rewards]:
+def _scored(model: Path, rows: list[dict], config: Config, output: Path) -> list[Rewards]:
+    try:
+        return score(_load(model, config, output), rows, config, rewards.Journal.beside(output, "rewards"))
+    finally:
+        scoring.free_gpu()
+
+
+def score(
+    model: tuple, rows: list[dict], how: scoring.Scoring, journal: rewards.Journal | None = None
+) -> list[Rewards]:
     """Rewards of each row's responses by a model and its tokenizer: of the chosen ones, and of the rejected ones."""
     return scoring.score_items(
         rows, lambda asked: scoring.score(*model, asked, how.max_length, how.batch_tokens, journal)

@@ -1,5 +1,6 @@
 """Translates a corpus, or a shard of it, into one language, and translates again what came out wrong."""
 
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -70,9 +71,9 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     counter = progress.Counter(label, estimate.segments - estimate.known, "segments")
     documents = DocumentTranslator(translator, memory, source, target, config, counter)
     desk = Desk(config, documents)
-    for path, start, stop in files:
-        rows.write_jsonl(output / path.name, desk.translate(path.name, rows.stream(path, start, stop)))
-    documents.close()
+    with contextlib.closing(documents):
+        for path, start, stop in files:
+            rows.write_jsonl(output / path.name, desk.translate(path.name, rows.stream(path, start, stop)))
     return _finish(desk, translator, estimate, output)
 
 
