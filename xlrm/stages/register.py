@@ -53,8 +53,11 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def fingerprint(config: Config) -> str:
-    """Registered in one MLflow is not registered in another."""
-    return hashlib.sha256(settings.tracking_uri().encode()).hexdigest()
+    """Registered in one MLflow is not registered in another; a database that is moved with its store stays the same."""
+    where, home = settings.tracking_uri(), str(settings.home())
+    if settings.store().startswith(f"file://{home}/"):
+        where = where.replace(home, "")
+    return hashlib.sha256(where.encode()).hexdigest()
 
 
 def run(
