@@ -491,8 +491,18 @@ def test_a_version_whose_rewards_are_no_numbers_is_not_promoted_by_hand(register
     register(2, 6)
     for file in (settings.home() / "mlartifacts").rglob("evaluation/rewards.parquet"):
         with_a_reward(float("nan"))(file.parent)
+        (file.parents[1] / tracking.FILES).unlink()  # as of versions from before there was one
     done = command("promote", f"models:/{NAME}/2")
     assert done.exit_code == 2 and "nan" in done.stderr and aliases() == {"2": ("challenger",), "1": ("champion",)}
+
+
+def test_rewards_of_the_champion_that_have_changed_decide_nothing(register) -> None:
+    register(1, 7)
+    (file,) = (settings.home() / "mlartifacts").rglob("evaluation/rewards.parquet")
+    with_a_reward(0.5)(file.parent)
+    with pytest.raises(ArtifactError, match=f"models:/{NAME}/1/evaluation/rewards.parquet: corrupted"):
+        register(2, 9)
+    assert aliases() == {"1": ("champion",)}
 
 
 # Getting one back
@@ -592,6 +602,25 @@ def damage(folder) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["score.weight"][0, :8] *= -1
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "evaluation/rewards.parquet"])
+def test_a_bit_that_flipped_in_the_registry_is_named_and_nothing_is_scored(registered, tmp_path, name) -> None:
+    """Also where no probe of the fingerprint asks for it."""
+    (file,) = (settings.home() / "mlartifacts").rglob(name)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    (tmp_path / "in.jsonl").write_text(json.dumps({"messages": CHATS[0]}) + "\n")
+    uri, out = f"models:/{NAME}@champion", tmp_path / "out.jsonl"
+    for words in (
+        ("score", "--model", uri, "--input", tmp_path / "in.jsonl", "--output", out),
+        ("pull", uri, tmp_path / "p"),
+    ):
+        done = command(*words)
+        said = done.stderr.strip().splitlines()[-1]
+        assert done.exit_code == 2 and f"{NAME}/1/{name}: corrupted" in said, said
+    assert not out.exists()
 
 
 def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> None:

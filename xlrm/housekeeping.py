@@ -29,6 +29,8 @@ WORK, CACHE, LOCAL_RUN, LOG = "work", "cache", "local run", "log"
 """Kinds of what may be removed of the home."""
 _DEPTHS = {"runs": 2, "unfinished": 3, "images": 2}
 _KINDS = {"runs": RUN, "unfinished": UNFINISHED, "images": NOTES}
+_FIRST = {ARTIFACT: (RECORD,), RUN: ("run.json",)}
+"""What makes a folder one of its kind, and goes before the rest of it."""
 DAY = 86_400
 
 
@@ -172,7 +174,7 @@ def _run_to_remove(store: Store, name: str, end: float) -> str:
         raise ConfigError(
             f"--run {name}: no such run in {store.uri}; there are {', '.join(sorted(store.runs)) or 'none'}"
         )
-    if run.changed > end and not any(path.startswith("end/") for path in run.files):
+    if run.changed > end and "run.json" in run.files and not any(path.startswith("end/") for path in run.files):
         raise ConfigError(
             f"--run {name}: it has not ended; one that was killed goes when it is older than --older-than"
         )
@@ -271,7 +273,7 @@ def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = l
         if item.kind in (WORK, CACHE, LOCAL_RUN, LOG):
             _remove_local(Path(item.uri))
         else:
-            storage.remove_directory(item.uri, [RECORD] if item.kind == ARTIFACT else [])
+            storage.remove_directory(item.uri, _FIRST.get(item.kind, ()))
         said(item)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import posixpath
@@ -12,15 +13,19 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from xlrm import moved, progress, settings
+from xlrm import moved, progress, settings, storage
 from xlrm.errors import ArtifactError, ConfigError
+from xlrm.storage import FileEntry
 
 DIRECT_DOWNLOAD, DIRECT_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
 """Variables of MLflow's client. Unset, it takes what a server of 3.17 advertises, presigned addresses of the store, which those
 outside the server's network do not reach (mlflow/store/artifact/mlflow_artifacts_repo.py)."""
+FILES = "files.json"
+"""With a version: path, size and sha256 of its files. Bytes change between a store and who loads them, and nothing else tells."""
 ANSWER_SECONDS = 10
 """How long such an address may take to answer. MLflow's client would try a download for minutes and an upload for ever."""
 
@@ -367,7 +372,8 @@ def has(version: Version, file: str) -> bool:
 def download(uri: str, folder: Path, file: str = "") -> Path:
     """Fetches `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or one `file` of it, into `folder`.
 
-    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there or does not come.
+    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there, does not come, or is
+    not what was registered.
     """
     found = version(uri)
     where = f"{found.uri}/{file}".rstrip("/")
@@ -380,7 +386,29 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
         raise ArtifactError(
             f"{where}: MLflow has the version and none of its files; they were to be at {_source(found)}"
         )
+    _check_files(found, local, file)
     return local
+
+
+def _check_files(version: Version, local: Path, file: str) -> None:
+    """Raises ArtifactError for what is not as it was registered, where that is known: in the folder `local`, or where `local` is
+    one `file` of the version."""
+    if not file and (local / FILES).is_file():
+        storage.verify_directory(local, _files(local / FILES), version.uri)
+    elif file and file != FILES and has(version, FILES):
+        with TemporaryDirectory() as folder:
+            kept = [one for one in _files(download(version.uri, Path(folder), FILES)) if one.path == file]
+        if kept and storage.sha256_of(local) != kept[0].sha256:
+            raise ArtifactError(
+                f"{version.uri}/{file}: corrupted: its sha256 is not that in {FILES}; register it again"
+            )
+
+
+def _files(path: Path) -> list[FileEntry]:
+    try:
+        return [FileEntry(**one) for one in json.loads(path.read_bytes())]
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: not a list of files: {' '.join(str(error).split())[:200]}") from error
 
 
 def _has_files(folder: Path) -> bool:

@@ -102,14 +102,14 @@ def _language(file: Path) -> str:
 
 
 def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: dict[str, Record]) -> releases.Facts:
-    language, (digest, _) = _language(model / "xlrm.json"), artifacts.digest_directory(model)
+    language, (digest, files) = _language(model / "xlrm.json"), artifacts.digest_directory(model)
     trained = [uri for uri, one in lineage.items() if one.stage == "reward" and one.digest == digest]
     uri = next(iter(trained), None)
     origin = _ancestors(uri, lineage) if uri else {}
     curated = [(where, one) for where, one in origin.items() if one.stage == "curate"]
     evaluation, evaluated = _evaluation(language, labelled, trained, lineage)
     corpus = _corpus(*curated[-1]) if curated else None
-    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated)
+    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated, files)
 
 
 def _evaluation(
