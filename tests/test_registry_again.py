@@ -63,7 +63,7 @@ def refused_as_the_next_one_was(register):
 
 
 def refused_by_a_champion_that_was_rolled_back(register):
-    register(1, 5)
+    register(1, 6)
     register(2, 8)
     third = register(3, 7)
     command("promote", f"models:/{NAME}/1")

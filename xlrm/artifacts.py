@@ -94,7 +94,8 @@ def digest_directory(local: Path) -> tuple[str, tuple[FileEntry, ...]]:
 
 
 def find(uri: str) -> Record | None:
-    """The record of the artifact at `uri`, None when there is none.
+    """The record of the artifact at `uri`, None when there is none. Of a store that was moved it tells where its inputs are
+    now.
 
     Raises ArtifactError when the record cannot be understood or the store not be asked.
     """
@@ -108,7 +109,17 @@ def find(uri: str) -> Record | None:
         raise ArtifactError(f"{where}: not the record of an artifact: {_problems(error)}; {_remedy(uri)}") from error
     if record.digest != _digest(record.files):
         raise ArtifactError(f"{where}: its digest does not fit its list of files; {_remedy(uri)}")
-    return record
+    inputs = {name: [_found_again(one, uri) for one in many] for name, many in record.inputs.items()}
+    return record.model_copy(update={"inputs": inputs})
+
+
+def _found_again(given: Input, uri: str) -> Input:
+    """An input of the artifact at `uri`, beside it in its store where the two are there now."""
+    store = uri.rstrip("/").rsplit("/", 2)[0]
+    beside = "/".join([store, *given.uri.rsplit("/", 2)[1:]])
+    if given.uri == beside or storage.read_bytes(storage.join(beside, RECORD)) is None:
+        return given
+    return given.model_copy(update={"uri": beside})
 
 
 def wait(uri: str, seconds: float = 3600) -> Record:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xlrm import __version__, settings
+from xlrm import __version__, settings, store_commands
 from xlrm.credit import Ties
 from xlrm.errors import ConfigError, DataError, XlrmError
 
@@ -393,6 +393,9 @@ def _model_folder(model: str) -> Path:
         return artifacts.fetch(model, settings.home() / "cache")
     return Path(model)
 
+
+for one in store_commands.COMMANDS:
+    app.command()(_errors_in_one_line()(one))
 
 if __name__ == "__main__":
     app()

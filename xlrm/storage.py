@@ -21,11 +21,11 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from shutil import copyfile
+from shutil import copyfile, rmtree
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -156,7 +156,31 @@ def write(uri: str, data: bytes) -> None:
 
 def list_uris(uri: str) -> list[str]:
     """The URIs of all files below `uri`, sorted."""
-    return sorted(_at(uri).below())
+    return sorted(one.uri for one in _at(uri).below())
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of a store."""
+
+    uri: str
+    size: int
+    """In bytes."""
+    changed: float
+    """When it was written, in seconds since 1970."""
+
+
+def list_files(uri: str) -> list[Stored]:
+    """All files below `uri`, by URI."""
+    return sorted(_at(uri).below(), key=lambda one: one.uri)
+
+
+def remove_directory(uri: str, first: Iterable[str] = ()) -> None:
+    """Removes all files below `uri`, those named in `first` before any other. What is gone already is no error: a removal
+    that was cut off is gone on with."""
+    for name in first:
+        _at(join(uri, name)).remove()
+    _at(uri).remove_below()
 
 
 @dataclass(frozen=True)
@@ -206,10 +230,21 @@ class _File:
             (folder / "file").write_bytes(data)
             os.replace(folder / "file", self.path)
 
-    def below(self) -> Iterator[str]:
+    def below(self) -> Iterator[Stored]:
         for path in self.path.rglob("*"):
-            if path.is_file():
-                yield join(self.uri, path.relative_to(self.path).as_posix())
+            with suppress(FileNotFoundError):  # which another process has removed by now
+                if path.is_file():
+                    status = path.stat()
+                    uri = join(self.uri, path.relative_to(self.path).as_posix())
+                    yield Stored(uri, status.st_size, status.st_mtime)
+
+    def remove(self) -> None:
+        with _file_errors(self.uri):
+            self.path.unlink(missing_ok=True)
+
+    def remove_below(self) -> None:
+        with _file_errors(self.uri), suppress(FileNotFoundError):
+            rmtree(self.path)
 
 
 @dataclass(frozen=True)
@@ -284,12 +319,23 @@ class _Object:
         with _s3_errors(self.uri):
             _client().put_object(Bucket=self.bucket, Key=self.key, Body=data)
 
-    def below(self) -> Iterator[str]:
+    def below(self) -> Iterator[Stored]:
         with _s3_errors(self.uri):
             pages = _client().get_paginator("list_objects_v2")
             prefix = f"{self.key}/" if self.key else ""
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                yield from (f"s3://{self.bucket}/{found['Key']}" for found in page.get("Contents", []))
+                for found in page.get("Contents", []):
+                    uri = f"s3://{self.bucket}/{found['Key']}"
+                    yield Stored(uri, found["Size"], found["LastModified"].timestamp())
+
+    def remove(self) -> None:
+        with _s3_errors(self.uri):
+            _client().delete_object(Bucket=self.bucket, Key=self.key)
+
+    def remove_below(self) -> None:
+        """One by one: servers differ in which checksum they want with a list of objects to delete."""
+        with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+            list(pool.map(lambda one: _at(one.uri).remove(), list(self.below())))
 
 
 def _at(uri: str) -> _File | _Object:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import posixpath
@@ -12,15 +13,19 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from xlrm import progress, settings
+from xlrm import moved, progress, settings, storage
 from xlrm.errors import ArtifactError, ConfigError
+from xlrm.storage import FileEntry
 
 DIRECT_DOWNLOAD, DIRECT_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
 """Variables of MLflow's client. Unset, it takes what a server of 3.17 advertises, presigned addresses of the store, which those
 outside the server's network do not reach (mlflow/store/artifact/mlflow_artifacts_repo.py)."""
+FILES = "files.json"
+"""With a version: path, size and sha256 of its files. Bytes change between a store and who loads them, and nothing else tells."""
 ANSWER_SECONDS = 10
 """How long such an address may take to answer. MLflow's client would try a download for minutes and an upload for ever."""
 
@@ -33,8 +38,10 @@ def _client():
     if progress.bars_hidden():
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = settings.tracking_uri()
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if database := settings.database():
+        database.parent.mkdir(parents=True, exist_ok=True)
+        if database.parent == settings.home() and database.exists():
+            moved.follow(database, settings.home())
     with _absent("pandas"):
         from mlflow import MlflowClient
 
@@ -106,8 +113,8 @@ def _experiment_id(client, name: str) -> str:
     if found := client.get_experiment_by_name(name):
         return found.experiment_id
     location = None
-    if settings.tracking_uri().startswith("sqlite:///"):  # a server knows where its artifacts go; a database does not
-        location = (settings.home() / "mlartifacts").as_uri()
+    if settings.database():  # a server knows where its artifacts go; a database does not
+        location = (settings.home() / moved.ARTIFACTS).as_uri()
     try:
         return client.create_experiment(name, artifact_location=location)
     except MlflowException:  # another task was faster
@@ -184,12 +191,35 @@ class Version:
         return {k.removeprefix(_METRIC): float(v) for k, v in self.tags.items() if k.startswith(_METRIC)}
 
 
+def knows_run(run_id: str) -> bool:
+    """Whether this MLflow has a run of that id."""
+    from mlflow.exceptions import MlflowException
+
+    if _nothing_yet():
+        return False
+    with _mlflow() as client:
+        try:
+            return bool(client.get_run(run_id))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
+
 _METRIC, _MODEL_ID = "metric.", "model_id"
+
+
+def _nothing_yet() -> bool:
+    """Whether there is no database yet. MLflow would make one, with its folder, for whoever only looks."""
+    database = settings.database()
+    return database is not None and not database.exists()
 
 
 def models(name: str | None = None) -> list[Version]:
     """All versions of all registered models, or of one: by name, the newest first."""
-    found = []
+    found: list[Version] = []
+    if _nothing_yet():
+        return found
     with _mlflow() as client:
         for model in client.search_registered_models(f"name = '{name}'" if name else None, max_results=1000):
             by_version: dict[str, list[str]] = {}
@@ -210,6 +240,8 @@ def version(uri: str) -> Version:
     name, separator, which = rest.rpartition("@") if "@" in rest else rest.rpartition("/")
     if not (uri.startswith("models:/") and name and which):
         raise ConfigError(f"{uri!r}: a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION")
+    if _nothing_yet():
+        raise _no_such_model(uri)
     with _mlflow() as client:
         from mlflow.exceptions import MlflowException
 
@@ -225,7 +257,8 @@ def version(uri: str) -> Version:
 
 def _no_such_model(uri: str) -> ArtifactError:
     names = ", ".join(f"models:/{m.name}@{a}" for m in models() for a in m.aliases) or "none"
-    return ArtifactError(f"{uri}: no such registered model; there are: {names}")
+    where = settings.shown(settings.tracking_uri())
+    return ArtifactError(f"{uri}: no such registered model; there are: {names}, in {where}")
 
 
 def add_version(name: str, folders: list[Path], tags: dict[str, str], description: str, run: Run) -> str:
@@ -317,13 +350,13 @@ def cached(uri: str) -> Path:
     address = hashlib.sha256(settings.tracking_uri().encode()).hexdigest()[:8]
     files = found.tags.get("digest", "unknown")[:16]
     folder = settings.home() / "cache" / "models" / address / found.name / files / found.number
-    if not folder.is_dir():
+    if not _has_files(folder):
         temporary = folder.with_name(f"{found.number}.{os.getpid()}.part")
         download(found.uri, temporary)
         try:
             temporary.rename(folder)
         except OSError:
-            if not folder.is_dir():
+            if not _has_files(folder):
                 raise
             shutil.rmtree(temporary)  # another process was faster
     return folder
@@ -339,7 +372,8 @@ def has(version: Version, file: str) -> bool:
 def download(uri: str, folder: Path, file: str = "") -> Path:
     """Fetches `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or one `file` of it, into `folder`.
 
-    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there or does not come.
+    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there, does not come, or is
+    not what was registered.
     """
     found = version(uri)
     where = f"{found.uri}/{file}".rstrip("/")
@@ -347,7 +381,43 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
         raise ArtifactError(f"{where}: no such file")
     with _mlflow(), _patiently():
         _check_download(found.uri, file)
-        return Path(_artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
+        local = Path(_artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
+    if not (local.is_file() or _has_files(local)):
+        raise ArtifactError(
+            f"{where}: MLflow has the version and none of its files; they were to be at {_source(found)}"
+        )
+    _check_files(found, local, file)
+    return local
+
+
+def _check_files(version: Version, local: Path, file: str) -> None:
+    """Raises ArtifactError for what is not as it was registered, where that is known: in the folder `local`, or where `local` is
+    one `file` of the version."""
+    if not file and (local / FILES).is_file():
+        storage.verify_directory(local, _files(local / FILES), version.uri)
+    elif file and file != FILES and has(version, FILES):
+        with TemporaryDirectory() as folder:
+            kept = [one for one in _files(download(version.uri, Path(folder), FILES)) if one.path == file]
+        if kept and storage.sha256_of(local) != kept[0].sha256:
+            raise ArtifactError(
+                f"{version.uri}/{file}: corrupted: its sha256 is not that in {FILES}; register it again"
+            )
+
+
+def _files(path: Path) -> list[FileEntry]:
+    try:
+        return [FileEntry(**one) for one in json.loads(path.read_bytes())]
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: not a list of files: {' '.join(str(error).split())[:200]}") from error
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
+
+
+def _source(version: Version) -> str:
+    with _mlflow() as client:
+        return settings.shown(client.get_model_version_download_uri(version.name, version.number))
 
 
 def _check_download(uri: str, file: str) -> None:
