@@ -64,9 +64,9 @@ def stage(
     """Run one stage, or find its finished artifact, and print the artifact's URI."""
     from xlrm.experiment import parse_value
     from xlrm.runner import run_stage
-    from xlrm.signals import ended_by_sigterm
+    from xlrm.signals import ended_by_signals
 
-    with _errors_in_one_line(), ended_by_sigterm():
+    with _errors_in_one_line(), ended_by_signals():
         config = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
         given: dict[str, str | list[str]] = dict(map(_assignment, inputs or []))
         given |= {key: uris.split(",") for key, uris in map(_assignment, list_inputs or [])}
@@ -139,10 +139,11 @@ def score(
     max_length: MaxLength = None,
 ) -> None:
     """Score conversations with a reward model. Interrupted, the same command goes on where it was."""
-    from xlrm import rewards, scoring
+    from xlrm import locks, rewards, scoring
     from xlrm.rows import each_row, write_jsonl
 
-    with _errors_in_one_line():
+    lock = output_file.with_name(f".{output_file.name}.lock")
+    with _errors_in_one_line(), locks.alone(lock, f"score: {output_file}"):
         how = scoring.Scoring(**_given(max_length=max_length))
         total = sum(1 for number, row in enumerate(each_row(input_file), 1) if _conversation(input_file, number, row))
         loaded = _load(model, how)

@@ -38,6 +38,8 @@ class Pretraining(BaseModel):
 
 Example = dict[str, list[int]]
 END = "<|end|>"
+CHECKPOINT_STEPS = 100
+"""Between checkpoints; a killed run goes on from the last one that is whole."""
 # Three tokens of markup a turn, where ChatML takes ten.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
@@ -159,7 +161,7 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     arguments = TrainingArguments(
         output_dir=str(folder), per_device_train_batch_size=1, num_train_epochs=1, use_cpu=True,
         warmup_steps=0.05, lr_scheduler_type="linear", seed=config.seed, train_sampling_strategy="sequential",
-        remove_unused_columns=False, save_steps=100, logging_steps=20, logging_first_step=True, report_to=[],
+        remove_unused_columns=False, save_steps=CHECKPOINT_STEPS, logging_steps=20, logging_first_step=True, report_to=[],
         disable_tqdm=True,
     )  # fmt: skip
 

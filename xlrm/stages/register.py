@@ -60,6 +60,19 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256(where.encode()).hexdigest()
 
 
+def stands(record: Record) -> bool:
+    """Whether the registry still has all versions that an artifact names, of the same models. Raises ArtifactError."""
+    from xlrm import tracking
+
+    made = [artifacts.find(one.uri) for one in record.inputs["reward_models"]]
+    digests = {one.digest for one in made if one}  # none of a store that was cleared
+    numbers = {k.removeprefix("version/"): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith("version/")}
+    there = [
+        one for name in numbers for one in tracking.models(name) if not digests or one.tags.get("digest") in digests
+    ]
+    return numbers.items() <= {(one.name, one.number) for one in there}
+
+
 def run(
     config: Config, *, reward_models: list[Path], evaluations: list[Path], lineage: dict[str, Record], output: Path
 ) -> dict[str, float]:
