@@ -4,6 +4,7 @@ own."""
 import os
 
 from xlrm import __version__
+from xlrm.experiment import POLICY
 from xlrm.steps import Step
 
 REGISTRY = os.environ.get("XLRM_IMAGE_REGISTRY", "ghcr.io/xlrm")
@@ -17,7 +18,6 @@ RUNS = {
     "evaluate": ("evaluate", "rank", "represent"),
     "align": ("align",),
     "answer": ("sample",),
-    "register": ("register",),
     "report": ("judge", "register", "report"),
 }
 """Component -> the stages it runs: those that want the same image and GPUs share pods, since each pod costs a run twenty
@@ -38,5 +38,5 @@ def component_of(step: Step) -> str:
     """Whose image runs a step. Responses of aligned policies are sampled by `answer`, after `align`; those to rank and align on
     by `sample`, before."""
     if step.stage == "sample":
-        return "sample" if step.inputs["policies"] == ("base",) else "answer"
+        return "sample" if step.of == (POLICY,) else "answer"
     return next(component for component, stages in RUNS.items() if step.stage in stages)

@@ -459,9 +459,9 @@ def test_an_interrupted_wait_says_that_the_run_goes_on(submit: Submit, server: K
 
 def test_the_key_knows_the_stages_of_a_package(packages: Path) -> None:
     loaded = experiment.load(ROOT / "configs" / "demo_short.yaml")
-    found = changes.stages(packages / "retrain.yaml", loaded)
-    assert found == ["base", "curate", "evaluate", "plan", "register", "reward", "translate", "validate"]
-    assert {"align", "report", *found} <= {*changes.stages(packages / "cross_lingual_transfer.yaml", loaded)}
+    found = changes.sections(packages / "retrain.yaml", loaded)
+    assert found == ["base", "curate", "evaluate", "plan", "register", "report", "reward", "translate", "validate"]
+    assert {"align", "report", *found} <= {*changes.sections(packages / "cross_lingual_transfer.yaml", loaded)}
 
 
 # The pipeline that retrains

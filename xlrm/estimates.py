@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from xlrm import rows, segmentation
 from xlrm.languages import Language
 from xlrm.memory import Memory
 
-FILES = ("preferences.jsonl", "benchmark.jsonl", "prompts.jsonl", "parallel.jsonl")
+File = Literal["preferences", "heldout", "benchmark", "prompts", "parallel"]
+FILES: tuple[File, ...] = get_args(File)
+"""Of a corpus, what is translated."""
 TEXTS = ("prompt", "chosen", "rejected", "text")
 BYTES_PER_TOKEN = {"Latin": 3.5, "Cyrillic": 3.5, "Hangul": 1.5, "Han": 2.0}
 """Of UTF-8, assumed for Llama 2's tokenizer, which spells many Korean and Chinese characters byte by byte."""
@@ -84,11 +87,15 @@ def assumptions() -> dict[str, object]:
     }  # fmt: skip
 
 
-def parts(corpus: Path, shard: str = "1/1") -> list[tuple[Path, int, int]]:
-    """Of each file of a corpus, the rows of one shard (NUMBER/OF): from, to."""
+def names(files: Iterable[File]) -> tuple[str, ...]:
+    return tuple(f"{one}.jsonl" for one in files)
+
+
+def parts(corpus: Path, shard: str = "1/1", files: Iterable[File] = FILES) -> list[tuple[Path, int, int]]:
+    """Of each of a corpus's `files`, the rows of one shard (NUMBER/OF): from, to."""
     number, of = (int(part) for part in shard.split("/"))
     found = []
-    for name in FILES:
+    for name in names(files):
         if (corpus / name).is_file():
             count = rows.count_lines(corpus / name)
             found.append((corpus / name, count * (number - 1) // of, count * number // of))

@@ -19,6 +19,9 @@ from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 
 STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
+POLICY = "policy"
+"""The section that names the model to align, with the fields of `base`; without it that is the base model."""
+SECTIONS = (*STAGES, POLICY)
 
 
 def stage_module(name: str):
@@ -38,9 +41,13 @@ def stage_config(name: str, values: dict[str, Any], where: str = "") -> BaseMode
 def check_section(name: str, values: dict[str, Any], where: str) -> None:
     """As `stage_config`, for an experiment's section: the pipeline adds the fields it leaves out, such as the language."""
     try:
-        stage_module(name).Config(**values)
+        stage_module(stage_of(name)).Config(**values)
     except ValidationError as error:
         _raise(name, error, where, ignore="missing")
+
+
+def stage_of(section: str) -> str:
+    return "base" if section == POLICY else section
 
 
 def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> None:
@@ -48,7 +55,7 @@ def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> N
         if first["type"] == ignore:
             continue
         field = ".".join([name, *(str(part) for part in first["loc"])])
-        allowed = ", ".join(stage_module(name).Config.model_fields)
+        allowed = ", ".join(stage_module(stage_of(name)).Config.model_fields)
         hint = f"; fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
         raise ConfigError(f"{where}{field}: {first['msg']}, got {first['input']!r}{hint}") from error
 
@@ -61,11 +68,16 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     targets: tuple[str, ...] = Field(("es", "it", "ko", "zh"), min_length=1)
     """Languages it is translated into; each gets a reward model and an aligned policy of its own."""
     stages: dict[str, dict[str, Any]] = {}
-    """Settings of each stage that differ from its defaults."""
+    """By section, the settings that differ from its stage's defaults."""
 
     @property
     def languages(self) -> tuple[str, ...]:
         return (self.source, *self.targets)
+
+    def setting(self, section: str, field: str) -> Any:
+        """The value in the section, else the default of its stage."""
+        default = stage_module(stage_of(section)).Config.model_fields[field].default
+        return self.stages.get(section, {}).get(field, default)
 
     def as_file(self) -> dict[str, Any]:
         """As `build` takes it."""
@@ -135,8 +147,8 @@ def _override(raw: dict, name: str, value: Any) -> None:
 
 
 def _section(stage: str, values: Any, where: str) -> dict[str, Any]:
-    if stage not in STAGES:
-        known = ", ".join(("name", "source", "targets", *STAGES))
+    if stage not in SECTIONS:
+        known = ", ".join(("name", "source", "targets", *SECTIONS))
         raise ConfigError(f"{where}: no stage or setting '{stage}'; there are {known}")
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{where}: {stage}: a section is a mapping of fields, got {values!r}")

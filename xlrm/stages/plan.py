@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from xlrm import corpora, estimates, progress, translation
 from xlrm.errors import ConfigError
-from xlrm.estimates import Estimate
+from xlrm.estimates import FILES, Estimate, File
 from xlrm.languages import LANGUAGES, Language
 from xlrm.memory import Memory
 
@@ -23,6 +23,8 @@ class Config(BaseModel):
     """Parts each language is translated in, side by side where there are GPUs for them."""
     translate: dict[str, Any] = {}
     """The experiment's section `translate`, of which the translator's settings are kept."""
+    files: tuple[File, ...] = FILES
+    """Of the corpus, those that are translated."""
 
     @field_validator("translate")
     @classmethod
@@ -31,7 +33,7 @@ class Config(BaseModel):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpus": (corpora.DESCRIPTION, *estimates.FILES)}
+    return {"corpus": (corpora.DESCRIPTION, *estimates.names(config.files))}
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
@@ -60,7 +62,7 @@ def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimat
     if with_memory:
         translators = {target.code: translation.load(settings, source, target) for target in targets}
         memories = {code: Memory(translation.MEMORY, translator.identity) for code, translator in translators.items()}
-    files = estimates.parts(corpus)
+    files = estimates.parts(corpus, files=config.files)
     work = estimates.survey(files, source, settings.longest_segment, settings.segmented, memories)
     sizes = {target.code: translation.parameters(settings, source, target) for target in targets}
     return {target.code: estimates.estimate(work, source, target, sizes[target.code]) for target in targets}
