@@ -88,13 +88,6 @@ class Memory:
                     self.database.execute("insert or ignore into files values (?)", (name,))
 
 
-def unfinished(output: Path) -> str:
-    """Where on the store a stage with this output folder keeps what it goes on from, on any machine, until its artifact is
-    published: `runner` names the folders of a stage's work by stage and key."""
-    work = output.absolute().parent
-    return storage.join(settings.store(), "unfinished", work.parent.name, work.name)
-
-
 def _open(path: Path) -> sqlite3.Connection:
     """Several processes may have it open; each waits for the other's writing."""
     database = sqlite3.connect(path, timeout=60)

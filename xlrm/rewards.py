@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlrm import memory, storage
+from xlrm import memory, storage, unfinished
 from xlrm.credit import Rewards
 from xlrm.errors import DataError
 
@@ -32,7 +32,7 @@ class Journal:
     @classmethod
     def beside(cls, output: Path, name: str) -> "Journal":
         """Of a stage with this output folder."""
-        return cls(output.parent / f"{name}.journal", storage.join(memory.unfinished(output), f"{name}.journal"))
+        return cls(output.parent / f"{name}.journal", storage.join(unfinished.address(output), f"{name}.journal"))
 
     @classmethod
     def of_file(cls, output: Path, inputs: Iterable[Path], max_length: int) -> "Journal":

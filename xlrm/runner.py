@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from xlrm import artifacts, progress, provenance, settings, storage
+from xlrm import artifacts, progress, provenance, settings, storage, unfinished
 from xlrm.artifacts import FileEntry, Input, Record
 from xlrm.errors import ConfigError, GateError
 from xlrm.experiment import stage_config, stage_module
@@ -132,6 +132,7 @@ def _make(
             mlflow_run_id=run.id,
         )  # fmt: skip
         run.log(metrics | {"cost/seconds": record.seconds, "cost/peak_memory_mib": record.peak_memory_mib})
+    unfinished.remove(work / "output")
     shutil.rmtree(work)
     return record
 

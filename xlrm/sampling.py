@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import engines, hub, memory, models, progress, scoring
+from xlrm import engines, hub, models, progress, scoring, unfinished
 from xlrm.decoding import Completion, Decoding, Precision, seed_of
 from xlrm.memory import Memory
 
@@ -103,7 +103,7 @@ class Policy:
     def _memory(self, decoding: Decoding) -> Memory:
         asked = {"policy": hub.model_version(str(self.folder), None), "decoding": asdict(decoding)}
         how = self.settings.model_dump(include={"engine", "precision", "context"})
-        return Memory(MEMORY, asked | how, memory.unfinished(self.work), self.work.parent)
+        return Memory(MEMORY, asked | how, unfinished.address(self.work), self.work.parent)
 
 
 @contextlib.contextmanager
