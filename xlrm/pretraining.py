@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import checkpoints, progress
+from xlrm import checkpoints, curves, progress, unfinished
 from xlrm.phrasebook import data
 from xlrm.phrasebook import language as phrasebook
 
@@ -177,8 +177,11 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     optimizers = (_optimizer(model, config), None)
     trainer = Trainer(model, arguments, collate, batches(config, tokenizer), optimizers=optimizers)
     trainer.add_callback(progress.training_steps("base"))
-    trainer.add_callback(checkpoints.keeper())
-    last_one = checkpoints.agreed(folder, "base")
+    kept = unfinished.address(output)
+    trainer.add_callback(checkpoints.keeper(kept))
+    if run := curves.run_at_work():
+        trainer.add_callback(curves.to_mlflow(run))
+    last_one = checkpoints.agreed(folder, "base", kept)
     result = trainer.train(resume_from_checkpoint=last_one and str(last_one))
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)

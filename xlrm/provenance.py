@@ -16,11 +16,14 @@ PACKAGE = Path(__file__).parent
 _CARRIERS = {
     "xlrm.artifacts",
     "xlrm.buckets",
+    "xlrm.curves",
     "xlrm.errors",
     "xlrm.files",
+    "xlrm.kept_checkpoints",
     "xlrm.locks",
     "xlrm.progress",
     "xlrm.storage",
+    "xlrm.unfinished",
 }
 
 

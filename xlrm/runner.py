@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from xlrm import artifacts, locks, progress, provenance, settings, storage
+from xlrm import artifacts, locks, progress, provenance, settings, storage, unfinished
 from xlrm.artifacts import FileEntry, Input, Record
 from xlrm.errors import ArtifactError, ConfigError, GateError, XlrmError
 from xlrm.experiment import stage_config, stage_module
@@ -149,6 +149,7 @@ def _make(
             mlflow_run_id=run.id,
         )  # fmt: skip
         run.log(metrics | {"cost/seconds": record.seconds, "cost/peak_memory_mib": record.peak_memory_mib})
+    unfinished.remove(work / "output")
     shutil.rmtree(work)
     return record
 

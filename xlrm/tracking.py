@@ -9,7 +9,8 @@ import posixpath
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -140,6 +141,19 @@ class Run:
             for start in range(0, len(entries), 1000):  # the most that one call takes
                 client.log_batch(self.id, metrics=entries[start : start + 1000])
 
+    def log_points(self, points: Sequence[Mapping[str, float]]) -> None:
+        """Each a `step` and values by name: a training's, or those of `heldout_...`, as MLflow's page groups them."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        entries = [
+            Metric(f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}", value, now, int(one["step"]))
+            for one in points for name, value in one.items() if name != "step"
+        ]  # fmt: skip
+        with _mlflow() as client:
+            for start in range(0, len(entries), 1000):
+                client.log_batch(self.id, metrics=entries[start : start + 1000])
+
 
 _current: ContextVar[Run] = ContextVar("run")
 
@@ -147,6 +161,12 @@ _current: ContextVar[Run] = ContextVar("run")
 def current_run() -> Run:
     """The run that the stage at work logs to."""
     return _current.get()
+
+
+def running() -> str | None:
+    """Id of the run that the stage at work logs to, None without one."""
+    found = _current.get(None)
+    return found.id if found else None
 
 
 @contextlib.contextmanager
