@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlrm import fingerprints, rewards
 from xlrm.credit import Ties, credit
 from xlrm.errors import ConfigError
-from xlrm.statistics import AVERAGE, accuracies, intervals
+from xlrm.statistics import AVERAGE, SUBSET, accuracies, intervals
 
 if TYPE_CHECKING:
     import numpy as np
 
 ALL = "all"
 """In place of a language: the mean over them."""
-SUBSET = "subset/"
 
 
 class Rule(BaseModel):
@@ -248,4 +247,4 @@ def _row_line(row: Row) -> str:
 
 
 def _line(cells: tuple) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split("\n")) for cell in cells) + " |"

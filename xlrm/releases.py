@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from xlrm import accounts, fingerprints, licences, pyfunc, rewards, settings
+from xlrm import accounts, fingerprints, licences, pyfunc, rewards, settings, tracking
 from xlrm.artifacts import Record
 from xlrm.base_models import TINY
 from xlrm.licences import Terms
@@ -237,5 +237,5 @@ def tags(facts: Facts) -> dict[str, str]:
                 found |= {"git_commit": record.git_commit or "", "image": record.image or ""}
     for on, result in facts.results["results"].items():
         for name in _sections(result):
-            found[f"metric.accuracy/{on}/{name.lower().replace(' ', '_')}"] = f"{result['accuracy'][name]:.4f}"
+            found[tracking.key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
     return {key: value for key, value in found.items() if value}
