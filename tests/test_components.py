@@ -148,7 +148,9 @@ def test_what_cannot_work_on_the_gpus_is_refused_before_anything_runs(view, caps
 
 
 def test_steps_are_shared_out_to_as_many_pods_as_there_may_be() -> None:
-    nine = build({"name": "nine", "targets": ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]}, {}, "test")
+    targets = ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]
+    speaking = {"pretraining": {"languages": ["en", *targets]}}
+    nine = build({"name": "nine", "targets": targets, "base": speaking}, {}, "test")
     made = steps("cross-lingual-transfer", nine)
     shares = shared_out(made, Hardware(tasks={"reward": Share(pods=4), "translate": Share(pods=20)}))
     assert shares["reward"] == [
