@@ -122,7 +122,11 @@ def prepare(
     if pipeline not in PIPELINES:
         raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
     name = pipeline.replace("_", "-")
-    loaded = experiment.load(config, overrides, name)
+    try:
+        loaded = experiment.load(config, overrides, name)
+    except ConfigError as error:  # which has the values that it is about
+        _check_secrets({"overrides": list(overrides), "error": str(error)})
+        raise
     _hardware.check(steps(name, loaded), placement.hardware(), str(config))
     _check_secrets(loaded.as_file())
     package = compile_package(pipeline, folder, placement)

@@ -41,8 +41,8 @@ IMPOSSIBLE = (
     ("paper_a_qwen", "evaluate.max_length=32769", "evaluate.max_length: 32769 is more than the 32768 tokens"),
     ("paper_a_llama", "represent.max_length=200000", "represent.max_length: 200000 is more than the 131072 tokens"),
     ("paper_a_qwen", "align.max_length=65536", "align.max_length: 65536 is more than the 32768 tokens"),
-    ("demo", "sample.max_new_tokens=4096", "sample.max_new_tokens: 4096 is more than the 4096 tokens"),
-    ("paper_a_qwen", "policy.model=phrasebook-tiny sample.max_new_tokens=8000", "sample.max_new_tokens: 8000 is more than"),
+    ("demo", "sample.max_new_tokens=4096", "sample.max_new_tokens: 4096 leaves no room for a prompt"),
+    ("paper_a_qwen", "policy.model=phrasebook-tiny sample.max_new_tokens=8000", "sample.max_new_tokens: 8000 leaves no room"),
     ("paper_a_qwen", "translate.max_new_tokens=4000", "translate.max_new_tokens: 4000 with translate.longest_segment=400"),
     ("demo", "sample.samples=1", "sample.samples: 1 response to a prompt makes no pair"),
     ("demo", "sample.temperature=0", "sample.temperature: 0 makes all responses to a prompt the same"),
@@ -220,6 +220,9 @@ def test_a_budget_that_is_kept_starts() -> None:
     limits = {"plan.max_gpu_hours": found.gpu_hours + 1, "plan.max_usd": found.usd + 1, "plan.usd_per_gpu_hour": 2}
     raw = load(Path(PRESETS["paper_a_qwen"])).as_file()
     assert build(raw, limits, "test")
+    assert build(raw, {"plan.max_gpu_hours": 1000, "external.models": ["served=x"]}, "test"), (
+        "dollars are not asked for"
+    )
     with pytest.raises(ConfigError, match=r"plan.max_usd: .*most are .* of translate, .* of sample"):
         build(raw, limits | {"plan.max_usd": found.usd - 1}, "test")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xlrm import benchmarks, gate, rewards, tracking
+from xlrm import benchmarks, gate, metric_keys, rewards, tracking
 from xlrm.errors import DataError
 from xlrm.rows import write_jsonl
 from xlrm.stages import evaluate
@@ -36,13 +36,15 @@ def test_any_name_is_a_metric_of_its_own_in_mlflow() -> None:
     with tracking.run("names", "evaluate", {}, {}) as run:
         run.log(metrics)
     kept = tracking._client().get_run(run.id).data.metrics
-    assert kept == {tracking.key(name): value for name, value in metrics.items()} and len(kept) == len(metrics)
+    assert kept == {metric_keys.key(name): value for name, value in metrics.items()} and len(kept) == len(metrics)
     assert kept["accuracy/en/Q:26:A"] == metrics["accuracy/en/Q&A"] and kept["accuracy/en/안전"] == 1.0
 
 
 def test_a_version_is_tagged_by_it() -> None:
     for name in NAMES:
-        tracking._client().create_registered_model(f"m{NAMES.index(name)}", tags={tracking.key(f"metric.{name}"): "1"})
+        tracking._client().create_registered_model(
+            f"m{NAMES.index(name)}", tags={metric_keys.key(f"metric.{name}"): "1"}
+        )
 
 
 def test_the_gate_compares_in_it(tmp_path) -> None:

@@ -48,7 +48,7 @@ def problems(experiment: Experiment, pipeline: str) -> Iterator[str]:
     found = of(experiment, pipeline)
     field = "max_gpu_hours" if plan.max_usd is None else "max_usd"
     for row in found.rows:
-        if row.why:
+        if row.flop is None or (row.why and plan.max_usd is not None):
             yield f"plan.{field}: {getattr(plan, field):g}: what {row.stage} takes is not known: {row.why}"
     for field, value, unit in (
         ("max_gpu_hours", found.gpu_hours, "hours of an A100"),

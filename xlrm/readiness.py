@@ -127,9 +127,10 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[str]:
         for stage, field in limits if context else ():
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
             if stage in stages and value > context - room:
+                over = "leaves no room for a prompt in" if room else "is more than"
                 yield (
-                    f"{stage}.{field}: {value} is more than the {context} tokens that {model} reads"
-                    f"{', prompt and response together' if room else ''}; up to {context - room} is allowed"
+                    f"{stage}.{field}: {value} {over} the {context} tokens that {model} reads; up to {context - room} is "
+                    "allowed"
                 )
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import yaml
 
-from xlrm import accounts, fingerprints, licences, pyfunc, rewards, settings, tracking
+from xlrm import accounts, fingerprints, licences, pyfunc, rewards, settings
 from xlrm.artifacts import Record
 from xlrm.base_models import TINY
 from xlrm.licences import Terms
+from xlrm.metric_keys import key as metric_key
 
 REWARDS = f"evaluation/{rewards.FILE}"
 _LOADER = "xlrm_reward_model"
@@ -237,5 +238,5 @@ def tags(facts: Facts) -> dict[str, str]:
                 found |= {"git_commit": record.git_commit or "", "image": record.image or ""}
     for on, result in facts.results["results"].items():
         for name in _sections(result):
-            found[tracking.key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
+            found[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
     return {key: value for key, value in found.items() if value}

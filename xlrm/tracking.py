@@ -17,12 +17,11 @@ from urllib.parse import urlsplit
 
 from xlrm import progress, settings
 from xlrm.errors import ArtifactError, ConfigError
+from xlrm.metric_keys import key
 
 DIRECT_DOWNLOAD, DIRECT_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
 """Variables of MLflow's client. Unset, it takes what a server of 3.17 advertises, presigned addresses of the store, which those
 outside the server's network do not reach (mlflow/store/artifact/mlflow_artifacts_repo.py)."""
-LONGEST_KEY = 250
-"""Characters of a metric's or tag's key (mlflow/utils/validation.py)."""
 ANSWER_SECONDS = 10
 """How long such an address may take to answer. MLflow's client would try a download for minutes and an upload for ever."""
 
@@ -119,29 +118,12 @@ def _experiment_id(client, name: str) -> str:
         return found.experiment_id
 
 
-def key(name: str) -> str:
-    """The key of a metric or tag: `name`, with what MLflow refuses (validate_param_and_metric_name, path_not_unique and
-    MAX_ENTITY_KEY_LENGTH in mlflow/utils/validation.py) written as `:HEX:`, such as `Q:26:A` for `Q&A`. No two names have
-    one key."""
-    parts = [re.sub(r"[^\w.\- ]", _escaped, part) for part in name.split("/")]
-    parts = [re.sub(r"^\.{1,2}$", lambda dots: ":2e:" * len(dots[0]), part) or "::" for part in parts]
-    found = "/".join(parts)
-    if len(found) <= LONGEST_KEY:
-        return found
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{found[: LONGEST_KEY - 18]}::{digest}"
-
-
-def _escaped(character: re.Match[str]) -> str:
-    return f":{ord(character[0]):x}:"
-
-
 @dataclass
 class Run:
     id: str
 
     def log(self, metrics: dict[str, float]) -> None:
-        """Under the `key` of each name."""
+        """Under the key of each name (`xlrm.metric_keys`)."""
         from mlflow.entities import Metric
 
         entries = [Metric(key(name), value, 0, 0) for name, value in metrics.items()]
