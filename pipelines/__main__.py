@@ -16,10 +16,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from components import _estimate, _hardware
 from components._parameters import pack
 from pipelines import local_run, placement, submission
 from xlrm import experiment, progress, settings
 from xlrm.errors import XlrmError
+from xlrm.sections import CROSS_LINGUAL
+from xlrm.steps import steps
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console(stderr=True)
@@ -55,6 +58,9 @@ def run(
 ) -> None:
     """Run the cross-lingual transfer pipeline here, task by task, through Kubeflow Pipelines' local runner."""
     loaded = _or_exit(lambda: experiment.load(config, tuple(overrides or ())))
+    hardware = placement.load(placement.LOCAL).hardware()
+    _or_exit(lambda: _hardware.check(steps(CROSS_LINGUAL, loaded), hardware, str(config)))
+    print(_estimate.table(loaded, CROSS_LINGUAL, hardware), file=sys.stderr)
     root = local_run.folder(loaded.name)
     log = settings.home() / "logs" / f"{root.name}.log"
     console.print(

@@ -78,7 +78,7 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
     chat, hard = (sum(credits[i::2]) / 4 for i in (0, 1))
     for language in languages:
         assert metrics[f"external/Judge-7B/accuracy/{language}/average"] == pytest.approx((chat + hard) / 2)
-        assert metrics[f"external/Judge-7B/accuracy/{language}/chat_hard"] == pytest.approx(hard)
+        assert metrics[f"external/Judge-7B/accuracy/{language}/Chat Hard"] == pytest.approx(hard)
         assert judge["results"][language]["length_baseline"]["average"] == 0
         assert metrics[f"external/Judge-7B/errors/{language}"] == judge["bias"][language]["errors"]
         assert judge["bias"][language]["errors"] == (1 + (not first[7])) / 8

@@ -139,7 +139,7 @@ def test_a_version_says_what_it_is_and_where_it_is_from(register, corpus, tmp_pa
     (version,) = tracking.models(NAME)
     tags = version.tags
     assert version.aliases == ("champion",) and version.metrics == {
-        "accuracy/en/average": 0.7, "accuracy/en/chat": 0.7
+        "accuracy/en/average": 0.7, "accuracy/en/Chat": 0.7
     }  # fmt: skip
     assert (tags["kfp.pipeline_run_id"], tags["git_commit"], tags["gate"]) == ("run-1", "0123abc", "promoted")
     assert tags["data.source_digest"] == artifacts.load(corpus).digest and tags["data.source_uri"] == corpus

@@ -10,7 +10,9 @@ from xlrm.errors import ConfigError
 from xlrm.experiment import STAGES, build, load, stage_config, stage_module
 from xlrm.steps import PIPELINES, Step, steps
 
-NINE = build({"name": "nine", "targets": ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]}, {}, "test")
+TARGETS = ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]
+SPEAKING = {"pretraining": {"languages": ["en", *TARGETS]}}
+NINE = build({"name": "nine", "targets": TARGETS, "base": SPEAKING}, {}, "test")
 
 
 def wanted(stage: str) -> tuple[dict[str, bool], set[str]]:

@@ -54,6 +54,8 @@ class Estimate:
     known: int
     tokens: float
     """Read and written, for the segments not known."""
+    bytes: float
+    """Of all translations, in UTF-8."""
     gpu_hours: float | None
     """None for a translator whose size is not known, or that needs no GPU."""
 
@@ -71,12 +73,18 @@ def estimate(work: Work, source: Language, target: Language, parameters: float |
     written = tokens_of(work.source_bytes, source, target)
     tokens = left * (read + written)
     hours = 2 * parameters * tokens / (A100_FLOPS * UTILISATION) / 3600 if parameters else None
-    return Estimate(work.texts, work.segments, work.known[target.code], tokens, hours)
+    size = bytes_of(work.source_bytes, source, target)
+    return Estimate(work.texts, work.segments, work.known[target.code], tokens, size, hours)
 
 
 def tokens_of(source_bytes: float, source: Language, target: Language) -> float:
     """Tokens of the translation of `source_bytes` of UTF-8; of the text itself, where target is source."""
-    return source_bytes / _ratio(source) * _ratio(target) / BYTES_PER_TOKEN.get(target.script, 2.0)
+    return bytes_of(source_bytes, source, target) / BYTES_PER_TOKEN.get(target.script, 2.0)
+
+
+def bytes_of(source_bytes: float, source: Language, target: Language) -> float:
+    """Of the translation of `source_bytes`."""
+    return source_bytes / _ratio(source) * _ratio(target)
 
 
 def assumptions() -> dict[str, object]:

@@ -14,14 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlrm import fingerprints, rewards
 from xlrm.credit import Ties, by_chance, credit
 from xlrm.errors import ConfigError, DataError
-from xlrm.statistics import AVERAGE, accuracies, intervals
+from xlrm.statistics import AVERAGE, SUBSET, accuracies, intervals
 
 if TYPE_CHECKING:
     import numpy as np
 
 ALL = "all"
 """In place of a language: the mean over them."""
-SUBSET = "subset/"
 
 
 class Rule(BaseModel):
@@ -289,4 +288,4 @@ def _row_line(row: Row) -> str:
 
 
 def _line(cells: tuple) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split("\n")) for cell in cells) + " |"

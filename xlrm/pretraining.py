@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import checkpoints, curves, progress, unfinished
+from xlrm.base_models import BASE_MODELS, TINY
 from xlrm.phrasebook import data
 from xlrm.phrasebook import language as phrasebook
 
@@ -153,7 +154,7 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
         Qwen2Config(
             vocab_size=len(tokenizer), hidden_size=config.width, intermediate_size=3 * config.width,
             num_hidden_layers=config.layers, num_attention_heads=config.width // 32,
-            num_key_value_heads=config.width // 32, max_position_embeddings=512, tie_word_embeddings=True,
+            num_key_value_heads=config.width // 32, max_position_embeddings=BASE_MODELS[TINY].context, tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
         )
     )  # fmt: skip

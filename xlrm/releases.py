@@ -19,6 +19,7 @@ from xlrm import accounts, artifacts, fingerprints, licences, pyfunc, rewards, s
 from xlrm.artifacts import FileEntry, Record
 from xlrm.base_models import TINY
 from xlrm.licences import Terms
+from xlrm.metric_keys import key as metric_key
 from xlrm.tracking import FILES
 
 GATE_FILES = ("gate.json", "gate.md")
@@ -250,5 +251,5 @@ def tags(facts: Facts) -> dict[str, str]:
                 found |= {"git_commit": record.git_commit or "", "image": record.image or ""}
     for on, result in facts.results["results"].items():
         for name in _sections(result):
-            found[f"metric.accuracy/{on}/{name.lower().replace(' ', '_')}"] = f"{result['accuracy'][name]:.4f}"
+            found[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
     return {key: value for key, value in found.items() if value}

@@ -20,6 +20,7 @@ from typing import Any
 
 from xlrm import direct_store, locks, mlflow_errors, moved, progress, settings, signals, storage
 from xlrm.errors import ArtifactError, ConfigError
+from xlrm.metric_keys import key
 from xlrm.storage import FileEntry
 
 FILES = "files.json"
@@ -134,9 +135,10 @@ class Run:
     id: str
 
     def log(self, metrics: dict[str, float]) -> None:
+        """Under the key of each name (`xlrm.metric_keys`)."""
         from mlflow.entities import Metric
 
-        entries = [Metric(name, value, 0, 0) for name, value in metrics.items()]
+        entries = [Metric(key(name), value, 0, 0) for name, value in metrics.items()]
         with _mlflow() as client:
             for start in range(0, len(entries), 1000):  # the most that one call takes
                 client.log_batch(self.id, metrics=entries[start : start + 1000])

@@ -52,7 +52,7 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
         results[name] = {}
         for language, rows in languages.items():
             found = list(itertools.islice(scored, len(rows)))
-            results[name][language] = result(rows, found, config.ties)
+            results[name][language] = result(rows, found, config.ties) | _missing(name, language, rows)
             kept += rewards.records(name, language, rows, found)
     rewards.write(output / rewards.FILE, kept)
     own = results.pop(CORPUS)
@@ -118,12 +118,21 @@ def _published(config: Config) -> Items:
     return found
 
 
+def _missing(name: str, language: str, rows: list[dict]) -> dict[str, list[str]]:
+    """Says what a benchmark has lost to validation, or never had; what is left of a section is weighted as the whole."""
+    if missing := benchmarks.missing(rows):
+        progress.say(
+            f"evaluate: {name} in {language} has no item of {', '.join(missing)}: its sections are not RewardBench's"
+        )
+    return {"missing": missing} if missing else {}
+
+
 def _metrics(language: str | None, own: dict[str, dict], others: dict[str, dict[str, dict]]) -> dict[str, float]:
     """Flat: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION of the further benchmarks."""
     found = {}
     for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
         for on, one in results.items():
             for name, value in one["accuracy"].items():
-                found[f"{prefix}accuracy/{on}/{name.lower().replace(' ', '_')}"] = value
+                found[f"{prefix}accuracy/{on}/{name}"] = value
     average = found.get(f"accuracy/{language}/average")
     return ({"own_accuracy": average} if average is not None else {}) | found

@@ -101,7 +101,7 @@ def _finished(output: Path, model: RewardModel) -> dict | None:
 def _metrics(prefix: str, result: dict) -> dict[str, float]:
     """Accuracies by language; of a judge also what its places had to do with it, and the dollars."""
     found = {
-        f"{prefix}/accuracy/{language}/{name.lower().replace(' ', '_')}": value
+        f"{prefix}/accuracy/{language}/{name}": value
         for language, one in result["results"].items()
         for name, value in one["accuracy"].items()
     }
