@@ -60,7 +60,7 @@ def run(
     loaded = _or_exit(lambda: experiment.load(config, tuple(overrides or ())))
     hardware = placement.load(placement.LOCAL).hardware()
     _or_exit(lambda: _hardware.check(steps(CROSS_LINGUAL, loaded), hardware, str(config)))
-    print(_estimate.table(loaded, CROSS_LINGUAL, hardware), file=sys.stderr)
+    print(_estimate.table(loaded, CROSS_LINGUAL, hardware), file=sys.stderr, flush=True)
     root = local_run.folder(loaded.name)
     log = settings.home() / "logs" / f"{root.name}.log"
     console.print(

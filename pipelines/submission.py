@@ -96,7 +96,7 @@ def submit(
                 "experiment": f"{made.experiment.name}: {made.experiment.source} → {', '.join(made.experiment.targets)}",
                 "commit": made.commit, "content": made.content.key,
             }  # fmt: skip
-            print(made.estimate, file=sys.stderr)
+            print(made.estimate, file=sys.stderr, flush=True)
             _append(summary, f"\n{made.estimate}\n")
             if schedule:
                 outcome = _schedule(made, cron(schedule), host, namespace, facts)
