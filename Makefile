@@ -71,8 +71,8 @@ pin-images:  ## Ask the registry for the digest of the base image's tag, and wri
 	digest=$$($(DOCKER) buildx imagetools inspect "$$base" --format '{{.Manifest.Digest}}') && \
 	sed -i "s|^ARG BASE=.*|ARG BASE=$$base@$$digest|" docker/Dockerfile && grep '^ARG BASE=' docker/Dockerfile
 
-clean:  ## Remove the virtual environment and all local state
-	rm -rf $(VENV) $(CHECKOV) .xlrm build
+clean:  ## Remove the virtual environment and what was built; models and runs stay (`xlrm gc`)
+	rm -rf $(VENV) $(CHECKOV) build
 
 # torch by its exact version, on its own: a machine without a GPU then takes the small CPU wheel where an index has one.
 $(VENV)/.installed: pyproject.toml constraints.txt

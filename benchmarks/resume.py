@@ -1,4 +1,4 @@
-"""Kills a translation half way and runs it again: how much is translated twice?
+"""Kills a translation half way and runs it again, on the same machine and on one that has nothing: how much is translated twice?
 
 python -m benchmarks.resume
 """
@@ -48,38 +48,39 @@ def _corpus(folder: Path, rows: int) -> int:
     return 30 * rows
 
 
-def kill_and_resume(stage: str, folder: Path, server, kill_at: float) -> tuple[int, int]:
-    """Requests before a kill after `kill_at` of them, and of the run that goes on after it (output `resumed`); then one run
-    in one go, of another home (output `whole`). `stage` is a program of input and output folder."""
+def kill_and_resume(stage: str, folder: Path, server, kill_at: float, home: str = "home") -> tuple[int, int]:
+    """Requests before a kill after `kill_at` of them, and of the run that goes on after it (output `resumed`) with the same store
+    and the state of `home`, which is empty if it is another than "home"; then one run in one go, with neither (output `whole`).
+    `stage` is a program of input and output folder."""
 
-    def start(home: str, output: str) -> subprocess.Popen:
+    def start(home: str, store: str, output: str) -> subprocess.Popen:
         (folder / output).mkdir()
-        environment = os.environ | {"XLRM_HOME": str(folder / home), "OPENAI_BASE_URL": server.address}
-        environment.pop("XLRM_STORE", None)
+        addresses = {"XLRM_HOME": str(folder / home), "XLRM_STORE": f"file://{folder / store}"}
+        environment = os.environ | addresses | {"OPENAI_BASE_URL": server.address}
         return subprocess.Popen([sys.executable, "-c", stage, str(folder), str(folder / output)], env=environment)
 
     def asked() -> int:
         return sum(server.asked.values())
 
-    killed = start("home", "killed")
+    killed = start("home", "store", "killed")
     while asked() < kill_at and killed.poll() is None:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     time.sleep(0.5)
     before = asked()
-    assert start("home", "resumed").wait() == 0
+    assert start(home, "store", "resumed").wait() == 0
     after = asked() - before
-    assert start("other", "whole").wait() == 0
+    assert start("other", "another", "whole").wait() == 0
     return before, after
 
 
-def measure(rows: int, share: float) -> dict[str, float]:
+def measure(rows: int, share: float, home: str = "home") -> dict[str, float]:
     """Segments asked for until the kill at `share` of them, and after it, and whether the result is that of one go."""
     with tempfile.TemporaryDirectory() as name, serving(_answer) as server:
         folder = Path(name)
         segments = _corpus(folder, rows)
-        before, after = kill_and_resume(STAGE, folder, server, share * segments)
+        before, after = kill_and_resume(STAGE, folder, server, share * segments, home)
         one, other = ((folder / output / "preferences.jsonl").read_bytes() for output in ("resumed", "whole"))
     return {
         "segments": segments, "asked before": before, "asked after": after, "under way": BLOCK,
@@ -88,5 +89,6 @@ def measure(rows: int, share: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    for key, value in measure(rows=1000, share=0.5).items():
-        print(f"{key:18} {value}")
+    for home in ("home", "elsewhere"):
+        for key, value in measure(rows=1000, share=0.5, home=home).items():
+            print(f"{home:10} {key:18} {value}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from xlrm import curves
 from xlrm.rows import read_rows, write_jsonl
 
 RECIPE = {
@@ -102,7 +103,7 @@ def plain_trl(started_from: Path, rows: list[dict], folder: Path, device_batch: 
 
 
 def log_of(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "training_log.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / curves.FILE).read_text().splitlines()]
 
 
 def weights_of(folder: Path) -> dict:

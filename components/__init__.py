@@ -3,8 +3,12 @@ own."""
 
 import os
 
-from xlrm import __version__
+from xlrm import __version__, signals
+from xlrm.experiment import POLICY
 from xlrm.steps import Step
+
+# A task of the local runner: Kubeflow Pipelines starts it by a shell, which would leave it alone.
+signals.end_with_the_run()
 
 REGISTRY = os.environ.get("XLRM_IMAGE_REGISTRY", "ghcr.io/xlrm")
 RUNS = {
@@ -17,7 +21,6 @@ RUNS = {
     "evaluate": ("evaluate", "rank", "represent"),
     "align": ("align",),
     "answer": ("sample",),
-    "register": ("register",),
     "report": ("judge", "register", "report"),
 }
 """Component -> the stages it runs: those that want the same image and GPUs share pods, since each pod costs a run twenty
@@ -38,5 +41,5 @@ def component_of(step: Step) -> str:
     """Whose image runs a step. Responses of aligned policies are sampled by `answer`, after `align`; those to rank and align on
     by `sample`, before."""
     if step.stage == "sample":
-        return "sample" if step.inputs["policies"] == ("base",) else "answer"
+        return "sample" if step.of == (POLICY,) else "answer"
     return next(component for component, stages in RUNS.items() if step.stage in stages)

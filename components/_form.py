@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components import _hardware, _run, component_of
+from components import _estimate, _hardware, _run, component_of
 from components._address import write
 from components._finished import finished
 from components._hardware import Hardware
@@ -47,7 +47,7 @@ def settle(
     """
     with _noted("configure"):
         said = {name: value for name, value in shorthands.items() if value not in ("", [], 0)}
-        found, where = _settled(preset, experiment, said | unpack(overrides))
+        found, where = _settled(pipeline, preset, experiment, said | unpack(overrides))
         run = _run.Run(pipeline=pipeline, experiment=found, hardware=Hardware(**placement))
         made = run.steps()
         _hardware.check(made, run.hardware, where)
@@ -56,7 +56,7 @@ def settle(
         for label, uri in done.items():
             _run.note_made(label, uri)
         todo = {label: made[label] for label in made if label not in done}
-        write(page, _markdown(found, where, made, done))
+        write(page, _markdown(found, where, made, done, _estimate.table(found, pipeline, run.hardware)))
     progress.say(f"configure: {len(done)} of {len(made)} steps were finished before")
     note_ended("configure", SUCCEEDED, "" if todo else NOTHING_LEFT)
     return Left(str(len(todo)), **shared_out(todo, run.hardware))
@@ -74,16 +74,18 @@ def _noted(label: str) -> Iterator[None]:
         raise
 
 
-def _settled(preset: str, experiment: dict[str, Any], overrides: dict[str, Any]) -> tuple[Experiment, str]:
+def _settled(
+    pipeline: str, preset: str, experiment: dict[str, Any], overrides: dict[str, Any]
+) -> tuple[Experiment, str]:
     """The experiment, and where it is from."""
     from configs import PRESETS
 
     if experiment:
-        return build(unpack(experiment), overrides, "experiment"), "experiment"
+        return build(unpack(experiment), overrides, "experiment", pipeline), "experiment"
     if preset not in PRESETS:
         raise ConfigError(f"preset: no preset {preset!r}; there are {', '.join(PRESETS)}")
     raw = {"name": preset} | yaml.safe_load(Path(PRESETS[preset]).read_text(encoding="utf-8"))
-    return build(raw, overrides, f"preset {preset}"), f"preset {preset}"
+    return build(raw, overrides, f"preset {preset}", pipeline), f"preset {preset}"
 
 
 def shared_out(todo: Steps, hardware: Hardware) -> dict[str, list[str]]:
@@ -99,9 +101,10 @@ def shared_out(todo: Steps, hardware: Hardware) -> dict[str, list[str]]:
     return shares
 
 
-def _markdown(found: Experiment, where: str, made: Steps, done: dict[str, str]) -> str:
+def _markdown(found: Experiment, where: str, made: Steps, done: dict[str, str], estimate: str) -> str:
     text = yaml.safe_dump(found.as_file(), allow_unicode=True, sort_keys=False)
     left = [label for label in made if label not in done]
     lines = [f"# {found.name}", "", f"From the {where}; what is not named has the stage's default.", ""]
     lines += [f"Of {len(made)} steps {len(done)} were finished before; left: {', '.join(left) or 'none'}.", ""]
-    return "\n".join([*lines, "```yaml", f"{text}```", ""])
+    lines += ["```yaml", f"{text}```", "", "## Estimate", "", "Of all steps, as if none were finished.", ""]
+    return "\n".join([*lines, estimate])

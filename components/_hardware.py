@@ -1,7 +1,9 @@
 """What the tasks of a run are given to work on, and whether its steps can work on that, before anything is started."""
 
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -14,6 +16,8 @@ from xlrm.steps import Step, Steps
 
 TRAININGS = ("reward", "align")
 """Stages, and the components that run them, which may train on several nodes."""
+DRIVER, WINDOWS = Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg")
+"""Where NVIDIA's driver lists its GPUs, and what there is instead of that in Windows' Linux."""
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?")
 
 
@@ -33,7 +37,7 @@ class Share(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gpus: int | None = None
-    """None: whatever there is, which nobody checks."""
+    """None: those of the machine it runs on."""
     pods: int = 1
     """Side by side, at most."""
     cores: str = ""
@@ -60,12 +64,22 @@ def check(steps: Steps, hardware: Hardware, where: str) -> None:
     for step in {step.stage: step for step in steps.values()}.values():
         component = component_of(step)
         gpus = hardware.share(component).gpus
+        gpus = here() if gpus is None else gpus
         if gpus is None:
             continue
         for problem in problems(step, gpus, hardware.nodes if component in TRAININGS else 1):
             raise ConfigError(
                 f"{where}: {step.stage}.{problem}; on placement {hardware.name} a pod of {component} has {gpus} GPU(s)"
             )
+
+
+def here() -> int | None:
+    """GPUs of this machine that a task may see, without CUDA, which would take seconds and memory; None where nothing says."""
+    if (seen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return len([one for one in seen.split(",") if one.strip() not in ("", "-1")])
+    if DRIVER.is_dir():
+        return sum(1 for _ in DRIVER.iterdir())
+    return None if WINDOWS.exists() else 0
 
 
 def problems(step: Step, gpus: int, nodes: int) -> Iterator[str]:

@@ -14,8 +14,8 @@ from xlrm.errors import ArtifactError
 ADDRESS = "XLRM_NOTIFY_URL"
 """Secret address that takes {"text": ...} by POST, as Slack's and Mattermost's incoming webhooks do."""
 SECONDS = 10
-_LAST = {"cross-lingual-transfer": "report", "retrain": "register"}
-"""Pipeline -> the step that comes after all others."""
+_LAST = "report"
+"""The step that comes after all others."""
 _UNSEEN = "a task's driver, or a pod that was killed: the server's page says which"
 
 
@@ -61,7 +61,7 @@ def ended(pipeline: str, status: Any, noted: Notes) -> End:
 
 def _finished(pipeline: str, noted: Notes) -> bool:
     """Whether the last task ended well, or the first found that no other was needed."""
-    last, first = (noted.tasks.get(name) for name in (_LAST.get(pipeline, ""), "configure"))
+    last, first = (noted.tasks.get(name) for name in (_LAST, "configure"))
     if last:
         return last.state == SUCCEEDED
     return first is not None and first.state == SUCCEEDED and first.line() == NOTHING_LEFT

@@ -41,7 +41,7 @@ def markdown(label: str, uri: str, record: Record) -> str:
         "memory": f"{record.peak_memory_mib:,.0f} MiB at the peak", "MLflow run": record.mlflow_run_id or "none",
         "git commit": record.git_commit or "unknown", "image": record.image or "none",
     }  # fmt: skip
-    metrics = [f"| {key} | {value:,.4g} |" for key, value in record.metrics.items()]
+    metrics = [f"| {_cell(key)} | {value:,.4g} |" for key, value in record.metrics.items()]
     given = [f"- {name}: `{one.uri}`" for name, many in record.inputs.items() for one in many] or ["- nothing"]
     text = json.dumps(record.config, indent=2, ensure_ascii=False)
     return "\n".join(
@@ -51,3 +51,8 @@ def markdown(label: str, uri: str, record: Record) -> str:
             "## Made from", "", *given, "", "## Settings", "", "```json", text, "```", "",
         ]
     )  # fmt: skip
+
+
+def _cell(name: str) -> str:
+    """People name sections, and so metrics."""
+    return " ".join(name.replace("|", "\\|").split("\n"))

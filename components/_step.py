@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from components import _run
 from components._notes import note_failure
 from components._train_job import train_on_nodes
-from xlrm import progress
+from xlrm import progress, signals
 from xlrm.errors import ArtifactError, GateError, XlrmError
 from xlrm.runner import run_stage
 from xlrm.steps import Step
@@ -58,7 +58,7 @@ def make(step: Step, run: _run.Run) -> str:
 
 
 def main(label: str) -> None:
-    with errors_in_one_line(label, PASSING):
+    with signals.ended_by_signals(), errors_in_one_line(label, PASSING):
         run = _run.read()
         step = run.step(label)
         for library in set(_UNUSED).difference(_NEEDED.get(step.stage, ())):

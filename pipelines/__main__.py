@@ -16,10 +16,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from components import _estimate, _hardware
 from components._parameters import pack
-from pipelines import placement, submission
+from pipelines import local_run, placement, submission
 from xlrm import experiment, progress, settings
 from xlrm.errors import XlrmError
+from xlrm.sections import CROSS_LINGUAL
+from xlrm.steps import steps
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console(stderr=True)
@@ -55,12 +58,16 @@ def run(
 ) -> None:
     """Run the cross-lingual transfer pipeline here, task by task, through Kubeflow Pipelines' local runner."""
     loaded = _or_exit(lambda: experiment.load(config, tuple(overrides or ())))
-    log = settings.home() / "logs" / f"{loaded.name}-{datetime.now():%Y%m%d-%H%M%S}.log"
+    hardware = placement.load(placement.LOCAL).hardware()
+    _or_exit(lambda: _hardware.check(steps(CROSS_LINGUAL, loaded), hardware, str(config)))
+    print(_estimate.table(loaded, CROSS_LINGUAL, hardware), file=sys.stderr)
+    root = local_run.folder(loaded.name)
+    log = settings.home() / "logs" / f"{root.name}.log"
     console.print(
         f"{loaded.name}: {loaded.source} → {', '.join(loaded.targets)} · store {settings.store()} · log {log}"
     )
     try:
-        page = _run_locally(loaded, log, runner)
+        page = _or_exit(lambda: _run_locally(loaded, root, log, runner))
     except typer.Exit:  # a RuntimeError too, whose message has been shown
         raise
     except RuntimeError as error:  # what KFP raises for a failed task; the task's own message has been shown
@@ -77,8 +84,8 @@ def _why(log: Path) -> str:
     return "\n".join(lines[max(0, first) :][:40])
 
 
-def _run_locally(loaded: experiment.Experiment, log: Path, runner: str) -> Path:
-    """Runs the pipeline, and returns the path of a copy of its report. Raises RuntimeError when a task fails."""
+def _run_locally(loaded: experiment.Experiment, root: Path, log: Path, runner: str) -> Path:
+    """Runs the pipeline, and returns the path of a copy of its report. Raises RuntimeError when a task fails, and XlrmError."""
     from kfp import local
 
     from pipelines import containers
@@ -90,12 +97,14 @@ def _run_locally(loaded: experiment.Experiment, log: Path, runner: str) -> Path:
     warnings.filterwarnings("ignore", module="kfp")  # images and resources that a local run has no use for
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    root = settings.home() / "kfp" / log.stem
-    root.mkdir(parents=True, exist_ok=True)  # or a Docker daemon makes it, as root
-    with tracking.run(loaded.name, "cross-lingual-transfer", {}, {"pipeline": "cross-lingual-transfer"}) as parent:
+    name = "cross-lingual-transfer"
+    with (
+        local_run.at_work(root),
+        tracking.run(loaded.name, name, {}, {"pipeline": name}, root / local_run.NOTE) as parent,
+    ):
         os.environ |= {
             "XLRM_PARENT_RUN": parent.id,
-            "KFP_RUN_ID": f"{log.stem}-{uuid.uuid4().hex[:6]}",
+            "KFP_RUN_ID": f"{root.name}-{uuid.uuid4().hex[:6]}",
             "XLRM_TRIES": "1",
         }
         tasks = _or_exit(containers.runner) if runner == "docker" else local.SubprocessRunner(use_venv=False)

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from xlrm import datasets, hub, provenance, sources
 from xlrm.base_models import TINY
 from xlrm.errors import ArtifactError
-from xlrm.experiment import Experiment, stage_config, stage_module
+from xlrm.experiment import Experiment, stage_config, stage_module, stage_of
 from xlrm.runner import what_counts
 from xlrm.steps import steps
 
@@ -49,7 +49,7 @@ def content(loaded: Experiment, package: Path) -> Content:
     """Of a run of the compiled `package`. The key holds what is in it, such as images and resources, and for each of its
     stages the resolved settings, the code, and what it takes from outside: local files, and commits of the Hub."""
     unknown: list[str] = []
-    names = stages(package, loaded)
+    names = sections(package, loaded)
     pinned = _pin(loaded, names, unknown)
     whole = [_documents(package), loaded.source, loaded.targets]
     strict = [*whole, {name: _stage(name, pinned, True, unknown) for name in names}]
@@ -58,9 +58,11 @@ def content(loaded: Experiment, package: Path) -> Content:
     return Content(pinned, _digest(strict), _digest(loose), tuple(dict.fromkeys(unknown)), commits)
 
 
-def stages(package: Path, loaded: Experiment) -> list[str]:
-    """The stages that a compiled pipeline runs of an experiment."""
-    return sorted({step.stage for step in steps(_documents(package)[0]["pipelineInfo"]["name"], loaded).values()})
+def sections(package: Path, loaded: Experiment) -> list[str]:
+    """The sections of an experiment that a compiled pipeline reads: of its stages, and of the policy where that has one."""
+    return sorted(
+        {step.section or step.stage for step in steps(_documents(package)[0]["pipelineInfo"]["name"], loaded).values()}
+    )
 
 
 def _documents(package: Path) -> list[dict]:
@@ -72,7 +74,7 @@ def _digest(parts: list) -> str:
 
 
 def _stage(name: str, loaded: Experiment, ask_hub: bool, unknown: list[str]) -> dict[str, Any]:
-    config, module = _config(name, loaded), stage_module(name)
+    config, module = _config(name, loaded), stage_module(stage_of(name))
     outside = ""
     if hasattr(module, "fingerprint") and name not in _WHERE_NOT_WHAT and (ask_hub or name in _LOCAL):
         outside = _look_up(lambda: module.fingerprint(config), unknown)
@@ -80,14 +82,15 @@ def _stage(name: str, loaded: Experiment, ask_hub: bool, unknown: list[str]) -> 
 
 
 def _config(name: str, loaded: Experiment) -> BaseModel:
-    """The stage's settings, with the fields that a pipeline gives as it does for one of the languages."""
+    """The section's settings, with the fields that a pipeline gives as it does for one of the languages."""
     given = {
         "language": loaded.targets[0] if name == "translate" else loaded.source,
         "languages": list(loaded.languages), "targets": list(loaded.targets),
         "labeler": loaded.source, "labelers": [loaded.source, loaded.targets[0]],
     }  # fmt: skip
-    fields = stage_module(name).Config.model_fields
-    return stage_config(name, loaded.stages.get(name, {}) | {k: v for k, v in given.items() if k in fields})
+    stage = stage_of(name)
+    fields = stage_module(stage).Config.model_fields
+    return stage_config(stage, loaded.stages.get(name, {}) | {k: v for k, v in given.items() if k in fields})
 
 
 def _pin(loaded: Experiment, names: list[str], unknown: list[str]) -> Experiment:
@@ -101,7 +104,7 @@ def _pin(loaded: Experiment, names: list[str], unknown: list[str]) -> Experiment
                 pinned[field] = _pinned(value, unknown)
             elif value:
                 pinned[field] = [_pinned(entry, unknown) for entry in value]
-        if name == "base" and config.model != TINY and not Path(config.model).is_dir():
+        if stage_of(name) == "base" and config.model != TINY and not Path(config.model).is_dir():
             pinned["revision"] = _look_up(lambda c=config: hub.model_commit(c.model, c.revision), unknown)
         changed = {k: v for k, v in pinned.items() if v and v != config.model_dump(mode="json")[k]}
         if changed:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from xlrm import settings
+from xlrm import settings, signals
 from xlrm.errors import ConfigError
 
 _PASSED_ON = (
@@ -42,11 +42,16 @@ def run_to_the_end(client: Any, image: str, command: list[str], volumes: dict[st
     container that has ended, and calls one a success that is gone before it asks for the status."""
     container = client.containers.run(image=image, command=command, volumes=volumes, detach=True, **how)
     try:
-        for line in container.logs(stream=True):
-            print(line.decode(errors="replace"), end="")
-        return container.wait()["StatusCode"]
+        with signals.before_the_end(lambda: container.stop(timeout=signals.SECONDS)):
+            return _followed(container)
     finally:
         container.remove(force=True)
+
+
+def _followed(container: Any) -> int:
+    for line in container.logs(stream=True):
+        print(line.decode(errors="replace"), end="")
+    return container.wait()["StatusCode"]
 
 
 def environment(home: Path) -> dict[str, str]:

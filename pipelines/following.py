@@ -164,10 +164,8 @@ def _more(watch: _Watch, failed: list[Task]) -> str:
     """Which tasks failed, and why the first did."""
     said = f" in {', '.join(dict.fromkeys(one.title for one in failed))}" if failed else ""
     lines = [one.line for one in failed if one.line] or ([] if failed else reasons.noted_end(watch.notes))
-    if [one.name for one in failed] == ["register"] and not lines:
-        said += (
-            " (whose gate refuses a model that is not better than the champion: the page of conclude has the decision)"
-        )
+    if [one.name for one in failed] == ["report"] and not lines:
+        said += " (which registers models: where the gate refused one, the page of conclude has the decision)"
     if watch.run.error and watch.run.error.message:
         lines = [watch.run.error.message]
     return f"{said}: {lines[0]}" if lines else said

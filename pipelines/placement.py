@@ -44,9 +44,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "reward": {"hours": 72, "cores": "32", "memory": "256Gi", "gpus": 4, "pods": 2},  # paper A: four A100s
     "sample": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1},
     "evaluate": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1, "pods": 2},
-    "align": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1, "pods": 2},
+    "align": {"hours": 72, "cores": "32", "memory": "256Gi", "gpus": 4, "pods": 2},  # paper A, appendix B.2
     "answer": {"hours": 48, "cores": "8", "memory": "64Gi", "gpus": 1},
-    "register": {"hours": 4, "memory": "32Gi"},
     "report": {"hours": 36, "memory": "32Gi"},  # a judge that is served may take its time
     "conclude": {"hours": 1, "cores": "1", "memory": "1Gi"},
 }

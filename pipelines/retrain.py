@@ -7,7 +7,7 @@ from kfp import dsl
 from components._conclude import conclude
 from components._configure import configure
 from components.evaluate import evaluate
-from components.register import register
+from components.report import report
 from pipelines.cross_lingual_transfer import reward_models
 from pipelines.placement import Placement
 from pipelines.platform import placed
@@ -46,6 +46,6 @@ def build(placement: Placement):
                 _, trained = reward_models(place, settled.outputs)
                 with dsl.ParallelFor(settled.outputs["evaluate"], name="evaluations") as steps:
                     evaluated = place(evaluate(steps=steps)).after(trained)
-                place(register(steps="register")).after(evaluated)
+                place(report(steps="register,report")).after(evaluated)
 
     return retrain

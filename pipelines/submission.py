@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from typing import Annotated, Any
 
 import typer
 
-from components import _hardware
+from components import _estimate, _hardware
 from components._form import LOOPS
 from components._notes import Notes
 from components._parameters import pack
@@ -44,6 +45,8 @@ class Submission:
     content: changes.Content
     package: Path
     commit: str
+    estimate: str
+    """A table, in Markdown."""
 
     @property
     def experiment(self) -> experiment.Experiment:
@@ -93,6 +96,8 @@ def submit(
                 "experiment": f"{made.experiment.name}: {made.experiment.source} → {', '.join(made.experiment.targets)}",
                 "commit": made.commit, "content": made.content.key,
             }  # fmt: skip
+            print(made.estimate, file=sys.stderr)
+            _append(summary, f"\n{made.estimate}\n")
             if schedule:
                 outcome = _schedule(made, cron(schedule), host, namespace, facts)
             else:
@@ -116,14 +121,19 @@ def prepare(
     """All that can be wrong without a server is found here. Raises ConfigError."""
     if pipeline not in PIPELINES:
         raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
-    loaded = experiment.load(config, overrides)
-    _hardware.check(steps(pipeline.replace("_", "-"), loaded), placement.hardware(), str(config))
+    name = pipeline.replace("_", "-")
+    try:
+        loaded = experiment.load(config, overrides, name)
+    except ConfigError as error:  # which has the values that it is about
+        _check_secrets({"overrides": list(overrides), "error": str(error)})
+        raise
+    _hardware.check(steps(name, loaded), placement.hardware(), str(config))
     _check_secrets(loaded.as_file())
     package = compile_package(pipeline, folder, placement)
     content = changes.content(loaded, package)
     for one in content.unknown:
         progress.say(f"taken as unchanged: {one}")
-    return Submission(pipeline, content, package, _commit())
+    return Submission(pipeline, content, package, _commit(), _estimate.table(loaded, name, placement.hardware()))
 
 
 def compile_package(pipeline: str, folder: Path, placement: placements.Placement) -> Path:

@@ -33,7 +33,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ADDRESSES:
             patch.delenv(name, raising=False)
         patch.setenv("XLRM_HOME", str(tmp_path_factory.mktemp("database")))
-        assert tracking.models() == []
+        assert list(tracking._client().search_registered_models()) == []
         return Path(os.environ["XLRM_HOME"]) / "mlflow.db"
 
 

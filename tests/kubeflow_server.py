@@ -107,7 +107,7 @@ TASKS = (
     "reward-driver",
     "reward",
     "evaluate",
-    "register",
+    "report",
 )
 ROUTES: list[tuple[str, str, str]] = [
     ("GET", "/healthz", "healthz"),
@@ -321,7 +321,7 @@ class Handler(BaseHTTPRequestHandler):
         found = {"run_id": run["run_id"], "task_id": str(number), "display_name": name, **at}
         if number + 1 < len(TASKS):
             found["child_tasks"] = [{"pod_name": f"{argo_workflow.NAME}-{number + 1}"}]
-        if state == "RUNNING" and name in ("reward", "evaluate", "register"):
+        if state == "RUNNING" and name in ("reward", "evaluate", "report"):
             return self.told(found, "RUNNING" if name == "reward" else "PENDING")
         if name in self.kubeflow.omitted:
             return self.told(found | {"end_time": begun}, "")

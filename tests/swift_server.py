@@ -32,7 +32,7 @@ from urllib.error import URLError
 
 import pytest
 
-from xlrm import storage
+from xlrm import buckets, storage
 
 SERVERS = {"account": "account", "container": "container", "object": "obj", "proxy": "proxy"}  # name: Swift's package
 MEMORY = Path("/dev/shm")
@@ -344,7 +344,7 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return noted
 
-    for place in (storage._File, storage._Object):
+    for place in (storage._File, buckets.Object):
         monkeypatch.setattr(place, "upload", note(place.upload))
         monkeypatch.setattr(place, "download", note(place.download))
     return names

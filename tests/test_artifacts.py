@@ -199,7 +199,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from test_artifacts import FACTS
-from xlrm import artifacts, storage
+from xlrm import artifacts, buckets, storage
 
 calls = 0
 def die_third_time(*_, **__):
@@ -217,7 +217,7 @@ os.replace = lambda *names: (die_third_time(), replace(*names))
 artifacts.publish(local, uri, **FACTS)
 """
 BEFORE_A_REQUEST = """
-storage._client().meta.events.register("before-send.s3.PutObject", die_third_time)
+buckets._client().meta.events.register("before-send.s3.PutObject", die_third_time)
 artifacts.publish(local, uri, **FACTS)
 """
 BEFORE_THE_RECORD = """
@@ -225,7 +225,7 @@ storage.write_new = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 artifacts.publish(local, uri, **FACTS)
 """
 WHILE_FETCHING = """
-storage._client().meta.events.register("before-send.s3.GetObject", die_third_time)
+buckets._client().meta.events.register("before-send.s3.GetObject", die_third_time)
 artifacts.fetch(uri, local)
 """
 

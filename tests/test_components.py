@@ -66,11 +66,13 @@ def settled(
 
 
 def test_a_preset_is_an_experiment_of_configs(view) -> None:
-    settled(view, "paper_a_qwen", shorthands={"targets": [], "name": "", "curate.pairs": 0})
+    nothing = {"targets": [], "name": "", "curate.pairs": 0}
+    settled(view, "paper_a_qwen", shorthands=nothing, placement=load("a100-80gb").facts())
     found = _run.read().experiment
     assert found == load_experiment(PRESETS["paper_a_qwen"]) and found.stages["curate"]["parallel"] is None
     shown = yaml.safe_load(text(view).split("```yaml\n")[1].split("```")[0])
     assert shown["base"]["model"] == "Qwen/Qwen2.5-3B-Instruct" and shown["targets"] == ["es", "it", "ko", "zh"]
+    assert "| reward | 1 reward models, 86,400 pairs each |" in text(view), "what it is estimated at"
 
 
 def test_shorthands_win_over_the_preset_and_overrides_over_both(view) -> None:
@@ -148,7 +150,9 @@ def test_what_cannot_work_on_the_gpus_is_refused_before_anything_runs(view, caps
 
 
 def test_steps_are_shared_out_to_as_many_pods_as_there_may_be() -> None:
-    nine = build({"name": "nine", "targets": ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]}, {}, "test")
+    targets = ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]
+    speaking = {"pretraining": {"languages": ["en", *targets]}}
+    nine = build({"name": "nine", "targets": targets, "base": speaking}, {}, "test")
     made = steps("cross-lingual-transfer", nine)
     shares = shared_out(made, Hardware(tasks={"reward": Share(pods=4), "translate": Share(pods=20)}))
     assert shares["reward"] == [
@@ -164,7 +168,7 @@ def test_steps_are_shared_out_to_as_many_pods_as_there_may_be() -> None:
 
 def begun(view, **stages) -> dict:
     """A run of `retrain` on small data; its steps."""
-    sections = {"curate": CURATE, "validate": {"max_reject_share": 0.5}} | stages
+    sections = {"curate": CURATE, "validate": {"max_reject_share": 0.5}, "reward": {"batch_size": 8}} | stages
     settled(view, experiment={"name": "x", "targets": ["es"], **sections})
     return _run.read().steps()
 

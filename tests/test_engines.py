@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from benchmarks.served_translations import serving
-from xlrm import engines, translation
-from xlrm.engines import Completion, Decoding, Model, Transformers
+from xlrm import chats, engines, translation
+from xlrm.decoding import Completion, Decoding, seed_of
+from xlrm.engines import Model, Transformers
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.languages import LANGUAGES
 
@@ -103,7 +104,7 @@ def test_x_almas_prompt_is_tokenised_as_its_code_does(llama) -> None:
     """One user message through the chat template, one BOS, nothing after the instruction's end."""
     tokenizer = Transformers(Model(str(llama))).tokenizer
     prompt = translation.PROMPT.format(source="English", target="Korean", text="The snow is white.")
-    (ids,) = engines.as_chats(tokenizer, [prompt])
+    (ids,) = chats.as_chats(tokenizer, [prompt])
     wanted = "[INST] Translate this from English to Korean:\nEnglish: The snow is white.\nKorean: [/INST]"
     assert ids == [1, *tokenizer.convert_tokens_to_ids(list(wanted))]
 
@@ -111,7 +112,7 @@ def test_x_almas_prompt_is_tokenised_as_its_code_does(llama) -> None:
 def test_a_conversation_is_read_with_its_system_message(llama) -> None:
     messages = [{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]
     tokenizer = Transformers(Model(str(llama))).tokenizer
-    (ids,) = engines.as_chats(tokenizer, [messages])
+    (ids,) = chats.as_chats(tokenizer, [messages])
     assert tokenizer.decode(ids).replace(" ", "") == "<s>[INST]Judge.[/INST]<s>[INST]One.[/INST]"
 
 
@@ -121,7 +122,7 @@ def test_a_template_without_a_system_message_is_one_line(llama) -> None:
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
     )
     with pytest.raises(ConfigError, match="chat template takes no such conversation: No system role"):
-        engines.as_chats(tokenizer, [[{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]])
+        chats.as_chats(tokenizer, [[{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]])
 
 
 def test_each_answer_is_told_with_its_tokens(llama) -> None:
@@ -129,7 +130,7 @@ def test_each_answer_is_told_with_its_tokens(llama) -> None:
     engine = Transformers(Model(str(llama)), 2)
     found = engine.complete(TEXTS, Decoding(max_new_tokens=7), told.__setitem__)
     assert told == dict(enumerate(found)) and len(told) == 4
-    assert [one.tokens[0] for one in found] == [len(ids) for ids in engine._encode(TEXTS)]
+    assert [one.tokens[0] for one in found] == [len(ids) for ids in engine.encode(TEXTS)]
     assert all(one.tokens[1] == 7 for one in found if not one.whole)
 
 
@@ -150,21 +151,102 @@ def test_an_answer_cut_by_the_limit_is_known_to_be_cut(name, request) -> None:
     (cut,) = engine.complete(["The snow is white."], Decoding(max_new_tokens=3))
     assert not cut.whole
     (first,) = engine.network.generate(
-        **engine.tokenizer.pad({"input_ids": engine._encode(["The snow is white."])}, return_tensors="pt"),
+        **engine._padded(engine.encode(["The snow is white."])),
         max_new_tokens=3,
     )[:, -3:-2].tolist()
-    engine.network.generation_config.eos_token_id = first[0]  # as if the model's first word were its last
+    engine.ends = [*engine.ends, first[0]]  # as if the model's first word were its last
     (whole,) = engine.complete(["The snow is white."], Decoding(max_new_tokens=3))
     assert whole.whole
 
 
 def test_models_of_many_languages_are_told_which(marian, m2m) -> None:
     to_spanish = Transformers(Model(str(marian)), 4, (ENGLISH, SPANISH))
-    assert to_spanish.tokenizer.convert_ids_to_tokens(to_spanish._encode(["One."])[0])[0] == ">>es<<"
+    assert to_spanish.tokenizer.convert_ids_to_tokens(to_spanish.encode(["One."])[0])[0] == ">>es<<"
     assert Transformers(Model(str(marian)), 4, (ENGLISH, KOREAN))._told == ""
     many = Transformers(Model(str(m2m)), 4, (ENGLISH, KOREAN))
-    assert many.tokenizer.convert_ids_to_tokens(many._encode(["One."])[0])[0] == "__en__"
-    assert many._how(Decoding(5))["forced_bos_token_id"] == many.tokenizer.convert_tokens_to_ids("__ko__")
+    assert many.tokenizer.convert_ids_to_tokens(many.encode(["One."])[0])[0] == "__en__"
+    assert many._how(Decoding(5), 5, [1])["forced_bos_token_id"] == many.tokenizer.convert_tokens_to_ids("__ko__")
+
+
+SAMPLED = Decoding(12, temperature=1.0, seed=3)
+
+
+@pytest.mark.parametrize("name", ["llama", "marian"])
+def test_a_sampled_answer_is_its_prompts_and_seeds(name, request) -> None:
+    """Whatever else is in the batch; and answers of one prompt or of like prompts do not share their noise."""
+    model, pair = Model(str(request.getfixturevalue(name))), (ENGLISH, SPANISH)
+    alone = [Transformers(model, 1, pair).complete([text], SAMPLED)[0] for text in TEXTS]
+    assert Transformers(model, 3, pair).complete(TEXTS, SAMPLED) == alone
+    assert Transformers(model, 4, pair).complete(TEXTS[::-1], SAMPLED) == alone[::-1]
+    engine = Transformers(model, 16, pair)
+    several = engine.complete_ids(engine.encode(["One."]) * 16, [seed_of(3, "One.", n) for n in range(16)], SAMPLED)
+    assert len({one.text for one in several}) == 16
+    assert len({one.text for one in engine.complete_ids(engine.encode(["One."]) * 4, [5] * 4, SAMPLED)}) == 1
+
+
+def test_tokens_are_drawn_by_their_probabilities() -> None:
+    from xlrm.transformers_engine import _drawing
+
+    logits = torch.tensor([[3.0, 1.0, 2.0, -torch.inf, 0.5]])
+    rows = 4000
+
+    def shares(**how) -> list[float]:
+        scores = logits.repeat(rows, 1)
+        for one in _drawing(Decoding(1, **how), 1, list(range(rows))):
+            scores = one(torch.zeros(rows, 1, dtype=torch.long), scores)
+        return (scores.argmax(1).bincount(minlength=5) / rows).tolist()
+
+    assert shares(temperature=1.0) == pytest.approx(logits[0].softmax(0).tolist(), abs=0.025)
+    assert shares(temperature=2.0) == pytest.approx((logits[0] / 2).softmax(0).tolist(), abs=0.025)
+    assert shares(temperature=1.0, top_k=2)[1::2] == [0, 0] and shares(temperature=1.0, top_k=2)[4] == 0
+    assert shares(temperature=1.0, top_p=0.5) == [1, 0, 0, 0, 0]
+
+
+def test_nothing_comes_from_the_models_own_habits(llama, tmp_path) -> None:
+    """generation_config.json may have any: what a completion depends on is said by its decoding."""
+    import shutil
+
+    folder = Path(shutil.copytree(llama, tmp_path / "m"))
+    habits = {"repetition_penalty": 2.0, "temperature": 0.1, "top_k": 1, "top_p": 0.1, "num_beams": 3, "min_length": 9}
+    kept = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(kept | habits | {"no_repeat_ngram_size": 1}))
+    for how in (Decoding(12), SAMPLED):
+        plain, other = (Transformers(Model(str(one))).complete(TEXTS, how) for one in (llama, folder))
+        assert plain == other
+    penal = Decoding(12, repetition_penalty=2.0)
+    assert Transformers(Model(str(llama))).complete(TEXTS, penal) != Transformers(Model(str(llama))).complete(
+        TEXTS, Decoding(12)
+    )
+
+
+def test_a_turn_ends_where_template_or_generation_config_end_it(llama) -> None:
+    engine = Transformers(Model(str(llama)))
+    assert engine.ends == [2]
+    engine.tokenizer.add_special_tokens({"additional_special_tokens": ["<end_of_turn>", "<stop>"]})
+    turn, stop = engine.tokenizer.convert_tokens_to_ids(["<end_of_turn>", "<stop>"])
+    engine.tokenizer.chat_template = "{% for m in messages %}<s>{{ m['content'] }}<end_of_turn>\n{% endfor %}"
+    engine.network.generation_config.eos_token_id = [2, stop]
+    del engine.ends
+    assert engine.ends == [2, turn, stop]
+    assert chats.text_of(engine.tokenizer, [*engine.tokenizer("One")["input_ids"], turn], engine.ends) == "O n e"
+
+
+def test_padding_is_a_token_that_the_model_has(llama) -> None:
+    """Llama 3.2 has none; one that is added to its tokenizer has no row among its embeddings."""
+    engine = Transformers(Model(str(llama)), 4)
+    expected = engine.complete(TEXTS, Decoding(5))
+    engine.tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    engine.__dict__.pop("_pad")
+    assert engine.tokenizer.pad_token_id == engine.network.get_input_embeddings().num_embeddings
+    assert engine.complete(TEXTS, Decoding(5)) == expected
+
+
+def test_a_prompt_beyond_the_context_is_refused_and_no_other(llama) -> None:
+    engine = Transformers(Model(str(llama)), context=engines.Context("context", 40))
+    found = engine.complete(TEXTS, Decoding(30))
+    lengths = [len(ids) for ids in engine.encode(TEXTS)]
+    assert [one.refused for one in found] == [None if n < 40 else f"{n} tokens of 40" for n in lengths]
+    assert all(sum(one.tokens) <= 40 for one in found) and 2 <= sum(one.refused is None for one in found) < 4
 
 
 def test_a_language_the_model_does_not_know_is_an_error(m2m) -> None:
@@ -191,9 +273,19 @@ def test_an_endpoint_is_asked_with_the_same_words_and_decoding(monkeypatch) -> N
     with serving(lambda text, _: (text.upper(), "length" if text == "One." else "stop")) as server:
         prompts = [translation.PROMPT.format(source="English", target="Spanish", text=text) for text in TEXTS]
         found = endpoint(monkeypatch, server).complete(prompts, Decoding(99, temperature=0.6, top_p=0.9, seed=7))
+    seeds = [request["seed"] for request in server.requests]
+    assert len(set(seeds)) == len(seeds)
     assert found == [Completion(text.upper(), text != "One.") for text in TEXTS]
     (request,) = [one for one in server.requests if one["messages"] == [{"role": "user", "content": prompts[1]}]]
-    assert request | {"max_tokens": 99, "temperature": 0.6, "top_p": 0.9, "seed": 7, "model": "served"} == request
+    wanted = {
+        "max_tokens": 99,
+        "temperature": 0.6,
+        "top_p": 0.9,
+        "top_k": -1,
+        "repetition_penalty": 1.0,
+        "model": "served",
+    }
+    assert request | wanted | {"seed": seed_of(7, prompts[1])} == request
     assert request["authorization"] == "Bearer sk-secret"
 
 
@@ -216,6 +308,22 @@ def test_an_endpoint_is_asked_again_after_an_error_and_never_tells_its_key(monke
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(ConfigError, match="OPENAI_BASE_URL is not set"):
         engines.Endpoint(Model("served")).complete(PROMPTS, Decoding(9))
+
+
+def test_a_server_that_knows_openais_fields_alone_is_asked_with_those(monkeypatch) -> None:
+    def strict(text: str, request: dict) -> tuple:
+        if "top_k" in request:
+            return "Unrecognized request argument supplied: top_k", "refused", 400, {}
+        return text.upper(), "stop"
+
+    with serving(strict) as server:
+        engine = endpoint(monkeypatch, server)
+        assert [one.text for one in engine.complete(PROMPTS, Decoding(9))] == ["A", "B"]
+        (penal,) = engine.complete(PROMPTS[:1], Decoding(9))
+        assert penal.text == "A" and "top_k" not in server.requests[-1]
+        engine.openai_alone = False
+        (asked,) = engine.complete(PROMPTS[:1], Decoding(9, repetition_penalty=1.2))
+    assert "top_k" in asked.refused
 
 
 PROMPTS = [translation.PROMPT.format(source="English", target="Spanish", text=text) for text in ("a", "b")]

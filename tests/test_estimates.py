@@ -234,7 +234,8 @@ def test_what_is_not_known_is_said(tmp_path) -> None:
 
 def test_a_local_models_size_is_read_from_its_config(tmp_path) -> None:
     config = {"model_type": "qwen2", "num_hidden_layers": 36, "hidden_size": 2048, "intermediate_size": 11_008,
-              "num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151_936}  # fmt: skip
+              "num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151_936,
+              "tie_word_embeddings": True}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert shape(config) == BASE_MODELS["Qwen/Qwen2.5-3B-Instruct"].shape
     row = only(rows(f"external.models=[mine={tmp_path}]"), "external")

@@ -55,7 +55,7 @@ def test_results_and_rewards_of_the_corpus_and_of_further_benchmarks(model, corp
     assert set(found["results"]) == {"en", "es", "ko"} and found["tie_policy"] == "lost"
     assert metrics["own_accuracy"] == metrics["accuracy/en/average"] == found["results"]["en"]["accuracy"]["average"]
     two = found["benchmarks"]["rewardbench-2"]["en"]
-    assert metrics["rewardbench-2/accuracy/en/precise_if"] == two["accuracy"]["Precise IF"]
+    assert metrics["rewardbench-2/accuracy/en/Precise IF"] == two["accuracy"]["Precise IF"]
     assert two["random_baseline"]["Factuality"] == 0.25 and two["items"] == 7
     assert found["benchmarks"]["mine"]["ko"]["random_baseline"]["average"] == 0.25
     kept = rewards.read(tmp_path / "out" / rewards.FILE, "mine")["ko"]

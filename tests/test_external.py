@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
     chat, hard = (sum(credits[i::2]) / 4 for i in (0, 1))
     for language in languages:
         assert metrics[f"external/Judge-7B/accuracy/{language}/average"] == pytest.approx((chat + hard) / 2)
-        assert metrics[f"external/Judge-7B/accuracy/{language}/chat_hard"] == pytest.approx(hard)
+        assert metrics[f"external/Judge-7B/accuracy/{language}/Chat Hard"] == pytest.approx(hard)
         assert judge["results"][language]["length_baseline"]["average"] == 0
         assert metrics[f"external/Judge-7B/errors/{language}"] == judge["bias"][language]["errors"]
         assert judge["bias"][language]["errors"] == (1 + (not first[7])) / 8
@@ -96,7 +97,12 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
 def test_a_model_that_runs_here_judges_too(corpora, tiny_base, tmp_path) -> None:
     """The same path as a 70B model's, with one that has learned nothing of judging: what it says is an error, and kept."""
     judge = {"engine": "transformers", "max_new_tokens": 24, "max_usd": 0}  # there is no price on what runs here
-    config = {"models": (f"self-taught={tiny_base}",), "judge": judge}
+    with pytest.raises(ConfigError, match=r"external.judge.context=4096: .* allowed are up to 512"):
+        run(corpora, tmp_path / "no", models=(f"self-taught={tiny_base}",), judge=judge | {"context": 4096})
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "judge"))  # questions are longer than it was made for
+    made = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": 4096}
+    (folder / "config.json").write_text(json.dumps(made))
+    config = {"models": (f"self-taught={folder}",), "judge": judge}
     _, found = run(corpora, tmp_path / "out", **config)
     result, cost = found["self-taught"], found["self-taught"]["cost"]
     assert result["bias"]["en"] == {"errors": 1.0, "first": None}

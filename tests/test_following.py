@@ -34,7 +34,7 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
         "translate",
         "reward",
         "evaluate",
-        "register",
+        "report",
     ], "in the order in which they began"
 
 
@@ -43,7 +43,7 @@ def test_a_run_is_followed_to_its_end(submit: Submit, server: Kubeflow) -> None:
     [
         ("FAILED", {"reward": "FAILED"}, 1, "the run failed in reward: workflow failed"),
         ("FAILED", {"configure": "FAILED"}, 1, "the run failed in configure: workflow failed"),
-        ("FAILED", {"register": "FAILED"}, 1, "failed in register (whose gate refuses a model that is not better"),
+        ("FAILED", {"report": "FAILED"}, 1, "failed in report (which registers models: where the gate refused one"),
         ("FAILED", {}, 1, "the run failed: workflow failed"),
         ("ERROR", {"reward": "RUNTIME_STATE_UNSPECIFIED"}, 1, "the run failed in reward"),
         ("SKIPPED", {}, 1, "the run failed"),
@@ -72,13 +72,13 @@ def test_the_page_says_why_a_task_failed(
 ) -> None:
     """As the task wrote it into the store, where whoever waits may read that; else that it failed."""
     monkeypatch.setenv("XLRM_STORE", (tmp_path / "store").as_uri())
-    server.failing, server.states = {"register": "FAILED"}, ["RUNNING", "FAILED"]
+    server.failing, server.states = {"report": "FAILED"}, ["RUNNING", "FAILED"]
     assert submit()[0] == 0
     (run,) = server.runs.values()
     failed(
         monkeypatch,
         run["run_id"],
-        "register",
+        "report",
         "not better than the champion, which stays: mine-en version 2: ko is worse | more",
     )
     failed(monkeypatch, run["run_id"], "curate", "the Hub was away")
@@ -87,8 +87,8 @@ def test_the_page_says_why_a_task_failed(
     code, said = submit("--if-changed", "--wait")
     assert code == 1 and len(server.runs) == 1, said
     reason = "not better than the champion, which stays: mine-en version 2: ko is worse \\| more"
-    assert (f"| register | failed | {reason} |" in summary()) == readable
-    assert (f"error: register: {reason.replace(chr(92), '')}" in said) == readable
+    assert (f"| report | failed | {reason} |" in summary()) == readable
+    assert (f"error: report: {reason.replace(chr(92), '')}" in said) == readable
     assert (said.count("what the tasks noted in the store cannot be read") == 1) != readable
     assert "the Hub was away" not in said + summary(), "since curate did well when it was tried again"
 
@@ -105,8 +105,8 @@ def failed(monkeypatch: pytest.MonkeyPatch, run_id: str, task: str, why: str) ->
     [
         ({"exit-handler-1": "FAILED", "reward": "FAILED"}, "the run failed in reward"),
         ({"exit-handler-1": "FAILED"}, "the run failed"),
-        ({"register": "FAILED"}, "failed in register"),
-        ({"register": "RUNTIME_STATE_UNSPECIFIED"}, "failed in register"),
+        ({"report": "FAILED"}, "failed in report"),
+        ({"report": "RUNTIME_STATE_UNSPECIFIED"}, "failed in report"),
         ({"reward-driver": "FAILED"}, "failed in the driver of reward"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_failure_that_the_server_calls_a_success_is_none(
     assert submit("--if-changed")[0] == 0 and len(server.runs) == 2, "it does not count as done"
 
 
-@pytest.mark.parametrize(("failing", "code"), [({}, 0), ({"register": "FAILED"}, 1)])
+@pytest.mark.parametrize(("failing", "code"), [({}, 0), ({"report": "FAILED"}, 1)])
 def test_tasks_that_the_server_is_late_with_are_waited_for(
     submit: Submit, server: Kubeflow, failing: dict, code: int
 ) -> None:

@@ -15,7 +15,7 @@ from pipelines import following, reasons
 
 packages, server, submit = test_submission.packages, test_submission.server, test_submission.submit  # its fixtures
 Noted = Callable[..., None]
-AFTER_CURATE = ("translate", "reward", "evaluate", "register")
+AFTER_CURATE = ("translate", "reward", "evaluate", "report")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_run_that_succeeded_has_succeeded_where_its_details_have_stopped(submi
     server.states, server.frozen = ["RUNNING", "RUNNING", "SUCCEEDED"], True
     code, said = submit("--wait")
     assert code == 0 and "the run succeeded: http" in said
-    assert "| reward | unknown |" in summary() and "| register | unknown |" in summary()
+    assert "| reward | unknown |" in summary() and "| report | unknown |" in summary()
     code, said = submit("--wait", "--if-changed")
     assert code == 0 and "nothing has changed" in said and len(server.runs) == 1
 
@@ -77,7 +77,7 @@ def test_notes_fill_in_what_the_details_lack(submit: Submit, server: Kubeflow, n
     goes_on(server, "RUNNING", "SUCCEEDED")
     code, said = submit("--wait", "--if-changed")
     assert code == 0 and len(server.runs) == 1
-    # Of the details remain translate, which is done, and register; evaluate and reward are told by notes.
+    # Of the details remain translate, which is done, and report; evaluate and reward are told by notes.
     assert re.search(r"running, 4 of 7 tasks begun are done, now evaluate-es \(0 min\), reward-ko \(0 min\)", said)
     assert "| reward-es | succeeded |" in summary() and not re.search(r"^\| reward \|", summary(), re.M)
 
@@ -171,7 +171,7 @@ WHY = 'resolving inputs: parameter "part" is not in the iteration'
 @pytest.mark.parametrize("frozen", [False, True], ids=["details", "details that have stopped"])
 def test_a_driver_that_failed_is_named_with_its_message(submit: Submit, server: Kubeflow, frozen: bool) -> None:
     server.states, server.failing, server.frozen = ["RUNNING", "FAILED"], {"reward-driver": "FAILED"}, frozen
-    server.omitted, server.logs = ("reward", "evaluate", "register"), {"reward-driver": DRIVER_LOG}
+    server.omitted, server.logs = ("reward", "evaluate", "report"), {"reward-driver": DRIVER_LOG}
     code, said = submit("--wait")
     assert code == 1 and f"the run failed in the driver of reward: {WHY}: http" in said
     assert f"error: the driver of reward: {WHY}\n" in said and f"| reward-driver | failed | {WHY} |" in summary()
@@ -189,7 +189,7 @@ def test_a_driver_that_failed_is_named_with_its_message(submit: Submit, server: 
 )
 def test_a_driver_whose_log_cannot_be_read_is_named(submit: Submit, server: Kubeflow, faults: list[Fault]) -> None:
     server.states, server.failing = ["RUNNING", "FAILED"], {"reward-driver": "FAILED"}
-    server.omitted, server.faults = ("reward", "evaluate", "register"), list(faults)
+    server.omitted, server.faults = ("reward", "evaluate", "report"), list(faults)
     code, said = submit("--wait")
     assert code == 1 and "the run failed in the driver of reward: http" in said and "error_message" not in said
 

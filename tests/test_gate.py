@@ -37,6 +37,40 @@ def test_the_first_version_is_the_champion(tmp_path) -> None:
     assert (found.promoted, found.champion, found.rows) == (True, None, ())
 
 
+def best_of(folder, wrong, right, items=200):
+    """rewards.parquet of a model that is right on `right` of ten items, each of one chosen and so many rejected responses."""
+    folder.mkdir()
+    rows = [
+        {"id": f"b{i}", "subset": "s", "section": "S", "prompt": "p", "chosen": "a", "rejected": list("bcd"[:wrong])}
+        for i in range(items)
+    ]
+    scored = [([1.0], [0.0 if i % 10 < right else 2.0] * wrong) for i in range(items)]
+    rewards.write(folder / rewards.FILE, list(rewards.records(rewards.CORPUS, "en", rows, scored)))
+    return folder / rewards.FILE
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "promoted"), [(1, 5, False), (1, 7, True), (3, 2, False), (3, 3, False), (3, 4, True)]
+)
+def test_a_champion_is_better_than_chance_on_its_items(tmp_path, wrong, right, promoted) -> None:
+    """Chance is 0.5 of a pair and 0.25 of a best of four; 200 items at 0.3 do not tell it from 0.25."""
+    found = decide(None, best_of(tmp_path / "a", wrong, right), None, RULE)
+    assert found.promoted == promoted and ("not better than chance in en on corpus" in found.reason) != promoted
+
+
+def test_chance_is_asked_for_in_the_own_language(tmp_path) -> None:
+    rewards_file = evaluated(tmp_path / "a", lambda language, i: i % 10 < (8 if language == "en" else 5))
+    of_own = {own: decide(None, rewards_file, None, RULE, own=own).promoted for own in (("en",), ("ko",), ("en", "ko"))}
+    assert of_own == {("en",): True, ("ko",): False, ("en", "ko"): False}
+    assert not decide(None, rewards_file, None, RULE, own=("it",)).promoted, "a language that was not asked: all count"
+
+
+def test_a_challenger_at_chance_does_not_follow_a_champion_below_it(tmp_path) -> None:
+    champion = evaluated(tmp_path / "a", lambda _, i: i % 10 < 2)
+    found = decide(champion, evaluated(tmp_path / "b", lambda _, i: i % 10 < 5), "1", RULE)
+    assert not found.promoted and "chance 0.500" in found.reason
+
+
 def test_a_better_challenger_takes_the_place(tmp_path) -> None:
     champion = evaluated(tmp_path / "a", seven_of_ten)
     found = decide(champion, evaluated(tmp_path / "b", lambda _, i: i % 10 < 9), "3", RULE)
@@ -53,8 +87,8 @@ def test_a_better_challenger_takes_the_place(tmp_path) -> None:
 
 def test_as_good_is_not_better(tmp_path) -> None:
     champion = evaluated(tmp_path / "a", seven_of_ten)
-    found = decide(champion, champion, "1", RULE)
-    assert not found.promoted and "not better on corpus: difference +0.000" in found.reason
+    again = decide(champion, champion, "1", RULE)
+    assert (again.promoted, again.rows) == (False, ()) and "every reward is that of version 1" in again.reason
     lucky = decide(champion, evaluated(tmp_path / "b", lambda _, i: i % 10 < 7 or i == 9), "1", RULE)
     assert not lucky.promoted and lucky.rows[0].difference > 0 and lucky.rows[0].low <= 0
 
@@ -120,7 +154,9 @@ def test_the_mean_over_languages_is_that_of_their_rows(tmp_path) -> None:
     """Where a language has fewer items, it still counts as much as another."""
     fewer = {"left_out": [("ko", i) for i in range(20, 200)]}
     champion = evaluated(tmp_path / "a", seven_of_ten, **fewer)
-    rows = decide(champion, evaluated(tmp_path / "b", lambda on, i: on == "en" or i % 5 < 2, **fewer), "1", RULE).rows
+    rows = decide(
+        champion, evaluated(tmp_path / "b", lambda on, i: on == "en" or i % 5 < 2, **fewer), "1", RULE, own=("en",)
+    ).rows
     of = {(row.language, row.section): row for row in rows}
     for section in ("average", *SECTIONS):
         each = [of[language, section] for language in ("en", "ko")]

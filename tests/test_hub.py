@@ -244,3 +244,33 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert hub.whole_model(str(tmp_path / "copy"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
     assert hub.whole_model(str(tmp_path / "copy" / "dpo_model"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
     assert hub.whole_model(str(tmp_path), "abc") == tmp_path
+
+
+FETCH_BASE = """
+import sys
+from pathlib import Path
+from xlrm.stages import base
+output = Path(sys.argv[1])
+base.fetch("me/model", "main", output)
+print(*sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()))
+"""
+
+
+def test_of_a_download_that_was_killed_nothing_is_left_in_the_base_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "model" / name).write_text(name)
+    left = tmp_path / "output" / ".cache" / "huggingface" / "download" / "old.safetensors.0.incomplete"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.model, server.sent = tmp_path / "model", []
+    Thread(target=server.serve_forever, daemon=True).start()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment = kept | {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}"}
+    command = [sys.executable, "-c", FETCH_BASE, str(tmp_path / "output")]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment | {"HF_HUB_DISABLE_XET": "1"}, capture_output=True, text=True, check=False
+    )
+    server.shutdown()
+    assert done.stdout.split() == ["config.json", "model.safetensors"], done.stdout + done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from safetensors.torch import load_file, save_file
 from test_components import content, launched, pod_folders  # noqa: F401
@@ -94,9 +95,9 @@ def evaluated(tmp_path, uri: str, folder, right: int) -> str:
     fingerprints.write(output, scoring.probing(scoring.load(folder, scoring.Scoring())))
     rows = [
         {"id": f"b{i}", "subset": "facts", "section": "Chat", "prompt": f"p{i}", "chosen": "yes", "rejected": "no"}
-        for i in range(100)
+        for i in range(200)
     ]
-    scored = [([1.0], [0.0 if i % 10 < right else 2.0]) for i in range(100)]
+    scored = [([1.0], [0.0 if i % 10 < right else 2.0]) for i in range(200)]
     rewards.write(output / rewards.FILE, list(rewards.records(rewards.CORPUS, "en", rows, scored)))
     results = {"en": summary(rows, credit(rows, scored), tied(scored))}
     said = {"language": "en", "tie_policy": "lost", "results": results, "benchmarks": {}}
@@ -138,7 +139,7 @@ def test_a_version_says_what_it_is_and_where_it_is_from(register, corpus, tmp_pa
     (version,) = tracking.models(NAME)
     tags = version.tags
     assert version.aliases == ("champion",) and version.metrics == {
-        "accuracy/en/average": 0.7, "accuracy/en/chat": 0.7
+        "accuracy/en/average": 0.7, "accuracy/en/Chat": 0.7
     }  # fmt: skip
     assert (tags["kfp.pipeline_run_id"], tags["git_commit"], tags["gate"]) == ("run-1", "0123abc", "promoted")
     assert tags["data.source_digest"] == artifacts.load(corpus).digest and tags["data.source_uri"] == corpus
@@ -244,17 +245,17 @@ def test_every_licence_of_a_known_set_is_understood() -> None:
 
 
 def test_a_better_model_becomes_champion_and_a_worse_one_challenger(register) -> None:
-    register(1, 6)
-    assert register(2, 5).record.metrics["promoted/xlrm-en"] == 0.0
+    register(1, 7)
+    assert register(2, 6).record.metrics["promoted/xlrm-en"] == 0.0
     assert aliases() == {"2": ("challenger",), "1": ("champion",)}
     third = register(3, 9)
     assert aliases() == {"3": ("champion",), "2": (), "1": ()}
-    assert third.record.metrics["difference/xlrm-en"] == pytest.approx(0.3)
+    assert third.record.metrics["difference/xlrm-en"] == pytest.approx(0.2)
     refused = tracking.models(NAME)[1]
     assert (refused.tags["gate"], refused.tags["gate.champion"]) == ("refused", "1")
     assert refused.tags["gate.reason"].startswith("not better on corpus: difference -0.100")
     files = artifacts.fetch(third.uri, settings.home() / "cache")
-    assert "| corpus | en | average | 100 | 0.600 | 0.900 | +0.300 |" in (files / "gate.md").read_text()
+    assert "| corpus | en | average | 200 | 0.700 | 0.900 | +0.200 |" in (files / "gate.md").read_text()
     registered = json.loads((files / "registered.json").read_text())
     assert registered["versions"] == {NAME: "3"} and registered["aliases"] == {NAME: ["champion"]}
 
@@ -412,6 +413,98 @@ def test_an_evaluation_of_another_model_is_refused(trained, tmp_path) -> None:
     assert tracking.models(NAME) == []
 
 
+def changed(tmp_path, change) -> dict:
+    """Inputs of the newest model, with its evaluation changed in a copy of its folder by `change`."""
+    inputs = newest_inputs()
+    folder = tmp_path / f"changed-{change.__name__}"
+    shutil.copytree(artifacts.fetch(inputs["evaluations"][0], settings.home() / "cache"), folder)
+    change(folder)
+    uri = published("evaluate", folder, {"model": inputs["reward_models"][0]}, language="en", changed=change.__name__)
+    return inputs | {"evaluations": [uri]}
+
+
+def edit(path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def with_a_reward(value: float):
+    def change(folder) -> None:
+        rows = pyarrow.parquet.read_table(folder / rewards.FILE).to_pylist()
+        rewards.write(folder / rewards.FILE, [*rows[:-1], rows[-1] | {"reward": value}])
+
+    return change
+
+
+def without_a_language(folder) -> None:
+    edit(folder / "results.json", language=None)
+
+
+def with_an_infinite_accuracy(folder) -> None:
+    edit(folder / "results.json", results={"en": {"accuracy": {"average": float("inf")}}})
+
+
+def with_a_probe_that_is_no_number(folder) -> None:
+    edit(folder / fingerprints.FILE, probes=[{"messages": [], "reward": float("nan")}])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_a_reward(float("nan")), r"rewards\.parquet: reward of b199 \(rejected 0, en, corpus\): nan"),
+        (with_a_reward(float("inf")), r"rewards\.parquet: reward of b199 \(rejected 0, en, corpus\): inf"),
+        (with_an_infinite_accuracy, r"results\.json: results\.en\.accuracy\.average: inf"),
+        (with_a_probe_that_is_no_number, r"fingerprint\.json: probes\.0\.reward: nan"),
+        (without_a_language, r"results\.json: language: None; .*evaluate language=en"),
+    ],
+    ids=["nan", "inf", "accuracy", "fingerprint", "language"],
+)
+def test_an_evaluation_that_says_nothing_registers_nothing(trained, tmp_path, change, message) -> None:
+    uri, folder = trained(1)
+    evaluated(tmp_path, uri, folder, 9)
+    with pytest.raises(DataError, match=message) as raised:
+        run_stage("register", SETTINGS, changed(tmp_path, change))
+    assert "\n" not in str(raised.value) and tracking.models(NAME) == []
+
+
+def test_of_several_evaluations_in_a_language_a_model_gets_its_own(trained, tmp_path) -> None:
+    (one, first), (other, second) = trained(1), trained(2)
+    evaluations = [evaluated(tmp_path, other, second, 9), evaluated(tmp_path, one, first, 7)]
+    for inputs in (evaluations, evaluations[::-1]):
+        done = run_stage("register", SETTINGS, {"reward_models": [other], "evaluations": inputs})
+        assert tracking.models(NAME)[0].metrics["accuracy/en/average"] == 0.9
+        forget(done)
+    with pytest.raises(DataError, match="more than one is registered as xlrm-en"):
+        run_stage("register", SETTINGS, {"reward_models": [one, other], "evaluations": evaluations})
+
+
+def test_a_model_at_chance_is_a_challenger_and_no_champion(register) -> None:
+    assert register(1, 5).record.metrics["promoted/xlrm-en"] == 0.0
+    assert aliases() == {"1": ("challenger",)}
+    with pytest.raises(GateError, match="xlrm-en version 2: not better than chance in en on corpus"):
+        register(2, 4, gate="enforce")
+    assert register(3, 7).record.metrics["promoted/xlrm-en"] == 1.0
+    assert aliases()["3"] == ("champion",)
+
+
+def test_a_version_whose_rewards_are_no_numbers_is_not_promoted_by_hand(register) -> None:
+    register(1, 7)
+    register(2, 6)
+    for file in (settings.home() / "mlartifacts").rglob("evaluation/rewards.parquet"):
+        with_a_reward(float("nan"))(file.parent)
+        (file.parents[1] / tracking.FILES).unlink()  # as of versions from before there was one
+    done = command("promote", f"models:/{NAME}/2")
+    assert done.exit_code == 2 and "nan" in done.stderr and aliases() == {"2": ("challenger",), "1": ("champion",)}
+
+
+def test_rewards_of_the_champion_that_have_changed_decide_nothing(register) -> None:
+    register(1, 7)
+    (file,) = (settings.home() / "mlartifacts").rglob("evaluation/rewards.parquet")
+    with_a_reward(0.5)(file.parent)
+    with pytest.raises(ArtifactError, match=f"models:/{NAME}/1/evaluation/rewards.parquet: corrupted"):
+        register(2, 9)
+    assert aliases() == {"1": ("champion",)}
+
+
 # Getting one back
 
 
@@ -509,6 +602,25 @@ def damage(folder) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["score.weight"][0, :8] *= -1
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "evaluation/rewards.parquet"])
+def test_a_bit_that_flipped_in_the_registry_is_named_and_nothing_is_scored(registered, tmp_path, name) -> None:
+    """Also where no probe of the fingerprint asks for it."""
+    (file,) = (settings.home() / "mlartifacts").rglob(name)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    (tmp_path / "in.jsonl").write_text(json.dumps({"messages": CHATS[0]}) + "\n")
+    uri, out = f"models:/{NAME}@champion", tmp_path / "out.jsonl"
+    for words in (
+        ("score", "--model", uri, "--input", tmp_path / "in.jsonl", "--output", out),
+        ("pull", uri, tmp_path / "p"),
+    ):
+        done = command(*words)
+        said = done.stderr.strip().splitlines()[-1]
+        assert done.exit_code == 2 and f"{NAME}/1/{name}: corrupted" in said, said
+    assert not out.exists()
 
 
 def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> None:

@@ -21,7 +21,7 @@ from test_registry import (  # noqa: F401
     trained,
 )
 
-from xlrm import artifacts, provenance, rewards, settings, tracking
+from xlrm import artifacts, provenance, rewards, runner, settings, tracking
 from xlrm.errors import GateError
 from xlrm.runner import run_stage
 
@@ -63,7 +63,7 @@ def refused_as_the_next_one_was(register):
 
 
 def refused_by_a_champion_that_was_rolled_back(register):
-    register(1, 5)
+    register(1, 6)
     register(2, 8)
     third = register(3, 7)
     command("promote", f"models:/{NAME}/1")
@@ -277,3 +277,32 @@ def test_what_was_decided_is_read_from_the_tags_where_its_file_is_gone(register)
     before = registry()
     again = run_stage("register", SETTINGS, inputs_of(first))
     assert again.record.metrics["promoted/xlrm-en"] == 0.0 and registry() == before
+
+
+def one_version_is_deleted(client) -> None:
+    client.delete_model_version(NAME, "1")
+
+
+def the_model_is_deleted(client) -> None:
+    client.delete_registered_model(NAME)
+
+
+def its_number_is_anothers(client) -> None:
+    client.set_model_version_tag(NAME, "1", "digest", "another")
+
+
+@pytest.mark.parametrize("loss", [one_version_is_deleted, the_model_is_deleted, its_number_is_anothers])
+def test_a_version_that_is_gone_is_registered_again_and_found_by_then(loss, register) -> None:
+    first = register(1, 7)
+    loss(tracking._client())
+    given = inputs_of(first)
+    again = run_stage("register", SETTINGS, given)
+    assert again.uri != first.uri
+    (version,) = (
+        one for one in tracking.models(NAME) if one.tags["digest"] == artifacts.load(given["reward_models"][0]).digest
+    )
+    assert f"{again.record.metrics['version/xlrm-en']:.0f}" == version.number
+    kept = registry()
+    found = run_stage("register", SETTINGS, given)  # the first one, where the new version got its number
+    assert found.record.metrics == again.record.metrics and runner.address("register", SETTINGS, given) == found.uri
+    assert registry() == kept

@@ -17,7 +17,7 @@ import pytest
 from mlflow_server import MlflowServer, mlflow_server  # noqa: F401
 from test_registry import CHATS, SETTINGS, corpus, newest_inputs, register, trained  # noqa: F401
 
-from xlrm import artifacts, tracking
+from xlrm import artifacts, direct_store, tracking
 from xlrm.errors import ArtifactError
 from xlrm.runner import run_stage
 
@@ -31,7 +31,7 @@ QUERY = ("X-Amz", "Signature", "uploadId")
 @pytest.fixture
 def outside(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
     """The server, as one who says no more than its address meets it; what is larger than a byte is large."""
-    for name in (tracking.DIRECT_DOWNLOAD, tracking.DIRECT_UPLOAD):
+    for name in (direct_store.DIRECT_DOWNLOAD, direct_store.DIRECT_UPLOAD):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
     monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "1")
@@ -85,26 +85,26 @@ def test_the_next_model_is_compared_through_mlflow(registered, outside, register
 
 def test_a_pull_from_an_address_that_does_not_answer_is_one_line_in_seconds(registered, outside, tmp_path) -> None:
     began = time.monotonic()
-    done = xlrm("pull", registered, tmp_path / "model", **{tracking.DIRECT_DOWNLOAD: "true"})
+    done = xlrm("pull", registered, tmp_path / "model", **{direct_store.DIRECT_DOWNLOAD: "true"})
     line = only_line(done)
     assert line.startswith(f"error: MLflow, {outside.uri}: {outside.store}, ") and time.monotonic() - began < 60
-    assert f"{tracking.DIRECT_DOWNLOAD}=false" in line and outside.asked() == 1
+    assert f"{direct_store.DIRECT_DOWNLOAD}=false" in line and outside.asked() == 1
     assert not any((tmp_path / "model").rglob("*.safetensors"))
 
 
 def test_an_upload_to_an_address_that_does_not_answer_is_one_line_in_seconds(
     outside, register, monkeypatch, prefix
 ) -> None:
-    monkeypatch.setenv(tracking.DIRECT_UPLOAD, "true")
+    monkeypatch.setenv(direct_store.DIRECT_UPLOAD, "true")
     began = time.monotonic()
     with pytest.raises(ArtifactError, match=outside.store) as raised:
         register(1, 7, prefix=prefix)
     assert time.monotonic() - began < 60 and outside.asked() == 1
-    assert f"{tracking.DIRECT_UPLOAD}=false" in str(raised.value) and not any(
+    assert f"{direct_store.DIRECT_UPLOAD}=false" in str(raised.value) and not any(
         word in str(raised.value) for word in QUERY
     )
     assert tracking.models(f"{prefix}-en") == []
-    monkeypatch.setenv(tracking.DIRECT_UPLOAD, "false")
+    monkeypatch.setenv(direct_store.DIRECT_UPLOAD, "false")
     run_stage("register", SETTINGS | {"prefix": prefix}, newest_inputs())
     assert tracking.models(f"{prefix}-en")[0].aliases == ("champion",)
 
@@ -117,7 +117,7 @@ def test_an_upload_that_cannot_be_aborted_is_the_same_line(registered, outside, 
         raise HTTPError("403 Client Error")
 
     monkeypatch.setattr(MlflowArtifactsRepository, "abort_multipart_upload", refused)
-    monkeypatch.setenv(tracking.DIRECT_UPLOAD, "true")
+    monkeypatch.setenv(direct_store.DIRECT_UPLOAD, "true")
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "large").write_bytes(b"12")
     with pytest.raises(ArtifactError, match=outside.store):
@@ -133,7 +133,11 @@ def only_line(done: subprocess.CompletedProcess) -> str:
 
 def test_inside_files_may_go_to_the_store_directly(registered, outside, tmp_path, prefix) -> None:
     """With the store's address leading to it, as it does for the server."""
-    direct = {tracking.DIRECT_DOWNLOAD: "true", tracking.DIRECT_UPLOAD: "true", "PYTHONPATH": str(outside.routes)}
+    direct = {
+        direct_store.DIRECT_DOWNLOAD: "true",
+        direct_store.DIRECT_UPLOAD: "true",
+        "PYTHONPATH": str(outside.routes),
+    }
     done = xlrm("pull", registered, tmp_path / "model", **direct)
     assert done.returncode == 0 and (tmp_path / "model" / "model.safetensors").is_file(), done.stderr
     given = [f"--inputs={key}={','.join(uris)}" for key, uris in newest_inputs().items()]
@@ -173,9 +177,9 @@ def test_what_signs_an_address_is_in_no_message(registered, outside, tmp_path, p
     given = [f"--inputs={key}={','.join(uris)}" for key, uris in newest_inputs().items()]
     with refusing(outside):
         once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-        pulled = xlrm("pull", registered, tmp_path / "model", **once, **{tracking.DIRECT_DOWNLOAD: "true"})
+        pulled = xlrm("pull", registered, tmp_path / "model", **once, **{direct_store.DIRECT_DOWNLOAD: "true"})
         command = ("stage", "register", "resamples=300", f"prefix={prefix}-direct", *given)
-        sent = xlrm(*command, **once, **{tracking.DIRECT_UPLOAD: "true"})
+        sent = xlrm(*command, **once, **{direct_store.DIRECT_UPLOAD: "true"})
     for one in (pulled, sent):
         assert one.returncode == 2 and f"error: MLflow, {outside.uri}: " in one.stderr, one.stderr
         assert not any(word in one.stdout + one.stderr for word in QUERY), one.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from xlrm import artifacts, storage
 from xlrm.errors import ArtifactError
+from xlrm.rows import read_rows, write_jsonl
 from xlrm.runner import run_stage
 
 CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
@@ -21,8 +22,10 @@ EXPERIMENT = {
             "batch_tokens": 2048,
         },
     },
-    "reward": {"learning_rate": 5e-4, "batch_size": 8, "device_batch_size": 8, "gradient_checkpointing": False},
-    "register": {"prefix": "mine", "gate": "report"},
+    "reward": {
+        "learning_rate": 5e-4, "batch_size": 8, "device_batch_size": 8, "gradient_checkpointing": False, "epochs": 10,
+    },
+    "register": {"prefix": "mine", "gate": "report", "benchmarks": ["learned"]},
 }  # fmt: skip
 PIPELINE = f"""
 import os, sys
@@ -32,14 +35,21 @@ from pipelines.retrain import build
 
 os.environ["KFP_RUN_ID"] = sys.argv[2]
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
-build(placement.load("local"))(experiment={EXPERIMENT!r})
+experiment = {EXPERIMENT!r} | {{"evaluate": {{"benchmarks": [sys.argv[3]]}}}}
+build(placement.load("local"))(experiment=experiment)
 """
+
+
+def write_learned(home: Path, corpus: str) -> None:
+    """The pairs that a model is trained on, as a benchmark: so small a model is better than chance on no others."""
+    pairs = read_rows(artifacts.fetch(corpus, home / "cache") / "preferences.jsonl", ("prompt",))
+    write_jsonl(home / "learned.jsonl", pairs)
 
 
 def run_pipeline(home: Path, s3_store: str, run: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "XLRM_HOME": str(home), "XLRM_STORE": s3_store, "XLRM_TRIES": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-c", PIPELINE, str(home / "kfp" / run), run]
+    command = [sys.executable, "-c", PIPELINE, str(home / "kfp" / run), run, str(home / "learned.jsonl")]
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1], check=False
     )
@@ -55,6 +65,7 @@ def made(store: str, run: str) -> dict[str, str]:
 def test_tasks_find_each_others_artifacts_in_s3_and_a_finished_run_starts_none(
     home, s3_store, s3_server, monkeypatch
 ) -> None:
+    write_learned(home, run_stage("curate", CURATE, {}, s3_store.uri).uri)
     done = run_pipeline(home, s3_store.uri, "one")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     uris = made(s3_store.uri, "one")

@@ -10,6 +10,7 @@ import torch
 from xlrm import models, pretraining, scoring
 from xlrm.errors import ArtifactError
 from xlrm.phrasebook import data, language
+from xlrm.rewards import Journal
 from xlrm.rows import read_rows
 
 CHATS = [
@@ -85,18 +86,18 @@ def test_interrupted_scoring_goes_on_from_its_journal(reward_model, tmp_path, mo
     monkeypatch.setattr(scoring, "WINDOW", 3)
     chats = [scoring.conversation(f"Number {i}?", "Yes. " * (i % 4 + 1)) for i in range(10)]
     whole = scoring.score(*reward_model, chats)
-    journal = tmp_path / "deep" / "rewards.journal"
+    journal = Journal(tmp_path / "deep" / "rewards.journal")
     some = scoring.stream(*reward_model, chats, journal=journal)
     assert [next(some) for _ in range(5)] == whole[:5]
     some.close()  # what a kill leaves: two windows, and of a third one half a number
-    with journal.open("ab") as file:
+    with journal.path.open("ab") as file:
         file.write(b"half")
     asked = []
     rewards = scoring._rewards
     monkeypatch.setattr(scoring, "_rewards", lambda *given: asked.append(len(given[2])) or rewards(*given))
     assert list(scoring.stream(*reward_model, iter(chats), journal=journal)) == whole
     assert asked == [3, 1], "six of ten were there"
-    assert journal.stat().st_size == 8 * len(chats)
+    assert journal.path.stat().st_size == 8 * len(chats)
 
 
 def test_the_reward_is_the_head_on_the_last_real_token(reward_model) -> None:

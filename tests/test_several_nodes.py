@@ -83,11 +83,21 @@ class Lab:
         return [self.said(shape, rank) for rank in range(count)]
 
     def reached(self, shape: str, count: int) -> int:
-        """Step of the newest checkpoint that is whole on all nodes, 0 without one."""
+        """Step of the newest checkpoint that is whole on all nodes, and on the store too; 0 without one."""
         each = [self.home(shape, rank).glob("work/*/*/checkpoints/checkpoint-*/whole.json") for rank in range(count)]
-        return max(
-            set.intersection(*({int(path.parent.name.split("-")[1]) for path in one} for one in each)), default=0
+        sent = [list(folder.glob("checkpoint-*/kept.json")) for folder in self.unfinished(shape)]
+        return (
+            max(
+                set.intersection(*({int(path.parent.name.split("-")[1]) for path in one} for one in [*each, *sent])),
+                default=0,
+            )
+            if len(sent) == count
+            else 0
         )
+
+    def unfinished(self, shape: str) -> list[Path]:
+        """Folders of the nodes' checkpoints on the store."""
+        return list((self.folder / shape / "store" / "unfinished").glob("*/*/checkpoints/*"))
 
     def home(self, shape: str, rank: int) -> Path:
         return self.folder / shape / f"node{rank}"
@@ -127,8 +137,8 @@ def wait_for(condition, what: str, nodes: list[subprocess.Popen] = ()) -> None:
 
 @pytest.mark.slow
 def test_a_killed_training_on_two_nodes_ends_where_it_would_have_on_one(tiny_base, tmp_path, empty_database) -> None:
-    """Two nodes of two processes: one is killed, and comes back without its disk; killed again, it comes back with it. The
-    same bytes as four processes of one node, which nobody disturbed."""
+    """Two nodes of two processes: one is killed, and comes back without its disk, so it goes on from the store. The same bytes
+    as four processes of one node, which nobody disturbed."""
     write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(60))  # no multiple of the batch
     fields = RECIPE | {"language": "en", "epochs": 4, "save_steps": 8}
     inputs = {"base": tiny_base, "corpora": tmp_path / "corpora"}
@@ -137,12 +147,41 @@ def test_a_killed_training_on_two_nodes_ends_where_it_would_have_on_one(tiny_bas
     assert not (lab.home("one", 0) / "extensions").exists(), "compiled behind a lock that outlives a killed process"
     first, _ = lab.killed("two", 2, 2)
     assert "another process is gone" in first.splitlines()[-1] and first.splitlines()[-1].startswith("error: ")
-    shutil.rmtree(lab.home("two", 1))
-    first, _ = lab.killed("two", 2, 2)
-    assert "begins anew" in first and "goes on from" not in first
     reached = lab.reached("two", 2)
+    shutil.rmtree(lab.home("two", 1))
     assert lab.train("two", 2, 2) == whole
     assert f"goes on from step {reached}" in lab.said("two", 0)
+    assert f"step {reached} is taken from the store" in lab.said("two", 1), "and not on the node that had it"
+    assert "taken from the store" not in lab.said("two", 0) and not lab.unfinished("two")
+
+
+@pytest.mark.slow
+def test_a_training_whose_machine_is_lost_goes_on_on_another(tiny_base, tmp_path, empty_database) -> None:
+    """Killed by SIGKILL, home gone, MLflow's database with it; the curves in the new one are those of an undisturbed training."""
+    write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(64))
+    write_jsonl(tmp_path / "corpora" / "en" / "heldout.jsonl", pairs(80)[64:])
+    fields = RECIPE | {"language": "en", "epochs": 6, "save_steps": 8, "heldout_scorings": 4, "keep": "best"}
+    lab = Lab(tmp_path, "reward", fields, {"base": tiny_base, "corpora": tmp_path / "corpora"}, empty_database)
+    whole = lab.train("whole", 1, 1)
+    lab.killed("cut", 1, 1)
+    reached = lab.reached("cut", 1)
+    shutil.rmtree(lab.home("cut", 0))
+    assert lab.train("cut", 1, 1) == whole
+    assert 0 < reached < 48 and f"step {reached} is taken from the store" in lab.said("cut", 0)
+    logged, expected = (in_mlflow(lab.home(shape, 0)) for shape in ("cut", "whole"))
+    assert logged == expected and [step for step, _ in logged["train/loss"]] == [*range(1, 49)]
+    assert [step for step, _ in logged["heldout/accuracy"]] == [12, 24, 36, 48]
+
+
+def in_mlflow(home: Path) -> dict[str, list[tuple[int, float]]]:
+    """Step and value of the points of the newest run, by name."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    (run,) = client.search_runs([one.experiment_id for one in client.search_experiments()], max_results=1)
+    names = [name for name in run.data.metrics if name.startswith(("train/", "heldout/"))]
+    found = {name: client.get_metric_history(run.info.run_id, name) for name in names}
+    return {name: sorted((point.step, point.value) for point in points) for name, points in found.items()}
 
 
 @pytest.mark.slow

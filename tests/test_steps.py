@@ -10,14 +10,18 @@ from xlrm.errors import ConfigError
 from xlrm.experiment import STAGES, build, load, stage_config, stage_module
 from xlrm.steps import PIPELINES, Step, steps
 
-NINE = build({"name": "nine", "targets": ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]}, {}, "test")
+TARGETS = ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]
+SPEAKING = {"pretraining": {"languages": ["en", *TARGETS]}}
+NINE = build({"name": "nine", "targets": TARGETS, "base": SPEAKING}, {}, "test")
 
 
-def wanted(stage: str) -> dict[str, bool]:
-    """Inputs of a stage by name -> whether it takes several artifacts."""
+def wanted(stage: str) -> tuple[dict[str, bool], set[str]]:
+    """Inputs of a stage by name -> whether it takes several artifacts; and those it cannot do without."""
     found = inspect.signature(stage_module(stage).run).parameters.values()
     own = [one for one in found if one.kind is one.KEYWORD_ONLY and one.name not in ("output", "lineage")]
-    return {one.name: "list" in str(one.annotation) for one in own}
+    return {one.name: "list" in str(one.annotation) for one in own}, {
+        one.name for one in own if one.default is one.empty
+    }
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
@@ -25,7 +29,8 @@ def test_a_step_takes_what_its_stage_takes_from_steps_before_it(pipeline: str) -
     seen: set[str] = set()
     for label, step in steps(pipeline, NINE).items():
         several = {name: isinstance(of, tuple) for name, of in step.inputs.items()}
-        assert several == wanted(step.stage), f"{label} is fed with {step.inputs}"
+        takes, needs = wanted(step.stage)
+        assert several.items() <= takes.items() and needs <= several.keys(), f"{label} is fed with {step.inputs}"
         taken = [one for of in step.inputs.values() for one in ((of,) if isinstance(of, str) else of)]
         assert set(taken) <= seen, f"{label} takes {set(taken) - seen}, which no step before it makes"
         seen.add(label)
@@ -43,12 +48,41 @@ def test_paper_a_has_the_steps_of_its_sections() -> None:
     made = steps("cross-lingual-transfer", load(PRESETS["paper_a_qwen"]))
     count = {stage: sum(step.stage == stage for step in made.values()) for stage in STAGES}
     assert count == {
-        "curate": 1, "plan": 1, "translate": 4, "validate": 1, "base": 1, "reward": 5, "evaluate": 5, "external": 1,
-        "sample": 1 + 4, "rank": 4, "align": 8, "judge": 4, "represent": 1, "register": 1, "report": 1,
+        "curate": 1, "plan": 1, "translate": 4, "validate": 1, "base": 2, "reward": 5, "evaluate": 5, "external": 1,
+        "sample": 1 + 4, "rank": 4, "align": 8, "judge": 0, "represent": 1, "register": 1, "report": 1,
     }  # fmt: skip
+    assert made["base"].config["model"] == "Qwen/Qwen2.5-3B-Instruct", "section 2.2"
+    assert made["base-policy"].config["model"] == "Qwen/Qwen2.5-7B-Instruct", (
+        "section 4.1, whatever the reward models' base"
+    )
+    assert made["reward-ko"].inputs["base"] == made["represent"].inputs["base"] == "base"
+    assert made["align-ko-en"].inputs["policy"] == "base-policy" == made["sample-policy"].inputs["policies"][0]
+    assert "verdicts" not in made["report"].inputs
     assert made["rank-ko"].inputs == {"samples": "sample-policy", "reward_models": ("reward-en", "reward-ko")}
     assert made["align-ko-en"].config == made["align-ko-ko"].config | {"labeler": "en"}
     assert made["reward-es"].config["learning_rate"] == 1e-5, "the experiment's section, and the language on top"
+
+
+def test_without_a_section_of_its_own_the_policy_is_the_base_model() -> None:
+    made = steps("cross-lingual-transfer", NINE)
+    assert "base-policy" not in made and made["align-ko-en"].inputs["policy"] == "base"
+    assert made["report"].inputs["verdicts"] == tuple(f"judge-{code}" for code in NINE.targets)
+
+
+def test_without_prompts_nothing_is_aligned() -> None:
+    raw = {"name": "x", "targets": ["es", "ko"], "policy": {"model": "a/b"}, "curate": {"prompts": None}}
+    made = steps("cross-lingual-transfer", build(raw, {}, "test"))
+    assert (
+        not {"sample", "rank", "align", "judge"} & {step.stage for step in made.values()} and "base-policy" not in made
+    )
+    assert made["report"].inputs["registered"] == "register" and "verdicts" not in made["report"].inputs
+
+
+def test_retraining_translates_the_benchmark_alone() -> None:
+    made = steps("retrain", NINE)
+    wanted = {label: step.config["files"] for label, step in made.items() if step.stage in ("plan", "translate")}
+    assert len(wanted) == 1 + len(NINE.targets) and set(map(tuple, wanted.values())) == {("benchmark",)}
+    assert all("files" not in step.config for step in steps("cross-lingual-transfer", NINE).values())
 
 
 def test_retraining_is_the_source_language_alone_and_enforces_the_gate() -> None:
@@ -56,14 +90,17 @@ def test_retraining_is_the_source_language_alone_and_enforces_the_gate() -> None
     assert [label for label in made if label.startswith(("reward", "evaluate", "register"))] == [
         "reward-en", "evaluate-en", "register",
     ]  # fmt: skip
-    assert made["register"].config["gate"] == "enforce" and "report" not in made
+    assert made["register"].config["gate"] == "enforce"
+    assert list(made)[-1] == "report" and made["report"].inputs == {
+        "corpora": "validate", "evaluations": ("evaluate-en",), "registered": "register",
+    }  # fmt: skip
 
 
 def test_a_translation_in_shards_is_a_step_for_each() -> None:
     made = steps("retrain", build({"name": "x", "targets": ["es", "ko"], "plan": {"shards": 2.0}}, {}, "test"))
     parts = ("translate-es-1of2", "translate-es-2of2", "translate-ko-1of2", "translate-ko-2of2")
     assert made["validate"].inputs["translations"] == parts
-    assert made["translate-ko-2of2"].config == {"language": "ko", "shard": "2/2"}
+    assert made["translate-ko-2of2"].config == {"language": "ko", "shard": "2/2", "files": ["benchmark"]}
 
 
 def test_an_unknown_pipeline_is_refused() -> None:
@@ -74,6 +111,6 @@ def test_an_unknown_pipeline_is_refused() -> None:
 def test_every_step_has_a_component_whose_image_it_runs_in() -> None:
     assert {stage for stages in RUNS.values() for stage in stages} == set(STAGES)
     made = steps("cross-lingual-transfer", NINE)
-    assert {component_of(step) for step in made.values()} | {"register"} == set(RUNS)
+    assert {component_of(step) for step in made.values()} == set(RUNS)
     assert component_of(made["sample-policy"]) == "sample" and component_of(made["sample-ko"]) == "answer"
-    assert set(IMAGES) <= set(RUNS) and component_of(Step("register")) == "register"
+    assert set(IMAGES) <= set(RUNS) and component_of(Step("register")) == "report"

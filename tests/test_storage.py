@@ -9,7 +9,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from pydantic import ValidationError
 
-from xlrm import storage
+from xlrm import buckets, storage
 from xlrm.artifacts import digest_directory
 from xlrm.errors import ArtifactError
 from xlrm.storage import FileEntry
@@ -53,7 +53,7 @@ def test_a_file_uri_may_be_percent_encoded(tmp_path):
 
 
 def test_a_large_file_goes_in_parts(s3_store, tmp_path):
-    files = write(tmp_path / "local", {"model.bin": os.urandom(2 * storage.PART_BYTES + 1), "small": b"1"})
+    files = write(tmp_path / "local", {"model.bin": os.urandom(2 * buckets.PART_BYTES + 1), "small": b"1"})
     storage.upload_directory(tmp_path / "local", files, s3_store.uri)
     uri = storage.join(s3_store.uri, "model.bin")
     assert s3_store.client.head_object(**s3_store._name(uri))["ETag"].strip('"').endswith("-3")
@@ -160,7 +160,7 @@ def answers(s3_store):
         reply._content = f"<Error><Code>{code}</Code><Message>later</Message></Error>".encode()
         return reply
 
-    events = storage._client().meta.events
+    events = buckets._client().meta.events
     events.register("before-send.s3", answer)
     yield queued, asked
     events.unregister("before-send.s3", answer)
@@ -182,7 +182,7 @@ def test_a_busy_server_is_asked_again_and_given_up(s3_store, answers, monkeypatc
     queued.extend([(503, "SlowDown")] * 9)
     with pytest.raises(ArtifactError, match=r"record\.json: SlowDown from http.*: later"):
         storage.read_bytes(storage.join(s3_store.uri, "record.json"))
-    assert len(asked) == 2 + storage.ATTEMPTS
+    assert len(asked) == 2 + buckets.ATTEMPTS
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("changes", "hint"), WRONG.values(), ids=WRONG)
 def test_a_store_that_cannot_be_used_is_explained(s3_store, tmp_path, monkeypatch, changes, hint):
-    monkeypatch.setattr(storage, "ATTEMPTS", 1)
+    monkeypatch.setattr(buckets, "ATTEMPTS", 1)
     for name, value in changes.items():
         monkeypatch.delenv(name, raising=False)
         if value is not None:
@@ -260,7 +260,7 @@ def test_a_place_that_cannot_be_written_is_explained(tmp_path):
 
 def test_servers_without_checksums_can_be_used(s3_store, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-    sent, events = [], storage._client().meta.events
+    sent, events = [], buckets._client().meta.events
     events.register("before-send.s3.PutObject", lambda request, **_: sent.append(request.headers))
     files = write(tmp_path / "local", {"a": b"1"})
     storage.upload_directory(tmp_path / "local", files, s3_store.uri)

@@ -28,10 +28,12 @@ ROOT = Path(__file__).parents[1]
 CONFIG = """
 name: mine
 targets: [es, ko]
-curate: {pairs: 64, preferences: [rows.jsonl], parallel: null}
+curate: {pairs: 64, preferences: [rows.jsonl]}
 reward: {batch_size: 8, learning_rate: 5.0e-4}
 align: {beta: 0.2}
 """
+SERVED = ("translate.translator=x-alma", "translate.engine=endpoint")
+"""What translates texts that are not the phrasebook's."""
 Submit = Callable[..., tuple[int, str]]
 
 
@@ -88,6 +90,8 @@ def test_a_submission_uploads_a_version_and_starts_a_run(submit: Submit, server:
     assert given.keys() == {"experiment"}
     assert unpack(given["experiment"]) == experiment.load(Path("mine.yaml"), ("reward.batch_size=16",)).as_file()
     assert f"{server.address}/#/runs/details/{run['run_id']}" in said and "| content |" in summary()
+    assert 0 < said.index("| total |") < said.index("started: "), "what it is estimated at comes first"
+    assert "| reward | 1 reward models, 64 pairs each |" in summary()
     assert submit()[0] == 0 and len(server.runs) == 2
     assert len(server.uploaded) == 1 and len(server.experiments) == 1, "what is there is used again"
     assert submit(pipeline="cross_lingual_transfer")[0] == 0
@@ -271,7 +275,12 @@ def test_a_branch_of_the_hub_is_pinned_to_its_commit(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
     server.commits = {"me/mine": "1" * 40, "NVIDIA/HelpSteer2": "2" * 40}
-    sets = ("curate.preferences=[helpsteer2=me/mine, 'hub:me/mine:part', phrasebook]", "--if-changed", "--wait")
+    sets = (
+        "curate.preferences=[helpsteer2=me/mine, 'hub:me/mine:part', phrasebook]",
+        *SERVED,
+        "--if-changed",
+        "--wait",
+    )
 
     def preferences() -> list[str]:
         given = list(server.runs.values())[-1]["runtime_config"]["parameters"]
@@ -294,7 +303,7 @@ def test_one_set_that_cannot_be_seen_hides_no_change_of_another(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
     server.commits = {"me/seen": "1" * 40, "NVIDIA/HelpSteer2": "2" * 40}
-    sets = ("curate.preferences=['hub:me/seen', 'hub:me/unseen']", "--if-changed", "--wait")
+    sets = ("curate.preferences=['hub:me/seen', 'hub:me/unseen']", *SERVED, "--if-changed", "--wait")
     assert submit(*sets)[0] == 0
     code, said = submit(*sets)
     assert code == 0 and "taken as unchanged: cannot find 'me/unseen'" in said and len(server.runs) == 1
@@ -459,9 +468,9 @@ def test_an_interrupted_wait_says_that_the_run_goes_on(submit: Submit, server: K
 
 def test_the_key_knows_the_stages_of_a_package(packages: Path) -> None:
     loaded = experiment.load(ROOT / "configs" / "demo_short.yaml")
-    found = changes.stages(packages / "retrain.yaml", loaded)
-    assert found == ["base", "curate", "evaluate", "plan", "register", "reward", "translate", "validate"]
-    assert {"align", "report", *found} <= {*changes.stages(packages / "cross_lingual_transfer.yaml", loaded)}
+    found = changes.sections(packages / "retrain.yaml", loaded)
+    assert found == ["base", "curate", "evaluate", "plan", "register", "report", "reward", "translate", "validate"]
+    assert {"align", "report", *found} <= {*changes.sections(packages / "cross_lingual_transfer.yaml", loaded)}
 
 
 # The pipeline that retrains

@@ -63,7 +63,7 @@ def test_losses_gradients_and_weights_are_those_of_plain_trl(tiny_base, tmp_path
     assert len(log(ours)) == len(curve) == 8, "the last of 5 pairs"
     for mine, theirs in zip(log(ours), curve, strict=True):
         assert float(mine["loss"]) == pytest.approx(float(theirs["loss"]), abs=1e-6)
-        assert float(mine["grad_norm"]) == pytest.approx(float(theirs["grad_norm"]), rel=1e-5)
+        assert float(mine["gradient_norm"]) == pytest.approx(float(theirs["grad_norm"]), rel=1e-5)
     # A fiftieth of a step: where a gradient is next to nothing, Adam makes as large a step of its rounding as of any other.
     assert apart(weights(ours), {name: final[name] for name in weights(ours)}) < 2e-5
     assert apart(weights(ours), weights(tmp_path / "ours" / "start")) > 1e-3, "and it did train"
@@ -102,7 +102,7 @@ def test_the_pointwise_loss_is_the_cross_entropy_of_single_judgments(tiny_base, 
     rewards = scoring.score(model, tokenizer, [scoring.conversation(p, text) for p, text, _ in judged])
     chances = [1 / (1 + math.exp(-reward)) for reward in rewards]
     by_hand = [-math.log(p if z else 1 - p) for p, (*_, z) in zip(chances, judged, strict=True)]
-    dataset = training._dataset(tmp_path / "work")
+    dataset = training._dataset(tmp_path / "work" / "tokens")
     assert sorted(dataset["labels"]) == sorted(float(z) for *_, z in judged)
     first_two = [float(entry["loss"]) for entry in log(output)[:1]]
     assert min(by_hand) < first_two[0] < max(by_hand)
@@ -308,7 +308,7 @@ def test_the_folder_is_what_others_load(tiny_base, corpora, tmp_path) -> None:
     names = {path.name for path in output.iterdir()}
     assert names == {
         "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
-        "training_log.jsonl", "README.md", "xlrm.json",
+        "curves.jsonl", "README.md", "xlrm.json",
     }  # fmt: skip
     config = json.loads((output / "config.json").read_text())
     # vLLM's pooling runner gives raw logits for problem_type "regression" and probabilities for all else.
@@ -422,7 +422,7 @@ def test_checkpoints_of_other_processes_are_not_thrown_away_in_silence(tmp_path,
     for step, mark in marks.items():
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE).write_text(json.dumps(mark))
-    assert checkpoints.agreed(tmp_path, "reward[en]") == tmp_path / "checkpoint-15"
+    assert checkpoints.agreed(tmp_path, "reward[en]", f"file://{tmp_path}-store") == tmp_path / "checkpoint-15"
     said = capsys.readouterr().out.splitlines()
     assert [next((step for step in marks if f"checkpoint-{step} " in line), None) for line in said] == [100, 110, None]
     assert all("4 process(es)" in line and "1 process(es)" in line for line in said[:2])

@@ -7,14 +7,12 @@ An artifact's URI is `{store}/{stage}/{key}`. Writers of the same key never mix 
 each has its own folder, and the record that comes first says which one counts.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from operator import attrgetter
@@ -24,7 +22,7 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from xlrm import storage
+from xlrm import locks, storage
 from xlrm.errors import ArtifactError
 from xlrm.storage import FileEntry
 
@@ -94,7 +92,8 @@ def digest_directory(local: Path) -> tuple[str, tuple[FileEntry, ...]]:
 
 
 def find(uri: str) -> Record | None:
-    """The record of the artifact at `uri`, None when there is none.
+    """The record of the artifact at `uri`, None when there is none. Of a store that was moved it tells where its inputs are
+    now.
 
     Raises ArtifactError when the record cannot be understood or the store not be asked.
     """
@@ -108,7 +107,17 @@ def find(uri: str) -> Record | None:
         raise ArtifactError(f"{where}: not the record of an artifact: {_problems(error)}; {_remedy(uri)}") from error
     if record.digest != _digest(record.files):
         raise ArtifactError(f"{where}: its digest does not fit its list of files; {_remedy(uri)}")
-    return record
+    inputs = {name: [_found_again(one, uri) for one in many] for name, many in record.inputs.items()}
+    return record.model_copy(update={"inputs": inputs})
+
+
+def _found_again(given: Input, uri: str) -> Input:
+    """An input of the artifact at `uri`, beside it in its store where the two are there now."""
+    store = uri.rstrip("/").rsplit("/", 2)[0]
+    beside = "/".join([store, *given.uri.rsplit("/", 2)[1:]])
+    if given.uri == beside or storage.read_bytes(storage.join(beside, RECORD)) is None:
+        return given
+    return given.model_copy(update={"uri": beside})
 
 
 def wait(uri: str, seconds: float = 3600) -> Record:
@@ -195,7 +204,7 @@ def fetch(uri: str, cache: Path, files: tuple[FileEntry, ...] | None = None) -> 
         storage.verify_directory(in_place, files, data_uri)
         return in_place
     local = cache / record.digest
-    with _one_at_a_time(cache / f"{record.digest}.lock"):
+    with locks.alone(cache / f"{record.digest}.lock", f"fetching {uri}"):
         for leftover in list(local.rglob(f"{storage.UNFINISHED}*")):  # of a process that was killed in here
             rmtree(leftover)
         storage.download_directory(data_uri, files, local)
@@ -251,15 +260,3 @@ def _problems(error: ValidationError) -> str:
 
 def _remedy(uri: str) -> str:
     return f"remove {uri} and run its stage again"
-
-
-@contextmanager
-def _one_at_a_time(lock: Path) -> Iterator[None]:
-    """Lets one process or thread at a time in; the system gives the place of a killed one to the next."""
-    with ExitStack() as stack:
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(stack.enter_context(lock.open("w")), fcntl.LOCK_EX)
-        except OSError as error:
-            raise ArtifactError(f"{lock.parent}: cannot be used as the cache: {error}") from error
-        yield

@@ -14,6 +14,9 @@ from xlrm.errors import ConfigError, DataError
 from xlrm.phrasebook import data
 from xlrm.sources import Loaded
 
+AVERAGE, SUBSET = "average", "subset/"
+"""What stands beside sections in results and metrics: the mean of the sections, and each subset's name after the prefix."""
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -85,7 +88,7 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
 
     A file's rows may name their `subset` and `section`; a subset of RewardBench's belongs to RewardBench's section.
     Raises ConfigError and DataError as `datasets.load` does, and DataError for a benchmark of the table of which a section
-    is missing, and for responses that are neither text nor a list of texts.
+    is missing, for responses that are neither text nor a list of texts, and for a section whose name is taken.
     """
     loaded = datasets.load(TABLE, name, language, count, seed, ("prompt", *_SIDES))
     row = datasets.find(TABLE, name)
@@ -95,6 +98,7 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
         _check_responses(f"{name}:{number}", one)
         subset = str(one.get("subset") or "all")
         section = benchmark.sections.get(subset) or str(one.get("section") or subset)
+        _check_name(f"{name}:{number}", section)
         kept = {key: one[key] for key in ("id", "prompt", *_SIDES)}
         found.append({**kept, "subset": subset, "section": section})
     if row and benchmark.whole:
@@ -142,11 +146,26 @@ def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:
     return {s: {subset: _WEIGHTS.get(subset, n) for subset, n in subsets.items()} for s, subsets in counts.items()}
 
 
+def missing(rows: list[dict]) -> list[str]:
+    """Subsets of RewardBench that none of `rows` is of, where they are RewardBench's: those of each section are weighted as if
+    they were the whole of it, and an average without a section is another one."""
+    present = {row["subset"] for row in rows}
+    return [subset for subset in _WEIGHTS if subset not in present] if present and present <= _WEIGHTS.keys() else []
+
+
 def _check_responses(where: str, row: dict) -> None:
     for side in _SIDES:
         texts = [row[side]] if isinstance(row[side], str) else row[side]
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             raise DataError(f"{where}: '{side}' is a text or a list of texts, not {str(row[side])[:60]!r}")
+
+
+def _check_name(where: str, section: str) -> None:
+    if section.lower() == AVERAGE or section.lower().startswith(SUBSET):
+        raise DataError(
+            f"{where}: section {section!r}: any name is allowed but {AVERAGE!r}, which the mean of the sections has in "
+            f"results, and names that begin with {SUBSET!r}"
+        )
 
 
 def _check_sections(name: str, rows: list[dict], sections: dict[str, str]) -> None:

@@ -30,7 +30,7 @@ raw logit: rewards of two responses to one prompt can be compared, a single one 
 {settings}
 | loss over the last tenth | {train_loss:.4f} |
 
-`training_log.jsonl` has the whole curve.
+`curves.jsonl` has the whole curves.
 
 ## Use
 

@@ -12,38 +12,51 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xlrm import progress
+from xlrm import heldout, progress
+from xlrm.kept_checkpoints import WHOLE, Kept
+from xlrm.launching import Nodes
+from xlrm.unfinished import Sender
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
     from transformers import TrainerCallback
 
-WHOLE = "whole.json"
-"""Marks a checkpoint that all processes, on all nodes, have written: how many they are, and the first of this node."""
 _OF_THE_FIRST = ("trainer_state.json", "scheduler.pt", "latest")
 """What transformers and DeepSpeed write in the first process alone, and read in every one."""
 
 
-def agreed(folder: Path, label: str) -> Path | None:
-    """The newest checkpoint in `folder` that is whole on every node, None without one. Each node removes its others.
-
-    A node whose disk was lost has none, and its part of the optimizer's state is nowhere else: then all begin anew.
-    """
+def agreed(folder: Path, label: str, unfinished: str) -> Path | None:
+    """The newest checkpoint that is whole on every node, in `folder` or on the store below `unfinished`, from where a node gets
+    it whose disk was lost; None without one. Each node removes its others."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
+    here = PartialState()
     _say_what_does_not_fit(folder, label)
-    each = gather_object([whole_steps(folder, _own_part())])
+    each = [steps for steps in gather_object([_steps_of_node(folder, unfinished)]) if steps is not None]
     step = _by_the_first(max(set.intersection(*each), default=0))
     _remove_others(folder, step)
-    here = PartialState()
+    if step and here.is_local_main_process and step not in whole_steps(folder, _own_part()):
+        progress.say(f"{label}: step {step} is taken from the store")
+        _kept(unfinished).fetch(step, folder)
     here.wait_for_everyone()
     if here.is_main_process and any(each):
         progress.say(
             f"{label}: " + (f"goes on from step {step}" if step else "begins anew: not every node has a checkpoint")
         )
     return _checkpoint(folder, step) if step else None
+
+
+def _steps_of_node(folder: Path, unfinished: str) -> set[int] | None:
+    """Steps of the checkpoints that this node has or can get; one process of it says."""
+    if not _is_first_of_node():
+        return None
+    return whole_steps(folder, _own_part()) | _kept(unfinished).steps()
+
+
+def _kept(unfinished: str) -> Kept:
+    return Kept.of_node(unfinished, _own_part(), Nodes.from_environment().count)
 
 
 def _say_what_does_not_fit(folder: Path, label: str) -> None:
@@ -59,19 +72,39 @@ def _say_what_does_not_fit(folder: Path, label: str) -> None:
             progress.say(f"{label}: {one.name} is thrown away: it has the parts of {was}; now there are {now}")
 
 
-def keeper() -> "TrainerCallback":
+def keeper(unfinished: str) -> "TrainerCallback":
     """A callback for transformers' Trainer that makes each checkpoint whole on each node, and then removes older ones:
-    at no moment is there a node without the newest one that is whole on all."""
+    at no moment is there a node without the newest one that is whole on all. Each node sends its part to the store below
+    `unfinished` while the training goes on."""
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):
+        def __init__(self) -> None:
+            self.sender = Sender()
+
         def on_train_begin(self, args, state, control, **kwargs):
             state.save_steps = args.save_steps  # transformers goes on with the checkpoint's
 
         def on_save(self, args, state, control, **kwargs):
-            _finish(Path(args.output_dir), state.global_step)
+            folder, step = Path(args.output_dir), state.global_step
+            self.sender.wait()  # what is being sent is about to be removed
+            if state.is_world_process_zero:
+                heldout.copy_best(folder.parent, _checkpoint(folder, step))
+            _finish(folder, step)
+            if _is_first_of_node():
+                kept = _kept(unfinished)
+                self.sender.start(f"checkpoint {step}", lambda: kept.send(_checkpoint(folder, step)))
+
+        def on_train_end(self, args, state, control, **kwargs):
+            self.sender.wait()
 
     return Keeper()
+
+
+def _is_first_of_node() -> bool:
+    from accelerate import PartialState
+
+    return PartialState().is_local_main_process
 
 
 def keeping_reference(trainer: type, kept: Path) -> type:

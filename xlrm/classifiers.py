@@ -30,9 +30,11 @@ _PROMPT_END = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 _PARTS = ("weight", "bias")
 
 
-def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None) -> Rewards:
-    """`dtype` instead of the row's: in float32, rewards do not depend on the batch to 1e-5; bfloat16 has 8 bits to say
-    them in.
+def load(
+    row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None, given: bool = False
+) -> Rewards:
+    """`given`: somebody has set `max_length`, which is then an error above what the model reads. `dtype` instead of
+    the row's: in float32, rewards do not depend on the batch to 1e-5; bfloat16 has 8 bits to say them in.
 
     Raises ArtifactError for a model that cannot be had, has no chat template, or lacks weights: a head made up at loading
     time would give confident nonsense.
@@ -40,6 +42,7 @@ def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None
     folder = hub.whole_model(row.repository, row.revision, row.folder)
     tokenizer = _tokenizer(folder)
     network = _ADAPTERS[row.adapter](folder, tokenizer, dtype or row.dtype)
+    models.Context("external.max_length", max_length, given).within(network.config)
 
     def rewards(conversations: Sequence[list[Message]]) -> list[float]:
         if isinstance(network, ArmoRM):
@@ -110,6 +113,10 @@ class ArmoRM:
     gate_layers: int
     prompt_end: list[int]
     temperature: float
+
+    @property
+    def config(self) -> Any:
+        return self.body.config
 
     @property
     def device(self) -> Any:

@@ -1,7 +1,6 @@
 """The `xlrm` command."""
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xlrm import __version__, settings
+from xlrm import __version__, settings, store_commands
 from xlrm.credit import Ties
 from xlrm.errors import ConfigError, DataError, XlrmError
 
@@ -24,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console()
 errors = Console(stderr=True)
 
+MaxLength = Annotated[int | None, typer.Option(help="Tokens (2048, or the model's); longer ones lose their beginning.")]
 ModelOption = Annotated[
     str, typer.Option(help="A reward model: folder, models:/NAME@ALIAS, or artifact URI (file:// or s3://).")
 ]
@@ -64,9 +64,9 @@ def stage(
     """Run one stage, or find its finished artifact, and print the artifact's URI."""
     from xlrm.experiment import parse_value
     from xlrm.runner import run_stage
-    from xlrm.signals import ended_by_sigterm
+    from xlrm.signals import ended_by_signals
 
-    with _errors_in_one_line(), ended_by_sigterm():
+    with _errors_in_one_line(), ended_by_signals():
         config = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
         given: dict[str, str | list[str]] = dict(map(_assignment, inputs or []))
         given |= {key: uris.split(",") for key, uris in map(_assignment, list_inputs or [])}
@@ -136,32 +136,24 @@ def score(
         Path, typer.Option("--input", help='JSONL rows: {"messages": [...]} or {"prompt", "response"}.')
     ],
     output_file: Annotated[Path, typer.Option("--output", help='The same rows with "reward", in the same order.')],
-    max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
+    max_length: MaxLength = None,
 ) -> None:
     """Score conversations with a reward model. Interrupted, the same command goes on where it was."""
-    from xlrm import scoring
+    from xlrm import locks, rewards, scoring
     from xlrm.rows import each_row, write_jsonl
 
-    with _errors_in_one_line():
-        how = scoring.Scoring(max_length=max_length)
+    lock = output_file.with_name(f".{output_file.name}.lock")
+    with _errors_in_one_line(), locks.alone(lock, f"score: {output_file}"):
+        how = scoring.Scoring(**_given(max_length=max_length))
         total = sum(1 for number, row in enumerate(each_row(input_file), 1) if _conversation(input_file, number, row))
         loaded = _load(model, how)
-        journal = output_file.with_name(f".{output_file.name}.{_digest(_model_folder(model), input_file, max_length)}")
+        journal = rewards.Journal.of_file(output_file, [_model_folder(model), input_file], how.max_length)
         rows, asked = itertools.tee(each_row(input_file))
         chats = (_conversation(input_file, number, row) for number, row in enumerate(asked, 1))
-        rewards = scoring.stream(*loaded, chats, max_length, total=total, journal=journal)
-        count = write_jsonl(output_file, ({**row, "reward": one} for row, one in zip(rows, rewards, strict=True)))
-        journal.unlink(missing_ok=True)
+        found = scoring.stream(*loaded, chats, how.max_length, total=total, journal=journal)
+        count = write_jsonl(output_file, ({**row, "reward": one} for row, one in zip(rows, found, strict=True)))
+        journal.path.unlink(missing_ok=True)
     errors.print(f"{count} rewards in {output_file}", highlight=False)
-
-
-def _digest(folder: Path, input_file: Path, max_length: int) -> str:
-    """Of what rewards depend on: a journal of another model or input is not gone on with."""
-    from xlrm.storage import sha256_of
-
-    files = [*sorted(one for one in folder.iterdir() if one.is_file()), input_file]
-    said = [f"{one.name} {sha256_of(one)}" for one in files]
-    return hashlib.sha256("\n".join([*said, str(max_length)]).encode()).hexdigest()[:16]
 
 
 def _conversation(file: Path, number: int, row: dict) -> list[dict]:
@@ -198,7 +190,7 @@ def evaluate(
     language: Annotated[str, typer.Option(help="Language of a benchmark that has several.")] = "en",
     items: Annotated[int, typer.Option(help="Items, at most.")] = 100_000,
     ties: Annotated[str, typer.Option(help="A pair with equal rewards is lost, or counts half.")] = "lost",
-    max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
+    max_length: MaxLength = None,
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm import benchmarks, curation, reward_models, rewards, scoring
@@ -211,9 +203,11 @@ def evaluate(
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = curation.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
-            result = external.evaluate(model, rows, language, external.Config(max_length=max_length, ties=ties), output)
+            result = external.evaluate(
+                model, rows, language, external.Config(ties=ties, **_given(max_length=max_length)), output
+            )
         else:
-            how = scoring.Scoring(max_length=max_length)
+            how = scoring.Scoring(**_given(max_length=max_length))
             scored = stage.score(_load(model, how), rows, how)
             result = stage.result(rows, scored, ties)
             name = benchmarks.label(benchmark)
@@ -242,7 +236,7 @@ def serve(
     port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
     engine: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    max_length: Annotated[int, typer.Option(help="Tokens; longer conversations lose their beginning.")] = 2048,
+    max_length: MaxLength = None,
     batch_tokens: Annotated[int, typer.Option(help="In a forward pass, at most.")] = 8192,
 ) -> None:
     """Answer over HTTP with one model's rewards. XLRM_SERVE_TOKEN is the token to ask for."""
@@ -252,7 +246,7 @@ def serve(
     with _errors_in_one_line():
         serving = _serving()
         given = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
-        said = {"engine": engine, "precision": precision, "max_length": max_length, "batch_tokens": batch_tokens}
+        said = _given(engine=engine, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
         how, chosen = _checked(scoring.Scoring, said), _checked(serving.Settings, given)
         serving.serve(serving.Service(model, lambda: _model_folder(model), how, chosen), host, port)
 
@@ -371,11 +365,17 @@ def doctor(
     raise typer.Exit(2 if failed else 0)
 
 
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def _load(model: str, how: Any):
     """(reward model, tokenizer) of a folder, a registered model or an artifact."""
     from xlrm import scoring
 
-    return scoring.load(_model_folder(model), how)
+    folder = _model_folder(model)
+    scoring.check(folder, how)
+    return scoring.load(folder, how)
 
 
 def _model_folder(model: str) -> Path:
@@ -394,6 +394,9 @@ def _model_folder(model: str) -> Path:
         return artifacts.fetch(model, settings.home() / "cache")
     return Path(model)
 
+
+for one in store_commands.COMMANDS:
+    app.command()(_errors_in_one_line()(one))
 
 if __name__ == "__main__":
     app()

@@ -1,8 +1,8 @@
 """Whole texts through a translator of segments: cut, looked up, translated where new, put together again."""
 
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 from xlrm import segmentation
 from xlrm.languages import Language
@@ -10,8 +10,6 @@ from xlrm.memory import Memory
 from xlrm.progress import Counter
 from xlrm.segmentation import Segment, Template
 from xlrm.translation import Settings, Translator
-
-SECONDS_BETWEEN_FILES = 30
 
 
 @dataclass
@@ -24,7 +22,6 @@ class DocumentTranslator:
     counter: Counter
     made: int = 0
     """Segments translated now."""
-    _sent: float = field(default_factory=time.monotonic)
 
     def translate(self, texts: Iterable[str], attempt: int = 0, markers: bool = True) -> dict[str, str | None]:
         """None for a text of which a segment did not come back whole, or without a marker.
@@ -37,6 +34,7 @@ class DocumentTranslator:
         return {text: self._filled(template, translations) for text, template in templates.items()}
 
     def close(self) -> None:
+        self.translator.close()
         self.memory.send()
         self.counter.close()
 
@@ -49,15 +47,13 @@ class DocumentTranslator:
     def _segments(self, segments: list[str], attempt: int) -> dict[str, str | None]:
         found = self.memory.look_up(segments, attempt)
         for block in _blocks([one for one in segments if one not in found], self.translator.block):
-            made = self.translator.translate(block, attempt)
-            self.memory.add(made, attempt)
-            found |= made
-            self.made += len(made)
-            self.counter.advance(len(made))
-            if time.monotonic() - self._sent > SECONDS_BETWEEN_FILES:
-                self.memory.send()
-                self._sent = time.monotonic()
+            found |= self.translator.translate(block, attempt, partial(self._keep, attempt))
         return found
+
+    def _keep(self, attempt: int, segment: str, translation: str | None) -> None:
+        self.memory.add({segment: translation}, attempt)
+        self.made += 1
+        self.counter.advance(1)
 
     def _filled(self, template: Template, translations: dict[str, str | None]) -> str | None:
         restored = []

@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from xlrm import rows, segmentation
 from xlrm.languages import Language
 from xlrm.memory import Memory
 
-FILES = ("preferences.jsonl", "benchmark.jsonl", "prompts.jsonl", "parallel.jsonl")
+File = Literal["preferences", "heldout", "benchmark", "prompts", "parallel"]
+FILES: tuple[File, ...] = get_args(File)
+"""Of a corpus, what is translated."""
 TEXTS = ("prompt", "chosen", "rejected", "text")
 BYTES_PER_TOKEN = {"Latin": 3.5, "Cyrillic": 3.5, "Hangul": 1.5, "Han": 2.0}
 """Of UTF-8, assumed for Llama 2's tokenizer, which spells many Korean and Chinese characters byte by byte."""
@@ -51,6 +54,8 @@ class Estimate:
     known: int
     tokens: float
     """Read and written, for the segments not known."""
+    bytes: float
+    """Of all translations, in UTF-8."""
     gpu_hours: float | None
     """None for a translator whose size is not known, or that needs no GPU."""
 
@@ -68,12 +73,18 @@ def estimate(work: Work, source: Language, target: Language, parameters: float |
     written = tokens_of(work.source_bytes, source, target)
     tokens = left * (read + written)
     hours = 2 * parameters * tokens / (A100_FLOPS * UTILISATION) / 3600 if parameters else None
-    return Estimate(work.texts, work.segments, work.known[target.code], tokens, hours)
+    size = bytes_of(work.source_bytes, source, target)
+    return Estimate(work.texts, work.segments, work.known[target.code], tokens, size, hours)
 
 
 def tokens_of(source_bytes: float, source: Language, target: Language) -> float:
     """Tokens of the translation of `source_bytes` of UTF-8; of the text itself, where target is source."""
-    return source_bytes / _ratio(source) * _ratio(target) / BYTES_PER_TOKEN.get(target.script, 2.0)
+    return bytes_of(source_bytes, source, target) / BYTES_PER_TOKEN.get(target.script, 2.0)
+
+
+def bytes_of(source_bytes: float, source: Language, target: Language) -> float:
+    """Of the translation of `source_bytes`."""
+    return source_bytes / _ratio(source) * _ratio(target)
 
 
 def assumptions() -> dict[str, object]:
@@ -84,11 +95,15 @@ def assumptions() -> dict[str, object]:
     }  # fmt: skip
 
 
-def parts(corpus: Path, shard: str = "1/1") -> list[tuple[Path, int, int]]:
-    """Of each file of a corpus, the rows of one shard (NUMBER/OF): from, to."""
+def names(files: Iterable[File]) -> tuple[str, ...]:
+    return tuple(f"{one}.jsonl" for one in files)
+
+
+def parts(corpus: Path, shard: str = "1/1", files: Iterable[File] = FILES) -> list[tuple[Path, int, int]]:
+    """Of each of a corpus's `files`, the rows of one shard (NUMBER/OF): from, to."""
     number, of = (int(part) for part in shard.split("/"))
     found = []
-    for name in FILES:
+    for name in names(files):
         if (corpus / name).is_file():
             count = rows.count_lines(corpus / name)
             found.append((corpus / name, count * (number - 1) // of, count * number // of))

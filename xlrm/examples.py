@@ -1,16 +1,42 @@
 """What a reward model is trained on: rows of text as columns of token ids, and the order they are seen in."""
 
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xlrm import scoring
+from xlrm import progress, scoring
 from xlrm.errors import DataError
+from xlrm.recipes import RewardTraining
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 Row = dict[str, Any]
 Columns = dict[str, list]
+
+
+def ordered(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> "Dataset":
+    """Rows as token ids, in the order they are to be seen in where that is fixed."""
+    found = dataset(tokenizer, rows, config)
+    lengths = longest(found.to_dict())
+    if cut := sum(length >= config.max_length for length in lengths):
+        progress.say(
+            f"reward[{config.language}]: {cut} of {len(lengths)} rows reach max_length {config.max_length}; "
+            "what is beyond is cut off their beginning"
+        )
+    if config.similar_lengths:
+        return found.select(similar_lengths_together(lengths, config.batch_size, config.seed))
+    return found
+
+
+def dataset(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], config: RewardTraining) -> "Dataset":
+    """Rows as token ids, as the loss takes them."""
+    from datasets import Dataset
+
+    if config.loss == "pointwise":
+        return Dataset.from_dict(judgments(tokenizer, rows, config.max_length))
+    return Dataset.from_dict(pairs(tokenizer, rows, config.max_length, config.margin))
 
 
 def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int, margin: bool) -> Columns:

@@ -4,76 +4,35 @@ Defaults (in each stage's Config) < the file < `stage.field=value` on the comman
 addresses and secrets, never settings.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
-import xlrm.stages
+from xlrm import readiness
 from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
+from xlrm.sections import (
+    CROSS_LINGUAL,
+    POLICY,
+    SECTIONS,
+    STAGES,
+    Experiment,
+    check_section,
+    stage_config,
+    stage_module,
+    stage_of,
+)
 
-STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
-
-
-def stage_module(name: str):
-    if name not in STAGES:
-        raise ConfigError(f"no stage '{name}'; there are {', '.join(STAGES)}")
-    return importlib.import_module(f"xlrm.stages.{name}")
-
-
-def stage_config(name: str, values: dict[str, Any], where: str = "") -> BaseModel:
-    """The validated config of a stage. Raises ConfigError, one line that names field, value and what is allowed."""
-    try:
-        return stage_module(name).Config(**values)
-    except ValidationError as error:
-        _raise(name, error, where)
+__all__ = ["POLICY", "STAGES", "Experiment", "build", "load", "parse_value", "stage_config", "stage_module", "stage_of"]
 
 
-def check_section(name: str, values: dict[str, Any], where: str) -> None:
-    """As `stage_config`, for an experiment's section: the pipeline adds the fields it leaves out, such as the language."""
-    try:
-        stage_module(name).Config(**values)
-    except ValidationError as error:
-        _raise(name, error, where, ignore="missing")
-
-
-def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> None:
-    for first in error.errors(include_url=False):
-        if first["type"] == ignore:
-            continue
-        field = ".".join([name, *(str(part) for part in first["loc"])])
-        allowed = ", ".join(stage_module(name).Config.model_fields)
-        hint = f"; fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
-        raise ConfigError(f"{where}{field}: {first['msg']}, got {first['input']!r}{hint}") from error
-
-
-class Experiment(BaseModel, frozen=True, extra="forbid"):
-    name: str
-    """Name of the MLflow experiment, and the prefix of the registered reward models."""
-    source: str = "en"
-    """Language the preference data is written in."""
-    targets: tuple[str, ...] = Field(("es", "it", "ko", "zh"), min_length=1)
-    """Languages it is translated into; each gets a reward model and an aligned policy of its own."""
-    stages: dict[str, dict[str, Any]] = {}
-    """Settings of each stage that differ from its defaults."""
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        return (self.source, *self.targets)
-
-    def as_file(self) -> dict[str, Any]:
-        """As `build` takes it."""
-        return {"name": self.name, "source": self.source, "targets": list(self.targets), **self.stages}
-
-
-def load(path: Path, overrides: tuple[str, ...] = ()) -> Experiment:
-    """Raises ConfigError for a file, section, field or value that is not right; nothing has been written by then."""
+def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LINGUAL) -> Experiment:
+    """The experiment of a file, for a pipeline. Raises ConfigError for a file, section, field or value that is not right, and
+    for what cannot work (`xlrm.readiness`); nothing has been written by then."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such experiment file; the shipped ones are in configs/")
     try:
@@ -83,10 +42,10 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Experiment:
     raw = {} if raw is None else raw
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: an experiment is a mapping of sections, not {type(raw).__name__}")
-    return build({"name": path.stem} | raw, dict(map(_assignment, overrides)), str(path))
+    return build({"name": path.stem} | raw, dict(map(_assignment, overrides)), str(path), pipeline)
 
 
-def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Experiment:
+def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipeline: str = CROSS_LINGUAL) -> Experiment:
     """The experiment of a mapping as a file has it, with what `overrides` says (`stage.field` -> value) on top.
 
     Raises ConfigError, one line that begins with `where`.
@@ -104,6 +63,7 @@ def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Expe
             f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
         ) from error
     _check(experiment, where)
+    readiness.check(experiment, pipeline, where)
     return experiment
 
 
@@ -135,8 +95,8 @@ def _override(raw: dict, name: str, value: Any) -> None:
 
 
 def _section(stage: str, values: Any, where: str) -> dict[str, Any]:
-    if stage not in STAGES:
-        known = ", ".join(("name", "source", "targets", *STAGES))
+    if stage not in SECTIONS:
+        known = ", ".join(("name", "source", "targets", *SECTIONS))
         raise ConfigError(f"{where}: no stage or setting '{stage}'; there are {known}")
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{where}: {stage}: a section is a mapping of fields, got {values!r}")

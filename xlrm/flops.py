@@ -44,6 +44,13 @@ class Shape:
     kv_heads: int
     head_width: int
     vocabulary: int
+    tied: bool = True
+    """Whether the embedding look-up and the head that predicts tokens are one matrix."""
+
+    @property
+    def parameters(self) -> float:
+        """Of all matrices: what a folder of the model holds, but for norms and biases."""
+        return self.size(head=True).parameters + (0 if self.tied else self.hidden * self.vocabulary)
 
     def size(self, head: bool) -> Size:
         """With the head that predicts tokens, or without, as in reward models: their head is one row."""
@@ -62,6 +69,7 @@ def shape(config: dict[str, Any]) -> Shape | None:
         layers=config["num_hidden_layers"], hidden=config["hidden_size"], intermediate=config["intermediate_size"],
         heads=heads, kv_heads=config.get("num_key_value_heads") or heads,
         head_width=config.get("head_dim") or config["hidden_size"] // heads, vocabulary=config["vocab_size"],
+        tied=config.get("tie_word_embeddings", False),
     )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
-"""What every GPU stage of an experiment will take, before it begins: tokens, floating-point operations, hours of an A100.
+"""What every GPU stage of an experiment will take, before it begins: tokens, floating-point operations, hours of an A100, and
+room in the store.
 
 Operations are counted (`xlrm.flops`) for the tokens that the corpus's bytes come to (`xlrm.estimates`); hours are operations /
 (the A100's peak in the stage's precision x utilisation). Utilisation is model FLOP utilisation (Chowdhery et al. 2022, appendix
 B), but that what gradient checkpointing computes a second time counts as work. It is an assumption, one a kind of work.
-`base` is not here: a base model is fetched, or pretrained on a CPU.
+A base model takes none: it is fetched, or pretrained on a CPU. Room is that of models, as they are saved, and of texts.
 """
 
 import json
@@ -13,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from xlrm import benchmarks, estimates, hub, parallel, reward_models, translation, workloads
+from xlrm import benchmarks, estimates, hub, judging, parallel, reward_models, translation, workloads
 from xlrm.base_models import BASE_MODELS, TINY
 from xlrm.errors import ConfigError, XlrmError
 from xlrm.estimates import Estimate
-from xlrm.experiment import Experiment, stage_config
 from xlrm.flops import Kind, Shape, flops, shape
 from xlrm.languages import LANGUAGES
 from xlrm.pretraining import Pretraining
 from xlrm.reward_models import RewardModel
+from xlrm.sections import CROSS_LINGUAL, POLICY, Experiment
 from xlrm.workloads import Item, Load, Texts, alone, answer_length, load
 
 MFU = {"training": 0.4, "scoring": 0.5, "decoding": estimates.UTILISATION}
@@ -29,8 +30,9 @@ MFU = {"training": 0.4, "scoring": 0.5, "decoding": estimates.UTILISATION}
 2022); reading a batch needs no gradients and no exchange between GPUs; writing a token at a time waits for memory."""
 PEAK = {"bfloat16": estimates.A100_FLOPS, "float32": 19.5e12}
 """Of an A100 (NVIDIA's data sheet), dense; float32 without TF32, which PyTorch leaves off."""
+BYTES_OF_WEIGHT = {"bfloat16": 2, "float32": 4}
 LOADED_IN = "float32"
-"""As `xlrm.models` and `xlrm.representations` load what is sampled from and measured."""
+"""As `xlrm.representations` loads what is measured."""
 FORMULA = (
     "A100-hours = operations / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
     "x passes: 1 forward, 2 backward (1 with LoRA), 1 more with gradient checkpointing; DPO reads its pairs once more, for "
@@ -50,6 +52,12 @@ class Row:
     flop: float | None = None
     why: str = ""
     """Why that is not known."""
+    stored: float | None = None
+    """Bytes of what the store keeps of it; None for what is little beside models and texts, or not known."""
+    usd: float = 0.0
+    """What an endpoint asks for it."""
+    aligned: bool = False
+    """Whether it is of policies that `align` has made, after that."""
 
     def hours(self, mfu: Mapping[str, float]) -> float | None:
         return None if self.flop is None else self.flop / (PEAK[self.precision] * mfu[self.work]) / 3600
@@ -73,18 +81,26 @@ class Scene:
     published: Published
     base: Shape | str
     """Or why it is not known."""
+    policy: Shape | str = ""
+    trained: tuple[str, ...] = ()
+    """Languages of the reward models."""
+    fetch: bool = True
+    """Whether the Hub may be asked for what is not known here."""
 
     def config(self, stage: str, **more: Any) -> Any:
         """As the pipeline makes it. Raises ConfigError."""
-        return stage_config(stage, self.experiment.stages.get(stage, {}) | more)
+        return self.experiment.config(stage, **more)
 
     def scale(self, language: str) -> float:
         """Tokens in a language for a byte of the corpus."""
         return estimates.tokens_of(1, LANGUAGES[self.experiment.source], LANGUAGES[language])
 
-    def read(self, items: Iterable[Item], limit: float, shared: bool = True) -> Load:
-        """Of a part of the corpus, in every language."""
-        return sum((load(items, self.scale(code), limit, shared) for code in self.experiment.languages), Load())
+    def read(
+        self, items: Iterable[Item], limit: float, shared: bool = True, languages: Iterable[str] | None = None
+    ) -> Load:
+        """Of a part of the corpus, in every language or in some."""
+        codes = self.experiment.languages if languages is None else languages
+        return sum((load(items, self.scale(code), limit, shared) for code in codes), Load())
 
     def answered(
         self, prompts: Iterable[float], count: int, longest: int, limit: float = math.inf, shared: bool = True
@@ -98,38 +114,45 @@ class Scene:
 
     def row(
         self, stage: str, what: str, work: str, precision: str, reading: Load, passes: Mapping[Kind, float],
-        head: bool = False, of: Shape | str | None = None,
+        head: bool = False, of: Shape | str | None = None, stored: float | None = None, aligned: bool = False,
     ) -> Row:  # fmt: skip
         """Of `passes` over what is read, by the base model or by that of another shape."""
         of = self.base if of is None else of
         tokens = reading.tokens * max(passes.values())
         if isinstance(of, str):
-            return Row(stage, what, work, precision, tokens, why=of)
+            return Row(stage, what, work, precision, tokens, why=of, aligned=aligned)
         size = of.size(head)
         flop = sum(flops(size, reading.tokens * n, reading.mean_length, kind) for kind, n in passes.items())
-        return Row(stage, what, work, precision, tokens, flop)
+        return Row(stage, what, work, precision, tokens, flop, stored=stored, aligned=aligned)
 
 
 def rows(
-    experiment: Experiment, texts: Texts, published: Published | None = None, translated: Mapping[str, Estimate] | None = None
+    experiment: Experiment, texts: Texts, published: Published | None = None, translated: Mapping[str, Estimate] | None = None,
+    pipeline: str = CROSS_LINGUAL, fetch: bool = True,
 ) -> list[Row]:  # fmt: skip
-    """One line for each stage, or more, in the order of the pipeline. `translated`: what is left to translate, by target.
+    """One line for each stage, or more, in the order of the pipeline. `translated`: what is left to translate, by target;
+    `fetch`: whether the Hub is asked for the sizes of models that are in no table.
 
     Raises ConfigError for settings that are not right.
     """
-    config = stage_config("base", experiment.stages.get("base", {}))
-    base = base_shape(config.model, config.revision, config.pretraining)
-    scene = Scene(experiment, texts, published or Published(), base)
-    found = [*_translate(scene, translated or {}), _reward(scene), *_evaluate(scene), *_external(scene)]
-    found.append(_represent(scene))
-    return found + (_alignment(scene) if texts.train_prompts or texts.eval_prompts else [])
+    base, policy = (
+        base_shape(config.model, config.revision, config.pretraining, fetch)
+        for config in (experiment.config("base"), experiment.config(POLICY))
+    )
+    scene = Scene(experiment, texts, published or Published(), base, policy, experiment.trained(pipeline), fetch)
+    stages = experiment.at_work(pipeline)
+    found = [_base(scene), *_translate(scene, translated or {}), _reward(scene), *_evaluate(scene)]
+    found += _external(scene) if "external" in stages else ()
+    found += [_represent(scene)] if "represent" in stages else []
+    aligning = "align" in stages and (texts.train_prompts or texts.eval_prompts)
+    return found + (_alignment(scene) if aligning else [])
 
 
 def read_published(experiment: Experiment) -> Published:
     """Fetched, where it is of the Hub. Raises ConfigError for settings that are not right."""
     found = Published()
     source, languages = experiment.source, experiment.languages
-    config = stage_config("evaluate", experiment.stages.get("evaluate", {}) | {"languages": languages})
+    config = experiment.config("evaluate")
     for entry in config.benchmarks:
         try:
             loaded = {code: benchmarks.load_published(entry, code, source) for code in languages}
@@ -138,7 +161,7 @@ def read_published(experiment: Experiment) -> Published:
             continue
         lengths = {code: [workloads.item(row) for row in one.rows] for code, one in loaded.items() if one}
         found.benchmarks[benchmarks.label(entry)] = lengths
-    config = stage_config("represent", experiment.stages.get("represent", {}) | {"languages": languages})
+    config = experiment.config("represent")
     if config.parallel:
         try:
             texts = parallel.load(config.parallel, languages, config.texts, config.seed).texts
@@ -148,13 +171,13 @@ def read_published(experiment: Experiment) -> Published:
     return found
 
 
-def base_shape(name: str, revision: str, pretraining: Pretraining) -> Shape | str:
+def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool = True) -> Shape | str:
     """Of a base model, or why it is not known."""
     if name == TINY:  # as `xlrm.pretraining` makes it
         width, heads = pretraining.width, pretraining.width // 32
         return Shape(pretraining.layers, width, 3 * width, heads, heads, 32, pretraining.vocabulary)
     known = BASE_MODELS[name].shape if name in BASE_MODELS else None
-    return known or _shape_at(f"{name}@{revision}")
+    return known or _shape_at(name if Path(name).is_dir() else f"{name}@{revision}", fetch=fetch)
 
 
 def utilisation(given: Iterable[str]) -> dict[str, float]:
@@ -197,6 +220,21 @@ def _listed(values: Mapping[str, float]) -> str:
 # Stages
 
 
+def _base(scene: Scene) -> Row:
+    """And the policy, where it is another model."""
+    config, policy = scene.config("base"), scene.config(POLICY)
+    made = LOADED_IN if config.model == TINY else "bfloat16"
+    several = [config.model] + [policy.model] * (policy != config)
+    stored = _weights([scene.base, scene.policy][: len(several)], made)
+    return Row("base", ", ".join(several), "training", made, flop=0.0, stored=stored)
+
+
+def _weights(shapes: Iterable[Shape | str], precision: str) -> float | None:
+    """Bytes of models, where all are known."""
+    known = [shape.parameters if isinstance(shape, Shape) else None for shape in shapes]
+    return None if None in known else BYTES_OF_WEIGHT[precision] * sum(filter(None, known))
+
+
 def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row]:
     for code, one in translated.items():
         config = scene.config("translate", language=code)
@@ -204,38 +242,41 @@ def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row
         what = f"{one.texts:,} texts, {one.segments:,} segments" + (f", {one.known:,} known" if one.known else "")
         common = (f"translate[{code}]", what, "decoding", "bfloat16", one.tokens)
         if config.translator == "phrasebook":
-            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0)
+            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0, stored=one.bytes)
         elif parameters is None:
-            yield Row(*common, why=f"translate.translator: the size of {config.translator!r} is not known here")
+            why = f"translate.translator: the size of {config.translator!r} is not known here"
+            yield Row(*common, why=why, stored=one.bytes)
         else:
-            yield Row(*common, flop=2 * parameters * one.tokens)
+            yield Row(*common, flop=2 * parameters * one.tokens, stored=one.bytes)
 
 
 def _reward(scene: Scene) -> Row:
-    codes = scene.experiment.languages
+    codes = scene.trained
     config = scene.config("reward", language=scene.experiment.source)
     kind: Kind = "adapters" if config.lora_rank else "training"
     if config.gradient_checkpointing:
         kind = "checkpointed adapters" if config.lora_rank else "checkpointed"
-    reading = scene.read(scene.texts.pairs, config.max_length, shared=config.loss == "bradley_terry")
+    reading = scene.read(scene.texts.pairs, config.max_length, config.loss == "bradley_terry", codes)
     what = f"{len(codes)} reward models, {len(scene.texts.pairs):,} pairs each"
-    return scene.row("reward", what, "training", config.precision, reading, {kind: config.epochs})
+    # One row for the head that predicts tokens: the embeddings are all that the store has of a vocabulary.
+    stored = len(codes) * 4 * scene.base.size(head=True).parameters if isinstance(scene.base, Shape) else None
+    return scene.row("reward", what, "training", config.precision, reading, {kind: config.epochs}, stored=stored)
 
 
 def _evaluate(scene: Scene) -> Iterator[Row]:
     """Every reward model on the benchmark of every language, and on the published ones."""
-    codes = scene.experiment.languages
+    codes, models = scene.experiment.languages, len(scene.trained)
     config = scene.config("evaluate", languages=codes)
     reading = scene.read(scene.texts.benchmark, config.max_length)
-    what = f"{len(codes)} reward models x {len(codes)} languages x {len(scene.texts.benchmark):,} items"
-    yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": len(codes)})
+    what = f"{models} reward models x {len(codes)} languages x {len(scene.texts.benchmark):,} items"
+    yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": models})
     for name, found in scene.published.benchmarks.items():
         if isinstance(found, str):
             yield Row("evaluate", name, "scoring", config.precision, why=found)
             continue
         reading = _read_as_published(found, config.max_length)
-        what = f"{len(codes)} reward models x {sum(map(len, found.values())):,} items of {name}"
-        yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": len(codes)})
+        what = f"{models} reward models x {sum(map(len, found.values())):,} items of {name}"
+        yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": models})
 
 
 def _external(scene: Scene) -> Iterator[Row]:
@@ -245,14 +286,30 @@ def _external(scene: Scene) -> Iterator[Row]:
     for model in reward_models.find_all(config.models):
         what = f"{model.name} x {len(codes)} languages x {len(items):,} items"
         if model.kind == "classifier":
-            reading, of = scene.read(items, config.max_length), model.shape or _external_shape(model)
+            reading, of = scene.read(items, config.max_length), model.shape or _external_shape(model, scene.fetch)
             yield scene.row("external", what, "scoring", config.dtype or model.dtype, reading, {"forward": 1}, of=of)
-        elif (config.judge.engine or model.engine) == "endpoint":
-            yield Row("external", f"{what}, at an endpoint", "decoding", "bfloat16", flop=0.0)
+            continue
+        reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
+        orders = 1 + (config.judge.orders == "both")
+        if (config.judge.engine or model.engine) == "endpoint":
+            yield _served(
+                model, what, reading, orders, len(codes) * len(items) * config.judge.answer_tokens, config.judge
+            )
         else:
-            reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
-            orders, of = 1 + (config.judge.orders == "both"), model.shape or _external_shape(model)
+            of = model.shape or _external_shape(model, scene.fetch)
             yield scene.row("external", what, "decoding", "bfloat16", reading, {"forward": orders}, head=True, of=of)
+
+
+def _served(
+    model: RewardModel, what: str, reading: Load, orders: int, written: float, settings: judging.Settings
+) -> Row:
+    """At an endpoint, where tokens have a price and operations none."""
+    price = settings.usd_per_million.get(model.name, model.usd_per_million)
+    common = ("external", f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens)
+    if price is None:
+        return Row(*common, flop=0.0, why=f"external.judge.usd_per_million has no price of {model.name}")
+    usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
+    return Row(*common, flop=0.0, usd=usd)
 
 
 def _represent(scene: Scene) -> Row:
@@ -267,7 +324,7 @@ def _represent(scene: Scene) -> Row:
     else:
         reading = _read_as_published({code: alone(many) for code, many in found.items()}, config.max_length)
         count = max(map(len, found.values()))
-    models = len(codes) + 1
+    models = len(scene.trained) + 1
     what = f"{models} models x {len(codes)} languages x {count:,} texts"
     return scene.row("represent", what, "scoring", LOADED_IN, reading, {"forward": models})
 
@@ -288,11 +345,16 @@ def _alignment(scene: Scene) -> list[Row]:
         f"{2 * n} policies, {len(train):,} pairs each", f"{2 * n} aligned policies x {len(judged):,} to judge",
     )  # fmt: skip
     passes: dict[Kind, float] = {"forward": 1, kind: align.epochs}
+    policies = _weights([scene.policy] * 2 * n, LOADED_IN)
     return [
-        scene.row("sample", what[0], "decoding", LOADED_IN, several + one, {"forward": 1}, head=True),
+        scene.row(
+            "sample", what[0], "decoding", sample.precision, several + one, {"forward": 1}, head=True, of=scene.policy
+        ),
         scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": 2}),
-        scene.row("align", what[2], "training", align.precision, pairs, passes, head=True),
-        scene.row("sample", what[3], "decoding", LOADED_IN, one, {"forward": 2}, head=True),
+        scene.row("align", what[2], "training", align.precision, pairs, passes, True, scene.policy, policies),
+        scene.row(
+            "sample", what[3], "decoding", sample.precision, one, {"forward": 2}, True, scene.policy, aligned=True
+        ),
     ]
 
 
@@ -306,14 +368,16 @@ def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
     return sum((load(many, own[code], limit) for code, many in items.items()), Load())
 
 
-def _external_shape(model: RewardModel) -> Shape | str:
+def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:
     name = f"{model.repository}@{model.revision}" if model.revision else model.repository
-    return _shape_at(name, model.folder or "")
+    return _shape_at(name, model.folder or "", fetch)
 
 
-def _shape_at(name: str, folder: str = "") -> Shape | str:
+def _shape_at(name: str, folder: str = "", fetch: bool = True) -> Shape | str:
     """From the config.json of a folder or of the Hub, or why it cannot be."""
     file = Path(folder, "config.json")
+    if not (fetch or Path(name).is_dir()):
+        return f"the size of {name} is not known before it is fetched"
     try:
         config = json.loads((hub.model_folder(name, [str(file)]) / file).read_text(encoding="utf-8"))
         return shape(config) or f"{name}: operations of a {config.get('model_type')!r} model are not counted here"

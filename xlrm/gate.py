@@ -1,6 +1,8 @@
-"""Whether a reward model takes the champion's place: a paired comparison of the two on the same benchmark items."""
+"""Whether a reward model takes the champion's place: it must be better than chance, and better than the champion in a paired
+comparison of the two on the same benchmark items."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,20 +12,19 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import fingerprints, rewards
-from xlrm.credit import Ties, credit
-from xlrm.errors import ConfigError
-from xlrm.statistics import AVERAGE, accuracies, intervals
+from xlrm.credit import Ties, by_chance, credit
+from xlrm.errors import ConfigError, DataError
+from xlrm.statistics import AVERAGE, SUBSET, accuracies, intervals
 
 if TYPE_CHECKING:
     import numpy as np
 
 ALL = "all"
 """In place of a language: the mean over them."""
-SUBSET = "subset/"
 
 
 class Rule(BaseModel):
-    """When a challenger is better than the champion."""
+    """When a challenger is good enough to be the champion, and better than the one there is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -95,9 +96,13 @@ class Decision:
         return "\n".join(lines)
 
 
-def decide(champion: Path | None, challenger: Path, version: str | None, rule: Rule, ties: Ties = "lost") -> Decision:
+def decide(
+    champion: Path | None, challenger: Path, version: str | None, rule: Rule, ties: Ties = "lost",
+    own: tuple[str, ...] = (),
+) -> Decision:  # fmt: skip
     """The challenger's rewards.parquet against that of the champion, whose `version` it is; None where there is no such
-    file, or no champion at all.
+    file, or no champion at all. `own`: languages the challenger was trained in, in which it must be better than chance;
+    where a benchmark has none of them, in all that it has.
 
     Raises ConfigError for a benchmark that the challenger was not evaluated on.
     """
@@ -105,10 +110,16 @@ def decide(champion: Path | None, challenger: Path, version: str | None, rule: R
     known = rewards.benchmarks(challenger)
     if missing := [name for name in rule.benchmarks if name not in known]:
         raise ConfigError(f"register.benchmarks: evaluate knows no {missing[0]}; it has {', '.join(known)}")
+    if reason := _no_better_than_chance(challenger, rule, ties, own):
+        return Decision(False, reason, version, said)
     if version is None:
-        return Decision(True, "there is no champion yet", None, said)
+        return Decision(True, "better than chance, and there is no champion yet", None, said)
     if champion is None:
         return Decision(False, f"version {version}, the champion, has no rewards to compare with", version, said)
+    if _by_response(challenger) == _by_response(champion):
+        return Decision(
+            False, f"every reward is that of version {version}, the champion: nothing is better", version, said
+        )
     rows: list[Row] = []
     for name in rule.benchmarks:
         ours, theirs = rewards.read(challenger, name), rewards.read(champion, name)
@@ -119,6 +130,35 @@ def decide(champion: Path | None, challenger: Path, version: str | None, rule: R
     problems = [_problem(row, rule) for row in rows if row.verdict in ("worse", "not better")]
     reason = "; ".join(problems) or f"better than version {version} on {', '.join(rule.benchmarks)}"
     return Decision(not problems, reason, version, said, tuple(rows))
+
+
+def _no_better_than_chance(path: Path, rule: Rule, ties: Ties, own: tuple[str, ...]) -> str | None:
+    """Why the model is not known to work: the interval of its average over sections reaches down to what random rewards earn
+    on the same items, 0.5 of a pair and 1/n of a best of n."""
+    for name in rule.benchmarks:
+        found = rewards.read(path, name)
+        for language in [one for one in own if one in found] or found:
+            items = found[language]
+            earned = credit(items, [(one["chosen"], one["rejected"]) for one in items], ties)
+            chance = by_chance(items)
+            low, _ = intervals(items, earned - chance, rule.seed, rule.resamples, rule.confidence)[AVERAGE]
+            if not low > 0:
+                accuracy, by_luck = accuracies(items, earned)[AVERAGE], accuracies(items, chance)[AVERAGE]
+                return (
+                    f"not better than chance in {language} on {name}: accuracy {accuracy:.3f}, chance {by_luck:.3f}, lower "
+                    f"bound of the {rule.confidence:.0%} interval {by_luck + low:.3f}"
+                )
+    return None
+
+
+def check_rewards(path: Path) -> None:
+    """Raises DataError for a rewards.parquet with a reward that is not finite."""
+    for (name, language, item, _, side, number), reward in _by_response(path).items():
+        if reward is None or not math.isfinite(reward):
+            raise DataError(
+                f"{path}: reward of {item} ({side} {number}, {language}, {name}): {reward}; a finite number is allowed, and "
+                "a model that gives another is not registered"
+            )
 
 
 def same(ours: Path, theirs: Path) -> bool:
@@ -248,4 +288,4 @@ def _row_line(row: Row) -> str:
 
 
 def _line(cells: tuple) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split("\n")) for cell in cells) + " |"

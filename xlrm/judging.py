@@ -16,9 +16,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import engines, hub, judge_prompts, progress
-from xlrm.engines import Completion, Decoding, EngineName
+from xlrm.decoding import Completion, Decoding, Precision
+from xlrm.engines import EngineName
 from xlrm.errors import ConfigError, DataError, GateError
 from xlrm.memory import Memory
+from xlrm.models import Context
 from xlrm.reward_models import RewardModel
 
 MEMORY = "verdicts"
@@ -40,7 +42,9 @@ class Settings(BaseModel):
     max_new_tokens: int = Field(2048, ge=1)
     """Tokens of an answer (RewardBench; the Self-Taught Evaluator's run_model.py)."""
     context: int = Field(16384, ge=256)
-    """Tokens of question and answer together that vLLM makes room for."""
+    """Tokens of question and answer together, with transformers and vLLM; no more than the model reads."""
+    precision: Precision = "bfloat16"
+    """Of the model, with transformers and vLLM."""
     batch_size: int = Field(8, ge=1)
     """Questions at once, with transformers."""
     parallel: int = Field(32, ge=1, json_schema_extra={"changes_result": False})
@@ -159,9 +163,13 @@ class Judge:
         return Estimate(len(asked), len(asked) - len(left), read, written, usd)
 
     def reach(self) -> None:
-        """Raises ConfigError where nothing says at which address a served judge is: now, and not after hours."""
-        if self.served:
-            self.engine.client  # noqa: B018
+        """Raises ConfigError where nothing says at which address a served judge is, and for a context above what another reads:
+        now, and not after hours."""
+        self.engine.client if self.served else self.engine.limit  # noqa: B018
+
+    def close(self) -> None:
+        """Ends its engine."""
+        self.engine.close()
 
     def judge(self, rows: Sequence[dict]) -> list[dict]:
         """A row's id, subset, section, order, verdicts, credit in [0, 1] and raw answers, in order.
@@ -235,6 +243,7 @@ def load(model: RewardModel, settings: Settings) -> Judge:
     engine, at = settings.engine or model.engine, version(model, settings)
     identity = {
         "judge": model.repository, "version": at, "engine": engine, "decoding": asdict(Decoding(settings.max_new_tokens)),
+        "precision": settings.precision,
     }  # fmt: skip
     price = settings.usd_per_million.get(model.name, model.usd_per_million)
     return Judge(model, settings, _engine(model, settings, engine, at), Memory(MEMORY, identity), Cost(price))
@@ -313,9 +322,10 @@ def _engine(model: RewardModel, settings: Settings, name: str, version: str | No
         local = engines.Model(str(hub.whole_model(model.repository, version, model.folder)))
     else:
         local = engines.Model(model.repository, version)
+    context = Context.of(settings, "external.judge.context")
     if name == "vllm":
-        return engines.Vllm(local, settings.context)
-    return engines.Transformers(local, settings.batch_size)
+        return engines.Vllm(local, context, settings.precision)
+    return engines.Transformers(local, settings.batch_size, precision=settings.precision, context=context)
 
 
 def _judged(row: dict, questions: list[Question], answers: list[Completion]) -> dict:

@@ -227,6 +227,7 @@ def _leave() -> None:
 
 def _work(function: str, folder: Path) -> None:
     """One process of many. An error that is the user's or the environment's is one line, kept for the stage to end with."""
+    die_with_parent()  # the launcher's own processes, should that be killed
     try:
         _call(function, folder)
         with together("leaving"):

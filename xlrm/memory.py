@@ -9,29 +9,34 @@ import gzip
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from xlrm import settings, storage
 from xlrm.errors import ArtifactError
 
+SECONDS_BETWEEN_FILES = 30
+"""That an answer is on this machine alone, at most, while others come: what a run loses that is killed and goes on elsewhere."""
 _KEYS_AT_ONCE = 500
 _ROWS_A_FILE = 5000
 
 
 class Memory:
     """`kind` names what is kept, and its folder on the store; `identity` is all that an answer depends on but the text it
-    is to; the keys of a memory are (text, attempt)."""
+    is to; the keys of a memory are (text, attempt). `store` and `home`: where it is kept instead of the store's and this
+    machine's own places, such as with what an unfinished stage leaves."""
 
-    def __init__(self, kind: str, identity: Mapping[str, object], store: str | None = None):
+    def __init__(self, kind: str, identity: Mapping[str, object], store: str | None = None, home: Path | None = None):
         described = json.dumps(identity, sort_keys=True, ensure_ascii=False)
         name = hashlib.sha256(described.encode()).hexdigest()[:24]
         self.uri = storage.join(store or settings.store(), kind, name)
-        path = settings.home() / "cache" / kind / hashlib.sha256(self.uri.encode()).hexdigest()[:24]
+        path = (home or settings.home() / "cache") / kind / hashlib.sha256(self.uri.encode()).hexdigest()[:24]
         path.parent.mkdir(parents=True, exist_ok=True)
         self.database = _open(path.with_suffix(".sqlite"))
         storage.write_new(storage.join(self.uri, "identity.json"), described.encode())
         self._receive()
+        self._sent = time.monotonic()
 
     def look_up(self, texts: Iterable[str], attempt: int) -> dict[str, str | None]:
         """Those of `texts` that are known; None for one that is known to get no whole answer."""
@@ -46,13 +51,16 @@ class Memory:
         return found
 
     def add(self, answers: Mapping[str, str | None], attempt: int) -> None:
-        """Kept on this machine at once, on the store with the next `send`."""
+        """Kept on this machine at once, on the store with the next `send`: now, if the last was some time ago."""
         rows = [(_key(text, attempt), answer) for text, answer in answers.items()]
         with self.database:
             self.database.executemany("insert or ignore into known values (?, ?, 0)", rows)
+        if time.monotonic() - self._sent >= SECONDS_BETWEEN_FILES:
+            self.send()
 
     def send(self) -> None:
         """Writes to the store what it does not have yet."""
+        self._sent = time.monotonic()
         while rows := self.database.execute(
             "select key, text from known where sent = 0 order by key limit ?", (_ROWS_A_FILE,)
         ).fetchall():
@@ -63,6 +71,10 @@ class Memory:
             with self.database:
                 self.database.execute("insert or ignore into files values (?)", (name,))
                 self.database.executemany("update known set sent = 1 where key = ?", [(key,) for key, _ in rows])
+
+    def close(self) -> None:
+        self.send()
+        self.database.close()
 
     def _receive(self) -> None:
         """Reads what other machines and runs have added to the store."""

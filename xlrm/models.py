@@ -7,15 +7,17 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlrm import packing
-from xlrm.errors import ArtifactError
+from xlrm.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from torch.nn import Linear
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Templates without dates, default system prompts and whatever else would make one conversation two texts; BOS stands in
 # them where the tokenizer would put one, so that whoever tokenises what they write, with or without special tokens,
@@ -67,6 +69,13 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     if tokenizer.chat_template is None or "strftime_now" in tokenizer.chat_template:
         tokenizer.chat_template = _template(tokenizer)
     return tokenizer
+
+
+def load_config(path: str | Path) -> "PretrainedConfig":
+    from transformers import AutoConfig
+
+    with _in_one_line(path):
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
 
 
 @contextlib.contextmanager
@@ -161,6 +170,51 @@ def positions(model: "PreTrainedModel") -> int | None:
         if name.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
+
+
+@dataclass(frozen=True)
+class Context:
+    """Tokens that a model is to read and write together, as a field of an experiment has them."""
+
+    field: str = "context"
+    tokens: int | None = None
+    """None: what the model can."""
+    given: bool = False
+    """Whether somebody gave the field this value; a default gives way to a model that can read less."""
+
+    @classmethod
+    def of(cls, settings: "BaseModel", field: str) -> "Context":
+        """`field` with its sections, as `external.judge.context`."""
+        name = field.rpartition(".")[2]
+        return cls(field, getattr(settings, name), name in settings.model_fields_set)
+
+    def within(self, config: "PretrainedConfig") -> int | None:
+        """Tokens for a model of this config; None where neither says. Raises ConfigError for a given value above the model's."""
+        most = context(config)
+        if most is None or self.tokens is None:
+            return self.tokens if most is None else most
+        if self.given and self.tokens > most:
+            raise ConfigError(
+                f"{self.field}={self.tokens}: more than this {config.model_type} model reads; allowed are up to {most}"
+            )
+        return min(self.tokens, most)
+
+
+def context(config: "PretrainedConfig") -> int | None:
+    """Tokens a model was made to read, by its config; None for encoder-decoders, whose positions are relative or their own, and
+    where the config does not say. As vLLM derives it (_get_and_verify_max_len of vllm/config/model.py)."""
+    text = config.get_text_config()
+    if config.is_encoder_decoder:
+        return None
+    said = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    if not (limits := [limit for limit in said if limit and limit > 0]):
+        return None
+    rope = getattr(text, "rope_parameters", None) or {}
+    scaled = rope.get("rope_type") in ("linear", "dynamic")  # other kinds state the scaled length
+    table = (
+        text.pad_token_id + 1 if "roberta" in text.model_type else 0
+    )  # RoBERTa's table begins behind the padding's row
+    return int(min(limits) * (rope.get("factor") or 1 if scaled else 1)) - table
 
 
 def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedModel":

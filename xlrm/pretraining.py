@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import checkpoints, progress
+from xlrm import checkpoints, curves, progress, unfinished
+from xlrm.base_models import BASE_MODELS, TINY
 from xlrm.phrasebook import data
 from xlrm.phrasebook import language as phrasebook
 
@@ -38,6 +39,8 @@ class Pretraining(BaseModel):
 
 Example = dict[str, list[int]]
 END = "<|end|>"
+CHECKPOINT_STEPS = 100
+"""Between checkpoints; a killed run goes on from the last one that is whole."""
 # Three tokens of markup a turn, where ChatML takes ten.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
@@ -151,7 +154,7 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
         Qwen2Config(
             vocab_size=len(tokenizer), hidden_size=config.width, intermediate_size=3 * config.width,
             num_hidden_layers=config.layers, num_attention_heads=config.width // 32,
-            num_key_value_heads=config.width // 32, max_position_embeddings=512, tie_word_embeddings=True,
+            num_key_value_heads=config.width // 32, max_position_embeddings=BASE_MODELS[TINY].context, tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
         )
     )  # fmt: skip
@@ -159,7 +162,7 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     arguments = TrainingArguments(
         output_dir=str(folder), per_device_train_batch_size=1, num_train_epochs=1, use_cpu=True,
         warmup_steps=0.05, lr_scheduler_type="linear", seed=config.seed, train_sampling_strategy="sequential",
-        remove_unused_columns=False, save_steps=100, logging_steps=20, logging_first_step=True, report_to=[],
+        remove_unused_columns=False, save_steps=CHECKPOINT_STEPS, logging_steps=20, logging_first_step=True, report_to=[],
         disable_tqdm=True,
     )  # fmt: skip
 
@@ -175,8 +178,11 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     optimizers = (_optimizer(model, config), None)
     trainer = Trainer(model, arguments, collate, batches(config, tokenizer), optimizers=optimizers)
     trainer.add_callback(progress.training_steps("base"))
-    trainer.add_callback(checkpoints.keeper())
-    last_one = checkpoints.agreed(folder, "base")
+    kept = unfinished.address(output)
+    trainer.add_callback(checkpoints.keeper(kept))
+    if run := curves.run_at_work():
+        trainer.add_callback(curves.to_mlflow(run))
+    last_one = checkpoints.agreed(folder, "base", kept)
     result = trainer.train(resume_from_checkpoint=last_one and str(last_one))
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)

@@ -56,6 +56,11 @@ def training_steps(label: str):
 
         def on_log(self, args, state, control, logs=None, **kwargs):
             now = time.monotonic()
+            if "eval_loss" in (logs or {}):
+                right = f", accuracy {logs['eval_accuracy']:.3f}" if "eval_accuracy" in logs else ""
+                say(
+                    f"{label}: step {state.global_step} of {state.max_steps}, held out: loss {logs['eval_loss']:.3f}{right}"
+                )
             if now - self.said < SECONDS_BETWEEN_LINES or "loss" not in (logs or {}):
                 return
             self.said = now

@@ -13,7 +13,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 # Modules that carry results around without changing them: they do not count as code of a stage.
-_CARRIERS = {"xlrm.artifacts", "xlrm.errors", "xlrm.progress", "xlrm.storage"}
+_CARRIERS = {
+    "xlrm.artifacts",
+    "xlrm.buckets",
+    "xlrm.curves",
+    "xlrm.errors",
+    "xlrm.files",
+    "xlrm.kept_checkpoints",
+    "xlrm.locks",
+    "xlrm.progress",
+    "xlrm.storage",
+    "xlrm.unfinished",
+}
 
 
 def code_version(module: str) -> str:

@@ -2,6 +2,7 @@
 
 README.md            the card: recipe, evaluation, data, licence, limits, where it is from
 MLmodel, ...         the flavour python_function, with signature and input example, so that MLflow needs no copy of its own
+files.json           size and sha256 of every file, by which a download is checked
 fingerprint.json     rewards of probe conversations, as evaluate took them
 evaluation/          rewards.parquet, which the next challenger is compared by
 """
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import yaml
 
-from xlrm import accounts, fingerprints, licences, pyfunc, rewards, settings
-from xlrm.artifacts import Record
+from xlrm import accounts, artifacts, fingerprints, licences, pyfunc, rewards, settings
+from xlrm.artifacts import FileEntry, Record
 from xlrm.base_models import TINY
 from xlrm.licences import Terms
+from xlrm.metric_keys import key as metric_key
+from xlrm.tracking import FILES
 
+GATE_FILES = ("gate.json", "gate.md")
 REWARDS = f"evaluation/{rewards.FILE}"
 _LOADER = "xlrm_reward_model"
 _TEXT = {"type": "string", "required": True}
@@ -53,6 +57,8 @@ class Facts:
     corpus: dict | None
     """The account of the data, corpus.json of the curate stage; None where its artifact is not among those."""
     evaluation_uri: str | None = None
+    files: tuple[FileEntry, ...] = ()
+    """Of the model's folder."""
 
     @property
     def results(self) -> dict:
@@ -89,6 +95,14 @@ def write(folder: Path, facts: Facts) -> None:
     shutil.copyfile(facts.evaluation / fingerprints.FILE, folder / fingerprints.FILE)
     (folder / "README.md").write_text(card(facts), encoding="utf-8")
     _write_flavour(folder, facts)
+    _write_files(folder, facts)
+
+
+def _write_files(folder: Path, facts: Facts) -> None:
+    """Of the model and of what stands beside it, which counts where both have a file. What the gate says comes later."""
+    _, own = artifacts.digest_directory(folder)
+    found = {one.path: one.model_dump() for one in (*facts.files, *own) if one.path not in (FILES, *GATE_FILES)}
+    (folder / FILES).write_text(json.dumps(list(found.values()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_flavour(folder: Path, facts: Facts) -> None:
@@ -237,5 +251,5 @@ def tags(facts: Facts) -> dict[str, str]:
                 found |= {"git_commit": record.git_commit or "", "image": record.image or ""}
     for on, result in facts.results["results"].items():
         for name in _sections(result):
-            found[f"metric.accuracy/{on}/{name.lower().replace(' ', '_')}"] = f"{result['accuracy'][name]:.4f}"
+            found[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
     return {key: value for key, value in found.items() if value}

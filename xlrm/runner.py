@@ -1,6 +1,6 @@
 """Runs one stage: the path that the command line, every component and every test take."""
 
-import fcntl
+import errno
 import hashlib
 import inspect
 import json
@@ -10,7 +10,7 @@ import resource
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -19,13 +19,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from xlrm import artifacts, progress, provenance, settings, storage
+from xlrm import artifacts, locks, progress, provenance, settings, storage, unfinished
 from xlrm.artifacts import FileEntry, Input, Record
-from xlrm.errors import ConfigError, GateError
+from xlrm.errors import ArtifactError, ConfigError, GateError, XlrmError
 from xlrm.experiment import stage_config, stage_module
 from xlrm.launching import Nodes
 
 Inputs = Mapping[str, str | list[str]]
+_OPEN_RUN = "mlflow.json"
+"""In a working folder: the MLflow run of the process at work, for the next one to close where that is killed."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def run_stage(
     Its key is a digest of the stage, its resolved config but for fields of speed, the input files it reads
     (`reads(config)` in its module, else all), what it uses from outside (`fingerprint(config)`), its code and the versions
     of the libraries that code imports: an artifact that exists is never made again and never stands for something else.
-    An interrupted stage goes on from what it left in its working folder; two runs of the same stage wait for each other.
+    An interrupted stage goes on from what it left in its working folder; two runs of the same stage wait for each other. What
+    killed ones left of work that others have finished since is removed.
     A training on several nodes is run on each of them, and the first one makes the artifact.
 
     Raises ConfigError, DataError, ArtifactError or GateError, all XlrmError.
@@ -65,17 +68,21 @@ def run_stage(
     given = _given(name, resolved, inputs)
     version, libraries = provenance.code_version(module.__name__), provenance.versions(module.__name__)
     key = _stage_key(name, resolved, given, version, libraries)
-    uri = storage.join(store or settings.store(), name, key)
+    key, uri = _place(module, store or settings.store(), name, key)
     label = _label(name, resolved)
     if record := artifacts.find(uri):
         progress.say(f"{label}: finished before, reused")
         return Artifact(uri, record)
-    with _workspace(name, key) as work:
-        if record := artifacts.find(uri):  # made by the run we waited for
+    _remove_leftovers(store or settings.store())
+    with _workspace(label, name, key) as work:
+        if record := artifacts.find(uri):
+            progress.say(f"{label}: finished by the process that was waited for, reused")
+            shutil.rmtree(work)
             return Artifact(uri, record)
         progress.say(f"{label}: started")
         if Nodes.from_environment().rank:
-            module.run(resolved, **_local_inputs(given, inputs), output=work / "output")
+            with _disk_space(label, work):
+                module.run(resolved, **_local_inputs(given, inputs), output=work / "output")
             record = artifacts.wait(uri)
             shutil.rmtree(work)  # not before: a node that is started again meanwhile knows by it that its part is done
             return Artifact(uri, record)
@@ -90,10 +97,20 @@ def address(
 ) -> str:  # fmt: skip
     """URI of the artifact that `run_stage` with the same arguments makes or finds; on another machine, with what
     `provenance.installed()` is there as `libraries`. Raises as `run_stage` does."""
-    resolved, module = stage_config(name, dict(config)), stage_module(name).__name__
-    given, versions = _given(name, resolved, inputs), provenance.versions(module, libraries)
-    key = _stage_key(name, resolved, given, provenance.code_version(module), versions)
-    return storage.join(store or settings.store(), name, key)
+    resolved, module = stage_config(name, dict(config)), stage_module(name)
+    given, versions = _given(name, resolved, inputs), provenance.versions(module.__name__, libraries)
+    key = _stage_key(name, resolved, given, provenance.code_version(module.__name__), versions)
+    return _place(module, store or settings.store(), name, key)[1]
+
+
+def _place(module: Any, store: str, name: str, key: str) -> tuple[str, str]:
+    """Key and URI of the artifact. A stage that does something elsewhere says by `stands(record)` whether that is still so;
+    where it is not, it is done again, as an artifact of its own."""
+    while True:
+        uri = storage.join(store, name, key)
+        if not hasattr(module, "stands") or (record := artifacts.find(uri)) is None or module.stands(record):
+            return key, uri
+        key = _key(key, "again")
 
 
 def _stage_key(name: str, config: BaseModel, given: dict, version: str, libraries: dict[str, str]) -> str:
@@ -112,7 +129,7 @@ def _make(
     params = {f"{name}.{k}": json.dumps(v) for k, v in config.model_dump(mode="json").items()}
     tags = {"stage": name, "artifact_uri": uri, "code_version": version}
     started, clock = datetime.now(UTC), time.monotonic()
-    with tracking.run(experiment, label, params, tags) as run:
+    with _disk_space(label, work), tracking.run(experiment, label, params, tags, work / _OPEN_RUN) as run:
         local: dict[str, Any] = _local_inputs(given, inputs)
         if "lineage" in inspect.signature(module.run).parameters:
             local["lineage"] = artifacts.lineage(one.uri for many in given.values() for one in many)
@@ -132,6 +149,7 @@ def _make(
             mlflow_run_id=run.id,
         )  # fmt: skip
         run.log(metrics | {"cost/seconds": record.seconds, "cost/peak_memory_mib": record.peak_memory_mib})
+    unfinished.remove(work / "output")
     shutil.rmtree(work)
     return record
 
@@ -194,17 +212,53 @@ def _label(name: str, config: BaseModel) -> str:
 
 
 @contextmanager
-def _workspace(name: str, key: str) -> Iterator[Path]:
+def _workspace(label: str, name: str, key: str) -> Iterator[Path]:
     """The stage's own folder, for one process at a time; a killed one's place goes to the next.
 
     A stage writes its artifact into `output` there, and what it needs to go on later (checkpoints) beside it.
     """
     work = settings.home() / "work" / name / key
-    work.parent.mkdir(parents=True, exist_ok=True)
-    with work.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.alone(work.with_suffix(".lock"), label):
         (work / "output").mkdir(parents=True, exist_ok=True)
+        for half in (work / "output").rglob("*.part"):  # written when the last one was killed
+            half.unlink()
         yield work
+
+
+def _remove_leftovers(store: str) -> None:
+    """Working folders of stages that were killed after their artifact was whole, or that another machine has finished."""
+    for work in (settings.home() / "work").glob("*/*/"):
+        with locks.if_free(work.with_suffix(".lock")) as free, suppress(ArtifactError):  # of another's broken record
+            uri = storage.join(store, work.parent.name, work.name)
+            if free and (record := artifacts.find(uri)):
+                _close_open_run(work, record)
+                storage.remove_leftovers(uri)
+                shutil.rmtree(work)
+                work.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _close_open_run(work: Path, record: Record) -> None:
+    if (note := work / _OPEN_RUN).exists():
+        from xlrm import tracking
+
+        tracking.close_left_open(note, finished=record.mlflow_run_id)
+
+
+@contextmanager
+def _disk_space(label: str, work: Path) -> Iterator[None]:
+    """Raises ArtifactError for what fails because there is none left: each library has its own error for that."""
+    try:
+        yield
+    except XlrmError:
+        raise
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not full and shutil.disk_usage(work).free >= 2**20:
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise ArtifactError(
+            f"{label}: no space left ({said}): make some and run it again; what is done is kept in {work}"
+        ) from error
 
 
 def _check_metrics(label: str, metrics: dict[str, float]) -> None:

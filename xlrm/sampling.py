@@ -1,46 +1,133 @@
-"""Responses of a policy to prompts, through transformers' generate."""
+"""Responses of a policy to prompts, several to each, kept as they come: a killed run goes on from them, on any machine."""
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
 
-from xlrm import models, progress, scoring
+from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from xlrm import engines, hub, models, progress, scoring, unfinished
+from xlrm.decoding import Completion, Decoding, Precision, seed_of
+from xlrm.memory import Memory
+
+MEMORY = "samples"
 
 
-def sample(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: list[str], samples: int,
-    temperature: float, max_new_tokens: int, batch_size: int, seed: int,
-) -> list[list[str]]:  # fmt: skip
-    """`samples` responses to each prompt, in order. Temperature 0 is greedy; above it, the same seed and batch size
-    give the same responses."""
-    import torch
-    from tqdm import tqdm
+class Settings(BaseModel):
+    """How a policy is asked."""
 
-    torch.manual_seed(seed)
-    chats = tokenizer.apply_chat_template(
-        [scoring.conversation(prompt, "")[:-1] for prompt in prompts], tokenize=False, add_generation_prompt=True
-    )
-    chats, special = models.one_bos(tokenizer, chats)
-    how = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
-    order = sorted(range(len(prompts)), key=lambda i: len(chats[i]))
-    found: dict[int, list[str]] = {}
-    with torch.inference_mode(), tqdm(total=len(prompts), desc="sampling", disable=progress.bars_hidden()) as bar:
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
-            inputs = tokenizer(
-                [chats[i] for i in places],
-                padding=True,
-                padding_side="left",
-                return_tensors="pt",
-                add_special_tokens=special,
-            )
-            ids = model.generate(
-                **inputs.to(model.device), max_new_tokens=max_new_tokens, num_return_sequences=samples,
-                pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, **how,
-            )  # fmt: skip
-            texts = tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-            for n, place in enumerate(places):
-                found[place] = [text.strip() for text in texts[n * samples : (n + 1) * samples]]
-            bar.update(len(places))
-    return [found[i] for i in range(len(prompts))]
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(1.0, ge=0)
+    """Of responses to align on; those to judge by are greedy."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Share of the probability that is drawn from, of these responses."""
+    top_k: int = Field(0, ge=0)
+    """Tokens that are drawn from, of these responses; 0 for all."""
+    repetition_penalty: float = Field(1.0, gt=0)
+    """Divides the logits of tokens that stand in the prompt or the response by then; 1 leaves them, whatever the policy's
+    generation_config.json says."""
+    max_new_tokens: int = Field(2048, ge=1)
+    """Tokens of a response, at most."""
+    context: int = Field(4096, ge=16)
+    """Tokens of prompt and response together; no more than the policy reads."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """transformers on any machine; vllm wants GPUs, and splits a policy over all of them."""
+    precision: Precision = "float32"
+    """Of the policy."""
+    batch_size: int = Field(64, ge=1)
+    """Responses in a batch, with transformers."""
+    seed: int = 42
+    """Each response has a seed of its own, of this one, its prompt and its number."""
+
+    def decoding(self, greedy: bool) -> Decoding:
+        drawn = {} if greedy else {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+        return Decoding(self.max_new_tokens, repetition_penalty=self.repetition_penalty, seed=self.seed, **drawn)
+
+
+@dataclass
+class Policy:
+    """A model, its engine, and where what it says is kept."""
+
+    folder: Path
+    settings: Settings
+    engine: engines.Local
+    work: Path
+    """The stage's output folder."""
+
+    @cached_property
+    def version(self) -> str:
+        """A digest of its files."""
+        return hub.model_version(str(self.folder), None)
+
+    def respond(self, prompts: Sequence[str], samples: int, greedy: bool) -> list[list[str]]:
+        """`samples` responses to each prompt, in order; blank to one that the policy cannot read."""
+        decoding = self.settings.decoding(greedy)
+        kept = self._memory(decoding)
+        known = {
+            (text, number): response
+            for number in range(samples)
+            for text, response in kept.look_up(prompts, number).items()
+        }
+        left = [key for key in dict.fromkeys((text, n) for text in prompts for n in range(samples)) if key not in known]
+        counter = progress.Counter("sample", len(left), "responses")
+        with contextlib.closing(kept), contextlib.closing(counter):
+            for block in _blocks(left, self.engine.block):
+                known |= self._ask(block, decoding, kept, counter)
+        return [[known[text, number] or "" for number in range(samples)] for text in prompts]
+
+    def _ask(
+        self, keys: list[tuple[str, int]], decoding: Decoding, kept: Memory, counter: progress.Counter
+    ) -> dict[tuple[str, int], str]:
+        def keep(place: int, completion: Completion) -> None:
+            text, number = keys[place]
+            found[text, number] = completion.text.strip()
+            kept.add({text: found[text, number]}, number)
+            counter.advance(1)
+            if completion.refused:
+                progress.say(
+                    f"sample: a prompt of {completion.refused} that policy and sample.context allow: no response"
+                )
+
+        found: dict[tuple[str, int], str] = {}
+        seeds = [seed_of(decoding.seed, text, number) for text, number in keys]
+        self.engine.complete_ids(self._encode([text for text, _ in keys]), seeds, decoding, keep)
+        return found
+
+    def _encode(self, prompts: list[str]) -> list[list[int]]:
+        """As it was trained to read them."""
+        tokenizer = self.engine.tokenizer
+        texts = tokenizer.apply_chat_template(
+            [scoring.conversation(prompt, "")[:-1] for prompt in prompts], tokenize=False, add_generation_prompt=True
+        )
+        texts, special = models.one_bos(tokenizer, texts)
+        return tokenizer(texts, add_special_tokens=special)["input_ids"]
+
+    def _memory(self, decoding: Decoding) -> Memory:
+        asked = {"policy": self.version, "decoding": asdict(decoding)}
+        how = self.settings.model_dump(include={"engine", "precision", "context"})
+        return Memory(MEMORY, asked | how, unfinished.address(self.work), self.work.parent)
+
+
+@contextlib.contextmanager
+def policy(folder: Path, settings: Settings, work: Path) -> Iterator[Policy]:
+    """It is loaded with the first prompt that nothing is kept of, and its engine ends with the context. Raises ConfigError for a
+    `context` above what it reads."""
+    context, model = models.Context.of(settings, "sample.context"), engines.Model(str(folder))
+    engine: engines.Local
+    if settings.engine == "vllm":
+        engine = engines.Vllm(model, context, settings.precision)
+    else:
+        engine = engines.Transformers(model, settings.batch_size, precision=settings.precision, context=context)
+    engine.limit  # noqa: B018  (before anything is loaded)
+    engine.tokenizer = models.load_tokenizer(folder)
+    with contextlib.closing(engine):
+        yield Policy(folder, settings, engine, work)
+
+
+def _blocks(keys: list, size: int) -> Iterator[list]:
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]

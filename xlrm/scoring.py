@@ -7,7 +7,6 @@ mask, a pad token of its own, no dropout, and one precision throughout.
 import gc
 import hashlib
 import itertools
-import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import fingerprints, models, packing, progress, vllm_engine
 from xlrm.credit import Rewards, responses
+from xlrm.rewards import Journal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,13 +47,21 @@ class Scoring(BaseModel):
     """transformers computes packed batches, on any machine; vllm wants GPUs, and splits a model over all of them."""
 
 
+def check(folder: Path, how: Scoring) -> None:
+    """Raises ConfigError for a `max_length` above what the model in `folder` reads, before it is loaded."""
+    if (folder / "config.json").exists():
+        models.Context.of(how, "max_length").within(models.load_config(folder))
+
+
 def load(folder: Path, how: Scoring) -> tuple[Any, "PreTrainedTokenizerBase"]:
     """(model, tokenizer), as `score` takes them.
 
     Raises ArtifactError for a folder that is no reward model, or not the one its fingerprint is of."""
     model: Any
     if how.engine == "vllm":
-        model = vllm_engine.Rewards(folder, max(how.max_length, fingerprints.MAX_LENGTH), how.precision)
+        config = models.load_config(folder)
+        length = models.Context("max_length", max(how.max_length, fingerprints.MAX_LENGTH)).within(config)
+        model = vllm_engine.Rewards(folder, config, length, how.precision)
     else:
         model = models.load_reward_model(folder, how.precision)
     loaded = model, models.load_tokenizer(folder)
@@ -67,9 +75,10 @@ def probing(loaded: tuple[Any, "PreTrainedTokenizerBase"]) -> fingerprints.Rewar
 
 
 def free_gpu() -> None:
-    """Makes room for the next model, of what the last one held that nothing refers to any more."""
+    """Makes room for the next model, of what the last one held that nothing refers to any more; vLLM's engine ends."""
     import torch
 
+    vllm_engine.end()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -110,7 +119,7 @@ def tokens(
 
 def score(
     model: Any, tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message] | Tokens], max_length: int = 2048,
-    batch_tokens: int = 8192, journal: Path | None = None,
+    batch_tokens: int = 8192, journal: Journal | None = None,
 ) -> list[float]:  # fmt: skip
     """`stream`, of conversations that are all there."""
     return list(stream(model, tokenizer, conversations, max_length, batch_tokens, len(conversations), journal))
@@ -118,19 +127,19 @@ def score(
 
 def stream(
     model: Any, tokenizer: "PreTrainedTokenizerBase", conversations: Iterable[list[Message] | Tokens], max_length: int = 2048,
-    batch_tokens: int = 8192, total: int | None = None, journal: Path | None = None,
+    batch_tokens: int = 8192, total: int | None = None, journal: Journal | None = None,
 ) -> Iterator[float]:  # fmt: skip
     """Rewards (raw logits), in input order, a window of conversations at a time; memory does not grow with their number.
     The same sequence of tokens is scored once, as long as it is remembered.
 
     `model`: a reward model as `xlrm.models` loads it, or anything with `rewards`, a function of token ids. `conversations`:
     messages, or their `tokens`, cut by then. `batch_tokens`: in a forward pass, at most. `total`: conversations, for the
-    progress that is shown. `journal`: a file that keeps what was found, from which the same conversations to the same model
-    go on; whoever names it sees to it that they are the same.
+    progress that is shown. `journal`: keeps what was found, from which the same conversations to the same model go on;
+    whoever names it sees to it that they are the same.
     """
     length = longest(model, max_length)
     counter, done = progress.Counter("score", total, "conversations"), 0
-    before = _journaled(journal)
+    before = journal.read(WINDOW) if journal else []
     known: dict[bytes, float] = {}
     left = iter(conversations)
     while window := list(itertools.islice(left, WINDOW)):
@@ -143,7 +152,8 @@ def stream(
             new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
             known.update(zip(new, _rewards(model, tokenizer, list(new.values()), batch_tokens, counter), strict=True))
             found = [known[key] for key in keys]
-            _append(journal, found)
+            if journal:
+                journal.append(found)
         for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
             del known[key]
         done += len(window)
@@ -154,7 +164,8 @@ def stream(
 
 def longest(model: Any, max_length: int) -> int:
     """Tokens of a conversation that the model reads, at most."""
-    return min(max_length, models.positions(model) or max_length)
+    limits = (models.positions(model), models.context(model.config) if hasattr(model, "config") else None)
+    return min([max_length, *(limit for limit in limits if limit)])
 
 
 def budget(model: Any, batch_tokens: int) -> int:
@@ -196,23 +207,6 @@ def _rewards(
             if counter:
                 counter.advance(len(places))
     return found
-
-
-def _journaled(journal: Path | None) -> list[float]:
-    found = array("d")
-    if journal and journal.exists():
-        whole = journal.stat().st_size // found.itemsize // WINDOW * WINDOW
-        os.truncate(journal, whole * found.itemsize)
-        found.frombytes(journal.read_bytes())
-    return found.tolist()
-
-
-def _append(journal: Path | None, found: list[float]) -> None:
-    if journal:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        with journal.open("ab") as file:
-            file.write(array("d", found).tobytes())
-            os.fsync(file.fileno())
 
 
 def score_items(rows: Sequence[dict], rewards_of: Callable[[list[list[Message]]], list[float]]) -> list[Rewards]:

@@ -20,6 +20,12 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
 
 
+def database() -> Path | None:
+    """The SQLite file of `tracking_uri`, None for a server or another database."""
+    uri = tracking_uri()
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
 def shown(uri: str) -> str:
     """`uri` without user name and password, for messages."""
     return re.sub(r"//[^/@]*@", "//", uri)

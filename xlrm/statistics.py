@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from xlrm import credit as credits
-from xlrm.benchmarks import section_weights
+from xlrm.benchmarks import AVERAGE, SUBSET, section_weights
 
 if TYPE_CHECKING:
     import numpy as np
 
 RESAMPLES = 1000
 PERMUTATIONS = 9999
-AVERAGE = "average"
 
 
 class Paired(NamedTuple):
@@ -151,4 +150,4 @@ def _aggregate(rows: list[dict], subsets: dict[str, "np.ndarray"]) -> dict[str, 
         for section, weights in section_weights(rows).items()
     }
     average = np.mean(list(sections.values()), axis=0)
-    return sections | {AVERAGE: average} | {f"subset/{name}": value for name, value in subsets.items()}
+    return sections | {AVERAGE: average} | {f"{SUBSET}{name}": value for name, value in subsets.items()}

@@ -2,11 +2,11 @@
 whose artifacts it takes. The one place that says what a stage is fed with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xlrm.errors import ConfigError
-from xlrm.experiment import Experiment, stage_module
+from xlrm.experiment import POLICY, Experiment
 
 Inputs = Mapping[str, str | tuple[str, ...]]
 """Input of a stage -> label of the step that makes it, or labels."""
@@ -20,6 +20,8 @@ class Step:
     config: dict[str, Any] = field(default_factory=dict)
     """Fields of the stage's config: the experiment's section, and on top of it what the pipeline gives."""
     inputs: Inputs = field(default_factory=dict)
+    section: str = ""
+    """Of the experiment, where that is not named as the stage."""
 
     @property
     def label(self) -> str:
@@ -39,30 +41,30 @@ def steps(pipeline: str, experiment: Experiment) -> Steps:
 
 
 def _in_section(step: Step, experiment: Experiment) -> Step:
-    section = experiment.stages.get(step.stage, {})
-    return Step(step.stage, step.of, section | step.config, step.inputs)
+    section = experiment.stages.get(step.section or step.stage, {})
+    return replace(step, config=section | step.config)
 
 
-def data(experiment: Experiment) -> list[Step]:
-    """From the sources to validated corpora of all languages."""
+def data(experiment: Experiment, files: dict[str, list[str]]) -> list[Step]:
+    """From the sources to validated corpora of all languages. `files`: a config's field with what is translated, or nothing
+    where that is all."""
     curated, section = Step("curate", config={"language": experiment.source}), experiment.stages.get("translate", {})
-    given = {"targets": list(experiment.targets), "translate": section}
+    given = {"targets": list(experiment.targets), "translate": section} | files
     planned = Step("plan", config=given, inputs={"corpus": "curate"})
-    translated = [_translation(*part) for part in translation_parts(experiment)]
+    translated = [_translation(*part, files) for part in translation_parts(experiment)]
     inputs = {"source": "curate", "translations": tuple(step.label for step in translated)}
     return [curated, planned, *translated, Step("validate", inputs=inputs)]
 
 
 def translation_parts(experiment: Experiment) -> list[tuple[str, int, int]]:
     """(language, number of the shard, shards)."""
-    default = stage_module("plan").Config.model_fields["shards"].default
-    shards = int(experiment.stages.get("plan", {}).get("shards", default))  # Kubeflow has floats alone
+    shards = int(experiment.setting("plan", "shards"))  # Kubeflow has floats alone
     return [(language, number, shards) for language in experiment.targets for number in range(1, shards + 1)]
 
 
-def _translation(language: str, number: int, shards: int) -> Step:
+def _translation(language: str, number: int, shards: int, files: dict[str, list[str]]) -> Step:
     of = (language,) if shards == 1 else (language, f"{number}of{shards}")
-    return Step("translate", of, {"language": language, "shard": f"{number}/{shards}"}, {"corpus": "curate"})
+    return Step("translate", of, {"language": language, "shard": f"{number}/{shards}"} | files, {"corpus": "curate"})
 
 
 def _reward(language: str) -> Step:
@@ -82,39 +84,66 @@ def _evaluations(languages: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"evaluate-{language}" for language in languages)
 
 
-def _alignment(experiment: Experiment, language: str) -> list[Step]:
-    """Policies aligned by the source's and by the language's own reward model, against the one they came from."""
+def _policy(experiment: Experiment) -> list[Step]:
+    """The step that gets the model to align, where that is not the reward models' base."""
+    return [Step("base", (POLICY,), section=POLICY)] if experiment.stages.get(POLICY) else []
+
+
+def _alignment(experiment: Experiment) -> list[Step]:
+    """Policies aligned by rewards, and judged by their responses; nothing without prompts to align on."""
+    if experiment.setting("curate", "prompts") is None:
+        return []
+    own = _policy(experiment)
+    policy = own[0].label if own else "base"
+    sampled = Step(
+        "sample", (POLICY,), {"languages": list(experiment.targets), "split": "all"},
+        {"policies": (policy,), "corpora": "validate"},
+    )  # fmt: skip
+    return [
+        *own,
+        sampled,
+        *(step for language in experiment.targets for step in _aligned(experiment, language, policy)),
+    ]
+
+
+def _judged(experiment: Experiment) -> bool:
+    return experiment.setting("judge", "judge") is not None
+
+
+def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
+    """Policies aligned by the source's and by the language's own reward model, and their responses beside those of the one
+    they came from."""
     labelers = [experiment.source, language]
     given, policies = {"language": language, "labelers": labelers}, tuple(f"align-{language}-{one}" for one in labelers)
     ranked = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
     answers = {"languages": [language], "split": "eval"}
+    judged = Step("judge", (language,), given, {"reference": "sample-policy", "candidates": f"sample-{language}"})
     return [
         Step("rank", (language,), given, ranked),
         *(
             Step(
                 "align", (language, one), {"language": language, "labeler": one},
-                {"policy": "base", "ranked": f"rank-{language}"},
+                {"policy": policy, "ranked": f"rank-{language}"},
             )
             for one in labelers
         ),
         Step("sample", (language,), answers, {"policies": policies, "corpora": "validate"}),
-        Step("judge", (language,), given, {"reference": "sample-policy", "candidates": f"sample-{language}"}),
+        *([judged] if _judged(experiment) else []),
     ]  # fmt: skip
 
 
 def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
     """Paper A: a reward model and aligned policies for every language, compared in all."""
-    languages, targets = experiment.languages, experiment.targets
-    sampled = {"languages": list(targets), "split": "all"}
+    languages, alignment = experiment.languages, _alignment(experiment)
     models, evaluations = _models(languages), _evaluations(languages)
+    verdicts = tuple(step.label for step in alignment if step.stage == "judge")
     return [
-        *data(experiment),
+        *data(experiment, {}),
         Step("base"),
         *(_reward(language) for language in languages),
         *(_evaluation(experiment, language) for language in languages),
         Step("external", config={"languages": list(languages)}, inputs={"corpora": "validate"}),
-        Step("sample", ("policy",), sampled, {"policies": ("base",), "corpora": "validate"}),
-        *(step for language in targets for step in _alignment(experiment, language)),
+        *alignment,
         Step(
             "represent", config={"languages": list(languages)},
             inputs={"base": "base", "reward_models": models, "corpora": "validate"},
@@ -124,20 +153,21 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
             "report",
             inputs={
                 "corpora": "validate", "evaluations": evaluations, "representations": "represent",
-                "verdicts": tuple(f"judge-{language}" for language in targets), "registered": "register",
-                "external": "external",
+                "registered": "register", "external": "external", **({"verdicts": verdicts} if verdicts else {}),
             },
         ),
     ]  # fmt: skip
 
 
 def retrain(experiment: Experiment) -> list[Step]:
-    """The source language's reward model, which has to be better than the champion."""
+    """The source language's reward model, which has to be better than the champion. In other languages it is evaluated, and
+    not trained: of their translations only the benchmark is needed."""
     source = experiment.source
-    registered = {"reward_models": _models((source,)), "evaluations": _evaluations((source,))}
+    models, evaluations = _models((source,)), _evaluations((source,))
     return [
-        *data(experiment), Step("base"), _reward(source), _evaluation(experiment, source),
-        Step("register", config={"gate": "enforce"}, inputs=registered),
+        *data(experiment, {"files": ["benchmark"]}), Step("base"), _reward(source), _evaluation(experiment, source),
+        Step("register", config={"gate": "enforce"}, inputs={"reward_models": models, "evaluations": evaluations}),
+        Step("report", inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"}),
     ]  # fmt: skip
 
 

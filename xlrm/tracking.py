@@ -1,74 +1,87 @@
-"""MLflow: runs, metrics and the registry of reward models. The only module that imports mlflow."""
+"""MLflow: runs, metrics and the registry of reward models. With `direct_store` the only module that imports mlflow."""
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import posixpath
-import re
 import shutil
+import sqlite3
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
 
-from xlrm import progress, settings
+from xlrm import direct_store, locks, mlflow_errors, moved, progress, settings, signals, storage
 from xlrm.errors import ArtifactError, ConfigError
+from xlrm.metric_keys import key
+from xlrm.storage import FileEntry
 
-DIRECT_DOWNLOAD, DIRECT_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
-"""Variables of MLflow's client. Unset, it takes what a server of 3.17 advertises, presigned addresses of the store, which those
-outside the server's network do not reach (mlflow/store/artifact/mlflow_artifacts_repo.py)."""
-ANSWER_SECONDS = 10
-"""How long such an address may take to answer. MLflow's client would try a download for minutes and an upload for ever."""
+FILES = "files.json"
+"""With a version: path, size and sha256 of its files. Bytes change between a store and who loads them, and nothing else tells."""
+LOCKED_SECONDS = 20
+"""How long a database may be kept by another process; MLflow waits as long in its sessions (mlflow/store/db/utils.py)."""
 
 
 def _client():
     os.environ.setdefault("MLFLOW_ENABLE_TELEMETRY", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for name in (DIRECT_DOWNLOAD, DIRECT_UPLOAD):
+    for name in (direct_store.DIRECT_DOWNLOAD, direct_store.DIRECT_UPLOAD):
         os.environ[name] = os.environ.get(name) or "false"
     if progress.bars_hidden():
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = settings.tracking_uri()
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if database := settings.database():
+        _check_database(database)
+        if database.parent == settings.home() and database.exists():
+            moved.follow(database, settings.home())
+    return _client_of(uri)
+
+
+def _client_of(uri: str):
     with _absent("pandas"):
         from mlflow import MlflowClient
 
         for handler in logging.getLogger("mlflow").handlers:
-            handler.addFilter(_without_queries)
+            handler.addFilter(mlflow_errors.fit_to_show)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _check_database(path: Path) -> None:
+    """Makes the database where there is none, and raises sqlite3.Error for one that cannot be read: MLflow asks ten times for
+    it, in a minute and a half (create_sqlalchemy_engine_with_retry in mlflow/store/db/utils.py).
+
+    A new one gets its name when all its tables are made: MLflow does not go on with those that a killed process left.
+    """
+    if not path.exists():
+        with locks.alone(path.with_suffix(".lock"), "MLflow's database"):
+            part = path.with_name(f"{path.name}.part")
+            for left in path.parent.glob(f"{part.name}*"):  # with SQLite's journal
+                left.unlink()
+            if not path.exists():
+                _client_of(f"sqlite:///{part}").search_registered_models(max_results=1)
+                part.rename(path)
+    with contextlib.closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCKED_SECONDS)
+    ) as database:
+        database.execute("pragma schema_version")
 
 
 @contextlib.contextmanager
 def _mlflow() -> Iterator[Any]:
     """MLflow's client. Raises ArtifactError, in one line, for what it refuses or does not answer."""
-    client = _client()
-    from mlflow.exceptions import MlflowException
-
     try:
-        yield client
-    except (MlflowException, OSError) as error:  # those of requests are OSErrors
-        raise _failed(error) from None  # what it is from may name the server with its password
-
-
-def _failed(error: Exception) -> ArtifactError:
-    said = _shown(" ".join(str(error).split()))[:500]
-    hint = "; is MLFLOW_TRACKING_URI right, and does the server run?" if "failed with exception" in said else ""
-    return ArtifactError(f"MLflow, {settings.shown(settings.tracking_uri())}: {said}{hint}")
-
-
-def _shown(text: str) -> str:
-    """`text` without passwords and without the queries of URLs: a presigned one opens the store to who reads it."""
-    return re.sub(r"\?[^\s'\"<>]*=[^\s'\"<>)]*", "", settings.shown(text))
-
-
-def _without_queries(record: logging.LogRecord) -> bool:
-    record.msg, record.args = _shown(record.getMessage()), ()
-    return True
+        yield _client()
+    except Exception as error:
+        if not mlflow_errors.is_one(error):
+            raise
+        raise mlflow_errors.in_one_line(error) from None  # what it is from may name the server with its password
 
 
 @contextlib.contextmanager
@@ -106,8 +119,8 @@ def _experiment_id(client, name: str) -> str:
     if found := client.get_experiment_by_name(name):
         return found.experiment_id
     location = None
-    if settings.tracking_uri().startswith("sqlite:///"):  # a server knows where its artifacts go; a database does not
-        location = (settings.home() / "mlartifacts").as_uri()
+    if settings.database():  # a server knows where its artifacts go; a database does not
+        location = (settings.home() / moved.ARTIFACTS).as_uri()
     try:
         return client.create_experiment(name, artifact_location=location)
     except MlflowException:  # another task was faster
@@ -122,11 +135,25 @@ class Run:
     id: str
 
     def log(self, metrics: dict[str, float]) -> None:
+        """Under the key of each name (`xlrm.metric_keys`)."""
         from mlflow.entities import Metric
 
-        entries = [Metric(name, value, 0, 0) for name, value in metrics.items()]
+        entries = [Metric(key(name), value, 0, 0) for name, value in metrics.items()]
         with _mlflow() as client:
             for start in range(0, len(entries), 1000):  # the most that one call takes
+                client.log_batch(self.id, metrics=entries[start : start + 1000])
+
+    def log_points(self, points: Sequence[Mapping[str, float]]) -> None:
+        """Each a `step` and values by name: a training's, or those of `heldout_...`, as MLflow's page groups them."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        entries = [
+            Metric(f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}", value, now, int(one["step"]))
+            for one in points for name, value in one.items() if name != "step"
+        ]  # fmt: skip
+        with _mlflow() as client:
+            for start in range(0, len(entries), 1000):
                 client.log_batch(self.id, metrics=entries[start : start + 1000])
 
 
@@ -138,10 +165,22 @@ def current_run() -> Run:
     return _current.get()
 
 
+def running() -> str | None:
+    """Id of the run that the stage at work logs to, None without one."""
+    found = _current.get(None)
+    return found.id if found else None
+
+
 @contextlib.contextmanager
-def run(experiment: str, name: str, params: dict[str, str], tags: dict[str, str]) -> Iterator[Run]:
+def run(
+    experiment: str, name: str, params: dict[str, str], tags: dict[str, str], note: Path | None = None
+) -> Iterator[Run]:
     """A run of an MLflow experiment. Joins the run that MLFLOW_RUN_ID names (Kubeflow Pipelines injects one
-    into each task), else starts one, under the run XLRM_PARENT_RUN where that is set. Marked failed on any error."""
+    into each task), else starts one, under the run XLRM_PARENT_RUN where that is set. Marked failed on any error, killed by
+    a signal (`xlrm.signals`). The file `note` names it while it is open: a run that a process left there which was killed
+    is closed first."""
+    if note:
+        close_left_open(note)
     injected = os.environ.get("MLFLOW_RUN_ID")
     if parent := os.environ.get("XLRM_PARENT_RUN"):
         tags = tags | {"mlflow.parentRunId": parent}
@@ -149,21 +188,60 @@ def run(experiment: str, name: str, params: dict[str, str], tags: dict[str, str]
         from mlflow.entities import Param, RunTag
 
         run_id = injected or client.create_run(_experiment_id(client, experiment), run_name=name).info.run_id
+        if note and not injected:
+            note.write_text(json.dumps({"mlflow": settings.tracking_uri(), "run": run_id}))
         client.log_batch(
             run_id,
             params=[Param(key, value[:6000]) for key, value in params.items()],
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
-    status = "FAILED"
+    close = _Closing(None if injected else run_id, note)
     opened = _current.set(Run(run_id))
     try:
-        yield Run(run_id)
-        status = "FINISHED"
+        with signals.before_the_end(partial(close, "KILLED")):
+            yield Run(run_id)
+    except BaseException as error:
+        try:
+            close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        except ArtifactError as why:  # must not hide what is wrong
+            progress.say(f"{name}: its MLflow run stays open: {why}")
+        raise
     finally:
         _current.reset(opened)
-        if not injected:
-            with _mlflow() as client:
-                client.set_terminated(run_id, status)
+    close("FINISHED")
+
+
+@dataclass
+class _Closing:
+    """Closes a run, once."""
+
+    run_id: str | None
+    note: Path | None
+    begun: bool = False
+
+    def __call__(self, status: str) -> None:
+        if self.begun or not self.run_id:
+            return
+        self.begun = True
+        with _mlflow() as client:
+            client.set_terminated(self.run_id, status)
+        if self.note:
+            self.note.unlink(missing_ok=True)
+
+
+def close_left_open(note: Path, finished: str | None = None) -> None:
+    """Closes the run that the file `note` names, if it is still open: as finished that of this id, any other as killed."""
+    try:
+        left = json.loads(note.read_text())
+    except (OSError, ValueError):  # none, or its writing was cut off
+        return
+    if left["mlflow"] == settings.tracking_uri():
+        status = "FINISHED" if left["run"] == finished else "KILLED"
+        with contextlib.suppress(ArtifactError), _mlflow() as client:  # a run that this MLflow does not know any more
+            if client.get_run(left["run"]).info.status == "RUNNING":
+                client.set_terminated(left["run"], status)
+                progress.say(f"MLflow: run {left['run']} of a process that was killed: closed as {status}")
+    note.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -184,12 +262,35 @@ class Version:
         return {k.removeprefix(_METRIC): float(v) for k, v in self.tags.items() if k.startswith(_METRIC)}
 
 
+def knows_run(run_id: str) -> bool:
+    """Whether this MLflow has a run of that id."""
+    from mlflow.exceptions import MlflowException
+
+    if _nothing_yet():
+        return False
+    with _mlflow() as client:
+        try:
+            return bool(client.get_run(run_id))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
+
 _METRIC, _MODEL_ID = "metric.", "model_id"
+
+
+def _nothing_yet() -> bool:
+    """Whether there is no database yet. MLflow would make one, with its folder, for whoever only looks."""
+    database = settings.database()
+    return database is not None and not database.exists()
 
 
 def models(name: str | None = None) -> list[Version]:
     """All versions of all registered models, or of one: by name, the newest first."""
-    found = []
+    found: list[Version] = []
+    if _nothing_yet():
+        return found
     with _mlflow() as client:
         for model in client.search_registered_models(f"name = '{name}'" if name else None, max_results=1000):
             by_version: dict[str, list[str]] = {}
@@ -210,6 +311,8 @@ def version(uri: str) -> Version:
     name, separator, which = rest.rpartition("@") if "@" in rest else rest.rpartition("/")
     if not (uri.startswith("models:/") and name and which):
         raise ConfigError(f"{uri!r}: a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION")
+    if _nothing_yet():
+        raise _no_such_model(uri)
     with _mlflow() as client:
         from mlflow.exceptions import MlflowException
 
@@ -225,7 +328,8 @@ def version(uri: str) -> Version:
 
 def _no_such_model(uri: str) -> ArtifactError:
     names = ", ".join(f"models:/{m.name}@{a}" for m in models() for a in m.aliases) or "none"
-    return ArtifactError(f"{uri}: no such registered model; there are: {names}")
+    where = settings.shown(settings.tracking_uri())
+    return ArtifactError(f"{uri}: no such registered model; there are: {names}, in {where}")
 
 
 def add_version(name: str, folders: list[Path], tags: dict[str, str], description: str, run: Run) -> str:
@@ -267,20 +371,8 @@ def _send(client: Any, model: Any, folder: Path) -> None:
     from mlflow.environment_variables import MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE as LARGE
 
     if any(path.stat().st_size >= LARGE.get() for path in folder.rglob("*") if path.is_file()):
-        _check_upload(model.artifact_location)
+        direct_store.check_upload(model.artifact_location)
     client.log_model_artifacts(model.model_id, str(folder))
-
-
-def _check_upload(location: str) -> None:
-    """Raises ArtifactError where large files go to MLflow's store directly, and its address does not answer."""
-    from requests import HTTPError
-
-    if store := _direct_store(location, DIRECT_UPLOAD):
-        with contextlib.suppress(HTTPError):  # a server without such addresses, which MLflow's client sees to
-            begun = store.create_multipart_upload("probe")
-            with contextlib.suppress(HTTPError):  # an upload that is left over says nothing of the address
-                store.abort_multipart_upload("probe", begun.upload_id)
-            _check_answer(begun.credentials[0].url, DIRECT_UPLOAD)  # an aborted upload's address answers too
 
 
 def tag(name: str, number: str, tags: dict[str, str]) -> None:
@@ -317,82 +409,72 @@ def cached(uri: str) -> Path:
     address = hashlib.sha256(settings.tracking_uri().encode()).hexdigest()[:8]
     files = found.tags.get("digest", "unknown")[:16]
     folder = settings.home() / "cache" / "models" / address / found.name / files / found.number
-    if not folder.is_dir():
-        temporary = folder.with_name(f"{found.number}.{os.getpid()}.part")
-        download(found.uri, temporary)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-            shutil.rmtree(temporary)  # another process was faster
+    if _has_files(folder):
+        return folder
+    with locks.alone(folder.with_suffix(".lock"), f"fetching {found.uri}"):
+        for left in folder.parent.glob(f"{folder.name}.*part"):  # by a process that was killed
+            shutil.rmtree(left)
+        if not _has_files(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            download(found.uri, folder.with_suffix(".part")).rename(folder)
     return folder
 
 
 def has(version: Version, file: str) -> bool:
     """Whether `file`, by its path in the version, was stored with it."""
     with _mlflow():
-        listed = _artifacts().list_artifacts(artifact_uri=f"{version.uri}/{posixpath.dirname(file)}".rstrip("/"))
+        listed = direct_store.artifacts().list_artifacts(
+            artifact_uri=f"{version.uri}/{posixpath.dirname(file)}".rstrip("/")
+        )
     return file in [one.path for one in listed]
 
 
 def download(uri: str, folder: Path, file: str = "") -> Path:
     """Fetches `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or one `file` of it, into `folder`.
 
-    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there or does not come.
+    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there, does not come, or is
+    not what was registered.
     """
     found = version(uri)
     where = f"{found.uri}/{file}".rstrip("/")
     if file and not has(found, file):
         raise ArtifactError(f"{where}: no such file")
     with _mlflow(), _patiently():
-        _check_download(found.uri, file)
-        return Path(_artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
-
-
-def _check_download(uri: str, file: str) -> None:
-    """Raises ArtifactError where files come from MLflow's store directly, and its address does not answer."""
-    from requests import HTTPError
-
-    if store := _direct_store(uri, DIRECT_DOWNLOAD):
-        name = file or next((one.path for one in store.list_artifacts() if not one.is_dir), "MLmodel")
-        with contextlib.suppress(HTTPError):
-            _check_answer(store._get_presigned_download_url(name).url, DIRECT_DOWNLOAD)
-
-
-def _direct_store(uri: str, variable: str) -> Any:
-    """MLflow's artifacts at `uri`, where its server has them and the variable says that files do not pass through it."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
-
-    if os.environ[variable].lower() not in ("true", "1"):
-        return None
-    _artifacts()  # says to MLflow where its server is
-    store = get_artifact_repository(uri)
-    store = getattr(store, "repo", store)  # of models:/
-    return store if isinstance(store, MlflowArtifactsRepository) else None
-
-
-def _check_answer(url: str, variable: str) -> None:
-    """Any answer will do, a refusal too."""
-    import requests
-    from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
-
-    options = {"timeout": ANSWER_SECONDS, "stream": True, "allow_redirects": False}
-    try:
-        requests.get(url, headers={"Range": "bytes=0-0"}, verify=not MLFLOW_S3_IGNORE_TLS.get(), **options).close()
-    except requests.RequestException as error:
-        where = urlsplit(url)
-        host = f"{where.hostname}:{where.port}" if where.port else where.hostname
+        direct_store.check_download(found.uri, file)
+        local = Path(direct_store.artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
+    if not (local.is_file() or _has_files(local)):
         raise ArtifactError(
-            f"MLflow, {settings.shown(settings.tracking_uri())}: {host}, the address of its store, does not answer here "
-            f"within {ANSWER_SECONDS} s ({type(error).__name__}); {variable}=false sends files through MLflow"
-        ) from None
+            f"{where}: MLflow has the version and none of its files; they were to be at {_source(found)}"
+        )
+    _check_files(found, local, file)
+    return local
 
 
-def _artifacts() -> Any:
-    import mlflow
+def _check_files(version: Version, local: Path, file: str) -> None:
+    """Raises ArtifactError for what is not as it was registered, where that is known: in the folder `local`, or where `local` is
+    one `file` of the version."""
+    if not file and (local / FILES).is_file():
+        storage.verify_directory(local, _files(local / FILES), version.uri)
+    elif file and file != FILES and has(version, FILES):
+        with TemporaryDirectory() as folder:
+            kept = [one for one in _files(download(version.uri, Path(folder), FILES)) if one.path == file]
+        if kept and storage.sha256_of(local) != kept[0].sha256:
+            raise ArtifactError(
+                f"{version.uri}/{file}: corrupted: its sha256 is not that in {FILES}; register it again"
+            )
 
-    mlflow.set_tracking_uri(settings.tracking_uri())
-    mlflow.set_registry_uri(settings.tracking_uri())
-    return mlflow.artifacts
+
+def _files(path: Path) -> list[FileEntry]:
+    try:
+        return [FileEntry(**one) for one in json.loads(path.read_bytes())]
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: not a list of files: {' '.join(str(error).split())[:200]}") from error
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
+
+
+def _source(version: Version) -> str:
+    with _mlflow() as client:
+        return settings.shown(client.get_model_version_download_uri(version.name, version.number))

@@ -7,15 +7,27 @@ killed one go on.
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from xlrm import checkpoints, compatibility, examples, launching, models, packing, progress, scoring
+from xlrm import (
+    checkpoints,
+    compatibility,
+    curves,
+    examples,
+    heldout,
+    launching,
+    models,
+    packing,
+    progress,
+    scoring,
+    unfinished,
+)
 from xlrm.errors import ConfigError
+from xlrm.recipes import DpoTraining, RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,75 +38,12 @@ _OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "
 """Beginnings of names of transformers' optimizers."""
 
 
-class TrainingConfig(BaseModel):
-    """What both trainings have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    language: str
-    """Language of the training data."""
-    learning_rate: float = Field(gt=0)
-    """Peak learning rate."""
-    batch_size: int = Field(ge=1)
-    """Pairs in a step, over all devices and accumulation."""
-    device_batch_size: int = Field(8, ge=1)
-    """Largest number of pairs in a forward pass on one device, for its memory; as many are taken as make the batch evenly."""
-    epochs: float = Field(1.0, gt=0)
-    """Passes over the data (paper A: 1)."""
-    warmup: float = Field(0.1, ge=0, lt=1)
-    """Share of the steps with rising learning rate; a cosine follows (paper A, appendix B)."""
-    max_length: int = Field(2048, ge=16)
-    """Tokens; a longer pair loses its beginning and is never dropped (paper A's code: truncation_side="left")."""
-    optimizer: str = "adamw_torch_fused"
-    """A name of transformers' `optim`; paper A's is paged_adamw_8bit, which needs bitsandbytes."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward and backward pass; weights are updated in float32. Paper A's code: bfloat16."""
-    processes: int = Field(0, ge=0)
-    """Processes on each node, more than one with DeepSpeed ZeRO-3 (paper A: 4), each on a GPU where there are any; no other
-    GPU is used. 0: one for each GPU, or one."""
-    gradient_checkpointing: bool = True
-    """Recomputes activations to save memory."""
-    save_steps: int = Field(100, ge=1, json_schema_extra={"changes_result": False})
-    """Steps between checkpoints."""
-    log_steps: int = Field(10, ge=1)
-    """Steps between entries of training_log.jsonl."""
-    seed: int = 42
-    """Paper A's code: 42."""
-
-
-class RewardTraining(TrainingConfig):
-    loss: Literal["bradley_terry", "pointwise"] = "bradley_terry"
-    """bradley_terry: -log sigmoid(r_chosen - r_rejected), paper A. pointwise: each response alone is good or bad, paper B."""
-    margin: bool = False
-    """Bradley-Terry with each pair's own `margin`: -log sigmoid(r_chosen - r_rejected - margin); 0 where it has none."""
-    similar_lengths: bool = False
-    """Steps of pairs of like length: less padding, in an order that is a little less random than paper A's."""
-    lora_rank: int = Field(0, ge=0)
-    """Rank of LoRA adapters on all linear layers, merged into the model at the end; 0 trains all weights, as paper A."""
-    lora_alpha: int = Field(16, ge=1)
-    """LoRA's scale, over its rank."""
-    quantize: bool = False
-    """QLoRA: the frozen weights in 4 bits (NF4) while training; needs lora_rank and bitsandbytes."""
-
-    @model_validator(mode="after")
-    def _belong_together(self) -> "RewardTraining":
-        if self.quantize and not self.lora_rank:
-            raise ValueError("quantize=true needs lora_rank above 0: weights of 4 bits cannot be trained themselves")
-        if self.quantize and self.precision != "bfloat16":
-            raise ValueError("quantize=true needs precision bfloat16: adapters of a 4-bit model are kept in it")
-        if self.margin and self.loss == "pointwise":
-            raise ValueError("margin=true is of the bradley_terry loss; a pointwise one compares nothing")
-        return self
-
-
-class DpoTraining(TrainingConfig):
-    beta: float = Field(0.1, gt=0)
-    """Weight of staying close to the policy (paper A: 0.1)."""
-
-
-def train_reward_model(base: Path, rows: list[Row], config: RewardTraining, output: Path) -> dict[str, float]:
+def train_reward_model(
+    base: Path, rows: list[Row], config: RewardTraining, output: Path, heldout_rows: Sequence[Row] = ()
+) -> dict[str, float]:
     """Trains a fresh reward model on rows with prompt, chosen and rejected (pointwise also: prompt, response and label),
-    and writes it to `output`, whole, in safetensors. Of several nodes the first does, and the others return nothing.
+    and writes it to `output`, whole, in safetensors. Of several nodes the first does, and the others return nothing. Now and
+    then it scores the `heldout_rows`, which it does not learn from.
 
     Over-long texts are cut on the left and counted; left to itself, TRL's RewardTrainer drops their pairs. Raises
     DataError for rows the loss has no use for, ConfigError for a batch or a length that cannot be.
@@ -110,11 +59,18 @@ def train_reward_model(base: Path, rows: list[Row], config: RewardTraining, outp
             raise ConfigError(
                 f"reward.max_length: {config.max_length} is more than the {limit} positions of the base model"
             )
-        _tokens(tokenizer, rows, config).save_to_disk(folder / "tokens")
+        examples.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
+        if heldout_rows:
+            margin = config.margin and any("margin" in row for row in heldout_rows)
+            examples.dataset(tokenizer, heldout_rows, config.model_copy(update={"margin": margin})).save_to_disk(
+                folder / "heldout"
+            )
         model.save_pretrained(folder / "start")
         tokenizer.save_pretrained(folder / "start")
         return folder / "start"
 
+    if config.keep == "best" and not heldout_rows:
+        raise ConfigError("reward.keep: best goes by the pairs held out, and there are none: see curate.train_share")
     metrics = _run("reward_worker", prepare, folder, config, RewardTraining)
     if metrics and config.lora_rank:
         _merge(folder, output)
@@ -155,14 +111,19 @@ def reward_worker(folder: Path) -> None:
     from trl import RewardConfig, RewardTrainer
 
     start, config = _job(folder, RewardTraining)
-    dataset, tokenizer = _dataset(folder), models.load_tokenizer(start)
+    dataset, tokenizer = _dataset(folder / "tokens"), models.load_tokenizer(start)
     order = {"train_sampling_strategy": "sequential" if config.similar_lengths else "random"}
     if config.loss == "pointwise":
         arguments = _arguments(TrainingArguments, config, folder, **order)
-        trainer = _pointwise_trainer(start, tokenizer, dataset, config, arguments)
+        sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder, arguments)}
+        trainer = _pointwise_trainer(start, tokenizer, config, arguments, sets)
     else:
         arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order)
-        trainer = RewardTrainer(_trainable(start, config), arguments, train_dataset=dataset, processing_class=tokenizer)
+        sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder, arguments)}
+        trainer = RewardTrainer(_trainable(start, config), arguments, processing_class=tokenizer, **sets)
+    if sets["eval_dataset"]:
+        save = partial(heldout.save_best, trainer, folder) if config.keep == "best" else None
+        trainer.add_callback(heldout.scoring(config.heldout_scorings, save))
     _train(trainer, f"reward[{config.language}]", folder)
 
 
@@ -171,7 +132,7 @@ def dpo_worker(folder: Path) -> None:
     from trl import DPOConfig, DPOTrainer
 
     policy, config = _job(folder, DpoTraining)
-    dataset, tokenizer = _dataset(folder), models.load_tokenizer(policy)
+    dataset, tokenizer = _dataset(folder / "tokens"), models.load_tokenizer(policy)
     arguments = _arguments(
         DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
     )
@@ -190,7 +151,8 @@ def _run(
     _check_installed(config)
     job = folder / "job.json"
     begins = json.loads(job.read_text())["start"] if job.exists() else str(prepare())
-    _write(job, {"start": begins, "config": config.model_dump(include=set(kind.model_fields))})
+    kept = {"unfinished": unfinished.address(folder / "output"), "run": curves.run_at_work()}
+    _write(job, {"start": begins, "config": config.model_dump(include=set(kind.model_fields))} | kept)
     world = launching.world(config.processes)
     device_batch, passes = launching.split_batch(config.batch_size, config.device_batch_size, world)
     progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
@@ -209,10 +171,10 @@ def _write(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def _dataset(folder: Path) -> "Dataset":
+def _dataset(path: Path) -> "Dataset":
     from datasets import load_from_disk
 
-    return load_from_disk(str(folder / "tokens"))
+    return load_from_disk(str(path))
 
 
 def needs_bitsandbytes(config: TrainingConfig) -> bool:
@@ -272,6 +234,7 @@ def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
         gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps,
         ddp_timeout=launching.PATIENCE_S,
         logging_steps=config.log_steps, logging_first_step=True, report_to=[], disable_tqdm=True,
+        per_device_eval_batch_size=device_batch, prediction_loss_only=True,
     )  # fmt: skip
 
 
@@ -281,15 +244,22 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
         raise ConfigError(
             f"{label}: one process sees {trainer.args.n_gpu} GPUs; set CUDA_VISIBLE_DEVICES to one of them"
         )
+    job = json.loads((folder / "job.json").read_text())
     trainer.add_callback(progress.training_steps(label))
-    trainer.add_callback(checkpoints.keeper())
+    trainer.add_callback(checkpoints.keeper(job["unfinished"]))
+    if job["run"] and trainer.is_world_process_zero():
+        trainer.add_callback(curves.to_mlflow(job["run"]))
     with launching.together("agreeing on a checkpoint"):
-        last = checkpoints.agreed(Path(trainer.args.output_dir), label)
+        last = checkpoints.agreed(Path(trainer.args.output_dir), label, job["unfinished"])
+        if trainer.is_world_process_zero():
+            heldout.copy_best(last or folder / "nothing", folder)
     with launching.together("training"):
         trainer.train(resume_from_checkpoint=last and str(last))
     with launching.together("saving the model"):
         trainer.save_model(str(folder / "trained"))
         if trainer.is_world_process_zero():
+            if (folder / heldout.BEST).is_dir():
+                shutil.copytree(folder / heldout.BEST, folder / "trained", dirs_exist_ok=True)
             _write_results(trainer, folder)
         trainer.accelerator.wait_for_everyone()
     if trainer.is_local_process_zero() and not trainer.is_world_process_zero():
@@ -297,39 +267,25 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
 
 
 def _write_results(trainer: "Trainer", folder: Path) -> None:
-    """The training's log, and its metrics: means of the last tenth of the log."""
-    log = [entry for entry in trainer.state.log_history if "loss" in entry]
-    last = log[-max(1, len(log) // 10) :]
-    names = [name for name in ("loss", "accuracy", "rewards/accuracies") if name in last[-1]]
-    means = {f"train_{name.split('/')[-1]}": sum(float(e[name]) for e in last) / len(last) for name in names}
+    """The training's curves, and its metrics: means of their last tenth, and what the model did with the pairs held out."""
     (folder / "trained" / "training_args.bin").unlink()  # a pickle, and full of paths
-    (folder / "trained" / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
-    _write(folder / launching.METRICS, means | {"steps": float(trainer.state.global_step)})
-
-
-def _tokens(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> "Dataset":
-    """Rows as token ids, as the loss takes them, in the order they are to be seen in where that is fixed."""
-    from datasets import Dataset
-
-    if config.loss == "pointwise":
-        columns = examples.judgments(tokenizer, rows, config.max_length)
-    else:
-        columns = examples.pairs(tokenizer, rows, config.max_length, config.margin)
-    longest = examples.longest(columns)
-    if cut := sum(length >= config.max_length for length in longest):
-        progress.say(
-            f"reward[{config.language}]: {cut} of {len(longest)} rows reach max_length {config.max_length}; "
-            "what is beyond is cut off their beginning"
-        )
-    dataset = Dataset.from_dict(columns)
-    if config.similar_lengths:
-        dataset = dataset.select(examples.similar_lengths_together(longest, config.batch_size, config.seed))
-    return dataset
+    curves.write(trainer.state.log_history, folder / "trained" / curves.FILE)
+    points = curves.points(trainer.state.log_history)
+    trained = [point for point in points if "loss" in point]
+    last = trained[-max(1, len(trained) // 10) :]
+    names = [name for name in ("loss", "accuracy") if name in last[-1]]
+    metrics = {f"train_{name}": sum(point[name] for point in last) / len(last) for name in names}
+    if scored := [point for point in points if "heldout_loss" in point]:
+        best = (folder / heldout.BEST).is_dir()
+        point = min(scored, key=lambda one: one["heldout_loss"]) if best else scored[-1]
+        metrics |= {name: point[name] for name in ("heldout_loss", "heldout_accuracy")}
+        metrics["heldout_rows"] = float(len(trainer.eval_dataset))
+    _write(folder / launching.METRICS, metrics | {"steps": float(trainer.state.global_step)})
 
 
 def _pointwise_trainer(
-    start: Path, tokenizer: "PreTrainedTokenizerBase", dataset: "Dataset", config: RewardTraining,
-    arguments: "TrainingArguments",
+    start: Path, tokenizer: "PreTrainedTokenizerBase", config: RewardTraining, arguments: "TrainingArguments",
+    sets: dict[str, "Dataset | None"],
 ) -> "Trainer":  # fmt: skip
     """-z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z: paper B, section 2, whose print has
     sigmoid(1 - r) in the second term, by which a bad response would never be told from a good one."""
@@ -343,8 +299,11 @@ def _pointwise_trainer(
 
     model = _trainable(start, config)
     disable_dropout_in_model(model)
-    collator = DataCollatorWithPadding(tokenizer)
-    return Trainer(model, arguments, collator, dataset, processing_class=tokenizer, compute_loss_func=loss)
+    arguments.prediction_loss_only = False
+    return Trainer(
+        model, arguments, DataCollatorWithPadding(tokenizer), processing_class=tokenizer, compute_loss_func=loss,
+        compute_metrics=heldout.accuracy, **sets,
+    )  # fmt: skip
 
 
 def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
@@ -386,7 +345,7 @@ def _merge(folder: Path, output: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
     PeftModel.from_pretrained(model, trained).merge_and_unload().save_pretrained(output)
     models.load_tokenizer(start).save_pretrained(output)
-    shutil.copyfile(trained / "training_log.jsonl", output / "training_log.jsonl")
+    shutil.copyfile(trained / curves.FILE, output / curves.FILE)
 
 
 def _move(trained: Path, output: Path) -> None:

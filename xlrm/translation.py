@@ -7,9 +7,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import engines, hub, provenance
-from xlrm.engines import Completion, Decoding, EngineName
+from xlrm.decoding import Completion, Decoding, Each, Precision, no_one
+from xlrm.engines import EngineName
 from xlrm.errors import ConfigError
 from xlrm.languages import Language
+from xlrm.models import Context
 
 # As X-ALMA's code builds it (utils/utils.py); its README also has "into". The code's is what the model was trained on.
 PROMPT = "Translate this from {source} to {target}:\n{source}: {text}\n{target}:"
@@ -36,6 +38,10 @@ class Settings(BaseModel):
     longest_segment: int = Field(400, ge=40)
     """Characters of a segment; a longer line is cut between sentences. 400 of English are some 100 of the 256 tokens
     X-ALMA was trained on."""
+    precision: Precision = "bfloat16"
+    """Of the model (X-ALMA's README), with transformers and vLLM."""
+    context: int = Field(4096, ge=256)
+    """Tokens of prompt and translation together, with vLLM; no more than the model reads. 4096 is Llama 2's."""
     batch_size: int = Field(16, ge=1)
     """Segments at once, with transformers."""
 
@@ -53,15 +59,21 @@ class Translator:
     """Ways it can decode: greedily first, then otherwise, for what came out wrong."""
     block: int
     """Segments it is best given at once."""
-    complete: Callable[[list[str], int], list[Completion]]
-    """(segments, attempt) -> translations, in order."""
+    complete: Callable[[list[str], int, Each], list[Completion]]
+    """(segments, attempt, who is told of each as it comes) -> translations, in order."""
+    close: Callable[[], None] = lambda: None
+    """Ends its engine."""
 
-    def translate(self, texts: list[str], attempt: int) -> dict[str, str | None]:
-        """None for a text that did not come back whole; a line is asked for, and lines that come back make one."""
-        return {
-            text: (" ".join(one.text.split("\n")).strip() or None) if one.whole else None
-            for text, one in zip(texts, self.complete(texts, attempt), strict=True)
-        }
+    def translate(
+        self, texts: list[str], attempt: int, keep: Callable[[str, str | None], None] = lambda text, translation: None
+    ) -> dict[str, str | None]:
+        """None for a text that did not come back whole. `keep` is told of each as it comes."""
+
+        def each(place: int, completion: Completion) -> None:
+            keep(texts[place], _whole(completion))
+
+        made = self.complete(texts, attempt, each)
+        return {text: _whole(one) for text, one in zip(texts, made, strict=True)}
 
 
 def load(settings: Settings, source: Language, target: Language) -> Translator:
@@ -76,14 +88,20 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
     engine = _engine(settings, model, (source, target))
     attempts = _attempts(settings)
 
-    def complete(texts: list[str], attempt: int) -> list[Completion]:
-        return engine.complete([_prompt(settings, engine, text, source, target) for text in texts], attempts[attempt])
+    def complete(texts: list[str], attempt: int, each: Each = no_one) -> list[Completion]:
+        prompts = [_prompt(settings, engine, text, source, target) for text in texts]
+        return engine.complete(prompts, attempts[attempt], each)
 
     identity = {
-        "translator": name, "revision": revision, "engine": settings.engine, "prompt": PROMPT, "source": source.code,
-        "target": target.code, "attempts": [asdict(decoding) for decoding in attempts],
+        "translator": name, "revision": revision, "engine": settings.engine, "precision": settings.precision,
+        "prompt": PROMPT, "source": source.code, "target": target.code, "attempts": [asdict(decoding) for decoding in attempts],
     }  # fmt: skip
-    return Translator(identity, len(attempts), engine.block, complete)
+    return Translator(identity, len(attempts), engine.block, complete, engine.close)
+
+
+def _whole(completion: Completion) -> str | None:
+    """A line is asked for, and lines that come back make one."""
+    return " ".join(completion.text.split("\n")).strip() or None if completion.whole else None
 
 
 def revision(settings: Settings, target: Language) -> str:
@@ -113,8 +131,11 @@ def x_alma_model(source: Language, target: Language) -> str:
 def _phrasebook(source: Language, target: Language) -> Translator:
     from xlrm.phrasebook.translator import translate
 
-    def complete(texts: list[str], attempt: int) -> list[Completion]:
-        return [Completion(text, True) for text in translate(texts, source.code, target.code)]
+    def complete(texts: list[str], attempt: int, each: Each = no_one) -> list[Completion]:
+        made = [Completion(text, True) for text in translate(texts, source.code, target.code)]
+        for place, completion in enumerate(made):
+            each(place, completion)
+        return made
 
     revision = provenance.code_version("xlrm.phrasebook.translator")
     identity = {"translator": "phrasebook", "revision": revision, "source": source.code, "target": target.code}
@@ -123,10 +144,10 @@ def _phrasebook(source: Language, target: Language) -> Translator:
 
 def _engine(settings: Settings, model: engines.Model, languages: tuple[Language, Language]) -> engines.Engine:
     if settings.engine == "vllm":
-        return engines.Vllm(model)
+        return engines.Vllm(model, Context.of(settings, "translate.context"), settings.precision)
     if settings.engine == "endpoint":
         return engines.Endpoint(model)
-    return engines.Transformers(model, settings.batch_size, languages)
+    return engines.Transformers(model, settings.batch_size, languages, settings.precision)
 
 
 def _attempts(settings: Settings) -> tuple[Decoding, ...]:

@@ -1,16 +1,17 @@
 """How many tokens a model reads: of prompts with their responses, counted from the lengths of texts."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from xlrm import rows
 from xlrm.credit import responses
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """A prompt and its responses, or a text alone: lengths, in bytes of UTF-8 or in tokens."""
 
     prompt: float
@@ -54,12 +55,12 @@ def load(items: Iterable[Item], scale: float = 1.0, limit: float = math.inf, sha
     `shared`: a prompt is computed once for all its responses, unless one of them loses its beginning to the limit.
     """
     tokens = squares = 0.0
-    for item in items:
+    for item, times in Counter(items).items():
         prompt, lengths = item.prompt * scale, [(item.prompt + one) * scale for one in item.responses]
         whole = [min(length, limit) for length in lengths]
         again = (len(whole) - 1) * (shared and max(lengths) <= limit)
-        tokens += sum(whole) - again * prompt
-        squares += sum(length * length for length in whole) - again * prompt * prompt
+        tokens += times * (sum(whole) - again * prompt)
+        squares += times * (sum(length * length for length in whole) - again * prompt * prompt)
     return Load(tokens, squares)
 
 

@@ -150,6 +150,7 @@ class Service:
             await asyncio.sleep(min(_ASKED_EVERY_SECONDS, end - now))
 
     def _load(self, folder: Path) -> Loaded:
+        scoring.check(folder, self.how)
         model, tokenizer = scoring.load(folder, self.how)
         length = scoring.longest(model, self.how.max_length)
         encoded = scoring.encode(tokenizer, [_WARM_UP], length)

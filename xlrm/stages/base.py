@@ -1,5 +1,6 @@
 """Gets the base model that reward models and policies start from: fetched from the Hub, or pretrained here."""
 
+import shutil
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -47,6 +48,9 @@ def fetch(name: str, revision: str, output: Path) -> dict[str, float]:
         raise ArtifactError(
             f"base.model: cannot fetch {name!r} at {revision!r}: {type(error).__name__}; {hint}"
         ) from error
+    shutil.rmtree(
+        output / ".cache", ignore_errors=True
+    )  # the client's notes, with times, and what a killed one had begun
     weights = list(output.glob("*.safetensors"))
     if not weights:
         raise ArtifactError(

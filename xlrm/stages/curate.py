@@ -30,7 +30,9 @@ class Config(BaseModel):
     max_rejects: float = Field(0.05, ge=0, le=1)
     """Share of a source's rows that may be of no use before the run stops; they are listed in rejects.jsonl."""
     train_share: float = Field(1.0, gt=0, le=1)
-    """Share of the clean pairs to train on, the others are left out (paper A: 0.8)."""
+    """Share of the clean pairs to train on; the others are held out (paper A: 0.8)."""
+    heldout_pairs: int = Field(1000, ge=0)
+    """Of the pairs held out, how many are kept for scoring reward models while they are trained; each is translated too."""
     benchmark: str = "phrasebook"
     """The benchmark, or a file with prompt, chosen, rejected and optionally subset and section."""
     benchmark_items: int = Field(640, ge=1)
@@ -71,7 +73,7 @@ class Config(BaseModel):
 
 # Of what is loaded, what training data must not hold.
 _HELD_OUT = ("benchmark", "eval_prompts", "decontaminate")
-_METRIC = {"benchmark": "benchmark_items", "parallel": "parallel_texts"}
+_METRIC = {"heldout": "heldout_pairs", "benchmark": "benchmark_items", "parallel": "parallel_texts"}
 Uses = dict[str, dict[str, Loaded]]
 """What for -> the config's entry -> what was loaded."""
 
@@ -90,8 +92,12 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
         (entry, row["prompt"]) for use in _HELD_OUT for entry, one in loaded.get(use, {}).items() for row in one.rows
     )
     origins = {use: {entry: one.origin for entry, one in entries.items()} for use, entries in loaded.items()}
-    pairs, report = _preferences(config, loaded["preferences"], contamination)
-    tables = {"preferences": pairs, "benchmark": loaded["benchmark"][config.benchmark].rows}
+    pairs, heldout, report = _preferences(config, loaded["preferences"], contamination)
+    tables = {
+        "preferences": pairs,
+        **({"heldout": heldout} if heldout else {}),
+        "benchmark": loaded["benchmark"][config.benchmark].rows,
+    }
     card = {"language": config.language, **accounts.terms(origins), "sources": report.as_dict(), "origins": origins}
     if config.prompts:
         tables["prompts"], card["prompts"] = _prompts(config, loaded, contamination)
@@ -159,8 +165,10 @@ def _load_pairs(config: Config, name: str) -> Loaded:
     return replace(found, rows=found.rows[: config.pairs])
 
 
-def _preferences(config: Config, loaded: dict[str, Loaded], contamination: Contamination) -> tuple[list[dict], Report]:
-    """The pairs to train on, and the counts of what was dropped."""
+def _preferences(
+    config: Config, loaded: dict[str, Loaded], contamination: Contamination
+) -> tuple[list[dict], list[dict], Report]:
+    """The pairs to train on, those held out, and the counts of what was dropped."""
     rows = curation.unique_ids(
         [
             {
@@ -179,7 +187,11 @@ def _preferences(config: Config, loaded: dict[str, Loaded], contamination: Conta
     if not kept:
         raise DataError(f"curate.preferences: no pair of {', '.join(config.preferences)} is left")
     chosen = sources.sample(len(kept), max(1, round(config.train_share * len(kept))), config.seed)
-    return [kept[i] for i in chosen], report
+    others = sorted(set(range(len(kept))).difference(chosen))
+    heldout = [others[i] for i in sources.sample(len(others), config.heldout_pairs, config.seed)]
+    if others:
+        progress.say(f"curate: of {len(kept)} pairs {len(chosen)} to train on, {len(heldout)} of the others held out")
+    return [kept[i] for i in chosen], [kept[i] for i in heldout], report
 
 
 def _prompts(config: Config, loaded: Uses, contamination: Contamination) -> tuple[list[dict], dict]:

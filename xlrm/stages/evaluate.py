@@ -42,16 +42,17 @@ def fingerprint(config: Config) -> str:
 def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str, float]:
     """Writes results.json, rewards.parquet and the model's fingerprint. Raises ConfigError for an unknown benchmark,
     DataError for rows that are none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
+    scoring.check(model, config)
     items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}} | _published(config)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
-    scored = iter(score(_load(model, config, output), every, config, output.parent / "rewards.journal"))
+    scored = iter(_scored(model, every, config, output))
     results: dict[str, dict[str, dict]] = {}
     kept: list[dict] = []
     for name, languages in items.items():
         results[name] = {}
         for language, rows in languages.items():
             found = list(itertools.islice(scored, len(rows)))
-            results[name][language] = result(rows, found, config.ties)
+            results[name][language] = result(rows, found, config.ties) | _missing(name, language, rows)
             kept += rewards.records(name, language, rows, found)
     rewards.write(output / rewards.FILE, kept)
     own = results.pop(CORPUS)
@@ -63,7 +64,7 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
 def _load(model: Path, config: Config, output: Path) -> tuple:
     """The model as the config wants it. Its fingerprint is taken in float32, of a model loaded for that where it must be,
     before vLLM takes all of a GPU's memory."""
-    exact = scoring.Scoring(max_length=config.max_length, batch_tokens=config.batch_tokens)
+    exact = config.model_copy(update={"precision": "float32", "engine": "transformers"})
     loaded = scoring.load(model, exact)
     fingerprints.write(output, scoring.probing(loaded))
     if (config.precision, config.engine) == (exact.precision, exact.engine):
@@ -73,7 +74,16 @@ def _load(model: Path, config: Config, output: Path) -> tuple:
     return scoring.load(model, config)
 
 
-def score(model: tuple, rows: list[dict], how: scoring.Scoring, journal: Path | None = None) -> list[Rewards]:
+def _scored(model: Path, rows: list[dict], config: Config, output: Path) -> list[Rewards]:
+    try:
+        return score(_load(model, config, output), rows, config, rewards.Journal.beside(output, "rewards"))
+    finally:
+        scoring.free_gpu()
+
+
+def score(
+    model: tuple, rows: list[dict], how: scoring.Scoring, journal: rewards.Journal | None = None
+) -> list[Rewards]:
     """Rewards of each row's responses by a model and its tokenizer: of the chosen ones, and of the rejected ones."""
     return scoring.score_items(
         rows, lambda asked: scoring.score(*model, asked, how.max_length, how.batch_tokens, journal)
@@ -108,12 +118,21 @@ def _published(config: Config) -> Items:
     return found
 
 
+def _missing(name: str, language: str, rows: list[dict]) -> dict[str, list[str]]:
+    """Says what a benchmark has lost to validation, or never had; what is left of a section is weighted as the whole."""
+    if missing := benchmarks.missing(rows):
+        progress.say(
+            f"evaluate: {name} in {language} has no item of {', '.join(missing)}: its sections are not RewardBench's"
+        )
+    return {"missing": missing} if missing else {}
+
+
 def _metrics(language: str | None, own: dict[str, dict], others: dict[str, dict[str, dict]]) -> dict[str, float]:
     """Flat: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION of the further benchmarks."""
     found = {}
     for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
         for on, one in results.items():
             for name, value in one["accuracy"].items():
-                found[f"{prefix}accuracy/{on}/{name.lower().replace(' ', '_')}"] = value
+                found[f"{prefix}accuracy/{on}/{name}"] = value
     average = found.get(f"accuracy/{language}/average")
     return ({"own_accuracy": average} if average is not None else {}) | found

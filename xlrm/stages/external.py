@@ -1,5 +1,6 @@
 """Evaluates reward models from elsewhere on the benchmark of every language (paper A, section 5, Table 2)."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,7 +101,7 @@ def _finished(output: Path, model: RewardModel) -> dict | None:
 def _metrics(prefix: str, result: dict) -> dict[str, float]:
     """Accuracies by language; of a judge also what its places had to do with it, and the dollars."""
     found = {
-        f"{prefix}/accuracy/{language}/{name.lower().replace(' ', '_')}": value
+        f"{prefix}/accuracy/{language}/{name}": value
         for language, one in result["results"].items()
         for name, value in one["accuracy"].items()
     }
@@ -135,7 +136,8 @@ def _results(
 def _judged(model: RewardModel, judge: Judge, rows: dict[str, list[dict]], output: Path) -> dict:
     import numpy as np
 
-    items = {language: judge.judge(many) for language, many in rows.items()}
+    with contextlib.closing(judge):
+        items = {language: judge.judge(many) for language, many in rows.items()}
     progress.say(f"external[{model.name}]: {judge.cost}")
     write_jsonl(output / "verdicts.jsonl", [{"language": code, **row} for code, many in items.items() for row in many])
     credits = {code: np.array([row["credit"] for row in many]) for code, many in items.items()}
@@ -149,7 +151,9 @@ def _rewarded(model: RewardModel, rows: dict[str, list[dict]], config: Config, o
     """Results by language of a classifier."""
     from xlrm import scoring
 
-    rewards_of = classifiers.load(model, config.max_length, config.batch_tokens, config.dtype)
+    rewards_of = classifiers.load(
+        model, config.max_length, config.batch_tokens, config.dtype, "max_length" in config.model_fields_set
+    )
     results, kept = {}, []
     for language, many in rows.items():
         progress.say(f"external[{model.name}]: {len(many):,} items in {language}")

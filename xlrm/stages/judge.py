@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from xlrm.errors import ConfigError, DataError
-from xlrm.judges import JUDGES
+from xlrm.judges import JUDGES, Judge
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.statistics import mean_interval
 
@@ -18,8 +18,15 @@ class Config(BaseModel):
     """Language of the responses."""
     labelers: tuple[str, ...]
     """Names of the candidates, in the order they were sampled in: the reward model each was aligned to."""
-    judge: str = "phrasebook"
-    """A judge of `xlrm.judges`."""
+    judge: str | None = "phrasebook"
+    """A judge of `xlrm.judges`; none aligns policies without verdicts on them."""
+
+    @field_validator("judge")
+    @classmethod
+    def _known(cls, judge: str | None) -> str | None:
+        if judge is not None and judge not in JUDGES:
+            raise ValueError(f"no such judge; there are {', '.join(JUDGES)}, or null for no verdicts")
+        return judge
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -30,18 +37,22 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> dict[str, float]:
-    """Writes verdicts.jsonl and results.json. A win rate is mean(preference - 1), a draw half a win (alpaca_eval)."""
+    """Writes verdicts.jsonl and results.json. A win rate is mean(preference - 1), a draw half a win (alpaca_eval). Raises
+    ConfigError without a judge, DataError for responses to different prompts."""
     import numpy as np
 
-    if config.judge not in JUDGES:
-        raise ConfigError(f"judge.judge: no {config.judge!r}; there are {', '.join(JUDGES)}")
+    if config.judge is None:
+        raise ConfigError(
+            f"judge.judge: null, which leaves this stage out of a pipeline; there are {', '.join(JUDGES)}"
+        )
+    judge = JUDGES[config.judge]
     base = _responses(reference / "0" / "eval" / f"{config.language}.jsonl")
     verdicts, results, metrics = [], {}, {}
     for place, labeler in enumerate(config.labelers):
         aligned = _responses(candidates / str(place) / "eval" / f"{config.language}.jsonl")
         if aligned.keys() != base.keys():
             raise DataError(f"judge: {candidates} and {reference} answer different prompts")
-        found = [_verdict(config, labeler, i, base[i], aligned[i]) for i in base]
+        found = [_verdict(judge, config.language, labeler, i, base[i], aligned[i]) for i in base]
         wins = np.array([row["preference"] - 1 for row in found])
         mean, low, high = mean_interval(wins)
         draws = sum(row["preference"] == 1.5 for row in found)
@@ -57,9 +68,9 @@ def _responses(path: Path) -> dict[str, dict]:
     return {row["id"]: row for row in read_rows(path, ("id", "prompt", "responses"))}
 
 
-def _verdict(config: Config, labeler: str, row_id: str, base: dict, aligned: dict) -> dict:
+def _verdict(judge: Judge, language: str, labeler: str, row_id: str, base: dict, aligned: dict) -> dict:
     a, b = base["responses"][0], aligned["responses"][0]
-    preference = JUDGES[config.judge](base["prompt"], a, b, config.language)
+    preference = judge.prefers(base["prompt"], a, b, language)
     return {
         "id": row_id, "labeler": labeler, "prompt": base["prompt"], "base": a, "aligned": b, "preference": preference,
     }  # fmt: skip

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from xlrm import corpora, estimates, progress, translation
-from xlrm.errors import ConfigError
-from xlrm.estimates import Estimate
+from xlrm.errors import ConfigError, GateError
+from xlrm.estimates import FILES, Estimate, File
 from xlrm.languages import LANGUAGES, Language
 from xlrm.memory import Memory
 
@@ -23,6 +23,18 @@ class Config(BaseModel):
     """Parts each language is translated in, side by side where there are GPUs for them."""
     translate: dict[str, Any] = {}
     """The experiment's section `translate`, of which the translator's settings are kept."""
+    files: tuple[File, ...] = FILES
+    """Of the corpus, those that are translated."""
+    usd_per_gpu_hour: float | None = Field(None, ge=0, json_schema_extra={"changes_result": False})
+    """US dollars for an hour of an A100, for the estimate; none shows no dollars. Prices differ too much for a default."""
+    max_gpu_hours: float | None = Field(None, ge=0, json_schema_extra={"changes_result": False})
+    """Hours of an A100 that a run may be estimated at; above it, or where an estimate is not known, nothing starts."""
+    max_usd: float | None = Field(None, ge=0, json_schema_extra={"changes_result": False})
+    """US dollars that a run may be estimated at, GPUs and endpoints together; needs usd_per_gpu_hour."""
+    prompt_tokens: int = Field(100, ge=1, json_schema_extra={"changes_result": False})
+    """Tokens of a prompt or passage in English, assumed before the corpus is there to be counted."""
+    response_tokens: int = Field(300, ge=1, json_schema_extra={"changes_result": False})
+    """Tokens of a response in English, assumed likewise."""
 
     @field_validator("translate")
     @classmethod
@@ -31,11 +43,12 @@ class Config(BaseModel):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpus": (corpora.DESCRIPTION, *estimates.FILES)}
+    return {"corpus": (corpora.DESCRIPTION, *estimates.names(config.files))}
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
-    """Writes estimate.json: the work of each language, and the parts it is done in. Raises ConfigError, DataError."""
+    """Writes plan.json: the work of each language, counted, and the parts it is done in. Raises ConfigError, DataError, and
+    GateError where translating alone takes more than the limits allow."""
     found = survey(config, corpus, with_memory=False)  # what is known changes from day to day, an artifact does not
     for code, one in found.items():
         progress.say(f"plan[{code}]: {one}")
@@ -47,9 +60,19 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     }  # fmt: skip
     (output / "plan.json").write_text(json.dumps(plan, indent=1), encoding="utf-8")
     hours = [one.gpu_hours for one in found.values() if one.gpu_hours is not None]
+    _check_limits(config, sum(hours))
     return {
         "segments": sum(one.segments for one in found.values()), "tokens": sum(one.tokens for one in found.values()),
     } | ({"gpu_hours": sum(hours)} if hours else {})  # fmt: skip
+
+
+def _check_limits(config: Config, hours: float) -> None:
+    usd = hours * (config.usd_per_gpu_hour or 0)
+    for field, value, limit in (("max_gpu_hours", hours, config.max_gpu_hours), ("max_usd", usd, config.max_usd)):
+        if limit is not None and value > limit:
+            raise GateError(
+                f"plan.{field}: {limit:g} is less than the {value:,.3g} that translating this corpus takes alone"
+            )
 
 
 def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimate]:
@@ -60,7 +83,7 @@ def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimat
     if with_memory:
         translators = {target.code: translation.load(settings, source, target) for target in targets}
         memories = {code: Memory(translation.MEMORY, translator.identity) for code, translator in translators.items()}
-    files = estimates.parts(corpus)
+    files = estimates.parts(corpus, files=config.files)
     work = estimates.survey(files, source, settings.longest_segment, settings.segmented, memories)
     sizes = {target.code: translation.parameters(settings, source, target) for target in targets}
     return {target.code: estimates.estimate(work, source, target, sizes[target.code]) for target in targets}

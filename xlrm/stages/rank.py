@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from xlrm import models, scoring
+from xlrm.rewards import Journal
 from xlrm.rows import read_rows, write_jsonl
 
 
@@ -22,6 +23,8 @@ def run(config: Config, *, samples: Path, reward_models: list[Path], output: Pat
     one reward (or are all the same) makes no pair."""
     rows = read_rows(samples / "0" / "train" / f"{config.language}.jsonl", ("prompt", "responses"))
     chats = [scoring.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
+    for path in reward_models:
+        scoring.check(path, config)
     metrics = {}
     written, before = [], (None, 0)
     for labeler, path in zip(config.labelers, reward_models, strict=True):
@@ -29,8 +32,10 @@ def run(config: Config, *, samples: Path, reward_models: list[Path], output: Pat
         length = scoring.longest(model, config.max_length)
         if length != before[1] or not models.same_text(tokenizer, before[0]):
             written, before = scoring.tokens(tokenizer, chats, length), (tokenizer, length)
-        journal = output.parent / f"{labeler}.journal"
+        journal = Journal.beside(output, labeler)
         rewards = iter(scoring.score(model, tokenizer, written, length, config.batch_tokens, journal))
+        del model
+        scoring.free_gpu()
         pairs = [best_and_worst(row, [next(rewards) for _ in row["responses"]]) for row in rows]
         kept = [pair for pair in pairs if pair]
         write_jsonl(output / f"{labeler}.jsonl", kept)

@@ -3,16 +3,18 @@ better than the champion."""
 
 import hashlib
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from xlrm import artifacts, gate, progress, releases, rewards, settings
+from xlrm import artifacts, fingerprints, gate, progress, releases, rewards, settings, storage
 from xlrm.artifacts import Record
 from xlrm.errors import DataError, GateError
 from xlrm.gate import Decision
@@ -51,8 +53,24 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def fingerprint(config: Config) -> str:
-    """Registered in one MLflow is not registered in another."""
-    return hashlib.sha256(settings.tracking_uri().encode()).hexdigest()
+    """Registered in one MLflow is not registered in another; a database that is moved with its store stays the same."""
+    where, home = settings.tracking_uri(), str(settings.home())
+    if settings.store().startswith(f"file://{home}/"):
+        where = where.replace(home, "")
+    return hashlib.sha256(where.encode()).hexdigest()
+
+
+def stands(record: Record) -> bool:
+    """Whether the registry still has all versions that an artifact names, of the same models. Raises ArtifactError."""
+    from xlrm import tracking
+
+    made = [artifacts.find(one.uri) for one in record.inputs["reward_models"]]
+    digests = {one.digest for one in made if one}  # none of a store that was cleared
+    numbers = {k.removeprefix("version/"): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith("version/")}
+    there = [
+        one for name in numbers for one in tracking.models(name) if not digests or one.tags.get("digest") in digests
+    ]
+    return numbers.items() <= {(one.name, one.number) for one in there}
 
 
 def run(
@@ -62,43 +80,90 @@ def run(
     Each model's evaluation is found by its language. `promoted/{name}` is the decision, of a version that was registered before
     the one of then; the aliases in registered.json are those of now.
 
-    Raises DataError for a model without an evaluation of its own, ConfigError for a benchmark nobody evaluated on, GateError
-    (enforce) for a challenger that is not better, ArtifactError for an MLflow that does not answer.
+    Raises, before any is registered, DataError for a model without an evaluation of its own or with one that has numbers that
+    are not finite; ConfigError for a benchmark nobody evaluated on, GateError (enforce) for a challenger that is not better,
+    ArtifactError for an MLflow that does not answer.
     """
     from xlrm import tracking
 
-    evaluated = {_read(path / "results.json")["language"]: path for path in evaluations}
-    decided: dict[str, Outcome] = {}
-    for model in reward_models:
-        language = _read(model / "xlrm.json")["language"]
-        if language not in evaluated:
-            raise DataError(f"register: no evaluation of the model of {language}; there are {', '.join(evaluated)}")
-        facts = _facts(f"{config.prefix}-{language}", model, evaluated[language], lineage)
-        decided[facts.name] = _register(config, facts, output / facts.name)
+    labelled = [(_language(path / "results.json"), path) for path in evaluations]
+    models = [_facts(config.prefix, model, labelled, lineage) for model in reward_models]
+    if twice := [name for name, times in Counter(one.name for one in models).items() if times > 1]:
+        raise DataError(
+            f"register.reward_models: more than one is registered as {', '.join(twice)}; register one at a time"
+        )
+    for facts in models:
+        _check_finite(facts.evaluation)
+    decided = {facts.name: _register(config, facts, output / facts.name) for facts in models}
     metrics = _report(decided, output)
     refused = {name: one for name, one in decided.items() if not one.decision.promoted}
     if config.gate == "enforce" and refused:
         tracking.current_run().log(metrics)  # which a stage that fails does not
         why = "; ".join(f"{name} version {one.version}: {one.decision.reason}" for name, one in refused.items())
-        raise GateError(f"register: not better than the champion, which stays: {why}")
+        raise GateError(f"register: not promoted, and the champion stays, where there is one: {why}")
     return metrics
 
 
-def _facts(name: str, model: Path, evaluation: Path, lineage: dict[str, Record]) -> releases.Facts:
-    digest, _ = artifacts.digest_directory(model)
+def _language(file: Path) -> str:
+    """Of a model or an evaluation, by what its stage wrote."""
+    found = _read(file).get("language")
+    if not (found and isinstance(found, str)):
+        raise DataError(
+            f"register: {file}: language: {found!r}; the code of one is needed, as in `evaluate language=en`"
+        )
+    return found
+
+
+def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: dict[str, Record]) -> releases.Facts:
+    language, (digest, files) = _language(model / "xlrm.json"), artifacts.digest_directory(model)
     trained = [uri for uri, one in lineage.items() if one.stage == "reward" and one.digest == digest]
     uri = next(iter(trained), None)
     origin = _ancestors(uri, lineage) if uri else {}
     curated = [(where, one) for where, one in origin.items() if one.stage == "curate"]
-    evaluated = [
-        where for where, one in lineage.items() if any(given.uri in trained for given in one.inputs.get("model", ()))
-    ]
-    if trained and not evaluated:
-        raise DataError(
-            f"register: the evaluation in {_read(evaluation / 'results.json')['language']} is of another model"
-        )
+    evaluation, evaluated = _evaluation(language, labelled, trained, lineage)
     corpus = _corpus(*curated[-1]) if curated else None
-    return releases.Facts(name, model, digest, evaluation, origin, corpus, evaluated[0] if evaluated else None)
+    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated, files)
+
+
+def _evaluation(
+    language: str, labelled: list[tuple[str, Path]], trained: list[str], lineage: dict[str, Record]
+) -> tuple[Path, str | None]:
+    """The evaluation of the model whose artifacts are `trained`, and its URI. Of a model that is no artifact of `reward` the
+    language alone tells which it is."""
+    named = [path for code, path in labelled if code == language]
+    if not named:
+        there = ", ".join(code for code, _ in labelled)
+        raise DataError(f"register: no evaluation of the model of {language}; there are {there or 'none'}")
+    if not trained:
+        return named[-1], None
+    for path in named:
+        for uri, one in lineage.items():
+            if any(given.uri in trained for given in one.inputs.get("model", ())) and _is_of(path, one):
+                return path, uri
+    raise DataError(f"register: the evaluation in {language} is of another model")
+
+
+def _is_of(folder: Path, record: Record) -> bool:
+    """Whether the evaluation in `folder` is the artifact of the record."""
+    kept = {one.path: one.sha256 for one in record.files}
+    files = [folder / name for name in ("results.json", rewards.FILE)]
+    return all(kept.get(path.name) == storage.sha256_of(path) for path in files if path.is_file())
+
+
+def _check_finite(evaluation: Path) -> None:
+    """Raises DataError for an evaluation with a number that is not finite: nothing compares with it."""
+    gate.check_rewards(_there(evaluation / rewards.FILE))
+    for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
+        if found := next(_not_finite(_read(path)), None):
+            field, value = found
+            raise DataError(f"register: {path}: {field}: {value}; a finite number is allowed")
+
+
+def _not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield field, value
+    for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _not_finite(one, f"{field}.{key}" if field else str(key))
 
 
 def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
@@ -226,10 +291,11 @@ def _stored(version: "Version") -> Decision | None:
 
 def _compare(config: Config, facts: releases.Facts, champion: "Version | None") -> Decision:
     challenger, ties = facts.evaluation / rewards.FILE, facts.results["tie_policy"]
+    own = tuple(facts.card["language"].split("+"))
     if champion is None:
-        return gate.decide(None, challenger, None, config, ties)
+        return gate.decide(None, challenger, None, config, ties, own)
     with _file(champion, releases.REWARDS) as kept:
-        return gate.decide(kept, challenger, champion.number, config, ties)
+        return gate.decide(kept, challenger, champion.number, config, ties, own)
 
 
 def _settle(version: "Version", decision: Decision) -> None:
@@ -248,13 +314,17 @@ def _settle(version: "Version", decision: Decision) -> None:
 
 def promote(uri: str) -> "tuple[Version, Version | None]":
     """Makes a version the champion by hand. Returns it, and the champion before: that one is marked first, so that it does
-    not come back when its model is registered again, wherever this is cut off."""
+    not come back when its model is registered again, wherever this is cut off. Raises DataError for a version whose rewards
+    are not finite numbers: no look at it makes it one that works."""
     from xlrm import tracking
 
     chosen = tracking.version(uri)
     before = _champion(tracking.models(chosen.name))
     if _place(before) == chosen.number:
         return chosen, before
+    with _file(chosen, releases.REWARDS) as kept:
+        if kept:
+            gate.check_rewards(kept)
     if before:
         tracking.tag(before.name, before.number, {GATE: WITHDRAWN})
     tracking.set_alias(chosen.name, chosen.number, CHAMPION)
@@ -286,4 +356,10 @@ def _report(decided: dict[str, Outcome], output: Path) -> dict[str, float]:
 
 
 def _read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(_there(path).read_text(encoding="utf-8"))
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"register: {path}: no such file; the stages reward and evaluate write what is registered")
+    return path

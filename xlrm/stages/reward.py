@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from xlrm import cards
+from xlrm import base_models, cards, heldout
 from xlrm.errors import DataError
 from xlrm.rows import read_rows
 from xlrm.training import RewardTraining
@@ -34,26 +34,37 @@ class Config(RewardTraining):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": tuple(f"{language}/preferences.jsonl" for language in config.language.split("+"))}
+    return {
+        "corpora": tuple(
+            f"{language}/{name}"
+            for language in config.language.split("+")
+            for name in ("preferences.jsonl", heldout.FILE)
+        )
+    }
 
 
 def run(config: Config, *, base: Path, corpora: Path, output: Path) -> dict[str, float]:
     """Raises DataError for unreadable pairs, ConfigError for a batch that cannot be made."""
     from xlrm import training
 
+    base_models.check_length("reward.max_length", config.max_length, base)
     rows = training_rows(config, corpora)
-    metrics = training.train_reward_model(base, rows, config, output)
+    scored = heldout.rows(corpora, config.language.split("+"), required(config))
+    metrics = training.train_reward_model(base, rows, config, output, scored)
     if not metrics:  # of several nodes the first has the model
         return {}
     cards.write_reward_model(output, base, config.language, len(rows), config.model_dump(mode="json"), metrics)
     return metrics | {"pairs": float(len(rows))}
 
 
+def required(config: Config) -> tuple[str, ...]:
+    return ("prompt",) if config.loss == "pointwise" else ("prompt", "chosen", "rejected")
+
+
 def training_rows(config: Config, corpora: Path) -> list[dict]:
     """Rows of the mixture, in the order of the corpus. A pair that is drawn in one language is not seen in another."""
     languages = config.language.split("+")
-    required = ("prompt",) if config.loss == "pointwise" else ("prompt", "chosen", "rejected")
-    found = {one: read_rows(corpora / one / "preferences.jsonl", required) for one in languages}
+    found = {one: read_rows(corpora / one / "preferences.jsonl", required(config)) for one in languages}
     if len({len(rows) for rows in found.values()}) > 1:
         counts = ", ".join(f"{len(rows)} in {one}" for one, rows in found.items())
         raise DataError(f"{corpora}: a mixture takes the same pairs in every language; there are {counts}")

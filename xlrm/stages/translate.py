@@ -1,5 +1,6 @@
 """Translates a corpus, or a shard of it, into one language, and translates again what came out wrong."""
 
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -13,7 +14,7 @@ from pydantic import Field, field_validator
 from xlrm import corpora, estimates, progress, rows, translation
 from xlrm.documents import DocumentTranslator
 from xlrm.errors import ConfigError, GateError
-from xlrm.estimates import TEXTS, Estimate
+from xlrm.estimates import FILES, TEXTS, Estimate, File
 from xlrm.languages import LANGUAGES, Language
 from xlrm.limits import Limits
 from xlrm.memory import Memory
@@ -33,6 +34,8 @@ class Config(translation.Settings):
     """Times a text that fails its expectations is translated again, with beams or another seed."""
     max_repair_share: float = Field(0.3, ge=0, le=1)
     """Share of the texts that may fail at first; beyond it the translator itself is at fault, and the stage stops."""
+    files: tuple[File, ...] = FILES
+    """Of the corpus, those that are translated: a model that is trained in one language needs the benchmark alone in others."""
     limits: Limits = Limits()
     """What a translation is held to, the same as in `validate`."""
 
@@ -46,7 +49,7 @@ class Config(translation.Settings):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpus": (corpora.DESCRIPTION, *estimates.FILES)}
+    return {"corpus": (corpora.DESCRIPTION, *estimates.names(config.files))}
 
 
 def fingerprint(config: Config) -> str:
@@ -60,7 +63,7 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     source, target = corpora.read(corpus).language, _language(config.language)
     translator = translation.load(config, source, target)
     memory = Memory(translation.MEMORY, translator.identity)
-    files = estimates.parts(corpus, config.shard)
+    files = estimates.parts(corpus, config.shard, config.files)
     work = estimates.survey(files, source, config.longest_segment, config.segmented, {target.code: memory})
     estimate = estimates.estimate(work, source, target, translation.parameters(config, source, target))
     label = f"translate[{target.code}]"
@@ -68,9 +71,9 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     counter = progress.Counter(label, estimate.segments - estimate.known, "segments")
     documents = DocumentTranslator(translator, memory, source, target, config, counter)
     desk = Desk(config, documents)
-    for path, start, stop in files:
-        rows.write_jsonl(output / path.name, desk.translate(path.name, rows.stream(path, start, stop)))
-    documents.close()
+    with contextlib.closing(documents):
+        for path, start, stop in files:
+            rows.write_jsonl(output / path.name, desk.translate(path.name, rows.stream(path, start, stop)))
     return _finish(desk, translator, estimate, output)
 
 

@@ -1,0 +1,60 @@
+"""A run on this machine while it lasts: its name, its folders, and that nothing of it outlives its process."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from xlrm import locks, settings, signals, tracking
+
+_LOCK, NOTE = "at_work.lock", "mlflow.json"
+"""In the folder of a run: the lock that its process holds, and the MLflow run that it has open."""
+
+
+def folder(experiment: str) -> Path:
+    """A new folder for what KFP's tasks write; its name is the run's, and no other's of this machine."""
+    above = settings.home() / "kfp"
+    above.mkdir(parents=True, exist_ok=True)
+    name = f"{experiment}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in range(1, 1000):
+        made = above / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            made.mkdir()
+            return made
+    raise FileExistsError(f"{above / name}: a thousand runs in one second")
+
+
+@contextlib.contextmanager
+def at_work(root: Path) -> Iterator[None]:
+    """In it, the tasks of the run whose folder is `root` end with this process, and their temporary files are in one place.
+    What runs that were killed left is removed first, and their MLflow runs are closed."""
+    _remove_leftovers(root.parent)
+    with signals.ended_by_signals(), locks.alone(root / _LOCK):
+        temporary = _temporary(root)
+        temporary.mkdir(exist_ok=True)
+        before = dict(os.environ)
+        os.environ |= {"TMPDIR": str(temporary), signals.RUNNER: str(root / _LOCK)}
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ |= before
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(root: Path) -> Path:
+    """Short, for the sockets that vLLM makes there: the system allows them 107 characters."""
+    return Path(tempfile.gettempdir(), f"xlrm-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}")
+
+
+def _remove_leftovers(above: Path) -> None:
+    for root in above.iterdir():
+        with locks.if_free(root / _LOCK) as free:
+            if free:
+                tracking.close_left_open(root / NOTE)
+                shutil.rmtree(_temporary(root), ignore_errors=True)
+                shutil.rmtree(root, ignore_errors=True)

@@ -1,0 +1,55 @@
+"""A node's checkpoints on the store."""
+
+import json
+from pathlib import Path
+
+import pytest
+from swift_server import FileStore, S3Store
+
+from xlrm import storage, unfinished
+from xlrm.kept_checkpoints import WHOLE, Kept
+
+PART = {"processes": 4, "first": 2}
+
+
+def checkpoint(folder: Path, step: int, part: dict = PART) -> Path:
+    local = folder / f"checkpoint-{step}"
+    (local / "global_step").mkdir(parents=True)
+    (local / "global_step" / "state.pt").write_bytes(bytes([step]) * 1000)
+    (local / "trainer_state.json").write_text(f'{{"step": {step}}}')
+    (local / WHOLE).write_text(json.dumps(part))
+    return local
+
+
+@pytest.mark.parametrize(("nodes", "stay"), [(1, {3}), (2, {2, 3})])
+def test_a_checkpoint_comes_back_as_it_was(store: FileStore | S3Store, tmp_path: Path, nodes: int, stay: set) -> None:
+    kept = Kept.of_node(storage.join(store.uri, "unfinished/reward/key"), PART, nodes)
+    assert kept.steps() == set()
+    for step in (1, 2, 3):
+        kept.send(checkpoint(tmp_path / "here", step))
+    assert kept.steps() == stay
+    kept.fetch(3, tmp_path / "there")
+    here, there = (tmp_path / where / "checkpoint-3" for where in ("here", "there"))
+    files = [path.relative_to(here) for path in sorted(here.rglob("*")) if path.is_file()]
+    assert [path.relative_to(there) for path in sorted(there.rglob("*")) if path.is_file()] == files
+    assert all((here / file).read_bytes() == (there / file).read_bytes() for file in files)
+
+
+def test_what_is_half_there_or_of_other_processes_is_no_checkpoint(store: FileStore | S3Store, tmp_path: Path) -> None:
+    unfinished_uri = storage.join(store.uri, "unfinished/reward/key")
+    kept = Kept.of_node(unfinished_uri, PART, 2)
+    kept.send(checkpoint(tmp_path, 1))
+    storage.write(storage.join(kept.uri, "checkpoint-2", "trainer_state.json"), b"{")  # the record would be last
+    assert kept.steps() == {1}
+    assert Kept.of_node(unfinished_uri, PART | {"processes": 8}, 2).steps() == set()
+    assert Kept.of_node(unfinished_uri, PART | {"first": 0}, 2).steps() == set()
+
+
+def test_what_a_stage_kept_goes_with_its_end(tmp_path: Path) -> None:
+    output = tmp_path / "work" / "reward" / "key" / "output"
+    Kept.of_node(unfinished.address(output), PART, 1).send(checkpoint(tmp_path, 1))
+    other = unfinished.address(output.parents[1] / "other" / "output")
+    storage.write(f"{other}/block", b"1")
+    unfinished.remove(output)
+    assert storage.list_uris(unfinished.address(output)) == [] and len(storage.list_uris(other)) == 1
+    unfinished.remove(output)  # there is nothing any more

@@ -1,0 +1,241 @@
+"""Experiments that cannot work are refused when they are loaded, in one line; those that are shipped can."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components import _estimate, _hardware
+from configs import PRESETS
+from pipelines import placement
+from xlrm import base_models, budget, expected, forecast
+from xlrm.errors import ConfigError, GateError
+from xlrm.experiment import build, load
+from xlrm.forecast import MFU
+from xlrm.sections import CROSS_LINGUAL, RETRAIN
+from xlrm.stages import judge, plan
+from xlrm.steps import PIPELINES, steps
+
+IMPOSSIBLE = (
+    ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge: Value error, no such judge; there are phrasebook, or null"),
+    ("paper_a_qwen", "judge.judge=phrasebook", "judge.judge: 'phrasebook' reads prompts of phrasebook alone"),
+    ("demo", "name=a/b", "name: 'a/b'"),
+    ("demo", "curate.preferences=[helpsteer3]", "curate.preferences: no dataset 'helpsteer3'"),
+    ("demo", "curate.preferences=[helpsteer2]", "translate.translator: 'phrasebook' translates its own sentences alone"),
+    ("paper_a_qwen", "source=es targets=[en]", "curate.preferences: 'safe-rlhf' is in en, not in 'es'"),
+    ("demo", "source=es targets=[ko] translate.translator=x-alma", "translate.translator: 'x-alma' has no model for Spanish to"),
+    ("demo", "targets=[es,de]", "base.pretraining.languages: en, es, it, ko, zh are without 'de'"),
+    ("demo", "base.pretraining.languages=[en,es,it,ko,zh,fr]", "base.pretraining.languages: 'fr'"),
+    ("demo", "curate.parallel=null", "represent.parallel: null, and curate.parallel is null too"),
+    ("paper_a_qwen", "evaluate.benchmarks=[rewardbench-3]", "evaluate.benchmarks: no dataset 'rewardbench-3'"),
+    ("paper_a_qwen", "evaluate.benchmarks=[m-rewardbench,m-rewardbench@v1]", "evaluate.benchmarks: 2 are called"),
+    ("paper_a_qwen", "evaluate.benchmarks=[corpus.jsonl]", "evaluate.benchmarks: 2 are called 'corpus'"),
+    ("demo", "source=es targets=[ko] evaluate.benchmarks=[rewardbench-2]", "evaluate.benchmarks: 'rewardbench-2' is in en, none"),
+    ("demo", "register.benchmarks=[m-rewardbench]", "register.benchmarks: 'm-rewardbench' is none that evaluate.benchmarks"),
+    ("paper_a_qwen", "external.models=[armour]", "external.models: no reward model 'armour'"),
+    (
+        "paper_a_qwen", "external.models=[self-taught] external.judge.max_new_tokens=16384",
+        "external.judge.max_new_tokens: 16384 leaves no room for a question",
+    ),
+    ("paper_a_qwen", "reward.max_length=65536", "reward.max_length: 65536 is more than the 32768 tokens"),
+    ("paper_a_qwen", "evaluate.max_length=32769", "evaluate.max_length: 32769 is more than the 32768 tokens"),
+    ("paper_a_llama", "represent.max_length=200000", "represent.max_length: 200000 is more than the 131072 tokens"),
+    ("paper_a_qwen", "align.max_length=65536", "align.max_length: 65536 is more than the 32768 tokens"),
+    ("demo", "sample.max_new_tokens=4096", "sample.max_new_tokens: 4096 leaves no room for a prompt"),
+    ("paper_a_qwen", "policy.model=phrasebook-tiny sample.max_new_tokens=8000", "sample.max_new_tokens: 8000 leaves no room"),
+    ("paper_a_qwen", "translate.max_new_tokens=4000", "translate.max_new_tokens: 4000 with translate.longest_segment=400"),
+    ("demo", "sample.samples=1", "sample.samples: 1 response to a prompt makes no pair"),
+    ("demo", "sample.temperature=0", "sample.temperature: 0 makes all responses to a prompt the same"),
+    ("demo", "align.batch_size=256", "align.batch_size: 256 is more than curate.train_prompts=120"),
+    ("demo", "reward.batch_size=8192", "reward.batch_size: 8192 is more than the 5600 pairs"),
+    ("demo", "reward.processes=3", "reward.batch_size: 8 is no multiple of reward.processes=3"),
+    ("demo", "policy.nosuch=1", "policy.nosuch: Extra inputs are not permitted"),
+    ("paper_a_qwen", "plan.max_gpu_hours=100", "plan.max_gpu_hours: 100 is less than the"),
+    ("paper_a_qwen", "plan.max_usd=100", "plan.max_usd: 100: plan.usd_per_gpu_hour"),
+    ("paper_a_qwen", "plan.max_usd=100 plan.usd_per_gpu_hour=2", "plan.max_usd: 100 is less than the"),
+    ("paper_a_qwen", "base.model=org/Other-1B plan.max_gpu_hours=1000", "plan.max_gpu_hours: 1000: what reward takes is"),
+    (
+        "paper_a_qwen", "external.models=[served=x] plan.max_usd=1000 plan.usd_per_gpu_hour=1",
+        "plan.max_usd: 1000: what external takes is not known",
+    ),
+)  # fmt: skip
+"""Preset, overrides, and how the one line begins."""
+
+
+def refusal(preset: str, overrides: str, pipeline: str = CROSS_LINGUAL) -> str:
+    with pytest.raises(ConfigError) as raised:
+        load(Path(PRESETS[preset]), tuple(overrides.split(" ")), pipeline)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(("preset", "overrides", "line"), IMPOSSIBLE)
+def test_what_cannot_work_is_refused_in_one_line(preset: str, overrides: str, line: str) -> None:
+    said = refusal(preset, overrides)
+    assert said.startswith(f"{PRESETS[preset]}: {line}") and "\n" not in said
+
+
+@pytest.mark.parametrize("on", placement.SHIPPED)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_shipped_experiments_work_on_shipped_placements(preset: str, on: str, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    hardware = placement.load(on).hardware()
+    for pipeline in PIPELINES:
+        made = steps(pipeline, load(Path(PRESETS[preset]), pipeline=pipeline))
+        if preset.startswith("paper") and on == "cpu":
+            with pytest.raises(ConfigError, match="vllm needs a GPU"):
+                _hardware.check(made, hardware, preset)
+        else:
+            _hardware.check(made, hardware, preset)
+
+
+def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
+    preset = Path(PRESETS["paper_a_qwen"])
+    assert load(preset, ("represent.parallel=null", "judge.judge=phrasebook"), RETRAIN)
+    assert load(preset, ("curate.prompts=null", "curate.eval_prompt_set=null", "sample.samples=1"))
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_stages_at_work_are_those_of_the_steps(pipeline: str) -> None:
+    demo = load(Path(PRESETS["demo"]), pipeline=pipeline)
+    made = steps(pipeline, demo).values()
+    assert set(demo.at_work(pipeline)) == {step.stage for step in made}
+    assert demo.trained(pipeline) == tuple(step.config["language"] for step in made if step.stage == "reward")
+
+
+def test_a_folders_config_says_how_much_its_model_reads(tmp_path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 1024}))
+    said = refusal("paper_a_qwen", f"base.model={tmp_path}")
+    assert f"reward.max_length: 2048 is more than the 1024 tokens that {tmp_path} reads" in said
+    with pytest.raises(ConfigError, match=r"reward\.max_length: 2048 is more than the 1024"):
+        base_models.check_length("reward.max_length", 2048, tmp_path)
+    base_models.check_length("reward.max_length", 2048, tmp_path / "no config here")
+
+
+def test_the_tiny_model_reads_what_its_row_says(tiny_base) -> None:
+    assert base_models.context(str(tiny_base)) == base_models.context("phrasebook-tiny") == 4096
+
+
+@pytest.mark.parametrize(
+    ("seen", "batch", "said"), [("0,1,2", 8, "batch_size: 8 is no multiple of the 3"), ("0,1", 8, ""), ("", 8, "")]
+)
+def test_a_batch_is_held_against_the_gpus_of_this_machine(seen: str, batch: int, said: str, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), (f"reward.batch_size={batch}",)))
+    if said:
+        with pytest.raises(ConfigError, match=said):
+            _hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
+    else:
+        _hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
+
+
+def test_vllm_is_refused_on_a_machine_without_gpus(monkeypatch, tmp_path) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(_hardware, "DRIVER", tmp_path / "driver")
+    made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), ("evaluate.engine=vllm",)))
+    hardware = placement.load(placement.LOCAL).hardware()
+    with pytest.raises(ConfigError, match=r"evaluate\.engine: vllm needs a GPU"):
+        _hardware.check(made, hardware, "demo")
+    for name in ("gpu 0", "gpu 1"):
+        (tmp_path / "driver" / name).mkdir(parents=True)
+    assert _hardware.here() == 2
+    _hardware.check(made, hardware, "demo")
+
+
+def test_without_a_judge_there_is_nothing_to_judge_by(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"judge\.judge: null"):
+        config = judge.Config(language="es", labelers=("en",), judge=None)
+        judge.run(config, reference=tmp_path, candidates=tmp_path, output=tmp_path)
+
+
+# What a run is estimated at
+
+
+def paper(*overrides: str, pipeline: str = CROSS_LINGUAL) -> budget.Budget:
+    return budget.of(load(Path(PRESETS["paper_a_qwen"]), overrides, pipeline), pipeline)
+
+
+def test_paper_as_counts_are_those_of_its_appendix() -> None:
+    texts = expected.texts(load(Path(PRESETS["paper_a_qwen"])))
+    assert [len(texts.pairs), len(texts.benchmark), len(texts.train_prompts), len(texts.eval_prompts)] == [
+        86_400, 2985, 10_000, 805,
+    ]  # fmt: skip
+    assert texts.pairs[0] == (350, (1050, 1050)) and texts.parallel == []
+
+
+def test_dollars_are_hours_times_their_price_and_what_endpoints_ask() -> None:
+    found = paper("plan.usd_per_gpu_hour=2", "external.models=[gpt-4o]")
+    hours = sum(row.hours(MFU) for row in found.rows)
+    (served,) = [row for row in found.rows if row.stage == "external"]
+    assert served.flop == 0 and served.usd > 0
+    assert found.gpu_hours == pytest.approx(hours) and found.usd == pytest.approx(2 * hours + served.usd)
+    # 300 tokens of each answer, of a question of a prompt and two responses in each of five languages, at 2.5 and 10 dollars.
+    items, written = 2985, 300
+    read = sum(
+        (350 + 2 * 1050) * expected.estimates.tokens_of(1, *(expected.LANGUAGES[code] for code in ("en", target)))
+        for target in ("en", "es", "it", "ko", "zh")
+    )
+    assert served.usd == pytest.approx(items * (read * 2.5 + 5 * written * 10.0) / 1e6)
+    assert paper().usd is None
+
+
+def test_room_is_that_of_the_models() -> None:
+    rows = {(row.stage, row.aligned): row.stored for row in paper().rows}
+    qwen = base_models.BASE_MODELS["Qwen/Qwen2.5-3B-Instruct"].shape.parameters
+    assert qwen == pytest.approx(3.09e9, rel=0.002)
+    assert rows["base", False] == 2 * qwen and rows["reward", False] == 5 * 4 * qwen
+    assert rows["align", False] == 8 * 4 * qwen and rows["sample", True] is None
+    seven = paper("base.model=Qwen/Qwen2.5-7B-Instruct").rows[0]
+    assert seven.stored / 2e9 == pytest.approx(7.61, abs=0.01), "its head is a matrix of its own"
+
+
+def test_retraining_is_estimated_as_what_it_is() -> None:
+    whole, again = paper(), paper(pipeline=RETRAIN)
+    assert {row.stage.partition("[")[0] for row in again.rows} == {"base", "translate", "reward", "evaluate"}
+    hours = [next(row.hours(MFU) for row in one.rows if row.stage == "reward") for one in (whole, again)]
+    assert hours[1] < hours[0] / 5, "English has the fewest tokens of the five"
+
+
+def test_assumptions_and_prices_can_be_said_and_nothing_is_made_again_for_them() -> None:
+    assert paper("plan.response_tokens=600").gpu_hours > 1.5 * paper().gpu_hours
+    fields = plan.Config.model_fields
+    speak = {name for name, one in fields.items() if one.json_schema_extra == {"changes_result": False}}
+    assert speak == {"usd_per_gpu_hour", "max_gpu_hours", "max_usd", "prompt_tokens", "response_tokens"}
+
+
+def test_a_table_is_shown_with_the_gpus_of_a_placement() -> None:
+    demo = load(Path(PRESETS["paper_a_qwen"]), ("plan.usd_per_gpu_hour=2",))
+    hardware = placement.load("a100-80gb-2-nodes").hardware()
+    table = _estimate.table(demo, CROSS_LINGUAL, hardware)
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+    ]
+    gpus = {(row[0], *row[1].split(" ")[1:2]): row[3] for row in rows[2:]}
+    assert gpus["reward", "reward"] == gpus["align", "policies,"] == "16", "two nodes of four, and two at a time"
+    assert gpus["translate[ko]", "texts,"] == "2" and gpus["sample", "aligned"] == "1" and rows[-1][0] == "total"
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_a_budget_that_is_kept_starts() -> None:
+    found = paper("plan.usd_per_gpu_hour=2")
+    limits = {"plan.max_gpu_hours": found.gpu_hours + 1, "plan.max_usd": found.usd + 1, "plan.usd_per_gpu_hour": 2}
+    raw = load(Path(PRESETS["paper_a_qwen"])).as_file()
+    assert build(raw, limits, "test")
+    assert build(raw, {"plan.max_gpu_hours": 1000, "external.models": ["served=x"]}, "test"), (
+        "dollars are not asked for"
+    )
+    with pytest.raises(ConfigError, match=r"plan.max_usd: .*most are .* of translate, .* of sample"):
+        build(raw, limits | {"plan.max_usd": found.usd - 1}, "test")
+
+
+def test_translating_alone_may_be_too_much_once_it_is_counted() -> None:
+    plan._check_limits(plan.Config(max_gpu_hours=10, max_usd=20, usd_per_gpu_hour=2), 10)
+    with pytest.raises(GateError, match=r"plan\.max_usd: 20 is less than the 22"):
+        plan._check_limits(plan.Config(max_gpu_hours=11, max_usd=20, usd_per_gpu_hour=2), 11)
+
+
+def test_nothing_is_fetched_for_an_estimate(monkeypatch) -> None:
+    monkeypatch.setattr(forecast.hub, "model_folder", lambda *_: pytest.fail("the Hub was asked"))
+    found = paper("base.model=org/Other-1B", "external.models=[org/reward]")
+    why = {row.stage: row.why for row in found.rows if row.why}
+    assert why["reward"] == "the size of org/Other-1B@main is not known before it is fetched"
+    assert "org/reward" in why["external"]

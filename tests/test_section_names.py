@@ -1,0 +1,76 @@
+"""Names that people give to sections, from a benchmark's file to MLflow, the gate and the pages."""
+
+import pytest
+
+from xlrm import benchmarks, gate, metric_keys, rewards, tracking
+from xlrm.errors import DataError
+from xlrm.rows import write_jsonl
+from xlrm.stages import evaluate
+
+NAMES = (
+    "Chat Hard", "chat_hard", "Q&A", "Q:26:A", "Math (hard)", "It's fine", "100%", "안전", "a+b", "a/b", "a//b", "/", ".", "..",
+    "x|y", "two\nlines", "long" * 90, "long" * 91,
+)  # fmt: skip
+
+
+def named(name: str) -> list[dict]:
+    return [
+        {
+            "id": f"{name}{i}",
+            "prompt": f"{name} {i}",
+            "chosen": "yes",
+            "rejected": "no",
+            "subset": name,
+            "section": name,
+        }
+        for i in range(2)
+    ]
+
+
+ROWS = [row for name in NAMES for row in named(name)]
+
+
+def test_any_name_is_a_metric_of_its_own_in_mlflow() -> None:
+    result = evaluate.result(ROWS, [([float(i)], [0.0]) for i in range(len(ROWS))], "lost")
+    metrics = evaluate._metrics("en", {"en": result}, {"a+b": {"en": result}})
+    with tracking.run("names", "evaluate", {}, {}) as run:
+        run.log(metrics)
+    kept = tracking._client().get_run(run.id).data.metrics
+    assert kept == {metric_keys.key(name): value for name, value in metrics.items()} and len(kept) == len(metrics)
+    assert kept["accuracy/en/Q:26:A"] == metrics["accuracy/en/Q&A"] and kept["accuracy/en/안전"] == 1.0
+
+
+def test_a_version_is_tagged_by_it() -> None:
+    for name in NAMES:
+        tracking._client().create_registered_model(
+            f"m{NAMES.index(name)}", tags={metric_keys.key(f"metric.{name}"): "1"}
+        )
+
+
+def test_the_gate_compares_in_it(tmp_path) -> None:
+    scored = {"a": [([1.0], [0.0])] * len(ROWS), "b": [([0.0], [1.0])] * len(ROWS)}
+    for folder, one in scored.items():
+        (tmp_path / folder).mkdir()
+        rewards.write(tmp_path / folder / rewards.FILE, list(rewards.records(rewards.CORPUS, "en", ROWS, one)))
+    paths = (tmp_path / "b" / rewards.FILE, tmp_path / "a" / rewards.FILE)
+    found = gate.decide(*paths, "1", gate.Rule(resamples=200))
+    assert found.promoted and {row.section for row in found.rows} == {"average", *NAMES}
+    lines = found.markdown("m").splitlines()
+    table = [line for line in lines if line.startswith("| corpus")]
+    assert len(table) == len(found.rows) and all(line.replace("\\|", "").count("|") == 10 for line in table)
+
+
+@pytest.mark.parametrize("name", ["average", "Average", "subset/x"])
+def test_a_name_that_results_use_themselves_is_refused_when_the_benchmark_is_loaded(name: str, tmp_path) -> None:
+    write_jsonl(tmp_path / "mine.jsonl", [row | {"section": section} for section in ("S", name) for row in named("p")])
+    with pytest.raises(DataError, match=rf"mine\.jsonl:3: section '{name}'.*'average'.*'subset/'") as raised:
+        benchmarks.load(str(tmp_path / "mine.jsonl"), "en", None, 0)
+    assert "\n" not in str(raised.value)
+
+
+def test_subsets_that_are_gone_are_named(capsys) -> None:
+    rows = [row | {"subset": subset, "section": "S"} for subset in benchmarks._WEIGHTS for row in named("p")]
+    assert benchmarks.missing(rows) == benchmarks.missing(ROWS) == benchmarks.missing([]) == []
+    left = [row for row in rows if not row["subset"].startswith("hep-r")]
+    assert evaluate._missing("corpus", "ko", left) == {"missing": ["hep-rust"]}
+    assert "corpus in ko has no item of hep-rust" in "".join(capsys.readouterr())

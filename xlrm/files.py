@@ -1,0 +1,44 @@
+"""What a file of a directory, or of a store, is known by."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class FileEntry(BaseModel):
+    """One file of a directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    """Relative to the directory, with `/` between its parts; never leads out of the directory."""
+    size: int = Field(ge=0)
+    """In bytes."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or ".." in parts or path != "/".join(parts) or path.startswith("/"):
+            raise ValueError(f"{path!r} is not a plain relative path")
+        path.encode()  # a name that is not text raises a ValueError, too
+        return path
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of a store."""
+
+    uri: str
+    size: int
+    """In bytes."""
+    changed: float
+    """When it was written, in seconds since 1970."""
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,87 @@
+"""One process at a time: files that belong to whoever has them open, until it closes them or is killed."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from xlrm import progress
+from xlrm.errors import ArtifactError
+
+
+@contextmanager
+def alone(path: Path, what: str = "") -> Iterator[None]:
+    """Holds the lock that the file `path` is, which is gone afterwards. Waits for a process that has it, and says so where
+    `what` is named that both want to do; the system gives the place of a killed one to the next.
+
+    Raises ArtifactError where there can be no such file.
+    """
+    with _opened(path) as file:
+        if not _taken(file, wait=False):
+            if what:
+                progress.say(f"{what}: another process is at it{_of(path)}; waiting for its end")
+            _taken(file, wait=True)
+        if _is_gone(path, file):  # with its last holder
+            file.close()
+            with alone(path, what):
+                yield
+            return
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def if_free(path: Path) -> Iterator[bool]:
+    """Holds that lock and gives True, unless another process has it; False where nobody made such a file."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        if _taken(file, wait=False):
+            yield True
+            return
+    yield False
+
+
+def wait_for_its_end(path: Path) -> None:
+    """Returns when the process that holds the lock has ended, however that came."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+b")
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be used as a lock: {error}") from error
+
+
+def _taken(file: IO[bytes], wait: bool) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise ArtifactError(f"{file.name}: cannot be locked: {error}") from error
+    if file.writable():
+        os.ftruncate(file.fileno(), 0)
+    return True
+
+
+def _is_gone(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.fstat(file.fileno()).st_ino != path.stat().st_ino
+    except FileNotFoundError:
+        return True
+
+
+def _of(path: Path) -> str:
+    """Which one, as far as it has said so."""
+    with suppress(OSError):
+        if number := path.read_text().strip():
+            return f", process {number}"
+    return ""

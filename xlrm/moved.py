@@ -1,0 +1,60 @@
+"""A home that was moved, renamed or copied: what its MLflow database says of files then leads to where they were. MLflow makes
+every address of a local file absolute when it keeps it (mlflow/utils/uri.py, resolve_uri_if_local)."""
+
+import sqlite3
+from pathlib import Path
+from urllib.parse import unquote
+
+from xlrm.errors import ArtifactError
+
+ARTIFACTS = "mlartifacts"
+_COLUMNS = (
+    ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
+    ("model_versions", "source"), ("model_versions", "storage_location"), ("tags", "value"),
+    ("model_version_tags", "value"), ("logged_model_tags", "tag_value"),
+)  # fmt: skip
+"""Of MLflow's tables, that hold addresses of files."""
+
+
+def follow(database: Path, home: Path) -> None:
+    """Changes what `database` says is below a home that was elsewhere to what is below `home`. Of a location whose models are
+    not here nothing is changed. Raises ArtifactError for a database that cannot be written."""
+    try:
+        with sqlite3.connect(database, timeout=60) as connection:
+            for before in _homes(connection):
+                if before != home.as_uri() and _is_here(connection, before, home):
+                    for table, column in _COLUMNS:
+                        _replace(connection, table, column, before, home.as_uri())
+    except sqlite3.Error as error:
+        raise ArtifactError(f"{database}: its addresses cannot be changed to where it is now: {error}") from error
+    finally:
+        connection.close()
+
+
+def _homes(connection: sqlite3.Connection) -> list[str]:
+    """URIs of the homes in which its experiments were made; none of a database without tables."""
+    if not connection.execute("select 1 from sqlite_master where name = 'experiments'").fetchone():
+        return []
+    found = connection.execute(
+        "select distinct artifact_location from experiments where artifact_location like ?", (f"file://%/{ARTIFACTS}",)
+    )
+    return [location.removesuffix(f"/{ARTIFACTS}") for (location,) in found]
+
+
+def _is_here(connection: sqlite3.Connection, before: str, home: Path) -> bool:
+    """Whether the home at `before` is this one now: a model of it is here, or it has none and is no more."""
+    there = Path(unquote(before.removeprefix("file://")))
+    if there.exists() and home.exists() and there.samefile(home):
+        return False
+    found = connection.execute(
+        "select artifact_location from logged_models where artifact_location like ?", (f"{before}/%",)
+    ).fetchall()
+    here = [Path(unquote(location.replace(before, home.as_uri(), 1).removeprefix("file://"))) for (location,) in found]
+    return any(path.is_dir() for path in here) if here else not there.exists()
+
+
+def _replace(connection: sqlite3.Connection, table: str, column: str, before: str, now: str) -> None:
+    connection.execute(
+        f"update {table} set {column} = ? || substr({column}, ?) where substr({column}, 1, ?) = ?",
+        (now, len(before) + 1, len(before) + 1, f"{before}/"),
+    )

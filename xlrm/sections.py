@@ -1,0 +1,108 @@
+"""Sections of an experiment: one for each stage with its settings, and `policy`, which has the fields of `base`."""
+
+import importlib
+import pkgutil
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+import xlrm.stages
+from xlrm.errors import ConfigError
+
+STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
+POLICY = "policy"
+"""Section of the model to align; without it that is the base model."""
+SECTIONS = (*STAGES, POLICY)
+CROSS_LINGUAL, RETRAIN = "cross-lingual-transfer", "retrain"
+ALIGNMENT = ("sample", "rank", "align", "judge")
+"""Stages that nothing is asked of without prompts to align on."""
+_NOT_RETRAINED = (*ALIGNMENT, "external", "represent")
+
+
+def stage_module(name: str):
+    if name not in STAGES:
+        raise ConfigError(f"no stage '{name}'; there are {', '.join(STAGES)}")
+    return importlib.import_module(f"xlrm.stages.{name}")
+
+
+def stage_config(name: str, values: dict[str, Any], where: str = "") -> BaseModel:
+    """The validated config of a stage. Raises ConfigError, one line that names field, value and what is allowed."""
+    try:
+        return config_class(name)(**values)
+    except ValidationError as error:
+        _raise(name, error, where)
+
+
+def check_section(name: str, values: dict[str, Any], where: str) -> None:
+    """As `stage_config`, for an experiment's section: the pipeline adds the fields it leaves out, such as the language."""
+    try:
+        config_class(name)(**values)
+    except ValidationError as error:
+        _raise(name, error, where, ignore="missing")
+
+
+def stage_of(section: str) -> str:
+    return "base" if section == POLICY else section
+
+
+def config_class(section: str) -> type[BaseModel]:
+    return stage_module(stage_of(section)).Config
+
+
+def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> None:
+    for first in error.errors(include_url=False):
+        if first["type"] == ignore:
+            continue
+        field = ".".join([name, *(str(part) for part in first["loc"])])
+        allowed = ", ".join(config_class(name).model_fields)
+        hint = f"; fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
+        raise ConfigError(f"{where}{field}: {first['msg']}, got {first['input']!r}{hint}") from error
+
+
+class Experiment(BaseModel, frozen=True, extra="forbid"):
+    name: str
+    """Name of the MLflow experiment, and the prefix of the registered reward models."""
+    source: str = "en"
+    """Language the preference data is written in."""
+    targets: tuple[str, ...] = Field(("es", "it", "ko", "zh"), min_length=1)
+    """Languages it is translated into; each gets a reward model and an aligned policy of its own."""
+    stages: dict[str, dict[str, Any]] = {}
+    """By section, the settings that differ from its stage's defaults."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return (self.source, *self.targets)
+
+    def setting(self, section: str, field: str) -> Any:
+        """The value in the section, else the default of its stage."""
+        return self.stages.get(section, {}).get(field, config_class(section).model_fields[field].default)
+
+    def as_file(self) -> dict[str, Any]:
+        """As `build` takes it."""
+        return {"name": self.name, "source": self.source, "targets": list(self.targets), **self.stages}
+
+    def config(self, section: str, **given: Any) -> Any:
+        """Of a stage as a pipeline makes it, or of the policy; `given`: languages other than the first. Raises ConfigError."""
+        values = self.stages.get(section)
+        if values is None:
+            values = self.stages.get("base", {}) if section == POLICY else {}
+        first = self.source if section in ("curate", "reward", "evaluate") else self.targets[0]
+        pipeline = {
+            "language": first, "languages": self.languages, "targets": self.targets, "labeler": self.source,
+            "labelers": (self.source, self.targets[0]),
+        } | given  # fmt: skip
+        known = config_class(section).model_fields
+        return stage_config(section, values | {name: value for name, value in pipeline.items() if name in known})
+
+    def at_work(self, pipeline: str) -> tuple[str, ...]:
+        """Stages that a pipeline runs of it."""
+        without = set(_NOT_RETRAINED) if pipeline == RETRAIN else set()
+        if self.config("curate").prompts is None:
+            without |= set(ALIGNMENT)
+        if self.config("judge").judge is None:
+            without.add("judge")
+        return tuple(stage for stage in STAGES if stage not in without)
+
+    def trained(self, pipeline: str) -> tuple[str, ...]:
+        """Languages that a pipeline trains a reward model in."""
+        return (self.source,) if pipeline == RETRAIN else self.languages
