@@ -2,8 +2,10 @@
 
 from xlrm.languages import LANGUAGES
 from xlrm.published import table_1
+from xlrm.reporting import curves as trainings
 from xlrm.reporting import plots
-from xlrm.reporting.plots import Mark, Point, Spread
+from xlrm.reporting.curves import Curves
+from xlrm.reporting.plots import Line, Mark, Point, Spread
 from xlrm.reporting.results import (
     AVERAGE,
     CHANCE,
@@ -53,7 +55,9 @@ def rewards(evaluations: list[Evaluation]) -> dict[str, list[tuple[Evaluation, s
     """Benchmark language -> the source's model and that language's own, each with its figure."""
     found: dict[str, list[tuple[Evaluation, str]]] = {}
     for evaluation in evaluations:
-        shown = list(evaluation.scores) if evaluation is evaluations[0] else [evaluation.language]
+        shown = [on for on in evaluation.scores if evaluation is evaluations[0] or on == evaluation.language]
+        if not shown:
+            continue
         sides = {on: [_rewards(evaluation.scores[on], side) for side in ("chosen", "rejected")] for on in shown}
         limits = plots.span([values for pair in sides.values() for values in pair])
         for on, (chosen, rejected) in sides.items():
@@ -82,7 +86,7 @@ def singular_shares(models: dict[str, dict], source: str) -> str:
 def model_name(name: str) -> str:
     if name == "base":
         return "Base model"
-    return f"{LANGUAGES[name].name} RM" if name in LANGUAGES else name
+    return f"{language_name(name)} RM" if all(code in LANGUAGES for code in name.split("+")) else name
 
 
 def embedding_norms(models: dict[str, dict]) -> dict[str, str]:
@@ -123,3 +127,37 @@ def win_rates(found: list[WinRate], source: str) -> str:
     ends = [end for one in found for end in (one.rate.low, one.rate.high)]
     limits = (100 * min([*ends, CHANCE]) - 3, 100 * max([*ends, CHANCE]) + 3)
     return plots.dots("wins", rows, limits, 100 * CHANCE, "win rate against the base policy, %", 340) if rows else ""
+
+
+MEASURES = ("loss", "accuracy")
+"""Drawn of a training; its held-out value has the same name after heldout_."""
+
+
+def curves(found: list[Curves], source: str) -> list[tuple[Curves, dict[str, str]]]:
+    """Each training with a figure for each measure it has. Those of one stage share their scale."""
+    return [
+        (one, {
+            name: plots.lines(f"{name}-{place}", series, _limits(found, one.stage, name), f"{name} of {one.label}")
+            for name in MEASURES if (series := _series(one, name, source))
+        })
+        for place, one in enumerate(found)
+    ]  # fmt: skip
+
+
+def _series(one: Curves, name: str, source: str) -> list[Line]:
+    role = "source" if (one.labeler or one.language) == source else "target"
+    train, heldout = trainings.thinned(one.values(name)), one.values(f"heldout_{name}")
+    return [line for line in (Line(train, role), Line(heldout, "ink", dots=True)) if line.values]
+
+
+def _limits(found: list[Curves], stage: str, name: str) -> tuple[float, float]:
+    values = [
+        value
+        for one in found
+        if one.stage == stage
+        for part in (trainings.thinned(one.values(name)), one.values(f"heldout_{name}"))
+        for _, value in part
+    ]
+    low, high = min(values), max(values)
+    margin = 0.05 * (high - low) or 0.05
+    return low - margin, high + margin

@@ -1,8 +1,6 @@
 """The page: everything found, put into the template."""
 
 from collections import Counter
-from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,85 +8,70 @@ from xlrm.published import SECTIONS as COLUMNS
 from xlrm.published import figure_3, table_1, table_2, tables_3_to_7
 from xlrm.reporting import figures, lineage, sentences
 from xlrm.reporting.lineage import Made
+from xlrm.reporting.material import Material
 from xlrm.reporting.results import (
     AVERAGE,
     CHANCE,
     SECTIONS,
     SUBSET,
-    Comparison,
-    Difference,
+    Estimate,
     Evaluation,
-    External,
-    WinRate,
     further,
     language_name,
     paper_cells,
     paper_delta,
     section_names,
     sections,
+    shared,
+    tested,
 )
-from xlrm.reporting.transfer import Transfer
+from xlrm.reporting.tables import Table
 
 FILTERS = (
     sentences.percent, sentences.percent_range, sentences.points, sentences.points_range, sentences.signed,
-    sentences.p_value, sentences.duration, sentences.memory, sentences.shown, sentences.names, figures.model_name,
-    language_name, section_names,
+    sentences.p_value, sentences.duration, sentences.memory, sentences.shown, sentences.names, sentences.shortened,
+    sentences.verdict, figures.model_name, language_name, section_names,
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Material:
-    """What a report is made from."""
-
-    evaluations: list[Evaluation]
-    """The source's first."""
-    comparisons: list[Comparison]
-    mean: Difference
-    """Mean of the comparisons' average differences."""
-    representations: dict[str, Any]
-    """As the represent stage writes it."""
-    transfer: Transfer
-    """What f has to do with accuracy in other languages."""
-    win_rates: list[WinRate]
-    validation: dict[str, Any]
-    """As the validate stage writes it."""
-    registered: dict[str, Any]
-    """As the register stage writes it."""
-    artifacts: list[Made]
-    external: list[External] = field(default_factory=list)
-    """Reward models off the shelf."""
-
-
-def render(material: Material, title: str, tiny: bool) -> str:
+def render(material: Material, title: str, tiny: bool, tables: dict[str, Table]) -> str:
     """The whole page as HTML: the same text for the same material."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
     environment.filters |= {one.__name__: one for one in FILTERS} | {"svg": Markup, "heat": _heat}
-    template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(title=title, tiny=tiny, **_context(material))
+    template = environment.get_template("report.html.j2")
+    return template.render(title=title, tiny=tiny, tables=tables, **_context(material))
 
 
 def _context(material: Material) -> dict[str, Any]:
-    source = material.evaluations[0]
+    source, evaluations = material.source, material.evaluations
     return {
         "material": material,
-        "source": source.language,
-        "languages": [one.language for one in material.evaluations],
-        "sections": sections(material.evaluations),
-        "subsets": _subsets(source),
-        "newest": _newest(material.artifacts),
+        "facts": material.facts,
+        "left_out": material.left_out(),
+        "source": source,
+        "languages": [one.language for one in evaluations],
+        "tested": tested(evaluations),
+        "sections": sections(evaluations),
+        "shared": shared(evaluations),
+        "subsets": _subsets(evaluations[0]) if evaluations else {},
+        "wrong": _wrong(evaluations),
         "sentences": sentences,
-        "paper": table_1() if source.language == "en" else {},
+        "paper": table_1() if source == "en" else {},
         "paper_delta": paper_delta,
         "paper_sections": list(SECTIONS),
         "average": AVERAGE,
         "chance": CHANCE,
         "meaning": _meaning(),
-        "failures": _failures(material.validation),
-        "benchmarks": further(material.evaluations),
-        **_published(source.language),
+        "failures": _failures(material.validation or {"languages": {}}),
+        "models": _models(material),
+        "benchmarks": further(evaluations),
+        **_published(source),
         **_figures(material),
         **_provenance(material.artifacts),
     }
@@ -107,22 +90,37 @@ def _published(source: str) -> dict[str, Any]:
 
 
 def _figures(material: Material) -> dict[str, Any]:
-    source = material.evaluations[0].language
+    source, represented = material.source, material.representations or {"models": {}, "embedding_norms": {}}
     return {
-        "deltas": figures.deltas(material.comparisons, sections(material.evaluations)),
+        "deltas": figures.deltas(material.comparisons, sections(material.evaluations)) if material.comparisons else {},
         "rewards": figures.rewards(material.evaluations),
-        "singular_shares": figures.singular_shares(material.representations["models"], source),
-        "embedding_norms": figures.embedding_norms(material.representations["embedding_norms"]),
-        "transfer_figure": _transfer_figure(material, source),
+        "curves": figures.curves(material.curves, source),
+        "singular_shares": figures.singular_shares(represented["models"], source) if represented["models"] else "",
+        "embedding_norms": figures.embedding_norms(represented["embedding_norms"]),
+        "transfer_figure": _transfer_figure(material),
         "win_rates": figures.win_rates(material.win_rates, source),
     }
 
 
-def _transfer_figure(material: Material, source: str) -> str:
+def _transfer_figure(material: Material) -> str:
     """Empty where there is nothing to correlate."""
-    if not material.transfer.share:
+    if not (material.representations and material.transfer and material.transfer.share):
         return ""
-    return figures.transfer(material.transfer.models, material.representations["models"]["base"]["mean"], source)
+    base = material.representations["models"]["base"]["mean"]
+    return figures.transfer(material.transfer.models, base, material.source)
+
+
+def _models(material: Material) -> list[tuple[str, str, str, Estimate | None, dict | None]]:
+    """Of each registered model: its name, version, address, accuracy in its own language, and what the gate decided."""
+    registered = material.registered or {"versions": {}}
+    found = []
+    for name, version in registered["versions"].items():
+        aliases = registered.get("aliases", {}).get(name, [])
+        uri = f"models:/{name}@{aliases[0]}" if aliases else f"models:/{name}/{version}"
+        own = next((one for one in material.evaluations if name.endswith(f"-{one.language}")), None)
+        accuracy = own.accuracy(own.language) if own else None
+        found.append((name, version, uri, accuracy, registered.get("decisions", {}).get(name)))
+    return found
 
 
 def _provenance(artifacts: list[Made]) -> dict[str, Any]:
@@ -142,11 +140,6 @@ def _provenance(artifacts: list[Made]) -> dict[str, Any]:
     }
 
 
-def _newest(artifacts: list[Made]) -> str:
-    ends = [one.record.started + timedelta(seconds=one.record.seconds) for one in artifacts]
-    return f"{max(ends):%Y-%m-%d %H:%M} UTC" if ends else ""
-
-
 def _heat(value: float, chance: float = CHANCE) -> tuple[str, int]:
     """Colour and strength, 0 to 100, of an accuracy's cell: no colour at chance."""
     if value >= chance:
@@ -154,9 +147,19 @@ def _heat(value: float, chance: float = CHANCE) -> tuple[str, int]:
     return "wrong", round(100 * (chance - value) / chance)
 
 
+def _wrong(evaluations: list[Evaluation]) -> dict[str, Counter[str]]:
+    """Language of a reward model -> section -> items whose best response by reward is a rejected one, of all languages."""
+    return {
+        one.language: Counter(
+            row["section"] for rows in one.scores.values() for row in rows if max(row["rejected"]) > max(row["chosen"])
+        )
+        for one in evaluations
+    }
+
+
 def _subsets(source: Evaluation) -> dict[str, dict[str, int]]:
-    """Section -> accuracy's name of a subset -> items in one language."""
-    rows = next(iter(source.scores.values()))
+    """Section -> accuracy's name of a subset -> items in the first language tested."""
+    rows = next(iter(source.scores.values()), [])
     found: dict[str, Counter[str]] = {}
     for row in rows:
         found.setdefault(row["section"], Counter())[SUBSET + row["subset"]] += 1

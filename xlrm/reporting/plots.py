@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from xlrm.reporting.labels import Box, spread
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
@@ -63,6 +65,15 @@ class Mark:
     low: float
     high: float
     parts: list[float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Values by step."""
+
+    values: list[tuple[float, float]]
+    role: str
+    dots: bool = False
 
 
 def dots(
@@ -127,20 +138,62 @@ def histograms(name: str, chosen: list[float], rejected: list[float], limits: tu
 
 def scatter(name: str, marks: list[Mark], line: float, x_label: str, y_label: str) -> str:
     """One dot with its whisker for each mark, what it is the mean of above and below it, and a vertical line."""
-    with _axes(name, 340, 250) as axes:
+    with _axes(name, 340, max(250, 80 + 16 * len(marks))) as axes:
         axes.axvline(line, color=_COLOUR["soft"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-        for place, mark in enumerate(sorted(marks, key=lambda mark: mark.x)):
+        for mark in marks:
             colour = _COLOUR[mark.role]
             axes.plot([mark.x] * len(mark.parts), mark.parts, "_", markersize=7, color=colour, alpha=0.5)
             _dot(axes, Point(mark.x, mark.role, mark.low, mark.high), mark.y)
-            axes.annotate(
-                mark.label, (mark.x, mark.y), (7, -13 if place % 2 else 5), textcoords="offset points", fontsize=10.5
-            )
         axes.margins(x=0.12)
         axes.tick_params(axis="y", labelcolor=_COLOUR["soft"])
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
+        _label(axes, marks)
         return _svg(axes, f"{y_label}, by {x_label}")
+
+
+def _label(axes: "Axes", marks: list[Mark]) -> None:
+    """Each mark's label beside it, to the left where there is no room to the right, and clear of the other labels; a line
+    leads to it where it had to move."""
+    from matplotlib.text import Text
+
+    axes.figure.draw_without_rendering()
+    axes.figure.set_layout_engine("none")  # labels are placed in this layout
+    frame = axes.get_window_extent()
+    places = [tuple(axes.transData.transform((mark.x, mark.y))) for mark in marks]
+    notes = [
+        axes.annotate(mark.label, (mark.x, mark.y), (0, 0), textcoords="offset points", fontsize=10.5) for mark in marks
+    ]
+    boxes = []
+    for (x, y), note in zip(places, notes, strict=True):
+        size = Text.get_window_extent(note)
+        right, left = x + 7, max(frame.x0, x - 7 - size.width)
+        boxes.append(Box(right if right + size.width <= frame.x1 else left, y + 3, size.width, size.height))
+    for note, place, before, box in zip(notes, places, boxes, spread(boxes, frame.y0, frame.y1), strict=True):
+        note.set_position((box.left - place[0], box.low - place[1]))
+        note.set_verticalalignment("bottom")
+        if abs(box.low - before.low) > box.height / 2:
+            axes.annotate(
+                "", (box.left if box.left > place[0] else box.right, box.low + box.height / 2), place,
+                xycoords="figure pixels", textcoords="figure pixels", zorder=0,
+                arrowprops={"arrowstyle": "-", "color": _COLOUR["line"], "linewidth": 1, "shrinkA": 4, "shrinkB": 0},
+            )  # fmt: skip
+
+
+def lines(name: str, series: list[Line], limits: tuple[float, float] | None, title: str) -> str:
+    """Values by step, as lines or as dots; panels of several models share `limits`."""
+    with _axes(name, 236, 132) as axes:
+        for line in series:
+            style = {"marker": "o", "markersize": 4, "linewidth": 0.8} if line.dots else {"linewidth": 1.4}
+            axes.plot(*zip(*line.values, strict=True), color=_COLOUR[line.role], **style)
+        if limits:
+            axes.set_ylim(*limits)
+        axes.margins(x=0.02)
+        axes.tick_params(axis="y", labelcolor=_COLOUR["soft"], labelsize=10.5)
+        axes.grid(axis="y", color=_COLOUR["line"], linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("step")
+        return _svg(axes, title)
 
 
 def span(values: list[list[float]]) -> tuple[float, float]:
@@ -186,7 +239,7 @@ def _axes(name: str, width: int, height: int) -> "Iterator[Axes]":
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(width / _PIXELS, height / _PIXELS), layout="constrained")
+        figure = Figure(figsize=(width / _PIXELS, height / _PIXELS), dpi=_PIXELS, layout="constrained")
         yield figure.subplots()
 
 

@@ -1,6 +1,7 @@
 """What the evaluations, the verdicts and the paper say: estimates, and comparisons of two reward models."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from xlrm.credit import Ties, credit
 from xlrm.errors import DataError
 from xlrm.languages import LANGUAGES
 from xlrm.published import Cell
-from xlrm.statistics import AVERAGE, holm, paired
+from xlrm.statistics import AVERAGE, accuracies, holm, intervals, paired
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,14 @@ class Difference(Estimate):
     """Of two reward models on the same items, with the p-value of no difference."""
 
     p: float
+
+
+@dataclass(frozen=True)
+class MeanDifference(Difference):
+    """Over several languages, with the mean accuracies that it is the difference of."""
+
+    source: float
+    own: float
 
 
 @dataclass(frozen=True)
@@ -101,16 +110,19 @@ def estimate(result: dict | None, name: str = AVERAGE) -> Estimate | None:
 
 
 def language_name(code: str) -> str:
-    return LANGUAGES[code].name if code in LANGUAGES else code
+    """Of several codes, joined by +, the names joined so; of anything else, the text itself."""
+    return " + ".join(LANGUAGES[one].name if one in LANGUAGES else one for one in code.split("+"))
 
 
 def read_evaluations(folders: list[Path]) -> list[Evaluation]:
-    """Raises DataError for an evaluation that does not say its model's language, or two that say one."""
-    found = [_read_evaluation(folder) for folder in folders]
-    codes = [one.language for one in found]
-    if len(codes) < 2 or len(set(codes)) < len(codes):
-        raise DataError(f"report: one evaluation each of the source's and the targets' models, got {', '.join(codes)}")
-    return found
+    """Raises DataError for an evaluation that does not name its model's language, or two that name the same."""
+    evaluations = [_read_evaluation(folder) for folder in folders]
+    codes = Counter(one.language for one in evaluations)
+    if repeated := [code for code, times in codes.items() if times > 1]:
+        raise DataError(
+            f"report.evaluations: {codes[repeated[0]]} of evaluate.language {repeated[0]!r}; one of each is allowed"
+        )
+    return evaluations
 
 
 def _read_evaluation(folder: Path) -> Evaluation:
@@ -155,16 +167,26 @@ def section_names(result: dict) -> list[str]:
     return [name for name in result["accuracy"] if name != AVERAGE and not name.startswith(SUBSET)]
 
 
+def tested(evaluations: list[Evaluation]) -> dict[str, dict]:
+    """Language -> the result of the first model evaluated in it, for what does not depend on the model."""
+    found: dict[str, dict] = {}
+    for evaluation in evaluations:
+        found = found | {on: result for on, result in evaluation.results.items() if on not in found}
+    return found
+
+
 def compare(source: Evaluation, own: Evaluation) -> Comparison:
     """Interval and p-value are paired: both models saw the same items, and it is the items' differences they are of."""
-    deltas = {name: Difference(*one) for name, one in paired(*_differences(source, own)).items()}
+    rows, ours, theirs = _credits(source, own)
+    deltas = {name: Difference(*one) for name, one in paired(rows, ours - theirs).items()}
     return Comparison(own.language, source, own, deltas)
 
 
 def compare_all(source: Evaluation, targets: list[Evaluation]) -> list[Comparison]:
-    """The source's model against each other language's own. The p-values of sections and averages are adjusted for how many
-    of them there are (Holm), as they are read together; those of subsets are left as they are."""
-    found = [compare(source, own) for own in targets]
+    """The source's model against each other language's own, where both were evaluated in that language. The p-values of
+    sections and averages are adjusted for how many of them there are (Holm), as they are read together; those of subsets are
+    left as they are."""
+    found = [compare(source, own) for own in targets if own.language in own.scores and own.language in source.scores]
     places = [(i, name) for i, one in enumerate(found) for name in one.deltas if not name.startswith(SUBSET)]
     adjusted = dict(zip(places, holm([found[i].deltas[name].p for i, name in places]), strict=True))
     return [
@@ -175,39 +197,85 @@ def compare_all(source: Evaluation, targets: list[Evaluation]) -> list[Compariso
     ]
 
 
-def mean_delta(comparisons: list[Comparison]) -> Difference:
+def mean_delta(comparisons: list[Comparison]) -> MeanDifference | None:
     """Mean over the target languages of the difference in average accuracy. Items of one id are one item said in
-    several languages: they are resampled together."""
-    import numpy as np
-
-    found = [_differences(one.source, one.own) for one in comparisons]
-    rows = found[0][0]
-    places = [{row["id"]: i for i, row in enumerate(many)} for many, _ in found]
-    if any(where.keys() != places[0].keys() for where in places):
-        raise DataError("report: the benchmarks of the target languages do not hold the same items")
-    by_language = [
-        difference[[where[row["id"]] for row in rows]] for where, (_, difference) in zip(places, found, strict=True)
-    ]
-    mean = np.mean(by_language, axis=0)
-    return Difference(*paired(rows, mean)[AVERAGE])
+    several languages: they are resampled together. None without a comparison."""
+    if not comparisons:
+        return None
+    rows, ours, theirs = _pooled([_credits(one.source, one.own) for one in comparisons])
+    means = (accuracies(rows, side)[AVERAGE] for side in (ours, theirs))
+    return MeanDifference(*paired(rows, ours - theirs)[AVERAGE], *means)
 
 
-def _differences(source: Evaluation, own: Evaluation) -> tuple[list[dict], "np.ndarray"]:
-    """The items of `own`'s benchmark, and for each the source's credit minus the own model's."""
-    rows = own.scores.get(own.language, [])
-    others = {row["id"]: row for row in source.scores.get(own.language, [])}
-    if not rows or others.keys() != {row["id"] for row in rows}:
+Credits = tuple[list[dict], "np.ndarray", "np.ndarray"]
+"""Items (n), and the credit (n) of the source's model and of the language's own."""
+
+
+def _credits(source: Evaluation, own: Evaluation) -> Credits:
+    """On the items of `own`'s benchmark in its language. Raises DataError where the two saw other items or count ties
+    otherwise."""
+    rows = own.scores[own.language]
+    others = {(row["id"], row["text"]): row for row in source.scores[own.language]}
+    if others.keys() != {(row["id"], row["text"]) for row in rows}:
         raise DataError(
             f"report: the reward models of {source.language} and {own.language} were not evaluated on the same items "
-            f"of {own.language}; evaluate both with it among evaluate.languages"
+            f"of {own.language}; evaluate both on the same corpora"
         )
     if source.tie_policy != own.tie_policy:
         raise DataError(
             f"report: evaluate.ties of the reward models of {source.language} and {own.language} is "
             f"{source.tie_policy} and {own.tie_policy}; evaluate both with one of them"
         )
-    ours, theirs = ([(row["chosen"], row["rejected"]) for row in of] for of in ([others[r["id"]] for r in rows], rows))
-    return rows, credit(rows, ours, source.tie_policy) - credit(rows, theirs, own.tie_policy)
+    matched = [others[row["id"], row["text"]] for row in rows]
+    ours, theirs = ([(row["chosen"], row["rejected"]) for row in side] for side in (matched, rows))
+    return rows, credit(rows, ours, source.tie_policy), credit(rows, theirs, own.tie_policy)
+
+
+def _pooled(found: list[Credits]) -> Credits:
+    """Every item once, with its mean credit over the languages; scaled so that a subset's mean is that of the languages'
+    means, also where one language lacks items that another has."""
+    import numpy as np
+
+    items = {(row["subset"], row["id"]): row for rows, _, _ in found for row in rows}
+    places = {key: place for place, key in enumerate(items)}
+    wholes = Counter(subset for subset, _ in items)
+    sizes = [Counter(row["subset"] for row in rows) for rows, _, _ in found]
+    languages = Counter(subset for counts in sizes for subset in counts)
+    pooled = np.zeros((2, len(items)))
+    for (rows, *sides), counts in zip(found, sizes, strict=True):
+        subsets = [row["subset"] for row in rows]
+        scale = np.array([wholes[one] / counts[one] / languages[one] for one in subsets])
+        pooled[:, [places[row["subset"], row["id"]] for row in rows]] += np.array(sides) * scale
+    return list(items.values()), pooled[0], pooled[1]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the models earn on the items that every language has."""
+
+    items: int
+    averages: dict[tuple[str, str], Estimate]
+    """(trained in, tested in) -> average accuracy."""
+
+
+def shared(evaluations: list[Evaluation]) -> Shared | None:
+    """For accuracies of different languages to be compared; None where all languages have the same items, or no item is
+    in all of them."""
+    tests: dict[str, set[str]] = {}
+    for evaluation in evaluations:
+        for on, rows in evaluation.scores.items():
+            tests.setdefault(on, {row["id"] for row in rows})
+    common = set.intersection(*tests.values()) if tests else set()
+    if not common or all(ids == common for ids in tests.values()):
+        return None
+    averages = {(one.language, on): _average(one, on, common) for one in evaluations for on in one.scores}
+    return Shared(len(common), averages)
+
+
+def _average(evaluation: Evaluation, on: str, ids: set[str]) -> Estimate:
+    rows = [row for row in evaluation.scores[on] if row["id"] in ids]
+    earned = credit(rows, [(row["chosen"], row["rejected"]) for row in rows], evaluation.tie_policy)
+    return Estimate(accuracies(rows, earned)[AVERAGE], *intervals(rows, earned)[AVERAGE])
 
 
 def further(evaluations: list[Evaluation]) -> dict[str, dict[str, dict]]:

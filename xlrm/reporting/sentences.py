@@ -1,23 +1,24 @@
 """Findings in words, and numbers as the page shows them."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from xlrm import settings
 from xlrm.published import table_1
+from xlrm.reporting.facts import Facts
 from xlrm.reporting.figures import model_name
 from xlrm.reporting.results import (
     AVERAGE,
     CHANCE,
     Comparison,
-    Difference,
     Estimate,
     Evaluation,
+    MeanDifference,
     WinRate,
     language_name,
     paper_delta,
+    tested,
 )
 from xlrm.reporting.transfer import Correlation, Transfer
 
@@ -73,40 +74,84 @@ def shown(value: Any) -> str:
 
 
 def names(codes: list[str]) -> str:
-    found = [language_name(code) for code in codes]
-    return f"{', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else found[0]
+    return listed([language_name(code) for code in codes])
 
 
-def headline(comparisons: list[Comparison], mean: Difference) -> str:
-    source = language_name(comparisons[0].source.language)
+def listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def shortened(text: str, start: int = 260, end: int = 80) -> str:
+    """The beginning and the end of a long text."""
+    return text if len(text) <= start + end + 20 else f"{text[:start].rstrip()} […] {text[-end:].lstrip()}"
+
+
+def counts(by_language: dict[str, int], noun: str) -> str:
+    """`320 pairs in each of English and Korean`, or the number in each language where they differ."""
+    numbers = list(by_language.values())
+    if len(set(numbers)) > 1:
+        parts = [f"{number:,} in {language_name(code)}" for code, number in by_language.items()]
+        return f"{noun}: {listed(parts)}"
+    each = "each of " if len(numbers) > 1 else ""
+    return f"{numbers[0]:,} {noun} in {each}{names(list(by_language))}"
+
+
+def page_title(title: str, facts: Facts) -> str:
+    """Of the browser's window: what tells this report from others."""
+    pairs = f"{max(facts.pairs.values()):,} pairs" if facts.pairs else ""
+    date = f"{facts.finished:%Y-%m-%d}" if facts.finished else ""
+    return " · ".join(part for part in (facts.run, title, ", ".join(facts.bases), pairs, date) if part)
+
+
+def about(facts: Facts) -> list[str]:
+    """Run, models, data and date, a part each."""
+    parts = [f"Run {facts.run}"] if facts.run else []
+    if facts.bases:
+        parts.append(f"reward models trained from {listed(facts.bases)}")
+    if facts.pairs:
+        parts.append(f"training: {counts(facts.pairs, 'preference pairs')}")
+    if facts.items:
+        parts.append(f"test: {counts(facts.items, 'pairs')}")
+    if facts.policies:
+        parts.append(f"policies aligned from {listed(facts.policies)}")
+    if facts.prompts:
+        parts.append(f"alignment: {counts(facts.prompts, 'pairs of responses')}")
+    return [*parts, f"{facts.finished:%Y-%m-%d %H:%M} UTC"] if facts.finished else parts
+
+
+def headline(
+    evaluations: list[Evaluation], comparisons: list[Comparison], mean: MeanDifference | None, facts: Facts
+) -> str:
+    """The finding, and what model of how many pairs it is of."""
+    if not evaluations:
+        return ""
+    source = evaluations[0].language
+    model = f"Trained from {listed(facts.bases)}" if facts.bases else ""
+    if source in facts.pairs:
+        model += f"{' ' if model else 'Trained '}on {facts.pairs[source]:,} pairs"
+    subject = f"{model}, the" if model else "The"
+    if not mean:
+        return f"{subject} {language_name(source)} reward model is right on {_accuracies(evaluations[0])}."
     if len(comparisons) == 1:
         language = language_name(comparisons[0].language)
-        subject, other = f"{language} pairs", f"the {language} one"
+        tests, other = f"{language} test pairs", f"the {language} one"
     else:
-        subject, other = f"pairs in {names([one.language for one in comparisons])}", "models trained in those languages"
-    ours, theirs = (percent(_mean(comparisons, side)) + PERCENT for side in (source_side, own_side))
+        tests = f"test pairs in {names([one.language for one in comparisons])}"
+        other = "models trained in those languages"
     return (
-        f"The {source} reward model is right on {ours} of {subject}, {other} on {theirs}: "
-        f"{points(mean.value)} points [{points_range(mean)}], {p_value(mean.p)}."
+        f"{subject} {language_name(source)} reward model is right on {percent(mean.source)}{PERCENT} of {tests}, "
+        f"{other} on {percent(mean.own)}{PERCENT}: {points(mean.value)} points [{points_range(mean)}], {p_value(mean.p)}."
     )
 
 
-def source_side(one: Comparison) -> Estimate:
-    return _accuracy(one.source, one.language)
-
-
-def own_side(one: Comparison) -> Estimate:
-    return _accuracy(one.own, one.language)
-
-
-def _accuracy(evaluation: Evaluation, on: str) -> Estimate:
-    found = evaluation.accuracy(on)
-    assert found, "compared models were evaluated on the language they are compared in"
-    return found
-
-
-def _mean(comparisons: list[Comparison], side: Callable[[Comparison], Estimate]) -> float:
-    return sum(side(one).value for one in comparisons) / len(comparisons)
+def _accuracies(one: Evaluation) -> str:
+    on = {code: accuracy for code in one.results if (accuracy := one.accuracy(code))}
+    return listed(
+        [
+            f"{percent(a.value)}{PERCENT} [{percent_range(a)}] of {language_name(code)} test pairs"
+            for code, a in on.items()
+        ]
+    )
 
 
 def by_language(comparisons: list[Comparison]) -> str:
@@ -117,27 +162,41 @@ def by_language(comparisons: list[Comparison]) -> str:
 
 
 def matrix(evaluations: list[Evaluation]) -> str:
-    cells = [found for one in evaluations for on in one.results if (found := one.accuracy(on))]
-    unsure = sum(cell.includes(CHANCE) for cell in cells)
+    """Who is best in each tested language that a model was trained in, and which accuracies differ from chance."""
+    own = [one for one in evaluations if one.accuracy(one.language)]
     ahead = sum(
-        all(found.value <= best.value for other in evaluations if (found := other.accuracy(one.language)))
-        for one in evaluations
+        all(rival.value <= best.value for other in evaluations if (rival := other.accuracy(one.language)))
+        for one in own
         if (best := one.accuracy(one.language))
     )
-    return (
-        f"In {ahead} of {len(evaluations)} languages the model trained in that language is the best one; "
-        f"{unsure} of {len(cells)} accuracies cannot be told from chance."
-    )
+    said = _chance(evaluations)
+    if len(evaluations) < 2 or not own:
+        return said
+    where = f"In {'all' if ahead == len(own) else ahead or 'none'} of the {len(own)} languages"
+    return f"{where}, the model trained in the language is the best one. {said}"
+
+
+def _chance(evaluations: list[Evaluation]) -> str:
+    cells = [cell for one in evaluations for on in one.results if (cell := one.accuracy(on))]
+    near = sum(cell.includes(CHANCE) for cell in cells)
+    if near:
+        return f"Chance lies within the interval of {near} of {len(cells)} accuracies."
+    return f"All {len(cells)} accuracies differ from chance." if len(cells) > 1 else "The accuracy differs from chance."
 
 
 def transfer(comparisons: list[Comparison]) -> str:
-    told = [one.deltas[AVERAGE].value for one in comparisons if one.deltas[AVERAGE].p < LEVEL]
-    ahead = sum(value > 0 for value in told)
-    return (
-        f"On average the {language_name(comparisons[0].source.language)} model is ahead in {ahead} of "
-        f"{len(comparisons)} languages, behind in {len(told) - ahead}, and not told from the language's own in "
-        f"{len(comparisons) - len(told)} (p ≥ {LEVEL})."
-    )
+    deltas = [one.deltas[AVERAGE] for one in comparisons]
+    ahead = sum(one.value > 0 and one.p < LEVEL for one in deltas)
+    behind = sum(one.value < 0 and one.p < LEVEL for one in deltas)
+    level = len(deltas) - ahead - behind
+    kinds = ((ahead, "ahead of", ""), (behind, "behind", ""), (level, "level with", f" (p ≥ {LEVEL})"))
+    parts = []
+    for count, relation, why in kinds:
+        if count:
+            parts.append(f"{relation} {'it' if parts else 'the one trained in the language'} in {count}{why}")
+    plural = "languages" if len(deltas) > 1 else "language"
+    source = language_name(comparisons[0].source.language)
+    return f"In average accuracy over {len(deltas)} {plural}, the {source} model is {listed(parts)}."
 
 
 def ties(evaluations: list[Evaluation]) -> str:
@@ -145,7 +204,15 @@ def ties(evaluations: list[Evaluation]) -> str:
     results = [result for one in evaluations for result in one.results.values()]
     counted = {"lost": "as lost", "half": "half"}[evaluations[0].tie_policy]
     items, equal = (sum(result.get(key) or 0 for result in results) for key in ("items", "ties"))
-    return f"In {equal:,} of {items:,} cases chosen and rejected had the same reward; that counts {counted}."
+    if not equal:
+        return f"Chosen and rejected had different rewards in all {items:,} cases."
+    return f"Chosen and rejected had the same reward in {equal:,} of {items:,} cases, which count {counted}."
+
+
+def sizes(evaluations: list[Evaluation]) -> str:
+    """Of tests that hold other items in one language than in another; empty where all are as large."""
+    items = {on: result["items"] for on, result in tested(evaluations).items()}
+    return f"Tests differ in size: {counts(items, 'pairs')}." if len(set(items.values())) > 1 else ""
 
 
 def paper_means() -> dict[str, float]:
@@ -195,7 +262,7 @@ def correlated(found: Transfer) -> str:
     count = len(found.models)
     if not found.share or not found.moved:
         return (
-            f"{count} reward models with an f and accuracies in other languages: too few, or too alike, to correlate."
+            f"To correlate f with accuracy takes three reward models or more with different values; there are {count}."
         )
     return (
         f"Over {count} reward models, accuracy in other languages than their own correlates with f by "
@@ -211,4 +278,40 @@ def _correlation(one: Correlation) -> str:
 def wins(found: list[WinRate]) -> str:
     above = sum(one.rate.low > CHANCE for one in found)
     below = sum(one.rate.high < CHANCE for one in found)
-    return f"{above} of {len(found)} aligned policies win more often than they lose, {below} less often."
+    kinds = (
+        (above, "better"),
+        (below, "worse"),
+        (len(found) - above - below, "level (an even score within the interval)"),
+    )
+    return f"Aligned policies against the one they came from: {listed([f'{n} {kind}' for n, kind in kinds if n])}."
+
+
+def verdict(decision: dict[str, Any] | None) -> str:
+    """Of the registry's gate on a model, as the register stage writes it."""
+    if not decision:
+        return ""
+    reason = decision["reason"]
+    return f"{'accepted' if decision['promoted'] else 'refused'}: {reason}"
+
+
+def refused(registered: dict[str, Any] | None) -> list[str]:
+    """A sentence for each model that the registry's gate refused."""
+    if not registered:
+        return []
+    decisions, versions = registered.get("decisions", {}), registered["versions"]
+    return [
+        f"The registry's gate refused {name}, version {versions[name]}: {decision['reason']}."
+        for name, decision in decisions.items()
+        if not decision["promoted"]
+    ]
+
+
+def validated(summary: dict[str, Any]) -> str:
+    """What was dropped, and whether that was little enough."""
+    rows_in, rows_out = summary["rows_in"], summary["rows_out"]
+    most = summary.get("thresholds", {}).get("max_reject_share")
+    dropped = f"{percent(summary['reject_share'])}{PERCENT}"
+    dropped += "" if most is None else f", where {percent(most)}{PERCENT} is allowed"
+    if not summary.get("passed", True):
+        return f"The gate refused the translations: it dropped {dropped}, of {rows_in:,} rows."
+    return f"{rows_out:,} of {rows_in:,} rows passed; the gate dropped {dropped}."

@@ -1,13 +1,16 @@
-"""Writes what an experiment found as one HTML page that needs nothing else."""
+"""Writes what an experiment found as one HTML page that needs nothing else, and its tables as CSV."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from xlrm.artifacts import Record
+from xlrm.reporting import curves, facts, mistakes, page, results, tables, transfer
 from xlrm.reporting import lineage as provenance
-from xlrm.reporting import page, results, transfer
+from xlrm.reporting.material import Material
 from xlrm.reporting.results import AVERAGE
 
 
@@ -16,53 +19,79 @@ class Config(BaseModel):
 
     title: str = "Cross-lingual reward models"
     """Heading of the page."""
-    tiny: bool = True
-    """Marks the numbers as a tiny model's: they show the method, not the papers' results."""
+    run: str = ""
+    """Name of the run, in the page's title and first line."""
+    tiny: bool | None = None
+    """Marks the numbers as a tiny model's: they show the method, not the papers' results; none marks those of the tiny base
+    model that the demos make."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": ("summary.json",), "verdicts": ("results.json",), "external": ("results.json",)}
+    result = ("results.json",)
+    return {
+        "corpora": ("summary.json", "*/benchmark.jsonl"), "evaluations": (*result, "rewards.parquet"),
+        "representations": result, "verdicts": result, "external": result, "registered": ("registered.json",),
+        "policies": ("curves.jsonl", "training_log.jsonl"),
+    }  # fmt: skip
 
 
 def run(
-    config: Config, *, corpora: Path, evaluations: list[Path], representations: Path, verdicts: list[Path],
-    registered: Path, lineage: dict[str, Record], external: Path | None = None, output: Path,
+    config: Config, *, lineage: dict[str, Record], output: Path, corpora: Path | None = None,
+    evaluations: Sequence[Path] = (), representations: Path | None = None, verdicts: Sequence[Path] = (),
+    policies: Sequence[Path] = (), registered: Path | None = None, external: Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Writes report.html. `evaluations`: the source language's reward model first, then each target's. `external`: what the
-    stage of that name found of models off the shelf.
+    """Writes report.html, and tables/*.csv; a part whose input is not given is left out, and the page says how to get it.
+
+    `corpora`: what validate kept or, without its files, its summary alone. `evaluations`: the source language's reward model
+    first, then each target's. `external`: what the stage of that name found of models off the shelf. `policies`: aligned
+    ones that no verdict is of.
 
     `transfer/{language}` is the source's model minus that language's own, in average accuracy on its benchmark;
     `correlation/...` is of the models' f, or how far it is from the base's, with their accuracy in other languages.
     Raises DataError for evaluations that cannot be compared.
     """
-    source, *targets = found = results.read_evaluations(evaluations)
-    comparisons = results.compare_all(source, targets)
-    representations_found = _read(representations / "results.json")
-    transferred = transfer.measure(found, representations_found["models"])
-    material = page.Material(
+    found = results.read_evaluations(list(evaluations))
+    comparisons = results.compare_all(found[0], found[1:]) if found else []
+    represented = _read(representations, "results.json")
+    material = Material(
+        facts=facts.gather(config.run, lineage, found),
         evaluations=found,
         comparisons=comparisons,
         mean=results.mean_delta(comparisons),
-        representations=representations_found,
-        transfer=transferred,
-        win_rates=results.read_win_rates(verdicts),
-        validation=_read(corpora / "summary.json"),
-        registered=_read(registered / "registered.json"),
+        representations=represented,
+        transfer=transfer.measure(found, represented["models"]) if represented else None,
+        win_rates=results.read_win_rates(list(verdicts)),
+        validation=_read(corpora, "summary.json"),
+        registered=_read(registered, "registered.json"),
         artifacts=provenance.made(lineage),
         external=results.read_external(external) if external else [],
+        mistakes=mistakes.find(found, corpora) if corpora else {},
+        curves=curves.read(lineage),
     )
-    (output / "report.html").write_text(page.render(material, config.title, config.tiny), encoding="utf-8")
-    deltas = {f"transfer/{one.language}": one.deltas[AVERAGE].value for one in comparisons}
-    return {"transfer/mean_delta": material.mean.value} | deltas | _correlations(transferred)
+    _write(material, config, output)
+    return _metrics(material)
 
 
-def _correlations(found: transfer.Transfer) -> dict[str, float]:
-    metrics = {}
-    for name, one in (("f", found.share), ("moved", found.moved)):
+def _write(material: Material, config: Config, output: Path) -> None:
+    made = tables.gather(material, paper=material.source == "en")
+    for name, table in made.items():
+        path = output / "tables" / f"{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(table.content())
+    tiny = material.facts.tiny if config.tiny is None else config.tiny
+    (output / "report.html").write_text(page.render(material, config.title, tiny, made), encoding="utf-8")
+
+
+def _metrics(material: Material) -> dict[str, float]:
+    metrics = {"transfer/mean_delta": material.mean.value} if material.mean else {}
+    metrics |= {f"transfer/{one.language}": one.deltas[AVERAGE].value for one in material.comparisons}
+    correlations = {"f": material.transfer.share, "moved": material.transfer.moved} if material.transfer else {}
+    for name, one in correlations.items():
         if one:
             metrics[f"correlation/{name}/pearson"], metrics[f"correlation/{name}/spearman"] = one.pearson, one.spearman
     return metrics
 
 
-def _read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _read(folder: Path | None, name: str) -> dict[str, Any] | None:
+    path = folder / name if folder else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None

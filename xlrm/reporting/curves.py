@@ -1,0 +1,57 @@
+"""How trainings went: the entries of `curves.jsonl` in the artifacts of reward models and policies."""
+
+import math
+from dataclasses import dataclass
+
+from xlrm import artifacts, settings
+from xlrm.artifacts import Record
+from xlrm.reporting.lineage import label
+from xlrm.rows import each_row
+
+FILE = "curves.jsonl"
+"""One JSON object a line: `step`, and numbers such as loss, accuracy, margin, learning_rate, gradient_norm; those of the
+held-out pairs begin with heldout_."""
+STAGES = ("reward", "align")
+_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Curves:
+    stage: str
+    label: str
+    """The language, and of a policy the reward model it was aligned to."""
+    language: str
+    labeler: str
+    rows: list[dict[str, float]]
+
+    def values(self, name: str) -> list[tuple[float, float]]:
+        """(step, value) of each entry that has a finite one."""
+        pairs = [(row["step"], row[name]) for row in self.rows if row.get(name) is not None]
+        return [(step, value) for step, value in pairs if math.isfinite(value)]
+
+    def last(self, name: str) -> float | None:
+        values = self.values(name)
+        return values[-1][1] if values else None
+
+
+def read(lineage: dict[str, Record]) -> list[Curves]:
+    """Of the trainings that wrote some. Raises DataError for a line that is not a JSON object, ArtifactError for a store that
+    does not answer."""
+    found = []
+    for uri, record in lineage.items():
+        files = tuple(one for one in record.files if one.path == FILE)
+        if record.stage in STAGES and files:
+            path = artifacts.fetch(uri, settings.home() / "cache", files) / FILE
+            config = record.config
+            rows = [row for row in each_row(path) if "step" in row]
+            found.append(
+                Curves(record.stage, label(record), config.get("language", ""), config.get("labeler", ""), rows)
+            )
+    return found
+
+
+def thinned(values: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Means of neighbours, so that at most _POINTS are left to draw."""
+    size = math.ceil(len(values) / _POINTS) or 1
+    groups = [values[start : start + size] for start in range(0, len(values), size)]
+    return [(sum(x for x, _ in one) / len(one), sum(y for _, y in one) / len(one)) for one in groups]

@@ -1,0 +1,68 @@
+"""What a report is of: its run, the models it started from, how much data, and when."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from xlrm.artifacts import Record
+from xlrm.base_models import TINY
+from xlrm.reporting.results import Evaluation, tested
+
+
+@dataclass(frozen=True)
+class Facts:
+    run: str = ""
+    """Name of the experiment."""
+    bases: list[str] = field(default_factory=list)
+    """Names of the models that reward models were trained from."""
+    policies: list[str] = field(default_factory=list)
+    """Names of the models that policies were aligned from."""
+    pairs: dict[str, int] = field(default_factory=dict)
+    """Language of a reward model -> preference pairs it was trained on."""
+    prompts: dict[str, int] = field(default_factory=dict)
+    """Language of a policy -> most pairs of responses it was aligned on."""
+    items: dict[str, int] = field(default_factory=dict)
+    """Language -> pairs of its test."""
+    aligned: int = 0
+    """Policies."""
+    has_prompts: bool = True
+    """Whether the corpus has prompts to align policies on."""
+    finished: datetime | None = None
+    """Of the newest artifact."""
+
+    @property
+    def tiny(self) -> bool:
+        return TINY in self.bases
+
+
+def gather(run: str, lineage: dict[str, Record], evaluations: list[Evaluation]) -> Facts:
+    rewards, policies, curated = (_of(stage, lineage) for stage in ("reward", "align", "curate"))
+    return Facts(
+        run=run,
+        bases=_models("base", rewards, lineage),
+        policies=_models("policy", policies, lineage),
+        pairs=_pairs(rewards),
+        prompts=_pairs(policies),
+        items={on: result["items"] for on, result in tested(evaluations).items()},
+        aligned=len(policies),
+        has_prompts=not curated or any(one.config.get("prompts", True) for one in curated),
+        finished=max((one.started + timedelta(seconds=one.seconds) for one in lineage.values()), default=None),
+    )
+
+
+def _of(stage: str, lineage: dict[str, Record]) -> list[Record]:
+    return [one for one in lineage.values() if one.stage == stage]
+
+
+def _models(name: str, trained: list[Record], lineage: dict[str, Record]) -> list[str]:
+    """What the artifacts were trained from, their inputs called `name`, as the stage base has it in its config."""
+    records = (lineage.get(given.uri) for one in trained for given in one.inputs.get(name, ()))
+    return list(dict.fromkeys(one.config["model"] for one in records if one and one.config.get("model")))
+
+
+def _pairs(trained: list[Record]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in trained:
+        if "pairs" in one.metrics:
+            language = one.config["language"]
+            found[language] = max(found.get(language, 0), int(one.metrics["pairs"]))
+    return found

@@ -1,0 +1,57 @@
+"""What a report is made from."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from xlrm.reporting import omissions
+from xlrm.reporting.curves import Curves
+from xlrm.reporting.facts import Facts
+from xlrm.reporting.lineage import Made
+from xlrm.reporting.mistakes import Mistake
+from xlrm.reporting.results import Comparison, Evaluation, External, MeanDifference, WinRate
+from xlrm.reporting.transfer import Transfer
+
+
+@dataclass(frozen=True)
+class Material:
+    """Each part is empty or None where the inputs do not have it."""
+
+    facts: Facts
+    evaluations: list[Evaluation] = field(default_factory=list)
+    """The source's first."""
+    comparisons: list[Comparison] = field(default_factory=list)
+    mean: MeanDifference | None = None
+    """Mean of the comparisons' average differences."""
+    representations: dict[str, Any] | None = None
+    """As the represent stage writes it."""
+    transfer: Transfer | None = None
+    """What f has to do with accuracy in other languages."""
+    win_rates: list[WinRate] = field(default_factory=list)
+    validation: dict[str, Any] | None = None
+    """As the validate stage writes it."""
+    registered: dict[str, Any] | None = None
+    """As the register stage writes it."""
+    artifacts: list[Made] = field(default_factory=list)
+    external: list[External] = field(default_factory=list)
+    """Reward models off the shelf."""
+    mistakes: dict[str, list[Mistake]] = field(default_factory=dict)
+    """Language of a reward model -> pairs it ranks wrongly."""
+    curves: list[Curves] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        """Language that the others are compared with; empty without an evaluation."""
+        return self.evaluations[0].language if self.evaluations else ""
+
+    def left_out(self) -> list[str]:
+        """A sentence for each part that is not there."""
+        given = {
+            "corpora": bool(self.validation or self.mistakes), "evaluations": bool(self.evaluations),
+            "representations": bool(self.representations), "registered": bool(self.registered),
+        }  # fmt: skip
+        compared = {one.language for one in self.comparisons}
+        return [
+            *omissions.of_inputs(given),
+            *omissions.of_evaluations(self.evaluations, compared, bool(self.curves)),
+            *omissions.of_models(self.external, self.win_rates, self.facts),
+        ]

@@ -1,0 +1,95 @@
+"""Pairs that a reward model ranks wrongly, with their texts: those of a section that it is most wrong about."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlrm import rewards
+from xlrm.credit import responses
+from xlrm.reporting.results import Evaluation
+from xlrm.rows import each_row
+
+COUNT = 3
+"""Of a section."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A pair whose rejected response has the higher reward; of several responses on a side, the best by reward."""
+
+    language: str
+    section: str
+    subset: str
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_reward: float
+    rejected_reward: float
+
+
+Texts = dict[str, dict[tuple[str, str], dict]]
+"""Language -> (id, digest of the texts) -> row of the benchmark."""
+Item = tuple[str, dict]
+"""Language, and what the evaluation has of a pair."""
+
+
+def find(evaluations: list[Evaluation], corpora: Path) -> dict[str, list[Mistake]]:
+    """Language of the reward model -> its mistakes by section, of items whose texts `corpora` has."""
+    languages = dict.fromkeys(on for one in evaluations for on in one.scores)
+    texts = {on: _texts(corpora / on / "benchmark.jsonl", on) for on in languages}
+    return {one.language: found for one in evaluations if (found := _worst(one, texts))}
+
+
+def _texts(path: Path, language: str) -> dict[tuple[str, str], dict]:
+    """By what an evaluation knows of an item: the text of an id in another corpus may be another."""
+    rows = each_row(path) if path.is_file() else []
+    return {(row["id"], _digest(row, language)): row for row in rows}
+
+
+def _digest(row: dict, language: str) -> str:
+    (record,) = rewards.records(rewards.CORPUS, language, [row], [((0.0,), ())])
+    return record["text"]
+
+
+def _worst(evaluation: Evaluation, texts: Texts) -> list[Mistake]:
+    wrong: dict[str, list[Item]] = {}
+    for on, items in evaluation.scores.items():
+        for item in items:
+            if _margin(item) < 0 and (item["id"], item["text"]) in texts[on]:
+                wrong.setdefault(item["section"], []).append((on, item))
+    return [
+        _mistake(on, item, texts[on][item["id"], item["text"]]) for many in wrong.values() for on, item in _chosen(many)
+    ]
+
+
+def _margin(item: dict) -> float:
+    return max(item["chosen"]) - max(item["rejected"])
+
+
+def _chosen(items: list[Item]) -> list[Item]:
+    """Those most wrong, of different languages where there are enough."""
+    ranked = sorted(items, key=lambda one: _margin(one[1]))
+    first = {language: (language, item) for language, item in reversed(ranked)}
+    of_languages = sorted(first.values(), key=lambda one: _margin(one[1]))
+    others = [one for one in ranked if one not in of_languages]
+    return [*of_languages, *others][:COUNT]
+
+
+def _mistake(language: str, item: dict, row: dict) -> Mistake:
+    sides = zip(responses(row), (item["chosen"], item["rejected"]), strict=True)
+    (chosen, ours), (rejected, theirs) = (_best(*side) for side in sides)
+    about = (language, item["section"], item["subset"], item["id"])
+    return Mistake(*about, _prompt(row["prompt"]), chosen, rejected, ours, theirs)
+
+
+def _best(texts: list[str], values: list[float]) -> tuple[str, float]:
+    place = max(range(len(values)), key=values.__getitem__)
+    return texts[place], values[place]
+
+
+def _prompt(prompt: Any) -> str:
+    """A conversation as its turns, one below the other."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)

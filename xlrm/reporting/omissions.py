@@ -1,0 +1,49 @@
+"""What a report leaves out, and how to get it: a sentence for each part that its inputs do not have."""
+
+from xlrm.reporting.facts import Facts
+from xlrm.reporting.results import Evaluation, External, WinRate, language_name
+
+
+def of_inputs(given: dict[str, bool]) -> list[str]:
+    """Of the inputs that were left out. `given`: name of the input -> whether it was given."""
+    return [sentence for name, sentence in _INPUTS.items() if not given[name]]
+
+
+_INPUTS = {
+    "corpora": "Translations and wrongly ranked pairs: no corpora were given (--input corpora=URI, of validate).",
+    "evaluations": "Accuracies: no reward model was evaluated (--inputs evaluations=URI,URI,..., of evaluate).",
+    "representations": "Representations: they were not measured (--input representations=URI, of represent).",
+    "registered": "Registered models: none was registered (--input registered=URI, of register).",
+}
+
+
+def of_evaluations(evaluations: list[Evaluation], compared: set[str], has_curves: bool) -> list[str]:
+    """Of comparisons with the source's model, and of training curves. `compared`: the languages that have one."""
+    found = []
+    if len(evaluations) == 1:
+        found.append("Differences between reward models: one alone was evaluated.")
+    for one in evaluations[1:]:
+        if one.language not in compared:
+            name, source = language_name(one.language), language_name(evaluations[0].language)
+            found.append(
+                f"{source} against {name}: both models have to be evaluated in {name} (evaluate.languages) to be compared."
+            )
+    if evaluations and not has_curves:
+        found.append("Training curves: the models have no curves.jsonl, which trainings of this version write.")
+    return found
+
+
+def of_models(external: list[External], win_rates: list[WinRate], facts: Facts) -> list[str]:
+    """Of models off the shelf, and of alignment."""
+    found = []
+    if not external:
+        found.append("Reward models off the shelf: none was evaluated (external.models names them).")
+    if win_rates:
+        return found
+    if facts.aligned:
+        found.append(f"Win rates: {facts.aligned} policies were aligned and not judged (judge.judge names a judge).")
+    elif not facts.has_prompts:
+        found.append("Alignment: the experiment leaves it out (curate.prompts: null).")
+    else:
+        found.append("Alignment: no policy was aligned and judged (--inputs verdicts=URI,..., of judge).")
+    return found

@@ -1,0 +1,181 @@
+"""The page's tables as CSV, for spreadsheets: UTF-8 with a byte order mark, one row a value where that can be."""
+
+import base64
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xlrm.published import table_2, tables_3_to_7
+from xlrm.reporting import lineage
+from xlrm.reporting.material import Material
+from xlrm.reporting.results import SUBSET, Evaluation, estimate, tested
+from xlrm.reporting.sentences import mean_cosine, shown
+
+BASELINES = {"length_baseline": "longest response", "random_baseline": "chance"}
+
+
+@dataclass(frozen=True)
+class Table:
+    columns: tuple[str, ...]
+    rows: list[tuple]
+
+    def content(self) -> bytes:
+        text = io.StringIO()
+        csv.writer(text).writerows([self.columns, *([_cell(one) for one in row] for row in self.rows)])
+        return text.getvalue().encode("utf-8-sig")
+
+    def link(self) -> str:
+        """An address that holds the whole file."""
+        return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(self.content()).decode()}"
+
+
+def _cell(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and re.match(r"[=+\-@\t\r]", value) else value
+
+
+def gather(material: Material, paper: bool) -> dict[str, Table]:
+    """Name of the file -> table, of those that have rows."""
+    made = {
+        "accuracy": _table("benchmark model tested_in part items accuracy low high", _accuracies(material)),
+        "differences": _table("language part difference low high p source_accuracy own_accuracy", _deltas(material)),
+        "external": _table("model kind tested_in accuracy low high", _external(material)),
+        "paper": _table("table model trained_in tested_in part accuracy_percent", _paper() if paper else ()),
+        "models": _table("name version aliases accepted reason champion_then", _models(material)),
+        "gate": _table("name benchmark language section items champion challenger difference low high verdict", _gate(material)),
+        "mistakes": _table(
+            "model language section subset id prompt chosen rejected chosen_reward rejected_reward", _mistakes(material)
+        ),
+        "curves": _curves(material),
+        "representations": _table("model f low high mean_cosine singular_value_shares", _representations(material)),
+        "correlations": _table("accuracy_and models pearson low high p spearman spearman_p", _correlations(material)),
+        "embedding_norms": _table("model language tokens shift wasserstein relative ks", _norms(material)),
+        "win_rates": _table("language preferences_by win_rate low high prompts draws", _wins(material)),
+        "validation": _table("language file rows_in rows_out failed_expectation failed_rows", _validation(material)),
+        "artifacts": _table(
+            "number stage run made_from seconds peak_memory_mib digest mlflow_run uri", _artifacts(material)
+        ),
+    }  # fmt: skip
+    return {name: table for name, table in made.items() if table.rows}
+
+
+def _table(columns: str, rows: Iterable[tuple]) -> Table:
+    return Table(tuple(columns.split()), list(rows))
+
+
+def _accuracies(material: Material) -> Iterator[tuple]:
+    for one in material.evaluations:
+        yield from _of_results("corpus", one.language, one.results)
+        for name, results in one.benchmarks.items():
+            yield from _of_results(name, one.language, results)
+    yield from _of_baselines(material.evaluations)
+
+
+def _of_results(benchmark: str, model: str, results: dict[str, dict]) -> Iterator[tuple]:
+    for on, result in results.items():
+        for part in result["accuracy"]:
+            one = estimate(result, part)
+            assert one, "an accuracy has an interval"
+            yield benchmark, model, on, part, result["items"], one.value, one.low, one.high
+
+
+def _of_baselines(evaluations: list[Evaluation]) -> Iterator[tuple]:
+    for on, result in tested(evaluations).items():
+        for key, name in BASELINES.items():
+            yield from (
+                ("corpus", name, on, part, result["items"], value, "", "") for part, value in result[key].items()
+            )
+
+
+def _deltas(material: Material) -> Iterator[tuple]:
+    for one in material.comparisons:
+        for part, delta in one.deltas.items():
+            sides = [
+                found and found.value for side in (one.source, one.own) if (found := side.accuracy(one.language, part))
+            ]
+            yield one.language, part.removeprefix(SUBSET), delta.value, delta.low, delta.high, delta.p, *sides
+
+
+def _external(material: Material) -> Iterator[tuple]:
+    for one in material.external:
+        yield from ((one.name, one.kind, on, cell.value, cell.low, cell.high) for on, cell in one.averages.items())
+
+
+def _paper() -> Iterator[tuple]:
+    for cell in tables_3_to_7():
+        for part, value in cell.accuracy.items():
+            yield cell.table, cell.reward_model, cell.trained_in, cell.language, part, value
+    for name, one in table_2().items():
+        yield from ((2, name, "", on, "average", value) for on, value in one["average"].items())
+
+
+def _models(material: Material) -> Iterator[tuple]:
+    registered = material.registered or {"versions": {}}
+    for name, version in registered["versions"].items():
+        decision = registered.get("decisions", {}).get(name, {})
+        said = (decision.get(key, "") for key in ("promoted", "reason", "champion"))
+        yield name, version, " ".join(registered.get("aliases", {}).get(name, [])), *said
+
+
+def _gate(material: Material) -> Iterator[tuple]:
+    for name, decision in (material.registered or {}).get("decisions", {}).items():
+        yield from ((name, *row.values()) for row in decision["rows"])
+
+
+def _mistakes(material: Material) -> Iterator[tuple]:
+    for model, many in material.mistakes.items():
+        yield from ((model, *asdict(one).values()) for one in many)
+
+
+def _curves(material: Material) -> Table:
+    names = list(dict.fromkeys(name for one in material.curves for row in one.rows for name in row))
+    rows = [
+        (one.stage, one.label, *(row.get(name, "") for name in names)) for one in material.curves for row in one.rows
+    ]
+    return Table(("stage", "run", *names), rows)
+
+
+def _representations(material: Material) -> Iterator[tuple]:
+    for name, one in (material.representations or {"models": {}})["models"].items():
+        yield name, one["mean"], *one["interval"], mean_cosine(one), " ".join(map(str, one["spectrum"]))
+
+
+def _correlations(material: Material) -> Iterator[tuple]:
+    if found := material.transfer:
+        named = {"f": found.share, "|f - base|": found.moved}
+        named |= {f"|f - base|, tested in {on}": one for on, one in found.by_language.items()}
+        for name, one in named.items():
+            if one:
+                yield name, one.n, one.pearson, *(one.interval or ("", "")), one.p, one.spearman, one.spearman_p
+
+
+def _norms(material: Material) -> Iterator[tuple]:
+    keys = ("shift", "wasserstein", "relative", "ks")
+    for name, one in (material.representations or {"embedding_norms": {}})["embedding_norms"].items():
+        for language, norms in one["norms"].items():
+            away = one["distances"].get(language) or {}
+            yield name, language, len(norms), *(away.get(key, "") for key in keys)
+
+
+def _wins(material: Material) -> Iterator[tuple]:
+    for one in material.win_rates:
+        yield one.language, one.labeler, one.rate.value, one.rate.low, one.rate.high, one.items, one.draws
+
+
+def _validation(material: Material) -> Iterator[tuple]:
+    for language, files in (material.validation or {"languages": {}})["languages"].items():
+        for name, file in files.items():
+            for expectation, count in (file["failures"] or {"": 0}).items():
+                yield language, name, file["rows_in"], file["rows_out"], expectation, count
+
+
+def _artifacts(material: Material) -> Iterator[tuple]:
+    numbers = {one.uri: one.number for one in material.artifacts}
+    for one in material.artifacts:
+        of = one.record
+        inputs = " ".join(str(numbers.get(uri, shown(uri))) for uri in lineage.input_uris(of))
+        cost = (round(of.seconds, 3), round(of.peak_memory_mib, 1))
+        yield one.number, of.stage, one.label, inputs, *cost, of.digest, of.mlflow_run_id or "", shown(one.uri)
