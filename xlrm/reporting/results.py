@@ -176,15 +176,15 @@ def compare_all(source: Evaluation, targets: list[Evaluation]) -> list[Compariso
 
 
 def mean_delta(comparisons: list[Comparison]) -> Difference:
-    """Mean over the target languages of the difference in average accuracy. Items of one id are one item said in
-    several languages: they are resampled together."""
+    """Mean over the target languages of the difference in average accuracy, on the items that are there in all of them.
+    Items of one id are one item said in several languages: they are resampled together."""
     import numpy as np
 
     found = [_differences(one.source, one.own) for one in comparisons]
-    rows = found[0][0]
     places = [{row["id"]: i for i, row in enumerate(many)} for many, _ in found]
-    if any(where.keys() != places[0].keys() for where in places):
-        raise DataError("report: the benchmarks of the target languages do not hold the same items")
+    rows = [row for row in found[0][0] if all(row["id"] in where for where in places)]
+    if not rows:
+        raise DataError("report: the benchmarks of the target languages share no item")
     by_language = [
         difference[[where[row["id"]] for row in rows]] for where, (_, difference) in zip(places, found, strict=True)
     ]
