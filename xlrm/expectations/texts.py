@@ -31,7 +31,7 @@ _OPEN = ",;、，；([{（"
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")  # written without spaces: two characters are about a word
 _TOKEN = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff]"
-    r"|(?<![^\s\"'“”‘’«»(\[–—/\u3040-\u30ff\u3400-\u9fff])[^\W\d_\u3040-\u30ff\u3400-\u9fff]+"
+    r"|(?<!\w['’])(?<![^\s\"'“”‘’«»(\[–—/\u3040-\u30ff\u3400-\u9fff])[^\W\d_\u3040-\u30ff\u3400-\u9fff]+"
     r"(?:[-'’–—/](?!s\b)[^\W\d_\u3040-\u30ff\u3400-\u9fff]+)*"
     r"(?=(?:['’]s)?[.,;:!?…\"'“”‘’»)\]–—]*(?:\s|$|[\u3040-\u30ff\u3400-\u9fff]))"
 )
