@@ -26,6 +26,7 @@ from xlrm import (
     fingerprints,
     licences,
     models,
+    progress,
     pyfunc,
     releases,
     rewards,
@@ -529,7 +530,8 @@ def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> Non
             scoring.load(folder, scoring.Scoring(precision=precision))
     (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": "p", "response": "r"}) + "\n")
     scored = command("score", "--model", folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
-    assert scored.exit_code == 2 and len(scored.stderr.strip().splitlines()) == 1 and "fetch it again" in scored.stderr
+    errors = [line for line in scored.stderr.splitlines() if not line.startswith(progress.PREFIX)]
+    assert scored.exit_code == 2 and len(errors) == 1 and "fetch it again" in errors[0] and scored.stdout == ""
     assert not (tmp_path / "out.jsonl").exists()
 
 
