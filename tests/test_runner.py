@@ -24,10 +24,10 @@ CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts"
 
 def test_a_finished_stage_is_not_run_again(capsys) -> None:
     first = run_stage("curate", CURATE, {})
-    assert "curate[en]: finished in" in capsys.readouterr().out
+    assert "curate[en]: finished in" in capsys.readouterr().err
     again = run_stage("curate", CURATE, {})
     assert again == first
-    assert "reused" in capsys.readouterr().out
+    assert "reused" in capsys.readouterr().err
 
 
 def test_the_key_follows_config_inputs_and_code(monkeypatch) -> None:
