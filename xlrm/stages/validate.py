@@ -114,7 +114,9 @@ def _corpora(source: Path, translations: list[Path]) -> list[Corpus]:
     if len(set(codes)) != len(codes):
         raise DataError(f"validate: one corpus a language, got {', '.join(codes)}")
     for name in [name for name in COLUMNS if name not in OPTIONAL or (source / name).is_file()]:
-        first, *_ = [corpus.rows(name) for corpus in found]  # all are read, so that a broken one is named at once
+        first, *_ = [
+            corpus.rows(name) for corpus in found if corpus.has(name)
+        ]  # all are read, so that a broken one is named at once
         if not len(first):
             raise DataError(f"{source / name}: no rows")
     return found
@@ -126,7 +128,7 @@ def _reports(found: list[Corpus], name: str, config: Config) -> Iterator[Report]
 
     source = found[0]
     amounts = _amounts(source, name)
-    for corpus in found:
+    for corpus in [one for one in found if one.has(name)]:
         translated, rows = corpus is not source, corpus.rows(name)
         plan = _plan(config, source, corpus, name)
         outcomes = expectations.check_ids(rows.ids, source.rows(name).ids if translated else None)
@@ -190,7 +192,7 @@ def _kept(found: list[Corpus], reports: list[Report], parity: bool) -> Kept:
     for name, rows in source.files.items():
         failed = {one.language.code: {one.ids[row] for row in one.failed} for one in reports if one.file == name}
         everywhere = set().union(*failed.values())
-        for code, ids in kept.items():
+        for code, ids in [(code, ids) for code, ids in kept.items() if code in failed]:
             dropped = everywhere if parity else failed[code] | failed[source.language.code]
             ids[name] = [row_id for row_id in rows.ids if row_id and row_id not in dropped]
     return kept
@@ -198,7 +200,9 @@ def _kept(found: list[Corpus], reports: list[Report], parity: bool) -> Kept:
 
 def _summary(config: Config, found: list[Corpus], reports: list[Report], kept: Kept) -> dict[str, Any]:
     rows_in = sum(len(rows) for rows in found[0].files.values())
-    rows_out = sum(len(set.intersection(*(set(ids[name]) for ids in kept.values()))) for name in found[0].files)
+    rows_out = sum(
+        len(set.intersection(*(set(ids[name]) for ids in kept.values() if name in ids))) for name in found[0].files
+    )
     languages: dict[str, dict] = {}
     for report in reports:
         verdict = report.verdict(config)
