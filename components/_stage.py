@@ -79,15 +79,19 @@ def _in_process(label: str) -> int:
     waits for that: it may have a job to take down."""
     command = [sys.executable, "-m", "components._step", label]
     asked: list[int] = []
-    process = subprocess.Popen(command, env=_environment(), preexec_fn=launching.die_with_parent)
+    started: list[subprocess.Popen] = []
 
     def end(number: int, _: Any) -> None:
         asked.append(number)
-        process.terminate()
+        for process in started:
+            process.terminate()
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, end)  # before there is a step that the signal could miss
     try:
-        status = process.wait()
+        started.append(subprocess.Popen(command, env=_environment(), preexec_fn=launching.die_with_parent))
+        if asked:
+            started[0].terminate()
+        status = started[0].wait()
     finally:
         signal.signal(signal.SIGTERM, before)
     if asked:
