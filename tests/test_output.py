@@ -124,10 +124,11 @@ def test_a_failure_ends_a_run_at_once_but_for_its_account(tmp_path: Path, monkey
     monkeypatch.setattr(sys, "stdout", tasks.log)
     with pytest.raises(RuntimeError):
         loop(folder=str(tmp_path))
-    assert {one.stem for one in tmp_path.glob("*.started")} == {"long", "wrong"}
+    started = {one.stem for one in tmp_path.glob("*.started")}
+    assert {"wrong"} <= started and "next" not in started, "another loop may have begun by then"
     assert {one.stem for one in tmp_path.glob("*.ended")} == {"conclude"}
     assert (tasks.failure.step, tasks.failure.status, tasks.failure.lines) == ("wrong", 2, [])
-    assert sorted(shown) == ["at work", "at work", "error: wrong: row 3"]
+    assert [line for line in shown if line != "at work"] == ["error: wrong: row 3"]
     log = (tmp_path / "log").read_text()
     assert "wrong │ xlrm │ error: wrong: row 3\n" in log and "all in all: failed" in log and "\x1b" not in log
 
