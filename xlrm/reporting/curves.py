@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from xlrm import artifacts, settings
 from xlrm.artifacts import Record
+from xlrm.curves import FILE
 from xlrm.reporting.lineage import label
 from xlrm.rows import each_row
 
-FILE = "curves.jsonl"
-"""One JSON object a line: `step`, and numbers such as loss, accuracy, margin, learning_rate, gradient_norm; those of the
-held-out pairs begin with heldout_."""
 STAGES = ("reward", "align")
 _POINTS = 200
 

@@ -155,8 +155,6 @@ def scatter(name: str, marks: list[Mark], line: float, x_label: str, y_label: st
 def _label(axes: "Axes", marks: list[Mark]) -> None:
     """Each mark's label beside it, to the left where there is no room to the right, and clear of the other labels; a line
     leads to it where it had to move."""
-    from matplotlib.text import Text
-
     axes.figure.draw_without_rendering()
     axes.figure.set_layout_engine("none")  # labels are placed in this layout
     frame = axes.get_window_extent()
@@ -166,7 +164,7 @@ def _label(axes: "Axes", marks: list[Mark]) -> None:
     ]
     boxes = []
     for (x, y), note in zip(places, notes, strict=True):
-        size = Text.get_window_extent(note)
+        size = note.get_window_extent()
         right, left = x + 7, max(frame.x0, x - 7 - size.width)
         boxes.append(Box(right if right + size.width <= frame.x1 else left, y + 3, size.width, size.height))
     for note, place, before, box in zip(notes, places, boxes, spread(boxes, frame.y0, frame.y1), strict=True):
