@@ -1,6 +1,7 @@
 """`python -m components kfp.dsl.executor_main --function_to_execute NAME --executor_input JSON`: a component, as the command of
 its container. KFP's own command carries the function's source, of which a run's status would keep eight copies a task."""
 
+import logging
 import os
 import runpy
 import sys
@@ -16,6 +17,7 @@ def main() -> None:
     module, *arguments = sys.argv[1:]
     name = arguments[arguments.index("--function_to_execute") + 1]
     (path,) = [one for stem in (name, f"_{name}") if (one := Path(__file__).parent / f"{stem}.py").is_file()]
+    logging.disable(logging.INFO)  # by which KFP's executor shows all of its JSON, above what the task has to say
     sys.argv = [module, "--component_module_path", str(path), *arguments]
     runpy.run_module(module, run_name="__main__")
 

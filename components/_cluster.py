@@ -1,4 +1,4 @@
-"""The cluster's side of a TrainJob: made or adopted, waited for with the first node's log on standard output, deleted.
+"""The cluster's side of a TrainJob: made or adopted, waited for with the first node's log on standard error, deleted.
 
 The only module of a task that imports kubernetes. What it knows of controllers is from Kubeflow Trainer 2.3.0, JobSet 0.12.0
 and Kubernetes 1.34.

@@ -17,4 +17,4 @@ def conclude(
 
     tell(pipeline, status, summary)
     show("register", decision)
-    show("report", report)
+    show("report", report, "validate")

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ class BadEnds:
         status = str(end.exit_code) if end.reason in (None, "Error") else f"{end.exit_code} ({end.reason})"
         lines = self._last_lines(pod.metadata.name, previous)
         if rank(pod) and lines:  # the first node's log is shown as it comes
-            print(f"{progress.PREFIX}the last lines of node {rank(pod)}:", *lines[-SHOWN_LINES:], sep="\n", flush=True)
+            progress.say("\n".join([f"the last lines of node {rank(pod)}:", *lines[-SHOWN_LINES:]]))
         killed = end.exit_code in (128 + signal.SIGTERM, 128 + signal.SIGKILL)
         return BadEnd(end.finished_at, killed, rank(pod), pod.metadata.name, pod.spec.node_name, status, _reason(lines))
 
@@ -197,7 +198,7 @@ class Log:
                 continue
             self.count = self.count + 1 if at == self.time else 1
             self.time, self.last = at, text
-            print(text, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
 
 def _lines(chunks: Iterable[bytes], keep_rest: bool) -> Iterator[str]:

@@ -2,11 +2,9 @@
 
 import json
 
-from xlrm import artifacts, settings
+from components import _run
+from xlrm import artifacts, pages, settings, storage
 from xlrm.artifacts import Record
-
-FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
-"""Stage -> file of its artifact that is made to be looked at."""
 
 
 def page(made: dict[str, str]) -> str:
@@ -26,8 +24,17 @@ def own(uri: str | None) -> str:
     return _own(uri, artifacts.load(uri)) if uri else ""
 
 
+def refused(label: str) -> str:
+    """Of what the gate of a step refused, with the reason first; nothing where it refused nothing, or has no page."""
+    found, file = _run.refused(label), pages.FILES.get(label.split("-")[0])
+    if not found or not file or _run.made(label):  # by a later try of the run
+        return ""
+    page = storage.read_bytes(storage.join(found.uri, file)) or b""
+    return pages.with_reason(page.decode(), f"{label}: refused", found.reason)
+
+
 def _own(uri: str, record: Record) -> str:
-    wanted = tuple(one for one in record.files if one.path == FILES.get(record.stage))
+    wanted = tuple(one for one in record.files if one.path == pages.FILES.get(record.stage))
     return "".join(
         (artifacts.fetch(uri, settings.home() / "cache", wanted) / one.path).read_text(encoding="utf-8")
         for one in wanted

@@ -4,7 +4,7 @@ from typing import Any
 
 from components import _pages, _run
 from components._address import write
-from xlrm import progress, storage
+from xlrm import progress
 from xlrm.errors import XlrmError
 
 NOTHING = {
@@ -12,17 +12,12 @@ NOTHING = {
 }  # fmt: skip
 
 
-def show(label: str, view: Any) -> None:
-    """The page of a step's artifact, or of what its gate refused; a sentence where there is neither, which fails nothing."""
+def show(label: str, view: Any, *gates: str) -> None:
+    """The page of a step's artifact, or else of what its gate or one of `gates` refused; a sentence where there is neither,
+    which fails nothing. Kubeflow keeps no page of a task that failed (uploadOutputArtifacts in its launcher_v2.go)."""
     try:
-        text = _pages.own(_run.made(label)) or _refused(label)
+        text = _pages.own(_run.made(label)) or next(filter(None, map(_pages.refused, (label, *gates))), "")
     except (XlrmError, OSError, ValueError) as error:
         progress.say(f"{label}: its page cannot be shown: {error}")
         text = ""
     write(view, text or NOTHING[label])
-
-
-def _refused(label: str) -> str:
-    uri = _run.refused(label)
-    file = _pages.FILES[label]
-    return (storage.read_bytes(storage.join(uri, file)) or b"").decode() if uri else ""

@@ -43,6 +43,14 @@ class Run(BaseModel, frozen=True, extra="forbid"):
         ]
 
 
+class Refused(BaseModel, frozen=True, extra="forbid"):
+    """What a gate refused."""
+
+    uri: str
+    """Of the folder with what was computed."""
+    reason: str
+
+
 def folder(*parts: str) -> str:
     """Address of something of this run. Raises ConfigError outside of one."""
     if not (run := os.environ.get(ID)):
@@ -66,9 +74,8 @@ def note_made(label: str, uri: str) -> None:
     storage.write(folder("made", label), uri.encode())
 
 
-def note_refused(label: str, uri: str) -> None:
-    """Where that is which a gate refused."""
-    storage.write(folder("refused", label), uri.encode())
+def note_refused(label: str, refused: Refused) -> None:
+    storage.write(folder("refused", label), refused.model_dump_json().encode())
 
 
 def made(label: str) -> str | None:
@@ -76,8 +83,10 @@ def made(label: str) -> str | None:
     return _text(folder("made", label))
 
 
-def refused(label: str) -> str | None:
-    return _text(folder("refused", label))
+def refused(label: str) -> Refused | None:
+    """What a step's gate refused, None where it refused nothing."""
+    text = _text(folder("refused", label))
+    return Refused.model_validate_json(text) if text else None
 
 
 def inputs(step: Step, known: Mapping[str, str] | None = None) -> Inputs:

@@ -14,7 +14,7 @@ from components._address import tell, write
 from components._notes import FAILED, SUCCEEDED, note_ended, note_started
 from components._step import PASSING, WRONG, errors_in_one_line
 from xlrm import launching, progress, provenance, settings, storage
-from xlrm.errors import ArtifactError
+from xlrm.errors import ArtifactError, XlrmError
 
 PAUSES_S = (60, 120)
 """Between the tries of a step that failed for a reason that may pass. A package has no word for what is to be tried again
@@ -27,15 +27,16 @@ TRIES = "XLRM_TRIES"
 def run(steps: str, output: Any, page: Any) -> None:
     """Runs the steps with these labels, or of the stages with these names, commas between them, one after the other. `output` and
     `page` are the component's KFP artifacts: `output` tells where what they made is, `page` shows it. Ends the task with the
-    status of a step that fails."""
+    status of a step that fails, with its page where its gate refuses."""
     with errors_in_one_line(steps.split(",")[0]):
         labels = _run.read().labels(steps)
         made = {label: _run.made(label) for label in labels}
     for label in labels:
         if made[label]:
             progress.say(f"{label}: finished before, reused")
-        else:
-            _to_the_end(label)
+        elif status := _to_the_end(label):
+            _show_refused(label, page)
+            sys.exit(status)
     with errors_in_one_line(labels[0]):
         made = {label: _run.made(label) or "" for label in labels}
         tell(output, made)
@@ -43,7 +44,17 @@ def run(steps: str, output: Any, page: Any) -> None:
     _note_libraries()
 
 
-def _to_the_end(label: str) -> None:
+def _show_refused(label: str, page: Any) -> None:
+    """The local runner keeps the page of a task that failed; on Kubeflow `conclude` shows the same."""
+    try:
+        if text := _pages.refused(label):
+            write(page, text)
+    except (XlrmError, OSError, ValueError) as error:
+        progress.say(f"{label}: its page cannot be shown: {error}")
+
+
+def _to_the_end(label: str) -> int:
+    """Exit status of the step's last try: 0, 2 for what is the user's to mend, or another."""
     note_started(label)
     pauses = PAUSES_S[: int(os.environ.get(TRIES, len(PAUSES_S) + 1)) - 1]
     for pause in (*pauses, None):
@@ -53,10 +64,14 @@ def _to_the_end(label: str) -> None:
         progress.say(f"{label}: ended with status {status}; again in {pause} s")
         time.sleep(pause)
     if status == 0:
-        return note_ended(label, SUCCEEDED)
+        note_ended(label, SUCCEEDED)
+        return status
     # A process that was killed could note nothing; what one noted before counts more than this line.
-    note_ended(label, FAILED, f"ended with status {status}; its log says why" if status > 128 else "")
-    sys.exit(WRONG if status == PASSING else status)
+    killed = f"ended with status {status}; its log says why" if status > 128 else ""
+    if killed:
+        progress.say(f"error: {label}: {killed}")
+    note_ended(label, FAILED, killed)
+    return WRONG if status == PASSING else status
 
 
 def _in_process(label: str) -> int:
@@ -64,15 +79,19 @@ def _in_process(label: str) -> int:
     waits for that: it may have a job to take down."""
     command = [sys.executable, "-m", "components._step", label]
     asked: list[int] = []
-    process = subprocess.Popen(command, env=_environment(), preexec_fn=launching.die_with_parent)
+    started: list[subprocess.Popen] = []
 
     def end(number: int, _: Any) -> None:
         asked.append(number)
-        process.terminate()
+        for process in started:
+            process.terminate()
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, end)  # before there is a step that the signal could miss
     try:
-        status = process.wait()
+        started.append(subprocess.Popen(command, env=_environment(), preexec_fn=launching.die_with_parent))
+        if asked:
+            started[0].terminate()
+        status = started[0].wait()
     finally:
         signal.signal(signal.SIGTERM, before)
     if asked:
@@ -81,8 +100,9 @@ def _in_process(label: str) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """A step has an MLflow run of its own: one that Kubeflow's plug-in gives to the task is the run above it."""
-    environment = dict(os.environ)
+    """A step has an MLflow run of its own: one that Kubeflow's plug-in gives to the task is the run above it. It shows no bars:
+    what it says goes to a log."""
+    environment = dict(os.environ) | progress.NO_BARS
     if injected := environment.pop("MLFLOW_RUN_ID", None):
         environment["XLRM_PARENT_RUN"] = injected
     return environment

@@ -7,6 +7,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import NoReturn
 
 from components import _run
 from components._notes import note_failure
@@ -16,6 +17,8 @@ from xlrm.errors import ArtifactError, GateError, XlrmError
 from xlrm.runner import run_stage
 from xlrm.steps import Step
 
+BROKEN = 1
+"""Exit status of an error that nobody foresaw."""
 WRONG = 2
 """Exit status of what is the user's to mend, and fails alike each time."""
 PASSING = 75
@@ -33,16 +36,20 @@ _NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectat
 @contextlib.contextmanager
 def errors_in_one_line(label: str, passing: int = WRONG) -> Iterator[None]:
     """Ends the process with one line, and notes it, for an error that is the user's to mend or the environment's, with status
-    `passing` for what may pass; notes the last line of any other."""
+    `passing` for what may pass; for any other with its traceback before that line."""
     try:
         yield
     except XlrmError as error:
-        print(f"{progress.PREFIX}error: {label}: {error}", flush=True)
-        note_failure(label, str(error))
-        sys.exit(passing if isinstance(error, ArtifactError) else WRONG)
-    except Exception as error:
-        note_failure(label, traceback.format_exception_only(error)[-1].strip())
-        raise
+        _end(label, str(error), passing if isinstance(error, ArtifactError) else WRONG)
+    except Exception as error:  # noqa: BLE001 - shown as Python would, and said in a line as the others
+        traceback.print_exc()
+        _end(label, " ".join(traceback.format_exception_only(error)[-1].split()), BROKEN)
+
+
+def _end(label: str, why: str, status: int) -> NoReturn:
+    progress.say(f"error: {label}: {why}")
+    note_failure(label, why)
+    sys.exit(status)
 
 
 def make(step: Step, run: _run.Run) -> str:
@@ -53,7 +60,7 @@ def make(step: Step, run: _run.Run) -> str:
         return run_stage(step.stage, step.config, inputs, experiment=run.experiment.name).uri
     except GateError as error:
         if error.kept:
-            _run.note_refused(step.label, error.kept)
+            _run.note_refused(step.label, _run.Refused(uri=error.kept, reason=str(error)))
         raise
 
 

@@ -1,15 +1,15 @@
 """`python -m pipelines run | compile | submit`: the pipelines on this machine, as packages, and on a Kubeflow server."""
 
 import contextlib
-import io
+import importlib
 import logging
 import os
-import re
 import shutil
 import sys
 import uuid
 import warnings
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,86 +18,82 @@ from rich.console import Console
 
 from components import _estimate, _hardware
 from components._parameters import pack
-from pipelines import local_run, placement, submission
-from xlrm import experiment, progress, settings
-from xlrm.errors import XlrmError
-from xlrm.sections import CROSS_LINGUAL
+from pipelines import local_run, local_tasks, placement, submission
+from xlrm import experiment, pages, settings
+from xlrm.errors import ConfigError
+from xlrm.output import errors, errors_in_one_line, print_result, terminal
 from xlrm.steps import steps
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-console = Console(stderr=True)
-
-
-class _Log(io.TextIOBase):
-    """Standard output of a run: all of it goes to a file, and the lines of progress to the terminal as well."""
-
-    def __init__(self, file: Path):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self.file = file.open("w", encoding="utf-8")
-        self.rest = ""
-
-    def write(self, text: str) -> int:
-        self.file.write(text)
-        self.file.flush()
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            if progress.PREFIX in line:
-                said = re.sub(r"\x1b\[[0-9;]*m", "", line.partition(progress.PREFIX)[2])
-                style = "bold red" if said.startswith("error") else None
-                console.print(
-                    f"{datetime.now():%H:%M:%S} {said}", style=style, highlight=False, markup=False, soft_wrap=True
-                )
-        return len(text)
 
 
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+    pipeline: Annotated[str, typer.Option(help=f"{' or '.join(submission.PIPELINES)}.")] = submission.PIPELINES[0],
     runner: Annotated[Literal["process", "docker"], typer.Option(help="What a task is here.")] = "process",
 ) -> None:
-    """Run the cross-lingual transfer pipeline here, task by task, through Kubeflow Pipelines' local runner."""
-    loaded = _or_exit(lambda: experiment.load(config, tuple(overrides or ())))
-    hardware = placement.load(placement.LOCAL).hardware()
-    _or_exit(lambda: _hardware.check(steps(CROSS_LINGUAL, loaded), hardware, str(config)))
-    print(_estimate.table(loaded, CROSS_LINGUAL, hardware), file=sys.stderr)
-    root = local_run.folder(loaded.name)
-    log = settings.home() / "logs" / f"{root.name}.log"
-    console.print(
-        f"{loaded.name}: {loaded.source} → {', '.join(loaded.targets)} · store {settings.store()} · log {log}"
-    )
-    try:
-        page = _or_exit(lambda: _run_locally(loaded, root, log, runner))
-    except typer.Exit:  # a RuntimeError too, whose message has been shown
-        raise
-    except RuntimeError as error:  # what KFP raises for a failed task; the task's own message has been shown
-        console.print(f"{error}\nFrom {log}:\n{_why(log)}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
-    console.print(f"report: {page}", style="bold green", soft_wrap=True)
+    """Run a pipeline here, task by task, through Kubeflow Pipelines' local runner, and print the path of its report. Exit
+    codes: 2 what is the user's to mend, such as a gate that refuses, 1 any other failure."""
+    with errors_in_one_line():
+        if pipeline not in submission.PIPELINES:
+            raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(submission.PIPELINES)}")
+        name, hardware = pipeline.replace("_", "-"), placement.load(placement.LOCAL).hardware()
+        loaded = experiment.load(config, tuple(overrides or ()), name)
+        _hardware.check(steps(name, loaded), hardware, str(config))
+        print(_estimate.table(loaded, name, hardware), file=sys.stderr, flush=True)
+        root = local_run.folder(loaded.name)
+        file = settings.home() / "logs" / f"{root.name}.log"
+        targets, shown = ", ".join(loaded.targets), terminal()
+        shown.print(f"{loaded.name}: {loaded.source} → {targets} · store {settings.store()} · log {file}")
+        log = local_tasks.Log(file, partial(_show, shown))
+        tasks = local_tasks.Tasks(log)
+        try:
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log), _quiet_logging():
+                page = _run_locally(pipeline, loaded, root, tasks, runner)
+        except RuntimeError as error:  # what KFP raises for a failed task
+            raise typer.Exit(_failed(loaded.name, tasks.failure, error, file)) from error
+    print_result(page)
 
 
-def _why(log: Path) -> str:
-    """The last traceback, or the end: the task that concludes a run comes after the one that failed."""
-    lines = log.read_text(encoding="utf-8").splitlines()
-    tracebacks = [number for number, line in enumerate(lines) if "Traceback (most recent call last)" in line]
-    first = tracebacks[-1] if tracebacks else len(lines) - 15
-    return "\n".join(lines[max(0, first) :][:40])
+def _show(terminal: Console, line: str) -> None:
+    """A line of progress."""
+    terminal.print(f"{datetime.now():%H:%M:%S} {line}", style="bold red" if line.startswith("error") else None)
 
 
-def _run_locally(loaded: experiment.Experiment, root: Path, log: Path, runner: str) -> Path:
+def _failed(name: str, failure: local_tasks.Failure | None, error: RuntimeError, log: Path) -> int:
+    """Says what there is to say after the line of the error, which has been shown; the exit status."""
+    if failure is None:
+        errors.print(f"error: {local_tasks.plain(str(error))}\nlog: {log}", style="bold red")
+        return 1
+    if failure.lines:
+        errors.print(f"The last lines of {failure.step}:", *failure.lines, sep="\n")
+    errors.print(f"{failure.step} failed, and nothing more was started.", style="bold red")
+    if failure.page:
+        errors.print(f"page: {_kept(failure.page, f'{name}-{failure.step}')}")
+    remedy = pages.REMEDIES.get(failure.step) if failure.page else ""
+    errors.print(f"log: {log}")
+    errors.print(f"next: {remedy or 'mend that'}; the same command goes on from what is finished")
+    return 2 if failure.status == 2 else 1
+
+
+def _run_locally(
+    pipeline: str, loaded: experiment.Experiment, root: Path, tasks: local_tasks.Tasks, runner: str
+) -> Path:
     """Runs the pipeline, and returns the path of a copy of its report. Raises RuntimeError when a task fails, and XlrmError."""
     from kfp import local
 
     from pipelines import containers
-    from pipelines.cross_lingual_transfer import build
     from xlrm import tracking
 
-    pipeline = build(placement.load(placement.LOCAL))
+    build = importlib.import_module(f"pipelines.{pipeline}").build
+    run_all = build(placement.load(placement.LOCAL))
 
     warnings.filterwarnings("ignore", module="kfp")  # images and resources that a local run has no use for
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    name = "cross-lingual-transfer"
+    name = pipeline.replace("_", "-")
     with (
         local_run.at_work(root),
         tracking.run(loaded.name, name, {}, {"pipeline": name}, root / local_run.NOTE) as parent,
@@ -107,20 +103,26 @@ def _run_locally(loaded: experiment.Experiment, root: Path, log: Path, runner: s
             "KFP_RUN_ID": f"{root.name}-{uuid.uuid4().hex[:6]}",
             "XLRM_TRIES": "1",
         }
-        tasks = _or_exit(containers.runner) if runner == "docker" else local.SubprocessRunner(use_venv=False)
-        local.init(tasks, pipeline_root=str(root))
-        with contextlib.redirect_stdout(_Log(log)), _quiet_logging():
-            pipeline(experiment=pack(loaded.as_file()))
+        local_tasks.take_over(tasks)
+        kind = containers.runner(tasks) if runner == "docker" else local.SubprocessRunner(use_venv=False)
+        local.init(kind, pipeline_root=str(root))
+        run_all(experiment=pack(loaded.as_file()))
     (shown,) = root.rglob("conclude/report")  # of an exit task KFP gives no output
-    page = settings.home() / "reports" / f"{loaded.name}.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(shown, page)
-    return page
+    return _kept(shown, loaded.name)
+
+
+def _kept(page: Path, name: str) -> Path:
+    """A copy of a page of a task, under a name by which a browser knows what it is."""
+    suffix = ".html" if page.read_text(encoding="utf-8").lstrip().startswith("<") else ".md"
+    copy = settings.home() / "reports" / f"{name}{suffix}"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(page, copy)
+    return copy
 
 
 @contextlib.contextmanager
 def _quiet_logging():
-    """Without KFP's own account of every task; failures still reach the terminal."""
+    """Without KFP's own account of every task; its errors are in the log."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -134,21 +136,14 @@ def compile_pipelines(
     on: Annotated[str | None, typer.Option("--placement", help=submission.PLACEMENT_HELP)] = None,
 ) -> None:
     """Compile every pipeline into a package to upload to a Kubeflow Pipelines server."""
-    chosen = _or_exit(lambda: placement.load(on) if on else placement.current())
-    output.mkdir(parents=True, exist_ok=True)
-    for name in submission.PIPELINES:
-        print(submission.compile_package(name, output, chosen))
+    with errors_in_one_line():
+        chosen = placement.load(on) if on else placement.current()
+        output.mkdir(parents=True, exist_ok=True)
+        packages = [submission.compile_package(name, output, chosen) for name in submission.PIPELINES]
+    print_result(*packages)
 
 
 app.command()(submission.submit)
-
-
-def _or_exit(action):
-    try:
-        return action()
-    except XlrmError as error:
-        console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """A run whose tasks are containers on this machine, as they are in a cluster: same images, same commands, other addresses."""
 
+import contextlib
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipelines.local_tasks import Tasks
 from xlrm import settings, signals
 from xlrm.errors import ConfigError
 
@@ -13,10 +17,12 @@ _PASSED_ON = (
     "KFP_RUN_ID", "XLRM_TRIES",
 )  # fmt: skip
 """Addresses and secrets that a task may need; those that are set here are set there."""
+STOP_SECONDS = 5
+"""For a container that is ended, before it is killed."""
 
 
-def runner():
-    """KFP's runner of containers, for the daemon of DOCKER_HOST. Raises ConfigError when none answers.
+def runner(tasks: Tasks):
+    """KFP's runner of containers, which are `tasks`, for the daemon of DOCKER_HOST. Raises ConfigError when none answers.
 
     The folder of local state is the same path inside, so the URIs of the default store and database hold on both sides.
     Tasks run with a read-only root file system and no capabilities, as whoever runs this, whose what they write is then. They
@@ -27,7 +33,7 @@ def runner():
     from kfp.local import docker_task_handler
 
     security = _ask(docker)
-    docker_task_handler.run_docker_container = run_to_the_end
+    docker_task_handler.run_docker_container = partial(tasks.run, run_to_the_end)
     home = settings.home()
     home.mkdir(parents=True, exist_ok=True)
     return local.DockerRunner(
@@ -37,12 +43,20 @@ def runner():
     )  # fmt: skip
 
 
-def run_to_the_end(client: Any, image: str, command: list[str], volumes: dict[str, Any], **how: Any) -> int:
-    """A container's exit status, its log on standard output. In the place of KFP's own (2.17), which has the daemon remove a
-    container that has ended, and calls one a success that is gone before it asks for the status."""
+def run_to_the_end(
+    client: Any, image: str, command: list[str], volumes: dict[str, Any],
+    ended_by: Callable = contextlib.nullcontext, **how: Any,
+) -> int:  # fmt: skip
+    """A container's exit status, its log on standard output; `ended_by` is given what ends it before. In the place of KFP's own
+    (2.17), which has the daemon remove a container that has ended, and calls one a success that is gone before it asks for the
+    status."""
     container = client.containers.run(image=image, command=command, volumes=volumes, detach=True, **how)
     try:
-        with signals.before_the_end(lambda: container.stop(timeout=signals.SECONDS)):
+
+        def stop() -> None:
+            container.stop(timeout=STOP_SECONDS)
+
+        with ended_by(stop), signals.before_the_end(stop):
             return _followed(container)
     finally:
         container.remove(force=True)

@@ -1,5 +1,6 @@
 """`python -m pipelines submit`: an experiment onto a Kubeflow Pipelines server, as a person or continuous integration does it.
 
+Standard output is the address of the run, or the id of the schedule, as soon as there is one.
 Exit codes: 0 it succeeded (or was started, or nothing has changed), 1 it or a task of it failed, such as the gate that refuses,
 2 the input or the server's refusal of it, 3 the time is up, 4 the run was cancelled, 5 the server cannot be reached,
 130 interrupted.
@@ -31,6 +32,7 @@ from pipelines import placement as placements
 from pipelines.following import INTERRUPTED, REFUSED, SUCCEEDED, UNREACHABLE, Outcome
 from xlrm import experiment, progress, provenance
 from xlrm.errors import ConfigError, XlrmError
+from xlrm.output import print_result
 from xlrm.steps import steps
 
 PIPELINES = ("cross_lingual_transfer", "retrain")
@@ -96,7 +98,7 @@ def submit(
                 "experiment": f"{made.experiment.name}: {made.experiment.source} → {', '.join(made.experiment.targets)}",
                 "commit": made.commit, "content": made.content.key,
             }  # fmt: skip
-            print(made.estimate, file=sys.stderr)
+            print(made.estimate, file=sys.stderr, flush=True)
             _append(summary, f"\n{made.estimate}\n")
             if schedule:
                 outcome = _schedule(made, cron(schedule), host, namespace, facts)
@@ -190,6 +192,7 @@ def _run(made: Submission, if_changed: bool, patience, cancel: bool, host, names
     run = _known(server, experiment_id, made) if if_changed else None
     if run:
         facts |= {"run": _link(server, run)}
+        print_result(server.link(run.run_id))
         if run.state == "SUCCEEDED":
             return Outcome(f"nothing has changed since {server.link(run.run_id)} succeeded; no run started", SUCCEEDED)
         said = f"a run of the same content is under way: {server.link(run.run_id)}"
@@ -205,6 +208,7 @@ def _run(made: Submission, if_changed: bool, patience, cancel: bool, host, names
             )
         )  # fmt: skip
         facts |= {"run": _link(server, run)}
+        print_result(server.link(run.run_id))
         said = f"run {name} started: {server.link(run.run_id)}"
     if patience is None:
         return Outcome(said, SUCCEEDED)
@@ -240,6 +244,7 @@ def _schedule(made: Submission, when: str, host, namespace, facts: dict[str, str
             server.disable(other.recurring_run_id)
             progress.say(f"switched off: {other.display_name}")
     facts |= {"schedule": f"{name} ({when})"}
+    print_result(recurring.recurring_run_id)
     return Outcome(f"scheduled: {name}, {when}, {recurring.recurring_run_id}", SUCCEEDED)
 
 

@@ -26,7 +26,7 @@ from components._notes import notes
 from components.curate import curate
 from configs import PRESETS
 from pipelines.placement import CLUSTERS, load
-from xlrm import artifacts, provenance, storage, tracking
+from xlrm import artifacts, pages, provenance, storage, tracking
 from xlrm import settings as xlrm_settings
 from xlrm.errors import ConfigError
 from xlrm.experiment import build
@@ -104,7 +104,7 @@ def test_a_whole_experiment_stands_for_the_preset(view) -> None:
 def test_a_wrong_form_is_one_line_and_status_2(view, capsys, preset, overrides, said) -> None:
     with pytest.raises(SystemExit) as ended:
         settled(view, preset, overrides=overrides)
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2 and len(lines) == 1 and f"error: configure: {said}" in lines[0]
     assert said in notes("run-1").failed()["configure"], "kept for the run's last page"
 
@@ -126,7 +126,7 @@ def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: s
     if reason := REFUSED.get((preset, placement)):
         with pytest.raises(SystemExit) as ended:
             settled(view, preset, placement=facts, pipeline="cross-lingual-transfer")
-        assert ended.value.code == 2 and reason in capsys.readouterr().out
+        assert ended.value.code == 2 and reason in capsys.readouterr().err
         return
     left = settled(view, preset, placement=facts, pipeline="cross-lingual-transfer")
     assert int(left.Output) == len(_run.read().steps()), "nothing is finished"
@@ -146,7 +146,7 @@ def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: s
 def test_what_cannot_work_on_the_gpus_is_refused_before_anything_runs(view, capsys, overrides, said) -> None:
     with pytest.raises(SystemExit) as ended:
         settled(view, overrides=overrides, placement=load("a100-80gb").facts())
-    assert ended.value.code == 2 and f"preset demo_short: {said}" in capsys.readouterr().out
+    assert ended.value.code == 2 and f"preset demo_short: {said}" in capsys.readouterr().err
 
 
 def test_steps_are_shared_out_to_as_many_pods_as_there_may_be() -> None:
@@ -247,7 +247,9 @@ def test_a_step_of_no_run_is_one_line(view, monkeypatch) -> None:
 
 def in_a_task(label: str, **environment: str) -> subprocess.Popen:
     """A task's process, with `label` as its step; pauses between tries are left out."""
-    code = f"from components import _stage; _stage.PAUSES_S = (0, 0); _stage._to_the_end({label!r})"
+    code = (
+        f"import sys; from components import _stage; _stage.PAUSES_S = (0, 0); sys.exit(_stage._to_the_end({label!r}))"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT_FOLDER, env=os.environ | environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -256,7 +258,7 @@ def in_a_task(label: str, **environment: str) -> subprocess.Popen:
 
 @pytest.mark.slow
 def test_what_may_pass_is_tried_again_where_it_is_and_what_is_the_users_is_not(view) -> None:
-    begun(view, reward={"optimizer": "none"})
+    begun(view, reward={"batch_size": 8, "optimizer": "none"})
     missing = in_a_task("validate", XLRM_TRIES="3")  # takes what nothing has made: the store may have it next time
     said, _ = missing.communicate(timeout=300)
     assert missing.returncode == 2 and said.count("error: validate:") == 3 and said.count("again in 0 s") == 2, said
@@ -394,11 +396,19 @@ def test_the_top_of_a_run_shows_its_decision_and_its_report(view, home) -> None:
     status = {"state": "COMPLETE", "pipelineTaskName": "x", "pipelineJobResourceName": "x", "error": {}}
     nothing = launched(conclude, {"pipeline": "retrain", "status": status})
     assert content(nothing["report"]) == "This run has written no report.\n"
-    refused = home / "refused"
-    refused.mkdir()
-    (refused / "gate.md").write_text("# Refused\n")
-    _run.note_refused("register", f"file://{refused}")
-    assert content(launched(conclude, {"pipeline": "retrain", "status": status})["decision"]) == "# Refused\n"
+    for label, page in (("register", "| en | 0.5 |"), ("validate", "<html><body class=x><p>rows</p></body></html>")):
+        folder = home / label
+        folder.mkdir()
+        (folder / pages.FILES[label]).write_text(page)
+        _run.note_refused(label, _run.Refused(uri=f"file://{folder}", reason=f"{label} says a < b"))
+    shown = launched(conclude, {"pipeline": "retrain", "status": status})
+    decision, report = content(shown["decision"]), content(shown["report"])
+    assert 0 < decision.index("register says a < b") < decision.index("| en | 0.5 |")
+    assert report.index("<body class=x>") < report.index("validate says a &lt; b") < report.index("<p>rows</p>")
+    _run.note_made("validate", "file:///by/a/later/try")
+    assert content(launched(conclude, {"pipeline": "retrain", "status": status})["report"]) == content(
+        nothing["report"]
+    )
 
 
 # What runs again
@@ -479,7 +489,7 @@ def test_the_end_of_a_run_is_told(chat, view, monkeypatch, capsys) -> None:
     _notice.report("retrain", SimpleNamespace(state="FAILED", error_message="Task x\nfailed."), view)
     assert chat.told == [("/secret-path", {"text": "retrain 4a1c: failed: Task x failed."})]
     assert text(view) == "# Failed\n\nretrain 4a1c: failed: Task x failed.\n"
-    assert "retrain 4a1c: failed" in capsys.readouterr().out
+    assert "retrain 4a1c: failed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -497,5 +507,5 @@ def test_a_chat_that_is_down_fails_no_run_and_keeps_its_address(chat, view, monk
     chat.status = 500
     monkeypatch.setenv(_notice.ADDRESS, f"http://127.0.0.1:{chat.server_port}/secret-path")
     _notice.report("retrain", SimpleNamespace(state="SUCCEEDED", error_message=""), view)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "nobody could be told: HTTPError" in said and "secret-path" not in said and len(chat.told) == 1

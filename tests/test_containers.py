@@ -45,7 +45,7 @@ def test_no_daemon_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"no Docker daemon answers at unix://.*none\.sock .*; start one, or set DOCKER_HOST"
     ) as raised:
-        containers.runner()
+        containers.runner(None)
 
     assert "\n" not in str(raised.value)
 

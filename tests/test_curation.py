@@ -133,7 +133,7 @@ def test_the_stage_reports_sources_licences_and_a_share_of_what_is_clean(tmp_pat
     assert card["licences"] == {"phrasebook": "Apache-2.0", str(mine): "your own"} and not card["non_commercial"]
     assert card["sources"][str(mine)] == {"in": 20, "dropped": {"duplicate": 10}, "out": 10}
     assert metrics["preferences"] == 24 and metrics["dropped_duplicate"] == 10
-    assert f"{mine}: 20 pairs in, dropped 10 duplicate, 10 out" in capsys.readouterr().out
+    assert f"{mine}: 20 pairs in, dropped 10 duplicate, 10 out" in capsys.readouterr().err
     assert len(read_rows(tmp_path / "out" / "preferences.jsonl")) == 24
 
 

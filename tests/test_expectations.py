@@ -72,6 +72,114 @@ def test_numbers_are_compared_by_value(text, source, language, found):
     assert lost(text, source, language, "en") == found
 
 
+RIGHT_NUMBERS = [
+    ("1/3 of it", "三分之一", "zh"),
+    ("The 1st and 2nd place.", "El primer y segundo lugar.", "es"),
+    ("the 1st", "der erste", "de"),
+    ("1st", "primo", "it"),
+    ("1st", "первый", "ru"),
+    ("1st", "birinci", "tr"),
+    ("1st", "thứ nhất", "vi"),
+    ("1st", "첫 번째", "ko"),
+    ("1st", "第一", "zh"),
+    ("1/3", "un tercio", "es"),
+    ("1/3", "un terzo", "it"),
+    ("1/3", "ein Drittel", "de"),
+    ("1/3", "одна треть", "ru"),
+    ("1/3", "üçte bir", "tr"),
+    ("1/3", "một phần ba", "vi"),
+    ("1/3", "3분의 1", "ko"),
+    ("1/3", "삼분의 일", "ko"),
+    ("1/2", "la mitad", "es"),
+    ("3/4", "tres cuartos", "es"),
+    ("2½ cups, 3 eggs", "2,5 tazas, 3 huevos", "es"),
+    ("½ cup and 3", "media taza y 3", "es"),
+    ("½ cup and 3", "半杯和3", "zh"),
+    ("25 people", "fünfundzwanzig Leute", "de"),
+    ("225", "zweihundertfünfundzwanzig", "de"),
+    ("25", "venticinque", "it"),
+    ("13-year-old", "un tredicenne", "it"),
+    ("25", "hai mươi lăm", "vi"),
+    ("1,500", "mil quinientos", "es"),
+    ("250", "iki yüz elli", "tr"),
+    ("2,500", "две тысячи пятьсот", "ru"),
+    ("20 years", "이십 년", "ko"),
+    ("21st century", "이십일 세기", "ko"),
+    ("30 to 50 thousand", "30 000 a 50 000", "es"),
+    ("300,000 to 500,000", "30~50万", "zh"),
+    ("300,000 to 500,000", "30~50만", "ko"),
+    ("3 to 5 million", "3 bis 5 Millionen", "de"),
+    ("03/04/2024", "4 de marzo de 2024", "es"),
+    ("2024-03-05", "5 марта 2024 г.", "ru"),
+    ("1 October", "十月一日", "zh"),
+    ("Category 1", "一级飓风", "zh"),
+    ("by 1 p.m.", "a la una de la tarde", "es"),
+    ("in the 80s (temperatures)", "26 ºC", "it"),
+    ("-5 degrees", "-5 grados", "es"),
+    ("−5", "－5", "zh"),
+    ("It is -5 degrees", "零下5度", "zh"),
+    ("-5 degrees", "영하 5도", "ko"),
+    ("-5 degrees", "5 grados bajo cero", "es"),
+    ("-5", "minus fünf", "de"),
+    ("5-10 people", "5 a 10 personas", "es"),
+    ("5–10 people", "5 bis 10", "de"),
+    ("pages 5 -10", "5 10", "es"),
+    ("-$5", "-5 $", "es"),
+    ("-$5", "−$5", "es"),
+    ("the COVID-19", "COVID 19", "es"),
+    ("(-3, 4)", "(-3, 4)", "ru"),
+    ("-5°C", "âm 5°C", "vi"),
+    ("6'2\" tall", "Mide 1,88 m", "es"),
+    ("CO2 and 7", "dióxido de carbono y 7", "es"),
+    ("{0,1}", "{0, 1}", "es"),
+    ("760 mm (2 ft 6 in) gauge", "de 760 mm", "es"),
+    ("5 km² area", "5 平方公里", "zh"),
+    ("the 1990s", "los años noventa", "es"),
+    ("10⁵ cells", "10^5 células", "es"),
+    ("3:1 ratio", "razón de 3 a 1", "es"),
+    ("50%", "50 por ciento", "es"),
+    ("10,000", "一万", "zh"),
+    ("15,000", "1만 5000", "ko"),
+    ("2:30 p.m.", "las dos y media 14:30", "es"),
+    ("9/11 attacks", "atentados del 11 de septiembre", "es"),
+    ("35", "treinta y cinco", "es"),
+    ("12.5 million", "1250万", "zh"),
+]
+WRONG_NUMBERS = [
+    ("-5", "5", "es"),
+    ("−5", "5", "es"),
+    ("–5", "5", "es"),
+    ("－5", "5", "es"),
+    ("It is -5 degrees outside.", "Hace 5 grados afuera.", "es"),
+    ("-5 degrees", "5도", "ko"),
+    ("−5°C", "5°C", "zh"),
+    ("(-3, 4)", "(3, 4)", "de"),
+    ("x = -2", "x = 2", "ru"),
+    ("-$50 today", "50 $ hoy", "es"),
+    ("from -5 to 10", "de 5 a 10", "es"),
+    ("1/3", "un quinto", "es"),
+    ("1/3", "五分之一", "zh"),
+    ("1st", "segundo", "es"),
+    ("25", "fünfunddreißig", "de"),
+    ("-1.5", "1,5", "vi"),
+    ("-1.5", "1,5", "tr"),
+    ("The answer is 3.14.", "La respuesta es 314.", "es"),
+    ("The rate is 0.5%.", "La tasa es 5%.", "es"),
+    ("10^5 cells", "105 células", "es"),
+    ("10⁵ cells", "105 células", "es"),
+]
+
+
+@pytest.mark.parametrize(("source", "text", "language"), RIGHT_NUMBERS)
+def test_a_number_may_be_written_in_another_way(source, text, language):
+    assert lost(text, source, language, "en") == []
+
+
+@pytest.mark.parametrize(("source", "text", "language"), WRONG_NUMBERS)
+def test_another_number_or_a_lost_minus_sign_is_found(source, text, language):
+    assert lost(text, source, language, "en")
+
+
 @pytest.mark.parametrize(
     ("text", "source", "found"),
     [
@@ -100,11 +208,37 @@ def test_placeholders_and_addresses_are_kept(text, source, found):
     assert changed_placeholders(Pair(text, source)) == found
 
 
+NAMES = {
+    "es": [("iPhone 15 Pro Max",) * 2, ("Longwood Medical and Academic Area",) * 2, ("Il faut bien le faire.",) * 2],
+    "ko": [("iPhone 15 Pro Max",) * 2, ("BTS and BLACKPINK", "BTS와 BLACKPINK")],
+    "zh": [("iPhone 15 Pro Max",) * 2, ("C++ and Rust", "C++ 和 Rust"),
+           ("BBC Scotland's Alasdair Lamont at the Arena", "BBC Scotland 的 Alasdair Lamont 在 Arena")],
+    "ru": [("Ogród Saski",) * 2, ("Omnicare, Kindred Healthcare and PharMerica", "Omnicare, Kindred Healthcare и PharMerica")],
+}  # fmt: skip
+UNTRANSLATED = [
+    "How do I write a letter to my landlord?",
+    "Chris Leslie is MP for Nottingham East",
+    "WHAT IS THE CAPITAL OF FRANCE?",
+]
+
+
+@pytest.mark.parametrize("language", NAMES)
+def test_names_may_stay_as_they_are_and_sentences_may_not(language):
+    pairs = NAMES[language] + [(text, text) for text in UNTRANSLATED]
+    sources, rows = ([{"id": str(i), "prompt": pair[side]} for i, pair in enumerate(pairs)] for side in (0, 1))
+    found = failures(rows, sources, ("id", "prompt"), language, "en", Limits())
+    failed = {row for outcome in found for row in outcome.failed}
+    assert failed == set(range(len(NAMES[language]), len(pairs)))
+
+
 def test_copies_and_what_is_left_untranslated():
     source = "The fox sleeps in its den all day."
     assert copied(3)(Pair(source, source)) == source
     assert copied(3)(Pair("New York", "New York")) is None
-    assert untranslated(5)(Pair(f"Un animal. {source}", f"An animal. {source}")) == "animal. The fox sleeps in"
+    assert (
+        untranslated(5)(Pair(f"Un animal. {source}", f"An animal. {source}"))
+        == "animal. The fox sleeps in its den all day"
+    )
     names = "Rome, Paris, Madrid, Oslo, Bern, Kyiv"
     assert untranslated(5)(Pair(names, names)) is None
     assert (
@@ -122,6 +256,19 @@ def test_truncation_needs_fewer_lines_and_the_length_of_the_first():
     assert truncated(band)(Pair(first, LINES)) == "1 of 3 lines"
     assert truncated(band)(Pair(" ".join([first, *rest]), LINES)) is None  # the lines joined
     assert truncated(band)(Pair(first, LINES.replace("\n", " "))) == "1 of 3 sentences"
+    assert truncated(band)(Pair(f"{first}\n`x`\n`y`", LINES)) is None, "a line of code counts as one"
+
+
+def test_a_refrain_is_no_loop():
+    assert looped("rema, rema, rema, rema, rema, rema tu bote", "Row, row, row, row, row, row your boat", 5) is None
+
+
+def test_code_in_a_sentence_is_not_untranslated():
+    source = (
+        "The signature must be bool pred(const T& arg);, where T is a type; see is_invocable, is_invocable_r, v141_xp."
+    )
+    text = "La firma debe ser bool pred(const T& arg);, donde T es un tipo; vea is_invocable, is_invocable_r, v141_xp."
+    assert untranslated(5)(Pair(text, source)) is None
 
 
 @pytest.mark.parametrize(
@@ -133,6 +280,8 @@ def test_truncation_needs_fewer_lines_and_the_length_of_the_first():
         ("«El zorro duerme»", '"The fox sleeps."', False),
         ('Dijo: "El zorro', 'He said: "The fox sleeps."', True),
         ("Usa `f(x)`", "Use `f(x)`", False),
+        ("ropa interior", "water-cooled undergarment.", False),
+        ("말했습니다. '고려하지 않고 있습니다'", "A spokesman said: 'It is not being considered.'", False),
     ],
 )
 def test_a_cut_end(text, source, is_cut):

@@ -58,7 +58,7 @@ def test_a_store_that_takes_no_note_stops_no_task(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(storage, "write_new", refuse)
     leave("curate", SUCCEEDED)
-    assert capsys.readouterr().out.count("AccessDenied") == 2
+    assert capsys.readouterr().err.count("AccessDenied") == 2
 
 
 def test_kubernetes_gets_the_line_of_a_failure(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_the_page_begins_with_the_tasks_that_failed(concluded, state: str, capsy
         + "\n"
     )
     assert concluded(state, notes) == (FAILED, line, page)
-    assert capsys.readouterr().out.splitlines()[-1].endswith(f"retrain run-1: failed: {line}")
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"retrain run-1: failed: {line}")
 
 
 def test_a_task_that_began_and_did_not_end_was_killed(concluded) -> None:
@@ -157,5 +157,5 @@ def test_an_unreadable_store_leaves_kfps_word(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XLRM_STORE", "nowhere")
     view = SimpleNamespace(path=str(tmp_path / "page"))
     _notice.report("retrain", SimpleNamespace(state="COMPLETE", error_message=""), view)
-    assert "cannot be read: not the URI of a store" in capsys.readouterr().out
+    assert "cannot be read: not the URI of a store" in capsys.readouterr().err
     assert Path(view.path).read_text(encoding="utf-8").startswith("# Succeeded")

@@ -193,19 +193,19 @@ def test_other_passes_go_the_plain_way() -> None:
 def test_what_cannot_be_packed_is_left_as_it_is_and_said(family, changes, reason, capsys) -> None:
     made = model(SCORE, family, **changes)
     before = made(**padded(sequences())).logits
-    assert not packing.enable(made) and reason in capsys.readouterr().out
+    assert not packing.enable(made) and reason in capsys.readouterr().err
     if not changes.get("attention_dropout"):
         assert torch.equal(made(**padded(sequences())).logits, before)
 
 
 def test_the_choice_is_said_once_and_not_saved(tmp_path, capsys, monkeypatch) -> None:
     _, packed = both(SCORE)
-    assert "qwen2: packed batches, attention by SDPA" in capsys.readouterr().out
+    assert "qwen2: packed batches, attention by SDPA" in capsys.readouterr().err
     packed.save_pretrained(tmp_path)
     assert "xlrm" not in json.dumps(json.loads((tmp_path / "config.json").read_text()))
     monkeypatch.setenv("RANK", "1")
     both(SCORE)
-    assert "engine" not in capsys.readouterr().out
+    assert "engine" not in capsys.readouterr().err
 
 
 def test_a_copy_of_a_padding_token_at_the_end_is_not_read() -> None:

@@ -7,8 +7,10 @@ that single misses would decide: the goal of 95 % is held to per class, and a lo
 import pytest
 
 from benchmarks.false_alarms import alarms_of_sentences
-from benchmarks.planted_defects import DEFECTS, ROW_DEFECTS, TARGETS, Found, measure
+from benchmarks.planted_defects import DEFECTS, ROW_DEFECTS, TARGETS, Found, items, measure
+from xlrm import expectations
 from xlrm.expectations import MEANING
+from xlrm.expectations.alarms import MEASURED
 
 RECALL, ALARMS = 0.95, 0.01
 CLASSES = [defect.__name__ for defect in DEFECTS] + list(ROW_DEFECTS)
@@ -45,3 +47,23 @@ def test_clean_sentences_pass(shared_data) -> None:
     rates = {key: found.alarm_rate(*key) for key in found.clean if key[0] != "any"}
     assert len(rates) >= 12 * len(TARGETS)
     assert not {key: rate for key, rate in rates.items() if rate > above.get(key, ALARMS)}
+
+
+def test_the_gate_lets_human_translations_pass_and_not_a_tenth_of_defects(found: Found, shared_data) -> None:
+    sources = expectations.amounts(item.rows["en"] for item in items(shared_data, "report"))
+    for language in TARGETS:
+        failed, rows = found.alarms["any", language], found.clean["any", language]
+        expected = expectations.expected(language, sources)
+        assert expectations.judge(failed, rows, expected, 0.05).passed, language
+        if failed / rows > expected - 0.02:  # below, the translations are better than what the rates are of
+            assert not expectations.judge(failed + rows // 8, rows, expected, 0.05).passed, language
+
+
+def test_rates_grow_with_texts_and_numbers_and_an_unmeasured_language_has_the_highest() -> None:
+    short, long = [{"prompt": "The 3 foxes."}], [{"prompt": "The 3 foxes.", "chosen": "They saw 12 hens. " * 40}]
+    for language in MEASURED:
+        shares = [expectations.expected(language, expectations.amounts(rows)) for rows in (short, long)]
+        assert 0 < shares[0] < shares[1] < 1
+        assert expectations.expected("xx", expectations.amounts(long)) >= shares[1]
+    assert not expectations.judge(100, 1000, 0.01, 0.05).passed
+    assert expectations.judge(100, 1000, 0.08, 0.05).passed

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from test_components import content, launched, pod_folders  # noqa: F401
 from typer.testing import CliRunner
 
-from components import _run, _step
+from components import _run, _stage, _step
 from components._conclude import conclude
 from xlrm import (
     artifacts,
@@ -26,6 +27,7 @@ from xlrm import (
     fingerprints,
     licences,
     models,
+    progress,
     pyfunc,
     releases,
     rewards,
@@ -269,8 +271,12 @@ def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> N
     assert run.info.status == "FAILED" and run.data.metrics["promoted/xlrm-en"] == 0.0
     kept = Path(re.search(r"see file://(\S+)", str(raised.value))[1])
     assert json.loads((kept / "registered.json").read_text())["aliases"] == {NAME: ["challenger"]}
-    with pytest.raises(GateError, match="xlrm-en version 2: not better on corpus"):
-        run_stage("register", SETTINGS | {"gate": "enforce"}, newest_inputs())
+    given = [f"--inputs={key}={','.join(uris)}" for key, uris in newest_inputs().items()]
+    again = command("stage", "register", "resamples=300", "gate=enforce", *given)
+    assert again.exit_code == 2 and again.stdout == "", again.output
+    error, page, remedy = again.stderr.splitlines()[-3:]
+    assert error.startswith("error: ") and "xlrm-en version 2: not better on corpus" in error and "file:" not in error
+    assert page == f"page: {kept / 'gate.md'}" and remedy.startswith("next: ")
     assert aliases() == {"2": ("challenger",), "1": ("champion",)}
 
 
@@ -289,13 +295,16 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
         _run.note_made(label, uri)
     with pytest.raises(SystemExit) as ended:
         _step.main("register")
-    line = capsys.readouterr().out.splitlines()[-1]
+    line = capsys.readouterr().err.splitlines()[-1]
     assert ended.value.code == 2 and re.search(
         "error: register: .*xlrm-en version 2: not better on corpus.*refused", line
     )
     status = {"state": "FAILED", "pipelineTaskName": "x", "pipelineJobResourceName": "x", "error": {}}
     page = content(launched(conclude, {"pipeline": "retrain", "status": status})["decision"])
     assert "does not become the champion" in page and "| corpus | en | average |" in page
+    own = SimpleNamespace(path=str(settings.home() / "page"))
+    _stage._show_refused("register", own)
+    assert Path(own.path).read_text() == page and page.startswith("# register: refused\n\nregister: not better than")
 
 
 def _run_of(name: str, number: str) -> str:
@@ -633,7 +642,8 @@ def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> Non
             scoring.load(folder, scoring.Scoring(precision=precision))
     (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": "p", "response": "r"}) + "\n")
     scored = command("score", "--model", folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
-    assert scored.exit_code == 2 and len(scored.stderr.strip().splitlines()) == 1 and "fetch it again" in scored.stderr
+    errors = [line for line in scored.stderr.splitlines() if not line.startswith(progress.PREFIX)]
+    assert scored.exit_code == 2 and len(errors) == 1 and "fetch it again" in errors[0] and scored.stdout == ""
     assert not (tmp_path / "out.jsonl").exists()
 
 

@@ -220,7 +220,7 @@ def test_texts_are_aligned_and_each_is_there_once(capsys) -> None:
     assert found.account == {
         "set": "set", "licence": "mit", "rows": 6, "incomplete": 2, "duplicates": 1, "used": 3
     }  # fmt: skip
-    assert "set: 6 texts, 2 not in every language, 1 there before, 3 used" in capsys.readouterr().out
+    assert "set: 6 texts, 2 not in every language, 1 there before, 3 used" in capsys.readouterr().err
     fewer = align("set", {"en": english, "ko": korean}, {}, 2, 1)
     assert len(fewer) == 2 and set(zip(*fewer.texts.values(), strict=True)) <= set(
         zip(*found.texts.values(), strict=True)
@@ -255,7 +255,7 @@ def test_belebele_is_aligned_by_link_and_its_counts_are_held_to_the_card(tmp_pat
     found = parallel.load(entry, ("en", "ko"), None, 0)
     assert found.texts == {code: [f"Passage {i} {code}" for i in range(5)] for code in ("en", "ko")}
     assert found.account["records"] == {"en": 12, "ko": 10} and found.account["incomplete"] == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "(kor_Hang) has 5 rows of 10 records, its card says 488 rows of 900 records" in said
     config = represent.Config(languages=("en", "ko"), parallel=entry)
     before = represent.fingerprint(config)

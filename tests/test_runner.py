@@ -24,10 +24,10 @@ CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts"
 
 def test_a_finished_stage_is_not_run_again(capsys) -> None:
     first = run_stage("curate", CURATE, {})
-    assert "curate[en]: finished in" in capsys.readouterr().out
+    assert "curate[en]: finished in" in capsys.readouterr().err
     again = run_stage("curate", CURATE, {})
     assert again == first
-    assert "reused" in capsys.readouterr().out
+    assert "reused" in capsys.readouterr().err
 
 
 def test_the_key_follows_config_inputs_and_code(monkeypatch) -> None:
@@ -220,7 +220,7 @@ def test_what_a_gate_refuses_is_kept_and_is_no_artifact(home) -> None:
     other = run_stage("translate", {"language": "es"}, {"corpus": run_stage("curate", CURATE | {"seed": 7}, {}).uri})
     for _ in range(2):
         with pytest.raises(
-            GateError, match=r"rows dropped, max_reject_share is 5.0%.*; see file://\S+/refused$"
+            GateError, match=r"max_reject_share is 5.0%: Spanish .* rows failed, .*; see file://\S+/refused$"
         ) as refused:
             run_stage("validate", {}, {"source": corpus.uri, "translations": [other.uri]})
     where = str(refused.value).rsplit(" ", 1)[1]

@@ -19,7 +19,7 @@ def wanted(stage: str) -> tuple[dict[str, bool], set[str]]:
     """Inputs of a stage by name -> whether it takes several artifacts; and those it cannot do without."""
     found = inspect.signature(stage_module(stage).run).parameters.values()
     own = [one for one in found if one.kind is one.KEYWORD_ONLY and one.name not in ("output", "lineage")]
-    return {one.name: "list" in str(one.annotation) for one in own}, {
+    return {one.name: any(kind in str(one.annotation) for kind in ("list", "Sequence")) for one in own}, {
         one.name for one in own if one.default is one.empty
     }
 

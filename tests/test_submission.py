@@ -456,12 +456,13 @@ def test_an_interrupted_wait_says_that_the_run_goes_on(submit: Submit, server: K
     server.states = ["RUNNING"]
     command = [sys.executable, "-m", "pipelines", "submit", "mine.yaml", "--wait", "--summary", "summary.md"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KF_PIPELINES_ENDPOINT": server.address}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not any("run_details" in run for run in server.runs.values()) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=30)
+    address, said = process.communicate(timeout=30)
+    assert re.fullmatch(r"\S+/#/runs/details/\S+\n", address), "the result alone, as soon as there is one"
     assert process.returncode == 130 and "interrupted; a run that has been started goes on" in said
     assert "interrupted" in summary() and "/#/runs/details/" in summary()
 

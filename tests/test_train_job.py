@@ -86,7 +86,7 @@ def fails(capsys, given: dict[str, str], **node) -> str:
     with pytest.raises(SystemExit) as ended:
         train(given, **node)
     assert ended.value.code == 2
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.splitlines()[-1].startswith("xlrm │ error: reward: ")
     return said
 
@@ -176,7 +176,7 @@ def test_a_node_runs_the_very_stage_that_the_component_would(given) -> None:
     config = EXPERIMENT["stages"]["reward"] | {"language": "en"}
     arguments = _train_job.stage_arguments("reward", config, given, "paper")
     result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
-    assert result.stdout.splitlines() == ["xlrm │ reward[en]: finished before, reused", address(given)]
+    assert result.stdout == f"{address(given)}\n" and result.stderr == "xlrm │ reward[en]: finished before, reused\n"
     assert runner.run_stage("reward", config, given).uri == address(given)
 
 
@@ -212,7 +212,7 @@ def test_a_complete_job_and_its_log(kube, given, capsys, monkeypatch) -> None:
 
     kube.runs = runs
     train(given)
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     name = _train_job.job_name(address(given))
     assert lines[0] == f"xlrm │ TrainJob {name}: made in namespace {NAMESPACE}"
     assert any("0 of 2 nodes run; " in line and "no nvidia.com/gpu" in line for line in lines)
@@ -385,7 +385,7 @@ def test_a_log_that_breaks_goes_on_without_a_line_twice(kube, given, capsys, mon
 
     kube.runs = runs
     train(given)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "TrainJob" not in line]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("line ", "twin "))]
     assert lines == [*(f"line {number}" for number in range(12)), "twin 1", "twin 2"]
     assert not kube.cut and len(kube.streams) >= 5
     assert all("sinceSeconds" in one for one in kube.streams[2:]), "a long log is not sent whole each time"
@@ -413,7 +413,7 @@ from components._hardware import Hardware
 from xlrm.steps import Step
 train_on_nodes(Hardware(**{on().model_dump()!r}), Step("reward", ("en",), {step().config!r}), {given!r}, "paper")
 """
-    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def end(task: subprocess.Popen, number: int) -> str:
@@ -528,7 +528,7 @@ def test_a_job_that_a_killed_task_left_is_followed_by_the_next_try(kube, given, 
     time.sleep(3 * kube.collector_s)
     threading.Timer(0.5, go.set).start()
     train(given)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "runs already, followed" in said and "run of the old one" in said
     assert len(kube.built) == 1
 
@@ -555,7 +555,7 @@ def test_a_job_that_cannot_be_followed_goes_on_and_is_followed_by_the_next_try(
     kube.refused.clear()
     go.set()
     train(given)
-    assert "runs already, followed" in capsys.readouterr().out
+    assert "runs already, followed" in capsys.readouterr().err
     assert kube.built == [name]
 
 
@@ -590,7 +590,7 @@ def test_a_job_that_has_ended_is_replaced(kube, given, capsys, how) -> None:
     kube.runs = lambda kube, job: finished_by(given, kube, job)
     time.sleep(1.1)  # times of the API have whole seconds
     train(given)
-    assert "run of the new one" in capsys.readouterr().out
+    assert "run of the new one" in capsys.readouterr().err
     assert len(kube.built) == 2
 
 
@@ -601,7 +601,7 @@ def test_a_job_that_is_deleted_in_the_foreground_is_replaced(kube, given, capsys
     wait_until(lambda: len(kube.built) > 2)
     kube.runs = lambda kube, job: finished_by(given, kube, job)
     train(given)
-    assert "run of the new one" in capsys.readouterr().out
+    assert "run of the new one" in capsys.readouterr().err
     assert len(kube.built) - 1 not in kube.crowded
 
 
@@ -657,7 +657,7 @@ def test_a_job_deleted_by_somebody_else(kube, given, capsys, how) -> None:
     with pytest.raises(JobError, match="was deleted before its end"):
         train_on_nodes(on(), step(), given, "paper")
     assert not kube.jobs
-    assert (f"TrainJob {name}: deleted" in capsys.readouterr().out) == (how == "Foreground")
+    assert (f"TrainJob {name}: deleted" in capsys.readouterr().err) == (how == "Foreground")
 
 
 def test_a_complete_job_without_an_artifact_is_no_success(kube, given, capsys) -> None:
@@ -682,7 +682,7 @@ def test_what_can_be_known_before_is_no_matter_for_the_cluster(kube, given, caps
     with pytest.raises(SystemExit) as ended:
         train(given, section, **node)
     assert ended.value.code == 2
-    assert said in capsys.readouterr().out.splitlines()[-1]
+    assert said in capsys.readouterr().err.splitlines()[-1]
     assert not kube.asked
 
 
@@ -830,7 +830,7 @@ def test_a_step_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monkeypatch
     finally:
         for process in processes:
             process.kill()
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "training in 1 processes on each of 2 node(s): DeepSpeed ZeRO-3" in said
     assert "xlrm │ reward[en]: started" in said, "by the first node"
     assert said.splitlines()[-1] == "xlrm │ reward[en]: finished before, reused"

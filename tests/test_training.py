@@ -219,8 +219,21 @@ def test_a_mixture_has_every_pair_once_or_in_every_language(tmp_path) -> None:
         every
     ) == 60
     write_jsonl(tmp_path / "es" / "preferences.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
-    with pytest.raises(DataError, match="the same pairs in every language; there are 30 in en, 1 in es"):
+    with pytest.raises(DataError, match=r"es/preferences\.jsonl:1: no 'id'"):
         reward.training_rows(reward.Config(language="en+es"), tmp_path)
+
+
+def test_a_mixture_takes_a_pair_from_the_languages_that_kept_it(tmp_path) -> None:
+    kept = {"en": range(12), "es": [*range(6), 9]}
+    for code, ids in kept.items():
+        rows = [{"id": f"p{i}", "in": code, "prompt": "p", "chosen": "a", "rejected": "b"} for i in ids]
+        write_jsonl(tmp_path / code / "preferences.jsonl", rows)
+    split = reward.training_rows(reward.Config(language="en+es"), tmp_path)
+    assert [row["id"] for row in split] == [f"p{i}" for i in range(12)]
+    assert all(int(row["id"][1:]) in kept[row["in"]] for row in split)
+    assert {row["in"] for row in split} == {"en", "es"}
+    every = reward.training_rows(reward.Config(language="en+es", mixture="all"), tmp_path)
+    assert len(every) == 19 and [row["in"] for row in every if row["id"] in ("p6", "p9")] == ["en", "en", "es"]
 
 
 # Every family of base models

@@ -183,16 +183,20 @@ def test_rejects_show_the_value_that_failed(planted):
     assert max(map(len, values.values())) <= suite.SHOWN_CHARACTERS + 1
 
 
-def test_a_row_that_fails_in_one_language_is_dropped_in_all(planted):
+def test_each_language_keeps_what_passed_in_it_and_in_the_source(planted):
     defects, metrics, output = planted
+    own = {code: {row_id for row_id, (language, _, _) in defects.items() if language in ("en", code)} for code in SAY}
     for language in SAY:
         ids = [row["id"] for row in read_rows(output / language / "preferences.jsonl")]
-        assert ids == [f"p{i}" for i in range(16) if f"p{i}" not in defects] == ["p13", "p15"]
-        assert [row["id"] for row in read_rows(output / language / "parallel.jsonl")] == ["t0", "t1", "t3"]
+        assert ids == [f"p{i}" for i in range(16) if f"p{i}" not in own[language]]
+    assert len(read_rows(output / "en" / "preferences.jsonl")) == 15, "only what fails in English itself"
+    assert [row["id"] for row in read_rows(output / "ko" / "parallel.jsonl")] == ["t0", "t1", "t2", "t3"]
+    assert [row["id"] for row in read_rows(output / "es" / "parallel.jsonl")] == ["t0", "t1", "t3"]
     kept = read_rows(output / "es" / "preferences.jsonl")
-    assert [noun("es", i) in row["chosen"] for i, row in zip((13, 15), kept, strict=True)] == [True] * 2
-    assert (metrics["rows_in"], metrics["rows_out"]) == (30, 11)
+    assert all(noun("es", int(row["id"][1:])) in row["chosen"] for row in kept if row["id"] != "p11")
+    assert (metrics["rows_in"], metrics["rows_out"]) == (30, 11), "rows_out: what is left in every language"
     assert metrics["reject_share"] == 19 / 30
+    assert {code: metrics[f"kept/{code}"] for code in SAY} == {"en": 29, "es": 18, "ko": 22}
     assert metrics["failures/en"] == metrics["failures/en/script"] == 1
 
 
@@ -200,12 +204,17 @@ def test_the_summary_counts_by_language_file_and_expectation(planted):
     summary = json.loads((planted[2] / "summary.json").read_text())
     assert summary["passed"] is True
     assert summary["thresholds"]["max_reject_share"] == 1
-    assert summary["languages"]["ko"]["preferences.jsonl"] == {
-        "rows_in": 15, "rows_out": 2, "failures": {
+    assert summary["kept"]["en"] == 29
+    korean = summary["languages"]["ko"]["preferences.jsonl"]
+    assert {key: korean[key] for key in ("rows_in", "rows_out", "failures")} == {
+        "rows_in": 15, "rows_out": 10, "failures": {
             "loop": 1, "number": 1, "parity": 1, "schema": 1, "script": 1,
         },
     }  # fmt: skip
-    assert summary["languages"]["es"]["prompts.jsonl"] == {"rows_in": 4, "rows_out": 4, "failures": {}}
+    assert korean["failed"] == 5 / 16
+    assert korean["excess"] == pytest.approx(korean["failed"] - korean["expected"])
+    prompts = summary["languages"]["es"]["prompts.jsonl"]
+    assert (prompts["rows_in"], prompts["rows_out"], prompts["failures"]) == (4, 4, {})
 
 
 def test_the_data_docs_are_one_file_that_fetches_nothing(planted):
@@ -227,13 +236,32 @@ def test_too_many_rejects_raise(tmp_path):
     with pytest.raises(GateError) as raised:
         run(made, tmp_path, limits={"min_script_share": 0.65})
     message = str(raised.value)
-    assert "68.8% of 16 rows dropped, max_reject_share is 5.0%" in message
-    assert "most fail in Korean (10)" in message
-    assert "script 10 in Korean, pair 1 in Spanish" in message
-    assert "no row of preferences.jsonl passed" in message
+    assert re.search(
+        r"Korean preferences\.jsonl: 100\.0% of 10 rows failed, \d\.\d% expected of right translations, "
+        r"excess \d\d\.\d%, limit \d\d\.\d% \(script 10\)",
+        message,
+    )
+    assert "Spanish" not in message, "one of six rows may fail by chance"
+    assert "no row of preferences.jsonl passed in ko" in message
     output = tmp_path / "output"
     assert sorted(path.name for path in output.iterdir()) == ["data_docs.html", "rejects.jsonl", "summary.json"]
     assert len(read_rows(output / "rejects.jsonl")) == 11
+    page = (output / "data_docs.html").read_text(encoding="utf-8")
+    file = json.loads((output / "summary.json").read_text())["languages"]["ko"]["preferences.jsonl"]
+    for name in ("failed", "expected", "excess", "limit"):
+        assert f">{file[name]:.1%}</td>" in page
+
+
+def test_pairs_held_out_are_validated_where_there_are_any(tmp_path):
+    made = {code: {name: rows[:4] for name, rows in files.items()} for code, files in corpora(count=8).items()}
+    for language, files in made.items():
+        files["heldout.jsonl"] = [
+            row | {"id": f"h{row['id']}"} for row in corpora(8)[language]["preferences.jsonl"][4:]
+        ]
+    made["ko"]["heldout.jsonl"][1]["rejected"] = made["ko"]["heldout.jsonl"][1]["chosen"]
+    run(made, tmp_path)
+    kept = {code: [row["id"] for row in read_rows(tmp_path / "output" / code / "heldout.jsonl")] for code in made}
+    assert kept["en"] == kept["es"] == ["hp4", "hp5", "hp6", "hp7"] and kept["ko"] == ["hp4", "hp6", "hp7"]
 
 
 def test_a_corpus_that_cannot_be_read_is_named(tmp_path):
@@ -304,15 +332,18 @@ def test_a_shard_that_is_missing_or_double_is_named(described, message, tmp_path
         )
 
 
-def test_chunks_make_no_difference(tmp_path, monkeypatch):
-    plant(made := corpora())
+def test_chunks_make_no_difference_and_with_parity_all_languages_keep_the_same(tmp_path, monkeypatch):
+    defects = plant(made := corpora())
     (tmp_path / "one").mkdir()
-    run(made, tmp_path / "one", max_reject_share=1)
+    run(made, tmp_path / "one", max_reject_share=1, parity=True)
     monkeypatch.setattr(validate, "CHUNK_ROWS", 7)
     (tmp_path / "many").mkdir()
-    run(made, tmp_path / "many", max_reject_share=1)
+    run(made, tmp_path / "many", max_reject_share=1, parity=True)
     for name in ("rejects.jsonl", "summary.json", "es/preferences.jsonl", "ko/benchmark.jsonl"):
         assert (tmp_path / "many" / "output" / name).read_text() == (tmp_path / "one" / "output" / name).read_text()
+    for language in SAY:
+        ids = [row["id"] for row in read_rows(tmp_path / "one" / "output" / language / "preferences.jsonl")]
+        assert ids == [f"p{i}" for i in range(16) if f"p{i}" not in defects] == ["p13", "p15"]
 
 
 def test_a_translator_can_check_its_own_rows():

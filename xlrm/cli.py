@@ -1,41 +1,28 @@
 """The `xlrm` command."""
 
-import contextlib
 import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from xlrm import __version__, settings, store_commands
 from xlrm.credit import Ties
-from xlrm.errors import ConfigError, DataError, XlrmError
+from xlrm.errors import ConfigError, DataError
+from xlrm.output import console, errors, errors_in_one_line, print_result, quiet_libraries
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console()
-errors = Console(stderr=True)
 
 MaxLength = Annotated[int | None, typer.Option(help="Tokens (2048, or the model's); longer ones lose their beginning.")]
 ModelOption = Annotated[
     str, typer.Option(help="A reward model: folder, models:/NAME@ALIAS, or artifact URI (file:// or s3://).")
 ]
-
-
-@contextlib.contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except XlrmError as error:
-        errors.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
 
 
 @app.callback(invoke_without_command=True)
@@ -46,8 +33,9 @@ def main(
     if context.invoked_subcommand != "stage":
         # Seconds, where MLflow's client waits four minutes for a server: a stage outlives its restart, a person asks again.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    quiet_libraries()
     if version:
-        print(__version__)
+        print_result(__version__)
         raise typer.Exit
 
 
@@ -66,11 +54,12 @@ def stage(
     from xlrm.runner import run_stage
     from xlrm.signals import ended_by_signals
 
-    with _errors_in_one_line(), ended_by_signals():
+    with errors_in_one_line(), ended_by_signals():
         config = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
         given: dict[str, str | list[str]] = dict(map(_assignment, inputs or []))
         given |= {key: uris.split(",") for key, uris in map(_assignment, list_inputs or [])}
-        print(run_stage(name, config, given, experiment=experiment).uri)
+        made = run_stage(name, config, given, experiment=experiment)
+    print_result(made.uri)
 
 
 @app.command()
@@ -86,7 +75,7 @@ def estimate(
     from xlrm.runner import run_stage
     from xlrm.stages import plan
 
-    with _errors_in_one_line():
+    with errors_in_one_line():
         shares = forecast.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
         curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
@@ -94,12 +83,13 @@ def estimate(
         corpus = artifacts.fetch(curated.uri, settings.home() / "cache")
         translated = plan.survey(plan.Config(**section), corpus, with_memory=True)
         rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
-    console.print(_estimate_table(loaded.name, rows, shares))
+    table = console()
+    table.print(_estimate_table(loaded.name, rows, shares))
     for why in dict.fromkeys(row.why for row in rows if row.why):
         stages = ", ".join(dict.fromkeys(row.stage for row in rows if row.why == why))
-        console.print(f"– {stages}: {why}", markup=False, highlight=False)
+        table.print(f"– {stages}: {why}", markup=False, highlight=False)
     for line in (forecast.FORMULA, *forecast.assumptions(shares)):
-        console.print(line, style="dim", markup=False, highlight=False)
+        table.print(line, style="dim", markup=False, highlight=False)
 
 
 def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
@@ -143,7 +133,7 @@ def score(
     from xlrm.rows import each_row, write_jsonl
 
     lock = output_file.with_name(f".{output_file.name}.lock")
-    with _errors_in_one_line(), locks.alone(lock, f"score: {output_file}"):
+    with errors_in_one_line(), locks.alone(lock, f"score: {output_file}"):
         how = scoring.Scoring(**_given(max_length=max_length))
         total = sum(1 for number, row in enumerate(each_row(input_file), 1) if _conversation(input_file, number, row))
         loaded = _load(model, how)
@@ -154,6 +144,7 @@ def score(
         count = write_jsonl(output_file, ({**row, "reward": one} for row, one in zip(rows, found, strict=True)))
         journal.path.unlink(missing_ok=True)
     errors.print(f"{count} rewards in {output_file}", highlight=False)
+    print_result(output_file)
 
 
 def _conversation(file: Path, number: int, row: dict) -> list[dict]:
@@ -197,7 +188,7 @@ def evaluate(
     from xlrm.stages import evaluate as stage
     from xlrm.stages import external
 
-    with _errors_in_one_line():
+    with errors_in_one_line():
         if ties not in get_args(Ties):
             raise ConfigError(f"--ties {ties}: it is {' or '.join(get_args(Ties))}")
         items = min(items, 640) if benchmark == "phrasebook" else items
@@ -214,7 +205,7 @@ def evaluate(
             rewards.write(output / rewards.FILE, list(rewards.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
     equal = f", {result['ties']} with equal rewards ({ties})" if "ties" in result else ""
-    console.print(_results_table(f"{benchmark}, {len(rows)} items{equal}", result))
+    console().print(_results_table(f"{benchmark}, {len(rows)} items{equal}", result))
 
 
 def _results_table(title: str, result: dict) -> Table:
@@ -243,7 +234,7 @@ def serve(
     from xlrm import scoring
     from xlrm.experiment import parse_value
 
-    with _errors_in_one_line():
+    with errors_in_one_line():
         serving = _serving()
         given = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
         said = _given(engine=engine, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
@@ -275,19 +266,15 @@ def models() -> None:
     no alias, with what the gate said and key metrics."""
     from xlrm import tracking
 
-    with _errors_in_one_line():
+    with errors_in_one_line():
         found = tracking.models()
-        if not found:
-            errors.print(
-                f"no registered models in {settings.shown(settings.tracking_uri())}; `make demo` registers some"
-            )
-        for model in found:
-            shown = [
-                f"{k.removeprefix('accuracy/')} {v:.3f}" for k, v in model.metrics.items() if k.endswith("/average")
-            ]
-            gate = [f"gate {model.tags['gate']}"] if "gate" in model.tags else []
-            for uri in [f"models:/{model.name}@{alias}" for alias in model.aliases] or [model.uri]:
-                print("  ".join([uri, f"version {model.number}", *gate, *shown]))
+    if not found:
+        errors.print(f"no registered models in {settings.shown(settings.tracking_uri())}; `make demo` registers some")
+    for model in found:
+        shown = [f"{k.removeprefix('accuracy/')} {v:.3f}" for k, v in model.metrics.items() if k.endswith("/average")]
+        gate = [f"gate {model.tags['gate']}"] if "gate" in model.tags else []
+        for uri in [f"models:/{model.name}@{alias}" for alias in model.aliases] or [model.uri]:
+            print_result("  ".join([uri, f"version {model.number}", *gate, *shown]))
 
 
 @app.command()
@@ -299,9 +286,9 @@ def promote(
     """Make a registered version the champion by hand: to roll back, or against the gate."""
     from xlrm.stages import register
 
-    with _errors_in_one_line():
+    with errors_in_one_line():
         now, before = register.promote(uri)
-    print(f"models:/{now.name}@{register.CHAMPION} is {now.uri}; it was {before.uri if before else 'none'}")
+    print_result(f"models:/{now.name}@{register.CHAMPION} is {now.uri}; it was {before.uri if before else 'none'}")
 
 
 @app.command()
@@ -312,7 +299,7 @@ def pull(
     """Fetch a registered reward model as a plain Hugging Face folder."""
     from xlrm import tracking
 
-    with _errors_in_one_line():
+    with errors_in_one_line():
         part = folder / ".part"  # what an interrupted pull leaves
         if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
             raise ConfigError(f"{folder} is not empty, or no folder; name a new one")
@@ -320,7 +307,7 @@ def pull(
         for one in tracking.download(uri, part).iterdir():
             one.rename(folder / one.name)
         part.rmdir()
-        print(folder)
+    print_result(folder)
 
 
 @app.command()
@@ -333,10 +320,10 @@ def report(
     """Copy the report of a run, the newest or a given one, out of the store."""
     from xlrm import artifacts
 
-    with _errors_in_one_line():
+    with errors_in_one_line():
         uri = artifact or artifacts.newest(settings.store(), "report")
         shutil.copyfile(artifacts.fetch(uri, settings.home() / "cache") / "report.html", output)
-    print(output)
+    print_result(output)
 
 
 @app.command()
@@ -356,12 +343,12 @@ def doctor(
 
     table = Table("", "what", "found", "what to do")
     failed = False
-    with _errors_in_one_line():
+    with errors_in_one_line():
         for check in cluster_checks(namespace, context) if cluster else checks():
             failed |= check.required and not check.ok
             mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.required else "[yellow]–[/]"
             table.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))
-    console.print(table)
+    console().print(table)
     raise typer.Exit(2 if failed else 0)
 
 
@@ -396,7 +383,7 @@ def _model_folder(model: str) -> Path:
 
 
 for one in store_commands.COMMANDS:
-    app.command()(_errors_in_one_line()(one))
+    app.command()(errors_in_one_line()(one))
 
 if __name__ == "__main__":
     app()

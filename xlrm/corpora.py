@@ -80,8 +80,14 @@ class Corpus:
     """Who translated it, as corpus.json says."""
     repairs: dict[str, int] | None = None
     """Rows that the translation's own checks found wrong: how many were tried again, mended, left untranslated."""
+    made: tuple[str, ...] | None = None
+    """Names of its files without their ending, where it says which it has; None for all."""
     files: dict[str, RowsOnDisk] = field(default_factory=dict)
     """By file name, those looked at so far."""
+
+    def has(self, name: str) -> bool:
+        """Whether it is to have the file: a translation may be of some of the source's files."""
+        return self.made is None or name.removesuffix(".jsonl") in self.made
 
     def rows(self, name: str) -> RowsOnDisk:
         if name not in self.files:
@@ -139,4 +145,10 @@ def _corpus(parts: list[tuple[Path, dict]]) -> Corpus:
     said = parts[0][1]
     repairs = [one["repairs"] for _, one in parts if one.get("repairs")]
     total = {key: sum(one.get(key, 0) for one in repairs) for key in REPAIRS} if repairs else None
-    return Corpus(LANGUAGES[said["language"]], [folder for folder, _ in parts], said.get("translator"), total)
+    return Corpus(
+        LANGUAGES[said["language"]], [folder for folder, _ in parts], said.get("translator"), total, _made(said)
+    )
+
+
+def _made(said: dict[str, Any]) -> tuple[str, ...] | None:
+    return tuple(said["files"]) if "files" in said else None

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm import progress, scoring
 from xlrm.errors import DataError
@@ -66,6 +66,34 @@ def judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length:
             raise DataError(f"pair {number}: neither response with a label of 0 or 1, nor chosen and rejected")
     ids = scoring.encode(tokenizer, [scoring.conversation(prompt, text) for prompt, text, _ in found], max_length)
     return {"input_ids": ids, "labels": [label for _, _, label in found]}
+
+
+def mixture(found: dict[str, list[Row]], how: Literal["split", "all"], seed: int) -> list[Row]:
+    """Pairs of several languages (language -> rows), told apart by their ids. With `split` each is drawn in one of the
+    languages that have it, equally many in each if all do; with `all` it is there in each that has it. Raises DataError
+    for a pair without an id."""
+    tables = {language: _by_id(language, rows) for language, rows in found.items()}
+    ids = dict.fromkeys(row_id for table in tables.values() for row_id in table)
+    counts = ", ".join(f"{len(rows)} in {language}" for language, rows in found.items())
+    everywhere = sum(all(row_id in table for table in tables.values()) for row_id in ids)
+    progress.say(f"reward: {len(ids)} pairs in all, {counts}, {everywhere} in every language")
+    if how == "all":
+        return [table[row_id] for row_id in ids for table in tables.values() if row_id in table]
+    rng = random.Random(seed)
+    drawn = [list(tables)[i % len(tables)] for i in range(len(ids))]
+    rng.shuffle(drawn)
+    having = ([language for language in tables if row_id in tables[language]] for row_id in ids)
+    places = (one if one in able else rng.choice(able) for one, able in zip(drawn, having, strict=True))
+    return [tables[language][row_id] for language, row_id in zip(places, ids, strict=True)]
+
+
+def _by_id(language: str, rows: list[Row]) -> dict[str, Row]:
+    for number, row in enumerate(rows, 1):
+        if row.get("id") is None:
+            raise DataError(
+                f"{language}/preferences.jsonl:{number}: no 'id'; a mixture tells pairs of languages apart by it"
+            )
+    return {row["id"]: row for row in rows}
 
 
 def longest(columns: Columns) -> list[int]:

@@ -226,7 +226,7 @@ def _base(scene: Scene) -> Row:
     made = LOADED_IN if config.model == TINY else "bfloat16"
     several = [config.model] + [policy.model] * (policy != config)
     stored = _weights([scene.base, scene.policy][: len(several)], made)
-    return Row("base", ", ".join(several), "training", made, flop=0.0, stored=stored)
+    return Row("base", ", ".join(several), "training", made, tokens=0.0, flop=0.0, stored=stored)
 
 
 def _weights(shapes: Iterable[Shape | str], precision: str) -> float | None:

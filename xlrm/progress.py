@@ -1,15 +1,20 @@
 """Lines of progress, from wherever a stage runs to whoever watches."""
 
 import os
+import sys
 import time
 
 PREFIX = "xlrm │ "
 SECONDS_BETWEEN_LINES = 15
+NO_BARS = {
+    "TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}  # fmt: skip
+"""Environment of a process whose libraries are to show no bars."""
 
 
 def say(text: str) -> None:
-    """One line on standard output, flushed, so that a log follower sees it at once."""
-    print(f"{PREFIX}{text}", flush=True)
+    """One line on standard error, flushed, so that a log follower sees it at once: standard output is for results."""
+    print(f"{PREFIX}{text}", file=sys.stderr, flush=True)
 
 
 def bars_hidden() -> bool:

@@ -137,6 +137,7 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
     languages, alignment = experiment.languages, _alignment(experiment)
     models, evaluations = _models(languages), _evaluations(languages)
     verdicts = tuple(step.label for step in alignment if step.stage == "judge")
+    policies = tuple(step.label for step in alignment if step.stage == "align")
     return [
         *data(experiment, {}),
         Step("base"),
@@ -154,6 +155,7 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
             inputs={
                 "corpora": "validate", "evaluations": evaluations, "representations": "represent",
                 "registered": "register", "external": "external", **({"verdicts": verdicts} if verdicts else {}),
+                **({"policies": policies} if policies else {}),
             },
         ),
     ]  # fmt: skip

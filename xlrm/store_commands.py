@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from xlrm import progress, settings
+from xlrm.output import print_result
 
 
 def artifacts(
@@ -23,7 +24,7 @@ def artifacts(
     rows.sort(key=lambda row: row["made"], reverse=True)
     if as_json:
         for row in rows:
-            print(json.dumps(row))
+            print_result(json.dumps(row))
     elif rows:
         _print([("stage", "size", "made (UTC)", "runs", "registered", "artifact"), *map(_cells, rows)])
     else:
@@ -75,7 +76,7 @@ def gc(
         progress.say(f"{', '.join(busy)}: at work in {settings.home()}; nothing of the store goes meanwhile")
     _print([("", "stay", "size", "go", "size"), *_totals(items)])
     if going:
-        print()
+        print_result("")
         _print([(one.kind, one.name, housekeeping.shown_size(one.size), one.why) for one in going])
     if delete:
         housekeeping.remove(store, items)
@@ -101,7 +102,7 @@ def _print(rows: list[tuple[str, ...]]) -> None:
     """Columns, on standard output. The last one is as wide as it is."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 COMMANDS = (artifacts, gc)

@@ -12,12 +12,13 @@ _SENTENCE = re.compile(r"[^.!?。！？\n]+")
 
 
 def looped(text: str, source: str, times: int) -> str | None:
-    """What the text says `times` or more in a row, unless its source does so, too (a ruled line, a table's border)."""
+    """What the text says `times` or more in a row, unless its source does so, too (a ruled line, the refrain
+    of a song)."""
     if len(text) < _WIDE_CHARACTERS:
         return None
     for chunk in (*_letters(text, times), *_short(text, times), *_long(text, times)):
         if chunk * times not in source:
-            return chunk
+            return None if source and looped(source, "", times) else chunk
     return _sentences(text, source, times)
 
 

@@ -22,6 +22,7 @@ from xlrm.expectations.texts import (
     prose,
     truncated,
     untranslated,
+    without_names,
 )
 from xlrm.languages import Language
 from xlrm.limits import Limits
@@ -29,6 +30,7 @@ from xlrm.limits import Limits
 TEXTS = ("prompt", "chosen", "rejected", "text")
 SPOKEN = ("prompt", "chosen", "text")  # what is wrong with `rejected` may be the very language it is in
 ASKED = ("prompt", "text")  # an answer may well be a list of names, the same in two languages
+_NO_LETTERS = "ªº"  # 12.ª is an ordinal
 EXCUSABLE = ("script", "language", "length", "copy", "untranslated")
 
 
@@ -116,9 +118,32 @@ def _of_translation(plan: Plan, column: str, texts: list[str], sources: Sequence
     spoken = [pair.prose if pair else prose(text) for pair, text in zip(pairs, texts, strict=True)]
     found["script"] = script_share(spoken, plan.language.script).tolist()
     found["language"] = _identifier(plan).doubts(spoken)
+    _leave_names_out(plan, found, pairs, spoken)
+    _excuse_quotations(plan, found)
     if column not in SPOKEN:
         _excuse(plan, found, pairs)
     return found | {"language": _languages(plan, spoken, found["language"])}
+
+
+def _leave_names_out(plan: Plan, found: dict[str, list], pairs: list[Pair | None], spoken: list[str]) -> None:
+    """Judges the script and the language of what looks wrong by what is left of it without the source's names."""
+    shares, doubts = found["script"], found["language"]
+    rows = [i for i, pair in enumerate(pairs) if pair and (shares[i] < plan.limits.min_script_share or doubts[i])]
+    left = [without_names(pairs[row]) for row in rows]
+    judged = zip(rows, left, script_share(left, plan.language.script), _identifier(plan).doubts(left), strict=True)
+    for row, text, share, doubt in judged:
+        spoken[row], shares[row], doubts[row] = text, float(share), doubt
+
+
+def _excuse_quotations(plan: Plan, found: dict[str, list]) -> None:
+    """Takes back what is said about words of a third language: a quotation stays as it is."""
+    assert plan.source
+    known = Identifier(plan.source.code, 1, 0.5)
+    for name in ("copy", "untranslated"):
+        runs = list({run for run in found[name] if run})
+        doubts = {run: doubt for run, doubt in zip(runs, known.doubts(runs), strict=True) if doubt}
+        foreign = known.foreign(doubts) if doubts else {}
+        found[name] = [None if run and foreign.get(run) else run for run in found[name]]
 
 
 def _identifier(plan: Plan) -> Identifier:
@@ -163,14 +188,18 @@ def script_share(texts: list[str], script: str) -> np.ndarray:
     rows = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
     used = np.unique(codes)
     letter, own = np.zeros((2, used.max(initial=0) + 1), dtype=bool)
-    letter[used] = [chr(code).isalpha() for code in used]
+    letter[used] = [_is_letter(chr(code)) for code in used]
     own[used] = [_is_of(chr(code), script) for code in used]
     letters = np.bincount(rows[letter[codes]], minlength=len(texts)).astype(float)
     letters[letters == 0] = np.nan
     return np.bincount(rows[own[codes]], minlength=len(texts)) / letters
 
 
+def _is_letter(character: str) -> bool:
+    return character.isalpha() and character not in _NO_LETTERS
+
+
 def _is_of(character: str, script: str) -> bool:
     """By its Unicode name, which begins with the script's (or a width), but for Han, there called CJK."""
     names = unicodedata.name(character, "").split()
-    return character.isalpha() and {"Han": "CJK"}.get(script, script.upper()) in names[:2]
+    return _is_letter(character) and {"Han": "CJK"}.get(script, script.upper()) in names[:2]

@@ -25,10 +25,20 @@ _WORD = re.compile(r"[^\W\d_]+")
 _CLOSING = "”»“)]}）】」』〉》*_~`"
 _WRAPPING = _CLOSING + "\"'’ \t\n-–—"
 _FINAL = ".!?…。！？．؟।"
+_SENTENCE_WORDS = 5  # of which a text must be for its end to be looked at
 _SHORT = 0.6  # of what a length may be off its mean, if sentences are missing or added, too
 _OPEN = ",;、，；([{（"
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")  # written without spaces: two characters are about a word
-_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’.,-][^\W_]+)*")
+_TOKEN = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff]"
+    r"|(?<!\w['’])(?<![^\s\"'“”‘’«»(\[–—/\u3040-\u30ff\u3400-\u9fff])[^\W\d_\u3040-\u30ff\u3400-\u9fff]+"
+    r"(?:[-'’–—/](?!s\b)[^\W\d_\u3040-\u30ff\u3400-\u9fff]+)*"
+    r"(?=(?:['’]s)?[.,;:!?…\"'“”‘’»)\]–—]*(?:\s|$|[\u3040-\u30ff\u3400-\u9fff]))"
+)
+"""A word between spaces and marks, or a character of a script without spaces; `key_comp()` and `v141_xp` are code."""
+_NAMES = 12  # words of a name or of names in a row, at most
+_JOINTS = "a al and at by da de del der des di du e el et for in la le of on or the to und v van von vs y"
+"""Small words within names."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +106,11 @@ def lost_numbers(language: str, source_language: str) -> Measure:
 
 
 def copied(least_words: int) -> Measure:
-    """The text, if it is its source and long enough for that to be no coincidence."""
+    """The text, if it is its source, long enough for that to be no coincidence, and no mere names."""
 
     def measure(pair: Pair) -> str | None:
         same = pair.text.strip() == pair.source.strip()
-        return pair.text if same and words(pair.source_prose) >= least_words else None
+        return pair.text if same and words(pair.source_prose) >= least_words and _is_prose(pair.source_prose) else None
 
     return measure
 
@@ -110,21 +120,46 @@ def untranslated(least_words: int) -> Measure:
 
     def measure(pair: Pair) -> str | None:
         text, source = (" ".join(one.split()) for one in (pair.prose, pair.source_prose))
-        found = list(_TOKEN.finditer(source))
+        found = [match.span() for match in _TOKEN.finditer(source)]
         width = 2 * least_words if len(_WIDE.findall(source)) > len(found) / 2 else least_words
-        for first, last in zip(found, found[width - 1 :], strict=False):
-            run = source[first.start() : last.end()]
-            if run in text and _is_prose(run):
-                return run
+        for (start, _), (_, end) in zip(found, found[width - 1 :], strict=False):
+            if source[start:end] in text and _is_prose(source[start:end]):
+                return _whole(start, end, found, source, text)
         return None
 
     return measure
 
 
+def _whole(start: int, end: int, found: list[tuple[int, int]], source: str, text: str) -> str:
+    """As far as the words go on to be the same."""
+    for _, further in found:
+        if further > end and source[start:further] in text:
+            end = further
+    return source[start:end]
+
+
 def _is_prose(text: str) -> bool:
-    """Not a title or a list of names: half of the words begin small, where a script has capitals."""
+    """Not a title or a list of names: words with capitals, and small ones that stand between such."""
     found = _TOKEN.findall(text)
-    return 2 * sum(word[0].isupper() for word in found) <= len(found)
+    small = {word for word in found if word == word.lower()}
+    if len(found) > _NAMES or len(small) == len(found) or (len(found) > 3 and not any(map(str.islower, text))):
+        return True
+    return not small <= set(_JOINTS.split())
+
+
+def without_names(pair: Pair) -> str:
+    """The text without the names that it has from its source as they are there."""
+    text, source = (" ".join(one.split()) for one in (pair.prose, pair.source_prose))
+    found, place = [match.span() for match in _TOKEN.finditer(source)], 0
+    while place < len(found):
+        start, after = found[place][0], place
+        while after < len(found) and source[start : found[after][1]] in text:
+            after += 1
+        run = source[start : found[after - 1][1]] if after > place else ""
+        if run and not _is_prose(run):
+            text = text.replace(run, " ")
+        place = max(after, place + 1)
+    return text
 
 
 def words(text: str) -> int:
@@ -142,7 +177,8 @@ def truncated(band: Band) -> Measure:
         found, source = (_parts(one, of_lines) for one in (pair.prose, pair.source_prose))
         length, first, whole = (sum(map(len, many)) for many in (found, source[: len(found)], source))
         if of_lines:
-            short = 0 < len(found) < len(source) and band.nearer(length, first, whole)
+            fewer = len(found) < len(source) and _lines(pair.text) < _lines(pair.source)
+            short = bool(found) and fewer and band.nearer(length, first, whole)
         else:
             short = 0 < 2 * len(found) <= len(source) and length < whole * band.around(whole, _SHORT)[0]
         return f"{len(found)} of {len(source)} {'lines' if of_lines else 'sentences'}" if short else None
@@ -150,12 +186,19 @@ def truncated(band: Band) -> Measure:
     return measure
 
 
+def _lines(text: str) -> int:
+    """Code among them, which may be told in one language and not in the other."""
+    return sum(map(bool, map(str.strip, text.split("\n"))))
+
+
 def _parts(text: str, of_lines: bool) -> list[str]:
     return [one for one in (text.split("\n") if of_lines else _SENTENCE_END.split(text)) if one.strip()]
 
 
 def cut(pair: Pair) -> str | None:
-    """The end of a text that stops within a sentence where its source ends with one."""
+    """The end of a text that stops within a sentence where its source ends with one; a few words are none."""
+    if words(pair.source) < _SENTENCE_WORDS:
+        return None
     source, text = pair.source.rstrip(_WRAPPING), pair.text.rstrip()
     if source[-1:] not in _FINAL or pair.source.rstrip().endswith("`") or _is_closed(text, pair.source):
         return None
@@ -164,7 +207,10 @@ def cut(pair: Pair) -> str | None:
 
 
 def _is_closed(text: str, source: str) -> bool:
-    """Whether it ends with a quotation or brackets that are complete; ' and ’ may be apostrophes."""
+    """Whether it ends with a quotation or brackets that are complete; ' and ’ may be apostrophes, unless the source ends
+    with a quotation, too."""
+    if text[-1:] in "'’" and source.rstrip()[-1:] in "\"'”’":
+        return True
     if text[-1:] != '"':
         return text[-1:] in _CLOSING
     return text.count('"') % 2 == 0 or source.rstrip()[-1:] in "\"'”’"

@@ -1,13 +1,11 @@
 """Trains a reward model on the preference pairs of one language, or of several."""
 
-import random
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from xlrm import base_models, cards, heldout
-from xlrm.errors import DataError
+from xlrm import base_models, cards, examples, heldout
 from xlrm.rows import read_rows
 from xlrm.training import RewardTraining
 
@@ -62,15 +60,7 @@ def required(config: Config) -> tuple[str, ...]:
 
 
 def training_rows(config: Config, corpora: Path) -> list[dict]:
-    """Rows of the mixture, in the order of the corpus. A pair that is drawn in one language is not seen in another."""
+    """Rows of the language, or of a mixture, in the order of the corpus. Raises DataError for pairs without ids in one."""
     languages = config.language.split("+")
     found = {one: read_rows(corpora / one / "preferences.jsonl", required(config)) for one in languages}
-    if len({len(rows) for rows in found.values()}) > 1:
-        counts = ", ".join(f"{len(rows)} in {one}" for one, rows in found.items())
-        raise DataError(f"{corpora}: a mixture takes the same pairs in every language; there are {counts}")
-    parallel = list(zip(*found.values(), strict=True))
-    if config.mixture == "all":
-        return [row for rows in parallel for row in rows]
-    places = [i % len(languages) for i in range(len(parallel))]
-    random.Random(config.seed).shuffle(places)
-    return [rows[place] for place, rows in zip(places, parallel, strict=True)]
+    return next(iter(found.values())) if len(found) == 1 else examples.mixture(found, config.mixture, config.seed)

@@ -171,6 +171,7 @@ def _finish(desk: Desk, translator: translation.Translator, estimate: Estimate, 
     number, _, of = config.shard.partition("/")
     card = {
         "language": config.language, "shard": [int(number), int(of)], "translator": translator.identity, "repairs": repairs,
+        "files": list(config.files),
     }  # fmt: skip
     (output / "corpus.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
     if desk.untranslated:

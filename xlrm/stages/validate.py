@@ -1,4 +1,4 @@
-"""Checks a corpus and its translations row by row, and keeps the rows that passed in every language."""
+"""Checks a corpus and its translations row by row, and keeps of each language the rows that passed in it."""
 
 import json
 from collections import Counter
@@ -17,15 +17,18 @@ from xlrm.limits import Limits
 from xlrm.rows import write_jsonl
 
 if TYPE_CHECKING:
-    from xlrm.expectations import Outcome, Plan
+    import numpy as np
+
+    from xlrm.expectations import Outcome, Plan, Verdict
 
 COLUMNS = {
     "preferences.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "source"),
+    "heldout.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "source"),
     "benchmark.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "section"),
     "prompts.jsonl": ("id", "prompt", "split"),
     "parallel.jsonl": ("id", "text"),
 }
-OPTIONAL = ("prompts.jsonl", "parallel.jsonl")
+OPTIONAL = ("heldout.jsonl", "prompts.jsonl", "parallel.jsonl")
 CHUNK_ROWS = 10_000  # held in memory at a time, with their source's
 FITTED_ROWS = 20_000  # of a file, that its bands of length are fitted from
 
@@ -34,7 +37,10 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_reject_share: float = Field(0.05, ge=0, le=1)
-    """Share of the source's rows that may be dropped; above it the stage fails."""
+    """Share of a file's rows that may fail in a language beyond what sound translations fail by; above it, and what chance
+    adds in few rows, the stage fails. docs/validation.md has the formula."""
+    parity: bool = False
+    """Whether all languages keep the same rows: one that fails in one of them is then dropped in all."""
     limits: Limits = Limits()
     """Thresholds of the row checks; docs/validation.md says what each is from."""
 
@@ -54,6 +60,13 @@ class Report:
     ids: list[str]
     """Of the rows checked, and after these of the source's rows that the file lacks."""
     outcomes: "list[Outcome]"
+    expected: float = 0
+    """Share of the rows that fail though they are right."""
+
+    def verdict(self, config: Config) -> "Verdict":
+        from xlrm import expectations
+
+        return expectations.judge(len(self.failed), len(self.ids), self.expected, config.max_reject_share)
 
     @property
     def failed(self) -> set[int]:
@@ -77,20 +90,21 @@ class Report:
 def run(config: Config, *, source: Path, translations: list[Path], output: Path) -> dict[str, float]:
     """Writes what was rejected and why, then, if that is little enough, the rest under `output/{language}`.
 
-    A row that fails in one language is dropped in all, so all hold the same ids in the source's order.
-    Raises DataError for a corpus that cannot be read, GateError where too many rows or all of a file's are dropped.
+    A translation keeps the rows that pass in it and in the source, the source those that pass in itself; with `parity`,
+    all keep the same. The order is the source's. Raises DataError for a corpus that cannot be read, GateError where too
+    many rows of a file fail in a language, or all.
     """
     found = _corpora(source, translations)
-    reports = [report for name in found[0].files for report in _reports(config, found, name)]
-    kept = _kept(found[0], reports)
+    reports = [report for name in found[0].files for report in _reports(found, name, config)]
+    kept = _kept(found, reports, config.parity)
     summary = _summary(config, found, reports, kept)
     write_jsonl(output / "rejects.jsonl", (reject for report in reports for reject in report.rejects()))
     (output / "summary.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
     (output / "data_docs.html").write_text(data_docs(summary, reports), encoding="utf-8")
     if not summary["passed"]:
-        raise GateError(_refusal(config, summary, reports, kept))
+        raise GateError(_refusal(config, reports, kept))
     for corpus in found:
-        _write(corpus, kept, output / corpus.language.code)
+        _write(corpus, kept[corpus.language.code], output / corpus.language.code)
     return _metrics(summary, found, reports)
 
 
@@ -100,24 +114,35 @@ def _corpora(source: Path, translations: list[Path]) -> list[Corpus]:
     if len(set(codes)) != len(codes):
         raise DataError(f"validate: one corpus a language, got {', '.join(codes)}")
     for name in [name for name in COLUMNS if name not in OPTIONAL or (source / name).is_file()]:
-        first, *_ = [corpus.rows(name) for corpus in found]  # all are read, so that a broken one is named at once
+        first, *_ = [
+            corpus.rows(name) for corpus in found if corpus.has(name)
+        ]  # all are read, so that a broken one is named at once
         if not len(first):
             raise DataError(f"{source / name}: no rows")
     return found
 
 
-def _reports(config: Config, found: list[Corpus], name: str) -> Iterator[Report]:
+def _reports(found: list[Corpus], name: str, config: Config) -> Iterator[Report]:
     """One of each language for the file `name`."""
     from xlrm import expectations
 
     source = found[0]
-    for corpus in found:
+    amounts = _amounts(source, name)
+    for corpus in [one for one in found if one.has(name)]:
         translated, rows = corpus is not source, corpus.rows(name)
         plan = _plan(config, source, corpus, name)
         outcomes = expectations.check_ids(rows.ids, source.rows(name).ids if translated else None)
         outcomes += expectations.merged(_checked(plan, source, corpus, name))
         lacking = _lacking(source, corpus, name) if translated else []
-        yield Report(corpus.language, name, len(rows), rows.ids + lacking, outcomes)
+        expected = expectations.expected(corpus.language.code, amounts) if translated else 0.0
+        yield Report(corpus.language, name, len(rows), rows.ids + lacking, outcomes, expected)
+
+
+def _amounts(source: Corpus, name: str) -> "np.ndarray":
+    from xlrm import expectations
+
+    rows = source.rows(name)
+    return expectations.amounts(row or {} for row in rows.at(range(len(rows))))
 
 
 def _checked(plan: "Plan", source: Corpus, corpus: Corpus, name: str) -> Iterator[tuple[int, "list[Outcome]"]]:
@@ -156,23 +181,35 @@ def _lacking(source: Corpus, corpus: Corpus, name: str) -> list[str]:
     return [row_id for row_id in source.rows(name).first if row_id not in there]
 
 
-def _kept(source: Corpus, reports: list[Report]) -> dict[str, list[str]]:
-    """By file, the ids that nothing is wrong with anywhere, in the source's order."""
-    kept = {}
+Kept = dict[str, dict[str, list[str]]]
+"""Language -> file -> ids."""
+
+
+def _kept(found: list[Corpus], reports: list[Report], parity: bool) -> Kept:
+    """The ids that nothing is wrong with in a language and in the source, or with `parity` anywhere; in its order."""
+    source = found[0]
+    kept: Kept = {corpus.language.code: {} for corpus in found}
     for name, rows in source.files.items():
-        failed = {report.ids[row] for report in reports if report.file == name for row in report.failed}
-        kept[name] = [row_id for row_id in rows.ids if row_id and row_id not in failed]
+        failed = {one.language.code: {one.ids[row] for row in one.failed} for one in reports if one.file == name}
+        everywhere = set().union(*failed.values())
+        for code, ids in [(code, ids) for code, ids in kept.items() if code in failed]:
+            dropped = everywhere if parity else failed[code] | failed[source.language.code]
+            ids[name] = [row_id for row_id in rows.ids if row_id and row_id not in dropped]
     return kept
 
 
-def _summary(config: Config, found: list[Corpus], reports: list[Report], kept: dict[str, list[str]]) -> dict[str, Any]:
+def _summary(config: Config, found: list[Corpus], reports: list[Report], kept: Kept) -> dict[str, Any]:
     rows_in = sum(len(rows) for rows in found[0].files.values())
-    rows_out = sum(len(ids) for ids in kept.values())
-    share = (rows_in - rows_out) / rows_in
+    rows_out = sum(
+        len(set.intersection(*(set(ids[name]) for ids in kept.values() if name in ids))) for name in found[0].files
+    )
     languages: dict[str, dict] = {}
     for report in reports:
+        verdict = report.verdict(config)
         languages.setdefault(report.language.code, {})[report.file] = {
-            "rows_in": report.rows, "rows_out": len(kept[report.file]), "failures": dict(report.failures),
+            "rows_in": report.rows, "rows_out": len(kept[report.language.code][report.file]),
+            "failures": dict(report.failures), "failed": verdict.failed, "expected": verdict.expected,
+            "excess": verdict.excess, "limit": verdict.limit, "passed": verdict.passed,
         }  # fmt: skip
     translations = {
         corpus.language.code: {
@@ -182,14 +219,16 @@ def _summary(config: Config, found: list[Corpus], reports: list[Report], kept: d
         for corpus in found[1:]
     }  # fmt: skip
     return {
-        "passed": share <= config.max_reject_share and all(kept.values()),
-        "rows_in": rows_in, "rows_out": rows_out, "reject_share": share,
+        "passed": all(file["passed"] and file["rows_out"] for files in languages.values() for file in files.values()),
+        "rows_in": rows_in, "rows_out": rows_out, "reject_share": (rows_in - rows_out) / rows_in,
+        "kept": {code: sum(map(len, ids.values())) for code, ids in kept.items()},
         "thresholds": config.model_dump(mode="json"), "languages": languages, "translations": translations,
     }  # fmt: skip
 
 
 def _metrics(summary: dict[str, Any], found: list[Corpus], reports: list[Report]) -> dict[str, float]:
-    """Counts of rows; in all, by language, and by language and expectation."""
+    """Counts of rows: those of the source and what is left of them in every language (`rows_out`) and in each (`kept`);
+    what failed by language, and by language and expectation."""
     failed = {f"failures/{corpus.language.code}": 0 for corpus in found}
     repaired = {f"repaired/{one.language.code}": one.repairs["mended"] for one in found if one.repairs}
     by_expectation: Counter[str] = Counter()
@@ -199,22 +238,27 @@ def _metrics(summary: dict[str, Any], found: list[Corpus], reports: list[Report]
         counts = {outcome.expectation.name: 0 for outcome in report.outcomes} | report.failures
         for name, count in counts.items():
             by_expectation[f"failures/{code}/{name}"] += count
-    return {key: summary[key] for key in ("rows_in", "rows_out", "reject_share")} | failed | repaired | by_expectation
+    kept = {f"kept/{code}": count for code, count in summary["kept"].items()}
+    total = {key: summary[key] for key in ("rows_in", "rows_out", "reject_share")}
+    return total | kept | failed | repaired | by_expectation
 
 
-def _refusal(config: Config, summary: dict[str, Any], reports: list[Report], kept: dict[str, list[str]]) -> str:
-    counts: Counter[tuple[str, str]] = Counter()
-    rows: Counter[str] = Counter()
-    for report in reports:
-        rows[report.language.name] += len(report.failed)
-        counts.update({(name, report.language.name): count for name, count in report.failures.items()})
-    first = ", ".join(f"{name} {count} in {language}" for (name, language), count in counts.most_common(3))
-    empty = [name for name, ids in kept.items() if not ids]
-    nothing = f"no row of {', '.join(empty)} passed in all languages; " if empty else ""
-    language, failed = rows.most_common(1)[0]
+def _refusal(config: Config, reports: list[Report], kept: Kept) -> str:
+    """Each language and file that is refused, the worst first."""
+    refused = [one for one in reports if not one.verdict(config).passed]
+    refused.sort(key=lambda one: -one.verdict(config).excess)
+    empty = [f"no row of {name} passed in {code}" for code, ids in kept.items() for name in ids if not ids[name]]
+    said = "; ".join([*(_of_file(config, report) for report in refused), *empty])
+    return f"validate: max_reject_share is {config.max_reject_share:.1%}: {said}"
+
+
+def _of_file(config: Config, report: Report) -> str:
+    verdict = report.verdict(config)
+    causes = ", ".join(f"{name} {count}" for name, count in report.failures.most_common(3))
     return (
-        f"validate: {nothing}{summary['reject_share']:.1%} of {summary['rows_in']} rows dropped, "
-        f"max_reject_share is {config.max_reject_share:.1%}; most fail in {language} ({failed}); first of all: {first}"
+        f"{report.language.name} {report.file}: {verdict.failed:.1%} of {len(report.ids)} rows failed, "
+        f"{verdict.expected:.1%} expected of right translations, excess {verdict.excess:.1%}, limit {verdict.limit:.1%} "
+        f"({causes})"
     )
 
 

@@ -1,0 +1,39 @@
+"""The page of an artifact: the file of it that is made to be looked at, also of one that a gate refused."""
+
+import html
+import re
+
+from xlrm import storage
+from xlrm.errors import GateError
+
+FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
+"""Stage -> that file."""
+REMEDIES = {
+    "translate": "another translator, or more of its texts to repair (translate.max_repair_share)",
+    "validate": "other translations, or more rows to drop (validate.max_reject_share)",
+    "register": "another model, or the refused one in spite of the gate: xlrm promote models:/NAME/VERSION",
+}
+"""Stage -> what there is to do when its gate refuses."""
+
+
+def refused(error: GateError) -> str | None:
+    """URI of the page of what was refused, None where the stage writes none."""
+    file = FILES.get(_stage(error.kept))
+    return storage.join(error.kept, file) if file else None
+
+
+def remedy(error: GateError) -> str:
+    return REMEDIES.get(_stage(error.kept), "")
+
+
+def with_reason(page: str, title: str, reason: str) -> str:
+    """The page, Markdown or HTML, with a title and a reason before all else."""
+    if not page.lstrip().startswith("<"):
+        return f"# {title}\n\n{reason}\n\n{page}"
+    said = f"<h1>{html.escape(title)}</h1>\n<p><strong>{html.escape(reason)}</strong></p>\n"
+    return re.sub(r"<body[^>]*>|$", lambda start: f"{start[0]}\n{said}", page, count=1)
+
+
+def _stage(kept: str) -> str:
+    """Of STORE/STAGE/KEY/refused."""
+    return kept.split("/")[-3] if kept else ""
