@@ -647,7 +647,7 @@ def test_curves_are_drawn_of_those_who_have_some(tmp_path):
     assert {one.stem for one in files} == set(re.findall(r'download="(\w+)\.csv"', page)) == {"artifacts", "curves"}
     drawn = page[page.index('id="training"') : page.index('id="costs"')]
     assert drawn.count("<svg") == 4, "loss and accuracy of both"
-    assert "en reward model" in drawn and "es, labeled by en policy" in drawn
+    assert "English reward model" in drawn and "Spanish policy, preferences by English" in drawn
     rows = table(page, "curves")
     assert Counter(one["run"] for one in rows) == {"en": 30, "es, labeled by en": 30}
     assert float(rows[29]["heldout_accuracy"]) == 0.625 and rows[29]["loss"] == ""

@@ -182,12 +182,14 @@ def lines(name: str, series: list[Line], limits: tuple[float, float] | None, tit
     """Values by step, as lines or as dots; panels of several models share `limits`."""
     with _axes(name, 236, 132) as axes:
         for line in series:
-            style = {"marker": "o", "markersize": 4, "linewidth": 0.8} if line.dots else {"linewidth": 1.4}
+            dotted = line.dots or len(line.values) == 1  # a line of one point is none
+            style = {"marker": "o", "markersize": 4, "linewidth": 0.8} if dotted else {"linewidth": 1.4}
             axes.plot(*zip(*line.values, strict=True), color=_COLOUR[line.role], **style)
         if limits:
             axes.set_ylim(*limits)
         axes.margins(x=0.02)
         axes.tick_params(axis="y", labelcolor=_COLOUR["soft"], labelsize=10.5)
+        axes.ticklabel_format(useOffset=False)
         axes.grid(axis="y", color=_COLOUR["line"], linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_xlabel("step")
