@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from xlrm import artifacts, settings
 from xlrm.artifacts import Record
+from xlrm.curves import FILE
 from xlrm.reporting.lineage import label
+from xlrm.reporting.results import language_name
 from xlrm.rows import each_row
 
-FILE = "curves.jsonl"
-"""One JSON object a line: `step`, and numbers such as loss, accuracy, margin, learning_rate, gradient_norm; those of the
-held-out pairs begin with heldout_."""
 STAGES = ("reward", "align")
 _POINTS = 200
 
@@ -24,14 +23,16 @@ class Curves:
     labeler: str
     rows: list[dict[str, float]]
 
+    @property
+    def title(self) -> str:
+        if self.stage == "reward":
+            return f"{language_name(self.language)} reward model"
+        return f"{language_name(self.language)} policy, preferences by {language_name(self.labeler)}"
+
     def values(self, name: str) -> list[tuple[float, float]]:
         """(step, value) of each entry that has a finite one."""
         pairs = [(row["step"], row[name]) for row in self.rows if row.get(name) is not None]
         return [(step, value) for step, value in pairs if math.isfinite(value)]
-
-    def last(self, name: str) -> float | None:
-        values = self.values(name)
-        return values[-1][1] if values else None
 
 
 def read(lineage: dict[str, Record]) -> list[Curves]:

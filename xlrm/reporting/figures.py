@@ -137,7 +137,7 @@ def curves(found: list[Curves], source: str) -> list[tuple[Curves, dict[str, str
     """Each training with a figure for each measure it has. Those of one stage share their scale."""
     return [
         (one, {
-            name: plots.lines(f"{name}-{place}", series, _limits(found, one.stage, name), f"{name} of {one.label}")
+            name: plots.lines(f"{name}-{place}", series, _limits(found, one.stage, name), f"{name} of the {one.title}")
             for name in MEASURES if (series := _series(one, name, source))
         })
         for place, one in enumerate(found)
@@ -159,5 +159,5 @@ def _limits(found: list[Curves], stage: str, name: str) -> tuple[float, float]:
         for _, value in part
     ]
     low, high = min(values), max(values)
-    margin = 0.05 * (high - low) or 0.05
+    margin = max(0.05 * (high - low), 0.01)
     return low - margin, high + margin

@@ -56,11 +56,16 @@ def _worst(evaluation: Evaluation, texts: Texts) -> list[Mistake]:
     wrong: dict[str, list[Item]] = {}
     for on, items in evaluation.scores.items():
         for item in items:
-            if _margin(item) < 0 and (item["id"], item["text"]) in texts[on]:
+            if is_wrong(item) and (item["id"], item["text"]) in texts[on]:
                 wrong.setdefault(item["section"], []).append((on, item))
     return [
         _mistake(on, item, texts[on][item["id"], item["text"]]) for many in wrong.values() for on, item in _chosen(many)
     ]
+
+
+def is_wrong(item: dict) -> bool:
+    """Whether an item's best response by reward is a rejected one."""
+    return _margin(item) < 0
 
 
 def _margin(item: dict) -> float:

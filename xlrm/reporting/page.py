@@ -6,7 +6,7 @@ from typing import Any
 
 from xlrm.published import SECTIONS as COLUMNS
 from xlrm.published import figure_3, table_1, table_2, tables_3_to_7
-from xlrm.reporting import figures, lineage, sentences
+from xlrm.reporting import figures, lineage, mistakes, sentences
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.material import Material
 from xlrm.reporting.results import (
@@ -147,14 +147,16 @@ def _heat(value: float, chance: float = CHANCE) -> tuple[str, int]:
     return "wrong", round(100 * (chance - value) / chance)
 
 
-def _wrong(evaluations: list[Evaluation]) -> dict[str, Counter[str]]:
-    """Language of a reward model -> section -> items whose best response by reward is a rejected one, of all languages."""
-    return {
-        one.language: Counter(
-            row["section"] for rows in one.scores.values() for row in rows if max(row["rejected"]) > max(row["chosen"])
-        )
-        for one in evaluations
-    }
+def _wrong(evaluations: list[Evaluation]) -> dict[str, dict[str, tuple[int, int]]]:
+    """Language of a reward model -> section -> (pairs that it ranks wrongly, all pairs), over all languages."""
+    found = {}
+    for one in evaluations:
+        rows = [row for rows in one.scores.values() for row in rows]
+        wrong = Counter(row["section"] for row in rows if mistakes.is_wrong(row))
+        found[one.language] = {
+            name: (wrong[name], total) for name, total in Counter(r["section"] for r in rows).items()
+        }
+    return found
 
 
 def _subsets(source: Evaluation) -> dict[str, dict[str, int]]:

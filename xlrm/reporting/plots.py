@@ -155,8 +155,6 @@ def scatter(name: str, marks: list[Mark], line: float, x_label: str, y_label: st
 def _label(axes: "Axes", marks: list[Mark]) -> None:
     """Each mark's label beside it, to the left where there is no room to the right, and clear of the other labels; a line
     leads to it where it had to move."""
-    from matplotlib.text import Text
-
     axes.figure.draw_without_rendering()
     axes.figure.set_layout_engine("none")  # labels are placed in this layout
     frame = axes.get_window_extent()
@@ -166,7 +164,7 @@ def _label(axes: "Axes", marks: list[Mark]) -> None:
     ]
     boxes = []
     for (x, y), note in zip(places, notes, strict=True):
-        size = Text.get_window_extent(note)
+        size = note.get_window_extent()
         right, left = x + 7, max(frame.x0, x - 7 - size.width)
         boxes.append(Box(right if right + size.width <= frame.x1 else left, y + 3, size.width, size.height))
     for note, place, before, box in zip(notes, places, boxes, spread(boxes, frame.y0, frame.y1), strict=True):
@@ -184,12 +182,14 @@ def lines(name: str, series: list[Line], limits: tuple[float, float] | None, tit
     """Values by step, as lines or as dots; panels of several models share `limits`."""
     with _axes(name, 236, 132) as axes:
         for line in series:
-            style = {"marker": "o", "markersize": 4, "linewidth": 0.8} if line.dots else {"linewidth": 1.4}
+            dotted = line.dots or len(line.values) == 1  # a line of one point is none
+            style = {"marker": "o", "markersize": 4, "linewidth": 0.8} if dotted else {"linewidth": 1.4}
             axes.plot(*zip(*line.values, strict=True), color=_COLOUR[line.role], **style)
         if limits:
             axes.set_ylim(*limits)
         axes.margins(x=0.02)
         axes.tick_params(axis="y", labelcolor=_COLOUR["soft"], labelsize=10.5)
+        axes.ticklabel_format(useOffset=False)
         axes.grid(axis="y", color=_COLOUR["line"], linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_xlabel("step")

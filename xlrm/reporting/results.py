@@ -47,6 +47,8 @@ class MeanDifference(Difference):
 
     source: float
     own: float
+    items: int
+    """In each language."""
 
 
 @dataclass(frozen=True)
@@ -198,13 +200,15 @@ def compare_all(source: Evaluation, targets: list[Evaluation]) -> list[Compariso
 
 
 def mean_delta(comparisons: list[Comparison]) -> MeanDifference | None:
-    """Mean over the target languages of the difference in average accuracy. Items of one id are one item said in
-    several languages: they are resampled together. None without a comparison."""
+    """Mean over the target languages of the difference in average accuracy, on the items that are there in all of them.
+    Items of one id are one item said in several languages: they are resampled together. None without such an item."""
     if not comparisons:
         return None
-    rows, ours, theirs = _pooled([_credits(one.source, one.own) for one in comparisons])
+    rows, ours, theirs = _shared([_credits(one.source, one.own) for one in comparisons])
+    if not rows:
+        return None
     means = (accuracies(rows, side)[AVERAGE] for side in (ours, theirs))
-    return MeanDifference(*paired(rows, ours - theirs)[AVERAGE], *means)
+    return MeanDifference(*paired(rows, ours - theirs)[AVERAGE], *means, len(rows))
 
 
 Credits = tuple[list[dict], "np.ndarray", "np.ndarray"]
@@ -231,22 +235,17 @@ def _credits(source: Evaluation, own: Evaluation) -> Credits:
     return rows, credit(rows, ours, source.tie_policy), credit(rows, theirs, own.tie_policy)
 
 
-def _pooled(found: list[Credits]) -> Credits:
-    """Every item once, with its mean credit over the languages; scaled so that a subset's mean is that of the languages'
-    means, also where one language lacks items that another has."""
+def _shared(found: list[Credits]) -> Credits:
+    """The items that every language has, with their mean credit over the languages."""
     import numpy as np
 
-    items = {(row["subset"], row["id"]): row for rows, _, _ in found for row in rows}
-    places = {key: place for place, key in enumerate(items)}
-    wholes = Counter(subset for subset, _ in items)
-    sizes = [Counter(row["subset"] for row in rows) for rows, _, _ in found]
-    languages = Counter(subset for counts in sizes for subset in counts)
-    pooled = np.zeros((2, len(items)))
-    for (rows, *sides), counts in zip(found, sizes, strict=True):
-        subsets = [row["subset"] for row in rows]
-        scale = np.array([wholes[one] / counts[one] / languages[one] for one in subsets])
-        pooled[:, [places[row["subset"], row["id"]] for row in rows]] += np.array(sides) * scale
-    return list(items.values()), pooled[0], pooled[1]
+    places = [{row["id"]: place for place, row in enumerate(rows)} for rows, _, _ in found]
+    rows = [row for row in found[0][0] if all(row["id"] in where for where in places)]
+    wanted = [[where[row["id"]] for row in rows] for where in places]
+    ours, theirs = (
+        np.mean([credits[side][at] for credits, at in zip(found, wanted, strict=True)], axis=0) for side in (1, 2)
+    )
+    return rows, ours, theirs
 
 
 @dataclass(frozen=True)
@@ -261,12 +260,9 @@ class Shared:
 def shared(evaluations: list[Evaluation]) -> Shared | None:
     """For accuracies of different languages to be compared; None where all languages have the same items, or no item is
     in all of them."""
-    tests: dict[str, set[str]] = {}
-    for evaluation in evaluations:
-        for on, rows in evaluation.scores.items():
-            tests.setdefault(on, {row["id"] for row in rows})
-    common = set.intersection(*tests.values()) if tests else set()
-    if not common or all(ids == common for ids in tests.values()):
+    tests = [{row["id"] for row in rows} for one in evaluations for rows in one.scores.values()]
+    common = set.intersection(*tests) if tests else set()
+    if not common or all(ids == common for ids in tests):
         return None
     averages = {(one.language, on): _average(one, on, common) for one in evaluations for on in one.scores}
     return Shared(len(common), averages)

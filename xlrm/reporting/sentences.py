@@ -134,9 +134,9 @@ def headline(
         return f"{subject} {language_name(source)} reward model is right on {_accuracies(evaluations[0])}."
     if len(comparisons) == 1:
         language = language_name(comparisons[0].language)
-        tests, other = f"{language} test pairs", f"the {language} one"
+        tests, other = f"{mean.items:,} {language} test pairs", f"the {language} one"
     else:
-        tests = f"test pairs in {names([one.language for one in comparisons])}"
+        tests = f"{mean.items:,} test pairs in each of {names([one.language for one in comparisons])}"
         other = "models trained in those languages"
     return (
         f"{subject} {language_name(source)} reward model is right on {percent(mean.source)}{PERCENT} of {tests}, "
@@ -189,14 +189,14 @@ def transfer(comparisons: list[Comparison]) -> str:
     ahead = sum(one.value > 0 and one.p < LEVEL for one in deltas)
     behind = sum(one.value < 0 and one.p < LEVEL for one in deltas)
     level = len(deltas) - ahead - behind
-    kinds = ((ahead, "ahead of", ""), (behind, "behind", ""), (level, "level with", f" (p ≥ {LEVEL})"))
-    parts = []
-    for count, relation, why in kinds:
-        if count:
-            parts.append(f"{relation} {'it' if parts else 'the one trained in the language'} in {count}{why}")
-    plural = "languages" if len(deltas) > 1 else "language"
+    kinds = ((ahead, "ahead of"), (behind, "behind"), (level, "level with"))
+    parts = [(relation, count) for count, relation in kinds if count]
+    (relation, count), *others = parts
+    where = f"{relation} the language's own in {count} of {len(deltas)} language{'s' if len(deltas) > 1 else ''}"
+    words = [where, *(f"{relation} it in {count}" for relation, count in others)]
     source = language_name(comparisons[0].source.language)
-    return f"In average accuracy over {len(deltas)} {plural}, the {source} model is {listed(parts)}."
+    note = f" (level: p ≥ {LEVEL})" if level else ""
+    return f"On average over the sections, the {source} model is {listed(words)}{note}."
 
 
 def ties(evaluations: list[Evaluation]) -> str:
@@ -307,11 +307,20 @@ def refused(registered: dict[str, Any] | None) -> list[str]:
 
 
 def validated(summary: dict[str, Any]) -> str:
-    """What was dropped, and whether that was little enough."""
-    rows_in, rows_out = summary["rows_in"], summary["rows_out"]
-    most = summary.get("thresholds", {}).get("max_reject_share")
-    dropped = f"{percent(summary['reject_share'])}{PERCENT}"
-    dropped += "" if most is None else f", where {percent(most)}{PERCENT} is allowed"
-    if not summary.get("passed", True):
-        return f"The gate refused the translations: it dropped {dropped}, of {rows_in:,} rows."
-    return f"{rows_out:,} of {rows_in:,} rows passed; the gate dropped {dropped}."
+    """How much passed, and which languages and files the gate refused."""
+    passed = f"{summary['rows_out']:,} of {summary['rows_in']:,} rows passed in every language."
+    if summary.get("passed", True):
+        return passed
+    refused = [
+        f"{name.removesuffix('.jsonl')} in {language_name(code)}{_failed(file)}"
+        for code, files in summary["languages"].items()
+        for name, file in files.items()
+        if not (file.get("passed", True) and file["rows_out"])
+    ]
+    return f"The gate refused the translations{f': {listed(refused)}' if refused else ''}. {passed}"
+
+
+def _failed(file: dict[str, Any]) -> str:
+    if "limit" not in file:
+        return ""
+    return f" ({percent(file['failed'])}{PERCENT} of the rows failed, {percent(file['expected'] + file['limit'])}{PERCENT} may)"

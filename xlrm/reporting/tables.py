@@ -54,7 +54,9 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
         "correlations": _table("accuracy_and models pearson low high p spearman spearman_p", _correlations(material)),
         "embedding_norms": _table("model language tokens shift wasserstein relative ks", _norms(material)),
         "win_rates": _table("language preferences_by win_rate low high prompts draws", _wins(material)),
-        "validation": _table("language file rows_in rows_out failed_expectation failed_rows", _validation(material)),
+        "validation": _table("language file rows_in rows_out passed failed_share expected_share limit expectation failed_rows",
+            _validation(material),
+        ),
         "artifacts": _table(
             "number stage run made_from seconds peak_memory_mib digest mlflow_run uri", _artifacts(material)
         ),
@@ -166,10 +168,11 @@ def _wins(material: Material) -> Iterator[tuple]:
 
 
 def _validation(material: Material) -> Iterator[tuple]:
+    keys = ("rows_in", "rows_out", "passed", "failed", "expected", "limit")
     for language, files in (material.validation or {"languages": {}})["languages"].items():
         for name, file in files.items():
             for expectation, count in (file["failures"] or {"": 0}).items():
-                yield language, name, file["rows_in"], file["rows_out"], expectation, count
+                yield language, name, *(file.get(key, "") for key in keys), expectation, count
 
 
 def _artifacts(material: Material) -> Iterator[tuple]:

@@ -1,7 +1,6 @@
 """Writes what an experiment found as one HTML page that needs nothing else, and its tables as CSV."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,8 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 def run(
     config: Config, *, lineage: dict[str, Record], output: Path, corpora: Path | None = None,
-    evaluations: Sequence[Path] = (), representations: Path | None = None, verdicts: Sequence[Path] = (),
-    policies: Sequence[Path] = (), registered: Path | None = None, external: Path | None = None,
+    evaluations: list[Path] | None = None, representations: Path | None = None, verdicts: list[Path] | None = None,
+    policies: list[Path] | None = None, registered: Path | None = None, external: Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Writes report.html, and tables/*.csv; a part whose input is not given is left out, and the page says how to get it.
 
@@ -50,7 +49,7 @@ def run(
     `correlation/...` is of the models' f, or how far it is from the base's, with their accuracy in other languages.
     Raises DataError for evaluations that cannot be compared.
     """
-    found = results.read_evaluations(list(evaluations))
+    found = results.read_evaluations(evaluations or [])
     comparisons = results.compare_all(found[0], found[1:]) if found else []
     represented = _read(representations, "results.json")
     material = Material(
@@ -60,7 +59,7 @@ def run(
         mean=results.mean_delta(comparisons),
         representations=represented,
         transfer=transfer.measure(found, represented["models"]) if represented else None,
-        win_rates=results.read_win_rates(list(verdicts)),
+        win_rates=results.read_win_rates(verdicts or []),
         validation=_read(corpora, "summary.json"),
         registered=_read(registered, "registered.json"),
         artifacts=provenance.made(lineage),
