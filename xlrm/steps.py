@@ -151,7 +151,7 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
         ),
         Step("register", inputs={"reward_models": models, "evaluations": evaluations}),
         Step(
-            "report",
+            "report", config={"run": experiment.name},
             inputs={
                 "corpora": "validate", "evaluations": evaluations, "representations": "represent",
                 "registered": "register", "external": "external", **({"verdicts": verdicts} if verdicts else {}),
@@ -169,7 +169,7 @@ def retrain(experiment: Experiment) -> list[Step]:
     return [
         *data(experiment, {"files": ["benchmark"]}), Step("base"), _reward(source), _evaluation(experiment, source),
         Step("register", config={"gate": "enforce"}, inputs={"reward_models": models, "evaluations": evaluations}),
-        Step("report", inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"}),
+        Step("report", config={"run": experiment.name}, inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"}),
     ]  # fmt: skip
 
 
