@@ -216,10 +216,12 @@ def _is_held(lock: Path) -> bool:
 @contextmanager
 def _lock(path: Path) -> Iterator[bool]:
     """Whether nobody has the lock, which is then held here. The file stays: who waits for it would hold another one."""
-    if not path.is_file():
+    try:
+        file = path.open()
+    except FileNotFoundError:  # as of a stage that has ended
         yield True
         return
-    with path.open() as file:
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
