@@ -107,26 +107,33 @@ def test_what_is_registered_stays_whatever_its_age_and_so_do_answers(house) -> N
     assert tracking.download("models:/xlrm-en/1", settings.home() / "pulled").is_dir()
 
 
-@pytest.mark.parametrize("moment", range(3))
-def test_a_removal_that_was_cut_off_leaves_whole_artifacts_and_is_gone_on_with(house, moment, monkeypatch) -> None:
-    real, left = type(storage._at(house)).remove_below, [None] * moment
+def test_a_removal_that_was_cut_off_leaves_whole_artifacts_and_is_gone_on_with(house, monkeypatch) -> None:
+    """Each time in the middle of the first folder it comes to."""
+    place = type(storage._at(house))
 
     def cut_off(self) -> None:
-        if not left:
-            files = [one for one in storage.list_uris(self.uri) if not one.endswith(artifacts.RECORD)]
-            storage._at(files[0]).remove()
-            raise KeyboardInterrupt
-        left.pop()
-        real(self)
+        files = [one for one in storage.list_uris(self.uri) if not one.endswith(artifacts.RECORD)]
+        storage._at(files[0]).remove()
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(storage._at(house)), "remove_below", cut_off)
-    assert command("gc", "--run", "beside", "--delete").exit_code != 0
-    whole(house)
-    monkeypatch.setattr(type(storage._at(house)), "remove_below", real)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, "remove_below", cut_off)
+            assert command("gc", "--run", "beside", "--delete").exit_code != 0
+        whole(house)
     assert command("gc", "--run", "beside", "--delete").exit_code == 0
     assert not names() & {"align/a", "judge/j", "runs/beside"} and {"sample/s", "runs/kept"} <= names()
 
 
+@pytest.mark.parametrize("store", ["file"], indirect=True)
+def test_a_run_that_was_removed_in_part_is_removed_again(house) -> None:
+    """Though the note of its end is gone."""
+    storage._at(f"{house}/runs/beside/run.json").remove()
+    storage.remove_directory(f"{house}/runs/beside/end")
+    assert command("gc", "--run", "beside", "--delete").exit_code == 0 and "runs/beside" not in names()
+
+
+@pytest.mark.parametrize("store", ["file"], indirect=True)
 def test_a_run_is_named_right_and_has_ended(house) -> None:
     noted("going", "align/a", ended=False)
     for name, said in (("going", "it has not ended"), ("nosuch", "no such run in .*; there are beside, going, kept")):
@@ -189,6 +196,7 @@ def test_what_another_mlflow_has_registered_stays(home) -> None:
     assert names() == {"curate/c", "reward/r", "register/there"}
 
 
+@pytest.mark.parametrize("store", ["file"], indirect=True)
 def test_artifacts_says_what_uses_each(house) -> None:
     rows = {one["key"]: one for one in map(json.loads, command("artifacts", "--json").stdout.splitlines())}
     assert set(rows) == {"c", "r", "e", "s", "a", "j", "alone"}

@@ -92,8 +92,7 @@ def digest_directory(local: Path) -> tuple[str, tuple[FileEntry, ...]]:
 
 
 def find(uri: str) -> Record | None:
-    """The record of the artifact at `uri`, None when there is none. Of a store that was moved it tells where its inputs are
-    now.
+    """The record of the artifact at `uri`, None when there is none.
 
     Raises ArtifactError when the record cannot be understood or the store not be asked.
     """
@@ -107,17 +106,7 @@ def find(uri: str) -> Record | None:
         raise ArtifactError(f"{where}: not the record of an artifact: {_problems(error)}; {_remedy(uri)}") from error
     if record.digest != _digest(record.files):
         raise ArtifactError(f"{where}: its digest does not fit its list of files; {_remedy(uri)}")
-    inputs = {name: [_found_again(one, uri) for one in many] for name, many in record.inputs.items()}
-    return record.model_copy(update={"inputs": inputs})
-
-
-def _found_again(given: Input, uri: str) -> Input:
-    """An input of the artifact at `uri`, beside it in its store where the two are there now."""
-    store = uri.rstrip("/").rsplit("/", 2)[0]
-    beside = "/".join([store, *given.uri.rsplit("/", 2)[1:]])
-    if given.uri == beside or storage.read_bytes(storage.join(beside, RECORD)) is None:
-        return given
-    return given.model_copy(update={"uri": beside})
+    return record
 
 
 def wait(uri: str, seconds: float = 3600) -> Record:
@@ -170,14 +159,25 @@ def keep_refused(local: Path, uri: str) -> str | None:
 
 
 def lineage(uris: Iterable[str]) -> dict[str, Record]:
-    """The records of the artifacts at `uris` and of all they were made from, by URI, inputs before what uses them."""
+    """The records of the artifacts at `uris` and of all they were made from, by URI, inputs before what uses them. Of a store
+    that was moved they tell where their inputs are now."""
     found: dict[str, Record] = {}
     for uri in uris:
         if uri not in found:
             record = load(uri)
-            found |= lineage(one.uri for many in record.inputs.values() for one in many)
-            found[uri] = record
+            inputs = {name: [_found_again(one, uri) for one in many] for name, many in record.inputs.items()}
+            found |= lineage(one.uri for many in inputs.values() for one in many)
+            found[uri] = record.model_copy(update={"inputs": inputs})
     return found
+
+
+def _found_again(given: Input, uri: str) -> Input:
+    """An input of the artifact at `uri`, beside it in its store where the two are there now."""
+    store = uri.rstrip("/").rsplit("/", 2)[0]
+    beside = "/".join([store, *given.uri.rsplit("/", 2)[1:]])
+    if given.uri == beside or storage.read_bytes(storage.join(beside, RECORD)) is None:
+        return given
+    return given.model_copy(update={"uri": beside})
 
 
 def newest(store: str, stage: str) -> str:

@@ -6,6 +6,7 @@ it made or took. An artifact of no run at all stays for as many days, as does wh
 """
 
 import fcntl
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -156,12 +157,12 @@ def _registered(records: Mapping[str, Record]) -> dict[str, set[str]]:
 
 
 def plan(store: Store, older_than_days: float, named_runs: Iterable[str] = ()) -> list[Item]:
-    """All items of store and home, with why each goes that does. Nothing of the store or the cache goes while a stage is at
-    work in this home, which may have taken any of it.
+    """All items of store and home, with why each goes that does; with 0 days all is old. Nothing of the store or the cache goes
+    while a stage is at work in this home, which may have taken any of it.
 
     Raises ConfigError for a run that is not there or has not ended.
     """
-    end = time.time() - older_than_days * DAY
+    end = time.time() - older_than_days * DAY if older_than_days else math.inf  # S3's times are rounded up to seconds
     named = [_run_to_remove(store, name, end) for name in named_runs]
     home, busy = settings.home(), at_work(settings.home())
     kept = store.items if busy else _judged(store, end, frozenset(named))
@@ -215,10 +216,12 @@ def _is_held(lock: Path) -> bool:
 @contextmanager
 def _lock(path: Path) -> Iterator[bool]:
     """Whether nobody has the lock, which is then held here. The file stays: who waits for it would hold another one."""
-    if not path.is_file():
+    try:
+        file = path.open()
+    except FileNotFoundError:  # as of a stage that has ended
         yield True
         return
-    with path.open() as file:
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
