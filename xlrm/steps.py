@@ -169,7 +169,10 @@ def retrain(experiment: Experiment) -> list[Step]:
     return [
         *data(experiment, {"files": ["benchmark"]}), Step("base"), _reward(source), _evaluation(experiment, source),
         Step("register", config={"gate": "enforce"}, inputs={"reward_models": models, "evaluations": evaluations}),
-        Step("report", config={"run": experiment.name}, inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"}),
+        Step(
+            "report", config={"run": experiment.name},
+            inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"},
+        ),
     ]  # fmt: skip
 
 
