@@ -95,7 +95,7 @@ def look(uri: str) -> Store:
     """Raises ArtifactError for a store or an MLflow that does not answer, and for a record that cannot be read."""
     items = _items(uri)
     named = {one.name: one for one in items if one.kind == ARTIFACT}
-    with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as pool:
+    with ThreadPoolExecutor(storage.PARALLEL_FILES) as pool:
         found = pool.map(artifacts.find, [one.uri for one in named.values()])
         records = {name: record for name, record in zip(named, found, strict=True) if record}
         runs = {one.name.partition("/")[2]: one for one in items if one.kind == RUN}
