@@ -27,13 +27,13 @@ ADDRESSES = (
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables made, which takes seconds, and nothing in it."""
-    from xlrm import tracking
+    from xlrm import mlflow_client
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ADDRESSES:
             patch.delenv(name, raising=False)
         patch.setenv("XLRM_HOME", str(tmp_path_factory.mktemp("database")))
-        assert list(tracking._client().search_registered_models()) == []
+        assert list(mlflow_client.client().search_registered_models()) == []
         return Path(os.environ["XLRM_HOME"]) / "mlflow.db"
 
 

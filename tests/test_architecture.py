@@ -31,7 +31,7 @@ DOORS = {
     "peft": "xlrm.training",
     "great_expectations": "xlrm.expectations.suite",
     "lingua": "xlrm.expectations.identification",
-    "mlflow": "xlrm.direct_store xlrm.tracking",
+    "mlflow": "xlrm.direct_store xlrm.mlflow_client xlrm.tracking",
     "boto3": "xlrm.buckets",
     "botocore": "xlrm.buckets",
     "matplotlib": "xlrm.reporting.plots",

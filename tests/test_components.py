@@ -26,7 +26,7 @@ from components._notes import notes
 from components.curate import curate
 from configs import PRESETS
 from pipelines.placement import CLUSTERS, load
-from xlrm import artifacts, pages, provenance, storage, tracking
+from xlrm import artifacts, mlflow_client, pages, provenance, storage
 from xlrm import settings as xlrm_settings
 from xlrm.errors import ConfigError
 from xlrm.experiment import build
@@ -294,7 +294,7 @@ def test_a_task_that_is_ended_ends_its_step_and_says_so_by_its_status(view, home
 def test_steps_of_one_task_have_mlflow_runs_of_their_own(view, monkeypatch) -> None:
     """Kubeflow's plug-in gives the task one run, whose parameters could not be those of two steps."""
     begun(view)
-    client = tracking._client()
+    client = mlflow_client.client()
     task = client.create_run(client.create_experiment("task"), run_name="of Kubeflow Pipelines").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", task)
     for label in ("curate", "plan"):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import local_run
-from xlrm import artifacts, pretraining, settings, signals, tracking
+from xlrm import artifacts, mlflow_client, pretraining, settings, signals, tracking
 from xlrm.errors import ArtifactError
 from xlrm.pretraining import Pretraining, pretrain
 from xlrm.runner import run_stage
@@ -157,7 +157,7 @@ def test_a_database_that_is_lost_at_work_is_one_line(fault, caplog) -> None:
 
 
 def test_a_database_that_is_locked_is_one_line(monkeypatch) -> None:
-    monkeypatch.setattr(tracking, "LOCKED_SECONDS", 0.1)
+    monkeypatch.setattr(mlflow_client, "LOCKED_SECONDS", 0.1)
     with closing(sqlite3.connect(settings.home() / "mlflow.db")) as other:
         other.execute("begin exclusive")
         with pytest.raises(ArtifactError, match="database is locked; another process"):

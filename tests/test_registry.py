@@ -26,6 +26,7 @@ from xlrm import (
     cards,
     fingerprints,
     licences,
+    mlflow_client,
     models,
     progress,
     pyfunc,
@@ -167,7 +168,7 @@ def test_a_version_says_what_it_is_and_where_it_is_from(register, corpus, tmp_pa
 
 
 def test_a_model_joins_the_run_that_kubeflow_injects(register, monkeypatch) -> None:
-    client = tracking._client()
+    client = mlflow_client.client()
     experiment = client.create_experiment("kubeflow", artifact_location=(settings.home() / "mlartifacts").as_uri())
     above = client.create_run(
         experiment, tags={"kfp.pipeline_run_id": "kfp-9", "kfp.pipeline_run_url": "/#/runs/details/kfp-9"}
@@ -267,7 +268,7 @@ def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> N
     with pytest.raises(GateError, match=r"xlrm-en version 2: not better on corpus.*; see .*/refused") as raised:
         register(2, 6, gate="enforce")
     assert aliases() == {"2": ("challenger",), "1": ("champion",)}
-    run = tracking._client().get_run(_run_of(NAME, "2"))
+    run = mlflow_client.client().get_run(_run_of(NAME, "2"))
     assert run.info.status == "FAILED" and run.data.metrics["promoted/xlrm-en"] == 0.0
     kept = Path(re.search(r"see file://(\S+)", str(raised.value))[1])
     assert json.loads((kept / "registered.json").read_text())["aliases"] == {NAME: ["challenger"]}
@@ -308,7 +309,7 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
 
 
 def _run_of(name: str, number: str) -> str:
-    return tracking._client().get_model_version(name, number).run_id
+    return mlflow_client.client().get_model_version(name, number).run_id
 
 
 def newest_inputs() -> dict:
@@ -721,7 +722,7 @@ def test_a_server_may_be_silent_for_long_while_it_passes_a_file_on(monkeypatch) 
         if said:
             monkeypatch.setenv(SECONDS.name, said)
         before = SECONDS.get()
-        with tracking._patiently():
+        with mlflow_client.patiently():
             assert SECONDS.get() == inside
         assert SECONDS.get() == before
 

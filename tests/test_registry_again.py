@@ -21,14 +21,14 @@ from test_registry import (  # noqa: F401
     trained,
 )
 
-from xlrm import artifacts, provenance, rewards, runner, settings, tracking
+from xlrm import artifacts, mlflow_client, provenance, rewards, runner, settings, tracking
 from xlrm.errors import GateError
 from xlrm.runner import run_stage
 
 
 def registry() -> list:
     """All that MLflow keeps of the versions: tags, aliases, times of change, and the files with theirs."""
-    client = tracking._client()
+    client = mlflow_client.client()
     versions = [dict(client.get_model_version(NAME, one.number)) for one in tracking.models(NAME)]
     files = sorted(path for path in (settings.home() / "mlartifacts").rglob("*") if path.is_file())
     return [versions, aliases(), [(str(path), path.stat().st_mtime_ns) for path in files]]
@@ -130,7 +130,7 @@ def by_another_address_of_mlflow(patch, inputs, tmp_path):
 
 
 def in_another_run_of_kubeflow(patch, inputs, tmp_path):
-    client = tracking._client()
+    client = mlflow_client.client()
     experiment = client.create_experiment("again", artifact_location=(settings.home() / "mlartifacts").as_uri())
     patch.setenv("MLFLOW_RUN_ID", client.create_run(experiment).info.run_id)
     patch.setenv("KFP_RUN_ID", "another")
@@ -294,7 +294,7 @@ def its_number_is_anothers(client) -> None:
 @pytest.mark.parametrize("loss", [one_version_is_deleted, the_model_is_deleted, its_number_is_anothers])
 def test_a_version_that_is_gone_is_registered_again_and_found_by_then(loss, register) -> None:
     first = register(1, 7)
-    loss(tracking._client())
+    loss(mlflow_client.client())
     given = inputs_of(first)
     again = run_stage("register", SETTINGS, given)
     assert again.uri != first.uri

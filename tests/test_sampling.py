@@ -131,14 +131,15 @@ def test_what_comes_is_sent_while_more_comes(monkeypatch) -> None:
 def test_a_journal_goes_on_on_another_machine(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XLRM_STORE", settings.store())
     monkeypatch.setattr(memory, "SECONDS_BETWEEN_FILES", 0)
-    first, second = (Journal.beside(tmp_path / home / "work/rank/key/output", "en") for home in ("one", "two"))
+    place = ("work", "rank", "key", "output")
+    first, second = (Journal.beside(tmp_path.joinpath(home, *place), "en") for home in ("one", "two"))
     assert first.uri == second.uri == storage.join(settings.store(), "unfinished", "rank", "key", "en.journal")
     assert first.read(2) == []
     first.append([1.0, 2.0])
     first.append([3.0])
     assert second.read(2) == [1.0, 2.0]
     second.append([3.5, 4.5])
-    assert Journal.beside(tmp_path / "three/work/rank/key/output", "en").read(2) == [1.0, 2.0, 3.5, 4.5]
+    assert Journal.beside(tmp_path.joinpath("three", *place), "en").read(2) == [1.0, 2.0, 3.5, 4.5]
 
 
 def test_translations_are_kept_as_they_come(monkeypatch, tmp_path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xlrm import benchmarks, gate, metric_keys, rewards, tracking
+from xlrm import benchmarks, gate, metric_keys, mlflow_client, rewards, tracking
 from xlrm.errors import DataError
 from xlrm.rows import write_jsonl
 from xlrm.stages import evaluate
@@ -35,16 +35,15 @@ def test_any_name_is_a_metric_of_its_own_in_mlflow() -> None:
     metrics = evaluate._metrics("en", {"en": result}, {"a+b": {"en": result}})
     with tracking.run("names", "evaluate", {}, {}) as run:
         run.log(metrics)
-    kept = tracking._client().get_run(run.id).data.metrics
+    kept = mlflow_client.client().get_run(run.id).data.metrics
     assert kept == {metric_keys.key(name): value for name, value in metrics.items()} and len(kept) == len(metrics)
     assert kept["accuracy/en/Q:26:A"] == metrics["accuracy/en/Q&A"] and kept["accuracy/en/안전"] == 1.0
 
 
 def test_a_version_is_tagged_by_it() -> None:
-    for name in NAMES:
-        tracking._client().create_registered_model(
-            f"m{NAMES.index(name)}", tags={metric_keys.key(f"metric.{name}"): "1"}
-        )
+    client, tags = mlflow_client.client(), {metric_keys.key(f"metric.{name}"): "1" for name in NAMES}
+    client.create_registered_model("model", tags=tags)
+    assert client.get_registered_model("model").tags == tags and len(tags) == len(NAMES)
 
 
 def test_the_gate_compares_in_it(tmp_path) -> None:

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from components import _cluster, _nodes, _step, _train_job
 from components._hardware import Hardware
 from components._train_job import Node, train_job, train_on_nodes
-from xlrm import artifacts, cli, launching, runner, tracking
+from xlrm import artifacts, cli, launching, mlflow_client, runner
 from xlrm.errors import ConfigError, JobError
 from xlrm.experiment import parse_value
 from xlrm.rows import write_jsonl
@@ -816,7 +816,7 @@ def test_a_step_trains_on_two_nodes(kube, tiny_base, home, tmp_path, monkeypatch
     artifacts.publish(tiny_base, inputs["base"], **FACTS)
     artifacts.publish(tmp_path / "corpora", inputs["corpora"], **FACTS)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
-    client = tracking._client()
+    client = mlflow_client.client()
     run = client.create_run(client.create_experiment("paper"), run_name="of Kubeflow Pipelines").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run)
     monkeypatch.setitem(OWN_POD["spec"]["containers"][1], "env", [])  # addresses by value, from this process

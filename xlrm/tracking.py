@@ -1,14 +1,12 @@
-"""MLflow: runs, metrics and the registry of reward models. With `direct_store` the only module that imports mlflow."""
+"""MLflow: runs, metrics and the registry of reward models. With `mlflow_client` and `direct_store` the only module that
+imports mlflow."""
 
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import posixpath
 import shutil
-import sqlite3
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -18,97 +16,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from xlrm import direct_store, locks, mlflow_errors, moved, progress, settings, signals, storage
+from xlrm import direct_store, locks, moved, progress, settings, signals, storage
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.metric_keys import key
+from xlrm.mlflow_client import connected, patiently
 from xlrm.storage import FileEntry
 
 FILES = "files.json"
 """With a version: path, size and sha256 of its files. Bytes change between a store and who loads them, and nothing else tells."""
-LOCKED_SECONDS = 20
-"""How long a database may be kept by another process; MLflow waits as long in its sessions (mlflow/store/db/utils.py)."""
-
-
-def _client():
-    os.environ.setdefault("MLFLOW_ENABLE_TELEMETRY", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for name in (direct_store.DIRECT_DOWNLOAD, direct_store.DIRECT_UPLOAD):
-        os.environ[name] = os.environ.get(name) or "false"
-    if progress.bars_hidden():
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    uri = settings.tracking_uri()
-    if database := settings.database():
-        _check_database(database)
-        if database.parent == settings.home() and database.exists():
-            moved.follow(database, settings.home())
-    return _client_of(uri)
-
-
-def _client_of(uri: str):
-    with _absent("pandas"):
-        from mlflow import MlflowClient
-
-        for handler in logging.getLogger("mlflow").handlers:
-            handler.addFilter(mlflow_errors.fit_to_show)
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _check_database(path: Path) -> None:
-    """Makes the database where there is none, and raises sqlite3.Error for one that cannot be read: MLflow asks ten times for
-    it, in a minute and a half (create_sqlalchemy_engine_with_retry in mlflow/store/db/utils.py).
-
-    A new one gets its name when all its tables are made: MLflow does not go on with those that a killed process left.
-    """
-    if not path.exists():
-        with locks.alone(path.with_suffix(".lock"), "MLflow's database"):
-            part = path.with_name(f"{path.name}.part")
-            for left in path.parent.glob(f"{part.name}*"):  # with SQLite's journal
-                left.unlink()
-            if not path.exists():
-                _client_of(f"sqlite:///{part}").search_registered_models(max_results=1)
-                part.rename(path)
-    with contextlib.closing(
-        sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCKED_SECONDS)
-    ) as database:
-        database.execute("pragma schema_version")
-
-
-@contextlib.contextmanager
-def _mlflow() -> Iterator[Any]:
-    """MLflow's client. Raises ArtifactError, in one line, for what it refuses or does not answer."""
-    try:
-        yield _client()
-    except Exception as error:
-        if not mlflow_errors.is_one(error):
-            raise
-        raise mlflow_errors.in_one_line(error) from None  # what it is from may name the server with its password
-
-
-@contextlib.contextmanager
-def _patiently() -> Iterator[None]:
-    """For files: a server says nothing while it passes gigabytes on to or from its store. After MLflow's usual two minutes
-    its client would send all of them again, and at last give up."""
-    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-    before = os.environ.get(name)
-    os.environ[name] = before or "3600"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-
-
-@contextlib.contextmanager
-def _absent(library: str) -> Iterator[None]:
-    """Passes for not installed, so that MLflow leaves out what it would do with it: a third of its import's time."""
-    if library in sys.modules:
-        yield
-        return
-    sys.modules[library] = None
-    try:
-        yield
-    finally:
-        del sys.modules[library]
 
 
 def _experiment_id(client, name: str) -> str:
@@ -139,7 +54,7 @@ class Run:
         from mlflow.entities import Metric
 
         entries = [Metric(key(name), value, 0, 0) for name, value in metrics.items()]
-        with _mlflow() as client:
+        with connected() as client:
             for start in range(0, len(entries), 1000):  # the most that one call takes
                 client.log_batch(self.id, metrics=entries[start : start + 1000])
 
@@ -152,7 +67,7 @@ class Run:
             Metric(f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}", value, now, int(one["step"]))
             for one in points for name, value in one.items() if name != "step"
         ]  # fmt: skip
-        with _mlflow() as client:
+        with connected() as client:
             for start in range(0, len(entries), 1000):
                 client.log_batch(self.id, metrics=entries[start : start + 1000])
 
@@ -184,7 +99,7 @@ def run(
     injected = os.environ.get("MLFLOW_RUN_ID")
     if parent := os.environ.get("XLRM_PARENT_RUN"):
         tags = tags | {"mlflow.parentRunId": parent}
-    with _mlflow() as client:
+    with connected() as client:
         from mlflow.entities import Param, RunTag
 
         run_id = injected or client.create_run(_experiment_id(client, experiment), run_name=name).info.run_id
@@ -223,7 +138,7 @@ class _Closing:
         if self.begun or not self.run_id:
             return
         self.begun = True
-        with _mlflow() as client:
+        with connected() as client:
             client.set_terminated(self.run_id, status)
         if self.note:
             self.note.unlink(missing_ok=True)
@@ -237,7 +152,7 @@ def close_left_open(note: Path, finished: str | None = None) -> None:
         return
     if left["mlflow"] == settings.tracking_uri():
         status = "FINISHED" if left["run"] == finished else "KILLED"
-        with contextlib.suppress(ArtifactError), _mlflow() as client:  # a run that this MLflow does not know any more
+        with contextlib.suppress(ArtifactError), connected() as client:  # a run that this MLflow does not know any more
             if client.get_run(left["run"]).info.status == "RUNNING":
                 client.set_terminated(left["run"], status)
                 progress.say(f"MLflow: run {left['run']} of a process that was killed: closed as {status}")
@@ -268,7 +183,7 @@ def knows_run(run_id: str) -> bool:
 
     if _nothing_yet():
         return False
-    with _mlflow() as client:
+    with connected() as client:
         try:
             return bool(client.get_run(run_id))
         except MlflowException as error:
@@ -291,7 +206,7 @@ def models(name: str | None = None) -> list[Version]:
     found: list[Version] = []
     if _nothing_yet():
         return found
-    with _mlflow() as client:
+    with connected() as client:
         for model in client.search_registered_models(f"name = '{name}'" if name else None, max_results=1000):
             by_version: dict[str, list[str]] = {}
             for alias, number in model.aliases.items():
@@ -313,7 +228,7 @@ def version(uri: str) -> Version:
         raise ConfigError(f"{uri!r}: a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION")
     if _nothing_yet():
         raise _no_such_model(uri)
-    with _mlflow() as client:
+    with connected() as client:
         from mlflow.exceptions import MlflowException
 
         get = client.get_model_version_by_alias if separator == "@" else client.get_model_version
@@ -338,7 +253,7 @@ def add_version(name: str, folders: list[Path], tags: dict[str, str], descriptio
 
     A logged model of plain files needs no temporary copy and comes back as the Hugging Face folder it is.
     """
-    with _mlflow() as client, _patiently():
+    with connected() as client, patiently():
         from mlflow.entities import LoggedModelStatus
 
         _name_there(client, name)
@@ -363,7 +278,7 @@ def _name_there(client: Any, name: str) -> None:
 
 def add_files(version: Version, folder: Path) -> None:
     """Stores further files with a version, in the place of those of the same names."""
-    with _mlflow() as client, _patiently():
+    with connected() as client, patiently():
         _send(client, client.get_logged_model(version.tags[_MODEL_ID]), folder)
 
 
@@ -376,18 +291,18 @@ def _send(client: Any, model: Any, folder: Path) -> None:
 
 
 def tag(name: str, number: str, tags: dict[str, str]) -> None:
-    with _mlflow() as client:
+    with connected() as client:
         for key, value in tags.items():
             client.set_model_version_tag(name, number, key, value)
 
 
 def set_alias(name: str, number: str, alias: str) -> None:
-    with _mlflow() as client:
+    with connected() as client:
         client.set_registered_model_alias(name, alias, number)
 
 
 def drop_alias(name: str, alias: str) -> None:
-    with _mlflow() as client:
+    with connected() as client:
         client.delete_registered_model_alias(name, alias)
 
 
@@ -395,7 +310,7 @@ def kubeflow_tags(run: Run) -> dict[str, str]:
     """Names of the Kubeflow run at work: KFP_RUN_ID, and what Kubeflow Pipelines' own MLflow plugin has written to the run
     that it injects, or to the one above that."""
     found = {"kfp.pipeline_run_id": os.environ["KFP_RUN_ID"]} if os.environ.get("KFP_RUN_ID") else {}
-    with _mlflow() as client:
+    with connected() as client:
         tags = client.get_run(run.id).data.tags
         if parent := tags.get("mlflow.parentRunId"):
             tags = client.get_run(parent).data.tags | tags
@@ -422,7 +337,7 @@ def cached(uri: str) -> Path:
 
 def has(version: Version, file: str) -> bool:
     """Whether `file`, by its path in the version, was stored with it."""
-    with _mlflow():
+    with connected():
         listed = direct_store.artifacts().list_artifacts(
             artifact_uri=f"{version.uri}/{posixpath.dirname(file)}".rstrip("/")
         )
@@ -439,7 +354,7 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
     where = f"{found.uri}/{file}".rstrip("/")
     if file and not has(found, file):
         raise ArtifactError(f"{where}: no such file")
-    with _mlflow(), _patiently():
+    with connected(), patiently():
         direct_store.check_download(found.uri, file)
         local = Path(direct_store.artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
     if not (local.is_file() or _has_files(local)):
@@ -476,5 +391,5 @@ def _has_files(folder: Path) -> bool:
 
 
 def _source(version: Version) -> str:
-    with _mlflow() as client:
+    with connected() as client:
         return settings.shown(client.get_model_version_download_uri(version.name, version.number))
