@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from components._hardware import Hardware
-from xlrm import settings, steps, storage
+from xlrm import artifacts, settings, steps, storage
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.experiment import STAGES, Experiment
 from xlrm.runner import Inputs
@@ -95,6 +95,8 @@ def inputs(step: Step, known: Mapping[str, str] | None = None) -> Inputs:
 
     def uri(label: str) -> str:
         found = made(label) if known is None else known.get(label)
+        if not found and known is None and step.shows_refusals and (kept := refused(label)):
+            return artifacts.refused(kept.uri)
         if not found:
             raise ArtifactError(f"{step.label}: takes what {label} makes, and this run has nothing of that")
         return found

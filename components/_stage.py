@@ -29,14 +29,20 @@ def run(steps: str, output: Any, page: Any) -> None:
     `page` are the component's KFP artifacts: `output` tells where what they made is, `page` shows it. Ends the task with the
     status of a step that fails, with its page where its gate refuses."""
     with errors_in_one_line(steps.split(",")[0]):
-        labels = _run.read().labels(steps)
+        at_work = _run.read()
+        labels, wired = at_work.labels(steps), at_work.steps()
         made = {label: _run.made(label) for label in labels}
+    failed = 0
     for label in labels:
         if made[label]:
             progress.say(f"{label}: finished before, reused")
-        elif status := _to_the_end(label):
-            _show_refused(label, page)
-            sys.exit(status)
+        elif not failed or wired[label].shows_refusals:
+            ended = _to_the_end(label)
+            failed = ended or failed
+            if ended and not _show_refused(label, page):
+                break
+    if failed:
+        sys.exit(failed)
     with errors_in_one_line(labels[0]):
         made = {label: _run.made(label) or "" for label in labels}
         tell(output, made)
@@ -44,13 +50,16 @@ def run(steps: str, output: Any, page: Any) -> None:
     _note_libraries()
 
 
-def _show_refused(label: str, page: Any) -> None:
-    """The local runner keeps the page of a task that failed; on Kubeflow `conclude` shows the same."""
+def _show_refused(label: str, page: Any) -> bool:
+    """Whether the step's gate refused what it made. The local runner keeps the page of a task that failed; on Kubeflow
+    `conclude` shows the same."""
     try:
         if text := _pages.refused(label):
             write(page, text)
+        return bool(text)
     except (XlrmError, OSError, ValueError) as error:
         progress.say(f"{label}: its page cannot be shown: {error}")
+        return False
 
 
 def _to_the_end(label: str) -> int:

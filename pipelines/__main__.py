@@ -53,7 +53,7 @@ def run(
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log), _quiet_logging():
                 page = _run_locally(pipeline, loaded, root, tasks, runner)
         except RuntimeError as error:  # what KFP raises for a failed task
-            raise typer.Exit(_failed(loaded.name, tasks.failure, error, file)) from error
+            raise typer.Exit(_failed(loaded.name, root, tasks.failure, error, file)) from error
     print_result(page)
 
 
@@ -62,7 +62,7 @@ def _show(terminal: Console, line: str) -> None:
     terminal.print(f"{datetime.now():%H:%M:%S} {line}", style="bold red" if line.startswith("error") else None)
 
 
-def _failed(name: str, failure: local_tasks.Failure | None, error: RuntimeError, log: Path) -> int:
+def _failed(name: str, root: Path, failure: local_tasks.Failure | None, error: RuntimeError, log: Path) -> int:
     """Says what there is to say after the line of the error, which has been shown; the exit status."""
     if failure is None:
         errors.print(f"error: {local_tasks.plain(str(error))}\nlog: {log}", style="bold red")
@@ -72,6 +72,8 @@ def _failed(name: str, failure: local_tasks.Failure | None, error: RuntimeError,
     errors.print(f"{failure.step} failed, and nothing more was started.", style="bold red")
     if failure.page:
         errors.print(f"page: {_kept(failure.page, f'{name}-{failure.step}')}")
+    if failure.step == "register" and (page := _written(root)):
+        errors.print(f"report: {_kept(page, name)}")
     remedy = pages.REMEDIES.get(failure.step) if failure.page else ""
     errors.print(f"log: {log}")
     errors.print(f"next: {remedy or 'mend that'}; the same command goes on from what is finished")
@@ -107,8 +109,12 @@ def _run_locally(
         kind = containers.runner(tasks) if runner == "docker" else local.SubprocessRunner(use_venv=False)
         local.init(kind, pipeline_root=str(root))
         run_all(experiment=pack(loaded.as_file()))
-    (shown,) = root.rglob("conclude/report")  # of an exit task KFP gives no output
-    return _kept(shown, loaded.name)
+    return _kept(_written(root), loaded.name)
+
+
+def _written(root: Path) -> Path | None:
+    """The report of a run; of an exit task KFP gives no output."""
+    return next(root.rglob("conclude/report"), None)
 
 
 def _kept(page: Path, name: str) -> Path:

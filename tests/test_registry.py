@@ -265,7 +265,7 @@ def test_a_better_model_becomes_champion_and_a_worse_one_challenger(register) ->
 
 def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> None:
     register(1, 7)
-    with pytest.raises(GateError, match=r"xlrm-en version 2: not better on corpus.*; see .*/refused") as raised:
+    with pytest.raises(GateError, match=r"xlrm-en version 2: not better on corpus.*; see .*/refused/") as raised:
         register(2, 6, gate="enforce")
     assert aliases() == {"2": ("challenger",), "1": ("champion",)}
     run = mlflow_client.client().get_run(_run_of(NAME, "2"))
@@ -277,7 +277,8 @@ def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> N
     assert again.exit_code == 2 and again.stdout == "", again.output
     error, page, remedy = again.stderr.splitlines()[-3:]
     assert error.startswith("error: ") and "xlrm-en version 2: not better on corpus" in error and "file:" not in error
-    assert page == f"page: {kept / 'gate.md'}" and remedy.startswith("next: ")
+    shown = Path(page.removeprefix("page: "))
+    assert shown.name == "gate.md" and shown.is_file() and shown.parents[1] == kept.parent and remedy.startswith("next: ")
     assert aliases() == {"2": ("challenger",), "1": ("champion",)}
 
 
@@ -305,7 +306,14 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
     assert "does not become the champion" in page and "| corpus | en | average |" in page
     own = SimpleNamespace(path=str(settings.home() / "page"))
     _stage._show_refused("register", own)
-    assert Path(own.path).read_text() == page and page.startswith("# register: refused\n\nregister: not better than")
+    assert Path(own.path).read_text() == page and page.startswith("# register: refused\n\nregister: not promoted, and")
+    _run.note_made("validate", "file:///nothing/of/it/is/read")
+    given = _run.inputs(_run.read().step("report"))
+    assert artifacts.load(given["registered"]).stage == "register", "a report takes what was refused too"
+    report = run_stage("report", {}, {key: given[key] for key in ("evaluations", "registered")}).uri
+    (file,) = [one for one in artifacts.load(report).files if one.path == "report.html"]
+    written = (artifacts.fetch(report, settings.home() / "cache", (file,)) / file.path).read_text()
+    assert "not better on corpus: difference -0.100" in written
 
 
 def _run_of(name: str, number: str) -> str:

@@ -220,14 +220,15 @@ def test_what_a_gate_refuses_is_kept_and_is_no_artifact(home) -> None:
     other = run_stage("translate", {"language": "es"}, {"corpus": run_stage("curate", CURATE | {"seed": 7}, {}).uri})
     for _ in range(2):
         with pytest.raises(
-            GateError, match=r"max_reject_share is 5.0%: Spanish .* rows failed, .*; see file://\S+/refused$"
+            GateError, match=r"max_reject_share is 5.0%: Spanish .* rows failed, .*; see file://\S+/refused/\w+$"
         ) as refused:
             run_stage("validate", {}, {"source": corpus.uri, "translations": [other.uri]})
     where = str(refused.value).rsplit(" ", 1)[1]
     assert {uri.removeprefix(f"{where}/") for uri in storage.list_uris(where)} == {
         "data_docs.html", "rejects.jsonl", "summary.json",
     }  # fmt: skip
-    assert artifacts.find(where.removesuffix("/refused")) is None
+    assert artifacts.find(artifacts.place(where)) is None
+    assert artifacts.load(artifacts.refused(where)).stage == "validate"
 
 
 def test_a_record_says_how_it_was_made() -> None:

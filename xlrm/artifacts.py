@@ -10,6 +10,7 @@ each has its own folder, and the record that comes first says which one counts.
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from xlrm.storage import FileEntry
 __all__ = ["FileEntry", "Input", "Record", "digest_directory", "fetch", "find", "load", "publish"]
 
 RECORD = "artifact.json"
+REFUSED = "refused"
 
 
 def _utc(moment: datetime) -> datetime:
@@ -147,15 +149,27 @@ def publish(local: Path, uri: str, **facts: Any) -> Record:
     return load(uri)  # not what was just written: of several writers all return what stands there
 
 
-def keep_refused(local: Path, uri: str) -> str | None:
-    """Stores the whole files in `local` beside where the artifact would have been, for who wants to know why there is
-    none; returns where, None where there is nothing."""
+def keep_refused(local: Path, uri: str, **facts: Any) -> str | None:
+    """Stores the whole files in `local`, which a gate refused, as the artifact at {uri}/refused in place of one that was refused
+    before; returns the URI of the folder they are in, None where there is nothing. `facts` as for `publish`."""
     paths = [path for path in _regular_files(local) if path.suffix != ".part"]
     if not paths:
         return None
-    where = storage.join(uri, "refused")
-    storage.upload_directory(local, [_entry(local, path) for path in sorted(paths)], where)
-    return where
+    where, files = storage.join(uri, REFUSED), tuple(_entry(local, path) for path in sorted(paths))
+    digest = _digest(files)
+    storage.upload_directory(local, files, _data_uri(where, digest))
+    storage.write(storage.join(where, RECORD), _as_json(where, facts | {"digest": digest, "files": files}))
+    return _data_uri(where, digest)
+
+
+def refused(kept: str) -> str:
+    """URI of the artifact whose files are in `kept`, as `keep_refused` gave it."""
+    return kept.rpartition("/")[0]
+
+
+def place(uri: str) -> str:
+    """STORE/STAGE/KEY of an artifact, of one that was refused too."""
+    return re.sub(rf"/{REFUSED}(/.*)?$", "", uri.rstrip("/"))
 
 
 def lineage(uris: Iterable[str]) -> dict[str, Record]:

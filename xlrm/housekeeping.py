@@ -6,6 +6,7 @@ it made or took. An artifact of no run at all stays for as many days, as does wh
 """
 
 import fcntl
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -129,13 +130,13 @@ def _kind(name: str, paths: frozenset[str]) -> str:
 def _noted(run: Item) -> set[str]:
     """Names of artifacts that a run's tasks wrote into made/LABEL and refused/LABEL."""
     files = [path for path in run.files if path.split("/")[0] in ("made", "refused")]
-    uris = [(storage.read_bytes(storage.join(run.uri, path)) or b"").decode() for path in files]
-    return {_name(uri.removesuffix("/refused")) for uri in uris}
+    texts = [(storage.read_bytes(storage.join(run.uri, path)) or b"").decode() for path in files]
+    return {_name(json.loads(text)["uri"] if text.startswith("{") else text) for text in texts}
 
 
 def _name(uri: str) -> str:
     """`stage/key` of an artifact, wherever its store was when the address was written."""
-    return unquote("/".join(uri.rstrip("/").split("/")[-2:]))
+    return unquote("/".join(artifacts.place(uri).split("/")[-2:]))
 
 
 def _registered(records: Mapping[str, Record]) -> dict[str, set[str]]:

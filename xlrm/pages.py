@@ -3,7 +3,7 @@
 import html
 import re
 
-from xlrm import storage
+from xlrm import artifacts, storage
 from xlrm.errors import GateError
 
 FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
@@ -35,5 +35,5 @@ def with_reason(page: str, title: str, reason: str) -> str:
 
 
 def _stage(kept: str) -> str:
-    """Of STORE/STAGE/KEY/refused."""
-    return kept.split("/")[-3] if kept else ""
+    """Of what is kept of STORE/STAGE/KEY."""
+    return artifacts.place(kept).split("/")[-2] if kept else ""

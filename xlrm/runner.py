@@ -130,24 +130,28 @@ def _make(
     tags = {"stage": name, "artifact_uri": uri, "code_version": version}
     started, clock = datetime.now(UTC), time.monotonic()
     with _disk_space(label, work), tracking.run(experiment, label, params, tags, work / _OPEN_RUN) as run:
+
+        def facts() -> dict[str, Any]:
+            return {
+                "stage": name, "key": key, "config": config.model_dump(mode="json"),
+                "inputs": {k: [Input(uri=one.uri, digest=one.digest) for one in v] for k, v in given.items()},
+                "code_version": version, "git_commit": provenance.git_commit(), "image": os.environ.get("XLRM_IMAGE"),
+                "versions": libraries, "started": started, "seconds": time.monotonic() - clock,
+                "peak_memory_mib": _peak_memory_mib(), "mlflow_run_id": run.id,
+            }  # fmt: skip
+
         local: dict[str, Any] = _local_inputs(given, inputs)
         if "lineage" in inspect.signature(module.run).parameters:
             local["lineage"] = artifacts.lineage(one.uri for many in given.values() for one in many)
         try:
             metrics = module.run(config, **local, output=work / "output")
         except GateError as error:
-            kept = artifacts.keep_refused(work / "output", uri)
+            kept = artifacts.keep_refused(work / "output", uri, metrics={}, **facts())
             refused = GateError(f"{error}; see {kept}" if kept else str(error))
             refused.kept = kept or ""
             raise refused from error
         _check_metrics(label, metrics)
-        record = artifacts.publish(
-            work / "output", uri, stage=name, key=key, config=config.model_dump(mode="json"), metrics=metrics,
-            inputs={k: [Input(uri=one.uri, digest=one.digest) for one in v] for k, v in given.items()},
-            code_version=version, git_commit=provenance.git_commit(), image=os.environ.get("XLRM_IMAGE"),
-            versions=libraries, started=started, seconds=time.monotonic() - clock, peak_memory_mib=_peak_memory_mib(),
-            mlflow_run_id=run.id,
-        )  # fmt: skip
+        record = artifacts.publish(work / "output", uri, metrics=metrics, **facts())
         run.log(metrics | {"cost/seconds": record.seconds, "cost/peak_memory_mib": record.peak_memory_mib})
     unfinished.remove(work / "output")
     shutil.rmtree(work)

@@ -22,6 +22,8 @@ class Step:
     inputs: Inputs = field(default_factory=dict)
     section: str = ""
     """Of the experiment, where that is not named as the stage."""
+    shows_refusals: bool = False
+    """Whether it takes what a gate refused as it takes an artifact: a report says so."""
 
     @property
     def label(self) -> str:
@@ -151,7 +153,7 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
         ),
         Step("register", inputs={"reward_models": models, "evaluations": evaluations}),
         Step(
-            "report", config={"run": experiment.name},
+            "report", config={"run": experiment.name}, shows_refusals=True,
             inputs={
                 "corpora": "validate", "evaluations": evaluations, "representations": "represent",
                 "registered": "register", "external": "external", **({"verdicts": verdicts} if verdicts else {}),
@@ -170,7 +172,7 @@ def retrain(experiment: Experiment) -> list[Step]:
         *data(experiment, {"files": ["benchmark"]}), Step("base"), _reward(source), _evaluation(experiment, source),
         Step("register", config={"gate": "enforce"}, inputs={"reward_models": models, "evaluations": evaluations}),
         Step(
-            "report", config={"run": experiment.name},
+            "report", config={"run": experiment.name}, shows_refusals=True,
             inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"},
         ),
     ]  # fmt: skip
