@@ -1,13 +1,12 @@
 """A node's checkpoints on the store."""
 
-import json
 from pathlib import Path
 
 import pytest
 from swift_server import FileStore, S3Store
 
-from xlrm import storage, unfinished
-from xlrm.kept_checkpoints import WHOLE, Kept
+from xlrm import checkpoints, storage, unfinished
+from xlrm.kept_checkpoints import Kept, mark, marked
 
 PART = {"processes": 4, "first": 2}
 
@@ -17,7 +16,7 @@ def checkpoint(folder: Path, step: int, part: dict = PART) -> Path:
     (local / "global_step").mkdir(parents=True)
     (local / "global_step" / "state.pt").write_bytes(bytes([step]) * 1000)
     (local / "trainer_state.json").write_text(f'{{"step": {step}}}')
-    (local / WHOLE).write_text(json.dumps(part))
+    mark(local, part)
     return local
 
 
@@ -43,6 +42,27 @@ def test_what_is_half_there_or_of_other_processes_is_no_checkpoint(store: FileSt
     assert kept.steps() == {1}
     assert Kept.of_node(unfinished_uri, PART | {"processes": 8}, 2).steps() == set()
     assert Kept.of_node(unfinished_uri, PART | {"first": 0}, 2).steps() == set()
+
+
+def test_a_file_that_was_cut_off_makes_no_whole_checkpoint(tmp_path: Path) -> None:
+    local = checkpoint(tmp_path, 7)
+    assert marked(local) == PART
+    with (local / "global_step" / "state.pt").open("r+b") as file:
+        file.truncate(500)
+    assert marked(local) is None
+
+
+def test_a_spoilt_checkpoint_leaves_the_one_before_it(s3_store: S3Store, tmp_path: Path, capfd) -> None:
+    part = {"processes": 1, "first": 0}
+    kept = Kept.of_node(s3_store.uri, part, 2)
+    for step in (5, 10):
+        kept.send(checkpoint(tmp_path / "here", step, part))
+    s3_store.overwrite(storage.join(kept.uri, "checkpoint-10", "global_step", "state.pt"), b"x" * 1000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "_kept", lambda _: kept)
+        found = checkpoints.agreed(tmp_path / "there", "reward[en]", s3_store.uri)
+    assert found == tmp_path / "there" / "checkpoint-5" and marked(found) == part
+    assert "step 10 is of no use" in capfd.readouterr().err
 
 
 def test_what_a_stage_kept_goes_with_its_end(tmp_path: Path) -> None:

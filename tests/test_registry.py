@@ -278,7 +278,9 @@ def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> N
     error, page, remedy = again.stderr.splitlines()[-3:]
     assert error.startswith("error: ") and "xlrm-en version 2: not better on corpus" in error and "file:" not in error
     shown = Path(page.removeprefix("page: "))
-    assert shown.name == "gate.md" and shown.is_file() and shown.parents[1] == kept.parent and remedy.startswith("next: ")
+    assert (
+        shown.name == "gate.md" and shown.is_file() and shown.parents[1] == kept.parent and remedy.startswith("next: ")
+    )
     assert aliases() == {"2": ("challenger",), "1": ("champion",)}
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
 from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
-from xlrm import checkpoints, launching, models, runner, scoring, training
+from xlrm import checkpoints, kept_checkpoints, launching, models, runner, scoring, training
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import write_jsonl
 from xlrm.stages import align, reward
@@ -424,7 +424,7 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(tmp_path) -> None:
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
         if mark:
-            (tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE).write_text(mark)
+            (tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE).write_text(mark.replace("}", ', "bytes": 2}'))
     assert checkpoints.whole_steps(tmp_path, {"processes": 1, "first": 0}) == {15}
     assert checkpoints.whole_steps(tmp_path, {"processes": 4, "first": 0}) == {100}
     assert checkpoints.whole_steps(tmp_path, {"processes": 4, "first": 2}) == set(), "one node's part is not another's"
@@ -434,9 +434,9 @@ def test_checkpoints_of_other_processes_are_not_thrown_away_in_silence(tmp_path,
     marks = {15: {"processes": 1, "first": 0}, 100: {"processes": 4, "first": 0}, 110: {"processes": 4, "first": 2}}
     for step, mark in marks.items():
         (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE).write_text(json.dumps(mark))
+        kept_checkpoints.mark(tmp_path / f"checkpoint-{step}", mark)
     assert checkpoints.agreed(tmp_path, "reward[en]", f"file://{tmp_path}-store") == tmp_path / "checkpoint-15"
-    said = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr().err.splitlines()
     assert [next((step for step in marks if f"checkpoint-{step} " in line), None) for line in said] == [100, 110, None]
     assert all("4 process(es)" in line and "1 process(es)" in line for line in said[:2])
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-15"]

@@ -6,14 +6,15 @@ transformers' `save_on_each_node` is no help: DeepSpeed's ZeRO-3 gives the whole
 """
 
 import contextlib
-import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm import heldout, progress
-from xlrm.kept_checkpoints import WHOLE, Kept
+from xlrm.errors import ArtifactError
+from xlrm.kept_checkpoints import WHOLE, Kept, mark, marked
 from xlrm.launching import Nodes
 from xlrm.unfinished import Sender
 
@@ -28,24 +29,38 @@ _OF_THE_FIRST = ("trainer_state.json", "scheduler.pt", "latest")
 
 def agreed(folder: Path, label: str, unfinished: str) -> Path | None:
     """The newest checkpoint that is whole on every node, in `folder` or on the store below `unfinished`, from where a node gets
-    it whose disk was lost; None without one. Each node removes its others."""
+    it whose disk was lost; None without one. Each node removes its others. One that does not arrive as it was sent is passed
+    over for the one before."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
     here = PartialState()
     _say_what_does_not_fit(folder, label)
     each = [steps for steps in gather_object([_steps_of_node(folder, unfinished)]) if steps is not None]
-    step = _by_the_first(max(set.intersection(*each), default=0))
+    steps = _by_the_first(sorted(set.intersection(*each)))
+    while steps and not _on_every_node(_is_here(steps[-1], folder, label, unfinished)):
+        steps.pop()
+    step = steps[-1] if steps else 0
     _remove_others(folder, step)
-    if step and here.is_local_main_process and step not in whole_steps(folder, _own_part()):
-        progress.say(f"{label}: step {step} is taken from the store")
-        _kept(unfinished).fetch(step, folder)
     here.wait_for_everyone()
     if here.is_main_process and any(each):
         progress.say(
             f"{label}: " + (f"goes on from step {step}" if step else "begins anew: not every node has a checkpoint")
         )
     return _checkpoint(folder, step) if step else None
+
+
+def _is_here(step: int, folder: Path, label: str, unfinished: str) -> bool:
+    """Whether this node has the checkpoint, now if not before; one process of it gets it."""
+    if not _is_first_of_node() or step in whole_steps(folder, _own_part()):
+        return True
+    progress.say(f"{label}: step {step} is taken from the store")
+    try:
+        _kept(unfinished).fetch(step, folder)
+    except ArtifactError as error:
+        progress.say(f"{label}: step {step} is of no use: {error}")
+        return False
+    return True
 
 
 def _steps_of_node(folder: Path, unfinished: str) -> set[int] | None:
@@ -67,15 +82,15 @@ def _say_what_does_not_fit(folder: Path, label: str) -> None:
         return
     own = _own_part()
     for one in sorted(folder.glob("checkpoint-*")):
-        if (mark := _mark(one)) and mark != own:
-            was, now = (f"{part['processes']} process(es), this node's from {part['first']} on" for part in (mark, own))
+        if (part := marked(one)) and part != own:
+            was, now = (f"{each['processes']} process(es), this node's from {each['first']} on" for each in (part, own))
             progress.say(f"{label}: {one.name} is thrown away: it has the parts of {was}; now there are {now}")
 
 
 def keeper(unfinished: str) -> "TrainerCallback":
     """A callback for transformers' Trainer that makes each checkpoint whole on each node, and then removes older ones:
     at no moment is there a node without the newest one that is whole on all. Each node sends its part to the store below
-    `unfinished` while the training goes on."""
+    `unfinished` while the training goes on; while a node still sends, none sends the next."""
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):
@@ -87,13 +102,17 @@ def keeper(unfinished: str) -> "TrainerCallback":
 
         def on_save(self, args, state, control, **kwargs):
             folder, step = Path(args.output_dir), state.global_step
-            self.sender.wait()  # what is being sent is about to be removed
             if state.is_world_process_zero:
                 heldout.copy_best(folder.parent, _checkpoint(folder, step))
             _finish(folder, step)
-            if _is_first_of_node():
-                kept = _kept(unfinished)
-                self.sender.start(f"checkpoint {step}", lambda: kept.send(_checkpoint(folder, step)))
+            if _on_every_node(self.sender.idle) and step < state.max_steps and _is_first_of_node():
+                self.send(_checkpoint(folder, step))
+
+        def send(self, checkpoint: Path) -> None:
+            kept, copy = _kept(unfinished), checkpoint.parents[1] / "sending" / checkpoint.name
+            shutil.rmtree(copy.parent, ignore_errors=True)
+            shutil.copytree(checkpoint, copy, copy_function=os.link)  # which stays when the next one is whole
+            self.sender.start(f"checkpoint {checkpoint.name}", lambda: kept.send(copy))
 
         def on_train_end(self, args, state, control, **kwargs):
             self.sender.wait()
@@ -165,7 +184,7 @@ def _keep(dataset: "Dataset", path: Path) -> None:
 
 def whole_steps(folder: Path, part: dict[str, int]) -> set[int]:
     """Steps of the checkpoints that are whole for this `part` of the processes."""
-    return {int(one.name.split("-")[1]) for one in folder.glob("checkpoint-*") if _mark(one) == part}
+    return {int(one.name.split("-")[1]) for one in folder.glob("checkpoint-*") if marked(one) == part}
 
 
 def _finish(folder: Path, step: int) -> None:
@@ -179,7 +198,7 @@ def _finish(folder: Path, step: int) -> None:
             (checkpoint / name).write_bytes(content)
     here.wait_for_everyone()
     if here.is_local_main_process:
-        (checkpoint / WHOLE).write_text(json.dumps(_own_part()))
+        mark(checkpoint, _own_part())
     here.wait_for_everyone()
     _remove_others(folder, step)
 
@@ -215,10 +234,3 @@ def _remove_others(folder: Path, step: int) -> None:
 
 def _checkpoint(folder: Path, step: int) -> Path:
     return folder / f"checkpoint-{step}"
-
-
-def _mark(checkpoint: Path) -> dict[str, int] | None:
-    try:
-        return json.loads((checkpoint / WHOLE).read_text())
-    except (OSError, ValueError):  # its writing was cut off
-        return None

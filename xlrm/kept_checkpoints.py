@@ -12,6 +12,24 @@ WHOLE = "whole.json"
 _RECORD = "kept.json"
 
 
+def mark(checkpoint: Path, part: dict[str, int]) -> None:
+    """As whole for the `part` of a training's processes, all files of which are there."""
+    (checkpoint / WHOLE).write_text(json.dumps(part | {"bytes": _bytes(checkpoint)}))
+
+
+def marked(checkpoint: Path) -> dict[str, int] | None:
+    """The part it is whole for; None where it is not, as where a file was cut off since."""
+    try:
+        part = json.loads((checkpoint / WHOLE).read_text())
+    except (OSError, ValueError):  # its writing was cut off
+        return None
+    return part if part.pop("bytes", None) == _bytes(checkpoint) else None
+
+
+def _bytes(checkpoint: Path) -> int:
+    return sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file() and path.name != WHOLE)
+
+
 @dataclass(frozen=True)
 class Kept:
     """{uri}/checkpoint-STEP/... and in it, written last, a record: the files, and which processes they are of."""
@@ -48,7 +66,7 @@ class Kept:
         local = folder / f"checkpoint-{step}"
         files = [FileEntry(**one) for one in self._record(step)["files"]]
         storage.download_directory(self._folder(step), files, local)
-        (local / WHOLE).write_text(json.dumps(self.part))
+        mark(local, self.part)
 
     def _found(self) -> set[int]:
         """Steps of all, whole or not."""
@@ -56,7 +74,10 @@ class Kept:
         return {int(name.removeprefix("checkpoint-")) for name in names}
 
     def _record(self, step: int) -> dict:
-        return json.loads(storage.read_bytes(storage.join(self._folder(step), _RECORD)) or b"{}")
+        try:
+            return json.loads(storage.read_bytes(storage.join(self._folder(step), _RECORD)) or b"{}")
+        except ValueError:
+            return {}
 
     def _folder(self, step: int) -> str:
         return storage.join(self.uri, f"checkpoint-{step}")
