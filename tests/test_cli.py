@@ -9,7 +9,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from xlrm import models, rewards, scoring, tracking
+from xlrm import mlflow_client, models, rewards, scoring, tracking
 from xlrm.cli import app
 
 ROWS = [
@@ -106,7 +106,8 @@ def test_a_model_that_is_not_there(tmp_path, wrong, message) -> None:
 
 def test_evaluate_on_a_file_of_ones_own(model, tmp_path) -> None:
     write(tmp_path / "mine.jsonl", [{"prompt": f"p{i}", "chosen": "yes it is", "rejected": "no"} for i in range(6)])
-    result = run("evaluate", "--model", model, "--benchmark", tmp_path / "mine.jsonl", "--output", tmp_path / "out")
+    given = ("--model", model, "--benchmark", tmp_path / "mine.jsonl", "--output", tmp_path / "out", "--log", "mine")
+    result = run("evaluate", *given)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["items"] == 6 and found["length_baseline"]["average"] == 1.0
@@ -114,6 +115,9 @@ def test_evaluate_on_a_file_of_ones_own(model, tmp_path) -> None:
     assert found["random_baseline"]["average"] == 0.5 and found["ties"] == 0
     kept = rewards.read(tmp_path / "out" / rewards.FILE, "mine")["en"]
     assert len(kept) == 6 and all(len(row["chosen"]) == len(row["rejected"]) == 1 for row in kept)
+    client = mlflow_client.client()
+    (logged,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    assert logged.data.metrics["accuracy/en/average"] == found["accuracy"]["average"]
 
 
 def test_evaluate_on_best_of_n_with_ties_of_ones_choice(model, tmp_path) -> None:

@@ -182,6 +182,7 @@ def evaluate(
     items: Annotated[int, typer.Option(help="Items, at most.")] = 100_000,
     ties: Annotated[str, typer.Option(help="A pair with equal rewards is lost, or counts half.")] = "lost",
     max_length: MaxLength = None,
+    log: Annotated[str | None, typer.Option(help="MLflow experiment in which a run keeps the accuracies.")] = None,
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm import benchmarks, curation, reward_models, rewards, scoring
@@ -204,8 +205,17 @@ def evaluate(
             name = benchmarks.label(benchmark)
             rewards.write(output / rewards.FILE, list(rewards.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
+        if log:
+            _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
     equal = f", {result['ties']} with equal rewards ({ties})" if "ties" in result else ""
     console().print(_results_table(f"{benchmark}, {len(rows)} items{equal}", result))
+
+
+def _logged(experiment: str, params: dict[str, str], result: dict) -> None:
+    from xlrm import tracking
+
+    with tracking.run(experiment, f"evaluate {params['benchmark']}", params, {}) as run:
+        run.log({f"accuracy/{params['language']}/{name}": value for name, value in result["accuracy"].items()})
 
 
 def _results_table(title: str, result: dict) -> Table:
