@@ -32,6 +32,9 @@ FEW = replace(PAPER, pairs=PAPER.pairs[:860])
 PUBLISHED = Published({"m-rewardbench": {"en": [Item(350, (350, 350))] * 100}}, {"en": [350] * 488, "es": [350] * 488})
 
 
+OF_3B = "policy.model=Qwen/Qwen2.5-3B-Instruct"
+
+
 def rows(*overrides: str, texts: Texts = FEW, published: Published = PUBLISHED) -> dict[str, list[Row]]:
     """Of paper A's experiment for English and Spanish, by stage."""
     found: dict[str, list[Row]] = {}
@@ -190,11 +193,12 @@ def test_representations_are_of_the_base_and_of_every_reward_model() -> None:
 
 
 def test_sampling_is_of_the_policy_and_of_both_aligned_ones() -> None:
-    first, second = rows()["sample"]
+    first, second = rows(OF_3B)["sample"]
     one = 2 * (QWEN_3B + QWEN_HEAD) * 480 + ATTENTION * 480**2
     assert first.flop == pytest.approx((4 * 10_000 + 805) * one)
     assert second.flop == pytest.approx(2 * 805 * one)
     assert first.work == "decoding"
+    assert rows()["sample"][0].flop > 2 * first.flop, "the policy is a model of 7B, whatever the reward models are"
 
 
 def test_ranking_is_by_two_reward_models_with_the_prompt_shared() -> None:
@@ -205,11 +209,11 @@ def test_ranking_is_by_two_reward_models_with_the_prompt_shared() -> None:
 
 
 def test_alignment_is_a_forward_pass_of_the_reference_and_a_training() -> None:
-    row, squares = only(rows(), "align"), 2 * 480**2 - 120**2
+    row, squares = only(rows(OF_3B), "align"), 2 * 480**2 - 120**2
     assert row.tokens == pytest.approx(2 * 10_000 * (120 + 2 * 360))
     once = 2 * (QWEN_3B + QWEN_HEAD) * row.tokens + 2 * 10_000 * ATTENTION * squares
     assert row.flop == pytest.approx((1 + 4) * once)
-    assert only(rows("align.epochs=2"), "align").flop == pytest.approx((1 + 2 * 4) * once)
+    assert only(rows(OF_3B, "align.epochs=2"), "align").flop == pytest.approx((1 + 2 * 4) * once)
 
 
 def test_models_from_elsewhere_count_where_their_size_is_known() -> None:
