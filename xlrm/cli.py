@@ -393,7 +393,7 @@ def _model_folder(model: str) -> Path:
 
 
 for one in store_commands.COMMANDS:
-    app.command()(errors_in_one_line()(one))
+    app.command()(one)
 
 if __name__ == "__main__":
     app()

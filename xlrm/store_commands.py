@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xlrm import progress, settings
-from xlrm.output import print_result
+from xlrm.output import errors_in_one_line, print_result
 
 
 def artifacts(
@@ -17,10 +17,10 @@ def artifacts(
     """List the artifacts of the store, the newest first: size, when each was made, and what uses it."""
     from xlrm import housekeeping
 
-    store = housekeeping.look(settings.store())
-    rows = [
-        _described(store, one) for one in store.of(housekeeping.ARTIFACT) if stage in (None, one.name.split("/")[0])
-    ]
+    with errors_in_one_line():
+        store = housekeeping.look(settings.store())
+        found = store.of(housekeeping.ARTIFACT)
+        rows = [_described(store, one) for one in found if stage in (None, one.name.split("/")[0])]
     rows.sort(key=lambda row: row["made"], reverse=True)
     if as_json:
         for row in rows:
@@ -69,8 +69,9 @@ def gc(
     """Show what of the store and of the local state no kept run and no registered model uses, and remove it with --delete."""
     from xlrm import housekeeping
 
-    store = housekeeping.look(settings.store())
-    items = housekeeping.plan(store, older_than, run or ())
+    with errors_in_one_line():
+        store = housekeeping.look(settings.store())
+        items = housekeeping.plan(store, older_than, run or ())
     going = [one for one in items if one.why]
     if busy := housekeeping.at_work(settings.home()):
         progress.say(f"{', '.join(busy)}: at work in {settings.home()}; nothing of the store goes meanwhile")
@@ -79,7 +80,8 @@ def gc(
         print_result("")
         _print([(one.kind, one.name, housekeeping.shown_size(one.size), one.why) for one in going])
     if delete:
-        housekeeping.remove(store, items)
+        with errors_in_one_line():
+            housekeeping.remove(store, items)
     size = housekeeping.shown_size(sum(one.size for one in going))
     where = f"of {settings.shown(settings.store())} and {settings.home()}"
     progress.say(f"{size} removed {where}" if delete else f"{size} would go {where}; `--delete` removes it")
