@@ -36,7 +36,9 @@ WORK = "condition-2"
 
 def facts(package: Package, preset: str, on: placement.Placement, targets: tuple[str, ...], left: bool = True) -> Facts:
     """What a run of a preset passes from task to task, where all is left to do, or nothing."""
-    loaded = experiment.load(PRESETS[preset], (f"targets=[{','.join(targets)}]",) if targets else ())
+    spoken = f"[{','.join(targets)}]"
+    made_here = () if preset.startswith("paper") else (f"base.pretraining.languages=[en,{spoken[1:]}",)
+    loaded = experiment.load(PRESETS[preset], (f"targets={spoken}", *made_here) if targets else ())
     made = steps(package.name, loaded) if left else {}
     shares = shared_out(made, on.hardware())
     returned = {f"configure.{name}": shares[name] for name in LOOPS} | {"configure.Output": str(len(made))}

@@ -140,7 +140,7 @@ def test_the_step_that_retrains_submits(tmp_path: Path, overrides: str, if_chang
         command = ["bash", "-e", "-c", script]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         if said:
-            assert done.returncode == 2 and said in done.stdout and not server.runs
+            assert done.returncode == 2 and said in done.stdout + done.stderr and not server.runs
             return
         assert done.returncode == 0, done.stdout + done.stderr
         page = (tmp_path / "page.md").read_text()
