@@ -70,7 +70,17 @@ def test_tasks_find_each_others_artifacts_in_s3_and_a_finished_run_starts_none(
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     uris = made(s3_store.uri, "one")
     shards = [f"translate-{code}-{number}of2" for code in ("es", "ko") for number in (1, 2)]
-    assert set(uris) == {"curate", "plan", *shards, "validate", "base", "reward-en", "evaluate-en", "register"}
+    assert set(uris) == {
+        "curate",
+        "plan",
+        *shards,
+        "validate",
+        "base",
+        "reward-en",
+        "evaluate-en",
+        "register",
+        "report",
+    }
     lineage = artifacts.lineage([uris["register"]])
     stages = ["base", "curate", "evaluate", "register", "reward", *["translate"] * 4, "validate"]
     assert sorted(r.stage for r in lineage.values()) == stages
@@ -79,12 +89,13 @@ def test_tasks_find_each_others_artifacts_in_s3_and_a_finished_run_starts_none(
     assert record.config["gate"] == "enforce" and record.metrics["version/mine-en"] == 1, "whatever the experiment says"
     folder = artifacts.fetch(uris["validate"], home / "cache")
     ids = [
-        [json.loads(line)["id"] for line in (folder / code / "preferences.jsonl").open()] for code in ("en", "es", "ko")
+        [json.loads(line)["id"] for line in (folder / code / "benchmark.jsonl").open()] for code in ("en", "es", "ko")
     ]
-    assert ids[0] == ids[1] == ids[2] and len(ids[0]) == 32, "two shards, put together in order"
+    assert ids[0] == ids[1] == ids[2] and len(ids[0]) == 28, "two shards, put together in order"
+    assert [path.parent.name for path in folder.glob("*/preferences.jsonl")] == ["en"], "the only language it trains in"
 
     again = run_pipeline(home, s3_store.uri, "two")
-    assert again.returncode == 0 and "configure: 11 of 11 steps were finished before" in again.stdout
+    assert again.returncode == 0 and "configure: 12 of 12 steps were finished before" in again.stdout
     begun = {uri.split("/")[-2] for uri in storage.list_uris(storage.join(s3_store.uri, "runs", "two", "tasks"))}
     assert begun == {"configure"} and made(s3_store.uri, "two") == uris, "no other task was started"
     decision = next((home / "kfp" / "two").rglob("conclude/decision")).read_text()

@@ -278,3 +278,13 @@ def test_a_path_cannot_lead_out_of_its_directory(path):
 def test_boto3_is_imported_only_when_needed():
     code = "import sys, xlrm.artifacts; sys.exit(bool({'boto3', 'botocore', 's3transfer'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_threads_that_write_side_by_side_do_not_take_each_others_work_for_leftovers(tmp_path) -> None:
+    def write(number: int) -> None:
+        for place in range(60):
+            storage.write((tmp_path / f"{number}-{place}").as_uri(), b"x")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write, range(16)))
+    assert len(list(tmp_path.iterdir())) == 16 * 60

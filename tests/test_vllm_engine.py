@@ -142,25 +142,25 @@ def test_a_context_above_the_models_is_one_line(tiny_base, tmp_path) -> None:
     folder = reward_model(tiny_base, tmp_path / "rm")
     write_jsonl(tmp_path / "samples/0/train/en.jsonl", [{"id": "1", "prompt": "One?", "responses": ["One.", "Two."]}])
     for engine in ("vllm", "transformers"):
-        config = rank.Config(language="en", labelers=("en",), max_length=2048, engine=engine)
+        config = rank.Config(language="en", labelers=("en",), max_length=8192, engine=engine)
         with pytest.raises(ConfigError) as caught:
             rank.run(config, samples=tmp_path / "samples", reward_models=[folder], output=tmp_path / "w" / "output")
-        assert str(caught.value) == "max_length=2048: more than this qwen2 model reads; allowed are up to 512"
+        assert str(caught.value) == "max_length=8192: more than this qwen2 model reads; allowed are up to 4096"
     model, _ = scoring.load(folder, scoring.Scoring())
-    assert scoring.longest(model, scoring.Scoring().max_length) == 512
+    assert scoring.longest(model, 8192) == 4096
     for kind in (engines.Vllm, engines.Transformers):
         engine = kind(engines.Model(str(tiny_base)), context=Context("judge.context", 16384, given=True))
-        with pytest.raises(ConfigError, match=r"judge.context=16384: .* up to 512"):
+        with pytest.raises(ConfigError, match=r"judge.context=16384: .* up to 4096"):
             engine.complete(["One."], Decoding(4))
-        assert kind(engines.Model(str(tiny_base)), context=Context("judge.context", 16384)).limit == 512
+        assert kind(engines.Model(str(tiny_base)), context=Context("judge.context", 16384)).limit == 4096
 
 
 def test_vllm_is_sent_all_that_decides_on_a_token(tiny_base) -> None:
     engine = engines.Vllm(engines.Model(str(tiny_base)))
-    sent = engine._parameters(Decoding(600, temperature=0.6, top_p=0.9, top_k=5, repetition_penalty=1.1), 100, 7)
+    sent = engine._parameters(Decoding(6000, temperature=0.6, top_p=0.9, top_k=5, repetition_penalty=1.1), 100, 7)
     ends = [models.load_tokenizer(tiny_base).eos_token_id]
     assert sent == {
-        "max_tokens": 412, "temperature": 0.6, "top_p": 0.9, "top_k": 5, "repetition_penalty": 1.1, "seed": 7,
+        "max_tokens": 3996, "temperature": 0.6, "top_p": 0.9, "top_k": 5, "repetition_penalty": 1.1, "seed": 7,
         "stop_token_ids": ends, "detokenize": False,
     }  # fmt: skip
 

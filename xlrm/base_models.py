@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlrm.errors import ConfigError
 from xlrm.flops import Shape
 
 TINY = "phrasebook-tiny"
@@ -50,13 +49,6 @@ BASE_MODELS = {
         ),
     )
 }  # fmt: skip
-
-
-def check_length(field: str, length: int, model: Path) -> None:
-    """Raises ConfigError for a length beyond what the model in a folder can read, where its config.json says that."""
-    limit = context(str(model))
-    if limit and length > limit:
-        raise ConfigError(f"{field}: {length} is more than the {limit} tokens that the model in {model} reads")
 
 
 def context(model: str) -> int | None:

@@ -20,7 +20,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile, rmtree
@@ -240,12 +240,27 @@ def _folder_beside(path: Path, uri: str) -> Iterator[Path]:
     with _file_errors(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
+    with ExitStack() as stack:
+        with _file_errors(uri):
+            folder = _locked_folder(path.parent, stack)
+        yield folder
+
+
+def _locked_folder(above: Path, stack: ExitStack) -> Path:
+    """A new one that others know to be in use. They may have taken it for a leftover before its lock was held."""
+    while True:
         # After an error another thread may still write into it.
-        folder = TemporaryDirectory(prefix=UNFINISHED, dir=path.parent, ignore_cleanup_errors=True)
-    with folder as name, Path(name, _AT_WORK).open("w") as mark:
+        folder = TemporaryDirectory(prefix=UNFINISHED, dir=above, ignore_cleanup_errors=True)
+        lock = Path(folder.name, _AT_WORK)
+        mark = lock.open("w")
         with suppress(OSError):  # a file system without locks: then nobody removes it
             fcntl.flock(mark, fcntl.LOCK_EX)
-        yield Path(name)
+        if lock.exists():
+            stack.enter_context(folder)
+            stack.enter_context(mark)
+            return lock.parent
+        mark.close()
+        folder.cleanup()
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -49,16 +49,12 @@ def train_reward_model(
     DataError for rows the loss has no use for, ConfigError for a batch or a length that cannot be.
     """
     folder = output.parent
+    _check_length("reward.max_length", config, base)
     _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
 
     def prepare() -> Path:
         tokenizer = models.load_tokenizer(base)
         model = models.new_reward_model(base, tokenizer, config.seed)
-        limit = models.positions(model)
-        if limit and config.max_length > limit:
-            raise ConfigError(
-                f"reward.max_length: {config.max_length} is more than the {limit} positions of the base model"
-            )
         examples.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
             margin = config.margin and any("margin" in row for row in heldout_rows)
@@ -82,6 +78,7 @@ def train_reward_model(
 
 def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) -> dict[str, float]:
     """Direct preference optimisation on rows with prompt, chosen and rejected; the aligned policy goes to `output`."""
+    _check_length("align.max_length", config, policy)
     _check_batch(config, len(rows))
 
     def prepare() -> Path:
@@ -201,6 +198,11 @@ def _check_installed(config: TrainingConfig) -> None:
                 f"optimizer {config.optimizer}, {launching.world(config.processes)} process(es): needs {library}; "
                 "pip install 'xlrm[gpu]'"
             ) from error
+
+
+def _check_length(field: str, config: TrainingConfig, model: Path) -> None:
+    """Raises ConfigError for more tokens than the model in the folder reads."""
+    models.Context(field, config.max_length, given=True).within(models.load_config(model))
 
 
 def _check_batch(config: TrainingConfig, rows: int) -> None:

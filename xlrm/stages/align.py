@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pydantic import Field
 
-from xlrm import base_models
 from xlrm.rows import read_rows
 from xlrm.training import DpoTraining
 
@@ -28,7 +27,6 @@ def run(config: Config, *, policy: Path, ranked: Path, output: Path) -> dict[str
     """Raises DataError for unreadable pairs, ConfigError for a batch that cannot be made."""
     from xlrm import training
 
-    base_models.check_length("align.max_length", config.max_length, policy)
     rows = read_rows(ranked / f"{config.labeler}.jsonl", ("prompt",))  # a policy may have said nothing at all
     metrics = training.train_dpo(policy, rows, config, output)
     return metrics and metrics | {"pairs": float(len(rows))}  # none on other nodes than the first

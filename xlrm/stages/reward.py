@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from xlrm import base_models, cards, examples, heldout
+from xlrm import cards, examples, heldout
 from xlrm.rows import read_rows
 from xlrm.training import RewardTraining
 
@@ -45,7 +45,6 @@ def run(config: Config, *, base: Path, corpora: Path, output: Path) -> dict[str,
     """Raises DataError for unreadable pairs, ConfigError for a batch that cannot be made."""
     from xlrm import training
 
-    base_models.check_length("reward.max_length", config.max_length, base)
     rows = training_rows(config, corpora)
     scored = heldout.rows(corpora, config.language.split("+"), required(config))
     metrics = training.train_reward_model(base, rows, config, output, scored)
