@@ -5,20 +5,18 @@ it made or took. An artifact of no run at all stays for as many days, as does wh
 (the store's memories), MLflow's database and files, and reports are never removed.
 """
 
-import fcntl
 import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
 from urllib.parse import unquote
 
-from xlrm import artifacts, settings, storage
+from xlrm import artifacts, locks, settings, storage
 from xlrm.artifacts import RECORD, Record
 from xlrm.errors import ConfigError
 from xlrm.experiment import STAGES
@@ -205,37 +203,15 @@ def _why(item: Item, gone: set[str], end: float) -> str:
 
 def at_work(home: Path) -> list[str]:
     """`stage/key` of each stage that a process is at work on in this home."""
-    locks = sorted((home / "work").glob("*/*.lock"))
-    return [f"{lock.parent.name}/{lock.stem}" for lock in locks if _is_held(lock)]
-
-
-def _is_held(lock: Path) -> bool:
-    with _lock(lock) as free:
-        return not free
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    """Whether nobody has the lock, which is then held here. The file stays: who waits for it would hold another one."""
-    try:
-        file = path.open()
-    except FileNotFoundError:  # as of a stage that has ended
-        yield True
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    held = filter(locks.is_held, sorted((home / "work").glob("*/*.lock")))
+    return [f"{lock.parent.name}/{lock.stem}" for lock in held]
 
 
 def _work(home: Path, end: float, store: Store) -> Iterator[Item]:
     for path in sorted((home / "work").glob("*/*/")):
         item = _local(WORK, path, home)
         finished = item.name.partition("/")[2] in store.records
-        yield replace(item, why="" if _is_held(_lock_of(path)) else _if_old(item, end) or "finished" * finished)
+        yield replace(item, why="" if locks.is_held(_lock_of(path)) else _if_old(item, end) or "finished" * finished)
 
 
 def _cache(home: Path, end: float) -> Iterator[Item]:
@@ -243,7 +219,7 @@ def _cache(home: Path, end: float) -> Iterator[Item]:
     fetched = [path for path in (home / "cache").glob("*/") if len(path.name) == 64]
     for path in [*fetched, *(home / "cache" / "models").glob("*/*/*/*/")]:
         item = _local(CACHE, path, home)
-        yield replace(item, why="" if _is_held(_lock_of(path)) else _if_old(item, end))
+        yield replace(item, why="" if locks.is_held(_lock_of(path)) else _if_old(item, end))
 
 
 def _of_runs(home: Path, end: float, named: list[str]) -> Iterator[Item]:
@@ -288,7 +264,7 @@ def _order(store: Store) -> Callable[[Item], tuple[int, int]]:
 
 
 def _remove_local(path: Path) -> None:
-    with _lock(_lock_of(path)) as free:
+    with locks.unless_held(_lock_of(path)) as free:
         if free and path.is_dir():
             rmtree(path)
         elif free:

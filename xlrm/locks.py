@@ -46,6 +46,25 @@ def if_free(path: Path) -> Iterator[bool]:
     yield False
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process has it now."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        return not _taken(file, wait=False)
+    return False
+
+
+@contextmanager
+def unless_held(path: Path) -> Iterator[bool]:
+    """As `alone`, but gives False where another process has it, instead of waiting."""
+    with _opened(path) as file:
+        free = _taken(file, wait=False) and not _is_gone(path, file)
+        try:
+            yield free
+        finally:
+            if free:
+                path.unlink(missing_ok=True)
+
+
 def wait_for_its_end(path: Path) -> None:
     """Returns when the process that holds the lock has ended, however that came."""
     with suppress(FileNotFoundError), path.open("rb") as file:
