@@ -7,11 +7,12 @@ docs/images.md. So a failing task is run several times.
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from kfp import dsl, local
 
 from components import image
-from pipelines import containers
+from pipelines import containers, local_tasks
 
 
 @dsl.component(base_image=image("data"), install_kfp_package=False)
@@ -38,9 +39,10 @@ def reported(status: int, seconds: float) -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        local.init(containers.runner(), pipeline_root=folder)
         failing = [(1, 0.0, "failure"), (1, 1.0, "failure")] * 4
         for status, seconds, right in (*failing, (0, 0.0, "success")):
+            log = local_tasks.Log(Path(folder, "log"), lambda line: None)
+            local.init(containers.runner(local_tasks.Tasks(log)), pipeline_root=folder)  # one that has seen no failure
             started = time.monotonic()
             said = reported(status, seconds)
             print(
