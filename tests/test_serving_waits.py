@@ -23,12 +23,10 @@ PAIR = {"prompt": "How much is one plus two?", "response": "Three."}
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of an MLflow server that is not started yet; its client asks again without the seconds in between."""
+    """The address of an MLflow server that is not started yet."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     return address
 
 
