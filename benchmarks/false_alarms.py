@@ -11,16 +11,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.planted_defects import (
-    SHARED_DATA,
-    SOURCE,
-    TARGETS,
-    Found,
-    Row,
-    alarm_table,
-    count_alarms,
-    documents_of,
-)
+from benchmarks.defects import SHARED_DATA, SOURCE, TARGETS, Row, documents_of
+from benchmarks.planted_defects import Found, alarm_table, count_alarms
 from xlrm import expectations
 from xlrm.expectations.alarms import PER_TEXT, Rates
 from xlrm.limits import Limits

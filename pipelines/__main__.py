@@ -69,11 +69,14 @@ def _failed(name: str, root: Path, failure: local_tasks.Failure | None, error: R
         return 1
     if failure.lines:
         errors.print(f"The last lines of {failure.step}:", *failure.lines, sep="\n")
-    errors.print(f"{failure.step} failed, and nothing more was started.", style="bold red")
+    # After a refusal by `register` there is a report all the same.
+    report = _written(root) if failure.step == "register" and failure.page else None
+    rest = "only the report was made after it" if report else "nothing more was started"
+    errors.print(f"{failure.step} failed, and {rest}.", style="bold red")
     if failure.page:
         errors.print(f"page: {_kept(failure.page, f'{name}-{failure.step}')}")
-    if failure.step == "register" and (page := _written(root)):
-        errors.print(f"report: {_kept(page, name)}")
+    if report:
+        errors.print(f"report: {_kept(report, name)}")
     remedy = pages.REMEDIES.get(failure.step) if failure.page else ""
     errors.print(f"log: {log}")
     errors.print(f"next: {remedy or 'mend that'}; the same command goes on from what is finished")

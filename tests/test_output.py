@@ -12,6 +12,7 @@ import pytest
 from kfp import dsl, local
 from test_architecture import TREES
 
+from pipelines import __main__ as commands
 from pipelines import local_tasks
 from xlrm import artifacts
 
@@ -151,6 +152,27 @@ def test_the_last_lines_of_a_crash_are_its_last_traceback() -> None:
     )
     assert killed.last_lines() == ["Killed by the kernel"]
     assert heard("old\nxlrm │ error: reward-es: bad row").last_lines() == [], "the line says it all"
+
+
+@pytest.mark.parametrize(
+    ("step", "refused", "rest", "named"),
+    [
+        ("register", True, "only the report was made after it", ["page", "report", "log", "next"]),
+        ("register", False, "nothing more was started", ["log", "next"]),
+        ("validate", True, "nothing more was started", ["page", "log", "next"]),
+    ],
+)
+def test_a_refusal_by_register_names_the_report_that_was_made_after_it(
+    home: Path, tmp_path: Path, capsys, step: str, refused: bool, rest: str, named: list[str]
+) -> None:
+    (tmp_path / "conclude").mkdir()
+    (tmp_path / "conclude" / "report").write_text("<html>")
+    page = tmp_path / "page"
+    page.write_text("# Refused")
+    failure = local_tasks.Failure(step, 2, [], page if refused else None)
+    assert commands._failed("mine", tmp_path, failure, RuntimeError(), tmp_path / "log") == 2
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == f"{step} failed, and {rest}." and [line.partition(": ")[0] for line in lines] == named
 
 
 def test_a_line_that_was_written_over_is_kept_as_it_was_last(tmp_path) -> None:

@@ -6,8 +6,9 @@ that single misses would decide: the goal of 95 % is held to per class, and a lo
 
 import pytest
 
+from benchmarks.defects import DEFECTS, ROW_DEFECTS, TARGETS, items
 from benchmarks.false_alarms import alarms_of_sentences
-from benchmarks.planted_defects import DEFECTS, ROW_DEFECTS, TARGETS, Found, items, measure
+from benchmarks.planted_defects import Found, measure
 from xlrm import expectations
 from xlrm.expectations import MEANING
 from xlrm.expectations.alarms import MEASURED
@@ -16,9 +17,8 @@ RECALL, ALARMS = 0.95, 0.01
 CLASSES = [defect.__name__ for defect in DEFECTS] + list(ROW_DEFECTS)
 BELOW_RECALL = {"lost_number": 0.9}
 """The class that misses the goal: small numbers also stand in words, and elsewhere in a text."""
-ABOVE_ALARMS = {("cut", "zh"): 0.03, ("untranslated", "de"): 0.02, ("number", "es"): 0.02, ("number", "ru"): 0.03,
-                ("number", "vi"): 0.05}  # fmt: skip
-"""Where expectations miss the goal: translators leave out final marks and numbers, and quote the original."""
+ABOVE_ALARMS = {("cut", "zh"): 0.025, ("number", "ru"): 0.02, ("number", "vi"): 0.045}
+"""Where expectations miss the goal: translators leave out final marks and numbers."""
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def test_clean_texts_pass(found: Found, name: str) -> None:
 
 
 def test_clean_sentences_pass(shared_data) -> None:
-    """Each sentence counts once. Of the Chinese ones, ten lack a final mark; of the Vietnamese, five lack a number."""
+    """Each sentence counts once. Of the Chinese ones, eight lack a final mark; of the Vietnamese, five lack a number."""
     found = alarms_of_sentences(shared_data)
-    above = {("cut", "zh"): 0.023, ("number", "vi"): 0.012}
+    above = {("cut", "zh"): 0.018, ("number", "vi"): 0.012}
     rates = {key: found.alarm_rate(*key) for key in found.clean if key[0] != "any"}
     assert len(rates) >= 12 * len(TARGETS)
     assert not {key: rate for key, rate in rates.items() if rate > above.get(key, ALARMS)}

@@ -81,8 +81,8 @@ def run(
     the one of then; the aliases in registered.json are those of now.
 
     Raises, before any is registered, DataError for a model without an evaluation of its own or with one that has numbers that
-    are not finite; ConfigError for a benchmark nobody evaluated on, GateError (enforce) for a challenger that is not better,
-    ArtifactError for an MLflow that does not answer.
+    are not finite; ConfigError for a benchmark that a model was not evaluated on, before that model is registered; ArtifactError
+    for an MLflow that does not answer; and GateError (enforce), after everything is stored, for a model that is not promoted.
     """
     from xlrm import tracking
 
