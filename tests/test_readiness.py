@@ -14,7 +14,7 @@ from xlrm.experiment import build, load
 from xlrm.forecast import MFU
 from xlrm.sections import CROSS_LINGUAL, RETRAIN
 from xlrm.stages import judge, plan
-from xlrm.steps import PIPELINES, steps
+from xlrm.steps import PIPELINES, Step, steps
 
 IMPOSSIBLE = (
     ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge: Value error, no such judge; there are phrasebook, or null"),
@@ -94,12 +94,14 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
     assert load(preset, ("curate.prompts=null", "curate.eval_prompt_set=null", "sample.samples=1"))
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_the_stages_at_work_are_those_of_the_steps(pipeline: str) -> None:
-    demo = load(Path(PRESETS["demo"]), pipeline=pipeline)
-    made = steps(pipeline, demo).values()
-    assert set(demo.at_work(pipeline)) == {step.stage for step in made}
-    assert demo.trained(pipeline) == tuple(step.config["language"] for step in made if step.stage == "reward")
+def test_what_is_checked_and_estimated_are_the_steps(monkeypatch) -> None:
+    """Of a pipeline that looks at representations, and trains in a target language alone."""
+    own = [Step("reward", ("ko",)), Step("represent")]
+    monkeypatch.setitem(PIPELINES, RETRAIN, lambda _: own)
+    found = paper(pipeline=RETRAIN).rows
+    assert next(row.what for row in found if row.stage == "reward").startswith("1 reward models")
+    assert any(row.stage == "represent" for row in found) and not any(row.stage == "external" for row in found)
+    assert "represent.parallel" in refusal("paper_a_qwen", "represent.parallel=null", RETRAIN)
 
 
 def test_a_folders_config_says_how_much_its_model_reads(tmp_path) -> None:

@@ -23,6 +23,7 @@ from xlrm.languages import LANGUAGES
 from xlrm.pretraining import Pretraining
 from xlrm.reward_models import RewardModel
 from xlrm.sections import CROSS_LINGUAL, POLICY, Experiment
+from xlrm.steps import steps
 from xlrm.workloads import Item, Load, Texts, alone, answer_length, load
 
 MFU = {"training": 0.4, "scoring": 0.5, "decoding": estimates.UTILISATION}
@@ -139,8 +140,9 @@ def rows(
         base_shape(config.model, config.revision, config.pretraining, fetch)
         for config in (experiment.config("base"), experiment.config(POLICY))
     )
-    scene = Scene(experiment, texts, published or Published(), base, policy, experiment.trained(pipeline), fetch)
-    stages = experiment.at_work(pipeline)
+    made = steps(pipeline, experiment).values()
+    stages, trained = {step.stage for step in made}, tuple(step.of[0] for step in made if step.stage == "reward")
+    scene = Scene(experiment, texts, published or Published(), base, policy, trained, fetch)
     found = [_base(scene), *_translate(scene, translated or {}), _reward(scene), *_evaluate(scene)]
     found += _external(scene) if "external" in stages else ()
     found += [_represent(scene)] if "represent" in stages else []
