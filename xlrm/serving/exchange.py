@@ -93,7 +93,7 @@ class TextRequest(BaseModel):
     )
     use_activation: bool = Field(
         False,
-        description="True gives the sigmoid of the reward, as vLLM does when this is left out, unless the model's problem_type is "
+        description="True gives the sigmoid of the reward; left out, vLLM gives that too, unless the model's problem_type is "
         "regression.",
     )
     user: str | None = Field(None, description="Not used.")
