@@ -213,6 +213,22 @@ def test_a_table_is_shown_with_the_gpus_of_a_placement() -> None:
     assert len({len(row) for row in rows}) == 1
 
 
+def test_hours_are_those_of_the_placements_gpus() -> None:
+    """At NVIDIA's peaks, 989 TFLOP/s in bfloat16 and 67 in float32 instead of 312 and 19.5; limits and prices stay an A100's."""
+    demo = load(Path(PRESETS["paper_a_qwen"]), ("plan.usd_per_gpu_hour=2",))
+    found = {}
+    for on in ("a100-80gb", "h100-80gb"):
+        lines = _estimate.table(demo, CROSS_LINGUAL, placement.load(on).hardware()).splitlines()
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+        found[on] = {row[0]: row for row in rows if row[0] in ("stage", "align", "evaluate")}, lines
+    (a100, _), (h100, said) = found.values()
+    assert [one["stage"][4] for one in (a100, h100)] == ["hours on as many A100s", "hours on as many H100s"]
+    for stage, ratio in {"align": 2 * 312 / 989, "evaluate": 19.5 / 67}.items():  # two do what four did
+        assert a100[stage][2] == h100[stage][2] and a100[stage][5] == h100[stage][5]
+        assert float(h100[stage][4]) == pytest.approx(float(a100[stage][4]) * ratio, rel=0.06), "two digits are shown"
+    assert "- peak of an H100, TFLOP/s: bfloat16 989, float32 67" in said
+
+
 def test_a_budget_that_is_kept_starts() -> None:
     found = paper("plan.usd_per_gpu_hour=2")
     limits = {"plan.max_gpu_hours": found.gpu_hours + 1, "plan.max_usd": found.usd + 1, "plan.usd_per_gpu_hour": 2}

@@ -334,6 +334,7 @@ def test_the_folder_is_what_others_load(tiny_base, corpora, tmp_path) -> None:
         and "# Reward model: English" in card
         and "| batch size | 8 |" in card
         and str(tmp_path) not in card
+        and "vllm serve FOLDER --runner pooling --dtype float32`" in card
     )
     template = (output / "chat_template.jinja").read_text()
     assert "strftime" not in template and "date" not in template
