@@ -154,7 +154,7 @@ def test_an_answer_longer_than_armorms_context_is_one_line(armorm, tmp_path) -> 
     folder = shutil.copytree(armorm, tmp_path / "short")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 96}))
-    with pytest.raises(DataError, match="an answer of more than 84 tokens leaves no prompt for ArmoRM") as caught:
+    with pytest.raises(DataError, match="an answer of more than 82 tokens leaves no prompt for ArmoRM") as caught:
         rewards(f"armorm={folder}", max_length=4096)(CHATS)
     assert "\n" not in str(caught.value)
 
