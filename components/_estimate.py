@@ -9,7 +9,7 @@ from xlrm.sections import Experiment
 
 def table(experiment: Experiment, pipeline: str, hardware: Hardware) -> str:
     """As Markdown. Raises ConfigError for settings that are not right."""
-    return budget.markdown(budget.of(experiment, pipeline), lambda row: gpus(row, hardware))
+    return budget.markdown(budget.of(experiment, pipeline), lambda row: gpus(row, hardware), hardware.gpu_product)
 
 
 def gpus(row: Row, hardware: Hardware) -> int | None:

@@ -51,7 +51,7 @@ class Hardware(BaseModel):
     nodes: int = 1
     """That a training takes."""
     gpu_product: str = ""
-    """Value of the label nvidia.com/gpu.product of these nodes."""
+    """Value of the label nvidia.com/gpu.product of the nodes; empty where any GPU will do, or it is not known."""
     tasks: dict[str, Share] = {}
     """By component."""
 

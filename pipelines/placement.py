@@ -70,11 +70,11 @@ class Placement(BaseModel):
         return {name: needs | (tasks.get(name) or {}) for name, needs in DEFAULTS.items()}
 
     def hardware(self) -> Hardware:
-        """What a run has to know of it: `configure` checks the experiment against that and shares out the steps, and a
-        training on several nodes asks for them."""
+        """What a run has to know of it: `configure` checks the experiment against that, estimates it and shares out the steps,
+        and a training on several nodes asks for them."""
         tasks = {name: Share(gpus=one.gpus, pods=one.pods) for name, one in self.tasks.items() if name in LOOPS}
         if self.nodes == 1:
-            return Hardware(name=self.name, tasks=tasks)
+            return Hardware(name=self.name, gpu_product=self.gpu_product, tasks=tasks)
         for name in TRAININGS:
             needs = self.tasks[name]
             tasks[name] = Share(gpus=needs.gpus, pods=needs.pods, cores=needs.cores, memory=needs.memory)

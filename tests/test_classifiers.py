@@ -130,9 +130,33 @@ def test_rewards_do_not_depend_on_the_batch(name: str, request) -> None:
 
 
 def test_armorm_needs_the_end_of_the_prompt(armorm) -> None:
-    with pytest.raises(DataError, match="leaves no prompt for ArmoRM to read; raise max_length=64"):
+    with pytest.raises(DataError, match=r"leaves no prompt for ArmoRM to read; raise external\.max_length=64"):
         rewards(f"armorm={armorm}", max_length=64)(CHATS)
     assert len(rewards(f"armorm={armorm}", max_length=64)(CHATS[:1])) == 1
+
+
+@pytest.mark.parametrize("name", ["armorm", "offsetbias"])
+def test_what_is_longer_than_the_models_context_loses_its_beginning(name: str, request, tmp_path) -> None:
+    """By a default of max_length that gives way; one that was given is refused. What is left is read as a shorter one is."""
+    whole = request.getfixturevalue(name)
+    folder = shutil.copytree(whole, tmp_path / "short")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 96}))
+    chat = scoring.conversation("How far is the moon? " * 20, "Far.")
+    assert len(scoring.encode(classifiers._tokenizer(folder), [chat], 4096)[0]) > 400
+    (found,) = rewards(f"{name}={folder}", max_length=4096)([chat])
+    assert [found] == pytest.approx(rewards(f"{name}={whole}", max_length=96)([chat]), abs=1e-5)
+    with pytest.raises(ConfigError, match=r"external.max_length=4096: .* allowed are up to 96"):
+        classifiers.load(reward_models.find(f"{name}={folder}"), 4096, 8192, "float32", given=True)
+
+
+def test_an_answer_longer_than_armorms_context_is_one_line(armorm, tmp_path) -> None:
+    folder = shutil.copytree(armorm, tmp_path / "short")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 96}))
+    with pytest.raises(DataError, match="an answer of more than 82 tokens leaves no prompt for ArmoRM") as caught:
+        rewards(f"armorm={folder}", max_length=4096)(CHATS)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("lost", ["regression_layer.weight", "gating.layers.3.bias", "gating.logit_scale"])

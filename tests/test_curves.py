@@ -39,6 +39,37 @@ def test_every_point_reaches_mlflow_once_with_its_step() -> None:
     assert history(run, "heldout/loss") == [(2, 0.7)] and history(run, "train/loss") == [(1, 0.5)]
 
 
+def test_a_training_that_goes_on_sends_no_step_twice() -> None:
+    """Killed at step 3 and gone on from a checkpoint of step 1, in the run that Kubeflow gave it: what it computes again has
+    other values in the last digits."""
+    again = [
+        HISTORY[0],
+        *({**entry, "rewards/accuracies": 0.5000001, "eval_loss": 0.7000001} for entry in HISTORY[1:3]),
+    ]
+    again.append({"loss": 0.25, "step": 3})
+    with tracking.run("test", "training", {}, {}) as run:
+        for log in (HISTORY, again):
+            curves.to_mlflow(run.id).on_train_end(None, SimpleNamespace(log_history=log), None)
+    assert history(run, "train/accuracy") == [(1, 0.75), (2, 0.5)] and history(run, "heldout/loss") == [(2, 0.7)]
+    assert history(run, "train/loss") == [(1, 0.5), (3, 0.25)]
+
+
+def test_a_call_whose_answer_is_lost_sends_no_step_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracking.run("test", "training", {}, {}) as run:
+        callback, real = curves.to_mlflow(run.id), tracking.Run.log_points
+
+        def lost(*given) -> None:
+            real(*given)
+            raise ArtifactError("MLflow: no answer")
+
+        with monkeypatch.context() as away:
+            away.setattr(tracking.Run, "log_points", lost)
+            callback.on_log(None, SimpleNamespace(log_history=HISTORY[:1]), None)
+            callback.sender.wait()
+        callback.on_train_end(None, SimpleNamespace(log_history=HISTORY), None)
+    assert history(run, "train/accuracy") == [(1, 0.75), (2, 0.5)] and history(run, "train/loss") == [(1, 0.5)]
+
+
 def test_an_mlflow_that_is_away_for_a_while_ends_no_training(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     with tracking.run("test", "training", {}, {}) as run:
         callback = curves.to_mlflow(run.id)

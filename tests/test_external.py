@@ -12,7 +12,7 @@ import pytest
 from test_judging import by_habit, serve
 from typer.testing import CliRunner
 
-from xlrm import judging, models, rewards, scoring
+from xlrm import judging, memory, models, rewards, scoring
 from xlrm.cli import app
 from xlrm.errors import ConfigError, GateError
 from xlrm.experiment import stage_config
@@ -125,6 +125,29 @@ def test_a_finished_model_is_not_evaluated_again(corpora, scalar, tmp_path, monk
         monkeypatch.setenv("OPENAI_BASE_URL", server.address)
         _, found = run(corpora, output, **config)
     assert found.keys() == {"mine", "m"} and found["mine"]["cost"] == {"conversations": 16}
+
+
+def test_interrupted_scoring_goes_on_on_another_machine(corpora, scalar, tmp_path, monkeypatch) -> None:
+    """Of 32 conversations of both languages, twelve of which have a reward on the store."""
+    monkeypatch.setattr(scoring, "WINDOW", 4)
+    monkeypatch.setattr(memory, "SECONDS_BETWEEN_FILES", 0)
+    config, real, asked = {"models": (f"mine={scalar}",), "languages": ("en", "ko")}, scoring._rewards, []
+
+    def killed(*given):
+        asked.append(len(given[2]))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    write_jsonl(corpora / "ko" / "benchmark.jsonl", [row | {"prompt": f"ko {row['prompt']}"} for row in benchmark()])
+    whole, _ = run(corpora, tmp_path / "whole" / "external" / "other" / "output", **config)
+    monkeypatch.setattr(scoring, "_rewards", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpora, tmp_path / "one" / "external" / "key" / "output", **config)
+    asked.clear()
+    monkeypatch.setattr(scoring, "_rewards", lambda *given: asked.append(len(given[2])) or real(*given))
+    again, _ = run(corpora, tmp_path / "two" / "external" / "key" / "output", **config)
+    assert asked == [4] * 5 and again == pytest.approx(whole)
 
 
 def test_a_run_above_its_limit_does_not_begin(corpora, scalar, tmp_path, monkeypatch) -> None:

@@ -14,7 +14,7 @@ from xlrm.experiment import build, load
 from xlrm.forecast import MFU
 from xlrm.sections import CROSS_LINGUAL, RETRAIN
 from xlrm.stages import judge, plan
-from xlrm.steps import PIPELINES, steps
+from xlrm.steps import PIPELINES, Step, steps
 
 IMPOSSIBLE = (
     ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge: Value error, no such judge; there are phrasebook, or null"),
@@ -94,12 +94,14 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
     assert load(preset, ("curate.prompts=null", "curate.eval_prompt_set=null", "sample.samples=1"))
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_the_stages_at_work_are_those_of_the_steps(pipeline: str) -> None:
-    demo = load(Path(PRESETS["demo"]), pipeline=pipeline)
-    made = steps(pipeline, demo).values()
-    assert set(demo.at_work(pipeline)) == {step.stage for step in made}
-    assert demo.trained(pipeline) == tuple(step.config["language"] for step in made if step.stage == "reward")
+def test_what_is_checked_and_estimated_are_the_steps(monkeypatch) -> None:
+    """Of a pipeline that looks at representations, and trains in a target language alone."""
+    own = [Step("reward", ("ko",)), Step("represent")]
+    monkeypatch.setitem(PIPELINES, RETRAIN, lambda _: own)
+    found = paper(pipeline=RETRAIN).rows
+    assert next(row.what for row in found if row.stage == "reward").startswith("1 reward models")
+    assert any(row.stage == "represent" for row in found) and not any(row.stage == "external" for row in found)
+    assert "represent.parallel" in refusal("paper_a_qwen", "represent.parallel=null", RETRAIN)
 
 
 def test_a_folders_config_says_how_much_its_model_reads(tmp_path) -> None:
@@ -209,6 +211,22 @@ def test_a_table_is_shown_with_the_gpus_of_a_placement() -> None:
     assert gpus["reward", "reward"] == gpus["align", "policies,"] == "16", "two nodes of four, and two at a time"
     assert gpus["translate[ko]", "texts,"] == "2" and gpus["sample", "aligned"] == "1" and rows[-1][0] == "total"
     assert len({len(row) for row in rows}) == 1
+
+
+def test_hours_are_those_of_the_placements_gpus() -> None:
+    """At NVIDIA's peaks, 989 TFLOP/s in bfloat16 and 67 in float32 instead of 312 and 19.5; limits and prices stay an A100's."""
+    demo = load(Path(PRESETS["paper_a_qwen"]), ("plan.usd_per_gpu_hour=2",))
+    found = {}
+    for on in ("a100-80gb", "h100-80gb"):
+        lines = _estimate.table(demo, CROSS_LINGUAL, placement.load(on).hardware()).splitlines()
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+        found[on] = {row[0]: row for row in rows if row[0] in ("stage", "align", "evaluate")}, lines
+    (a100, _), (h100, said) = found.values()
+    assert [one["stage"][4] for one in (a100, h100)] == ["hours on as many A100s", "hours on as many H100s"]
+    for stage, ratio in {"align": 2 * 312 / 989, "evaluate": 19.5 / 67}.items():  # two do what four did
+        assert a100[stage][2] == h100[stage][2] and a100[stage][5] == h100[stage][5]
+        assert float(h100[stage][4]) == pytest.approx(float(a100[stage][4]) * ratio, rel=0.06), "two digits are shown"
+    assert "- peak of an H100, TFLOP/s: bfloat16 989, float32 67" in said
 
 
 def test_a_budget_that_is_kept_starts() -> None:

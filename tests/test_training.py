@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
 from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
-from xlrm import checkpoints, kept_checkpoints, launching, models, runner, scoring, training
+from xlrm import checkpoints, kept_checkpoints, launching, models, runner, scoring, storage, training, unfinished
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import write_jsonl
 from xlrm.stages import align, reward
@@ -333,6 +334,7 @@ def test_the_folder_is_what_others_load(tiny_base, corpora, tmp_path) -> None:
         and "# Reward model: English" in card
         and "| batch size | 8 |" in card
         and str(tmp_path) not in card
+        and "vllm serve FOLDER --runner pooling --dtype float32`" in card
     )
     template = (output / "chat_template.jinja").read_text()
     assert "strftime" not in template and "date" not in template
@@ -406,6 +408,12 @@ def test_the_reference_of_a_killed_alignment_is_not_computed_again(tiny_base, tm
         patch.setattr(DPOTrainer, "save_model", interrupted)
         aligned("cut")
     assert len(computed) == 8
+    for lost in (
+        "checkpoints",
+        "reference",
+    ):  # another machine's disk is empty, and no checkpoint has reached the store
+        shutil.rmtree(tmp_path / "cut" / lost)
+    storage.remove_directory(storage.join(unfinished.address(tmp_path / "cut" / "output"), "checkpoints"))
     assert apart(weights(whole), weights(aligned("cut"))) == 0 and len(computed) == 8
 
 
@@ -456,7 +464,7 @@ def test_a_reference_that_cannot_be_computed_leaves_all_as_it_was(tmp_path, requ
     request.addfinalizer(datasets.enable_caching)
     if not caching:
         datasets.disable_caching()
-    trainer = checkpoints.keeping_reference(Fails, tmp_path / "reference")()
+    trainer = checkpoints.keeping_reference(Fails, tmp_path / "reference", f"file://{tmp_path}/unfinished")()
     with pytest.raises(KeyboardInterrupt):
         trainer._precompute_ref_logps(None, "train", 1)
     assert trainer.accelerator is Fails.accelerator and datasets.is_caching_enabled() == caching

@@ -9,7 +9,8 @@ from xlrm import expected, forecast
 from xlrm.forecast import MFU, Row
 from xlrm.sections import Experiment
 
-HEAD = ("stage", "what", "A100-hours", "GPUs", "hours on as many A100s", "USD", "GB kept")
+HEAD = ("stage", "what", "A100-hours", "GPUs", "hours on as many {gpu}s", "USD", "GB kept")
+"""Limits and prices are of an A100's hours; `gpu` is that of the placement."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +70,32 @@ def _most(found: Budget) -> str:
     return f"most are {', '.join(f'{hours:,.3g} h of {stage}' for stage, hours in most)}"
 
 
-def markdown(found: Budget, gpus: Callable[[Row], int | None]) -> str:
-    """A table for people; `gpus`: how many work on a row side by side, None where nobody knows."""
-    lines = [_line(HEAD), _line(["---", "---", *["---:"] * (len(HEAD) - 2)])]
-    lines += [_line(_cells(found, row, gpus(row))) for row in found.rows]
+def markdown(found: Budget, gpus: Callable[[Row], int | None], gpu_product: str = "") -> str:
+    """A table for people; `gpus`: how many work on a row side by side, None where nobody knows; `gpu_product`: what NVIDIA's
+    label of their nodes says."""
+    gpu = forecast.PRODUCTS.get(gpu_product, forecast.A100)
+    lines = [_line(name.format(gpu=gpu) for name in HEAD), _line(["---", "---", *["---:"] * (len(HEAD) - 2)])]
+    lines += [_line(_cells(found, row, gpus(row), gpu)) for row in found.rows]
     unknown = [row for row in found.rows if row.flop is None]
     left_out = f"without {len(unknown)} not known" if unknown else ""
     kept = sum(row.stored or 0 for row in found.rows) / 1e9
     lines.append(_line(["total", left_out, figure(found.gpu_hours), "", "", figure(found.usd), figure(kept)]))
     why = dict.fromkeys(f"- {row.stage.partition('[')[0]}: {row.why}" for row in found.rows if row.why)
-    notes = [f"- {note}" for note in (*expected.assumptions(found.plan), *forecast.assumptions(MFU)[:1])]
+    notes = [f"- {note}" for note in (*expected.assumptions(found.plan), *_hours_rest_on(gpu))]
     return "\n".join([*lines, "", *why, *notes, _price(found.plan), ""])
 
 
-def _cells(found: Budget, row: Row, gpus: int | None) -> list[str]:
+def _hours_rest_on(gpu: str) -> list[str]:
+    """Utilisation, and the peaks where there are two."""
+    said = forecast.assumptions(MFU, gpu)
+    return said[:1] if gpu == forecast.A100 else said[:3]
+
+
+def _cells(found: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:
     hours, price = row.hours(MFU), found.plan.usd_per_gpu_hour
     usd = None if hours is None or price is None else hours * price + row.usd
-    elapsed = hours / gpus if hours is not None and gpus else None
+    own = row.hours(MFU, gpu)
+    elapsed = own / gpus if own is not None and gpus else None
     kept = None if row.stored is None else row.stored / 1e9
     return [row.stage, row.what, figure(hours), str(gpus or "–"), figure(elapsed), figure(usd), figure(kept)]
 

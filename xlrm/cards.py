@@ -45,7 +45,8 @@ reward = model(**ids).logits[0, 0]
 
 - `xlrm score --model FOLDER --input pairs.jsonl --output rewards.jsonl`
 - TRL: the folder as `reward_funcs` of a trainer
-- vLLM: `vllm serve FOLDER --runner pooling`; `problem_type` "regression" makes it give the logit
+- vLLM: `vllm serve FOLDER --runner pooling --dtype {dtype}`; without the last it computes weights in float32 in 16 bits.
+  `problem_type` "regression" makes it give the logit
 - RewardBench: `rewardbench --model FOLDER --not_quantized`
 
 The chat template asks for no date (SHA-256 `{template}`). Padding is a token of its own, on the right.
@@ -70,6 +71,7 @@ def write_reward_model(
     named = base / "base.json"
     origin = json.loads(named.read_text()) if named.exists() else {"model": base.name, "revision": None}
     template = hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()
+    dtype = json.loads((folder / "config.json").read_text())["dtype"]
     card = {
         "kind": "reward model", "language": language, "pairs": rows, "base_model": origin,
         "chat_template_sha256": template,
@@ -79,7 +81,7 @@ def write_reward_model(
         languages=json.dumps(language.split("+")), base_model=origin["model"], language=_spoken(language),
         rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
         settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _SETTINGS),
-        train_loss=metrics["train_loss"], template=template,
+        train_loss=metrics["train_loss"], template=template, dtype=dtype,
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xlrm import heldout, progress
+from xlrm import heldout, progress, storage
 from xlrm.errors import ArtifactError
-from xlrm.kept_checkpoints import WHOLE, Kept, mark, marked
+from xlrm.kept_checkpoints import WHOLE, Kept, fetch_folder, mark, marked, send_folder
 from xlrm.launching import Nodes
 from xlrm.unfinished import Sender
 
@@ -126,23 +126,51 @@ def _is_first_of_node() -> bool:
     return PartialState().is_local_main_process
 
 
-def keeping_reference(trainer: type, kept: Path) -> type:
-    """TRL's DPO trainer, but every node keeps the reference's log-probabilities for itself, in `kept`. Left alone, its first
-    process caches what all have computed and every process opens that file, which other nodes do not have, at once or
-    after a restart (`_precompute_ref_logps` in TRL 1.16)."""
+def keeping_reference(trainer: type, kept: Path, unfinished: str) -> type:
+    """TRL's DPO trainer, but every node keeps the reference's log-probabilities for itself, in `kept`, and the first one on the
+    store below `unfinished`, from where a node gets them whose disk was lost. Left alone, its first process caches what all have
+    computed and every process opens that file, which other nodes do not have, at once or after a restart
+    (`_precompute_ref_logps` in TRL 1.16)."""
     import datasets
+
+    uri = storage.join(unfinished, "reference")
 
     class Keeping(trainer):
         def _precompute_ref_logps(self, dataset, name, batch_size):
-            if _on_every_node(kept.is_dir()):
+            if _on_every_node(_has_reference(kept, uri)):
                 return datasets.concatenate_datasets([dataset, datasets.load_from_disk(str(kept))], axis=1)
             with _each_for_itself(self):
                 found = super()._precompute_ref_logps(dataset, name, batch_size)
             if self.is_local_process_zero():
                 _keep(found.select_columns(["ref_chosen_logps", "ref_rejected_logps"]), kept)
+            if self.is_world_process_zero():
+                _send_reference(kept, uri)
             return found
 
     return Keeping
+
+
+def _has_reference(kept: Path, uri: str) -> bool:
+    """Whether this node has it, now if not before; one process of it gets it."""
+    if not _is_first_of_node() or kept.is_dir():
+        return True
+    partial = kept.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        if not fetch_folder(uri, partial):
+            return False
+    except ArtifactError as error:
+        progress.say(f"the reference's log-probabilities are computed again: {error}")
+        return False
+    partial.rename(kept)
+    return True
+
+
+def _send_reference(kept: Path, uri: str) -> None:
+    try:
+        send_folder(kept, uri)
+    except ArtifactError as error:
+        progress.say(f"the reference's log-probabilities are on this machine alone: {error}")
 
 
 @contextlib.contextmanager

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from xlrm import hub, models, packing, scoring
 from xlrm.errors import ArtifactError, DataError
 from xlrm.reward_models import RewardModel
+from xlrm.rewards import Journal
 from xlrm.scoring import Message
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-Rewards = Callable[[Sequence[list[Message]]], list[float]]
+Rewards = Callable[[Sequence[list[Message]], Journal | None], list[float]]
+"""Of conversations, in order; the journal, where one is given, keeps those found so far."""
 
 # Where a template would write today's date, what Llama 3.1's and 3.2's say without a clock: a reward has no date.
 _DATE = '{% set date_string = "26 Jul 2024" %}'
@@ -33,8 +35,9 @@ _PARTS = ("weight", "bias")
 def load(
     row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None, given: bool = False
 ) -> Rewards:
-    """`given`: somebody has set `max_length`, which is then an error above what the model reads. `dtype` instead of
-    the row's: in float32, rewards do not depend on the batch to 1e-5; bfloat16 has 8 bits to say them in.
+    """A conversation of more tokens than `max_length`, or than the model reads, loses its beginning. `given`: somebody has set
+    `max_length`, which is then an error above what the model reads. `dtype` instead of the row's: in float32, rewards do not
+    depend on the batch to 1e-5; bfloat16 has 8 bits to say them in.
 
     Raises ArtifactError for a model that cannot be had, has no chat template, or lacks weights: a head made up at loading
     time would give confident nonsense.
@@ -43,11 +46,12 @@ def load(
     tokenizer = _tokenizer(folder)
     network = _ADAPTERS[row.adapter](folder, tokenizer, dtype or row.dtype)
     models.Context("external.max_length", max_length, given).within(network.config)
+    length = scoring.longest(network, max_length)
 
-    def rewards(conversations: Sequence[list[Message]]) -> list[float]:
+    def rewards(conversations: Sequence[list[Message]], journal: Journal | None = None) -> list[float]:
         if isinstance(network, ArmoRM):
-            network.check(scoring.encode(tokenizer, conversations, max_length), max_length)
-        return scoring.score(network, tokenizer, conversations, max_length, batch_tokens)
+            network.check(scoring.encode(tokenizer, conversations, length), length)
+        return scoring.score(network, tokenizer, conversations, length, batch_tokens, journal)
 
     return rewards
 
@@ -165,7 +169,7 @@ class ArmoRM:
             if not any(list(ids[i : i + size]) == self.prompt_end for i in range(len(ids) - size, -1, -1)):
                 raise DataError(
                     f"an answer of more than {max_length - size} tokens leaves no prompt for ArmoRM to read; raise "
-                    f"max_length={max_length}"
+                    f"external.max_length={max_length}, where the model reads more"
                 )
 
 

@@ -93,23 +93,20 @@ def estimate(
 
 
 def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
+    from xlrm.budget import figure
+
     table = Table("stage", "what", "work", title=f"{name}: about what its stages on GPUs take")
     for column in ("tokens", "PFLOP", "A100-hours"):
         table.add_column(column, justify="right")
     for row in rows:
         figures = (row.tokens, row.flop and row.flop / 1e15, row.hours(shares))
-        table.add_row(escape(row.stage), escape(row.what), f"{row.work}, {row.precision}", *map(_figure, figures))
+        table.add_row(escape(row.stage), escape(row.what), f"{row.work}, {row.precision}", *map(figure, figures))
     known = [row for row in rows if row.flop is not None]
     total = (sum(row.flop for row in known) / 1e15, sum(row.hours(shares) for row in known))
     left_out = f"without {len(rows) - len(known)} not known" if len(known) < len(rows) else ""
     table.add_section()
-    table.add_row("total", left_out, "", "", *map(_figure, total))
+    table.add_row("total", left_out, "", "", *map(figure, total))
     return table
-
-
-def _figure(value: float | None) -> str:
-    """Two digits that count, or all before the point."""
-    return "–" if value is None else f"{value:,.0f}" if value >= 10 or not value else f"{value:.2g}"
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -49,8 +49,8 @@ def run_at_work() -> str | None:
 
 def to_mlflow(run_id: str) -> "TrainerCallback":
     """A callback for transformers' Trainer, of its first process: sends each point to the run, some seconds' worth at once. A
-    training that goes on from a checkpoint sends what was before as well. An MLflow that does not answer holds up nothing
-    before the end."""
+    training that goes on from a checkpoint sends what was before as well, where the run does not have it. An MLflow that does not
+    answer holds up nothing before the end."""
     from transformers import TrainerCallback
 
     run = tracking.Run(run_id)
@@ -58,6 +58,7 @@ def to_mlflow(run_id: str) -> "TrainerCallback":
     class ToMlflow(TrainerCallback):
         def __init__(self) -> None:
             self.sender, self.sent, self.begun = Sender(), 0, 0.0
+            self.unsure = True  # of what the run has: of the training before it was killed, or of a call that failed
 
         def on_log(self, args, state, control, **kwargs):
             if self.sender.idle and time.monotonic() - self.begun >= SECONDS_BETWEEN_CALLS:
@@ -77,7 +78,9 @@ def to_mlflow(run_id: str) -> "TrainerCallback":
             self.sender.start("curves", lambda: self.send(new, until))
 
         def send(self, new: list[Point], until: int) -> None:
-            run.log_points(new)
-            self.sent = until
+            there = run.logged() if self.unsure else set()
+            self.unsure = True
+            run.log_points(new, there)
+            self.sent, self.unsure = until, False
 
     return ToMlflow()

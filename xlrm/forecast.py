@@ -23,13 +23,20 @@ from xlrm.languages import LANGUAGES
 from xlrm.pretraining import Pretraining
 from xlrm.reward_models import RewardModel
 from xlrm.sections import CROSS_LINGUAL, POLICY, Experiment
+from xlrm.steps import steps
 from xlrm.workloads import Item, Load, Texts, alone, answer_length, load
 
 MFU = {"training": 0.4, "scoring": 0.5, "decoding": estimates.UTILISATION}
 """Share of the peak, by kind of work, assumed: nobody has measured it here. PaLM reached 0.46 in training (Chowdhery et al.
 2022); reading a batch needs no gradients and no exchange between GPUs; writing a token at a time waits for memory."""
-PEAK = {"bfloat16": estimates.A100_FLOPS, "float32": 19.5e12}
-"""Of an A100 (NVIDIA's data sheet), dense; float32 without TF32, which PyTorch leaves off."""
+A100 = "A100"
+PEAK = {
+    A100: {"bfloat16": estimates.A100_FLOPS, "float32": 19.5e12},
+    "H100": {"bfloat16": 989e12, "float32": 67e12},
+}
+"""By GPU (NVIDIA's data sheets; of the H100 the SXM5 module's), dense; float32 without TF32, which PyTorch leaves off."""
+PRODUCTS = {"NVIDIA-H100-80GB-HBM3": "H100"}
+"""Label nvidia.com/gpu.product -> GPU. Of others, an A100's hours are shown."""
 BYTES_OF_WEIGHT = {"bfloat16": 2, "float32": 4}
 LOADED_IN = "float32"
 """As `xlrm.representations` loads what is measured."""
@@ -59,8 +66,8 @@ class Row:
     aligned: bool = False
     """Whether it is of policies that `align` has made, after that."""
 
-    def hours(self, mfu: Mapping[str, float]) -> float | None:
-        return None if self.flop is None else self.flop / (PEAK[self.precision] * mfu[self.work]) / 3600
+    def hours(self, mfu: Mapping[str, float], gpu: str = A100) -> float | None:
+        return None if self.flop is None else self.flop / (PEAK[gpu][self.precision] * mfu[self.work]) / 3600
 
 
 @dataclass
@@ -139,8 +146,9 @@ def rows(
         base_shape(config.model, config.revision, config.pretraining, fetch)
         for config in (experiment.config("base"), experiment.config(POLICY))
     )
-    scene = Scene(experiment, texts, published or Published(), base, policy, experiment.trained(pipeline), fetch)
-    stages = experiment.at_work(pipeline)
+    made = steps(pipeline, experiment).values()
+    stages, trained = {step.stage for step in made}, tuple(step.of[0] for step in made if step.stage == "reward")
+    scene = Scene(experiment, texts, published or Published(), base, policy, trained, fetch)
     found = [_base(scene), *_translate(scene, translated or {}), _reward(scene), *_evaluate(scene)]
     found += _external(scene) if "external" in stages else ()
     found += [_represent(scene)] if "represent" in stages else []
@@ -200,17 +208,21 @@ def _share(text: str, value: str) -> float:
     raise ConfigError(f"--mfu {text}: a share above 0 and up to 1 is allowed, got {value!r}")
 
 
-def assumptions(mfu: Mapping[str, float]) -> list[str]:
+def assumptions(mfu: Mapping[str, float], gpu: str = A100) -> list[str]:
     """What the figures rest on, to be shown beside them."""
     return [
         "utilisation of the peak: " + _listed(mfu),
-        "peak, TFLOP/s: " + _listed({name: value / 1e12 for name, value in PEAK.items()}),
+        *(f"peak of an {one}, TFLOP/s: " + _listed(_tera(PEAK[one])) for one in dict.fromkeys((A100, gpu))),
         "bytes of a token: " + _listed(estimates.BYTES_PER_TOKEN),
         "bytes of a translation for one of English: " + _listed(estimates.BYTES_OF_TRANSLATION),
         f"translating: {estimates.PROMPT_TOKENS} tokens of prompt a segment, 2 x parameters for each token",
         "a sampled response is as long as the corpus's mean chosen one, cut at sample.max_new_tokens",
         "prompts shared by responses are computed once in training and scoring; the chat template's marks are not counted",
     ]
+
+
+def _tera(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value / 1e12 for name, value in values.items()}
 
 
 def _listed(values: Mapping[str, float]) -> str:

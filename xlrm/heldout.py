@@ -9,7 +9,7 @@ from xlrm.rows import read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import Trainer, TrainerCallback
 
 FILE = "heldout.jsonl"
 """Of a corpus: pairs of the same sources that nothing is trained on."""
@@ -24,19 +24,32 @@ def rows(corpora: Path, languages: list[str], required: tuple[str, ...]) -> list
     return [row for file in files if file.is_file() for row in read_rows(file, required)]
 
 
-def dataset(folder: Path, arguments: "TrainingArguments") -> "Dataset | None":
-    """As many of the rows as make whole batches in all processes, since TRL takes the mean of the batches' means; of fewer rows
-    than that, smaller batches. None without any."""
+def dataset(folder: Path) -> "Dataset | None":
+    """Those of a training's folder, tokenised; None without any."""
     from datasets import load_from_disk
 
-    if not (folder / "heldout").is_dir():
-        return None
-    found, world = load_from_disk(str(folder / "heldout")), arguments.world_size
-    batch = min(arguments.per_device_eval_batch_size, len(found) // world)
-    if not batch:
-        return None
-    arguments.per_device_eval_batch_size = batch
-    return found.select(range(len(found) // (batch * world) * batch * world))
+    return load_from_disk(str(folder / "heldout")) if (folder / "heldout").is_dir() else None
+
+
+def by_row(trainer: type["Trainer"]) -> type["Trainer"]:
+    """A trainer that scores by `pairs` or `judgments` of the rewards of all rows, each once. TRL's own takes means of batches'
+    means, where a last batch that is not whole counts as much as the others. transformers fills that up with rows from the
+    beginning, so that all processes compute alike, and drops these once it has gathered the rewards."""
+    import torch
+
+    class ByRow(trainer):
+        def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+            """(None, reward, label) of each judgment, or (None, chosen's reward - rejected's, margin) of each pair."""
+            inputs = self._prepare_inputs(inputs)
+            labels, margins = inputs.pop("labels", None), inputs.pop("margin", None)
+            with torch.no_grad(), self.compute_loss_context_manager():
+                rewards = model(**inputs).logits[:, 0].float()
+            if labels is not None:
+                return None, rewards, labels
+            chosen, rejected = rewards.chunk(2)
+            return None, chosen - rejected, torch.zeros_like(chosen) if margins is None else margins
+
+    return ByRow
 
 
 def scoring(times: int, save_best: Callable[[], None] | None) -> "TrainerCallback":
@@ -74,7 +87,19 @@ def copy_best(source: Path, target: Path) -> None:
         shutil.copytree(source / BEST, target / BEST)
 
 
-def accuracy(prediction: Any) -> dict[str, float]:
-    """Share of the judgments (1 good, 0 bad) that the rewards' signs agree with."""
-    agreed = (prediction.predictions[:, 0] > 0) == (prediction.label_ids > 0.5)
-    return {"accuracy": float(agreed.mean())}
+def pairs(prediction: Any) -> dict[str, float]:
+    """Of differences of rewards (n) and the pairs' margins (n): loss -log sigmoid(difference - margin), accuracy and margin."""
+    import numpy as np
+
+    apart, margins = (np.asarray(one, dtype=float) for one in (prediction.predictions, prediction.label_ids))
+    loss = np.logaddexp(0, margins - apart).mean()
+    return {"loss": float(loss), "accuracy": float((apart > 0).mean()), "margin": float(apart.mean())}
+
+
+def judgments(prediction: Any) -> dict[str, float]:
+    """Of rewards (n) and labels (n; 1 good, 0 bad): binary cross-entropy, and the share that the rewards' signs agree with."""
+    import numpy as np
+
+    rewards, labels = (np.asarray(one, dtype=float) for one in (prediction.predictions, prediction.label_ids))
+    loss = (np.logaddexp(0, rewards) - labels * rewards).mean()
+    return {"loss": float(loss), "accuracy": float(((rewards > 0) == (labels > 0.5)).mean())}

@@ -1,10 +1,13 @@
-"""A training's checkpoints on the store, of each node its own part: what a node goes on from whose disk is lost."""
+"""What a training keeps on the store, for a node whose disk is lost: checkpoints, of each node its own part, and folders that are
+the same on all nodes."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xlrm import artifacts, storage
+from xlrm.errors import ArtifactError
 from xlrm.storage import FileEntry
 
 WHOLE = "whole.json"
@@ -30,6 +33,31 @@ def _bytes(checkpoint: Path) -> int:
     return sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file() and path.name != WHOLE)
 
 
+def send_folder(local: Path, uri: str, **facts: Any) -> None:
+    """All files but `WHOLE`, and then the record, with these facts. Raises ArtifactError."""
+    _, every = artifacts.digest_directory(local)
+    files = [one for one in every if one.path != WHOLE]
+    storage.upload_directory(local, files, uri)
+    record = facts | {"files": [one.model_dump() for one in files]}
+    storage.write(storage.join(uri, _RECORD), json.dumps(record).encode())
+
+
+def fetch_folder(uri: str, local: Path) -> bool:
+    """Whether it is there; `local` is then whole. Raises ArtifactError for a store that does not answer, and for other bytes."""
+    files = _record(uri).get("files")
+    if files is None:
+        return False
+    storage.download_directory(uri, [FileEntry(**one) for one in files], local)
+    return True
+
+
+def _record(uri: str) -> dict:
+    try:
+        return json.loads(storage.read_bytes(storage.join(uri, _RECORD)) or b"{}")
+    except ValueError:
+        return {}
+
+
 @dataclass(frozen=True)
 class Kept:
     """{uri}/checkpoint-STEP/... and in it, written last, a record: the files, and which processes they are of."""
@@ -47,16 +75,12 @@ class Kept:
 
     def steps(self) -> set[int]:
         """Of the whole checkpoints of this part. Raises ArtifactError."""
-        return {step for step in self._found() if self._record(step).get("part") == self.part}
+        return {step for step in self._found() if _record(self._folder(step)).get("part") == self.part}
 
     def send(self, checkpoint: Path) -> None:
         """Sends a whole checkpoint, and removes older ones. Raises ArtifactError."""
         step = int(checkpoint.name.split("-")[1])
-        _, every = artifacts.digest_directory(checkpoint)
-        files = [one for one in every if one.path != WHOLE]
-        storage.upload_directory(checkpoint, files, self._folder(step))
-        record = {"part": self.part, "files": [one.model_dump() for one in files]}
-        storage.write(storage.join(self._folder(step), _RECORD), json.dumps(record).encode())
+        send_folder(checkpoint, self._folder(step), part=self.part)
         older = sorted(self._found() - {step})
         for old in older[: len(older) + 1 - self.copies]:
             storage.remove_directory(self._folder(old), first=[_RECORD])  # what is half removed is not whole
@@ -64,20 +88,14 @@ class Kept:
     def fetch(self, step: int, folder: Path) -> None:
         """Into `folder`/checkpoint-STEP, which is marked as whole at last. Raises ArtifactError."""
         local = folder / f"checkpoint-{step}"
-        files = [FileEntry(**one) for one in self._record(step)["files"]]
-        storage.download_directory(self._folder(step), files, local)
+        if not fetch_folder(self._folder(step), local):
+            raise ArtifactError(f"{self._folder(step)}: no longer there, or not whole")
         mark(local, self.part)
 
     def _found(self) -> set[int]:
         """Steps of all, whole or not."""
         names = {uri.removeprefix(f"{self.uri}/").split("/")[0] for uri in storage.list_uris(self.uri)}
         return {int(name.removeprefix("checkpoint-")) for name in names}
-
-    def _record(self, step: int) -> dict:
-        try:
-            return json.loads(storage.read_bytes(storage.join(self._folder(step), _RECORD)) or b"{}")
-        except ValueError:
-            return {}
 
     def _folder(self, step: int) -> str:
         return storage.join(self.uri, f"checkpoint-{step}")

@@ -18,6 +18,7 @@ from xlrm.judges import JUDGES
 from xlrm.languages import LANGUAGES
 from xlrm.rewards import CORPUS
 from xlrm.sections import POLICY, Experiment
+from xlrm.steps import steps
 
 Stages = Collection[str]
 """Those that the pipeline runs."""
@@ -31,7 +32,7 @@ _NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 
 def check(experiment: Experiment, pipeline: str, where: str) -> None:
     """Raises ConfigError, one line that begins with `where`, for the first thing that cannot work."""
-    stages = experiment.at_work(pipeline)
+    stages = {step.stage for step in steps(pipeline, experiment).values()}
     for one in CHECKS:
         for problem in one(experiment, stages):
             raise ConfigError(f"{where}: {problem}")

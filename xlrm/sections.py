@@ -14,9 +14,6 @@ POLICY = "policy"
 """Section of the model to align; without it that is the base model."""
 SECTIONS = (*STAGES, POLICY)
 CROSS_LINGUAL, RETRAIN = "cross-lingual-transfer", "retrain"
-ALIGNMENT = ("sample", "rank", "align", "judge")
-"""Stages that nothing is asked of without prompts to align on."""
-_NOT_RETRAINED = (*ALIGNMENT, "external", "represent")
 
 
 def stage_module(name: str):
@@ -93,16 +90,3 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         } | given  # fmt: skip
         known = config_class(section).model_fields
         return stage_config(section, values | {name: value for name, value in pipeline.items() if name in known})
-
-    def at_work(self, pipeline: str) -> tuple[str, ...]:
-        """Stages that a pipeline runs of it."""
-        without = set(_NOT_RETRAINED) if pipeline == RETRAIN else set()
-        if self.config("curate").prompts is None:
-            without |= set(ALIGNMENT)
-        if self.config("judge").judge is None:
-            without.add("judge")
-        return tuple(stage for stage in STAGES if stage not in without)
-
-    def trained(self, pipeline: str) -> tuple[str, ...]:
-        """Languages that a pipeline trains a reward model in."""
-        return (self.source,) if pipeline == RETRAIN else self.languages

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xlrm.errors import ConfigError
-from xlrm.experiment import POLICY, Experiment
+from xlrm.sections import CROSS_LINGUAL, POLICY, RETRAIN, Experiment
 
 Inputs = Mapping[str, str | tuple[str, ...]]
 """Input of a stage -> label of the step that makes it, or labels."""
@@ -178,4 +178,4 @@ def retrain(experiment: Experiment) -> list[Step]:
     ]  # fmt: skip
 
 
-PIPELINES = {"cross-lingual-transfer": cross_lingual_transfer, "retrain": retrain}
+PIPELINES = {CROSS_LINGUAL: cross_lingual_transfer, RETRAIN: retrain}

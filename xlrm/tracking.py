@@ -8,7 +8,7 @@ import os
 import posixpath
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -50,25 +50,30 @@ class Run:
     id: str
 
     def log(self, metrics: dict[str, float]) -> None:
-        """Under the key of each name (`xlrm.metric_keys`)."""
+        self._log((key(name), value, 0, 0) for name, value in metrics.items())
+
+    def log_points(self, points: Sequence[Mapping[str, float]], without: Set[tuple[str, int]]) -> None:
+        """Each a `step` and values by name: a training's, or those of `heldout_...`, as MLflow's page groups them. Keys and
+        steps of `without` are left out."""
+        now = int(time.time() * 1000)
+        found = (
+            (f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}", value, now, int(one["step"]))
+            for one in points for name, value in one.items() if name != "step"
+        )  # fmt: skip
+        self._log(one for one in found if (one[0], one[3]) not in without)
+
+    def logged(self) -> set[tuple[str, int]]:
+        """Keys and steps that the run has."""
+        with connected() as client:
+            keys = client.get_run(self.id).data.metrics
+            return {(name, one.step) for name in keys for one in client.get_metric_history(self.id, name)}
+
+    def _log(self, found: Iterable[tuple[str, float, int, int]]) -> None:
         from mlflow.entities import Metric
 
-        entries = [Metric(key(name), value, 0, 0) for name, value in metrics.items()]
+        entries = [Metric(*one) for one in found]
         with connected() as client:
             for start in range(0, len(entries), 1000):  # the most that one call takes
-                client.log_batch(self.id, metrics=entries[start : start + 1000])
-
-    def log_points(self, points: Sequence[Mapping[str, float]]) -> None:
-        """Each a `step` and values by name: a training's, or those of `heldout_...`, as MLflow's page groups them."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        entries = [
-            Metric(f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}", value, now, int(one["step"]))
-            for one in points for name, value in one.items() if name != "step"
-        ]  # fmt: skip
-        with connected() as client:
-            for start in range(0, len(entries), 1000):
                 client.log_batch(self.id, metrics=entries[start : start + 1000])
 
 

@@ -110,14 +110,15 @@ def reward_worker(folder: Path) -> None:
     start, config = _job(folder, RewardTraining)
     dataset, tokenizer = _dataset(folder / "tokens"), models.load_tokenizer(start)
     order = {"train_sampling_strategy": "sequential" if config.similar_lengths else "random"}
+    sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder)}
     if config.loss == "pointwise":
         arguments = _arguments(TrainingArguments, config, folder, **order)
-        sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder, arguments)}
         trainer = _pointwise_trainer(start, tokenizer, config, arguments, sets)
     else:
         arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order)
-        sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder, arguments)}
-        trainer = RewardTrainer(_trainable(start, config), arguments, processing_class=tokenizer, **sets)
+        trainer = heldout.by_row(RewardTrainer)(
+            _trainable(start, config), arguments, processing_class=tokenizer, compute_metrics=heldout.pairs, **sets
+        )
     if sets["eval_dataset"]:
         save = partial(heldout.save_best, trainer, folder) if config.keep == "best" else None
         trainer.add_callback(heldout.scoring(config.heldout_scorings, save))
@@ -135,7 +136,8 @@ def dpo_worker(folder: Path) -> None:
     )
     model = models.load_causal_lm(policy)
     packing.enable(model)
-    trainer_type = checkpoints.keeping_reference(DPOTrainer, folder / "reference")
+    unfinished_uri = json.loads((folder / "job.json").read_text())["unfinished"]
+    trainer_type = checkpoints.keeping_reference(DPOTrainer, folder / "reference", unfinished_uri)
     with launching.together("computing the reference's log-probabilities"):
         trainer = trainer_type(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
     _train(trainer, f"align[{config.language}]", folder)
@@ -236,7 +238,7 @@ def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
         gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps,
         ddp_timeout=launching.PATIENCE_S,
         logging_steps=config.log_steps, logging_first_step=True, report_to=[], disable_tqdm=True,
-        per_device_eval_batch_size=device_batch, prediction_loss_only=True,
+        per_device_eval_batch_size=device_batch,
     )  # fmt: skip
 
 
@@ -301,10 +303,9 @@ def _pointwise_trainer(
 
     model = _trainable(start, config)
     disable_dropout_in_model(model)
-    arguments.prediction_loss_only = False
-    return Trainer(
+    return heldout.by_row(Trainer)(
         model, arguments, DataCollatorWithPadding(tokenizer), processing_class=tokenizer, compute_loss_func=loss,
-        compute_metrics=heldout.accuracy, **sets,
+        compute_metrics=heldout.judgments, **sets,
     )  # fmt: skip
 
 

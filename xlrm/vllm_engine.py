@@ -104,7 +104,7 @@ class Rewards:
         return running(str(self.folder), self.max_length, self.precision, **options)
 
     def rewards(self, encoded: list[list[int]]) -> list[float]:
-        raw = _vllm().PoolingParams(use_activation=False)  # the logit, not its sigmoid
+        raw = _vllm().PoolingParams(use_activation=False)  # the logit, of a model without problem_type regression too
         found = self.engine.classify([{"prompt_token_ids": ids} for ids in encoded], pooling_params=raw, use_tqdm=False)
         return [float(one.outputs.probs[0]) for one in found]
 

@@ -92,7 +92,9 @@ class TextRequest(BaseModel):
         None, description="One conversation, instead of `input`."
     )
     use_activation: bool = Field(
-        False, description="True gives the sigmoid of the reward, which is what vLLM gives when this is left out."
+        False,
+        description="True gives the sigmoid of the reward; left out, vLLM gives that too, unless the model's problem_type is "
+        "regression.",
     )
     user: str | None = Field(None, description="Not used.")
 

@@ -1,6 +1,7 @@
 """Evaluates reward models from elsewhere on the benchmark of every language (paper A, section 5, Table 2)."""
 
 import contextlib
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import classifiers, judging, progress, reward_models, rewards
-from xlrm.credit import Ties, credit, responses, tied
+from xlrm.credit import Rewards, Ties, credit, responses, tied
 from xlrm.judging import Estimate, Judge
 from xlrm.reward_models import RewardModel
 from xlrm.rewards import CORPUS
@@ -30,7 +31,8 @@ class Config(BaseModel):
     ties: Ties = "lost"
     """What a classifier gets for equal rewards: lost, as in RewardBench, or half."""
     max_length: int = Field(4096, ge=16)
-    """Tokens a classifier reads; a longer conversation loses its beginning. 4096 as on ArmoRM's card."""
+    """Tokens a classifier reads, or its context where that is less; a longer conversation loses its beginning. 4096 as on
+    ArmoRM's card."""
     batch_tokens: int = Field(16384, ge=256)
     """Tokens in a classifier's batch, padding included."""
     dtype: Literal["bfloat16", "float32"] | None = None
@@ -50,7 +52,7 @@ def fingerprint(config: Config) -> str:
 
 def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
     """Writes results.json, and for each model its rewards.parquet or verdicts.jsonl. A run that was stopped goes on with
-    the model it stopped at, and with the questions that no judge has answered yet.
+    the model it stopped at, with the conversations that have no reward, and with the questions that no judge has answered yet.
 
     Raises ConfigError for models that cannot be or cost too much, ArtifactError for those that cannot be had, DataError
     for a benchmark that cannot be read, GateError for a judge that refuses to.
@@ -114,7 +116,8 @@ def _metrics(prefix: str, result: dict) -> dict[str, float]:
 def _evaluate(
     model: RewardModel, judges: dict[str, Judge], rows: dict[str, list[dict]], config: Config, output: Path
 ) -> dict:
-    result = _results(model, judges, rows, config, output / model.name)
+    journal = rewards.Journal.beside(output, model.name)
+    result = _results(model, judges, rows, config, output / model.name, journal)
     part = output / model.name / "results.json.part"
     part.write_text(json.dumps(result, indent=2), encoding="utf-8")
     part.replace(output / model.name / "results.json")  # last: it stands for the whole folder
@@ -122,15 +125,16 @@ def _evaluate(
 
 
 def _results(
-    model: RewardModel, judges: dict[str, Judge], rows: dict[str, list[dict]], config: Config, output: Path
-) -> dict:
+    model: RewardModel, judges: dict[str, Judge], rows: dict[str, list[dict]], config: Config, output: Path,
+    journal: rewards.Journal | None = None,
+) -> dict:  # fmt: skip
     """The model's part of results.json; what it gave each item is written to `output`."""
     about = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
     about["version"] = _version(model, config)
     if judge := judges.pop(model.name, None):
         return about | _judged(model, judge, rows, output)
     cost = {"conversations": sum(len(side) for many in rows.values() for row in many for side in responses(row))}
-    return about | {"cost": cost, "results": _rewarded(model, rows, config, output)}
+    return about | {"cost": cost, "results": _rewarded(model, rows, config, output, journal)}
 
 
 def _judged(model: RewardModel, judge: Judge, rows: dict[str, list[dict]], output: Path) -> dict:
@@ -147,20 +151,28 @@ def _judged(model: RewardModel, judge: Judge, rows: dict[str, list[dict]], outpu
     }  # fmt: skip
 
 
-def _rewarded(model: RewardModel, rows: dict[str, list[dict]], config: Config, output: Path) -> dict[str, dict]:
+def _rewarded(
+    model: RewardModel, rows: dict[str, list[dict]], config: Config, output: Path, journal: rewards.Journal | None
+) -> dict[str, dict]:
     """Results by language of a classifier."""
     from xlrm import scoring
 
-    rewards_of = classifiers.load(
-        model, config.max_length, config.batch_tokens, config.dtype, "max_length" in config.model_fields_set
-    )
+    every = [row for many in rows.values() for row in many]
+    progress.say(f"external[{model.name}]: {len(every):,} items in {', '.join(rows)}")
+    found = iter(_scored(model, every, config, journal))
+    scoring.free_gpu()
     results, kept = {}, []
     for language, many in rows.items():
-        progress.say(f"external[{model.name}]: {len(many):,} items in {language}")
-        scored = scoring.score_items(many, rewards_of)
+        scored = list(itertools.islice(found, len(many)))
         results[language] = summary(many, credit(many, scored, config.ties), tied(scored))
         kept += rewards.records(CORPUS, language, many, scored)
     rewards.write(output / rewards.FILE, kept)
-    del rewards_of
-    scoring.free_gpu()
     return results
+
+
+def _scored(model: RewardModel, rows: list[dict], config: Config, journal: rewards.Journal | None) -> list[Rewards]:
+    from xlrm import scoring
+
+    given = "max_length" in config.model_fields_set
+    rewards_of = classifiers.load(model, config.max_length, config.batch_tokens, config.dtype, given)
+    return scoring.score_items(rows, lambda asked: rewards_of(asked, journal))

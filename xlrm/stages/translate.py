@@ -88,7 +88,8 @@ class Desk:
     """Texts whose first translation failed."""
     mended: int = 0
     untranslated: list[dict[str, str]] = field(default_factory=list)
-    """Texts that never came back whole: they are left blank, which `validate` rejects in every language."""
+    """Texts that never came back whole: they are left blank, and `validate` drops their rows in this language,
+    or in all languages where it has `parity`."""
 
     def translate(self, name: str, source_rows: Iterator[dict]) -> Iterator[dict]:
         while chunk := list(itertools.islice(source_rows, ROWS_AT_ONCE)):
