@@ -19,9 +19,10 @@ from typing import Any
 DATA = (".yaml", ".csv", ".j2", ".html")
 """Endings of files beside a module that count with it, where code asks for its `__file__`."""
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, *_COMPREHENSIONS)
+_SCOPES = (*_FUNCTIONS, ast.ClassDef, *_COMPREHENSIONS)
+_NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
 _WITHOUT_MEANING = ("ctx", "kind", "type_comment")
 
 Bound = dict[str, str | None]
@@ -92,7 +93,7 @@ def _names(node: ast.AST) -> Iterator[str]:
     """That a node other than an import binds."""
     if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         yield node.id
-    elif isinstance(node, _Function | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+    elif isinstance(node, _NAMED) and node.name:
         yield node.name
     elif isinstance(node, ast.arg):
         yield node.arg
@@ -148,7 +149,7 @@ class Reader:
             return _constant(node.value)
         if isinstance(node, ast.JoinedStr):
             return ["JoinedStr", *self._pieces(node, scopes)]
-        if isinstance(node, ast.Name | ast.Attribute) and (name := _dotted(node)):
+        if isinstance(node, (ast.Name, ast.Attribute)) and (name := _dotted(node)):
             if target := _look_up(name.split(".")[0], scopes):
                 self.names.append(".".join([target, *name.split(".")[1:]]))
                 return ["package", self.shown(self.names[-1])]
@@ -159,18 +160,18 @@ class Reader:
         return [type(node).__name__, *self._fields(node, scopes)]
 
     def _fields(self, node: ast.AST, scopes: Scopes) -> Iterator[list]:
-        inner = self._inner(node, scopes)
-        for field, value in sorted(ast.iter_fields(node)):
-            if value is None or value == [] or field in _WITHOUT_MEANING:  # which fields a version has, differs
+        inner = self._inner(node, scopes) if isinstance(node, _SCOPES) else scopes
+        for field in _order(type(node)):
+            value = getattr(node, field, None)
+            if value is None or value == []:  # which fields a version has, differs
                 continue
             if field in ("annotation", "returns"):
                 value = _unquoted(value)
             if isinstance(node, _COMPREHENSIONS) and field == "generators":
                 yield [field, [self._generator(one, i, scopes, inner) for i, one in enumerate(value)]]
-            elif isinstance(node, ast.Lambda | ast.ClassDef | _Function) and field != "body":
-                yield [field, self._value(value, scopes)]
             else:
-                yield [field, self._value(value, inner)]
+                outside = field != "body" and inner is not scopes and not isinstance(node, _COMPREHENSIONS)
+                yield [field, self._value(value, scopes if outside else inner)]
 
     def _generator(self, node: ast.comprehension, place: int, outer: Scopes, inner: Scopes) -> list:
         """The first of a comprehension's iterables is looked up outside of it."""
@@ -180,16 +181,14 @@ class Reader:
         return sorted(map(list, fields.items()))
 
     def _inner(self, node: ast.AST, scopes: Scopes) -> Scopes:
-        """Scopes inside a node: with its own where it has one."""
+        """Scopes inside a node that is one."""
         if isinstance(node, ast.ClassDef):
             return (*scopes, (True, self.module.bound_in(node.body)))
-        if isinstance(node, ast.Lambda | _Function):
+        if isinstance(node, _FUNCTIONS):
             body = node.body if isinstance(node.body, list) else [node.body]
             arguments = [one for one in ast.walk(node.args) if isinstance(one, ast.arg)]
             return (*scopes, (False, dict.fromkeys(one.arg for one in arguments) | self.module.bound_in(body)))
-        if isinstance(node, _COMPREHENSIONS):
-            return (*scopes, (False, self.module.bound_in([one.target for one in node.generators])))
-        return scopes
+        return (*scopes, (False, self.module.bound_in([one.target for one in node.generators])))
 
     def _pieces(self, node: ast.JoinedStr, scopes: Scopes) -> Iterator[Any]:
         """Of an f-string, its literal text joined: how that is cut differs between versions."""
@@ -202,6 +201,11 @@ class Reader:
             text = ""
             yield self._node(piece, scopes)
         yield from [text] if text else []
+
+
+@cache
+def _order(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(sorted(set(kind._fields).difference(_WITHOUT_MEANING)))
 
 
 def _constant(value: Any) -> list:
