@@ -8,27 +8,17 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
-from xlrm import datasets, hub, provenance, sources
-from xlrm.base_models import TINY
+from xlrm import datasets, fields, hub, provenance, sources
 from xlrm.errors import ArtifactError
-from xlrm.experiment import Experiment, stage_config, stage_module, stage_of
-from xlrm.runner import what_counts
+from xlrm.experiment import Experiment, stage_config, stage_module
 from xlrm.steps import steps
-
-# Fields that name sets, by stage.
-_ENTRIES = {
-    "curate": ("preferences", "benchmark", "prompts", "eval_prompt_set", "decontaminate", "parallel"),
-    "evaluate": ("benchmarks",),
-    "represent": ("parallel",),
-}
-_LOCAL = ("curate", "evaluate")  # stages whose `fingerprint` is of files of this machine alone
-_WHERE_NOT_WHAT = ("register",)  # its fingerprint is the MLflow server's address, and the cluster's is not ours
 
 
 @dataclass(frozen=True)
@@ -47,22 +37,24 @@ class Content:
 
 def content(loaded: Experiment, package: Path) -> Content:
     """Of a run of the compiled `package`. The key holds what is in it, such as images and resources, and for each of its
-    stages the resolved settings, the code, and what it takes from outside: local files, and commits of the Hub."""
+    steps what counts of the settings, the code, and what it takes from outside: local files, and commits of the Hub."""
     unknown: list[str] = []
-    names = sections(package, loaded)
-    pinned = _pin(loaded, names, unknown)
+    pipeline = _pipeline(package)
+    pinned = _pin(loaded, pipeline, unknown)
     whole = [_documents(package), loaded.source, loaded.targets]
-    strict = [*whole, {name: _stage(name, pinned, True, unknown) for name in names}]
-    loose = [*whole, {name: _stage(name, loaded, False, unknown) for name in names}]
+    strict = [*whole, _contents(pinned, pipeline, ("files", "fingerprint"), unknown)]
+    loose = [*whole, _contents(loaded, pipeline, ("files",), unknown)]
     commits = tuple(re.findall(r"\b[0-9a-f]{40}\b", json.dumps(pinned.as_file())))
     return Content(pinned, _digest(strict), _digest(loose), tuple(dict.fromkeys(unknown)), commits)
 
 
 def sections(package: Path, loaded: Experiment) -> list[str]:
     """The sections of an experiment that a compiled pipeline reads: of its stages, and of the policy where that has one."""
-    return sorted(
-        {step.section or step.stage for step in steps(_documents(package)[0]["pipelineInfo"]["name"], loaded).values()}
-    )
+    return sorted({step.section or step.stage for step in steps(_pipeline(package), loaded).values()})
+
+
+def _pipeline(package: Path) -> str:
+    return _documents(package)[0]["pipelineInfo"]["name"]
 
 
 def _documents(package: Path) -> list[dict]:
@@ -73,43 +65,49 @@ def _digest(parts: list) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _stage(name: str, loaded: Experiment, ask_hub: bool, unknown: list[str]) -> dict[str, Any]:
-    config, module = _config(name, loaded), stage_module(stage_of(name))
-    outside = ""
-    if hasattr(module, "fingerprint") and name not in _WHERE_NOT_WHAT and (ask_hub or name in _LOCAL):
-        outside = _look_up(lambda: module.fingerprint(config), unknown)
-    return {"settings": what_counts(config), "code": provenance.code_version(module.__name__), "outside": outside}
+def _contents(
+    loaded: Experiment, pipeline: str, outside: tuple[str, ...], unknown: list[str]
+) -> dict[str, dict[str, Any]]:
+    """By step. `outside`: functions of a stage, where it has them, that say what it takes from elsewhere; where it writes to is
+    the cluster's and not this machine's."""
+    found = {}
+    for label, step in steps(pipeline, loaded).items():
+        config, module = stage_config(step.stage, step.config), stage_module(step.stage)
+        functions = [getattr(module, name) for name in outside if hasattr(module, name)]
+        found[label] = {
+            "settings": fields.counted(config), "code": provenance.code_version(module.__name__),
+            "outside": [_look_up(partial(one, config), unknown) for one in functions],
+        }  # fmt: skip
+    return found
 
 
-def _config(name: str, loaded: Experiment) -> BaseModel:
-    """The section's settings, with the fields that a pipeline gives as it does for one of the languages."""
-    given = {
-        "language": loaded.targets[0] if name == "translate" else loaded.source,
-        "languages": list(loaded.languages), "targets": list(loaded.targets),
-        "labeler": loaded.source, "labelers": [loaded.source, loaded.targets[0]],
-    }  # fmt: skip
-    stage = stage_of(name)
-    fields = stage_module(stage).Config.model_fields
-    return stage_config(stage, loaded.stages.get(name, {}) | {k: v for k, v in given.items() if k in fields})
-
-
-def _pin(loaded: Experiment, names: list[str], unknown: list[str]) -> Experiment:
+def _pin(loaded: Experiment, pipeline: str, unknown: list[str]) -> Experiment:
     """A curated corpus is found again by the names of its sets: where a name's branch has moved, the commit has to differ."""
-    sections = dict(loaded.stages)
-    for name in names:
-        config, pinned = _config(name, loaded), {}
-        for field in _ENTRIES.get(name, ()):
-            value = getattr(config, field)
-            if isinstance(value, str):
-                pinned[field] = _pinned(value, unknown)
-            elif value:
-                pinned[field] = [_pinned(entry, unknown) for entry in value]
-        if stage_of(name) == "base" and config.model != TINY and not Path(config.model).is_dir():
-            pinned["revision"] = _look_up(lambda c=config: hub.model_commit(c.model, c.revision), unknown)
-        changed = {k: v for k, v in pinned.items() if v and v != config.model_dump(mode="json")[k]}
-        if changed:
-            sections[name] = sections.get(name, {}) | changed
-    return loaded.model_copy(update={"stages": sections})
+    changed = dict(loaded.stages)
+    by_section = {step.section or step.stage: step for step in steps(pipeline, loaded).values()}
+    for section, step in by_section.items():
+        config = stage_config(step.stage, step.config)
+        before = config.model_dump(mode="json")
+        pinned = {name: value for name, value in _pins(config, unknown).items() if value and value != before[name]}
+        if pinned:
+            changed[section] = changed.get(section, {}) | pinned
+    return loaded.model_copy(update={"stages": changed})
+
+
+def _pins(config: BaseModel, unknown: list[str]) -> dict[str, Any]:
+    """Fields that name what is on the Hub, with commits."""
+    found: dict[str, Any] = {}
+    for name in fields.marked(type(config), fields.Sets):
+        value = getattr(config, name)
+        if isinstance(value, str):
+            found[name] = _pinned(value, unknown)
+        elif value:
+            found[name] = [_pinned(entry, unknown) for entry in value]
+    for name, said in fields.marked(type(config), fields.RevisionOf).items():
+        model = getattr(config, said.model)
+        if model not in said.made_here and not Path(model).is_dir():
+            found[name] = _look_up(partial(hub.model_commit, model, getattr(config, name)), unknown)
+    return found
 
 
 def _pinned(entry: str, unknown: list[str]) -> str:

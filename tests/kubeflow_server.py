@@ -150,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(url.path).removeprefix("/apis/v2beta1")
         if self.kubeflow.page:
             return self.send(200, self.kubeflow.page.encode(), "text/html; charset=utf-8")
-        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(/revision/main)?", path):
+        if found := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)(/revision/main)?", path):
             return self.hub(found[1])
         self.kubeflow.asked.append((self.command, path))
         fault = next((f for f in self.kubeflow.faults if f.method == self.command and re.fullmatch(f.path, path)), None)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import kubeflow_server
 import pytest
 import sentencepiece
 import torch
@@ -335,6 +336,23 @@ PROMPTS = [translation.PROMPT.format(source="English", target="Spanish", text=te
 def test_x_alma_has_a_model_for_each_group(code: str, group: int) -> None:
     assert translation.x_alma_model(ENGLISH, LANGUAGES[code]) == f"haoranxu/X-ALMA-13B-Group{group}"
     assert translation.x_alma_model(LANGUAGES[code], ENGLISH) == f"haoranxu/X-ALMA-13B-Group{group}"
+
+
+@pytest.mark.parametrize(
+    ("code", "groups"), [("es", [2]), ("ko", [6]), ("en", [1, 2, 3, 4, 6, 8])], ids=["es", "ko", "from any language"]
+)
+def test_x_almas_commit_tells_its_versions_apart(code: str, groups: list[int], monkeypatch) -> None:
+    settings, names = translation.Settings(translator="x-alma"), [f"haoranxu/X-ALMA-13B-Group{one}" for one in groups]
+    with kubeflow_server.serve() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
+        server.commits = {name: f"{i}" * 40 for i, name in enumerate(names)}
+        assert translation.revision(settings, LANGUAGES[code]) == " ".join(server.commits.values())
+        server.commits |= {names[-1]: "f" * 40}
+        assert translation.revision(settings, LANGUAGES[code]).endswith("f" * 40)
+        pinned = settings.model_copy(update={"revisions": {names[-1]: "c" * 40}})
+        assert translation.revision(pinned, LANGUAGES[code]).endswith("c" * 40)
+        served = settings.model_copy(update={"engine": "endpoint"})
+        assert translation.revision(served, LANGUAGES[code]) == ""
 
 
 def test_x_alma_has_none_for_two_groups() -> None:

@@ -81,11 +81,11 @@ def test_equal_rewards_count_as_the_config_says(model, corpora, tmp_path) -> Non
 def test_a_benchmark_whose_file_changes_is_evaluated_again(tmp_path) -> None:
     path = tmp_path / "mine-es.jsonl"
     config = evaluate.Config(languages=("en", "es"), benchmarks=(str(tmp_path / "mine-{language}.jsonl"),))
-    before = evaluate.fingerprint(config)
+    before = evaluate.files(config)
     write_jsonl(path, BEST_OF)
-    between = evaluate.fingerprint(config)
+    between = evaluate.files(config)
     write_jsonl(path, BEST_OF[1:])
-    assert len({before, between, evaluate.fingerprint(config)}) == 3
+    assert len({before, between, evaluate.files(config)}) == 3
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_figure_3_is_what_the_text_says_of_it() -> None:
 
 
 def test_a_table_that_changes_makes_another_report() -> None:
-    read = {path.relative_to(provenance.PACKAGE).as_posix() for path in provenance._sources("xlrm.stages.report")}
+    read = {path.relative_to(provenance.PACKAGE).as_posix() for path in provenance.files("xlrm.stages.report")}
     assert {f"published/paper_a_{name}.csv" for name in ("table_1", "table_2", "tables_3_to_7", "figure_3")} <= read
 
 

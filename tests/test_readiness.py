@@ -8,7 +8,7 @@ import pytest
 from components import _estimate, _hardware
 from configs import PRESETS
 from pipelines import placement
-from xlrm import base_models, budget, expected, forecast
+from xlrm import base_models, budget, expected, fields, forecast
 from xlrm.errors import ConfigError, GateError
 from xlrm.experiment import build, load
 from xlrm.forecast import MFU
@@ -195,9 +195,13 @@ def test_retraining_is_estimated_as_what_it_is() -> None:
 
 def test_assumptions_and_prices_can_be_said_and_nothing_is_made_again_for_them() -> None:
     assert paper("plan.response_tokens=600").gpu_hours > 1.5 * paper().gpu_hours
-    fields = plan.Config.model_fields
-    speak = {name for name, one in fields.items() if one.json_schema_extra == {"changes_result": False}}
-    assert speak == {"usd_per_gpu_hour", "max_gpu_hours", "max_usd", "prompt_tokens", "response_tokens"}
+    assert {*fields.marked(plan.Config, fields.NotCounted)} == {
+        "usd_per_gpu_hour",
+        "max_gpu_hours",
+        "max_usd",
+        "prompt_tokens",
+        "response_tokens",
+    }
 
 
 def test_a_table_is_shown_with_the_gpus_of_a_placement() -> None:

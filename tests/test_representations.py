@@ -258,9 +258,9 @@ def test_belebele_is_aligned_by_link_and_its_counts_are_held_to_the_card(tmp_pat
     said = capsys.readouterr().err
     assert "(kor_Hang) has 5 rows of 10 records, its card says 488 rows of 900 records" in said
     config = represent.Config(languages=("en", "ko"), parallel=entry)
-    before = represent.fingerprint(config)
+    before = represent.files(config)
     (tmp_path / "set" / "README.md").write_text("other")
-    assert represent.fingerprint(config) != before
+    assert represent.files(config) != before
 
 
 @pytest.mark.parametrize(

@@ -194,9 +194,9 @@ def test_paper_as_recipe_on_samples(tmp_path) -> None:
 
 def test_a_folder_that_changes_is_curated_again(tmp_path) -> None:
     config = curate.Config(preferences=(copy_of("magpie", tmp_path),))
-    before = curate.fingerprint(config)
+    before = curate.files(config)
     (tmp_path / "magpie" / "README.md").write_text("more")
-    assert curate.fingerprint(config) != before
+    assert curate.files(config) != before
 
 
 def test_prompts_of_the_hub_are_aligned_and_judged_on(tmp_path) -> None:

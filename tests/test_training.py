@@ -18,7 +18,17 @@ from pydantic import ValidationError
 from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
 from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
-from xlrm import checkpoints, kept_checkpoints, launching, models, runner, scoring, storage, training, unfinished
+from xlrm import (
+    checkpoints,
+    fields,
+    kept_checkpoints,
+    launching,
+    models,
+    scoring,
+    storage,
+    training,
+    unfinished,
+)
 from xlrm.errors import ConfigError, DataError
 from xlrm.rows import write_jsonl
 from xlrm.stages import align, reward
@@ -567,7 +577,7 @@ def test_how_much_fits_a_device_changes_nothing_but_rounding(tiny_base, corpora,
 
 
 def test_how_often_a_checkpoint_is_written_makes_no_other_artifact() -> None:
-    counted = runner.what_counts(reward.Config(language="en", device_batch_size=3))
+    counted = fields.counted(reward.Config(language="en", device_batch_size=3))
     assert counted["device_batch_size"] == 3, "a last step of fewer pairs depends on it"
     assert "save_steps" not in counted
 

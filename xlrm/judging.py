@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,7 @@ from xlrm import engines, hub, judge_prompts, progress
 from xlrm.decoding import Completion, Decoding, Precision
 from xlrm.engines import EngineName
 from xlrm.errors import ConfigError, DataError, GateError
+from xlrm.fields import NotCounted
 from xlrm.memory import Memory
 from xlrm.models import Context
 from xlrm.reward_models import RewardModel
@@ -47,20 +48,21 @@ class Settings(BaseModel):
     """Of the model, with transformers and vLLM."""
     batch_size: int = Field(8, ge=1)
     """Questions at once, with transformers."""
-    parallel: int = Field(32, ge=1, json_schema_extra={"changes_result": False})
+    parallel: Annotated[int, NotCounted] = Field(32, ge=1)
     """Requests at once, with an endpoint."""
-    retries: int = Field(8, ge=0, json_schema_extra={"changes_result": False})
+    retries: Annotated[int, NotCounted] = Field(8, ge=0)
     """Times a request to an endpoint is sent again, see `engines.Endpoint`: 8 wait some 40 s in all."""
-    timeout_seconds: float = Field(600.0, gt=0, json_schema_extra={"changes_result": False})
+    timeout_seconds: Annotated[float, NotCounted] = Field(600.0, gt=0)
     """Of one request to an endpoint."""
     max_refused_share: float = Field(0.01, ge=0, le=1)
     """Share of the questions an engine may refuse to read (too long for the model, filtered); each counts 0.5, as an error
     does in RewardBench. Beyond it the stage stops."""
-    answer_tokens: int = Field(300, ge=1)
+    answer_tokens: Annotated[int, NotCounted] = Field(300, ge=1)
     """Tokens an answer is assumed to have, for the estimate."""
-    usd_per_million: dict[str, tuple[float, float]] = {}
-    """By model, US dollars for a million tokens read and written, instead of what its row says."""
-    max_usd: float | None = Field(None, ge=0)
+    usd_per_million: Annotated[dict[str, tuple[float, float]], NotCounted] = {}
+    """By model, US dollars for a million tokens read and written, instead of what its row says. Verdicts that
+    are there keep the cost that was written beside them."""
+    max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
     """Of judges at an endpoint: the stage does not start if their estimate is above this or a price unknown, and stops when
     what one has cost is above it."""
     seed: int = 42

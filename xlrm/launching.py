@@ -161,7 +161,7 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
     config.write_text(json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2))
     (folder / _REASON).unlink(missing_ok=True)
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    command = [*accelerate, "-m", "xlrm.launching", function, str(folder)]
+    command = [*accelerate, "-m", __name__, function, str(folder)]
     progress.say(f"training in {each} processes on each of {nodes.count} node(s): DeepSpeed ZeRO-3")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # DeepSpeed calls ninja
     environment = {"PYTHONWARNINGS": "ignore::FutureWarning", **os.environ, "PATH": path}

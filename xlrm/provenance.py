@@ -1,7 +1,5 @@
 """What a result depends on besides its config and inputs: the code, the libraries, the commit, the image."""
 
-import ast
-import hashlib
 import os
 import re
 import subprocess
@@ -11,38 +9,54 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
-# Modules that carry results around without changing them: they do not count as code of a stage.
-_CARRIERS = {
+from xlrm.code_digests import Code
+
+PACKAGE = Path(__file__).parents[__name__.count(".") - 1]
+"""The folder of xlrm, from wherever in it this module is."""
+CARRIERS = (
+    "xlrm",  # its version, and the end of vLLM's processes
     "xlrm.artifacts",
     "xlrm.buckets",
+    "xlrm.code_digests",
     "xlrm.curves",
     "xlrm.errors",
+    "xlrm.fields",
     "xlrm.files",
     "xlrm.kept_checkpoints",
     "xlrm.locks",
     "xlrm.progress",
+    "xlrm.provenance",
     "xlrm.storage",
     "xlrm.unfinished",
-}
+)
+"""Modules that carry results around, or say where they come from, without changing them: they do not count as code of a stage.
+One that does not exist is an error."""
 
 
 def code_version(module: str) -> str:
-    """Digest of the source of `module` and of every xlrm module it imports, directly or not, and of the data files
-    beside them. A changed stage is run again; stages that do not use the changed code are not."""
-    digest = hashlib.sha256()
-    for path in _sources(module):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    """Digest of what `module` does, with every xlrm module it imports, directly or not, and the data files these read. A
+    changed stage is run again; a sentence that is mended or a file that is moved changes nothing (`xlrm.code_digests`).
+
+    Raises ModuleNotFoundError for a module that does not exist."""
+    return _code().version(module)
 
 
 def versions(module: str, libraries: Mapping[str, str] | None = None) -> dict[str, str]:
     """Versions of the libraries that `module` and the xlrm modules it imports name; of another machine, with its
     `installed()` as `libraries`."""
-    names = {name.split(".")[0] for path in _modules(module).values() for name in _imports(path)}
     look_up = _version if libraries is None else lambda name: libraries.get(_normalised(name))
-    wanted = ["python", *sorted(names - set(sys.stdlib_module_names) - {"xlrm"})]
+    wanted = ["python", *sorted(_code().libraries(module) - set(sys.stdlib_module_names))]
     return {name: version for name in wanted if (version := look_up(name))}
+
+
+def files(module: str) -> list[Path]:
+    """Those that `code_version` is of."""
+    return _code().files(module)
+
+
+@cache
+def _code() -> Code:
+    return Code(PACKAGE, CARRIERS)
 
 
 def installed() -> dict[str, str]:
@@ -73,48 +87,3 @@ def git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None
-
-
-def _sources(module: str) -> list[Path]:
-    modules = _modules(module)
-    data = {
-        file
-        for path in modules.values()
-        for file in path.parent.glob("*")
-        if path.parent != PACKAGE and file.suffix in (".yaml", ".csv", ".j2", ".html")
-    }
-    return sorted({*modules.values(), *data})
-
-
-@cache
-def _modules(module: str) -> dict[str, Path]:
-    """xlrm modules reachable from `module` by imports, with their files."""
-    found: dict[str, Path] = {}
-    todo = [module]
-    while todo:
-        name = todo.pop()
-        path = _path(name)
-        if path is None or name in found or name in _CARRIERS:
-            continue
-        found[name] = path
-        todo += _imports(path)
-    return found
-
-
-def _path(name: str) -> Path | None:
-    parts = name.split(".")
-    if parts[0] != "xlrm":
-        return None
-    base = PACKAGE.joinpath(*parts[1:])
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
-
-
-@cache
-def _imports(path: Path) -> tuple[str, ...]:
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(found)

@@ -1,8 +1,10 @@
 """What the trainings are asked for: one class of fields each."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from xlrm.fields import NotCounted
 
 
 class TrainingConfig(BaseModel):
@@ -33,7 +35,7 @@ class TrainingConfig(BaseModel):
     GPU is used. 0: one for each GPU, or one."""
     gradient_checkpointing: bool = True
     """Recomputes activations to save memory."""
-    save_steps: int = Field(100, ge=1, json_schema_extra={"changes_result": False})
+    save_steps: Annotated[int, NotCounted] = Field(100, ge=1)
     """Steps between checkpoints, which are sent to the store: what a training loses whose machine is lost."""
     log_steps: int = Field(10, ge=1)
     """Steps between points of its curves."""

@@ -7,12 +7,13 @@ f(x) = sigma_1 / sum(sigma_i), of the matrix (languages x hidden) of the states 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError
+from xlrm.fields import NotCounted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ class Reading(BaseModel):
     what the n-th layer returns, -2 what the last but one does (no norm after it)."""
     max_length: int = Field(1024, ge=16)
     """Tokens of a text; a longer one loses its beginning, and is counted."""
-    batch_tokens: int = Field(8192, ge=16, json_schema_extra={"changes_result": False})
+    batch_tokens: Annotated[int, NotCounted] = Field(8192, ge=16)
     """Tokens in a forward pass, padding included; what is measured does not depend on it."""
 
 

@@ -19,13 +19,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from xlrm import artifacts, locks, progress, provenance, settings, storage, unfinished
+from xlrm import artifacts, fields, locks, progress, provenance, settings, storage, unfinished
 from xlrm.artifacts import FileEntry, Input, Record
 from xlrm.errors import ArtifactError, ConfigError, GateError, XlrmError
 from xlrm.experiment import stage_config, stage_module
 from xlrm.launching import Nodes
 
 Inputs = Mapping[str, str | list[str]]
+_OUTSIDE = ("files", "fingerprint", "destination")
+"""Functions of a stage's module, of its config, that say what outside the store counts: digests of files of this machine,
+what names of models or sets elsewhere stand for now, and the place it writes to."""
 _OPEN_RUN = "mlflow.json"
 """In a working folder: the MLflow run of the process at work, for the next one to close where that is killed."""
 
@@ -53,9 +56,10 @@ def run_stage(
 ) -> Artifact:
     """The artifact of stage `name` for `config` and the artifact URIs in `inputs`, made now or found finished.
 
-    Its key is a digest of the stage, its resolved config but for fields of speed, the input files it reads
-    (`reads(config)` in its module, else all), what it uses from outside (`fingerprint(config)`), its code and the versions
-    of the libraries that code imports: an artifact that exists is never made again and never stands for something else.
+    Its key is a digest of the stage, what counts of its resolved config (`xlrm.fields`), the input files it reads
+    (`reads(config)` in its module, else all), what it uses from outside (`files`, `fingerprint`, `destination`), what its
+    code does and the versions of the libraries that code imports: an artifact that exists is never made again and never
+    stands for something else.
     An interrupted stage goes on from what it left in its working folder; two runs of the same stage wait for each other. What
     killed ones left of work that others have finished since is removed.
     A training on several nodes is run on each of them, and the first one makes the artifact.
@@ -115,9 +119,9 @@ def _place(module: Any, store: str, name: str, key: str) -> tuple[str, str]:
 
 def _stage_key(name: str, config: BaseModel, given: dict, version: str, libraries: dict[str, str]) -> str:
     module = stage_module(name)
-    outside = module.fingerprint(config) if hasattr(module, "fingerprint") else ""
+    outside = {name: getattr(module, name)(config) for name in _OUTSIDE if hasattr(module, name)}
     digests = {k: [one.digest for one in v] for k, v in given.items()}
-    return _key(name, what_counts(config), digests, outside, version, libraries)
+    return _key(name, fields.counted(config), digests, outside, version, libraries)
 
 
 def _make(
@@ -192,17 +196,6 @@ def _local_inputs(given: dict[str, list[_Given]], inputs: Inputs) -> dict[str, P
     cache = settings.home() / "cache"
     local = {key: [artifacts.fetch(one.uri, cache, one.files) for one in many] for key, many in given.items()}
     return {key: paths[0] if isinstance(inputs[key], str) else paths for key, paths in local.items()}
-
-
-def what_counts(config: BaseModel) -> dict[str, Any]:
-    """The config as JSON, without fields of speed: those with `json_schema_extra={"changes_result": False}`."""
-    found = config.model_dump(mode="json")
-    for name, field in type(config).model_fields.items():
-        if field.json_schema_extra == {"changes_result": False}:
-            del found[name]
-        elif isinstance(value := getattr(config, name), BaseModel):
-            found[name] = what_counts(value)
-    return found
 
 
 def _key(*parts: Any) -> str:

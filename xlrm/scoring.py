@@ -10,12 +10,13 @@ import itertools
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import fingerprints, models, packing, progress, vllm_engine
 from xlrm.credit import Rewards, responses
+from xlrm.fields import CountedIf
 from xlrm.rewards import Journal
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class Scoring(BaseModel):
 
     max_length: int = Field(2048, ge=16)
     """Tokens; a longer conversation loses its beginning."""
-    batch_tokens: int = Field(8192, ge=256, json_schema_extra={"changes_result": False})
-    """Tokens in a forward pass, at most; rewards do not depend on it."""
+    batch_tokens: Annotated[int, CountedIf(lambda how: how.precision != "float32")] = Field(8192, ge=256)
+    """Tokens in a forward pass, at most; rewards in float32 do not depend on it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the reward model. In bfloat16 rewards have eight bits and depend on the batch."""
     engine: Literal["transformers", "vllm"] = "transformers"

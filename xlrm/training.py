@@ -155,7 +155,7 @@ def _run(
     world = launching.world(config.processes)
     device_batch, passes = launching.split_batch(config.batch_size, config.device_batch_size, world)
     progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
-    return launching.launch(f"xlrm.training:{worker}", folder, config.processes, config.precision)
+    return launching.launch(f"{__name__}:{worker}", folder, config.processes, config.precision)
 
 
 def _job(folder: Path, kind: type) -> tuple[Path, Any]:

@@ -10,7 +10,7 @@ from xlrm import engines, hub, provenance
 from xlrm.decoding import Completion, Decoding, Each, Precision, no_one
 from xlrm.engines import EngineName
 from xlrm.errors import ConfigError
-from xlrm.languages import Language
+from xlrm.languages import LANGUAGES, Language
 from xlrm.models import Context
 
 # As X-ALMA's code builds it (utils/utils.py); its README also has "into". The code's is what the model was trained on.
@@ -105,10 +105,17 @@ def _whole(completion: Completion) -> str | None:
 
 
 def revision(settings: Settings, target: Language) -> str:
-    """What the translator is at now, where its name does not say: a folder or the Hub's newest may change."""
-    if settings.translator in ("phrasebook", "x-alma") or settings.engine == "endpoint":
+    """What the translator is at now: the commit of its model, of a folder a digest; a served model's is in its settings."""
+    if settings.translator == "phrasebook" or settings.engine == "endpoint":
         return ""
-    return hub.model_version(settings.translator, settings.revisions.get(settings.translator))
+    names = _x_alma_models(target) if settings.translator == "x-alma" else [settings.translator]
+    return " ".join(hub.model_version(name, settings.revisions.get(name)) for name in names)
+
+
+def _x_alma_models(target: Language) -> list[str]:
+    """That may translate into a language: its group's or, into English, which has none, any, as the source says."""
+    groups = {language.x_alma_group for language in ([target] if target.x_alma_group else LANGUAGES.values())}
+    return [X_ALMA.format(group=group) for group in sorted(groups - {None})]
 
 
 def model_name(settings: Settings, source: Language, target: Language) -> str:
@@ -129,15 +136,15 @@ def x_alma_model(source: Language, target: Language) -> str:
 
 
 def _phrasebook(source: Language, target: Language) -> Translator:
-    from xlrm.phrasebook.translator import translate
+    from xlrm.phrasebook import translator
 
     def complete(texts: list[str], attempt: int, each: Each = no_one) -> list[Completion]:
-        made = [Completion(text, True) for text in translate(texts, source.code, target.code)]
+        made = [Completion(text, True) for text in translator.translate(texts, source.code, target.code)]
         for place, completion in enumerate(made):
             each(place, completion)
         return made
 
-    revision = provenance.code_version("xlrm.phrasebook.translator")
+    revision = provenance.code_version(translator.__name__)
     identity = {"translator": "phrasebook", "revision": revision, "source": source.code, "target": target.code}
     return Translator(identity, attempts=1, block=4096, complete=complete)
 

@@ -2,12 +2,14 @@
 
 import shutil
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
 
 from xlrm import cards
 from xlrm.base_models import BASE_MODELS, TINY
 from xlrm.errors import ArtifactError
+from xlrm.fields import RevisionOf
 from xlrm.pretraining import Pretraining
 
 
@@ -16,7 +18,7 @@ class Config(BaseModel):
 
     model: str = TINY
     """A row of `xlrm.base_models`, or the id of any causal language model on the Hub."""
-    revision: str = "main"
+    revision: Annotated[str, RevisionOf("model", made_here=(TINY,))] = "main"
     """Commit, tag or branch on the Hub; a commit makes the run repeatable."""
     pretraining: Pretraining = Pretraining()
     """How the tiny model is made; without effect on others."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -11,6 +12,7 @@ from xlrm import accounts, benchmarks, curation, datasets, progress, sources
 from xlrm.curation import PAIR, Contamination, Report
 from xlrm.datasets import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS
 from xlrm.errors import DataError
+from xlrm.fields import Sets
 from xlrm.rows import write_jsonl
 from xlrm.sources import Loaded
 
@@ -20,7 +22,7 @@ class Config(BaseModel):
 
     language: str = "en"
     """Language of the sources."""
-    preferences: tuple[str, ...] = ("phrasebook",)
+    preferences: Annotated[tuple[str, ...], Sets] = ("phrasebook",)
     """Preference sources: datasets as NAME[=OWNER/NAME][@REVISION]; .jsonl and .parquet files, or
     hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION], with prompt, chosen and rejected in text or messages."""
     pairs: int = Field(2400, ge=8)
@@ -33,21 +35,21 @@ class Config(BaseModel):
     """Share of the clean pairs to train on; the others are held out (paper A: 0.8)."""
     heldout_pairs: int = Field(1000, ge=0)
     """Of the pairs held out, how many are kept for scoring reward models while they are trained; each is translated too."""
-    benchmark: str = "phrasebook"
+    benchmark: Annotated[str, Sets] = "phrasebook"
     """The benchmark, or a file with prompt, chosen, rejected and optionally subset and section."""
     benchmark_items: int = Field(640, ge=1)
     """Benchmark items, at most."""
-    prompts: str | None = "phrasebook"
+    prompts: Annotated[str | None, Sets] = "phrasebook"
     """Prompts to align policies on and to judge them by, or a file with prompt; none leaves alignment out."""
-    eval_prompt_set: str | None = None
+    eval_prompt_set: Annotated[str | None, Sets] = None
     """Prompts to judge policies by, or a file with prompt; none takes them of `prompts` (paper A: alpacaeval)."""
     train_prompts: int = Field(240, ge=1)
     """Prompts to align on."""
     eval_prompts: int = Field(120, ge=1)
     """Prompts to judge on; none of them is also one to align on."""
-    decontaminate: tuple[str, ...] = ()
+    decontaminate: Annotated[tuple[str, ...], Sets] = ()
     """Further benchmarks, eval prompts or files with prompt to keep training data clean of, beside those above."""
-    parallel: str | None = "phrasebook"
+    parallel: Annotated[str | None, Sets] = "phrasebook"
     """Texts to compare representations on, or a file with text, to be translated; none where `represent.parallel` names a
     set that has its languages."""
     parallel_texts: int = Field(120, ge=1)
@@ -78,7 +80,7 @@ Uses = dict[str, dict[str, Loaded]]
 """What for -> the config's entry -> what was loaded."""
 
 
-def fingerprint(config: Config) -> str:
+def files(config: Config) -> str:
     """Digest of the files of this machine that the config names: what changed is curated again."""
     others = (config.benchmark, config.prompts, config.eval_prompt_set, config.parallel)
     return datasets.fingerprint(name for name in (*config.preferences, *config.decontaminate, *others) if name)

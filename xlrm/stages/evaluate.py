@@ -4,10 +4,12 @@ import itertools
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
 from xlrm import benchmarks, datasets, fingerprints, progress, rewards, scoring
 from xlrm.credit import Rewards, Ties, credit, tied
 from xlrm.errors import ConfigError, DataError
+from xlrm.fields import Sets
 from xlrm.rewards import CORPUS
 from xlrm.rows import read_rows
 from xlrm.statistics import summary
@@ -18,7 +20,7 @@ class Config(scoring.Scoring):
     """Language the reward model was trained in, for labels only; none for a model from elsewhere."""
     languages: tuple[str, ...] = ("en",)
     """Languages to evaluate on, the source's first."""
-    benchmarks: tuple[str, ...] = ()
+    benchmarks: Annotated[tuple[str, ...], Sets] = ()
     """Further benchmarks, evaluated on as they are published in each language: m-rewardbench, rewardbench-2 or rewardbench
     as NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file, where {language} in the path stands for the code."""
     ties: Ties = "lost"
@@ -33,7 +35,7 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return {"corpora": tuple(f"{language}/benchmark.jsonl" for language in config.languages)}
 
 
-def fingerprint(config: Config) -> str:
+def files(config: Config) -> str:
     """Digest of the files of this machine that the config names: what changed is evaluated on again."""
     entries = (entry.replace("{language}", code) for entry in config.benchmarks for code in config.languages)
     return datasets.fingerprint(dict.fromkeys(entries))

@@ -5,12 +5,13 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import classifiers, judging, progress, reward_models, rewards
 from xlrm.credit import Rewards, Ties, credit, responses, tied
+from xlrm.fields import CountedIf
 from xlrm.judging import Estimate, Judge
 from xlrm.reward_models import RewardModel
 from xlrm.rewards import CORPUS
@@ -18,6 +19,12 @@ from xlrm.rows import read_rows, write_jsonl
 from xlrm.statistics import summary
 
 COLUMNS = ("id", "prompt", "chosen", "rejected", "subset", "section")
+
+
+def _depends_on_the_batch(config: "Config") -> bool:
+    """Whether a classifier's rewards do: in bfloat16."""
+    classifiers = (model for model in reward_models.find_all(config.models) if model.kind == "classifier")
+    return any((config.dtype or model.dtype) != "float32" for model in classifiers)
 
 
 class Config(BaseModel):
@@ -33,8 +40,8 @@ class Config(BaseModel):
     max_length: int = Field(4096, ge=16)
     """Tokens a classifier reads, or its context where that is less; a longer conversation loses its beginning. 4096 as on
     ArmoRM's card."""
-    batch_tokens: int = Field(16384, ge=256)
-    """Tokens in a classifier's batch, padding included."""
+    batch_tokens: Annotated[int, CountedIf(_depends_on_the_batch)] = Field(16384, ge=256)
+    """Tokens in a classifier's batch, padding included; rewards in float32 do not depend on it."""
     dtype: Literal["bfloat16", "float32"] | None = None
     """Of a classifier's weights; none takes its row's. In float32, rewards do not depend on the batch."""
     judge: judging.Settings = judging.Settings()

@@ -3,13 +3,14 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from xlrm import corpora, estimates, progress, translation
 from xlrm.errors import ConfigError, GateError
 from xlrm.estimates import FILES, Estimate, File
+from xlrm.fields import NotCounted
 from xlrm.languages import LANGUAGES, Language
 from xlrm.memory import Memory
 
@@ -25,15 +26,15 @@ class Config(BaseModel):
     """The experiment's section `translate`, of which the translator's settings are kept."""
     files: tuple[File, ...] = FILES
     """Of the corpus, those that are translated."""
-    usd_per_gpu_hour: float | None = Field(None, ge=0, json_schema_extra={"changes_result": False})
+    usd_per_gpu_hour: Annotated[float | None, NotCounted] = Field(None, ge=0)
     """US dollars for an hour of an A100, for the estimate; none shows no dollars. Prices differ too much for a default."""
-    max_gpu_hours: float | None = Field(None, ge=0, json_schema_extra={"changes_result": False})
+    max_gpu_hours: Annotated[float | None, NotCounted] = Field(None, ge=0)
     """Hours of an A100 that a run may be estimated at; above it, or where an estimate is not known, nothing starts."""
-    max_usd: float | None = Field(None, ge=0, json_schema_extra={"changes_result": False})
+    max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
     """US dollars that a run may be estimated at, GPUs and endpoints together; needs usd_per_gpu_hour."""
-    prompt_tokens: int = Field(100, ge=1, json_schema_extra={"changes_result": False})
+    prompt_tokens: Annotated[int, NotCounted] = Field(100, ge=1)
     """Tokens of a prompt or passage in English, assumed before the corpus is there to be counted."""
-    response_tokens: int = Field(300, ge=1, json_schema_extra={"changes_result": False})
+    response_tokens: Annotated[int, NotCounted] = Field(300, ge=1)
     """Tokens of a response in English, assumed likewise."""
 
     @field_validator("translate")

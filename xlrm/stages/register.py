@@ -52,7 +52,7 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return {"evaluations": ("results.json", "rewards.parquet", "fingerprint.json")}
 
 
-def fingerprint(config: Config) -> str:
+def destination(config: Config) -> str:
     """Registered in one MLflow is not registered in another; a database that is moved with its store stays the same."""
     where, home = settings.tracking_uri(), str(settings.home())
     if settings.store().startswith(f"file://{home}/"):

@@ -1,26 +1,25 @@
 """Shows what training does to representations across languages (paper A, section 3): how alike the hidden states of one
 text are, in the base model and in every reward model, and how alike the norms of the languages' token embeddings."""
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
 from xlrm import datasets, embeddings, hub, parallel, progress, representations
 from xlrm.embeddings import TokenSets
 from xlrm.errors import ConfigError, DataError
+from xlrm.fields import Sets, counted
 from xlrm.parallel import Parallel
 from xlrm.representations import Reading, Sameness
 from xlrm.statistics import mean_interval
-from xlrm.storage import sha256_of
 
 
 class Config(Reading):
     languages: tuple[str, ...] = Field(("en", "es", "it", "ko", "zh"), min_length=2)
     """Languages whose hidden states of one text are stacked (paper A: these five); the first is the source."""
-    parallel: str | None = None
+    parallel: Annotated[str | None, Sets] = None
     """A set that comes in these languages, as NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file with a column for
     each (paper A: belebele); none takes the texts that `curate` took and that were translated."""
     texts: int | None = Field(None, ge=1)
@@ -44,16 +43,16 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return {"corpora": () if config.parallel else tuple(f"{code}/parallel.jsonl" for code in config.languages)}
 
 
+def files(config: Config) -> str:
+    """Digest of the files of this machine that the config names: texts, and models in folders."""
+    folders = [hub.model_version(name, None) for name in config.norm_models if Path(name).is_dir()]
+    return " ".join([datasets.fingerprint([config.parallel]), *folders])
+
+
 def fingerprint(config: Config) -> str:
-    """What the config names and its input artifacts do not hold: local files, and the commits of models."""
-    said = [datasets.fingerprint([config.parallel])]
-    for name in config.norm_models:
-        repository, _, revision = name.partition("@")
-        if Path(name).is_dir():
-            said += [f"{file.name} {sha256_of(file)}" for file in sorted(Path(name).iterdir()) if file.is_file()]
-        else:
-            said.append(hub.model_commit(repository, revision or None))
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()
+    """Commits of the models on the Hub."""
+    names = [name.partition("@") for name in config.norm_models if not Path(name).is_dir()]
+    return " ".join(hub.model_commit(repository, revision or None) for repository, _, revision in names)
 
 
 def run(
@@ -110,7 +109,7 @@ def _result(measured: Sameness) -> dict[str, Any]:
 
 
 def _reading(config: Config) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in Reading.model_fields if name != "batch_tokens"}
+    return {name: value for name, value in counted(config).items() if name in Reading.model_fields}
 
 
 def _embedding_norms(config: Config, base: Path, found: Parallel) -> dict[str, Any]:

@@ -271,17 +271,18 @@ def _write(corpus: Corpus, kept: dict[str, list[str]], folder: Path) -> None:
 
 def data_docs(summary: dict[str, Any], reports: list[Report]) -> str:
     """The results as one page of HTML that needs nothing else: Great Expectations' own pages fetch their style."""
-    from jinja2 import Environment, PackageLoader
+    from jinja2 import Environment, FileSystemLoader
 
-    from xlrm.expectations import MEANING
+    from xlrm import expectations
 
     by_language: dict[str, list[Report]] = {}
     for report in reports:
         by_language.setdefault(report.language.name, []).append(report)
     totals = {name: sum((report.failures for report in many), Counter()) for name, many in by_language.items()}
     applies = {name: {o.expectation.name for r in many for o in r.outcomes} for name, many in by_language.items()}
-    pages = Environment(
-        loader=PackageLoader("xlrm", "reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+    folder = Path(expectations.__file__).parent
+    pages = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = pages.get_template("data_docs.html.j2")
-    return page.render(summary=summary, languages=by_language, totals=totals, applies=applies, meaning=MEANING)
+    return page.render(
+        summary=summary, languages=by_language, totals=totals, applies=applies, meaning=expectations.MEANING
+    )

@@ -1,0 +1,349 @@
+"""Digests of a package's code by what it does: of syntax trees without docstrings, comments and layout, and without where a
+module is or what it is called.
+
+Statements that import from the package itself are left out. A name that one of them binds counts as the code of the module
+it is of and what is taken from there, so that a module may be renamed or moved and imports be written otherwise. Python
+3.11 to 3.13 give the same digests.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+DATA = (".yaml", ".csv", ".j2", ".html")
+"""Endings of files beside a module that count with it, where code asks for its `__file__`."""
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_SCOPES = (*_FUNCTIONS, ast.ClassDef, *_COMPREHENSIONS)
+_NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+_WITHOUT_MEANING = ("ctx", "kind", "type_comment")
+
+Bound = dict[str, str | None]
+"""Names of a scope: the dotted name of what an import from the package binds, None for all others."""
+Scopes = tuple[tuple[bool, Bound], ...]
+"""From the module's to the innermost; True for a class's, whose names its functions do not see."""
+
+
+@dataclass(frozen=True)
+class Module:
+    name: str
+    path: Path
+    root: str
+    """Name of the package that is looked at."""
+    tree: ast.Module
+
+    @cached_property
+    def imports(self) -> tuple[str, ...]:
+        """Dotted names of what is imported anywhere in it, in functions and under TYPE_CHECKING too."""
+        return tuple(name for node in _statements(self.tree) for _, name in self.bindings(node))
+
+    @cached_property
+    def bound(self) -> Bound:
+        return self.bound_in(self.tree.body)
+
+    def bindings(self, node: ast.AST) -> Iterator[tuple[str, str]]:
+        """(name, dotted name of what it stands for), of an import."""
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.asname or alias.name.split(".")[0], alias.name
+        elif isinstance(node, ast.ImportFrom):
+            package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{source}.{alias.name}"
+
+    def of_package(self, name: str) -> bool:
+        return name.split(".")[0] == self.root
+
+    def bound_in(self, body: list) -> Bound:
+        """Names that these statements or expressions bind in their own scope."""
+        found: Bound = {}
+        elsewhere: set[str] = set()
+        for node in _in_scope(body):
+            if isinstance(node, ast.Global | ast.Nonlocal):
+                elsewhere.update(node.names)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                for name, target in self.bindings(node):
+                    # `import package.module` binds the package; an alias stands for the module itself.
+                    whole = target if isinstance(node, ast.ImportFrom) or name not in target.split(".")[:1] else name
+                    found[name] = whole if self.of_package(target) else found.get(name)
+            else:
+                for name in _names(node):
+                    found.setdefault(name, None)
+        return {name: target for name, target in found.items() if name not in elsewhere}
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """In modules, classes, functions, branches and loops."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        inner = getattr(tree, field, ())
+        for node in inner if isinstance(inner, list) else ():
+            yield node
+            yield from _statements(node)
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """That a node other than an import binds."""
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id
+    elif isinstance(node, _NAMED) and node.name:
+        yield node.name
+    elif isinstance(node, ast.arg):
+        yield node.arg
+    elif isinstance(node, ast.MatchMapping) and node.rest:
+        yield node.rest
+
+
+def _in_scope(body: list) -> Iterator[ast.AST]:
+    """All nodes but those inside further scopes; `:=` in a comprehension binds outside of it."""
+    todo = list(body)
+    while todo:
+        node = todo.pop()
+        yield node
+        if isinstance(node, _COMPREHENSIONS):
+            yield from (inner.target for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr))
+        elif not isinstance(node, _SCOPES):
+            todo += ast.iter_child_nodes(node)
+
+
+class Reader:
+    """Reads the tree of one module as nested lists. `names` has the dotted names of what is of the package, in order; of each
+    the lists hold what `shown` says."""
+
+    def __init__(self, module: Module, shown: Callable[[str], Any]):
+        self.module, self.shown = module, shown
+        self.names: list[str] = []
+        self.asks_for_file = False
+        """Whether it asks for its own `__file__`."""
+        self.content = self._body(module.tree.body, ((False, module.bound),))
+
+    def _body(self, statements: list[ast.stmt], scopes: Scopes) -> list:
+        return [self._node(one, scopes) for one in statements if not self._means_nothing(one)]
+
+    def _means_nothing(self, node: ast.stmt) -> bool:
+        """Docstrings, strings under fields, `pass`, imports from the package, `__all__`, and what only type checkers read."""
+        if isinstance(node, ast.Expr):
+            return isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            return all(self.module.of_package(target) for _, target in self.module.bindings(node))
+        if isinstance(node, ast.If):
+            return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse
+        exports = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        return exports or isinstance(node, ast.Pass)
+
+    def _value(self, value: Any, scopes: Scopes) -> Any:
+        if isinstance(value, list):
+            statements = value and isinstance(value[0], ast.stmt)
+            return self._body(value, scopes) if statements else [self._value(one, scopes) for one in value]
+        return self._node(value, scopes) if isinstance(value, ast.AST) else value
+
+    def _node(self, node: ast.AST, scopes: Scopes) -> list:
+        if isinstance(node, ast.Constant):
+            return _constant(node.value)
+        if isinstance(node, ast.JoinedStr):
+            return ["JoinedStr", *self._pieces(node, scopes)]
+        if isinstance(node, (ast.Name, ast.Attribute)) and (name := _dotted(node)):
+            if target := _look_up(name.split(".")[0], scopes):
+                self.names.append(".".join([target, *name.split(".")[1:]]))
+                return ["package", self.shown(self.names[-1])]
+            self.asks_for_file |= name == "__file__"
+        if isinstance(node, ast.Import):
+            kept = [alias for alias in node.names if not self.module.of_package(alias.name)]
+            return ["Import", *(self._node(alias, scopes) for alias in kept)]
+        return [type(node).__name__, *self._fields(node, scopes)]
+
+    def _fields(self, node: ast.AST, scopes: Scopes) -> Iterator[list]:
+        inner = self._inner(node, scopes) if isinstance(node, _SCOPES) else scopes
+        for field in _order(type(node)):
+            value = getattr(node, field, None)
+            if value is None or value == []:  # which fields a version has, differs
+                continue
+            if field in ("annotation", "returns"):
+                value = _unquoted(value)
+            if isinstance(node, _COMPREHENSIONS) and field == "generators":
+                yield [field, [self._generator(one, i, scopes, inner) for i, one in enumerate(value)]]
+            else:
+                outside = field != "body" and inner is not scopes and not isinstance(node, _COMPREHENSIONS)
+                yield [field, self._value(value, scopes if outside else inner)]
+
+    def _generator(self, node: ast.comprehension, place: int, outer: Scopes, inner: Scopes) -> list:
+        """The first of a comprehension's iterables is looked up outside of it."""
+        fields = {field: self._value(value, inner) for field, value in ast.iter_fields(node)}
+        if place == 0:
+            fields["iter"] = self._value(node.iter, outer)
+        return sorted(map(list, fields.items()))
+
+    def _inner(self, node: ast.AST, scopes: Scopes) -> Scopes:
+        """Scopes inside a node that is one."""
+        if isinstance(node, ast.ClassDef):
+            return (*scopes, (True, self.module.bound_in(node.body)))
+        if isinstance(node, _FUNCTIONS):
+            body = node.body if isinstance(node.body, list) else [node.body]
+            arguments = [one for one in ast.walk(node.args) if isinstance(one, ast.arg)]
+            return (*scopes, (False, dict.fromkeys(one.arg for one in arguments) | self.module.bound_in(body)))
+        return (*scopes, (False, self.module.bound_in([one.target for one in node.generators])))
+
+    def _pieces(self, node: ast.JoinedStr, scopes: Scopes) -> Iterator[Any]:
+        """Of an f-string, its literal text joined: how that is cut differs between versions."""
+        text = ""
+        for piece in node.values:
+            if isinstance(piece, ast.Constant):
+                text += piece.value
+                continue
+            yield from [text] if text else []
+            text = ""
+            yield self._node(piece, scopes)
+        yield from [text] if text else []
+
+
+@cache
+def _order(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(sorted(set(kind._fields).difference(_WITHOUT_MEANING)))
+
+
+def _constant(value: Any) -> list:
+    return ["Constant", type(value).__name__, value if isinstance(value, str) else repr(value)]
+
+
+def _unquoted(annotation: ast.expr) -> ast.expr:
+    """An annotation that is written as a string."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return ast.parse(annotation.value, mode="eval").body
+    return annotation
+
+
+def _dotted(node: ast.expr) -> str | None:
+    """a.b.c of attributes of a name."""
+    if isinstance(node, ast.Attribute):
+        return f"{before}.{node.attr}" if (before := _dotted(node.value)) else None
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _look_up(name: str, scopes: Scopes) -> str | None:
+    for place, (is_class, bound) in enumerate(reversed(scopes)):
+        if name in bound and not (is_class and place):
+            return bound[name]
+    return None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is kept of a module."""
+
+    shape: str
+    """Digest of its tree, in which a name of the package stands for no more than what it is called where it is defined."""
+    sources: tuple[str | None, ...]
+    """Modules that these names are of, in order; None for a carrier."""
+    folders: frozenset[Path]
+    """Where its data files are."""
+
+
+class Code:
+    """The code of the package in `folder`. `carriers` are modules of it that never count, nor what they import.
+
+    Raises ModuleNotFoundError for a carrier or, where one is asked for, a module that does not exist.
+    """
+
+    def __init__(self, folder: Path, carriers: Collection[str] = ()):
+        self.folder, self.carriers = folder, frozenset(carriers)
+        self._modules: dict[str, Module | None] = {}
+        self._reading = cache(self._read)
+        for name in sorted(self.carriers):
+            self.module(name)
+
+    def version(self, module: str) -> str:
+        """Digest, in 16 hexadecimal digits, of `module`, of every module of the package that is imported when it runs, and of
+        the data files that these read. It does not depend on where they are or on their modules' names."""
+        code = {self._digest(name) for name in self.reachable(module)} - {""}
+        data = {_digest([path.name, hashlib.sha256(path.read_bytes()).hexdigest()]) for path in self.data(module)}
+        return _digest([sorted(code), sorted(data)])[:16]
+
+    def reachable(self, module: str) -> tuple[str, ...]:
+        """Names of `module` and of the modules it imports, directly or not, each with the packages it is in."""
+        self.module(module)
+        found: dict[str, None] = {}
+        todo = [module]
+        while todo:
+            name = todo.pop()
+            if name in found or name in self.carriers or (one := self._find(name)) is None:
+                continue
+            found[name] = None
+            for target in (name, *(target for target in one.imports if one.of_package(target))):
+                parts = target.split(".")
+                todo += [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        return tuple(sorted(found))
+
+    def data(self, module: str) -> list[Path]:
+        """Data files beside the modules whose `__file__` is asked for."""
+        folders = {folder for name in self.reachable(module) for folder in self._reading(name).folders}
+        return sorted(path for folder in folders for path in folder.iterdir() if path.suffix in DATA)
+
+    def files(self, module: str) -> list[Path]:
+        """All that count for it."""
+        return sorted([*(self.module(name).path for name in self.reachable(module)), *self.data(module)])
+
+    def libraries(self, module: str) -> set[str]:
+        """Top-level names that the modules import from outside the package."""
+        names = {target.split(".")[0] for name in self.reachable(module) for target in self.module(name).imports}
+        return names - {self.folder.name}
+
+    def module(self, name: str) -> Module:
+        if (found := self._find(name)) is None:
+            raise ModuleNotFoundError(f"no module {name!r} in {self.folder}")
+        return found
+
+    def _find(self, name: str) -> Module | None:
+        if name not in self._modules:
+            root, *parts = name.split(".")
+            base = self.folder.joinpath(*parts)
+            paths = (base / "__init__.py", *([base.with_suffix(".py")] if parts else []))
+            path = next((path for path in paths if root == self.folder.name and path.is_file()), None)
+            self._modules[name] = path and Module(name, path, root, ast.parse(path.read_text(encoding="utf-8")))
+        return self._modules[name]
+
+    def _read(self, name: str) -> "Reading":
+        """Of a module, before what the names in it stand for."""
+        module = self.module(name)
+        reader = Reader(module, lambda dotted: self._resolve(dotted)[1])
+        folders = {self._split(dotted)[0].path.parent for dotted in reader.names if dotted.endswith(".__file__")}
+        if reader.asks_for_file:
+            folders.add(module.path.parent)
+        sources = [self._resolve(dotted)[0] for dotted in reader.names]
+        return Reading(_digest(reader.content) if reader.content else "", tuple(sources), frozenset(folders))
+
+    def _digest(self, name: str) -> str:
+        """Of a module, with the modules that the names in it are of; blank for one without statements."""
+        reading = self._reading(name)
+        return reading.shape and _digest(
+            [reading.shape, *(one and self._reading(one).shape for one in reading.sources)]
+        )
+
+    def _resolve(self, dotted: str) -> tuple[str | None, list[str]]:
+        """(module, names in it) of a dotted name, where it is defined; no module for a carrier, whose code does not count."""
+        seen = set()
+        while dotted not in seen:
+            seen.add(dotted)
+            module, rest = self._split(dotted)
+            again = module.bound.get(rest[0]) if rest else None
+            if module.name in self.carriers or not again:
+                break
+            dotted = ".".join([again, *rest[1:]])
+        return None if module.name in self.carriers else module.name, rest
+
+    def _split(self, dotted: str) -> tuple[Module, list[str]]:
+        parts = dotted.split(".")
+        for count in range(len(parts), 1, -1):
+            if module := self._find(".".join(parts[:count])):
+                return module, parts[count:]
+        return self.module(parts[0]), parts[1:]
+
+
+def _digest(content: list) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
