@@ -215,6 +215,22 @@ def sizes(evaluations: list[Evaluation]) -> str:
     return f"Tests differ in size: {counts(items, 'pairs')}." if len(set(items.values())) > 1 else ""
 
 
+def missing(results: dict[str, dict]) -> str:
+    """Which of RewardBench's subsets have no item in which languages, of a benchmark's results by language, as `tested` gives
+    them; empty where all have some."""
+    languages: dict[tuple[str, ...], list[str]] = {}
+    for on, result in results.items():
+        if subsets := tuple(result.get("missing", ())):
+            languages.setdefault(subsets, []).append(on)
+    if not languages:
+        return ""
+    lacking = "; ".join(f"in {names(codes)}, none of {listed(list(subsets))}" for subsets, codes in languages.items())
+    return (
+        f"The test lacks subsets of RewardBench: {lacking}. Averages there are over the subsets that are left, so do not "
+        "compare them with RewardBench's."
+    )
+
+
 def paper_means() -> dict[str, float]:
     """Model -> mean of Table 1's average differences over its languages, in points."""
     found = {}
