@@ -773,3 +773,26 @@ def test_counts_of_none_and_all_read_as_words(tmp_path):
     unsure = [evaluated(rows, {"en": [1.0, -1.0] * 9 + [0.0] * 2})]
     assert "within the interval of 1 of 1" in sentences.matrix(unsure)
     assert "in 2 of 20 cases, which count as lost" in sentences.ties(unsure)
+
+
+@pytest.mark.parametrize(
+    ("intervals", "said"),
+    [
+        ([(0.53, 0.69)] * 2, "Of 2 aligned policies, 2 are better than the one they came from."),
+        (
+            [(0.53, 0.69), (0.31, 0.47), (0.45, 0.55)],
+            "Of 3 aligned policies, 1 is better than, 1 is worse than and 1 is level with the one they came from (level:",
+        ),
+    ],
+)
+def test_aligned_policies_are_counted_in_a_sentence(intervals, said):
+    rates = [results.WinRate("es", "en", results.Estimate(0.5, *ends), 120, 0) for ends in intervals]
+    assert said in sentences.wins(rates)
+
+
+def test_what_training_moved_is_said_of_one_model_and_of_several():
+    models = {"base": {"mean": 0.4}, "en": {"mean": 0.42}}
+    assert sentences.singular(models).endswith("is 0.400 in the base model; the English RM is +0.020 from that.")
+    assert sentences.singular(models | {"ko": {"mean": 0.31}}).endswith(
+        "; the English RM stays nearest to that (+0.020), the Korean RM moves farthest (−0.090)."
+    )
