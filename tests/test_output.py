@@ -12,8 +12,10 @@ import pytest
 from kfp import dsl, local
 from test_architecture import TREES
 
+from components._step import errors_in_one_line
 from pipelines import local_tasks
 from xlrm import artifacts
+from xlrm.errors import GateError
 
 ROOT = Path(__file__).parents[1]
 PRINTING = {"xlrm.output", "pipelines.local_tasks", "pipelines.containers"}
@@ -171,3 +173,17 @@ def test_a_run_with_a_bad_row_ends_in_what_is_wrong_and_what_to_do(home: Path, t
     assert f"error: curate: {bad}" in error and failed.startswith("curate failed") and where == f"log: {log}"
     for text in (done.stderr, log.read_text(encoding="utf-8")):
         assert "\x1b" not in text and "executor" not in text and text.count("Traceback") == 0
+
+
+@pytest.mark.parametrize(
+    ("label", "why", "line"),
+    [
+        ("register", "register: not promoted", "error: register: not promoted"),
+        ("translate-es", "translate[es]: 30 texts fail", "error: translate-es: 30 texts fail"),
+        ("validate", "translate[es]: no rows", "error: validate: translate[es]: no rows"),
+    ],
+)
+def test_an_error_of_a_step_names_its_stage_once(capsys, label: str, why: str, line: str) -> None:
+    with pytest.raises(SystemExit) as ended, errors_in_one_line(label):
+        raise GateError(why)
+    assert ended.value.code == 2 and capsys.readouterr().err == f"xlrm │ {line}\n"
