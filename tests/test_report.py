@@ -470,14 +470,22 @@ def test_a_model_of_another_language_than_those_tested_is_not_compared(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("prompts", "aligned", "said"),
-    [(None, False, "curate.prompts: null"), ("phrasebook", True, "judge.judge"), ("phrasebook", False, "verdicts=URI")],
+    ("files", "aligned", "said"),
+    [
+        (["preferences.jsonl"], False, "curate.prompts: null"),
+        (["preferences.jsonl", "prompts.jsonl"], True, "judge.judge"),
+        (["preferences.jsonl", "prompts.jsonl"], False, "verdicts=URI"),
+    ],
 )
-def test_why_there_are_no_win_rates(tmp_path, prompts, aligned, said):
-    lineage = {"s3://s/curate": record("curate", language="en", prompts=prompts)}
+def test_why_there_are_no_win_rates(tmp_path, files, aligned, said):
+    """A reward model that was reused may come from a corpus with prompts that this run's does not have."""
+    lineage = {"s3://s/curate": record("curate", language="en", prompts="phrasebook")}
     if aligned:
         lineage["s3://s/align"] = record("align", language="es", labeler="en")
-    assert said in section(run({"lineage": lineage}, tmp_path / "output")[1], "left-out")
+    counts = {"rows_in": 10, "rows_out": 10, "failures": {}}
+    summary = {"passed": True, "rows_in": 10, "rows_out": 10, "languages": {"en": dict.fromkeys(files, counts)}}
+    given = {"corpora": written(tmp_path / "corpora", "summary.json", summary), "lineage": lineage}
+    assert said in section(run(given, tmp_path / "output")[1], "left-out")
 
 
 # What the gates decided
