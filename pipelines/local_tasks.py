@@ -66,7 +66,7 @@ class Task:
 
     def last_lines(self) -> list[str]:
         """Of its traceback, if there is one; of one that was killed, its last lines. A line says why any other failed."""
-        lines = [line for line in self.tail if line.strip()]
+        lines = [line for line in self.tail if line.strip(" ^~")]  # without the marks below a traceback's lines
         begins = [number for number, line in enumerate(lines) if _TRACEBACK in line]
         if begins:
             return lines[begins[-1] :][-SHOWN:]

@@ -145,7 +145,7 @@ def heard(text: str) -> local_tasks.Task:
 def test_the_last_lines_of_a_crash_are_its_last_traceback() -> None:
     first = "Traceback (most recent call last):\nsomebody else's\nKeyError: 1\nxlrm │ reward[es]: started\nworking\n"
     task = heard(
-        f"{first}Traceback (most recent call last):\n  line\nOSError: no\nxlrm │ error: reward-es: OSError: no\n"
+        f"{first}Traceback (most recent call last):\n  line\n  ^~~^\nOSError: no\nxlrm │ error: reward-es: OSError: no\n"
     )
     assert (task.step, task.last_lines()) == ("reward-es", [local_tasks._TRACEBACK + ":", "  line", "OSError: no"])
     killed = heard(
