@@ -67,10 +67,15 @@ def test_all_that_is_printed_goes_through_one_place() -> None:
 # A task that fails
 
 MODULE = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 
+def ended(number, frame):
+    print("xlrm │ ended by SIGTERM", flush=True)
+    sys.exit(143)
+
 def work(steps: str, folder: str):
+    signal.signal(signal.SIGTERM, ended)
     Path(folder, f"{steps}.started").touch()
     print("xlrm │ \\033[1mat work\\033[0m", flush=True)
     while steps in ("long", "wrong") and not (Path(folder, "long.started").exists() and Path(folder, "wrong.started").exists()):
@@ -149,7 +154,7 @@ def test_the_last_lines_of_a_crash_are_its_last_traceback() -> None:
     )
     assert (task.step, task.last_lines()) == ("reward-es", [local_tasks._TRACEBACK + ":", "  line", "OSError: no"])
     killed = heard(
-        "xlrm │ started\nKilled by the kernel\nxlrm │ error: reward-es: ended with status 137; its log says why"
+        "xlrm │ started\nKilled by the kernel\nxlrm │ error: reward-es: killed by SIGKILL, as the system does where memory runs out"
     )
     assert killed.last_lines() == ["Killed by the kernel"]
     assert heard("old\nxlrm │ error: reward-es: bad row").last_lines() == [], "the line says it all"
