@@ -76,11 +76,17 @@ def _to_the_end(label: str) -> int:
         note_ended(label, SUCCEEDED)
         return status
     # A process that was killed could note nothing; what one noted before counts more than this line.
-    killed = f"ended with status {status}; its log says why" if status > 128 else ""
+    killed = _killed(status - 128) if status > 128 else ""
     if killed:
         progress.say(f"error: {label}: {killed}")
     note_ended(label, FAILED, killed)
     return WRONG if status == PASSING else status
+
+
+def _killed(number: int) -> str:
+    """Of a step that a signal ended, which noted no error."""
+    name = next((one.name for one in signal.Signals if one == number), f"signal {number}")
+    return f"killed by {name}" + (", as the system does where memory runs out" if number == signal.SIGKILL else "")
 
 
 def _in_process(label: str) -> int:

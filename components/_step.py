@@ -4,6 +4,7 @@ with it, and the process that started it outlives whatever ends this one."""
 import atexit
 import contextlib
 import gc
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ def errors_in_one_line(label: str, passing: int = WRONG) -> Iterator[None]:
 
 
 def _end(label: str, why: str, status: int) -> NoReturn:
+    """`why` may itself begin with the stage, as `reward: ` or `reward[es]: `: it is named once."""
+    why = re.sub(rf"^{re.escape(label.split('-')[0])}(\[[^]]*\])?: ", "", why)
     progress.say(f"error: {label}: {why}")
     note_failure(label, why)
     sys.exit(status)

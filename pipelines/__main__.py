@@ -79,7 +79,7 @@ def _failed(name: str, root: Path, failure: local_tasks.Failure | None, error: R
         errors.print(f"report: {_kept(report, name)}")
     remedy = pages.REMEDIES.get(failure.step) if failure.page else ""
     errors.print(f"log: {log}")
-    errors.print(f"next: {remedy or 'mend that'}; the same command goes on from what is finished")
+    errors.print(f"next: {remedy or 'mend the cause'}; the same command then goes on from what is finished")
     return 2 if failure.status == 2 else 1
 
 

@@ -27,6 +27,8 @@ ABOUT = 40
 """Characters that name a task in the log, at most."""
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _ERROR = re.compile(r"error: (\S+): (.*)")
+_UNSAID = re.compile(r"^killed by |ended with status")
+"""In a line that does not say why a step failed."""
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -66,11 +68,11 @@ class Task:
 
     def last_lines(self) -> list[str]:
         """Of its traceback, if there is one; of one that was killed, its last lines. A line says why any other failed."""
-        lines = [line for line in self.tail if line.strip()]
+        lines = [line for line in self.tail if line.strip(" ^~")]  # without the marks below a traceback's lines
         begins = [number for number, line in enumerate(lines) if _TRACEBACK in line]
         if begins:
             return lines[begins[-1] :][-SHOWN:]
-        return [] if self.why and "ended with status" not in self.why else lines[-SHOWN:]
+        return [] if self.why and not _UNSAID.search(self.why) else lines[-SHOWN:]
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Tasks:
     def __init__(self, log: Log):
         self.log, self.lock = log, threading.Lock()
         self.failure: Failure | None = None
-        self.at_work: set[Callable[[], None]] = set()
+        self.at_work: dict[Callable[[], None], Task] = {}
 
     def run(self, start: Callable[..., int], command: list[str], **given: Any) -> int:
         """A task's exit status. `start` runs its command to the end; what it prints is the task's."""
@@ -149,14 +151,14 @@ class Tasks:
     def _ended_by(self, task: Task, end: Callable[[], None]) -> Iterator[None]:
         """Around a task at work: `end` ends it when another fails."""
         with self.lock:
-            self.at_work.add(end)
+            self.at_work[end] = task
             late = self.failure is not None and task.component != EXIT
         try:
             if late:
                 end()
             yield
         finally:
-            self.at_work.discard(end)
+            self.at_work.pop(end)
 
     def _fail(self, task: Task, status: int) -> None:
         with self.lock:
@@ -164,8 +166,9 @@ class Tasks:
                 return
             page = task.page if task.page and task.page.is_file() else None
             self.failure = Failure(task.step or task.about, status, task.last_lines(), page)
-            others = list(self.at_work)
-        for end in others:
+            others = dict(self.at_work)
+        for end, other in others.items():
+            other.unseen = True  # that it is ended, which says nothing of why
             with contextlib.suppress(Exception):  # of one that ends by itself
                 end()
 

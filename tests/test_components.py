@@ -280,6 +280,11 @@ def test_a_step_that_is_killed_is_made_by_the_next_try(view, home) -> None:
     assert task.returncode == 0 and "ended with status 137; again in 0 s" in said and _run.made("curate"), said
 
 
+def test_a_step_that_is_killed_is_said_to_be_and_by_what() -> None:
+    assert _stage._killed(9) == "killed by SIGKILL, as the system does where memory runs out"
+    assert (_stage._killed(11), _stage._killed(60)) == ("killed by SIGSEGV", "killed by signal 60")
+
+
 @pytest.mark.slow
 def test_a_task_that_is_ended_ends_its_step_and_says_so_by_its_status(view, home) -> None:
     begun(view)

@@ -12,6 +12,8 @@ from threading import Thread
 import pytest
 
 from xlrm import hub
+from xlrm.errors import ConfigError
+from xlrm.stages import base
 
 ROOT = Path(__file__).parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -244,6 +246,13 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert hub.whole_model(str(tmp_path / "copy"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
     assert hub.whole_model(str(tmp_path / "copy" / "dpo_model"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
     assert hub.whole_model(str(tmp_path), "abc") == tmp_path
+
+
+def test_a_base_model_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"base.model: '.*' is no id of a model on the Hub, OWNER/NAME; a folder is not"
+    ):
+        base.fetch(str(tmp_path), "main", tmp_path / "output")
 
 
 FETCH_BASE = """

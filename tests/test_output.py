@@ -12,9 +12,11 @@ import pytest
 from kfp import dsl, local
 from test_architecture import TREES
 
+from components._step import errors_in_one_line
 from pipelines import __main__ as commands
 from pipelines import local_tasks
 from xlrm import artifacts
+from xlrm.errors import GateError
 
 ROOT = Path(__file__).parents[1]
 PRINTING = {"xlrm.output", "pipelines.local_tasks", "pipelines.containers"}
@@ -66,10 +68,15 @@ def test_all_that_is_printed_goes_through_one_place() -> None:
 # A task that fails
 
 MODULE = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 
+def ended(number, frame):
+    print("xlrm │ ended by SIGTERM", flush=True)
+    sys.exit(143)
+
 def work(steps: str, folder: str):
+    signal.signal(signal.SIGTERM, ended)
     Path(folder, f"{steps}.started").touch()
     print("xlrm │ \\033[1mat work\\033[0m", flush=True)
     while steps in ("long", "wrong") and not (Path(folder, "long.started").exists() and Path(folder, "wrong.started").exists()):
@@ -144,12 +151,10 @@ def heard(text: str) -> local_tasks.Task:
 def test_the_last_lines_of_a_crash_are_its_last_traceback() -> None:
     first = "Traceback (most recent call last):\nsomebody else's\nKeyError: 1\nxlrm │ reward[es]: started\nworking\n"
     task = heard(
-        f"{first}Traceback (most recent call last):\n  line\nOSError: no\nxlrm │ error: reward-es: OSError: no\n"
+        f"{first}Traceback (most recent call last):\n  line\n  ^~~^\nOSError: no\nxlrm │ error: reward-es: OSError: no\n"
     )
     assert (task.step, task.last_lines()) == ("reward-es", [local_tasks._TRACEBACK + ":", "  line", "OSError: no"])
-    killed = heard(
-        "xlrm │ started\nKilled by the kernel\nxlrm │ error: reward-es: ended with status 137; its log says why"
-    )
+    killed = heard("xlrm │ started\nKilled by the kernel\nxlrm │ error: reward-es: killed by SIGKILL")
     assert killed.last_lines() == ["Killed by the kernel"]
     assert heard("old\nxlrm │ error: reward-es: bad row").last_lines() == [], "the line says it all"
 
@@ -193,3 +198,17 @@ def test_a_run_with_a_bad_row_ends_in_what_is_wrong_and_what_to_do(home: Path, t
     assert f"error: curate: {bad}" in error and failed.startswith("curate failed") and where == f"log: {log}"
     for text in (done.stderr, log.read_text(encoding="utf-8")):
         assert "\x1b" not in text and "executor" not in text and text.count("Traceback") == 0
+
+
+@pytest.mark.parametrize(
+    ("label", "why", "line"),
+    [
+        ("register", "register: not promoted", "error: register: not promoted"),
+        ("translate-es", "translate[es]: 30 texts fail", "error: translate-es: 30 texts fail"),
+        ("validate", "translate[es]: no rows", "error: validate: translate[es]: no rows"),
+    ],
+)
+def test_an_error_of_a_step_names_its_stage_once(capsys, label: str, why: str, line: str) -> None:
+    with pytest.raises(SystemExit) as ended, errors_in_one_line(label):
+        raise GateError(why)
+    assert ended.value.code == 2 and capsys.readouterr().err == f"xlrm │ {line}\n"

@@ -327,6 +327,22 @@ def test_a_further_benchmark_has_a_section(whole):
     assert "chance 50.0 50.0 50.0 50.0 50.0" in found
 
 
+def test_subsets_of_rewardbench_that_a_test_lacks_are_said_once(whole, tmp_path):
+    """As the evaluate stage notes them: of the corpora's own benchmark under the matrix, of a further one in its section."""
+    assert 'class="missing"' not in whole[2]
+    given = inputs(tmp_path, languages=("en", "es", "ko"), count=16)
+    for path in (one / "results.json" for one in given["evaluations"]):
+        content = json.loads(path.read_text())
+        for code in ("es", "ko"):
+            content["results"][code]["missing"] = ["hep-rust", "hep-go"]
+        content["benchmarks"]["m-rewardbench"]["en"]["missing"] = ["donotanswer"]
+        path.write_text(json.dumps(content))
+    page = run(given, tmp_path / "output")[1]
+    said = "The test lacks subsets of RewardBench: in Spanish and Korean, none of hep-rust and hep-go."
+    assert section(page, "matrix").count(said) == 1 and "hep-rust" not in section(page, "benchmark-1")
+    assert "in English, none of donotanswer." in section(page, "benchmark-1")
+
+
 def test_differences_have_p_values_adjusted_for_their_number(whole):
     evaluations = results.read_evaluations(whole[0]["evaluations"])
     alone = [results.compare(evaluations[0], own).deltas for own in evaluations[1:]]
@@ -454,14 +470,22 @@ def test_a_model_of_another_language_than_those_tested_is_not_compared(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("prompts", "aligned", "said"),
-    [(None, False, "curate.prompts: null"), ("phrasebook", True, "judge.judge"), ("phrasebook", False, "verdicts=URI")],
+    ("files", "aligned", "said"),
+    [
+        (["preferences.jsonl"], False, "curate.prompts: null"),
+        (["preferences.jsonl", "prompts.jsonl"], True, "judge.judge"),
+        (["preferences.jsonl", "prompts.jsonl"], False, "verdicts=URI"),
+    ],
 )
-def test_why_there_are_no_win_rates(tmp_path, prompts, aligned, said):
-    lineage = {"s3://s/curate": record("curate", language="en", prompts=prompts)}
+def test_why_there_are_no_win_rates(tmp_path, files, aligned, said):
+    """A reward model that was reused may come from a corpus with prompts that this run's does not have."""
+    lineage = {"s3://s/curate": record("curate", language="en", prompts="phrasebook")}
     if aligned:
         lineage["s3://s/align"] = record("align", language="es", labeler="en")
-    assert said in section(run({"lineage": lineage}, tmp_path / "output")[1], "left-out")
+    counts = {"rows_in": 10, "rows_out": 10, "failures": {}}
+    summary = {"passed": True, "rows_in": 10, "rows_out": 10, "languages": {"en": dict.fromkeys(files, counts)}}
+    given = {"corpora": written(tmp_path / "corpora", "summary.json", summary), "lineage": lineage}
+    assert said in section(run(given, tmp_path / "output")[1], "left-out")
 
 
 # What the gates decided
@@ -757,3 +781,26 @@ def test_counts_of_none_and_all_read_as_words(tmp_path):
     unsure = [evaluated(rows, {"en": [1.0, -1.0] * 9 + [0.0] * 2})]
     assert "within the interval of 1 of 1" in sentences.matrix(unsure)
     assert "in 2 of 20 cases, which count as lost" in sentences.ties(unsure)
+
+
+@pytest.mark.parametrize(
+    ("intervals", "said"),
+    [
+        ([(0.53, 0.69)] * 2, "Of 2 aligned policies, 2 are better than the one they came from."),
+        (
+            [(0.53, 0.69), (0.31, 0.47), (0.45, 0.55)],
+            "Of 3 aligned policies, 1 is better than, 1 is worse than and 1 is level with the one they came from (level:",
+        ),
+    ],
+)
+def test_aligned_policies_are_counted_in_a_sentence(intervals, said):
+    rates = [results.WinRate("es", "en", results.Estimate(0.5, *ends), 120, 0) for ends in intervals]
+    assert said in sentences.wins(rates)
+
+
+def test_what_training_moved_is_said_of_one_model_and_of_several():
+    models = {"base": {"mean": 0.4}, "en": {"mean": 0.42}}
+    assert sentences.singular(models).endswith("is 0.400 in the base model; the English RM is +0.020 from that.")
+    assert sentences.singular(models | {"ko": {"mean": 0.31}}).endswith(
+        "; the English RM stays nearest to that (+0.020), the Korean RM moves farthest (−0.090)."
+    )

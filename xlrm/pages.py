@@ -9,9 +9,10 @@ from xlrm.errors import GateError
 FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
 """Stage -> that file."""
 REMEDIES = {
-    "translate": "another translator, or more of its texts to repair (translate.max_repair_share)",
-    "validate": "other translations, or more rows to drop (validate.max_reject_share)",
-    "register": "another model, or the refused one in spite of the gate: xlrm promote models:/NAME/VERSION",
+    "translate": "take another translator, or let more of its texts be repaired (translate.max_repair_share)",
+    "validate": "take other translations or, where the page shows that these are right, allow more (validate.limits, "
+    "validate.max_reject_share)",
+    "register": "train a better model, or promote the refused one in spite of the gate: xlrm promote models:/NAME/VERSION",
 }
 """Stage -> what there is to do when its gate refuses."""
 

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from xlrm.artifacts import Record
 from xlrm.base_models import TINY
 from xlrm.reporting.results import Evaluation, tested
+
+PROMPTS = "prompts.jsonl"
+"""File of a corpus that policies are aligned on."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,11 @@ class Facts:
         return TINY in self.bases
 
 
-def gather(run: str, lineage: dict[str, Record], evaluations: list[Evaluation]) -> Facts:
-    rewards, policies, curated = (_of(stage, lineage) for stage in ("reward", "align", "curate"))
+def gather(
+    run: str, lineage: dict[str, Record], evaluations: list[Evaluation], validation: dict[str, Any] | None
+) -> Facts:
+    """`validation` as the validate stage writes it."""
+    rewards, policies = (_of(stage, lineage) for stage in ("reward", "align"))
     return Facts(
         run=run,
         bases=_models("base", rewards, lineage),
@@ -44,7 +51,7 @@ def gather(run: str, lineage: dict[str, Record], evaluations: list[Evaluation]) 
         prompts=_pairs(policies),
         items={on: result["items"] for on, result in tested(evaluations).items()},
         aligned=len(policies),
-        has_prompts=not curated or any(one.config.get("prompts", True) for one in curated),
+        has_prompts=not validation or any(PROMPTS in files for files in validation["languages"].values()),
         finished=max((one.started + timedelta(seconds=one.seconds) for one in lineage.values()), default=None),
     )
 

@@ -215,6 +215,22 @@ def sizes(evaluations: list[Evaluation]) -> str:
     return f"Tests differ in size: {counts(items, 'pairs')}." if len(set(items.values())) > 1 else ""
 
 
+def missing(results: dict[str, dict]) -> str:
+    """Which of RewardBench's subsets have no item in which languages, of a benchmark's results by language, as `tested` gives
+    them; empty where all have some."""
+    languages: dict[tuple[str, ...], list[str]] = {}
+    for on, result in results.items():
+        if subsets := tuple(result.get("missing", ())):
+            languages.setdefault(subsets, []).append(on)
+    if not languages:
+        return ""
+    lacking = "; ".join(f"in {names(codes)}, none of {listed(list(subsets))}" for subsets, codes in languages.items())
+    return (
+        f"The test lacks subsets of RewardBench: {lacking}. Averages there are over the subsets that are left, so do not "
+        "compare them with RewardBench's."
+    )
+
+
 def paper_means() -> dict[str, float]:
     """Model -> mean of Table 1's average differences over its languages, in points."""
     found = {}
@@ -226,12 +242,15 @@ def paper_means() -> dict[str, float]:
 
 def singular(models: dict[str, dict]) -> str:
     away = {name: one["mean"] - models["base"]["mean"] for name, one in models.items() if name != "base"}
+    base = f"f, how alike the hidden states of one text are in all languages, is {models['base']['mean']:.3f} in the base model"
     if not away:
-        return f"Base {models['base']['mean']:.3f}."
+        return f"{base}."
     nearest, farthest = (pick(away, key=lambda name: abs(away[name])) for pick in (min, max))
+    if nearest == farthest:
+        return f"{base}; the {model_name(nearest)} is {signed(away[nearest], 3)} from that."
     return (
-        f"Base {models['base']['mean']:.3f}. The {model_name(nearest)} stays nearest to it "
-        f"({signed(away[nearest], 3)}), the {model_name(farthest)} moves farthest ({signed(away[farthest], 3)})."
+        f"{base}; the {model_name(nearest)} stays nearest to that ({signed(away[nearest], 3)}), "
+        f"the {model_name(farthest)} moves farthest ({signed(away[farthest], 3)})."
     )
 
 
@@ -265,8 +284,8 @@ def correlated(found: Transfer) -> str:
             f"To correlate f with accuracy takes three reward models or more with different values; there are {count}."
         )
     return (
-        f"Over {count} reward models, accuracy in other languages than their own correlates with f by "
-        f"{_correlation(found.share)}, and with f's distance from the base model's by {_correlation(found.moved)}."
+        f"Over {count} reward models, accuracy in languages other than their own has a correlation of "
+        f"{_correlation(found.share)} with f, and of {_correlation(found.moved)} with f's distance from the base model's."
     )
 
 
@@ -276,14 +295,13 @@ def _correlation(one: Correlation) -> str:
 
 
 def wins(found: list[WinRate]) -> str:
-    above = sum(one.rate.low > CHANCE for one in found)
-    below = sum(one.rate.high < CHANCE for one in found)
-    kinds = (
-        (above, "better"),
-        (below, "worse"),
-        (len(found) - above - below, "level (an even score within the interval)"),
-    )
-    return f"Aligned policies against the one they came from: {listed([f'{n} {kind}' for n, kind in kinds if n])}."
+    """How many aligned policies win and lose against the one they came from, beyond the interval."""
+    better = sum(one.rate.low > CHANCE for one in found)
+    worse = sum(one.rate.high < CHANCE for one in found)
+    kinds = ((better, "better than"), (worse, "worse than"), (len(found) - better - worse, "level with"))
+    counted = [f"{count} {'is' if count == 1 else 'are'} {kind}" for count, kind in kinds if count]
+    note = " (level: an even score lies within the interval)" if better + worse < len(found) else ""
+    return f"Of {len(found)} aligned policies, {listed(counted)} the one they came from{note}."
 
 
 def verdict(decision: dict[str, Any] | None) -> str:

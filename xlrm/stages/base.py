@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from xlrm import cards
 from xlrm.base_models import BASE_MODELS, TINY
-from xlrm.errors import ArtifactError
+from xlrm.errors import ArtifactError, ConfigError
 from xlrm.fields import RevisionOf
 from xlrm.pretraining import Pretraining
 
@@ -25,7 +25,7 @@ class Config(BaseModel):
 
 
 def run(config: Config, *, output: Path) -> dict[str, float]:
-    """Raises ArtifactError for a model that cannot be fetched."""
+    """Raises ArtifactError for a model that cannot be fetched, ConfigError for what is no id of one."""
     if config.model == TINY:
         from xlrm.pretraining import pretrain
 
@@ -37,15 +37,19 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
 
 
 def fetch(name: str, revision: str, output: Path) -> dict[str, float]:
-    """Weights as safetensors only, and no code."""
+    """Weights as safetensors only, and no code. Raises ConfigError for what is no id, such as a folder, and ArtifactError."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     files = ["*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model"]
     gated = name in BASE_MODELS and BASE_MODELS[name].gated
     hint = "accept its licence on the Hub and set HF_TOKEN" if gated else "check the id, the revision and the network"
     try:
         snapshot_download(name, revision=revision, local_dir=output, allow_patterns=files)
+    except HFValidationError as error:
+        raise ConfigError(
+            f"base.model: {name!r} is no id of a model on the Hub, OWNER/NAME; a folder is not taken"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(
             f"base.model: cannot fetch {name!r} at {revision!r}: {type(error).__name__}; {hint}"

@@ -51,16 +51,16 @@ def run(
     """
     found = results.read_evaluations(evaluations or [])
     comparisons = results.compare_all(found[0], found[1:]) if found else []
-    represented = _read(representations, "results.json")
+    represented, validation = _read(representations, "results.json"), _read(corpora, "summary.json")
     material = Material(
-        facts=facts.gather(config.run, lineage, found),
+        facts=facts.gather(config.run, lineage, found, validation),
         evaluations=found,
         comparisons=comparisons,
         mean=results.mean_delta(comparisons),
         representations=represented,
         transfer=transfer.measure(found, represented["models"]) if represented else None,
         win_rates=results.read_win_rates(verdicts or []),
-        validation=_read(corpora, "summary.json"),
+        validation=validation,
         registered=_read(registered, "registered.json"),
         artifacts=provenance.made(lineage),
         external=results.read_external(external) if external else [],

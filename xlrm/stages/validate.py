@@ -247,9 +247,10 @@ def _refusal(config: Config, reports: list[Report], kept: Kept) -> str:
     """Each language and file that is refused, the worst first."""
     refused = [one for one in reports if not one.verdict(config).passed]
     refused.sort(key=lambda one: -one.verdict(config).excess)
-    empty = [f"no row of {name} passed in {code}" for code, ids in kept.items() for name in ids if not ids[name]]
-    said = "; ".join([*(_of_file(config, report) for report in refused), *empty])
-    return f"validate: max_reject_share is {config.max_reject_share:.1%}: {said}"
+    empty = {code: ", ".join(name for name in ids if not ids[name]) for code, ids in kept.items()}
+    nothing = [f"no row of {names} passed in {code}" for code, names in empty.items() if names]
+    said = "; ".join([*(_of_file(config, report) for report in refused), *nothing])
+    return f"validate: translations refused, max_reject_share is {config.max_reject_share:.1%}: {said}"
 
 
 def _of_file(config: Config, report: Report) -> str:
