@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.defects import SHARED_DATA, SOURCE, TARGETS, Row, documents_of
 from benchmarks.planted_defects import Found, alarm_table, count_alarms
 from xlrm import expectations
-from xlrm.expectations.alarms import PER_TEXT, Rates
+from xlrm.expectations.alarms import Rates, kind
 from xlrm.limits import Limits
 
 PAIR = ("id", "prompt", "chosen", "rejected")
@@ -102,9 +102,7 @@ def _of_lengths(windows: list[list[dict]], language: str) -> Iterator[Row]:
 def _rates(rows: list[Row], source: list[Row], language: str, looked_at: list[float]) -> Rates:
     failed: tuple[set, set, set] = (set(), set(), set())
     for outcome in expectations.failures(rows, source, PAIR, language, SOURCE, Limits()):
-        name = outcome.expectation.name
-        group = 0 if name in PER_TEXT else 1 if name == "number" else 2
-        failed[group].update((row, outcome.expectation.column) for row in outcome.failed)
+        failed[kind(outcome.expectation.name)].update((row, outcome.expectation.column) for row in outcome.failed)
     return Rates(*(round(len(texts) / amount, 4) for texts, amount in zip(failed, looked_at, strict=True)))
 
 
@@ -115,7 +113,7 @@ def judged(name: str, rows: Rows, allowed: float = 0.05) -> Iterator[str]:
     for language in [one for one in rows if one != SOURCE]:
         outcomes = expectations.failures(rows[language], source, PAIR, language, SOURCE, Limits())
         failed = {row for outcome in outcomes for row in outcome.failed}
-        share = expectations.expected(language, amounts)
+        share = expectations.expected(language, amounts, expectations.shares_by_kind(outcomes, len(source)))
         verdict = expectations.judge(len(failed), len(source), share, allowed)
         figures = (verdict.failed, verdict.expected, verdict.excess, verdict.limit)
         cells = " | ".join(f"{figure:.1%}" for figure in figures)

@@ -184,9 +184,9 @@ def gate_table(shared: Path = SHARED_DATA, half: str = "report") -> str:
 
 def _refused_from(clean: list[Item], language: str, defect: Defect) -> str:
     source = [item.rows[SOURCE] for item in clean]
-    expected, allowed = expectations.expected(language, expectations.amounts(source)), Config().max_reject_share
-    of_many = None
-    for share, failed in _failed_by_share(clean, source, language, defect):
+    amounts, allowed, of_many = expectations.amounts(source), Config().max_reject_share, None
+    for share, failed, by_kind in _failed_by_share(clean, source, language, defect):
+        expected = expectations.expected(language, amounts, by_kind)
         if not of_many and not expectations.judge(round(failed * MANY_ROWS), MANY_ROWS, expected, allowed).passed:
             of_many = f"{share:.0%}"
         if not expectations.judge(round(failed * len(clean)), len(clean), expected, allowed).passed:
@@ -196,8 +196,8 @@ def _refused_from(clean: list[Item], language: str, defect: Defect) -> str:
 
 def _failed_by_share(
     clean: list[Item], source: list[Row], language: str, defect: Defect
-) -> Iterator[tuple[float, float]]:
-    """(share of the rows that the defect is planted in, share that fails), the planted ones growing."""
+) -> Iterator[tuple[float, float, tuple[float, float, float]]]:
+    """(share of the rows that the defect is planted in, share that fails, the same by kind), the planted ones growing."""
     rng = random.Random(f"{language} {defect.__name__}")
     places = rng.sample(range(len(clean)), len(clean))
     able = [(place, change) for place in places if (change := defect(clean[place], language, rng))]
@@ -206,7 +206,8 @@ def _failed_by_share(
         for place, change in able[: round(share * len(clean))]:
             rows[place] = rows[place] | change
         outcomes = failures(rows, source, COLUMNS, language, SOURCE, Limits())
-        yield share, len({row for outcome in outcomes for row in outcome.failed}) / len(clean)
+        failed = {row for outcome in outcomes for row in outcome.failed}
+        yield share, len(failed) / len(clean), expectations.shares_by_kind(outcomes, len(clean))
 
 
 def _recall(found: Found, name: str, language: str) -> str:

@@ -4,6 +4,8 @@ docs/validation.md has the whole table, with five times as many plants. Here a c
 that single misses would decide: the goal of 95 % is held to per class, and a looser one per class and language.
 """
 
+import math
+
 import pytest
 
 from benchmarks.defects import DEFECTS, ROW_DEFECTS, TARGETS, items
@@ -65,5 +67,17 @@ def test_rates_grow_with_texts_and_numbers_and_an_unmeasured_language_has_the_hi
         shares = [expectations.expected(language, expectations.amounts(rows)) for rows in (short, long)]
         assert 0 < shares[0] < shares[1] < 1
         assert expectations.expected("xx", expectations.amounts(long)) >= shares[1]
+    assert expectations.expected("xx", expectations.amounts([])) == 0
     assert not expectations.judge(100, 1000, 0.01, 0.05).passed
     assert expectations.judge(100, 1000, 0.08, 0.05).passed
+
+
+def test_what_a_translator_does_right_excuses_no_other_fault() -> None:
+    """A thousand Chinese rows of three texts: 1 - exp(-3 * 0.022) = 6.4 % may lack a final mark, next to none be English."""
+    amounts = expectations.amounts(
+        [{"prompt": "Foxes.", "chosen": "They saw hens.", "rejected": "They saw us."}] * 1000
+    )
+    marks, english = (expectations.expected("zh", amounts, failed) for failed in ((0.1, 0, 0), (0, 0, 0.1)))
+    assert marks == pytest.approx(1 - math.exp(-3 * 0.022), abs=1e-4) and english < 0.001
+    assert expectations.judge(100, 1000, marks, 0.05).passed
+    assert not expectations.judge(100, 1000, english, 0.05).passed

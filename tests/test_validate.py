@@ -238,7 +238,7 @@ def test_too_many_rejects_raise(tmp_path):
     message = str(raised.value)
     assert re.search(
         r"Korean preferences\.jsonl: 100\.0% of 10 rows failed, \d\.\d% expected of right translations, "
-        r"excess \d\d\.\d%, limit \d\d\.\d% \(script 10\)",
+        r"excess \d+\.\d%, limit \d\d\.\d% \(script 10\)",
         message,
     )
     assert "Spanish" not in message, "one of six rows may fail by chance"

@@ -6,7 +6,7 @@ that failed. `suite` is the door to Great Expectations, `identification` to ling
 `texts`, `numbers`, `loops` and `lengths` say about a text and its source. `alarms` knows what right translations fail by.
 """
 
-from xlrm.expectations.alarms import Verdict, amounts, expected, judge
+from xlrm.expectations.alarms import Verdict, amounts, expected, judge, shares_by_kind
 from xlrm.expectations.measures import Plan, bands
 from xlrm.expectations.suite import (
     MEANING,
@@ -21,5 +21,5 @@ from xlrm.expectations.suite import (
 
 __all__ = [
     "MEANING", "Expectation", "Outcome", "Plan", "Verdict", "amounts", "bands", "check", "check_ids", "expected",
-    "failures", "judge", "merged", "rules",
+    "failures", "judge", "merged", "rules", "shares_by_kind",
 ]  # fmt: skip

@@ -13,11 +13,19 @@ from math import sqrt
 import numpy as np
 
 from xlrm.expectations.measures import TEXTS
+from xlrm.expectations.suite import Outcome
 from xlrm.expectations.texts import prose
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 PER_TEXT = ("length", "truncated", "cut")
 """Expectations of a whole text, which does not fail them the oftener for being long."""
+
+
+def kind(name: str) -> int:
+    """Of an expectation, the place of its rate in `Rates`: of texts, of numbers, of all others."""
+    return 0 if name in PER_TEXT else 1 if name == "number" else 2
+
+
 DEVIATIONS = 2
 """Standard deviations of the share that fails by chance which the limit leaves room for."""
 
@@ -67,12 +75,24 @@ def amounts(rows: Iterable[dict]) -> np.ndarray:
     return np.array(counted, dtype=np.float32).reshape(-1, 3)
 
 
-def expected(language: str, rows: np.ndarray) -> float:
-    """Share of the rows, given by their `amounts`, that fail though they are well translated: of each,
-    1 - exp(-(per_text * texts + per_number * numbers + per_1000_characters * thousands of characters))."""
+def expected(language: str, rows: np.ndarray, failed: tuple[float, float, float] = (1, 1, 1)) -> float:
+    """Share of the rows, given by their `amounts` (n, 3), that fail though they are well translated: of each,
+    1 - exp(-(per_text * texts + per_number * numbers + per_1000_characters * thousands of characters)). Of each kind of failure
+    no more is expected than there is, by the shares that `failed`: what a translator does right excuses no other fault."""
+    if not len(rows):
+        return 0.0
     measured = rates(language)
-    found = rows @ np.array([measured.per_text, measured.per_number, measured.per_1000_characters])
-    return float(np.mean(1 - np.exp(-found))) if len(rows) else 0.0
+    found = rows * np.array([measured.per_text, measured.per_number, measured.per_1000_characters])
+    by_kind = np.minimum(np.mean(1 - np.exp(-found), axis=0), failed)
+    return float(min(np.mean(1 - np.exp(-found.sum(axis=1))), by_kind.sum()))
+
+
+def shares_by_kind(outcomes: Iterable[Outcome], rows: int) -> tuple[float, float, float]:
+    """Of so many rows, those that fail an expectation of each kind."""
+    failed: tuple[set[int], set[int], set[int]] = (set(), set(), set())
+    for outcome in outcomes:
+        failed[kind(outcome.expectation.name)].update(outcome.failed)
+    return tuple(len(one) / max(rows, 1) for one in failed)
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,8 @@ def _reports(found: list[Corpus], name: str, config: Config) -> Iterator[Report]
         outcomes = expectations.check_ids(rows.ids, source.rows(name).ids if translated else None)
         outcomes += expectations.merged(_checked(plan, source, corpus, name))
         lacking = _lacking(source, corpus, name) if translated else []
-        expected = expectations.expected(corpus.language.code, amounts) if translated else 0.0
+        failed = expectations.shares_by_kind(outcomes, len(rows) + len(lacking))
+        expected = expectations.expected(corpus.language.code, amounts, failed) if translated else 0.0
         yield Report(corpus.language, name, len(rows), rows.ids + lacking, outcomes, expected)
 
 
