@@ -1,6 +1,6 @@
 """How much of what is wrong with a translation the row checks find, and how often they find fault with a right one.
 
-    python -m benchmarks.planted_defects [--seeds 5] [--half report]
+    python -m benchmarks.planted_defects [--seeds 5] [--half report] [--json FILE]
 
 Clean rows are made of NTREX-128's human translations: a prompt of one sentence, answers of three that follow, every other
 row as paragraphs of their own, every third with code, placeholders and addresses, which stand in NTREX nowhere. Each
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from benchmarks import record
 from xlrm.expectations import MEANING, failures
 from xlrm.languages import LANGUAGES
 from xlrm.limits import Limits
@@ -64,6 +65,14 @@ class Found:
 
     def alarm_rate(self, expectation: str, language: str) -> float:
         return self.alarms[expectation, language] / self.clean[expectation, language]
+
+    def figures(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Each count by name (of a class or an expectation) and language."""
+        nested: dict[str, dict[str, dict[str, int]]] = {}
+        for kind, numbers in vars(self).items():
+            for (name, language), number in numbers.items():
+                nested.setdefault(kind, {}).setdefault(name, {})[language] = number
+        return nested
 
 
 # Clean rows
@@ -398,12 +407,18 @@ def _recall(found: Found, name: str, language: str) -> str:
     return f"{mine:.0%}" if mine == any_ else f"{mine:.0%} ({any_:.0%})"
 
 
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("--seeds", type=int, default=5)
+    found.add_argument("--half", choices=("tune", "report"), default="report")
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--half", choices=("tune", "report"), default="report")
-    given = parser.parse_args()
-    print(table(measure(half=given.half, seeds=given.seeds)))
+    given = parser().parse_args()
+    found = measure(half=given.half, seeds=given.seeds)
+    print(table(found))
+    record.write(__spec__.name, given, found.figures())
 
 
 if __name__ == "__main__":
