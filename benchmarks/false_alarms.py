@@ -15,16 +15,8 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.planted_defects import (
-    SHARED_DATA,
-    SOURCE,
-    TARGETS,
-    Found,
-    Row,
-    alarm_table,
-    count_alarms,
-    documents_of,
-)
+from benchmarks.defect_counts import Found, alarm_table
+from benchmarks.planted_defects import SHARED_DATA, SOURCE, TARGETS, Row, count_alarms, documents_of
 from xlrm import expectations
 from xlrm.expectations.alarms import PER_TEXT, Rates
 from xlrm.limits import Limits

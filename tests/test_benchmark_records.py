@@ -18,6 +18,7 @@ from benchmarks import record
 ROOT = Path(__file__).parents[1]
 SHARED = {
     "contest": "how speed benchmarks are timed",
+    "defect_counts": "what planted_defects and false_alarms count",
     "record": "the JSON itself",
     "rewardbench_oracle": "runs in the environment of the rewardbench package, which has none of this project",
     "served_translations": "a server",

@@ -6,8 +6,9 @@ that single misses would decide: the goal of 95 % is held to per class, and a lo
 
 import pytest
 
+from benchmarks.defect_counts import Found
 from benchmarks.false_alarms import alarms_of_sentences
-from benchmarks.planted_defects import DEFECTS, ROW_DEFECTS, TARGETS, Found, items, measure
+from benchmarks.planted_defects import DEFECTS, ROW_DEFECTS, TARGETS, items, measure
 from xlrm import expectations
 from xlrm.expectations import MEANING
 from xlrm.expectations.alarms import MEASURED
