@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from benchmarks import record
+from benchmarks import record, startup
 
 ROOT = Path(__file__).parents[1]
 SHARED = {
@@ -99,3 +99,17 @@ def test_one_as_it_is_run(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["benchmark"] == "benchmarks.judge_parity" and found["options"]["pairs"] == "pairs.jsonl"
     assert found["figures"]["prompts equal"] == "0 of 1"
+
+
+def test_the_table_of_start_up_says_which_stage_is_over_the_goal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Overhead by hand: 3 - 1 - (1.2 - 0.2) and 4 - 1 - (1.2 - 0.2) seconds, and 1.5 is the goal."""
+    step = {"stage": "plan", "wall": 3.0, "run": 1.0, "torch": 1.2, "torch_in_run": 0.2, "imports": 0.5}
+    monkeypatch.setattr(startup, "steps", lambda home: [step, step | {"stage": "report", "wall": 4.0}])
+    found = startup.show_steps(1)
+    assert {stage: one["overhead"] for stage, one in found.items()} == {
+        "plan": pytest.approx(1), "report": pytest.approx(2),
+    }  # fmt: skip
+    *_, plan, report = capsys.readouterr().out.splitlines()
+    assert plan.endswith("| 1.00 | 1.5 | reached |") and report.endswith("| 2.00 | 1.5 | missed |")
