@@ -30,8 +30,8 @@ compile: $(VENV)/.installed  ## Compile the pipelines into packages for a Kubefl
 	$(BIN)/python -m pipelines compile --output build
 
 BENCHMARKS := scoring best_of_n reward_training_speed dpo_speed
-bench: $(VENV)/.installed  ## Measure speed and parity beside rewardbench, TRL and plain transformers (some 17 minutes)
-	@missed=; for one in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$one $(BENCH_OPTIONS) || missed="$$missed $$one"; done; \
+bench: $(VENV)/.installed  ## Measure speed and parity beside rewardbench, TRL and plain transformers (some 17 minutes); BENCH_JSON=FOLDER keeps the figures
+	@missed=; for one in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$one $(BENCH_OPTIONS) $(if $(BENCH_JSON),--json $(BENCH_JSON)/$$one.json) || missed="$$missed $$one"; done; \
 	if [ -n "$$missed" ]; then echo "goals missed:$$missed"; exit 1; fi
 
 # checkov is 291 MB and pins much: it has an environment of its own.

@@ -39,10 +39,14 @@ def benchmark(responses: int) -> Benchmark:
     return Benchmark("benchmarks.best_of_n", f"The best of {responses}", contestants, rows, parity, few=1)
 
 
+def parser() -> argparse.ArgumentParser:
+    found = contest.parser(__doc__, count=2)
+    found.add_argument("--responses", type=int, default=64)
+    return found
+
+
 def main() -> int:
-    parser = contest.parser(__doc__, count=2)
-    parser.add_argument("--responses", type=int, default=64)
-    options = parser.parse_args()
+    options = parser().parse_args()
     return contest.main(benchmark(options.responses), options)
 
 

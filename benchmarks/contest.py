@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import record
 from benchmarks.workload import Row, conversations, described, operations, save_model
 
 _MATMUL = {"cuda": 8192, "cpu": 2048}
@@ -229,7 +230,7 @@ def matmul_rate(options: argparse.Namespace) -> float:
 
 
 def parser(doc: str, count: int, layers: int = 4) -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = record.parser(doc)
     found.add_argument("--pairs", type=int, default=count, help="or prompts, where these have more responses")
     found.add_argument("--layers", type=int, default=layers)
     found.add_argument("--hidden", type=int, default=384, help="a multiple of 128")
@@ -265,8 +266,21 @@ def main(benchmark: Benchmark, options: argparse.Namespace) -> int:
         "in use: of that rate, for prompts once, no padding, and every layer in full, which is more than ours computes"
     )
     missed = [line for outcome in outcomes for line in outcome.missed]
+    record.write(benchmark.module, options, figures(outcomes, work, rate), missed)
     print("\n".join(f"missed: {line}" for line in missed) or "every goal met")
     return 1 if missed else 0
+
+
+def figures(outcomes: list[Outcome], work: float, rate: float) -> dict[str, Any]:
+    """`work`: floating-point operations; `rate`: those a second in matrix products."""
+    contestants = [
+        {
+            "name": one.name, "seconds": one.seconds, "ours_is_faster_by": one.ratios, "memory_mib": one.memory,
+            "parity": one.parity and one.parity._asdict(),
+        }
+        for one in outcomes
+    ]  # fmt: skip
+    return {"contestants": contestants, "operations": work, "matrix_products_per_second": rate}
 
 
 def table(title: str, outcomes: list[Outcome], least: float) -> Table:
@@ -290,8 +304,5 @@ def machine(options: argparse.Namespace) -> str:
 
     if options.device == "cuda":
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    names = [
-        line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
     load = os.getloadavg()[0]
-    return f"{names[0] if names else 'CPU'}, {options.threads} threads, load {load:.1f}, torch {torch.__version__}"
+    return f"{record.processor()}, {options.threads} threads, load {load:.1f}, torch {torch.__version__}"

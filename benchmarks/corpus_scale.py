@@ -1,14 +1,16 @@
 """A hundred thousand made pairs through curate, translate (phrasebook) and validate: time and peak memory of each stage.
 
-python -m benchmarks.corpus_scale [ROWS] [TARGETS]
+python -m benchmarks.corpus_scale [ROWS] [TARGETS] [--json FILE]
 """
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import record
 from benchmarks.cost_growth import items, pairs
 from xlrm import artifacts
 from xlrm.rows import write_jsonl
@@ -20,7 +22,9 @@ def stage(name: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
 
 
-def measure(count: int, targets: list[str]) -> None:
+def measure(count: int, targets: list[str]) -> list[dict]:
+    """Of each stage its seconds, its peak memory (MiB) and the rows that came out."""
+    figures = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XLRM_HOME"] = folder
         os.environ.pop("XLRM_STORE", None)
@@ -38,10 +42,26 @@ def measure(count: int, targets: list[str]) -> None:
         found["validate"] = stage("validate", "--input", f"source={corpus}", "--inputs", f"translations={translations}")
         print("| stage | seconds | peak memory, MiB | rows out |\n|---|---:|---:|---:|")
         for name, uri in found.items():
-            record = artifacts.load(uri)
-            out = record.metrics.get("preferences") or record.metrics.get("rows_out") or record.metrics["texts"]
-            print(f"| {name} | {record.seconds:.1f} | {record.peak_memory_mib:.0f} | {out:,.0f} |")
+            made_by = artifacts.load(uri)
+            out = made_by.metrics.get("preferences") or made_by.metrics.get("rows_out") or made_by.metrics["texts"]
+            figures.append(
+                {"stage": name, "seconds": made_by.seconds, "peak_memory_mib": made_by.peak_memory_mib, "rows_out": out}
+            )
+            print(f"| {name} | {made_by.seconds:.1f} | {made_by.peak_memory_mib:.0f} | {out:,.0f} |")
+    return figures
+
+
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("rows", type=int, nargs="?", default=100_000)
+    found.add_argument("targets", nargs="?", default="es,it,ko,zh", help="languages, with commas between")
+    return found
+
+
+def main() -> None:
+    options = parser().parse_args()
+    record.write(__spec__.name, options, {"stages": measure(options.rows, options.targets.split(","))})
 
 
 if __name__ == "__main__":
-    measure(int((sys.argv[1:] or ["100000"])[0]), (sys.argv[2:] or ["es,it,ko,zh"])[0].split(","))
+    main()

@@ -1,6 +1,6 @@
 """How time and memory of curate, translate, validate and score grow with the rows: 1, 4 and 16 times as many.
 
-    python -m benchmarks.cost_growth [ROWS]
+    python -m benchmarks.cost_growth [ROWS] [--json FILE]
 
 Every measurement has a process of its own, on pairs made here of several phrasebook sentences, hardly any two alike, ROWS (1,000)
 at first; `score` is the command on as many conversations. A process first does a hundred rows unmeasured: models and libraries
@@ -9,6 +9,7 @@ processor seconds, which neighbours on a machine hardly lengthen, on the logarit
 Exits with 1 where a slope or a memory is over what it may be.
 """
 
+import argparse
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks import record
 from xlrm.phrasebook import world
 from xlrm.phrasebook.translator import render
 from xlrm.rows import write_jsonl
@@ -159,8 +161,15 @@ def show(stage: str, counts: list[int], found: list[dict[str, float]]) -> bool:
     return reached
 
 
-def main(rows: str = "1000") -> int:
-    counts = [int(rows) * times for times in TIMES]
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("rows", type=int, nargs="?", default=1000)
+    return found
+
+
+def main() -> int:
+    options = parser().parse_args()
+    counts = [options.rows * times for times in TIMES]
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -172,11 +181,15 @@ def main(rows: str = "1000") -> int:
             apart("warm", stage, root)
         print("| stage | rows | seconds | processor | held, MiB | more, MiB | slope | 1x to 16x, MiB | bytes a row |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
-        reached = [
-            show(stage, counts, [json.loads(apart("measure", stage, root, count)) for count in counts])
-            for stage in STAGES
-        ]
-    return 0 if all(reached) else 1
+        figures, missed = {}, []
+        for stage in STAGES:
+            found = [json.loads(apart("measure", stage, root, count)) for count in counts]
+            if not show(stage, counts, found):
+                missed.append(f"{stage} grows too much")
+            grown = slope(counts, [one["processor"] for one in found])
+            figures[stage] = {"rows": counts, "measured": found, "slope": grown}
+    record.write(__spec__.name, options, figures, missed)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
@@ -188,4 +201,4 @@ if __name__ == "__main__":
     elif kind == "measure":
         print(json.dumps(measure(given[0], Path(given[1]), int(given[2]))))
     else:
-        sys.exit(main(*sys.argv[1:]))
+        sys.exit(main())

@@ -1,15 +1,15 @@
 """Curation of 100,000 preference pairs on this machine: time, peak memory, and what it finds of what was planted.
 
-    python benchmarks/curate_scale.py [ROWS]
+    python -m benchmarks.curate_scale [ROWS] [--json FILE]
 
 Texts are random words with the frequencies of natural language (Zipf), some 600 characters a pair. Planted in a clean set,
 by seed: exact duplicates; near duplicates (1 to 5 words replaced, which leaves some below the similarity that curation asks
 for); the same pairs labelled the other way round; and prompts of the benchmark inside a sentence of their own.
 """
 
+import argparse
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 
+from benchmarks import record
 from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import curate
 
@@ -96,7 +97,14 @@ def kind_of(row: dict) -> str:
     return row["id"].rpartition("-")[0]
 
 
-def main(rows: int = 100_000) -> None:
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("rows", type=int, nargs="?", default=100_000)
+    return found
+
+
+def measure(rows: int) -> dict:
+    """Prints and gives seconds, peak memory (MiB), and how many of each kind of row there were and were dropped."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ProcessPoolExecutor(1) as other:  # so that its memory is not counted
@@ -107,17 +115,25 @@ def main(rows: int = 100_000) -> None:
         )  # fmt: skip
         before, clock = peak_mib(), time.monotonic()
         curate.run(config, output=folder / "out")
-        print(f"{time.monotonic() - clock:.1f} s, peak memory {peak_mib():.0f} MiB ({before:.0f} before it began)")
+        seconds, peak = time.monotonic() - clock, peak_mib()
+        print(f"{seconds:.1f} s, peak memory {peak:.0f} MiB ({before:.0f} before it began)")
         out = Counter(kind_of(row) for row in read_rows(folder / "out" / "preferences.jsonl"))
     for kind, count in sorted(counts.items()):
         dropped = count - out[kind]
         said = "wrongly dropped" if kind == "clean" or "below" in kind else "found"
         print(f"{kind}: {dropped:,} of {count:,} {said} ({100 * dropped / count:.2f} %)")
+    kinds = {kind: {"rows": count, "dropped": count - out[kind]} for kind, count in sorted(counts.items())}
+    return {"seconds": seconds, "peak_memory_mib": peak, "before_mib": before, "kinds": kinds}
 
 
 def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def main() -> None:
+    options = parser().parse_args()
+    record.write(__spec__.name, options, measure(options.rows))
+
+
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    main()

@@ -68,8 +68,12 @@ BENCHMARK = Benchmark(
 )  # fmt: skip
 
 
+def parser() -> argparse.ArgumentParser:
+    return contest.parser(__doc__, count=20, layers=2)
+
+
 def main() -> int:
-    return contest.main(BENCHMARK, contest.parser(__doc__, count=20, layers=2).parse_args())
+    return contest.main(BENCHMARK, parser().parse_args())
 
 
 if __name__ == "__main__":

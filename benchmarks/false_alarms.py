@@ -2,17 +2,22 @@
 
 python -m benchmarks.false_alarms          tables: sentences and blocks by expectation, pairs as the gate judges them
 python -m benchmarks.false_alarms rates    the rates that xlrm/expectations/alarms.py keeps
+
+With --json FILE the figures go there, too.
 """
 
+import argparse
 import gzip
 import json
-import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
+from benchmarks import record
+from benchmarks.defect_counts import Found, alarm_table
 from benchmarks.defects import SHARED_DATA, SOURCE, TARGETS, Row, documents_of
-from benchmarks.planted_defects import Found, alarm_table, count_alarms
+from benchmarks.planted_defects import count_alarms
 from xlrm import expectations
 from xlrm.expectations.alarms import Rates, kind
 from xlrm.limits import Limits
@@ -106,8 +111,8 @@ def _rates(rows: list[Row], source: list[Row], language: str, looked_at: list[fl
     return Rates(*(round(len(texts) / amount, 4) for texts, amount in zip(failed, looked_at, strict=True)))
 
 
-def judged(name: str, rows: Rows, allowed: float = 0.05) -> Iterator[str]:
-    """Markdown rows of a table: what the gate says of these pairs, language by language."""
+def judged(name: str, rows: Rows, allowed: float = 0.05) -> Iterator[dict]:
+    """What the gate says of these pairs, language by language."""
     source = rows[SOURCE]
     amounts = expectations.amounts(source)
     for language in [one for one in rows if one != SOURCE]:
@@ -115,12 +120,11 @@ def judged(name: str, rows: Rows, allowed: float = 0.05) -> Iterator[str]:
         failed = {row for outcome in outcomes for row in outcome.failed}
         share = expectations.expected(language, amounts, expectations.shares_by_kind(outcomes, len(source)))
         verdict = expectations.judge(len(failed), len(source), share, allowed)
-        figures = (verdict.failed, verdict.expected, verdict.excess, verdict.limit)
-        cells = " | ".join(f"{figure:.1%}" for figure in figures)
-        yield f"| {name} | {language} | {len(source):,} | {cells} | {'passed' if verdict.passed else 'refused'} |"
+        shares = asdict(verdict) | {"excess": verdict.excess}
+        yield {"pairs": name, "language": language, "rows": len(source), "passed": verdict.passed} | shares
 
 
-def gate_table(shared: Path = SHARED_DATA) -> str:
+def verdicts(shared: Path = SHARED_DATA) -> list[dict]:
     """Of all sets of pairs. The rates are of one half of NTREX; nothing was measured on the other sets."""
     made = {
         "NTREX, answers of 3 sentences": pairs_of_sentences(shared, "report", 3),
@@ -131,8 +135,20 @@ def gate_table(shared: Path = SHARED_DATA) -> str:
         "documentation, 500 characters": pairs_of_blocks(shared, 500),
         "documentation, 1,100 characters": pairs_of_blocks(shared, 1100),
     }
-    head = "| pairs | language | rows | failed | expected | excess | limit | gate |\n|---|---|---|---|---|---|---|---|"
-    return "\n".join([head, *(line for name, rows in made.items() for line in judged(name, rows))])
+    return [verdict for name, rows in made.items() for verdict in judged(name, rows)]
+
+
+def gate_table(found: list[dict]) -> str:
+    """Markdown."""
+    lines = [
+        "| pairs | language | rows | failed | expected | excess | limit | gate |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        cells = " | ".join(f"{one[name]:.1%}" for name in ("failed", "expected", "excess", "limit"))
+        gate = "passed" if one["passed"] else "refused"
+        lines.append(f"| {one['pairs']} | {one['language']} | {one['rows']:,} | {cells} | {gate} |")
+    return "\n".join(lines)
 
 
 def alarms_of_documentation(shared: Path = SHARED_DATA, wanted: int = 3000) -> Found:
@@ -149,11 +165,25 @@ def alarms_of_documentation(shared: Path = SHARED_DATA, wanted: int = 3000) -> F
     return found
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["rates"]:
-        for code, rates in measured_rates().items():
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("what", nargs="?", choices=("tables", "rates"), default="tables")
+    return found
+
+
+def main() -> None:
+    options = parser().parse_args()
+    if options.what == "rates":
+        measured = measured_rates()
+        for code, rates in measured.items():
             print(f'    "{code}": {rates},')
+        figures = {"rates": {code: asdict(rates) for code, rates in measured.items()}}
     else:
-        print(alarm_table(alarms_of_sentences(), "sentences"), end="\n\n")
-        print(alarm_table(alarms_of_documentation(), "blocks"), end="\n\n")
-        print(gate_table())
+        sentences, blocks, gate = alarms_of_sentences(), alarms_of_documentation(), verdicts()
+        print(alarm_table(sentences, "sentences"), alarm_table(blocks, "blocks"), gate_table(gate), sep="\n\n")
+        figures = {"sentences": sentences.figures(), "blocks": blocks.figures(), "gate": gate}
+    record.write(__spec__.name, options, figures)
+
+
+if __name__ == "__main__":
+    main()

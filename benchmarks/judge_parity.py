@@ -1,14 +1,15 @@
 """Our judge's prompts and verdicts against those of the rewardbench package itself, which need not be installed here.
 
-python -m benchmarks.judge_parity PATH/TO/rewardbench/generative.py PAIRS.jsonl
+python -m benchmarks.judge_parity PATH/TO/rewardbench/generative.py PAIRS.jsonl [--json FILE]
 """
 
+import argparse
 import ast
 import json
 import random
-import sys
 from pathlib import Path
 
+from benchmarks import record
 from xlrm import judging
 from xlrm.judge_prompts import JUDGE_PROMPTS
 
@@ -41,8 +42,22 @@ def measure(path: Path, pairs: list[dict], answers: int) -> dict[str, str]:
     return {"prompts equal": f"{same} of {len(pairs)}", "verdicts equal": f"{agree} of {answers}"}
 
 
-if __name__ == "__main__":
-    with Path(sys.argv[2]).open(encoding="utf-8") as file:
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("generative", type=Path, help="the package's rewardbench/generative.py")
+    found.add_argument("pairs", type=Path, help="a .jsonl file with prompt, chosen and rejected")
+    return found
+
+
+def main() -> None:
+    options = parser().parse_args()
+    with options.pairs.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    for key, value in measure(Path(sys.argv[1]), [row for row in rows if isinstance(row["prompt"], str)], 2000).items():
+    found = measure(options.generative, [row for row in rows if isinstance(row["prompt"], str)], 2000)
+    for key, value in found.items():
         print(f"{key:15} {value}")
+    record.write(__spec__.name, options, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,13 @@
 """Kills a judge half way and runs it again: how many questions are asked twice?
 
-python -m benchmarks.judge_resume
+python -m benchmarks.judge_resume [--json FILE]
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
+from benchmarks import record
 from benchmarks.resume import kill_and_resume
 from benchmarks.served_translations import serving
 from xlrm.rows import write_jsonl
@@ -43,6 +45,17 @@ def measure(items: int, share: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-if __name__ == "__main__":
-    for key, value in measure(items=14_925, share=0.5).items():
+def parser() -> argparse.ArgumentParser:
+    return record.parser(__doc__)
+
+
+def main() -> None:
+    options = parser().parse_args()
+    found = measure(items=14_925, share=0.5)
+    for key, value in found.items():
         print(f"{key:18} {value}")
+    record.write(__spec__.name, options, found)
+
+
+if __name__ == "__main__":
+    main()

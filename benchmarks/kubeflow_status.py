@@ -1,7 +1,7 @@
 """Size of a run's status, and the time its pods take to start, of every package, preset and placement: computed, without a
 cluster.
 
-    python -m benchmarks.kubeflow_status [--tasks] [--languages es,it,ko,zh,...]
+    python -m benchmarks.kubeflow_status [--tasks] [--languages es,it,ko,zh,...] [--json FILE]
 
 Of each: pods, bytes of status.nodes with and without KFP's templateDefaults, the share of both with the spec in the size above
 which Argo compresses nodes and Kubeflow's pages stand still, and the longest chain of pods at 10 s each, loops' iterations
@@ -10,8 +10,10 @@ side by side; of a run of which nothing is finished, and of one of which all is.
 
 import argparse
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import record
 from components import _hardware
 from components._form import LOOPS, shared_out
 from configs import PRESETS
@@ -45,17 +47,28 @@ def facts(package: Package, preset: str, on: placement.Placement, targets: tuple
     return Facts({"preset": preset}, returned, {} if left else {WORK: 0}, MADE)
 
 
-def line(package: Package, preset: str, on: placement.Placement, targets: tuple[str, ...]) -> str:
+def measure(package: Package, preset: str, on: placement.Placement, targets: tuple[str, ...]) -> dict:
+    """Bytes of the spec and of the status with and without templateDefaults; pods and seconds of the longest chain of a run of
+    which nothing is finished, and of one of which all is."""
     known = facts(package, preset, on, targets)
     runs = [simulate(package, known, defaults=defaults) for defaults in (True, False)]
-    spec, sizes = spec_bytes(package), [sum(node.bytes for node in run) for run in runs]
-    shares = " ".join(f"{size:>9,} {(spec + size) / LIMIT:>5.0%}" for size in sizes)
     finished = simulate(package, facts(package, preset, on, targets, left=False))
+    return {
+        "package": package.name, "preset": preset, "placement": on.name, "spec_bytes": spec_bytes(package),
+        "status_bytes": [sum(node.bytes for node in run) for run in runs],
+        "pods": [len(pods(run)) for run in (runs[0], finished)],
+        "chain_seconds": [max(one.end for one in run) for run in (runs[0], finished)],
+    }  # fmt: skip
+
+
+def line(found: dict) -> str:
+    spec = found["spec_bytes"]
+    shares = " ".join(f"{size:>9,} {(spec + size) / LIMIT:>5.0%}" for size in found["status_bytes"])
     chains = " ".join(
-        f"{len(pods(run)):>5} {max(one.end for one in run) / DRIVER_SECONDS:>5.0f} {max(one.end for one in run):>4.0f} s"
-        for run in (runs[0], finished)
+        f"{count:>5} {seconds / DRIVER_SECONDS:>5.0f} {seconds:>4.0f} s"
+        for count, seconds in zip(found["pods"], found["chain_seconds"], strict=True)
     )
-    return f"{package.name:23} {preset:14} {on.name:17} {spec:>8,} {shares} {chains}"
+    return f"{found['package']:23} {found['preset']:14} {found['placement']:17} {spec:>8,} {shares} {chains}"
 
 
 def refused(pipeline: str, preset: str, on: placement.Placement) -> str:
@@ -76,32 +89,45 @@ def task_lines(nodes: list[Node]) -> list[str]:
     ]
 
 
-def show(options: argparse.Namespace, on: placement.Placement, folder: Path) -> None:
+def show(options: argparse.Namespace, on: placement.Placement, folder: Path) -> Iterator[dict]:
+    """Prints the lines of a placement, and gives what is measured in them."""
     targets = tuple(filter(None, options.languages.split(",")))
     for name in submission.PIPELINES:
         package = load(submission.compile_package(name, folder, on))
         for preset in PRESETS:
-            print(refused(package.name, preset, on) or line(package, preset, on, targets))
+            if said := refused(package.name, preset, on):
+                print(said)
+            else:
+                found = measure(package, preset, on, targets)
+                print(line(found))
+                yield found
             if options.tasks:
                 print(*task_lines(simulate(package, facts(package, preset, on, targets))), sep="\n")
 
 
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("--tasks", action="store_true", help="what each task costs, with KFP's templateDefaults")
+    found.add_argument("--languages", default=",".join(NINE), help="beside the source; none: those of the preset")
+    found.add_argument("--placement", action="append", help="all that ship, if none is named")
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", action="store_true", help="what each task costs, with KFP's templateDefaults")
-    parser.add_argument("--languages", default=",".join(NINE), help="beside the source; none: those of the preset")
-    parser.add_argument("--placement", action="append", help="all that ship, if none is named")
-    options = parser.parse_args()
+    options, runs = parser().parse_args(), []
     print(
         f"{'package':23} {'preset':14} {'placement':17} {'spec':>8} {'with':>9} {'':5} {'without':>9} {'':5}", end=" "
     )
     print(f"{'pods':>5} {'chain':>5} {'cold':>6} {'pods':>5} {'chain':>5} {'finished':>8}")
     for name in options.placement or placement.CLUSTERS:
         with tempfile.TemporaryDirectory() as folder:
-            show(options, placement.load(name), Path(folder))
+            runs += show(options, placement.load(name), Path(folder))
     print("\none more of each thing, bytes with and without templateDefaults")
-    for (name, more), less in zip(unit_costs(defaults=True).items(), unit_costs(defaults=False).values(), strict=True):
+    leaner = unit_costs(defaults=False)
+    costs = {name: [more, leaner[name]] for name, more in unit_costs(defaults=True).items()}
+    for name, (more, less) in costs.items():
         print(f"{name:64} {more:>8,} {less:>8,}")
+    record.write(__spec__.name, options, {"runs": runs, "one_more_bytes": costs})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How much of what is wrong with a translation the row checks find, how often they find fault with a right one, and at which
 share of wrong rows the gate of `validate` refuses a file.
 
-    python -m benchmarks.planted_defects [--seeds 5] [--half report]
-    python -m benchmarks.planted_defects --gate [--half report]
+    python -m benchmarks.planted_defects [--seeds 5] [--half report] [--json FILE]
+    python -m benchmarks.planted_defects --gate [--half report] [--json FILE]
 
 Clean rows are NTREX-128's human translations (benchmarks/defects.py), with answers of three sentences. Each class of defect
 is planted in 5 % of the rows that it can be planted in, five or six classes at a time; for the gate, one class at a time in a
@@ -11,11 +11,12 @@ growing share of all rows. Thresholds were chosen on the first half of the docum
 
 import argparse
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import record
+from benchmarks.defect_counts import Found, alarm_table
 from benchmarks.defects import (
     DEFECTS,
     ROW_DEFECTS,
@@ -33,7 +34,7 @@ from benchmarks.defects import (
     wrong_language,
 )
 from xlrm import expectations
-from xlrm.expectations import MEANING, failures
+from xlrm.expectations import failures
 from xlrm.limits import Limits
 from xlrm.stages.validate import Config
 
@@ -44,26 +45,6 @@ GATED_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 GATED_SENTENCES = (1, 5)
 """Of an answer: some 130 and 640 characters."""
 MANY_ROWS = 10_000
-
-
-@dataclass
-class Found:
-    planted: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(Class, language) -> rows planted."""
-    caught: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Those that the expectations meant for the class find."""
-    noticed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Those that any expectation finds."""
-    clean: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(Expectation, language) -> texts with nothing planted that it looked at; "any": rows."""
-    alarms: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Those of them that failed it; "any": rows of which one or more did."""
-
-    def recall(self, defect: str, language: str) -> float:
-        return self.caught[defect, language] / self.planted[defect, language]
-
-    def alarm_rate(self, expectation: str, language: str) -> float:
-        return self.alarms[expectation, language] / self.clean[expectation, language]
 
 
 GROUPS = [list(DEFECTS)[at::3] for at in range(3)]
@@ -159,27 +140,22 @@ def table(found: Found) -> str:
     return "\n".join([*lines, "", alarm_table(found, "texts")])
 
 
-def alarm_table(found: Found, unit: str) -> str:
-    """Markdown: the share of clean `unit` that each expectation fails."""
-    languages = list(dict.fromkeys(language for _, language in found.clean))
-    lines = [f"| fails clean {unit} | {unit} | {' | '.join(languages)} |", f"|---|---|{'---|' * len(languages)}"]
-    for name in (*(name for name in MEANING if found.clean[name, languages[0]]), "any"):
-        checked = sum(found.clean[name, language] for language in languages)
-        rates = " | ".join(f"{found.alarm_rate(name, language):.1%}" for language in languages)
-        lines.append(f"| {'any, of the rows' if name == 'any' else name} | {checked:,} | {rates} |")
-    return "\n".join(lines)
-
-
-def gate_table(shared: Path = SHARED_DATA, half: str = "report") -> str:
-    """Markdown: the least of `GATED_SHARES` at which the gate refuses the file, by defect and sentences of an answer; in
+def refused_from(shared: Path = SHARED_DATA, half: str = "report") -> list[dict]:
+    """The least of `GATED_SHARES` at which the gate refuses the file, by defect and sentences of an answer; in
     brackets, that of a file of `MANY_ROWS` rows of which as many in a hundred fail."""
-    lines = [f"| planted | sentences | rows | {' | '.join(TARGETS)} |", f"|---|---|---|{'---|' * len(TARGETS)}"]
+    found = []
     for defect in GATED:
         for sentences in GATED_SENTENCES:
             clean = items(shared, half, sentences, across=True)
-            cells = " | ".join(_refused_from(clean, language, defect) for language in TARGETS)
-            lines.append(f"| {defect.__name__.replace('_', ' ')} | {sentences} | {len(clean)} | {cells} |")
-    return "\n".join(lines)
+            labels = {"planted": defect.__name__.replace("_", " "), "sentences": sentences, "rows": len(clean)}
+            found.append(labels | {language: _refused_from(clean, language, defect) for language in TARGETS})
+    return found
+
+
+def gate_table(found: list[dict]) -> str:
+    """Markdown."""
+    lines = [f"| {' | '.join(found[0])} |", f"|{'---|' * len(found[0])}"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row.values()))} |" for row in found)])
 
 
 def _refused_from(clean: list[Item], language: str, defect: Defect) -> str:
@@ -216,13 +192,24 @@ def _recall(found: Found, name: str, language: str) -> str:
     return f"{mine:.0%}" if mine == any_ else f"{mine:.0%} ({any_:.0%})"
 
 
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("--seeds", type=int, default=5)
+    found.add_argument("--half", choices=("tune", "report"), default="report")
+    found.add_argument("--gate", action="store_true", help="at which share of wrong rows a file is refused")
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--half", choices=("tune", "report"), default="report")
-    parser.add_argument("--gate", action="store_true", help="At which share of wrong rows a file is refused.")
-    given = parser.parse_args()
-    print(gate_table(half=given.half) if given.gate else table(measure(half=given.half, seeds=given.seeds)))
+    given = parser().parse_args()
+    if given.gate:
+        shares = refused_from(half=given.half)
+        print(gate_table(shares))
+        record.write(__spec__.name, given, {"refused_from": shares})
+    else:
+        found = measure(half=given.half, seeds=given.seeds)
+        print(table(found))
+        record.write(__spec__.name, given, found.figures())
 
 
 if __name__ == "__main__":

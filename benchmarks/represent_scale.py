@@ -1,19 +1,20 @@
 """Time and peak memory of the representation analysis as the number of texts grows.
 
-    python benchmarks/represent_scale.py MODEL PARALLEL [TEXTS]
+    python -m benchmarks.represent_scale MODEL PARALLEL [TEXTS] [--json FILE]
 
 MODEL is the folder of a model, PARALLEL a .jsonl or .parquet file with a column for each of paper A's five languages. TEXTS
 (250) and four and sixteen times as many are measured, each in a process of its own; a file with fewer is repeated.
 """
 
+import argparse
 import itertools
 import multiprocessing
 import resource
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from benchmarks import record
 from xlrm import parallel, representations
 from xlrm.representations import Reading
 
@@ -35,14 +36,26 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main(model: str, file: str, count: str = "250") -> None:
-    for texts in (int(count) * times for times in (1, 4, 16)):
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("model", type=Path)
+    found.add_argument("parallel")
+    found.add_argument("texts", type=int, nargs="?", default=250)
+    return found
+
+
+def main() -> None:
+    options, figures = parser().parse_args(), []
+    for texts in (options.texts * times for times in (1, 4, 16)):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
-            seconds, peak, block = other.submit(measure, Path(model), file, texts).result()
+            seconds, peak, block = other.submit(measure, options.model, options.parallel, texts).result()
+        figures.append({"texts": texts, "seconds": seconds, "peak_memory_mib": peak, "one_block_mib": block})
         print(
             f"{texts} texts: {seconds:.1f} s, peak memory {peak:.0f} MiB, after one block {block:.0f} MiB", flush=True
         )
 
+    record.write(__spec__.name, options, {"measured": figures})
+
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,8 +1,9 @@
 """Kills a translation half way and runs it again, on the same machine and on one that has nothing: how much is translated twice?
 
-python -m benchmarks.resume
+python -m benchmarks.resume [--json FILE]
 """
 
+import argparse
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import record
 from benchmarks.served_translations import serving
 from xlrm.rows import write_jsonl
 
@@ -88,7 +90,19 @@ def measure(rows: int, share: float, home: str = "home") -> dict[str, float]:
     }  # fmt: skip
 
 
-if __name__ == "__main__":
+def parser() -> argparse.ArgumentParser:
+    return record.parser(__doc__)
+
+
+def main() -> None:
+    options = parser().parse_args()
+    found = {}
     for home in ("home", "elsewhere"):
-        for key, value in measure(rows=1000, share=0.5, home=home).items():
+        found[home] = measure(rows=1000, share=0.5, home=home)
+        for key, value in found[home].items():
             print(f"{home:10} {key:18} {value}")
+    record.write(__spec__.name, options, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """What training gives, beside what it should give: plain TRL's losses, gradients and weights; a killed run's against those of
 one that was left alone; ZeRO-3's in two processes against those of one.
 
-    python -m benchmarks.reward_training [--pairs 300] [--data pairs.jsonl]
+    python -m benchmarks.reward_training [--pairs 300] [--data pairs.jsonl] [--json FILE]
 
 On a tiny random model, in float32 on the CPU. Exits with 1 where a tolerance is missed.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import record
 from xlrm import curves
 from xlrm.rows import read_rows, write_jsonl
 
@@ -127,19 +128,25 @@ def small_base(folder: Path) -> Path:
     return folder / "output"
 
 
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("--pairs", type=int, default=304)
+    found.add_argument("--data", type=Path, help="a file of pairs; made-up ones of the phrasebook without it")
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=304)
-    parser.add_argument("--data", type=Path, help="a file of pairs; made-up ones of the phrasebook without it")
-    options = parser.parse_args()
+    options = parser().parse_args()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     with tempfile.TemporaryDirectory() as temporary:
-        table, missed = measure(Path(temporary), options)
+        table, figures, missed = measure(Path(temporary), options)
     Console(width=110).print(table)
+    record.write(__spec__.name, options, figures, missed)
     sys.exit(1 if missed else 0)
 
 
-def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, bool]:
+def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, dict, list[str]]:
+    """What is shown, its figures, and what is apart by more than is allowed."""
     from xlrm.datasets import PREFERENCES
 
     rows = read_rows(options.data) if options.data else PREFERENCES["phrasebook"].rows("en", options.pairs, 0)
@@ -164,14 +171,17 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, bool]:
     table = Table("against", title=f"{len(rows)} pairs, {len(log_of(whole))} steps in {seconds:.0f} s")
     for column in ("steps", "loss", "gradient norm", "weights", "allowed (loss, weights)"):
         table.add_column(column, justify="right")
-    missed = False
+    figures: dict = {"pairs": len(rows), "seconds": seconds, "against": {}}
+    missed = []
     for name, (one, other, weight) in found.items():
         loss, norm, (allowed_loss, allowed_weight) = (
             largest(one, other, "loss"),
             largest(one, other, "grad_norm"),
             TOLERANCES[name],
         )
-        missed |= loss > allowed_loss or weight > allowed_weight
+        if loss > allowed_loss or weight > allowed_weight:
+            missed.append(name)
+        figures["against"][name] = {"steps": len(one), "loss": loss, "gradient_norm": norm, "weights": weight}
         table.add_row(
             name,
             str(len(one)),
@@ -180,7 +190,7 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, bool]:
             f"{weight:.1e}",
             f"{allowed_loss:.0e}, {allowed_weight:.0e}",
         )
-    return table, missed
+    return table, figures, missed
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Rewards of one model by this project and by the rewardbench package's own command, pair by pair.
 
-python -m benchmarks.rewardbench_parity [--venv DIR] [--data DIR]
+python -m benchmarks.rewardbench_parity [--venv DIR] [--data DIR] [--json FILE]
 
 Two tiny reward models with weights from a seed, one built like Llama 3.2 (scaled rotary positions, a template that writes BOS
 beside the tokenizer's own), one like Qwen2.5, on 300 real pairs, in fp32. Ends with 1 where a reward differs by more than
@@ -15,9 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from benchmarks import record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -220,17 +222,21 @@ def write_golden(python: Path, output: Path, count: int = 20) -> None:
     output.write_text(json.dumps(golden, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--venv", type=Path, default=VENV, help="of the package (XLRM_REWARDBENCH_VENV)")
-    parser.add_argument("--data", type=Path, default=SHARED_DATA, help="with rewardbench_mini_en.jsonl")
-    parser.add_argument("--pairs", type=int, default=300)
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("--venv", type=Path, default=VENV, help="of the package (XLRM_REWARDBENCH_VENV)")
+    found.add_argument("--data", type=Path, default=SHARED_DATA, help="with rewardbench_mini_en.jsonl")
+    found.add_argument("--pairs", type=int, default=300)
+    found.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
+    found.add_argument(
         "--new-names-only", action="store_true", help="rotary positions as transformers 5 alone writes them"
     )
-    parser.add_argument("--golden", type=Path, help="write the package's rewards of made-up pairs there, and no more")
-    given = parser.parse_args()
+    found.add_argument("--golden", type=Path, help="write the package's rewards of made-up pairs there, and no more")
+    return found
+
+
+def main() -> int:
+    given = parser().parse_args()
     if given.golden:
         write_golden(environment(given.venv), given.golden)
         return 0
@@ -241,7 +247,9 @@ def main() -> int:
             f"{one.model:7} {one.batch_size:5}  {one.pairs:5}  {one.difference:16.2e}  {one.verdicts:13}  "
             f"{one.spread:14.2f}  {one.seconds:17.0f}"
         )
-    return 0 if all(one.passed for one in found) else 1
+    missed = [f"parity of {one.model}, batch size {one.batch_size}" for one in found if not one.passed]
+    record.write(__spec__.name, given, {"measured": [asdict(one) for one in found]}, missed)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -102,12 +102,16 @@ def parity(ours: list[float], theirs: list[float], options: argparse.Namespace) 
 BENCHMARK = Benchmark("benchmarks.scoring", "Scoring pairs", contestants, workload.pairs, parity)
 
 
-def main() -> int:
-    parser = contest.parser(__doc__, count=60)
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    found = contest.parser(__doc__, count=60)
+    found.add_argument(
         "--venv", type=Path, default=rewardbench_parity.VENV, help="of rewardbench (XLRM_REWARDBENCH_VENV)"
     )
-    return contest.main(BENCHMARK, parser.parse_args())
+    return found
+
+
+def main() -> int:
+    return contest.main(BENCHMARK, parser().parse_args())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ say they are ready; each is replaced by a new one under load. Exits with 1 where
 import argparse
 import asyncio
 import itertools
-import json
 import os
 import signal
 import socket
@@ -30,7 +29,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import workload
+from benchmarks import record, workload
 
 TOLERANCE = 1e-5
 POLL_SECONDS = 0.5
@@ -267,8 +266,8 @@ def table(found: dict[tuple, list[Load]]) -> tuple[Table, list[dict]]:
     return shown, rows
 
 
-def options() -> argparse.Namespace:
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
     found.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     found.add_argument("--seconds", type=float, default=8, help="of each measurement")
     found.add_argument("--rounds", type=int, default=3)
@@ -277,8 +276,7 @@ def options() -> argparse.Namespace:
     found.add_argument("--layers", type=int, default=2)
     found.add_argument("--hidden", type=int, default=128, help="a multiple of 128")
     found.add_argument("--restart-clients", type=int, default=8)
-    found.add_argument("--json", type=Path, help="where to write what was measured")
-    return found.parse_args()
+    return found
 
 
 def main(given: argparse.Namespace) -> int:
@@ -302,13 +300,13 @@ def main(given: argparse.Namespace) -> int:
     every = [restart, *itertools.chain.from_iterable(found.values())]
     apart, lost = max(one.apart for one in every), [said for one in every for said in one.lost]
     console.print(f"rewards at most {apart:.1e} from those of xlrm.scoring")
-    if given.json:
-        restarted = {"requests": len(restart.latencies), "seconds": restart.seconds, "lost": len(restart.lost)}
-        given.json.write_text(json.dumps({"loads": told, "restart": restarted, "apart": apart}, indent=2) + "\n")
+    restarted = {"requests": len(restart.latencies), "seconds": restart.seconds, "lost": len(restart.lost)}
+    missed = [f"lost: {said}" for said in dict.fromkeys(lost)] + [f"rewards apart by {apart}"] * (apart > TOLERANCE)
+    record.write(__spec__.name, given, {"loads": told, "restart": restarted, "apart": apart}, missed)
     for said in dict.fromkeys(lost):
         console.print(f"lost: {said}", markup=False)
-    return 1 if lost or apart > TOLERANCE else 0
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(options()))
+    sys.exit(main(parser().parse_args()))

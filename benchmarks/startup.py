@@ -1,6 +1,6 @@
 """What starting costs: the command, a step of a run beyond its stage's own work, and the compilation of a pipeline.
 
-    python -m benchmarks.startup [ROUNDS]
+    python -m benchmarks.startup [ROUNDS] [--json FILE]
 
 A step's overhead is the wall time of its process as a component starts it, beyond its stage's own `run` and without the
 import of torch: the interpreter, finding, fetching, checking and storing artifacts, and MLflow, which each step logs to. What
@@ -10,6 +10,7 @@ MLFLOW_TRACKING_URI names, as in a cluster. Each round (3) begins with an empty 
 rounds. Exits with 1 where a goal is missed.
 """
 
+import argparse
 import functools
 import importlib.machinery
 import json
@@ -21,6 +22,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks import record
 
 CLOCK = "XLRM_BENCHMARK_CLOCK"
 """Where a step writes what it measured."""
@@ -148,8 +151,8 @@ def compile_seconds(times: int) -> tuple[float, float]:
     return whole, statistics.median(map(float, said))
 
 
-def show_steps(rounds: int) -> bool:
-    """Prints a line for each stage, and returns whether all reach the goal."""
+def show_steps(rounds: int) -> dict[str, dict[str, float]]:
+    """Prints a line for each stage, and returns the seconds in it."""
     found: dict[str, list[dict]] = {}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
@@ -157,24 +160,32 @@ def show_steps(rounds: int) -> bool:
                 found.setdefault(step["stage"], []).append(step)
     print("\n| stage | steps | wall | import torch | other imports of the stage | its work | overhead | goal | |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
-    reached = []
+    figures = {}
     for stage, many in found.items():
         middle = {key: statistics.median(one[key] for one in many) for key in ("wall", "torch", "run", "imports")}
         beyond = statistics.median(map(overhead, many))
-        reached.append(beyond < GOALS["step"])
         others, work = middle["imports"] - middle["torch"], middle["run"] - middle["imports"]
-        figures = " | ".join(
-            f"{value:.2f}" for value in (middle["wall"], middle["torch"], max(0, others), work, beyond)
-        )
-        print(f"| {stage} | {len(many)} | {figures} | {GOALS['component']} | {said(reached[-1])} |", flush=True)
-    return all(reached)
+        figures[stage] = {
+            "wall": middle["wall"], "torch": middle["torch"], "other_imports": max(0, others), "work": work,
+            "overhead": beyond,
+        }  # fmt: skip
+        shown = " | ".join(f"{value:.2f}" for value in figures[stage].values())
+        print(f"| {stage} | {len(many)} | {shown} | {GOALS['step']} | {said(beyond < GOALS['step'])} |", flush=True)
+    return figures
 
 
 def said(reached: bool) -> str:
     return "reached" if reached else "missed"
 
 
-def main(rounds: str = "3") -> int:
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("rounds", type=int, nargs="?", default=3)
+    return found
+
+
+def main() -> int:
+    options = parser().parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     print("| what | seconds | goal | |\n|---|---:|---:|---|")
     whole, inside = compile_seconds(3)
@@ -185,8 +196,12 @@ def main(rounds: str = "3") -> int:
     }
     for name, (seconds, goal) in measured.items():
         print(f"| {name} | {seconds:.2f} | {goal} | {said(seconds < goal)} |", flush=True)
-    reached = show_steps(int(rounds))
-    return 0 if reached and all(seconds < goal for seconds, goal in measured.values()) else 1
+    stages = show_steps(options.rounds)
+    missed = [name for name, (seconds, goal) in measured.items() if seconds >= goal]
+    missed += [stage for stage, one in stages.items() if one["overhead"] >= GOALS["step"]]
+    figures = {"commands": {name: seconds for name, (seconds, _) in measured.items()}, "stages": stages}
+    record.write(__spec__.name, options, figures, missed)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
@@ -194,4 +209,4 @@ if __name__ == "__main__":
         as_step(sys.argv[2])
     else:
         logging.disable(logging.WARNING)
-        sys.exit(main(*sys.argv[1:]))
+        sys.exit(main())

@@ -2,12 +2,14 @@
 
 python -m benchmarks.validate_speed plain [ROWS]             a million rows through the plain expectations
 python -m benchmarks.validate_speed stage [ROWS] [LANGUAGES] the whole stage, corpora on disk, of five languages
+
+With --json FILE the figures go there, too.
 """
 
+import argparse
 import json
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks import record
 from xlrm import expectations
 from xlrm.expectations import suite
 from xlrm.phrasebook import translator
@@ -31,7 +34,7 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def plain(count: int) -> None:
+def plain(count: int) -> dict[str, float]:
     """Schema, unique ids, parity and different answers: what needs no measure of a text."""
     rows = [{name: f"{name} {i} of a text that is somewhat longer" for name in COLUMNS} for i in range(count)]
     ids = [row["id"] for row in rows]
@@ -41,7 +44,9 @@ def plain(count: int) -> None:
     seconds = time.perf_counter() - began
     assert not any(outcome.failed for outcome in outcomes)
     said = f"{count:,} rows, {len(outcomes)} plain expectations"
-    print(f"{said}: {seconds:.1f} s, {count / seconds:,.0f} rows a second, peak {memory():,.0f} MiB")
+    peak = memory()
+    print(f"{said}: {seconds:.1f} s, {count / seconds:,.0f} rows a second, peak {peak:,.0f} MiB")
+    return {"rows": count, "expectations": len(outcomes), "seconds": seconds, "peak_memory_mib": peak}
 
 
 def pairs(count: int) -> Iterator[list[dict]]:
@@ -69,7 +74,7 @@ def _row(number: int, code: str, first: dict, more: list[dict]) -> dict:
     return first | {"id": f"s{number}"} | {name: first[name] + space + behind for name in ("chosen", "rejected")}
 
 
-def stage(count: int, languages: int) -> None:
+def stage(count: int, languages: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write(folder, count, languages)
@@ -80,7 +85,12 @@ def stage(count: int, languages: int) -> None:
         metrics = validate.run(validate.Config(), source=source, translations=translations, output=folder / "out")
         seconds = time.perf_counter() - began
     said = f"{count:,} rows x {languages} languages, {size:,.0f} MiB, {metrics['rows_out']:,} rows out"
-    print(f"{said}: {seconds:.0f} s, peak {memory():,.0f} MiB ({before:,.0f} MiB before)")
+    peak = memory()
+    print(f"{said}: {seconds:.0f} s, peak {peak:,.0f} MiB ({before:,.0f} MiB before)")
+    return {
+        "rows": count, "languages": languages, "corpora_mib": size, "rows_out": metrics["rows_out"], "seconds": seconds,
+        "peak_memory_mib": peak, "before_mib": before,
+    }  # fmt: skip
 
 
 def _write(folder: Path, count: int, languages: int) -> None:
@@ -99,12 +109,18 @@ def _write(folder: Path, count: int, languages: int) -> None:
         file.close()
 
 
+def parser() -> argparse.ArgumentParser:
+    found = record.parser(__doc__)
+    found.add_argument("kind", nargs="?", choices=("plain", "stage"), default="plain")
+    found.add_argument("rows", type=int, nargs="?", help="1,000,000 of plain, 100,000 of the stage")
+    found.add_argument("languages", type=int, nargs="?", default=len(LANGUAGES), choices=range(1, len(LANGUAGES) + 1))
+    return found
+
+
 def main() -> None:
-    kind, *numbers = sys.argv[1:] or ["plain"]
-    if kind == "plain":
-        plain(int(numbers[0]) if numbers else 1_000_000)
-    else:
-        stage(*([int(number) for number in numbers] + [100_000, 5][len(numbers) :]))
+    options = parser().parse_args()
+    given = (options.rows or 1_000_000,) if options.kind == "plain" else (options.rows or 100_000, options.languages)
+    record.write(__spec__.name, options, {"plain": plain, "stage": stage}[options.kind](*given))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ import math
 
 import pytest
 
+from benchmarks.defect_counts import Found
 from benchmarks.defects import DEFECTS, ROW_DEFECTS, TARGETS, items
 from benchmarks.false_alarms import alarms_of_sentences
-from benchmarks.planted_defects import Found, measure
+from benchmarks.planted_defects import measure
 from xlrm import expectations
 from xlrm.expectations import MEANING
 from xlrm.expectations.alarms import MEASURED

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,45 @@ def test_a_job_ends_in_time_and_may_no_more_than_it_needs() -> None:
     ]
 
 
-def test_actions_are_pinned_and_leave_no_token_behind() -> None:
-    for where, uses in steps("uses"):
-        assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", uses), f"{where}: {uses}"
+PINNED = re.compile(r"([\w-]+/[\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)")
+"""An action of others: by its commit, since a tag can be moved; its version is said beside it."""
+
+
+def loose(text: str) -> list[str]:
+    """The actions of a workflow that stand there by less than a commit and a version."""
+    return [uses for uses in re.findall(r"\buses:[ ]*(.+)", text) if not PINNED.fullmatch(uses.strip())]
+
+
+def test_actions_are_pinned_to_one_commit_each_and_leave_no_token_behind() -> None:
+    pins = [PINNED.fullmatch(uses) for path in FILES.values() for uses in re.findall(r"uses: (.+)", path.read_text())]
+    assert [line for path in FILES.values() for line in loose(path.read_text())] == []
+    assert len(pins) == len(list(steps("uses"))) > 0
+    assert len({pin[1] for pin in pins}) == len({pin.groups() for pin in pins}), "an action has two commits or versions"
     for where, job in jobs():
         for step in job["steps"]:
             if step.get("uses", "").startswith("actions/checkout"):
                 assert step["with"]["persist-credentials"] is False, where
+
+
+@pytest.mark.parametrize(
+    "uses",
+    [
+        "actions/checkout@v4", "actions/checkout@main", "actions/checkout", f"actions/checkout@{'a' * 39} # v4.4.0",
+        f"actions/checkout@{'a' * 40}", f"actions/checkout@{'A' * 40} # v4.4.0", f"actions/checkout@{'a' * 40} # main",
+    ],
+)  # fmt: skip
+def test_an_action_that_is_not_pinned_is_found(uses: str) -> None:
+    assert loose(f"      - uses: {uses}\n        with: {{}}\n") == [uses]
+    assert loose(f"      - uses: actions/checkout@{'a' * 40} # v4.4.0\n") == []
+
+
+def test_the_first_and_the_last_python_that_the_package_allows_are_tested() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    first, after = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", wanted).groups()
+    job = WORKFLOWS["ci.yaml"]["jobs"]["test"]
+    assert job["strategy"]["matrix"] == {"python": [f"3.{first}", f"3.{int(after) - 1}"]}
+    (setup,) = [step for step in job["steps"] if step.get("uses", "").startswith("actions/setup-python")]
+    assert setup["with"]["python-version"] == "${{ matrix.python }}"
 
 
 def test_what_an_event_brings_never_becomes_code() -> None:
