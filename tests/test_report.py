@@ -388,7 +388,8 @@ def test_title_and_first_lines_name_run_models_data_and_date(tmp_path):
     for part in ("my-run", "tiny", "320 pairs", "2026-01-02"):
         assert part in title
     first = plain(page[page.index("<header>") : page.index('class="tiles"')])
-    for part in ("my-run", "trained from tiny", "320 preference pairs in English and 300 in Spanish", "aligned from a-policy", "16 pairs in each",
+    for part in ("my-run", "trained from tiny", "320 preference pairs in English and 300 in Spanish",
+                 "aligned from a-policy", "16 pairs in each",
                  "Trained from tiny on 320 pairs", "2026-01-02 03:06 UTC"):  # fmt: skip
         assert part in first, part
 
