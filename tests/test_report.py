@@ -18,6 +18,7 @@ from xlrm.embeddings import distances
 from xlrm.errors import DataError
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting import mistakes, plots, results, sentences
+from xlrm.reporting.curves import Curves
 from xlrm.reporting.labels import Box, spread
 from xlrm.reporting.plots import Mark
 from xlrm.reporting.results import AVERAGE, Difference
@@ -387,7 +388,8 @@ def test_title_and_first_lines_name_run_models_data_and_date(tmp_path):
     for part in ("my-run", "tiny", "320 pairs", "2026-01-02"):
         assert part in title
     first = plain(page[page.index("<header>") : page.index('class="tiles"')])
-    for part in ("my-run", "trained from tiny", "320 in English and 300 in Spanish", "aligned from a-policy", "16 pairs in each",
+    for part in ("my-run", "trained from tiny", "320 preference pairs in English and 300 in Spanish",
+                 "aligned from a-policy", "16 pairs in each",
                  "Trained from tiny on 320 pairs", "2026-01-02 03:06 UTC"):  # fmt: skip
         assert part in first, part
 
@@ -671,6 +673,8 @@ def test_curves_are_drawn_of_those_who_have_some(tmp_path):
     assert {one.stem for one in files} == set(re.findall(r'download="(\w+)\.csv"', page)) == {"artifacts", "curves"}
     drawn = page[page.index('id="training"') : page.index('id="costs"')]
     assert drawn.count("<svg") == 4, "loss and accuracy of both"
+    assert "held-out pairs" in drawn
+    assert [Curves("reward", "en", "en", "", rows).held_out for rows in (points, points[:-1])] == [True, False]
     assert "English reward model" in drawn and "Spanish policy, preferences by English" in drawn
     rows = table(page, "curves")
     assert Counter(one["run"] for one in rows) == {"en": 30, "es, labeled by en": 30}
@@ -739,8 +743,7 @@ def test_languages_are_compared_over_the_items_that_all_have(tmp_path):
     shared = results.shared([source, *targets])
     assert shared.items == 5 and shared.averages["en", "es"].value == pytest.approx(3 / 5)
     assert (
-        sentences.sizes([source, *targets])
-        == "Tests differ in size: pairs: 8 in English, 6 in Spanish and 7 in Korean."
+        sentences.sizes([source, *targets]) == "Tests differ in size: 8 pairs in English, 6 in Spanish and 7 in Korean."
     )
 
 

@@ -29,6 +29,11 @@ class Curves:
             return f"{language_name(self.language)} reward model"
         return f"{language_name(self.language)} policy, preferences by {language_name(self.labeler)}"
 
+    @property
+    def held_out(self) -> bool:
+        """Whether there are values of held-out pairs."""
+        return any(name.startswith("heldout_") for row in self.rows for name in row)
+
     def values(self, name: str) -> list[tuple[float, float]]:
         """(step, value) of each entry that has a finite one."""
         pairs = [(row["step"], row[name]) for row in self.rows if row.get(name) is not None]

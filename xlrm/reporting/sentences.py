@@ -87,11 +87,11 @@ def shortened(text: str, start: int = 260, end: int = 80) -> str:
 
 
 def counts(by_language: dict[str, int], noun: str) -> str:
-    """`320 pairs in each of English and Korean`, or the number in each language where they differ."""
+    """`320 pairs in each of English and Korean`, or `320 pairs in English and 310 in Korean`."""
     numbers = list(by_language.values())
     if len(set(numbers)) > 1:
-        parts = [f"{number:,} in {language_name(code)}" for code, number in by_language.items()]
-        return f"{noun}: {listed(parts)}"
+        first, *others = [(f"{number:,}", language_name(code)) for code, number in by_language.items()]
+        return listed([f"{first[0]} {noun} in {first[1]}", *(f"{number} in {name}" for number, name in others)])
     each = "each of " if len(numbers) > 1 else ""
     return f"{numbers[0]:,} {noun} in {each}{names(list(by_language))}"
 
