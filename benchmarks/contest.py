@@ -119,10 +119,14 @@ def plain_scores(folder: Path, options: argparse.Namespace, batch_size: int) -> 
 
 
 def our_scores(folder: Path, options: argparse.Namespace) -> Callable[[list[Row]], Run]:
-    from xlrm import models, scoring
+    from xlrm.models import loading
+    from xlrm.scorers import scorer
 
-    model, tokenizer = models.load_reward_model(folder, options.dtype).to(options.device), models.load_tokenizer(folder)
-    return lambda rows: lambda: timed(lambda: scoring.score(model, tokenizer, conversations(rows)), options)
+    model, tokenizer = (
+        loading.load_reward_model(folder, options.dtype).to(options.device),
+        loading.load_tokenizer(folder),
+    )
+    return lambda rows: lambda: timed(lambda: scorer.score(model, tokenizer, conversations(rows)), options)
 
 
 # Measuring

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.cost_growth import items, pairs
-from xlrm import artifacts
-from xlrm.rows import write_jsonl
+from xlrm.store import artifacts
+from xlrm.store.jsonl import write_jsonl
 
 
 def stage(name: str, *arguments: str) -> str:

@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import record
-from xlrm.phrasebook import world
-from xlrm.phrasebook.translator import render
-from xlrm.rows import write_jsonl
+from xlrm.data.phrasebook import world
+from xlrm.data.phrasebook.translator import render
+from xlrm.store.jsonl import write_jsonl
 
 TIMES = (1, 4, 16)
 STAGES = ("curate", "translate", "validate", "score")
@@ -74,25 +74,26 @@ def make(folder: Path, count: int) -> None:
 
 def make_model(folder: Path) -> None:
     """A reward model of two layers."""
-    from xlrm import models
-    from xlrm.pretraining import Pretraining, pretrain
+    from xlrm.models import loading
+    from xlrm.training.pretraining import Pretraining, pretrain
 
     pretrain(
         Pretraining(languages=("en", "ko"), layers=2, width=64, vocabulary=1024, documents=300),
         folder / "base" / "output",
     )
-    tokenizer = models.load_tokenizer(folder / "base" / "output")
-    models.new_reward_model(folder / "base" / "output", tokenizer, seed=1).save_pretrained(folder / "model")
+    tokenizer = loading.load_tokenizer(folder / "base" / "output")
+    loading.new_reward_model(folder / "base" / "output", tokenizer, seed=1).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
 
 
 def work(stage: str, root: Path) -> Callable[[Path], object]:
     """What is measured, as a function of the folder of its rows."""
     if stage == "score":
-        from xlrm import cli, scoring
+        from xlrm import cli
+        from xlrm.scorers import scorer
 
         model = str(root / "model")
-        loaded = cli._load(model, scoring.Scoring())
+        loaded = cli._load(model, scorer.Scoring())
         cli._load = lambda model, how: loaded
         return lambda folder: cli.score(model, folder / "asked.jsonl", folder / "scored.jsonl")
     from xlrm.stages import curate, translate, validate

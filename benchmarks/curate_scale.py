@@ -18,8 +18,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from benchmarks import record
-from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import curate
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 SHARES = {"duplicate": 0.05, "near_duplicate": 0.05, "conflict": 0.01, "contaminated": 0.01}
 CHANGED_WORDS = (1, 2, 3, 4, 5)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from xlrm.expectations import MEANING
+from xlrm.validation.suite import MEANING
 
 
 @dataclass

@@ -37,7 +37,7 @@ def _alignment(folder: Path, rows: list[Row], options: argparse.Namespace, packe
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from trl import DPOConfig, DPOTrainer
 
-    from xlrm import packing
+    from xlrm.models.packing import model as packing
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").to(options.device)
     if packed:

@@ -1,7 +1,7 @@
 """How often the row checks find fault with a right translation, and what the gate of `validate` makes of that.
 
 python -m benchmarks.false_alarms          tables: sentences and blocks by expectation, pairs as the gate judges them
-python -m benchmarks.false_alarms rates    the rates that xlrm/expectations/alarms.py keeps
+python -m benchmarks.false_alarms rates    the rates that xlrm/validation/alarms.py keeps
 
 With --json FILE the figures go there, too.
 """
@@ -18,9 +18,9 @@ from benchmarks import record
 from benchmarks.defect_counts import Found, alarm_table
 from benchmarks.defects import SHARED_DATA, SOURCE, TARGETS, Row, documents_of
 from benchmarks.planted_defects import count_alarms
-from xlrm import expectations
-from xlrm.expectations.alarms import Rates, kind
-from xlrm.limits import Limits
+from xlrm.validation import alarms, suite
+from xlrm.validation.alarms import Rates, kind
+from xlrm.validation.limits import Limits
 
 PAIR = ("id", "prompt", "chosen", "rejected")
 Rows = dict[str, list[Row]]
@@ -92,7 +92,7 @@ def measured_rates(shared: Path = SHARED_DATA, half: str = "report") -> dict[str
     sentences = [sentence for many in documents_of(shared, half) for sentence in many]
     windows = [sentences[at : at + 12] for at in range(len(sentences) - 11)]
     rows = {language: list(_of_lengths(windows, language)) for language in (SOURCE, *TARGETS)}
-    looked_at = expectations.amounts(rows[SOURCE]).sum(axis=0).tolist()
+    looked_at = alarms.amounts(rows[SOURCE]).sum(axis=0).tolist()
     return {language: _rates(rows[language], rows[SOURCE], language, looked_at) for language in TARGETS}
 
 
@@ -106,7 +106,7 @@ def _of_lengths(windows: list[list[dict]], language: str) -> Iterator[Row]:
 
 def _rates(rows: list[Row], source: list[Row], language: str, looked_at: list[float]) -> Rates:
     failed: tuple[set, set, set] = (set(), set(), set())
-    for outcome in expectations.failures(rows, source, PAIR, language, SOURCE, Limits()):
+    for outcome in suite.failures(rows, source, PAIR, language, SOURCE, Limits()):
         failed[kind(outcome.expectation.name)].update((row, outcome.expectation.column) for row in outcome.failed)
     return Rates(*(round(len(texts) / amount, 4) for texts, amount in zip(failed, looked_at, strict=True)))
 
@@ -114,12 +114,12 @@ def _rates(rows: list[Row], source: list[Row], language: str, looked_at: list[fl
 def judged(name: str, rows: Rows, allowed: float = 0.05) -> Iterator[dict]:
     """What the gate says of these pairs, language by language."""
     source = rows[SOURCE]
-    amounts = expectations.amounts(source)
+    amounts = alarms.amounts(source)
     for language in [one for one in rows if one != SOURCE]:
-        outcomes = expectations.failures(rows[language], source, PAIR, language, SOURCE, Limits())
+        outcomes = suite.failures(rows[language], source, PAIR, language, SOURCE, Limits())
         failed = {row for outcome in outcomes for row in outcome.failed}
-        share = expectations.expected(language, amounts, expectations.shares_by_kind(outcomes, len(source)))
-        verdict = expectations.judge(len(failed), len(source), share, allowed)
+        share = alarms.expected(language, amounts, alarms.shares_by_kind(outcomes, len(source)))
+        verdict = alarms.judge(len(failed), len(source), share, allowed)
         shares = asdict(verdict) | {"excess": verdict.excess}
         yield {"pairs": name, "language": language, "rows": len(source), "passed": verdict.passed} | shares
 

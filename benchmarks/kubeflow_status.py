@@ -24,9 +24,9 @@ from pipelines.server.package import Package, load
 from pipelines.server.status import DRIVER_SECONDS, LIMIT, pods, simulate
 from pipelines.server.values import Facts
 from pipelines.server.workflow import spec_bytes
-from xlrm import experiment
 from xlrm.errors import ConfigError
-from xlrm.steps import steps
+from xlrm.run import experiment
+from xlrm.run.steps import steps
 
 NINE = ("es", "it", "ko", "zh", "de", "ru", "tr", "vi")
 """Beside English: all languages there are."""

@@ -33,10 +33,10 @@ from benchmarks.defects import (
     untranslated_copy,
     wrong_language,
 )
-from xlrm import expectations
-from xlrm.expectations import failures
-from xlrm.limits import Limits
 from xlrm.stages.validate import Config
+from xlrm.validation import alarms
+from xlrm.validation.limits import Limits
+from xlrm.validation.suite import failures
 
 COLUMNS = ("id", "prompt", "chosen", "rejected", "subset", "source")
 SHARE = 0.05
@@ -160,12 +160,12 @@ def gate_table(found: list[dict]) -> str:
 
 def _refused_from(clean: list[Item], language: str, defect: Defect) -> str:
     source = [item.rows[SOURCE] for item in clean]
-    amounts, allowed, of_many = expectations.amounts(source), Config().max_reject_share, None
+    amounts, allowed, of_many = alarms.amounts(source), Config().max_reject_share, None
     for share, failed, by_kind in _failed_by_share(clean, source, language, defect):
-        expected = expectations.expected(language, amounts, by_kind)
-        if not of_many and not expectations.judge(round(failed * MANY_ROWS), MANY_ROWS, expected, allowed).passed:
+        expected = alarms.expected(language, amounts, by_kind)
+        if not of_many and not alarms.judge(round(failed * MANY_ROWS), MANY_ROWS, expected, allowed).passed:
             of_many = f"{share:.0%}"
-        if not expectations.judge(round(failed * len(clean)), len(clean), expected, allowed).passed:
+        if not alarms.judge(round(failed * len(clean)), len(clean), expected, allowed).passed:
             return f"{share:.0%}" if of_many == f"{share:.0%}" else f"{share:.0%} ({of_many})"
     return f"none ({of_many})" if of_many else "none"
 
@@ -183,7 +183,7 @@ def _failed_by_share(
             rows[place] = rows[place] | change
         outcomes = failures(rows, source, COLUMNS, language, SOURCE, Limits())
         failed = {row for outcome in outcomes for row in outcome.failed}
-        yield share, len(failed) / len(clean), expectations.shares_by_kind(outcomes, len(clean))
+        yield share, len(failed) / len(clean), alarms.shares_by_kind(outcomes, len(clean))
 
 
 def _recall(found: Found, name: str, language: str) -> str:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from xlrm import provenance
+from xlrm.store import provenance
 
 
 def parser(doc: str) -> argparse.ArgumentParser:

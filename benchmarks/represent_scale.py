@@ -15,20 +15,21 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks import record
-from xlrm import parallel, representations
-from xlrm.representations import Reading
+from xlrm.analysis import hidden_states
+from xlrm.analysis.hidden_states import Reading
+from xlrm.data import parallel_texts
 
 LANGUAGES = ("en", "es", "it", "ko", "zh")
 
 
 def measure(model: Path, file: str, count: int) -> tuple[float, float, float]:
     """Seconds, and the peak memory in MiB of all and of the model with a single block of texts."""
-    texts = parallel.load(file, LANGUAGES, None, 0).texts
+    texts = parallel_texts.load(file, LANGUAGES, None, 0).texts
     repeated = {language: list(itertools.islice(itertools.cycle(many), count)) for language, many in texts.items()}
-    first = {language: many[: representations.TEXTS_AT_ONCE] for language, many in repeated.items()}
-    representations.measure(model, first, Reading(), "one block")
+    first = {language: many[: hidden_states.TEXTS_AT_ONCE] for language, many in repeated.items()}
+    hidden_states.measure(model, first, Reading(), "one block")
     block, clock = peak_mib(), time.monotonic()
-    representations.measure(model, repeated, Reading(), f"{count} texts")
+    hidden_states.measure(model, repeated, Reading(), f"{count} texts")
     return time.monotonic() - clock, peak_mib(), block
 
 

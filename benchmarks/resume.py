@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.served_translations import serving
-from xlrm.rows import write_jsonl
+from xlrm.store.jsonl import write_jsonl
 
 STAGE = """
 import sys

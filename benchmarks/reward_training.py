@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from xlrm import curves
-from xlrm.rows import read_rows, write_jsonl
+from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.training import curves
 
 RECIPE = {
     "language": "en", "learning_rate": 1e-3, "batch_size": 8, "device_batch_size": 4, "gradient_checkpointing": False,
@@ -122,7 +122,7 @@ def apart(one: dict, other: dict) -> float:
 
 
 def small_base(folder: Path) -> Path:
-    from xlrm.pretraining import Pretraining, pretrain
+    from xlrm.training.pretraining import Pretraining, pretrain
 
     pretrain(Pretraining(layers=2, width=64, vocabulary=4096, documents=300, batch_tokens=2048), folder / "output")
     return folder / "output"
@@ -147,7 +147,7 @@ def main() -> None:
 
 def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, dict, list[str]]:
     """What is shown, its figures, and what is apart by more than is allowed."""
-    from xlrm.datasets import PREFERENCES
+    from xlrm.data.catalog import PREFERENCES
 
     rows = read_rows(options.data) if options.data else PREFERENCES["phrasebook"].rows("en", options.pairs, 0)
     rows = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows[: options.pairs]]

@@ -45,7 +45,7 @@ def _training(folder: Path, rows: list[Row], options: argparse.Namespace, packed
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback
     from trl import RewardConfig, RewardTrainer
 
-    from xlrm import packing
+    from xlrm.models.packing import model as packing
 
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32").to(options.device)
     if packed:

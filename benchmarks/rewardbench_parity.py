@@ -72,7 +72,7 @@ def make_model(folder: Path, kind: str, texts: Iterator[str] | list[str], seed: 
     import torch
     from transformers import AutoModelForSequenceClassification, LlamaConfig, Qwen2Config
 
-    from xlrm.compatibility import write_older_names
+    from xlrm.models.transformers4 import write_older_names
 
     tokenizer = _tokenizer(kind, texts)
     ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id}
@@ -132,11 +132,11 @@ def _tokenizer(kind: str, texts: Iterator[str] | list[str]):
 
 def ours(model: Path, pairs: list[dict], batch_tokens: int = 8192) -> list[tuple[float, float]]:
     """Rewards of (chosen, rejected), by the code that the stage runs; nothing truncated, as by the package's default."""
-    from xlrm import scoring
+    from xlrm.scorers import scorer
     from xlrm.stages.evaluate import score
 
-    how = scoring.Scoring(max_length=16384, batch_tokens=batch_tokens)
-    return [(chosen[0], rejected[0]) for chosen, rejected in score(scoring.load(model, how), pairs, how)]
+    how = scorer.Scoring(max_length=16384, batch_tokens=batch_tokens)
+    return [(chosen[0], rejected[0]) for chosen, rejected in score(scorer.load(model, how), pairs, how)]
 
 
 def theirs(python: Path, model: Path, pairs: list[dict], batch_size: int) -> list[dict]:
@@ -206,7 +206,7 @@ def _forget_old_names(path: Path) -> None:
 
 def write_golden(python: Path, output: Path, count: int = 20) -> None:
     """What the package says of made-up pairs, which are kept with it."""
-    from xlrm.datasets import PREFERENCES
+    from xlrm.data.catalog import PREFERENCES
 
     rows = [row for code in ("en", "ko") for row in PREFERENCES["phrasebook"].rows(code, count // 2, 0)]
     pairs = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]

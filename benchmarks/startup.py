@@ -69,7 +69,7 @@ class Imports:
 def as_step(label: str) -> None:
     """In the place of a step's process: the same, with a clock around the stage and one around imports."""
     imports = Imports()
-    from xlrm import runner
+    from xlrm.run import runner
 
     found = runner.stage_module
 
@@ -106,7 +106,7 @@ def steps(home: Path) -> list[dict]:
     """Makes the steps of a run with state in `home`; what each of them took."""
     os.environ |= {"XLRM_HOME": str(home), "KFP_RUN_ID": "startup", CLOCK: str(home / "clock.jsonl")}
     from components import _run
-    from xlrm.experiment import Experiment
+    from xlrm.run.experiment import Experiment
 
     run = _run.Run(
         pipeline="cross-lingual-transfer", experiment=Experiment(name="startup", targets=("es",), stages=EXPERIMENT)

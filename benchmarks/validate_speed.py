@@ -18,11 +18,10 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import record
-from xlrm import expectations
-from xlrm.expectations import suite
-from xlrm.phrasebook import translator
-from xlrm.rows import write_jsonl
+from xlrm.data.phrasebook import translator
 from xlrm.stages import curate, validate
+from xlrm.store.jsonl import write_jsonl
+from xlrm.validation import suite
 
 LANGUAGES = ("en", "es", "it", "ko", "zh")
 COLUMNS = validate.COLUMNS["preferences.jsonl"]
@@ -40,7 +39,7 @@ def plain(count: int) -> dict[str, float]:
     ids = [row["id"] for row in rows]
     began = time.perf_counter()
     texts = pd.DataFrame({name: [row[name] for row in rows] for name in COLUMNS}, dtype="str")
-    outcomes = [*expectations.check_ids(ids, ids), *suite.validate(texts, suite.plain_rules(COLUMNS))]
+    outcomes = [*suite.check_ids(ids, ids), *suite.validate(texts, suite.plain_rules(COLUMNS))]
     seconds = time.perf_counter() - began
     assert not any(outcome.failed for outcome in outcomes)
     said = f"{count:,} rows, {len(outcomes)} plain expectations"

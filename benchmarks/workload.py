@@ -65,9 +65,9 @@ def _row(rng: random.Random, prompt: int, responses: Sequence[int]) -> Row:
 
 
 def conversations(rows: list[Row]) -> list[list[dict]]:
-    from xlrm import scoring
+    from xlrm.models import chat_templates
 
-    return [scoring.conversation(row["prompt"], text) for row in rows for text in row["responses"]]
+    return [chat_templates.conversation(row["prompt"], text) for row in rows for text in row["responses"]]
 
 
 def messages(rows: list[Row]) -> list[dict]:
@@ -100,12 +100,12 @@ def described(rows: list[Row]) -> str:
 
 def operations(rows: list[Row], config: dict) -> float:
     """Of a forward pass: prompts once, no padding, every layer in full; without the head."""
-    from xlrm import flops
+    from xlrm.models import compute
 
     shapes = _shapes(rows)
     tokens = sum(prompt + sum(responses) for prompt, responses in shapes)
     seen = sum(p * p / 2 + sum(r * (p + r / 2) for r in responses) for p, responses in shapes)
-    return flops.flops(flops.shape(config).size(head=False), tokens, 2 * seen / tokens, "forward")
+    return compute.flops(compute.shape(config).size(head=False), tokens, 2 * seen / tokens, "forward")
 
 
 # The model
@@ -117,8 +117,8 @@ def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, 
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, Qwen2Config
 
     from benchmarks.rewardbench_parity import draw_weights
-    from xlrm import models
-    from xlrm.compatibility import write_older_names
+    from xlrm.models import loading
+    from xlrm.models.transformers4 import write_older_names
 
     tokenizer = _tokenizer()
     config = Qwen2Config(
@@ -133,7 +133,7 @@ def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, 
     draw_weights(model, seed)
     if not policy:
         torch.manual_seed(seed)
-        torch.nn.init.normal_(models.score_head(model).weight, std=(options.hidden + 1) ** -0.5)
+        torch.nn.init.normal_(loading.score_head(model).weight, std=(options.hidden + 1) ** -0.5)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_older_names(folder)

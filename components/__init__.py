@@ -3,9 +3,10 @@ own."""
 
 import os
 
-from xlrm import __version__, signals
-from xlrm.experiment import POLICY
-from xlrm.steps import Step
+from xlrm import __version__
+from xlrm.processes import signals
+from xlrm.run.experiment import POLICY
+from xlrm.run.steps import Step
 
 # A task of the local runner: Kubeflow Pipelines starts it by a shell, which would leave it alone.
 signals.end_with_the_run()

@@ -2,9 +2,9 @@
 
 from components import RUNS
 from components._hardware import TRAININGS, Hardware
-from xlrm import budget
-from xlrm.forecast import Row
-from xlrm.sections import Experiment
+from xlrm.run import budget
+from xlrm.run.forecast import Row
+from xlrm.run.sections import Experiment
 
 
 def table(experiment: Experiment, pipeline: str, hardware: Hardware) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from components import IMAGES, _run, component_of
 from components._stage import libraries_uri
-from xlrm import artifacts, progress, runner, storage
+from xlrm import progress
 from xlrm.errors import XlrmError
-from xlrm.steps import Step, Steps
+from xlrm.run import runner
+from xlrm.run.steps import Step, Steps
+from xlrm.store import artifacts, objects
 
 
 def finished(made: Steps) -> dict[str, str]:
@@ -40,5 +42,5 @@ def _libraries(image: str) -> tuple[bool, dict[str, str] | None]:
     if not here or f"/xlrm-{image}:" in here:
         return True, None
     where = libraries_uri(here.replace("/xlrm-data:", f"/xlrm-{image}:"))
-    noted = storage.read_bytes(where) if where else None
+    noted = objects.read_bytes(where) if where else None
     return noted is not None, json.loads(noted) if noted else None

@@ -17,8 +17,8 @@ from components._parameters import unpack
 from components._step import errors_in_one_line
 from xlrm import progress
 from xlrm.errors import ConfigError
-from xlrm.experiment import Experiment, build
-from xlrm.steps import Steps
+from xlrm.run.experiment import Experiment, build
+from xlrm.run.steps import Steps
 
 
 class Left(NamedTuple):

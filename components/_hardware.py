@@ -9,10 +9,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from components import component_of
-from xlrm import launching, training
 from xlrm.errors import ConfigError
-from xlrm.experiment import stage_config
-from xlrm.steps import Step, Steps
+from xlrm.processes import launch
+from xlrm.run.experiment import stage_config
+from xlrm.run.steps import Step, Steps
+from xlrm.training import trainers
 
 TRAININGS = ("reward", "align")
 """Stages, and the components that run them, which may train on several nodes."""
@@ -91,10 +92,10 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[str]:
         return
     if gpus and config.processes > gpus:
         yield f"processes: {config.processes} is more than the {gpus} GPUs of a pod"
-    if not gpus and training.needs_bitsandbytes(config):
+    if not gpus and trainers.needs_bitsandbytes(config):
         yield f"optimizer: {config.optimizer} needs bitsandbytes, which is in no image without CUDA"
     try:
-        launching.split_batch(config.batch_size, config.device_batch_size, (config.processes or max(1, gpus)) * nodes)
+        launch.split_batch(config.batch_size, config.device_batch_size, (config.processes or max(1, gpus)) * nodes)
     except ConfigError as error:
         yield str(error)
 

@@ -24,7 +24,7 @@ LAST_LINES = 500
 SHOWN_LINES = 50
 """Of those, the last ones, where the node's log is not shown as it comes."""
 _ERROR = re.compile(rf"(?:\[rank\d+\]: |{re.escape(progress.PREFIX)})?([\w.]*(?:Error|Exception)(?::.*)?|error: .*)")
-"""A line of a traceback, of a training process (`xlrm.launching`), or the last one of the stage."""
+"""A line of a traceback, of a training process (`xlrm.processes.launch`), or the last one of the stage."""
 
 
 class NoLog(Exception):

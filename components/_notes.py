@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
-from xlrm import progress, settings, storage
+from xlrm import progress
 from xlrm.errors import ArtifactError
+from xlrm.store import addresses, objects
 
 RUNNING, SUCCEEDED, FAILED = "RUNNING", "SUCCEEDED", "FAILED"
 NOTHING_LEFT = "everything was finished before"
@@ -114,7 +115,7 @@ def notes(run: str) -> Notes:
     tasks: dict[str, Note] = {}
     failures: dict[str, list[str]] = {}
     last = None
-    for uri in storage.list_uris(top):  # sorted, so by moment within one label
+    for uri in objects.list_uris(top):  # sorted, so by moment within one label
         match unquote(uri.removeprefix(f"{top}/")).split("/"):
             case ["tasks", label, change] if _CHANGE.fullmatch(change):
                 tasks[label] = _note(label, change, uri, tasks.get(label))
@@ -137,19 +138,19 @@ def _add(*where: str, state: str, line: str = "") -> None:
 
 
 def _below(run: str, *where: str) -> str:
-    return storage.join(settings.store(), "runs", run, *where)
+    return objects.join(addresses.store(), "runs", run, *where)
 
 
 def _write(uri: str, text: str) -> None:
     """A note that cannot be kept stops no task."""
     try:
-        storage.write_new(uri, text.encode())
+        objects.write_new(uri, text.encode())
     except ArtifactError as error:
         progress.say(f"cannot be noted: {error}")
 
 
 def _read(uri: str) -> str:
-    return (storage.read_bytes(uri) or b"").decode()
+    return (objects.read_bytes(uri) or b"").decode()
 
 
 def _tell_kubernetes(line: str) -> None:

@@ -3,8 +3,9 @@
 import json
 
 from components import _run
-from xlrm import artifacts, pages, settings, storage
-from xlrm.artifacts import Record
+from xlrm.run import pages
+from xlrm.store import addresses, artifacts, objects
+from xlrm.store.artifacts import Record
 
 
 def page(made: dict[str, str]) -> str:
@@ -29,14 +30,14 @@ def refused(label: str) -> str:
     found, file = _run.refused(label), pages.FILES.get(label.split("-")[0])
     if not found or not file or _run.made(label):  # by a later try of the run
         return ""
-    page = storage.read_bytes(storage.join(found.uri, file)) or b""
+    page = objects.read_bytes(objects.join(found.uri, file)) or b""
     return pages.with_reason(page.decode(), f"{label}: refused", found.reason)
 
 
 def _own(uri: str, record: Record) -> str:
     wanted = tuple(one for one in record.files if one.path == pages.FILES.get(record.stage))
     return "".join(
-        (artifacts.fetch(uri, settings.home() / "cache", wanted) / one.path).read_text(encoding="utf-8")
+        (artifacts.fetch(uri, addresses.home() / "cache", wanted) / one.path).read_text(encoding="utf-8")
         for one in wanted
     )
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from components._hardware import Hardware
-from xlrm import artifacts, settings, steps, storage
 from xlrm.errors import ArtifactError, ConfigError
-from xlrm.experiment import STAGES, Experiment
-from xlrm.runner import Inputs
-from xlrm.steps import Step, Steps
+from xlrm.run import steps
+from xlrm.run.experiment import STAGES, Experiment
+from xlrm.run.runner import Inputs
+from xlrm.run.steps import Step, Steps
+from xlrm.store import addresses, artifacts, objects
 
 ID = "KFP_RUN_ID"
 """Environment variable with the run's id, which pipelines/platform.py and the local runner set."""
@@ -55,27 +56,27 @@ def folder(*parts: str) -> str:
     """Address of something of this run. Raises ConfigError outside of one."""
     if not (run := os.environ.get(ID)):
         raise ConfigError(f"{ID}: not set; a component is a task of a run, a single stage is `xlrm stage`")
-    return storage.join(settings.store(), "runs", run, *parts)
+    return objects.join(addresses.store(), "runs", run, *parts)
 
 
 def begin(run: Run) -> None:
-    storage.write(folder("run.json"), run.model_dump_json().encode())
+    objects.write(folder("run.json"), run.model_dump_json().encode())
 
 
 def read() -> Run:
     """Raises ArtifactError where `configure` has not run."""
     where = folder("run.json")
-    if (data := storage.read_bytes(where)) is None:
+    if (data := objects.read_bytes(where)) is None:
         raise ArtifactError(f"{where}: missing: the task `configure` writes it; is XLRM_STORE the same for all tasks?")
     return Run.model_validate_json(data)
 
 
 def note_made(label: str, uri: str) -> None:
-    storage.write(folder("made", label), uri.encode())
+    objects.write(folder("made", label), uri.encode())
 
 
 def note_refused(label: str, refused: Refused) -> None:
-    storage.write(folder("refused", label), refused.model_dump_json().encode())
+    objects.write(folder("refused", label), refused.model_dump_json().encode())
 
 
 def made(label: str) -> str | None:
@@ -105,5 +106,5 @@ def inputs(step: Step, known: Mapping[str, str] | None = None) -> Inputs:
 
 
 def _text(uri: str) -> str | None:
-    data = storage.read_bytes(uri)
+    data = objects.read_bytes(uri)
     return None if data is None else data.decode()

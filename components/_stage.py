@@ -13,8 +13,10 @@ from components import _pages, _run
 from components._address import tell, write
 from components._notes import FAILED, SUCCEEDED, note_ended, note_started
 from components._step import PASSING, WRONG, errors_in_one_line
-from xlrm import launching, progress, provenance, settings, storage
+from xlrm import progress
 from xlrm.errors import ArtifactError, XlrmError
+from xlrm.processes import launch
+from xlrm.store import addresses, objects, provenance
 
 PAUSES_S = (60, 120)
 """Between the tries of a step that failed for a reason that may pass. A package has no word for what is to be tried again
@@ -103,7 +105,7 @@ def _in_process(label: str) -> int:
 
     before = signal.signal(signal.SIGTERM, end)  # before there is a step that the signal could miss
     try:
-        started.append(subprocess.Popen(command, env=_environment(), preexec_fn=launching.die_with_parent))
+        started.append(subprocess.Popen(command, env=_environment(), preexec_fn=launch.die_with_parent))
         if asked:
             started[0].terminate()
         status = started[0].wait()
@@ -128,7 +130,7 @@ def _note_libraries() -> None:
     finished. A task whose steps are made does not fail of it."""
     if where := libraries_uri(os.environ.get("XLRM_IMAGE")):
         try:
-            storage.write(where, json.dumps(provenance.installed()).encode())
+            objects.write(where, json.dumps(provenance.installed()).encode())
         except ArtifactError as error:
             progress.say(f"the libraries of this image cannot be noted: {error}")
 
@@ -138,4 +140,4 @@ def libraries_uri(image: str | None) -> str | None:
     commit = os.environ.get("XLRM_GIT_COMMIT", "unknown")
     if not image or commit == "unknown":
         return None
-    return storage.join(settings.store(), "images", commit, hashlib.sha256(image.encode()).hexdigest()[:16])
+    return objects.join(addresses.store(), "images", commit, hashlib.sha256(image.encode()).hexdigest()[:16])

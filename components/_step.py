@@ -13,10 +13,11 @@ from typing import NoReturn
 from components import _run
 from components._notes import note_failure
 from components._train_job import train_on_nodes
-from xlrm import progress, signals
+from xlrm import progress
 from xlrm.errors import ArtifactError, GateError, XlrmError
-from xlrm.runner import run_stage
-from xlrm.steps import Step
+from xlrm.processes import signals
+from xlrm.run.runner import run_stage
+from xlrm.run.steps import Step
 
 BROKEN = 1
 """Exit status of an error that nobody foresaw."""

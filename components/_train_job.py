@@ -15,10 +15,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from components._cluster import Cluster, follow, start
 from components._hardware import TRAININGS, Hardware, Quantity, problems
-from xlrm import artifacts, progress, runner
+from xlrm import progress
 from xlrm.errors import ConfigError, JobError
-from xlrm.runner import Inputs
-from xlrm.steps import Step
+from xlrm.run import runner
+from xlrm.run.runner import Inputs
+from xlrm.run.steps import Step
+from xlrm.store import artifacts
 
 RUNTIME = "torch-distributed"
 """The ClusterTrainingRuntime that Kubeflow Trainer ships for torchrun's variables; its job and container are `node`."""
@@ -103,7 +105,7 @@ def stage_arguments(name: str, config: dict[str, Any], inputs: Inputs, experimen
 
 
 def _in_yaml(value: Any) -> str:
-    """On one line: what `xlrm.experiment.parse_value` reads back, unlike JSON, whose 1e-05 is a text in YAML."""
+    """On one line: what `xlrm.run.experiment.parse_value` reads back, unlike JSON, whose 1e-05 is a text in YAML."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("...").removesuffix("\n")
 

@@ -19,10 +19,11 @@ from rich.console import Console
 from components import _estimate, _hardware
 from components._parameters import pack
 from pipelines import local_run, local_tasks, placement, submission
-from xlrm import experiment, pages, settings
 from xlrm.errors import ConfigError
-from xlrm.output import errors, errors_in_one_line, print_result, terminal
-from xlrm.steps import steps
+from xlrm.run import experiment, pages
+from xlrm.run.output import errors, errors_in_one_line, print_result, terminal
+from xlrm.run.steps import steps
+from xlrm.store import addresses
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -44,9 +45,9 @@ def run(
         _hardware.check(steps(name, loaded), hardware, str(config))
         print(_estimate.table(loaded, name, hardware), file=sys.stderr, flush=True)
         root = local_run.folder(loaded.name)
-        file = settings.home() / "logs" / f"{root.name}.log"
+        file = addresses.home() / "logs" / f"{root.name}.log"
         targets, shown = ", ".join(loaded.targets), terminal()
-        shown.print(f"{loaded.name}: {loaded.source} → {targets} · store {settings.store()} · log {file}")
+        shown.print(f"{loaded.name}: {loaded.source} → {targets} · store {addresses.store()} · log {file}")
         log = local_tasks.Log(file, partial(_show, shown))
         tasks = local_tasks.Tasks(log)
         try:
@@ -90,7 +91,7 @@ def _run_locally(
     from kfp import local
 
     from pipelines import containers
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_runs
 
     build = importlib.import_module(f"pipelines.{pipeline}").build
     run_all = build(placement.load(placement.LOCAL))
@@ -101,7 +102,7 @@ def _run_locally(
     name = pipeline.replace("_", "-")
     with (
         local_run.at_work(root),
-        tracking.run(loaded.name, name, {}, {"pipeline": name}, root / local_run.NOTE) as parent,
+        mlflow_runs.run(loaded.name, name, {}, {"pipeline": name}, root / local_run.NOTE) as parent,
     ):
         os.environ |= {
             "XLRM_PARENT_RUN": parent.id,
@@ -123,7 +124,7 @@ def _written(root: Path) -> Path | None:
 def _kept(page: Path, name: str) -> Path:
     """A copy of a page of a task, under a name by which a browser knows what it is."""
     suffix = ".html" if page.read_text(encoding="utf-8").lstrip().startswith("<") else ".md"
-    copy = settings.home() / "reports" / f"{name}{suffix}"
+    copy = addresses.home() / "reports" / f"{name}{suffix}"
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(page, copy)
     return copy

@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from xlrm import datasets, fields, hub, provenance, sources
+from xlrm.data import catalog, hub_sets
 from xlrm.errors import ArtifactError
-from xlrm.experiment import Experiment, stage_config, stage_module
-from xlrm.steps import steps
+from xlrm.run.experiment import Experiment, stage_config, stage_module
+from xlrm.run.steps import steps
+from xlrm.store import fields, hub, provenance
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,13 @@ def _pins(config: BaseModel, unknown: list[str]) -> dict[str, Any]:
 
 def _pinned(entry: str, unknown: list[str]) -> str:
     """NAME[=OWNER/NAME]@COMMIT of an entry that is taken from the Hub, where the Hub says which; else the entry."""
-    if datasets.is_file(entry):
+    if catalog.is_file(entry):
         return entry
-    name, repository, revision = sources.parse(entry)
-    if name.startswith(datasets.HUB):
-        where = (name.removeprefix(datasets.HUB).split(":")[0], revision or "main")
-    elif name in sources.SOURCES:
-        row = sources.SOURCES[name].at(repository, revision)
+    name, repository, revision = hub.parse_entry(entry)
+    if name.startswith(catalog.HUB):
+        where = (name.removeprefix(catalog.HUB).split(":")[0], revision or "main")
+    elif name in hub_sets.SOURCES:
+        row = hub_sets.SOURCES[name].at(repository, revision)
         where = (row.repository, row.revision)
     else:
         return entry

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.local_tasks import Tasks
-from xlrm import settings, signals
 from xlrm.errors import ConfigError
+from xlrm.processes import signals
+from xlrm.store import addresses
 
 _PASSED_ON = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
@@ -34,7 +35,7 @@ def runner(tasks: Tasks):
 
     security = _ask(docker)
     docker_task_handler.run_docker_container = partial(tasks.run, run_to_the_end)
-    home = settings.home()
+    home = addresses.home()
     home.mkdir(parents=True, exist_ok=True)
     return local.DockerRunner(
         user=user(security), network_mode="host", read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"],
@@ -70,12 +71,12 @@ def _followed(container: Any) -> int:
 
 def environment(home: Path) -> dict[str, str]:
     """What a task in a container gets to know of this process's environment."""
-    addresses = {
+    environment = {
         "XLRM_HOME": str(home),
-        "XLRM_STORE": settings.store(),
-        "MLFLOW_TRACKING_URI": settings.tracking_uri(),
+        "XLRM_STORE": addresses.store(),
+        "MLFLOW_TRACKING_URI": addresses.tracking_uri(),
     }
-    return addresses | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return environment | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def user(security: list[str]) -> str:

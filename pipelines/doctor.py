@@ -23,7 +23,7 @@ from components import image
 from components._hardware import TRAININGS
 from pipelines import placement, platform
 from pipelines.kubeflow import IN_CLUSTER
-from xlrm.doctor import Check
+from xlrm.run.doctor import Check
 
 SECONDS = 10
 """Patience with one answer: a whole number, the client takes no other."""

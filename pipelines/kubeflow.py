@@ -14,8 +14,9 @@ from typing import Any
 import kfp_server_api as api
 import urllib3
 
-from xlrm import progress, settings
+from xlrm import progress
 from xlrm.errors import ConfigError, XlrmError
+from xlrm.store import addresses
 
 REQUEST_SECONDS = 60
 """Time limit of one request."""
@@ -58,13 +59,13 @@ class Server:
 
     def _strange(self) -> ConfigError:
         return ConfigError(
-            f"--host {settings.shown(self.host)} does not answer as Kubeflow Pipelines does; a page to log in at, "
+            f"--host {addresses.shown(self.host)} does not answer as Kubeflow Pipelines does; a page to log in at, "
             f"perhaps: check the address and the token ({' or '.join(TOKENS)})"
         )
 
     def link(self, run_id: str) -> str:
         page = os.environ.get("KF_PIPELINES_UI_ENDPOINT") or self.host
-        return f"{settings.shown(page).rstrip('/')}/#/runs/details/{run_id}"
+        return f"{addresses.shown(page).rstrip('/')}/#/runs/details/{run_id}"
 
     def version(self, pipeline: str, description: str, name: str, package: Path, about: str) -> Any:
         """The pipeline's version of that name: found, or uploaded with `about` as its description."""

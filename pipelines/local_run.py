@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from xlrm import locks, settings, signals, tracking
+from xlrm.processes import locks, signals
+from xlrm.store import addresses
+from xlrm.tracking import mlflow_runs
 
 _LOCK, NOTE = "at_work.lock", "mlflow.json"
 """In the folder of a run: the lock that its process holds, and the MLflow run that it has open."""
@@ -17,7 +19,7 @@ _LOCK, NOTE = "at_work.lock", "mlflow.json"
 
 def folder(experiment: str) -> Path:
     """A new folder for what KFP's tasks write; its name is the run's, and no other's of this machine."""
-    above = settings.home() / "kfp"
+    above = addresses.home() / "kfp"
     above.mkdir(parents=True, exist_ok=True)
     name = f"{experiment}-{datetime.now():%Y%m%d-%H%M%S}"
     for number in range(1, 1000):
@@ -55,6 +57,6 @@ def _remove_leftovers(above: Path) -> None:
     for root in above.iterdir():
         with locks.if_free(root / _LOCK) as free:
             if free:
-                tracking.close_left_open(root / NOTE)
+                mlflow_runs.close_left_open(root / NOTE)
                 shutil.rmtree(_temporary(root), ignore_errors=True)
                 shutil.rmtree(root, ignore_errors=True)

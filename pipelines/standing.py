@@ -8,7 +8,7 @@ from typing import Any
 
 from components import RUNS
 from components._notes import Note, Notes
-from xlrm import experiment
+from xlrm.run import experiment
 
 ENDS = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 OMITTED = "OMITTED"

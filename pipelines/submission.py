@@ -30,10 +30,12 @@ from components._parameters import pack
 from pipelines import changes, following, standing
 from pipelines import placement as placements
 from pipelines.following import INTERRUPTED, REFUSED, SUCCEEDED, UNREACHABLE, Outcome
-from xlrm import experiment, progress, provenance
+from xlrm import progress
 from xlrm.errors import ConfigError, XlrmError
-from xlrm.output import print_result
-from xlrm.steps import steps
+from xlrm.run import experiment
+from xlrm.run.output import print_result
+from xlrm.run.steps import steps
+from xlrm.store import provenance
 
 PIPELINES = ("cross_lingual_transfer", "retrain")
 PLACEMENT_HELP = f"What it runs on: {', '.join(placements.CLUSTERS)}, or a file; else XLRM_PLACEMENT."

@@ -27,7 +27,7 @@ ADDRESSES = (
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables made, which takes seconds, and nothing in it."""
-    from xlrm import mlflow_client
+    from xlrm.tracking import mlflow_client
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ADDRESSES:
@@ -51,7 +51,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, empty_database: Path, monkeyp
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model of two layers, pretrained for seconds: right in form, not in what it says."""
-    from xlrm.pretraining import Pretraining, pretrain
+    from xlrm.training.pretraining import Pretraining, pretrain
 
     output = tmp_path_factory.mktemp("base") / "output"
     config = Pretraining(

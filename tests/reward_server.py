@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from xlrm import models
+from xlrm.models import loading
 
 
 @dataclass
@@ -72,7 +72,7 @@ def until(true: Callable[[], bool], lines: list[str], seconds: float = 60) -> No
 
 def new_model(base: Path, folder: Path) -> Path:
     """A reward model in `folder`, right in form, not in what it says."""
-    tokenizer = models.load_tokenizer(base)
-    models.new_reward_model(base, tokenizer, seed=3).save_pretrained(folder)
+    tokenizer = loading.load_tokenizer(base)
+    loading.new_reward_model(base, tokenizer, seed=3).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -32,7 +32,7 @@ from urllib.error import URLError
 
 import pytest
 
-from xlrm import buckets, storage
+from xlrm.store import buckets, objects
 
 SERVERS = {"account": "account", "container": "container", "object": "obj", "proxy": "proxy"}  # name: Swift's package
 MEMORY = Path("/dev/shm")
@@ -334,7 +334,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore | S3Store
 
 @pytest.fixture
 def moved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that `xlrm.storage` really sends or fetches, in order."""
+    """The names of the files that `xlrm.store.objects` really sends or fetches, in order."""
     names = []
 
     def note(original: Callable) -> Callable:
@@ -344,7 +344,7 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return noted
 
-    for place in (storage._File, buckets.Object):
+    for place in (objects._File, buckets.Object):
         monkeypatch.setattr(place, "upload", note(place.upload))
         monkeypatch.setattr(place, "download", note(place.download))
     return names

@@ -14,7 +14,7 @@ from statistics import median, quantiles
 import pytest
 
 from components import RUNS
-from xlrm.experiment import STAGES, stage_module
+from xlrm.run.experiment import STAGES, stage_module
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {
@@ -27,18 +27,18 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOU
 COMPONENTS = tuple(sorted(path.stem for path in (ROOT / "components").glob("*.py") if not path.stem.startswith("_")))
 
 DOORS = {
-    "trl": "xlrm.training",
-    "peft": "xlrm.training",
-    "great_expectations": "xlrm.expectations.suite",
-    "lingua": "xlrm.expectations.identification",
-    "mlflow": "xlrm.direct_store xlrm.mlflow_client xlrm.tracking",
-    "boto3": "xlrm.buckets",
-    "botocore": "xlrm.buckets",
+    "trl": "xlrm.training.trainers",
+    "peft": "xlrm.training.trainers",
+    "great_expectations": "xlrm.validation.suite",
+    "lingua": "xlrm.validation.language_id",
+    "mlflow": "xlrm.tracking.direct_store xlrm.tracking.mlflow_client xlrm.tracking.mlflow_registry xlrm.tracking.mlflow_runs",
+    "boto3": "xlrm.store.buckets",
+    "botocore": "xlrm.store.buckets",
     "matplotlib": "xlrm.reporting.plots",
-    "openai": "xlrm.engines",
-    "vllm": "xlrm.vllm_engine",
+    "openai": "xlrm.models.generation",
+    "vllm": "xlrm.models.vllm_engine",
     "fastapi": "xlrm.serving.web",
-    "uvicorn": "xlrm.serving",
+    "uvicorn": "xlrm.serving.server",
     "prometheus_client": "xlrm.serving.metrics",
     "kubernetes": "components._cluster pipelines.doctor",
 }
@@ -88,7 +88,7 @@ def test_import_linter_agrees() -> None:
     "statement",
     [
         "import xlrm.cli",
-        "from pathlib import Path; from xlrm.experiment import load; load(Path('configs/demo.yaml'))",
+        "from pathlib import Path; from xlrm.run.experiment import load; load(Path('configs/demo.yaml'))",
         "from kfp.compiler import Compiler; from pipelines import cross_lingual_transfer, placement; "
         "Compiler().compile(cross_lingual_transfer.build(placement.current()), sys.argv[1])",
     ],

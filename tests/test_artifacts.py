@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from test_storage import read
 
-from xlrm import artifacts, storage
 from xlrm.errors import ArtifactError
+from xlrm.store import artifacts, objects
 
 FACTS = {
     "stage": "reward",
@@ -42,7 +42,7 @@ def write(directory: Path, content: dict[str, bytes] = CONTENT) -> Path:
 
 @pytest.fixture
 def uri(store) -> str:
-    return storage.join(store.uri, "reward", "k1")
+    return objects.join(store.uri, "reward", "k1")
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ def test_an_artifact_comes_back_as_it_was(uri, local, tmp_path):
 
 def test_the_files_stand_under_their_digest_and_the_record_above(uri, local):
     record = artifacts.publish(local, uri, **FACTS)
-    files = [storage.join(uri, record.digest[:16], name) for name in CONTENT]
-    assert storage.list_uris(uri) == sorted([*files, storage.join(uri, "artifact.json")])
-    text = storage.read_bytes(storage.join(uri, "artifact.json")).decode()
+    files = [objects.join(uri, record.digest[:16], name) for name in CONTENT]
+    assert objects.list_uris(uri) == sorted([*files, objects.join(uri, "artifact.json")])
+    text = objects.read_bytes(objects.join(uri, "artifact.json")).decode()
     assert text == json.dumps(json.loads(text), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -147,8 +147,8 @@ GARBLED = {
 @pytest.mark.parametrize("garble", GARBLED.values(), ids=GARBLED)
 def test_a_garbled_record_is_named(store, uri, tmp_path, garble):
     artifacts.publish(write(tmp_path / "local", {"a.json": b"{}"}), uri, **FACTS)
-    where = storage.join(uri, "artifact.json")
-    text = storage.read_bytes(where).decode()
+    where = objects.join(uri, "artifact.json")
+    text = objects.read_bytes(where).decode()
     assert garble(text) != text
     store.overwrite(where, garble(text).encode())
     for act in (artifacts.find, artifacts.load, lambda uri: artifacts.fetch(uri, tmp_path / "cache")):
@@ -160,7 +160,7 @@ def test_a_garbled_record_is_named(store, uri, tmp_path, garble):
 @pytest.mark.parametrize("damage", [b"2" * 5000, None])
 def test_a_damaged_file_is_named(store, uri, local, tmp_path, damage):
     record = artifacts.publish(local, uri, **FACTS)
-    where = storage.join(uri, record.digest[:16], "b/c.bin")
+    where = objects.join(uri, record.digest[:16], "b/c.bin")
     if damage is None:
         store.delete(where)
     else:
@@ -178,7 +178,7 @@ def test_what_is_published_is_not_sent_again(uri, local, moved):
 
 
 def test_an_upload_that_fails_leaves_no_artifact_and_goes_on_later(uri, local, tmp_path, monkeypatch, moved):
-    monkeypatch.setattr(storage, "PARALLEL_FILES", 1)
+    monkeypatch.setattr(objects, "PARALLEL_FILES", 1)
     digest, files = artifacts.digest_directory(local)
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, "digest_directory", lambda _: (digest, files))
@@ -199,7 +199,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from test_artifacts import FACTS
-from xlrm import artifacts, buckets, storage
+from xlrm.store import artifacts, buckets, objects
 
 calls = 0
 def die_third_time(*_, **__):
@@ -208,7 +208,7 @@ def die_third_time(*_, **__):
     if calls == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
-storage.PARALLEL_FILES = 1
+objects.PARALLEL_FILES = 1
 local, uri = Path(sys.argv[1]), sys.argv[2]
 """
 BEFORE_A_RENAME = """
@@ -221,7 +221,7 @@ buckets._client().meta.events.register("before-send.s3.PutObject", die_third_tim
 artifacts.publish(local, uri, **FACTS)
 """
 BEFORE_THE_RECORD = """
-storage.write_new = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+objects.write_new = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 artifacts.publish(local, uri, **FACTS)
 """
 WHILE_FETCHING = """
@@ -244,7 +244,7 @@ def test_a_killed_publish_leaves_no_artifact_and_goes_on_later(store, uri, local
     in_between = BEFORE_A_RENAME if store.uri.startswith("file:") else BEFORE_A_REQUEST
     run_until_killed(BEFORE_THE_RECORD if moment == "record" else in_between, local, uri)
     assert artifacts.find(uri) is None
-    assert len([name for name in storage.list_uris(uri) if storage.UNFINISHED not in name]) == sent
+    assert len([name for name in objects.list_uris(uri) if objects.UNFINISHED not in name]) == sent
     record = artifacts.publish(local, uri, **FACTS)
     assert len(moved) == len(CONTENT) - sent
     assert read(artifacts.fetch(uri, tmp_path / "cache")) == CONTENT
@@ -252,19 +252,19 @@ def test_a_killed_publish_leaves_no_artifact_and_goes_on_later(store, uri, local
 
 
 def test_a_killed_fetch_goes_on_later(s3_store, local, tmp_path, moved):
-    uri, cache = storage.join(s3_store.uri, "reward", "k1"), tmp_path / "cache"
+    uri, cache = objects.join(s3_store.uri, "reward", "k1"), tmp_path / "cache"
     record = artifacts.publish(local, uri, **FACTS)
     run_until_killed(WHILE_FETCHING, cache, uri)
-    assert list(cache.rglob(f"{storage.UNFINISHED}*"))
+    assert list(cache.rglob(f"{objects.UNFINISHED}*"))
     moved.clear()
     assert artifacts.fetch(uri, cache) == cache / record.digest
     assert read(cache / record.digest) == CONTENT
     assert len(moved) == len(CONTENT) - 1
-    assert not list(cache.rglob(f"{storage.UNFINISHED}*"))
+    assert not list(cache.rglob(f"{objects.UNFINISHED}*"))
 
 
 def test_a_fetched_artifact_is_kept_and_mended(s3_store, local, tmp_path, moved):
-    uri, cache = storage.join(s3_store.uri, "reward", "k1"), tmp_path / "cache"
+    uri, cache = objects.join(s3_store.uri, "reward", "k1"), tmp_path / "cache"
     artifacts.publish(local, uri, **FACTS)
     path = artifacts.fetch(uri, cache)
     moved.clear()
@@ -276,7 +276,7 @@ def test_a_fetched_artifact_is_kept_and_mended(s3_store, local, tmp_path, moved)
 
 
 def test_who_fetches_at_once_downloads_once(s3_store, local, tmp_path, moved):
-    uri, cache = storage.join(s3_store.uri, "reward", "k1"), tmp_path / "cache"
+    uri, cache = objects.join(s3_store.uri, "reward", "k1"), tmp_path / "cache"
     artifacts.publish(local, uri, **FACTS)
     moved.clear()
     with ThreadPoolExecutor(4) as pool:
@@ -312,14 +312,14 @@ def test_writers_at_once_agree(store, uri, local, tmp_path):
 
 def test_the_first_record_counts_when_two_writers_differ(uri, local, tmp_path, monkeypatch):
     other = write(tmp_path / "other", {"a.json": b"[]", "extra": b"1"})
-    write_new = storage.write_new
+    write_new = objects.write_new
 
     def overtaken(where: str, data: bytes) -> bool:
-        monkeypatch.setattr(storage, "write_new", write_new)
+        monkeypatch.setattr(objects, "write_new", write_new)
         artifacts.publish(other, uri, **FACTS | {"image": "other"})
         return write_new(where, data)
 
-    monkeypatch.setattr(storage, "write_new", overtaken)
+    monkeypatch.setattr(objects, "write_new", overtaken)
     record = artifacts.publish(local, uri, **FACTS)
     assert record.image == "other"
     assert record == artifacts.load(uri)
@@ -327,7 +327,7 @@ def test_the_first_record_counts_when_two_writers_differ(uri, local, tmp_path, m
 
 
 def test_a_cache_that_cannot_be_written_is_named(s3_store, local, tmp_path):
-    uri = storage.join(s3_store.uri, "reward", "k1")
+    uri = objects.join(s3_store.uri, "reward", "k1")
     artifacts.publish(local, uri, **FACTS)
     with pytest.raises(ArtifactError, match="cache") as caught:
         artifacts.fetch(uri, local / "f")

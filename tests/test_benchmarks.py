@@ -3,10 +3,10 @@
 import pytest
 from test_sources import SAMPLES, cache, copy_of, repository  # noqa: F401
 
-from xlrm import benchmarks
 from xlrm.errors import ConfigError, DataError
-from xlrm.rows import read_rows, write_jsonl
+from xlrm.evaluation import benchmarks
 from xlrm.stages import curate
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 PAIR = {"prompt": "p", "chosen": "yes", "rejected": "no"}
 

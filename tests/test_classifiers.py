@@ -20,8 +20,9 @@ from transformers import (
     pipeline,
 )
 
-from xlrm import classifiers, reward_models, scoring
 from xlrm.errors import ArtifactError, ConfigError, DataError
+from xlrm.models import chat_templates, reward_models
+from xlrm.scorers import classifiers
 
 SPECIAL = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[PAD]"]
 TEMPLATE = (
@@ -30,7 +31,7 @@ TEMPLATE = (
 )
 SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 CHATS = [
-    scoring.conversation("How far is the moon?", answer)
+    chat_templates.conversation("How far is the moon?", answer)
     for answer in ("Far.", "About 384,400 km on average, and it varies.", "I do not know.", "Why? " * 30)
 ]
 CHATS.append([{"role": "user", "content": "One."}, {"role": "assistant", "content": "Two."},
@@ -142,8 +143,8 @@ def test_what_is_longer_than_the_models_context_loses_its_beginning(name: str, r
     folder = shutil.copytree(whole, tmp_path / "short")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 96}))
-    chat = scoring.conversation("How far is the moon? " * 20, "Far.")
-    assert len(scoring.encode(classifiers._tokenizer(folder), [chat], 4096)[0]) > 400
+    chat = chat_templates.conversation("How far is the moon? " * 20, "Far.")
+    assert len(chat_templates.encode(classifiers._tokenizer(folder), [chat], 4096)[0]) > 400
     (found,) = rewards(f"{name}={folder}", max_length=4096)([chat])
     assert [found] == pytest.approx(rewards(f"{name}={whole}", max_length=96)([chat]), abs=1e-5)
     with pytest.raises(ConfigError, match=r"external.max_length=4096: .* allowed are up to 96"):
@@ -195,7 +196,7 @@ def test_the_models_own_padding_counts(tmp_path, pad: str | None) -> None:
 
 def test_truncation_takes_the_beginning(offsetbias) -> None:
     tokens = classifiers._tokenizer(offsetbias)
-    (whole,), (short,) = (scoring.encode(tokens, [CHATS[3]], length) for length in (2048, 64))
+    (whole,), (short,) = (chat_templates.encode(tokens, [CHATS[3]], length) for length in (2048, 64))
     assert short == [0, *whole[-63:]] and len(whole) > 150
     with torch.inference_mode():
         model = LlamaForSequenceClassification.from_pretrained(offsetbias)

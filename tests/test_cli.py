@@ -9,8 +9,11 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from xlrm import mlflow_client, models, rewards, scoring, tracking
 from xlrm.cli import app
+from xlrm.evaluation import reward_table
+from xlrm.models import loading
+from xlrm.scorers import scorer
+from xlrm.tracking import mlflow_client, mlflow_registry, mlflow_runs
 
 ROWS = [
     {"prompt": "How much is one plus two?", "response": "Three.", "note": "kept"},
@@ -22,8 +25,8 @@ ROWS = [
 @pytest.fixture
 def model(tiny_base, tmp_path):
     folder = tmp_path / "model"
-    tokenizer = models.load_tokenizer(tiny_base)
-    models.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
+    tokenizer = loading.load_tokenizer(tiny_base)
+    loading.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -46,19 +49,19 @@ def test_score_keeps_rows_and_order_and_adds_the_reward(model, tmp_path) -> None
 
 
 def test_interrupted_scoring_is_gone_on_with_and_leaves_no_trace(model, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(scoring, "WINDOW", 2)
+    monkeypatch.setattr(scorer, "WINDOW", 2)
     given, whole, cut = (tmp_path / name for name in ("in.jsonl", "whole.jsonl", "cut.jsonl"))
     write(given, ROWS * 2)
     assert run("score", "--model", model, "--input", given, "--output", whole).exit_code == 0
     seen: list[int] = []
 
-    def rewards(*args, through=scoring._rewards):
+    def rewards(*args, through=scorer._rewards):
         seen.append(len(args[2]))
         if len(seen) == 2:
             raise KeyboardInterrupt
         return through(*args)
 
-    monkeypatch.setattr(scoring, "_rewards", rewards)
+    monkeypatch.setattr(scorer, "_rewards", rewards)
     assert run("score", "--model", model, "--input", given, "--output", cut).exit_code != 0
     assert not cut.exists() and len(list(tmp_path.glob(".cut.jsonl.*"))) == 1
     assert run("score", "--model", model, "--input", given, "--output", cut).exit_code == 0
@@ -113,7 +116,7 @@ def test_evaluate_on_a_file_of_ones_own(model, tmp_path) -> None:
     assert found["items"] == 6 and found["length_baseline"]["average"] == 1.0
     assert 0 <= found["accuracy"]["average"] <= 1
     assert found["random_baseline"]["average"] == 0.5 and found["ties"] == 0
-    kept = rewards.read(tmp_path / "out" / rewards.FILE, "mine")["en"]
+    kept = reward_table.read(tmp_path / "out" / reward_table.FILE, "mine")["en"]
     assert len(kept) == 6 and all(len(row["chosen"]) == len(row["rejected"]) == 1 for row in kept)
     client = mlflow_client.client()
     (logged,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
@@ -141,11 +144,11 @@ def test_evaluate_on_a_benchmark_that_is_not_there(model, tmp_path) -> None:
 
 
 def test_registered_models_are_listed_scored_and_pulled(model, tmp_path) -> None:
-    with tracking.run("test", "register", {}, {}) as opened:
+    with mlflow_runs.run("test", "register", {}, {}) as opened:
         tags = {"digest": "abc", "metric.accuracy/en/average": "0.91"}
         for _ in range(2):
-            version = tracking.add_version("xlrm-test-en", [model], tags, "A model.", opened)
-    tracking.set_alias("xlrm-test-en", version, "champion")
+            version = mlflow_registry.add_version("xlrm-test-en", [model], tags, "A model.", opened)
+    mlflow_registry.set_alias("xlrm-test-en", version, "champion")
     listed = run("models").output.splitlines()
     assert listed == [
         "models:/xlrm-test-en@champion  version 2  en/average 0.910", "models:/xlrm-test-en/1  version 1  en/average 0.910",

@@ -6,16 +6,17 @@ import json
 import pytest
 import torch
 
-from xlrm import models, scoring
-from xlrm.compatibility import write_older_names
+from xlrm.models import chat_templates, loading
+from xlrm.models.transformers4 import write_older_names
+from xlrm.scorers import scorer
 
-CHAT = scoring.conversation("How much is one plus two?", "Three, decomposed: e\u0301.")
+CHAT = chat_templates.conversation("How much is one plus two?", "Three, decomposed: e\u0301.")
 
 
 @pytest.fixture
 def folder(tiny_base, tmp_path):
-    tokenizer = models.load_tokenizer(tiny_base)
-    models.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(tmp_path)
+    tokenizer = loading.load_tokenizer(tiny_base)
+    loading.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     return tmp_path
 
@@ -51,13 +52,13 @@ def test_a_class_that_transformers_4_lacks_has_its_name_there(tmp_path) -> None:
 
 
 def test_transformers_5_reads_the_folder_as_before_and_twice_changes_nothing(folder) -> None:
-    before = scoring.score(models.load_reward_model(folder), models.load_tokenizer(folder), [CHAT])
-    ids = scoring.encode(models.load_tokenizer(folder), [CHAT], 2048)
+    before = scorer.score(loading.load_reward_model(folder), loading.load_tokenizer(folder), [CHAT])
+    ids = chat_templates.encode(loading.load_tokenizer(folder), [CHAT], 2048)
     write_older_names(folder)
     once = {path.name: path.read_bytes() for path in folder.iterdir()}
     write_older_names(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == once
-    model, tokenizer = models.load_reward_model(folder), models.load_tokenizer(folder)
-    assert scoring.encode(tokenizer, [CHAT], 2048) == ids
-    assert scoring.score(model, tokenizer, [CHAT]) == before
+    model, tokenizer = loading.load_reward_model(folder), loading.load_tokenizer(folder)
+    assert chat_templates.encode(tokenizer, [CHAT], 2048) == ids
+    assert scorer.score(model, tokenizer, [CHAT]) == before
     assert model.dtype == torch.float32 and tokenizer.pad_token_id != tokenizer.eos_token_id

@@ -26,13 +26,15 @@ from components._notes import notes
 from components.curate import curate
 from configs import PRESETS
 from pipelines.placement import CLUSTERS, load
-from xlrm import artifacts, mlflow_client, pages, provenance, storage
-from xlrm import settings as xlrm_settings
 from xlrm.errors import ConfigError
-from xlrm.experiment import build
-from xlrm.experiment import load as load_experiment
-from xlrm.runner import Artifact, run_stage
-from xlrm.steps import steps
+from xlrm.run import pages
+from xlrm.run.experiment import build
+from xlrm.run.experiment import load as load_experiment
+from xlrm.run.runner import Artifact, run_stage
+from xlrm.run.steps import steps
+from xlrm.store import addresses as xlrm_settings
+from xlrm.store import artifacts, objects, provenance
+from xlrm.tracking import mlflow_client
 
 ROOT_FOLDER = Path(__file__).parents[1]
 CURATE = {"pairs": 8, "benchmark_items": 14, "train_prompts": 4, "eval_prompts": 4, "parallel_texts": 4}
@@ -207,14 +209,14 @@ def test_what_another_image_has_installed_decides_of_its_steps(view, monkeypatch
     assert set(finished(made)) == {"curate", "plan"}, "an image that has not been seen at work"
     installed = provenance.installed()
     where = _stage.libraries_uri("ghcr.io/xlrm/xlrm-sample:0.1.0")
-    storage.write(where, json.dumps(installed).encode())
+    objects.write(where, json.dumps(installed).encode())
     assert finished(made) == uris
-    storage.write(where, json.dumps(installed | {"pydantic": "9.9.9"}).encode())
+    objects.write(where, json.dumps(installed | {"pydantic": "9.9.9"}).encode())
     assert set(finished(made)) == {"curate", "plan"}, "another version there makes another artifact"
 
 
 def _run_of(run: str) -> dict:
-    data = storage.read_bytes(storage.join(xlrm_settings.store(), "runs", run, "run.json"))
+    data = objects.read_bytes(objects.join(xlrm_settings.store(), "runs", run, "run.json"))
     return _run.Run.model_validate_json(data).experiment.as_file()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xlrm.credit import by_chance, by_length, credit, prompt_of_ties, tied
-from xlrm.statistics import accuracies, intervals
+from xlrm.evaluation.credit import by_chance, by_length, credit, prompt_of_ties, tied
+from xlrm.evaluation.statistics import accuracies, intervals
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "rewardbench_2.json").read_text())
 

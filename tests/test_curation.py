@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from xlrm import accounts, curation
-from xlrm.curation import Contamination
+from xlrm.data import cleaning, data_card
+from xlrm.data.cleaning import Contamination
 from xlrm.errors import ConfigError, DataError
-from xlrm.experiment import stage_config
-from xlrm.rows import read_rows, write_jsonl
+from xlrm.run.experiment import stage_config
 from xlrm.stages import curate
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 STORY = "The lighthouse keeper climbed the stairs every evening, lit the lamp, and wrote the weather into a thick book"
 
@@ -22,7 +22,7 @@ def row(prompt: str, chosen: str = "Yes.", rejected: str = "No.", source: str = 
 def reasons(
     rows: list[dict], benchmark: tuple[str, ...] = (), alike: frozenset[str] = frozenset()
 ) -> tuple[list, dict]:
-    kept, report = curation.clean(rows, Contamination(("bench", prompt) for prompt in benchmark), 0.8, alike)
+    kept, report = cleaning.clean(rows, Contamination(("bench", prompt) for prompt in benchmark), 0.8, alike)
     return kept, {source: counts["dropped"] for source, counts in report.as_dict().items() if counts["dropped"]}
 
 
@@ -46,7 +46,7 @@ def test_each_reason_is_found_and_counted_by_source() -> None:
         "a": {"duplicate": 1, "unusable": 1, "conflict": 1},
         "b": {"unusable": 1, "conflict": 1, "near_duplicate": 1, "contaminated": 1},
     }
-    _, report = curation.clean(rows, Contamination(("bench", prompt) for prompt in benchmark), 0.8)
+    _, report = cleaning.clean(rows, Contamination(("bench", prompt) for prompt in benchmark), 0.8)
     assert report.as_dict()["b"]["contaminated_by"] == {"bench": 1} and "contaminated_by" not in report.as_dict()["a"]
     for counts in report.as_dict().values():
         assert counts["in"] == sum(counts["dropped"].values()) + counts["out"]
@@ -146,7 +146,7 @@ def test_the_stage_reports_sources_licences_and_a_share_of_what_is_clean(tmp_pat
     ],
 )
 def test_the_terms_are_the_strictest_of_what_is_trained_on(used: dict, non_commercial: bool, unknown: int) -> None:
-    terms = accounts.terms(
+    terms = data_card.terms(
         {use: {str(i): {"licence": one} for i, one in enumerate(all_)} for use, all_ in used.items()}
     )
     assert terms["non_commercial"] is non_commercial and len(terms["unknown_terms"]) == unknown
@@ -154,9 +154,9 @@ def test_the_terms_are_the_strictest_of_what_is_trained_on(used: dict, non_comme
 
 def test_ids_are_made_unique_and_own_ones_stay_where_they_are() -> None:
     rows = [{"id": name, "n": n} for n, name in enumerate(["a", "b", "a", "a#2", "a", "a#2", "c"])]
-    found = curation.unique_ids(rows)
+    found = cleaning.unique_ids(rows)
     assert [row["id"] for row in found] == ["a", "b", "a#3", "a#2", "a#4", "a#2#2", "c"]
-    assert [row["n"] for row in found] == list(range(7)) and curation.unique_ids(found) == found
+    assert [row["n"] for row in found] == list(range(7)) and cleaning.unique_ids(found) == found
 
 
 def test_ids_are_unique_in_every_table_of_a_corpus(tmp_path) -> None:
@@ -248,10 +248,10 @@ def test_real_pairs_against_a_real_benchmark(shared_data, tmp_path) -> None:
     pairs = read_rows(shared_data / "preferences_en.jsonl")
     bench = read_rows(shared_data / "rewardbench_mini_en.jsonl")
     longest = max((item["prompt"] for item in bench), key=len)
-    rows = [{key: str(one[key]) for key in curation.PAIR} | {"source": "real"} for one in pairs]
+    rows = [{key: str(one[key]) for key in cleaning.PAIR} | {"source": "real"} for one in pairs]
     planted = rows[0] | {"prompt": f"Please. {longest}", "source": "planted"}
     contamination = Contamination(("bench", item["prompt"]) for item in bench)
-    _, report = curation.clean([*rows, planted], contamination, 0.8)
+    _, report = cleaning.clean([*rows, planted], contamination, 0.8)
     assert report.as_dict()["real"]["dropped"] == {"near_duplicate": 57, "contaminated": 1}
     assert report.as_dict()["planted"] == {
         "in": 1, "dropped": {"contaminated": 1}, "out": 0, "contaminated_by": {"bench": 1}

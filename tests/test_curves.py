@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from xlrm import curves, tracking
 from xlrm.errors import ArtifactError
-from xlrm.unfinished import Sender
+from xlrm.store.unfinished import Sender
+from xlrm.tracking import mlflow_runs
+from xlrm.training import curves
 
 HISTORY = [
     {"loss": "0.5", "grad_norm": 1.5, "learning_rate": 1e-5, "accuracy": 0.75, "margin": 0.2, "epoch": 0.1, "step": 1},
@@ -30,7 +31,7 @@ def test_points_have_our_names_and_finite_numbers(tmp_path: Path) -> None:
 
 
 def test_every_point_reaches_mlflow_once_with_its_step() -> None:
-    with tracking.run("test", "training", {}, {}) as run:
+    with mlflow_runs.run("test", "training", {}, {}) as run:
         callback = curves.to_mlflow(run.id)
         for length in (1, 3, 4):  # the second comes too soon after the first for a call of its own
             callback.on_log(None, SimpleNamespace(log_history=HISTORY[:length]), None)
@@ -47,7 +48,7 @@ def test_a_training_that_goes_on_sends_no_step_twice() -> None:
         *({**entry, "rewards/accuracies": 0.5000001, "eval_loss": 0.7000001} for entry in HISTORY[1:3]),
     ]
     again.append({"loss": 0.25, "step": 3})
-    with tracking.run("test", "training", {}, {}) as run:
+    with mlflow_runs.run("test", "training", {}, {}) as run:
         for log in (HISTORY, again):
             curves.to_mlflow(run.id).on_train_end(None, SimpleNamespace(log_history=log), None)
     assert history(run, "train/accuracy") == [(1, 0.75), (2, 0.5)] and history(run, "heldout/loss") == [(2, 0.7)]
@@ -55,15 +56,15 @@ def test_a_training_that_goes_on_sends_no_step_twice() -> None:
 
 
 def test_a_call_whose_answer_is_lost_sends_no_step_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    with tracking.run("test", "training", {}, {}) as run:
-        callback, real = curves.to_mlflow(run.id), tracking.Run.log_points
+    with mlflow_runs.run("test", "training", {}, {}) as run:
+        callback, real = curves.to_mlflow(run.id), mlflow_runs.Run.log_points
 
         def lost(*given) -> None:
             real(*given)
             raise ArtifactError("MLflow: no answer")
 
         with monkeypatch.context() as away:
-            away.setattr(tracking.Run, "log_points", lost)
+            away.setattr(mlflow_runs.Run, "log_points", lost)
             callback.on_log(None, SimpleNamespace(log_history=HISTORY[:1]), None)
             callback.sender.wait()
         callback.on_train_end(None, SimpleNamespace(log_history=HISTORY), None)
@@ -71,11 +72,11 @@ def test_a_call_whose_answer_is_lost_sends_no_step_twice(monkeypatch: pytest.Mon
 
 
 def test_an_mlflow_that_is_away_for_a_while_ends_no_training(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    with tracking.run("test", "training", {}, {}) as run:
+    with mlflow_runs.run("test", "training", {}, {}) as run:
         callback = curves.to_mlflow(run.id)
         with monkeypatch.context() as away:
             away.setattr(
-                tracking.Run, "log_points", lambda *given: (_ for _ in ()).throw(ArtifactError("MLflow: away"))
+                mlflow_runs.Run, "log_points", lambda *given: (_ for _ in ()).throw(ArtifactError("MLflow: away"))
             )
             callback.on_log(None, SimpleNamespace(log_history=HISTORY[:1]), None)
             callback.sender.wait()
@@ -94,7 +95,7 @@ def test_a_sender_lets_nothing_overtake() -> None:
     assert sent == [*range(20)] and sender.idle
 
 
-def history(run: tracking.Run, name: str) -> list[tuple[int, float]]:
+def history(run: mlflow_runs.Run, name: str) -> list[tuple[int, float]]:
     from mlflow import MlflowClient
 
     found = MlflowClient(f"sqlite:///{os.environ['XLRM_HOME']}/mlflow.db").get_metric_history(run.id, name)

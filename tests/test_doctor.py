@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from pipelines import doctor
 from xlrm.cli import app
-from xlrm.doctor import Check
+from xlrm.run.doctor import Check
 
 ROOT = Path(__file__).parents[1]
 STORE = ("GET", f"{NAMESPACE}/secrets/xlrm-store")

@@ -22,11 +22,12 @@ from transformers import (
 )
 
 from benchmarks.served_translations import serving
-from xlrm import chats, engines, translation
-from xlrm.decoding import Completion, Decoding, seed_of
-from xlrm.engines import Model, Transformers
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.languages import LANGUAGES
+from xlrm.models import chat_templates, generation
+from xlrm.models.decoding import Completion, Decoding, seed_of
+from xlrm.models.generation import Model, Transformers
+from xlrm.translation import translators
 
 ENGLISH, SPANISH, KOREAN = LANGUAGES["en"], LANGUAGES["es"], LANGUAGES["ko"]
 TEXTS = ["The snow is white.", "One.", "Three days after a day it is another day, and so on and on.", "Two words"]
@@ -104,8 +105,8 @@ def m2m(tmp_path_factory, pieces) -> Path:
 def test_x_almas_prompt_is_tokenised_as_its_code_does(llama) -> None:
     """One user message through the chat template, one BOS, nothing after the instruction's end."""
     tokenizer = Transformers(Model(str(llama))).tokenizer
-    prompt = translation.PROMPT.format(source="English", target="Korean", text="The snow is white.")
-    (ids,) = chats.as_chats(tokenizer, [prompt])
+    prompt = translators.PROMPT.format(source="English", target="Korean", text="The snow is white.")
+    (ids,) = chat_templates.as_chats(tokenizer, [prompt])
     wanted = "[INST] Translate this from English to Korean:\nEnglish: The snow is white.\nKorean: [/INST]"
     assert ids == [1, *tokenizer.convert_tokens_to_ids(list(wanted))]
 
@@ -113,7 +114,7 @@ def test_x_almas_prompt_is_tokenised_as_its_code_does(llama) -> None:
 def test_a_conversation_is_read_with_its_system_message(llama) -> None:
     messages = [{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]
     tokenizer = Transformers(Model(str(llama))).tokenizer
-    (ids,) = chats.as_chats(tokenizer, [messages])
+    (ids,) = chat_templates.as_chats(tokenizer, [messages])
     assert tokenizer.decode(ids).replace(" ", "") == "<s>[INST]Judge.[/INST]<s>[INST]One.[/INST]"
 
 
@@ -123,7 +124,9 @@ def test_a_template_without_a_system_message_is_one_line(llama) -> None:
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
     )
     with pytest.raises(ConfigError, match="chat template takes no such conversation: No system role"):
-        chats.as_chats(tokenizer, [[{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]])
+        chat_templates.as_chats(
+            tokenizer, [[{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]]
+        )
 
 
 def test_each_answer_is_told_with_its_tokens(llama) -> None:
@@ -186,7 +189,7 @@ def test_a_sampled_answer_is_its_prompts_and_seeds(name, request) -> None:
 
 
 def test_tokens_are_drawn_by_their_probabilities() -> None:
-    from xlrm.transformers_engine import _drawing
+    from xlrm.models.transformers_engine import _drawing
 
     logits = torch.tensor([[3.0, 1.0, 2.0, -torch.inf, 0.5]])
     rows = 4000
@@ -229,7 +232,9 @@ def test_a_turn_ends_where_template_or_generation_config_end_it(llama) -> None:
     engine.network.generation_config.eos_token_id = [2, stop]
     del engine.ends
     assert engine.ends == [2, turn, stop]
-    assert chats.text_of(engine.tokenizer, [*engine.tokenizer("One")["input_ids"], turn], engine.ends) == "O n e"
+    assert (
+        chat_templates.text_of(engine.tokenizer, [*engine.tokenizer("One")["input_ids"], turn], engine.ends) == "O n e"
+    )
 
 
 def test_padding_is_a_token_that_the_model_has(llama) -> None:
@@ -243,7 +248,7 @@ def test_padding_is_a_token_that_the_model_has(llama) -> None:
 
 
 def test_a_prompt_beyond_the_context_is_refused_and_no_other(llama) -> None:
-    engine = Transformers(Model(str(llama)), context=engines.Context("context", 40))
+    engine = Transformers(Model(str(llama)), context=generation.Context("context", 40))
     found = engine.complete(TEXTS, Decoding(30))
     lengths = [len(ids) for ids in engine.encode(TEXTS)]
     assert [one.refused for one in found] == [None if n < 40 else f"{n} tokens of 40" for n in lengths]
@@ -264,15 +269,15 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def endpoint(monkeypatch, server) -> engines.Endpoint:
+def endpoint(monkeypatch, server) -> generation.Endpoint:
     monkeypatch.setenv("OPENAI_BASE_URL", server.address)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    return engines.Endpoint(Model("served"), parallel=4)
+    return generation.Endpoint(Model("served"), parallel=4)
 
 
 def test_an_endpoint_is_asked_with_the_same_words_and_decoding(monkeypatch) -> None:
     with serving(lambda text, _: (text.upper(), "length" if text == "One." else "stop")) as server:
-        prompts = [translation.PROMPT.format(source="English", target="Spanish", text=text) for text in TEXTS]
+        prompts = [translators.PROMPT.format(source="English", target="Spanish", text=text) for text in TEXTS]
         found = endpoint(monkeypatch, server).complete(prompts, Decoding(99, temperature=0.6, top_p=0.9, seed=7))
     seeds = [request["seed"] for request in server.requests]
     assert len(set(seeds)) == len(seeds)
@@ -308,7 +313,7 @@ def test_an_endpoint_is_asked_again_after_an_error_and_never_tells_its_key(monke
     assert "model 'served' gave no answer: 500" in str(caught.value) and "sk-secret" not in str(caught.value)
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(ConfigError, match="OPENAI_BASE_URL is not set"):
-        engines.Endpoint(Model("served")).complete(PROMPTS, Decoding(9))
+        generation.Endpoint(Model("served")).complete(PROMPTS, Decoding(9))
 
 
 def test_a_server_that_knows_openais_fields_alone_is_asked_with_those(monkeypatch) -> None:
@@ -327,47 +332,47 @@ def test_a_server_that_knows_openais_fields_alone_is_asked_with_those(monkeypatc
     assert "top_k" in asked.refused
 
 
-PROMPTS = [translation.PROMPT.format(source="English", target="Spanish", text=text) for text in ("a", "b")]
+PROMPTS = [translators.PROMPT.format(source="English", target="Spanish", text=text) for text in ("a", "b")]
 
 
 @pytest.mark.parametrize(
     ("code", "group"), [("es", 2), ("it", 2), ("ko", 6), ("zh", 6), ("de", 1), ("ru", 3), ("vi", 4), ("tr", 8)]
 )
 def test_x_alma_has_a_model_for_each_group(code: str, group: int) -> None:
-    assert translation.x_alma_model(ENGLISH, LANGUAGES[code]) == f"haoranxu/X-ALMA-13B-Group{group}"
-    assert translation.x_alma_model(LANGUAGES[code], ENGLISH) == f"haoranxu/X-ALMA-13B-Group{group}"
+    assert translators.x_alma_model(ENGLISH, LANGUAGES[code]) == f"haoranxu/X-ALMA-13B-Group{group}"
+    assert translators.x_alma_model(LANGUAGES[code], ENGLISH) == f"haoranxu/X-ALMA-13B-Group{group}"
 
 
 @pytest.mark.parametrize(
     ("code", "groups"), [("es", [2]), ("ko", [6]), ("en", [1, 2, 3, 4, 6, 8])], ids=["es", "ko", "from any language"]
 )
 def test_x_almas_commit_tells_its_versions_apart(code: str, groups: list[int], monkeypatch) -> None:
-    settings, names = translation.Settings(translator="x-alma"), [f"haoranxu/X-ALMA-13B-Group{one}" for one in groups]
+    settings, names = translators.Settings(translator="x-alma"), [f"haoranxu/X-ALMA-13B-Group{one}" for one in groups]
     with kubeflow_server.serve() as server:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
         server.commits = {name: f"{i}" * 40 for i, name in enumerate(names)}
-        assert translation.revision(settings, LANGUAGES[code]) == " ".join(server.commits.values())
+        assert translators.revision(settings, LANGUAGES[code]) == " ".join(server.commits.values())
         server.commits |= {names[-1]: "f" * 40}
-        assert translation.revision(settings, LANGUAGES[code]).endswith("f" * 40)
+        assert translators.revision(settings, LANGUAGES[code]).endswith("f" * 40)
         pinned = settings.model_copy(update={"revisions": {names[-1]: "c" * 40}})
-        assert translation.revision(pinned, LANGUAGES[code]).endswith("c" * 40)
+        assert translators.revision(pinned, LANGUAGES[code]).endswith("c" * 40)
         served = settings.model_copy(update={"engine": "endpoint"})
-        assert translation.revision(served, LANGUAGES[code]) == ""
+        assert translators.revision(served, LANGUAGES[code]) == ""
 
 
 def test_x_alma_has_none_for_two_groups() -> None:
     with pytest.raises(ConfigError, match="no model for Spanish to Korean"):
-        translation.x_alma_model(SPANISH, KOREAN)
-    assert translation.x_alma_model(SPANISH, LANGUAGES["it"]).endswith("Group2")
+        translators.x_alma_model(SPANISH, KOREAN)
+    assert translators.x_alma_model(SPANISH, LANGUAGES["it"]).endswith("Group2")
 
 
 def test_a_changed_model_folder_is_another_translator(llama, tmp_path) -> None:
     import shutil
 
-    settings = translation.Settings(translator=str(shutil.copytree(llama, tmp_path / "m")))
-    first = translation.load(settings, ENGLISH, SPANISH).identity
-    assert translation.load(settings, ENGLISH, SPANISH).identity == first
-    assert translation.load(settings, ENGLISH, KOREAN).identity != first
+    settings = translators.Settings(translator=str(shutil.copytree(llama, tmp_path / "m")))
+    first = translators.load(settings, ENGLISH, SPANISH).identity
+    assert translators.load(settings, ENGLISH, SPANISH).identity == first
+    assert translators.load(settings, ENGLISH, KOREAN).identity != first
     (tmp_path / "m" / "config.json").write_text((llama / "config.json").read_text() + "\n")
-    assert translation.load(settings, ENGLISH, SPANISH).identity != first
-    assert translation.revision(settings, SPANISH) != first["revision"] and first["revision"]
+    assert translators.load(settings, ENGLISH, SPANISH).identity != first
+    assert translators.revision(settings, SPANISH) != first["revision"] and first["revision"]

@@ -9,14 +9,16 @@ from typer.testing import CliRunner
 
 from components import RUNS
 from pipelines import placement
-from xlrm import experiment, forecast, models, reward_models, scoring
-from xlrm.base_models import BASE_MODELS
 from xlrm.cli import app
-from xlrm.flops import PASSES, Shape, Size, flops, shape
-from xlrm.forecast import Published, Row
-from xlrm.pretraining import Pretraining
-from xlrm.rows import write_jsonl
-from xlrm.workloads import Item, Load, Texts, alone, answer_length, load
+from xlrm.models import loading, reward_models
+from xlrm.models.base_models import BASE_MODELS
+from xlrm.models.compute import PASSES, Shape, Size, flops, shape
+from xlrm.run import experiment, forecast
+from xlrm.run.forecast import Published, Row
+from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
+from xlrm.scorers import scorer
+from xlrm.store.jsonl import write_jsonl
+from xlrm.training.pretraining import Pretraining
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 QWEN_3B = 36 * (2 * 2048 * (2048 + 2 * 128) + 3 * 2048 * 11_008)
@@ -82,8 +84,8 @@ def counted(path: Path, length: int, reward: bool) -> tuple[int, int]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    tokenizer = models.load_tokenizer(path)
-    model = models.new_reward_model(path, tokenizer, seed=1) if reward else models.load_causal_lm(path)
+    tokenizer = loading.load_tokenizer(path)
+    model = loading.new_reward_model(path, tokenizer, seed=1) if reward else loading.load_causal_lm(path)
     model.set_attn_implementation("eager")  # PyTorch counts no other on a CPU
     ids = torch.arange(3 * length).reshape(3, length) % 500 + 10
     found = []
@@ -115,10 +117,10 @@ def test_the_tiny_models_shape_is_that_of_the_one_made_here(tiny_base) -> None:
 
 
 def test_models_are_loaded_in_the_precision_that_is_said(tiny_base, tmp_path) -> None:
-    tokenizer = models.load_tokenizer(tiny_base)
-    models.new_reward_model(tiny_base, tokenizer, seed=1).save_pretrained(tmp_path)
+    tokenizer = loading.load_tokenizer(tiny_base)
+    loading.new_reward_model(tiny_base, tokenizer, seed=1).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    for model in (scoring.load(tmp_path, scoring.Scoring())[0], models.load_causal_lm(tiny_base)):
+    for model in (scorer.load(tmp_path, scorer.Scoring())[0], loading.load_causal_lm(tiny_base)):
         assert str(model.dtype) == f"torch.{forecast.LOADED_IN}"
 
 

@@ -5,12 +5,13 @@ import json
 import pytest
 from test_sources import cache, copy_of  # noqa: F401
 
-from xlrm import models, rewards
-from xlrm.credit import credit
-from xlrm.datasets import PREFERENCES
+from xlrm.data.catalog import PREFERENCES
 from xlrm.errors import ConfigError, DataError
-from xlrm.rows import write_jsonl
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.credit import credit
+from xlrm.models import loading
 from xlrm.stages import evaluate
+from xlrm.store.jsonl import write_jsonl
 
 BEST_OF = [
     {
@@ -26,8 +27,8 @@ BEST_OF = [
 @pytest.fixture(scope="module")
 def model(tiny_base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = models.load_tokenizer(tiny_base)
-    models.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
+    tokenizer = loading.load_tokenizer(tiny_base)
+    loading.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -58,11 +59,11 @@ def test_results_and_rewards_of_the_corpus_and_of_further_benchmarks(model, corp
     assert metrics["rewardbench-2/accuracy/en/Precise IF"] == two["accuracy"]["Precise IF"]
     assert two["random_baseline"]["Factuality"] == 0.25 and two["items"] == 7
     assert found["benchmarks"]["mine"]["ko"]["random_baseline"]["average"] == 0.25
-    kept = rewards.read(tmp_path / "out" / rewards.FILE, "mine")["ko"]
+    kept = reward_table.read(tmp_path / "out" / reward_table.FILE, "mine")["ko"]
     assert [len(row["rejected"]) for row in kept] == [3] * 6
     scored = [(row["chosen"], row["rejected"]) for row in kept]
     assert credit(kept, scored).mean() == found["benchmarks"]["mine"]["ko"]["accuracy"]["average"]
-    assert len(rewards.read(tmp_path / "out" / rewards.FILE)["es"]) == 12
+    assert len(reward_table.read(tmp_path / "out" / reward_table.FILE)["es"]) == 12
     said = capsys.readouterr()
     assert "is not in es, ko: left out there" in said.out + said.err
 
@@ -111,10 +112,10 @@ def test_a_benchmark_that_cannot_be_had(benchmarks, error, message, corpora, tmp
 
 def test_rewards_that_are_not_there_or_none(tmp_path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        rewards.read(tmp_path / rewards.FILE)
+        reward_table.read(tmp_path / reward_table.FILE)
     import pyarrow
     import pyarrow.parquet
 
-    pyarrow.parquet.write_table(pyarrow.table({"id": ["1"]}), tmp_path / rewards.FILE)
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["1"]}), tmp_path / reward_table.FILE)
     with pytest.raises(DataError, match="no column benchmark, language"):
-        rewards.read(tmp_path / rewards.FILE)
+        reward_table.read(tmp_path / reward_table.FILE)

@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from xlrm.expectations import failures
-from xlrm.expectations.identification import Identifier
-from xlrm.expectations.lengths import fit
-from xlrm.expectations.loops import looped
-from xlrm.expectations.measures import script_share
-from xlrm.expectations.numbers import lost
-from xlrm.expectations.texts import (
+from xlrm.validation.frame import script_share
+from xlrm.validation.language_id import Identifier
+from xlrm.validation.lengths import fit
+from xlrm.validation.limits import Limits
+from xlrm.validation.loops import looped
+from xlrm.validation.numbers import lost
+from xlrm.validation.suite import failures
+from xlrm.validation.texts import (
     Pair,
     changed_code,
     changed_placeholders,
@@ -21,7 +22,6 @@ from xlrm.expectations.texts import (
     truncated,
     untranslated,
 )
-from xlrm.limits import Limits
 
 LINES = "The fox sleeps in its den all day.\nNobody has seen it awake.\nIt comes out at night to hunt."
 LÍNEAS = "El zorro duerme en su madriguera todo el día.\nNadie lo ha visto despierto.\nSale por la noche a cazar."

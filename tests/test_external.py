@@ -12,13 +12,17 @@ import pytest
 from test_judging import by_habit, serve
 from typer.testing import CliRunner
 
-from xlrm import judging, memory, models, rewards, scoring
 from xlrm.cli import app
 from xlrm.errors import ConfigError, GateError
-from xlrm.experiment import stage_config
-from xlrm.judging import coin
-from xlrm.rows import read_rows, write_jsonl
+from xlrm.evaluation import reward_table
+from xlrm.models import loading
+from xlrm.run.experiment import stage_config
+from xlrm.scorers import scorer
+from xlrm.scorers.judges import pairwise
+from xlrm.scorers.judges.pairwise import coin
 from xlrm.stages import evaluate, external
+from xlrm.store import answers
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 SUBSETS = {"facts": "Chat", "padded": "Chat Hard"}
 HABITS = ("knows", "knows", "first", "first", "errs", "garbage", "knows", "half")
@@ -42,8 +46,8 @@ def corpora(tmp_path) -> Path:
 @pytest.fixture
 def scalar(tiny_base, tmp_path) -> Path:
     folder = tmp_path / "scalar"
-    tokenizer = models.load_tokenizer(tiny_base)
-    models.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
+    tokenizer = loading.load_tokenizer(tiny_base)
+    loading.new_reward_model(tiny_base, tokenizer, seed=3).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -84,8 +88,8 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
     assert judge["cost"] | {"questions": 16, "known": 8, "requests": 8} == judge["cost"]
     assert metrics["external/Judge-7B/usd"] == judge["cost"]["usd"] and "external/mine/usd" not in metrics
     assert judge["cost"]["usd"] > 0 and judge["cost"]["estimated_usd"] > 0
-    kept = rewards.read(tmp_path / "out" / "mine" / "rewards.parquet")
-    scored = evaluate.score(scoring.load(scalar, scoring.Scoring()), benchmark(), scoring.Scoring())
+    kept = reward_table.read(tmp_path / "out" / "mine" / "rewards.parquet")
+    scored = evaluate.score(scorer.load(scalar, scorer.Scoring()), benchmark(), scorer.Scoring())
     assert mine["results"]["en"]["accuracy"] == pytest.approx(evaluate.result(benchmark(), scored, "lost")["accuracy"])
     assert mine["results"]["en"].keys() == evaluate.result(benchmark(), scored, "lost").keys()
     for ours, row, (chosen, rejected) in zip(kept["en"], benchmark(), scored, strict=True):
@@ -129,9 +133,9 @@ def test_a_finished_model_is_not_evaluated_again(corpora, scalar, tmp_path, monk
 
 def test_interrupted_scoring_goes_on_on_another_machine(corpora, scalar, tmp_path, monkeypatch) -> None:
     """Of 32 conversations of both languages, twelve of which have a reward on the store."""
-    monkeypatch.setattr(scoring, "WINDOW", 4)
-    monkeypatch.setattr(memory, "SECONDS_BETWEEN_FILES", 0)
-    config, real, asked = {"models": (f"mine={scalar}",), "languages": ("en", "ko")}, scoring._rewards, []
+    monkeypatch.setattr(scorer, "WINDOW", 4)
+    monkeypatch.setattr(answers, "SECONDS_BETWEEN_FILES", 0)
+    config, real, asked = {"models": (f"mine={scalar}",), "languages": ("en", "ko")}, scorer._rewards, []
 
     def killed(*given):
         asked.append(len(given[2]))
@@ -141,11 +145,11 @@ def test_interrupted_scoring_goes_on_on_another_machine(corpora, scalar, tmp_pat
 
     write_jsonl(corpora / "ko" / "benchmark.jsonl", [row | {"prompt": f"ko {row['prompt']}"} for row in benchmark()])
     whole, _ = run(corpora, tmp_path / "whole" / "external" / "other" / "output", **config)
-    monkeypatch.setattr(scoring, "_rewards", killed)
+    monkeypatch.setattr(scorer, "_rewards", killed)
     with pytest.raises(KeyboardInterrupt):
         run(corpora, tmp_path / "one" / "external" / "key" / "output", **config)
     asked.clear()
-    monkeypatch.setattr(scoring, "_rewards", lambda *given: asked.append(len(given[2])) or real(*given))
+    monkeypatch.setattr(scorer, "_rewards", lambda *given: asked.append(len(given[2])) or real(*given))
     again, _ = run(corpora, tmp_path / "two" / "external" / "key" / "output", **config)
     assert asked == [4] * 5 and again == pytest.approx(whole)
 
@@ -233,6 +237,6 @@ def test_verdicts_are_kept_beside_translations_on_the_store(home, corpora, tmp_p
     with serve(by_habit) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.address)
         run(corpora, tmp_path / "out", models=("served=m",))
-    (folder,) = (home / "store" / judging.MEMORY).iterdir()
+    (folder,) = (home / "store" / pairwise.MEMORY).iterdir()
     assert json.loads((folder / "identity.json").read_text())["judge"] == "m"
     assert list(folder.glob("*.jsonl.gz"))

@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from xlrm import gate, rewards
 from xlrm.errors import ConfigError
-from xlrm.gate import Rule, decide
+from xlrm.evaluation import reward_table
+from xlrm.registry import gate
+from xlrm.registry.gate import Rule, decide
 
 SECTIONS = ("Chat", "Safety")
 RULE = Rule(resamples=500)
 
 
-def evaluated(folder, right, items=200, languages=("en", "ko"), text="p", benchmark=rewards.CORPUS, left_out=()):
+def evaluated(folder, right, items=200, languages=("en", "ko"), text="p", benchmark=reward_table.CORPUS, left_out=()):
     """rewards.parquet of a model that is right on the items for which `right(language, i)` is true, and was not asked those
     (language, item) that are left out."""
     folder.mkdir(exist_ok=True)
@@ -23,9 +24,9 @@ def evaluated(folder, right, items=200, languages=("en", "ko"), text="p", benchm
             for i in range(items) if (language, i) not in left_out
         ]  # fmt: skip
         scored = [([1.0], [0.0 if right(language, int(one["id"][1:])) else 2.0]) for one in rows]
-        kept += rewards.records(benchmark, language, rows, scored)
-    rewards.write(folder / rewards.FILE, kept)
-    return folder / rewards.FILE
+        kept += reward_table.records(benchmark, language, rows, scored)
+    reward_table.write(folder / reward_table.FILE, kept)
+    return folder / reward_table.FILE
 
 
 def seven_of_ten(language, i):
@@ -45,8 +46,8 @@ def best_of(folder, wrong, right, items=200):
         for i in range(items)
     ]
     scored = [([1.0], [0.0 if i % 10 < right else 2.0] * wrong) for i in range(items)]
-    rewards.write(folder / rewards.FILE, list(rewards.records(rewards.CORPUS, "en", rows, scored)))
-    return folder / rewards.FILE
+    reward_table.write(folder / reward_table.FILE, list(reward_table.records(reward_table.CORPUS, "en", rows, scored)))
+    return folder / reward_table.FILE
 
 
 @pytest.mark.parametrize(
@@ -223,5 +224,9 @@ def test_what_makes_two_evaluations_of_a_model_one(tmp_path, change, same) -> No
     first = evaluated(tmp_path / "a", seven_of_ten)
     rows = [changed for one in pyarrow.parquet.read_table(first).to_pylist() if (changed := change(one))]
     (tmp_path / "b").mkdir()
-    rewards.write(tmp_path / "b" / rewards.FILE, rows)
-    assert gate.same(first, tmp_path / "b" / rewards.FILE) == gate.same(tmp_path / "b" / rewards.FILE, first) == same
+    reward_table.write(tmp_path / "b" / reward_table.FILE, rows)
+    assert (
+        gate.same(first, tmp_path / "b" / reward_table.FILE)
+        == gate.same(tmp_path / "b" / reward_table.FILE, first)
+        == same
+    )

@@ -10,10 +10,12 @@ from test_training import TRAINING, pairs
 from torch.nn.functional import logsigmoid
 
 from benchmarks.reward_training import weights_of
-from xlrm import curves, models, scoring
 from xlrm.errors import ConfigError
-from xlrm.rows import write_jsonl
+from xlrm.models import chat_templates, loading
+from xlrm.scorers import scorer
 from xlrm.stages import reward
+from xlrm.store.jsonl import write_jsonl
+from xlrm.training import curves
 
 ROWS = pairs(70)
 
@@ -41,11 +43,13 @@ def scored(output: Path) -> dict[int, dict[str, float]]:
 
 def plainly(output: Path, rows: list[dict]) -> tuple[float, float]:
     """Loss and accuracy by transformers alone, a conversation at a time."""
-    model, tokenizer = models.load_reward_model(output), models.load_tokenizer(output)
+    model, tokenizer = loading.load_reward_model(output), loading.load_tokenizer(output)
 
     def rewards(side: str) -> torch.Tensor:
         ids = [
-            tokenizer.apply_chat_template(scoring.conversation(row["prompt"], row[side]), return_dict=True)["input_ids"]
+            tokenizer.apply_chat_template(chat_templates.conversation(row["prompt"], row[side]), return_dict=True)[
+                "input_ids"
+            ]
             for row in rows
         ]
         with torch.inference_mode():
@@ -89,9 +93,11 @@ def test_single_judgments_are_held_out_too(tiny_base, corpora, tmp_path) -> None
     """28 judgments of 14 pairs in batches of 8: the cross-entropy, and the accuracy of signs."""
     changes = {"loss": "pointwise", "heldout_scorings": 1, "epochs": 1, "device_batch_size": 8}
     metrics, output = train(tiny_base, corpora, tmp_path, **changes)
-    model, tokenizer = models.load_reward_model(output), models.load_tokenizer(output)
-    chats = [scoring.conversation(row["prompt"], row[side]) for row in ROWS[56:] for side in ("chosen", "rejected")]
-    rewards = torch.tensor(scoring.score(model, tokenizer, chats)) * torch.tensor([1, -1]).repeat(14)
+    model, tokenizer = loading.load_reward_model(output), loading.load_tokenizer(output)
+    chats = [
+        chat_templates.conversation(row["prompt"], row[side]) for row in ROWS[56:] for side in ("chosen", "rejected")
+    ]
+    rewards = torch.tensor(scorer.score(model, tokenizer, chats)) * torch.tensor([1, -1]).repeat(14)
     assert metrics["heldout_loss"] == pytest.approx(float(-logsigmoid(rewards).mean()), abs=1e-5)
     assert metrics["heldout_accuracy"] == pytest.approx(float((rewards > 0).float().mean()))
     assert metrics["heldout_rows"] == 28

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from xlrm import artifacts, housekeeping, settings, storage, tracking
 from xlrm.cli import app
 from xlrm.errors import ConfigError
+from xlrm.run import housekeeping
+from xlrm.store import addresses, artifacts, objects
+from xlrm.tracking import mlflow_registry, mlflow_runs
 
 ROOT = Path(__file__).parents[1]
 LOST = "was/elsewhere"
@@ -26,10 +28,10 @@ def command(*words: object):
 
 def made(name: str, inputs: tuple[str, ...] = (), run: str | None = None) -> str:
     """The artifact `name`, stage/key, of one small file."""
-    folder = settings.home() / "made" / name
+    folder = addresses.home() / "made" / name
     folder.mkdir(parents=True)
     (folder / "file.txt").write_text(name)
-    uri, (stage, key) = storage.join(settings.store(), name), name.split("/")
+    uri, (stage, key) = objects.join(addresses.store(), name), name.split("/")
     given = {"from": [artifacts.Input(uri=f"file:///{LOST}/{one}", digest="0" * 64) for one in inputs]}
     artifacts.publish(
         folder, uri, stage=stage, key=key, config={}, metrics={}, inputs=given, code_version="c", git_commit=None, image=None,
@@ -39,19 +41,19 @@ def made(name: str, inputs: tuple[str, ...] = (), run: str | None = None) -> str
 
 
 def noted(run: str, *names: str, ended: bool = True) -> None:
-    folder = storage.join(settings.store(), "runs", run)
-    storage.write(storage.join(folder, "run.json"), b"{}")
+    folder = objects.join(addresses.store(), "runs", run)
+    objects.write(objects.join(folder, "run.json"), b"{}")
     for name in names:
-        storage.write(
-            storage.join(folder, "made", name.replace("/", "-")), storage.join(settings.store(), name).encode()
+        objects.write(
+            objects.join(folder, "made", name.replace("/", "-")), objects.join(addresses.store(), name).encode()
         )
     if ended:
-        storage.write(storage.join(folder, "end", "20260101T000000.000000Z-SUCCEEDED"), b"")
+        objects.write(objects.join(folder, "end", "20260101T000000.000000Z-SUCCEEDED"), b"")
 
 
 def registered(folder: Path, **tags: str) -> None:
-    with tracking.run("xlrm", "register", {}, {}) as run:
-        tracking.add_version("xlrm-en", [folder], tags, "", run)
+    with mlflow_runs.run("xlrm", "register", {}, {}) as run:
+        mlflow_registry.add_version("xlrm-en", [folder], tags, "", run)
 
 
 @pytest.fixture
@@ -64,36 +66,36 @@ def house(store, monkeypatch) -> str:
     }.items():  # fmt: skip
         made(name, inputs)
     registered(
-        settings.home() / "made" / "reward" / "r",
+        addresses.home() / "made" / "reward" / "r",
         artifact_uri=f"file:///{LOST}/reward/r",
         evaluation_uri=f"file:///{LOST}/evaluate/e",
     )
     noted("kept", "curate/c", "reward/r", "sample/s")
     noted("beside", "curate/c", "reward/r", "align/a", "judge/j")
     for where in ("unfinished/reward/k/step", "images/0123abc/image", "answers/model/identity.json", "align/half/file"):
-        storage.write(storage.join(store.uri, where), b"1")
+        objects.write(objects.join(store.uri, where), b"1")
     return store.uri
 
 
 def names(kind: str | None = None) -> set[str]:
-    return {one.name for one in housekeeping.look(settings.store()).items if kind in (None, one.kind)}
+    return {one.name for one in housekeeping.look(addresses.store()).items if kind in (None, one.kind)}
 
 
 def whole(uri: str) -> None:
     """Each artifact there is has its files, and all it was made from."""
     store = housekeeping.look(uri)
     for item in store.of(housekeeping.ARTIFACT):
-        artifacts.fetch(item.uri, settings.home() / "cache")
+        artifacts.fetch(item.uri, addresses.home() / "cache")
     assert store.lineage(store.records) == set(store.records)
 
 
 def test_only_what_nothing_kept_uses_goes_and_only_when_asked(house) -> None:
-    before = storage.list_uris(house)
+    before = objects.list_uris(house)
     assert "0 B would go" in command("gc").output
     shown = command("gc", "--run", "beside")
     going = {"align/a", "judge/j", "runs/beside"}
     assert shown.exit_code == 0 and all(f"  {one} " in shown.output for one in going), shown.output
-    assert storage.list_uris(house) == before, "shown, not removed"
+    assert objects.list_uris(house) == before, "shown, not removed"
     everything = names()
     assert command("gc", "--run", "beside", "--delete").exit_code == 0
     assert names() == everything - going
@@ -104,16 +106,16 @@ def test_what_is_registered_stays_whatever_its_age_and_so_do_answers(house) -> N
     assert command("gc", "--older-than", 0, "--delete").exit_code == 0
     assert names() == {"curate/c", "reward/r", "evaluate/e", "answers/model"}
     whole(house)
-    assert tracking.download("models:/xlrm-en/1", settings.home() / "pulled").is_dir()
+    assert mlflow_registry.download("models:/xlrm-en/1", addresses.home() / "pulled").is_dir()
 
 
 def test_a_removal_that_was_cut_off_leaves_whole_artifacts_and_is_gone_on_with(house, monkeypatch) -> None:
     """Each time in the middle of the first folder it comes to."""
-    place = type(storage._at(house))
+    place = type(objects._at(house))
 
     def cut_off(self) -> None:
-        files = [one for one in storage.list_uris(self.uri) if not one.endswith(artifacts.RECORD)]
-        storage._at(files[0]).remove()
+        files = [one for one in objects.list_uris(self.uri) if not one.endswith(artifacts.RECORD)]
+        objects._at(files[0]).remove()
         raise KeyboardInterrupt
 
     for _ in range(2):
@@ -128,8 +130,8 @@ def test_a_removal_that_was_cut_off_leaves_whole_artifacts_and_is_gone_on_with(h
 @pytest.mark.parametrize("store", ["file"], indirect=True)
 def test_a_run_that_was_removed_in_part_is_removed_again(house) -> None:
     """Though the note of its end is gone."""
-    storage._at(f"{house}/runs/beside/run.json").remove()
-    storage.remove_directory(f"{house}/runs/beside/end")
+    objects._at(f"{house}/runs/beside/run.json").remove()
+    objects.remove_directory(f"{house}/runs/beside/end")
     assert command("gc", "--run", "beside", "--delete").exit_code == 0 and "runs/beside" not in names()
 
 
@@ -149,7 +151,7 @@ def aged(path: Path, days: float) -> Path:
 
 def local(*parts: str) -> Path:
     """A file of the home, forty days old, in its folder."""
-    path = settings.home().joinpath(*parts)
+    path = addresses.home().joinpath(*parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("1")
     return aged(path, 40)
@@ -189,7 +191,7 @@ def test_nothing_a_stage_at_work_may_have_taken_goes(home) -> None:
 def test_what_another_mlflow_has_registered_stays(home) -> None:
     """One that this address does not lead to: its tags cannot be read here."""
     made("curate/c"), made("reward/r", ("curate/c",)), made("register/there", ("reward/r",), "0123")
-    with tracking.run("xlrm", "register", {}, {}) as run:
+    with mlflow_runs.run("xlrm", "register", {}, {}) as run:
         pass
     made("reward/x"), made("register/here", ("reward/x",), run.id)  # whose version was deleted
     assert command("gc", "--older-than", 0, "--delete").exit_code == 0

@@ -11,9 +11,9 @@ from threading import Thread
 
 import pytest
 
-from xlrm import hub
 from xlrm.errors import ConfigError
 from xlrm.stages import base
+from xlrm.store import hub
 
 ROOT = Path(__file__).parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -169,10 +169,10 @@ def test_a_hub_that_is_away_is_said(tmp_path: Path) -> None:
 @pytest.fixture
 def model_address(tiny_base: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     """Where me/model is, in shards, and the names of its files that were asked for."""
-    from xlrm import models
+    from xlrm.models import loading
 
-    models.load_causal_lm(tiny_base).save_pretrained(tmp_path / "model", max_shard_size="200KB")
-    models.load_tokenizer(tiny_base).save_pretrained(tmp_path / "model")
+    loading.load_causal_lm(tiny_base).save_pretrained(tmp_path / "model", max_shard_size="200KB")
+    loading.load_tokenizer(tiny_base).save_pretrained(tmp_path / "model")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.model, server.sent = tmp_path / "model", []
     Thread(target=server.serve_forever, daemon=True).start()
@@ -198,12 +198,12 @@ def norms(entry: str, home: Path, address: str) -> dict:
 
 @pytest.mark.slow
 def test_of_a_model_only_the_weights_with_its_embeddings_are_fetched(model_address, tiny_base, tmp_path) -> None:
-    from xlrm import embeddings
+    from xlrm.analysis import embedding_norms
 
     address, sent = model_address
     found = norms(f"me/model@{COMMIT}", tmp_path / "home", address)
     texts = {"en": ["a cat", "a cat"], "ko": ["해"]}
-    assert found == embeddings.norms(str(tiny_base), texts, embeddings.TokenSets()) and found["en"]
+    assert found == embedding_norms.norms(str(tiny_base), texts, embedding_norms.TokenSets()) and found["en"]
     assert {"config.json", "tokenizer.json"} <= set(sent)
     assert len({name for name in sent if name.endswith(".safetensors")}) == 1
     assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
@@ -213,7 +213,7 @@ def test_of_a_model_only_the_weights_with_its_embeddings_are_fetched(model_addre
 
 FETCH = """
 import sys
-from xlrm import hub
+from xlrm.store import hub
 from xlrm.errors import XlrmError
 try:
     folder = hub.whole_model(sys.argv[1], "main", "dpo_model")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components import REGISTRY, RUNS, image
-from xlrm import doctor
+from xlrm.run import doctor
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from benchmarks.served_translations import Server, serving
-from xlrm import judge_prompts, judging, reward_models
 from xlrm.errors import ArtifactError, ConfigError, GateError
-from xlrm.judging import Settings, bias, coin, credit, parse
+from xlrm.models import reward_models
+from xlrm.scorers.judges import pairwise, prompts
+from xlrm.scorers.judges.pairwise import Settings, bias, coin, credit, parse
 
 ASKED = re.compile(
     r"\[User Question\]\n(.*?)\n\n\[The Start of Assistant A's Answer\]\n(.*?)\n\[The End of Assistant A's Answer\]\n\n"
@@ -42,9 +43,9 @@ def by_habit(text: str, _: dict) -> tuple[str, str]:
     return HABITS[question.split()[0]](a, b), "stop"
 
 
-def judge(monkeypatch: pytest.MonkeyPatch, server: Server, entry: str = "served=m", **how) -> judging.Judge:
+def judge(monkeypatch: pytest.MonkeyPatch, server: Server, entry: str = "served=m", **how) -> pairwise.Judge:
     monkeypatch.setenv("OPENAI_BASE_URL", server.address)
-    return judging.load(reward_models.find(entry), Settings(**({"parallel": 2, "retries": 1} | how)))
+    return pairwise.load(reward_models.find(entry), Settings(**({"parallel": 2, "retries": 1} | how)))
 
 
 def serve(answer):
@@ -77,7 +78,7 @@ def test_credits() -> None:
 
 def test_prompts_are_the_references_to_the_letter() -> None:
     """Digests of prompt_v2 and of MTBENCH_V2's template in rewardbench 0.1.4; the Self-Taught Evaluator's has backslashes."""
-    ours, taught = judge_prompts.JUDGE_PROMPTS["rewardbench"], judge_prompts.JUDGE_PROMPTS["self-taught"]
+    ours, taught = prompts.JUDGE_PROMPTS["rewardbench"], prompts.JUDGE_PROMPTS["self-taught"]
     digest = hashlib.sha256(ours.system.encode()).hexdigest()
     assert digest == "c3fbb61119533727d0d82252b8b3201a9bbcfc7ca0d5eb1a0dfc85266d4a6c00"
     template = ours.user.replace("{a}", "{answer_a}").replace("{b}", "{answer_b}")
@@ -107,7 +108,7 @@ def test_one_order_an_item(monkeypatch) -> None:
     assert [row["order"] for row in found] == ["chosen first" if one else "rejected first" for one in first]
     assert found[2]["answers"] == ["Both are fine: [[C]]"] and found[2]["verdicts"] == ["error"]
     assert len(server.requests) == 11
-    assert server.requests[0]["messages"][0]["content"] == judge_prompts.JUDGE_PROMPTS["rewardbench"].system
+    assert server.requests[0]["messages"][0]["content"] == prompts.JUDGE_PROMPTS["rewardbench"].system
     decoding = {"temperature": 0.0, "max_tokens": 2048, "model": "m"}
     assert all(one | decoding == one for one in server.requests)
     assert bias(found)["errors"] == pytest.approx(1 / 11)
@@ -245,9 +246,9 @@ def test_a_limit_in_dollars_holds_before_and_while(monkeypatch) -> None:
     with serve(by_habit) as server:
         one = judge(monkeypatch, server, usd_per_million=price, max_usd=500)
         with pytest.raises(ConfigError, match=r"judge.max_usd=500.0: judging is estimated at \$[\d,.]+; raise it"):
-            judging.check_budget({"m": one.estimate(given)}, one.settings)
+            pairwise.check_budget({"m": one.estimate(given)}, one.settings)
         with pytest.raises(ConfigError, match=r"no price is known for m; say judge.usd_per_million"):
-            judging.check_budget({"m": judge(monkeypatch, server).estimate(given)}, one.settings)
+            pairwise.check_budget({"m": judge(monkeypatch, server).estimate(given)}, one.settings)
         one.engine.block = 2
         with pytest.raises(GateError, match=r"m has cost \$[\d,.]+, more than judge.max_usd=500.0"):
             one.judge(given)

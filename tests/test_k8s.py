@@ -17,8 +17,9 @@ import yaml
 
 from components import REGISTRY
 from pipelines import doctor, platform
-from xlrm import __version__, experiment
-from xlrm.serving import Settings
+from xlrm import __version__
+from xlrm.run import experiment
+from xlrm.serving.service import Settings
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = ("dev", "prod", "standalone")

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from swift_server import FileStore, S3Store
 
-from xlrm import checkpoints, storage, unfinished
-from xlrm.kept_checkpoints import Kept, mark, marked
+from xlrm.store import objects, unfinished
+from xlrm.training import checkpoints
+from xlrm.training.kept_checkpoints import Kept, mark, marked
 
 PART = {"processes": 4, "first": 2}
 
@@ -22,7 +23,7 @@ def checkpoint(folder: Path, step: int, part: dict = PART) -> Path:
 
 @pytest.mark.parametrize(("nodes", "stay"), [(1, {3}), (2, {2, 3})])
 def test_a_checkpoint_comes_back_as_it_was(store: FileStore | S3Store, tmp_path: Path, nodes: int, stay: set) -> None:
-    kept = Kept.of_node(storage.join(store.uri, "unfinished/reward/key"), PART, nodes)
+    kept = Kept.of_node(objects.join(store.uri, "unfinished/reward/key"), PART, nodes)
     assert kept.steps() == set()
     for step in (1, 2, 3):
         kept.send(checkpoint(tmp_path / "here", step))
@@ -35,10 +36,10 @@ def test_a_checkpoint_comes_back_as_it_was(store: FileStore | S3Store, tmp_path:
 
 
 def test_what_is_half_there_or_of_other_processes_is_no_checkpoint(store: FileStore | S3Store, tmp_path: Path) -> None:
-    unfinished_uri = storage.join(store.uri, "unfinished/reward/key")
+    unfinished_uri = objects.join(store.uri, "unfinished/reward/key")
     kept = Kept.of_node(unfinished_uri, PART, 2)
     kept.send(checkpoint(tmp_path, 1))
-    storage.write(storage.join(kept.uri, "checkpoint-2", "trainer_state.json"), b"{")  # the record would be last
+    objects.write(objects.join(kept.uri, "checkpoint-2", "trainer_state.json"), b"{")  # the record would be last
     assert kept.steps() == {1}
     assert Kept.of_node(unfinished_uri, PART | {"processes": 8}, 2).steps() == set()
     assert Kept.of_node(unfinished_uri, PART | {"first": 0}, 2).steps() == set()
@@ -57,7 +58,7 @@ def test_a_spoilt_checkpoint_leaves_the_one_before_it(s3_store: S3Store, tmp_pat
     kept = Kept.of_node(s3_store.uri, part, 2)
     for step in (5, 10):
         kept.send(checkpoint(tmp_path / "here", step, part))
-    s3_store.overwrite(storage.join(kept.uri, "checkpoint-10", "global_step", "state.pt"), b"x" * 1000)
+    s3_store.overwrite(objects.join(kept.uri, "checkpoint-10", "global_step", "state.pt"), b"x" * 1000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "_kept", lambda _: kept)
         found = checkpoints.agreed(tmp_path / "there", "reward[en]", s3_store.uri)
@@ -69,7 +70,7 @@ def test_what_a_stage_kept_goes_with_its_end(tmp_path: Path) -> None:
     output = tmp_path / "work" / "reward" / "key" / "output"
     Kept.of_node(unfinished.address(output), PART, 1).send(checkpoint(tmp_path, 1))
     other = unfinished.address(output.parents[1] / "other" / "output")
-    storage.write(f"{other}/block", b"1")
+    objects.write(f"{other}/block", b"1")
     unfinished.remove(output)
-    assert storage.list_uris(unfinished.address(output)) == [] and len(storage.list_uris(other)) == 1
+    assert objects.list_uris(unfinished.address(output)) == [] and len(objects.list_uris(other)) == 1
     unfinished.remove(output)  # there is nothing any more

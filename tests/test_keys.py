@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from xlrm import provenance
-from xlrm.code_digests import Code
-from xlrm.experiment import STAGES
+from xlrm.run.experiment import STAGES
+from xlrm.store import provenance
+from xlrm.store.code_digests import Code
 
 ROOT = Path(__file__).parents[1]
 MODULES = {
@@ -59,7 +59,7 @@ def test_no_stage_runs_again_for_sentences_comments_and_layout(copy: Path, now: 
         edit(path, OtherSentences().visit)
     found = stage_versions(Code(copy, provenance.CARRIERS))
     assert {stage: found[stage] != now[stage] for stage in STAGES} == dict.fromkeys(STAGES, False)
-    assert (copy / "scoring.py").read_text() != (ROOT / "xlrm" / "scoring.py").read_text()
+    assert (copy / "scorers" / "scorer.py").read_text() != (ROOT / "xlrm" / "scorers" / "scorer.py").read_text()
 
 
 class OtherPlaces(ast.NodeTransformer):
@@ -87,17 +87,18 @@ class OtherPlaces(ast.NodeTransformer):
 
 
 def move_everything(package: Path) -> dict[str, str]:
-    """Puts all but the stages into a package of their own, each module under another name; returns where each is now."""
-    rooms = package / "rooms"
-    rooms.mkdir()
-    (rooms / "__init__.py").write_text('"""Knows this, and must not know that."""\n')
+    """Puts every room but the stages into a package of its own, and each module under another name; returns where each is now."""
+    moved = package / "moved"
+    moved.mkdir()
+    (moved / "__init__.py").write_text('"""Knows this, and must not know that."""\n')
     places = {}
-    for path in sorted(package.iterdir()):
-        if path.name in ("__init__.py", "cli.py", "stages", "rooms"):
-            continue
-        name = path.stem if path.is_dir() else f"{path.stem}_moved"
-        path.rename(rooms / (name if path.is_dir() else f"{name}.py"))
-        places[f"xlrm.{path.stem}"] = f"xlrm.rooms.{name}"
+    for room in [path for path in sorted(package.iterdir()) if path.is_dir() and path.name not in ("moved", "stages")]:
+        for path in room.rglob("*.py"):
+            if path.name != "__init__.py":
+                path.rename(path.with_stem(f"{path.stem}_there"))
+                parts = path.relative_to(package).with_suffix("").parts
+                places[f"xlrm.{'.'.join(parts)}"] = f"xlrm.moved.{'.'.join(parts)}_there"
+        room.rename(moved / room.name)
     for path in package.rglob("*.py"):
         edit(path, OtherPlaces(places).visit)
     return places
@@ -105,10 +106,8 @@ def move_everything(package: Path) -> dict[str, str]:
 
 def test_no_stage_runs_again_when_every_module_is_moved(copy: Path, now: dict[str, str]) -> None:
     places = move_everything(copy)
-    assert len(places) > 60 and not (copy / "scoring.py").exists()
-    imports = (
-        f"from xlrm.stages import {', '.join(STAGES)}; from xlrm.rooms import provenance_moved as p; print(p.PACKAGE)"
-    )
+    assert len(places) > 100 and not (copy / "scorers" / "scorer.py").exists()
+    imports = f"from xlrm.stages import {', '.join(STAGES)}; from xlrm.moved.store import provenance_there as p; print(p.PACKAGE)"
     command = [sys.executable, "-W", "ignore", "-c", imports]
     result = subprocess.run(command, cwd=copy.parent, capture_output=True, text=True, check=False)
     assert result.stdout.strip() == str(copy), f"what was moved has to work: {result.stderr}"
@@ -118,19 +117,19 @@ def test_no_stage_runs_again_when_every_module_is_moved(copy: Path, now: dict[st
 def test_no_stage_runs_again_when_modules_are_renamed_wherever_they_are_named(copy: Path, now: dict[str, str]) -> None:
     """Also where code says `module.name`; a carrier too."""
     names = {
-        "base_models": "bases",
-        "fingerprints": "probes",
-        "judge_prompts": "wordings",
-        "kept_checkpoints": "best_weights",
-    }
+        "models/base_models": "bases", "scorers/fingerprints": "probes", "training/kept_checkpoints": "best_weights",
+        "models/chat_templates": "conversation_ids",
+    }  # fmt: skip
     for path in copy.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         for old, new in names.items():
-            text = re.sub(rf"\b{old}\b", new, text)
+            text = re.sub(rf"\b{Path(old).name}\b", new, text)
         path.write_text(text, encoding="utf-8")
     for old, new in names.items():
-        (copy / f"{old}.py").rename(copy / f"{new}.py")
-    assert "probes.FILE" in (copy / "gate.py").read_text() + (copy / "releases.py").read_text()
+        (copy / f"{old}.py").rename((copy / old).with_name(f"{new}.py"))
+    assert (
+        "probes.FILE" in (copy / "registry" / "gate.py").read_text() + (copy / "registry" / "releases.py").read_text()
+    )
     carriers = [name.replace("kept_checkpoints", "best_weights") for name in provenance.CARRIERS]
     assert stage_versions(Code(copy, carriers)) == now
 
@@ -153,7 +152,7 @@ def reached(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
 def test_a_stage_counts_the_modules_that_it_imports(reached: dict[str, set[str]]) -> None:
     code = Code(provenance.PACKAGE, provenance.CARRIERS)
     assert {stage: set(code.reachable(f"xlrm.stages.{stage}")) for stage in STAGES} == reached
-    assert "xlrm.training" in reached["reward"] and "xlrm.expectations.suite" in reached["validate"]
+    assert "xlrm.training.trainers" in reached["reward"] and "xlrm.validation.suite" in reached["validate"]
 
 
 class OtherConstant(ast.NodeTransformer):
@@ -173,7 +172,10 @@ class OtherConstant(ast.NodeTransformer):
 
 @pytest.mark.parametrize(
     "module",
-    ["chats", "expectations.numbers", "gate", "languages", "packing.layout", "reporting.page", "stages.judge", "training"],
+    [
+        "languages", "models.chat_templates", "models.packing.layout", "registry.gate", "reporting.page", "stages.judge",
+        "training.trainers", "validation.numbers",
+    ],
 )  # fmt: skip
 def test_a_changed_constant_runs_the_stages_again_that_reach_it(
     module: str, copy: Path, now: dict[str, str], reached: dict[str, set[str]]
@@ -193,8 +195,8 @@ def test_carriers_are_no_code_of_a_stage(copy: Path, now: dict[str, str]) -> Non
 
 
 def test_a_carrier_that_does_not_exist_is_an_error(copy: Path) -> None:
-    (copy / "storage.py").rename(copy / "objects.py")
-    with pytest.raises(ModuleNotFoundError, match=r"xlrm\.storage"):
+    (copy / "store" / "objects.py").rename(copy / "store" / "storage.py")
+    with pytest.raises(ModuleNotFoundError, match=r"xlrm\.store\.objects"):
         Code(copy, provenance.CARRIERS)
 
 
@@ -210,7 +212,7 @@ def test_every_data_file_of_the_package_counts_for_a_stage(copy: Path, now: dict
     data = {path for path in paths if any(fnmatch(path, pattern) for pattern in patterns)}
     counted = {path for stage in STAGES for path in provenance.files(f"xlrm.stages.{stage}") if path.suffix != ".py"}
     assert {path.relative_to(provenance.PACKAGE).as_posix() for path in counted} == data != set()
-    with (copy / "expectations" / "data_docs.html.j2").open("a") as file:
+    with (copy / "validation" / "data_docs.html.j2").open("a") as file:
         file.write("<!-- changed -->")
     found = stage_versions(Code(copy, provenance.CARRIERS))
     assert "validate" in {stage for stage in STAGES if found[stage] != now[stage]}, "its page is made of it"

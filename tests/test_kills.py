@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 
 from pipelines import local_run
-from xlrm import artifacts, mlflow_client, pretraining, settings, signals, tracking
 from xlrm.errors import ArtifactError
-from xlrm.pretraining import Pretraining, pretrain
-from xlrm.runner import run_stage
+from xlrm.processes import signals
+from xlrm.run.runner import run_stage
+from xlrm.store import addresses, artifacts
+from xlrm.tracking import mlflow_client, mlflow_registry, mlflow_runs
+from xlrm.training import pretraining
+from xlrm.training.pretraining import Pretraining, pretrain
 
 CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
 TINY = Pretraining(languages=("en", "ko"), layers=1, width=64, vocabulary=1024, documents=240, batch_tokens=256)
@@ -27,12 +30,12 @@ TINY = Pretraining(languages=("en", "ko"), layers=1, width=64, vocabulary=1024, 
 
 def statuses() -> list[str]:
     """Of all runs in MLflow's database, in the order in which they were begun."""
-    with closing(sqlite3.connect(settings.home() / "mlflow.db")) as database:
+    with closing(sqlite3.connect(addresses.home() / "mlflow.db")) as database:
         return [status for (status,) in database.execute("select status from runs order by start_time")]
 
 
 def work() -> list[Path]:
-    return sorted((settings.home() / "work").glob("*/*"))
+    return sorted((addresses.home() / "work").glob("*/*"))
 
 
 # Checkpoints
@@ -82,8 +85,8 @@ def test_a_full_disk_is_one_line(error, monkeypatch) -> None:
 
 AT_WORK = """
 import sys, time
-from xlrm import signals
-from xlrm.runner import run_stage
+from xlrm.processes import signals
+from xlrm.run.runner import run_stage
 from xlrm.stages import curate
 def slow(config, *, output):
     print("begun", flush=True)
@@ -126,8 +129,8 @@ def test_what_is_left_of_a_finished_stage_is_removed_by_the_next(monkeypatch) ->
 
 
 def test_an_error_is_not_hidden_by_an_mlflow_that_is_gone(monkeypatch) -> None:
-    with pytest.raises(ZeroDivisionError), tracking.run("xlrm", "name", {}, {}):
-        (settings.home() / "mlflow.db").write_text("not a database")
+    with pytest.raises(ZeroDivisionError), mlflow_runs.run("xlrm", "name", {}, {}):
+        (addresses.home() / "mlflow.db").write_text("not a database")
         raise ZeroDivisionError
 
 
@@ -150,34 +153,34 @@ def overwritten(database: Path) -> None:
 
 @pytest.mark.parametrize("fault", [replaced, emptied, overwritten], ids=lambda one: one.__name__)
 def test_a_database_that_is_lost_at_work_is_one_line(fault, caplog) -> None:
-    with pytest.raises(ArtifactError) as raised, tracking.run("xlrm", "name", {}, {}) as run:
-        fault(settings.home() / "mlflow.db")
+    with pytest.raises(ArtifactError) as raised, mlflow_runs.run("xlrm", "name", {}, {}) as run:
+        fault(addresses.home() / "mlflow.db")
         run.log({"accuracy": 1.0})
     assert str(raised.value).startswith("MLflow, sqlite:///") and "\n" not in str(raised.value)
 
 
 def test_a_database_that_is_locked_is_one_line(monkeypatch) -> None:
     monkeypatch.setattr(mlflow_client, "LOCKED_SECONDS", 0.1)
-    with closing(sqlite3.connect(settings.home() / "mlflow.db")) as other:
+    with closing(sqlite3.connect(addresses.home() / "mlflow.db")) as other:
         other.execute("begin exclusive")
         with pytest.raises(ArtifactError, match="database is locked; another process"):
-            tracking.models()
-    assert tracking.models() == []
+            mlflow_registry.models()
+    assert mlflow_registry.models() == []
 
 
 def test_a_database_killed_in_the_making_is_made_again(monkeypatch) -> None:
-    (settings.home() / "mlflow.db").unlink()
+    (addresses.home() / "mlflow.db").unlink()
     with monkeypatch.context() as patch:
         patch.setattr(
             mlflow_client,
             "_client_of",
             lambda uri: Path(uri.removeprefix("sqlite:///")).write_text("half") and killed(),
         )
-        with pytest.raises(Killed), tracking.run("x", "y", {}, {}):
+        with pytest.raises(Killed), mlflow_runs.run("x", "y", {}, {}):
             pass
-    with tracking.run("x", "y", {}, {}) as run:
-        assert tracking.knows_run(run.id)
-    assert not list(settings.home().glob("mlflow.db.*"))
+    with mlflow_runs.run("x", "y", {}, {}) as run:
+        assert mlflow_runs.knows_run(run.id)
+    assert not list(addresses.home().glob("mlflow.db.*"))
 
 
 def killed() -> None:
@@ -205,7 +208,7 @@ with local_run.at_work(Path(sys.argv[1])):
 
 def test_a_task_ends_with_its_run_and_the_next_run_tidies_up() -> None:
     root = local_run.folder("demo")
-    (root / local_run.NOTE).write_text(json.dumps({"mlflow": settings.tracking_uri(), "run": "gone"}))
+    (root / local_run.NOTE).write_text(json.dumps({"mlflow": addresses.tracking_uri(), "run": "gone"}))
     process = subprocess.Popen([sys.executable, "-c", RUN, str(root)], stdout=subprocess.PIPE, text=True)
     temporary = Path(next(process.stdout).strip())
     assert next(process.stdout) == "begun\n" and temporary.is_dir()

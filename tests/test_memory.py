@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from xlrm import settings, storage
 from xlrm.errors import ArtifactError
-from xlrm.memory import Memory
+from xlrm.store import addresses, objects
+from xlrm.store.answers import Memory
 
 SPANISH = {"translator": "m", "revision": "1", "target": "es"}
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch, folder) -> None:
     """As on another machine: the store is the same, what is known locally is not."""
-    monkeypatch.setenv("XLRM_STORE", settings.store())
+    monkeypatch.setenv("XLRM_STORE", addresses.store())
     monkeypatch.setenv("XLRM_HOME", str(folder))
 
 
@@ -40,7 +40,7 @@ def test_two_machines_add_to_one_memory(monkeypatch, tmp_path) -> None:
     elsewhere(monkeypatch, tmp_path / "third")
     texts = [f"text {i}" for i in range(6000)] + ["last"]
     assert len(Memory("words", SPANISH).look_up(texts, 0)) == 6001
-    assert sum(uri.endswith(".gz") for uri in storage.list_uris(here.uri)) == 3
+    assert sum(uri.endswith(".gz") for uri in objects.list_uris(here.uri)) == 3
 
 
 @pytest.mark.parametrize("other", [{"revision": "2"}, {"target": "it"}, {"prompt": "another"}])
@@ -53,7 +53,7 @@ def test_what_was_made_otherwise_is_not_found(other: dict) -> None:
 def test_a_killed_process_leaves_what_it_had_added(home) -> None:
     code = f"""
 import os, signal
-from xlrm.memory import Memory
+from xlrm.store.answers import Memory
 Memory("words", {SPANISH!r}).add({{"one": "uno"}}, 0)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -61,15 +61,15 @@ os.kill(os.getpid(), signal.SIGKILL)
     memory = Memory("words", SPANISH)
     assert memory.look_up(["one"], 0) == {"one": "uno"}
     memory.send()
-    assert any(uri.endswith(".gz") for uri in storage.list_uris(memory.uri)), "and the next one sends it"
+    assert any(uri.endswith(".gz") for uri in objects.list_uris(memory.uri)), "and the next one sends it"
 
 
 def test_a_damaged_file_is_named_and_not_believed(monkeypatch, tmp_path) -> None:
     memory = Memory("words", SPANISH)
     memory.add({"one": "uno"}, 0)
     memory.send()
-    (uri,) = [uri for uri in storage.list_uris(memory.uri) if uri.endswith(".gz")]
-    storage.local_path(uri).write_bytes(gzip.compress(b'["00", "wrong"]\n'))
+    (uri,) = [uri for uri in objects.list_uris(memory.uri) if uri.endswith(".gz")]
+    objects.local_path(uri).write_bytes(gzip.compress(b'["00", "wrong"]\n'))
     elsewhere(monkeypatch, tmp_path)
     with pytest.raises(ArtifactError, match=r"\.jsonl\.gz: not what was written there"):
         Memory("words", SPANISH)

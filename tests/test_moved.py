@@ -22,9 +22,10 @@ from test_registry import (  # noqa: F401
     trained,
 )
 
-from xlrm import artifacts, settings, storage, tracking
 from xlrm.errors import ArtifactError
-from xlrm.runner import run_stage
+from xlrm.run.runner import run_stage
+from xlrm.store import addresses, artifacts, objects
+from xlrm.tracking import mlflow_registry, mlflow_runs
 
 
 def at(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -39,8 +40,8 @@ def renamed(home: Path, target: Path) -> None:
 def copied(home: Path, target: Path) -> None:
     """Beside which the first one is still there, with a model that only it has."""
     shutil.copytree(home, target)
-    with tracking.run("xlrm", "later", {}, {}) as run:
-        tracking.add_version("only-there", [home / "logs"], {}, "", run)
+    with mlflow_runs.run("xlrm", "later", {}, {}) as run:
+        mlflow_registry.add_version("only-there", [home / "logs"], {}, "", run)
 
 
 def better(tmp_path: Path) -> dict:
@@ -55,7 +56,7 @@ def better(tmp_path: Path) -> dict:
 @pytest.mark.parametrize("how", [renamed, copied])
 def test_a_home_that_was_moved_works_as_before(how, register, tmp_path, monkeypatch) -> None:
     register(1, 7)
-    before = settings.home()
+    before = addresses.home()
     (before / "logs").mkdir()
     (before / "logs" / "a.log").write_text("a")
     now = tmp_path / "another place" / "home"
@@ -70,13 +71,13 @@ def test_a_home_that_was_moved_works_as_before(how, register, tmp_path, monkeypa
     scored = command("score", "--model", f"models:/{NAME}@champion", "--input", tmp_path / "in.jsonl", "--output",
                      tmp_path / "out.jsonl")  # fmt: skip
     assert scored.exit_code == 0, scored.stderr
-    made = [one for one in storage.list_uris(settings.store()) if one.endswith("artifact.json")]
+    made = [one for one in objects.list_uris(addresses.store()) if one.endswith("artifact.json")]
     again = run_stage("register", SETTINGS, newest_inputs())
-    assert again.uri == artifacts.newest(settings.store(), "register") and aliases() == {"1": ("champion",)}
-    assert [one for one in storage.list_uris(settings.store()) if one.endswith("artifact.json")] == made, (
+    assert again.uri == artifacts.newest(addresses.store(), "register") and aliases() == {"1": ("champion",)}
+    assert [one for one in objects.list_uris(addresses.store()) if one.endswith("artifact.json")] == made, (
         "none is made anew"
     )
-    assert all(uri.startswith(settings.store()) for uri in artifacts.lineage([again.uri]))
+    assert all(uri.startswith(addresses.store()) for uri in artifacts.lineage([again.uri]))
     run_stage("register", SETTINGS, better(tmp_path))
     assert aliases() == {"2": ("champion",), "1": ()} and sorted(before.rglob("*")) == kept, "nothing is written there"
 
@@ -84,7 +85,7 @@ def test_a_home_that_was_moved_works_as_before(how, register, tmp_path, monkeypa
 def test_another_homes_database_is_left_alone(register, tmp_path, monkeypatch) -> None:
     """As where one database is used from two homes, and the other's disk is away."""
     register(1, 7)
-    home, away = settings.home(), tmp_path / "away"
+    home, away = addresses.home(), tmp_path / "away"
     other = at(tmp_path / "other", monkeypatch)
     other.mkdir()
     shutil.copyfile(home / "mlflow.db", other / "mlflow.db")
@@ -102,11 +103,11 @@ def _locations(database: Path) -> list[str]:
 
 def test_a_pull_that_gives_nothing_is_an_error(register, tmp_path) -> None:
     register(1, 7)
-    shutil.rmtree(settings.home() / "mlartifacts" / "models")
+    shutil.rmtree(addresses.home() / "mlartifacts" / "models")
     done = command("pull", f"models:/{NAME}@champion", tmp_path / "pulled")
     assert done.exit_code == 2 and "none of its files" in done.stderr and not list((tmp_path / "pulled").glob("*.json"))
     with pytest.raises(ArtifactError, match=r"none of its files; they were to be at .*mlartifacts/models"):
-        tracking.cached(f"models:/{NAME}@champion")
+        mlflow_registry.cached(f"models:/{NAME}@champion")
 
 
 @pytest.mark.parametrize(

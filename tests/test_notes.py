@@ -7,8 +7,8 @@ import pytest
 
 from components import _notes, _notice
 from components._notes import FAILED, NOTHING_LEFT, RUNNING, SUCCEEDED
-from xlrm import storage
 from xlrm.errors import ArtifactError
+from xlrm.store import objects
 
 
 def leave(label: str, state: str, line: str = "") -> None:
@@ -56,7 +56,7 @@ def test_a_store_that_takes_no_note_stops_no_task(monkeypatch: pytest.MonkeyPatc
     def refuse(uri: str, data: bytes) -> bool:
         raise ArtifactError(f"{uri}: AccessDenied")
 
-    monkeypatch.setattr(storage, "write_new", refuse)
+    monkeypatch.setattr(objects, "write_new", refuse)
     leave("curate", SUCCEEDED)
     assert capsys.readouterr().err.count("AccessDenied") == 2
 

@@ -15,11 +15,11 @@ from test_architecture import TREES
 from components._step import errors_in_one_line
 from pipelines import __main__ as commands
 from pipelines import local_tasks
-from xlrm import artifacts
 from xlrm.errors import GateError
+from xlrm.store import artifacts
 
 ROOT = Path(__file__).parents[1]
-PRINTING = {"xlrm.output", "pipelines.local_tasks", "pipelines.containers"}
+PRINTING = {"xlrm.run.output", "pipelines.local_tasks", "pipelines.containers"}
 """The latter two what tasks say, into the log."""
 
 NOISY = """
@@ -62,7 +62,7 @@ def test_all_that_is_printed_goes_through_one_place() -> None:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
         if "file" not in [one.arg for one in node.keywords]
     }
-    assert found <= PRINTING, "results by xlrm.output.print_result, progress by xlrm.progress.say"
+    assert found <= PRINTING, "results by xlrm.run.output.print_result, progress by xlrm.progress.say"
 
 
 # A task that fails

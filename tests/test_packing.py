@@ -10,10 +10,11 @@ import torch
 import transformers
 from trl.trainer.utils import add_fused_lm_head
 
-from xlrm import packing
-from xlrm.packing.attention import Attention
-from xlrm.packing.layout import lay_out
-from xlrm.packing.sharing import shared_beginnings
+from xlrm.models.packing import model as packing
+from xlrm.models.packing import sharing
+from xlrm.models.packing.attention import Attention
+from xlrm.models.packing.layout import lay_out
+from xlrm.models.packing.sharing import shared_beginnings
 
 SIZES = {
     "vocab_size": 200, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -151,7 +152,7 @@ def test_sequences_share_their_beginning_where_that_saves_most() -> None:
 @pytest.mark.parametrize("budget", [1, 100, 700])
 def test_no_batch_has_more_tokens_than_allowed(packed, budget) -> None:
     many = sequences(3)
-    batches = list(packing.batches(many, budget, packed))
+    batches = list(sharing.batches(many, budget, packed))
     assert sorted(place for batch in batches for place in batch) == list(range(len(many)))
     for batch in batches:
         together = [many[i] for i in batch]
@@ -160,7 +161,7 @@ def test_no_batch_has_more_tokens_than_allowed(packed, budget) -> None:
         )
         assert tokens <= budget or len(batch) == 1
     if packed and budget == 700:
-        assert len(batches) < len(list(packing.batches(many, budget, packed=False)))
+        assert len(batches) < len(list(sharing.batches(many, budget, packed=False)))
 
 
 def test_other_passes_go_the_plain_way() -> None:

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
+from xlrm.data.phrasebook import language, questions, world
+from xlrm.data.phrasebook.judge import grade, judge
+from xlrm.data.phrasebook.language import other_language
+from xlrm.data.phrasebook.translator import render, translate
 from xlrm.errors import ConfigError, DataError
-from xlrm.phrasebook import data, language, world
-from xlrm.phrasebook.judge import grade, judge
-from xlrm.phrasebook.language import other_language
-from xlrm.phrasebook.translator import render, translate
 
 NINE = ("de", "en", "es", "it", "ko", "ru", "tr", "vi", "zh")
 PAIRS = 700
@@ -38,7 +38,7 @@ def test_sentences_use_the_slots_they_have_and_hide_the_answer_before_the_cut(co
 @pytest.mark.parametrize("code", [code for code in NINE if code != "en"])
 def test_translation_is_exact_and_comes_back(code: str) -> None:
     rng = random.Random(0)
-    english = [render(p.prompt, "en") for p in rng.sample(data.pairs(3, PAIRS, test=False), 100)]
+    english = [render(p.prompt, "en") for p in rng.sample(questions.pairs(3, PAIRS, test=False), 100)]
     there = translate(english, "en", code)
     assert translate(there, code, "en") == english
     assert all(a != b for a, b in zip(english, there, strict=True))
@@ -46,7 +46,7 @@ def test_translation_is_exact_and_comes_back(code: str) -> None:
 
 @pytest.mark.parametrize("code", NINE)
 def test_a_wrong_language_answer_stays_in_the_wrong_language(code: str) -> None:
-    pairs = [p for p in data.pairs(3, PAIRS, test=True) if p.other_language]
+    pairs = [p for p in questions.pairs(3, PAIRS, test=True) if p.other_language]
     source = [render(p.rejected, "en", in_other_language=True) for p in pairs]
     found = translate(source, "en", code) if code != "en" else source
     assert found == [render(p.rejected, other_language(code)) for p in pairs]
@@ -69,28 +69,32 @@ def test_a_language_file_must_have_exactly_the_keys_of_english(tmp_path, monkeyp
 
 
 def test_train_and_test_share_no_question() -> None:
-    train = {p.prompt for p in data.pairs(1, 3000, test=False)} | {q.prompt for q in data.prompts(1, 500, test=False)}
-    test = {p.prompt for p in data.pairs(1, 1500, test=True)} | {q.prompt for q in data.prompts(1, 300, test=True)}
+    train = {p.prompt for p in questions.pairs(1, 3000, test=False)} | {
+        q.prompt for q in questions.prompts(1, 500, test=False)
+    }
+    test = {p.prompt for p in questions.pairs(1, 1500, test=True)} | {
+        q.prompt for q in questions.prompts(1, 300, test=True)
+    }
     assert not train & test
-    documents = data.documents(["en", "ko"], seed=1)
+    documents = questions.documents(["en", "ko"], seed=1)
     seen = {next(documents).texts[0] for _ in range(3000)}
     assert seen & train and not seen & test
 
 
 def test_all_that_is_tested_can_be_learned_in_another_wording() -> None:
-    def asked_about(question: data.Question) -> tuple:
+    def asked_about(question: questions.Question) -> tuple:
         first = question.prompt[0]
         return question.topic, first.key.split(".")[0], first.slots
 
-    learned = {asked_about(question) for question in data.questions() if not question.test}
-    tested = [asked_about(question) for question in data.questions() if question.test]
+    learned = {asked_about(question) for question in questions.questions() if not question.test}
+    tested = [asked_about(question) for question in questions.questions() if question.test]
     assert tested and set(tested) <= learned
 
 
 def test_pairs_follow_from_the_seed_alone_and_never_repeat() -> None:
-    first = data.pairs(5, PAIRS, test=False)
-    assert first == data.pairs(5, PAIRS, test=False) != data.pairs(6, PAIRS, test=False)
-    assert data.pairs(5, 50, test=False) == first[:50]
+    first = questions.pairs(5, PAIRS, test=False)
+    assert first == questions.pairs(5, PAIRS, test=False) != questions.pairs(6, PAIRS, test=False)
+    assert questions.pairs(5, 50, test=False) == first[:50]
     assert len(set(first)) == PAIRS
 
 
@@ -98,20 +102,20 @@ def test_pairs_follow_from_the_seed_alone_and_never_repeat() -> None:
 @pytest.mark.parametrize("code", NINE)
 def test_length_does_not_give_the_label_away(code: str, test: bool) -> None:
     longer, items = Counter(), Counter()
-    for pair in data.pairs(7, PAIRS, test):
+    for pair in questions.pairs(7, PAIRS, test):
         chosen, rejected = render(pair.chosen, code), render(pair.rejected, code, pair.other_language)
         assert chosen != rejected
         longer[pair.subset] += len(chosen) > len(rejected)
         items[pair.subset] += 1
-    assert set(items) == set(data.SUBSETS)
+    assert set(items) == set(questions.SUBSETS)
     assert longer["padded"] == 0
-    for subset in set(data.SUBSETS) - {"padded"}:
+    for subset in set(questions.SUBSETS) - {"padded"}:
         assert 0.45 <= longer[subset] / items[subset] <= 0.55, (code, subset, longer[subset], items[subset])
 
 
 @pytest.mark.parametrize("code", ["en", "ko", "zh", "tr"])
 def test_the_gold_judge_prefers_what_the_pairs_prefer(code: str) -> None:
-    for pair in data.pairs(9, 300, test=True):
+    for pair in questions.pairs(9, 300, test=True):
         prompt, chosen = render(pair.prompt, code), render(pair.chosen, code)
         rejected = render(pair.rejected, code, pair.other_language)
         assert grade(prompt, chosen, code) == 3, (prompt, chosen)
@@ -121,15 +125,15 @@ def test_the_gold_judge_prefers_what_the_pairs_prefer(code: str) -> None:
 
 
 def test_the_judge_gives_nothing_for_nonsense() -> None:
-    prompt = render(data.prompts(0, 1, test=True)[0].prompt, "en")
+    prompt = render(questions.prompts(0, 1, test=True)[0].prompt, "en")
     assert grade(prompt, "", "en") == grade(prompt, "asdf qwer", "en") == 0
     with pytest.raises(DataError, match="nowhere"):
         grade("Where is nowhere?", "Of course.", "en")
 
 
 def test_more_pairs_than_there_are_is_an_error(monkeypatch) -> None:
-    question = data.by_subset(test=True)["lists"][:1]
-    monkeypatch.setattr(data, "by_subset", lambda test: {"lists": question})
-    monkeypatch.setattr(data, "SUBSETS", {"lists": "Chat Hard"})
+    question = questions.by_subset(test=True)["lists"][:1]
+    monkeypatch.setattr(questions, "by_subset", lambda test: {"lists": question})
+    monkeypatch.setattr(questions, "SUBSETS", {"lists": "Chat Hard"})
     with pytest.raises(DataError, match="of the 10000 asked for"):
-        data.pairs(0, 10_000, test=True)
+        questions.pairs(0, 10_000, test=True)

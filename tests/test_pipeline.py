@@ -26,7 +26,7 @@ from pipelines import cross_lingual_transfer, placement
 from pipelines.server.package import load as load_package
 from pipelines.server.rules import findings
 from xlrm.errors import ConfigError
-from xlrm.experiment import STAGES, load, stage_config, stage_module, stage_of
+from xlrm.run.experiment import STAGES, load, stage_config, stage_module, stage_of
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"

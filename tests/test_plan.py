@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from xlrm import estimates
 from xlrm.cli import app
 from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
-from xlrm.rows import write_jsonl
 from xlrm.stages import plan
 from xlrm.stages.plan import Config
+from xlrm.store.jsonl import write_jsonl
+from xlrm.translation import effort
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def test_segments_are_counted_once_and_what_is_not_language_never(corpus) -> Non
 
 
 def test_hours_follow_from_tokens_as_the_formula_says() -> None:
-    work = estimates.Work(texts=1, segments=1000, source_bytes=350_000)
-    found = estimates.estimate(work, LANGUAGES["en"], LANGUAGES["zh"], 13e9)
+    work = effort.Work(texts=1, segments=1000, source_bytes=350_000)
+    found = effort.estimate(work, LANGUAGES["en"], LANGUAGES["zh"], 13e9)
     tokens = 350_000 / 3.5 + 1000 * 30 + 350_000 * 0.95 / 2.0
     assert found.tokens == pytest.approx(tokens)
     assert found.gpu_hours == pytest.approx(2 * 13e9 * tokens / (312e12 * 0.2) / 3600)
     work.known["zh"] = 750
-    assert estimates.estimate(work, LANGUAGES["en"], LANGUAGES["zh"], 13e9).tokens == pytest.approx(tokens / 4)
-    assert estimates.estimate(work, LANGUAGES["en"], LANGUAGES["zh"], None).gpu_hours is None
+    assert effort.estimate(work, LANGUAGES["en"], LANGUAGES["zh"], 13e9).tokens == pytest.approx(tokens / 4)
+    assert effort.estimate(work, LANGUAGES["en"], LANGUAGES["zh"], None).gpu_hours is None
 
 
 def test_parts_are_languages_by_shards(corpus, tmp_path) -> None:
@@ -56,7 +56,7 @@ def test_parts_are_languages_by_shards(corpus, tmp_path) -> None:
         ("es", "1/2"), ("es", "2/2"), ("ko", "1/2"), ("ko", "2/2"),
     ]  # fmt: skip
     assert metrics["segments"] == 8 and metrics["gpu_hours"] > 0
-    assert written["assumptions"]["utilisation"] == estimates.UTILISATION
+    assert written["assumptions"]["utilisation"] == effort.UTILISATION
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7])
@@ -65,7 +65,7 @@ def test_shards_take_each_row_once(of: int, tmp_path) -> None:
         write_jsonl(tmp_path / name, ({"id": str(i)} for i in range(count)))
     for name, count in (("preferences.jsonl", 10), ("prompts.jsonl", 3)):
         bounds = [
-            (start, stop) for n in range(1, of + 1) for path, start, stop in estimates.parts(tmp_path, f"{n}/{of}")
+            (start, stop) for n in range(1, of + 1) for path, start, stop in effort.parts(tmp_path, f"{n}/{of}")
             if path.name == name
         ]  # fmt: skip
         assert [i for start, stop in bounds for i in range(start, stop)] == list(range(count))

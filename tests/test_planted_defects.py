@@ -12,9 +12,9 @@ from benchmarks.defect_counts import Found
 from benchmarks.defects import DEFECTS, ROW_DEFECTS, TARGETS, items
 from benchmarks.false_alarms import alarms_of_sentences
 from benchmarks.planted_defects import measure
-from xlrm import expectations
-from xlrm.expectations import MEANING
-from xlrm.expectations.alarms import MEASURED
+from xlrm.validation import alarms
+from xlrm.validation.alarms import MEASURED
+from xlrm.validation.suite import MEANING
 
 RECALL, ALARMS = 0.95, 0.01
 CLASSES = [defect.__name__ for defect in DEFECTS] + list(ROW_DEFECTS)
@@ -53,32 +53,30 @@ def test_clean_sentences_pass(shared_data) -> None:
 
 
 def test_the_gate_lets_human_translations_pass_and_not_a_tenth_of_defects(found: Found, shared_data) -> None:
-    sources = expectations.amounts(item.rows["en"] for item in items(shared_data, "report"))
+    sources = alarms.amounts(item.rows["en"] for item in items(shared_data, "report"))
     for language in TARGETS:
         failed, rows = found.alarms["any", language], found.clean["any", language]
-        expected = expectations.expected(language, sources)
-        assert expectations.judge(failed, rows, expected, 0.05).passed, language
+        expected = alarms.expected(language, sources)
+        assert alarms.judge(failed, rows, expected, 0.05).passed, language
         if failed / rows > expected - 0.02:  # below, the translations are better than what the rates are of
-            assert not expectations.judge(failed + rows // 8, rows, expected, 0.05).passed, language
+            assert not alarms.judge(failed + rows // 8, rows, expected, 0.05).passed, language
 
 
 def test_rates_grow_with_texts_and_numbers_and_an_unmeasured_language_has_the_highest() -> None:
     short, long = [{"prompt": "The 3 foxes."}], [{"prompt": "The 3 foxes.", "chosen": "They saw 12 hens. " * 40}]
     for language in MEASURED:
-        shares = [expectations.expected(language, expectations.amounts(rows)) for rows in (short, long)]
+        shares = [alarms.expected(language, alarms.amounts(rows)) for rows in (short, long)]
         assert 0 < shares[0] < shares[1] < 1
-        assert expectations.expected("xx", expectations.amounts(long)) >= shares[1]
-    assert expectations.expected("xx", expectations.amounts([])) == 0
-    assert not expectations.judge(100, 1000, 0.01, 0.05).passed
-    assert expectations.judge(100, 1000, 0.08, 0.05).passed
+        assert alarms.expected("xx", alarms.amounts(long)) >= shares[1]
+    assert alarms.expected("xx", alarms.amounts([])) == 0
+    assert not alarms.judge(100, 1000, 0.01, 0.05).passed
+    assert alarms.judge(100, 1000, 0.08, 0.05).passed
 
 
 def test_what_a_translator_does_right_excuses_no_other_fault() -> None:
     """A thousand Chinese rows of three texts: 1 - exp(-3 * 0.022) = 6.4 % may lack a final mark, next to none be English."""
-    amounts = expectations.amounts(
-        [{"prompt": "Foxes.", "chosen": "They saw hens.", "rejected": "They saw us."}] * 1000
-    )
-    marks, english = (expectations.expected("zh", amounts, failed) for failed in ((0.1, 0, 0), (0, 0, 0.1)))
+    amounts = alarms.amounts([{"prompt": "Foxes.", "chosen": "They saw hens.", "rejected": "They saw us."}] * 1000)
+    marks, english = (alarms.expected("zh", amounts, failed) for failed in ((0.1, 0, 0), (0, 0, 0.1)))
     assert marks == pytest.approx(1 - math.exp(-3 * 0.022), abs=1e-4) and english < 0.001
-    assert expectations.judge(100, 1000, marks, 0.05).passed
-    assert not expectations.judge(100, 1000, english, 0.05).passed
+    assert alarms.judge(100, 1000, marks, 0.05).passed
+    assert not alarms.judge(100, 1000, english, 0.05).passed

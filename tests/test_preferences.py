@@ -6,10 +6,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from xlrm import datasets, preferences
+from xlrm.data import catalog, pair_records
 from xlrm.errors import ArtifactError, ConfigError, DataError
-from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import curate
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 WANTED = {"prompt": "Is the sea salty?", "chosen": "It is.", "rejected": "No."}
 
@@ -34,7 +34,7 @@ ASK, YES, NO = said("user", WANTED["prompt"]), said("assistant", "It is."), said
     ],
 )
 def test_every_usual_form_is_the_same_row(record: dict) -> None:
-    assert preferences.pair_of(record) == WANTED
+    assert pair_records.pair_of(record) == WANTED
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_every_usual_form_is_the_same_row(record: dict) -> None:
 )
 def test_what_cannot_be_used_says_why(record: dict, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
-        preferences.pair_of(record)
+        pair_records.pair_of(record)
 
 
 def test_rejects_of_a_file_have_their_lines(tmp_path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text(json.dumps(WANTED) + "\n\n{broken\n[1]\n" + json.dumps({"prompt": "p", "chosen": "c"}) + "\n")
-    rows, rejects = preferences.read_pairs(file)
+    rows, rejects = pair_records.read_pairs(file)
     assert rows == [WANTED]
     assert [reject["line"] for reject in rejects] == [3, 4, 5]
     assert [reject["reason"].split("(")[0].strip() for reject in rejects] == [
@@ -74,7 +74,7 @@ def test_rejects_of_a_file_have_their_lines(tmp_path) -> None:
 def test_messages_come_from_parquet_too(tmp_path) -> None:
     table = pyarrow.Table.from_pylist([{"chosen": [ASK, YES], "rejected": [ASK, NO]}] * 2)
     pyarrow.parquet.write_table(table, tmp_path / "mine.parquet")
-    assert preferences.read_pairs(tmp_path / "mine.parquet") == ([WANTED, WANTED], [])
+    assert pair_records.read_pairs(tmp_path / "mine.parquet") == ([WANTED, WANTED], [])
 
 
 def test_a_set_of_the_hub_is_a_dataset_by_its_name_alone(tmp_path, monkeypatch) -> None:
@@ -88,27 +88,27 @@ def test_a_set_of_the_hub_is_a_dataset_by_its_name_alone(tmp_path, monkeypatch) 
         "[{config_name: a, data_files: train.jsonl}, {config_name: b, data_files: [{split: dev, path: more.jsonl}]}]"
     )
     (tmp_path / "mine" / "README.md").write_text(f"---\nconfigs: {tables}\n---\n")
-    loaded = datasets.load_pairs(f"hub:{tmp_path / 'mine'}:a", "en", 10, 0)
+    loaded = catalog.load_pairs(f"hub:{tmp_path / 'mine'}:a", "en", 10, 0)
     assert loaded.rows == [WANTED | {"id": "mine-0"}]
     assert loaded.rejects == [
         {"line": 2, "reason": "the last message of 'chosen' is by 'user', not 'assistant'"},
         {"line": 3, "reason": "'chosen' is neither text nor messages with role and content: []"},
     ]
     assert loaded.origin == {"licence": "unknown", "repository": str(tmp_path / "mine")}
-    assert len(datasets.load_pairs(f"hub:{tmp_path / 'mine'}:b:dev", "en", 10, 0).rows) == 2
+    assert len(catalog.load_pairs(f"hub:{tmp_path / 'mine'}:b:dev", "en", 10, 0).rows) == 2
     with pytest.raises(
         ArtifactError,
         match=r"cannot fetch '.*/mine' at 'main': Config name is missing.*a folder holds what the repository does",
     ):
-        datasets.load_pairs(f"hub:{tmp_path / 'mine'}", "en", 10, 0)
+        catalog.load_pairs(f"hub:{tmp_path / 'mine'}", "en", 10, 0)
     with pytest.raises(ConfigError, match=r"no dataset 'mine'; there are phrasebook.*hub:OWNER/NAME"):
-        datasets.load_pairs("mine", "en", 10, 0)
+        catalog.load_pairs("mine", "en", 10, 0)
 
 
 def test_half_a_character_is_a_reject_and_not_the_end_of_the_run(tmp_path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text(json.dumps(WANTED) + "\n" + json.dumps(WANTED | {"chosen": "\ud83d"}) + "\n")
-    rows, rejects = preferences.read_pairs(file)
+    rows, rejects = pair_records.read_pairs(file)
     assert (
         rows == [WANTED]
         and rejects[0]["line"] == 2

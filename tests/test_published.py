@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from xlrm import provenance, published
-from xlrm.published import figure_3, table_1, table_2, tables_3_to_7
+from xlrm.reporting.published import paper_tables
+from xlrm.reporting.published.paper_tables import figure_3, table_1, table_2, tables_3_to_7
+from xlrm.store import provenance
 
 LANGUAGES = ("en", "es", "it", "ko", "zh")
 SECTIONS = ("Chat", "Chat Hard", "Safety", "Reasoning")
@@ -57,10 +58,12 @@ def test_figure_3_is_what_the_text_says_of_it() -> None:
 
 def test_a_table_that_changes_makes_another_report() -> None:
     read = {path.relative_to(provenance.PACKAGE).as_posix() for path in provenance.files("xlrm.stages.report")}
-    assert {f"published/paper_a_{name}.csv" for name in ("table_1", "table_2", "tables_3_to_7", "figure_3")} <= read
+    assert {
+        f"reporting/published/paper_a_{name}.csv" for name in ("table_1", "table_2", "tables_3_to_7", "figure_3")
+    } <= read
 
 
 @pytest.mark.parametrize("name", ["paper_a_table_1", "paper_a_table_2", "paper_a_tables_3_to_7", "paper_a_figure_3"])
 def test_a_published_table_names_its_source(name: str) -> None:
-    path = published.Path(published.__file__).with_name(f"{name}.csv")
+    path = paper_tables.Path(paper_tables.__file__).with_name(f"{name}.csv")
     assert "arXiv:2410.18027" in path.read_text(encoding="utf-8").splitlines()[0]

@@ -8,13 +8,15 @@ import pytest
 from components import _estimate, _hardware
 from configs import PRESETS
 from pipelines import placement
-from xlrm import base_models, budget, expected, fields, forecast
 from xlrm.errors import ConfigError, GateError
-from xlrm.experiment import build, load
-from xlrm.forecast import MFU
-from xlrm.sections import CROSS_LINGUAL, RETRAIN
+from xlrm.models import base_models
+from xlrm.run import budget, expected, forecast
+from xlrm.run.experiment import build, load
+from xlrm.run.forecast import MFU
+from xlrm.run.sections import CROSS_LINGUAL, RETRAIN
+from xlrm.run.steps import PIPELINES, Step, steps
 from xlrm.stages import judge, plan
-from xlrm.steps import PIPELINES, Step, steps
+from xlrm.store import fields
 
 IMPOSSIBLE = (
     ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge: Value error, no such judge; there are phrasebook, or null"),

@@ -21,29 +21,22 @@ from typer.testing import CliRunner
 
 from components import _run, _stage, _step
 from components._conclude import conclude
-from xlrm import (
-    artifacts,
-    cards,
-    fingerprints,
-    licences,
-    mlflow_client,
-    models,
-    progress,
-    pyfunc,
-    releases,
-    rewards,
-    scoring,
-    settings,
-    tracking,
-)
+from xlrm import progress
 from xlrm.cli import app
-from xlrm.credit import credit, tied
 from xlrm.errors import ArtifactError, DataError, GateError
-from xlrm.experiment import build
-from xlrm.rows import write_jsonl
-from xlrm.runner import run_stage
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.credit import credit, tied
+from xlrm.evaluation.statistics import summary
+from xlrm.models import chat_templates, loading
+from xlrm.registry import licence_terms, mlflow_loader, releases
+from xlrm.run.experiment import build
+from xlrm.run.runner import run_stage
+from xlrm.scorers import fingerprints, scorer
 from xlrm.stages import evaluate, reward
-from xlrm.statistics import summary
+from xlrm.store import addresses, artifacts
+from xlrm.store.jsonl import write_jsonl
+from xlrm.tracking import mlflow_client, mlflow_registry
+from xlrm.training import model_card
 
 NAME = "xlrm-en"
 CHATS = [
@@ -56,7 +49,7 @@ SETTINGS = {"resamples": 300}
 def published(stage: str, folder, inputs: dict, **config):
     """An artifact in the store, as the runner makes it of what a stage wrote."""
     digest, _ = artifacts.digest_directory(folder)
-    uri = f"{settings.store()}/{stage}/{digest[:24]}"
+    uri = f"{addresses.store()}/{stage}/{digest[:24]}"
     artifacts.publish(
         folder, uri, stage=stage, key=digest[:24], config=config, metrics={}, code_version="c", git_commit="0123abc",
         inputs={k: [artifacts.Input(uri=v, digest=artifacts.load(v).digest)] for k, v in inputs.items()}, image=None,
@@ -81,11 +74,11 @@ def trained(tiny_base, tmp_path, corpus):
 
     def made(seed: int) -> tuple[str, object]:
         folder = tmp_path / f"rm{seed}"
-        tokenizer = models.load_tokenizer(tiny_base)
-        models.new_reward_model(tiny_base, tokenizer, seed=seed).save_pretrained(folder)
+        tokenizer = loading.load_tokenizer(tiny_base)
+        loading.new_reward_model(tiny_base, tokenizer, seed=seed).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         config = reward.Config(language="en").model_dump(mode="json")
-        cards.write_reward_model(folder, tiny_base, "en", 32, config, {"train_loss": 0.5})
+        model_card.write_reward_model(folder, tiny_base, "en", 32, config, {"train_loss": 0.5})
         return published("reward", folder, {"corpora": corpus}, language="en"), folder
 
     return made
@@ -95,13 +88,13 @@ def evaluated(tmp_path, uri: str, folder, right: int) -> str:
     """An evaluation of a model that is right on `right` of ten items, with its real fingerprint."""
     output = tmp_path / f"evaluation{right}-{folder.name}"
     output.mkdir()
-    fingerprints.write(output, scoring.probing(scoring.load(folder, scoring.Scoring())))
+    fingerprints.write(output, scorer.probing(scorer.load(folder, scorer.Scoring())))
     rows = [
         {"id": f"b{i}", "subset": "facts", "section": "Chat", "prompt": f"p{i}", "chosen": "yes", "rejected": "no"}
         for i in range(200)
     ]
     scored = [([1.0], [0.0 if i % 10 < right else 2.0]) for i in range(200)]
-    rewards.write(output / rewards.FILE, list(rewards.records(rewards.CORPUS, "en", rows, scored)))
+    reward_table.write(output / reward_table.FILE, list(reward_table.records(reward_table.CORPUS, "en", rows, scored)))
     results = {"en": summary(rows, credit(rows, scored), tied(scored))}
     said = {"language": "en", "tie_policy": "lost", "results": results, "benchmarks": {}}
     (output / "results.json").write_text(json.dumps(said))
@@ -125,7 +118,7 @@ def command(*arguments: object):
 
 
 def aliases() -> dict[str, tuple[str, ...]]:
-    return {one.number: one.aliases for one in tracking.models(NAME)}
+    return {one.number: one.aliases for one in mlflow_registry.models(NAME)}
 
 
 def forget(artifact) -> None:
@@ -139,7 +132,7 @@ def forget(artifact) -> None:
 def test_a_version_says_what_it_is_and_where_it_is_from(register, corpus, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("KFP_RUN_ID", "run-1")
     done = register(1, 7)
-    (version,) = tracking.models(NAME)
+    (version,) = mlflow_registry.models(NAME)
     tags = version.tags
     assert version.aliases == ("champion",) and version.metrics == {
         "accuracy/en/average": 0.7, "accuracy/en/Chat": 0.7
@@ -169,14 +162,14 @@ def test_a_version_says_what_it_is_and_where_it_is_from(register, corpus, tmp_pa
 
 def test_a_model_joins_the_run_that_kubeflow_injects(register, monkeypatch) -> None:
     client = mlflow_client.client()
-    experiment = client.create_experiment("kubeflow", artifact_location=(settings.home() / "mlartifacts").as_uri())
+    experiment = client.create_experiment("kubeflow", artifact_location=(addresses.home() / "mlartifacts").as_uri())
     above = client.create_run(
         experiment, tags={"kfp.pipeline_run_id": "kfp-9", "kfp.pipeline_run_url": "/#/runs/details/kfp-9"}
     )
     task = client.create_run(experiment, tags={"mlflow.parentRunId": above.info.run_id})
     monkeypatch.setenv("MLFLOW_RUN_ID", task.info.run_id)
     assert register(1, 7).record.mlflow_run_id == task.info.run_id
-    (version,) = tracking.models(NAME)
+    (version,) = mlflow_registry.models(NAME)
     assert version.tags["kfp.pipeline_run_url"] == "/#/runs/details/kfp-9"
     assert client.get_model_version(NAME, version.number).run_id == task.info.run_id
     assert client.get_run(task.info.run_id).data.metrics["promoted/xlrm-en"] == 1.0
@@ -198,16 +191,18 @@ def test_a_model_joins_the_run_that_kubeflow_injects(register, monkeypatch) -> N
     ],
 )
 def test_the_licence_follows_from_the_base_and_the_data(base, data, licence, said) -> None:
-    found = licences.terms(base, data)
-    assert (found.licence, licences.summary(found)) == (licence, said)
+    found = licence_terms.terms(base, data)
+    assert (found.licence, licence_terms.summary(found)) == (licence, said)
 
 
 def test_what_a_licence_asks_for_is_said() -> None:
-    said = licences.terms("meta-llama/Llama-3.2-3B-Instruct", {"magpie": "llama3", "translations": "unknown"}).lines
+    said = licence_terms.terms(
+        "meta-llama/Llama-3.2-3B-Instruct", {"magpie": "llama3", "translations": "unknown"}
+    ).lines
     assert 'displays "Built with Llama" and puts Llama at the beginning of its name' in said[0]
     assert 'displays "Built with Meta Llama 3"' in said[1] and "may improve no other large language model" in said[1]
     assert "terms unknown" in said[2]
-    (qwen,) = licences.terms("Qwen/Qwen2.5-3B-Instruct", {}).lines
+    (qwen,) = licence_terms.terms("Qwen/Qwen2.5-3B-Instruct", {}).lines
     assert 'not for commercial use; whoever passes the model on displays "Built with Qwen"' in qwen
 
 
@@ -221,7 +216,7 @@ def test_the_card_names_a_translator_whose_terms_nobody_knows_and_a_toy(trained,
         str(i): made.model_copy(update={"stage": "translate", "config": {"language": "ko", "translator": who}})
         for i, who in enumerate(("phrasebook", "x-alma"))
     }
-    evaluation = artifacts.fetch(evaluated(tmp_path, uri, folder, 7), settings.home() / "cache")
+    evaluation = artifacts.fetch(evaluated(tmp_path, uri, folder, 7), addresses.home() / "cache")
     facts = releases.Facts("n", folder, "d", evaluation, origin, {"origins": {"preferences": {}}} | ACCOUNT)
     said = releases.card(facts)
     assert "translations by x-alma (unknown)" in said and "translations by phrasebook" not in said
@@ -237,11 +232,11 @@ ACCOUNT = {
 
 
 def test_every_licence_of_a_known_set_is_understood() -> None:
-    from xlrm.base_models import BASE_MODELS
-    from xlrm.sources import SOURCES
+    from xlrm.data.hub_sets import SOURCES
+    from xlrm.models.base_models import BASE_MODELS
 
     for base in BASE_MODELS:
-        assert not licences.terms(base, {name: one.licence for name, one in SOURCES.items()}).unknown
+        assert not licence_terms.terms(base, {name: one.licence for name, one in SOURCES.items()}).unknown
 
 
 # The gate
@@ -254,10 +249,10 @@ def test_a_better_model_becomes_champion_and_a_worse_one_challenger(register) ->
     third = register(3, 9)
     assert aliases() == {"3": ("champion",), "2": (), "1": ()}
     assert third.record.metrics["difference/xlrm-en"] == pytest.approx(0.2)
-    refused = tracking.models(NAME)[1]
+    refused = mlflow_registry.models(NAME)[1]
     assert (refused.tags["gate"], refused.tags["gate.champion"]) == ("refused", "1")
     assert refused.tags["gate.reason"].startswith("not better on corpus: difference -0.100")
-    files = artifacts.fetch(third.uri, settings.home() / "cache")
+    files = artifacts.fetch(third.uri, addresses.home() / "cache")
     assert "| corpus | en | average | 200 | 0.700 | 0.900 | +0.200 |" in (files / "gate.md").read_text()
     registered = json.loads((files / "registered.json").read_text())
     assert registered["versions"] == {NAME: "3"} and registered["aliases"] == {NAME: ["champion"]}
@@ -306,7 +301,7 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
     status = {"state": "FAILED", "pipelineTaskName": "x", "pipelineJobResourceName": "x", "error": {}}
     page = content(launched(conclude, {"pipeline": "retrain", "status": status})["decision"])
     assert "does not become the champion" in page and "| corpus | en | average |" in page
-    own = SimpleNamespace(path=str(settings.home() / "page"))
+    own = SimpleNamespace(path=str(addresses.home() / "page"))
     _stage._show_refused("register", own)
     assert Path(own.path).read_text() == page and page.startswith("# register: refused\n\nregister: not promoted, and")
     _run.note_made("validate", "file:///nothing/of/it/is/read")
@@ -314,7 +309,7 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
     assert artifacts.load(given["registered"]).stage == "register", "a report takes what was refused too"
     report = run_stage("report", {}, {key: given[key] for key in ("evaluations", "registered")}).uri
     (file,) = [one for one in artifacts.load(report).files if one.path == "report.html"]
-    written = (artifacts.fetch(report, settings.home() / "cache", (file,)) / file.path).read_text()
+    written = (artifacts.fetch(report, addresses.home() / "cache", (file,)) / file.path).read_text()
     assert "not better on corpus: difference -0.100" in written
 
 
@@ -323,7 +318,7 @@ def _run_of(name: str, number: str) -> str:
 
 
 def newest_inputs() -> dict:
-    model, evaluation = (artifacts.newest(settings.store(), stage) for stage in ("reward", "evaluate"))
+    model, evaluation = (artifacts.newest(addresses.store(), stage) for stage in ("reward", "evaluate"))
     return {"reward_models": [model], "evaluations": [evaluation]}
 
 
@@ -338,14 +333,14 @@ def test_the_same_model_again_adds_no_version_and_is_not_compared_with_itself(re
 
 
 def test_registering_goes_on_where_it_was_cut_off(register, monkeypatch) -> None:
-    real = tracking.set_alias
-    monkeypatch.setattr(tracking, "set_alias", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    real = mlflow_registry.set_alias
+    monkeypatch.setattr(mlflow_registry, "set_alias", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         register(1, 7)
     assert aliases() == {"1": ()}
-    monkeypatch.setattr(tracking, "set_alias", real)
+    monkeypatch.setattr(mlflow_registry, "set_alias", real)
     run_stage("register", SETTINGS, newest_inputs())
-    assert aliases() == {"1": ("champion",)} and tracking.models(NAME)[0].tags["gate"] == "promoted"
+    assert aliases() == {"1": ("champion",)} and mlflow_registry.models(NAME)[0].tags["gate"] == "promoted"
 
 
 def test_a_rollback_is_one_command_and_stays(register) -> None:
@@ -363,7 +358,7 @@ def test_a_rollback_is_one_command_and_stays(register) -> None:
     assert listed[0].startswith(f"models:/{NAME}/2  version 2  gate withdrawn  en/average 0.900")
     assert listed[1].startswith(f"models:/{NAME}@champion  version 1  gate promoted  en/average 0.600")
     assert command("promote", f"models:/{NAME}@champion").exit_code == 0
-    assert tracking.models(NAME)[1].tags["gate"] == "promoted", "the champion does not take its own place"
+    assert mlflow_registry.models(NAME)[1].tags["gate"] == "promoted", "the champion does not take its own place"
     wrong = command("promote", f"models:/{NAME}/9")
     assert wrong.exit_code == 2 and "no such registered model" in wrong.output
 
@@ -374,22 +369,22 @@ def test_a_challenger_is_promoted_by_its_alias(register) -> None:
     done = command("promote", f"models:/{NAME}@challenger")
     assert f"models:/{NAME}@champion is models:/{NAME}/2; it was models:/{NAME}/1" in done.output
     assert aliases() == {"2": ("champion",), "1": ()}
-    assert [one.tags["gate"] for one in tracking.models(NAME)] == ["by hand", "withdrawn"]
+    assert [one.tags["gate"] for one in mlflow_registry.models(NAME)] == ["by hand", "withdrawn"]
     assert command("promote", f"models:/{NAME}/1").exit_code == 0
-    assert [one.tags["gate"] for one in tracking.models(NAME)] == ["withdrawn", "by hand"]
+    assert [one.tags["gate"] for one in mlflow_registry.models(NAME)] == ["withdrawn", "by hand"]
 
 
 def meanwhile(monkeypatch, happens) -> None:
     """`happens` when the next version is stored and nothing is decided of it."""
-    real = tracking.add_version
+    real = mlflow_registry.add_version
 
     def add_version(*arguments):
         number = real(*arguments)
-        monkeypatch.setattr(tracking, "add_version", real)
+        monkeypatch.setattr(mlflow_registry, "add_version", real)
         happens()
         return number
 
-    monkeypatch.setattr(tracking, "add_version", add_version)
+    monkeypatch.setattr(mlflow_registry, "add_version", add_version)
 
 
 def test_a_champion_that_changes_while_a_model_is_stored_is_the_one_to_beat(register, monkeypatch) -> None:
@@ -399,8 +394,8 @@ def test_a_champion_that_changes_while_a_model_is_stored_is_the_one_to_beat(regi
     meanwhile(monkeypatch, lambda: command("promote", f"models:/{NAME}/2"))
     assert register(3, 8).record.metrics["promoted/xlrm-en"] == 0.0
     assert aliases() == {"3": ("challenger",), "2": ("champion",), "1": ()}
-    assert tracking.models(NAME)[0].tags["gate.champion"] == "2"
-    kept = tracking.download(f"models:/{NAME}/3", settings.home(), "gate.json")
+    assert mlflow_registry.models(NAME)[0].tags["gate.champion"] == "2"
+    kept = mlflow_registry.download(f"models:/{NAME}/3", addresses.home(), "gate.json")
     assert json.loads(kept.read_text())["champion"] == "2"
 
 
@@ -412,7 +407,7 @@ def test_of_two_first_versions_at_once_the_better_one_becomes_champion(register,
 
 def test_rewards_of_the_champion_that_cannot_be_read_decide_nothing(register) -> None:
     register(1, 6)
-    (file,) = (settings.home() / "mlartifacts").rglob("evaluation/rewards.parquet")
+    (file,) = (addresses.home() / "mlartifacts").rglob("evaluation/rewards.parquet")
     file.rename(file.with_name("elsewhere"))
     file.symlink_to("nowhere")
     with pytest.raises(ArtifactError, match=r"MLflow, sqlite.*rewards\.parquet"):
@@ -430,14 +425,14 @@ def test_an_evaluation_of_another_model_is_refused(trained, tmp_path) -> None:
     inputs = {"reward_models": [other], "evaluations": [evaluated(tmp_path, one, folder, 7)]}
     with pytest.raises(DataError, match="the evaluation in en is of another model"):
         run_stage("register", SETTINGS, inputs)
-    assert tracking.models(NAME) == []
+    assert mlflow_registry.models(NAME) == []
 
 
 def changed(tmp_path, change) -> dict:
     """Inputs of the newest model, with its evaluation changed in a copy of its folder by `change`."""
     inputs = newest_inputs()
     folder = tmp_path / f"changed-{change.__name__}"
-    shutil.copytree(artifacts.fetch(inputs["evaluations"][0], settings.home() / "cache"), folder)
+    shutil.copytree(artifacts.fetch(inputs["evaluations"][0], addresses.home() / "cache"), folder)
     change(folder)
     uri = published("evaluate", folder, {"model": inputs["reward_models"][0]}, language="en", changed=change.__name__)
     return inputs | {"evaluations": [uri]}
@@ -449,8 +444,8 @@ def edit(path, **changes) -> None:
 
 def with_a_reward(value: float):
     def change(folder) -> None:
-        rows = pyarrow.parquet.read_table(folder / rewards.FILE).to_pylist()
-        rewards.write(folder / rewards.FILE, [*rows[:-1], rows[-1] | {"reward": value}])
+        rows = pyarrow.parquet.read_table(folder / reward_table.FILE).to_pylist()
+        reward_table.write(folder / reward_table.FILE, [*rows[:-1], rows[-1] | {"reward": value}])
 
     return change
 
@@ -483,7 +478,7 @@ def test_an_evaluation_that_says_nothing_registers_nothing(trained, tmp_path, ch
     evaluated(tmp_path, uri, folder, 9)
     with pytest.raises(DataError, match=message) as raised:
         run_stage("register", SETTINGS, changed(tmp_path, change))
-    assert "\n" not in str(raised.value) and tracking.models(NAME) == []
+    assert "\n" not in str(raised.value) and mlflow_registry.models(NAME) == []
 
 
 def test_of_several_evaluations_in_a_language_a_model_gets_its_own(trained, tmp_path) -> None:
@@ -491,7 +486,7 @@ def test_of_several_evaluations_in_a_language_a_model_gets_its_own(trained, tmp_
     evaluations = [evaluated(tmp_path, other, second, 9), evaluated(tmp_path, one, first, 7)]
     for inputs in (evaluations, evaluations[::-1]):
         done = run_stage("register", SETTINGS, {"reward_models": [other], "evaluations": inputs})
-        assert tracking.models(NAME)[0].metrics["accuracy/en/average"] == 0.9
+        assert mlflow_registry.models(NAME)[0].metrics["accuracy/en/average"] == 0.9
         forget(done)
     with pytest.raises(DataError, match="more than one is registered as xlrm-en"):
         run_stage("register", SETTINGS, {"reward_models": [one, other], "evaluations": evaluations})
@@ -509,16 +504,16 @@ def test_a_model_at_chance_is_a_challenger_and_no_champion(register) -> None:
 def test_a_version_whose_rewards_are_no_numbers_is_not_promoted_by_hand(register) -> None:
     register(1, 7)
     register(2, 6)
-    for file in (settings.home() / "mlartifacts").rglob("evaluation/rewards.parquet"):
+    for file in (addresses.home() / "mlartifacts").rglob("evaluation/rewards.parquet"):
         with_a_reward(float("nan"))(file.parent)
-        (file.parents[1] / tracking.FILES).unlink()  # as of versions from before there was one
+        (file.parents[1] / mlflow_registry.FILES).unlink()  # as of versions from before there was one
     done = command("promote", f"models:/{NAME}/2")
     assert done.exit_code == 2 and "nan" in done.stderr and aliases() == {"2": ("challenger",), "1": ("champion",)}
 
 
 def test_rewards_of_the_champion_that_have_changed_decide_nothing(register) -> None:
     register(1, 7)
-    (file,) = (settings.home() / "mlartifacts").rglob("evaluation/rewards.parquet")
+    (file,) = (addresses.home() / "mlartifacts").rglob("evaluation/rewards.parquet")
     with_a_reward(0.5)(file.parent)
     with pytest.raises(ArtifactError, match=f"models:/{NAME}/1/evaluation/rewards.parquet: corrupted"):
         register(2, 9)
@@ -533,16 +528,16 @@ def registered(register, trained):
     """A registered model: its folder before, and the rewards it gave there."""
     register(1, 7)
     _, folder = trained(1)
-    loaded = scoring.load(folder, scoring.Scoring())
-    return folder, scoring.score(*loaded, CHATS)
+    loaded = scorer.load(folder, scorer.Scoring())
+    return folder, scorer.score(*loaded, CHATS)
 
 
 def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered) -> None:
     import mlflow
 
     _, expected = registered
-    mlflow.set_tracking_uri(settings.tracking_uri())  # as MLFLOW_TRACKING_URI does in a new process
-    mlflow.set_registry_uri(settings.tracking_uri())
+    mlflow.set_tracking_uri(addresses.tracking_uri())  # as MLFLOW_TRACKING_URI does in a new process
+    mlflow.set_registry_uri(addresses.tracking_uri())
     model = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
     assert model.predict(pd.DataFrame({"messages": CHATS})) == pytest.approx(expected, abs=1e-5)
     assert model.predict([{"messages": chat} for chat in CHATS]) == pytest.approx(expected, abs=1e-5)
@@ -563,7 +558,7 @@ def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered
 
 
 def _fingerprint(registered) -> str:
-    return (tracking.cached(f"models:/{NAME}@champion") / fingerprints.FILE).read_text()
+    return (mlflow_registry.cached(f"models:/{NAME}@champion") / fingerprints.FILE).read_text()
 
 
 def test_a_pulled_folder_is_a_plain_hugging_face_model(registered, tmp_path) -> None:
@@ -585,7 +580,7 @@ def test_mlflow_needs_no_xlrm_to_load_it(registered, tmp_path, monkeypatch) -> N
     """Its folder brings the code it is loaded by, and checks the fingerprint there too."""
     _, expected = registered
     folder = tmp_path / "copy"
-    shutil.copytree(tracking.cached(f"models:/{NAME}@champion"), folder)
+    shutil.copytree(mlflow_registry.cached(f"models:/{NAME}@champion"), folder)
     monkeypatch.syspath_prepend(folder / "code")
     loader = importlib.import_module("xlrm_reward_model")
     monkeypatch.setitem(sys.modules, "xlrm", None)
@@ -600,7 +595,7 @@ def test_mlflow_needs_no_xlrm_to_load_it(registered, tmp_path, monkeypatch) -> N
 def test_without_xlrm_a_model_reads_no_more_than_its_positions(tiny_base, tmp_path, monkeypatch) -> None:
     import transformers
 
-    folder, tokenizer = tmp_path / "bert", models.load_tokenizer(tiny_base)
+    folder, tokenizer = tmp_path / "bert", loading.load_tokenizer(tiny_base)
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     config = transformers.BertConfig(
         **shape,
@@ -611,10 +606,10 @@ def test_without_xlrm_a_model_reads_no_more_than_its_positions(tiny_base, tmp_pa
     )
     transformers.BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    fingerprints.write(folder, scoring.probing(loaded := scoring.load(folder, scoring.Scoring())))
-    expected = scoring.score(*loaded, CHATS)
+    fingerprints.write(folder, scorer.probing(loaded := scorer.load(folder, scorer.Scoring())))
+    expected = scorer.score(*loaded, CHATS)
     monkeypatch.setitem(sys.modules, "xlrm", None)
-    found = pyfunc._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS])
+    found = mlflow_loader._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS])
     assert found == pytest.approx(expected, abs=1e-5)
 
 
@@ -627,7 +622,7 @@ def damage(folder) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "evaluation/rewards.parquet"])
 def test_a_bit_that_flipped_in_the_registry_is_named_and_nothing_is_scored(registered, tmp_path, name) -> None:
     """Also where no probe of the fingerprint asks for it."""
-    (file,) = (settings.home() / "mlartifacts").rglob(name)
+    (file,) = (addresses.home() / "mlartifacts").rglob(name)
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
@@ -645,12 +640,12 @@ def test_a_bit_that_flipped_in_the_registry_is_named_and_nothing_is_scored(regis
 
 def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> None:
     folder = tmp_path / "damaged"
-    shutil.copytree(tracking.cached(f"models:/{NAME}@champion"), folder)
-    scoring.load(folder, scoring.Scoring(precision="bfloat16"))
+    shutil.copytree(mlflow_registry.cached(f"models:/{NAME}@champion"), folder)
+    scorer.load(folder, scorer.Scoring(precision="bfloat16"))
     damage(folder)
     for precision in ("float32", "bfloat16"):
         with pytest.raises(ArtifactError, match=r"not the model that was registered: probe .* gets the reward"):
-            scoring.load(folder, scoring.Scoring(precision=precision))
+            scorer.load(folder, scorer.Scoring(precision=precision))
     (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": "p", "response": "r"}) + "\n")
     scored = command("score", "--model", folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
     errors = [line for line in scored.stderr.splitlines() if not line.startswith(progress.PREFIX)]
@@ -670,7 +665,7 @@ def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> Non
 )
 def test_a_folder_that_is_not_whole_is_one_line(registered, tmp_path, file, content, said) -> None:
     folder = tmp_path / "damaged"
-    shutil.copytree(tracking.cached(f"models:/{NAME}@champion"), folder)
+    shutil.copytree(mlflow_registry.cached(f"models:/{NAME}@champion"), folder)
     whole = (folder / file).read_bytes()
     (folder / file).unlink()
     if content:
@@ -698,9 +693,9 @@ def test_an_interrupted_pull_goes_into_the_same_folder_again(registered, tmp_pat
 
 
 def test_a_version_of_the_same_number_in_a_new_registry_is_fetched_again(registered, tmp_path) -> None:
-    before = tracking.cached(f"models:/{NAME}@champion")
-    tracking.tag(NAME, "1", {"digest": "another"})
-    assert tracking.cached(f"models:/{NAME}/1") != before
+    before = mlflow_registry.cached(f"models:/{NAME}@champion")
+    mlflow_registry.tag(NAME, "1", {"digest": "another"})
+    assert mlflow_registry.cached(f"models:/{NAME}/1") != before
 
 
 def test_a_server_that_does_not_answer_is_one_line_without_its_password(tmp_path, monkeypatch) -> None:
@@ -752,19 +747,21 @@ def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:
     from transformers import AutoModelForSequenceClassification
 
     folder, _ = registered
-    tokenizer = models.load_tokenizer(folder)
-    packed = scoring.probing(scoring.load(folder, scoring.Scoring()))(list(fingerprints.PROBES))
-    half = scoring.probing(scoring.load(folder, scoring.Scoring(precision="bfloat16")))(list(fingerprints.PROBES))
+    tokenizer = loading.load_tokenizer(folder)
+    packed = scorer.probing(scorer.load(folder, scorer.Scoring()))(list(fingerprints.PROBES))
+    half = scorer.probing(scorer.load(folder, scorer.Scoring(precision="bfloat16")))(list(fingerprints.PROBES))
     plain = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     one_by_one = [
-        float(plain(torch.tensor(scoring.encode(tokenizer, [chat], fingerprints.MAX_LENGTH))).logits[0, 0].detach())
+        float(
+            plain(torch.tensor(chat_templates.encode(tokenizer, [chat], fingerprints.MAX_LENGTH))).logits[0, 0].detach()
+        )
         for chat in fingerprints.PROBES
     ]
     torch.manual_seed(0)
     head = plain.score.weight.data
     plain.score.weight.data = head + 0.3 * head.std() * torch.randn_like(head)
-    plain.to(models.device())
-    damaged = scoring.probing((plain, tokenizer))(list(fingerprints.PROBES))
+    plain.to(loading.device())
+    damaged = scorer.probing((plain, tokenizer))(list(fingerprints.PROBES))
     off = {
         name: np.abs(np.subtract(found, packed)).max() / np.ptp(packed)
         for name, found in (("one by one", one_by_one), ("bfloat16", half), ("a head with 30 % of noise", damaged))
@@ -777,15 +774,15 @@ def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:
 
 def test_another_chat_template_is_another_model(registered, tmp_path) -> None:
     folder = tmp_path / "other"
-    shutil.copytree(tracking.cached(f"models:/{NAME}@champion"), folder)
+    shutil.copytree(mlflow_registry.cached(f"models:/{NAME}@champion"), folder)
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text() + "\nassistant:")
     with pytest.raises(ArtifactError, match="not the model that was registered"):
-        scoring.load(folder, scoring.Scoring())
+        scorer.load(folder, scorer.Scoring())
 
 
 def test_a_model_that_answers_with_no_number_is_refused(registered) -> None:
-    folder = tracking.cached(f"models:/{NAME}@champion")
+    folder = mlflow_registry.cached(f"models:/{NAME}@champion")
     with pytest.raises(ArtifactError, match="gets the reward nan"):
         fingerprints.check(folder, "bfloat16", lambda chats: [float("nan")] * len(chats))
 
@@ -809,6 +806,6 @@ def test_evaluating_takes_the_fingerprint_in_float32(trained, tmp_path) -> None:
 
 def test_a_mlflow_that_knows_no_such_file_or_model(registered, tmp_path) -> None:
     with pytest.raises(ArtifactError, match=f"models:/{NAME}/1/nosuch.json: no such file"):
-        tracking.download(f"models:/{NAME}@champion", tmp_path, "nosuch.json")
+        mlflow_registry.download(f"models:/{NAME}@champion", tmp_path, "nosuch.json")
     with pytest.raises(ArtifactError, match=f"no such registered model; there are: models:/{NAME}@champion"):
-        tracking.download(f"models:/{NAME}/7", tmp_path)
+        mlflow_registry.download(f"models:/{NAME}/7", tmp_path)

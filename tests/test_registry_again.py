@@ -21,16 +21,19 @@ from test_registry import (  # noqa: F401
     trained,
 )
 
-from xlrm import artifacts, mlflow_client, provenance, rewards, runner, settings, tracking
 from xlrm.errors import GateError
-from xlrm.runner import run_stage
+from xlrm.evaluation import reward_table
+from xlrm.run import runner
+from xlrm.run.runner import run_stage
+from xlrm.store import addresses, artifacts, provenance
+from xlrm.tracking import mlflow_client, mlflow_registry
 
 
 def registry() -> list:
     """All that MLflow keeps of the versions: tags, aliases, times of change, and the files with theirs."""
     client = mlflow_client.client()
-    versions = [dict(client.get_model_version(NAME, one.number)) for one in tracking.models(NAME)]
-    files = sorted(path for path in (settings.home() / "mlartifacts").rglob("*") if path.is_file())
+    versions = [dict(client.get_model_version(NAME, one.number)) for one in mlflow_registry.models(NAME)]
+    files = sorted(path for path in (addresses.home() / "mlartifacts").rglob("*") if path.is_file())
     return [versions, aliases(), [(str(path), path.stat().st_mtime_ns) for path in files]]
 
 
@@ -97,7 +100,7 @@ def found_in_the_store(patch, inputs, tmp_path):
 
 
 def found_no_more(patch, inputs, tmp_path):
-    for uri in sorted((settings.home() / "store" / "register").iterdir()):
+    for uri in sorted((addresses.home() / "store" / "register").iterdir()):
         shutil.rmtree(uri)
     return {}
 
@@ -125,13 +128,13 @@ def with_enforce(patch, inputs, tmp_path):
 
 
 def by_another_address_of_mlflow(patch, inputs, tmp_path):
-    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{settings.home()}/./mlflow.db")
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{addresses.home()}/./mlflow.db")
     return {}
 
 
 def in_another_run_of_kubeflow(patch, inputs, tmp_path):
     client = mlflow_client.client()
-    experiment = client.create_experiment("again", artifact_location=(settings.home() / "mlartifacts").as_uri())
+    experiment = client.create_experiment("again", artifact_location=(addresses.home() / "mlartifacts").as_uri())
     patch.setenv("MLFLOW_RUN_ID", client.create_run(experiment).info.run_id)
     patch.setenv("KFP_RUN_ID", "another")
     return found_no_more(patch, inputs, tmp_path)
@@ -148,9 +151,9 @@ def evaluated_anew(inputs: dict, tmp_path: Path, change) -> str:
 
     (before,) = inputs["evaluations"]
     folder = tmp_path / "anew"
-    shutil.copytree(artifacts.fetch(before, settings.home() / "cache"), folder)
-    rows = [change(one) for one in pyarrow.parquet.read_table(folder / rewards.FILE).to_pylist()]
-    rewards.write(folder / rewards.FILE, rows)
+    shutil.copytree(artifacts.fetch(before, addresses.home() / "cache"), folder)
+    rows = [change(one) for one in pyarrow.parquet.read_table(folder / reward_table.FILE).to_pylist()]
+    reward_table.write(folder / reward_table.FILE, rows)
     return published("evaluate", folder, {"model": inputs["reward_models"][0]}, language="en", anew=True)
 
 
@@ -191,7 +194,7 @@ def test_its_page_and_aliases_say_where_it_stands_now(state, register) -> None:
     first, _ = state(register)
     forget(first)
     again = run_stage("register", SETTINGS, inputs_of(first))
-    files = artifacts.fetch(again.uri, settings.home() / "cache")
+    files = artifacts.fetch(again.uri, addresses.home() / "cache")
     number, now = f"{again.record.metrics['version/xlrm-en']:.0f}", aliases()
     assert json.loads((files / "registered.json").read_text())["aliases"] == {NAME: list(now[number])}
     best = next(one for one in now if "champion" in now[one])
@@ -218,7 +221,7 @@ def test_a_model_that_was_asked_other_items_is_another_version(state, register, 
     before = registry()[0]
     inputs = inputs_of(first) | {"evaluations": [evaluated_anew(inputs_of(first), tmp_path, asked_of_others)]}
     assert run_stage("register", SETTINGS, inputs).record.metrics["version/xlrm-en"] == 3.0
-    new, *old = tracking.models(NAME)
+    new, *old = mlflow_registry.models(NAME)
     assert new.tags["gate"] == "refused" and "was asked 0.0% of the items" in new.tags["gate.reason"]
     assert [one.tags for one in old] == [one["tags"] for one in before] and new.aliases == ("challenger",)
     kept = registry()
@@ -264,14 +267,14 @@ def test_a_registration_cut_off_before_its_last_tag_is_gone_on_with(calls, regis
         register(2, 6)
     monkeypatch.setattr(MlflowClient, "set_model_version_tag", real)
     run_stage("register", SETTINGS, newest_inputs())
-    tags = tracking.models(NAME)[0].tags
+    tags = mlflow_registry.models(NAME)[0].tags
     assert (tags["gate"], tags["gate.champion"]) == ("refused", "1") and tags["gate.reason"].startswith("not better on")
     assert aliases() == {"2": ("challenger",), "1": ("champion",)}
 
 
 def test_what_was_decided_is_read_from_the_tags_where_its_file_is_gone(register) -> None:
     first, _ = refused(register)
-    for path in (settings.home() / "mlartifacts").rglob("gate.json"):
+    for path in (addresses.home() / "mlartifacts").rglob("gate.json"):
         path.unlink()
     forget(first)
     before = registry()
@@ -299,7 +302,9 @@ def test_a_version_that_is_gone_is_registered_again_and_found_by_then(loss, regi
     again = run_stage("register", SETTINGS, given)
     assert again.uri != first.uri
     (version,) = (
-        one for one in tracking.models(NAME) if one.tags["digest"] == artifacts.load(given["reward_models"][0]).digest
+        one
+        for one in mlflow_registry.models(NAME)
+        if one.tags["digest"] == artifacts.load(given["reward_models"][0]).digest
     )
     assert f"{again.record.metrics['version/xlrm-en']:.0f}" == version.number
     kept = registry()

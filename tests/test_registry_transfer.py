@@ -17,9 +17,10 @@ import pytest
 from mlflow_server import MlflowServer, mlflow_server  # noqa: F401
 from test_registry import CHATS, SETTINGS, corpus, newest_inputs, register, trained  # noqa: F401
 
-from xlrm import artifacts, direct_store, tracking
 from xlrm.errors import ArtifactError
-from xlrm.runner import run_stage
+from xlrm.run.runner import run_stage
+from xlrm.store import artifacts
+from xlrm.tracking import direct_store, mlflow_registry
 
 # ruff: noqa: F811
 pytestmark = pytest.mark.slow
@@ -79,7 +80,9 @@ def test_models_are_registered_pulled_and_scored_through_mlflow(registered, outs
 
 def test_the_next_model_is_compared_through_mlflow(registered, outside, register, prefix) -> None:
     assert register(2, 9, prefix=prefix).record.metrics[f"promoted/{prefix}-en"] == 1.0
-    tracking.add_files(tracking.version(registered), artifacts.fetch(newest_inputs()["evaluations"][0], Path()))
+    mlflow_registry.add_files(
+        mlflow_registry.version(registered), artifacts.fetch(newest_inputs()["evaluations"][0], Path())
+    )
     assert outside.asked() == 0
 
 
@@ -103,10 +106,10 @@ def test_an_upload_to_an_address_that_does_not_answer_is_one_line_in_seconds(
     assert f"{direct_store.DIRECT_UPLOAD}=false" in str(raised.value) and not any(
         word in str(raised.value) for word in QUERY
     )
-    assert tracking.models(f"{prefix}-en") == []
+    assert mlflow_registry.models(f"{prefix}-en") == []
     monkeypatch.setenv(direct_store.DIRECT_UPLOAD, "false")
     run_stage("register", SETTINGS | {"prefix": prefix}, newest_inputs())
-    assert tracking.models(f"{prefix}-en")[0].aliases == ("champion",)
+    assert mlflow_registry.models(f"{prefix}-en")[0].aliases == ("champion",)
 
 
 def test_an_upload_that_cannot_be_aborted_is_the_same_line(registered, outside, monkeypatch, tmp_path) -> None:
@@ -121,7 +124,7 @@ def test_an_upload_that_cannot_be_aborted_is_the_same_line(registered, outside, 
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "large").write_bytes(b"12")
     with pytest.raises(ArtifactError, match=outside.store):
-        tracking.add_files(tracking.version(registered), tmp_path / "files")
+        mlflow_registry.add_files(mlflow_registry.version(registered), tmp_path / "files")
     assert outside.asked() == 1
 
 
@@ -142,7 +145,9 @@ def test_inside_files_may_go_to_the_store_directly(registered, outside, tmp_path
     assert done.returncode == 0 and (tmp_path / "model" / "model.safetensors").is_file(), done.stderr
     given = [f"--inputs={key}={','.join(uris)}" for key, uris in newest_inputs().items()]
     done = xlrm("stage", "register", "resamples=300", f"prefix={prefix}-direct", *given, **direct)
-    assert done.returncode == 0 and tracking.models(f"{prefix}-direct-en")[0].aliases == ("champion",), done.stderr
+    assert done.returncode == 0 and mlflow_registry.models(f"{prefix}-direct-en")[0].aliases == ("champion",), (
+        done.stderr
+    )
     log = (outside.routes / "mlflow.log").read_text()
     assert "GET /api/2.0/mlflow-artifacts/presigned/" in log and "POST /api/2.0/mlflow-artifacts/mpu/complete/" in log
 

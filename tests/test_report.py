@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from xlrm import artifacts, rewards
-from xlrm.artifacts import Record
-from xlrm.credit import credit, tied
-from xlrm.embeddings import distances
+from xlrm.analysis.embedding_norms import distances
 from xlrm.errors import DataError
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.credit import credit, tied
+from xlrm.evaluation.statistics import summary
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting import mistakes, plots, results, sentences
 from xlrm.reporting.curves import Curves
@@ -23,7 +23,8 @@ from xlrm.reporting.labels import Box, spread
 from xlrm.reporting.plots import Mark
 from xlrm.reporting.results import AVERAGE, Difference
 from xlrm.stages import report
-from xlrm.statistics import summary
+from xlrm.store import artifacts
+from xlrm.store.artifacts import Record
 
 LANGUAGES = ("en", "es", "ko")
 SUBSETS = {
@@ -46,11 +47,11 @@ def evaluation(
         ]
         scored = [([margin / 2], [-margin / 2]) for margin in many]
         found[language] = summary(rows, credit(rows, scored), tied(scored))
-        for name in (rewards.CORPUS, *further):
-            kept += rewards.records(name, language, rows, scored)
+        for name in (reward_table.CORPUS, *further):
+            kept += reward_table.records(name, language, rows, scored)
     said = {"language": trained, "tie_policy": "lost", "results": found, "benchmarks": dict.fromkeys(further, found)}
     written(folder, "results.json", said)
-    rewards.write(folder / rewards.FILE, kept)
+    reward_table.write(folder / reward_table.FILE, kept)
     return folder
 
 
@@ -256,9 +257,9 @@ def test_deltas_are_english_minus_own(tmp_path):
 
 def test_models_evaluated_on_different_items_are_not_compared(tmp_path):
     given = inputs(tmp_path, count=16)
-    path = given["evaluations"][1] / rewards.FILE
+    path = given["evaluations"][1] / reward_table.FILE
     kept = pyarrow.parquet.read_table(path).to_pylist()
-    rewards.write(path, [one | {"id": one["id"].replace("b0", "b99")} for one in kept])
+    reward_table.write(path, [one | {"id": one["id"].replace("b0", "b99")} for one in kept])
     with pytest.raises(DataError, match="en and es were not evaluated on the same items"):
         run(given, tmp_path / "output")
 
@@ -603,7 +604,7 @@ def evaluated(rows: dict[str, list[dict]], margins: dict[str, list[float]], lang
     scores, reports = {}, {}
     for on, many in rows.items():
         scored = [([margin], [0.0]) for margin in margins[on]]
-        kept = list(rewards.records(rewards.CORPUS, on, many, scored))
+        kept = list(reward_table.records(reward_table.CORPUS, on, many, scored))
         chosen = [one for one in kept if one["side"] == "chosen"]
         scores[on] = [one | {"chosen": side[0], "rejected": side[1]} for one, side in zip(chosen, scored, strict=True)]
         reports[on] = summary(many, credit(many, scored), tied(scored))
@@ -637,8 +638,9 @@ def test_wrongly_ranked_pairs_stand_on_the_page_escaped_and_shortened(tmp_path):
         one = evaluated(rows, {"en": [-0.25, 1, 1, 1], "es": [1, -0.5, 1, 1]}, language)
         written(folder, "results.json", {"language": language, "tie_policy": "lost", "results": one.results})
         scored = {on: [(item["chosen"], item["rejected"]) for item in items] for on, items in one.scores.items()}
-        rewards.write(
-            folder / rewards.FILE, [r for on in rows for r in rewards.records("corpus", on, rows[on], scored[on])]
+        reward_table.write(
+            folder / reward_table.FILE,
+            [r for on in rows for r in reward_table.records("corpus", on, rows[on], scored[on])],
         )
     page = run(given, tmp_path / "output")[1]
     found = page[page.index('id="mistakes"') : page.index('id="rewards"')]

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from xlrm import embeddings, models, parallel, representations, sources
-from xlrm.embeddings import TokenSets
+from xlrm.analysis import embedding_norms, hidden_states
+from xlrm.analysis.embedding_norms import TokenSets
+from xlrm.analysis.hidden_states import Reading, Sameness, spectrum
+from xlrm.data import hub_sets, parallel_texts
+from xlrm.data.parallel_texts import align
 from xlrm.errors import ArtifactError, ConfigError, DataError
-from xlrm.experiment import stage_config
-from xlrm.parallel import align
+from xlrm.models import loading
 from xlrm.reporting import results, transfer
-from xlrm.representations import Reading, Sameness, spectrum
-from xlrm.rows import write_jsonl
-from xlrm.runner import run_stage
+from xlrm.run.experiment import stage_config
+from xlrm.run.runner import run_stage
 from xlrm.stages import represent
+from xlrm.store.jsonl import write_jsonl
 
 SAID = {
     "en": ["A cat sleeps.", "The sun is a star, and it is far away from here.", "Five and two are seven.", "Yes."],
@@ -32,8 +34,8 @@ SAID = {
 def reward_model(tiny_base, tmp_path_factory) -> Path:
     """Of Korean, with other weights than the base model's."""
     folder = tmp_path_factory.mktemp("rm")
-    tokenizer = models.load_tokenizer(tiny_base)
-    model = models.new_reward_model(tiny_base, tokenizer, seed=5)
+    tokenizer = loading.load_tokenizer(tiny_base)
+    model = loading.new_reward_model(tiny_base, tokenizer, seed=5)
     model.model.layers[0].mlp.down_proj.weight.data *= 3
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -83,7 +85,7 @@ def test_the_state_is_the_one_that_is_said(tiny_base, reading) -> None:
     from transformers import AutoModel
 
     tokenizer, model = (
-        models.load_tokenizer(tiny_base),
+        loading.load_tokenizer(tiny_base),
         AutoModel.from_pretrained(tiny_base, dtype=torch.float32).eval(),
     )
     alone = []
@@ -95,11 +97,11 @@ def test_the_state_is_the_one_that_is_said(tiny_base, reading) -> None:
         (one,) = states[reading.get("layer", -1)].double().numpy()
         alone.append({"mean": one.mean(axis=0), "first": one[0]}.get(reading.get("position"), one[-1]))
     expected = spectrum(np.stack(np.split(np.array(alone), 2), axis=1))[:, 0]
-    assert representations.measure(tiny_base, SAID, Reading(**reading), "x").shares == pytest.approx(expected, abs=1e-6)
+    assert hidden_states.measure(tiny_base, SAID, Reading(**reading), "x").shares == pytest.approx(expected, abs=1e-6)
 
 
 def test_it_does_not_depend_on_batches_or_blocks(tiny_base, monkeypatch) -> None:
-    from xlrm.datasets import PARALLEL
+    from xlrm.data.catalog import PARALLEL
 
     texts = {
         code: [row["text"] * (1 + i % 5) for i, row in enumerate(PARALLEL["phrasebook"].rows(code, 20, 0))]
@@ -107,9 +109,11 @@ def test_it_does_not_depend_on_batches_or_blocks(tiny_base, monkeypatch) -> None
     }
     found = []
     for block, batch_tokens in ((64, 16), (64, 8192), (7, 256)):
-        monkeypatch.setattr(representations, "TEXTS_AT_ONCE", block)
-        found.append(representations.measure(tiny_base, texts, Reading(batch_tokens=batch_tokens), "x"))
-    assert len({len(ids) for ids in models.load_tokenizer(tiny_base)(texts["en"])["input_ids"]}) > 5, "padding is there"
+        monkeypatch.setattr(hidden_states, "TEXTS_AT_ONCE", block)
+        found.append(hidden_states.measure(tiny_base, texts, Reading(batch_tokens=batch_tokens), "x"))
+    assert len({len(ids) for ids in loading.load_tokenizer(tiny_base)(texts["en"])["input_ids"]}) > 5, (
+        "padding is there"
+    )
     for other in found[1:]:
         assert other.shares == pytest.approx(found[0].shares, abs=1e-6)
         assert other.cosine == pytest.approx(found[0].cosine, abs=1e-6)
@@ -117,7 +121,7 @@ def test_it_does_not_depend_on_batches_or_blocks(tiny_base, monkeypatch) -> None
 
 def test_every_text_is_read_once_and_no_more_than_a_block_is_kept(tiny_base, monkeypatch) -> None:
     read, kept, before = [], [], []
-    real, real_add = representations.hidden_states, Sameness.add
+    real, real_add = hidden_states.hidden_states, Sameness.add
 
     def counted(model, tokenizer, encoded, reading):
         read.extend(tuple(ids) for ids in encoded)
@@ -129,30 +133,30 @@ def test_every_text_is_read_once_and_no_more_than_a_block_is_kept(tiny_base, mon
         kept.append(states.shape)
         real_add(found, states)
 
-    monkeypatch.setattr(representations, "TEXTS_AT_ONCE", 2)
-    monkeypatch.setattr(representations, "hidden_states", counted)
+    monkeypatch.setattr(hidden_states, "TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr(hidden_states, "hidden_states", counted)
     monkeypatch.setattr(Sameness, "add", seen)
-    assert len(representations.measure(tiny_base, SAID, Reading(), "x").shares) == 4
+    assert len(hidden_states.measure(tiny_base, SAID, Reading(), "x").shares) == 4
     assert kept == [(2, 2, 64), (2, 2, 64)]
-    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer = loading.load_tokenizer(tiny_base)
     assert sorted(read) == sorted(tuple(ids) for many in SAID.values() for ids in tokenizer(many)["input_ids"])
 
 
 @pytest.mark.parametrize("template", ["raw", "chat"])
 def test_texts_that_are_cut_are_counted_and_keep_their_end(tiny_base, template) -> None:
     long = {"en": ["one two three " * 30, "one"], "ko": ["하나 둘 셋 " * 30, "하나"]}
-    cut = representations.measure(tiny_base, long, Reading(max_length=16, template=template), "x")
+    cut = hidden_states.measure(tiny_base, long, Reading(max_length=16, template=template), "x")
     end = {code: [f"{'넷 ' if code == 'ko' else 'four '}{many[0]}", many[1]] for code, many in long.items()}
     assert cut.truncated == 2
     assert cut.shares == pytest.approx(
-        representations.measure(tiny_base, end, Reading(max_length=16, template=template), "x").shares, abs=1e-6
+        hidden_states.measure(tiny_base, end, Reading(max_length=16, template=template), "x").shares, abs=1e-6
     )
-    assert representations.measure(tiny_base, SAID, Reading(template=template), "x").truncated == 0
+    assert hidden_states.measure(tiny_base, SAID, Reading(template=template), "x").truncated == 0
 
 
 def test_a_layer_that_is_not_there(tiny_base) -> None:
     with pytest.raises(ConfigError, match=r"represent.layer: .* has no layer 3; -3 to 2 are allowed"):
-        representations.measure(tiny_base, SAID, Reading(layer=3), "x")
+        hidden_states.measure(tiny_base, SAID, Reading(layer=3), "x")
 
 
 def test_a_model_without_all_its_weights_is_not_measured(tiny_base, tmp_path) -> None:
@@ -161,52 +165,52 @@ def test_a_model_without_all_its_weights_is_not_measured(tiny_base, tmp_path) ->
     config |= {"num_hidden_layers": 3, "layer_types": ["full_attention"] * 3}
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     with pytest.raises(ArtifactError, match=r"weights are missing: layers.2"):
-        representations.measure(tmp_path / "model", SAID, Reading(), "x")
+        hidden_states.measure(tmp_path / "model", SAID, Reading(), "x")
 
 
 # Norms of embeddings
 
 
 def test_a_language_has_the_tokens_that_only_its_texts_use(tiny_base) -> None:
-    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer = loading.load_tokenizer(tiny_base)
 
     def of(text: str) -> set[int]:
         return set(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     texts = {"en": ["cat dog cat", f"dog sun{tokenizer.pad_token}"], "ko": ["고양이 고양이", "sun 해"]}
-    once, twice = (embeddings.own_tokens(tokenizer, texts, TokenSets(min_count=n)) for n in (1, 2))
+    once, twice = (embedding_norms.own_tokens(tokenizer, texts, TokenSets(min_count=n)) for n in (1, 2))
     assert set(once["en"]) == (of("cat dog cat") | of("dog sun")) - of("sun 해") - of("고양이 고양이")
     assert set(twice["en"]) < set(once["en"]) and not set(once["en"]) & set(once["ko"])
     assert tokenizer.pad_token_id not in once["en"] and twice["ko"]
-    shared = embeddings.own_tokens(tokenizer, {"en": ["cat cat cat"], "ko": ["cat"]}, TokenSets(share=0.75))
+    shared = embedding_norms.own_tokens(tokenizer, {"en": ["cat cat cat"], "ko": ["cat"]}, TokenSets(share=0.75))
     assert set(shared["en"]) == of("cat cat cat") & set(shared["en"]) != set() and not shared["ko"]
 
 
 @pytest.mark.parametrize("sharded", [False, True])
 def test_norms_are_of_the_input_embeddings(tiny_base, tmp_path, sharded, monkeypatch) -> None:
-    monkeypatch.setattr(embeddings, "_ROWS_AT_ONCE", 300)
-    model = models.load_causal_lm(tiny_base)
+    monkeypatch.setattr(embedding_norms, "_ROWS_AT_ONCE", 300)
+    model = loading.load_causal_lm(tiny_base)
     model.save_pretrained(tmp_path, max_shard_size="200KB" if sharded else "1GB")
     assert (tmp_path / "model.safetensors.index.json").exists() is sharded
     expected = model.get_input_embeddings().weight.detach().double().norm(dim=1).numpy()
-    assert embeddings.vocabulary_norms(str(tmp_path), tmp_path) == pytest.approx(expected, abs=1e-9)
+    assert embedding_norms.vocabulary_norms(str(tmp_path), tmp_path) == pytest.approx(expected, abs=1e-9)
     for path in tmp_path.glob("*.safetensors*"):
         path.unlink()
     with pytest.raises(ArtifactError, match=r"no model.safetensors; weights in safetensors are allowed"):
-        embeddings.vocabulary_norms(str(tmp_path), tmp_path)
+        embedding_norms.vocabulary_norms(str(tmp_path), tmp_path)
 
 
 def test_distances_by_hand_and_by_scipy() -> None:
     """0, 1, 2, 3 moved by 2: half of it lies beyond the other's end. The standard deviation is sqrt(5) / 2."""
-    found = embeddings.distances({"en": [0, 1, 2, 3], "es": [2, 3, 4, 5], "ko": []})
+    found = embedding_norms.distances({"en": [0, 1, 2, 3], "es": [2, 3, 4, 5], "ko": []})
     assert found == {"es": pytest.approx({
         "wasserstein": 2, "relative": 4 / math.sqrt(5), "ks": 0.5, "shift": 4 / math.sqrt(5)
     })}  # fmt: skip
     rng = np.random.default_rng(0)
     one, other = rng.normal(0, 1, 83).round(1), rng.normal(0.3, 2, 41).round(1)  # rounded: there are ties
-    assert embeddings.wasserstein(one, other) == pytest.approx(scipy.stats.wasserstein_distance(one, other))
-    assert embeddings.kolmogorov_smirnov(one, other) == pytest.approx(scipy.stats.ks_2samp(one, other).statistic)
-    assert embeddings.distances({"en": [1, 1], "es": [2]})["es"]["relative"] is None
+    assert embedding_norms.wasserstein(one, other) == pytest.approx(scipy.stats.wasserstein_distance(one, other))
+    assert embedding_norms.kolmogorov_smirnov(one, other) == pytest.approx(scipy.stats.ks_2samp(one, other).statistic)
+    assert embedding_norms.distances({"en": [1, 1], "es": [2]})["es"]["relative"] is None
 
 
 # Parallel texts
@@ -232,7 +236,7 @@ def belebele(folder: Path, languages: tuple[str, ...]) -> str:
     there in the first language only."""
     tables = []
     for place, code in enumerate(languages):
-        dialect = sources.LANGUAGES[code].flores
+        dialect = hub_sets.LANGUAGES[code].flores
         records = [
             {
                 "link": f"http://{i // 2}", "question_number": 1 + i % 2, "flores_passage": f"Passage {i // 2} {code}",
@@ -252,7 +256,7 @@ def test_belebele_is_aligned_by_link_and_its_counts_are_held_to_the_card(tmp_pat
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     entry = belebele(tmp_path / "set", ("en", "ko"))
-    found = parallel.load(entry, ("en", "ko"), None, 0)
+    found = parallel_texts.load(entry, ("en", "ko"), None, 0)
     assert found.texts == {code: [f"Passage {i} {code}" for i in range(5)] for code in ("en", "ko")}
     assert found.account["records"] == {"en": 12, "ko": 10} and found.account["incomplete"] == 1
     said = capsys.readouterr().err
@@ -274,7 +278,7 @@ def test_belebele_is_aligned_by_link_and_its_counts_are_held_to_the_card(tmp_pat
 def test_a_file_that_will_not_do_is_named(tmp_path, line, said) -> None:
     write_jsonl(tmp_path / "x.jsonl", [line])
     with pytest.raises(DataError, match=said):
-        parallel.load(str(tmp_path / "x.jsonl"), ("en", "ko"), None, 0)
+        parallel_texts.load(str(tmp_path / "x.jsonl"), ("en", "ko"), None, 0)
 
 
 @pytest.mark.parametrize(
@@ -332,14 +336,14 @@ def test_texts_of_ones_own_need_none_of_the_corpora(tiny_base, file, tmp_path) -
     """A corpus without parallel texts, as paper A's, is nothing that the stage reads, nor depends on."""
     from datetime import UTC, datetime
 
-    from xlrm import artifacts, settings, storage
+    from xlrm.store import addresses, artifacts, objects
 
     def made(name: str, text: str, folder: Path | None = None) -> str:
         if folder is None:
             folder = tmp_path / name
             folder.mkdir()
             (folder / "summary.json").write_text(text)
-        uri = storage.join(settings.store(), "made", name)
+        uri = objects.join(addresses.store(), "made", name)
         artifacts.publish(
             folder, uri, stage="made", key=name, config={}, metrics={}, inputs={}, code_version="1", git_commit=None,
             image=None, versions={}, started=datetime.now(UTC), seconds=0.0, peak_memory_mib=0.0, mlflow_run_id=None,

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from xlrm import artifacts, fields, provenance, runner, settings, storage, translation
 from xlrm.errors import ArtifactError, ConfigError, DataError, GateError
-from xlrm.experiment import STAGES, Experiment, stage_config, stage_module
-from xlrm.runner import run_stage
-from xlrm.steps import steps
+from xlrm.run import runner
+from xlrm.run.experiment import STAGES, Experiment, stage_config, stage_module
+from xlrm.run.runner import run_stage
+from xlrm.run.steps import steps
+from xlrm.store import addresses, artifacts, fields, objects, provenance
+from xlrm.translation import translators
 
 CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
 
@@ -55,7 +57,7 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
         assert (first.digest == second.digest) is same
 
 
-PLANNED = {("plan", "translate", field) for field in translation.Settings.model_fields} | {
+PLANNED = {("plan", "translate", field) for field in translators.Settings.model_fields} | {
     ("translate", "plan", "shards")
 }
 """An estimate is of a translator, whose settings stand in another section; and a shard is one of so many."""
@@ -146,7 +148,7 @@ def stored(files: dict[str, str], folder: Path) -> str:
     key = folder.name
     facts = {"stage": "made", "key": key, "config": {}, "inputs": {}, "metrics": {}, "code_version": "", "versions": {}}
     facts |= {"git_commit": None, "image": None, "started": datetime.now(UTC), "mlflow_run_id": None}
-    uri = storage.join(settings.store(), "made", key)
+    uri = objects.join(addresses.store(), "made", key)
     artifacts.publish(folder, uri, **facts, seconds=1.0, peak_memory_mib=1.0)
     return uri
 
@@ -228,7 +230,7 @@ def test_what_a_gate_refuses_is_kept_and_is_no_artifact(home) -> None:
         ) as refused:
             run_stage("validate", {}, {"source": corpus.uri, "translations": [other.uri]})
     where = str(refused.value).rsplit(" ", 1)[1]
-    assert {uri.removeprefix(f"{where}/") for uri in storage.list_uris(where)} == {
+    assert {uri.removeprefix(f"{where}/") for uri in objects.list_uris(where)} == {
         "data_docs.html", "rejects.jsonl", "summary.json",
     }  # fmt: skip
     assert artifacts.find(artifacts.place(where)) is None
@@ -242,15 +244,15 @@ def test_a_record_says_how_it_was_made() -> None:
     assert record.inputs["corpus"][0].uri == corpus.uri
     assert record.metrics["texts"] > 0 and record.seconds > 0 and record.peak_memory_mib > 0
     assert record.mlflow_run_id and record.versions["python"]
-    assert list(artifacts.lineage([storage.join(settings.store(), "translate", record.key)])) == [
+    assert list(artifacts.lineage([objects.join(addresses.store(), "translate", record.key)])) == [
         corpus.uri,
-        storage.join(settings.store(), "translate", record.key),
+        objects.join(addresses.store(), "translate", record.key),
     ]
 
 
 RUN = """
 import sys, time
-from xlrm.runner import run_stage
+from xlrm.run.runner import run_stage
 from xlrm.stages import curate
 real = curate.run
 def slow(config, *, output):

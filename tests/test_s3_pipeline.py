@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from xlrm import artifacts, storage
 from xlrm.errors import ArtifactError
-from xlrm.rows import read_rows, write_jsonl
-from xlrm.runner import run_stage
+from xlrm.run.runner import run_stage
+from xlrm.store import artifacts, objects
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
 EXPERIMENT = {
@@ -57,8 +57,8 @@ def run_pipeline(home: Path, s3_store: str, run: str) -> subprocess.CompletedPro
 
 def made(store: str, run: str) -> dict[str, str]:
     """Label -> URI of what a run made or found."""
-    folder = storage.join(store, "runs", run, "made")
-    return {uri.rsplit("/", 1)[1]: storage.read_bytes(uri).decode() for uri in storage.list_uris(folder)}
+    folder = objects.join(store, "runs", run, "made")
+    return {uri.rsplit("/", 1)[1]: objects.read_bytes(uri).decode() for uri in objects.list_uris(folder)}
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_tasks_find_each_others_artifacts_in_s3_and_a_finished_run_starts_none(
 
     again = run_pipeline(home, s3_store.uri, "two")
     assert again.returncode == 0 and "configure: 12 of 12 steps were finished before" in again.stdout
-    begun = {uri.split("/")[-2] for uri in storage.list_uris(storage.join(s3_store.uri, "runs", "two", "tasks"))}
+    begun = {uri.split("/")[-2] for uri in objects.list_uris(objects.join(s3_store.uri, "runs", "two", "tasks"))}
     assert begun == {"configure"} and made(s3_store.uri, "two") == uris, "no other task was started"
     decision = next((home / "kfp" / "two").rglob("conclude/decision")).read_text()
     assert "promoted" in decision or "champion" in decision, "which a finished run still shows"
@@ -112,8 +112,8 @@ def test_a_corrupted_or_missing_input_is_named(home, s3_store, s3_server, monkey
     monkeypatch.setenv("XLRM_STORE", s3_store.uri)
     corpus = run_stage("curate", CURATE, {})
     file = next(f for f in corpus.record.files if f.path == "preferences.jsonl")
-    where = storage.join(corpus.uri, corpus.record.digest[:16], file.path)
-    good = storage.read_bytes(where)
+    where = objects.join(corpus.uri, corpus.record.digest[:16], file.path)
+    good = objects.read_bytes(where)
     s3_store.overwrite(where, good[:-1] + b"X")
     with pytest.raises(ArtifactError, match=file.path) as corrupted:
         run_stage("translate", {"language": "es"}, {"corpus": corpus.uri})

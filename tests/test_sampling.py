@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from xlrm import memory, settings, storage
-from xlrm.rewards import Journal
-from xlrm.rows import read_rows, write_jsonl
+from xlrm.models.transformers_engine import Transformers
+from xlrm.scorers.reward_journal import Journal
 from xlrm.stages import sample, translate
-from xlrm.transformers_engine import Transformers
+from xlrm.store import addresses, answers, objects
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 PROMPTS = [
     f"How much is one plus {word}?"
@@ -23,9 +23,9 @@ SETTINGS = {"languages": ["en"], "split": "all", "samples": 4, "max_new_tokens":
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
-from xlrm import memory
+from xlrm.store import answers
 from xlrm.stages import sample
-from xlrm.transformers_engine import Transformers
+from xlrm.models.transformers_engine import Transformers
 
 batch, asked = Transformers._batch, 0
 
@@ -37,7 +37,7 @@ def killed(engine, encoded, *rest):
     return batch(engine, encoded, *rest)
 
 Transformers._batch = killed
-memory.SECONDS_BETWEEN_FILES = 0
+answers.SECONDS_BETWEEN_FILES = 0
 policies, corpora, output = [Path(sys.argv[1])], Path(sys.argv[2]), Path(sys.argv[3])
 sample.run(sample.Config(**json.loads(sys.argv[4])), policies=policies, corpora=corpora, output=output)
 """
@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_on_another_machine(tiny_base, corpora, tmp_path, m
     monkeypatch.setenv("XLRM_HOME", str(tmp_path / "two"))
     run(tiny_base, corpora, tmp_path / "two")
     assert asked["responses"] == 34 - 20
-    kept = [uri for uri in storage.list_uris(settings.store()) if uri.endswith(".gz")]
+    kept = [uri for uri in objects.list_uris(addresses.store()) if uri.endswith(".gz")]
     assert kept and all("/store/unfinished/sample/key/samples/" in uri for uri in kept)
     monkeypatch.setenv("XLRM_STORE", f"file://{tmp_path}/another")
     run(tiny_base, corpora, tmp_path / "whole")
@@ -112,28 +112,28 @@ def test_like_prompts_are_answered_by_noise_of_their_own(tiny_base, tmp_path) ->
 
 def test_what_comes_is_sent_while_more_comes(monkeypatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(memory.time, "monotonic", lambda: clock[0])
-    kept = memory.Memory("words", {})
+    monkeypatch.setattr(answers.time, "monotonic", lambda: clock[0])
+    kept = answers.Memory("words", {})
 
     def sent() -> int:
-        return sum(uri.endswith(".gz") for uri in storage.list_uris(kept.uri))
+        return sum(uri.endswith(".gz") for uri in objects.list_uris(kept.uri))
 
     kept.add({"one": "uno"}, 0)
     assert sent() == 0
-    clock[0] = memory.SECONDS_BETWEEN_FILES
+    clock[0] = answers.SECONDS_BETWEEN_FILES
     kept.add({"two": "dos"}, 0)
-    assert sent() == 1 and memory.SECONDS_BETWEEN_FILES <= 60
+    assert sent() == 1 and answers.SECONDS_BETWEEN_FILES <= 60
     kept.add({"three": "tres"}, 0)
     kept.close()
     assert sent() == 2
 
 
 def test_a_journal_goes_on_on_another_machine(monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("XLRM_STORE", settings.store())
-    monkeypatch.setattr(memory, "SECONDS_BETWEEN_FILES", 0)
+    monkeypatch.setenv("XLRM_STORE", addresses.store())
+    monkeypatch.setattr(answers, "SECONDS_BETWEEN_FILES", 0)
     place = ("work", "rank", "key", "output")
     first, second = (Journal.beside(tmp_path.joinpath(home, *place), "en") for home in ("one", "two"))
-    assert first.uri == second.uri == storage.join(settings.store(), "unfinished", "rank", "key", "en.journal")
+    assert first.uri == second.uri == objects.join(addresses.store(), "unfinished", "rank", "key", "en.journal")
     assert first.read(2) == []
     first.append([1.0, 2.0])
     first.append([3.0])
@@ -146,14 +146,14 @@ def test_translations_are_kept_as_they_come(monkeypatch, tmp_path) -> None:
     """Not when a block is whole: the answers of one block are on the store before its last has come."""
     from benchmarks.served_translations import serving
 
-    monkeypatch.setattr(memory, "SECONDS_BETWEEN_FILES", 0)
+    monkeypatch.setattr(answers, "SECONDS_BETWEEN_FILES", 0)
     write_jsonl(tmp_path / "corpus/preferences.jsonl", [{"id": str(i), "prompt": f"Text {i}."} for i in range(40)])
     (tmp_path / "corpus" / "corpus.json").write_text('{"language": "en"}')
     (tmp_path / "es").mkdir()
     seen = []
 
     def answer(text: str, _: dict) -> tuple[str, str]:
-        seen.append(sum(uri.endswith(".gz") for uri in storage.list_uris(f"{settings.store()}/translation_memory")))
+        seen.append(sum(uri.endswith(".gz") for uri in objects.list_uris(f"{addresses.store()}/translation_memory")))
         return text.replace("Text", "Texto"), "stop"
 
     with serving(answer) as server:

@@ -7,30 +7,32 @@ import random
 import pytest
 import torch
 
-from xlrm import models, pretraining, scoring
+from xlrm.data.phrasebook import language, questions
 from xlrm.errors import ArtifactError
-from xlrm.phrasebook import data, language
-from xlrm.rewards import Journal
-from xlrm.rows import read_rows
+from xlrm.models import chat_templates, loading
+from xlrm.scorers import scorer
+from xlrm.scorers.reward_journal import Journal
+from xlrm.store.jsonl import read_rows
+from xlrm.training import pretraining
 
 CHATS = [
-    scoring.conversation("How much is one plus two?", answer)
+    chat_templates.conversation("How much is one plus two?", answer)
     for answer in ("Three.", "Four.", "One plus two is three. I hope this helps.", "The color of snow is white.")
 ]
 
 
 @pytest.fixture(scope="module")
 def reward_model(tiny_base):
-    tokenizer = models.load_tokenizer(tiny_base)
-    return models.new_reward_model(tiny_base, tokenizer, seed=1).eval(), tokenizer
+    tokenizer = loading.load_tokenizer(tiny_base)
+    return loading.new_reward_model(tiny_base, tokenizer, seed=1).eval(), tokenizer
 
 
 def test_rewards_do_not_depend_on_the_batch(reward_model) -> None:
-    alone = [scoring.score(*reward_model, [chat])[0] for chat in CHATS]
+    alone = [scorer.score(*reward_model, [chat])[0] for chat in CHATS]
     for tokens in (1, 64, 10_000):
-        together = scoring.score(*reward_model, CHATS * 3, batch_tokens=tokens)
+        together = scorer.score(*reward_model, CHATS * 3, batch_tokens=tokens)
         assert together == pytest.approx(alone * 3, abs=1e-5)
-    backwards = scoring.score(*reward_model, CHATS[::-1])
+    backwards = scorer.score(*reward_model, CHATS[::-1])
     assert backwards == pytest.approx(alone[::-1], abs=1e-5)
 
 
@@ -38,14 +40,14 @@ def test_rewards_do_not_depend_on_the_batch(reward_model) -> None:
 def test_rewards_of_real_pairs_do_not_depend_on_batch_or_order(reward_model, shared_data) -> None:
     """Texts of 20 to 1,000 and more tokens, cut at 1,024."""
     rows = read_rows(shared_data / "rewardbench_mini_en.jsonl")[::25]
-    chats = [scoring.conversation(row["prompt"], row[side]) for row in rows for side in ("chosen", "rejected")]
-    lengths = [len(ids) for ids in scoring.encode(reward_model[1], chats, 1024)]
+    chats = [chat_templates.conversation(row["prompt"], row[side]) for row in rows for side in ("chosen", "rejected")]
+    lengths = [len(ids) for ids in chat_templates.encode(reward_model[1], chats, 1024)]
     assert len(chats) > 100 and max(lengths) > 8 * min(lengths)
-    expected = scoring.score(*reward_model, chats, 1024, batch_tokens=1)
+    expected = scorer.score(*reward_model, chats, 1024, batch_tokens=1)
     assert max(expected) - min(expected) > 0.1
     for seed, tokens in enumerate((2048, 8192, 65536)):
         order = random.Random(seed).sample(range(len(chats)), len(chats))
-        shuffled = scoring.score(*reward_model, [chats[i] for i in order], 1024, batch_tokens=tokens)
+        shuffled = scorer.score(*reward_model, [chats[i] for i in order], 1024, batch_tokens=tokens)
         assert shuffled == pytest.approx([expected[i] for i in order], abs=1e-5)
 
 
@@ -61,49 +63,49 @@ def test_the_same_sequence_is_scored_once_and_remembered(reward_model, monkeypat
             asked.append(len(encoded))
             return [float(sum(ids)) for ids in encoded]
 
-    monkeypatch.setattr(scoring, "WINDOW", 3)
-    found = list(scoring.stream(Counted(), tokenizer, iter([*CHATS, *CHATS, CHATS[0], CHATS[0]])))
+    monkeypatch.setattr(scorer, "WINDOW", 3)
+    found = list(scorer.stream(Counted(), tokenizer, iter([*CHATS, *CHATS, CHATS[0], CHATS[0]])))
     assert asked == [3, 1] and found == [*found[:4], *found[:4], found[0], found[0]] and len(set(found)) == 4
-    monkeypatch.setattr(scoring, "_KNOWN", 1)
+    monkeypatch.setattr(scorer, "_KNOWN", 1)
     asked.clear()
-    assert list(scoring.stream(Counted(), tokenizer, [*CHATS, *CHATS, CHATS[0], CHATS[0]])) == found
+    assert list(scorer.stream(Counted(), tokenizer, [*CHATS, *CHATS, CHATS[0], CHATS[0]])) == found
     assert asked == [3, 3, 3], "what is forgotten is asked for again"
 
 
 def test_tokens_written_once_serve_every_model_of_the_tokenizer(reward_model, tiny_base, monkeypatch) -> None:
     model, tokenizer = reward_model
-    written = scoring.tokens(tokenizer, iter(CHATS), 2048)
-    expected = scoring.score(model, tokenizer, CHATS)
-    again = models.load_tokenizer(tiny_base)
-    assert models.same_text(tokenizer, again)
-    monkeypatch.setattr(scoring, "encode", None)
-    assert scoring.score(model, again, written) == expected
+    written = scorer.tokens(tokenizer, iter(CHATS), 2048)
+    expected = scorer.score(model, tokenizer, CHATS)
+    again = loading.load_tokenizer(tiny_base)
+    assert loading.same_text(tokenizer, again)
+    monkeypatch.setattr(chat_templates, "encode", None)
+    assert scorer.score(model, again, written) == expected
     again.chat_template = again.chat_template.replace("user", "person").replace("assistant", "x") + " "
-    assert not models.same_text(tokenizer, again)
+    assert not loading.same_text(tokenizer, again)
 
 
 def test_interrupted_scoring_goes_on_from_its_journal(reward_model, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(scoring, "WINDOW", 3)
-    chats = [scoring.conversation(f"Number {i}?", "Yes. " * (i % 4 + 1)) for i in range(10)]
-    whole = scoring.score(*reward_model, chats)
+    monkeypatch.setattr(scorer, "WINDOW", 3)
+    chats = [chat_templates.conversation(f"Number {i}?", "Yes. " * (i % 4 + 1)) for i in range(10)]
+    whole = scorer.score(*reward_model, chats)
     journal = Journal(tmp_path / "deep" / "rewards.journal")
-    some = scoring.stream(*reward_model, chats, journal=journal)
+    some = scorer.stream(*reward_model, chats, journal=journal)
     assert [next(some) for _ in range(5)] == whole[:5]
     some.close()  # what a kill leaves: two windows, and of a third one half a number
     with journal.path.open("ab") as file:
         file.write(b"half")
     asked = []
-    rewards = scoring._rewards
-    monkeypatch.setattr(scoring, "_rewards", lambda *given: asked.append(len(given[2])) or rewards(*given))
-    assert list(scoring.stream(*reward_model, iter(chats), journal=journal)) == whole
+    rewards = scorer._rewards
+    monkeypatch.setattr(scorer, "_rewards", lambda *given: asked.append(len(given[2])) or rewards(*given))
+    assert list(scorer.stream(*reward_model, iter(chats), journal=journal)) == whole
     assert asked == [3, 1], "six of ten were there"
     assert journal.path.stat().st_size == 8 * len(chats)
 
 
 def test_the_reward_is_the_head_on_the_last_real_token(reward_model) -> None:
     model, tokenizer = reward_model
-    for chat, reward in zip(CHATS, scoring.score(model, tokenizer, CHATS), strict=True):
-        ids = torch.tensor(scoring.encode(tokenizer, [chat], 2048))
+    for chat, reward in zip(CHATS, scorer.score(model, tokenizer, CHATS), strict=True):
+        ids = torch.tensor(chat_templates.encode(tokenizer, [chat], 2048))
         with torch.inference_mode():
             by_hand = float(model.score(model.model(ids).last_hidden_state[0, -1]))
         assert by_hand == pytest.approx(reward, abs=1e-5)
@@ -112,22 +114,22 @@ def test_the_reward_is_the_head_on_the_last_real_token(reward_model) -> None:
 
 def test_truncation_takes_the_beginning_and_never_the_answer(reward_model) -> None:
     _, tokenizer = reward_model
-    whole, short = (scoring.encode(tokenizer, CHATS, length) for length in (2048, 9))
+    whole, short = (chat_templates.encode(tokenizer, CHATS, length) for length in (2048, 9))
     assert all(b == a[-9:] for a, b in zip(whole, short, strict=True))
 
 
 def test_pretraining_sees_chats_as_the_template_writes_them(tiny_base) -> None:
     """And learns the second text of every document, whole, and nothing of the first."""
-    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer = loading.load_tokenizer(tiny_base)
     chats = 0
-    documents = list(itertools.islice(data.documents(["en", "ko"], seed=3), 50))
+    documents = list(itertools.islice(questions.documents(["en", "ko"], seed=3), 50))
     for document, example in zip(documents, pretraining.examples(iter(documents), 50, tokenizer), strict=True):
         (code, other), ids = document.languages, example["input_ids"]
         first, second = language.load(code).say(document.texts[0]), language.load(other).say(document.texts[1])
         learned = tokenizer.decode([label for label in example["labels"] if label != -100])
         if code == other:
             chats += 1
-            assert ids == scoring.encode(tokenizer, [scoring.conversation(first, second)], 2048)[0]
+            assert ids == chat_templates.encode(tokenizer, [chat_templates.conversation(first, second)], 2048)[0]
             assert learned == f"<|assistant|>{second}<|end|>"
         else:
             assert tokenizer.decode(ids) == f"{first}\n{second}<|end|>"
@@ -136,19 +138,19 @@ def test_pretraining_sees_chats_as_the_template_writes_them(tiny_base) -> None:
 
 
 def test_padding_is_a_token_of_its_own(tiny_base, tmp_path) -> None:
-    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer = loading.load_tokenizer(tiny_base)
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(tmp_path)
-    again = models.load_tokenizer(tmp_path)
+    again = loading.load_tokenizer(tmp_path)
     assert again.pad_token_id != again.eos_token_id
 
 
 def test_a_template_with_todays_date_is_replaced(tiny_base, tmp_path) -> None:
-    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer = loading.load_tokenizer(tiny_base)
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
     tokenizer.save_pretrained(tmp_path)
-    assert models.load_tokenizer(tmp_path).chat_template == models.PLAIN
+    assert loading.load_tokenizer(tmp_path).chat_template == loading.PLAIN
 
 
 @pytest.fixture(scope="module")
@@ -167,10 +169,10 @@ def llama_3_2(tmp_path_factory):
         tokenizer_object=raw, bos_token=marks[0], eos_token=marks[3], pad_token=marks[3], unk_token="[UNK]",
         additional_special_tokens=marks[1:3],
     )  # fmt: skip
-    tokenizer.chat_template = "{{ bos_token }}{{ strftime_now('%d %b %Y') }}" + models.LLAMA3
+    tokenizer.chat_template = "{{ bos_token }}{{ strftime_now('%d %b %Y') }}" + loading.LLAMA3
     folder = tmp_path_factory.mktemp("llama")
     tokenizer.save_pretrained(folder)
-    return models.load_tokenizer(folder)
+    return loading.load_tokenizer(folder)
 
 
 def test_llamas_template_loses_its_date_and_nothing_else(llama_3_2) -> None:
@@ -178,25 +180,27 @@ def test_llamas_template_loses_its_date_and_nothing_else(llama_3_2) -> None:
         "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHow much is one plus two?<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\nThree.<|eot_id|>"
     )
-    assert llama_3_2.pad_token == models.PAD_TOKEN and llama_3_2.pad_token_id != llama_3_2.eos_token_id
+    assert llama_3_2.pad_token == loading.PAD_TOKEN and llama_3_2.pad_token_id != llama_3_2.eos_token_id
 
 
 def test_all_tokenise_a_conversation_alike(llama_3_2) -> None:
     """Ours, TRL's and vLLM's way (the template tokenises), and RewardBench's (BOS twice, the second one masked)."""
-    ours = scoring.encode(llama_3_2, CHATS[:1], 2048)[0]
+    ours = chat_templates.encode(llama_3_2, CHATS[:1], 2048)[0]
     assert llama_3_2.apply_chat_template(CHATS[0], tokenize=True, return_dict=False) == ours
     twice = llama_3_2(llama_3_2.apply_chat_template(CHATS[0], tokenize=False))["input_ids"]
     assert twice[:2] == [llama_3_2.bos_token_id] * 2 and twice[1:] == ours
 
 
 def test_truncation_leaves_bos(llama_3_2) -> None:
-    (whole,), (short,) = (scoring.encode(llama_3_2, CHATS[:1], length) for length in (2048, 7))
+    (whole,), (short,) = (chat_templates.encode(llama_3_2, CHATS[:1], length) for length in (2048, 7))
     assert short == [llama_3_2.bos_token_id, *whole[-6:]]
 
 
 def test_the_head_starts_as_paper_a_says(tiny_base) -> None:
-    tokenizer = models.load_tokenizer(tiny_base)
-    heads = torch.cat([models.new_reward_model(tiny_base, tokenizer, seed).score.weight.detach() for seed in range(20)])
+    tokenizer = loading.load_tokenizer(tiny_base)
+    heads = torch.cat(
+        [loading.new_reward_model(tiny_base, tokenizer, seed).score.weight.detach() for seed in range(20)]
+    )
     width = heads.shape[1]
     assert float(heads.std()) == pytest.approx((width + 1) ** -0.5, rel=0.1)
     assert abs(float(heads.mean())) < 0.01
@@ -204,7 +208,7 @@ def test_the_head_starts_as_paper_a_says(tiny_base) -> None:
 
 def test_a_base_model_is_not_taken_for_a_reward_model(tiny_base) -> None:
     with pytest.raises(ArtifactError, match=r"score\.weight"):
-        models.load_reward_model(tiny_base)
+        loading.load_reward_model(tiny_base)
 
 
 def test_a_classifier_with_two_labels_is_refused(tiny_base, reward_model, tmp_path) -> None:
@@ -214,9 +218,9 @@ def test_a_classifier_with_two_labels_is_refused(tiny_base, reward_model, tmp_pa
     config |= {"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 0, "good": 1}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises((ArtifactError, RuntimeError)):
-        models.load_reward_model(tmp_path)
+        loading.load_reward_model(tmp_path)
 
 
 def test_no_model_at_all(tmp_path) -> None:
     with pytest.raises(ArtifactError, match=r"no config\.json"):
-        models.load_reward_model(tmp_path)
+        loading.load_reward_model(tmp_path)

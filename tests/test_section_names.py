@@ -2,10 +2,12 @@
 
 import pytest
 
-from xlrm import benchmarks, gate, metric_keys, mlflow_client, rewards, tracking
 from xlrm.errors import DataError
-from xlrm.rows import write_jsonl
+from xlrm.evaluation import benchmarks, reward_table
+from xlrm.registry import gate
 from xlrm.stages import evaluate
+from xlrm.store.jsonl import write_jsonl
+from xlrm.tracking import metric_keys, mlflow_client, mlflow_runs
 
 NAMES = (
     "Chat Hard", "chat_hard", "Q&A", "Q:26:A", "Math (hard)", "It's fine", "100%", "안전", "a+b", "a/b", "a//b", "/", ".", "..",
@@ -33,7 +35,7 @@ ROWS = [row for name in NAMES for row in named(name)]
 def test_any_name_is_a_metric_of_its_own_in_mlflow() -> None:
     result = evaluate.result(ROWS, [([float(i)], [0.0]) for i in range(len(ROWS))], "lost")
     metrics = evaluate._metrics("en", {"en": result}, {"a+b": {"en": result}})
-    with tracking.run("names", "evaluate", {}, {}) as run:
+    with mlflow_runs.run("names", "evaluate", {}, {}) as run:
         run.log(metrics)
     kept = mlflow_client.client().get_run(run.id).data.metrics
     assert kept == {metric_keys.key(name): value for name, value in metrics.items()} and len(kept) == len(metrics)
@@ -50,8 +52,10 @@ def test_the_gate_compares_in_it(tmp_path) -> None:
     scored = {"a": [([1.0], [0.0])] * len(ROWS), "b": [([0.0], [1.0])] * len(ROWS)}
     for folder, one in scored.items():
         (tmp_path / folder).mkdir()
-        rewards.write(tmp_path / folder / rewards.FILE, list(rewards.records(rewards.CORPUS, "en", ROWS, one)))
-    paths = (tmp_path / "b" / rewards.FILE, tmp_path / "a" / rewards.FILE)
+        reward_table.write(
+            tmp_path / folder / reward_table.FILE, list(reward_table.records(reward_table.CORPUS, "en", ROWS, one))
+        )
+    paths = (tmp_path / "b" / reward_table.FILE, tmp_path / "a" / reward_table.FILE)
     found = gate.decide(*paths, "1", gate.Rule(resamples=200))
     assert found.promoted and {row.section for row in found.rows} == {"average", *NAMES}
     lines = found.markdown("m").splitlines()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from xlrm.languages import LANGUAGES
-from xlrm.segmentation import Segment, Space, split
+from xlrm.translation.segmentation import Segment, Space, split
 
 
 def cut(text: str, language: str = "en", longest: int = 400) -> list[str]:

@@ -19,16 +19,19 @@ from jsonschema import Draft202012Validator
 from reward_server import Server, new_model, started, until
 from typer.testing import CliRunner
 
-from xlrm import models, scoring, tracking
 from xlrm.cli import app
-from xlrm.serving import Service
-from xlrm.serving.service import Loaded
+from xlrm.models import chat_templates, loading
+from xlrm.scorers import scorer
+from xlrm.serving.service import Loaded, Service
+from xlrm.tracking import mlflow_registry, mlflow_runs
 
 CHATS = [
-    scoring.conversation("How much is one plus two?", "Three."),
+    chat_templates.conversation("How much is one plus two?", "Three."),
     [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Let me see."}],
-    scoring.conversation("What color is snow?", "White, " * 30),
-    scoring.conversation([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "눈은?"}], "하얗다."),
+    chat_templates.conversation("What color is snow?", "White, " * 30),
+    chat_templates.conversation(
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "눈은?"}], "하얗다."
+    ),
 ]
 PAIR = {"prompt": "How much is one plus two?", "response": "Three."}
 
@@ -40,7 +43,7 @@ def model(tiny_base, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(model) -> list[float]:
-    return scoring.score(*scoring.load(model, scoring.Scoring()), CHATS)
+    return scorer.score(*scorer.load(model, scorer.Scoring()), CHATS)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +58,8 @@ def test_rewards_are_those_of_score_and_in_order(server, expected) -> None:
     answer = server.post("/v1/rewards", {"model": None, "conversations": CHATS[:3] + CHATS}).json()
     assert [one["index"] for one in answer["data"]] == list(range(7))
     assert [one["reward"] for one in answer["data"]] == pytest.approx(expected[:3] + expected, abs=1e-5)
-    tokenizer = models.load_tokenizer(answer["model"])
-    tokens = sum(len(ids) for ids in scoring.encode(tokenizer, CHATS[:3] + CHATS, 2048))
+    tokenizer = loading.load_tokenizer(answer["model"])
+    tokens = sum(len(ids) for ids in chat_templates.encode(tokenizer, CHATS[:3] + CHATS, 2048))
     assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0}
     pairs = [PAIR, {"prompt": CHATS[3][:2], "response": CHATS[3][2]["content"]}]
     assert server.rewards(pairs) == pytest.approx([expected[0], expected[3]], abs=1e-5)
@@ -74,7 +77,7 @@ def test_requests_that_come_together_are_scored_together(server, expected) -> No
 
 
 def test_vllms_paths(server, model, expected) -> None:
-    tokenizer = models.load_tokenizer(model)
+    tokenizer = loading.load_tokenizer(model)
     texts = tokenizer.apply_chat_template(CHATS, tokenize=False)
     body = server.post("/classify", {"model": str(model), "input": texts}).json()
     assert body["id"].startswith("classify-") and body["object"] == "list" and body["model"] == str(model)
@@ -235,7 +238,7 @@ def damaged(model: Path, folder: Path, name: str, row: int) -> Path:
 
 
 def test_a_reward_that_is_no_number_is_an_error(model, expected, tmp_path) -> None:
-    (token,) = models.load_tokenizer(model).encode("하", add_special_tokens=False)
+    (token,) = loading.load_tokenizer(model).encode("하", add_special_tokens=False)
     with started(damaged(model, tmp_path / "token", "embed_tokens.weight", token)) as server:
         answer = server.post("/v1/rewards", {"conversations": [PAIR, CHATS[3]]})
         assert answer.status_code == 500
@@ -250,15 +253,15 @@ def test_a_reward_that_is_no_number_is_an_error(model, expected, tmp_path) -> No
 @pytest.mark.slow
 def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) -> None:
     """Ready only when loaded, named by its version, closed to whoever lacks the token, and SIGTERM loses nothing."""
-    with tracking.run("test", "register", {}, {}) as opened:
-        number = tracking.add_version("xlrm-served", [model], {"digest": "abc"}, "", opened)
-    tracking.set_alias("xlrm-served", number, "champion")
+    with mlflow_runs.run("test", "register", {}, {}) as opened:
+        number = mlflow_registry.add_version("xlrm-served", [model], {"digest": "abc"}, "", opened)
+    mlflow_registry.set_alias("xlrm-served", number, "champion")
     token = {"headers": {"Authorization": "Bearer s3cret"}}
     settings = ("models:/xlrm-served@champion", "drain_seconds=1", "wait_ms=1000", "max_waiting=20")
     with started(*settings, ready=False, XLRM_SERVE_TOKEN="s3cret") as server:
         assert server.get("/healthz").status_code == 200
-        loading = server.get("/readyz")
-        assert (loading.status_code, loading.json()["status"]) == (503, "loading")
+        answer = server.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (503, "loading")
         refused = server.post("/v1/rewards", {"conversations": [PAIR]}, **token)
         assert refused.status_code == 503 and refused.headers["Retry-After"] == "5"
         until(lambda: server.get("/readyz").status_code == 200, server.lines)
@@ -320,8 +323,8 @@ def test_an_engine_that_is_not_installed_is_one_line(model) -> None:
 
 
 def test_a_long_request_does_not_keep_short_ones_from_being_tokenised(model) -> None:
-    service = Service(str(model), lambda: model, scoring.Scoring())
-    service.loaded = Loaded(None, models.load_tokenizer(model), 2048, "", "")
+    service = Service(str(model), lambda: model, scorer.Scoring())
+    service.loaded = Loaded(None, loading.load_tokenizer(model), 2048, "", "")
 
     async def in_order() -> list[int]:
         found: list[int] = []

@@ -15,8 +15,10 @@ import pytest
 from reward_server import new_model, started, until
 from typer.testing import CliRunner
 
-from xlrm import scoring, tracking
 from xlrm.cli import app
+from xlrm.models import chat_templates
+from xlrm.scorers import scorer
+from xlrm.tracking import mlflow_registry, mlflow_runs
 
 PAIR = {"prompt": "How much is one plus two?", "response": "Three."}
 
@@ -60,15 +62,15 @@ def test_a_server_waits_for_the_registry_and_then_for_the_model(registry, home, 
         refused = server.post("/v1/rewards", {"conversations": [PAIR]})
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
         with mlflow(registry, home):
-            with tracking.run("test", "register", {}, {}) as opened:
-                number = tracking.add_version("xlrm-late", [model], {}, "", opened)
+            with mlflow_runs.run("test", "register", {}, {}) as opened:
+                number = mlflow_registry.add_version("xlrm-late", [model], {}, "", opened)
             time.sleep(6)  # it asks every five
             assert (server.get("/healthz").status_code, server.get("/readyz").status_code) == (200, 503)
             assert "xlrm_ready 0.0" in server.get("/metrics").text
-            tracking.set_alias("xlrm-late", number, "champion")
+            mlflow_registry.set_alias("xlrm-late", number, "champion")
             until(lambda: server.get("/readyz").status_code == 200, server.lines)
         assert server.get("/readyz").json()["version"] == number
-        reward = scoring.score(*scoring.load(model, scoring.Scoring()), [scoring.conversation(*PAIR.values())])
+        reward = scorer.score(*scorer.load(model, scorer.Scoring()), [chat_templates.conversation(*PAIR.values())])
         assert server.rewards([PAIR]) == pytest.approx(reward, abs=1e-5)
     said = [line for line in server.lines if line.startswith("xlrm │ waiting for models:/xlrm-late@champion: MLflow, ")]
     assert 1 <= len(said) <= 1 + (time.monotonic() - begun) // 60

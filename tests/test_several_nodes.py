@@ -15,9 +15,11 @@ from test_artifacts import FACTS
 from test_training import ROOT, pairs
 from test_training import TRAINING as RECIPE
 
-from xlrm import artifacts, launching, runner
 from xlrm.errors import ArtifactError
-from xlrm.rows import write_jsonl
+from xlrm.processes import launch
+from xlrm.run import runner
+from xlrm.store import artifacts
+from xlrm.store.jsonl import write_jsonl
 
 RECIPE = {key: value for key, value in RECIPE.items() if key != "language"} | {"device_batch_size": 2}
 PATIENCE_S = 900
@@ -34,7 +36,7 @@ class Lab:
             artifacts.publish(path, self.inputs[name], **FACTS)
 
     def start(self, shape: str, count: int, processes: int) -> list[subprocess.Popen]:
-        port = str(launching._free_port())
+        port = str(launch._free_port())
         assigned = [f"{name}={value}" for name, value in {**self.fields, "processes": processes}.items()]
         given = [part for one in self.inputs.items() for part in ("--input", "=".join(one))]
         command = [sys.executable, "-m", "xlrm.cli", "stage", self.stage, *assigned, *given]
@@ -203,19 +205,20 @@ WAITS = """
 import os, time
 from torch import distributed
 from transformers import TrainingArguments
-from xlrm import launching, training
-launching.PATIENCE_S = 10
+from xlrm.processes import launch
+from xlrm.training import trainers
+launch.PATIENCE_S = 10
 
 def come_late(what):
     if os.environ["RANK"] == "1" and what == "WHAT":
         time.sleep(600)
 
 def work(folder):
-    config = training.RewardTraining(language="en", learning_rate=1e-3, batch_size=8, processes=2)
+    config = trainers.RewardTraining(language="en", learning_rate=1e-3, batch_size=8, processes=2)
     come_late("joining")
-    training._arguments(TrainingArguments, config, folder)
+    trainers._arguments(TrainingArguments, config, folder)
     come_late("agreeing on a checkpoint")
-    with launching.together("agreeing on a checkpoint"):
+    with launch.together("agreeing on a checkpoint"):
         distributed.barrier()
 """
 
@@ -227,5 +230,5 @@ def test_a_process_that_waits_too_long_says_who_it_is_and_what_for(tmp_path, mon
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{tmp_path}")
     begun = time.monotonic()
     with pytest.raises(ArtifactError, match=rf"process 0 of 2, on node 0: {what}: .* 10 s: "):
-        launching.launch("waits:work", tmp_path, 2, "float32")
+        launch.launch("waits:work", tmp_path, 2, "float32")
     assert time.monotonic() - begun < 300, "nobody waited for the other one's end"

@@ -8,12 +8,13 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from xlrm import accounts, benchmarks, sources
-from xlrm.datasets import EVAL_PROMPTS, PREFERENCES, PROMPTS, find, load, load_pairs
+from xlrm.data import data_card, hub_sets
+from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS, find, load, load_pairs
+from xlrm.data.hub_sets import SOURCES
 from xlrm.errors import ArtifactError, ConfigError, DataError
-from xlrm.rows import read_rows
-from xlrm.sources import SOURCES
+from xlrm.evaluation import benchmarks
 from xlrm.stages import curate
+from xlrm.store.jsonl import read_rows
 
 SAMPLES = Path(__file__).parent / "samples"
 SAMPLE_OF = {
@@ -151,11 +152,11 @@ def test_what_is_not_of_the_hub_has_no_revision() -> None:
 def test_a_branch_that_moves_is_said_with_what_pins_it() -> None:
     origins = {
         "preferences": {
-            "magpie": sources.origin("a/b", "main", COMMIT, "mit"), "offsetbias@v1": sources.origin("a/b", "v1", None, "mit"),
+            "magpie": hub_sets.origin("a/b", "main", COMMIT, "mit"), "offsetbias@v1": hub_sets.origin("a/b", "v1", None, "mit"),
         },
-        "prompts": {"ultrafeedback": sources.origin("c/d", "main", None, "mit")},
+        "prompts": {"ultrafeedback": hub_sets.origin("c/d", "main", None, "mit")},
     }  # fmt: skip
-    assert accounts.moving(origins) == {"magpie": f"magpie@{COMMIT}", "ultrafeedback": "ultrafeedback@COMMIT"}
+    assert data_card.moving(origins) == {"magpie": f"magpie@{COMMIT}", "ultrafeedback": "ultrafeedback@COMMIT"}
 
 
 def test_rewardbench_has_its_sections_and_ids_in_text(tmp_path) -> None:

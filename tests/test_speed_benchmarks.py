@@ -11,8 +11,8 @@ import torch
 
 from benchmarks import best_of_n, contest, dpo_speed, reward_training_speed, scoring, workload
 from benchmarks.contest import Benchmark, Contestant, Outcome
-from xlrm import models
-from xlrm.scoring import encode
+from xlrm.models import loading
+from xlrm.models.chat_templates import encode
 
 LOOSE = {"goal": 1e-3, "less_memory": None}
 """Of a machine that is busy with other tests."""
@@ -54,7 +54,7 @@ def loosened(benchmark: Benchmark, **goals: float | None) -> Benchmark:
 
 def test_tokens_are_as_many_as_the_lengths_say(tmp_path: Path) -> None:
     workload.save_model(tmp_path, options())
-    encoded = encode(models.load_tokenizer(tmp_path), workload.conversations(workload.pairs(60)), 16384)
+    encoded = encode(loading.load_tokenizer(tmp_path), workload.conversations(workload.pairs(60)), 16384)
     said = [prompt + size + 4 for prompt, *sizes in workload.LENGTHS for size in sizes]
     assert [len(one) for one in encoded] == said
     assert workload.described(workload.pairs(60)) == (

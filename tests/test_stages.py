@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from xlrm import artifacts, checkpoints, examples, models, rewards, settings
 from xlrm.errors import ConfigError, DataError
-from xlrm.rows import read_rows, write_jsonl
-from xlrm.runner import run_stage
+from xlrm.evaluation import reward_table
+from xlrm.models import loading
+from xlrm.run.runner import run_stage
 from xlrm.stages import align, evaluate, external, judge, rank, represent, reward, sample
+from xlrm.store import addresses, artifacts
+from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.training import checkpoints, columns
 
 TRAINING = {"learning_rate": 1e-3, "batch_size": 8, "device_batch_size": 4, "gradient_checkpointing": False}
 
 
 def pairs(count: int) -> list[dict]:
-    from xlrm.datasets import PREFERENCES
+    from xlrm.data.catalog import PREFERENCES
 
     return PREFERENCES["phrasebook"].rows("en", count, 0)
 
@@ -31,14 +34,14 @@ def corpora(tmp_path):
 
 def test_batches_of_similar_lengths_hold_every_row_once_and_need_less_padding() -> None:
     lengths = [random.Random(i).randint(5, 100) for i in range(203)]
-    order = examples.similar_lengths_together(lengths, batch=8, seed=1)
+    order = columns.similar_lengths_together(lengths, batch=8, seed=1)
 
     def padded(rows: list[int]) -> int:
         return sum(8 * max(lengths[row] for row in rows[i : i + 8]) for i in range(0, 200, 8))
 
     assert sorted(order) == list(range(203))
-    assert order == examples.similar_lengths_together(lengths, batch=8, seed=1)
-    assert order != examples.similar_lengths_together(lengths, batch=8, seed=2)
+    assert order == columns.similar_lengths_together(lengths, batch=8, seed=1)
+    assert order != columns.similar_lengths_together(lengths, batch=8, seed=2)
     assert padded(order) < 0.7 * padded(list(range(203)))
     firsts = [lengths[row] for row in order[0:200:8]]
     assert firsts != sorted(firsts) and firsts != sorted(firsts, reverse=True)
@@ -54,7 +57,7 @@ def test_a_reward_model_learns_and_is_a_plain_hugging_face_folder(tiny_base, cor
         p.name for p in folder.iterdir()
     }
     assert json.loads((folder / "config.json").read_text())["problem_type"] == "regression"
-    assert models.load_reward_model(folder).config.num_labels == 1
+    assert loading.load_reward_model(folder).config.num_labels == 1
 
 
 @pytest.mark.slow
@@ -83,7 +86,7 @@ def test_training_killed_half_way_ends_where_it_would_have(tiny_base, corpora, t
     config = config.model_copy(update={"save_steps": 3})
     reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "cut" / "output")
     assert saved == [6, 9, 12, 15, 16]
-    whole, cut = (models.load_reward_model(tmp_path / name / "output").state_dict() for name in ("whole", "cut"))
+    whole, cut = (loading.load_reward_model(tmp_path / name / "output").state_dict() for name in ("whole", "cut"))
     assert max(float((whole[name] - cut[name]).abs().max()) for name in whole) < 1e-6
 
 
@@ -113,9 +116,9 @@ def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
     curate.run(
         curate.Config(pairs=16, benchmark_items=14, train_prompts=16, eval_prompts=6, parallel_texts=6), output=corpus
     )
-    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer = loading.load_tokenizer(tiny_base)
     labeler = tmp_path / "rm"
-    models.new_reward_model(tiny_base, tokenizer, seed=5).save_pretrained(labeler)
+    loading.new_reward_model(tiny_base, tokenizer, seed=5).save_pretrained(labeler)
     tokenizer.save_pretrained(labeler)
 
     def sampled(name: str, split: str, *policies):
@@ -185,8 +188,8 @@ def loads(monkeypatch) -> Counter[str]:
 
 
 def reward_model(base: Path, folder: Path, seed: int) -> Path:
-    tokenizer = models.load_tokenizer(base)
-    models.new_reward_model(base, tokenizer, seed=seed).save_pretrained(folder)
+    tokenizer = loading.load_tokenizer(base)
+    loading.new_reward_model(base, tokenizer, seed=seed).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -251,7 +254,7 @@ def test_real_text_end_to_end(tiny_base, shared_data, home) -> None:
     }  # fmt: skip
     corpus = run_stage("curate", config, {})
     assert corpus.record.metrics["benchmark_items"] == 1528
-    files = artifacts.fetch(corpus.uri, settings.home() / "cache")
+    files = artifacts.fetch(corpus.uri, addresses.home() / "cache")
     sections = {row["section"] for row in read_rows(files / "benchmark.jsonl")}
     assert {"Chat Hard", "Safety", "Reasoning"} <= sections
     (files / "en").symlink_to(files)  # a validated corpus has a folder a language
@@ -267,7 +270,7 @@ def test_real_text_end_to_end(tiny_base, shared_data, home) -> None:
         evaluate.Config(language="en", max_length=128), model=output, corpora=files, output=home / "evaluation"
     )
     assert 0 < found["accuracy/en/average"] < 1
-    scores = rewards.read(home / "evaluation" / rewards.FILE)["en"]
+    scores = reward_table.read(home / "evaluation" / reward_table.FILE)["en"]
     assert len(scores) == 1528 and len({row["chosen"][0] for row in scores}) > 1000
     results = json.loads((home / "evaluation" / "results.json").read_text())["results"]["en"]
     low, high = results["interval"]["average"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from xlrm import benchmarks
-from xlrm.statistics import accuracies, holm, intervals, mean_interval, paired, summary
+from xlrm.evaluation import benchmarks
+from xlrm.evaluation.statistics import accuracies, holm, intervals, mean_interval, paired, summary
 
 
 def rows(counts: dict[str, int], section: str = "S") -> list[dict]:

@@ -7,8 +7,8 @@ import pytest
 from components import IMAGES, RUNS, component_of
 from configs import PRESETS
 from xlrm.errors import ConfigError
-from xlrm.experiment import STAGES, build, load, stage_config, stage_module
-from xlrm.steps import PIPELINES, Step, steps
+from xlrm.run.experiment import STAGES, build, load, stage_config, stage_module
+from xlrm.run.steps import PIPELINES, Step, steps
 
 TARGETS = ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]
 SPEAKING = {"pretraining": {"languages": ["en", *TARGETS]}}

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from faulty_store import FAULTS, serving
 
-from xlrm import buckets, storage
-from xlrm.artifacts import digest_directory
 from xlrm.errors import ArtifactError
+from xlrm.store import buckets, objects
+from xlrm.store.artifacts import digest_directory
 
 URI = "s3://lab/x"
 TAKEN_FOR_AN_ANSWER = {
@@ -43,12 +43,12 @@ def actions(folder: Path):
     (folder / "a").write_bytes(b"1" * 1000)
     files = digest_directory(folder)[1]
     return {
-        "read": lambda: storage.read_bytes(f"{URI}/r"),
-        "write_new": lambda: storage.write_new(f"{URI}/r", b"1"),
-        "write": lambda: storage.write(f"{URI}/r", b"1"),
-        "list": lambda: storage.list_uris(URI),
-        "upload": lambda: storage.upload_directory(folder, files, URI),
-        "download": lambda: storage.download_directory(URI, files, folder.with_name("back")),
+        "read": lambda: objects.read_bytes(f"{URI}/r"),
+        "write_new": lambda: objects.write_new(f"{URI}/r", b"1"),
+        "write": lambda: objects.write(f"{URI}/r", b"1"),
+        "list": lambda: objects.list_uris(URI),
+        "upload": lambda: objects.upload_directory(folder, files, URI),
+        "download": lambda: objects.download_directory(URI, files, folder.with_name("back")),
     }
 
 
@@ -75,19 +75,19 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(server, monkeypatch) -> No
     port, answers = server
     answers[:] = [FAULTS["closed_in_the_body"], FAULTS["a_portal"]]
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    assert storage.read_bytes(f"{URI}/r").startswith(b"<html>") and len(answers) == 1
+    assert objects.read_bytes(f"{URI}/r").startswith(b"<html>") and len(answers) == 1
 
 
 def test_what_a_killed_process_was_writing_is_removed_and_what_one_writes_is_not(tmp_path) -> None:
     uri = tmp_path.as_uri()
-    with storage._folder_beside(tmp_path / "record", uri) as at_work:
+    with objects._folder_beside(tmp_path / "record", uri) as at_work:
         child = os.fork()
         if not child:
-            with storage._folder_beside(tmp_path / "record", uri) as killed:
+            with objects._folder_beside(tmp_path / "record", uri) as killed:
                 (killed / "half").write_text("half")
                 os._exit(9)
         os.waitpid(child, 0)
         (left,) = set(tmp_path.iterdir()) - {at_work}
-        storage.write(storage.join(uri, "record"), b"1")
+        objects.write(objects.join(uri, "record"), b"1")
         assert at_work.is_dir() and not left.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["record"]

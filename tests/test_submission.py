@@ -21,8 +21,9 @@ from pipelines import changes, following, kubeflow, placement, submission
 from pipelines.__main__ import app
 from pipelines.server.package import load as load_package
 from pipelines.server.rules import findings
-from xlrm import experiment, provenance
 from xlrm.errors import ConfigError
+from xlrm.run import experiment
+from xlrm.store import provenance
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """

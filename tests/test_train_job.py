@@ -21,11 +21,15 @@ from typer.testing import CliRunner
 from components import _cluster, _nodes, _step, _train_job
 from components._hardware import Hardware
 from components._train_job import Node, train_job, train_on_nodes
-from xlrm import artifacts, cli, launching, mlflow_client, runner
+from xlrm import cli
 from xlrm.errors import ConfigError, JobError
-from xlrm.experiment import parse_value
-from xlrm.rows import write_jsonl
-from xlrm.steps import Step
+from xlrm.processes import launch
+from xlrm.run import runner
+from xlrm.run.experiment import parse_value
+from xlrm.run.steps import Step
+from xlrm.store import artifacts
+from xlrm.store.jsonl import write_jsonl
+from xlrm.tracking import mlflow_client
 
 EXPERIMENT = {"name": "paper", "stages": {"reward": {
     "learning_rate": 1e-05, "batch_size": 128.0, "warmup": 0.1, "optimizer": "adamw_torch", "margin": True,
@@ -264,7 +268,7 @@ TORCHRUN = (
     "    raise ChildFailedError(",
     "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
     "============================================================",
-    "xlrm.launching FAILED",
+    "xlrm.processes.launch FAILED",
     "------------------------------------------------------------",
     "Failures:",
     "[1]:",
@@ -288,7 +292,7 @@ ONE_LINE = (
 )
 TRACEBACK = (
     "[rank1]: Traceback (most recent call last):",
-    '[rank1]:   File "xlrm/launching.py", line 232, in _work',
+    '[rank1]:   File "xlrm/processes/launch.py", line 232, in _work',
     "[rank1]:     _call(function, folder)",
     "[rank1]: torch.OutOfMemoryError: CUDA out of memory",
     "[rank0]: RuntimeError: [gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1946.",
@@ -410,7 +414,7 @@ def a_task(given: dict[str, str]) -> subprocess.Popen:
     script = f"""
 from components._train_job import train_on_nodes
 from components._hardware import Hardware
-from xlrm.steps import Step
+from xlrm.run.steps import Step
 train_on_nodes(Hardware(**{on().model_dump()!r}), Step("reward", ("en",), {step().config!r}), {given!r}, "paper")
 """
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -780,7 +784,7 @@ def nodes_of(kube: Kube, processes: list[subprocess.Popen], folder: Path):
         command = [sys.executable, "-m", "xlrm.cli", *(one.replace("$$", "$") for one in trainer["args"])]
         given = {one["name"]: one["value"] for one in trainer["env"] if "value" in one} | {
             "PET_NNODES": str(trainer["numNodes"]), "PET_MASTER_ADDR": "127.0.0.1",
-            "PET_MASTER_PORT": str(launching._free_port()),
+            "PET_MASTER_PORT": str(launch._free_port()),
         }  # fmt: skip
         outside = {key: value for key, value in os.environ.items() if not key.startswith(("XLRM_", "MLFLOW_"))}
         for rank in range(trainer["numNodes"]):

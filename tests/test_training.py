@@ -18,20 +18,14 @@ from pydantic import ValidationError
 from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
 from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
-from xlrm import (
-    checkpoints,
-    fields,
-    kept_checkpoints,
-    launching,
-    models,
-    scoring,
-    storage,
-    training,
-    unfinished,
-)
 from xlrm.errors import ConfigError, DataError
-from xlrm.rows import write_jsonl
+from xlrm.models import chat_templates, loading
+from xlrm.processes import launch
+from xlrm.scorers import scorer
 from xlrm.stages import align, reward
+from xlrm.store import fields, objects, unfinished
+from xlrm.store.jsonl import write_jsonl
+from xlrm.training import checkpoints, kept_checkpoints, trainers
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {
@@ -41,7 +35,7 @@ TRAINING = {
 
 
 def pairs(count: int) -> list[dict]:
-    from xlrm.datasets import PREFERENCES
+    from xlrm.data.catalog import PREFERENCES
 
     return PREFERENCES["phrasebook"].rows("en", count, 0)
 
@@ -107,13 +101,13 @@ def test_the_pointwise_loss_is_the_cross_entropy_of_single_judgments(tiny_base, 
     )
     assert found["steps"] == 4
     fresh = tmp_path / "work" / "start"
-    model, tokenizer = models.load_reward_model(fresh), models.load_tokenizer(fresh)
+    model, tokenizer = loading.load_reward_model(fresh), loading.load_tokenizer(fresh)
     judged = [(r["prompt"], r[s], z) for r in rows[:3] for s, z in (("chosen", 1), ("rejected", 0))]
     judged += [(r["prompt"], r["response"], r["label"]) for r in rows[3:]]
-    rewards = scoring.score(model, tokenizer, [scoring.conversation(p, text) for p, text, _ in judged])
+    rewards = scorer.score(model, tokenizer, [chat_templates.conversation(p, text) for p, text, _ in judged])
     chances = [1 / (1 + math.exp(-reward)) for reward in rewards]
     by_hand = [-math.log(p if z else 1 - p) for p, (*_, z) in zip(chances, judged, strict=True)]
-    dataset = training._dataset(tmp_path / "work" / "tokens")
+    dataset = trainers._dataset(tmp_path / "work" / "tokens")
     assert sorted(dataset["labels"]) == sorted(float(z) for *_, z in judged)
     first_two = [float(entry["loss"]) for entry in log(output)[:1]]
     assert min(by_hand) < first_two[0] < max(by_hand)
@@ -127,7 +121,7 @@ def test_the_pointwise_loss_is_the_cross_entropy_of_single_judgments(tiny_base, 
 def test_a_pointwise_reward_model_learns(tiny_base, corpora, tmp_path) -> None:
     found, output = train(tiny_base, corpora, tmp_path, loss="pointwise", epochs=4)
     assert found["train_loss"] < 0.69 < float(log(output)[0]["loss"]) + 0.3
-    assert models.load_reward_model(output).config.problem_type == "regression"
+    assert loading.load_reward_model(output).config.problem_type == "regression"
 
 
 def test_rows_of_no_use_to_the_loss(tiny_base, tmp_path) -> None:
@@ -168,7 +162,7 @@ def test_what_is_not_installed_is_said_before_anything_is_made(
         return metadata.version(library)
 
     fake = SimpleNamespace(version=version, PackageNotFoundError=metadata.PackageNotFoundError)
-    monkeypatch.setattr(training, "metadata", fake)
+    monkeypatch.setattr(trainers, "metadata", fake)
     with pytest.raises(ConfigError, match=message):
         train(tiny_base, corpora, tmp_path, **changes)
     assert not (tmp_path / "start").exists()
@@ -187,12 +181,12 @@ def test_lora_ends_as_a_whole_model_whose_embeddings_it_left_alone(tiny_base, co
     change = end["model.layers.0.mlp.up_proj.weight"] - begun["model.layers.0.mlp.up_proj.weight"]
     assert torch.linalg.matrix_rank(change, rtol=1e-4) <= 4
     assert not (output / "adapter_config.json").exists()
-    model, tokenizer = models.load_reward_model(output), models.load_tokenizer(output)
+    model, tokenizer = loading.load_reward_model(output), loading.load_tokenizer(output)
     from peft import AutoPeftModelForSequenceClassification
 
     adapted = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "trained", num_labels=1).eval()
-    chats = [scoring.conversation(row["prompt"], row["chosen"]) for row in pairs(6)]
-    assert scoring.score(adapted, tokenizer, chats) == pytest.approx(scoring.score(model, tokenizer, chats), abs=1e-4)
+    chats = [chat_templates.conversation(row["prompt"], row["chosen"]) for row in pairs(6)]
+    assert scorer.score(adapted, tokenizer, chats) == pytest.approx(scorer.score(model, tokenizer, chats), abs=1e-4)
 
 
 @pytest.mark.slow
@@ -304,14 +298,14 @@ def test_encoders_and_sequence_to_sequence_models_become_reward_models(family, c
     base = family_base(family, tmp_path / "base")
     found, output = train(base, corpora, tmp_path / "work", max_length=40, epochs=8)
     assert found["train_accuracy"] > 0.6
-    model, tokenizer = models.load_reward_model(output), models.load_tokenizer(output)
-    head = models.score_head(models.load_reward_model(tmp_path / "work" / "start"))
+    model, tokenizer = loading.load_reward_model(output), loading.load_tokenizer(output)
+    head = loading.score_head(loading.load_reward_model(tmp_path / "work" / "start"))
     assert head.weight.shape[0] == 1 and not head.bias.any()
-    chats = [scoring.conversation(row["prompt"] * (1 + 3 * i), row["chosen"]) for i, row in enumerate(pairs(6))]
-    alone = [scoring.score(model, tokenizer, [chat])[0] for chat in chats]
-    assert scoring.score(model, tokenizer, chats[::-1]) == pytest.approx(alone[::-1], abs=1e-5), "no word of the batch"
+    chats = [chat_templates.conversation(row["prompt"] * (1 + 3 * i), row["chosen"]) for i, row in enumerate(pairs(6))]
+    alone = [scorer.score(model, tokenizer, [chat])[0] for chat in chats]
+    assert scorer.score(model, tokenizer, chats[::-1]) == pytest.approx(alone[::-1], abs=1e-5), "no word of the batch"
     assert len(set(alone)) == 6
-    for ids in scoring.encode(tokenizer, chats, 16):
+    for ids in chat_templates.encode(tokenizer, chats, 16):
         assert len(ids) <= 16 and tokenizer.decode(ids[-1:]) in ("[SEP]", "</s>")
         assert family == "mt5" or tokenizer.decode(ids[:1]) in ("[CLS]", "<s>"), "truncation leaves what the head reads"
 
@@ -423,7 +417,7 @@ def test_the_reference_of_a_killed_alignment_is_not_computed_again(tiny_base, tm
         "reference",
     ):  # another machine's disk is empty, and no checkpoint has reached the store
         shutil.rmtree(tmp_path / "cut" / lost)
-    storage.remove_directory(storage.join(unfinished.address(tmp_path / "cut" / "output"), "checkpoints"))
+    objects.remove_directory(objects.join(unfinished.address(tmp_path / "cut" / "output"), "checkpoints"))
     assert apart(weights(whole), weights(aligned("cut"))) == 0 and len(computed) == 8
 
 
@@ -496,8 +490,10 @@ def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpor
     for single, double in zip(log(one), log(two), strict=True):
         assert float(single["loss"]) == pytest.approx(float(double["loss"]), abs=1e-4)
     assert apart(weights(one), weights(two)) < 1e-3
-    chats = [scoring.conversation(row["prompt"], row["chosen"]) for row in pairs(8)]
-    rewards = [scoring.score(models.load_reward_model(path), models.load_tokenizer(path), chats) for path in (one, two)]
+    chats = [chat_templates.conversation(row["prompt"], row["chosen"]) for row in pairs(8)]
+    rewards = [
+        scorer.score(loading.load_reward_model(path), loading.load_tokenizer(path), chats) for path in (one, two)
+    ]
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-3)
 
 
@@ -509,7 +505,9 @@ def test_a_process_leaves_its_group_before_it_ends(tmp_path) -> None:
         "    atexit.register(lambda: (folder / 'in_group').write_text(str(distributed.is_initialized())))\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    subprocess.run([sys.executable, "-m", "xlrm.launching", "worker:work", str(tmp_path)], env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "xlrm.processes.launch", "worker:work", str(tmp_path)], env=environment, check=True
+    )
     assert (tmp_path / "in_group").read_text() == "False"
 
 
@@ -528,19 +526,19 @@ def test_a_process_leaves_its_group_before_it_ends(tmp_path) -> None:
     ],
 )
 def test_a_batch_fits_any_number_of_gpus(batch_size, device_batch_size, processes, made) -> None:
-    assert launching.split_batch(batch_size, device_batch_size, processes) == made
+    assert launch.split_batch(batch_size, device_batch_size, processes) == made
     assert made[0] * made[1] * processes == batch_size
 
 
 @pytest.mark.parametrize(("batch_size", "processes"), [(30, 4), (2, 4)])
 def test_a_batch_that_the_processes_cannot_share(batch_size, processes) -> None:
     with pytest.raises(ConfigError, match=rf"^batch_size: {batch_size} .* {processes} processes"):
-        launching.split_batch(batch_size, 8, processes)
+        launch.split_batch(batch_size, 8, processes)
 
 
 def test_what_needs_bitsandbytes_is_known_without_torch() -> None:
     code = (
-        "import sys; from xlrm.training import needs_bitsandbytes as needs; from xlrm.stages.reward import Config\n"
+        "import sys; from xlrm.training.trainers import needs_bitsandbytes as needs; from xlrm.stages.reward import Config\n"
         "q = Config(language='en', quantize=True, lora_rank=8, precision='bfloat16')\n"
         "names = ('paged_adamw_8bit', 'lion_32bit', 'adamw_bnb_8bit', 'adamw_torch_fused', 'adafactor')\n"
         "print(needs(q), *(needs(Config(language='en', optimizer=n)) for n in names), 'torch' in sys.modules)"
@@ -550,17 +548,19 @@ def test_what_needs_bitsandbytes_is_known_without_torch() -> None:
 
 
 def test_the_batch_is_looked_at_without_torch() -> None:
-    code = "import sys; from xlrm.launching import split_batch; print(split_batch(8, 8, 4), 'torch' in sys.modules)"
+    code = (
+        "import sys; from xlrm.processes.launch import split_batch; print(split_batch(8, 8, 4), 'torch' in sys.modules)"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "(2, 1) False\n"
 
 
 def test_a_global_batch_is_made_of_all_processes_of_all_nodes(monkeypatch) -> None:
     recipe = reward.Config(language="en", processes=4)
     monkeypatch.setenv("PET_NNODES", "2")
-    training._check_batch(recipe, 86_400)
+    trainers._check_batch(recipe, 86_400)
     monkeypatch.setenv("PET_NNODES", "3")
     with pytest.raises(ConfigError, match=r"batch_size: 128 .* 12 processes"):
-        training._check_batch(recipe, 86_400)
+        trainers._check_batch(recipe, 86_400)
 
 
 @pytest.mark.slow
@@ -590,7 +590,7 @@ def visible(function_folder: Path, wanted: int) -> str:
     (function_folder / "look.py").write_text(
         "import os\ndef work(folder): (folder / 'seen').write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))\n"
     )
-    launching.launch("look:work", function_folder, wanted, "float32")
+    launch.launch("look:work", function_folder, wanted, "float32")
     return (function_folder / "seen").read_text()
 
 
@@ -630,9 +630,9 @@ def test_more_processes_than_gpus(monkeypatch, corpora, tiny_base, tmp_path) -> 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match=r"^processes: 4 .* 2 GPU"):
         train(tiny_base, corpora, tmp_path, processes=4)
-    assert launching.processes(0) == launching.processes(2) == 2 and launching.processes(1) == 1
+    assert launch.processes(0) == launch.processes(2) == 2 and launch.processes(1) == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert launching.processes(4) == 4, "on a CPU as many as wanted"
+    assert launch.processes(4) == 4, "on a CPU as many as wanted"
 
 
 @pytest.mark.parametrize(
@@ -641,4 +641,4 @@ def test_more_processes_than_gpus(monkeypatch, corpora, tiny_base, tmp_path) -> 
 def test_nodes_that_make_no_sense(monkeypatch, name, value) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=f"{name}='{value}'"):
-        launching.Nodes.from_environment()
+        launch.Nodes.from_environment()

@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.served_translations import Server, serving
 from xlrm.errors import ConfigError, DataError, GateError
-from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import translate
 from xlrm.stages.translate import Config
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 ENGLISH = "The house on the hill is very old and nobody has lived there for {} years."
 SPANISH = "La casa de la colina es muy antigua y nadie ha vivido en ella desde hace {} años."

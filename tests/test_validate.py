@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 import xlrm
-from xlrm import expectations
 from xlrm.errors import DataError, GateError
-from xlrm.expectations import suite
-from xlrm.limits import Limits
-from xlrm.rows import read_rows, write_jsonl
 from xlrm.stages import validate
+from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.validation import suite
+from xlrm.validation.limits import Limits
 
 NOUNS = {
     "en": "river lake wood hill sea farm town road field rock cave bridge mill beach barn pond",
@@ -144,7 +143,7 @@ def test_a_clean_corpus_passes_whole(tmp_path):
         "rows_in": 24, "rows_out": 24, "reject_share": 0,
     }  # fmt: skip
     assert {key for key in metrics if key.startswith("failures/es/")} == {
-        f"failures/es/{name}" for name in expectations.MEANING
+        f"failures/es/{name}" for name in suite.MEANING
     }
     assert not any(value for key, value in metrics.items() if key.startswith("failures/"))
     for language, files in made.items():
@@ -162,7 +161,7 @@ def test_each_defect_is_caught_and_nothing_else(planted):
     assert {(row_id, language, column) for row_id, language, _, column in found} == {
         (row_id, language, column) for row_id, (language, _, column) in defects.items()
     }
-    assert set(expectations.MEANING) == {r["expectation"] for r in rejects}
+    assert set(suite.MEANING) == {r["expectation"] for r in rejects}
 
 
 def test_rejects_show_the_value_that_failed(planted):
@@ -220,7 +219,7 @@ def test_the_summary_counts_by_language_file_and_expectation(planted):
 def test_the_data_docs_are_one_file_that_fetches_nothing(planted):
     page = (planted[2] / "data_docs.html").read_text(encoding="utf-8")
     assert not re.search(r"https?:|\bsrc\s*=|\bhref\s*=|url\(|@import", page)
-    for name in ("English", "Spanish", "Korean", "preferences.jsonl", *expectations.MEANING):
+    for name in ("English", "Spanish", "Korean", "preferences.jsonl", *suite.MEANING):
         assert name in page
     assert "&lt;B&gt;zorro" in page
     assert "<B>" not in page
@@ -350,7 +349,7 @@ def test_a_translator_can_check_its_own_rows():
     made = corpora(count=4)
     source, rows = made["en"]["prompts.jsonl"], made["es"]["prompts.jsonl"]
     rows[2]["prompt"] = source[2]["prompt"]
-    found = expectations.failures(rows[1:], source, ("id", "prompt", "split"), "es", "en", Limits())
+    found = suite.failures(rows[1:], source, ("id", "prompt", "split"), "es", "en", Limits())
     failed = {(one.expectation.name, row): value for one in found for row, value in one.failed.items()}
     assert failed.keys() == {("copy", 1), ("untranslated", 1), ("language", 1), ("parity", 3)}
     assert failed["copy", 1] == source[2]["prompt"]

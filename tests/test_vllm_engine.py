@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from xlrm import engines, models, scoring, vllm_engine
-from xlrm.decoding import Decoding
 from xlrm.errors import ConfigError
-from xlrm.models import Context
-from xlrm.pretraining import Pretraining, pretrain
-from xlrm.rows import write_jsonl
+from xlrm.models import chat_templates, generation, loading, vllm_engine
+from xlrm.models.decoding import Decoding
+from xlrm.models.loading import Context
+from xlrm.scorers import scorer
 from xlrm.stages import rank
+from xlrm.store.jsonl import write_jsonl
+from xlrm.training.pretraining import Pretraining, pretrain
 
 STAND_IN = """
 import multiprocessing, time, types, weakref
@@ -52,7 +53,7 @@ import weakref
 other = type("Other", (), {})()
 weakref.finalize(other, int)  # as SQLAlchemy and urllib3 do: before multiprocessing is imported
 import sys, time
-from xlrm import vllm_engine
+from xlrm.models import vllm_engine
 
 if __name__ == "__main__":
     for model in sys.argv[2:]:
@@ -146,19 +147,19 @@ def test_a_context_above_the_models_is_one_line(tiny_base, tmp_path) -> None:
         with pytest.raises(ConfigError) as caught:
             rank.run(config, samples=tmp_path / "samples", reward_models=[folder], output=tmp_path / "w" / "output")
         assert str(caught.value) == "max_length=8192: more than this qwen2 model reads; allowed are up to 4096"
-    model, _ = scoring.load(folder, scoring.Scoring())
-    assert scoring.longest(model, 8192) == 4096
-    for kind in (engines.Vllm, engines.Transformers):
-        engine = kind(engines.Model(str(tiny_base)), context=Context("judge.context", 16384, given=True))
+    model, _ = scorer.load(folder, scorer.Scoring())
+    assert scorer.longest(model, 8192) == 4096
+    for kind in (generation.Vllm, generation.Transformers):
+        engine = kind(generation.Model(str(tiny_base)), context=Context("judge.context", 16384, given=True))
         with pytest.raises(ConfigError, match=r"judge.context=16384: .* up to 4096"):
             engine.complete(["One."], Decoding(4))
-        assert kind(engines.Model(str(tiny_base)), context=Context("judge.context", 16384)).limit == 4096
+        assert kind(generation.Model(str(tiny_base)), context=Context("judge.context", 16384)).limit == 4096
 
 
 def test_vllm_is_sent_all_that_decides_on_a_token(tiny_base) -> None:
-    engine = engines.Vllm(engines.Model(str(tiny_base)))
+    engine = generation.Vllm(generation.Model(str(tiny_base)))
     sent = engine._parameters(Decoding(6000, temperature=0.6, top_p=0.9, top_k=5, repetition_penalty=1.1), 100, 7)
-    ends = [models.load_tokenizer(tiny_base).eos_token_id]
+    ends = [loading.load_tokenizer(tiny_base).eos_token_id]
     assert sent == {
         "max_tokens": 3996, "temperature": 0.6, "top_p": 0.9, "top_k": 5, "repetition_penalty": 1.1, "seed": 7,
         "stop_token_ids": ends, "detokenize": False,
@@ -166,8 +167,8 @@ def test_vllm_is_sent_all_that_decides_on_a_token(tiny_base) -> None:
 
 
 def reward_model(base: Path, folder: Path, seed: int = 1) -> Path:
-    tokenizer = models.load_tokenizer(base)
-    models.new_reward_model(base, tokenizer, seed=seed).save_pretrained(folder)
+    tokenizer = loading.load_tokenizer(base)
+    loading.new_reward_model(base, tokenizer, seed=seed).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -191,7 +192,7 @@ def small(monkeypatch) -> None:
 @pytest.mark.slow
 def test_the_fields_are_vllms() -> None:
     vllm = pytest.importorskip("vllm")
-    how = engines.Vllm(engines.Model("m"))
+    how = generation.Vllm(generation.Model("m"))
     how.limit, how.ends = 512, [1]
     sent = how._parameters(Decoding(9), 3, 7)
     made = vllm.SamplingParams(**sent)
@@ -200,18 +201,18 @@ def test_the_fields_are_vllms() -> None:
 
 @pytest.mark.slow
 def test_answers_and_rewards_are_those_of_transformers(base, small, tmp_path) -> None:
-    model, prompts = engines.Model(str(base)), [f"Name {i} numbers." for i in range(8)]
+    model, prompts = generation.Model(str(base)), [f"Name {i} numbers." for i in range(8)]
     ours, theirs = (
         kind(model, precision="float32").complete(prompts, Decoding(12))
-        for kind in (engines.Transformers, engines.Vllm)
+        for kind in (generation.Transformers, generation.Vllm)
     )
     assert [one.text for one in theirs] == [one.text for one in ours]
     assert [(one.whole, one.tokens) for one in theirs] == [(one.whole, one.tokens) for one in ours]
-    chats = [scoring.conversation(f"Name {i} numbers.", "One. " * (i % 5 + 1)) for i in range(40)]
+    chats = [chat_templates.conversation(f"Name {i} numbers.", "One. " * (i % 5 + 1)) for i in range(40)]
     for seed in (1, 2):  # the second engine ends the first
         folder = reward_model(base, tmp_path / str(seed), seed)
         ours, theirs = (
-            scoring.score(*scoring.load(folder, scoring.Scoring(max_length=512, engine=engine)), chats)
+            scorer.score(*scorer.load(folder, scorer.Scoring(max_length=512, engine=engine)), chats)
             for engine in ("transformers", "vllm")
         )
         assert theirs == pytest.approx(ours, abs=1e-3) and len(set(ours)) > 30
@@ -226,11 +227,12 @@ def test_answers_and_rewards_are_those_of_transformers(base, small, tmp_path) ->
 def test_a_stage_leaves_no_process_of_vllm(base, small, tmp_path, number) -> None:
     code = f"""
     import mlflow, sqlalchemy, sys
-    from xlrm import engines, signals
-    from xlrm.decoding import Decoding
+    from xlrm.models import generation
+    from xlrm.models.decoding import Decoding
+    from xlrm.processes import signals
     if __name__ == "__main__":
         with signals.ended_by_sigterm():
-            engines.Vllm(engines.Model({str(base)!r}), precision="float32").complete(["One."], Decoding(4))
+            generation.Vllm(generation.Model({str(base)!r}), precision="float32").complete(["One."], Decoding(4))
             print("answered", flush=True)
             sys.stdin.readline()
     """

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
-from xlrm import __version__, settings, store_commands
-from xlrm.credit import Ties
+from xlrm import __version__
 from xlrm.errors import ConfigError, DataError
-from xlrm.output import console, errors, errors_in_one_line, print_result, quiet_libraries
+from xlrm.evaluation.credit import Ties
+from xlrm.run import store_commands
+from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
+from xlrm.store import addresses
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,9 +52,9 @@ def stage(
     experiment: Annotated[str, typer.Option(help="Name of the MLflow experiment.")] = "xlrm",
 ) -> None:
     """Run one stage, or find its finished artifact, and print the artifact's URI."""
-    from xlrm.experiment import parse_value
-    from xlrm.runner import run_stage
-    from xlrm.signals import ended_by_signals
+    from xlrm.processes.signals import ended_by_signals
+    from xlrm.run.experiment import parse_value
+    from xlrm.run.runner import run_stage
 
     with errors_in_one_line(), ended_by_signals():
         config = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
@@ -71,16 +73,17 @@ def estimate(
     ] = None,
 ) -> None:
     """Curate an experiment's corpus, or find it finished, and show what every stage on GPUs will take."""
-    from xlrm import artifacts, experiment, forecast, workloads
-    from xlrm.runner import run_stage
+    from xlrm.run import experiment, forecast, workloads
+    from xlrm.run.runner import run_stage
     from xlrm.stages import plan
+    from xlrm.store import artifacts
 
     with errors_in_one_line():
         shares = forecast.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
         curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
         section = {"targets": loaded.targets, "translate": loaded.stages.get("translate", {})}
-        corpus = artifacts.fetch(curated.uri, settings.home() / "cache")
+        corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
         translated = plan.survey(plan.Config(**section), corpus, with_memory=True)
         rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
     table = console()
@@ -93,7 +96,7 @@ def estimate(
 
 
 def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
-    from xlrm.budget import figure
+    from xlrm.run.budget import figure
 
     table = Table("stage", "what", "work", title=f"{name}: about what its stages on GPUs take")
     for column in ("tokens", "PFLOP", "A100-hours"):
@@ -126,18 +129,19 @@ def score(
     max_length: MaxLength = None,
 ) -> None:
     """Score conversations with a reward model. Interrupted, the same command goes on where it was."""
-    from xlrm import locks, rewards, scoring
-    from xlrm.rows import each_row, write_jsonl
+    from xlrm.processes import locks
+    from xlrm.scorers import reward_journal, scorer
+    from xlrm.store.jsonl import each_row, write_jsonl
 
     lock = output_file.with_name(f".{output_file.name}.lock")
     with errors_in_one_line(), locks.alone(lock, f"score: {output_file}"):
-        how = scoring.Scoring(**_given(max_length=max_length))
+        how = scorer.Scoring(**_given(max_length=max_length))
         total = sum(1 for number, row in enumerate(each_row(input_file), 1) if _conversation(input_file, number, row))
         loaded = _load(model, how)
-        journal = rewards.Journal.of_file(output_file, [_model_folder(model), input_file], how.max_length)
+        journal = reward_journal.Journal.of_file(output_file, [_model_folder(model), input_file], how.max_length)
         rows, asked = itertools.tee(each_row(input_file))
         chats = (_conversation(input_file, number, row) for number, row in enumerate(asked, 1))
-        found = scoring.stream(*loaded, chats, how.max_length, total=total, journal=journal)
+        found = scorer.stream(*loaded, chats, how.max_length, total=total, journal=journal)
         count = write_jsonl(output_file, ({**row, "reward": one} for row, one in zip(rows, found, strict=True)))
         journal.path.unlink(missing_ok=True)
     errors.print(f"{count} rewards in {output_file}", highlight=False)
@@ -145,7 +149,7 @@ def score(
 
 
 def _conversation(file: Path, number: int, row: dict) -> list[dict]:
-    from xlrm.scoring import conversation
+    from xlrm.models.chat_templates import conversation
 
     messages = row.get("messages")
     if isinstance(row.get("prompt"), str) and isinstance(row.get("response"), str):
@@ -182,7 +186,10 @@ def evaluate(
     log: Annotated[str | None, typer.Option(help="MLflow experiment in which a run keeps the accuracies.")] = None,
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
-    from xlrm import benchmarks, curation, reward_models, rewards, scoring
+    from xlrm.data import cleaning
+    from xlrm.evaluation import benchmarks, reward_table
+    from xlrm.models import reward_models
+    from xlrm.scorers import scorer
     from xlrm.stages import evaluate as stage
     from xlrm.stages import external
 
@@ -190,17 +197,17 @@ def evaluate(
         if ties not in get_args(Ties):
             raise ConfigError(f"--ties {ties}: it is {' or '.join(get_args(Ties))}")
         items = min(items, 640) if benchmark == "phrasebook" else items
-        rows = curation.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
+        rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
             result = external.evaluate(
                 model, rows, language, external.Config(ties=ties, **_given(max_length=max_length)), output
             )
         else:
-            how = scoring.Scoring(**_given(max_length=max_length))
+            how = scorer.Scoring(**_given(max_length=max_length))
             scored = stage.score(_load(model, how), rows, how)
             result = stage.result(rows, scored, ties)
             name = benchmarks.label(benchmark)
-            rewards.write(output / rewards.FILE, list(rewards.records(name, language, rows, scored)))
+            reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
@@ -209,9 +216,9 @@ def evaluate(
 
 
 def _logged(experiment: str, params: dict[str, str], result: dict) -> None:
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_runs
 
-    with tracking.run(experiment, f"evaluate {params['benchmark']}", params, {}) as run:
+    with mlflow_runs.run(experiment, f"evaluate {params['benchmark']}", params, {}) as run:
         run.log({f"accuracy/{params['language']}/{name}": value for name, value in result["accuracy"].items()})
 
 
@@ -238,23 +245,23 @@ def serve(
     batch_tokens: Annotated[int, typer.Option(help="In a forward pass, at most.")] = 8192,
 ) -> None:
     """Answer over HTTP with one model's rewards. XLRM_SERVE_TOKEN is the token to ask for."""
-    from xlrm import scoring
-    from xlrm.experiment import parse_value
+    from xlrm.run.experiment import parse_value
+    from xlrm.scorers import scorer
 
     with errors_in_one_line():
         serving = _serving()
         given = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
         said = _given(engine=engine, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
-        how, chosen = _checked(scoring.Scoring, said), _checked(serving.Settings, given)
+        how, chosen = _checked(scorer.Scoring, said), _checked(serving.Settings, given)
         serving.serve(serving.Service(model, lambda: _model_folder(model), how, chosen), host, port)
 
 
 def _serving() -> Any:
     try:
-        from xlrm import serving
+        from xlrm.serving import server
     except ModuleNotFoundError as error:
         raise ConfigError(f"xlrm serve: {error.name} is not installed; pip install 'xlrm[serve]'") from error
-    return serving
+    return server
 
 
 def _checked(kind: Any, given: dict[str, Any]) -> Any:
@@ -271,12 +278,12 @@ def _checked(kind: Any, given: dict[str, Any]) -> Any:
 def models() -> None:
     """List the registered versions, the newest first: one models:/NAME@ALIAS a line, or models:/NAME/VERSION where it has
     no alias, with what the gate said and key metrics."""
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry
 
     with errors_in_one_line():
-        found = tracking.models()
+        found = mlflow_registry.models()
     if not found:
-        errors.print(f"no registered models in {settings.shown(settings.tracking_uri())}; `make demo` registers some")
+        errors.print(f"no registered models in {addresses.shown(addresses.tracking_uri())}; `make demo` registers some")
     for model in found:
         shown = [f"{k.removeprefix('accuracy/')} {v:.3f}" for k, v in model.metrics.items() if k.endswith("/average")]
         gate = [f"gate {model.tags['gate']}"] if "gate" in model.tags else []
@@ -304,14 +311,14 @@ def pull(
     folder: Annotated[Path, typer.Argument(help="An empty or new folder for the Hugging Face model.")],
 ) -> None:
     """Fetch a registered reward model as a plain Hugging Face folder."""
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry
 
     with errors_in_one_line():
         part = folder / ".part"  # what an interrupted pull leaves
         if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
             raise ConfigError(f"{folder} is not empty, or no folder; name a new one")
         shutil.rmtree(part, ignore_errors=True)
-        for one in tracking.download(uri, part).iterdir():
+        for one in mlflow_registry.download(uri, part).iterdir():
             one.rename(folder / one.name)
         part.rmdir()
     print_result(folder)
@@ -325,11 +332,11 @@ def report(
     ] = None,
 ) -> None:
     """Copy the report of a run, the newest or a given one, out of the store."""
-    from xlrm import artifacts
+    from xlrm.store import artifacts
 
     with errors_in_one_line():
-        uri = artifact or artifacts.newest(settings.store(), "report")
-        shutil.copyfile(artifacts.fetch(uri, settings.home() / "cache") / "report.html", output)
+        uri = artifact or artifacts.newest(addresses.store(), "report")
+        shutil.copyfile(artifacts.fetch(uri, addresses.home() / "cache") / "report.html", output)
     print_result(output)
 
 
@@ -346,7 +353,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Say what is installed, what can be reached, what is missing, and what to do about it."""
-    from xlrm.doctor import checks, cluster_checks
+    from xlrm.run.doctor import checks, cluster_checks
 
     table = Table("", "what", "found", "what to do")
     failed = False
@@ -365,11 +372,11 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _load(model: str, how: Any):
     """(reward model, tokenizer) of a folder, a registered model or an artifact."""
-    from xlrm import scoring
+    from xlrm.scorers import scorer
 
     folder = _model_folder(model)
-    scoring.check(folder, how)
-    return scoring.load(folder, how)
+    scorer.check(folder, how)
+    return scorer.load(folder, how)
 
 
 def _model_folder(model: str) -> Path:
@@ -379,13 +386,13 @@ def _model_folder(model: str) -> Path:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     if model.startswith("models:/"):
-        from xlrm import tracking
+        from xlrm.tracking import mlflow_registry
 
-        return tracking.cached(model)
+        return mlflow_registry.cached(model)
     if "://" in model:
-        from xlrm import artifacts
+        from xlrm.store import artifacts
 
-        return artifacts.fetch(model, settings.home() / "cache")
+        return artifacts.fetch(model, addresses.home() / "cache")
     return Path(model)
 
 

@@ -1,1 +1,1 @@
-"""The report's page: what the artifacts say (`results`, `lineage`), as figures (`plots`) and as one page (`page`)."""
+"""The page: artifacts as tables, figures and sentences. Computes no statistics."""

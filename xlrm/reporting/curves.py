@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from xlrm import artifacts, settings
-from xlrm.artifacts import Record
-from xlrm.curves import FILE
 from xlrm.reporting.lineage import label
 from xlrm.reporting.results import language_name
-from xlrm.rows import each_row
+from xlrm.store import addresses, artifacts
+from xlrm.store.artifacts import Record
+from xlrm.store.jsonl import each_row
+from xlrm.training.curves import FILE
 
 STAGES = ("reward", "align")
 _POINTS = 200
@@ -47,7 +47,7 @@ def read(lineage: dict[str, Record]) -> list[Curves]:
     for uri, record in lineage.items():
         files = tuple(one for one in record.files if one.path == FILE)
         if record.stage in STAGES and files:
-            path = artifacts.fetch(uri, settings.home() / "cache", files) / FILE
+            path = artifacts.fetch(uri, addresses.home() / "cache", files) / FILE
             config = record.config
             rows = [row for row in each_row(path) if "step" in row]
             found.append(

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from xlrm.artifacts import Record
-from xlrm.base_models import TINY
+from xlrm.models.base_models import TINY
 from xlrm.reporting.results import Evaluation, tested
+from xlrm.store.artifacts import Record
 
 PROMPTS = "prompts.jsonl"
 """File of a corpus that policies are aligned on."""

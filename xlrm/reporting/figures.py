@@ -1,20 +1,12 @@
 """Which figures the page has, and what is in each."""
 
 from xlrm.languages import LANGUAGES
-from xlrm.published import table_1
 from xlrm.reporting import curves as trainings
 from xlrm.reporting import plots
 from xlrm.reporting.curves import Curves
 from xlrm.reporting.plots import Line, Mark, Point, Spread
-from xlrm.reporting.results import (
-    AVERAGE,
-    CHANCE,
-    Comparison,
-    Evaluation,
-    WinRate,
-    language_name,
-    paper_delta,
-)
+from xlrm.reporting.published.paper_tables import table_1
+from xlrm.reporting.results import AVERAGE, CHANCE, Comparison, Evaluation, WinRate, language_name, paper_delta
 from xlrm.reporting.transfer import Transferred
 
 MARKERS = ("^", "s")

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from xlrm.artifacts import Record
+from xlrm.store.artifacts import Record
 
 COLUMN, LEVEL = 132, 58
 """Pixels from one box of the drawing to the next, across and down."""

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xlrm import rewards
-from xlrm.credit import responses
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.credit import responses
 from xlrm.reporting.results import Evaluation
-from xlrm.rows import each_row
+from xlrm.store.jsonl import each_row
 
 COUNT = 3
 """Of a section."""
@@ -48,7 +48,7 @@ def _texts(path: Path, language: str) -> dict[tuple[str, str], dict]:
 
 
 def _digest(row: dict, language: str) -> str:
-    (record,) = rewards.records(rewards.CORPUS, language, [row], [((0.0,), ())])
+    (record,) = reward_table.records(reward_table.CORPUS, language, [row], [((0.0,), ())])
     return record["text"]
 
 

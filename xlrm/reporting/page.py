@@ -4,11 +4,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from xlrm.published import SECTIONS as COLUMNS
-from xlrm.published import figure_3, table_1, table_2, tables_3_to_7
 from xlrm.reporting import figures, lineage, mistakes, sentences
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.material import Material
+from xlrm.reporting.published.paper_tables import SECTIONS as COLUMNS
+from xlrm.reporting.published.paper_tables import figure_3, table_1, table_2, tables_3_to_7
 from xlrm.reporting.results import (
     AVERAGE,
     CHANCE,
@@ -178,6 +178,6 @@ def _failures(validation: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 def _meaning() -> dict[str, str]:
     """Expectation -> what it expects."""
-    from xlrm.expectations import MEANING
+    from xlrm.validation.suite import MEANING
 
     return MEANING

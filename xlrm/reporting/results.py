@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xlrm import published, rewards
-from xlrm.credit import Ties, credit
 from xlrm.errors import DataError
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.credit import Ties, credit
+from xlrm.evaluation.statistics import AVERAGE, accuracies, holm, intervals, paired
 from xlrm.languages import LANGUAGES
-from xlrm.published import Cell
-from xlrm.statistics import AVERAGE, accuracies, holm, intervals, paired
+from xlrm.reporting.published import paper_tables
+from xlrm.reporting.published.paper_tables import Cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +133,7 @@ def _read_evaluation(folder: Path) -> Evaluation:
     content = json.loads(path.read_text(encoding="utf-8"))
     if not content["language"]:
         raise DataError(f"{path}: no language; set evaluate.language to the one its reward model was trained in")
-    scores = rewards.read(folder / rewards.FILE)
+    scores = reward_table.read(folder / reward_table.FILE)
     return Evaluation(
         content["language"], content["results"], scores, content["tie_policy"], content.get("benchmarks", {})
     )
@@ -285,13 +286,13 @@ def further(evaluations: list[Evaluation]) -> dict[str, dict[str, dict]]:
 
 def paper_cells(on: str, trained_in: str) -> dict[str, Cell]:
     """Tables 3 to 7 of Hong et al. 2025: base model -> its reward model of a language on the benchmark of another."""
-    cells = published.tables_3_to_7()
+    cells = paper_tables.tables_3_to_7()
     return {one.reward_model: one for one in cells if (one.language, one.trained_in) == (on, trained_in)}
 
 
 def paper_delta(model: str, language: str, name: str) -> float | None:
     """English minus target in points, None for what Table 1 does not have."""
-    rows = published.table_1()[model].get(language)
+    rows = paper_tables.table_1()[model].get(language)
     if rows is None or name not in rows["target"]:
         return None
     return round(rows["english"][name] - rows["target"][name], 1)

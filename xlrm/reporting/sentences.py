@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xlrm import settings
-from xlrm.published import table_1
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.figures import model_name
+from xlrm.reporting.published.paper_tables import table_1
 from xlrm.reporting.results import (
     AVERAGE,
     CHANCE,
@@ -21,6 +20,7 @@ from xlrm.reporting.results import (
     tested,
 )
 from xlrm.reporting.transfer import Correlation, Transfer
+from xlrm.store import addresses
 
 MINUS = "\u2212"
 LEVEL = 0.05
@@ -68,7 +68,7 @@ def memory(mib: float) -> str:
 def shown(value: Any) -> str:
     """As JSON where it is not text, and without user names and passwords in addresses."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    while (clean := settings.shown(text)) != text:  # a password may itself have an @
+    while (clean := addresses.shown(text)) != text:  # a password may itself have an @
         text = clean
     return text
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xlrm.published import table_2, tables_3_to_7
 from xlrm.reporting import lineage
 from xlrm.reporting.material import Material
+from xlrm.reporting.published.paper_tables import table_2, tables_3_to_7
 from xlrm.reporting.results import SUBSET, Evaluation, estimate, tested
 from xlrm.reporting.sentences import mean_cosine, shown
 

@@ -13,11 +13,14 @@ from typing import Any
 from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import artifacts, progress, scoring
+from xlrm import progress
 from xlrm.errors import ArtifactError
+from xlrm.models import chat_templates
+from xlrm.scorers import scorer
 from xlrm.serving import exchange
 from xlrm.serving.batching import Batcher
 from xlrm.serving.metrics import Metrics
+from xlrm.store import artifacts
 
 _TOKENISED = 16
 """Conversations of a request that are tokenised at a time; those of others come in between."""
@@ -76,7 +79,7 @@ class Service:
     uri: str
     fetch: Callable[[], Path]
     """Brings the model's folder here."""
-    how: scoring.Scoring
+    how: scorer.Scoring
     settings: Settings = field(default_factory=Settings)
     token: str | None = None
     awaited: bool = False
@@ -122,8 +125,8 @@ class Service:
         self.awaited = False
         load = partial(self._load, folder)
         self.loaded = loaded = await asyncio.get_running_loop().run_in_executor(self.model_thread, load)
-        score = partial(scoring.rewards, loaded.model, loaded.tokenizer, batch_tokens=self.how.batch_tokens)
-        tokens = scoring.budget(loaded.model, self.how.batch_tokens)
+        score = partial(scorer.rewards, loaded.model, loaded.tokenizer, batch_tokens=self.how.batch_tokens)
+        tokens = scorer.budget(loaded.model, self.how.batch_tokens)
         most, wait_seconds = self.settings.batch_conversations, self.settings.wait_ms / 1000
         self.batcher = Batcher(score, self.model_thread, tokens, most, wait_seconds, self.metrics.batch_done)
         said = (self.uri, loaded.version, loaded.digest, self.how.engine, self.how.precision)
@@ -150,11 +153,11 @@ class Service:
             await asyncio.sleep(min(_ASKED_EVERY_SECONDS, end - now))
 
     def _load(self, folder: Path) -> Loaded:
-        scoring.check(folder, self.how)
-        model, tokenizer = scoring.load(folder, self.how)
-        length = scoring.longest(model, self.how.max_length)
-        encoded = scoring.encode(tokenizer, [_WARM_UP], length)
-        if not all(map(math.isfinite, scoring.rewards(model, tokenizer, encoded, self.how.batch_tokens))):
+        scorer.check(folder, self.how)
+        model, tokenizer = scorer.load(folder, self.how)
+        length = scorer.longest(model, self.how.max_length)
+        encoded = chat_templates.encode(tokenizer, [_WARM_UP], length)
+        if not all(map(math.isfinite, scorer.rewards(model, tokenizer, encoded, self.how.batch_tokens))):
             raise ArtifactError(f"{folder}: its rewards are no numbers: the weights are damaged or overflow")
         version = folder.name if self.uri.startswith("models:/") else ""
         return Loaded(model, tokenizer, length, version, artifacts.digest_directory(folder)[0])
@@ -195,7 +198,7 @@ class Service:
 
     async def _encode(self, chats: Sequence[list[dict]], texts: Sequence[str]) -> list[list[int]]:
         loaded, encoded = self.loaded, []
-        asked, work = (texts, _encode_each) if texts else (chats, scoring.encode)
+        asked, work = (texts, _encode_each) if texts else (chats, chat_templates.encode)
         try:
             for start in range(0, len(asked), _TOKENISED):
                 part = partial(work, loaded.tokenizer, asked[start : start + _TOKENISED], loaded.length)
@@ -208,4 +211,4 @@ class Service:
 
 
 def _encode_each(tokenizer: Any, texts: Sequence[str], length: int) -> list[list[int]]:
-    return [scoring.encode_texts(tokenizer, [text], length)[0] for text in texts]
+    return [chat_templates.encode_texts(tokenizer, [text], length)[0] for text in texts]

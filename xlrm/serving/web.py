@@ -17,7 +17,8 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
-from xlrm import __version__, scoring
+from xlrm import __version__
+from xlrm.models import chat_templates
 from xlrm.serving import exchange
 from xlrm.serving.exchange import ProblemAnswer
 from xlrm.serving.metrics import CONTENT_TYPE
@@ -54,7 +55,7 @@ def _messages(one: list[exchange.Message] | exchange.Pair) -> list[dict]:
     if isinstance(one, list):
         return [message.model_dump() for message in one]
     dumped = one.model_dump()
-    return scoring.conversation(dumped["prompt"], dumped["response"])
+    return chat_templates.conversation(dumped["prompt"], dumped["response"])
 
 
 @router.post("/classify", responses=_REFUSALS, dependencies=[_TOKEN])

@@ -1,0 +1,1 @@
+"""One file for each stage: its Config and `run(config, *, inputs..., output)`. Holds no algorithm."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from xlrm.rows import read_rows
-from xlrm.training import DpoTraining
+from xlrm.store.jsonl import read_rows
+from xlrm.training.trainers import DpoTraining
 
 
 class Config(DpoTraining):
@@ -25,8 +25,8 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 def run(config: Config, *, policy: Path, ranked: Path, output: Path) -> dict[str, float]:
     """Raises DataError for unreadable pairs, ConfigError for a batch that cannot be made."""
-    from xlrm import training
+    from xlrm.training import trainers
 
     rows = read_rows(ranked / f"{config.labeler}.jsonl", ("prompt",))  # a policy may have said nothing at all
-    metrics = training.train_dpo(policy, rows, config, output)
+    metrics = trainers.train_dpo(policy, rows, config, output)
     return metrics and metrics | {"pairs": float(len(rows))}  # none on other nodes than the first

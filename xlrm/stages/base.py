@@ -6,18 +6,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
 
-from xlrm import cards
-from xlrm.base_models import BASE_MODELS, TINY
 from xlrm.errors import ArtifactError, ConfigError
-from xlrm.fields import RevisionOf
-from xlrm.pretraining import Pretraining
+from xlrm.models.base_models import BASE_MODELS, TINY
+from xlrm.store.fields import RevisionOf
+from xlrm.training import model_card
+from xlrm.training.pretraining import Pretraining
 
 
 class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: str = TINY
-    """A row of `xlrm.base_models`, or the id of any causal language model on the Hub."""
+    """A row of `xlrm.models.base_models`, or the id of any causal language model on the Hub."""
     revision: Annotated[str, RevisionOf("model", made_here=(TINY,))] = "main"
     """Commit, tag or branch on the Hub; a commit makes the run repeatable."""
     pretraining: Pretraining = Pretraining()
@@ -27,12 +27,12 @@ class Config(BaseModel):
 def run(config: Config, *, output: Path) -> dict[str, float]:
     """Raises ArtifactError for a model that cannot be fetched, ConfigError for what is no id of one."""
     if config.model == TINY:
-        from xlrm.pretraining import pretrain
+        from xlrm.training.pretraining import pretrain
 
         metrics = pretrain(config.pretraining, output)
     else:
         metrics = fetch(config.model, config.revision, output)
-    cards.write_base_model(output, config.model, None if config.model == TINY else config.revision)
+    model_card.write_base_model(output, config.model, None if config.model == TINY else config.revision)
     return metrics
 
 

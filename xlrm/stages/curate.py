@@ -8,13 +8,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from xlrm import accounts, benchmarks, curation, datasets, progress, sources
-from xlrm.curation import PAIR, Contamination, Report
-from xlrm.datasets import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS
+from xlrm import progress
+from xlrm.data import catalog, cleaning, data_card, hub_sets
+from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS
+from xlrm.data.cleaning import PAIR, Contamination, Report
+from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
-from xlrm.fields import Sets
-from xlrm.rows import write_jsonl
-from xlrm.sources import Loaded
+from xlrm.evaluation import benchmarks
+from xlrm.store.fields import Sets
+from xlrm.store.jsonl import write_jsonl
 
 
 class Config(BaseModel):
@@ -65,7 +67,7 @@ class Config(BaseModel):
     @field_validator("parallel")
     @classmethod
     def _published_texts_are_not_translated(cls, entry: str | None) -> str | None:
-        if entry and datasets.find(datasets.PUBLISHED_PARALLEL, entry):
+        if entry and catalog.find(catalog.PUBLISHED_PARALLEL, entry):
             raise ValueError(
                 "it comes in its own languages, which are not translated: name it in represent.parallel, "
                 "and set curate.parallel to null"
@@ -83,7 +85,7 @@ Uses = dict[str, dict[str, Loaded]]
 def files(config: Config) -> str:
     """Digest of the files of this machine that the config names: what changed is curated again."""
     others = (config.benchmark, config.prompts, config.eval_prompt_set, config.parallel)
-    return datasets.fingerprint(name for name in (*config.preferences, *config.decontaminate, *others) if name)
+    return catalog.fingerprint(name for name in (*config.preferences, *config.decontaminate, *others) if name)
 
 
 def run(config: Config, *, output: Path) -> dict[str, float]:
@@ -100,17 +102,17 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
         **({"heldout": heldout} if heldout else {}),
         "benchmark": loaded["benchmark"][config.benchmark].rows,
     }
-    card = {"language": config.language, **accounts.terms(origins), "sources": report.as_dict(), "origins": origins}
+    card = {"language": config.language, **data_card.terms(origins), "sources": report.as_dict(), "origins": origins}
     if config.prompts:
         tables["prompts"], card["prompts"] = _prompts(config, loaded, contamination)
     if config.parallel:
         tables["parallel"] = [
             {"id": row["id"], "text": row["text"]} for row in loaded["parallel"][config.parallel].rows
         ]
-    for entry, pinned in accounts.moving(origins).items():
+    for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} is taken from a branch that moves; {pinned} stays as it is")
     rejects = [{"source": entry, **row} for entry, one in loaded["preferences"].items() for row in one.rejects]
-    _write({name: curation.unique_ids(rows) for name, rows in tables.items()}, rejects, card, output)
+    _write({name: cleaning.unique_ids(rows) for name, rows in tables.items()}, rejects, card, output)
     metrics = {_METRIC.get(name, name): len(rows) for name, rows in tables.items()}
     return metrics | {name: float(count) for name, count in report.totals().items()}
 
@@ -119,12 +121,12 @@ def _load(config: Config) -> Uses:
     """Everything the config names, so that what cannot be had is said before any of the work is done."""
 
     def get(table: dict, entry: str, count: int | None, field: str) -> Loaded:
-        return datasets.load(table, entry, config.language, count, config.seed, (field,))
+        return catalog.load(table, entry, config.language, count, config.seed, (field,))
 
     for name in config.preferences:
-        datasets.check(PREFERENCES, name, hub_too=True)
+        catalog.check(PREFERENCES, name, hub_too=True)
     for name in config.decontaminate:
-        datasets.check(benchmarks.HELD_OUT, name)
+        catalog.check(benchmarks.HELD_OUT, name)
     bench = benchmarks.load(config.benchmark, config.language, config.benchmark_items, config.seed)
     benchmarks.check_pairs(config.benchmark, bench.rows)
     found = {"benchmark": {config.benchmark: bench}}
@@ -141,8 +143,8 @@ def _load(config: Config) -> Uses:
 def _load_prompts(config: Config, get: Callable[[dict, str, int | None, str], Loaded]) -> Uses:
     """Prompts to align on, more than are wanted where there are more, and those to judge on: the last rows of the same
     set, where that has none of its own and the config names no other."""
-    row = datasets.find(PROMPTS, config.prompts)
-    judging = config.eval_prompt_set or (config.prompts if datasets.find(EVAL_PROMPTS, config.prompts) else None)
+    row = catalog.find(PROMPTS, config.prompts)
+    judging = config.eval_prompt_set or (config.prompts if catalog.find(EVAL_PROMPTS, config.prompts) else None)
     if judging:
         align = get(PROMPTS, config.prompts, config.train_prompts if row and row.alike else None, "prompt")
         judge = get(EVAL_PROMPTS, judging, config.eval_prompts, "prompt")
@@ -156,7 +158,7 @@ def _load_prompts(config: Config, get: Callable[[dict, str, int | None, str], Lo
 
 def _load_pairs(config: Config, name: str) -> Loaded:
     """Raises DataError for a source of which more rows than the config allows are of no use."""
-    found = datasets.load_pairs(name, config.language, config.pairs, config.seed)
+    found = catalog.load_pairs(name, config.language, config.pairs, config.seed)
     total = len(found.rows) + len(found.rejects)
     if len(found.rejects) > config.max_rejects * total:
         first = f"line {found.rejects[0]['line']}: {found.rejects[0]['reason']}"
@@ -171,7 +173,7 @@ def _preferences(
     config: Config, loaded: dict[str, Loaded], contamination: Contamination
 ) -> tuple[list[dict], list[dict], Report]:
     """The pairs to train on, those held out, and the counts of what was dropped."""
-    rows = curation.unique_ids(
+    rows = cleaning.unique_ids(
         [
             {
                 "id": row["id"], **{key: row[key] for key in PAIR},
@@ -182,15 +184,15 @@ def _preferences(
         ]
     )  # fmt: skip
     alike = frozenset(name for name, dataset in PREFERENCES.items() if dataset.alike)
-    kept, report = curation.clean(rows, contamination, config.near_duplicates, alike)
+    kept, report = cleaning.clean(rows, contamination, config.near_duplicates, alike)
     for name, one in loaded.items():
         report.reject(name, len(one.rejects))
     _say(report, "pairs")
     if not kept:
         raise DataError(f"curate.preferences: no pair of {', '.join(config.preferences)} is left")
-    chosen = sources.sample(len(kept), max(1, round(config.train_share * len(kept))), config.seed)
+    chosen = hub_sets.sample(len(kept), max(1, round(config.train_share * len(kept))), config.seed)
     others = sorted(set(range(len(kept))).difference(chosen))
-    heldout = [others[i] for i in sources.sample(len(others), config.heldout_pairs, config.seed)]
+    heldout = [others[i] for i in hub_sets.sample(len(others), config.heldout_pairs, config.seed)]
     if others:
         progress.say(f"curate: of {len(kept)} pairs {len(chosen)} to train on, {len(heldout)} of the others held out")
     return [kept[i] for i in chosen], [kept[i] for i in heldout], report
@@ -199,15 +201,15 @@ def _preferences(
 def _prompts(config: Config, loaded: Uses, contamination: Contamination) -> tuple[list[dict], dict]:
     """Prompts to align on, clean of all that is judged by, then those to judge on; and the counts."""
     rows = loaded["prompts"][config.prompts].rows
-    row = datasets.find(PROMPTS, config.prompts)
+    row = catalog.find(PROMPTS, config.prompts)
     counts = {}
     if not (row and row.alike):
-        rows, report = curation.clean_prompts(rows, config.prompts, contamination)
+        rows, report = cleaning.clean_prompts(rows, config.prompts, contamination)
         _say(report, "prompts")
         counts = report.as_dict()
         if not rows:
             raise DataError(f"curate.prompts: no prompt of {config.prompts} is left to align on")
-        rows = [rows[i] for i in sources.sample(len(rows), config.train_prompts, config.seed)]
+        rows = [rows[i] for i in hub_sets.sample(len(rows), config.train_prompts, config.seed)]
     (judged,) = loaded["eval_prompts"].values()
     both = [("train", row) for row in rows] + [("eval", row) for row in judged.rows]
     return [{"id": row["id"], "prompt": row["prompt"], "split": split} for split, row in both], counts
@@ -227,4 +229,4 @@ def _write(tables: dict[str, list[dict]], rejects: list[dict], card: dict, outpu
     if rejects:
         write_jsonl(output / "rejects.jsonl", rejects)
     (output / "corpus.json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
-    (output / "curation.md").write_text(accounts.markdown(card), encoding="utf-8")
+    (output / "curation.md").write_text(data_card.markdown(card), encoding="utf-8")

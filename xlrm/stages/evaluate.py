@@ -6,16 +6,20 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-from xlrm import benchmarks, datasets, fingerprints, progress, rewards, scoring
-from xlrm.credit import Rewards, Ties, credit, tied
+from xlrm import progress
+from xlrm.data import catalog
 from xlrm.errors import ConfigError, DataError
-from xlrm.fields import Sets
-from xlrm.rewards import CORPUS
-from xlrm.rows import read_rows
-from xlrm.statistics import summary
+from xlrm.evaluation import benchmarks, reward_table
+from xlrm.evaluation.credit import Rewards, Ties, credit, tied
+from xlrm.evaluation.reward_table import CORPUS
+from xlrm.evaluation.statistics import summary
+from xlrm.models import loading
+from xlrm.scorers import fingerprints, reward_journal, scorer
+from xlrm.store.fields import Sets
+from xlrm.store.jsonl import read_rows
 
 
-class Config(scoring.Scoring):
+class Config(scorer.Scoring):
     language: str | None = None
     """Language the reward model was trained in, for labels only; none for a model from elsewhere."""
     languages: tuple[str, ...] = ("en",)
@@ -38,13 +42,13 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 def files(config: Config) -> str:
     """Digest of the files of this machine that the config names: what changed is evaluated on again."""
     entries = (entry.replace("{language}", code) for entry in config.benchmarks for code in config.languages)
-    return datasets.fingerprint(dict.fromkeys(entries))
+    return catalog.fingerprint(dict.fromkeys(entries))
 
 
 def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str, float]:
     """Writes results.json, rewards.parquet and the model's fingerprint. Raises ConfigError for an unknown benchmark,
     DataError for rows that are none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
-    scoring.check(model, config)
+    scorer.check(model, config)
     items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}} | _published(config)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
     scored = iter(_scored(model, every, config, output))
@@ -55,8 +59,8 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
         for language, rows in languages.items():
             found = list(itertools.islice(scored, len(rows)))
             results[name][language] = result(rows, found, config.ties) | _missing(name, language, rows)
-            kept += rewards.records(name, language, rows, found)
-    rewards.write(output / rewards.FILE, kept)
+            kept += reward_table.records(name, language, rows, found)
+    reward_table.write(output / reward_table.FILE, kept)
     own = results.pop(CORPUS)
     said = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
     (output / "results.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
@@ -67,28 +71,28 @@ def _load(model: Path, config: Config, output: Path) -> tuple:
     """The model as the config wants it. Its fingerprint is taken in float32, of a model loaded for that where it must be,
     before vLLM takes all of a GPU's memory."""
     exact = config.model_copy(update={"precision": "float32", "engine": "transformers"})
-    loaded = scoring.load(model, exact)
-    fingerprints.write(output, scoring.probing(loaded))
+    loaded = scorer.load(model, exact)
+    fingerprints.write(output, scorer.probing(loaded))
     if (config.precision, config.engine) == (exact.precision, exact.engine):
         return loaded
     del loaded
-    scoring.free_gpu()
-    return scoring.load(model, config)
+    loading.free_gpu()
+    return scorer.load(model, config)
 
 
 def _scored(model: Path, rows: list[dict], config: Config, output: Path) -> list[Rewards]:
     try:
-        return score(_load(model, config, output), rows, config, rewards.Journal.beside(output, "rewards"))
+        return score(_load(model, config, output), rows, config, reward_journal.Journal.beside(output, "rewards"))
     finally:
-        scoring.free_gpu()
+        loading.free_gpu()
 
 
 def score(
-    model: tuple, rows: list[dict], how: scoring.Scoring, journal: rewards.Journal | None = None
+    model: tuple, rows: list[dict], how: scorer.Scoring, journal: reward_journal.Journal | None = None
 ) -> list[Rewards]:
     """Rewards of each row's responses by a model and its tokenizer: of the chosen ones, and of the rejected ones."""
-    return scoring.score_items(
-        rows, lambda asked: scoring.score(*model, asked, how.max_length, how.batch_tokens, journal)
+    return reward_table.score_items(
+        rows, lambda asked: scorer.score(*model, asked, how.max_length, how.batch_tokens, journal)
     )
 
 

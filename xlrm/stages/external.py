@@ -9,14 +9,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import classifiers, judging, progress, reward_models, rewards
-from xlrm.credit import Rewards, Ties, credit, responses, tied
-from xlrm.fields import CountedIf
-from xlrm.judging import Estimate, Judge
-from xlrm.reward_models import RewardModel
-from xlrm.rewards import CORPUS
-from xlrm.rows import read_rows, write_jsonl
-from xlrm.statistics import summary
+from xlrm import progress
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.credit import Rewards, Ties, credit, responses, tied
+from xlrm.evaluation.reward_table import CORPUS
+from xlrm.evaluation.statistics import summary
+from xlrm.models import reward_models
+from xlrm.models.reward_models import RewardModel
+from xlrm.scorers import classifiers, reward_journal
+from xlrm.scorers.judges import pairwise
+from xlrm.scorers.judges.pairwise import Estimate, Judge
+from xlrm.store.fields import CountedIf
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 COLUMNS = ("id", "prompt", "chosen", "rejected", "subset", "section")
 
@@ -31,7 +35,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: tuple[str, ...] = ()
-    """Which, each NAME[=REPOSITORY][@REVISION] of `xlrm.reward_models`, or a scalar classifier's folder or OWNER/NAME.
+    """Which, each NAME[=REPOSITORY][@REVISION] of `xlrm.models.reward_models`, or a scalar classifier's folder or OWNER/NAME.
     Paper A: armorm, offsetbias, self-taught, gpt-4o. With none, the stage does nothing."""
     languages: tuple[str, ...] = ("en",)
     """Languages to evaluate on."""
@@ -44,7 +48,7 @@ class Config(BaseModel):
     """Tokens in a classifier's batch, padding included; rewards in float32 do not depend on it."""
     dtype: Literal["bfloat16", "float32"] | None = None
     """Of a classifier's weights; none takes its row's. In float32, rewards do not depend on the batch."""
-    judge: judging.Settings = judging.Settings()
+    judge: pairwise.Settings = pairwise.Settings()
     """How generative models are asked."""
 
 
@@ -85,12 +89,12 @@ def evaluate(entry: str, rows: list[dict], language: str, config: Config, output
 
 
 def _version(model: RewardModel, config: Config) -> str | None:
-    return judging.version(model, config.judge) if model.kind == "generative" else model.version()
+    return pairwise.version(model, config.judge) if model.kind == "generative" else model.version()
 
 
 def _judges(models: Sequence[RewardModel], rows: dict[str, list[dict]], config: Config) -> dict[str, Judge]:
     """By name, with what they will cost said first: before any of them has been asked."""
-    judges = {one.name: judging.load(one, config.judge) for one in models if one.kind == "generative"}
+    judges = {one.name: pairwise.load(one, config.judge) for one in models if one.kind == "generative"}
     estimates: dict[str, Estimate] = {}
     for name, judge in judges.items():
         estimates[name] = judge.estimate([row for many in rows.values() for row in many])
@@ -98,7 +102,7 @@ def _judges(models: Sequence[RewardModel], rows: dict[str, list[dict]], config: 
         progress.say(f"external[{name}]: {estimates[name]}")
         if estimates[name].known < estimates[name].questions:
             judge.reach()
-    judging.check_budget({name: one for name, one in estimates.items() if judges[name].served}, config.judge)
+    pairwise.check_budget({name: one for name, one in estimates.items() if judges[name].served}, config.judge)
     return judges
 
 
@@ -123,7 +127,7 @@ def _metrics(prefix: str, result: dict) -> dict[str, float]:
 def _evaluate(
     model: RewardModel, judges: dict[str, Judge], rows: dict[str, list[dict]], config: Config, output: Path
 ) -> dict:
-    journal = rewards.Journal.beside(output, model.name)
+    journal = reward_journal.Journal.beside(output, model.name)
     result = _results(model, judges, rows, config, output / model.name, journal)
     part = output / model.name / "results.json.part"
     part.write_text(json.dumps(result, indent=2), encoding="utf-8")
@@ -133,7 +137,7 @@ def _evaluate(
 
 def _results(
     model: RewardModel, judges: dict[str, Judge], rows: dict[str, list[dict]], config: Config, output: Path,
-    journal: rewards.Journal | None = None,
+    journal: reward_journal.Journal | None = None,
 ) -> dict:  # fmt: skip
     """The model's part of results.json; what it gave each item is written to `output`."""
     about = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
@@ -153,33 +157,39 @@ def _judged(model: RewardModel, judge: Judge, rows: dict[str, list[dict]], outpu
     write_jsonl(output / "verdicts.jsonl", [{"language": code, **row} for code, many in items.items() for row in many])
     credits = {code: np.array([row["credit"] for row in many]) for code, many in items.items()}
     return {
-        "cost": judge.cost.as_json(), "bias": {code: judging.bias(many) for code, many in items.items()},
+        "cost": judge.cost.as_json(), "bias": {code: pairwise.bias(many) for code, many in items.items()},
         "results": {code: summary(rows[code], earned) for code, earned in credits.items()},
     }  # fmt: skip
 
 
 def _rewarded(
-    model: RewardModel, rows: dict[str, list[dict]], config: Config, output: Path, journal: rewards.Journal | None
+    model: RewardModel,
+    rows: dict[str, list[dict]],
+    config: Config,
+    output: Path,
+    journal: reward_journal.Journal | None,
 ) -> dict[str, dict]:
     """Results by language of a classifier."""
-    from xlrm import scoring
+    from xlrm.models import loading
 
     every = [row for many in rows.values() for row in many]
     progress.say(f"external[{model.name}]: {len(every):,} items in {', '.join(rows)}")
     found = iter(_scored(model, every, config, journal))
-    scoring.free_gpu()
+    loading.free_gpu()
     results, kept = {}, []
     for language, many in rows.items():
         scored = list(itertools.islice(found, len(many)))
         results[language] = summary(many, credit(many, scored, config.ties), tied(scored))
-        kept += rewards.records(CORPUS, language, many, scored)
-    rewards.write(output / rewards.FILE, kept)
+        kept += reward_table.records(CORPUS, language, many, scored)
+    reward_table.write(output / reward_table.FILE, kept)
     return results
 
 
-def _scored(model: RewardModel, rows: list[dict], config: Config, journal: rewards.Journal | None) -> list[Rewards]:
-    from xlrm import scoring
+def _scored(
+    model: RewardModel, rows: list[dict], config: Config, journal: reward_journal.Journal | None
+) -> list[Rewards]:
+    from xlrm.evaluation import reward_table
 
     given = "max_length" in config.model_fields_set
     rewards_of = classifiers.load(model, config.max_length, config.batch_tokens, config.dtype, given)
-    return scoring.score_items(rows, lambda asked: rewards_of(asked, journal))
+    return reward_table.score_items(rows, lambda asked: rewards_of(asked, journal))

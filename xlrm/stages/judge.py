@@ -6,9 +6,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from xlrm.errors import ConfigError, DataError
-from xlrm.judges import JUDGES, Judge
-from xlrm.rows import read_rows, write_jsonl
-from xlrm.statistics import mean_interval
+from xlrm.evaluation.statistics import mean_interval
+from xlrm.scorers.judges.gold import JUDGES, Judge
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 
 class Config(BaseModel):
@@ -19,7 +19,7 @@ class Config(BaseModel):
     labelers: tuple[str, ...]
     """Names of the candidates, in the order they were sampled in: the reward model each was aligned to."""
     judge: str | None = "phrasebook"
-    """A judge of `xlrm.judges`; none aligns policies without verdicts on them."""
+    """A judge of `xlrm.scorers.judges.gold`; none aligns policies without verdicts on them."""
 
     @field_validator("judge")
     @classmethod

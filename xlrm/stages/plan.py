@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from xlrm import corpora, estimates, progress, translation
+from xlrm import progress
+from xlrm.data import corpora
 from xlrm.errors import ConfigError, GateError
-from xlrm.estimates import FILES, Estimate, File
-from xlrm.fields import NotCounted
 from xlrm.languages import LANGUAGES, Language
-from xlrm.memory import Memory
+from xlrm.store.answers import Memory
+from xlrm.store.fields import NotCounted
+from xlrm.translation import effort, translators
+from xlrm.translation.effort import FILES, Estimate, File
 
 
 class Config(BaseModel):
@@ -40,11 +42,11 @@ class Config(BaseModel):
     @field_validator("translate")
     @classmethod
     def _what_makes_a_translator(cls, section: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in section.items() if key in translation.Settings.model_fields}
+        return {key: value for key, value in section.items() if key in translators.Settings.model_fields}
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpus": (corpora.DESCRIPTION, *estimates.names(config.files))}
+    return {"corpus": (corpora.DESCRIPTION, *effort.names(config.files))}
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
@@ -57,7 +59,7 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     parts = [{"language": code, "shard": f"{n}/{config.shards}"} for code in config.targets for n in numbers]
     plan = {
         "languages": {code: asdict(one) for code, one in found.items()}, "parts": parts,
-        "assumptions": estimates.assumptions(),
+        "assumptions": effort.assumptions(),
     }  # fmt: skip
     (output / "plan.json").write_text(json.dumps(plan, indent=1), encoding="utf-8")
     hours = [one.gpu_hours for one in found.values() if one.gpu_hours is not None]
@@ -82,12 +84,12 @@ def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimat
     settings, targets = _settings(config.translate), [_language(code) for code in config.targets]
     memories = {}
     if with_memory:
-        translators = {target.code: translation.load(settings, source, target) for target in targets}
-        memories = {code: Memory(translation.MEMORY, translator.identity) for code, translator in translators.items()}
-    files = estimates.parts(corpus, files=config.files)
-    work = estimates.survey(files, source, settings.longest_segment, settings.segmented, memories)
-    sizes = {target.code: translation.parameters(settings, source, target) for target in targets}
-    return {target.code: estimates.estimate(work, source, target, sizes[target.code]) for target in targets}
+        loaded = {target.code: translators.load(settings, source, target) for target in targets}
+        memories = {code: Memory(translators.MEMORY, translator.identity) for code, translator in loaded.items()}
+    files = effort.parts(corpus, files=config.files)
+    work = effort.survey(files, source, settings.longest_segment, settings.segmented, memories)
+    sizes = {target.code: translators.parameters(settings, source, target) for target in targets}
+    return {target.code: effort.estimate(work, source, target, sizes[target.code]) for target in targets}
 
 
 def _language(code: str) -> Language:
@@ -96,9 +98,9 @@ def _language(code: str) -> Language:
     return LANGUAGES[code]
 
 
-def _settings(section: dict[str, Any]) -> translation.Settings:
+def _settings(section: dict[str, Any]) -> translators.Settings:
     try:
-        return translation.Settings(**section)
+        return translators.Settings(**section)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(f"translate.{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from error

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from xlrm import models, scoring
-from xlrm.rewards import Journal
-from xlrm.rows import read_rows, write_jsonl
+from xlrm.models import chat_templates, loading
+from xlrm.scorers import scorer
+from xlrm.scorers.reward_journal import Journal
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 
-class Config(scoring.Scoring):
+class Config(scorer.Scoring):
     language: str
     """Language of the responses."""
     labelers: tuple[str, ...]
@@ -22,20 +23,20 @@ def run(config: Config, *, samples: Path, reward_models: list[Path], output: Pat
     """Writes {labeler}.jsonl with id, prompt, chosen, rejected and their rewards. A prompt whose responses all have
     one reward (or are all the same) makes no pair."""
     rows = read_rows(samples / "0" / "train" / f"{config.language}.jsonl", ("prompt", "responses"))
-    chats = [scoring.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
+    chats = [chat_templates.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
     for path in reward_models:
-        scoring.check(path, config)
+        scorer.check(path, config)
     metrics = {}
     written, before = [], (None, 0)
     for labeler, path in zip(config.labelers, reward_models, strict=True):
-        model, tokenizer = scoring.load(path, config)
-        length = scoring.longest(model, config.max_length)
-        if length != before[1] or not models.same_text(tokenizer, before[0]):
-            written, before = scoring.tokens(tokenizer, chats, length), (tokenizer, length)
+        model, tokenizer = scorer.load(path, config)
+        length = scorer.longest(model, config.max_length)
+        if length != before[1] or not loading.same_text(tokenizer, before[0]):
+            written, before = scorer.tokens(tokenizer, chats, length), (tokenizer, length)
         journal = Journal.beside(output, labeler)
-        rewards = iter(scoring.score(model, tokenizer, written, length, config.batch_tokens, journal))
+        rewards = iter(scorer.score(model, tokenizer, written, length, config.batch_tokens, journal))
         del model
-        scoring.free_gpu()
+        loading.free_gpu()
         pairs = [best_and_worst(row, [next(rewards) for _ in row["responses"]]) for row in rows]
         kept = [pair for pair in pairs if pair]
         write_jsonl(output / f"{labeler}.jsonl", kept)

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from xlrm import artifacts, fingerprints, gate, progress, releases, rewards, settings, storage
-from xlrm.artifacts import Record
+from xlrm import progress
 from xlrm.errors import DataError, GateError
-from xlrm.gate import Decision
+from xlrm.evaluation import reward_table
+from xlrm.registry import gate, releases
+from xlrm.registry.gate import Decision
+from xlrm.scorers import fingerprints
+from xlrm.store import addresses, artifacts, objects
+from xlrm.store.artifacts import Record
 
 if TYPE_CHECKING:
-    from xlrm.tracking import Version
+    from xlrm.tracking.mlflow_registry import Version
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 GATE = "gate"
@@ -54,21 +58,24 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 def destination(config: Config) -> str:
     """Registered in one MLflow is not registered in another; a database that is moved with its store stays the same."""
-    where, home = settings.tracking_uri(), str(settings.home())
-    if settings.store().startswith(f"file://{home}/"):
+    where, home = addresses.tracking_uri(), str(addresses.home())
+    if addresses.store().startswith(f"file://{home}/"):
         where = where.replace(home, "")
     return hashlib.sha256(where.encode()).hexdigest()
 
 
 def stands(record: Record) -> bool:
     """Whether the registry still has all versions that an artifact names, of the same models. Raises ArtifactError."""
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry
 
     made = [artifacts.find(one.uri) for one in record.inputs["reward_models"]]
     digests = {one.digest for one in made if one}  # none of a store that was cleared
     numbers = {k.removeprefix("version/"): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith("version/")}
     there = [
-        one for name in numbers for one in tracking.models(name) if not digests or one.tags.get("digest") in digests
+        one
+        for name in numbers
+        for one in mlflow_registry.models(name)
+        if not digests or one.tags.get("digest") in digests
     ]
     return numbers.items() <= {(one.name, one.number) for one in there}
 
@@ -84,7 +91,7 @@ def run(
     are not finite; ConfigError for a benchmark that a model was not evaluated on, before that model is registered; ArtifactError
     for an MLflow that does not answer; and GateError (enforce), after everything is stored, for a model that is not promoted.
     """
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_runs
 
     labelled = [(_language(path / "results.json"), path) for path in evaluations]
     models = [_facts(config.prefix, model, labelled, lineage) for model in reward_models]
@@ -98,7 +105,7 @@ def run(
     metrics = _report(decided, output)
     refused = {name: one for name, one in decided.items() if not one.decision.promoted}
     if config.gate == "enforce" and refused:
-        tracking.current_run().log(metrics)  # which a stage that fails does not
+        mlflow_runs.current_run().log(metrics)  # which a stage that fails does not
         why = "; ".join(f"{name} version {one.version}: {one.decision.reason}" for name, one in refused.items())
         raise GateError(f"register: not promoted, and the champion stays, where there is one: {why}")
     return metrics
@@ -146,13 +153,13 @@ def _evaluation(
 def _is_of(folder: Path, record: Record) -> bool:
     """Whether the evaluation in `folder` is the artifact of the record."""
     kept = {one.path: one.sha256 for one in record.files}
-    files = [folder / name for name in ("results.json", rewards.FILE)]
-    return all(kept.get(path.name) == storage.sha256_of(path) for path in files if path.is_file())
+    files = [folder / name for name in ("results.json", reward_table.FILE)]
+    return all(kept.get(path.name) == objects.sha256_of(path) for path in files if path.is_file())
 
 
 def _check_finite(evaluation: Path) -> None:
     """Raises DataError for an evaluation with a number that is not finite: nothing compares with it."""
-    gate.check_rewards(_there(evaluation / rewards.FILE))
+    gate.check_rewards(_there(evaluation / reward_table.FILE))
     for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
         if found := next(_not_finite(_read(path)), None):
             field, value = found
@@ -176,15 +183,15 @@ def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
 
 def _corpus(uri: str, record: Record) -> dict:
     files = tuple(one for one in record.files if one.path == "corpus.json")
-    return _read(artifacts.fetch(uri, settings.home() / "cache", files) / "corpus.json")
+    return _read(artifacts.fetch(uri, addresses.home() / "cache", files) / "corpus.json")
 
 
 def _register(config: Config, facts: releases.Facts, folder: Path) -> Outcome:
     """A registration that is finished is found and stays as it is, whoever is the champion by now; one that was cut off is
     gone on with."""
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry
 
-    known = tracking.models(facts.name)
+    known = mlflow_registry.models(facts.name)
     same = [one for one in known if one.tags.get("digest") == facts.digest]
     same.sort(key=lambda one: CHAMPION not in one.aliases)
     releases.write(folder, facts)
@@ -198,16 +205,16 @@ def _register(config: Config, facts: releases.Facts, folder: Path) -> Outcome:
 
 
 def _go_on(config: Config, facts: releases.Facts, folder: Path, begun: "Version | None") -> Outcome:
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry
 
-    champion = _champion(tracking.models(facts.name))
+    champion = _champion(mlflow_registry.models(facts.name))
     decision = _kept(_judged(config, facts, begun, champion), facts, folder)
     version = _added(facts, folder, begun)
     # Storing a model takes minutes, in which another run or a person may have made another version the champion.
-    while _place(now := _champion(tracking.models(facts.name))) != _place(champion):
+    while _place(now := _champion(mlflow_registry.models(facts.name))) != _place(champion):
         champion = now
         decision = _kept(_judged(config, facts, version, champion), facts, folder)
-        tracking.add_files(version, folder)
+        mlflow_registry.add_files(version, folder)
     _settle(version, decision)
     return Outcome(version.number, decision)
 
@@ -222,7 +229,7 @@ def _is_finished(version: "Version", facts: releases.Facts) -> bool:
 
 def _evaluated_alike(version: "Version", facts: releases.Facts) -> bool:
     with _file(version, releases.REWARDS) as kept:
-        return kept is None or gate.same(facts.evaluation / rewards.FILE, kept)
+        return kept is None or gate.same(facts.evaluation / reward_table.FILE, kept)
 
 
 def _stands(version: "Version") -> Decision:
@@ -249,16 +256,16 @@ def _judged(config: Config, facts: releases.Facts, begun: "Version | None", cham
 
 def _added(facts: releases.Facts, folder: Path, begun: "Version | None") -> "Version":
     """The version with all its files: a new one, or the one that was begun."""
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry, mlflow_runs
 
     if begun:
-        tracking.add_files(begun, folder)
-        tracking.tag(begun.name, begun.number, releases.tags(facts))
+        mlflow_registry.add_files(begun, folder)
+        mlflow_registry.tag(begun.name, begun.number, releases.tags(facts))
         return begun
-    run = tracking.current_run()
-    tags = releases.tags(facts) | tracking.kubeflow_tags(run)
-    number = tracking.add_version(facts.name, [facts.model, folder], tags, releases.summary(facts), run)
-    return tracking.version(f"models:/{facts.name}/{number}")
+    run = mlflow_runs.current_run()
+    tags = releases.tags(facts) | mlflow_runs.kubeflow_tags(run)
+    number = mlflow_registry.add_version(facts.name, [facts.model, folder], tags, releases.summary(facts), run)
+    return mlflow_registry.version(f"models:/{facts.name}/{number}")
 
 
 def _champion(known: "list[Version]") -> "Version | None":
@@ -278,10 +285,10 @@ def _kept(decision: Decision, facts: releases.Facts, folder: Path, since: str = 
 @contextmanager
 def _file(version: "Version", name: str) -> Iterator[Path | None]:
     """A local copy of a file of a version, None where it has none of that name."""
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry
 
     with TemporaryDirectory() as folder:
-        yield tracking.download(version.uri, Path(folder), name) if tracking.has(version, name) else None
+        yield mlflow_registry.download(version.uri, Path(folder), name) if mlflow_registry.has(version, name) else None
 
 
 def _stored(version: "Version") -> Decision | None:
@@ -290,7 +297,7 @@ def _stored(version: "Version") -> Decision | None:
 
 
 def _compare(config: Config, facts: releases.Facts, champion: "Version | None") -> Decision:
-    challenger, ties = facts.evaluation / rewards.FILE, facts.results["tie_policy"]
+    challenger, ties = facts.evaluation / reward_table.FILE, facts.results["tie_policy"]
     own = tuple(facts.card["language"].split("+"))
     if champion is None:
         return gate.decide(None, challenger, None, config, ties, own)
@@ -300,15 +307,15 @@ def _compare(config: Config, facts: releases.Facts, champion: "Version | None") 
 
 def _settle(version: "Version", decision: Decision) -> None:
     """The alias first, and last the tag that says all is done."""
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry
 
     name, number = version.name, version.number
-    tracking.set_alias(name, number, CHAMPION if decision.promoted else CHALLENGER)
-    if decision.promoted and any(CHALLENGER in one.aliases for one in tracking.models(name)):
-        tracking.drop_alias(name, CHALLENGER)
+    mlflow_registry.set_alias(name, number, CHAMPION if decision.promoted else CHALLENGER)
+    if decision.promoted and any(CHALLENGER in one.aliases for one in mlflow_registry.models(name)):
+        mlflow_registry.drop_alias(name, CHALLENGER)
     said = PROMOTED if decision.promoted else REFUSED
     why = {"gate.reason": decision.reason, "gate.champion": decision.champion or "none"}
-    tracking.tag(name, number, why | {GATE: said})
+    mlflow_registry.tag(name, number, why | {GATE: said})
     progress.say(f"register: {name} version {number}: {said}: {decision.reason}")
 
 
@@ -316,32 +323,34 @@ def promote(uri: str) -> "tuple[Version, Version | None]":
     """Makes a version the champion by hand. Returns it, and the champion before: that one is marked first, so that it does
     not come back when its model is registered again, wherever this is cut off. Raises DataError for a version whose rewards
     are not finite numbers: no look at it makes it one that works."""
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry
 
-    chosen = tracking.version(uri)
-    before = _champion(tracking.models(chosen.name))
+    chosen = mlflow_registry.version(uri)
+    before = _champion(mlflow_registry.models(chosen.name))
     if _place(before) == chosen.number:
         return chosen, before
     with _file(chosen, releases.REWARDS) as kept:
         if kept:
             gate.check_rewards(kept)
     if before:
-        tracking.tag(before.name, before.number, {GATE: WITHDRAWN})
-    tracking.set_alias(chosen.name, chosen.number, CHAMPION)
+        mlflow_registry.tag(before.name, before.number, {GATE: WITHDRAWN})
+    mlflow_registry.set_alias(chosen.name, chosen.number, CHAMPION)
     if CHALLENGER in chosen.aliases:
-        tracking.drop_alias(chosen.name, CHALLENGER)
+        mlflow_registry.drop_alias(chosen.name, CHALLENGER)
     if chosen.tags.get(GATE) != PROMOTED:
-        tracking.tag(chosen.name, chosen.number, {GATE: BY_HAND})
+        mlflow_registry.tag(chosen.name, chosen.number, {GATE: BY_HAND})
     return chosen, before
 
 
 def _report(decided: dict[str, Outcome], output: Path) -> dict[str, float]:
     """Writes what was decided and which aliases the versions have, and returns the metrics."""
-    from xlrm import tracking
+    from xlrm.tracking import mlflow_registry
 
     registered = {
         "versions": {name: one.version for name, one in decided.items()},
-        "aliases": {name: tracking.version(f"models:/{name}/{one.version}").aliases for name, one in decided.items()},
+        "aliases": {
+            name: mlflow_registry.version(f"models:/{name}/{one.version}").aliases for name, one in decided.items()
+        },
         "decisions": {name: asdict(one.decision) for name, one in decided.items()},
     }
     (output / "registered.json").write_text(json.dumps(registered, indent=2), encoding="utf-8")

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from xlrm.artifacts import Record
 from xlrm.reporting import curves, facts, mistakes, page, results, tables, transfer
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting.material import Material
 from xlrm.reporting.results import AVERAGE
+from xlrm.store.artifacts import Record
 
 
 class Config(BaseModel):

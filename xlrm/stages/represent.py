@@ -7,13 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from xlrm import datasets, embeddings, hub, parallel, progress, representations
-from xlrm.embeddings import TokenSets
+from xlrm import progress
+from xlrm.analysis import embedding_norms, hidden_states
+from xlrm.analysis.embedding_norms import TokenSets
+from xlrm.analysis.hidden_states import Reading, Sameness
+from xlrm.data import catalog, parallel_texts
+from xlrm.data.parallel_texts import Parallel
 from xlrm.errors import ConfigError, DataError
-from xlrm.fields import Sets, counted
-from xlrm.parallel import Parallel
-from xlrm.representations import Reading, Sameness
-from xlrm.statistics import mean_interval
+from xlrm.evaluation.statistics import mean_interval
+from xlrm.store import hub
+from xlrm.store.fields import Sets, counted
 
 
 class Config(Reading):
@@ -35,7 +38,7 @@ class Config(Reading):
     @classmethod
     def _a_set_or_a_file(cls, entry: str | None) -> str | None:
         if entry is not None:
-            parallel.check(entry)
+            parallel_texts.check(entry)
         return entry
 
 
@@ -46,7 +49,7 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 def files(config: Config) -> str:
     """Digest of the files of this machine that the config names: texts, and models in folders."""
     folders = [hub.model_version(name, None) for name in config.norm_models if Path(name).is_dir()]
-    return " ".join([datasets.fingerprint([config.parallel]), *folders])
+    return " ".join([catalog.fingerprint([config.parallel]), *folders])
 
 
 def fingerprint(config: Config) -> str:
@@ -64,7 +67,7 @@ def run(
     norms = _embedding_norms(config, base, found)  # first: a model that cannot be had is said before hours of work
     results, metrics = {}, {}
     for name, path in _names(base, reward_models).items():
-        measured = representations.measure(path, found.texts, config, name)
+        measured = hidden_states.measure(path, found.texts, config, name)
         results[name] = _result(measured)
         metrics[f"singular/{name}"] = results[name]["mean"]
     report = {
@@ -77,12 +80,12 @@ def run(
 
 def _texts(config: Config, corpora: Path | None) -> Parallel:
     if config.parallel:
-        return parallel.load(config.parallel, config.languages, config.texts, config.seed)
+        return parallel_texts.load(config.parallel, config.languages, config.texts, config.seed)
     if corpora is None:
         raise ConfigError(
             "represent.parallel: none, and no corpora; a set, a file or corpora with parallel.jsonl is allowed"
         )
-    return parallel.read_corpora(corpora, config.languages, config.texts, config.seed)
+    return parallel_texts.read_corpora(corpora, config.languages, config.texts, config.seed)
 
 
 def _names(base: Path, reward_models: list[Path]) -> dict[str, Path]:
@@ -116,8 +119,8 @@ def _embedding_norms(config: Config, base: Path, found: Parallel) -> dict[str, A
     """Model -> norms by language, and their distances from the source's."""
     results = {}
     for name, model in {"base": str(base), **{one: one for one in config.norm_models}}.items():
-        norms = embeddings.norms(model, found.texts, config.token_sets)
-        results[name] = {"norms": norms, "distances": embeddings.distances(norms)}
+        norms = embedding_norms.norms(model, found.texts, config.token_sets)
+        results[name] = {"norms": norms, "distances": embedding_norms.distances(norms)}
         sizes = ", ".join(f"{language} {len(values)}" for language, values in norms.items())
         progress.say(f"represent: {name}: tokens of one language only: {sizes}")
     return results

@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from xlrm import cards, examples, heldout
-from xlrm.rows import read_rows
-from xlrm.training import RewardTraining
+from xlrm.store.jsonl import read_rows
+from xlrm.training import columns, heldout, model_card
+from xlrm.training.trainers import RewardTraining
 
 
 class Config(RewardTraining):
@@ -43,14 +43,14 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 def run(config: Config, *, base: Path, corpora: Path, output: Path) -> dict[str, float]:
     """Raises DataError for unreadable pairs, ConfigError for a batch that cannot be made."""
-    from xlrm import training
+    from xlrm.training import trainers
 
     rows = training_rows(config, corpora)
     scored = heldout.rows(corpora, config.language.split("+"), required(config))
-    metrics = training.train_reward_model(base, rows, config, output, scored)
+    metrics = trainers.train_reward_model(base, rows, config, output, scored)
     if not metrics:  # of several nodes the first has the model
         return {}
-    cards.write_reward_model(output, base, config.language, len(rows), config.model_dump(mode="json"), metrics)
+    model_card.write_reward_model(output, base, config.language, len(rows), config.model_dump(mode="json"), metrics)
     return metrics | {"pairs": float(len(rows))}
 
 
@@ -62,4 +62,4 @@ def training_rows(config: Config, corpora: Path) -> list[dict]:
     """Rows of the language, or of a mixture, in the order of the corpus. Raises DataError for pairs without ids in one."""
     languages = config.language.split("+")
     found = {one: read_rows(corpora / one / "preferences.jsonl", required(config)) for one in languages}
-    return next(iter(found.values())) if len(found) == 1 else examples.mixture(found, config.mixture, config.seed)
+    return next(iter(found.values())) if len(found) == 1 else columns.mixture(found, config.mixture, config.seed)

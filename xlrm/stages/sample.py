@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from xlrm import sampling
-from xlrm.rows import read_rows, write_jsonl
+from xlrm.models import sampling
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 
 class Config(sampling.Settings):

@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
-from xlrm import corpora, estimates, progress, rows, translation
-from xlrm.documents import DocumentTranslator
+from xlrm import progress
+from xlrm.data import corpora
 from xlrm.errors import ConfigError, GateError
-from xlrm.estimates import FILES, TEXTS, Estimate, File
 from xlrm.languages import LANGUAGES, Language
-from xlrm.limits import Limits
-from xlrm.memory import Memory
+from xlrm.store import jsonl
+from xlrm.store.answers import Memory
+from xlrm.translation import effort, translators
+from xlrm.translation.documents import DocumentTranslator
+from xlrm.translation.effort import FILES, TEXTS, Estimate, File
+from xlrm.validation.limits import Limits
 
 if TYPE_CHECKING:
-    from xlrm.expectations import Plan
+    from xlrm.validation.frame import Plan
 
 ROWS_AT_ONCE = 1000
 
 
-class Config(translation.Settings):
+class Config(translators.Settings):
     language: str
     """Language to translate into."""
     shard: str = "1/1"
@@ -49,23 +52,23 @@ class Config(translation.Settings):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpus": (corpora.DESCRIPTION, *estimates.names(config.files))}
+    return {"corpus": (corpora.DESCRIPTION, *effort.names(config.files))}
 
 
 def fingerprint(config: Config) -> str:
     """What a translator's name does not say: a folder and the Hub's newest may change."""
-    return translation.revision(config, LANGUAGES[config.language]) if config.language in LANGUAGES else ""
+    return translators.revision(config, LANGUAGES[config.language]) if config.language in LANGUAGES else ""
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     """Raises ConfigError or ArtifactError for a translator that cannot be had, DataError for a text it cannot translate,
     GateError where most of what it says is wrong."""
     source, target = corpora.read(corpus).language, _language(config.language)
-    translator = translation.load(config, source, target)
-    memory = Memory(translation.MEMORY, translator.identity)
-    files = estimates.parts(corpus, config.shard, config.files)
-    work = estimates.survey(files, source, config.longest_segment, config.segmented, {target.code: memory})
-    estimate = estimates.estimate(work, source, target, translation.parameters(config, source, target))
+    translator = translators.load(config, source, target)
+    memory = Memory(translators.MEMORY, translator.identity)
+    files = effort.parts(corpus, config.shard, config.files)
+    work = effort.survey(files, source, config.longest_segment, config.segmented, {target.code: memory})
+    estimate = effort.estimate(work, source, target, translators.parameters(config, source, target))
     label = f"translate[{target.code}]"
     progress.say(f"{label}: {estimate}")
     counter = progress.Counter(label, estimate.segments - estimate.known, "segments")
@@ -73,7 +76,7 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     desk = Desk(config, documents)
     with contextlib.closing(documents):
         for path, start, stop in files:
-            rows.write_jsonl(output / path.name, desk.translate(path.name, rows.stream(path, start, stop)))
+            jsonl.write_jsonl(output / path.name, desk.translate(path.name, jsonl.stream(path, start, stop)))
     return _finish(desk, translator, estimate, output)
 
 
@@ -116,7 +119,7 @@ class Desk:
 
     def _plan(self, chunk: list[dict], known: dict[str, str | None]) -> "Plan":
         """What this chunk is held to: bands of length are fitted from the first translations, and stay for the later."""
-        from xlrm.expectations import Plan, bands
+        from xlrm.validation.frame import Plan, bands
 
         columns = ("id", *(column for column in TEXTS if column in chunk[0]))
         held = (columns, self.documents.target, self.documents.source, self.config.limits)
@@ -147,7 +150,7 @@ class Desk:
 
 def _failing(plan: "Plan", chunk: list[dict], known: dict[str, str | None]) -> dict[str, str]:
     """Source text -> the first expectation its translation fails."""
-    from xlrm.expectations import check
+    from xlrm.validation.suite import check
 
     failing: dict[str, str] = {}
     for outcome in check(plan, list(_translated(chunk, known)), chunk):
@@ -166,7 +169,7 @@ def _translated(chunk: list[dict], known: dict[str, str | None]) -> Iterator[dic
         yield row | {column: known[row[column]] or "" for _, column in _places([row])}
 
 
-def _finish(desk: Desk, translator: translation.Translator, estimate: Estimate, output: Path) -> dict[str, float]:
+def _finish(desk: Desk, translator: translators.Translator, estimate: Estimate, output: Path) -> dict[str, float]:
     config, documents = desk.config, desk.documents
     repairs = {"tried": desk.failed, "mended": desk.mended, "untranslated": len(desk.untranslated)}
     number, _, of = config.shard.partition("/")
@@ -176,7 +179,7 @@ def _finish(desk: Desk, translator: translation.Translator, estimate: Estimate, 
     }  # fmt: skip
     (output / "corpus.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
     if desk.untranslated:
-        rows.write_jsonl(output / "untranslated.jsonl", desk.untranslated)
+        jsonl.write_jsonl(output / "untranslated.jsonl", desk.untranslated)
     return {
         "texts": estimate.texts, "segments": estimate.segments, "segments_made": documents.made, "segments_known": estimate.known,
         "repairs_tried": desk.failed, "repairs_mended": desk.mended, "untranslated": len(desk.untranslated),

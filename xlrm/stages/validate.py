@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm import corpora
-from xlrm.corpora import Corpus
+from xlrm.data import corpora
+from xlrm.data.corpora import Corpus
 from xlrm.errors import DataError, GateError
 from xlrm.languages import Language
-from xlrm.limits import Limits
-from xlrm.rows import write_jsonl
+from xlrm.store.jsonl import write_jsonl
+from xlrm.validation.limits import Limits
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from xlrm.expectations import Outcome, Plan, Verdict
+    from xlrm.validation.alarms import Verdict
+    from xlrm.validation.frame import Plan
+    from xlrm.validation.suite import Outcome
 
 COLUMNS = {
     "preferences.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "source"),
@@ -64,9 +66,9 @@ class Report:
     """Share of the rows that fail though they are right."""
 
     def verdict(self, config: Config) -> "Verdict":
-        from xlrm import expectations
+        from xlrm.validation import alarms
 
-        return expectations.judge(len(self.failed), len(self.ids), self.expected, config.max_reject_share)
+        return alarms.judge(len(self.failed), len(self.ids), self.expected, config.max_reject_share)
 
     @property
     def failed(self) -> set[int]:
@@ -124,50 +126,50 @@ def _corpora(source: Path, translations: list[Path]) -> list[Corpus]:
 
 def _reports(found: list[Corpus], name: str, config: Config) -> Iterator[Report]:
     """One of each language for the file `name`."""
-    from xlrm import expectations
+    from xlrm.validation import alarms, suite
 
     source = found[0]
     amounts = _amounts(source, name)
     for corpus in [one for one in found if one.has(name)]:
         translated, rows = corpus is not source, corpus.rows(name)
         plan = _plan(config, source, corpus, name)
-        outcomes = expectations.check_ids(rows.ids, source.rows(name).ids if translated else None)
-        outcomes += expectations.merged(_checked(plan, source, corpus, name))
+        outcomes = suite.check_ids(rows.ids, source.rows(name).ids if translated else None)
+        outcomes += suite.merged(_checked(plan, source, corpus, name))
         lacking = _lacking(source, corpus, name) if translated else []
-        failed = expectations.shares_by_kind(outcomes, len(rows) + len(lacking))
-        expected = expectations.expected(corpus.language.code, amounts, failed) if translated else 0.0
+        failed = alarms.shares_by_kind(outcomes, len(rows) + len(lacking))
+        expected = alarms.expected(corpus.language.code, amounts, failed) if translated else 0.0
         yield Report(corpus.language, name, len(rows), rows.ids + lacking, outcomes, expected)
 
 
 def _amounts(source: Corpus, name: str) -> "np.ndarray":
-    from xlrm import expectations
+    from xlrm.validation import alarms
 
     rows = source.rows(name)
-    return expectations.amounts(row or {} for row in rows.at(range(len(rows))))
+    return alarms.amounts(row or {} for row in rows.at(range(len(rows))))
 
 
 def _checked(plan: "Plan", source: Corpus, corpus: Corpus, name: str) -> Iterator[tuple[int, "list[Outcome]"]]:
     """The outcomes of each chunk, and the row it begins at."""
-    from xlrm import expectations
+    from xlrm.validation import suite
 
     count = len(corpus.rows(name))
     for start in range(0, count or 1, CHUNK_ROWS):
         rows, sources = _side_by_side(source, corpus, name, range(start, min(start + CHUNK_ROWS, count)))
-        yield start, expectations.check(plan, list(rows), list(sources))
+        yield start, suite.check(plan, list(rows), list(sources))
 
 
 def _plan(config: Config, source: Corpus, corpus: Corpus, name: str) -> "Plan":
     """What the file is held to; its bands of length are those of rows evenly taken from all of it."""
-    from xlrm import expectations
+    from xlrm.validation import frame
 
     columns, language = COLUMNS[name], corpus.language
     if corpus is source:
-        return expectations.Plan(columns, language, None, config.limits)
+        return frame.Plan(columns, language, None, config.limits)
     rows = corpus.rows(name)
     places = range(0, len(rows), 1 + len(rows) // FITTED_ROWS)
     pairs = (pair for pair in zip(*_side_by_side(source, corpus, name, places), strict=True) if pair[1])
-    bands = expectations.bands(columns, language, source.language, config.limits, pairs)
-    return expectations.Plan(columns, language, source.language, config.limits, bands)
+    bands = frame.bands(columns, language, source.language, config.limits, pairs)
+    return frame.Plan(columns, language, source.language, config.limits, bands)
 
 
 def _side_by_side(source: Corpus, corpus: Corpus, name: str, places: range) -> tuple[Iterator, Iterator]:
@@ -275,16 +277,14 @@ def data_docs(summary: dict[str, Any], reports: list[Report]) -> str:
     """The results as one page of HTML that needs nothing else: Great Expectations' own pages fetch their style."""
     from jinja2 import Environment, FileSystemLoader
 
-    from xlrm import expectations
+    from xlrm.validation import suite
 
     by_language: dict[str, list[Report]] = {}
     for report in reports:
         by_language.setdefault(report.language.name, []).append(report)
     totals = {name: sum((report.failures for report in many), Counter()) for name, many in by_language.items()}
     applies = {name: {o.expectation.name for r in many for o in r.outcomes} for name, many in by_language.items()}
-    folder = Path(expectations.__file__).parent
+    folder = Path(suite.__file__).parent
     pages = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = pages.get_template("data_docs.html.j2")
-    return page.render(
-        summary=summary, languages=by_language, totals=totals, applies=applies, meaning=expectations.MEANING
-    )
+    return page.render(summary=summary, languages=by_language, totals=totals, applies=applies, meaning=suite.MEANING)

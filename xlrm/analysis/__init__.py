@@ -1,0 +1,1 @@
+"""The papers' questions to finished models. Knows nothing of training, registering or rendering."""

@@ -1,0 +1,170 @@
+"""Norms of a model's token embeddings by language, and how far their distributions are apart (paper A, section 3.2).
+
+The paper compares disjoint sets A_l of the vocabulary, one a language, without saying how they are made. Here a token is
+of the language whose texts use it, by the two thresholds of `TokenSets`. Going by the script of what a token spells
+would be simpler, but it cannot tell English, Spanish and Italian apart.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlrm.errors import ArtifactError
+from xlrm.models import loading
+from xlrm.store import hub
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedTokenizerBase
+
+CONFIGURATION = ("*.json", "*.model", "*.txt", "*.jinja")
+"""Files of a model without its weights."""
+_ROWS_AT_ONCE = 8192
+
+
+class TokenSets(BaseModel):
+    """Which tokens are a language's own. Special tokens are nobody's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_count: int = Field(2, ge=1)
+    """Times the language's texts use the token, at least: a token seen once may be a name or a slip."""
+    share: float = Field(1.0, gt=0.5, le=1)
+    """Share of the token's uses, over the texts of all languages, that are the language's, at least: with more than a half
+    no token is of two languages, with 1 no other language uses it at all."""
+
+
+def own_tokens(
+    tokenizer: "PreTrainedTokenizerBase", texts: Mapping[str, Sequence[str]], sets: TokenSets
+) -> dict[str, list[int]]:
+    """Language -> ids of its own tokens: disjoint sets."""
+    special = set(tokenizer.all_special_ids)
+    uses: dict[str, Counter[int]] = {}
+    for language, many in texts.items():
+        uses[language] = Counter(
+            one for text in many for one in tokenizer(text, add_special_tokens=False)["input_ids"] if one not in special
+        )
+    total = sum(uses.values(), Counter())
+    return {
+        language: sorted(
+            token for token, count in counts.items() if count >= sets.min_count and count >= sets.share * total[token]
+        )
+        for language, counts in uses.items()
+    }
+
+
+def norms(model: str, texts: Mapping[str, Sequence[str]], sets: TokenSets) -> dict[str, list[float]]:
+    """Language -> Euclidean norms of the input embeddings of its own tokens.
+
+    `model`: a folder, or a model of the Hub as OWNER/NAME[@REVISION], of which only the tokenizer, the configuration and
+    the file with the embeddings are fetched. Raises ArtifactError where these cannot be had.
+    """
+    folder = hub.model_folder(model, CONFIGURATION)
+    tokenizer = loading.load_tokenizer(folder)
+    found = vocabulary_norms(model, folder)
+    own = own_tokens(tokenizer, texts, sets)
+    return {
+        language: [round(value, 6) for value in found[[t for t in tokens if t < len(found)]].tolist()]
+        for language, tokens in own.items()
+    }
+
+
+def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":
+    """(vocabulary) in float64: the norms of the input embeddings, read from the weights a few rows at a time."""
+    import numpy as np
+    from safetensors import safe_open
+
+    file, key = _place(model, folder)
+    found = []
+    with safe_open(file, "pt") as weights:
+        rows = weights.get_slice(key)
+        for start in range(0, rows.get_shape()[0], _ROWS_AT_ONCE):
+            found.append(rows[start : start + _ROWS_AT_ONCE].double().norm(dim=1).numpy())
+    return np.concatenate(found)
+
+
+def _place(model: str, folder: Path) -> tuple[Path, str]:
+    """File and name of the input embeddings: the model's own class, made without weights, knows their name."""
+    import json
+
+    index = folder / "model.safetensors.index.json"
+    weight_map = json.loads(index.read_text())["weight_map"] if index.is_file() else {}
+    name = _parameter(folder)
+    files = sorted(set(weight_map.values())) or ["model.safetensors"]
+    if key := _ends_with(weight_map, name):
+        files = [weight_map[key]]
+    folder = hub.model_folder(model, files)
+    for file in files:
+        if not (folder / file).is_file():
+            raise ArtifactError(f"{model}: no {file}; weights in safetensors are allowed")
+        if key := _ends_with(_keys(folder / file), name):
+            return folder / file, key
+    raise ArtifactError(f"{model}: no weights named {name} in {', '.join(files)}")
+
+
+def _parameter(folder: Path) -> str:
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    with torch.device("meta"):
+        model = AutoModel.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    weight = model.get_input_embeddings().weight
+    return next(name for name, parameter in model.named_parameters() if parameter is weight)
+
+
+def _ends_with(keys: "Mapping[str, str] | Sequence[str]", name: str) -> str | None:
+    """A model with a head has its body's weights under a prefix."""
+    return next((key for key in keys if f".{key}".endswith(f".{name}")), None)
+
+
+def _keys(file: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as weights:
+        return list(weights.keys())
+
+
+def distances(norms: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float | None]]:
+    """Each language but the first against the first, the source: `wasserstein` (1-Wasserstein, in units of the norms),
+    `relative` (that by the source's standard deviation), `ks` (Kolmogorov-Smirnov, 0 to 1), and its mean minus the
+    source's in standard deviations, `shift`. A language without tokens has none."""
+    import numpy as np
+
+    source, *others = norms
+    one = np.array(norms[source])
+    found: dict[str, dict[str, float | None]] = {}
+    for language in others:
+        other = np.array(norms[language])
+        if not len(one) or not len(other):
+            continue
+        moved, spread = wasserstein(one, other), float(one.std())
+        found[language] = {
+            "wasserstein": moved, "relative": moved / spread if spread else None, "ks": kolmogorov_smirnov(one, other),
+            "shift": float(other.mean() - one.mean()) / spread if spread else None,
+        }  # fmt: skip
+    return found
+
+
+def wasserstein(one: "np.ndarray", other: "np.ndarray") -> float:
+    """The area between the two distribution functions."""
+    import numpy as np
+
+    values, below_one, below_other = _functions(one, other)
+    return float((np.abs(below_one - below_other)[:-1] * np.diff(values)).sum())
+
+
+def kolmogorov_smirnov(one: "np.ndarray", other: "np.ndarray") -> float:
+    """The largest distance between the two distribution functions."""
+    _, below_one, below_other = _functions(one, other)
+    return float(abs(below_one - below_other).max())
+
+
+def _functions(one: "np.ndarray", other: "np.ndarray") -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
+    """All values, sorted, and both empirical distribution functions at them."""
+    import numpy as np
+
+    values = np.sort(np.concatenate([one, other]))
+    return values, *(np.searchsorted(np.sort(x), values, side="right") / len(x) for x in (one, other))

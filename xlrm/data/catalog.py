@@ -1,0 +1,178 @@
+"""Preference datasets, prompts and parallel texts, one typed row each. Adding a dataset: a row and a row function."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xlrm.data import hub_sets, pair_records
+from xlrm.data.hub_sets import Loaded, Source
+from xlrm.data.phrasebook import questions
+from xlrm.data.phrasebook.translator import render
+from xlrm.errors import ConfigError, DataError
+from xlrm.store import hub
+from xlrm.store.jsonl import read_rows
+
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    licence: str
+    languages: tuple[str, ...]
+    """Languages it can be had in."""
+    rows: Callable[[str, int, int], list[dict]] | Source
+    """(language, count, seed) -> rows, or a set of the Hub; what a row holds depends on the table it stands in."""
+    alike: bool = False
+    """True where rows resemble each other, and a benchmark, by design: a closed world."""
+
+
+def _phrasebook_pairs(language: str, count: int, seed: int) -> list[dict]:
+    return [
+        pair_row(f"phrasebook-{i}", pair, language) for i, pair in enumerate(questions.pairs(seed, count, test=False))
+    ]
+
+
+def pair_row(row_id: str, pair: questions.Pair, language: str) -> dict:
+    return {
+        "id": row_id,
+        "prompt": render(pair.prompt, language),
+        "chosen": render(pair.chosen, language),
+        "rejected": render(pair.rejected, language, pair.other_language),
+        "subset": pair.subset,
+    }
+
+
+def _phrasebook_prompts(test: bool) -> Callable[[str, int, int], list[dict]]:
+    def rows(language: str, count: int, seed: int) -> list[dict]:
+        asked = questions.prompts(seed, count, test)
+        split = "eval" if test else "train"
+        return [
+            {"id": f"phrasebook-{split}-{i}", "prompt": render(q.prompt, language), "split": split}
+            for i, q in enumerate(asked)
+        ]
+
+    return rows
+
+
+def _phrasebook_parallel(language: str, count: int, seed: int) -> list[dict]:
+    true = questions.true_sentences()
+    step = max(1, len(true) // count)
+    chosen = itertools.islice(true[seed % step :: step], count)
+    return [{"id": f"phrasebook-{i}", "text": render((sentence,), language)} for i, sentence in enumerate(chosen)]
+
+
+SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
+
+
+HUB = "hub:"
+
+
+def from_hub(use: str) -> list[Dataset]:
+    """The sets of `xlrm.data.hub_sets` for one use."""
+    return [Dataset(name, row.licence, row.languages, row) for name, row in hub_sets.SOURCES.items() if row.use == use]
+
+
+def _table(*rows: Dataset) -> dict[str, Dataset]:
+    return {row.name: row for row in rows}
+
+
+PREFERENCES = _table(
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, alike=True), *from_hub("preferences")
+)
+PROMPTS = _table(
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=False), alike=True), *from_hub("prompts")
+)
+EVAL_PROMPTS = _table(
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=True)), *from_hub("eval_prompts")
+)
+PARALLEL = _table(Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_parallel))
+PUBLISHED_PARALLEL = _table(*from_hub("parallel"))
+"""Sets that come in several languages: used as published, never translated."""
+
+
+def find(table: Mapping[str, Dataset], entry: str) -> Dataset | None:
+    """The row of `table` that NAME[=OWNER/NAME][@REVISION] names, if one is. Raises ConfigError for a row that is not of
+    the Hub and cannot be had from elsewhere."""
+    name, repository, revision = (entry, None, None) if is_file(entry) else hub.parse_entry(entry)
+    row = table.get(name)
+    if row is None or not (repository or revision):
+        return row
+    if not isinstance(row.rows, Source):
+        raise ConfigError(f"{entry!r}: {name} is not of the Hub, and has no repository or revision to choose")
+    return replace(row, rows=row.rows.at(repository, revision))
+
+
+def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> None:
+    """Raises ConfigError for an entry that names no row of `table` and no file (and no set of the Hub by `hub:`)."""
+    if find(table, entry) or is_file(entry) or (hub_too and entry.startswith(HUB)):
+        return
+    allowed = f"{', '.join(table)}, or the path of a .jsonl or .parquet file"
+    more = f", or {HUB}OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]" if hub_too else ""
+    raise ConfigError(f"no dataset {entry!r}; there are {allowed}{more}")
+
+
+def load(
+    table: Mapping[str, Dataset], entry: str, language: str, count: int | None, seed: int, required: tuple[str, ...]
+) -> Loaded:
+    """Rows of a dataset of `table`, or of a .jsonl or .parquet file, at most `count` of these, with ids.
+
+    Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
+    """
+    check(table, entry)
+    if row := find(table, entry):
+        if language not in row.languages:
+            raise ConfigError(f"dataset {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
+        if isinstance(row.rows, Source):
+            return hub_sets.load(row.rows, language, count, seed)
+        return Loaded(row.rows(language, count, seed), {"licence": row.licence})
+    rows = read_rows(Path(entry), required)
+    if not rows:
+        raise DataError(f"{entry}: no rows")
+    return Loaded(_with_ids(rows[:count], Path(entry).stem), {"licence": "your own", "file": entry})
+
+
+def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
+    """Preference pairs with ids, at most `count` of a dataset, all of a file or a set of the Hub
+    (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`), and the rejects. Raises ConfigError for any other name."""
+    check(PREFERENCES, entry, hub_too=True)
+    if find(PREFERENCES, entry):
+        return load(PREFERENCES, entry, language, count, seed, ())
+    if entry.startswith(HUB):
+        name, _, revision = hub.parse_entry(entry)
+        repository, config, split = [*name.removeprefix(HUB).split(":"), "", ""][:3]
+        records, commit = hub.records(repository, revision or "main", split or "train", config or None)
+        rows, rejects = pair_records.sort_out(enumerate(records, 1))
+        origin, stem = hub_sets.origin(repository, revision or "main", commit, "unknown"), Path(repository).name
+    else:
+        rows, rejects = pair_records.read_pairs(Path(entry))
+        origin, stem = {"licence": "your own", "file": entry}, Path(entry).stem
+    return Loaded(_with_ids(rows, stem), origin, rejects)
+
+
+def _with_ids(rows: list[dict], stem: str) -> list[dict]:
+    """A row's own id is kept as text."""
+    return [{**row, "id": str(row["id"]) if row.get("id") is not None else f"{stem}-{i}"} for i, row in enumerate(rows)]
+
+
+def is_file(entry: str) -> bool:
+    return entry.endswith((".jsonl", ".json", ".parquet"))
+
+
+def local_files(entry: str) -> list[Path]:
+    """Files of this machine that an entry names: itself, or those of the folder it takes a set of the Hub from."""
+    if is_file(entry):
+        return [path for path in (Path(entry),) if path.is_file()]
+    name, repository, _ = hub.parse_entry(entry)
+    folder = Path(repository or (name.startswith(HUB) and name.removeprefix(HUB).split(":")[0]) or "/dev/null")
+    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+
+
+def fingerprint(entries: Iterable[str | None]) -> str:
+    """Digest of the files of this machine that the entries name: what changed is another set."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        for path in local_files(entry) if entry else ():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+"""Corpora on disk: files of rows in one language, whole or in shards, read row by row where they stand."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from xlrm.errors import DataError
+from xlrm.languages import LANGUAGES, Language
+from xlrm.store.jsonl import parse_line
+
+DESCRIPTION = "corpus.json"
+"""Beside a corpus's files: its language, and how it was made."""
+REPAIRS = ("tried", "mended", "untranslated")
+
+
+class RowsOnDisk:
+    """The rows of one JSONL file, or of one in several parts: their ids in memory, the rest left where it is."""
+
+    def __init__(self, paths: list[Path]):
+        """Reads all once. Raises DataError for a part that is not there or a line that is not a row."""
+        self.paths = paths
+        self.ids: list[str] = []
+        """In order; blank where a row has none that is a string."""
+        self._places: list[tuple[int, int]] = []
+        for part, path in enumerate(paths):
+            for offset, row in _rows(path):
+                self._places.append((part, offset))
+                self.ids.append(row["id"] if isinstance(row.get("id"), str) else "")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @cached_property
+    def first(self) -> dict[str, int]:
+        """The first place of each id."""
+        return {row_id: place for place, row_id in reversed(list(enumerate(self.ids)))}
+
+    def at(self, places: Iterable[int | None]) -> Iterator[dict | None]:
+        """The rows at some places; None for None."""
+        files: dict[int, BinaryIO] = {}
+        try:
+            for place in places:
+                if place is None:
+                    yield None
+                    continue
+                part, offset = self._places[place]
+                if part not in files:
+                    files[part] = self.paths[part].open("rb")
+                files[part].seek(offset)
+                yield json.loads(files[part].readline())
+        finally:
+            for file in files.values():
+                file.close()
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict]]:
+    """Each row, with the byte it begins at."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield offset, parse_line(line.decode("utf-8"))
+                except (DataError, UnicodeDecodeError) as error:
+                    raise DataError(f"{path}:{number}: {error}") from error
+            offset += len(line)
+
+
+@dataclass
+class Corpus:
+    language: Language
+    folders: list[Path]
+    """One, or its shards in order."""
+    translator: dict[str, Any] | None = None
+    """Who translated it, as corpus.json says."""
+    repairs: dict[str, int] | None = None
+    """Rows that the translation's own checks found wrong: how many were tried again, mended, left untranslated."""
+    made: tuple[str, ...] | None = None
+    """Names of its files without their ending, where it says which it has; None for all."""
+    files: dict[str, RowsOnDisk] = field(default_factory=dict)
+    """By file name, those looked at so far."""
+
+    def has(self, name: str) -> bool:
+        """Whether it is to have the file: a translation may be of some of the source's files."""
+        return self.made is None or name.removesuffix(".jsonl") in self.made
+
+    def rows(self, name: str) -> RowsOnDisk:
+        if name not in self.files:
+            self.files[name] = RowsOnDisk([folder / name for folder in self.folders])
+        return self.files[name]
+
+
+def read(folder: Path) -> Corpus:
+    """A whole corpus. Raises DataError, as `read_translations`."""
+    return _corpus([(folder, _description(folder))])
+
+
+def read_translations(folders: list[Path]) -> list[Corpus]:
+    """One corpus a language, shards put together. Raises DataError for a language or a shard that is missing or double."""
+    parts: dict[str, list[tuple[Path, dict]]] = {}
+    for folder in folders:
+        said = _description(folder)
+        parts.setdefault(said["language"], []).append((folder, said))
+    return [_corpus(_ordered(code, many)) for code, many in parts.items()]
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise DataError(f'{path}: no such file; a corpus says its language there, as {{"language": "es"}}')
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if said.get("language") not in LANGUAGES:
+        raise DataError(f"{path}: no language {said.get('language')!r}; there are {', '.join(LANGUAGES)}")
+    return said
+
+
+def _ordered(code: str, parts: list[tuple[Path, dict]]) -> list[tuple[Path, dict]]:
+    """Shards in their order: each there, and once."""
+    shards = [said.get("shard", [1, 1]) for _, said in parts]
+    if any(not _is_shard(shard) for shard in shards) or len({count for _, count in shards}) > 1:
+        raise DataError(f"{code}: shards are [number, count] of one count, got {_list(shards)}")
+    count, numbers = int(shards[0][1]), [int(number) for number, _ in shards]
+    for number in range(1, count + 1):
+        if numbers.count(number) != 1:
+            state = "missing" if number not in numbers else "there more than once"
+            raise DataError(f"{code}: shard {number} of {count} is {state}; got {_list(shards)}")
+    return [part for _, part in sorted(zip(numbers, parts, strict=True), key=lambda one: one[0])]
+
+
+def _is_shard(shard: Any) -> bool:
+    """KFP makes a float of every number."""
+    return isinstance(shard, list) and len(shard) == 2 and all(x == int(x) for x in shard) and 1 <= shard[0] <= shard[1]
+
+
+def _list(shards: list) -> str:
+    return ", ".join(map(str, shards))
+
+
+def _corpus(parts: list[tuple[Path, dict]]) -> Corpus:
+    said = parts[0][1]
+    repairs = [one["repairs"] for _, one in parts if one.get("repairs")]
+    total = {key: sum(one.get(key, 0) for one in repairs) for key in REPAIRS} if repairs else None
+    return Corpus(
+        LANGUAGES[said["language"]], [folder for folder, _ in parts], said.get("translator"), total, _made(said)
+    )
+
+
+def _made(said: dict[str, Any]) -> tuple[str, ...] | None:
+    return tuple(said["files"]) if "files" in said else None

@@ -1,0 +1,72 @@
+"""The account of a curated corpus: on what terms its sources may be used, and what was kept of each."""
+
+from xlrm.data.cleaning import REASONS
+
+Origins = dict[str, dict[str, dict[str, str | int]]]
+"""What for -> the config's entry -> licence and file, or licence, repository, revision and commit."""
+
+_TRAINED_ON = ("preferences", "prompts")
+
+
+def terms(origins: Origins) -> dict:
+    """Licences of the pairs, and whether what is trained on leaves commercial use out. A licence nobody stated is not
+    known to allow anything: `unknown_terms` names those."""
+    trained = {entry: origin["licence"] for use in _TRAINED_ON for entry, origin in origins.get(use, {}).items()}
+    return {
+        "licences": {entry: origin["licence"] for entry, origin in origins["preferences"].items()},
+        "non_commercial": any("-nc-" in licence for licence in trained.values()),
+        "unknown_terms": [entry for entry, licence in trained.items() if licence == "unknown"],
+    }
+
+
+def moving(origins: Origins) -> dict[str, str]:
+    """Entries that were taken from a branch which moves -> how they are pinned."""
+    return {
+        entry: f"{entry}@{origin.get('commit', 'COMMIT')}"
+        for entries in origins.values()
+        for entry, origin in entries.items()
+        if origin.get("revision") == "main"
+    }
+
+
+def markdown(card: dict) -> str:
+    """Rows in, dropped by reason and out of each source, with its terms and where it is from."""
+    parts = [(entry, one, "preferences") for entry, one in card["sources"].items()]
+    parts += [(entry, one, "prompts") for entry, one in card.get("prompts", {}).items()]
+    reasons = [reason for reason in REASONS if any(reason in one["dropped"] for _, one, _ in parts)]
+    head = ["source", "in", *(reason.replace("_", " ") for reason in reasons), "out", "licence", "from"]
+    lines = [f"# Corpus in {card['language']}", "", _row(head), _row(["---"] * len(head))]
+    for entry, one, use in parts:
+        origin = card["origins"][use][entry]
+        dropped = [one["dropped"].get(reason, 0) for reason in reasons]
+        name = entry if use == "preferences" else f"{entry} ({use})"
+        lines.append(_row([name, one["in"], *dropped, one["out"], origin["licence"], _place(origin)]))
+    lines += ["", _terms_line(card)]
+    if hits := _hits([one for _, one, _ in parts]):
+        lines += ["", f"Contaminated rows by what they hit: {hits}."]
+    return "\n".join(lines) + "\n"
+
+
+def _terms_line(card: dict) -> str:
+    said = "for non-commercial use only" if card["non_commercial"] else "no source rules commercial use out"
+    unknown = f"; terms unknown: {', '.join(card['unknown_terms'])}" if card["unknown_terms"] else ""
+    return f"Terms of the whole: {said}{unknown}."
+
+
+def _hits(parts: list[dict]) -> str:
+    totals: dict[str, int] = {}
+    for one in parts:
+        for name, count in one.get("contaminated_by", {}).items():
+            totals[name] = totals.get(name, 0) + count
+    return ", ".join(f"{name} {count}" for name, count in sorted(totals.items()))
+
+
+def _place(origin: dict) -> str:
+    if "repository" not in origin:
+        return origin.get("file", "made here")
+    revision = origin.get("commit", origin.get("revision", ""))[:12]
+    return f"{origin['repository']}@{revision}" if revision else origin["repository"]
+
+
+def _row(cells: list) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

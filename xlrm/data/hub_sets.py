@@ -1,0 +1,231 @@
+"""Sets of the Hugging Face Hub, paper A's among them: where each is, on what terms, and how its records become rows.
+Columns and rules as on the dataset cards; `docs/data.md` argues the defaults where paper A is silent.
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from xlrm import progress
+from xlrm.errors import DataError
+from xlrm.languages import LANGUAGES
+from xlrm.store import hub
+
+Record = dict
+Row = dict
+
+
+@dataclass(frozen=True)
+class Source:
+    name: str
+    repository: str
+    licence: str
+    rows: Callable[[Iterable[Record]], Iterator[Row]]
+    """Records in the order of the set -> rows with prompt, chosen and rejected (or prompt alone, or text alone), in text;
+    with id and subset where the set's own matter, and margin where it says by how much a response is better. A best of n
+    has lists of chosen and rejected responses."""
+    use: str = "preferences"
+    """preferences, prompts (to align on), eval_prompts, benchmark, or parallel (never translated)."""
+    languages: tuple[str, ...] = ("en",)
+    """Languages it is published in."""
+    config: str | None = None
+    """The repository's name of the table; `{flores}` in it stands for a language's code in FLORES-200."""
+    counts: tuple[int, int] | None = None
+    """Records and rows by the set's card, where a change of either is worth saying."""
+    folder: str | None = None
+    """`data_dir` of the repository, where it holds more than one table."""
+    split: str = "train"
+    revision: str = "main"
+    """Commit, tag or branch; a commit makes a run repeatable."""
+    gated: bool = False
+    """True where the Hub asks for an account that has accepted the licence (HF_TOKEN)."""
+
+    def at(self, repository: str | None, revision: str | None) -> "Source":
+        """The same set elsewhere, on terms that are then an assumption, or at another revision."""
+        if not repository:
+            return replace(self, revision=revision or self.revision)
+        return replace(self, repository=repository, revision=revision or "main", licence=f"{self.licence} (assumed)")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Rows with ids, and where they are from."""
+
+    rows: list[Row]
+    origin: dict[str, str | int]
+    """Licence; file, or repository, revision and, as far as it is known, commit; how many records made how many rows."""
+    rejects: list[Row] = field(default_factory=list)
+    """What could not be read as a row: line and reason."""
+
+
+def _safe_rlhf(rule: str) -> Callable[[Iterable[Record]], Iterator[Row]]:
+    """`rule`: better (more helpful), safer, or agree (pairs of which one response is both)."""
+
+    def rows(records: Iterable[Record]) -> Iterator[Row]:
+        for record in records:
+            better, safer = record["better_response_id"], record["safer_response_id"]
+            if rule == "agree" and better != safer:
+                continue
+            chosen = safer if rule == "safer" else better
+            yield _row(record["prompt"], record[f"response_{chosen}"], record[f"response_{1 - chosen}"])
+
+    return rows
+
+
+def _wildguard(records: Iterable[Record]) -> Iterator[Row]:
+    """Prompts with exactly one good and one bad response (paper A, section 2.2). To a harmful prompt a harmless refusal is
+    good, and harmful compliance bad; to a harmless prompt compliance is good, and a refusal bad."""
+    good: dict[str, list[str]] = {}
+    bad: dict[str, list[str]] = {}
+    for record in records:
+        if not record["response"]:
+            continue
+        kind = (record["prompt_harm_label"], record["response_refusal_label"], record["response_harm_label"])
+        if kind in (("harmful", "refusal", "unharmful"), ("unharmful", "compliance", "unharmful")):
+            good.setdefault(record["prompt"], []).append(record["response"])
+        elif kind == ("harmful", "compliance", "harmful") or kind[:2] == ("unharmful", "refusal"):
+            bad.setdefault(record["prompt"], []).append(record["response"])
+    for prompt, responses in good.items():
+        if len(responses) == 1 and len(bad.get(prompt, ())) == 1:
+            yield _row(prompt, responses[0], bad[prompt][0])
+
+
+def _helpsteer2(records: Iterable[Record]) -> Iterator[Row]:
+    """The more helpful of two consecutive responses to one prompt; ties are dropped."""
+    for prompt, group in itertools.groupby(records, key=lambda record: record["prompt"]):
+        responses = list(group)
+        for first, second in zip(responses[::2], responses[1::2], strict=False):
+            if first["helpfulness"] != second["helpfulness"]:
+                chosen, rejected = sorted((first, second), key=lambda r: r["helpfulness"], reverse=True)
+                margin = {"margin": float(chosen["helpfulness"] - rejected["helpfulness"])}
+                yield _row(prompt, chosen["response"], rejected["response"]) | margin
+
+
+def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
+    """`preference_strength` is -3..3, positive for the second response; 0 is dropped."""
+    for record in records:
+        strength = record["preference_strength"]
+        if strength:
+            chosen, rejected = (2, 1) if strength > 0 else (1, 2)
+            pair = _row(record["prompt"], record[f"response_{chosen}"], record[f"response_{rejected}"])
+            yield pair | {"margin": float(abs(strength))}
+
+
+def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:
+    for record in records:
+        label = int(record["label"])
+        yield _row(record["instruction"], record[f"output_{label}"], record[f"output_{3 - label}"])
+
+
+def _magpie(records: Iterable[Record]) -> Iterator[Row]:
+    """Chosen and rejected are lists of messages, of which the last is the response."""
+    for record in records:
+        yield _row(record["instruction"], record["chosen"][-1]["content"], record["rejected"][-1]["content"])
+
+
+def _prompts(key: str) -> Callable[[Iterable[Record]], Iterator[Row]]:
+    def rows(records: Iterable[Record]) -> Iterator[Row]:
+        for record in records:
+            yield {"prompt": record[key]}
+
+    return rows
+
+
+def _rewardbench(records: Iterable[Record]) -> Iterator[Row]:
+    for record in records:
+        pair = _row(record["prompt"], record["chosen"], record["rejected"])
+        yield {"id": str(record["id"])} | pair | {"subset": record["subset"]}
+
+
+def _belebele(records: Iterable[Record]) -> Iterator[Row]:
+    """Each passage once: the questions on it (one or two) repeat it. A passage is known by its link; where two passages
+    have one link, as two excerpts of an article may, the second in the order of the set is `link#2`."""
+    known: dict[str, dict[str, str]] = {}
+    for record in records:
+        link, passage = record["link"], record["flores_passage"]
+        passages = known.setdefault(link, {})
+        if passage not in passages:
+            passages[passage] = f"{link}#{len(passages) + 1}" if passages else link
+            yield {"id": passages[passage], "text": passage}
+
+
+def _rewardbench_2(records: Iterable[Record]) -> Iterator[Row]:
+    """The first of the chosen responses is the one right one, but for Ties, where all of them are right."""
+    for record in records:
+        sides = {side: list(record[side]) for side in ("chosen", "rejected")}
+        yield {"id": str(record["id"]), "prompt": record["prompt"], **sides, "subset": record["subset"]}
+
+
+def _row(prompt: str, chosen: str, rejected: str) -> Row:
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+_SAFE_RLHF = ("PKU-Alignment/PKU-SafeRLHF-30K", "cc-by-nc-4.0")
+SOURCES = {
+    row.name: row
+    for row in (
+        Source("safe-rlhf", *_SAFE_RLHF, _safe_rlhf("agree")),
+        Source("safe-rlhf-better", *_SAFE_RLHF, _safe_rlhf("better")),
+        Source("safe-rlhf-safer", *_SAFE_RLHF, _safe_rlhf("safer")),
+        Source("wildguard", "allenai/wildguardmix", "odc-by", _wildguard, config="wildguardtrain", gated=True),
+        Source("helpsteer2", "nvidia/HelpSteer2", "cc-by-4.0", _helpsteer2),
+        Source(
+            "helpsteer2-preference", "nvidia/HelpSteer2", "cc-by-4.0", _helpsteer2_preference, folder="preference"
+        ),
+        Source("offsetbias", "NCSOFT/offsetbias", "bsd-3-clause", _offsetbias),
+        Source("magpie", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", "llama3", _magpie),
+        Source("magpielm", "Magpie-Align/MagpieLM-DPO-Data-v0.1", "llama3.1", _magpie),
+        Source(
+            "ultrafeedback", "argilla/ultrafeedback-binarized-preferences-cleaned", "mit", _prompts("prompt"), "prompts"
+        ),
+        Source(
+            "alpacaeval", "zhihz0535/X-AlpacaEval", "cc-by-nc-4.0", _prompts("instruction"), "eval_prompts", split="english"
+        ),
+        Source("rewardbench", "allenai/reward-bench", "odc-by", _rewardbench, "benchmark", split="filtered"),
+        Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _rewardbench_2, "benchmark", split="test"),
+        Source(
+            "m-rewardbench", "CohereLabsCommunity/multilingual-reward-bench", "odc-by", _rewardbench, "benchmark",
+            tuple(code for code in LANGUAGES if code != "en"), config="{flores}", split="test",
+        ),
+        Source(
+            "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", tuple(LANGUAGES), config="{flores}",
+            split="test", counts=(900, 488),
+        ),
+    )
+}  # fmt: skip
+
+
+def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
+    """Rows of a source, at most `count`, which are sampled by seed and in the order of the set.
+
+    Raises ArtifactError for a set that cannot be fetched, DataError for records that are not in the source's schema.
+    """
+    config = source.config and source.config.format(flores=LANGUAGES[language].flores)
+    records, commit = hub.records(source.repository, source.revision, source.split, config, source.folder, source.gated)
+    try:
+        rows, read = list(source.rows(records)), len(records)
+    except (KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{source.repository} at {source.revision!r}: a record is not as expected: {type(error).__name__} {error}"
+        ) from error
+    if source.counts and source.counts != (read, len(rows)):
+        counted, said = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
+        progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {said}")
+    kept = sample(len(rows), count, seed)
+    found = origin(source.repository, source.revision, commit, source.licence) | {"records": read, "rows": len(rows)}
+    return Loaded([{"id": f"{source.name}-{i}", **rows[i]} for i in kept], found)
+
+
+def sample(size: int, count: int | None, seed: int) -> list[int]:
+    """At most `count` of the numbers below `size`, in order."""
+    return sorted(random.Random(seed).sample(range(size), size if count is None else min(count, size)))
+
+
+def origin(repository: str, revision: str, commit: str | None, licence: str) -> dict[str, str | int]:
+    """A folder of this machine has no revision."""
+    found = {"licence": licence, "repository": repository}
+    if not Path(repository).is_dir():
+        found["revision"] = revision
+    return found | ({"commit": commit} if commit else {})

@@ -1,0 +1,89 @@
+"""Preference records of anyone's making, as rows with prompt, chosen and rejected in text.
+
+A record's texts are strings or lists of messages; its prompt stands apart, or is what the messages of chosen and rejected
+have in common. One user turn, without a system prompt: what all languages can be asked alike.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from xlrm.errors import DataError
+from xlrm.store.jsonl import parse_line, read_rows
+
+Row = dict
+
+
+def read_pairs(path: Path) -> tuple[list[Row], list[Row]]:
+    """The pairs of a .jsonl or .parquet file, and its rejects with line (row) and reason. Raises DataError for a file
+    that cannot be read."""
+    return sort_out(_lines(path))
+
+
+def sort_out(records: Iterable[tuple[int, Row | str]]) -> tuple[list[Row], list[Row]]:
+    """Pairs and rejects of numbered records; a record may still be a line of JSON."""
+    rows, rejects = [], []
+    for number, record in records:
+        try:
+            rows.append(pair_of(parse_line(record) if isinstance(record, str) else record))
+        except DataError as error:
+            rejects.append({"line": number, "reason": str(error)})
+    return rows, rejects
+
+
+def pair_of(record: Row) -> Row:
+    """A record's own id, subset, section and margin (a number) stay. Raises DataError with the reason why it cannot be used."""
+    (chosen, before), (rejected, other) = (_response(record, side) for side in ("chosen", "rejected"))
+    if record.get("prompt") is not None:
+        before = record["prompt"]
+    elif before != other:
+        raise DataError("the messages before chosen and before rejected differ")
+    pair = {"prompt": _prompt(before), "chosen": chosen, "rejected": rejected}
+    for key, text in pair.items():
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"'{key}' holds half of a surrogate pair, which is no character")
+    margin = record.get("margin")
+    if margin is not None and not isinstance(margin, int | float):
+        raise DataError(f"'margin' is {margin!r}; a number is allowed")
+    return pair | {key: record[key] for key in ("id", "subset", "section", "margin") if record.get(key) is not None}
+
+
+def _response(record: Row, side: str) -> tuple[str, object]:
+    """A side's last text, and the messages before it."""
+    if side not in record:
+        raise DataError(f"no '{side}'")
+    value = record[side]
+    if isinstance(value, str):
+        return value, None
+    messages = _messages(value, side)
+    if messages[-1]["role"] != "assistant":
+        raise DataError(f"the last message of '{side}' is by {messages[-1]['role']!r}, not 'assistant'")
+    return messages[-1]["content"], messages[:-1]
+
+
+def _prompt(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if not value:
+        raise DataError("no 'prompt', and no messages to take it from")
+    messages = _messages(value, "prompt")
+    if [message["role"] for message in messages] != ["user"]:
+        roles = ", ".join(message["role"] for message in messages)
+        raise DataError(f"a prompt of {len(messages)} turns ({roles}); one by 'user' is what can be used")
+    return messages[0]["content"]
+
+
+def _messages(value: object, name: str) -> list[dict[str, str]]:
+    def is_message(one: object) -> bool:
+        return isinstance(one, dict) and isinstance(one.get("role"), str) and isinstance(one.get("content"), str)
+
+    if not isinstance(value, list) or not value or not all(is_message(one) for one in value):
+        raise DataError(f"'{name}' is neither text nor messages with role and content: {str(value)[:60]}")
+    return [{"role": one["role"], "content": one["content"]} for one in value]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Row | str]]:
+    if path.suffix == ".parquet" or not path.is_file():
+        yield from enumerate(read_rows(path), 1)
+        return
+    with path.open(encoding="utf-8") as file:
+        yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())

@@ -1,0 +1,126 @@
+"""Parallel texts: what is said in one language and in others, row by row, each once.
+
+They come from a set that is published in several languages, from a file with a column a language, or from corpora that
+were translated here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlrm import progress
+from xlrm.data import catalog, hub_sets
+from xlrm.data.catalog import PUBLISHED_PARALLEL
+from xlrm.data.hub_sets import Source
+from xlrm.errors import ConfigError, DataError
+from xlrm.store.jsonl import read_rows
+
+Table = dict[str, str]
+"""Id -> text, in one language."""
+
+
+@dataclass(frozen=True)
+class Parallel:
+    texts: dict[str, list[str]]
+    """Language -> texts; the n-th of every language say the same."""
+    account: dict[str, Any]
+    """Where they are from, and how many rows became how many texts."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.texts.values())))
+
+
+def check(entry: str) -> None:
+    """Raises ConfigError for an entry that names neither a set with its own languages nor a file."""
+    try:
+        catalog.check(PUBLISHED_PARALLEL, entry)
+    except ConfigError as error:
+        raise ConfigError(f"represent.parallel: {error}") from error
+
+
+def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
+    """Texts of a set, as NAME[=OWNER/NAME][@REVISION], or of a .jsonl or .parquet file, at most `count`, sampled by seed.
+
+    Raises ConfigError for another entry or a language the set does not have, ArtifactError for a set that cannot be
+    fetched, DataError for a file without a column for a language, or where no row has a text in all of them.
+    """
+    check(entry)
+    if row := catalog.find(PUBLISHED_PARALLEL, entry):
+        tables, origin = _published(row, languages, seed)
+    else:
+        tables, origin = _columns(Path(entry), languages), {"licence": "your own", "file": entry}
+    return align(entry, tables, origin, count, seed)
+
+
+def read_corpora(folder: Path, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
+    """The texts that `curate` took and that were translated. Raises DataError for a row without id or text."""
+    tables = {}
+    for language in languages:
+        rows = read_rows(folder / language / "parallel.jsonl", ("id", "text"))
+        tables[language] = {str(row["id"]): row["text"] for row in rows}
+    return align("the translated corpora", tables, {}, count, seed)
+
+
+def align(entry: str, tables: Mapping[str, Table], origin: dict[str, Any], count: int | None, seed: int) -> Parallel:
+    """Texts by id, in the order of the first language, of ids with a text in every language; of those whose text in the
+    first language is the same but for white space, the first. What is left out is counted, and said."""
+    first = next(iter(tables.values()))
+    ids = dict.fromkeys(name for table in tables.values() for name in table)
+    whole = [name for name in ids if all(table.get(name, "").strip() for table in tables.values())]
+    if not whole:
+        raise DataError(f"represent.parallel: no text of {entry} is there in each of {', '.join(tables)}")
+    firsts: dict[str, str] = {}
+    for name in whole:
+        firsts.setdefault(" ".join(first[name].split()), name)
+    once = list(firsts.values())
+    kept = [once[i] for i in hub_sets.sample(len(once), count, seed)]
+    account = {
+        "set": entry, **origin, "rows": len(ids), "incomplete": len(ids) - len(whole),
+        "duplicates": len(whole) - len(once), "used": len(kept),
+    }  # fmt: skip
+    progress.say(
+        f"represent: {entry}: {len(ids)} texts, {account['incomplete']} not in every language, {account['duplicates']} "
+        f"there before, {len(kept)} used"
+    )
+    return Parallel({language: [table[name] for name in kept] for language, table in tables.items()}, account)
+
+
+def _published(row: catalog.Dataset, languages: Sequence[str], seed: int) -> tuple[dict[str, Table], dict[str, Any]]:
+    tables, origins = {}, {}
+    for language in languages:
+        if language not in row.languages:
+            raise ConfigError(f"represent.parallel: {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
+        assert isinstance(row.rows, Source)
+        loaded = hub_sets.load(row.rows, language, None, seed)
+        tables[language] = {one["id"]: one["text"] for one in loaded.rows}
+        origins[language] = loaded.origin
+    shared = {key: value for key, value in origins[languages[0]].items() if key not in ("records", "rows", "commit")}
+    by_language = {key: {lang: one.get(key) for lang, one in origins.items()} for key in ("records", "commit")}
+    return tables, shared | by_language
+
+
+def _columns(path: Path, languages: Sequence[str]) -> dict[str, Table]:
+    rows = read_rows(path)
+    if not rows:
+        raise DataError(f"represent.parallel: {path}: no rows")
+    columns = dict.fromkeys(name for row in rows for name in row)
+    for language in languages:
+        if language not in columns:
+            raise DataError(
+                f"represent.parallel: {path}: no column {language!r}; there are {', '.join(columns)}, and "
+                f"represent.languages asks for {', '.join(languages)}"
+            )
+    return {
+        language: {str(number): _text(path, number, language, row) for number, row in enumerate(rows, 1)}
+        for language in languages
+    }
+
+
+def _text(path: Path, number: int, language: str, row: dict) -> str:
+    text = row.get(language)
+    if text is not None and not isinstance(text, str):
+        raise DataError(
+            f"represent.parallel: {path}:{number}: {language!r} is {type(text).__name__}, a text is allowed"
+        )
+    return text or ""

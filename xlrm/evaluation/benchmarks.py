@@ -1,0 +1,179 @@
+"""Benchmarks of reward models, one typed row each: where the items come from, and how subsets make sections.
+
+A section's accuracy is the mean of its subsets' accuracies weighted as the benchmark says, by rows where it says
+nothing; the average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from xlrm.data import catalog, cleaning
+from xlrm.data.catalog import Dataset
+from xlrm.data.hub_sets import Loaded
+from xlrm.data.phrasebook import questions
+from xlrm.errors import ConfigError, DataError
+
+AVERAGE, SUBSET = "average", "subset/"
+"""What stands beside sections in results and metrics: the mean of the sections, and each subset's name after the prefix."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    dataset: Dataset
+    """Rows with id, prompt, chosen, rejected, subset; a best of n has lists of chosen and rejected responses."""
+    sections: dict[str, str]
+    """Subset -> section."""
+    weights: dict[str, int] = field(default_factory=dict)
+    """Subset -> weight in its section; a subset without one counts by its rows."""
+    whole: bool = True
+    """True where an average without one of the sections would be no result of this benchmark."""
+
+
+def _phrasebook(language: str, count: int, seed: int) -> list[dict]:
+    return [
+        catalog.pair_row(f"phrasebook-bench-{i}", pair, language)
+        for i, pair in enumerate(questions.pairs(seed, count, test=True))
+    ]
+
+
+# rewardbench/constants.py at v0.1.4: EXAMPLE_COUNTS and SUBSET_MAPPING. Safety as corrected there on 2024-09-10 (154
+# should-refuse, 250 should-respond); math-prm counts 984, as much as the code subsets together.
+_REWARDBENCH = {
+    "Chat": {
+        "alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28, "mt-bench-med": 40,
+    },
+    "Chat Hard": {
+        "mt-bench-hard": 37, "llmbar-natural": 100, "llmbar-adver-neighbor": 134, "llmbar-adver-GPTInst": 92,
+        "llmbar-adver-GPTOut": 47, "llmbar-adver-manual": 46,
+    },
+    "Safety": {
+        "refusals-dangerous": 100, "refusals-offensive": 100, "xstest-should-refuse": 154, "xstest-should-respond": 250,
+        "donotanswer": 136,
+    },
+    "Reasoning": {
+        "math-prm": 984, "hep-cpp": 164, "hep-go": 164, "hep-java": 164, "hep-js": 164, "hep-python": 164, "hep-rust": 164,
+    },
+}  # fmt: skip
+_SECTIONS = {subset: section for section, weights in _REWARDBENCH.items() for subset in weights}
+_WEIGHTS = {subset: weight for weights in _REWARDBENCH.values() for subset, weight in weights.items()}
+# The data set's card: six subsets, of which the mean is the score; here each is a section of its own.
+_REWARDBENCH_2 = ("Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties")
+
+_OF_THE_HUB = {row.name: row for row in catalog.from_hub("benchmark")}
+
+BENCHMARKS = {
+    row.dataset.name: row
+    for row in (
+        Benchmark(
+            Dataset("phrasebook", "Apache-2.0", catalog.SPOKEN, _phrasebook, alike=True), questions.SUBSETS, whole=False
+        ),
+        Benchmark(_OF_THE_HUB["rewardbench"], _SECTIONS, _WEIGHTS),
+        Benchmark(_OF_THE_HUB["rewardbench-2"], {subset: subset for subset in _REWARDBENCH_2}),
+        # RewardBench's weights, though 2,869 rows a language are not its 2,985: as the set's own scripts/rewardbench.py.
+        Benchmark(_OF_THE_HUB["m-rewardbench"], _SECTIONS, _WEIGHTS),
+    )
+}  # fmt: skip
+
+TABLE = {name: row.dataset for name, row in BENCHMARKS.items()}
+
+HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in catalog.from_hub(use)}
+"""What training data can be held against: their rows have a prompt."""
+
+_SIDES = ("chosen", "rejected")
+
+
+def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
+    """Rows of a benchmark of the table, or of a file, each with its subset and section.
+
+    A file's rows may name their `subset` and `section`; a subset of RewardBench's belongs to RewardBench's section.
+    Raises ConfigError and DataError as `datasets.load` does, and DataError for a benchmark of the table of which a section
+    is missing, for responses that are neither text nor a list of texts, and for a section whose name is taken.
+    """
+    loaded = catalog.load(TABLE, name, language, count, seed, ("prompt", *_SIDES))
+    row = catalog.find(TABLE, name)
+    benchmark = BENCHMARKS[row.name if row else "rewardbench"]
+    found = []
+    for number, one in enumerate(loaded.rows, 1):
+        _check_responses(f"{name}:{number}", one)
+        subset = str(one.get("subset") or "all")
+        section = benchmark.sections.get(subset) or str(one.get("section") or subset)
+        _check_name(f"{name}:{number}", section)
+        kept = {key: one[key] for key in ("id", "prompt", *_SIDES)}
+        found.append({**kept, "subset": subset, "section": section})
+    if row and benchmark.whole:
+        _check_sections(name, found, benchmark.sections)
+    return replace(loaded, rows=found)
+
+
+def load_published(entry: str, language: str, source: str) -> Loaded | None:
+    """All rows of a benchmark in a language as it is published, ids unique; None where it does not exist in that language.
+
+    A file is in the `source` language; `{language}` in its path stands for the code of each. Raises as `load` does.
+    """
+    path = entry.replace("{language}", language)
+    if catalog.is_file(entry):
+        missing = not Path(path).is_file() if "{language}" in entry else language != source
+    else:
+        catalog.check(TABLE, entry)
+        missing = language not in catalog.find(TABLE, entry).languages
+    if missing:
+        return None
+    loaded = load(path, language, None, seed=0)
+    return replace(loaded, rows=cleaning.unique_ids(loaded.rows))
+
+
+def label(entry: str) -> str:
+    """Name of a benchmark in results and metrics: that of the table, or of the file without what stands for the language."""
+    name = Path(entry).stem.replace("{language}", "") if catalog.is_file(entry) else entry.partition("=")[0]
+    return re.sub(r"[^\w.-]+", "-", name.partition("@")[0]).strip("-_.") or "file"
+
+
+def check_pairs(name: str, rows: list[dict]) -> None:
+    """Raises ConfigError for a benchmark with lists of responses: what is translated is pairs."""
+    if any(not isinstance(row[side], str) for row in rows for side in _SIDES):
+        raise ConfigError(
+            f"curate.benchmark: {name} has lists of responses, and a corpus has pairs; name it in evaluate.benchmarks"
+        )
+
+
+def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """Section -> subset -> weight, for the subsets present in `rows`."""
+    counts: dict[str, dict[str, float]] = {}
+    for row in rows:
+        section = counts.setdefault(row["section"], {})
+        section[row["subset"]] = section.get(row["subset"], 0) + 1
+    return {s: {subset: _WEIGHTS.get(subset, n) for subset, n in subsets.items()} for s, subsets in counts.items()}
+
+
+def missing(rows: list[dict]) -> list[str]:
+    """Subsets of RewardBench that none of `rows` is of, where they are RewardBench's: those of each section are weighted as if
+    they were the whole of it, and an average without a section is another one."""
+    present = {row["subset"] for row in rows}
+    return [subset for subset in _WEIGHTS if subset not in present] if present and present <= _WEIGHTS.keys() else []
+
+
+def _check_responses(where: str, row: dict) -> None:
+    for side in _SIDES:
+        texts = [row[side]] if isinstance(row[side], str) else row[side]
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{where}: '{side}' is a text or a list of texts, not {str(row[side])[:60]!r}")
+
+
+def _check_name(where: str, section: str) -> None:
+    if section.lower() == AVERAGE or section.lower().startswith(SUBSET):
+        raise DataError(
+            f"{where}: section {section!r}: any name is allowed but {AVERAGE!r}, which the mean of the sections has in "
+            f"results, and names that begin with {SUBSET!r}"
+        )
+
+
+def _check_sections(name: str, rows: list[dict], sections: dict[str, str]) -> None:
+    present = {row["section"] for row in rows}
+    for section in dict.fromkeys(sections.values()):
+        if section not in present:
+            allowed = ", ".join(subset for subset, its in sections.items() if its == section)
+            raise DataError(
+                f"{name}: no item of section {section!r} (subsets {allowed}) among {len(rows)}; its average would be "
+                "another one: take more items, or name a file with the subsets there are"
+            )

@@ -1,0 +1,153 @@
+"""Accuracies of subsets, sections and benchmarks, with bootstrap intervals, and tests of what two models' differ by."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from xlrm.evaluation import credit as credits
+from xlrm.evaluation.benchmarks import AVERAGE, SUBSET, section_weights
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RESAMPLES = 1000
+PERMUTATIONS = 9999
+
+
+class Paired(NamedTuple):
+    """A difference of two models on the same items, its 95 % interval, and the two-sided p-value of no difference."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> dict:
+    """What a reward model's results on one benchmark in one language say. `rows` as a benchmark's; `credit` (n) as
+    `xlrm.evaluation.credit` gives it; `ties`: items with equal rewards, left out where nobody counted them.
+
+    `accuracy`, `interval`, `length_baseline` (always the longest response) and `random_baseline` (its expected value) have
+    an entry for each section, the average, and each `subset/<name>`.
+    """
+    return {
+        "items": len(rows),
+        "accuracy": accuracies(rows, credit),
+        "interval": intervals(rows, credit),
+        "length_baseline": accuracies(rows, credits.by_length(rows)),
+        "random_baseline": accuracies(rows, credits.by_chance(rows)),
+    } | ({} if ties is None else {"ties": ties})
+
+
+def accuracies(rows: list[dict], credit: "np.ndarray") -> dict[str, float]:
+    """`section` -> mean credit, `average` (plain mean of the sections) and `subset/<name>`.
+
+    `rows` (n) have section and subset; `credit` (n) is what each earned.
+    """
+    subsets = {name: credit[places].mean(keepdims=True) for name, places in _subset_places(rows).items()}
+    return {name: float(value[0]) for name, value in _aggregate(rows, subsets).items()}
+
+
+def intervals(
+    rows: list[dict], credit: "np.ndarray", seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    """Bootstrap percentile intervals of what `accuracies` returns: items resampled within their subset, the two items of a
+    prompt of RewardBench 2's Ties together."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    resampled = {}
+    for subset, places in _subset_places(rows).items():
+        sums, sizes = _clusters(rows, credit, places)
+        drawn = [rng.integers(0, len(sums), (size, len(sums))) for size in _chunks(resamples, 1000)]
+        resampled[subset] = np.concatenate([sums[one].sum(axis=1) / sizes[one].sum(axis=1) for one in drawn])
+    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
+    bounds = {name: np.quantile(values, tails) for name, values in _aggregate(rows, resampled).items()}
+    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+
+
+def paired(rows: list[dict], difference: "np.ndarray", seed: int = 0) -> dict[str, Paired]:
+    """Of what `accuracies` returns, for the credit of one model minus that of another (n) on the same items.
+
+    The interval resamples the items' differences. The p-value is that of a permutation test: were the models alike, each
+    item's difference could as well have the other sign. It is the share of 9,999 random choices of signs (and the one
+    seen) at which the difference is as far from 0 as the one seen, so 0.0001 at least.
+    """
+    values, bounds = accuracies(rows, difference), intervals(rows, difference, seed)
+    flipped = _aggregate(rows, _sign_flips(rows, difference, seed))
+    found = {}
+    for name, value in values.items():
+        as_far = (abs(flipped[name]) >= abs(value) - 1e-12).sum()
+        found[name] = Paired(value, *bounds[name], p=float((1 + as_far) / (1 + PERMUTATIONS)))
+    return found
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted for their number (Holm 1979): the chance of any false finding stays below the level they are read at."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def mean_interval(values: "np.ndarray", seed: int = 0) -> tuple[float, float, float]:
+    """Mean of `values` (n) with its 95 % bootstrap percentile interval: (mean, low, high)."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(values.mean()), float(low), float(high)
+
+
+def _subset_places(rows: list[dict]) -> dict[str, "np.ndarray"]:
+    import numpy as np
+
+    places: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        places.setdefault(row["subset"], []).append(i)
+    return {subset: np.array(found) for subset, found in places.items()}
+
+
+def _clusters(rows: list[dict], credit: "np.ndarray", places: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
+    """(sum of credit, number of items) of what is drawn together: an item, or the items of one prompt of Ties."""
+    import numpy as np
+
+    numbers: dict[str | int, int] = {}
+    prompts = [(place, credits.prompt_of_ties(rows[place])) for place in places.tolist()]
+    labels = [numbers.setdefault(prompt[1] if prompt else place, len(numbers)) for place, prompt in prompts]
+    sums = np.bincount(labels, weights=credit[places], minlength=len(numbers))
+    return sums, np.bincount(labels, minlength=len(numbers))
+
+
+def _sign_flips(rows: list[dict], difference: "np.ndarray", seed: int) -> dict[str, "np.ndarray"]:
+    """Subset -> its mean difference (permutations) under random signs. Items without a difference have none to flip."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    found = {}
+    for subset, places in _subset_places(rows).items():
+        sums, _ = _clusters(rows, difference, places)
+        sums = sums[sums != 0]
+        flipped = [(2.0 * rng.integers(0, 2, (size, len(sums))) - 1) @ sums for size in _chunks(PERMUTATIONS, 1000)]
+        found[subset] = np.concatenate(flipped) / len(places)
+    return found
+
+
+def _chunks(total: int, size: int) -> Iterator[int]:
+    while total > 0:
+        yield min(total, size)
+        total -= size
+
+
+def _aggregate(rows: list[dict], subsets: dict[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:
+    """Sections, average and subsets of the subsets' means; each value is an array (resamples)."""
+    import numpy as np
+
+    sections = {
+        section: np.average([subsets[s] for s in weights], axis=0, weights=list(weights.values()))
+        for section, weights in section_weights(rows).items()
+    }
+    average = np.mean(list(sections.values()), axis=0)
+    return sections | {AVERAGE: average} | {f"{SUBSET}{name}": value for name, value in subsets.items()}

@@ -1,0 +1,61 @@
+"""Base models, one typed row each: what reward models and policies start from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from xlrm.models.compute import Shape
+
+TINY = "phrasebook-tiny"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    name: str
+    """Id on the Hugging Face Hub, or the tiny model's own name."""
+    licence: str
+    gated: bool = False
+    """True where the Hub asks for an account that has accepted the licence (HF_TOKEN)."""
+    context: int | None = None
+    """Tokens that it was made to read: `max_position_embeddings` of its config.json."""
+    shape: Shape | None = None
+    """As its config.json has it, for estimates; the tiny model's is in `xlrm.training.pretraining`."""
+
+
+BASE_MODELS = {
+    row.name: row
+    for row in (
+        BaseModel(TINY, "Apache-2.0", context=4096),
+        # Paper A, section 2.2 and appendix B. Shapes: each model's config.json on the Hub; they give the parameters on the
+        # cards (3.21B, 3.09B, 7.61B).
+        BaseModel(
+            "meta-llama/Llama-3.2-3B-Instruct", "llama3.2", gated=True, context=131_072,
+            shape=Shape(
+                layers=28, hidden=3072, intermediate=8192, heads=24, kv_heads=8, head_width=128, vocabulary=128_256
+            ),
+        ),
+        BaseModel(
+            "Qwen/Qwen2.5-3B-Instruct", "qwen-research", context=32_768,
+            shape=Shape(
+                layers=36, hidden=2048, intermediate=11_008, heads=16, kv_heads=2, head_width=128, vocabulary=151_936
+            ),
+        ),
+        BaseModel(
+            "Qwen/Qwen2.5-7B-Instruct", "apache-2.0", context=32_768,
+            shape=Shape(
+                layers=28, hidden=3584, intermediate=18_944, heads=28, kv_heads=4, head_width=128, vocabulary=152_064,
+                tied=False,
+            ),
+        ),
+    )
+}  # fmt: skip
+
+
+def context(model: str) -> int | None:
+    """Tokens that a row of the table or a model's folder can read; None where nothing on this machine says."""
+    if model in BASE_MODELS:
+        return BASE_MODELS[model].context
+    try:
+        return json.loads(Path(model, "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,144 @@
+"""Attention over segments of a row, by the fastest kernel that the device has for it."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from xlrm.models.packing.gather import Gather
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    Heads = torch.Tensor
+    """(T, heads, d)"""
+
+Segment = tuple["np.ndarray", "np.ndarray"]
+"""Places in the row of queries, and of the keys they see: the last query is the last key, and each sees up to itself."""
+
+_FILL, _CALL = 1.25, 4096
+"""Segments are computed together while filling them up to the longest takes at most so many times their products of queries
+and keys, and so many products more, about what a call of its own costs on a CPU."""
+
+
+class Attention:
+    """Of every segment's queries over its keys, in a row of T tokens."""
+
+    def __init__(self, segments: list[Segment], tokens: int, device: Any):
+        self.segments = [one for one in segments if len(one[0])]
+        self.tokens, self.device = tokens, device
+
+    def __call__(
+        self, query: "torch.Tensor", key: "torch.Tensor", value: "torch.Tensor", scale: float
+    ) -> "torch.Tensor":
+        """(1, heads, T, d) each, keys and values of as many heads or fewer -> (1, T, heads, d), zeros where nobody asks."""
+        import torch
+
+        if query.is_cuda and torch.is_autocast_enabled("cuda"):
+            half = torch.get_autocast_dtype("cuda")
+            query, key, value = query.to(half), key.to(half), value.to(half)
+        query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))
+        attend = self._flash if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) else self._sdpa
+        return attend(query, key, value, scale)[None]
+
+    def _flash(self, query: "Heads", key: "Heads", value: "Heads", scale: float) -> "Heads":
+        """FlashAttention's causal mask lets the last query see the last key, which is what a segment needs."""
+        import torch
+        from torch.nn.attention.varlen import varlen_attn
+
+        (asked, seen, back), starts, longest = self._ragged
+        found = varlen_attn(
+            asked(query), seen(key), seen(value), *starts, *longest, scale=scale, window_size=(-1, 0), enable_gqa=True
+        )
+        return back(torch.cat([found.new_zeros(1, *found.shape[1:]), found]))
+
+    @cached_property
+    def _ragged(self) -> tuple[tuple[Gather, Gather, Gather], list["torch.Tensor"], list[int]]:
+        """Gathers of queries, keys and answers; where each segment starts among queries and keys; the longest of each."""
+        import torch
+
+        sizes = torch.tensor([[len(asked), len(seen)] for asked, seen in self.segments])
+        starts = torch.nn.functional.pad(sizes.cumsum(0), (0, 0, 1, 0)).int().to(self.device)
+        return self._gathers([self.segments]), list(starts.T.contiguous()), sizes.amax(0).tolist()
+
+    def _sdpa(self, query: "Heads", key: "Heads", value: "Heads", scale: float) -> "Heads":
+        import torch
+
+        if query.is_cuda and query.shape[1] > key.shape[1]:  # where no fast kernel takes groups of heads and a mask
+            key, value = (one.repeat_interleave(query.shape[1] // key.shape[1], 1) for one in (key, value))
+        asked, seen, back = self._gathers_of_buckets
+        sizes = [(len(bucket), *_size(bucket)) for bucket in self._buckets]
+        queries = asked(query).split([count * size for count, size, _ in sizes])
+        keys, values = (seen(one).split([count * size for count, _, size in sizes]) for one in (key, value))
+        found = [query.new_zeros(1, *query.shape[1:])]
+        for (count, *_), mask, *parts in zip(sizes, self._masks, queries, keys, values, strict=True):
+            q, k, v = (one.unflatten(0, (count, -1)).transpose(1, 2) for one in parts)
+            out = torch.nn.functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] > k.shape[1]
+            )
+            found.append(out.transpose(1, 2).flatten(0, 1))
+        return back(torch.cat(found))
+
+    @cached_property
+    def _buckets(self) -> list[list[Segment]]:
+        """Segments of like size, those that continue a beginning apart from the others: one more joins a bucket while filling
+        up to its size costs less than a call of its own."""
+        buckets: list[list[Segment]] = []
+        area = longest = 0
+        for segment in sorted(self.segments, key=lambda one: (_continues(one), len(one[0]), len(one[1]))):
+            queries, keys = len(segment[0]), len(segment[1])
+            if buckets and _continues(buckets[-1][0]) == _continues(segment):
+                filled = (len(buckets[-1]) + 1) * queries * max(keys, longest)
+                if filled <= _FILL * (area + queries * keys) + _CALL:
+                    buckets[-1].append(segment)
+                    area, longest = area + queries * keys, max(longest, keys)
+                    continue
+            buckets.append([segment])
+            area, longest = queries * keys, keys
+        return buckets
+
+    @cached_property
+    def _masks(self) -> list["torch.Tensor | None"]:
+        """(segments, 1, queries, keys) for each bucket: what each query sees. None for what continues nothing: causality."""
+        import torch
+
+        found = []
+        for bucket in self._buckets:
+            queries, keys = _size(bucket)
+            ahead = torch.tensor([len(seen) - len(asked) for asked, seen in bucket])
+            until = (ahead[:, None] + torch.arange(queries))[:, None, :, None]
+            found.append((torch.arange(keys) <= until).to(self.device) if _continues(bucket[0]) else None)
+        return found
+
+    @cached_property
+    def _gathers_of_buckets(self) -> tuple[Gather, Gather, Gather]:
+        filled = [
+            [tuple(_filled(one, size) for one, size in zip(segment, _size(bucket), strict=True)) for segment in bucket]
+            for bucket in self._buckets
+        ]
+        return self._gathers(filled)
+
+    def _gathers(self, buckets: list[list[Segment]]) -> tuple[Gather, Gather, Gather]:
+        """Queries and keys out of the row, and the answers, behind a line of zeros, back into it."""
+        import numpy as np
+
+        asked, seen = (np.concatenate([one[side] for bucket in buckets for one in bucket]) for side in (0, 1))
+        back = np.zeros(self.tokens, dtype=int)
+        real = np.flatnonzero(asked >= 0)
+        back[asked[real]] = 1 + real
+        lines = [self.tokens, self.tokens, len(asked) + 1]
+        return tuple(Gather(*one, self.device) for one in zip((asked, seen, back), lines, strict=True))
+
+
+def _continues(segment: Segment) -> bool:
+    return len(segment[0]) < len(segment[1])
+
+
+def _size(bucket: list[Segment]) -> tuple[int, int]:
+    """(queries, keys) of the longest."""
+    return max(len(asked) for asked, _ in bucket), max(len(seen) for _, seen in bucket)
+
+
+def _filled(places: "np.ndarray", size: int) -> "np.ndarray":
+    import numpy as np
+
+    return np.concatenate([places, np.full(size - len(places), -1)])

@@ -1,0 +1,229 @@
+"""A model made to compute its batches packed."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from xlrm import progress
+from xlrm.models.packing.layout import Layout, lay_out
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+FAMILIES = ("gemma", "llama", "mistral", "olmo", "olmo2", "qwen2", "qwen3")
+"""Decoders (`config.model_type`) that attend through transformers' interface, by nothing but queries, keys, values and
+positions. Each is tested; others go the plain way."""
+_ROPE = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary positions that do not depend on the longest sequence of a batch."""
+_NAME = "xlrm_packed"
+_BY_TOKEN = ("self_attn.q_proj", "self_attn.o_proj", "mlp")
+"""Parts of a layer that take each token by itself: in the last layer, only those that are read."""
+_MORE = ("position_ids", "past_key_values", "inputs_embeds", "layout")
+"""Arguments of a pass that is not a plain batch."""
+
+Arguments = tuple[tuple, dict]
+
+
+def enable(model: "PreTrainedModel") -> bool:
+    """Makes `model` compute its batches packed if its family can, and says so; returns whether it does.
+
+    What is read of the last layer: the last token of each sequence by a score head, the tokens before a label by a causal
+    model that TRL has given its fused head, and all states of a model without a head.
+    """
+    reason = _unable(model.base_model.config)
+    if reason:
+        _say(f"{model.config.model_type}: padded batches ({reason})")
+        return False
+    _register()
+    model.set_attn_implementation(_NAME)
+    _Packer(model)
+    model.xlrm_packed = True
+    import torch
+
+    kernel = "FlashAttention in half precision, else SDPA" if torch.cuda.is_available() else "SDPA"
+    _say(f"{model.config.model_type}: packed batches, attention by {kernel}")
+    return True
+
+
+def enabled(model: Any) -> bool:
+    return getattr(model, "xlrm_packed", False)
+
+
+def _unable(config: Any) -> str | None:
+    """Why models of this config go the plain way."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if config.model_type not in FAMILIES:
+        return "a family that is not known to pack"
+    if rope.get("rope_type", "default") not in _ROPE:
+        return f"rotary positions of type {rope['rope_type']}"
+    if getattr(config, "attention_dropout", 0):
+        return f"attention_dropout {config.attention_dropout}"
+    return None
+
+
+def _say(text: str) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        progress.say(f"engine: {text}")
+
+
+def _register() -> None:
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, sdpa_mask)
+
+
+def _attend(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, layout: Layout | None = None, **more: Any
+):
+    """transformers' attention interface: (1, heads, T, d) -> (1, T, heads, d)."""
+    if layout is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **more)
+    last = module.layer_idx == module.config.num_hidden_layers - 1
+    return (layout.last if last else layout.inner)(query, key, value, more["scaling"]), None
+
+
+class _Packer:
+    """Hooks around a model and its last layer. What a batch needs travels as the argument `layout` from layer to layer."""
+
+    def __init__(self, model: "PreTrainedModel"):
+        decoder = model.base_model
+        self.config, self.window = decoder.config, _window(decoder.config)
+        self.layout: Layout | None = None
+        if decoder is model:
+            model.register_forward_pre_hook(self._pack_all, with_kwargs=True)
+        elif model.get_output_embeddings() is None:
+            model.register_forward_pre_hook(self._pack_last, with_kwargs=True)
+        else:
+            model.register_forward_pre_hook(self._pack_labels, with_kwargs=True)
+            model.register_forward_hook(_spread, with_kwargs=True)
+        decoder.register_forward_pre_hook(_swap, with_kwargs=True)
+        decoder.register_forward_hook(_take, with_kwargs=True)
+        layer = decoder.layers[-1]
+        layer.register_forward_pre_hook(self._look, with_kwargs=True)
+        for name, module in layer.named_modules():
+            if name in _BY_TOKEN:
+                module.register_forward_pre_hook(self._trim)
+                module.register_forward_hook(self._fill)
+
+    def _pack_all(self, model: Any, args: tuple, kwargs: dict) -> Arguments | None:
+        """All states are read, and given padded as the batch was."""
+        sequences, width = self._sequences(args, kwargs)
+        return _given(kwargs, lay_out(sequences, None, None, width, model.device)) if sequences else None
+
+    def _pack_last(self, model: Any, args: tuple, kwargs: dict) -> Arguments | None:
+        """The head pools, as if sequences had one token each: the last one of each that is not padding."""
+        sequences, width = self._sequences(args, kwargs)
+        if not sequences:
+            return None
+        ends = [len(one) - 1 for one in sequences]
+        for line, one in enumerate(sequences):
+            while ends[line] and one[ends[line]] == self.config.pad_token_id:
+                ends[line] -= 1
+        layout = lay_out(sequences, [(end, end + 1) for end in ends], (len(ends), 1), width, model.device)
+        return _given(kwargs, layout, input_ids=layout.taken(layout.ids[0])[:, None])
+
+    def _pack_labels(self, model: Any, args: tuple, kwargs: dict) -> Arguments | None:
+        """The head that TRL gives a model takes the states before a label and these labels as one sequence."""
+        import numpy as np
+
+        sequences, width = self._sequences(args, kwargs) if kwargs.get("fused_lm_head") else (None, 0)
+        if not sequences or kwargs.get("labels") is None:
+            return None
+        labels = kwargs["labels"][:, 1:].cpu()
+        labelled = [np.flatnonzero(line) for line in (labels != -100).numpy()]
+        spans = [(int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0) for found in labelled]
+        count = sum(stop - first for first, stop in spans)
+        if not count:
+            return None
+        layout = lay_out(sequences, spans, (1, count), width - 1, model.device)
+        shifted = labels.reshape(-1)[layout.unpad][None].to(model.device)
+        return _given(kwargs, layout, labels=None, shift_labels=shifted)
+
+    def _sequences(self, args: tuple, kwargs: dict) -> tuple[list[list[int]] | None, int]:
+        """What a batch padded on the right holds, and its width; no sequences where it is to go the plain way."""
+        ids, mask = args[0] if args else kwargs.get("input_ids"), kwargs.get("attention_mask")
+        more = len(args) > 1 or kwargs.get("use_cache") or any(kwargs.get(one) is not None for one in _MORE)
+        if ids is None or more or (mask is not None and mask.ndim != 2):
+            return None, 0
+        width = ids.shape[1]
+        mask = ids.new_ones(ids.shape, device="cpu") if mask is None else mask.cpu()
+        sizes = mask.sum(1).tolist()
+        if min(sizes) < 1 or (mask.diff(dim=1) > 0).any() or (self.window and max(sizes) > self.window):
+            return None, 0
+        return [row[:size] for row, size in zip(ids.tolist(), sizes, strict=True)], width
+
+    def _look(self, layer: Any, args: tuple, kwargs: dict) -> None:
+        """Before the last layer, also when gradient checkpointing computes it once more."""
+        self.layout = kwargs.get("layout")
+
+    def _trim(self, module: Any, args: tuple) -> tuple | None:
+        if self.layout is None or self.layout.trim is None:
+            return None
+        return self.layout.trim(args[0][0])[None], *args[1:]
+
+    def _fill(self, module: Any, args: tuple, output: "torch.Tensor") -> "torch.Tensor | None":
+        import torch
+
+        if self.layout is None or self.layout.fill is None:
+            return None
+        return self.layout.fill(torch.cat([output.new_zeros(1, output.shape[2]), output[0]]))[None]
+
+
+def _given(kwargs: dict, layout: Layout, **more: Any) -> Arguments:
+    return (), kwargs | {"attention_mask": None, "use_cache": False, "layout": layout} | more
+
+
+def _window(config: Any) -> int | None:
+    """Tokens that a layer looks back, where it does not see them all."""
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    return window if kinds is None or "sliding_attention" in kinds else None
+
+
+def _swap(decoder: Any, args: tuple, kwargs: dict) -> Arguments | None:
+    """The row takes the place of whatever stands for it. A mask of four dimensions is taken as it is, and no one reads it."""
+    layout = kwargs.get("layout")
+    if layout is None:
+        return None
+    unread = layout.positions.new_zeros(1, 1, 1, 1)
+    return (), kwargs | {"input_ids": layout.ids, "position_ids": layout.positions, "attention_mask": unread}
+
+
+def _take(decoder: Any, args: tuple, kwargs: dict, output: Any) -> Any:
+    """States of the tokens that are read: (*layout.shape, hidden) for a head, padded as the batch was for who has none."""
+    layout = kwargs.get("layout")
+    if layout is None:
+        return output
+    output.last_hidden_state = _shaped(output.last_hidden_state, layout)
+    if output.get("hidden_states") is not None:
+        output.hidden_states = tuple(_shaped(one, layout) for one in output.hidden_states)
+    return output
+
+
+def _shaped(states: "torch.Tensor", layout: Layout) -> "torch.Tensor":
+    taken = layout.taken(states[0])
+    return taken.unflatten(0, layout.shape) if layout.shape else _padded(taken, layout)
+
+
+def _padded(values: "torch.Tensor", layout: Layout) -> "torch.Tensor":
+    """(tokens that are read, ...) -> (lines, width, ...), zeros elsewhere."""
+    import torch
+
+    places = torch.from_numpy(layout.unpad).to(values.device)
+    found = values.new_zeros(layout.lines * layout.width, *values.shape[1:]).index_copy(0, places, values)
+    return found.unflatten(0, (layout.lines, layout.width))
+
+
+def _spread(model: Any, args: tuple, kwargs: dict, output: Any) -> Any:
+    """What the head says of each label, where the label was."""
+    import torch
+
+    layout = kwargs.get("layout")
+    for name, value in output.items() if layout is not None else ():
+        if isinstance(value, torch.Tensor) and value.shape[:2] == layout.shape:
+            setattr(output, name, _padded(value[0], layout))
+    return output

@@ -1,0 +1,1 @@
+"""What is registered, on what terms, and who is champion. Never computes a reward."""

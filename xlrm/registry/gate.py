@@ -1,0 +1,292 @@
+"""Whether a reward model takes the champion's place: it must be better than chance, and better than the champion in a paired
+comparison of the two on the same benchmark items."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlrm.errors import ConfigError, DataError
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.credit import Ties, by_chance, credit
+from xlrm.evaluation.statistics import AVERAGE, SUBSET, accuracies, intervals
+from xlrm.scorers import fingerprints
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ALL = "all"
+"""In place of a language: the mean over them."""
+
+
+class Rule(BaseModel):
+    """When a challenger is good enough to be the champion, and better than the one there is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmarks: tuple[str, ...] = Field((reward_table.CORPUS,), min_length=1)
+    """On each of these the challenger must be better: `corpus`, or what `evaluate.benchmarks` names, by its label."""
+    margin: float = Field(0.02, ge=0, le=1)
+    """How far the challenger's accuracy may be below the champion's in any language (its average over sections) and in
+    any section (its mean over languages). Two points: half the width of the 95 % interval of 1,000 items that the two
+    differ in 10 % of (1.96 sqrt(0.1 / 1,000))."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Of the bootstrap interval of the mean difference; better is who has all of it above zero."""
+    resamples: int = Field(10_000, ge=100)
+    """Bootstrap draws."""
+    seed: int = 0
+    shared: float = Field(0.9, gt=0, le=1)
+    """Share of the challenger's items, of the same ids and texts, that the champion must have been asked too."""
+
+    def rule(self) -> dict:
+        """The rule alone, as JSON has it."""
+        return self.model_dump(mode="json", include=set(Rule.model_fields))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Accuracies of the two on the items both have, their difference and its interval."""
+
+    benchmark: str
+    language: str
+    """A code, or `all`: the mean over languages."""
+    section: str
+    """Its name, or `average`: the plain mean of the sections."""
+    items: int
+    champion: float
+    challenger: float
+    difference: float
+    low: float
+    high: float
+    verdict: str
+    """better or not better, of the whole; worse or ok, of languages and sections; none of a section in one language."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    promoted: bool
+    reason: str
+    champion: str | None
+    """Version that was the champion then."""
+    rule: dict
+    rows: tuple[Row, ...] = ()
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Decision":
+        found = json.loads(text)
+        return cls(**found | {"rows": tuple(Row(**one) for one in found["rows"])})
+
+    def markdown(self, name: str, since: str = "") -> str:
+        """What people read in Kubeflow's and MLflow's pages. `since`: where things stand now, for a decision made before."""
+        promoted = "became the champion" if since else "becomes the champion"
+        verdict = promoted if self.promoted else "does not become the champion"
+        lines = [f"## {name}: {verdict}", "", *([since, ""] if since else [])]
+        lines += [f"{self.reason[:1].upper()}{self.reason[1:]}.", ""]
+        if self.rows:
+            percent = f"{self.rule['confidence']:.0%} interval"
+            head = ("benchmark", "language", "section", "items", "champion", "challenger", "difference", percent, "")
+            lines += [_line(head), _line(("---",) * len(head)), *map(_row_line, self.rows), ""]
+        return "\n".join(lines)
+
+
+def decide(
+    champion: Path | None, challenger: Path, version: str | None, rule: Rule, ties: Ties = "lost",
+    own: tuple[str, ...] = (),
+) -> Decision:  # fmt: skip
+    """The challenger's rewards.parquet against that of the champion, whose `version` it is; None where there is no such
+    file, or no champion at all. `own`: languages the challenger was trained in, in which it must be better than chance;
+    where a benchmark has none of them, in all that it has.
+
+    Raises ConfigError for a benchmark that the challenger was not evaluated on.
+    """
+    said = rule.rule()
+    known = reward_table.benchmarks(challenger)
+    if missing := [name for name in rule.benchmarks if name not in known]:
+        raise ConfigError(f"register.benchmarks: evaluate knows no {missing[0]}; it has {', '.join(known)}")
+    if reason := _no_better_than_chance(challenger, rule, ties, own):
+        return Decision(False, reason, version, said)
+    if version is None:
+        return Decision(True, "better than chance, and there is no champion yet", None, said)
+    if champion is None:
+        return Decision(False, f"version {version}, the champion, has no rewards to compare with", version, said)
+    if _by_response(challenger) == _by_response(champion):
+        return Decision(
+            False, f"every reward is that of version {version}, the champion: nothing is better", version, said
+        )
+    rows: list[Row] = []
+    for name in rule.benchmarks:
+        ours, theirs = reward_table.read(challenger, name), reward_table.read(champion, name)
+        both = _shared(ours, theirs)
+        if reason := _incomparable(name, ours, theirs, both, rule):
+            return Decision(False, reason, version, said)
+        rows += _compared(name, both, rule, ties)
+    problems = [_problem(row, rule) for row in rows if row.verdict in ("worse", "not better")]
+    reason = "; ".join(problems) or f"better than version {version} on {', '.join(rule.benchmarks)}"
+    return Decision(not problems, reason, version, said, tuple(rows))
+
+
+def _no_better_than_chance(path: Path, rule: Rule, ties: Ties, own: tuple[str, ...]) -> str | None:
+    """Why the model is not known to work: the interval of its average over sections reaches down to what random rewards earn
+    on the same items, 0.5 of a pair and 1/n of a best of n."""
+    for name in rule.benchmarks:
+        found = reward_table.read(path, name)
+        for language in [one for one in own if one in found] or found:
+            items = found[language]
+            earned = credit(items, [(one["chosen"], one["rejected"]) for one in items], ties)
+            chance = by_chance(items)
+            low, _ = intervals(items, earned - chance, rule.seed, rule.resamples, rule.confidence)[AVERAGE]
+            if not low > 0:
+                accuracy, by_luck = accuracies(items, earned)[AVERAGE], accuracies(items, chance)[AVERAGE]
+                return (
+                    f"not better than chance in {language} on {name}: accuracy {accuracy:.3f}, chance {by_luck:.3f}, lower "
+                    f"bound of the {rule.confidence:.0%} interval {by_luck + low:.3f}"
+                )
+    return None
+
+
+def check_rewards(path: Path) -> None:
+    """Raises DataError for a rewards.parquet with a reward that is not finite."""
+    for (name, language, item, _, side, number), reward in _by_response(path).items():
+        if reward is None or not math.isfinite(reward):
+            raise DataError(
+                f"{path}: reward of {item} ({side} {number}, {language}, {name}): {reward}; a finite number is allowed, and "
+                "a model that gives another is not registered"
+            )
+
+
+def same(ours: Path, theirs: Path) -> bool:
+    """Whether two rewards.parquet are one evaluation: of the same items, with the rewards of one model, which another
+    precision, batch or machine changes by no more than a fingerprint allows."""
+    one, other = _by_response(ours), _by_response(theirs)
+    if one.keys() != other.keys():
+        return False
+    allowed = fingerprints.TOLERANCE["bfloat16"] * (max(one.values()) - min(one.values()))
+    return all(abs(reward - other[key]) <= allowed + 1e-5 * abs(reward) for key, reward in one.items())
+
+
+def _by_response(path: Path) -> dict[tuple, float]:
+    return {
+        (name, language, item["id"], item["text"], side, i): reward
+        for name in reward_table.benchmarks(path)
+        for language, items in reward_table.read(path, name).items()
+        for item in items
+        for side in ("chosen", "rejected")
+        for i, reward in enumerate(item[side])
+    }
+
+
+Pairs = dict[str, list[tuple[dict, dict]]]
+"""Language -> the same item as the challenger and as the champion answered it."""
+
+
+def _shared(ours: dict[str, list[dict]], theirs: dict[str, list[dict]]) -> Pairs:
+    """Items of the same id and texts."""
+    both: Pairs = {}
+    for language, items in ours.items():
+        known = {(one["id"], one["text"]): one for one in theirs.get(language, [])}
+        found = [(one, known[key]) for one in items if (key := (one["id"], one["text"])) in known]
+        if found:
+            both[language] = found
+    return both
+
+
+def _incomparable(name: str, ours: dict, theirs: dict, both: Pairs, rule: Rule) -> str | None:
+    """Why too little of a benchmark was asked of both: too few of the challenger's items, or none of a section in a language,
+    where then nothing says that the challenger is not worse."""
+    share = sum(map(len, both.values())) / sum(map(len, ours.values()))
+    if share < rule.shared:
+        return f"the champion was asked {share:.1%} of the items of {name}, and {rule.shared:.1%} are wanted"
+    compared = _parts({language: [item for item, _ in pairs] for language, pairs in both.items()})
+    if alone := sorted((_parts(ours) | _parts(theirs)) - compared):
+        language, section = alone[0]
+        return f"no item of {section} in {language} on {name} was asked of both, so nothing says who is better there"
+    return None
+
+
+def _parts(items: dict[str, list[dict]]) -> set[tuple[str, str]]:
+    """(language, section) of all."""
+    return {(language, one["section"]) for language, many in items.items() for one in many}
+
+
+def _compared(benchmark: str, both: Pairs, rule: Rule, ties: Ties) -> Iterator[Row]:
+    """The mean over languages first, then each language."""
+    earned = {language: _credits(pairs, ties) for language, pairs in both.items()}
+    for language, items, challenger, champion in [_mean(both, earned), *_each(both, earned)]:
+        bounds = intervals(items, challenger - champion, rule.seed, rule.resamples, rule.confidence)
+        ours, theirs = accuracies(items, challenger), accuracies(items, champion)
+        sections = [name for name in ours if not name.startswith(SUBSET)]
+        for section in sorted(sections, key=lambda name: name != AVERAGE):
+            difference = ours[section] - theirs[section]
+            count = len(items) if section == AVERAGE else sum(item["section"] == section for item in items)
+            verdict = _verdict(language, section, difference, bounds[section][0], rule)
+            found = (theirs[section], ours[section], difference, *bounds[section])
+            yield Row(benchmark, language, section, count, *found, verdict)
+
+
+def _credits(pairs: list[tuple[dict, dict]], ties: Ties) -> "tuple[np.ndarray, np.ndarray]":
+    """Of the challenger, and of the champion."""
+    ours, theirs = ([(one["chosen"], one["rejected"]) for one in side] for side in zip(*pairs, strict=True))
+    items = [item for item, _ in pairs]
+    return credit(items, ours, ties), credit(items, theirs, ties)
+
+
+def _each(both: Pairs, earned: dict) -> Iterator[tuple]:
+    for language, pairs in both.items():
+        yield language, [item for item, _ in pairs], *earned[language]
+
+
+def _mean(both: Pairs, earned: dict) -> tuple:
+    """An item has one id in all languages and is drawn with all of them: they are not independent. Its credit is scaled so
+    that a subset's mean is that of the languages' means, also where one has fewer items than another."""
+    import numpy as np
+
+    items: dict[tuple[str, str], dict] = {}
+    sizes: dict[str, Counter] = {}
+    for language, pairs in both.items():
+        for item, _ in pairs:
+            items.setdefault((item["subset"], item["id"]), item)
+            sizes.setdefault(item["subset"], Counter())[language] += 1
+    places = {key: place for place, key in enumerate(items)}
+    wholes = Counter(subset for subset, _ in items)
+    means = np.zeros((2, len(items)))
+    for language, pairs in both.items():
+        at = [places[item["subset"], item["id"]] for item, _ in pairs]
+        of = [item["subset"] for item, _ in pairs]
+        means[:, at] += earned[language] * np.array(
+            [wholes[one] / sizes[one][language] / len(sizes[one]) for one in of]
+        )
+    return ALL, list(items.values()), means[0], means[1]
+
+
+def _verdict(language: str, section: str, difference: float, low: float, rule: Rule) -> str:
+    if language == ALL and section == AVERAGE:
+        return "better" if low > 0 else "not better"
+    if language == ALL or section == AVERAGE:
+        return "worse" if difference < -rule.margin - 1e-9 else "ok"
+    return ""
+
+
+def _problem(row: Row, rule: Rule) -> str:
+    where = f"{row.section} on {row.benchmark}" if row.language == ALL else f"{row.language} on {row.benchmark}"
+    if row.verdict == "worse":
+        return f"{where} is worse by {-row.difference:.3f}, more than the margin of {rule.margin:g}"
+    interval = f"{row.low:+.3f} to {row.high:+.3f}"
+    return f"not better on {row.benchmark}: difference {row.difference:+.3f}, {rule.confidence:.0%} interval {interval}"
+
+
+def _row_line(row: Row) -> str:
+    figures = (f"{row.champion:.3f}", f"{row.challenger:.3f}", f"{row.difference:+.3f}")
+    interval = f"{row.low:+.3f} to {row.high:+.3f}"
+    return _line((row.benchmark, row.language, row.section, row.items, *figures, interval, row.verdict))
+
+
+def _line(cells: tuple) -> str:
+    return "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split("\n")) for cell in cells) + " |"

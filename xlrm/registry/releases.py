@@ -1,0 +1,260 @@
+"""What is registered of a reward model beside its weights: its full card, and what MLflow loads it by.
+
+README.md            the card: recipe, evaluation, data, licence, limits, where it is from
+MLmodel, ...         the flavour python_function, with signature and input example, so that MLflow needs no copy of its own
+files.json           size and sha256 of every file, by which a download is checked
+fingerprint.json     rewards of probe conversations, as evaluate took them
+evaluation/          rewards.parquet, which the next challenger is compared by
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from xlrm.data import data_card
+from xlrm.evaluation import reward_table
+from xlrm.models.base_models import TINY
+from xlrm.registry import licence_terms, mlflow_loader
+from xlrm.registry.licence_terms import Terms
+from xlrm.scorers import fingerprints
+from xlrm.store import addresses, artifacts
+from xlrm.store.artifacts import FileEntry, Record
+from xlrm.tracking.metric_keys import key as metric_key
+from xlrm.tracking.mlflow_registry import FILES
+
+GATE_FILES = ("gate.json", "gate.md")
+REWARDS = f"evaluation/{reward_table.FILE}"
+_LOADER = "xlrm_reward_model"
+_TEXT = {"type": "string", "required": True}
+_MESSAGE = {"type": "object", "properties": {"role": _TEXT, "content": _TEXT}}
+INPUTS = [
+    {"name": "messages", "type": "array", "items": _MESSAGE, "required": False},
+    {"name": "prompt", "type": "string", "required": False},
+    {"name": "response", "type": "string", "required": False},
+]
+"""Columns of MLflow's signature; a row has the first, or the other two."""
+OUTPUTS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]
+EXAMPLE = [{"messages": chat} for chat in fingerprints.PROBES[:2]]
+PHRASEBOOK = "phrasebook"
+"""The translator that is no model: its sentences are this project's."""
+_REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a reward model when it is registered."""
+
+    name: str
+    """It is registered under."""
+    model: Path
+    """The Hugging Face folder, with README.md and xlrm.json as `xlrm.training.model_card` writes them."""
+    digest: str
+    """Of that folder."""
+    evaluation: Path
+    """The folder that evaluate wrote."""
+    origin: dict[str, Record]
+    """The model's own artifact, by URI, and all it was made from."""
+    corpus: dict | None
+    """The account of the data, corpus.json of the curate stage; None where its artifact is not among those."""
+    evaluation_uri: str | None = None
+    files: tuple[FileEntry, ...] = ()
+    """Of the model's folder."""
+
+    @property
+    def results(self) -> dict:
+        return json.loads((self.evaluation / "results.json").read_text(encoding="utf-8"))
+
+    @property
+    def card(self) -> dict:
+        return json.loads((self.model / "xlrm.json").read_text(encoding="utf-8"))
+
+    @property
+    def terms(self) -> Terms:
+        preferences = (self.corpus or {}).get("origins", {}).get("preferences", {})
+        data = {entry: one["licence"] for entry, one in preferences.items()} or {"training data": "unknown"}
+        data |= {f"translations by {one}": licence_terms.of_model(one) for one in self.translators if one != PHRASEBOOK}
+        return licence_terms.terms(self.card["base_model"]["model"], data)
+
+    @property
+    def translators(self) -> list[str]:
+        """Machines that wrote the training data, where it is a translation."""
+        languages = self.card["language"].split("+")
+        stages = [
+            one for one in self.origin.values() if one.stage == "translate" and one.config["language"] in languages
+        ]
+        return sorted({str(one.config.get("translator")) for one in stages})
+
+    def made_by(self, stage: str) -> tuple[str, Record] | None:
+        """The last one of a stage, of what the model was made from."""
+        return next(((uri, one) for uri, one in reversed(self.origin.items()) if one.stage == stage), None)
+
+
+def write(folder: Path, facts: Facts) -> None:
+    (folder / "evaluation").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(facts.evaluation / reward_table.FILE, folder / REWARDS)
+    shutil.copyfile(facts.evaluation / fingerprints.FILE, folder / fingerprints.FILE)
+    (folder / "README.md").write_text(card(facts), encoding="utf-8")
+    _write_flavour(folder, facts)
+    _write_files(folder, facts)
+
+
+def _write_files(folder: Path, facts: Facts) -> None:
+    """Of the model and of what stands beside it, which counts where both have a file. What the gate says comes later."""
+    _, own = artifacts.digest_directory(folder)
+    found = {one.path: one.model_dump() for one in (*facts.files, *own) if one.path not in (FILES, *GATE_FILES)}
+    (folder / FILES).write_text(json.dumps(list(found.values()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_flavour(folder: Path, facts: Facts) -> None:
+    """By hand, as MLflow's own way to write these copies the weights first."""
+    made = facts.made_by("reward")
+    versions = made[1].versions if made else {}
+    python = versions.get("python", "3.11")
+    flavour = {
+        "loader_module": _LOADER, "code": "code", "python_version": python, "env": {"virtualenv": "python_env.yaml"},
+    }  # fmt: skip
+    model = {
+        "flavors": {"python_function": flavour},
+        "signature": {"inputs": json.dumps(INPUTS), "outputs": json.dumps(OUTPUTS), "params": None},
+        "saved_input_example_info": {"artifact_path": "input_example.json", "type": "json_object"},
+    }
+    _yaml(folder / "MLmodel", model)
+    environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    _yaml(folder / "python_env.yaml", environment)
+    # Without a build such as +cpu or +cu126, which the usual index does not have.
+    pinned = [f"{one}=={versions[one].partition('+')[0]}" if one in versions else one for one in _REQUIRED]
+    (folder / "requirements.txt").write_text("\n".join(["mlflow>=3.17,<4", "jinja2", *pinned]) + "\n")
+    (folder / "input_example.json").write_text(json.dumps(EXAMPLE, ensure_ascii=False), encoding="utf-8")
+    (folder / "code").mkdir(exist_ok=True)
+    shutil.copyfile(mlflow_loader.__file__, folder / "code" / f"{_LOADER}.py")
+
+
+def _yaml(path: Path, content: dict) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def card(facts: Facts) -> str:
+    """The trained model's own card and what only now is known."""
+    written = facts.model / "README.md"
+    own = written.read_text(encoding="utf-8") if written.is_file() else f"---\n---\n\n# {facts.name}\n"
+    licence = facts.terms.licence
+    front = f"license: {licence}\n" + (f"license_name: {facts.name}-terms\n" if licence == "other" else "")
+    parts = (_evaluation(facts), _data(facts), _licence(facts), _limits(facts), _provenance(facts))
+    text = "\n\n".join("\n".join(lines) for lines in parts)
+    return own.replace("---\n", f"---\n{front}", 1).rstrip("\n") + f"\n\n{text}\n"
+
+
+def _evaluation(facts: Facts) -> Iterator[str]:
+    yield "## Evaluation"
+    yield ""
+    yield "Accuracy with its 95 % interval (bootstrap over items)."
+    results = facts.results
+    for benchmark, languages in {reward_table.CORPUS: results["results"], **results["benchmarks"]}.items():
+        yield ""
+        yield f"**{benchmark}**"
+        yield ""
+        sections = list(dict.fromkeys(name for one in languages.values() for name in _sections(one)))
+        yield _row(["language", "items", *sections])
+        yield _row(["---"] * (len(sections) + 2))
+        for language, one in languages.items():
+            yield _row([language, one["items"], *(_accuracy(one, name) for name in sections)])
+
+
+def _sections(result: dict) -> list[str]:
+    return [name for name in result["accuracy"] if not name.startswith("subset/")]
+
+
+def _accuracy(result: dict, name: str) -> str:
+    if name not in result["accuracy"]:
+        return "–"
+    low, high = result["interval"][name]
+    return f"{result['accuracy'][name]:.3f} ({low:.3f} – {high:.3f})"
+
+
+def _data(facts: Facts) -> Iterator[str]:
+    yield "## Data"
+    yield ""
+    if facts.corpus is None:
+        yield "Its account is not among the artifacts this model was made from."
+        return
+    _, *lines = data_card.markdown(facts.corpus).strip().splitlines()
+    yield "\n".join(lines).strip()
+    if facts.translators:
+        yield ""
+        yield f"Translated by {', '.join(facts.translators)}."
+
+
+def _licence(facts: Facts) -> Iterator[str]:
+    yield "## Licence"
+    yield ""
+    terms = licence_terms.summary(facts.terms)
+    yield f"Computed from the licences of the base model, of the data and of what translated it: {terms}."
+    yield ""
+    yield from (f"- {line}" for line in facts.terms.lines)
+
+
+def _limits(facts: Facts) -> Iterator[str]:
+    results = facts.results["results"]
+    accuracies = {
+        (on, name): value
+        for on, one in results.items()
+        for name, value in one["accuracy"].items()
+        if name in _sections(one)
+    }
+    (on, section), lowest = min(accuracies.items(), key=lambda item: item[1])
+    trained = facts.card["language"].split("+")
+    others = [code for code in results if code not in trained]
+    yield "## Limits"
+    yield ""
+    if facts.card["base_model"]["model"] == TINY:
+        yield f"- A toy, to try the pipeline with: {TINY} was made in minutes from made-up texts. No use beyond that."
+    yield f"- Weakest of what was measured: {section} in {on}, {lowest:.3f}."
+    yield f"- Not measured: other languages than {', '.join(results)}, and what these benchmarks do not ask."
+    if others:
+        yield f"- Trained on {', '.join(trained)} alone; what it says of {', '.join(others)} is transfer."
+    if facts.translators:
+        yield "- Its training data is a machine's translation: errors and habits of that machine are in it."
+    yield "- A reward compares responses to one prompt. It is no probability, and says nothing of a response by itself."
+    yield "- Optimised against long enough, a policy finds what the model overrates."
+
+
+def _provenance(facts: Facts) -> Iterator[str]:
+    yield "## Where it is from"
+    yield ""
+    yield _row(["stage", "artifact", "digest of its files"])
+    yield _row(["---"] * 3)
+    for uri, one in facts.origin.items():
+        yield _row([one.stage, f"`{addresses.shown(uri)}`", f"`{one.digest[:16]}`"])
+    commits = sorted({one.git_commit for one in facts.origin.values() if one.git_commit})
+    yield ""
+    yield f"Git commit: {', '.join(commits) or 'unknown'}."
+
+
+def _row(cells: list) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def summary(facts: Facts) -> str:
+    """The card without its head, for MLflow's page of the version."""
+    return card(facts).split("---\n", 2)[2].strip()
+
+
+def tags(facts: Facts) -> dict[str, str]:
+    """What a version is looked up by: model and data as artifacts with digests, commit, image, licence, accuracies."""
+    found = {"language": facts.card["language"], "base_model": facts.card["base_model"]["model"]}
+    found |= {"digest": facts.digest, "evaluation_uri": addresses.shown(facts.evaluation_uri or "")}
+    found |= {"licence": facts.terms.licence, "non_commercial": str(facts.terms.non_commercial).lower()}
+    for stage, label in (("reward", "artifact"), ("curate", "data.source"), ("validate", "data")):
+        if made := facts.made_by(stage):
+            uri, record = made
+            found |= {f"{label}_uri": addresses.shown(uri), f"{label}_digest": record.digest}
+            if stage == "reward":
+                found |= {"git_commit": record.git_commit or "", "image": record.image or ""}
+    for on, result in facts.results["results"].items():
+        for name in _sections(result):
+            found[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
+    return {key: value for key, value in found.items() if value}

@@ -1,0 +1,1 @@
+"""An experiment becomes artifacts, and what that will take. Knows nothing of Kubeflow."""

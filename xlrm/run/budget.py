@@ -1,0 +1,117 @@
+"""What a run is estimated at before it starts, by its settings alone: hours of GPUs, dollars and room in the store; and the
+limits of `plan.max_gpu_hours` and `plan.max_usd`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from xlrm.run import expected, forecast
+from xlrm.run.forecast import MFU, Row
+from xlrm.run.sections import Experiment
+
+HEAD = ("stage", "what", "A100-hours", "GPUs", "hours on as many {gpu}s", "USD", "GB kept")
+"""Limits and prices are of an A100's hours; `gpu` is that of the placement."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    rows: list[Row]
+    plan: Any
+    """Config of the stage `plan`, whose prices, limits and assumptions these are."""
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of an A100, for what is known."""
+        return sum(row.hours(MFU) or 0 for row in self.rows)
+
+    @property
+    def usd(self) -> float | None:
+        """Of GPUs and endpoints, for what is known; None without a price of an hour."""
+        price = self.plan.usd_per_gpu_hour
+        return None if price is None else self.gpu_hours * price + sum(row.usd for row in self.rows)
+
+
+def of(experiment: Experiment, pipeline: str) -> Budget:
+    """Raises ConfigError for settings that are not right."""
+    texts = expected.texts(experiment)
+    translated = expected.translated(experiment, texts)
+    rows = forecast.rows(experiment, texts, expected.published(experiment), translated, pipeline, fetch=False)
+    return Budget(rows, experiment.config("plan"))
+
+
+def problems(experiment: Experiment, pipeline: str) -> Iterator[str]:
+    """What of a run is above the limits, or not known to be below them; each begins with the field."""
+    plan = experiment.config("plan")
+    if plan.max_usd is not None and plan.usd_per_gpu_hour is None:
+        yield f"plan.max_usd: {plan.max_usd:g}: plan.usd_per_gpu_hour, the price of an hour of an A100, is wanted with it"
+    if plan.max_usd is None and plan.max_gpu_hours is None:
+        return
+    found = of(experiment, pipeline)
+    field = "max_gpu_hours" if plan.max_usd is None else "max_usd"
+    for row in found.rows:
+        if row.flop is None or (row.why and plan.max_usd is not None):
+            yield f"plan.{field}: {getattr(plan, field):g}: what {row.stage} takes is not known: {row.why}"
+    for field, value, unit in (
+        ("max_gpu_hours", found.gpu_hours, "hours of an A100"),
+        ("max_usd", found.usd, "US dollars"),
+    ):
+        limit = getattr(plan, field)
+        if limit is not None and value is not None and value > limit:
+            yield f"plan.{field}: {limit:g} is less than the {value:,.3g} {unit} of the estimate; {_most(found)}"
+
+
+def _most(found: Budget) -> str:
+    """Where most of the hours go."""
+    by_stage: dict[str, float] = {}
+    for row in found.rows:
+        stage = row.stage.partition("[")[0]
+        by_stage[stage] = by_stage.get(stage, 0) + (row.hours(MFU) or 0)
+    most = sorted(by_stage.items(), key=lambda one: -one[1])[:3]
+    return f"most are {', '.join(f'{hours:,.3g} h of {stage}' for stage, hours in most)}"
+
+
+def markdown(found: Budget, gpus: Callable[[Row], int | None], gpu_product: str = "") -> str:
+    """A table for people; `gpus`: how many work on a row side by side, None where nobody knows; `gpu_product`: what NVIDIA's
+    label of their nodes says."""
+    gpu = forecast.PRODUCTS.get(gpu_product, forecast.A100)
+    lines = [_line(name.format(gpu=gpu) for name in HEAD), _line(["---", "---", *["---:"] * (len(HEAD) - 2)])]
+    lines += [_line(_cells(found, row, gpus(row), gpu)) for row in found.rows]
+    unknown = [row for row in found.rows if row.flop is None]
+    left_out = f"without {len(unknown)} not known" if unknown else ""
+    kept = sum(row.stored or 0 for row in found.rows) / 1e9
+    lines.append(_line(["total", left_out, figure(found.gpu_hours), "", "", figure(found.usd), figure(kept)]))
+    why = dict.fromkeys(f"- {row.stage.partition('[')[0]}: {row.why}" for row in found.rows if row.why)
+    notes = [f"- {note}" for note in (*expected.assumptions(found.plan), *_hours_rest_on(gpu))]
+    return "\n".join([*lines, "", *why, *notes, _price(found.plan), ""])
+
+
+def _hours_rest_on(gpu: str) -> list[str]:
+    """Utilisation, and the peaks where there are two."""
+    said = forecast.assumptions(MFU, gpu)
+    return said[:1] if gpu == forecast.A100 else said[:3]
+
+
+def _cells(found: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:
+    hours, price = row.hours(MFU), found.plan.usd_per_gpu_hour
+    usd = None if hours is None or price is None else hours * price + row.usd
+    own = row.hours(MFU, gpu)
+    elapsed = own / gpus if own is not None and gpus else None
+    kept = None if row.stored is None else row.stored / 1e9
+    return [row.stage, row.what, figure(hours), str(gpus or "–"), figure(elapsed), figure(usd), figure(kept)]
+
+
+def _price(plan: Any) -> str:
+    if plan.usd_per_gpu_hour is None:
+        return "- no dollars: plan.usd_per_gpu_hour has no price of an hour of an A100"
+    return (
+        f"- {plan.usd_per_gpu_hour:g} US dollars for an hour of an A100 (plan.usd_per_gpu_hour); storage is not priced"
+    )
+
+
+def figure(value: float | None) -> str:
+    """Two digits that count, or all before the point."""
+    return "–" if value is None else f"{value:,.0f}" if value >= 10 or not value else f"{value:.2g}"
+
+
+def _line(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,106 @@
+"""What an experiment will read, told from its settings alone: how many texts, and how long they are assumed to be. `xlrm
+estimate` and `plan` count the real ones."""
+
+from typing import Any
+
+from xlrm.data import catalog
+from xlrm.evaluation import benchmarks
+from xlrm.languages import LANGUAGES
+from xlrm.run.forecast import Published
+from xlrm.run.sections import Experiment
+from xlrm.run.workloads import Item, Texts
+from xlrm.store import hub
+from xlrm.translation import effort, translators
+from xlrm.translation.effort import Estimate, Work
+
+SIZES = {
+    # Paper A, appendix A: of 108,000 pairs these many, which leaves 31,113 for the next two; HelpSteer2's card has 20,324
+    # responses, two to a prompt.
+    "wildguard": 8383, "offsetbias": 8504, "helpsteer2": 10_162, "safe-rlhf": 20_951,
+    # The sets' cards.
+    "rewardbench": 2985, "rewardbench-2": 1865, "m-rewardbench": 2869, "alpacaeval": 805, "belebele": 488,
+}  # fmt: skip
+"""Rows of a set, in one language. Of others, and of files, all that the settings allow are taken to be there."""
+PHRASEBOOK = Item(42, (48, 48))
+"""Bytes of its English prompts and responses: means of 2,000 pairs."""
+BEST_OF = {"rewardbench-2": 4}
+"""Responses to a prompt, where they are not two."""
+
+
+def texts(experiment: Experiment) -> Texts:
+    """Of the corpus that `curate` will make."""
+    config = experiment.config("curate")
+    pairs = [item for entry in config.preferences for item in [_item(experiment, entry)] * size(entry, config.pairs)]
+    judged = config.eval_prompt_set or config.prompts
+    return Texts(
+        pairs[: max(1, round(config.train_share * len(pairs)))],
+        [_item(experiment, config.benchmark)] * size(config.benchmark, config.benchmark_items),
+        [_item(experiment, config.prompts).prompt] * config.train_prompts if config.prompts else [],
+        [_item(experiment, judged).prompt] * size(judged, config.eval_prompts) if config.prompts else [],
+        [_item(experiment, config.parallel).prompt] * config.parallel_texts if config.parallel else [],
+    )
+
+
+def published(experiment: Experiment) -> Published:
+    """Of what is read as it is published."""
+    found, config = Published(), experiment.config("represent")
+    for entry in experiment.config("evaluate").benchmarks:
+        row = catalog.find(benchmarks.TABLE, entry)
+        count = SIZES.get(row.name) if row else None
+        if row is None or count is None:
+            found.benchmarks[benchmarks.label(entry)] = f"how many items {entry} has is not known before it is read"
+            continue
+        item = _item(experiment, entry, BEST_OF.get(row.name, 2))
+        found.benchmarks[benchmarks.label(entry)] = {
+            code: [_told_in(item, code)] * count for code in experiment.languages if code in row.languages
+        }
+    if config.parallel:
+        count = size(config.parallel, config.texts or 1000)
+        passage = _item(experiment, config.parallel).prompt
+        found.parallel = {code: [_told_in(Item(passage, ()), code).prompt] * count for code in experiment.languages}
+    return found
+
+
+def translated(experiment: Experiment, of: Texts) -> dict[str, Estimate]:
+    """By target, if nothing has been translated before."""
+    config, source = experiment.config("translate"), LANGUAGES[experiment.source]
+    items = [*of.pairs, *of.benchmark]
+    alone = [*of.train_prompts, *of.eval_prompts, *of.parallel]
+    size = sum(item.prompt + sum(item.responses) for item in items) + sum(alone)
+    count = sum(1 + len(item.responses) for item in items) + len(alone)
+    segments = max(count, round(2 * size / config.longest_segment)) if config.segmented else count
+    work = Work(count, segments, round(size))
+    return {
+        code: effort.estimate(work, source, LANGUAGES[code], translators.parameters(config, source, LANGUAGES[code]))
+        for code in experiment.targets
+    }
+
+
+def size(entry: str | None, most: int) -> int:
+    """Rows of a set, `most` at most."""
+    if entry is None or catalog.is_file(entry):
+        return most
+    return min(most, SIZES.get(hub.parse_entry(entry)[0], most))
+
+
+def assumptions(plan: Any) -> list[str]:
+    """What the counts and lengths rest on."""
+    return [
+        f"of texts that are not the phrasebook's, a prompt or passage has {plan.prompt_tokens} tokens of English, a response "
+        f"{plan.response_tokens} (plan.prompt_tokens, plan.response_tokens); a segment half of translate.longest_segment",
+        "a set has as many rows as its card says, or as the settings allow; `xlrm estimate` counts both once they are curated",
+    ]
+
+
+def _item(experiment: Experiment, entry: str | None, responses: int = 2) -> Item:
+    """Bytes in the source's language."""
+    if entry == "phrasebook":
+        return _told_in(PHRASEBOOK, experiment.source)
+    plan, per_token = experiment.config("plan"), effort.BYTES_PER_TOKEN["Latin"]
+    english = Item(plan.prompt_tokens * per_token, (plan.response_tokens * per_token,) * responses)
+    return _told_in(english, experiment.source)
+
+
+def _told_in(english: Item, code: str) -> Item:
+    ratio = effort.bytes_of(1, LANGUAGES["en"], LANGUAGES[code])
+    return Item(english.prompt * ratio, tuple(length * ratio for length in english.responses))

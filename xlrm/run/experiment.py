@@ -1,0 +1,114 @@
+"""An experiment: one YAML file, one section per stage.
+
+Defaults (in each stage's Config) < the file < `stage.field=value` on the command line. Environment variables hold
+addresses and secrets, never settings.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from xlrm.errors import ConfigError
+from xlrm.languages import LANGUAGES
+from xlrm.run import readiness
+from xlrm.run.sections import (
+    CROSS_LINGUAL,
+    POLICY,
+    SECTIONS,
+    STAGES,
+    Experiment,
+    check_section,
+    stage_config,
+    stage_module,
+    stage_of,
+)
+
+__all__ = ["POLICY", "STAGES", "Experiment", "build", "load", "parse_value", "stage_config", "stage_module", "stage_of"]
+
+
+def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LINGUAL) -> Experiment:
+    """The experiment of a file, for a pipeline. Raises ConfigError for a file, section, field or value that is not right, and
+    for what cannot work (`xlrm.run.readiness`); nothing has been written by then."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such experiment file; the shipped ones are in configs/")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    raw = {} if raw is None else raw
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: an experiment is a mapping of sections, not {type(raw).__name__}")
+    return build({"name": path.stem} | raw, dict(map(_assignment, overrides)), str(path), pipeline)
+
+
+def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipeline: str = CROSS_LINGUAL) -> Experiment:
+    """The experiment of a mapping as a file has it, with what `overrides` says (`stage.field` -> value) on top.
+
+    Raises ConfigError, one line that begins with `where`.
+    """
+    raw = deepcopy(raw)
+    for name, value in overrides.items():
+        _override(raw, name, value)
+    top = {key: raw.pop(key) for key in ("name", "source", "targets") if key in raw}
+    sections = {stage: _section(stage, values, where) for stage, values in raw.items()}
+    try:
+        experiment = Experiment(**top, stages=sections)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(
+            f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
+        ) from error
+    _check(experiment, where)
+    readiness.check(experiment, pipeline, where)
+    return experiment
+
+
+def parse_value(name: str, text: str) -> Any:
+    """The value that `text` is in YAML. Raises ConfigError."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: {text!r} is not a value YAML can read") from error
+
+
+def _assignment(override: str) -> tuple[str, Any]:
+    name, equals, value = override.partition("=")
+    if not equals or not all(name.split(".")):
+        raise ConfigError(f"{override!r}: an override is written stage.field=value")
+    return name, parse_value(name, value)
+
+
+def _override(raw: dict, name: str, value: Any) -> None:
+    *path, field = name.split(".")
+    held = raw
+    for part in path:
+        if held.get(part) is None:
+            held[part] = {}
+        held = held[part]
+        if not isinstance(held, dict):
+            raise ConfigError(f"{name}={value!r}: {part} is {held!r}, which has no fields")
+    held[field] = value
+
+
+def _section(stage: str, values: Any, where: str) -> dict[str, Any]:
+    if stage not in SECTIONS:
+        known = ", ".join(("name", "source", "targets", *SECTIONS))
+        raise ConfigError(f"{where}: no stage or setting '{stage}'; there are {known}")
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(f"{where}: {stage}: a section is a mapping of fields, got {values!r}")
+    return values or {}
+
+
+def _check(experiment: Experiment, where: str) -> None:
+    for field, languages in (("source", (experiment.source,)), ("targets", experiment.targets)):
+        for language in languages:
+            if language not in LANGUAGES:
+                raise ConfigError(f"{where}: {field}: no language {language!r}; there are {', '.join(LANGUAGES)}")
+    if len(set(experiment.languages)) != len(experiment.languages):
+        raise ConfigError(f"{where}: targets: {experiment.languages} name a language twice")
+    for stage, values in experiment.stages.items():
+        check_section(stage, values, f"{where}: ")

@@ -1,0 +1,404 @@
+"""What every GPU stage of an experiment will take, before it begins: tokens, floating-point operations, hours of an A100, and
+room in the store.
+
+Operations are counted (`xlrm.models.compute`) for the tokens that the corpus's bytes come to (`xlrm.translation.effort`);
+hours are operations / (the A100's peak in the stage's precision x utilisation). Utilisation is model FLOP utilisation
+(Chowdhery et al. 2022, appendix B), but that what gradient checkpointing computes a second time counts as work. It is an
+assumption, one a kind of work.
+A base model takes none: it is fetched, or pretrained on a CPU. Room is that of models, as they are saved, and of texts.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from xlrm.data import parallel_texts
+from xlrm.errors import ConfigError, XlrmError
+from xlrm.evaluation import benchmarks
+from xlrm.languages import LANGUAGES
+from xlrm.models import reward_models
+from xlrm.models.base_models import BASE_MODELS, TINY
+from xlrm.models.compute import Kind, Shape, flops, shape
+from xlrm.models.reward_models import RewardModel
+from xlrm.run import workloads
+from xlrm.run.sections import CROSS_LINGUAL, POLICY, Experiment
+from xlrm.run.steps import steps
+from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
+from xlrm.scorers.judges import pairwise
+from xlrm.store import hub
+from xlrm.training.pretraining import Pretraining
+from xlrm.translation import effort, translators
+from xlrm.translation.effort import Estimate
+
+MFU = {"training": 0.4, "scoring": 0.5, "decoding": effort.UTILISATION}
+"""Share of the peak, by kind of work, assumed: nobody has measured it here. PaLM reached 0.46 in training (Chowdhery et al.
+2022); reading a batch needs no gradients and no exchange between GPUs; writing a token at a time waits for memory."""
+A100 = "A100"
+PEAK = {
+    A100: {"bfloat16": effort.A100_FLOPS, "float32": 19.5e12},
+    "H100": {"bfloat16": 989e12, "float32": 67e12},
+}
+"""By GPU (NVIDIA's data sheets; of the H100 the SXM5 module's), dense; float32 without TF32, which PyTorch leaves off."""
+PRODUCTS = {"NVIDIA-H100-80GB-HBM3": "H100"}
+"""Label nvidia.com/gpu.product -> GPU. Of others, an A100's hours are shown."""
+BYTES_OF_WEIGHT = {"bfloat16": 2, "float32": 4}
+LOADED_IN = "float32"
+"""As `xlrm.analysis.hidden_states` loads what is measured."""
+FORMULA = (
+    "A100-hours = operations / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
+    "x passes: 1 forward, 2 backward (1 with LoRA), 1 more with gradient checkpointing; DPO reads its pairs once more, for "
+    "the reference (Kaplan et al. 2020, section 2.1)."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the estimate."""
+
+    stage: str
+    what: str
+    work: Literal["training", "scoring", "decoding"]
+    precision: str
+    tokens: float | None = None
+    flop: float | None = None
+    why: str = ""
+    """Why that is not known."""
+    stored: float | None = None
+    """Bytes of what the store keeps of it; None for what is little beside models and texts, or not known."""
+    usd: float = 0.0
+    """What an endpoint asks for it."""
+    aligned: bool = False
+    """Whether it is of policies that `align` has made, after that."""
+
+    def hours(self, mfu: Mapping[str, float], gpu: str = A100) -> float | None:
+        return None if self.flop is None else self.flop / (PEAK[gpu][self.precision] * mfu[self.work]) / 3600
+
+
+@dataclass
+class Published:
+    """What an experiment reads beside its corpus: lengths by language, in bytes, or why they cannot be had."""
+
+    benchmarks: dict[str, dict[str, list[Item]] | str] = field(default_factory=dict)
+    parallel: dict[str, list[int]] | str | None = None
+    """None where the corpus has the texts."""
+
+
+@dataclass
+class Scene:
+    """An experiment with the lengths of all it reads."""
+
+    experiment: Experiment
+    texts: Texts
+    published: Published
+    base: Shape | str
+    """Or why it is not known."""
+    policy: Shape | str = ""
+    trained: tuple[str, ...] = ()
+    """Languages of the reward models."""
+    fetch: bool = True
+    """Whether the Hub may be asked for what is not known here."""
+
+    def config(self, stage: str, **more: Any) -> Any:
+        """As the pipeline makes it. Raises ConfigError."""
+        return self.experiment.config(stage, **more)
+
+    def scale(self, language: str) -> float:
+        """Tokens in a language for a byte of the corpus."""
+        return effort.tokens_of(1, LANGUAGES[self.experiment.source], LANGUAGES[language])
+
+    def read(
+        self, items: Iterable[Item], limit: float, shared: bool = True, languages: Iterable[str] | None = None
+    ) -> Load:
+        """Of a part of the corpus, in every language or in some."""
+        codes = self.experiment.languages if languages is None else languages
+        return sum((load(items, self.scale(code), limit, shared) for code in codes), Load())
+
+    def answered(
+        self, prompts: Iterable[float], count: int, longest: int, limit: float = math.inf, shared: bool = True
+    ) -> Load:
+        """Of prompts with `count` sampled responses each, of at most `longest` tokens, in every target language."""
+        found = Load()
+        for scale in map(self.scale, self.experiment.targets):
+            answer = answer_length(self.texts.pairs, scale, longest)
+            found += load([Item(prompt * scale, (answer,) * count) for prompt in prompts], 1, limit, shared)
+        return found
+
+    def row(
+        self, stage: str, what: str, work: str, precision: str, reading: Load, passes: Mapping[Kind, float],
+        head: bool = False, of: Shape | str | None = None, stored: float | None = None, aligned: bool = False,
+    ) -> Row:  # fmt: skip
+        """Of `passes` over what is read, by the base model or by that of another shape."""
+        of = self.base if of is None else of
+        tokens = reading.tokens * max(passes.values())
+        if isinstance(of, str):
+            return Row(stage, what, work, precision, tokens, why=of, aligned=aligned)
+        size = of.size(head)
+        flop = sum(flops(size, reading.tokens * n, reading.mean_length, kind) for kind, n in passes.items())
+        return Row(stage, what, work, precision, tokens, flop, stored=stored, aligned=aligned)
+
+
+def rows(
+    experiment: Experiment, texts: Texts, published: Published | None = None, translated: Mapping[str, Estimate] | None = None,
+    pipeline: str = CROSS_LINGUAL, fetch: bool = True,
+) -> list[Row]:  # fmt: skip
+    """One line for each stage, or more, in the order of the pipeline. `translated`: what is left to translate, by target;
+    `fetch`: whether the Hub is asked for the sizes of models that are in no table.
+
+    Raises ConfigError for settings that are not right.
+    """
+    base, policy = (
+        base_shape(config.model, config.revision, config.pretraining, fetch)
+        for config in (experiment.config("base"), experiment.config(POLICY))
+    )
+    made = steps(pipeline, experiment).values()
+    stages, trained = {step.stage for step in made}, tuple(step.of[0] for step in made if step.stage == "reward")
+    scene = Scene(experiment, texts, published or Published(), base, policy, trained, fetch)
+    found = [_base(scene), *_translate(scene, translated or {}), _reward(scene), *_evaluate(scene)]
+    found += _external(scene) if "external" in stages else ()
+    found += [_represent(scene)] if "represent" in stages else []
+    aligning = "align" in stages and (texts.train_prompts or texts.eval_prompts)
+    return found + (_alignment(scene) if aligning else [])
+
+
+def read_published(experiment: Experiment) -> Published:
+    """Fetched, where it is of the Hub. Raises ConfigError for settings that are not right."""
+    found = Published()
+    source, languages = experiment.source, experiment.languages
+    config = experiment.config("evaluate")
+    for entry in config.benchmarks:
+        try:
+            loaded = {code: benchmarks.load_published(entry, code, source) for code in languages}
+        except XlrmError as error:
+            found.benchmarks[benchmarks.label(entry)] = str(error)
+            continue
+        lengths = {code: [workloads.item(row) for row in one.rows] for code, one in loaded.items() if one}
+        found.benchmarks[benchmarks.label(entry)] = lengths
+    config = experiment.config("represent")
+    if config.parallel:
+        try:
+            texts = parallel_texts.load(config.parallel, languages, config.texts, config.seed).texts
+            found.parallel = {code: [workloads.size(text) for text in many] for code, many in texts.items()}
+        except XlrmError as error:
+            found.parallel = str(error)
+    return found
+
+
+def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool = True) -> Shape | str:
+    """Of a base model, or why it is not known."""
+    if name == TINY:  # as `xlrm.training.pretraining` makes it
+        width, heads = pretraining.width, pretraining.width // 32
+        return Shape(pretraining.layers, width, 3 * width, heads, heads, 32, pretraining.vocabulary)
+    known = BASE_MODELS[name].shape if name in BASE_MODELS else None
+    return known or _shape_at(name if Path(name).is_dir() else f"{name}@{revision}", fetch=fetch)
+
+
+def utilisation(given: Iterable[str]) -> dict[str, float]:
+    """MFU with what the command line says instead, as training=0.35. Raises ConfigError."""
+    found = dict(MFU)
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in MFU:
+            raise ConfigError(f"--mfu {text}: written NAME=SHARE, where NAME is {', '.join(MFU)}")
+        found[name] = _share(text, value)
+    return found
+
+
+def _share(text: str, value: str) -> float:
+    try:
+        if 0 < float(value) <= 1:
+            return float(value)
+    except ValueError:
+        pass
+    raise ConfigError(f"--mfu {text}: a share above 0 and up to 1 is allowed, got {value!r}")
+
+
+def assumptions(mfu: Mapping[str, float], gpu: str = A100) -> list[str]:
+    """What the figures rest on, to be shown beside them."""
+    return [
+        "utilisation of the peak: " + _listed(mfu),
+        *(f"peak of an {one}, TFLOP/s: " + _listed(_tera(PEAK[one])) for one in dict.fromkeys((A100, gpu))),
+        "bytes of a token: " + _listed(effort.BYTES_PER_TOKEN),
+        "bytes of a translation for one of English: " + _listed(effort.BYTES_OF_TRANSLATION),
+        f"translating: {effort.PROMPT_TOKENS} tokens of prompt a segment, 2 x parameters for each token",
+        "a sampled response is as long as the corpus's mean chosen one, cut at sample.max_new_tokens",
+        "prompts shared by responses are computed once in training and scoring; the chat template's marks are not counted",
+    ]
+
+
+def _tera(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value / 1e12 for name, value in values.items()}
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+
+
+# Stages
+
+
+def _base(scene: Scene) -> Row:
+    """And the policy, where it is another model."""
+    config, policy = scene.config("base"), scene.config(POLICY)
+    made = LOADED_IN if config.model == TINY else "bfloat16"
+    several = [config.model] + [policy.model] * (policy != config)
+    stored = _weights([scene.base, scene.policy][: len(several)], made)
+    return Row("base", ", ".join(several), "training", made, tokens=0.0, flop=0.0, stored=stored)
+
+
+def _weights(shapes: Iterable[Shape | str], precision: str) -> float | None:
+    """Bytes of models, where all are known."""
+    known = [shape.parameters if isinstance(shape, Shape) else None for shape in shapes]
+    return None if None in known else BYTES_OF_WEIGHT[precision] * sum(filter(None, known))
+
+
+def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row]:
+    for code, one in translated.items():
+        config = scene.config("translate", language=code)
+        parameters = translators.parameters(config, LANGUAGES[scene.experiment.source], LANGUAGES[code])
+        what = f"{one.texts:,} texts, {one.segments:,} segments" + (f", {one.known:,} known" if one.known else "")
+        common = (f"translate[{code}]", what, "decoding", "bfloat16", one.tokens)
+        if config.translator == "phrasebook":
+            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0, stored=one.bytes)
+        elif parameters is None:
+            why = f"translate.translator: the size of {config.translator!r} is not known here"
+            yield Row(*common, why=why, stored=one.bytes)
+        else:
+            yield Row(*common, flop=2 * parameters * one.tokens, stored=one.bytes)
+
+
+def _reward(scene: Scene) -> Row:
+    codes = scene.trained
+    config = scene.config("reward", language=scene.experiment.source)
+    kind: Kind = "adapters" if config.lora_rank else "training"
+    if config.gradient_checkpointing:
+        kind = "checkpointed adapters" if config.lora_rank else "checkpointed"
+    reading = scene.read(scene.texts.pairs, config.max_length, config.loss == "bradley_terry", codes)
+    what = f"{len(codes)} reward models, {len(scene.texts.pairs):,} pairs each"
+    # One row for the head that predicts tokens: the embeddings are all that the store has of a vocabulary.
+    stored = len(codes) * 4 * scene.base.size(head=True).parameters if isinstance(scene.base, Shape) else None
+    return scene.row("reward", what, "training", config.precision, reading, {kind: config.epochs}, stored=stored)
+
+
+def _evaluate(scene: Scene) -> Iterator[Row]:
+    """Every reward model on the benchmark of every language, and on the published ones."""
+    codes, models = scene.experiment.languages, len(scene.trained)
+    config = scene.config("evaluate", languages=codes)
+    reading = scene.read(scene.texts.benchmark, config.max_length)
+    what = f"{models} reward models x {len(codes)} languages x {len(scene.texts.benchmark):,} items"
+    yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": models})
+    for name, found in scene.published.benchmarks.items():
+        if isinstance(found, str):
+            yield Row("evaluate", name, "scoring", config.precision, why=found)
+            continue
+        reading = _read_as_published(found, config.max_length)
+        what = f"{models} reward models x {sum(map(len, found.values())):,} items of {name}"
+        yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": models})
+
+
+def _external(scene: Scene) -> Iterator[Row]:
+    """Models from elsewhere on the corpus's benchmark, in every language."""
+    codes, items = scene.experiment.languages, scene.texts.benchmark
+    config = scene.config("external", languages=codes)
+    for model in reward_models.find_all(config.models):
+        what = f"{model.name} x {len(codes)} languages x {len(items):,} items"
+        if model.kind == "classifier":
+            reading, of = scene.read(items, config.max_length), model.shape or _external_shape(model, scene.fetch)
+            yield scene.row("external", what, "scoring", config.dtype or model.dtype, reading, {"forward": 1}, of=of)
+            continue
+        reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
+        orders = 1 + (config.judge.orders == "both")
+        if (config.judge.engine or model.engine) == "endpoint":
+            yield _served(
+                model, what, reading, orders, len(codes) * len(items) * config.judge.answer_tokens, config.judge
+            )
+        else:
+            of = model.shape or _external_shape(model, scene.fetch)
+            yield scene.row("external", what, "decoding", "bfloat16", reading, {"forward": orders}, head=True, of=of)
+
+
+def _served(
+    model: RewardModel, what: str, reading: Load, orders: int, written: float, settings: pairwise.Settings
+) -> Row:
+    """At an endpoint, where tokens have a price and operations none."""
+    price = settings.usd_per_million.get(model.name, model.usd_per_million)
+    common = ("external", f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens)
+    if price is None:
+        return Row(*common, flop=0.0, why=f"external.judge.usd_per_million has no price of {model.name}")
+    usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
+    return Row(*common, flop=0.0, usd=usd)
+
+
+def _represent(scene: Scene) -> Row:
+    """The base model and every reward model on the same texts."""
+    codes, found = scene.experiment.languages, scene.published.parallel
+    config = scene.config("represent", languages=codes)
+    if isinstance(found, str):
+        return Row("represent", str(config.parallel), "scoring", LOADED_IN, why=found)
+    if found is None:
+        texts = alone(scene.texts.parallel[: config.texts])
+        count, reading = len(texts), scene.read(texts, config.max_length)
+    else:
+        reading = _read_as_published({code: alone(many) for code, many in found.items()}, config.max_length)
+        count = max(map(len, found.values()))
+    models = len(scene.trained) + 1
+    what = f"{models} models x {len(codes)} languages x {count:,} texts"
+    return scene.row("represent", what, "scoring", LOADED_IN, reading, {"forward": models})
+
+
+def _alignment(scene: Scene) -> list[Row]:
+    """Sampling, ranking by the source's and the target's reward model, DPO by each, and sampling what is judged."""
+    targets, train, judged = scene.experiment.targets, scene.texts.train_prompts, scene.texts.eval_prompts
+    sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
+    align = scene.config("align", language=targets[0], labeler=targets[0])
+    several = scene.answered(train, sample.samples, sample.max_new_tokens, shared=False)
+    one = scene.answered(judged, 1, sample.max_new_tokens, shared=False)
+    ranked = scene.answered(train, sample.samples, sample.max_new_tokens, rank.max_length)
+    pairs = scene.answered(train, 2, sample.max_new_tokens, align.max_length) * 2
+    kind: Kind = "checkpointed" if align.gradient_checkpointing else "training"
+    n, samples = len(targets), f"{len(train):,} prompts x {sample.samples}"
+    what = (
+        f"{n} languages x ({samples} + {len(judged):,} to judge by)", f"2 reward models x {n} languages x {samples}",
+        f"{2 * n} policies, {len(train):,} pairs each", f"{2 * n} aligned policies x {len(judged):,} to judge",
+    )  # fmt: skip
+    passes: dict[Kind, float] = {"forward": 1, kind: align.epochs}
+    policies = _weights([scene.policy] * 2 * n, LOADED_IN)
+    return [
+        scene.row(
+            "sample", what[0], "decoding", sample.precision, several + one, {"forward": 1}, head=True, of=scene.policy
+        ),
+        scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": 2}),
+        scene.row("align", what[2], "training", align.precision, pairs, passes, True, scene.policy, policies),
+        scene.row(
+            "sample", what[3], "decoding", sample.precision, one, {"forward": 2}, True, scene.policy, aligned=True
+        ),
+    ]
+
+
+def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:
+    """A question holds the prompt and both responses; then comes the judge's answer."""
+    return load(Item((item.prompt + sum(item.responses)) * scale, (answer,)) for item in items)
+
+
+def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
+    own = {code: effort.tokens_of(1, LANGUAGES[code], LANGUAGES[code]) for code in items}
+    return sum((load(many, own[code], limit) for code, many in items.items()), Load())
+
+
+def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:
+    name = f"{model.repository}@{model.revision}" if model.revision else model.repository
+    return _shape_at(name, model.folder or "", fetch)
+
+
+def _shape_at(name: str, folder: str = "", fetch: bool = True) -> Shape | str:
+    """From the config.json of a folder or of the Hub, or why it cannot be."""
+    file = Path(folder, "config.json")
+    if not (fetch or Path(name).is_dir()):
+        return f"the size of {name} is not known before it is fetched"
+    try:
+        config = json.loads((hub.model_folder(name, [str(file)]) / file).read_text(encoding="utf-8"))
+        return shape(config) or f"{name}: operations of a {config.get('model_type')!r} model are not counted here"
+    except (XlrmError, OSError, ValueError, KeyError) as error:
+        return f"the size of {name} is not known: {error}"

@@ -1,0 +1,280 @@
+"""What the store and the home hold, what refers to it, and the removal of the rest.
+
+The rule: what is registered stays, with all it was made from; so does a run for so many days after its last change, with all that
+it made or took. An artifact of no run at all stays for as many days, as does what a stage has not finished. Answers of models
+(the store's memories), MLflow's database and files, and reports are never removed.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from shutil import rmtree
+from urllib.parse import unquote
+
+from xlrm.errors import ConfigError
+from xlrm.processes import locks
+from xlrm.run.experiment import STAGES
+from xlrm.store import addresses, artifacts, objects
+from xlrm.store.artifacts import RECORD, Record
+
+ARTIFACT, LEFTOVER, RUN, UNFINISHED, NOTES, MEMORY = (
+    "artifact", "without a record", "run", "unfinished", "notes on images", "memory",
+)  # fmt: skip
+"""Kinds of what a store holds."""
+WORK, CACHE, LOCAL_RUN, LOG = "work", "cache", "local run", "log"
+"""Kinds of what may be removed of the home."""
+_DEPTHS = {"runs": 2, "unfinished": 3, "images": 2}
+_KINDS = {"runs": RUN, "unfinished": UNFINISHED, "images": NOTES}
+_FIRST = {ARTIFACT: (RECORD,), RUN: ("run.json",)}
+"""What makes a folder one of its kind, and goes before the rest of it."""
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Item:
+    """A folder, or a log, that is kept or removed as a whole."""
+
+    kind: str
+    name: str
+    """Its path below the store or the home: `reward/KEY` of an artifact."""
+    uri: str
+    size: int
+    """In bytes."""
+    changed: float
+    """When its newest file was written, in seconds since 1970."""
+    files: frozenset[str] = frozenset()
+    """Paths of a store's files, below it."""
+    why: str = ""
+    """It goes; empty where it stays."""
+
+
+@dataclass
+class Store:
+    """A store's items, and what refers to its artifacts."""
+
+    uri: str
+    items: list[Item]
+    records: dict[str, Record]
+    """By the artifact's name."""
+    runs: dict[str, set[str]]
+    """Run -> names of the artifacts it noted, refused ones included."""
+    registered: dict[str, set[str]] = field(default_factory=dict)
+    """models:/NAME/VERSION -> names of the artifacts its tags tell of."""
+
+    def of(self, kind: str) -> list[Item]:
+        return [one for one in self.items if one.kind == kind]
+
+    def lineage(self, names: Iterable[str]) -> set[str]:
+        """`names`, and of all they were made from."""
+        found, left = set(), list(names)
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                inputs = self.records[name].inputs.values() if name in self.records else ()
+                left += [_name(one.uri) for many in inputs for one in many]
+        return found
+
+    @cached_property
+    def models(self) -> dict[str, set[str]]:
+        """models:/NAME/VERSION -> all it was made from."""
+        return {uri: self.lineage(names) for uri, names in self.registered.items()}
+
+    def used_by(self, name: str) -> tuple[list[str], list[str]]:
+        """Runs that noted an artifact, and registered versions that it is part of."""
+        runs = [run for run, names in self.runs.items() if name in names]
+        return sorted(runs), sorted(uri for uri, names in self.models.items() if name in names)
+
+
+def look(uri: str) -> Store:
+    """Raises ArtifactError for a store or an MLflow that does not answer, and for a record that cannot be read."""
+    items = _items(uri)
+    named = {one.name: one for one in items if one.kind == ARTIFACT}
+    with ThreadPoolExecutor(objects.PARALLEL_FILES) as pool:
+        found = pool.map(artifacts.find, [one.uri for one in named.values()])
+        records = {name: record for name, record in zip(named, found, strict=True) if record}
+        runs = {one.name.partition("/")[2]: one for one in items if one.kind == RUN}
+        noted = dict(zip(runs, pool.map(_noted, runs.values()), strict=True))
+    return Store(uri, items, records, noted, _registered(records))
+
+
+def _items(uri: str) -> list[Item]:
+    folders: dict[str, list[objects.Stored]] = {}
+    for one in objects.list_files(uri):
+        parts = one.uri.removeprefix(uri).strip("/").split("/")
+        depth = _DEPTHS.get(parts[0], 2)
+        if len(parts) > depth:
+            folders.setdefault("/".join(parts[:depth]), []).append(one)
+    return [_item(uri, name, files) for name, files in folders.items()]
+
+
+def _item(store: str, name: str, files: list[objects.Stored]) -> Item:
+    where = f"{store.rstrip('/')}/{name}"
+    paths = frozenset(unquote(one.uri.removeprefix(f"{where}/")) for one in files)
+    kind = _KINDS.get(name.split("/")[0]) or _kind(name, paths)
+    return Item(kind, unquote(name), where, sum(one.size for one in files), max(one.changed for one in files), paths)
+
+
+def _kind(name: str, paths: frozenset[str]) -> str:
+    if RECORD in paths:
+        return ARTIFACT
+    return LEFTOVER if name.split("/")[0] in STAGES else MEMORY
+
+
+def _noted(run: Item) -> set[str]:
+    """Names of artifacts that a run's tasks wrote into made/LABEL and refused/LABEL."""
+    files = [path for path in run.files if path.split("/")[0] in ("made", "refused")]
+    texts = [(objects.read_bytes(objects.join(run.uri, path)) or b"").decode() for path in files]
+    return {_name(json.loads(text)["uri"] if text.startswith("{") else text) for text in texts}
+
+
+def _name(uri: str) -> str:
+    """`stage/key` of an artifact, wherever its store was when the address was written."""
+    return unquote("/".join(artifacts.place(uri).split("/")[-2:]))
+
+
+def _registered(records: Mapping[str, Record]) -> dict[str, set[str]]:
+    """What this MLflow has registered, and what a `register` says that another one has."""
+    from xlrm.tracking import mlflow_registry, mlflow_runs
+
+    by_digest: dict[str, set[str]] = {}
+    for name, record in records.items():
+        by_digest.setdefault(record.digest, set()).add(name)
+    found = {}
+    for version in mlflow_registry.models():
+        tags = version.tags.items()
+        named = {_name(value) for key, value in tags if key.endswith("_uri")}
+        found[version.uri] = named.union(*(by_digest.get(value, ()) for key, value in tags if key.endswith("digest")))
+    for name, record in records.items():
+        if record.stage == "register" and not (record.mlflow_run_id and mlflow_runs.knows_run(record.mlflow_run_id)):
+            found[f"another MLflow, by {name}"] = {name}
+    return found
+
+
+def plan(store: Store, older_than_days: float, named_runs: Iterable[str] = ()) -> list[Item]:
+    """All items of store and home, with why each goes that does; with 0 days all is old. Nothing of the store or the cache goes
+    while a stage is at work in this home, which may have taken any of it.
+
+    Raises ConfigError for a run that is not there or has not ended.
+    """
+    end = time.time() - older_than_days * DAY if older_than_days else math.inf  # S3's times are rounded up to seconds
+    named = [_run_to_remove(store, name, end) for name in named_runs]
+    home, busy = addresses.home(), at_work(addresses.home())
+    kept = store.items if busy else _judged(store, end, frozenset(named))
+    return [*kept, *_work(home, end, store), *_cache(home, 0 if busy else end), *_of_runs(home, end, named)]
+
+
+def _run_to_remove(store: Store, name: str, end: float) -> str:
+    run = next((one for one in store.of(RUN) if one.name == f"runs/{name}"), None)
+    if run is None:
+        raise ConfigError(
+            f"--run {name}: no such run in {store.uri}; there are {', '.join(sorted(store.runs)) or 'none'}"
+        )
+    if run.changed > end and "run.json" in run.files and not any(path.startswith("end/") for path in run.files):
+        raise ConfigError(
+            f"--run {name}: it has not ended; one that was killed goes when it is older than --older-than"
+        )
+    return name
+
+
+def _judged(store: Store, end: float, named: frozenset[str]) -> list[Item]:
+    """The store's items, each with why it goes."""
+    going = {one.name.partition("/")[2] for one in store.of(RUN) if one.changed < end} | named
+    noted = set().union(*store.runs.values())
+    stay = set().union(*store.models.values(), *(store.lineage(store.runs[one]) for one in store.runs.keys() - going))
+    of_runs = store.lineage(noted)
+    stay |= store.lineage(one.name for one in store.of(ARTIFACT) if one.name not in of_runs and one.changed >= end)
+    gone = {f"runs/{one}" for one in going} | (noted - stay)
+    return [replace(one, why="" if one.name in stay else _why(one, gone, end)) for one in store.items]
+
+
+def _why(item: Item, gone: set[str], end: float) -> str:
+    """Why an item goes that nothing keeps."""
+    if item.kind == ARTIFACT:
+        return "no kept run or registered model uses it"
+    if item.kind == MEMORY or (item.kind == RUN and item.name not in gone):
+        return ""
+    return "old" if item.changed < end else "named, or of a run that is" if item.name in gone else ""
+
+
+def at_work(home: Path) -> list[str]:
+    """`stage/key` of each stage that a process is at work on in this home."""
+    held = filter(locks.is_held, sorted((home / "work").glob("*/*.lock")))
+    return [f"{lock.parent.name}/{lock.stem}" for lock in held]
+
+
+def _work(home: Path, end: float, store: Store) -> Iterator[Item]:
+    for path in sorted((home / "work").glob("*/*/")):
+        item = _local(WORK, path, home)
+        finished = item.name.partition("/")[2] in store.records
+        yield replace(item, why="" if locks.is_held(_lock_of(path)) else _if_old(item, end) or "finished" * finished)
+
+
+def _cache(home: Path, end: float) -> Iterator[Item]:
+    """Artifacts, in folders named by a digest, and registered models: what can be fetched again."""
+    fetched = [path for path in (home / "cache").glob("*/") if len(path.name) == 64]
+    for path in [*fetched, *(home / "cache" / "models").glob("*/*/*/*/")]:
+        item = _local(CACHE, path, home)
+        yield replace(item, why="" if locks.is_held(_lock_of(path)) else _if_old(item, end))
+
+
+def _of_runs(home: Path, end: float, named: list[str]) -> Iterator[Item]:
+    """What `python -m pipelines run` leaves: the name of its run begins with that of its log and its folder."""
+    for kind, pattern in ((LOCAL_RUN, "kfp/*"), (LOG, "logs/*.log")):
+        for path in sorted(home.glob(pattern)):
+            item = _local(kind, path, home)
+            is_named = any(run.startswith(f"{path.stem}-") for run in named)
+            yield replace(item, why=_if_old(item, end) or "named" * is_named)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _if_old(item: Item, end: float) -> str:
+    return "old" if item.changed < end else ""
+
+
+def _local(kind: str, path: Path, home: Path) -> Item:
+    files = [one.stat() for one in [path, *path.rglob("*")] if one.is_file()]
+    changed = max((one.st_mtime for one in files), default=path.stat().st_mtime)
+    return Item(kind, path.relative_to(home).as_posix(), str(path), sum(one.st_size for one in files), changed)
+
+
+def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> None:
+    """Removes the items that go, of artifacts what uses others before these, and of each its record before its files: wherever
+    this is cut off, an artifact that is left is whole, with all it was made from. Runs come last, since they name the rest."""
+    going = [one for one in items if one.why]
+    for item in sorted(going, key=_order(store)):
+        if item.kind in (WORK, CACHE, LOCAL_RUN, LOG):
+            _remove_local(Path(item.uri))
+        else:
+            objects.remove_directory(item.uri, _FIRST.get(item.kind, ()))
+        said(item)
+
+
+def _order(store: Store) -> Callable[[Item], tuple[int, int]]:
+    """What uses others has more of them in its lineage than any of these."""
+    ranks = {ARTIFACT: 0, RUN: 2}
+    return lambda item: (ranks.get(item.kind, 1), -len(store.lineage([item.name])))
+
+
+def _remove_local(path: Path) -> None:
+    with locks.unless_held(_lock_of(path)) as free:
+        if free and path.is_dir():
+            rmtree(path)
+        elif free:
+            path.unlink(missing_ok=True)
+
+
+def shown_size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1024
+    return ""

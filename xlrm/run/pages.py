@@ -1,0 +1,40 @@
+"""The page of an artifact: the file of it that is made to be looked at, also of one that a gate refused."""
+
+import html
+import re
+
+from xlrm.errors import GateError
+from xlrm.store import artifacts, objects
+
+FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
+"""Stage -> that file."""
+REMEDIES = {
+    "translate": "take another translator, or let more of its texts be repaired (translate.max_repair_share)",
+    "validate": "take other translations or, where the page shows that these are right, allow more (validate.limits, "
+    "validate.max_reject_share)",
+    "register": "train a better model, or promote the refused one in spite of the gate: xlrm promote models:/NAME/VERSION",
+}
+"""Stage -> what there is to do when its gate refuses."""
+
+
+def refused(error: GateError) -> str | None:
+    """URI of the page of what was refused, None where the stage writes none."""
+    file = FILES.get(_stage(error.kept))
+    return objects.join(error.kept, file) if file else None
+
+
+def remedy(error: GateError) -> str:
+    return REMEDIES.get(_stage(error.kept), "")
+
+
+def with_reason(page: str, title: str, reason: str) -> str:
+    """The page, Markdown or HTML, with a title and a reason before all else."""
+    if not page.lstrip().startswith("<"):
+        return f"# {title}\n\n{reason}\n\n{page}"
+    said = f"<h1>{html.escape(title)}</h1>\n<p><strong>{html.escape(reason)}</strong></p>\n"
+    return re.sub(r"<body[^>]*>|$", lambda start: f"{start[0]}\n{said}", page, count=1)
+
+
+def _stage(kept: str) -> str:
+    """Of what is kept of STORE/STAGE/KEY."""
+    return artifacts.place(kept).split("/")[-2] if kept else ""

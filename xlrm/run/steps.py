@@ -1,0 +1,181 @@
+"""The steps that a pipeline makes of an experiment: a stage each, with the fields that the pipeline gives it and the steps
+whose artifacts it takes. The one place that says what a stage is fed with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from xlrm.errors import ConfigError
+from xlrm.run.sections import CROSS_LINGUAL, POLICY, RETRAIN, Experiment
+
+Inputs = Mapping[str, str | tuple[str, ...]]
+"""Input of a stage -> label of the step that makes it, or labels."""
+
+
+@dataclass(frozen=True)
+class Step:
+    stage: str
+    of: tuple[str, ...] = ()
+    """What sets it apart from other steps of the stage: languages, a part of several."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Fields of the stage's config: the experiment's section, and on top of it what the pipeline gives."""
+    inputs: Inputs = field(default_factory=dict)
+    section: str = ""
+    """Of the experiment, where that is not named as the stage."""
+    shows_refusals: bool = False
+    """Whether it takes what a gate refused as it takes an artifact: a report says so."""
+
+    @property
+    def label(self) -> str:
+        return "-".join((self.stage, *self.of))
+
+
+Steps = dict[str, Step]
+"""By label, each after those whose artifacts it takes."""
+
+
+def steps(pipeline: str, experiment: Experiment) -> Steps:
+    """Of the pipeline `cross-lingual-transfer` or `retrain`. Raises ConfigError for another."""
+    if pipeline not in PIPELINES:
+        raise ConfigError(f"pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
+    made = [_in_section(step, experiment) for step in PIPELINES[pipeline](experiment)]
+    return {step.label: step for step in made}
+
+
+def _in_section(step: Step, experiment: Experiment) -> Step:
+    section = experiment.stages.get(step.section or step.stage, {})
+    return replace(step, config=section | step.config)
+
+
+def data(experiment: Experiment, files: dict[str, list[str]]) -> list[Step]:
+    """From the sources to validated corpora of all languages. `files`: a config's field with what is translated, or nothing
+    where that is all."""
+    curated, section = Step("curate", config={"language": experiment.source}), experiment.stages.get("translate", {})
+    given = {"targets": list(experiment.targets), "translate": section} | files
+    planned = Step("plan", config=given, inputs={"corpus": "curate"})
+    translated = [_translation(*part, files) for part in translation_parts(experiment)]
+    inputs = {"source": "curate", "translations": tuple(step.label for step in translated)}
+    return [curated, planned, *translated, Step("validate", inputs=inputs)]
+
+
+def translation_parts(experiment: Experiment) -> list[tuple[str, int, int]]:
+    """(language, number of the shard, shards)."""
+    shards = int(experiment.setting("plan", "shards"))  # Kubeflow has floats alone
+    return [(language, number, shards) for language in experiment.targets for number in range(1, shards + 1)]
+
+
+def _translation(language: str, number: int, shards: int, files: dict[str, list[str]]) -> Step:
+    of = (language,) if shards == 1 else (language, f"{number}of{shards}")
+    return Step("translate", of, {"language": language, "shard": f"{number}/{shards}"} | files, {"corpus": "curate"})
+
+
+def _reward(language: str) -> Step:
+    return Step("reward", (language,), {"language": language}, {"base": "base", "corpora": "validate"})
+
+
+def _evaluation(experiment: Experiment, language: str) -> Step:
+    given = {"language": language, "languages": list(experiment.languages)}
+    return Step("evaluate", (language,), given, {"model": f"reward-{language}", "corpora": "validate"})
+
+
+def _models(languages: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"reward-{language}" for language in languages)
+
+
+def _evaluations(languages: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"evaluate-{language}" for language in languages)
+
+
+def _policy(experiment: Experiment) -> list[Step]:
+    """The step that gets the model to align, where that is not the reward models' base."""
+    return [Step("base", (POLICY,), section=POLICY)] if experiment.stages.get(POLICY) else []
+
+
+def _alignment(experiment: Experiment) -> list[Step]:
+    """Policies aligned by rewards, and judged by their responses; nothing without prompts to align on."""
+    if experiment.setting("curate", "prompts") is None:
+        return []
+    own = _policy(experiment)
+    policy = own[0].label if own else "base"
+    sampled = Step(
+        "sample", (POLICY,), {"languages": list(experiment.targets), "split": "all"},
+        {"policies": (policy,), "corpora": "validate"},
+    )  # fmt: skip
+    return [
+        *own,
+        sampled,
+        *(step for language in experiment.targets for step in _aligned(experiment, language, policy)),
+    ]
+
+
+def _judged(experiment: Experiment) -> bool:
+    return experiment.setting("judge", "judge") is not None
+
+
+def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
+    """Policies aligned by the source's and by the language's own reward model, and their responses beside those of the one
+    they came from."""
+    labelers = [experiment.source, language]
+    given, policies = {"language": language, "labelers": labelers}, tuple(f"align-{language}-{one}" for one in labelers)
+    ranked = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
+    answers = {"languages": [language], "split": "eval"}
+    judged = Step("judge", (language,), given, {"reference": "sample-policy", "candidates": f"sample-{language}"})
+    return [
+        Step("rank", (language,), given, ranked),
+        *(
+            Step(
+                "align", (language, one), {"language": language, "labeler": one},
+                {"policy": policy, "ranked": f"rank-{language}"},
+            )
+            for one in labelers
+        ),
+        Step("sample", (language,), answers, {"policies": policies, "corpora": "validate"}),
+        *([judged] if _judged(experiment) else []),
+    ]  # fmt: skip
+
+
+def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
+    """Paper A: a reward model and aligned policies for every language, compared in all."""
+    languages, alignment = experiment.languages, _alignment(experiment)
+    models, evaluations = _models(languages), _evaluations(languages)
+    verdicts = tuple(step.label for step in alignment if step.stage == "judge")
+    policies = tuple(step.label for step in alignment if step.stage == "align")
+    return [
+        *data(experiment, {}),
+        Step("base"),
+        *(_reward(language) for language in languages),
+        *(_evaluation(experiment, language) for language in languages),
+        Step("external", config={"languages": list(languages)}, inputs={"corpora": "validate"}),
+        *alignment,
+        Step(
+            "represent", config={"languages": list(languages)},
+            inputs={"base": "base", "reward_models": models, "corpora": "validate"},
+        ),
+        Step("register", inputs={"reward_models": models, "evaluations": evaluations}),
+        Step(
+            "report", config={"run": experiment.name}, shows_refusals=True,
+            inputs={
+                "corpora": "validate", "evaluations": evaluations, "representations": "represent",
+                "registered": "register", "external": "external", **({"verdicts": verdicts} if verdicts else {}),
+                **({"policies": policies} if policies else {}),
+            },
+        ),
+    ]  # fmt: skip
+
+
+def retrain(experiment: Experiment) -> list[Step]:
+    """The source language's reward model, which has to be better than the champion. In other languages it is evaluated, and
+    not trained: of their translations only the benchmark is needed."""
+    source = experiment.source
+    models, evaluations = _models((source,)), _evaluations((source,))
+    return [
+        *data(experiment, {"files": ["benchmark"]}), Step("base"), _reward(source), _evaluation(experiment, source),
+        Step("register", config={"gate": "enforce"}, inputs={"reward_models": models, "evaluations": evaluations}),
+        Step(
+            "report", config={"run": experiment.name}, shows_refusals=True,
+            inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"},
+        ),
+    ]  # fmt: skip
+
+
+PIPELINES = {CROSS_LINGUAL: cross_lingual_transfer, RETRAIN: retrain}

@@ -1,0 +1,111 @@
+"""The commands that keep house: what the store holds, and what of it can go."""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from xlrm import progress
+from xlrm.run.output import errors_in_one_line, print_result
+from xlrm.store import addresses
+
+
+def artifacts(
+    stage: Annotated[str | None, typer.Argument(help="Of this stage alone.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all runs and versions.")] = False,
+) -> None:
+    """List the artifacts of the store, the newest first: size, when each was made, and what uses it."""
+    from xlrm.run import housekeeping
+
+    with errors_in_one_line():
+        store = housekeeping.look(addresses.store())
+        found = store.of(housekeeping.ARTIFACT)
+        rows = [_described(store, one) for one in found if stage in (None, one.name.split("/")[0])]
+    rows.sort(key=lambda row: row["made"], reverse=True)
+    if as_json:
+        for row in rows:
+            print_result(json.dumps(row))
+    elif rows:
+        _print([("stage", "size", "made (UTC)", "runs", "registered", "artifact"), *map(_cells, rows)])
+    else:
+        progress.say(f"no artifacts{f' of {stage}' if stage else ''} in {addresses.store()}")
+
+
+def _described(store, item) -> dict:
+    runs, versions = store.used_by(item.name)
+    made = store.records[item.name].started.isoformat(timespec="seconds")
+    stage, key = item.name.split("/")
+    return {
+        "stage": stage,
+        "key": key,
+        "uri": item.uri,
+        "size": item.size,
+        "made": made,
+        "runs": runs,
+        "registered": versions,
+    }
+
+
+def _cells(row: dict) -> tuple[str, ...]:
+    from xlrm.run.housekeeping import shown_size
+
+    made = f"{datetime.fromisoformat(row['made']).astimezone(UTC):%Y-%m-%d %H:%M}"
+    return row["stage"], shown_size(row["size"]), made, _first(row["runs"]), _first(row["registered"]), row["uri"]
+
+
+def _first(names: list[str]) -> str:
+    return "–" if not names else names[0] if len(names) == 1 else f"{names[0]} +{len(names) - 1}"
+
+
+def gc(
+    older_than: Annotated[
+        float, typer.Option(min=0, help="Days after its last change that a run, or what belongs to none, is kept.")
+    ] = 30,
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="A run that goes, however young; may be repeated.")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; else it is only shown.")] = False,
+) -> None:
+    """Show what of the store and of the local state no kept run and no registered model uses, and remove it with --delete."""
+    from xlrm.run import housekeeping
+
+    with errors_in_one_line():
+        store = housekeeping.look(addresses.store())
+        items = housekeeping.plan(store, older_than, run or ())
+    going = [one for one in items if one.why]
+    if busy := housekeeping.at_work(addresses.home()):
+        progress.say(f"{', '.join(busy)}: at work in {addresses.home()}; nothing of the store goes meanwhile")
+    _print([("", "stay", "size", "go", "size"), *_totals(items)])
+    if going:
+        print_result("")
+        _print([(one.kind, one.name, housekeeping.shown_size(one.size), one.why) for one in going])
+    if delete:
+        with errors_in_one_line():
+            housekeeping.remove(store, items)
+    size = housekeeping.shown_size(sum(one.size for one in going))
+    where = f"of {addresses.shown(addresses.store())} and {addresses.home()}"
+    progress.say(f"{size} removed {where}" if delete else f"{size} would go {where}; `--delete` removes it")
+
+
+def _totals(items) -> list[tuple[str, ...]]:
+    from xlrm.run.housekeeping import shown_size
+
+    rows = []
+    for kind in dict.fromkeys(one.kind for one in items):
+        of = [one for one in items if one.kind == kind]
+        split = ([one for one in of if not one.why], [one for one in of if one.why])
+        rows.append(
+            (kind, *(cell for part in split for cell in (str(len(part)), shown_size(sum(one.size for one in part)))))
+        )
+    return rows
+
+
+def _print(rows: list[tuple[str, ...]]) -> None:
+    """Columns, on standard output. The last one is as wide as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print_result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+COMMANDS = (artifacts, gc)

@@ -1,0 +1,98 @@
+"""How many tokens a model reads: of prompts with their responses, counted from the lengths of texts."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from xlrm.evaluation.credit import responses
+from xlrm.store import jsonl
+
+
+class Item(NamedTuple):
+    """A prompt and its responses, or a text alone: lengths, in bytes of UTF-8 or in tokens."""
+
+    prompt: float
+    responses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a model reads."""
+
+    tokens: float = 0.0
+    squares: float = 0.0
+    """Sum over the tokens of the length of their sequence, which attention is counted by."""
+
+    @property
+    def mean_length(self) -> float:
+        """Of a token's sequence."""
+        return self.squares / self.tokens if self.tokens else 0.0
+
+    def __add__(self, other: "Load") -> "Load":
+        return Load(self.tokens + other.tokens, self.squares + other.squares)
+
+    def __mul__(self, times: float) -> "Load":
+        return Load(self.tokens * times, self.squares * times)
+
+
+@dataclass
+class Texts:
+    """Lengths of a corpus's texts, in bytes of UTF-8."""
+
+    pairs: Sequence[Item] = field(default_factory=list)
+    benchmark: Sequence[Item] = field(default_factory=list)
+    train_prompts: Sequence[int] = field(default_factory=list)
+    eval_prompts: Sequence[int] = field(default_factory=list)
+    parallel: Sequence[int] = field(default_factory=list)
+
+
+def load(items: Iterable[Item], scale: float = 1.0, limit: float = math.inf, shared: bool = True) -> Load:
+    """Of sequences of a prompt and one response each, cut to `limit` tokens; `scale`: tokens for a unit of the lengths.
+
+    `shared`: a prompt is computed once for all its responses, unless one of them loses its beginning to the limit.
+    """
+    tokens = squares = 0.0
+    for item, times in Counter(items).items():
+        prompt, lengths = item.prompt * scale, [(item.prompt + one) * scale for one in item.responses]
+        whole = [min(length, limit) for length in lengths]
+        again = (len(whole) - 1) * (shared and max(lengths) <= limit)
+        tokens += times * (sum(whole) - again * prompt)
+        squares += times * (sum(length * length for length in whole) - again * prompt * prompt)
+    return Load(tokens, squares)
+
+
+def alone(lengths: Iterable[float]) -> list[Item]:
+    """Texts that stand for themselves."""
+    return [Item(0, (length,)) for length in lengths]
+
+
+def answer_length(pairs: Sequence[Item], scale: float, limit: float) -> float:
+    """Tokens a sampled response is assumed to have: the mean of the chosen ones, each cut at `limit`."""
+    return sum(min(pair.responses[0] * scale, limit) for pair in pairs) / max(1, len(pairs))
+
+
+def item(row: dict) -> Item:
+    """Of a row with a prompt and its chosen and rejected responses, which may be lists; lengths in bytes."""
+    return Item(size(row["prompt"]), tuple(size(text) for side in responses(row) for text in side))
+
+
+def size(text: str) -> int:
+    return len(text.encode())
+
+
+def read(corpus: Path) -> Texts:
+    """Of a curated corpus. Raises DataError for a row that cannot be read."""
+    prompts = [(row["split"], size(row["prompt"])) for row in _rows(corpus, "prompts")]
+    return Texts(
+        [item(row) for row in _rows(corpus, "preferences")], [item(row) for row in _rows(corpus, "benchmark")],
+        *([length for split, length in prompts if split == wanted] for wanted in ("train", "eval")),
+        [size(row["text"]) for row in _rows(corpus, "parallel")],
+    )  # fmt: skip
+
+
+def _rows(corpus: Path, name: str) -> Iterable[dict]:
+    path = corpus / f"{name}.jsonl"
+    return jsonl.stream(path) if path.is_file() else ()

@@ -1,0 +1,1 @@
+"""A number for a response. Knows nothing of benchmarks, subsets or accuracies."""

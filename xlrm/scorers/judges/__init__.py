@@ -1,0 +1,1 @@
+"""A verdict on two responses. Knows nothing of benchmarks, subsets or accuracies."""

@@ -1,0 +1,78 @@
+"""A reward model behind HTTP: one process, one model, resolved when it starts. The only module that imports uvicorn.
+
+`web` has the paths, `exchange` what is asked and answered there, `service` the model and what it refuses, `batching` the queue
+in front of the thread that owns it, `metrics` what Prometheus is told. SIGTERM makes the server not ready, and it goes on
+answering for `drain_seconds`, until those who send requests have noticed; then it takes no more connections, answers what
+it took, and ends.
+"""
+
+import math
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+import uvicorn
+
+from xlrm import progress
+from xlrm.errors import ConfigError
+from xlrm.serving.service import Service, Settings
+from xlrm.serving.web import TOKEN, build
+
+__all__ = ["Service", "Settings", "serve"]
+
+
+IDLE_SECONDS = 75
+"""That a connection is kept between requests: longer than load balancers keep theirs (60 as a rule), since whoever closes
+first may do so just as the other side sends a request."""
+
+
+class _Server(uvicorn.Server):
+    """Ends as a Kubernetes Service wants it: first not ready, then deaf, then gone."""
+
+    service: Service
+    deaf_at = math.inf
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        if self.service.batcher is None and not self.service.stopping:  # loading: nobody waits for an answer
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+            os._exit(128 + sig)  # the first process of a container, which a default signal does not end
+        again, self.service.stopping = self.service.stopping, True
+        wait = 0 if again or sig == signal.SIGINT else self.service.settings.drain_seconds
+        self.deaf_at = min(self.deaf_at, time.monotonic() + wait)
+
+    async def on_tick(self, counter: int) -> bool:
+        self.should_exit |= time.monotonic() >= self.deaf_at
+        return await super().on_tick(counter)
+
+
+def _token() -> str | None:
+    """Raises ConfigError for one that no header can carry, and does not show it."""
+    token = os.environ.get(TOKEN) or None
+    if token and not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise ConfigError(f"{TOKEN}: printable ASCII characters, with no white space or end of line around them")
+    return token
+
+
+def serve(service: Service, host: str, port: int) -> None:
+    """Serves until a signal ends it. Raises ConfigError for an address that is taken, and what loading raises."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}; name another") from error
+    service.token = _token()
+    app = build(service, ended=lambda: setattr(server, "should_exit", True))
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=60, http="h11",
+        ws="none", timeout_keep_alive=IDLE_SECONDS,
+    )  # fmt: skip
+    server = _Server(config)
+    server.service = service
+    shown, guarded = listener.getsockname()[1], "with a token" if service.token else f"without a token ({TOKEN})"
+    progress.say(f"listening on http://{f'[{host}]' if ':' in host else host}:{shown}, {guarded}")
+    server.run(sockets=[listener])
+    if service.life and not service.life.cancelled() and (error := service.life.exception()):
+        raise error

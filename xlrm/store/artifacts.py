@@ -1,0 +1,277 @@
+"""What a stage leaves behind: an immutable directory, and a record of what it is and how it was made.
+
+    {store}/{stage}/{key}/artifact.json        the record, written last: no record, no artifact
+    {store}/{stage}/{key}/{digest[:16]}/...    the files, under a name that follows from their own bytes
+
+An artifact's URI is `{store}/{stage}/{key}`. Writers of the same key never mix their files, even when these differ:
+each has its own folder, and the record that comes first says which one counts.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from shutil import rmtree
+from typing import Annotated, Any, NoReturn
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from xlrm.errors import ArtifactError
+from xlrm.processes import locks
+from xlrm.store import objects
+from xlrm.store.objects import FileEntry
+
+__all__ = ["FileEntry", "Input", "Record", "digest_directory", "fetch", "find", "load", "publish"]
+
+RECORD = "artifact.json"
+REFUSED = "refused"
+
+
+def _utc(moment: datetime) -> datetime:
+    if moment.utcoffset() != timedelta(0):
+        raise ValueError(f"{moment} is not in UTC")
+    return moment
+
+
+class Input(BaseModel):
+    """An artifact that another one was made from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    digest: str
+    """Of its files, as its record has it: the URI says where to look, the digest what was seen there."""
+
+
+class Record(BaseModel):
+    """Everything known about an artifact."""
+
+    # Left alone, pydantic writes an infinite number in `config` as null; so it reaches `json`, which refuses it.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    stage: str
+    key: str
+    """Digest of all that can change the result: stage, config, inputs, code version."""
+    digest: str
+    """sha256 over the files' paths and sha256s, see `digest_directory`."""
+    files: tuple[FileEntry, ...] = Field(min_length=1)
+    """Sorted by path."""
+    config: dict[str, Any]
+    """The stage's resolved config, as JSON has it: a tuple comes back as a list."""
+    inputs: dict[str, list[Input]]
+    metrics: dict[str, FiniteFloat]
+    code_version: str
+    git_commit: str | None
+    image: str | None
+    """The container image the stage ran in."""
+    versions: dict[str, str]
+    """Of the libraries that took part."""
+    started: Annotated[AwareDatetime, AfterValidator(_utc)]
+    seconds: FiniteFloat
+    peak_memory_mib: FiniteFloat
+    mlflow_run_id: str | None
+
+
+def digest_directory(local: Path) -> tuple[str, tuple[FileEntry, ...]]:
+    """The digest of a directory, and its files sorted by path. Folders count only by the files in them.
+
+    Raises ArtifactError for a directory that is missing or without files, and for whatever is neither file nor folder:
+    a symbolic link may point to something else tomorrow.
+    """
+    if not local.is_dir():
+        raise ArtifactError(f"{local}: not a directory; a stage writes its files into it")
+    with ThreadPoolExecutor(objects.PARALLEL_FILES) as pool:
+        files = sorted(pool.map(partial(_entry, local), _regular_files(local)), key=attrgetter("path"))
+    if not files:
+        raise ArtifactError(f"{local}: no files; an artifact has at least one")
+    return _digest(files), tuple(files)
+
+
+def find(uri: str) -> Record | None:
+    """The record of the artifact at `uri`, None when there is none.
+
+    Raises ArtifactError when the record cannot be understood or the store not be asked.
+    """
+    where = objects.join(uri, RECORD)
+    data = objects.read_bytes(where)
+    if data is None:
+        return None
+    try:
+        record = Record.model_validate_json(data)
+    except ValidationError as error:
+        raise ArtifactError(f"{where}: not the record of an artifact: {_problems(error)}; {_remedy(uri)}") from error
+    if record.digest != _digest(record.files):
+        raise ArtifactError(f"{where}: its digest does not fit its list of files; {_remedy(uri)}")
+    return record
+
+
+def wait(uri: str, seconds: float = 3600) -> Record:
+    """The record of an artifact that another machine is about to publish. Raises ArtifactError when none comes."""
+    end = time.monotonic() + seconds
+    while (record := find(uri)) is None:
+        if time.monotonic() > end:
+            raise ArtifactError(
+                f"no artifact at {uri} {seconds:.0f} s after its making should have ended; see the first node"
+            )
+        time.sleep(min(2, seconds))
+    return record
+
+
+def load(uri: str) -> Record:
+    """The record of the artifact at `uri`. Raises ArtifactError as `find` does, and when there is none."""
+    record = find(uri)
+    if record is None:
+        raise ArtifactError(f"no artifact at {uri}: correct the URI, or run the stage that makes it to its end")
+    return record
+
+
+def publish(local: Path, uri: str, **facts: Any) -> Record:
+    """Stores the files of the directory `local` as the artifact at `uri`, and returns the record that counts there.
+
+    `facts` are all fields of Record but `digest` and `files`. When another writer's record stands there first, that one
+    counts and is returned. After an interruption the same call goes on where it stopped.
+
+    Raises ArtifactError for a directory or facts that make no artifact, and when the store fails.
+    """
+    existing = find(uri)
+    if existing is not None:
+        return existing
+    digest, files = digest_directory(local)
+    data = _as_json(uri, facts | {"digest": digest, "files": files})
+    objects.upload_directory(local, files, _data_uri(uri, digest))
+    objects.write_new(objects.join(uri, RECORD), data)
+    return load(uri)  # not what was just written: of several writers all return what stands there
+
+
+def keep_refused(local: Path, uri: str, **facts: Any) -> str | None:
+    """Stores the whole files in `local`, which a gate refused, as the artifact at {uri}/refused in place of one that was refused
+    before; returns the URI of the folder they are in, None where there is nothing. `facts` as for `publish`."""
+    paths = [path for path in _regular_files(local) if path.suffix != ".part"]
+    if not paths:
+        return None
+    where, files = objects.join(uri, REFUSED), tuple(_entry(local, path) for path in sorted(paths))
+    digest = _digest(files)
+    objects.upload_directory(local, files, _data_uri(where, digest))
+    objects.write(objects.join(where, RECORD), _as_json(where, facts | {"digest": digest, "files": files}))
+    return _data_uri(where, digest)
+
+
+def refused(kept: str) -> str:
+    """URI of the artifact whose files are in `kept`, as `keep_refused` gave it."""
+    return kept.rpartition("/")[0]
+
+
+def place(uri: str) -> str:
+    """STORE/STAGE/KEY of an artifact, of one that was refused too."""
+    return re.sub(rf"/{REFUSED}(/.*)?$", "", uri.rstrip("/"))
+
+
+def lineage(uris: Iterable[str]) -> dict[str, Record]:
+    """The records of the artifacts at `uris` and of all they were made from, by URI, inputs before what uses them. Of a store
+    that was moved they tell where their inputs are now."""
+    found: dict[str, Record] = {}
+    for uri in uris:
+        if uri not in found:
+            record = load(uri)
+            inputs = {name: [_found_again(one, uri) for one in many] for name, many in record.inputs.items()}
+            found |= lineage(one.uri for many in inputs.values() for one in many)
+            found[uri] = record.model_copy(update={"inputs": inputs})
+    return found
+
+
+def _found_again(given: Input, uri: str) -> Input:
+    """An input of the artifact at `uri`, beside it in its store where the two are there now."""
+    store = uri.rstrip("/").rsplit("/", 2)[0]
+    beside = "/".join([store, *given.uri.rsplit("/", 2)[1:]])
+    if given.uri == beside or objects.read_bytes(objects.join(beside, RECORD)) is None:
+        return given
+    return given.model_copy(update={"uri": beside})
+
+
+def newest(store: str, stage: str) -> str:
+    """URI of the artifact of `stage` that was made last. Raises ArtifactError when there is none."""
+    folder = objects.join(store, stage)
+    uris = [uri.removesuffix(f"/{RECORD}") for uri in objects.list_uris(folder) if uri.endswith(f"/{RECORD}")]
+    if not uris:
+        raise ArtifactError(f"no artifact of {stage} in {store}: run an experiment first (`make demo`)")
+    return max(uris, key=lambda uri: load(uri).started)
+
+
+def fetch(uri: str, cache: Path, files: tuple[FileEntry, ...] | None = None) -> Path:
+    """A local directory with the files of the artifact at `uri`, or those of its `files`, each checked. It is for
+    reading only.
+
+    A `file://` store is read in place; from `s3://` the files come into `cache / digest`, once for all processes.
+    Raises ArtifactError with the URI of a file that is missing or corrupted.
+    """
+    record = load(uri)
+    data_uri = _data_uri(uri, record.digest)
+    in_place = objects.local_path(data_uri)
+    files = record.files if files is None else files
+    if in_place is not None:
+        objects.verify_directory(in_place, files, data_uri)
+        return in_place
+    local = cache / record.digest
+    with locks.alone(cache / f"{record.digest}.lock", f"fetching {uri}"):
+        for leftover in list(local.rglob(f"{objects.UNFINISHED}*")):  # of a process that was killed in here
+            rmtree(leftover)
+        objects.download_directory(data_uri, files, local)
+    return local
+
+
+def _data_uri(uri: str, digest: str) -> str:
+    return objects.join(uri, digest[:16])
+
+
+def _regular_files(local: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(local, onerror=_cannot_read):
+        for path in (Path(folder, name) for name in subfolders + names):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise ArtifactError(f"{path}: neither a file nor a folder; write a copy of what it stands for")
+            if path.is_file():
+                yield path
+
+
+def _cannot_read(error: OSError) -> NoReturn:
+    raise ArtifactError(f"{error.filename}: cannot be read: {error}") from error
+
+
+def _entry(local: Path, path: Path) -> FileEntry:
+    name = path.relative_to(local).as_posix()
+    try:
+        return FileEntry(path=name, size=path.stat().st_size, sha256=objects.sha256_of(path))
+    except OSError as error:
+        _cannot_read(error)
+    except ValidationError as error:
+        raise ArtifactError(f"{path!r}: not a name for a file of an artifact: {_problems(error)}") from error
+
+
+def _digest(files: Iterable[FileEntry]) -> str:
+    listing = sorted((entry.path, entry.sha256) for entry in files)
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _as_json(uri: str, fields: dict[str, Any]) -> bytes:
+    """The bytes of a record, the same for the same fields."""
+    try:
+        plain = Record(**fields).model_dump(mode="json")
+        return f"{json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
+    except ValidationError as error:
+        raise ArtifactError(f"{uri}: these are not the facts of an artifact: {_problems(error)}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{uri}: its config cannot be written as JSON: {error}") from error
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
+
+
+def _remedy(uri: str) -> str:
+    return f"remove {uri} and run its stage again"

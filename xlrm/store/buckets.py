@@ -1,0 +1,230 @@
+"""The only door to boto3: what `xlrm.store.objects` does where its URIs are `s3://bucket/prefix`.
+
+Whatever boto3 and its libraries raise leaves here as an ArtifactError of one line, that of the last try: a server or a
+network can make them fail in more ways than they have exceptions of their own (a `KeyError` of an answer without its length, a
+`ValueError` of a date, a `RecursionError` of redirects).
+"""
+
+import os
+import re
+import socket
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xlrm.errors import ArtifactError
+from xlrm.store.files import FileEntry, Stored
+
+if TYPE_CHECKING:
+    from boto3.s3.transfer import TransferManager
+
+PARALLEL_REQUESTS = 16
+CONNECTIONS = 24  # those, and one for each file that is looked at meanwhile
+PART_BYTES = 16 * 2**20  # larger files go in parts of this size; S3 allows 5 MiB to 5 GiB and at most 10,000 parts
+ATTEMPTS = 5  # of one request, the first included; the waits between them grow to 20 seconds
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+
+NO_ENTRY = ["AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"]
+NO_KEYS = ["NoCredentialsError", "PartialCredentialsError"]
+HINTS = {
+    "NoSuchBucket": "create the bucket, or correct the URI",
+    "NoSuchKey": "missing: there is no such object",
+    "404": "missing: there is no such object, or no such bucket",
+    "ProfileNotFound": "AWS_PROFILE names a profile that is not in AWS_CONFIG_FILE",
+    "BadDigest": "what arrived is not what was sent; try again, and check whether the local files change meanwhile",
+    "SSLError": "does it speak TLS, and is its certificate one that AWS_CA_BUNDLE or the system trusts?",
+    **dict.fromkeys(NO_ENTRY + NO_KEYS, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to keys that may do this"),
+    **dict.fromkeys(["ExpiredToken", "InvalidToken"], "the session token has expired or is wrong; get new credentials"),
+}
+
+
+@dataclass(frozen=True)
+class Object:
+    uri: str
+    bucket: str
+    key: str
+
+    def sending(self) -> AbstractContextManager["TransferManager"]:
+        """Threads that send and receive parts; an error inside `with` cancels what they do."""
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager
+
+        config = TransferConfig(
+            multipart_threshold=PART_BYTES,
+            multipart_chunksize=PART_BYTES,
+            max_concurrency=PARALLEL_REQUESTS,
+            preferred_transfer_client="classic",
+        )
+        with errors(self.uri):
+            return create_transfer_manager(_client(), config)
+
+    receiving = sending
+
+    def holds(self, entry: FileEntry) -> bool:
+        from botocore.exceptions import ClientError
+
+        with errors(self.uri):
+            try:
+                head = _client().head_object(Bucket=self.bucket, Key=self.key)
+            except ClientError as error:
+                if _code(error) in ("404", "NoSuchKey"):
+                    return False
+                raise
+            return head["ContentLength"] == entry.size and head["Metadata"].get("sha256") == entry.sha256
+
+    def upload(self, manager: "TransferManager", source: Path, entry: FileEntry) -> None:
+        extra: dict[str, Any] = {"Metadata": {"sha256": entry.sha256}}
+        with errors(self.uri):
+            if _client().meta.config.request_checksum_calculation != "when_required":
+                extra |= _checksum(entry)
+            manager.upload(str(source), self.bucket, self.key, extra_args=extra).result()
+
+    def download(self, manager: "TransferManager", target: Path) -> None:
+        with errors(self.uri):
+            manager.download(self.bucket, self.key, str(target)).result()
+
+    def read(self) -> bytes | None:
+        """boto3 asks again for an answer that does not come, but not for one that is cut off."""
+        from botocore.exceptions import BotoCoreError
+
+        with errors(self.uri):
+            client = _client()
+            for left in reversed(range(ATTEMPTS)):
+                try:
+                    body = client.get_object(Bucket=self.bucket, Key=self.key)["Body"]
+                except client.exceptions.NoSuchKey:
+                    return None
+                try:
+                    return body.read()
+                except BotoCoreError:
+                    if not left:
+                        raise
+                    time.sleep(ATTEMPTS - left)
+        return None
+
+    def write_new(self, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        with errors(self.uri):
+            for _ in range(ATTEMPTS):
+                try:
+                    _client().put_object(Bucket=self.bucket, Key=self.key, Body=data, IfNoneMatch="*")
+                    return True
+                except ClientError as error:
+                    if _code(error) in ("PreconditionFailed", "412"):
+                        return False
+                    # 409: another request for this object is under way; what comes of it shows when asked again.
+                    if _code(error) not in ("ConditionalRequestConflict", "409"):
+                        raise
+        return False
+
+    def write(self, data: bytes) -> None:
+        with errors(self.uri):
+            _client().put_object(Bucket=self.bucket, Key=self.key, Body=data)
+
+    def below(self) -> Iterator[Stored]:
+        with errors(self.uri):
+            pages = _client().get_paginator("list_objects_v2")
+            prefix = f"{self.key}/" if self.key else ""
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+                for found in page.get("Contents", []):
+                    uri = f"s3://{self.bucket}/{found['Key']}"
+                    yield Stored(uri, found["Size"], found["LastModified"].timestamp())
+
+    def remove(self) -> None:
+        with errors(self.uri):
+            _client().delete_object(Bucket=self.bucket, Key=self.key)
+
+    def remove_below(self) -> None:
+        """One by one: servers differ in which checksum they want with a list of objects to delete."""
+        every = [Object(one.uri, self.bucket, one.uri.removeprefix(f"s3://{self.bucket}/")) for one in self.below()]
+        with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+            list(pool.map(Object.remove, every))
+
+
+def without_login(uri: str) -> str:
+    return re.sub(r"//.*@", "//***@", uri)
+
+
+@contextmanager
+def errors(uri: str) -> Iterator[None]:
+    """In it there are calls of boto3 and nothing else, as any of their exceptions is taken for the server's."""
+    from s3transfer.exceptions import RetriesExceededError
+
+    try:
+        yield
+    except RetriesExceededError as error:
+        raise ArtifactError(f"{uri}: {_explain(error.last_exception)}") from error
+    except Exception as error:
+        raise ArtifactError(f"{uri}: {error if _of_a_file(error) else _explain(error)}") from error
+
+
+def _of_a_file(error: Exception) -> bool:
+    """Whether a file of this machine is what failed: some of botocore's errors are OSErrors too, as are those of sockets."""
+    of_a_connection = isinstance(error, ConnectionError | TimeoutError | socket.gaierror | ssl.SSLError)
+    return isinstance(error, OSError) and type(error).__module__ == "builtins" and not of_a_connection
+
+
+def _explain(error: Exception) -> str:
+    """What happened and what to do, in one line.
+
+    Of a connection's error only the name is told, its text may hold an address with a login; of a refusal without a
+    hint of ours the server's reason, which cannot hold the secret key because that is never sent.
+    """
+    from botocore.exceptions import ConnectionError as NoConnection
+    from botocore.exceptions import HTTPClientError
+
+    code = _code(error)
+    said = " ".join(_reply(error).get("Message", "").split())[:300]
+    reason = HINTS.get(code) or said or "is AWS_ENDPOINT_URL right, and is the server up?"
+    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
+    tries = f" in {ATTEMPTS} tries" if isinstance(error, HTTPClientError | NoConnection) else ""
+    return f"{code}{tries} from {without_login(server)}: {reason}"
+
+
+def _code(error: Exception) -> str:
+    return _reply(error).get("Code") or type(error).__name__
+
+
+def _reply(error: Exception) -> dict[str, str]:
+    """What the server said, where it said something: connections' errors have a `response` too, None or one of urllib3."""
+    response = getattr(error, "response", None)
+    return response.get("Error", {}) if isinstance(response, dict) else {}
+
+
+def _checksum(entry: FileEntry) -> dict[str, str]:
+    """What makes the server check what it receives: against our sha256, or, for parts, that of each part as read."""
+    if entry.size < PART_BYTES:
+        return {"ChecksumSHA256": b64encode(bytes.fromhex(entry.sha256)).decode()}
+    return {"ChecksumAlgorithm": "SHA256"}
+
+
+def _client() -> Any:
+    """One client for all threads; another for other settings and for a forked process, which must not share sockets."""
+    settings = frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    return _connect(settings, os.getpid())
+
+
+@lru_cache(maxsize=2)
+def _connect(settings: frozenset[tuple[str, str]], pid: int) -> Any:
+    from boto3.session import Session
+    from botocore.config import Config
+    from botocore.exceptions import EndpointConnectionError
+
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        max_pool_connections=CONNECTIONS,
+    )
+    try:
+        return Session().client("s3", config=config)
+    except ValueError as error:  # how botocore says that the endpoint is not a URL
+        raise EndpointConnectionError(endpoint_url="AWS_ENDPOINT_URL") from error

@@ -1,0 +1,142 @@
+"""Sets and models of the Hugging Face Hub, or folders laid out like one: records and files, with the commit these are of."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from xlrm import progress
+from xlrm.errors import ArtifactError, ConfigError
+from xlrm.store.objects import sha256_of
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+TIMEOUT_SECONDS = 60
+"""For the Hub's answer to which commit a revision is."""
+
+
+def records(
+    repository: str,
+    revision: str = "main",
+    split: str = "train",
+    config: str | None = None,
+    folder: str | None = None,
+    gated: bool = False,
+) -> tuple[Sequence[dict], str | None]:
+    """Records of one table, and the commit they are of (none for a folder of this machine).
+
+    Raises ArtifactError, with what to do about it, for a set that cannot be fetched.
+    """
+    import datasets
+    import httpx
+
+    if progress.bars_hidden():
+        datasets.disable_progress_bars()
+    try:
+        builder = datasets.load_dataset_builder(repository, config, data_dir=folder, revision=revision)
+        commit = builder.hash if COMMIT.fullmatch(builder.hash or "") else None
+        if commit and COMMIT.fullmatch(revision) and commit != revision:
+            raise ConnectionError(f"the cache holds commit {commit}")  # what the library takes where there is no Hub
+        builder.download_and_prepare()
+        found = builder.as_dataset(split=split)
+    except (httpx.HTTPError, datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ArtifactError(
+            f"cannot fetch {repository!r} at {revision!r}: {said.rstrip('.')}; {_advice(error, repository, gated)}"
+        ) from error
+    return found, commit
+
+
+def model_commit(name: str, revision: str | None) -> str:
+    """The commit that a model's revision (its newest, where there is none) means. Raises ArtifactError."""
+    return _commit(name, revision, "model")
+
+
+def dataset_commit(name: str, revision: str | None) -> str:
+    """The same of a set."""
+    return _commit(name, revision, "dataset")
+
+
+def _commit(name: str, revision: str | None, kind: str) -> str:
+    if revision and COMMIT.fullmatch(revision):
+        return revision
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=TIMEOUT_SECONDS).sha
+    except (httpx.HTTPError, HFValidationError, OSError) as error:
+        raise ArtifactError(
+            f"cannot find {name!r} on the Hub: {type(error).__name__}; check the id or the folder, and the network"
+        ) from error
+
+
+def model_version(name: str, revision: str | None) -> str:
+    """What tells a model from its other versions: the commit a revision on the Hub means; of a folder, a digest of its
+    files. Raises ArtifactError."""
+    if Path(name).is_dir():
+        files = sorted(file for file in Path(name).iterdir() if file.is_file())
+        return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
+    return model_commit(name, revision)
+
+
+def model_folder(name: str, patterns: Sequence[str]) -> Path:
+    """A folder with those files of a model that match: the folder it names, or a copy from the Hub of OWNER/NAME[@REVISION].
+
+    Raises ArtifactError, with what to do about it, for a model that cannot be fetched.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
+    except (httpx.HTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ArtifactError(
+            f"cannot fetch {repository!r}: {type(error).__name__}; check the id or the folder, and the network; a gated "
+            "model needs its licence accepted and HF_TOKEN"
+        ) from error
+
+
+def whole_model(name: str, revision: str | None = None, subfolder: str | None = None) -> Path:
+    """A folder of this machine with a model's safetensors, configs and tokenizer; `subfolder` is where its repository keeps
+    them, and a copy of just that folder will do. Raises ArtifactError as `model_folder` does."""
+    if Path(name).is_dir():
+        inner = Path(name, subfolder or "")
+        return inner if inner.is_dir() else Path(name)
+    at = f"{subfolder}/" if subfolder else ""
+    wanted = [at + ending for ending in ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")]
+    return Path(model_folder(f"{name}@{revision}" if revision else name, wanted), subfolder or "")
+
+
+def _advice(error: Exception, repository: str, gated: bool) -> str:
+    import httpx
+    from huggingface_hub import constants
+
+    if Path(repository).is_dir():
+        return "a folder holds what the repository does, its README.md too"
+    licence = f"accept its licence at https://huggingface.co/datasets/{repository} and set HF_TOKEN"
+    copy = "or take the set from a folder with a copy, as NAME=FOLDER"
+    if constants.HF_HUB_OFFLINE:
+        said = f"HF_HUB_OFFLINE is set and the set is not in the cache: unset it, {copy}"
+    elif isinstance(error, ConnectionError | httpx.TransportError):
+        said = f"check the network and HF_ENDPOINT, {copy}"
+    elif "gated" in str(error):
+        return licence
+    else:
+        said = "check the id, the table, the split and the revision; a set that is private needs HF_TOKEN"
+    return f"{said}; {licence}" if gated else said
+
+
+# NAME[=REPOSITORY][@REVISION]: a row of SOURCES, from another place or at another revision than its own.
+_ENTRY = re.compile(r"(?P<name>[^=@]+)(?:=(?P<repository>[^@]+))?(?:@(?P<revision>.+))?")
+
+
+def parse_entry(entry: str) -> tuple[str, str | None, str | None]:
+    """Name, repository and revision of NAME[=REPOSITORY][@REVISION]. Raises ConfigError for anything else."""
+    if not (found := _ENTRY.fullmatch(entry)):
+        raise ConfigError(f"no dataset {entry!r}; a set of the Hub is written NAME[=OWNER/NAME][@REVISION]")
+    return found["name"], found["repository"], found["revision"]

@@ -1,0 +1,280 @@
+"""Moves files to and from a store, and checks what arrives.
+
+A URI is `file:///absolute/path` (special characters may be percent-encoded) or `s3://bucket/prefix`. Both go through
+the same functions and keep the same promises:
+
+- a file stands under its name complete or not at all;
+- every file is checked against its sha256 where it arrives, and on S3 the server checks what it receives, too;
+- a file that already stands where it should, with the right content, is not sent again: a stopped transfer goes on.
+
+boto3's own environment says where the S3 server is and who asks: AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3),
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, or a profile. For a server that does not know S3's newer
+checksums set AWS_REQUEST_CHECKSUM_CALCULATION=when_required. A killed upload of a large file leaves its parts in the
+bucket, out of sight: a lifecycle rule (AbortIncompleteMultipartUpload) removes them.
+
+Everything here raises ArtifactError with the URI and what to do; keys and secrets are never part of a message.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copyfile, rmtree
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import quote, unquote
+from uuid import uuid4
+
+from xlrm.errors import ArtifactError
+from xlrm.store import buckets
+from xlrm.store.files import FileEntry, Stored, sha256_of
+
+PARALLEL_FILES = 8
+UNFINISHED = ".unfinished-"  # what the name of a folder of incomplete files begins with; only a kill leaves one behind
+_AT_WORK = ".lock"  # a file in it, locked by the process that writes there
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri` with `parts` below it. The parts are names as they are; a file URI gets them percent-encoded."""
+    for part in parts:
+        uri = (uri if uri.endswith("/") else uri + "/") + (quote(part) if uri.startswith("file:") else part)
+    return uri
+
+
+def local_path(uri: str) -> Path | None:
+    """The path a file URI means, None for an S3 URI."""
+    place = _at(uri)
+    return place.path if isinstance(place, _File) else None
+
+
+def upload_directory(local: Path, files: Iterable[FileEntry], uri: str) -> None:
+    """Copies `files` of the directory `local` to below `uri`; those that stand there with this content are not sent.
+
+    Raises ArtifactError also when a file is no longer what its entry says.
+    """
+
+    def upload(transfer: Any, entry: FileEntry) -> None:
+        place = _at(join(uri, entry.path))
+        if not place.holds(entry):
+            place.upload(transfer, local / entry.path, entry)
+
+    _in_parallel(upload, files, _at(uri).sending())
+
+
+def download_directory(uri: str, files: Iterable[FileEntry], local: Path) -> None:
+    """Copies `files` from below `uri` into the directory `local`; those that are there with this content are kept.
+
+    A file that does not arrive as its entry describes it is never seen under its name.
+    """
+
+    def download(transfer: Any, entry: FileEntry) -> None:
+        source, target = join(uri, entry.path), local / entry.path
+        if target.is_file() and _fault(target, entry, str(target)) is None:
+            return
+        with _folder_beside(target, source) as folder, _file_errors(source):
+            _at(source).download(transfer, folder / "file")
+            _check(folder / "file", entry, source)
+            os.replace(folder / "file", target)
+
+    _in_parallel(download, files, _at(uri).receiving())
+
+
+def verify_directory(local: Path, files: Iterable[FileEntry], uri: str) -> None:
+    """Checks `files` of the directory `local`, which an error calls by `uri`."""
+    _in_parallel(lambda _, entry: _check(local / entry.path, entry, join(uri, entry.path)), files, nullcontext())
+
+
+def read_bytes(uri: str) -> bytes | None:
+    """The content of a small file, None when there is none."""
+    return _at(uri).read()
+
+
+def write_new(uri: str, data: bytes) -> bool:
+    """Writes a small file unless one is there; False when one was.
+
+    Of several writers at once exactly one gets True. A few S3 servers keep this promise only roughly (OpenStack Swift
+    checks first and writes later), so read the file again where the winner matters.
+    """
+    return _at(uri).write_new(data)
+
+
+def write(uri: str, data: bytes) -> None:
+    """Writes a small file in the place of what is there; of several writers at once the last one's stays."""
+    _at(uri).write(data)
+
+
+def remove_leftovers(uri: str) -> None:
+    """Removes what killed processes left of incomplete files in a folder of a `file://` store."""
+    if path := local_path(uri):
+        _remove_leftovers(path)
+
+
+def list_uris(uri: str) -> list[str]:
+    """The URIs of all files below `uri`, sorted."""
+    return sorted(one.uri for one in _at(uri).below())
+
+
+def list_files(uri: str) -> list[Stored]:
+    """All files below `uri`, by URI."""
+    return sorted(_at(uri).below(), key=lambda one: one.uri)
+
+
+def remove_directory(uri: str, first: Iterable[str] = ()) -> None:
+    """Removes all files below `uri`, those named in `first` before any other. What is gone already is no error: a removal
+    that was cut off is gone on with."""
+    for name in first:
+        _at(join(uri, name)).remove()
+    _at(uri).remove_below()
+
+
+@dataclass(frozen=True)
+class _File:
+    uri: str
+    path: Path
+
+    def sending(self) -> AbstractContextManager[Path]:
+        """A folder for incomplete files. It is beside the directory: who reads that in place finds its files only."""
+        return _folder_beside(self.path, self.uri)
+
+    def receiving(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def holds(self, entry: FileEntry) -> bool:
+        return self.path.is_file() and _fault(self.path, entry, self.uri) is None
+
+    def upload(self, folder: Path, source: Path, entry: FileEntry) -> None:
+        copy = folder / uuid4().hex
+        with _file_errors(self.uri):
+            copyfile(source, copy)
+            if fault := _fault(copy, entry, str(source)):
+                raise ArtifactError(f"{source}: changed while it was stored: {fault}; store it again")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(copy, self.path)
+
+    def download(self, _: None, target: Path) -> None:
+        with _file_errors(self.uri):
+            copyfile(self.path, target)
+
+    def read(self) -> bytes | None:
+        with _file_errors(self.uri):
+            return self.path.read_bytes() if self.path.exists() else None
+
+    def write_new(self, data: bytes) -> bool:
+        with _folder_beside(self.path, self.uri) as folder, _file_errors(self.uri):
+            complete = folder / "file"
+            complete.write_bytes(data)
+            try:
+                os.link(complete, self.path)  # unlike a rename, it never replaces what another writer put there
+            except FileExistsError:
+                return False
+            return True
+
+    def write(self, data: bytes) -> None:
+        with _folder_beside(self.path, self.uri) as folder, _file_errors(self.uri):
+            (folder / "file").write_bytes(data)
+            os.replace(folder / "file", self.path)
+
+    def below(self) -> Iterator[Stored]:
+        for path in self.path.rglob("*"):
+            with suppress(FileNotFoundError):  # which another process has removed by now
+                if path.is_file():
+                    status = path.stat()
+                    uri = join(self.uri, path.relative_to(self.path).as_posix())
+                    yield Stored(uri, status.st_size, status.st_mtime)
+
+    def remove(self) -> None:
+        with _file_errors(self.uri):
+            self.path.unlink(missing_ok=True)
+
+    def remove_below(self) -> None:
+        with _file_errors(self.uri), suppress(FileNotFoundError):
+            rmtree(self.path)
+
+
+def _at(uri: str) -> _File | buckets.Object:
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file" and rest.startswith("/"):
+        return _File(uri, Path(unquote(rest)))
+    bucket, _, key = rest.partition("/")
+    if scheme == "s3" and re.fullmatch(r"[\w.-]+", bucket):
+        return buckets.Object(uri, bucket, key.strip("/"))
+    allowed = "allowed are file:///absolute/path and s3://bucket/prefix"
+    raise ArtifactError(f"not the URI of a store: '{buckets.without_login(uri)}'; {allowed}")
+
+
+def _in_parallel(
+    action: Callable[[Any, FileEntry], None], files: Iterable[FileEntry], transfer: AbstractContextManager[Any]
+) -> None:
+    """Raises the first error; what has not begun by then never does, and S3 transfers under way are given up."""
+    with ThreadPoolExecutor(PARALLEL_FILES) as pool, transfer as transfer:
+        try:
+            for done in as_completed([pool.submit(action, transfer, entry) for entry in files]):
+                done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _check(path: Path, entry: FileEntry, uri: str) -> None:
+    if fault := _fault(path, entry, uri):
+        raise ArtifactError(f"{uri}: corrupted: {fault}; remove the artifact it belongs to, and make that again")
+
+
+def _fault(path: Path, entry: FileEntry, name: str) -> str | None:
+    """How the file at `path` differs from its entry; an error calls it by `name`."""
+    with _file_errors(name):
+        size = path.stat().st_size
+        if size != entry.size:
+            return f"it has {size} bytes, its record says {entry.size}"
+        sha256 = sha256_of(path)
+        return None if sha256 == entry.sha256 else f"its sha256 is {sha256}, its record says {entry.sha256}"
+
+
+@contextmanager
+def _folder_beside(path: Path, uri: str) -> Iterator[Path]:
+    """An empty folder on the file system of `path`: a complete file gets from there to its final name in one step. Those of
+    processes that were killed are removed."""
+    with _file_errors(uri):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
+    with ExitStack() as stack:
+        with _file_errors(uri):
+            folder = _locked_folder(path.parent, stack)
+        yield folder
+
+
+def _locked_folder(above: Path, stack: ExitStack) -> Path:
+    """A new one that others know to be in use. They may have taken it for a leftover before its lock was held."""
+    while True:
+        # After an error another thread may still write into it.
+        folder = TemporaryDirectory(prefix=UNFINISHED, dir=above, ignore_cleanup_errors=True)
+        lock = Path(folder.name, _AT_WORK)
+        mark = lock.open("w")
+        with suppress(OSError):  # a file system without locks: then nobody removes it
+            fcntl.flock(mark, fcntl.LOCK_EX)
+        if lock.exists():
+            stack.enter_context(folder)
+            stack.enter_context(mark)
+            return lock.parent
+        mark.close()
+        folder.cleanup()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for leftover in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError), (leftover / _AT_WORK).open("r") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _file_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{uri}: missing ({error})") from error
+    except OSError as error:
+        raise ArtifactError(f"{uri}: {error}") from error

@@ -1,0 +1,89 @@
+"""What a result depends on besides its config and inputs: the code, the libraries, the commit, the image."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from xlrm.store.code_digests import Code
+
+PACKAGE = Path(__file__).parents[__name__.count(".") - 1]
+"""The folder of xlrm, from wherever in it this module is."""
+CARRIERS = (
+    "xlrm",  # its version, and the end of vLLM's processes
+    "xlrm.store.artifacts",
+    "xlrm.store.buckets",
+    "xlrm.store.code_digests",
+    "xlrm.training.curves",
+    "xlrm.errors",
+    "xlrm.store.fields",
+    "xlrm.store.files",
+    "xlrm.training.kept_checkpoints",
+    "xlrm.processes.locks",
+    "xlrm.progress",
+    "xlrm.store.provenance",
+    "xlrm.store.objects",
+    "xlrm.store.unfinished",
+)
+"""Modules that carry results around, or say where they come from, without changing them: they do not count as code of a stage.
+One that does not exist is an error."""
+
+
+def code_version(module: str) -> str:
+    """Digest of what `module` does, with every xlrm module it imports, directly or not, and the data files these read. A
+    changed stage is run again; a sentence that is mended or a file that is moved changes nothing (`xlrm.store.code_digests`).
+
+    Raises ModuleNotFoundError for a module that does not exist."""
+    return _code().version(module)
+
+
+def versions(module: str, libraries: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions of the libraries that `module` and the xlrm modules it imports name; of another machine, with its
+    `installed()` as `libraries`."""
+    look_up = _version if libraries is None else lambda name: libraries.get(_normalised(name))
+    wanted = ["python", *sorted(_code().libraries(module) - set(sys.stdlib_module_names))]
+    return {name: version for name in wanted if (version := look_up(name))}
+
+
+def files(module: str) -> list[Path]:
+    """Those that `code_version` is of."""
+    return _code().files(module)
+
+
+@cache
+def _code() -> Code:
+    return Code(PACKAGE, CARRIERS)
+
+
+def installed() -> dict[str, str]:
+    """Versions of Python and of every library here, by normalised name."""
+    found = {_normalised(one.metadata["Name"]): one.version for one in reversed([*metadata.distributions()])}
+    return found | {"python": _version("python")}
+
+
+def _version(name: str) -> str | None:
+    """None of what is imported under another name than it is installed by."""
+    try:
+        return ".".join(map(str, sys.version_info[:3])) if name == "python" else metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout this package runs from, or the one its image was built from."""
+    if commit := os.environ.get("XLRM_GIT_COMMIT"):
+        return commit
+    command = ["git", "-C", str(PACKAGE), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,52 @@
+"""What a stage at work keeps on the store, for another machine to go on from where this one is lost:
+{store}/unfinished/{stage}/{key}/..., until its artifact is published."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from xlrm import progress
+from xlrm.errors import ArtifactError
+from xlrm.store import addresses, objects
+
+
+def address(output: Path) -> str:
+    """Of a stage with this output folder: `runner` names the folders of a stage's work by stage and key."""
+    work = output.absolute().parent
+    return objects.join(addresses.store(), "unfinished", work.parent.name, work.name)
+
+
+def remove(output: Path) -> None:
+    """What the stage of this output folder kept. It has finished, so a store that does not answer fails nothing."""
+    uri = address(output)
+    try:
+        objects.remove_directory(uri)
+    except ArtifactError as error:
+        progress.say(f"{uri} is left over: {error}")
+
+
+class Sender:
+    """Sends one thing after the other in the background. What fails is said, and stops nobody."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._sending: Future | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self._sending is None or self._sending.done()
+
+    def start(self, what: str, action: Callable[[], None]) -> None:
+        self.wait()
+        self._sending = self._pool.submit(self._send, what, action)
+
+    def wait(self) -> None:
+        """For what is being sent."""
+        if self._sending:
+            self._sending.result()
+
+    def _send(self, what: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except ArtifactError as error:
+            progress.say(f"{what}: not sent, and tried again with the next: {error}")

@@ -1,0 +1,1 @@
+"""MLflow: runs, metrics and registered versions. Knows nothing of what is measured or registered."""

@@ -1,0 +1,41 @@
+"""What MLflow's client raises and logs, as one line without passwords."""
+
+import logging
+import re
+
+from xlrm.errors import ArtifactError
+from xlrm.store import addresses
+
+_ITS_LIBRARIES = ("alembic", "google", "json", "mlflow", "sqlalchemy", "sqlite3", "urllib3")
+"""Whose errors MLflow's client lets through, beside the OSErrors of requests: those of a database before its first session,
+those of an answer that is not MLflow's."""
+_HINTS = {
+    "failed with exception": "is MLFLOW_TRACKING_URI right, and does the server run?",
+    "database is locked": "another process has kept it for 20 s; a server of MLflow's takes more of them",
+    "readonly database": "may this user write it, and was it removed or replaced while this ran?",
+    "no such table": "was it removed or replaced while this ran?",
+    "disk I/O error": "was it removed or replaced while this ran?",
+    "not a database": "MLFLOW_TRACKING_URI is to name one that MLflow made, or a new one",
+}
+
+
+def is_one(error: Exception) -> bool:
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _ITS_LIBRARIES
+
+
+def in_one_line(error: Exception) -> ArtifactError:
+    text = str(error).partition("[SQL:")[0]  # and its values
+    said = _shown(" ".join(text.split()))[:500] or type(error).__name__
+    hint = next((f"; {hint}" for sign, hint in _HINTS.items() if sign in said), "")
+    return ArtifactError(f"MLflow, {addresses.shown(addresses.tracking_uri())}: {said}{hint}")
+
+
+def _shown(text: str) -> str:
+    """`text` without passwords and without the queries of URLs: a presigned one opens the store to who reads it."""
+    return re.sub(r"\?[^\s'\"<>]*=[^\s'\"<>)]*", "", addresses.shown(text))
+
+
+def fit_to_show(record: logging.LogRecord) -> bool:
+    """False for the traceback of a database's error, which is raised too and shown in one line."""
+    record.msg, record.args = _shown(record.getMessage()), ()
+    return record.name != "mlflow.store.db.utils"

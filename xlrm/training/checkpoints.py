@@ -1,0 +1,266 @@
+"""Checkpoints of a training whose nodes share no disk. Each node keeps the part of its own processes; the training goes on
+from the newest checkpoint that is whole on all of them. The first process decides which that is and tells the others.
+
+transformers' `save_on_each_node` is no help: DeepSpeed's ZeRO-3 gives the whole weights to the first process alone
+(`_zero3_consolidated_16bit_state_dict`), and its `latest` is written by that one in any case (`save_checkpoint`).
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xlrm import progress
+from xlrm.errors import ArtifactError
+from xlrm.processes.launch import Nodes
+from xlrm.store import objects
+from xlrm.store.unfinished import Sender
+from xlrm.training import heldout
+from xlrm.training.kept_checkpoints import WHOLE, Kept, fetch_folder, mark, marked, send_folder
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from datasets import Dataset
+    from transformers import TrainerCallback
+
+_OF_THE_FIRST = ("trainer_state.json", "scheduler.pt", "latest")
+"""What transformers and DeepSpeed write in the first process alone, and read in every one."""
+
+
+def agreed(folder: Path, label: str, unfinished: str) -> Path | None:
+    """The newest checkpoint that is whole on every node, in `folder` or on the store below `unfinished`, from where a node gets
+    it whose disk was lost; None without one. Each node removes its others. One that does not arrive as it was sent is passed
+    over for the one before."""
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    here = PartialState()
+    _say_what_does_not_fit(folder, label)
+    each = [steps for steps in gather_object([_steps_of_node(folder, unfinished)]) if steps is not None]
+    steps = _by_the_first(sorted(set.intersection(*each)))
+    while steps and not _on_every_node(_is_here(steps[-1], folder, label, unfinished)):
+        steps.pop()
+    step = steps[-1] if steps else 0
+    _remove_others(folder, step)
+    here.wait_for_everyone()
+    if here.is_main_process and any(each):
+        progress.say(
+            f"{label}: " + (f"goes on from step {step}" if step else "begins anew: not every node has a checkpoint")
+        )
+    return _checkpoint(folder, step) if step else None
+
+
+def _is_here(step: int, folder: Path, label: str, unfinished: str) -> bool:
+    """Whether this node has the checkpoint, now if not before; one process of it gets it."""
+    if not _is_first_of_node() or step in whole_steps(folder, _own_part()):
+        return True
+    progress.say(f"{label}: step {step} is taken from the store")
+    try:
+        _kept(unfinished).fetch(step, folder)
+    except ArtifactError as error:
+        progress.say(f"{label}: step {step} is of no use: {error}")
+        return False
+    return True
+
+
+def _steps_of_node(folder: Path, unfinished: str) -> set[int] | None:
+    """Steps of the checkpoints that this node has or can get; one process of it says."""
+    if not _is_first_of_node():
+        return None
+    return whole_steps(folder, _own_part()) | _kept(unfinished).steps()
+
+
+def _kept(unfinished: str) -> Kept:
+    return Kept.of_node(unfinished, _own_part(), Nodes.from_environment().count)
+
+
+def _say_what_does_not_fit(folder: Path, label: str) -> None:
+    """Each node says which of its checkpoints were written by other processes than there are now: it throws them away."""
+    from accelerate import PartialState
+
+    if not PartialState().is_local_main_process:
+        return
+    own = _own_part()
+    for one in sorted(folder.glob("checkpoint-*")):
+        if (part := marked(one)) and part != own:
+            was, now = (f"{each['processes']} process(es), this node's from {each['first']} on" for each in (part, own))
+            progress.say(f"{label}: {one.name} is thrown away: it has the parts of {was}; now there are {now}")
+
+
+def keeper(unfinished: str) -> "TrainerCallback":
+    """A callback for transformers' Trainer that makes each checkpoint whole on each node, and then removes older ones:
+    at no moment is there a node without the newest one that is whole on all. Each node sends its part to the store below
+    `unfinished` while the training goes on; while a node still sends, none sends the next."""
+    from transformers import TrainerCallback
+
+    class Keeper(TrainerCallback):
+        def __init__(self) -> None:
+            self.sender = Sender()
+
+        def on_train_begin(self, args, state, control, **kwargs):
+            state.save_steps = args.save_steps  # transformers goes on with the checkpoint's
+
+        def on_save(self, args, state, control, **kwargs):
+            folder, step = Path(args.output_dir), state.global_step
+            if state.is_world_process_zero:
+                heldout.copy_best(folder.parent, _checkpoint(folder, step))
+            _finish(folder, step)
+            if _on_every_node(self.sender.idle) and step < state.max_steps and _is_first_of_node():
+                self.send(_checkpoint(folder, step))
+
+        def send(self, checkpoint: Path) -> None:
+            kept, copy = _kept(unfinished), checkpoint.parents[1] / "sending" / checkpoint.name
+            shutil.rmtree(copy.parent, ignore_errors=True)
+            shutil.copytree(checkpoint, copy, copy_function=os.link)  # which stays when the next one is whole
+            self.sender.start(f"checkpoint {checkpoint.name}", lambda: kept.send(copy))
+
+        def on_train_end(self, args, state, control, **kwargs):
+            self.sender.wait()
+
+    return Keeper()
+
+
+def _is_first_of_node() -> bool:
+    from accelerate import PartialState
+
+    return PartialState().is_local_main_process
+
+
+def keeping_reference(trainer: type, kept: Path, unfinished: str) -> type:
+    """TRL's DPO trainer, but every node keeps the reference's log-probabilities for itself, in `kept`, and the first one on the
+    store below `unfinished`, from where a node gets them whose disk was lost. Left alone, its first process caches what all have
+    computed and every process opens that file, which other nodes do not have, at once or after a restart
+    (`_precompute_ref_logps` in TRL 1.16)."""
+    import datasets
+
+    uri = objects.join(unfinished, "reference")
+
+    class Keeping(trainer):
+        def _precompute_ref_logps(self, dataset, name, batch_size):
+            if _on_every_node(_has_reference(kept, uri)):
+                return datasets.concatenate_datasets([dataset, datasets.load_from_disk(str(kept))], axis=1)
+            with _each_for_itself(self):
+                found = super()._precompute_ref_logps(dataset, name, batch_size)
+            if self.is_local_process_zero():
+                _keep(found.select_columns(["ref_chosen_logps", "ref_rejected_logps"]), kept)
+            if self.is_world_process_zero():
+                _send_reference(kept, uri)
+            return found
+
+    return Keeping
+
+
+def _has_reference(kept: Path, uri: str) -> bool:
+    """Whether this node has it, now if not before; one process of it gets it."""
+    if not _is_first_of_node() or kept.is_dir():
+        return True
+    partial = kept.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        if not fetch_folder(uri, partial):
+            return False
+    except ArtifactError as error:
+        progress.say(f"the reference's log-probabilities are computed again: {error}")
+        return False
+    partial.rename(kept)
+    return True
+
+
+def _send_reference(kept: Path, uri: str) -> None:
+    try:
+        send_folder(kept, uri)
+    except ArtifactError as error:
+        progress.say(f"the reference's log-probabilities are on this machine alone: {error}")
+
+
+@contextlib.contextmanager
+def _each_for_itself(trainer: Any) -> Iterator[None]:
+    """In it every process writes what all have computed, into a temporary file of its own: datasets' without caching."""
+    import datasets
+
+    shared, caching = trainer.accelerator, datasets.is_caching_enabled()
+    trainer.accelerator = _EachIsFirst(shared)
+    datasets.disable_caching()
+    try:
+        yield
+    finally:
+        trainer.accelerator = shared
+        if caching:
+            datasets.enable_caching()
+
+
+class _EachIsFirst:
+    """An accelerator to which every process is the first."""
+
+    is_main_process = True
+
+    def __init__(self, shared: "Accelerator"):
+        self.shared = shared
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.shared, name)
+
+
+def _keep(dataset: "Dataset", path: Path) -> None:
+    """Whole or not at all."""
+    partial = path.with_suffix(".partial")
+    for old in (partial, path):
+        shutil.rmtree(old, ignore_errors=True)
+    dataset.save_to_disk(partial)
+    partial.rename(path)
+
+
+def whole_steps(folder: Path, part: dict[str, int]) -> set[int]:
+    """Steps of the checkpoints that are whole for this `part` of the processes."""
+    return {int(one.name.split("-")[1]) for one in folder.glob("checkpoint-*") if marked(one) == part}
+
+
+def _finish(folder: Path, step: int) -> None:
+    from accelerate import PartialState
+
+    here, checkpoint = PartialState(), _checkpoint(folder, step)
+    names = [name for name in _OF_THE_FIRST if (checkpoint / name).exists()]
+    files = _by_the_first({name: (checkpoint / name).read_bytes() for name in names})
+    if here.is_local_main_process and not here.is_main_process:
+        for name, content in files.items():
+            (checkpoint / name).write_bytes(content)
+    here.wait_for_everyone()
+    if here.is_local_main_process:
+        mark(checkpoint, _own_part())
+    here.wait_for_everyone()
+    _remove_others(folder, step)
+
+
+def _own_part() -> dict[str, int]:
+    from accelerate import PartialState
+
+    here = PartialState()
+    return {"processes": here.num_processes, "first": here.process_index - here.local_process_index}
+
+
+def _on_every_node(here: bool) -> bool:
+    from accelerate.utils import gather_object
+
+    return _by_the_first(all(gather_object([here])))
+
+
+def _by_the_first(value: Any) -> Any:
+    """The first process's value, in every process."""
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([value], from_process=0)[0]
+
+
+def _remove_others(folder: Path, step: int) -> None:
+    from accelerate import PartialState
+
+    if PartialState().is_local_main_process:
+        for other in set(folder.glob("checkpoint-*")) - {_checkpoint(folder, step)}:
+            (other / WHOLE).unlink(missing_ok=True)  # first: what is half removed is not whole
+            shutil.rmtree(other)
+
+
+def _checkpoint(folder: Path, step: int) -> Path:
+    return folder / f"checkpoint-{step}"

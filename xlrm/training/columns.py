@@ -1,0 +1,119 @@
+"""What a reward model is trained on: rows of text as columns of token ids, and the order they are seen in."""
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from xlrm import progress
+from xlrm.errors import DataError
+from xlrm.models import chat_templates
+from xlrm.training.recipes import RewardTraining
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+Row = dict[str, Any]
+Columns = dict[str, list]
+
+
+def ordered(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> "Dataset":
+    """Rows as token ids, in the order they are to be seen in where that is fixed."""
+    found = dataset(tokenizer, rows, config)
+    lengths = longest(found.to_dict())
+    if cut := sum(length >= config.max_length for length in lengths):
+        progress.say(
+            f"reward[{config.language}]: {cut} of {len(lengths)} rows reach max_length {config.max_length}; "
+            "what is beyond is cut off their beginning"
+        )
+    if config.similar_lengths:
+        return found.select(similar_lengths_together(lengths, config.batch_size, config.seed))
+    return found
+
+
+def dataset(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], config: RewardTraining) -> "Dataset":
+    """Rows as token ids, as the loss takes them."""
+    from datasets import Dataset
+
+    if config.loss == "pointwise":
+        return Dataset.from_dict(judgments(tokenizer, rows, config.max_length))
+    return Dataset.from_dict(pairs(tokenizer, rows, config.max_length, config.margin))
+
+
+def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int, margin: bool) -> Columns:
+    """chosen_ids, rejected_ids and, with `margin`, margin: the columns TRL's RewardTrainer takes as they are."""
+    columns: Columns = {
+        f"{side}_ids": chat_templates.encode(
+            tokenizer, [chat_templates.conversation(row["prompt"], row[side]) for row in rows], max_length
+        )
+        for side in ("chosen", "rejected")
+    }
+    if margin:
+        if not any("margin" in row for row in rows):
+            raise DataError("reward.margin: no pair has a margin; true needs some that have")
+        columns["margin"] = [float(row.get("margin", 0.0)) for row in rows]
+    return columns
+
+
+def judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int) -> Columns:
+    """input_ids and labels: a row with response and label (1 good, 0 bad) is one judgment, a pair is two."""
+    found: list[tuple[str, str, float]] = []
+    for number, row in enumerate(rows, 1):
+        if row.get("response") and row.get("label") in (0, 1):
+            found.append((row["prompt"], row["response"], float(row["label"])))
+        elif row.get("chosen") and row.get("rejected"):
+            found += [(row["prompt"], row["chosen"], 1.0), (row["prompt"], row["rejected"], 0.0)]
+        else:
+            raise DataError(f"pair {number}: neither response with a label of 0 or 1, nor chosen and rejected")
+    ids = chat_templates.encode(
+        tokenizer, [chat_templates.conversation(prompt, text) for prompt, text, _ in found], max_length
+    )
+    return {"input_ids": ids, "labels": [label for _, _, label in found]}
+
+
+def mixture(found: dict[str, list[Row]], how: Literal["split", "all"], seed: int) -> list[Row]:
+    """Pairs of several languages (language -> rows), told apart by their ids. With `split` each is drawn in one of the
+    languages that have it, equally many in each if all do; with `all` it is there in each that has it. Raises DataError
+    for a pair without an id."""
+    tables = {language: _by_id(language, rows) for language, rows in found.items()}
+    ids = dict.fromkeys(row_id for table in tables.values() for row_id in table)
+    counts = ", ".join(f"{len(rows)} in {language}" for language, rows in found.items())
+    everywhere = sum(all(row_id in table for table in tables.values()) for row_id in ids)
+    progress.say(f"reward: {len(ids)} pairs in all, {counts}, {everywhere} in every language")
+    if how == "all":
+        return [table[row_id] for row_id in ids for table in tables.values() if row_id in table]
+    rng = random.Random(seed)
+    drawn = [list(tables)[i % len(tables)] for i in range(len(ids))]
+    rng.shuffle(drawn)
+    having = ([language for language in tables if row_id in tables[language]] for row_id in ids)
+    places = (one if one in able else rng.choice(able) for one, able in zip(drawn, having, strict=True))
+    return [tables[language][row_id] for language, row_id in zip(places, ids, strict=True)]
+
+
+def _by_id(language: str, rows: list[Row]) -> dict[str, Row]:
+    for number, row in enumerate(rows, 1):
+        if row.get("id") is None:
+            raise DataError(
+                f"{language}/preferences.jsonl:{number}: no 'id'; a mixture tells pairs of languages apart by it"
+            )
+    return {row["id"]: row for row in rows}
+
+
+def longest(columns: Columns) -> list[int]:
+    """Tokens of the longest text of each row."""
+    texts = [column for name, column in columns.items() if name.endswith("_ids")]
+    return [max(map(len, row)) for row in zip(*texts, strict=True)]
+
+
+def similar_lengths_together(lengths: list[int], batch: int, seed: int) -> list[int]:
+    """A random order in which every `batch` rows are of like length: of eight random batches, the rows are sorted into
+    eight others. All batches then are shuffled; group_by_length of transformers leaves those of like rows together, and
+    the tiny model learned less from them."""
+    rng = random.Random(seed)
+    rows = rng.sample(range(len(lengths)), len(lengths))
+    batches, rest = [], rows[len(rows) - len(rows) % batch :]
+    for start in range(0, len(rows) - len(rest), 8 * batch):
+        window = sorted(rows[start : min(start + 8 * batch, len(rows) - len(rest))], key=lengths.__getitem__)
+        batches += [window[i : i + batch] for i in range(0, len(window), batch)]
+    rng.shuffle(batches)
+    return [row for one in batches for row in one] + rest

@@ -1,0 +1,350 @@
+"""Preference training by TRL: reward models (Bradley-Terry, pointwise) and DPO. The only module that imports trl and peft.
+
+A training has a folder: what it starts from (`job.json`, `start`, `tokens`) is made once, by one process; the `*_worker`
+functions train from it, in one process or in many (`xlrm.processes.launch`), and what they have reached (`checkpoints`) lets a
+killed one go on.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xlrm import progress
+from xlrm.errors import ConfigError
+from xlrm.models import chat_templates, loading, transformers4
+from xlrm.models.packing import model as packing
+from xlrm.processes import launch
+from xlrm.store import unfinished
+from xlrm.training import checkpoints, columns, curves, heldout
+from xlrm.training.recipes import DpoTraining, RewardTraining, TrainingConfig
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+Row = dict[str, Any]
+_OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
+"""Beginnings of names of transformers' optimizers."""
+
+
+def train_reward_model(
+    base: Path, rows: list[Row], config: RewardTraining, output: Path, heldout_rows: Sequence[Row] = ()
+) -> dict[str, float]:
+    """Trains a fresh reward model on rows with prompt, chosen and rejected (pointwise also: prompt, response and label),
+    and writes it to `output`, whole, in safetensors. Of several nodes the first does, and the others return nothing. Now and
+    then it scores the `heldout_rows`, which it does not learn from.
+
+    Over-long texts are cut on the left and counted; left to itself, TRL's RewardTrainer drops their pairs. Raises
+    DataError for rows the loss has no use for, ConfigError for a batch or a length that cannot be.
+    """
+    folder = output.parent
+    _check_length("reward.max_length", config, base)
+    _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
+
+    def prepare() -> Path:
+        tokenizer = loading.load_tokenizer(base)
+        model = loading.new_reward_model(base, tokenizer, config.seed)
+        columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
+        if heldout_rows:
+            margin = config.margin and any("margin" in row for row in heldout_rows)
+            columns.dataset(tokenizer, heldout_rows, config.model_copy(update={"margin": margin})).save_to_disk(
+                folder / "heldout"
+            )
+        model.save_pretrained(folder / "start")
+        tokenizer.save_pretrained(folder / "start")
+        return folder / "start"
+
+    if config.keep == "best" and not heldout_rows:
+        raise ConfigError("reward.keep: best goes by the pairs held out, and there are none: see curate.train_share")
+    metrics = _run("reward_worker", prepare, folder, config, RewardTraining)
+    if metrics and config.lora_rank:
+        _merge(folder, output)
+    elif metrics:
+        _move(folder / "trained", output)
+    transformers4.write_older_names(output)
+    return metrics
+
+
+def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) -> dict[str, float]:
+    """Direct preference optimisation on rows with prompt, chosen and rejected; the aligned policy goes to `output`."""
+    _check_length("align.max_length", config, policy)
+    _check_batch(config, len(rows))
+
+    def prepare() -> Path:
+        from datasets import Dataset
+
+        messages = [
+            {
+                "prompt": chat_templates.conversation(row["prompt"], "")[:-1],
+                "chosen": [{"role": "assistant", "content": row["chosen"]}],
+                "rejected": [{"role": "assistant", "content": row["rejected"]}],
+            }
+            for row in rows
+        ]
+        Dataset.from_list(messages).save_to_disk(output.parent / "tokens")
+        return policy
+
+    metrics = _run("dpo_worker", prepare, output.parent, config, DpoTraining)
+    if metrics:
+        _move(output.parent / "trained", output)
+    transformers4.write_older_names(output)
+    return metrics
+
+
+def reward_worker(folder: Path) -> None:
+    """One process of a reward model's training."""
+    from transformers import TrainingArguments
+    from trl import RewardConfig, RewardTrainer
+
+    start, config = _job(folder, RewardTraining)
+    dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(start)
+    order = {"train_sampling_strategy": "sequential" if config.similar_lengths else "random"}
+    sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder)}
+    if config.loss == "pointwise":
+        arguments = _arguments(TrainingArguments, config, folder, **order)
+        trainer = _pointwise_trainer(start, tokenizer, config, arguments, sets)
+    else:
+        arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order)
+        trainer = heldout.by_row(RewardTrainer)(
+            _trainable(start, config), arguments, processing_class=tokenizer, compute_metrics=heldout.pairs, **sets
+        )
+    if sets["eval_dataset"]:
+        save = partial(heldout.save_best, trainer, folder) if config.keep == "best" else None
+        trainer.add_callback(heldout.scoring(config.heldout_scorings, save))
+    _train(trainer, f"reward[{config.language}]", folder)
+
+
+def dpo_worker(folder: Path) -> None:
+    """One process of a policy's alignment."""
+    from trl import DPOConfig, DPOTrainer
+
+    policy, config = _job(folder, DpoTraining)
+    dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(policy)
+    arguments = _arguments(
+        DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
+    )
+    model = loading.load_causal_lm(policy)
+    packing.enable(model)
+    unfinished_uri = json.loads((folder / "job.json").read_text())["unfinished"]
+    trainer_type = checkpoints.keeping_reference(DPOTrainer, folder / "reference", unfinished_uri)
+    with launch.together("computing the reference's log-probabilities"):
+        trainer = trainer_type(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
+    _train(trainer, f"align[{config.language}]", folder)
+
+
+def _run(
+    worker: str, prepare: Callable[[], Path], folder: Path, config: TrainingConfig, kind: type[TrainingConfig]
+) -> dict[str, float]:
+    """Prepares the folder, unless a run before has, and trains in it, with the fields of speed of this run."""
+    _check_installed(config)
+    job = folder / "job.json"
+    begins = json.loads(job.read_text())["start"] if job.exists() else str(prepare())
+    kept = {"unfinished": unfinished.address(folder / "output"), "run": curves.run_at_work()}
+    _write(job, {"start": begins, "config": config.model_dump(include=set(kind.model_fields))} | kept)
+    world = launch.world(config.processes)
+    device_batch, passes = launch.split_batch(config.batch_size, config.device_batch_size, world)
+    progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
+    return launch.launch(f"{__name__}:{worker}", folder, config.processes, config.precision)
+
+
+def _job(folder: Path, kind: type) -> tuple[Path, Any]:
+    content = json.loads((folder / "job.json").read_text())
+    return Path(content["start"]), kind(**content["config"])
+
+
+def _write(path: Path, content: Any) -> None:
+    """As JSON, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content))
+    partial.replace(path)
+
+
+def _dataset(path: Path) -> "Dataset":
+    from datasets import load_from_disk
+
+    return load_from_disk(str(path))
+
+
+def needs_bitsandbytes(config: TrainingConfig) -> bool:
+    """For its optimizer, or for weights of 4 bits."""
+    return config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False)
+
+
+def _check_installed(config: TrainingConfig) -> None:
+    """Raises ConfigError for an optimizer nobody knows, and for what needs a library that is not there."""
+    from transformers.training_args import OptimizerNames
+
+    known = [one.value for one in OptimizerNames]
+    if config.optimizer not in known:
+        raise ConfigError(f"optimizer {config.optimizer!r}: transformers knows {', '.join(known)}")
+    needs = {
+        "bitsandbytes": needs_bitsandbytes(config),
+        "deepspeed": launch.world(config.processes) > 1,
+    }
+    for library in (name for name, needed in needs.items() if needed):
+        try:
+            metadata.version(library)
+        except metadata.PackageNotFoundError as error:
+            raise ConfigError(
+                f"optimizer {config.optimizer}, {launch.world(config.processes)} process(es): needs {library}; "
+                "pip install 'xlrm[gpu]'"
+            ) from error
+
+
+def _check_length(field: str, config: TrainingConfig, model: Path) -> None:
+    """Raises ConfigError for more tokens than the model in the folder reads."""
+    loading.Context(field, config.max_length, given=True).within(loading.load_config(model))
+
+
+def _check_batch(config: TrainingConfig, rows: int) -> None:
+    """Raises ConfigError for a batch that the processes cannot share, or that there are not enough rows for."""
+    launch.split_batch(config.batch_size, config.device_batch_size, launch.world(config.processes))
+    if rows < config.batch_size:
+        raise ConfigError(
+            f"batch_size: {config.batch_size} is more than the {rows} rows to train on; take {rows} at most"
+        )
+
+
+def _arguments(
+    kind: type["TrainingArguments"], config: TrainingConfig, folder: Path, **more: Any
+) -> "TrainingArguments":
+    """Of transformers' Trainer, which makes the processes one group: before a model is loaded, for ZeRO-3 shards as it loads."""
+    with launch.together("joining"):
+        launch.join()
+        return kind(**_common(config, folder), **more)
+
+
+def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
+    import torch
+
+    world = launch.world(config.processes)
+    device_batch, accumulation = launch.split_batch(config.batch_size, config.device_batch_size, world)
+    return dict(  # noqa: C408 - reads as the call it becomes
+        output_dir=str(folder / "checkpoints"), learning_rate=config.learning_rate, optim=config.optimizer,
+        per_device_train_batch_size=device_batch, gradient_accumulation_steps=accumulation,
+        num_train_epochs=config.epochs, warmup_steps=config.warmup, lr_scheduler_type="cosine", seed=config.seed,
+        data_seed=config.seed, bf16=config.precision == "bfloat16", use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps,
+        ddp_timeout=launch.PATIENCE_S,
+        logging_steps=config.log_steps, logging_first_step=True, report_to=[], disable_tqdm=True,
+        per_device_eval_batch_size=device_batch,
+    )  # fmt: skip
+
+
+def _train(trainer: "Trainer", label: str, folder: Path) -> None:
+    """Trains from the last checkpoint on, if there is one that all nodes have, and saves the model into `trained`."""
+    if trainer.args.n_gpu > 1:
+        raise ConfigError(
+            f"{label}: one process sees {trainer.args.n_gpu} GPUs; set CUDA_VISIBLE_DEVICES to one of them"
+        )
+    job = json.loads((folder / "job.json").read_text())
+    trainer.add_callback(progress.training_steps(label))
+    trainer.add_callback(checkpoints.keeper(job["unfinished"]))
+    if job["run"] and trainer.is_world_process_zero():
+        trainer.add_callback(curves.to_mlflow(job["run"]))
+    with launch.together("agreeing on a checkpoint"):
+        last = checkpoints.agreed(Path(trainer.args.output_dir), label, job["unfinished"])
+        if trainer.is_world_process_zero():
+            heldout.copy_best(last or folder / "nothing", folder)
+    with launch.together("training"):
+        trainer.train(resume_from_checkpoint=last and str(last))
+    with launch.together("saving the model"):
+        trainer.save_model(str(folder / "trained"))
+        if trainer.is_world_process_zero():
+            if (folder / heldout.BEST).is_dir():
+                shutil.copytree(folder / heldout.BEST, folder / "trained", dirs_exist_ok=True)
+            _write_results(trainer, folder)
+        trainer.accelerator.wait_for_everyone()
+    if trainer.is_local_process_zero() and not trainer.is_world_process_zero():
+        _write(folder / launch.METRICS, {})
+
+
+def _write_results(trainer: "Trainer", folder: Path) -> None:
+    """The training's curves, and its metrics: means of their last tenth, and what the model did with the pairs held out."""
+    (folder / "trained" / "training_args.bin").unlink()  # a pickle, and full of paths
+    curves.write(trainer.state.log_history, folder / "trained" / curves.FILE)
+    points = curves.points(trainer.state.log_history)
+    trained = [point for point in points if "loss" in point]
+    last = trained[-max(1, len(trained) // 10) :]
+    names = [name for name in ("loss", "accuracy") if name in last[-1]]
+    metrics = {f"train_{name}": sum(point[name] for point in last) / len(last) for name in names}
+    if scored := [point for point in points if "heldout_loss" in point]:
+        best = (folder / heldout.BEST).is_dir()
+        point = min(scored, key=lambda one: one["heldout_loss"]) if best else scored[-1]
+        metrics |= {name: point[name] for name in ("heldout_loss", "heldout_accuracy")}
+        metrics["heldout_rows"] = float(len(trainer.eval_dataset))
+    _write(folder / launch.METRICS, metrics | {"steps": float(trainer.state.global_step)})
+
+
+def _pointwise_trainer(
+    start: Path, tokenizer: "PreTrainedTokenizerBase", config: RewardTraining, arguments: "TrainingArguments",
+    sets: dict[str, "Dataset | None"],
+) -> "Trainer":  # fmt: skip
+    """-z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z: paper B, section 2, whose print has
+    sigmoid(1 - r) in the second term, by which a bad response would never be told from a good one."""
+    from torch.nn.functional import binary_cross_entropy_with_logits
+    from transformers import DataCollatorWithPadding, Trainer
+    from trl.trainer.utils import disable_dropout_in_model
+
+    def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+        total = binary_cross_entropy_with_logits(outputs.logits[:, 0], labels.float(), reduction="sum")
+        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+    model = _trainable(start, config)
+    disable_dropout_in_model(model)
+    return heldout.by_row(Trainer)(
+        model, arguments, DataCollatorWithPadding(tokenizer), processing_class=tokenizer, compute_loss_func=loss,
+        compute_metrics=heldout.judgments, **sets,
+    )  # fmt: skip
+
+
+def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
+    """The model a training starts from, its head made before: nothing is drawn here, so all processes agree."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
+
+    how: dict[str, Any] = {"dtype": torch.float32}
+    if config.quantize:
+        how["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )  # fmt: skip
+    model = AutoModelForSequenceClassification.from_pretrained(
+        start, use_safetensors=True, trust_remote_code=False, **how
+    )
+    packing.enable(model)
+    if not config.lora_rank:
+        return model
+    from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
+
+    if config.quantize:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=config.gradient_checkpointing)
+    head = next(name for name, module in model.named_modules() if module is loading.score_head(model)).split(".")[0]
+    lora = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear",
+        modules_to_save=[head],
+    )  # fmt: skip
+    return get_peft_model(model, lora, autocast_adapter_dtype=False)
+
+
+def _merge(folder: Path, output: Path) -> None:
+    """The adapters into the weights they started from, not into their 4-bit copy."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    start, trained = folder / "start", folder / "trained"
+    model = AutoModelForSequenceClassification.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
+    PeftModel.from_pretrained(model, trained).merge_and_unload().save_pretrained(output)
+    loading.load_tokenizer(start).save_pretrained(output)
+    shutil.copyfile(trained / curves.FILE, output / curves.FILE)
+
+
+def _move(trained: Path, output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    for file in trained.iterdir():
+        shutil.move(file, output / file.name)

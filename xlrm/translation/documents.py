@@ -1,0 +1,71 @@
+"""Whole texts through a translator of segments: cut, looked up, translated where new, put together again."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from xlrm.languages import Language
+from xlrm.progress import Counter
+from xlrm.store.answers import Memory
+from xlrm.translation import segmentation
+from xlrm.translation.segmentation import Segment, Template
+from xlrm.translation.translators import Settings, Translator
+
+
+@dataclass
+class DocumentTranslator:
+    translator: Translator
+    memory: Memory
+    source: Language
+    target: Language
+    settings: Settings
+    counter: Counter
+    made: int = 0
+    """Segments translated now."""
+
+    def translate(self, texts: Iterable[str], attempt: int = 0, markers: bool = True) -> dict[str, str | None]:
+        """None for a text of which a segment did not come back whole, or without a marker.
+
+        Without `markers`, what is not language is not sent at all: the model sees the pieces between it.
+        """
+        templates = {text: self._template(text, markers) for text in texts}
+        segments = {segment.text for template in templates.values() for segment in template.segments}
+        translations = self._segments(sorted(segments, key=lambda text: (len(text), text)), attempt)
+        return {text: self._filled(template, translations) for text, template in templates.items()}
+
+    def close(self) -> None:
+        self.translator.close()
+        self.memory.send()
+        self.counter.close()
+
+    def _template(self, text: str, markers: bool) -> Template:
+        if not self.settings.segmented:
+            return Template((Segment(text),))
+        template = segmentation.split(text, self.source.code, self.settings.longest_segment)
+        return template if markers else template.without_markers()
+
+    def _segments(self, segments: list[str], attempt: int) -> dict[str, str | None]:
+        found = self.memory.look_up(segments, attempt)
+        for block in _blocks([one for one in segments if one not in found], self.translator.block):
+            found |= self.translator.translate(block, attempt, partial(self._keep, attempt))
+        return found
+
+    def _keep(self, attempt: int, segment: str, translation: str | None) -> None:
+        self.memory.add({segment: translation}, attempt)
+        self.made += 1
+        self.counter.advance(1)
+
+    def _filled(self, template: Template, translations: dict[str, str | None]) -> str | None:
+        restored = []
+        for segment in template.segments:
+            translation = translations[segment.text]
+            whole = None if translation is None else segment.restore(translation)
+            if whole is None:
+                return None
+            restored.append(whole)
+        return template.fill(restored, self.target.spaces)
+
+
+def _blocks(segments: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(segments), size):
+        yield segments[start : start + size]

@@ -1,0 +1,139 @@
+"""What translating a corpus will take, before it begins: segments, tokens and hours of GPUs.
+
+Tokens are counted by bytes, and hours by floating-point operations: 2 for each parameter and token (Kaplan et al. 2020,
+section 2.1), at a share of what an A100 can do. Both rates are assumptions, said wherever the numbers are shown.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from xlrm.languages import Language
+from xlrm.store import jsonl
+from xlrm.store.answers import Memory
+from xlrm.translation import segmentation
+
+File = Literal["preferences", "heldout", "benchmark", "prompts", "parallel"]
+FILES: tuple[File, ...] = get_args(File)
+"""Of a corpus, what is translated."""
+TEXTS = ("prompt", "chosen", "rejected", "text")
+BYTES_PER_TOKEN = {"Latin": 3.5, "Cyrillic": 3.5, "Hangul": 1.5, "Han": 2.0}
+"""Of UTF-8, assumed for Llama 2's tokenizer, which spells many Korean and Chinese characters byte by byte."""
+BYTES_OF_TRANSLATION = {"Latin": 1.2, "Cyrillic": 2.0, "Hangul": 1.3, "Han": 0.95}
+"""For each byte of English (medians of NTREX-128: es 1.18, it 1.19, de 1.21, tr 1.16, vi 1.44, ru 2.02, ko 1.29, zh 0.95)."""
+PROMPT_TOKENS = 30
+"""Of X-ALMA's prompt and the chat's marks, assumed."""
+A100_FLOPS = 312e12
+"""Dense bf16 (NVIDIA's data sheet)."""
+UTILISATION = 0.2
+"""Share of them that translating makes use of, assumed for batched decoding."""
+
+_ROWS_AT_ONCE = 1000
+
+
+@dataclass
+class Work:
+    """What a corpus holds to translate."""
+
+    texts: int = 0
+    segments: int = 0
+    """Distinct ones; each is translated once."""
+    source_bytes: int = 0
+    known: Counter[str] = field(default_factory=Counter)
+    """Segments translated before, by target language."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one target language."""
+
+    texts: int
+    segments: int
+    known: int
+    tokens: float
+    """Read and written, for the segments not known."""
+    bytes: float
+    """Of all translations, in UTF-8."""
+    gpu_hours: float | None
+    """None for a translator whose size is not known, or that needs no GPU."""
+
+    def __str__(self) -> str:
+        known = f", {self.known:,} of them known" if self.known else ""
+        text = f"{self.texts:,} texts, {self.segments:,} segments{known}"
+        if self.gpu_hours is None:
+            return text
+        return f"{text}; about {self.tokens:,.0f} tokens, {self.gpu_hours:.2g} hours of an A100 at {UTILISATION:.0%} of its peak"
+
+
+def estimate(work: Work, source: Language, target: Language, parameters: float | None) -> Estimate:
+    left = 1 - work.known[target.code] / max(1, work.segments)
+    read = work.source_bytes / BYTES_PER_TOKEN.get(source.script, 2.0) + work.segments * PROMPT_TOKENS
+    written = tokens_of(work.source_bytes, source, target)
+    tokens = left * (read + written)
+    hours = 2 * parameters * tokens / (A100_FLOPS * UTILISATION) / 3600 if parameters else None
+    size = bytes_of(work.source_bytes, source, target)
+    return Estimate(work.texts, work.segments, work.known[target.code], tokens, size, hours)
+
+
+def tokens_of(source_bytes: float, source: Language, target: Language) -> float:
+    """Tokens of the translation of `source_bytes` of UTF-8; of the text itself, where target is source."""
+    return bytes_of(source_bytes, source, target) / BYTES_PER_TOKEN.get(target.script, 2.0)
+
+
+def bytes_of(source_bytes: float, source: Language, target: Language) -> float:
+    """Of the translation of `source_bytes`."""
+    return source_bytes / _ratio(source) * _ratio(target)
+
+
+def assumptions() -> dict[str, object]:
+    """The rates above, to be shown beside what they give."""
+    return {
+        "bytes_per_token": BYTES_PER_TOKEN, "bytes_of_translation": BYTES_OF_TRANSLATION, "prompt_tokens": PROMPT_TOKENS,
+        "a100_flops": A100_FLOPS, "utilisation": UTILISATION, "gpu_hours": "2 x parameters x tokens / (flops x utilisation)",
+    }  # fmt: skip
+
+
+def names(files: Iterable[File]) -> tuple[str, ...]:
+    return tuple(f"{one}.jsonl" for one in files)
+
+
+def parts(corpus: Path, shard: str = "1/1", files: Iterable[File] = FILES) -> list[tuple[Path, int, int]]:
+    """Of each of a corpus's `files`, the rows of one shard (NUMBER/OF): from, to."""
+    number, of = (int(part) for part in shard.split("/"))
+    found = []
+    for name in names(files):
+        if (corpus / name).is_file():
+            count = jsonl.count_lines(corpus / name)
+            found.append((corpus / name, count * (number - 1) // of, count * number // of))
+    return found
+
+
+def survey(
+    files: Iterable[tuple[Path, int, int]], source: Language, longest: int, segmented: bool,
+    memories: Mapping[str, Memory],
+) -> Work:  # fmt: skip
+    """What the rows of `files` hold to translate, and how much of it each target language's memory knows."""
+    work, seen = Work(), set()
+    for path, start, stop in files:
+        read = jsonl.stream(path, start, stop)
+        while chunk := list(itertools.islice(read, _ROWS_AT_ONCE)):
+            texts = [row[name] for row in chunk for name in TEXTS if name in row]
+            segments = dict.fromkeys(one for text in texts for one in _segments(text, source.code, longest, segmented))
+            new = [one for one in segments if hash(one) not in seen]
+            seen.update(map(hash, new))
+            work.texts += len(texts)
+            work.segments += len(new)
+            work.source_bytes += sum(len(one.encode()) for one in new)
+            work.known.update({code: len(memory.look_up(new, 0)) for code, memory in memories.items()})
+    return work
+
+
+def _segments(text: str, language: str, longest: int, segmented: bool) -> list[str]:
+    return [one.text for one in segmentation.split(text, language, longest).segments] if segmented else [text]
+
+
+def _ratio(language: Language) -> float:
+    return 1.0 if language.code == "en" else BYTES_OF_TRANSLATION.get(language.script, 1.5)

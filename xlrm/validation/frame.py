@@ -1,0 +1,205 @@
+"""The frame that expectations look at: the texts of a chunk of rows, and what is measured on each."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from xlrm.languages import Language
+from xlrm.validation.language_id import Identifier
+from xlrm.validation.lengths import Band, fit
+from xlrm.validation.limits import Limits
+from xlrm.validation.loops import looped
+from xlrm.validation.texts import (
+    Measure,
+    Pair,
+    changed_code,
+    changed_placeholders,
+    copied,
+    cut,
+    lost_numbers,
+    off_band,
+    prose,
+    truncated,
+    untranslated,
+    without_names,
+)
+
+TEXTS = ("prompt", "chosen", "rejected", "text")
+SPOKEN = ("prompt", "chosen", "text")  # what is wrong with `rejected` may be the very language it is in
+ASKED = ("prompt", "text")  # an answer may well be a list of names, the same in two languages
+_NO_LETTERS = "ªº"  # 12.ª is an ordinal
+EXCUSABLE = ("script", "language", "length", "copy", "untranslated")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one file of one language is held to."""
+
+    columns: tuple[str, ...]
+    language: Language
+    source: Language | None
+    """The language it is translated from; None for the source itself, which has nothing to be compared with."""
+    limits: Limits
+    bands: dict[str, Band] = field(default_factory=dict)
+    """Of each column of text; for a translation only."""
+
+    @property
+    def texts(self) -> list[str]:
+        """Columns of text whose language is known."""
+        return [name for name in self.columns if name in (TEXTS if self.source else SPOKEN)]
+
+    def measures(self, column: str) -> dict[str, Measure]:
+        """Those of a translation that look at one text and its source, by expectation."""
+        assert self.source
+        limits, band = self.limits, self.bands[column]
+        return {
+            "length": off_band(band, limits.length_from),
+            "truncated": truncated(band),
+            "cut": cut,
+            "copy": copied(limits.copied_words if column in ASKED else limits.untranslated_words),
+            "untranslated": untranslated(limits.untranslated_words),
+            "code": changed_code,
+            "placeholder": changed_placeholders,
+            "number": lost_numbers(self.language.code, self.source.code),
+            "loop": lambda pair: looped(pair.text, pair.source, limits.loop_times),
+        }
+
+
+def bands(
+    columns: tuple[str, ...], language: Language, source: Language, limits: Limits, rows: Iterable[tuple[dict, dict]]
+) -> dict[str, Band]:
+    """By column of text, how long a translation may be, from rows and their sources."""
+    texts = [name for name in columns if name in TEXTS]
+    lengths = np.array([[_lengths(pair, name) for name in texts] for pair in rows]).reshape(-1, len(texts), 2)
+    fixed = limits.band(language.script, source.script)
+    return {name: fit(lengths[:, i, 0], lengths[:, i, 1], fixed, limits) for i, name in enumerate(texts)}
+
+
+def _lengths(pair: tuple[dict, dict], column: str) -> tuple[int, int]:
+    row, source = (one.get(column) for one in pair)
+    usable = isinstance(row, str) and isinstance(source, str)
+    return (len(prose(row).strip()), len(prose(source).strip())) if usable else (0, 0)
+
+
+def frame(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None]) -> pd.DataFrame:
+    """The rows' texts, and what is measured on them; `sources` are the source's rows of the same ids, if it has them.
+
+    What is missing or is no string is blank, and so fails `schema`.
+    """
+    texts = {name: [_text(row, name) for row in rows] for name in plan.columns if name != "id"}
+    measured: dict[str, pd.Series] = {}
+    for column in plan.texts:
+        found = (
+            _of_translation(plan, column, texts[column], sources) if plan.source else _of_itself(plan, texts[column])
+        )
+        for name, values in found.items():
+            measured[f"{name}:{column}"] = pd.Series(values, dtype="float" if name == "script" else "str")
+    return pd.DataFrame(texts, dtype="str").assign(**measured)
+
+
+def _text(row: dict | None, column: str) -> str:
+    value = row.get(column) if row else None
+    return value if isinstance(value, str) else ""
+
+
+def _of_itself(plan: Plan, texts: list[str]) -> dict[str, list]:
+    """The source has only its own language to be in."""
+    spoken = [prose(text) for text in texts]
+    shares = script_share(spoken, plan.language.script).tolist()
+    return {"script": shares, "language": _languages(plan, spoken, _identifier(plan).doubts(spoken))}
+
+
+def _of_translation(plan: Plan, column: str, texts: list[str], sources: Sequence[dict | None]) -> dict[str, list]:
+    pairs = _pairs(texts, [_text(row, column) for row in sources])
+    found = {name: [pair and measure(pair) for pair in pairs] for name, measure in plan.measures(column).items()}
+    spoken = [pair.prose if pair else prose(text) for pair, text in zip(pairs, texts, strict=True)]
+    found["script"] = script_share(spoken, plan.language.script).tolist()
+    found["language"] = _identifier(plan).doubts(spoken)
+    _leave_names_out(plan, found, pairs, spoken)
+    _excuse_quotations(plan, found)
+    if column not in SPOKEN:
+        _excuse(plan, found, pairs)
+    return found | {"language": _languages(plan, spoken, found["language"])}
+
+
+def _leave_names_out(plan: Plan, found: dict[str, list], pairs: list[Pair | None], spoken: list[str]) -> None:
+    """Judges the script and the language of what looks wrong by what is left of it without the source's names."""
+    shares, doubts = found["script"], found["language"]
+    rows = [i for i, pair in enumerate(pairs) if pair and (shares[i] < plan.limits.min_script_share or doubts[i])]
+    left = [without_names(pairs[row]) for row in rows]
+    judged = zip(rows, left, script_share(left, plan.language.script), _identifier(plan).doubts(left), strict=True)
+    for row, text, share, doubt in judged:
+        spoken[row], shares[row], doubts[row] = text, float(share), doubt
+
+
+def _excuse_quotations(plan: Plan, found: dict[str, list]) -> None:
+    """Takes back what is said about words of a third language: a quotation stays as it is."""
+    assert plan.source
+    known = Identifier(plan.source.code, 1, 0.5)
+    for name in ("copy", "untranslated"):
+        runs = list({run for run in found[name] if run})
+        doubts = {run: doubt for run, doubt in zip(runs, known.doubts(runs), strict=True) if doubt}
+        foreign = known.foreign(doubts) if doubts else {}
+        found[name] = [None if run and foreign.get(run) else run for run in found[name]]
+
+
+def _identifier(plan: Plan) -> Identifier:
+    return Identifier(plan.language.code, plan.limits.language_letters, plan.limits.language_probability)
+
+
+def _languages(plan: Plan, texts: list[str], doubts: list[str | None]) -> list[str | None]:
+    """Of the doubtful ones, the language they are in."""
+    doubtful = {text: doubt for text, doubt in zip(texts, doubts, strict=True) if doubt}
+    verdicts = _identifier(plan).foreign(doubtful) if doubtful else {}
+    return [doubt and verdicts[text] for text, doubt in zip(texts, doubts, strict=True)]
+
+
+def _pairs(texts: list[str], sources: list[str]) -> list[Pair | None]:
+    """Each text with its source; None where one is blank, which is `schema`'s or `parity`'s matter and no other's."""
+    both = zip(texts, sources, strict=True)
+    return [Pair(text, source) if text.strip() and source.strip() else None for text, source in both]
+
+
+def _excuse(plan: Plan, found: dict[str, list], pairs: list[Pair | None]) -> None:
+    """Takes back what is said about texts whose source is itself in another language than the rest: a rejected answer
+    in the wrong language is to be in a wrong one in the translation, too."""
+    assert plan.source
+    below = plan.limits.min_script_share
+    mine = {name: found[name] for name in EXCUSABLE}
+    failed = [
+        row
+        for row, pair in enumerate(pairs)
+        if pair and (mine["script"][row] < below or any(mine[name][row] for name in EXCUSABLE if name != "script"))
+    ]
+    wrong = Identifier(plan.source.code, 1, 1).doubts([pairs[row].source_prose for row in failed])
+    for row in [row for row, excused in zip(failed, wrong, strict=True) if excused]:
+        mine["script"][row] = float("nan")
+        for name in EXCUSABLE[1:]:
+            mine[name][row] = None
+
+
+def script_share(texts: list[str], script: str) -> np.ndarray:
+    """Of each text's letters, the share that is of `script`; NaN where there are none."""
+    # All texts as one array of code points, so that each character of the alphabet in use is looked up once.
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "replace"), dtype=np.uint32)
+    rows = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+    used = np.unique(codes)
+    letter, own = np.zeros((2, used.max(initial=0) + 1), dtype=bool)
+    letter[used] = [_is_letter(chr(code)) for code in used]
+    own[used] = [_is_of(chr(code), script) for code in used]
+    letters = np.bincount(rows[letter[codes]], minlength=len(texts)).astype(float)
+    letters[letters == 0] = np.nan
+    return np.bincount(rows[own[codes]], minlength=len(texts)) / letters
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalpha() and character not in _NO_LETTERS
+
+
+def _is_of(character: str, script: str) -> bool:
+    """By its Unicode name, which begins with the script's (or a width), but for Han, there called CJK."""
+    names = unicodedata.name(character, "").split()
+    return _is_letter(character) and {"Han": "CJK"}.get(script, script.upper()) in names[:2]

@@ -1,0 +1,246 @@
+"""The suites, and the door to Great Expectations: what is expected of a file, and which rows fail it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xlrm.languages import LANGUAGES
+from xlrm.validation.frame import Plan, bands, frame
+from xlrm.validation.limits import Limits
+
+MEANING = {
+    "schema": "every field is there, is a string and is not blank",
+    "unique": "an id stands once in its file",
+    "parity": "the ids are those of the source, in its order",
+    "pair": "chosen and rejected are still different texts",
+    "script": "the letters are those of the language",
+    "language": "the text is in its language, as lingua identifies it",
+    "length": "the text is about as long as its source lets expect",
+    "truncated": "the text goes on after the first lines of its source",
+    "cut": "the text does not stop within a sentence",
+    "copy": "the text is not the source's, untranslated",
+    "untranslated": "no sentence or line is left as it is in the source",
+    "code": "what is between backticks is the source's",
+    "placeholder": "placeholders, markup and addresses are the source's",
+    "number": "no number is lost, in whatever way it is written",
+    "loop": "no word or phrase comes over and over where the source has none",
+}
+SHOWN_CHARACTERS = 160
+"""Of a value that failed, as far as it is kept."""
+
+_FORMAT = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
+_IDS = ("schema", "unique", "parity")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    name: str
+    """One of MEANING."""
+    column: str
+    """The column it is about, as the corpus names it."""
+    kind: str
+    """The class of Great Expectations that checks it."""
+    arguments: dict[str, Any]
+    rule: str = ""
+    """The limits, in words."""
+
+    @property
+    def measure(self) -> str:
+        """The column of the frame whose values show what failed."""
+        return self.arguments.get("column") or self.arguments["column_A"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    expectation: Expectation
+    checked: int
+    """Rows it applied to."""
+    failed: dict[int, str]
+    """Row -> the value that failed."""
+
+
+def failures(
+    rows: Sequence[dict],
+    source_rows: Sequence[dict],
+    columns: tuple[str, ...],
+    language: str,
+    source_language: str,
+    limits: Limits,
+) -> list[Outcome]:
+    """All that is wrong with some rows of a translation; a row is told by its place in `rows`, and after these come
+    the source's rows that are missing. Bands of length are fitted if the rows are enough for that."""
+    target, source = LANGUAGES[language], LANGUAGES[source_language]
+    known = {row.get("id"): row for row in reversed(source_rows)}
+    sources = [known.get(row.get("id")) for row in rows]
+    both = [(row, original) for row, original in zip(rows, sources, strict=True) if original]
+    plan = Plan(columns, target, source, limits, bands(columns, target, source, limits, both))
+    found, wanted = ([_id(row) for row in many] for many in (rows, source_rows))
+    return check_ids(found, wanted) + check(plan, rows, sources)
+
+
+def _id(row: dict) -> str:
+    return row["id"] if isinstance(row.get("id"), str) else ""
+
+
+def check_ids(ids: list[str], source_ids: list[str] | None = None) -> list[Outcome]:
+    """What is wrong with the ids of a whole file; those of the source that it lacks come after its own."""
+    known = pd.Index(source_ids or ids).unique()
+    lacking = known.difference(pd.Index(ids), sort=False).tolist() if source_ids else []
+    found = pd.Series([*ids, *lacking], dtype="str")
+    expected = rules_of_ids(translated=bool(source_ids))
+    return validate(pd.DataFrame({"id": found, "parity": _parity(found, len(ids), known)}), expected)
+
+
+def check(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None] = ()) -> list[Outcome]:
+    """What is wrong with the texts of a chunk of rows; `sources` are the source's rows of the same ids."""
+    return validate(frame(plan, rows, sources), rules(plan))
+
+
+def merged(parts: Iterable[tuple[int, list[Outcome]]]) -> list[Outcome]:
+    """The outcomes of a file from those of its chunks, each with the row it begins at."""
+    checked: dict[int, int] = {}
+    failed: dict[int, dict[int, str]] = {}
+    wanted: list[Expectation] = []
+    for start, outcomes in parts:
+        wanted = [outcome.expectation for outcome in outcomes]
+        for number, outcome in enumerate(outcomes):
+            checked[number] = checked.get(number, 0) + outcome.checked
+            failed.setdefault(number, {}).update({start + row: value for row, value in outcome.failed.items()})
+    return [Outcome(one, checked[number], failed[number]) for number, one in enumerate(wanted)]
+
+
+def rules_of_ids(translated: bool) -> list[Expectation]:
+    found = [
+        Expectation("schema", "id", "ExpectColumnValuesToMatchRegex", _on("id", regex=r"\S")),
+        Expectation("unique", "id", "ExpectColumnValuesToBeUnique", _on("id")),
+    ]
+    return [*found, Expectation("parity", "id", "ExpectColumnValuesToBeNull", _on("parity"))] if translated else found
+
+
+def plain_rules(columns: tuple[str, ...]) -> list[Expectation]:
+    names = [name for name in columns if name != "id"]
+    found = [Expectation("schema", name, "ExpectColumnValuesToMatchRegex", _on(name, regex=r"\S")) for name in names]
+    both = {"column_A": "rejected", "column_B": "chosen"}
+    pair = Expectation("pair", "rejected", "ExpectColumnPairTextsToDiffer", both, "whatever their case")
+    return [*found, pair] if "rejected" in names else found
+
+
+def rules(plan: Plan) -> list[Expectation]:
+    """What is expected of the texts of a file."""
+    found, share = plain_rules(plan.columns), plan.limits.min_script_share
+    said = f"at least {share:.0%} of the letters outside code are {plan.language.script}"
+    sure = f"{plan.language.name}, from {plan.limits.language_letters} letters on"
+    found += [_between("script", name, share, None, said) for name in plan.texts]
+    found += [_none("language", name, sure) for name in plan.texts]
+    return found + [_none(name, column, rule) for column in plan.bands for name, rule in _limits(plan, column).items()]
+
+
+def _limits(plan: Plan, column: str) -> dict[str, str]:
+    """Each measure of a translation, and its limits in words."""
+    limits = plan.limits
+    said = {
+        "length": plan.bands[column].rule,
+        "untranslated": f"of {limits.untranslated_words} words or more",
+        "loop": f"{limits.loop_times} times in a row",
+    }
+    return {name: said.get(name, "") for name in plan.measures(column)}
+
+
+def validate(rows: pd.DataFrame, wanted: list[Expectation]) -> list[Outcome]:
+    """One validation of Great Expectations. Raises RuntimeError if an expectation could not be computed."""
+    import great_expectations as gx
+
+    kinds = _kinds()
+    made = [kinds(one.kind)(**one.arguments, meta={"number": number}) for number, one in enumerate(wanted)]
+    batch = _batches().get_batch({"dataframe": rows})
+    suite = gx.ExpectationSuite(name="rows", expectations=made)
+    outcomes = {}
+    for result in batch.validate(suite, result_format=_FORMAT).results:
+        number = result.expectation_config.meta["number"]
+        if "unexpected_index_list" not in result.result and not result.success:
+            raise RuntimeError(f"{wanted[number]}: {result.exception_info}")
+        outcomes[number] = _outcome(wanted[number], rows, result.result)
+    return [outcomes[number] for number in range(len(wanted))]
+
+
+def _outcome(expectation: Expectation, rows: pd.DataFrame, result: dict) -> Outcome:
+    shown = rows[expectation.measure]
+    failed = result.get("unexpected_index_list") or []
+    # Expecting nothing in a column, GX counts the rows where it finds that as missing ones.
+    missing = 0 if expectation.kind == "ExpectColumnValuesToBeNull" else result.get("missing_count") or 0
+    return Outcome(expectation, result["element_count"] - missing, {row: _shown(shown[row]) for row in failed})
+
+
+@cache
+def _batches():
+    """An in-memory context's way to look at a frame: nothing is written, nothing is sent, nothing is drawn."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("corpus").add_dataframe_asset("rows")
+    return asset.add_batch_definition_whole_dataframe("all")
+
+
+@cache
+def _kinds() -> Callable[[str], type]:
+    """Great Expectations' own expectations by name, and one of ours."""
+    from great_expectations import expectations as core
+    from great_expectations.execution_engine import PandasExecutionEngine
+    from great_expectations.expectations.expectation import ColumnPairMapExpectation
+    from great_expectations.expectations.metrics.map_metric_provider import (
+        ColumnPairMapMetricProvider,
+        column_pair_condition_partial,
+    )
+
+    class TextsDiffer(ColumnPairMapMetricProvider):
+        condition_metric_name = "column_pair_values.texts_differ"
+
+        @column_pair_condition_partial(engine=PandasExecutionEngine)
+        def _pandas(cls, column_A, column_B, **_):
+            return column_A.str.strip().str.casefold() != column_B.str.strip().str.casefold()
+
+    class ExpectColumnPairTextsToDiffer(ColumnPairMapExpectation):
+        """Expect two columns to hold different texts in each row, not only in case or in space around them."""
+
+        ignore_row_if: str = "either_value_is_missing"
+        map_metric = "column_pair_values.texts_differ"
+        success_keys = ("column_A", "column_B", "ignore_row_if", "mostly")
+
+    ours = {"ExpectColumnPairTextsToDiffer": ExpectColumnPairTextsToDiffer}
+    return lambda name: ours.get(name) or getattr(core, name)
+
+
+def _on(column: str, **arguments: Any) -> dict[str, Any]:
+    return {"column": column, **arguments}
+
+
+def _between(name: str, column: str, least: float, most: float | None, rule: str) -> Expectation:
+    limits = _on(f"{name}:{column}", min_value=least, max_value=most)
+    return Expectation(name, column, "ExpectColumnValuesToBeBetween", limits, rule)
+
+
+def _none(name: str, column: str, rule: str) -> Expectation:
+    return Expectation(name, column, "ExpectColumnValuesToBeNull", _on(f"{name}:{column}"), rule)
+
+
+def _parity(ids: pd.Series, present: int, known: pd.Index) -> pd.Series:
+    """What is wrong with each id, if anything; those from row `present` on are in the source only."""
+    place = pd.Series(known.get_indexer(ids), dtype=float)
+    place[place < 0] = np.nan
+    wrong = pd.Series(None, place.index, dtype="str")
+    wrong[place.ffill().diff() < 0] = "out of order"
+    wrong[place.isna()] = "not in the source"
+    wrong[present:] = "missing"
+    return wrong
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:.2f}" if isinstance(value, float) else str(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

@@ -1,0 +1,233 @@
+"""What can be said about one text beside its source: each measure is None, or what is wrong in a few words."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from xlrm.translation import segmentation
+from xlrm.validation import numbers
+from xlrm.validation.lengths import Band
+
+_CODE = re.compile(r"```.*?(?:```|\Z)|``[^\n]+?``|`[^`\n]*`", re.DOTALL)
+_URL = re.compile(r"(?:https?://|www\.)[!-~]+")
+_PLACEHOLDER = re.compile(
+    r"""\{\{?\s*[\w.\[\]:!-]*\s*\}?\}   # {name}, {}, {{ name }}
+    | \[\[\w+\]\]                       # [[0]]
+    | %\(\w+\)[sdif] | %\d*\.?\d*[sdif]\b
+    | \$\{\w+\} | \$\$.+?\$\$ | \\\(.+?\\\) | \\\[.+?\\\]
+    | </?[A-Za-z][\w-]*(?:\s+[\w-]+=(?:"[^"]*"|'[^']*'|[^\s>]+))*\s*/?>""",
+    re.VERBOSE | re.DOTALL,
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])[”’」』）]*")
+_WORD = re.compile(r"[^\W\d_]+")
+_CLOSING = "”»“)]}）】」』〉》*_~`"
+_WRAPPING = _CLOSING + "\"'’ \t\n-–—"
+_FINAL = ".!?…。！？．؟।"
+_SENTENCE_WORDS = 5  # of which a text must be for its end to be looked at
+_SHORT = 0.6  # of what a length may be off its mean, if sentences are missing or added, too
+_OPEN = ",;、，；([{（"
+_WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")  # written without spaces: two characters are about a word
+_TOKEN = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff]"
+    r"|(?<!\w['’])(?<![^\s\"'“”‘’«»(\[–—/\u3040-\u30ff\u3400-\u9fff])[^\W\d_\u3040-\u30ff\u3400-\u9fff]+"
+    r"(?:[-'’–—/](?!s\b)[^\W\d_\u3040-\u30ff\u3400-\u9fff]+)*"
+    r"(?=(?:['’]s)?[.,;:!?…\"'“”‘’»)\]–—]*(?:\s|$|[\u3040-\u30ff\u3400-\u9fff]))"
+)
+"""A word between spaces and marks, or a character of a script without spaces; `key_comp()` and `v141_xp` are code."""
+_NAMES = 12  # words of a name or of names in a row, at most
+_JOINTS = "a al and at by da de del der des di du e el et for in la le of on or the to und v van von vs y"
+"""Small words within names."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A text and its source."""
+
+    text: str
+    source: str
+
+    @cached_property
+    def prose(self) -> str:
+        return prose(self.text)
+
+    @cached_property
+    def source_prose(self) -> str:
+        return prose(self.source)
+
+
+Measure = Callable[[Pair], str | None]
+
+
+def prose(text: str) -> str:
+    """Without code, fenced or not, URLs and placeholders: what a translator translates."""
+    text = segmentation.without_code(text) if "\n" in text and any(sign in text for sign in "{}();=") else text
+    text = _CODE.sub(" ", text) if "`" in text else text
+    text = _URL.sub(" ", text) if "://" in text or "www." in text else text
+    return _PLACEHOLDER.sub(" ", text) if any(sign in text for sign in "{[%<$\\") else text
+
+
+def changed_code(pair: Pair) -> str | None:
+    """Code, fenced or inline, that only one of the two has."""
+    if "`" not in pair.text and "`" not in pair.source:
+        return None
+    return _difference(*(Counter(_CODE.findall(one)) for one in (pair.text, pair.source)))
+
+
+def changed_placeholders(pair: Pair) -> str | None:
+    """Placeholders, markup and addresses that only one of the two has."""
+    text, source = (_CODE.sub(" ", one) if "`" in one else one for one in (pair.text, pair.source))
+    return _difference(Counter(_marks(text)), Counter(_marks(source)))
+
+
+def _marks(text: str) -> Iterator[str]:
+    if "://" in text or "www." in text:
+        for url in _URL.findall(text):
+            yield url.rstrip(".,;:!?)]}'\"")
+        text = _URL.sub(" ", text)
+    if any(sign in text for sign in "{[%<$\\"):
+        yield from _PLACEHOLDER.findall(text)
+
+
+def _difference(found: Counter, wanted: Counter) -> str | None:
+    parts = {"lost": wanted - found, "added": found - wanted}
+    return "; ".join(f"{verb} {', '.join(sorted(many.elements()))}" for verb, many in parts.items() if many) or None
+
+
+def lost_numbers(language: str, source_language: str) -> Measure:
+    """Numbers may come in: Korean writes "two" as 2."""
+
+    def measure(pair: Pair) -> str | None:
+        lost = numbers.lost(pair.prose, pair.source_prose, language, source_language)
+        return f"lost {', '.join(lost)}" if lost else None
+
+    return measure
+
+
+def copied(least_words: int) -> Measure:
+    """The text, if it is its source, long enough for that to be no coincidence, and no mere names."""
+
+    def measure(pair: Pair) -> str | None:
+        same = pair.text.strip() == pair.source.strip()
+        return pair.text if same and words(pair.source_prose) >= least_words and _is_prose(pair.source_prose) else None
+
+    return measure
+
+
+def untranslated(least_words: int) -> Measure:
+    """So many words in a row of the source, or more, that stand in the text as they are."""
+
+    def measure(pair: Pair) -> str | None:
+        text, source = (" ".join(one.split()) for one in (pair.prose, pair.source_prose))
+        found = [match.span() for match in _TOKEN.finditer(source)]
+        width = 2 * least_words if len(_WIDE.findall(source)) > len(found) / 2 else least_words
+        for (start, _), (_, end) in zip(found, found[width - 1 :], strict=False):
+            if source[start:end] in text and _is_prose(source[start:end]):
+                return _whole(start, end, found, source, text)
+        return None
+
+    return measure
+
+
+def _whole(start: int, end: int, found: list[tuple[int, int]], source: str, text: str) -> str:
+    """As far as the words go on to be the same."""
+    for _, further in found:
+        if further > end and source[start:further] in text:
+            end = further
+    return source[start:end]
+
+
+def _is_prose(text: str) -> bool:
+    """Not a title or a list of names: words with capitals, and small ones that stand between such."""
+    found = _TOKEN.findall(text)
+    small = {word for word in found if word == word.lower()}
+    if len(found) > _NAMES or len(small) == len(found) or (len(found) > 3 and not any(map(str.islower, text))):
+        return True
+    return not small <= set(_JOINTS.split())
+
+
+def without_names(pair: Pair) -> str:
+    """The text without the names that it has from its source as they are there."""
+    text, source = (" ".join(one.split()) for one in (pair.prose, pair.source_prose))
+    found, place = [match.span() for match in _TOKEN.finditer(source)], 0
+    while place < len(found):
+        start, after = found[place][0], place
+        while after < len(found) and source[start : found[after][1]] in text:
+            after += 1
+        run = source[start : found[after - 1][1]] if after > place else ""
+        if run and not _is_prose(run):
+            text = text.replace(run, " ")
+        place = max(after, place + 1)
+    return text
+
+
+def words(text: str) -> int:
+    return len(_WORD.findall(_WIDE.sub(" ", text))) + len(_WIDE.findall(text)) // 2
+
+
+def truncated(band: Band) -> Measure:
+    """Whether the text has fewer lines than its source, and is as long as the first ones of these rather than as all;
+    of one line, whether it has half of the sentences or fewer, and is short for all."""
+
+    def measure(pair: Pair) -> str | None:
+        of_lines = "\n" in pair.source.strip()
+        if not of_lines and "\n" in pair.text.strip():
+            return None
+        found, source = (_parts(one, of_lines) for one in (pair.prose, pair.source_prose))
+        length, first, whole = (sum(map(len, many)) for many in (found, source[: len(found)], source))
+        if of_lines:
+            fewer = len(found) < len(source) and _lines(pair.text) < _lines(pair.source)
+            short = bool(found) and fewer and band.nearer(length, first, whole)
+        else:
+            short = 0 < 2 * len(found) <= len(source) and length < whole * band.around(whole, _SHORT)[0]
+        return f"{len(found)} of {len(source)} {'lines' if of_lines else 'sentences'}" if short else None
+
+    return measure
+
+
+def _lines(text: str) -> int:
+    """Code among them, which may be told in one language and not in the other."""
+    return sum(map(bool, map(str.strip, text.split("\n"))))
+
+
+def _parts(text: str, of_lines: bool) -> list[str]:
+    return [one for one in (text.split("\n") if of_lines else _SENTENCE_END.split(text)) if one.strip()]
+
+
+def cut(pair: Pair) -> str | None:
+    """The end of a text that stops within a sentence where its source ends with one; a few words are none."""
+    if words(pair.source) < _SENTENCE_WORDS:
+        return None
+    source, text = pair.source.rstrip(_WRAPPING), pair.text.rstrip()
+    if source[-1:] not in _FINAL or pair.source.rstrip().endswith("`") or _is_closed(text, pair.source):
+        return None
+    last = text.rstrip(_WRAPPING)[-1:]
+    return f"…{text[-40:]}" if last.isalnum() or last in _OPEN else None
+
+
+def _is_closed(text: str, source: str) -> bool:
+    """Whether it ends with a quotation or brackets that are complete; ' and ’ may be apostrophes, unless the source ends
+    with a quotation, too."""
+    if text[-1:] in "'’" and source.rstrip()[-1:] in "\"'”’":
+        return True
+    if text[-1:] != '"':
+        return text[-1:] in _CLOSING
+    return text.count('"') % 2 == 0 or source.rstrip()[-1:] in "\"'”’"
+
+
+def off_band(band: Band, length_from: int) -> Measure:
+    """The length as a multiple of the source's, where it is out of the band."""
+
+    def measure(pair: Pair) -> str | None:
+        length, reference = len(pair.prose.strip()), len(pair.source_prose.strip())
+        if not length or not reference or max(length, reference) < length_from:
+            return None
+        of_lines = "\n" in pair.source.strip()
+        found, source = (len(_parts(one, of_lines)) for one in (pair.prose, pair.source_prose))
+        extra = found >= 2 * source and length > reference * band.mean
+        low, high = band.around(reference, _SHORT if extra else 1)
+        ratio = length / reference
+        return None if low <= ratio <= high else f"{ratio:.2f} times as long, not {low:.2f} to {high:.2f}"
+
+    return measure
