@@ -108,10 +108,10 @@ def address() -> Iterator[str]:
 
 
 def load(entry: str, home: Path, **environment: str) -> dict:
-    """What `datasets.load_pairs` makes of an entry, in a process of its own: the client reads its address when imported."""
+    """What `catalog.load_pairs` makes of an entry, in a process of its own: the client reads its address when imported."""
     script = (
-        "import json, sys; from xlrm import datasets; from xlrm.errors import XlrmError\n"
-        "try:\n    found = datasets.load_pairs(sys.argv[1], 'en', 10, 0)\n"
+        "import json, sys; from xlrm.data import catalog; from xlrm.errors import XlrmError\n"
+        "try:\n    found = catalog.load_pairs(sys.argv[1], 'en', 10, 0)\n"
         "    print(json.dumps(found.origin | {'rows': len(found.rows)}))\n"
         "except XlrmError as error:\n    print(json.dumps({'error': str(error)}))"
     )
@@ -182,8 +182,8 @@ def model_address(tiny_base: Path, tmp_path: Path) -> Iterator[tuple[str, list[s
 
 def norms(entry: str, home: Path, address: str) -> dict:
     script = (
-        "import json, sys; from xlrm import embeddings; from xlrm.errors import XlrmError\n"
-        "try:\n    print(json.dumps(embeddings.norms(sys.argv[1], {'en': ['a cat', 'a cat'], 'ko': ['해']}, "
+        "import json, sys; from xlrm.analysis import embedding_norms; from xlrm.errors import XlrmError\n"
+        "try:\n    print(json.dumps(embedding_norms.norms(sys.argv[1], {'en': ['a cat', 'a cat'], 'ko': ['해']}, "
         "embeddings.TokenSets())))\n"
         "except XlrmError as error:\n    print(json.dumps({'error': str(error)}))"
     )
