@@ -184,7 +184,7 @@ def norms(entry: str, home: Path, address: str) -> dict:
     script = (
         "import json, sys; from xlrm.analysis import embedding_norms; from xlrm.errors import XlrmError\n"
         "try:\n    print(json.dumps(embedding_norms.norms(sys.argv[1], {'en': ['a cat', 'a cat'], 'ko': ['해']}, "
-        "embeddings.TokenSets())))\n"
+        "embedding_norms.TokenSets())))\n"
         "except XlrmError as error:\n    print(json.dumps({'error': str(error)}))"
     )
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
