@@ -120,13 +120,11 @@ def plain_scores(folder: Path, options: argparse.Namespace, batch_size: int) -> 
 
 def our_scores(folder: Path, options: argparse.Namespace) -> Callable[[list[Row]], Run]:
     from xlrm.models import loading
-    from xlrm.scorers import scorer
+    from xlrm.scorers.engines import TransformersScorer
 
-    model, tokenizer = (
-        loading.load_reward_model(folder, options.dtype).to(options.device),
-        loading.load_tokenizer(folder),
-    )
-    return lambda rows: lambda: timed(lambda: scorer.score(model, tokenizer, conversations(rows)), options)
+    network = loading.load_reward_model(folder, options.dtype).to(options.device)
+    scorer = TransformersScorer(network, loading.load_tokenizer(folder))
+    return lambda rows: lambda: timed(lambda: scorer.score(conversations(rows)), options)
 
 
 # Measuring

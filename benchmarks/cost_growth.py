@@ -90,11 +90,11 @@ def work(stage: str, root: Path) -> Callable[[Path], object]:
     """What is measured, as a function of the folder of its rows."""
     if stage == "score":
         from xlrm import cli
-        from xlrm.scorers import scorer
+        from xlrm.scorers.interface import Scoring
 
         model = str(root / "model")
-        loaded = cli._load(model, scorer.Scoring())
-        cli._load = lambda model, how: loaded
+        scorer = cli._load(model, Scoring())
+        cli._load = lambda model, scoring: scorer
         return lambda folder: cli.score(model, folder / "asked.jsonl", folder / "scored.jsonl")
     from xlrm.stages import curate, translate, validate
 

@@ -6,7 +6,7 @@ Clients on this machine's loopback send one conversation a request, each the nex
 the same server with `batch_conversations=1 wait_ms=0`: one request, one forward pass. The two are measured in turns. Then a
 rolling restart: two replicas behind a TCP proxy that, as a Kubernetes Service does, sends new connections to those that
 say they are ready; each is replaced by a new one under load. Exits with 1 where an answer is lost, or a reward is more than
-1e-5 from what `xlrm.scorers.scorer` gives.
+1e-5 from what `xlrm score` gives.
 """
 
 import argparse
@@ -226,10 +226,11 @@ async def rolling(folder: Path, threads: int, clients: int, work: tuple[list[dic
 
 
 def work(folder: Path, rows: list[workload.Row]) -> tuple[list[dict], list[float]]:
-    from xlrm.scorers import scorer
+    from xlrm.scorers import engines
+    from xlrm.scorers.interface import Scoring
 
     chats = workload.conversations(rows)
-    return [{"conversations": [chat]} for chat in chats], scorer.score(*scorer.load(folder, scorer.Scoring()), chats)
+    return [{"conversations": [chat]} for chat in chats], engines.load(folder, Scoring()).score(chats)
 
 
 def measure(
@@ -299,7 +300,7 @@ def main(given: argparse.Namespace) -> int:
     )
     every = [restart, *itertools.chain.from_iterable(found.values())]
     apart, lost = max(one.apart for one in every), [said for one in every for said in one.lost]
-    console.print(f"rewards at most {apart:.1e} from those of xlrm.scorers.scorer")
+    console.print(f"rewards at most {apart:.1e} from those of xlrm.scorers.engines")
     restarted = {"requests": len(restart.latencies), "seconds": restart.seconds, "lost": len(restart.lost)}
     missed = [f"lost: {said}" for said in dict.fromkeys(lost)] + [f"rewards apart by {apart}"] * (apart > TOLERANCE)
     record.write(__spec__.name, given, {"loads": told, "restart": restarted, "apart": apart}, missed)

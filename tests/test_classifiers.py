@@ -23,6 +23,7 @@ from transformers import (
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.models import chat_templates, reward_models
 from xlrm.scorers import classifiers
+from xlrm.scorers.interface import Scorer
 
 SPECIAL = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[PAD]"]
 TEMPLATE = (
@@ -89,7 +90,7 @@ def offsetbias(tmp_path_factory) -> Path:
     return folder
 
 
-def rewards(entry: str, max_length: int = 2048, batch_tokens: int = 8192) -> classifiers.Rewards:
+def scorer(entry: str, max_length: int = 2048, batch_tokens: int = 8192) -> Scorer:
     return classifiers.load(reward_models.find(entry), max_length, batch_tokens, "float32")
 
 
@@ -116,24 +117,24 @@ def by_hand(folder: Path, chat: list[dict]) -> float:
 
 def test_armorm_is_what_it_says_by_hand(armorm) -> None:
     expected = [by_hand(armorm, chat) for chat in CHATS]
-    assert rewards(f"armorm={armorm}")(CHATS) == pytest.approx(expected, abs=1e-4)
+    assert scorer(f"armorm={armorm}").score(CHATS) == pytest.approx(expected, abs=1e-4)
     assert np.std(expected) > 0.1
 
 
 @pytest.mark.parametrize("name", ["armorm", "offsetbias"])
 def test_rewards_do_not_depend_on_the_batch(name: str, request) -> None:
     entry = f"{name}={request.getfixturevalue(name)}"
-    score = rewards(entry)
+    score = scorer(entry).score
     alone = [score([chat])[0] for chat in CHATS]
     for tokens in (1, 300, 10_000):
-        assert rewards(entry, batch_tokens=tokens)(CHATS) == pytest.approx(alone, abs=1e-5)
+        assert scorer(entry, batch_tokens=tokens).score(CHATS) == pytest.approx(alone, abs=1e-5)
     assert score(CHATS[::-1]) == pytest.approx(alone[::-1], abs=1e-5)
 
 
 def test_armorm_needs_the_end_of_the_prompt(armorm) -> None:
     with pytest.raises(DataError, match=r"leaves no prompt for ArmoRM to read; raise external\.max_length=64"):
-        rewards(f"armorm={armorm}", max_length=64)(CHATS)
-    assert len(rewards(f"armorm={armorm}", max_length=64)(CHATS[:1])) == 1
+        scorer(f"armorm={armorm}", max_length=64).score(CHATS)
+    assert len(scorer(f"armorm={armorm}", max_length=64).score(CHATS[:1])) == 1
 
 
 @pytest.mark.parametrize("name", ["armorm", "offsetbias"])
@@ -145,8 +146,8 @@ def test_what_is_longer_than_the_models_context_loses_its_beginning(name: str, r
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 96}))
     chat = chat_templates.conversation("How far is the moon? " * 20, "Far.")
     assert len(chat_templates.encode(classifiers._tokenizer(folder), [chat], 4096)[0]) > 400
-    (found,) = rewards(f"{name}={folder}", max_length=4096)([chat])
-    assert [found] == pytest.approx(rewards(f"{name}={whole}", max_length=96)([chat]), abs=1e-5)
+    (found,) = scorer(f"{name}={folder}", max_length=4096).score([chat])
+    assert [found] == pytest.approx(scorer(f"{name}={whole}", max_length=96).score([chat]), abs=1e-5)
     with pytest.raises(ConfigError, match=r"external.max_length=4096: .* allowed are up to 96"):
         classifiers.load(reward_models.find(f"{name}={folder}"), 4096, 8192, "float32", given=True)
 
@@ -156,7 +157,7 @@ def test_an_answer_longer_than_armorms_context_is_one_line(armorm, tmp_path) -> 
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 96}))
     with pytest.raises(DataError, match="an answer of more than 82 tokens leaves no prompt for ArmoRM") as caught:
-        rewards(f"armorm={folder}", max_length=4096)(CHATS)
+        scorer(f"armorm={folder}", max_length=4096).score(CHATS)
     assert "\n" not in str(caught.value)
 
 
@@ -166,7 +167,7 @@ def test_an_armorm_without_a_head_is_refused(armorm, tmp_path, lost: str) -> Non
     shard = folder / "model-00002-of-00002.safetensors"
     save_file({name: t for name, t in load_file(shard).items() if name != lost}, shard, {"format": "pt"})
     with pytest.raises(ArtifactError, match=rf"not an ArmoRM: missing weights \['{lost}'\]"):
-        rewards(f"armorm={folder}")
+        scorer(f"armorm={folder}")
 
 
 def test_offsetbias_is_what_its_cards_pipeline_says(offsetbias) -> None:
@@ -175,8 +176,8 @@ def test_offsetbias_is_what_its_cards_pipeline_says(offsetbias) -> None:
     texts = [tokens.apply_chat_template(chat, tokenize=False).replace(tokens.bos_token, "") for chat in CHATS]
     pipe = pipeline("text-classification", model=str(offsetbias), tokenizer=tokens, device="cpu", dtype=torch.float32)
     expected = [pipe(text, function_to_apply="none", top_k=None)[0]["score"] for text in texts]
-    assert rewards(f"offsetbias={offsetbias}")(CHATS) == pytest.approx(expected, abs=1e-5)
-    assert rewards(str(offsetbias))(CHATS) == pytest.approx(expected, abs=1e-5), "without a row, by its folder"
+    assert scorer(f"offsetbias={offsetbias}").score(CHATS) == pytest.approx(expected, abs=1e-5)
+    assert scorer(str(offsetbias)).score(CHATS) == pytest.approx(expected, abs=1e-5), "without a row, by its folder"
 
 
 @pytest.mark.parametrize("pad", [None, "<|eot_id|>"])
@@ -191,7 +192,7 @@ def test_the_models_own_padding_counts(tmp_path, pad: str | None) -> None:
         ids = [tokens.apply_chat_template(chat, return_tensors="pt", return_dict=True)["input_ids"] for chat in CHATS]
         last = -1 if pad is None else -2
         expected = [float(model.score(model.model(one).last_hidden_state[0, last])) for one in ids]
-    assert rewards(str(tmp_path))(CHATS) == pytest.approx(expected, abs=1e-5)
+    assert scorer(str(tmp_path)).score(CHATS) == pytest.approx(expected, abs=1e-5)
 
 
 def test_truncation_takes_the_beginning(offsetbias) -> None:
@@ -201,7 +202,7 @@ def test_truncation_takes_the_beginning(offsetbias) -> None:
     with torch.inference_mode():
         model = LlamaForSequenceClassification.from_pretrained(offsetbias)
         expected = float(model.score(model.model(torch.tensor([short])).last_hidden_state[0, -1]))
-    assert rewards(str(offsetbias), max_length=64)(CHATS)[3] == pytest.approx(expected, abs=1e-5)
+    assert scorer(str(offsetbias), max_length=64).score(CHATS)[3] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_template_with_todays_date_has_a_fixed_one(tmp_path, offsetbias) -> None:
@@ -217,17 +218,17 @@ def test_what_is_no_scalar_reward_model_is_refused(tmp_path, offsetbias) -> None
     config = llama(len(tokenizer(two)), pad_token_id=4, num_labels=2)
     LlamaForSequenceClassification(config).save_pretrained(two)
     with pytest.raises(ArtifactError, match="not a scalar reward model: 2 labels"):
-        rewards(str(two))
+        scorer(str(two))
     headless = tmp_path / "headless"
     LlamaModel(llama(len(tokenizer(headless)), pad_token_id=4, num_labels=1)).save_pretrained(headless)
     with pytest.raises(ArtifactError, match=r"missing weights \['score.weight'\]"):
-        rewards(str(headless))
+        scorer(str(headless))
     mute = shutil.copytree(offsetbias, tmp_path / "mute")
     (mute / "chat_template.jinja").unlink()
     with pytest.raises(ArtifactError, match="no chat template"):
-        rewards(str(mute))
+        scorer(str(mute))
     with pytest.raises(ArtifactError, match=r"no tokenizer|cannot be loaded"):
-        rewards(str(tmp_path))
+        scorer(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from xlrm.cli import app
 from xlrm.evaluation import reward_table
 from xlrm.models import loading
-from xlrm.scorers import scorer
+from xlrm.scorers import interface
+from xlrm.scorers.engines import TransformersScorer
 from xlrm.tracking import mlflow_client, mlflow_registry, mlflow_runs
 
 ROWS = [
@@ -49,19 +50,19 @@ def test_score_keeps_rows_and_order_and_adds_the_reward(model, tmp_path) -> None
 
 
 def test_interrupted_scoring_is_gone_on_with_and_leaves_no_trace(model, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(scorer, "WINDOW", 2)
+    monkeypatch.setattr(interface, "WINDOW", 2)
     given, whole, cut = (tmp_path / name for name in ("in.jsonl", "whole.jsonl", "cut.jsonl"))
     write(given, ROWS * 2)
     assert run("score", "--model", model, "--input", given, "--output", whole).exit_code == 0
     seen: list[int] = []
 
-    def rewards(*args, through=scorer._rewards):
-        seen.append(len(args[2]))
+    def rewards(self, token_ids, counter, through=TransformersScorer.rewards):
+        seen.append(len(token_ids))
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return through(*args)
+        return through(self, token_ids, counter)
 
-    monkeypatch.setattr(scorer, "_rewards", rewards)
+    monkeypatch.setattr(TransformersScorer, "rewards", rewards)
     assert run("score", "--model", model, "--input", given, "--output", cut).exit_code != 0
     assert not cut.exists() and len(list(tmp_path.glob(".cut.jsonl.*"))) == 1
     assert run("score", "--model", model, "--input", given, "--output", cut).exit_code == 0

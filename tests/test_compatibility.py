@@ -8,7 +8,7 @@ import torch
 
 from xlrm.models import chat_templates, loading
 from xlrm.models.transformers4 import write_older_names
-from xlrm.scorers import scorer
+from xlrm.scorers.engines import TransformersScorer
 
 CHAT = chat_templates.conversation("How much is one plus two?", "Three, decomposed: e\u0301.")
 
@@ -52,7 +52,7 @@ def test_a_class_that_transformers_4_lacks_has_its_name_there(tmp_path) -> None:
 
 
 def test_transformers_5_reads_the_folder_as_before_and_twice_changes_nothing(folder) -> None:
-    before = scorer.score(loading.load_reward_model(folder), loading.load_tokenizer(folder), [CHAT])
+    before = TransformersScorer(loading.load_reward_model(folder), loading.load_tokenizer(folder)).score([CHAT])
     ids = chat_templates.encode(loading.load_tokenizer(folder), [CHAT], 2048)
     write_older_names(folder)
     once = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -60,5 +60,5 @@ def test_transformers_5_reads_the_folder_as_before_and_twice_changes_nothing(fol
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == once
     model, tokenizer = loading.load_reward_model(folder), loading.load_tokenizer(folder)
     assert chat_templates.encode(tokenizer, [CHAT], 2048) == ids
-    assert scorer.score(model, tokenizer, [CHAT]) == before
+    assert TransformersScorer(model, tokenizer).score([CHAT]) == before
     assert model.dtype == torch.float32 and tokenizer.pad_token_id != tokenizer.eos_token_id

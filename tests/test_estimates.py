@@ -16,7 +16,8 @@ from xlrm.models.compute import PASSES, Shape, Size, flops, shape
 from xlrm.run import experiment, forecast
 from xlrm.run.forecast import Published, Row
 from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
-from xlrm.scorers import scorer
+from xlrm.scorers import engines
+from xlrm.scorers.interface import Scoring
 from xlrm.store.jsonl import write_jsonl
 from xlrm.training.pretraining import Pretraining
 
@@ -120,7 +121,7 @@ def test_models_are_loaded_in_the_precision_that_is_said(tiny_base, tmp_path) ->
     tokenizer = loading.load_tokenizer(tiny_base)
     loading.new_reward_model(tiny_base, tokenizer, seed=1).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    for model in (scorer.load(tmp_path, scorer.Scoring())[0], loading.load_causal_lm(tiny_base)):
+    for model in (engines.load(tmp_path, Scoring()).network, loading.load_causal_lm(tiny_base)):
         assert str(model.dtype) == f"torch.{forecast.LOADED_IN}"
 
 

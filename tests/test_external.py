@@ -17,7 +17,9 @@ from xlrm.errors import ConfigError, GateError
 from xlrm.evaluation import reward_table
 from xlrm.models import loading
 from xlrm.run.experiment import stage_config
-from xlrm.scorers import scorer
+from xlrm.scorers import engines, interface
+from xlrm.scorers.engines import TransformersScorer
+from xlrm.scorers.interface import Scoring
 from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.pairwise import coin
 from xlrm.stages import evaluate, external
@@ -89,7 +91,7 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
     assert metrics["external/Judge-7B/usd"] == judge["cost"]["usd"] and "external/mine/usd" not in metrics
     assert judge["cost"]["usd"] > 0 and judge["cost"]["estimated_usd"] > 0
     kept = reward_table.read(tmp_path / "out" / "mine" / "rewards.parquet")
-    scored = evaluate.score(scorer.load(scalar, scorer.Scoring()), benchmark(), scorer.Scoring())
+    scored = reward_table.score_items(benchmark(), engines.load(scalar, Scoring()))
     assert mine["results"]["en"]["accuracy"] == pytest.approx(evaluate.result(benchmark(), scored, "lost")["accuracy"])
     assert mine["results"]["en"].keys() == evaluate.result(benchmark(), scored, "lost").keys()
     for ours, row, (chosen, rejected) in zip(kept["en"], benchmark(), scored, strict=True):
@@ -133,23 +135,26 @@ def test_a_finished_model_is_not_evaluated_again(corpora, scalar, tmp_path, monk
 
 def test_interrupted_scoring_goes_on_on_another_machine(corpora, scalar, tmp_path, monkeypatch) -> None:
     """Of 32 conversations of both languages, twelve of which have a reward on the store."""
-    monkeypatch.setattr(scorer, "WINDOW", 4)
+    monkeypatch.setattr(interface, "WINDOW", 4)
     monkeypatch.setattr(answers, "SECONDS_BETWEEN_FILES", 0)
-    config, real, asked = {"models": (f"mine={scalar}",), "languages": ("en", "ko")}, scorer._rewards, []
+    config, real, asked = {"models": (f"mine={scalar}",), "languages": ("en", "ko")}, TransformersScorer.rewards, []
 
-    def killed(*given):
-        asked.append(len(given[2]))
-        if len(asked) == 4:
+    def counted(self, token_ids, counter):
+        asked.append(len(token_ids))
+        return real(self, token_ids, counter)
+
+    def killed(self, token_ids, counter):
+        if len(asked) == 3:
             raise KeyboardInterrupt
-        return real(*given)
+        return counted(self, token_ids, counter)
 
     write_jsonl(corpora / "ko" / "benchmark.jsonl", [row | {"prompt": f"ko {row['prompt']}"} for row in benchmark()])
     whole, _ = run(corpora, tmp_path / "whole" / "external" / "other" / "output", **config)
-    monkeypatch.setattr(scorer, "_rewards", killed)
+    monkeypatch.setattr(TransformersScorer, "rewards", killed)
     with pytest.raises(KeyboardInterrupt):
         run(corpora, tmp_path / "one" / "external" / "key" / "output", **config)
     asked.clear()
-    monkeypatch.setattr(scorer, "_rewards", lambda *given: asked.append(len(given[2])) or real(*given))
+    monkeypatch.setattr(TransformersScorer, "rewards", counted)
     again, _ = run(corpora, tmp_path / "two" / "external" / "key" / "output", **config)
     assert asked == [4] * 5 and again == pytest.approx(whole)
 

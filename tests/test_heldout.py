@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from benchmarks.reward_training import weights_of
 from xlrm.errors import ConfigError
 from xlrm.models import chat_templates, loading
-from xlrm.scorers import scorer
+from xlrm.scorers.engines import TransformersScorer
 from xlrm.stages import reward
 from xlrm.store.jsonl import write_jsonl
 from xlrm.training import curves
@@ -93,11 +93,11 @@ def test_single_judgments_are_held_out_too(tiny_base, corpora, tmp_path) -> None
     """28 judgments of 14 pairs in batches of 8: the cross-entropy, and the accuracy of signs."""
     changes = {"loss": "pointwise", "heldout_scorings": 1, "epochs": 1, "device_batch_size": 8}
     metrics, output = train(tiny_base, corpora, tmp_path, **changes)
-    model, tokenizer = loading.load_reward_model(output), loading.load_tokenizer(output)
+    scorer = TransformersScorer(loading.load_reward_model(output), loading.load_tokenizer(output))
     chats = [
         chat_templates.conversation(row["prompt"], row[side]) for row in ROWS[56:] for side in ("chosen", "rejected")
     ]
-    rewards = torch.tensor(scorer.score(model, tokenizer, chats)) * torch.tensor([1, -1]).repeat(14)
+    rewards = torch.tensor(scorer.score(chats)) * torch.tensor([1, -1]).repeat(14)
     assert metrics["heldout_loss"] == pytest.approx(float(-logsigmoid(rewards).mean()), abs=1e-5)
     assert metrics["heldout_accuracy"] == pytest.approx(float((rewards > 0).float().mean()))
     assert metrics["heldout_rows"] == 28

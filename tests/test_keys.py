@@ -59,7 +59,7 @@ def test_no_stage_runs_again_for_sentences_comments_and_layout(copy: Path, now: 
         edit(path, OtherSentences().visit)
     found = stage_versions(Code(copy, provenance.CARRIERS))
     assert {stage: found[stage] != now[stage] for stage in STAGES} == dict.fromkeys(STAGES, False)
-    assert (copy / "scorers" / "scorer.py").read_text() != (ROOT / "xlrm" / "scorers" / "scorer.py").read_text()
+    assert (copy / "scorers" / "engines.py").read_text() != (ROOT / "xlrm" / "scorers" / "engines.py").read_text()
 
 
 class OtherPlaces(ast.NodeTransformer):
@@ -106,7 +106,7 @@ def move_everything(package: Path) -> dict[str, str]:
 
 def test_no_stage_runs_again_when_every_module_is_moved(copy: Path, now: dict[str, str]) -> None:
     places = move_everything(copy)
-    assert len(places) > 100 and not (copy / "scorers" / "scorer.py").exists()
+    assert len(places) > 100 and not (copy / "scorers" / "engines.py").exists()
     imports = f"from xlrm.stages import {', '.join(STAGES)}; from xlrm.moved.store import provenance_there as p; print(p.PACKAGE)"
     command = [sys.executable, "-W", "ignore", "-c", imports]
     result = subprocess.run(command, cwd=copy.parent, capture_output=True, text=True, check=False)

@@ -31,7 +31,9 @@ from xlrm.models import chat_templates, loading
 from xlrm.registry import licence_terms, mlflow_loader, releases
 from xlrm.run.experiment import build
 from xlrm.run.runner import run_stage
-from xlrm.scorers import fingerprints, scorer
+from xlrm.scorers import engines, fingerprints
+from xlrm.scorers.engines import TransformersScorer
+from xlrm.scorers.interface import Scoring
 from xlrm.stages import evaluate, reward
 from xlrm.store import addresses, artifacts
 from xlrm.store.jsonl import write_jsonl
@@ -88,7 +90,7 @@ def evaluated(tmp_path, uri: str, folder, right: int) -> str:
     """An evaluation of a model that is right on `right` of ten items, with its real fingerprint."""
     output = tmp_path / f"evaluation{right}-{folder.name}"
     output.mkdir()
-    fingerprints.write(output, scorer.probing(scorer.load(folder, scorer.Scoring())))
+    fingerprints.write(output, engines.load(folder, Scoring()))
     rows = [
         {"id": f"b{i}", "subset": "facts", "section": "Chat", "prompt": f"p{i}", "chosen": "yes", "rejected": "no"}
         for i in range(200)
@@ -528,8 +530,7 @@ def registered(register, trained):
     """A registered model: its folder before, and the rewards it gave there."""
     register(1, 7)
     _, folder = trained(1)
-    loaded = scorer.load(folder, scorer.Scoring())
-    return folder, scorer.score(*loaded, CHATS)
+    return folder, engines.load(folder, Scoring()).score(CHATS)
 
 
 def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered) -> None:
@@ -592,6 +593,26 @@ def test_mlflow_needs_no_xlrm_to_load_it(registered, tmp_path, monkeypatch) -> N
         loader._load_pyfunc(str(folder))
 
 
+@pytest.mark.parametrize("engine", ["from xlrm import scoring", "from xlrm.scorers import scorer as scoring"])
+def test_a_version_loads_by_the_code_it_was_registered_with(registered, monkeypatch, engine) -> None:
+    """Which asked an xlrm of before for its engine, in one of two places, and does without where there is none any more."""
+    import mlflow
+
+    _, expected = registered
+    (file,) = (addresses.home() / "mlartifacts").rglob("code/xlrm_reward_model.py")
+    text = (Path(__file__).parent / "golden" / file.name).read_text().replace("from xlrm import scoring", engine)
+    assert engine in text
+    file.write_text(text)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # MLflow adds the folder of the code
+    monkeypatch.setitem(sys.modules, file.stem, None)
+    del sys.modules[file.stem]
+    mlflow.set_tracking_uri(addresses.tracking_uri())
+    mlflow.set_registry_uri(addresses.tracking_uri())
+    model = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    assert Path(sys.modules[file.stem].__file__).read_text() == text
+    assert model.predict(pd.DataFrame({"messages": CHATS})) == pytest.approx(expected, abs=1e-5)
+
+
 def test_without_xlrm_a_model_reads_no_more_than_its_positions(tiny_base, tmp_path, monkeypatch) -> None:
     import transformers
 
@@ -606,8 +627,8 @@ def test_without_xlrm_a_model_reads_no_more_than_its_positions(tiny_base, tmp_pa
     )
     transformers.BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    fingerprints.write(folder, scorer.probing(loaded := scorer.load(folder, scorer.Scoring())))
-    expected = scorer.score(*loaded, CHATS)
+    fingerprints.write(folder, scorer := engines.load(folder, Scoring()))
+    expected = scorer.score(CHATS)
     monkeypatch.setitem(sys.modules, "xlrm", None)
     found = mlflow_loader._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS])
     assert found == pytest.approx(expected, abs=1e-5)
@@ -641,11 +662,11 @@ def test_a_bit_that_flipped_in_the_registry_is_named_and_nothing_is_scored(regis
 def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(mlflow_registry.cached(f"models:/{NAME}@champion"), folder)
-    scorer.load(folder, scorer.Scoring(precision="bfloat16"))
+    engines.load(folder, Scoring(precision="bfloat16"))
     damage(folder)
     for precision in ("float32", "bfloat16"):
         with pytest.raises(ArtifactError, match=r"not the model that was registered: probe .* gets the reward"):
-            scorer.load(folder, scorer.Scoring(precision=precision))
+            engines.load(folder, Scoring(precision=precision))
     (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": "p", "response": "r"}) + "\n")
     scored = command("score", "--model", folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
     errors = [line for line in scored.stderr.splitlines() if not line.startswith(progress.PREFIX)]
@@ -748,8 +769,10 @@ def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:
 
     folder, _ = registered
     tokenizer = loading.load_tokenizer(folder)
-    packed = scorer.probing(scorer.load(folder, scorer.Scoring()))(list(fingerprints.PROBES))
-    half = scorer.probing(scorer.load(folder, scorer.Scoring(precision="bfloat16")))(list(fingerprints.PROBES))
+    packed, half = (
+        fingerprints.rewards(engines.load(folder, Scoring(precision=precision)), list(fingerprints.PROBES))
+        for precision in ("float32", "bfloat16")
+    )
     plain = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     one_by_one = [
         float(
@@ -761,7 +784,7 @@ def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:
     head = plain.score.weight.data
     plain.score.weight.data = head + 0.3 * head.std() * torch.randn_like(head)
     plain.to(loading.device())
-    damaged = scorer.probing((plain, tokenizer))(list(fingerprints.PROBES))
+    damaged = fingerprints.rewards(TransformersScorer(plain, tokenizer), list(fingerprints.PROBES))
     off = {
         name: np.abs(np.subtract(found, packed)).max() / np.ptp(packed)
         for name, found in (("one by one", one_by_one), ("bfloat16", half), ("a head with 30 % of noise", damaged))
@@ -778,13 +801,15 @@ def test_another_chat_template_is_another_model(registered, tmp_path) -> None:
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text() + "\nassistant:")
     with pytest.raises(ArtifactError, match="not the model that was registered"):
-        scorer.load(folder, scorer.Scoring())
+        engines.load(folder, Scoring())
 
 
 def test_a_model_that_answers_with_no_number_is_refused(registered) -> None:
     folder = mlflow_registry.cached(f"models:/{NAME}@champion")
+    scorer = engines.load(folder, Scoring(precision="bfloat16"))
+    scorer.network.score.weight.data.fill_(float("nan"))
     with pytest.raises(ArtifactError, match="gets the reward nan"):
-        fingerprints.check(folder, "bfloat16", lambda chats: [float("nan")] * len(chats))
+        fingerprints.check(folder, "bfloat16", scorer)
 
 
 def test_evaluating_takes_the_fingerprint_in_float32(trained, tmp_path) -> None:

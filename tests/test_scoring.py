@@ -3,14 +3,19 @@
 import itertools
 import json
 import random
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from xlrm.data.phrasebook import language, questions
 from xlrm.errors import ArtifactError
 from xlrm.models import chat_templates, loading
-from xlrm.scorers import scorer
+from xlrm.progress import Counter
+from xlrm.scorers import interface
+from xlrm.scorers.engines import TransformersScorer
+from xlrm.scorers.interface import Scorer
 from xlrm.scorers.reward_journal import Journal
 from xlrm.store.jsonl import read_rows
 from xlrm.training import pretraining
@@ -22,89 +27,97 @@ CHATS = [
 
 
 @pytest.fixture(scope="module")
-def reward_model(tiny_base):
+def scorer(tiny_base) -> TransformersScorer:
     tokenizer = loading.load_tokenizer(tiny_base)
-    return loading.new_reward_model(tiny_base, tokenizer, seed=1).eval(), tokenizer
+    return TransformersScorer(loading.new_reward_model(tiny_base, tokenizer, seed=1).eval(), tokenizer)
 
 
-def test_rewards_do_not_depend_on_the_batch(reward_model) -> None:
-    alone = [scorer.score(*reward_model, [chat])[0] for chat in CHATS]
+def test_rewards_do_not_depend_on_the_batch(scorer) -> None:
+    alone = [scorer.score([chat])[0] for chat in CHATS]
     for tokens in (1, 64, 10_000):
-        together = scorer.score(*reward_model, CHATS * 3, batch_tokens=tokens)
+        together = replace(scorer, batch_tokens=tokens).score(CHATS * 3)
         assert together == pytest.approx(alone * 3, abs=1e-5)
-    backwards = scorer.score(*reward_model, CHATS[::-1])
+    backwards = scorer.score(CHATS[::-1])
     assert backwards == pytest.approx(alone[::-1], abs=1e-5)
 
 
 @pytest.mark.slow
-def test_rewards_of_real_pairs_do_not_depend_on_batch_or_order(reward_model, shared_data) -> None:
+def test_rewards_of_real_pairs_do_not_depend_on_batch_or_order(scorer, shared_data) -> None:
     """Texts of 20 to 1,000 and more tokens, cut at 1,024."""
     rows = read_rows(shared_data / "rewardbench_mini_en.jsonl")[::25]
     chats = [chat_templates.conversation(row["prompt"], row[side]) for row in rows for side in ("chosen", "rejected")]
-    lengths = [len(ids) for ids in chat_templates.encode(reward_model[1], chats, 1024)]
+    scorer = replace(scorer, max_length=1024)
+    lengths = [len(ids) for ids in scorer.encode(chats)]
     assert len(chats) > 100 and max(lengths) > 8 * min(lengths)
-    expected = scorer.score(*reward_model, chats, 1024, batch_tokens=1)
+    expected = replace(scorer, batch_tokens=1).score(chats)
     assert max(expected) - min(expected) > 0.1
     for seed, tokens in enumerate((2048, 8192, 65536)):
         order = random.Random(seed).sample(range(len(chats)), len(chats))
-        shuffled = scorer.score(*reward_model, [chats[i] for i in order], 1024, batch_tokens=tokens)
+        shuffled = replace(scorer, batch_tokens=tokens).score([chats[i] for i in order])
         assert shuffled == pytest.approx([expected[i] for i in order], abs=1e-5)
 
 
-def test_the_same_sequence_is_scored_once_and_remembered(reward_model, monkeypatch) -> None:
-    model, tokenizer = reward_model
-    asked: list[int] = []
+@dataclass
+class SumOfIds(Scorer):
+    """A scorer that computes nothing, and keeps how many sequences it was asked for at a time."""
 
-    class Counted:
-        device = model.device
-        named_modules = model.named_modules
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int = 2048
+    batch_tokens: int = 8192
+    asked: list[int] = field(default_factory=list)
 
-        def rewards(self, encoded: list[list[int]]) -> list[float]:
-            asked.append(len(encoded))
-            return [float(sum(ids)) for ids in encoded]
+    def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
+        self.asked.append(len(token_ids))
+        return [float(sum(ids)) for ids in token_ids]
 
-    monkeypatch.setattr(scorer, "WINDOW", 3)
-    found = list(scorer.stream(Counted(), tokenizer, iter([*CHATS, *CHATS, CHATS[0], CHATS[0]])))
+
+def test_the_same_sequence_is_scored_once_and_remembered(tiny_base, monkeypatch) -> None:
+    scorer = SumOfIds(loading.load_tokenizer(tiny_base))
+    asked = scorer.asked
+    monkeypatch.setattr(interface, "WINDOW", 3)
+    found = list(scorer.stream(iter([*CHATS, *CHATS, CHATS[0], CHATS[0]])))
     assert asked == [3, 1] and found == [*found[:4], *found[:4], found[0], found[0]] and len(set(found)) == 4
-    monkeypatch.setattr(scorer, "_KNOWN", 1)
+    monkeypatch.setattr(interface, "_KNOWN", 1)
     asked.clear()
-    assert list(scorer.stream(Counted(), tokenizer, [*CHATS, *CHATS, CHATS[0], CHATS[0]])) == found
+    assert list(scorer.stream([*CHATS, *CHATS, CHATS[0], CHATS[0]])) == found
     assert asked == [3, 3, 3], "what is forgotten is asked for again"
 
 
-def test_tokens_written_once_serve_every_model_of_the_tokenizer(reward_model, tiny_base, monkeypatch) -> None:
-    model, tokenizer = reward_model
-    written = scorer.tokens(tokenizer, iter(CHATS), 2048)
-    expected = scorer.score(model, tokenizer, CHATS)
+def test_tokens_written_once_serve_every_model_of_the_tokenizer(scorer, tiny_base, monkeypatch) -> None:
+    tokenizer = scorer.tokenizer
+    written = scorer.tokens(iter(CHATS))
+    expected = scorer.score(CHATS)
     again = loading.load_tokenizer(tiny_base)
     assert loading.same_text(tokenizer, again)
     monkeypatch.setattr(chat_templates, "encode", None)
-    assert scorer.score(model, again, written) == expected
+    assert replace(scorer, tokenizer=again).score(written) == expected
     again.chat_template = again.chat_template.replace("user", "person").replace("assistant", "x") + " "
     assert not loading.same_text(tokenizer, again)
 
 
-def test_interrupted_scoring_goes_on_from_its_journal(reward_model, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(scorer, "WINDOW", 3)
+def test_interrupted_scoring_goes_on_from_its_journal(scorer, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(interface, "WINDOW", 3)
     chats = [chat_templates.conversation(f"Number {i}?", "Yes. " * (i % 4 + 1)) for i in range(10)]
-    whole = scorer.score(*reward_model, chats)
+    whole = scorer.score(chats)
     journal = Journal(tmp_path / "deep" / "rewards.journal")
-    some = scorer.stream(*reward_model, chats, journal=journal)
+    some = scorer.stream(chats, journal=journal)
     assert [next(some) for _ in range(5)] == whole[:5]
     some.close()  # what a kill leaves: two windows, and of a third one half a number
     with journal.path.open("ab") as file:
         file.write(b"half")
     asked = []
-    rewards = scorer._rewards
-    monkeypatch.setattr(scorer, "_rewards", lambda *given: asked.append(len(given[2])) or rewards(*given))
-    assert list(scorer.stream(*reward_model, iter(chats), journal=journal)) == whole
+    rewards = TransformersScorer.rewards
+    monkeypatch.setattr(
+        TransformersScorer, "rewards", lambda self, ids, counter: asked.append(len(ids)) or rewards(self, ids, counter)
+    )
+    assert list(scorer.stream(iter(chats), journal=journal)) == whole
     assert asked == [3, 1], "six of ten were there"
     assert journal.path.stat().st_size == 8 * len(chats)
 
 
-def test_the_reward_is_the_head_on_the_last_real_token(reward_model) -> None:
-    model, tokenizer = reward_model
-    for chat, reward in zip(CHATS, scorer.score(model, tokenizer, CHATS), strict=True):
+def test_the_reward_is_the_head_on_the_last_real_token(scorer) -> None:
+    model, tokenizer = scorer.network, scorer.tokenizer
+    for chat, reward in zip(CHATS, scorer.score(CHATS), strict=True):
         ids = torch.tensor(chat_templates.encode(tokenizer, [chat], 2048))
         with torch.inference_mode():
             by_hand = float(model.score(model.model(ids).last_hidden_state[0, -1]))
@@ -112,9 +125,8 @@ def test_the_reward_is_the_head_on_the_last_real_token(reward_model) -> None:
         assert tokenizer.decode(ids[0, -1:]) == "<|end|>"
 
 
-def test_truncation_takes_the_beginning_and_never_the_answer(reward_model) -> None:
-    _, tokenizer = reward_model
-    whole, short = (chat_templates.encode(tokenizer, CHATS, length) for length in (2048, 9))
+def test_truncation_takes_the_beginning_and_never_the_answer(scorer) -> None:
+    whole, short = (replace(scorer, max_length=length).encode(CHATS) for length in (2048, 9))
     assert all(b == a[-9:] for a, b in zip(whole, short, strict=True))
 
 
@@ -211,9 +223,8 @@ def test_a_base_model_is_not_taken_for_a_reward_model(tiny_base) -> None:
         loading.load_reward_model(tiny_base)
 
 
-def test_a_classifier_with_two_labels_is_refused(tiny_base, reward_model, tmp_path) -> None:
-    model, _ = reward_model
-    model.save_pretrained(tmp_path)
+def test_a_classifier_with_two_labels_is_refused(scorer, tmp_path) -> None:
+    scorer.network.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config |= {"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 0, "good": 1}}
     (tmp_path / "config.json").write_text(json.dumps(config))

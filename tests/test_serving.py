@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 
 from xlrm.cli import app
 from xlrm.models import chat_templates, loading
-from xlrm.scorers import scorer
+from xlrm.scorers import engines
+from xlrm.scorers.interface import Scoring
 from xlrm.serving.service import Loaded, Service
 from xlrm.tracking import mlflow_registry, mlflow_runs
 
@@ -43,7 +44,7 @@ def model(tiny_base, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(model) -> list[float]:
-    return scorer.score(*scorer.load(model, scorer.Scoring()), CHATS)
+    return engines.load(model, Scoring()).score(CHATS)
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +324,7 @@ def test_an_engine_that_is_not_installed_is_one_line(model) -> None:
 
 
 def test_a_long_request_does_not_keep_short_ones_from_being_tokenised(model) -> None:
-    service = Service(str(model), lambda: model, scorer.Scoring())
+    service = Service(str(model), lambda: model, Scoring())
     service.loaded = Loaded(None, loading.load_tokenizer(model), 2048, "", "")
 
     async def in_order() -> list[int]:

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from xlrm.cli import app
 from xlrm.models import chat_templates
-from xlrm.scorers import scorer
+from xlrm.scorers import engines
+from xlrm.scorers.interface import Scoring
 from xlrm.tracking import mlflow_registry, mlflow_runs
 
 PAIR = {"prompt": "How much is one plus two?", "response": "Three."}
@@ -70,7 +71,7 @@ def test_a_server_waits_for_the_registry_and_then_for_the_model(registry, home, 
             mlflow_registry.set_alias("xlrm-late", number, "champion")
             until(lambda: server.get("/readyz").status_code == 200, server.lines)
         assert server.get("/readyz").json()["version"] == number
-        reward = scorer.score(*scorer.load(model, scorer.Scoring()), [chat_templates.conversation(*PAIR.values())])
+        reward = engines.load(model, Scoring()).score([chat_templates.conversation(*PAIR.values())])
         assert server.rewards([PAIR]) == pytest.approx(reward, abs=1e-5)
     said = [line for line in server.lines if line.startswith("xlrm │ waiting for models:/xlrm-late@champion: MLflow, ")]
     assert 1 <= len(said) <= 1 + (time.monotonic() - begun) // 60

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from benchmarks.reward_training import weights_of as weights
 from xlrm.errors import ConfigError, DataError
 from xlrm.models import chat_templates, loading
 from xlrm.processes import launch
-from xlrm.scorers import scorer
+from xlrm.scorers.engines import TransformersScorer
 from xlrm.stages import align, reward
 from xlrm.store import fields, objects, unfinished
 from xlrm.store.jsonl import write_jsonl
@@ -101,10 +102,10 @@ def test_the_pointwise_loss_is_the_cross_entropy_of_single_judgments(tiny_base, 
     )
     assert found["steps"] == 4
     fresh = tmp_path / "work" / "start"
-    model, tokenizer = loading.load_reward_model(fresh), loading.load_tokenizer(fresh)
+    scorer = TransformersScorer(loading.load_reward_model(fresh), loading.load_tokenizer(fresh))
     judged = [(r["prompt"], r[s], z) for r in rows[:3] for s, z in (("chosen", 1), ("rejected", 0))]
     judged += [(r["prompt"], r["response"], r["label"]) for r in rows[3:]]
-    rewards = scorer.score(model, tokenizer, [chat_templates.conversation(p, text) for p, text, _ in judged])
+    rewards = scorer.score([chat_templates.conversation(p, text) for p, text, _ in judged])
     chances = [1 / (1 + math.exp(-reward)) for reward in rewards]
     by_hand = [-math.log(p if z else 1 - p) for p, (*_, z) in zip(chances, judged, strict=True)]
     dataset = trainers._dataset(tmp_path / "work" / "tokens")
@@ -181,12 +182,12 @@ def test_lora_ends_as_a_whole_model_whose_embeddings_it_left_alone(tiny_base, co
     change = end["model.layers.0.mlp.up_proj.weight"] - begun["model.layers.0.mlp.up_proj.weight"]
     assert torch.linalg.matrix_rank(change, rtol=1e-4) <= 4
     assert not (output / "adapter_config.json").exists()
-    model, tokenizer = loading.load_reward_model(output), loading.load_tokenizer(output)
+    scorer = TransformersScorer(loading.load_reward_model(output), loading.load_tokenizer(output))
     from peft import AutoPeftModelForSequenceClassification
 
     adapted = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "trained", num_labels=1).eval()
     chats = [chat_templates.conversation(row["prompt"], row["chosen"]) for row in pairs(6)]
-    assert scorer.score(adapted, tokenizer, chats) == pytest.approx(scorer.score(model, tokenizer, chats), abs=1e-4)
+    assert replace(scorer, network=adapted).score(chats) == pytest.approx(scorer.score(chats), abs=1e-4)
 
 
 @pytest.mark.slow
@@ -298,13 +299,14 @@ def test_encoders_and_sequence_to_sequence_models_become_reward_models(family, c
     base = family_base(family, tmp_path / "base")
     found, output = train(base, corpora, tmp_path / "work", max_length=40, epochs=8)
     assert found["train_accuracy"] > 0.6
-    model, tokenizer = loading.load_reward_model(output), loading.load_tokenizer(output)
+    scorer = TransformersScorer(loading.load_reward_model(output), loading.load_tokenizer(output))
     head = loading.score_head(loading.load_reward_model(tmp_path / "work" / "start"))
     assert head.weight.shape[0] == 1 and not head.bias.any()
     chats = [chat_templates.conversation(row["prompt"] * (1 + 3 * i), row["chosen"]) for i, row in enumerate(pairs(6))]
-    alone = [scorer.score(model, tokenizer, [chat])[0] for chat in chats]
-    assert scorer.score(model, tokenizer, chats[::-1]) == pytest.approx(alone[::-1], abs=1e-5), "no word of the batch"
+    alone = [scorer.score([chat])[0] for chat in chats]
+    assert scorer.score(chats[::-1]) == pytest.approx(alone[::-1], abs=1e-5), "no word of the batch"
     assert len(set(alone)) == 6
+    tokenizer = scorer.tokenizer
     for ids in chat_templates.encode(tokenizer, chats, 16):
         assert len(ids) <= 16 and tokenizer.decode(ids[-1:]) in ("[SEP]", "</s>")
         assert family == "mt5" or tokenizer.decode(ids[:1]) in ("[CLS]", "<s>"), "truncation leaves what the head reads"
@@ -492,7 +494,8 @@ def test_zero3_in_two_processes_trains_as_one_does_and_resumes(tiny_base, corpor
     assert apart(weights(one), weights(two)) < 1e-3
     chats = [chat_templates.conversation(row["prompt"], row["chosen"]) for row in pairs(8)]
     rewards = [
-        scorer.score(loading.load_reward_model(path), loading.load_tokenizer(path), chats) for path in (one, two)
+        TransformersScorer(loading.load_reward_model(path), loading.load_tokenizer(path)).score(chats)
+        for path in (one, two)
     ]
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-3)
 

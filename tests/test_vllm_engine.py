@@ -16,7 +16,8 @@ from xlrm.errors import ConfigError
 from xlrm.models import chat_templates, generation, loading, vllm_engine
 from xlrm.models.decoding import Decoding
 from xlrm.models.loading import Context
-from xlrm.scorers import scorer
+from xlrm.scorers import engines
+from xlrm.scorers.interface import Scoring
 from xlrm.stages import rank
 from xlrm.store.jsonl import write_jsonl
 from xlrm.training.pretraining import Pretraining, pretrain
@@ -147,8 +148,7 @@ def test_a_context_above_the_models_is_one_line(tiny_base, tmp_path) -> None:
         with pytest.raises(ConfigError) as caught:
             rank.run(config, samples=tmp_path / "samples", reward_models=[folder], output=tmp_path / "w" / "output")
         assert str(caught.value) == "max_length=8192: more than this qwen2 model reads; allowed are up to 4096"
-    model, _ = scorer.load(folder, scorer.Scoring())
-    assert scorer.longest(model, 8192) == 4096
+    assert engines.load(folder, Scoring(max_length=8192)).max_length == 4096
     for kind in (generation.Vllm, generation.Transformers):
         engine = kind(generation.Model(str(tiny_base)), context=Context("judge.context", 16384, given=True))
         with pytest.raises(ConfigError, match=r"judge.context=16384: .* up to 4096"):
@@ -212,7 +212,7 @@ def test_answers_and_rewards_are_those_of_transformers(base, small, tmp_path) ->
     for seed in (1, 2):  # the second engine ends the first
         folder = reward_model(base, tmp_path / str(seed), seed)
         ours, theirs = (
-            scorer.score(*scorer.load(folder, scorer.Scoring(max_length=512, engine=engine)), chats)
+            engines.load(folder, Scoring(max_length=512, engine=engine)).score(chats)
             for engine in ("transformers", "vllm")
         )
         assert theirs == pytest.approx(ours, abs=1e-3) and len(set(ours)) > 30

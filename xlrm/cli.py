@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from pydantic import ValidationError
@@ -18,6 +18,9 @@ from xlrm.evaluation.credit import Ties
 from xlrm.run import store_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
 from xlrm.store import addresses
+
+if TYPE_CHECKING:
+    from xlrm.scorers.interface import Scorer, Scoring
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -130,18 +133,19 @@ def score(
 ) -> None:
     """Score conversations with a reward model. Interrupted, the same command goes on where it was."""
     from xlrm.processes import locks
-    from xlrm.scorers import reward_journal, scorer
+    from xlrm.scorers.interface import Scoring
+    from xlrm.scorers.reward_journal import Journal
     from xlrm.store.jsonl import each_row, write_jsonl
 
     lock = output_file.with_name(f".{output_file.name}.lock")
     with errors_in_one_line(), locks.alone(lock, f"score: {output_file}"):
-        how = scorer.Scoring(**_given(max_length=max_length))
+        scoring = Scoring(**_given(max_length=max_length))
         total = sum(1 for number, row in enumerate(each_row(input_file), 1) if _conversation(input_file, number, row))
-        loaded = _load(model, how)
-        journal = reward_journal.Journal.of_file(output_file, [_model_folder(model), input_file], how.max_length)
+        scorer = _load(model, scoring)
+        journal = Journal.of_file(output_file, [_model_folder(model), input_file], scoring.max_length)
         rows, asked = itertools.tee(each_row(input_file))
         chats = (_conversation(input_file, number, row) for number, row in enumerate(asked, 1))
-        found = scorer.stream(*loaded, chats, how.max_length, total=total, journal=journal)
+        found = scorer.stream(chats, total, journal)
         count = write_jsonl(output_file, ({**row, "reward": one} for row, one in zip(rows, found, strict=True)))
         journal.path.unlink(missing_ok=True)
     errors.print(f"{count} rewards in {output_file}", highlight=False)
@@ -189,7 +193,7 @@ def evaluate(
     from xlrm.data import cleaning
     from xlrm.evaluation import benchmarks, reward_table
     from xlrm.models import reward_models
-    from xlrm.scorers import scorer
+    from xlrm.scorers.interface import Scoring
     from xlrm.stages import evaluate as stage
     from xlrm.stages import external
 
@@ -203,8 +207,7 @@ def evaluate(
                 model, rows, language, external.Config(ties=ties, **_given(max_length=max_length)), output
             )
         else:
-            how = scorer.Scoring(**_given(max_length=max_length))
-            scored = stage.score(_load(model, how), rows, how)
+            scored = reward_table.score_items(rows, _load(model, Scoring(**_given(max_length=max_length))))
             result = stage.result(rows, scored, ties)
             name = benchmarks.label(benchmark)
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
@@ -246,14 +249,14 @@ def serve(
 ) -> None:
     """Answer over HTTP with one model's rewards. XLRM_SERVE_TOKEN is the token to ask for."""
     from xlrm.run.experiment import parse_value
-    from xlrm.scorers import scorer
+    from xlrm.scorers.interface import Scoring
 
     with errors_in_one_line():
         serving = _serving()
         given = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
         said = _given(engine=engine, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
-        how, chosen = _checked(scorer.Scoring, said), _checked(serving.Settings, given)
-        serving.serve(serving.Service(model, lambda: _model_folder(model), how, chosen), host, port)
+        scoring, chosen = _checked(Scoring, said), _checked(serving.Settings, given)
+        serving.serve(serving.Service(model, lambda: _model_folder(model), scoring, chosen), host, port)
 
 
 def _serving() -> Any:
@@ -370,13 +373,13 @@ def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _load(model: str, how: Any):
-    """(reward model, tokenizer) of a folder, a registered model or an artifact."""
-    from xlrm.scorers import scorer
+def _load(model: str, scoring: "Scoring") -> "Scorer":
+    """Of a folder, a registered model or an artifact."""
+    from xlrm.scorers import engines
 
     folder = _model_folder(model)
-    scorer.check(folder, how)
-    return scorer.load(folder, how)
+    engines.check(folder, scoring)
+    return engines.load(folder, scoring)
 
 
 def _model_folder(model: str) -> Path:

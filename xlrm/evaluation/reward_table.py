@@ -2,12 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xlrm.errors import DataError
 from xlrm.evaluation.credit import Rewards, responses
-from xlrm.models.chat_templates import Message, conversation
+from xlrm.models.chat_templates import conversation
+
+if TYPE_CHECKING:
+    from xlrm.scorers.interface import Scorer
+    from xlrm.scorers.reward_journal import Journal
 
 FILE = "rewards.parquet"
 CORPUS = "corpus"
@@ -76,7 +81,7 @@ def _item(one: dict) -> dict:
     return {key: one[key] for key in ("id", "text", "subset", "section")} | {"chosen": [], "rejected": []}
 
 
-def score_items(rows: Sequence[dict], rewards_of: Callable[[list[list[Message]]], list[float]]) -> list[Rewards]:
+def score_items(rows: Sequence[dict], scorer: "Scorer", journal: "Journal | None" = None) -> list[Rewards]:
     """Rewards of each benchmark row's responses, of the chosen and of the rejected ones; all are asked for at once."""
     sides = [responses(row) for row in rows]
     asked = [
@@ -85,5 +90,5 @@ def score_items(rows: Sequence[dict], rewards_of: Callable[[list[list[Message]]]
         for side in both
         for text in side
     ]
-    found = iter(rewards_of(asked))
+    found = iter(scorer.score(asked, journal))
     return [([next(found) for _ in chosen], [next(found) for _ in rejected]) for chosen, rejected in sides]

@@ -12,7 +12,6 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,30 +82,11 @@ def generate(
         raise
 
 
-@dataclass
-class Rewards:
-    """A reward model as `xlrm.scorers.scorer` asks for one: conversations that begin alike share a cache, and a model may be
-    split over GPUs."""
-
-    folder: Path
-    config: Any
-    """transformers'."""
-    max_length: int
-    precision: str
-
-    def named_modules(self) -> tuple:
-        """None to look for a table of positions in: `config` says how long it is."""
-        return ()
-
-    @property
-    def engine(self) -> Any:
-        options = {"runner": "pooling", "enable_prefix_caching": True}
-        return running(str(self.folder), self.max_length, self.precision, **options)
-
-    def rewards(self, encoded: list[list[int]]) -> list[float]:
-        raw = _vllm().PoolingParams(use_activation=False)  # the logit, of a model without problem_type regression too
-        found = self.engine.classify([{"prompt_token_ids": ids} for ids in encoded], pooling_params=raw, use_tqdm=False)
-        return [float(one.outputs.probs[0]) for one in found]
+def logits(engine: Any, encoded: Sequence[list[int]]) -> list[float]:
+    """Of a classifier with one label, for token ids."""
+    raw = _vllm().PoolingParams(use_activation=False)  # the logit, of a model without problem_type regression too
+    found = engine.classify([{"prompt_token_ids": ids} for ids in encoded], pooling_params=raw, use_tqdm=False)
+    return [float(one.outputs.probs[0]) for one in found]
 
 
 def _start(asked: dict[str, Any]) -> Any:

@@ -14,11 +14,11 @@ _ROW = "a row has messages, or prompt and response, as text"
 
 def _load_pyfunc(path: str) -> "RewardModel":
     try:
-        from xlrm.scorers import scorer
+        from xlrm.scorers.engines import load
+        from xlrm.scorers.interface import Scoring
     except ImportError:
         return RewardModel(_plain(Path(path)))
-    loaded = scorer.load(Path(path), scorer.Scoring(max_length=MAX_LENGTH))
-    return RewardModel(lambda chats: scorer.score(*loaded, chats, MAX_LENGTH))
+    return RewardModel(load(Path(path), Scoring(max_length=MAX_LENGTH)).score)
 
 
 class RewardModel:

@@ -1,31 +1,28 @@
 """Classifier reward models from elsewhere: whatever a model's quirks, conversations go in and rewards come out, in order.
 
 No code of a model's repository is run. A model is made to look like a scalar one, and scored as our own are
-(`xlrm.scorers.scorer`): one BOS, the reward read at the last real token, truncation from the left, no dropout.
+(`xlrm.scorers.engines`): one BOS, the reward read at the last real token, truncation from the left, no dropout.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError, DataError
-from xlrm.models import chat_templates, loading
+from xlrm.models import loading
 from xlrm.models.chat_templates import Message
 from xlrm.models.packing import model as packing
 from xlrm.models.reward_models import RewardModel
-from xlrm.scorers import scorer
+from xlrm.scorers.engines import TransformersScorer
+from xlrm.scorers.interface import Scorer, Tokens
 from xlrm.scorers.reward_journal import Journal
 from xlrm.store import hub
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
-
-Rewards = Callable[[Sequence[list[Message]], Journal | None], list[float]]
-"""Of conversations, in order; the journal, where one is given, keeps those found so far."""
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Where a template would write today's date, what Llama 3.1's and 3.2's say without a clock: a reward has no date.
 _DATE = '{% set date_string = "26 Jul 2024" %}'
@@ -35,9 +32,7 @@ _PROMPT_END = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 _PARTS = ("weight", "bias")
 
 
-def load(
-    row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None, given: bool = False
-) -> Rewards:
+def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None, given: bool = False) -> Scorer:
     """A conversation of more tokens than `max_length`, or than the model reads, loses its beginning. `given`: somebody has set
     `max_length`, which is then an error above what the model reads. `dtype` instead of the row's: in float32, rewards do not
     depend on the batch to 1e-5; bfloat16 has 8 bits to say them in.
@@ -47,16 +42,12 @@ def load(
     """
     folder = hub.whole_model(row.repository, row.revision, row.folder)
     tokenizer = _tokenizer(folder)
-    network = _ADAPTERS[row.adapter](folder, tokenizer, dtype or row.dtype)
+    network = _NETWORKS[row.adapter](folder, dtype or row.dtype)
+    _agree_on_padding(network, tokenizer)
     loading.Context("external.max_length", max_length, given).within(network.config)
-    length = scorer.longest(network, max_length)
-
-    def rewards(conversations: Sequence[list[Message]], journal: Journal | None = None) -> list[float]:
-        if isinstance(network, ArmoRM):
-            network.check(chat_templates.encode(tokenizer, conversations, length), length)
-        return scorer.score(network, tokenizer, conversations, length, batch_tokens, journal)
-
-    return rewards
+    if row.adapter == "armorm":
+        return ArmoRM(network, tokenizer, max_length, batch_tokens, **_armorm_parts(folder, network, tokenizer))
+    return TransformersScorer(network, tokenizer, max_length, batch_tokens)
 
 
 def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
@@ -77,14 +68,13 @@ def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def _scalar(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> Any:
+def _scalar(folder: Path, dtype: str) -> "PreTrainedModel":
     with _quietly(folder):
-        network = loading.load_reward_model(folder, dtype)
-    _agree_on_padding(network, tokenizer)
-    return network
+        return loading.load_reward_model(folder, dtype)
 
 
-def _armorm(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> "ArmoRM":
+def _llama(folder: Path, dtype: str) -> "PreTrainedModel":
+    """Without a head: ArmoRM's."""
     from transformers import LlamaModel
 
     with _quietly(folder):
@@ -95,18 +85,14 @@ def _armorm(folder: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str) -> "
         raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {sorted(report['missing_keys'])[:5]}")
     body = body.to(loading.device()).eval()
     packing.enable(body)
-    _agree_on_padding(body, tokenizer)
-    pattern = tokenizer(_PROMPT_END, add_special_tokens=False)["input_ids"]
-    layers = getattr(body.config, "gating_n_hidden", 3) + 1
-    heads = {name: tensor.to(body.device) for name, tensor in _heads(folder, layers).items()}
-    return ArmoRM(body, heads, layers, pattern, getattr(body.config, "gating_temperature", 10))
+    return body
 
 
-_ADAPTERS = {"scalar": _scalar, "armorm": _armorm}
+_NETWORKS = {"scalar": _scalar, "armorm": _llama}
 
 
-@dataclass(frozen=True)
-class ArmoRM:
+@dataclass(eq=False)
+class ArmoRM(TransformersScorer):
     """A Llama with a reward for each of k objectives, weighted by a gate that has read the prompt (Wang et al. 2024,
     "Interpretable Preferences via Multi-Objective Reward Modeling and Mixture-of-Experts").
 
@@ -114,38 +100,38 @@ class ArmoRM:
     gate = logit_scale softmax(MLP(state where the prompt ends) / temperature). The heads are computed in float32.
     """
 
-    body: Any
+    _: KW_ONLY
     heads: dict[str, "torch.Tensor"]
     """regression_layer.weight (k, d), reward_transform_matrix (k, k), gating.logit_scale (1), gating.layers.{i}.*"""
     gate_layers: int
     prompt_end: list[int]
     temperature: float
 
-    @property
-    def config(self) -> Any:
-        return self.body.config
+    def score(
+        self, conversations: Sequence[list[Message]] | Sequence[Tokens], journal: Journal | None = None
+    ) -> list[float]:
+        """All are encoded, and so looked at, before the first reward is computed."""
+        return super().score(self.tokens(conversations), journal)
 
-    @property
-    def device(self) -> Any:
-        return self.body.device
+    def encode(self, conversations: Sequence[list[Message]]) -> list[list[int]]:
+        """Raises DataError for a conversation that has lost the end of its prompt to truncation: it has no gate."""
+        encoded, size = super().encode(conversations), len(self.prompt_end)
+        for ids in encoded:
+            if not any(ids[i : i + size] == self.prompt_end for i in range(len(ids) - size, -1, -1)):
+                raise DataError(
+                    f"an answer of more than {self.max_length - size} tokens leaves no prompt for ArmoRM to read; raise "
+                    f"external.max_length={self.max_length}, where the model reads more"
+                )
+        return encoded
 
-    @property
-    def xlrm_packed(self) -> bool:
-        return packing.enabled(self.body)
-
-    def named_modules(self) -> Any:
-        return self.body.named_modules()
-
-    def __call__(self, input_ids: "torch.Tensor", attention_mask: "torch.Tensor", **_: Any) -> SimpleNamespace:
-        """Ids and mask (n, length), padded on the right -> logits (n, 1)."""
+    def logits(self, input_ids: "torch.Tensor", attention_mask: "torch.Tensor") -> "torch.Tensor":
         import torch
 
-        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+        states = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         each = torch.arange(len(input_ids), device=input_ids.device)
         rewards = states[each, attention_mask.sum(1) - 1] @ self.heads["regression_layer.weight"].T
         gate = self._gate(states[each, self._prompt_ends(input_ids)])
-        logits = (gate * (rewards @ self.heads["reward_transform_matrix"])).sum(1, keepdim=True)
-        return SimpleNamespace(logits=logits)
+        return (gate * (rewards @ self.heads["reward_transform_matrix"])).sum(1)
 
     def _gate(self, states: "torch.Tensor") -> "torch.Tensor":
         """(n, d) -> (n, k)."""
@@ -158,22 +144,23 @@ class ArmoRM:
         return torch.softmax(states / self.temperature, dim=1) * self.heads["gating.logit_scale"]
 
     def _prompt_ends(self, input_ids: "torch.Tensor") -> "torch.Tensor":
-        """The last place (n) where the pattern begins; `check` has seen that there is one."""
+        """The last place (n) where the pattern begins; `encode` has seen that there is one."""
         import torch
 
         pattern = torch.tensor(self.prompt_end, device=input_ids.device)
         found = (input_ids.unfold(1, len(pattern), 1) == pattern).all(2).int()
         return found.shape[1] - 1 - found.flip(1).argmax(1)
 
-    def check(self, encoded: Sequence[Sequence[int]], max_length: int) -> None:
-        """Raises DataError for a conversation that has lost the end of its prompt to truncation: it has no gate."""
-        size = len(self.prompt_end)
-        for ids in encoded:
-            if not any(list(ids[i : i + size]) == self.prompt_end for i in range(len(ids) - size, -1, -1)):
-                raise DataError(
-                    f"an answer of more than {max_length - size} tokens leaves no prompt for ArmoRM to read; raise "
-                    f"external.max_length={max_length}, where the model reads more"
-                )
+
+def _armorm_parts(folder: Path, network: Any, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+    """What an ArmoRM is beside its Llama and the tokenizer."""
+    layers = getattr(network.config, "gating_n_hidden", 3) + 1
+    return {
+        "heads": {name: tensor.to(network.device) for name, tensor in _heads(folder, layers).items()},
+        "gate_layers": layers,
+        "prompt_end": tokenizer(_PROMPT_END, add_special_tokens=False)["input_ids"],
+        "temperature": getattr(network.config, "gating_temperature", 10),
+    }
 
 
 @contextlib.contextmanager

@@ -4,14 +4,19 @@ Wrong weights, a lost or damaged head, another chat template and another tokeniz
 """
 
 import json
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xlrm.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from xlrm.scorers.interface import Scorer
 
 FILE = "fingerprint.json"
 MAX_LENGTH = 256
 """Tokens of a probe; the longest ones lose their beginning, so that truncation is looked at too."""
+_BATCH_TOKENS = 8192
 TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
 """How far a reward may be from the one that was kept, as a share of the spread (largest minus smallest) of the probes'
 rewards, by the precision it was computed in; docs/registry.md has what was measured, and what a damaged model shows."""
@@ -41,19 +46,21 @@ PROBES: tuple[Conversation, ...] = (
 )
 """In several languages, good and bad, short and long, of one turn and of more."""
 
-RewardsOf = Callable[[list[Conversation]], list[float]]
-"""Raw rewards of conversations cut to `MAX_LENGTH` tokens."""
+
+def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
+    """Of probes cut to `MAX_LENGTH` tokens, in batches that depend on no setting."""
+    return replace(scorer, max_length=MAX_LENGTH, batch_tokens=_BATCH_TOKENS).score(probes)
 
 
-def write(folder: Path, rewards_of: RewardsOf) -> None:
+def write(folder: Path, scorer: "Scorer") -> None:
     """Writes fingerprint.json, of a model loaded in float32."""
-    found = rewards_of(list(PROBES))
+    found = rewards(scorer, list(PROBES))
     probes = [{"messages": chat, "reward": reward} for chat, reward in zip(PROBES, found, strict=True)]
     said = {"precision": "float32", "max_length": MAX_LENGTH, "tolerance": TOLERANCE, "probes": probes}
     (folder / FILE).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def check(folder: Path, precision: str, rewards_of: RewardsOf) -> None:
+def check(folder: Path, precision: str, scorer: "Scorer") -> None:
     """Raises ArtifactError for a model in `folder` that gives other rewards than were kept there, if any were, and for a file
     that does not say."""
     if not (folder / FILE).is_file():
@@ -63,7 +70,7 @@ def check(folder: Path, precision: str, rewards_of: RewardsOf) -> None:
         expected, tolerance = [one["reward"] for one in kept["probes"]], kept["tolerance"][precision]
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / FILE}: not a fingerprint: {error!r}; fetch the folder again") from error
-    found = rewards_of([one["messages"] for one in kept["probes"]])
+    found = rewards(scorer, [one["messages"] for one in kept["probes"]])
     allowed = tolerance * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
     worst = max(range(len(found)), key=lambda i: _off(found[i], expected[i]))
     if _off(found[worst], expected[worst]) > allowed:

@@ -26,7 +26,7 @@ class _Request:
 @dataclass(eq=False)
 class Batcher:
     """Batches go round the requests that wait, a conversation of each at a time, so that a long request does not hold up
-    short ones. Rewards do not depend on who shares the batch (`xlrm.scorers.scorer`)."""
+    short ones. Rewards do not depend on who shares the batch (`xlrm.scorers.engines`)."""
 
     score: Score
     thread: Executor

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlrm import progress
 from xlrm.errors import ArtifactError
 from xlrm.models import chat_templates
-from xlrm.scorers import scorer
+from xlrm.scorers import engines
+from xlrm.scorers.interface import Scorer, Scoring
 from xlrm.serving import exchange
 from xlrm.serving.batching import Batcher
 from xlrm.serving.metrics import Metrics
@@ -64,10 +64,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Loaded:
-    model: Any
-    tokenizer: Any
-    length: int
-    """Tokens of a conversation, at most."""
+    scorer: Scorer
     version: str
     digest: str
 
@@ -79,7 +76,7 @@ class Service:
     uri: str
     fetch: Callable[[], Path]
     """Brings the model's folder here."""
-    how: scorer.Scoring
+    scoring: Scoring
     settings: Settings = field(default_factory=Settings)
     token: str | None = None
     awaited: bool = False
@@ -125,14 +122,16 @@ class Service:
         self.awaited = False
         load = partial(self._load, folder)
         self.loaded = loaded = await asyncio.get_running_loop().run_in_executor(self.model_thread, load)
-        score = partial(scorer.rewards, loaded.model, loaded.tokenizer, batch_tokens=self.how.batch_tokens)
-        tokens = scorer.budget(loaded.model, self.how.batch_tokens)
-        most, wait_seconds = self.settings.batch_conversations, self.settings.wait_ms / 1000
-        self.batcher = Batcher(score, self.model_thread, tokens, most, wait_seconds, self.metrics.batch_done)
-        said = (self.uri, loaded.version, loaded.digest, self.how.engine, self.how.precision)
+        scorer, most, wait_seconds = loaded.scorer, self.settings.batch_conversations, self.settings.wait_ms / 1000
+        self.batcher = Batcher(
+            scorer.rewards, self.model_thread, scorer.batch_tokens, most, wait_seconds, self.metrics.batch_done
+        )
+        said = (self.uri, loaded.version, loaded.digest, self.scoring.engine, self.scoring.precision)
         self.metrics.model.labels(*said).set(1)
         version = f", version {loaded.version}" if loaded.version else ""
-        progress.say(f"ready: {self.uri}{version}, sha256 {loaded.digest[:16]}, {self.how.engine} {self.how.precision}")
+        progress.say(
+            f"ready: {self.uri}{version}, sha256 {loaded.digest[:16]}, {self.scoring.engine} {self.scoring.precision}"
+        )
         await self.batcher.run()
 
     async def _fetched(self) -> Path:
@@ -153,14 +152,12 @@ class Service:
             await asyncio.sleep(min(_ASKED_EVERY_SECONDS, end - now))
 
     def _load(self, folder: Path) -> Loaded:
-        scorer.check(folder, self.how)
-        model, tokenizer = scorer.load(folder, self.how)
-        length = scorer.longest(model, self.how.max_length)
-        encoded = chat_templates.encode(tokenizer, [_WARM_UP], length)
-        if not all(map(math.isfinite, scorer.rewards(model, tokenizer, encoded, self.how.batch_tokens))):
+        engines.check(folder, self.scoring)
+        scorer = engines.load(folder, self.scoring)
+        if not all(map(math.isfinite, scorer.rewards(scorer.encode([_WARM_UP])))):
             raise ArtifactError(f"{folder}: its rewards are no numbers: the weights are damaged or overflow")
         version = folder.name if self.uri.startswith("models:/") else ""
-        return Loaded(model, tokenizer, length, version, artifacts.digest_directory(folder)[0])
+        return Loaded(scorer, version, artifacts.digest_directory(folder)[0])
 
     async def score(
         self, model: str | None, *, chats: Sequence[list[dict]] = (), texts: Sequence[str] = ()
@@ -197,11 +194,11 @@ class Service:
             raise Refused(429, f"{waiting}; at most {limits.max_waiting} wait", 1)
 
     async def _encode(self, chats: Sequence[list[dict]], texts: Sequence[str]) -> list[list[int]]:
-        loaded, encoded = self.loaded, []
-        asked, work = (texts, _encode_each) if texts else (chats, chat_templates.encode)
+        scorer, encoded = self.loaded.scorer, []
+        asked, work = (texts, partial(_encode_each, scorer)) if texts else (chats, scorer.encode)
         try:
             for start in range(0, len(asked), _TOKENISED):
-                part = partial(work, loaded.tokenizer, asked[start : start + _TOKENISED], loaded.length)
+                part = partial(work, asked[start : start + _TOKENISED])
                 encoded += await asyncio.get_running_loop().run_in_executor(self.tokenizer_thread, part)
         except TemplateError as error:
             raise Refused(422, f"the model's chat template refuses this: {error}") from error
@@ -210,5 +207,5 @@ class Service:
         return encoded
 
 
-def _encode_each(tokenizer: Any, texts: Sequence[str], length: int) -> list[list[int]]:
-    return [chat_templates.encode_texts(tokenizer, [text], length)[0] for text in texts]
+def _encode_each(scorer: Scorer, texts: Sequence[str]) -> list[list[int]]:
+    return [chat_templates.encode_texts(scorer.tokenizer, [text], scorer.max_length)[0] for text in texts]

@@ -112,7 +112,7 @@ def _sigmoid(logit: float) -> float:
 @router.get("/v1/models", dependencies=[_TOKEN], responses={401: {"model": ProblemAnswer}})
 async def models(service: Here) -> exchange.Models:
     """Names that a request may call the model."""
-    length = service.loaded.length if service.loaded else service.how.max_length
+    length = service.loaded.scorer.max_length if service.loaded else service.scoring.max_length
     found = [exchange.Model(id=name, created=service.started, max_model_len=length) for name in service.names]
     return exchange.Models(data=found)
 

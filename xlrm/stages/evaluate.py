@@ -14,12 +14,14 @@ from xlrm.evaluation.credit import Rewards, Ties, credit, tied
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary
 from xlrm.models import loading
-from xlrm.scorers import fingerprints, reward_journal, scorer
+from xlrm.scorers import engines, fingerprints
+from xlrm.scorers.interface import Scorer, Scoring
+from xlrm.scorers.reward_journal import Journal
 from xlrm.store.fields import Sets
 from xlrm.store.jsonl import read_rows
 
 
-class Config(scorer.Scoring):
+class Config(Scoring):
     language: str | None = None
     """Language the reward model was trained in, for labels only; none for a model from elsewhere."""
     languages: tuple[str, ...] = ("en",)
@@ -48,7 +50,7 @@ def files(config: Config) -> str:
 def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str, float]:
     """Writes results.json, rewards.parquet and the model's fingerprint. Raises ConfigError for an unknown benchmark,
     DataError for rows that are none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
-    scorer.check(model, config)
+    engines.check(model, config)
     items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}} | _published(config)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
     scored = iter(_scored(model, every, config, output))
@@ -67,33 +69,24 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     return _metrics(config.language, own, results)
 
 
-def _load(model: Path, config: Config, output: Path) -> tuple:
+def _load(model: Path, config: Config, output: Path) -> Scorer:
     """The model as the config wants it. Its fingerprint is taken in float32, of a model loaded for that where it must be,
     before vLLM takes all of a GPU's memory."""
     exact = config.model_copy(update={"precision": "float32", "engine": "transformers"})
-    loaded = scorer.load(model, exact)
-    fingerprints.write(output, scorer.probing(loaded))
+    scorer = engines.load(model, exact)
+    fingerprints.write(output, scorer)
     if (config.precision, config.engine) == (exact.precision, exact.engine):
-        return loaded
-    del loaded
+        return scorer
+    del scorer
     loading.free_gpu()
-    return scorer.load(model, config)
+    return engines.load(model, config)
 
 
 def _scored(model: Path, rows: list[dict], config: Config, output: Path) -> list[Rewards]:
     try:
-        return score(_load(model, config, output), rows, config, reward_journal.Journal.beside(output, "rewards"))
+        return reward_table.score_items(rows, _load(model, config, output), Journal.beside(output, "rewards"))
     finally:
         loading.free_gpu()
-
-
-def score(
-    model: tuple, rows: list[dict], how: scorer.Scoring, journal: reward_journal.Journal | None = None
-) -> list[Rewards]:
-    """Rewards of each row's responses by a model and its tokenizer: of the chosen ones, and of the rejected ones."""
-    return reward_table.score_items(
-        rows, lambda asked: scorer.score(*model, asked, how.max_length, how.batch_tokens, journal)
-    )
 
 
 def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> dict:

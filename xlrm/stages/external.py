@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
 from xlrm.evaluation import reward_table
-from xlrm.evaluation.credit import Rewards, Ties, credit, responses, tied
+from xlrm.evaluation.credit import Ties, credit, responses, tied
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary
 from xlrm.models import reward_models
@@ -174,7 +174,10 @@ def _rewarded(
 
     every = [row for many in rows.values() for row in many]
     progress.say(f"external[{model.name}]: {len(every):,} items in {', '.join(rows)}")
-    found = iter(_scored(model, every, config, journal))
+    given = "max_length" in config.model_fields_set
+    scorer = classifiers.load(model, config.max_length, config.batch_tokens, config.dtype, given)
+    found = iter(reward_table.score_items(every, scorer, journal))
+    del scorer
     loading.free_gpu()
     results, kept = {}, []
     for language, many in rows.items():
@@ -183,13 +186,3 @@ def _rewarded(
         kept += reward_table.records(CORPUS, language, many, scored)
     reward_table.write(output / reward_table.FILE, kept)
     return results
-
-
-def _scored(
-    model: RewardModel, rows: list[dict], config: Config, journal: reward_journal.Journal | None
-) -> list[Rewards]:
-    from xlrm.evaluation import reward_table
-
-    given = "max_length" in config.model_fields_set
-    rewards_of = classifiers.load(model, config.max_length, config.batch_tokens, config.dtype, given)
-    return reward_table.score_items(rows, lambda asked: rewards_of(asked, journal))

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from xlrm.models import chat_templates, loading
-from xlrm.scorers import scorer
+from xlrm.scorers import engines
+from xlrm.scorers.interface import Scoring
 from xlrm.scorers.reward_journal import Journal
 from xlrm.store.jsonl import read_rows, write_jsonl
 
 
-class Config(scorer.Scoring):
+class Config(Scoring):
     language: str
     """Language of the responses."""
     labelers: tuple[str, ...]
@@ -25,17 +26,15 @@ def run(config: Config, *, samples: Path, reward_models: list[Path], output: Pat
     rows = read_rows(samples / "0" / "train" / f"{config.language}.jsonl", ("prompt", "responses"))
     chats = [chat_templates.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
     for path in reward_models:
-        scorer.check(path, config)
+        engines.check(path, config)
     metrics = {}
     written, before = [], (None, 0)
     for labeler, path in zip(config.labelers, reward_models, strict=True):
-        model, tokenizer = scorer.load(path, config)
-        length = scorer.longest(model, config.max_length)
-        if length != before[1] or not loading.same_text(tokenizer, before[0]):
-            written, before = scorer.tokens(tokenizer, chats, length), (tokenizer, length)
-        journal = Journal.beside(output, labeler)
-        rewards = iter(scorer.score(model, tokenizer, written, length, config.batch_tokens, journal))
-        del model
+        scorer = engines.load(path, config)
+        if scorer.max_length != before[1] or not loading.same_text(scorer.tokenizer, before[0]):
+            written, before = scorer.tokens(chats), (scorer.tokenizer, scorer.max_length)
+        rewards = iter(scorer.score(written, Journal.beside(output, labeler)))
+        del scorer
         loading.free_gpu()
         pairs = [best_and_worst(row, [next(rewards) for _ in row["responses"]]) for row in rows]
         kept = [pair for pair in pairs if pair]

@@ -1,0 +1,105 @@
+"""What MLflow loads a registered reward model by: a copy of this file lies in the model's folder, so that
+`mlflow.pyfunc.load_model` needs torch and transformers and nothing else. Where xlrm is installed, its engine scores, which
+gives the same rewards faster."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+MAX_LENGTH = 2048
+"""Tokens; a longer conversation loses its beginning."""
+_COLUMNS = {"messages", "prompt", "response"}
+_ROW = "a row has messages, or prompt and response, as text"
+
+
+def _load_pyfunc(path: str) -> "RewardModel":
+    try:
+        from xlrm import scoring
+    except ImportError:
+        return RewardModel(_plain(Path(path)))
+    loaded = scoring.load(Path(path), scoring.Scoring(max_length=MAX_LENGTH))
+    return RewardModel(lambda chats: scoring.score(*loaded, chats, MAX_LENGTH))
+
+
+class RewardModel:
+    def __init__(self, rewards_of: Any):
+        self.rewards_of = rewards_of
+
+    def predict(self, model_input: Any, params: dict | None = None) -> Any:
+        """Raw rewards (n), logits and never their sigmoid, of a data frame or a list of n rows with `messages`, or n with
+        `prompt` and `response`: MLflow takes no mixture. Raises ValueError for another row."""
+        import numpy as np
+
+        columns = getattr(model_input, "columns", _COLUMNS)
+        if not _COLUMNS & set(columns):  # MLflow drops the columns it does not know, and with the last of them the rows
+            raise ValueError(f"{_ROW}; there are none of these columns")
+        rows = model_input.to_dict("records") if hasattr(model_input, "to_dict") else list(model_input)
+        chats = [_conversation(number, row) for number, row in enumerate(rows)]
+        return np.array(self.rewards_of(chats), dtype=np.float64)
+
+
+def _conversation(number: int, row: Any) -> list[dict[str, str]]:
+    messages, prompt, response = (row.get(key) for key in ("messages", "prompt", "response"))
+    if isinstance(prompt, str) and isinstance(response, str):
+        return [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    if messages is None or isinstance(messages, float | str) or not len(messages):
+        raise ValueError(f"row {number}: {_ROW}; it has {sorted(row)}")
+    chat = [{"role": one["role"], "content": one["content"]} for one in messages]
+    if chat[-1]["role"] != "assistant":
+        raise ValueError(f"row {number}: the last message is the one to score: its role is assistant")
+    return chat
+
+
+def _plain(folder: Path) -> Any:
+    """By transformers alone, one conversation at a time, in float32. Raises ValueError for a model that is not the one its
+    fingerprint is of."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.truncation_side = "left"
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    positions = _positions(model)
+
+    def rewards(chats: list, max_length: int = MAX_LENGTH) -> list[float]:
+        found = []
+        for chat in chats:
+            with torch.inference_mode():
+                inputs = tokenizer(
+                    **_text(tokenizer, chat),
+                    truncation=True,
+                    max_length=min(max_length, positions),
+                    return_tensors="pt",
+                )
+                found.append(float(model(**inputs.to(model.device)).logits[0, 0]))
+        return found
+
+    _check(folder, rewards)
+    return rewards
+
+
+def _positions(model: Any) -> int:
+    """Tokens that a model with a table of positions can read (BERT, XLM-R); no limit for all that compute them."""
+    for name, module in model.named_modules():
+        if name.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return MAX_LENGTH
+
+
+def _text(tokenizer: Any, chat: list) -> dict[str, Any]:
+    """What the chat template writes, with one BOS where both it and the tokenizer would write it."""
+    text, bos = tokenizer.apply_chat_template(chat, tokenize=False), tokenizer.bos_token
+    adds = bool(bos) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+    written = bool(bos) and text.startswith(bos)
+    return {"text": text.removeprefix(bos) if written and adds else text, "add_special_tokens": adds or not written}
+
+
+def _check(folder: Path, rewards_of: Any) -> None:
+    kept = json.loads((folder / "fingerprint.json").read_text(encoding="utf-8"))
+    expected = [one["reward"] for one in kept["probes"]]
+    found = rewards_of([one["messages"] for one in kept["probes"]], kept["max_length"])
+    allowed = kept["tolerance"]["float32"] * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
+    if not all(abs(one - other) <= allowed for one, other in zip(found, expected, strict=True)):
+        raise ValueError(f"{folder}: not the model that was registered: its probes get other rewards; fetch it again")

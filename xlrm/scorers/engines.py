@@ -1,0 +1,111 @@
+"""Reward models of a folder, computed by transformers or by vLLM."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xlrm.models import loading, vllm_engine
+from xlrm.models.packing import model as packing
+from xlrm.models.packing import sharing
+from xlrm.progress import Counter
+from xlrm.scorers import fingerprints
+from xlrm.scorers.interface import Scorer, Scoring
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_CPU_TOKENS = 2048
+"""In a batch on a CPU, which is fastest while a layer's activations fit its cache: benchmarks/scoring.py."""
+
+
+def check(folder: Path, scoring: Scoring) -> None:
+    """Raises ConfigError for a `max_length` above what the model in `folder` reads, before it is loaded."""
+    if (folder / "config.json").exists():
+        loading.Context.of(scoring, "max_length").within(loading.load_config(folder))
+
+
+def load(folder: Path, scoring: Scoring) -> Scorer:
+    """The scorer's `max_length` is at most what the model reads. The code that lies beside a registered model calls this, by
+    its name, and `score` (`xlrm.registry.mlflow_loader`): who changes what they take or give, changes this one's name too.
+
+    Raises ArtifactError for a folder that is no reward model, or not the one its fingerprint is of."""
+    scorer = (_load_vllm if scoring.engine == "vllm" else _load_transformers)(folder, scoring)
+    fingerprints.check(folder, scoring.precision, scorer)
+    return scorer
+
+
+def _load_transformers(folder: Path, scoring: Scoring) -> Scorer:
+    network, tokenizer = loading.load_reward_model(folder, scoring.precision), loading.load_tokenizer(folder)
+    return TransformersScorer(network, tokenizer, scoring.max_length, scoring.batch_tokens)
+
+
+def _load_vllm(folder: Path, scoring: Scoring) -> Scorer:
+    config, tokenizer = loading.load_config(folder), loading.load_tokenizer(folder)
+    # Long enough for the fingerprint's probes too: another length would be another engine.
+    context = loading.Context("max_length", max(scoring.max_length, fingerprints.MAX_LENGTH)).within(config)
+    return VllmScorer(folder, config, context, scoring.precision, tokenizer, scoring.max_length, scoring.batch_tokens)
+
+
+@dataclass(eq=False)
+class TransformersScorer(Scorer):
+    """A reward does not depend on its batch: packed without padding (`xlrm.models.packing`) or padded on the right with a
+    mask, a pad token of its own, no dropout, and one precision throughout."""
+
+    network: "PreTrainedModel"
+    """Where it is to compute, as `loading.load_reward_model` gives it."""
+    tokenizer: "PreTrainedTokenizerBase"
+    max_length: int = 2048
+    batch_tokens: int = 8192
+
+    def __post_init__(self) -> None:
+        limits = (loading.positions(self.network), loading.context(self.network.config))
+        self.max_length = min([self.max_length, *(limit for limit in limits if limit)])
+        if self.network.device.type == "cpu":
+            self.batch_tokens = min(self.batch_tokens, _CPU_TOKENS)
+
+    def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
+        import torch
+
+        found = [0.0] * len(token_ids)
+        with torch.inference_mode():
+            for places in sharing.batches(token_ids, self.batch_tokens, packing.enabled(self.network)):
+                inputs = self.tokenizer.pad(
+                    {"input_ids": [token_ids[i] for i in places]}, padding_side="right", return_tensors="pt"
+                )
+                logits = self.logits(**inputs.to(self.network.device)).float().tolist()
+                for place, logit in zip(places, logits, strict=True):
+                    found[place] = logit
+                if counter:
+                    counter.advance(len(places))
+        return found
+
+    def logits(self, **inputs: "torch.Tensor") -> "torch.Tensor":
+        """`input_ids` and `attention_mask` (n, length), padded on the right -> (n)."""
+        return self.network(**inputs).logits[:, 0]
+
+
+@dataclass(eq=False)
+class VllmScorer(Scorer):
+    """Conversations that begin alike share a cache, and a model may be split over GPUs."""
+
+    folder: Path
+    config: "PretrainedConfig"
+    context: int
+    """Tokens that the engine is started for."""
+    precision: str
+    tokenizer: "PreTrainedTokenizerBase"
+    max_length: int = 2048
+    batch_tokens: int = 8192
+    """Not a forward pass, which vLLM fills as it likes, but a batch of requests to a server."""
+
+    def __post_init__(self) -> None:
+        self.max_length = min(self.max_length, loading.context(self.config) or self.max_length)
+
+    def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
+        return vllm_engine.logits(self._engine, token_ids)
+
+    @property
+    def _engine(self) -> Any:
+        options = {"runner": "pooling", "enable_prefix_caching": True}
+        return vllm_engine.running(str(self.folder), self.context, self.precision, **options)
