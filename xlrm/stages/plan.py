@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from xlrm import progress
 from xlrm.data import corpora
 from xlrm.errors import ConfigError, GateError
-from xlrm.languages import LANGUAGES, Language
 from xlrm.store.answers import Memory
 from xlrm.store.fields import NotCounted
 from xlrm.translation import effort, translators
@@ -81,7 +80,10 @@ def _check_limits(config: Config, hours: float) -> None:
 def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimate]:
     """By target language; `with_memory` leaves out what has been translated before."""
     source = corpora.read(corpus).language
-    settings, targets = _settings(config.translate), [_language(code) for code in config.targets]
+    settings, targets = (
+        _settings(config.translate),
+        [translators.language(code, "plan.targets") for code in config.targets],
+    )
     memories = {}
     if with_memory:
         loaded = {target.code: translators.load(settings, source, target) for target in targets}
@@ -90,12 +92,6 @@ def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimat
     work = effort.survey(files, source, settings.longest_segment, settings.segmented, memories)
     sizes = {target.code: translators.parameters(settings, source, target) for target in targets}
     return {target.code: effort.estimate(work, source, target, sizes[target.code]) for target in targets}
-
-
-def _language(code: str) -> Language:
-    if code not in LANGUAGES:
-        raise ConfigError(f"plan.targets: no language {code!r}; there are {', '.join(LANGUAGES)}")
-    return LANGUAGES[code]
 
 
 def _settings(section: dict[str, Any]) -> translators.Settings:
