@@ -298,11 +298,11 @@ def promote(
     ],
 ) -> None:
     """Make a registered version the champion by hand: to roll back, or against the gate."""
-    from xlrm.stages import register
+    from xlrm.registry import champion
 
     with errors_in_one_line():
-        now, before = register.promote(uri)
-    print_result(f"models:/{now.name}@{register.CHAMPION} is {now.uri}; it was {before.uri if before else 'none'}")
+        now, before = champion.promote(uri)
+    print_result(f"models:/{now.name}@{champion.CHAMPION} is {now.uri}; it was {before.uri if before else 'none'}")
 
 
 @app.command()
