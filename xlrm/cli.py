@@ -1,6 +1,5 @@
 """The `xlrm` command."""
 
-import itertools
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from xlrm import __version__
-from xlrm.errors import ConfigError, DataError
+from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
 from xlrm.run import store_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
@@ -129,45 +128,14 @@ def score(
     max_length: MaxLength = None,
 ) -> None:
     """Score conversations with a reward model. Interrupted, the same command goes on where it was."""
-    from xlrm.processes import locks
-    from xlrm.scorers import reward_journal, scorer
-    from xlrm.store.jsonl import each_row, write_jsonl
+    from xlrm.scorers.score_file import score_file
+    from xlrm.scorers.scorer import Scoring
 
-    lock = output_file.with_name(f".{output_file.name}.lock")
-    with errors_in_one_line(), locks.alone(lock, f"score: {output_file}"):
-        how = scorer.Scoring(**_given(max_length=max_length))
-        total = sum(1 for number, row in enumerate(each_row(input_file), 1) if _conversation(input_file, number, row))
-        loaded = _load(model, how)
-        journal = reward_journal.Journal.of_file(output_file, [_model_folder(model), input_file], how.max_length)
-        rows, asked = itertools.tee(each_row(input_file))
-        chats = (_conversation(input_file, number, row) for number, row in enumerate(asked, 1))
-        found = scorer.stream(*loaded, chats, how.max_length, total=total, journal=journal)
-        count = write_jsonl(output_file, ({**row, "reward": one} for row, one in zip(rows, found, strict=True)))
-        journal.path.unlink(missing_ok=True)
+    with errors_in_one_line():
+        how = Scoring(**_given(max_length=max_length))
+        count = score_file(lambda: _model_folder(model), input_file, output_file, how)
     errors.print(f"{count} rewards in {output_file}", highlight=False)
     print_result(output_file)
-
-
-def _conversation(file: Path, number: int, row: dict) -> list[dict]:
-    from xlrm.models.chat_templates import conversation
-
-    messages = row.get("messages")
-    if isinstance(row.get("prompt"), str) and isinstance(row.get("response"), str):
-        return conversation(row["prompt"], row["response"])
-    if not isinstance(messages, list) or not messages:
-        raise DataError(f'{file}:{number}: a row is {{"messages": [...]}} or {{"prompt": ..., "response": ...}}')
-    for message in messages:
-        if not (
-            isinstance(message, dict)
-            and isinstance(message.get("role"), str)
-            and isinstance(message.get("content"), str)
-        ):
-            raise DataError(f"{file}:{number}: a message has role and content as text, got {message!r}")
-    if messages[-1]["role"] != "assistant":
-        raise DataError(
-            f"{file}:{number}: the last message is the one to score: its role is assistant, not {messages[-1]['role']!r}"
-        )
-    return messages
 
 
 @app.command()
