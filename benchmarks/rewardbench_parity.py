@@ -132,8 +132,8 @@ def _tokenizer(kind: str, texts: Iterator[str] | list[str]):
 
 def ours(model: Path, pairs: list[dict], batch_tokens: int = 8192) -> list[tuple[float, float]]:
     """Rewards of (chosen, rejected), by the code that the stage runs; nothing truncated, as by the package's default."""
+    from xlrm.evaluation.reward_results import score
     from xlrm.scorers import scorer
-    from xlrm.stages.evaluate import score
 
     how = scorer.Scoring(max_length=16384, batch_tokens=batch_tokens)
     return [(chosen[0], rejected[0]) for chosen, rejected in score(scorer.load(model, how), pairs, how)]

@@ -74,16 +74,16 @@ def estimate(
     """Curate an experiment's corpus, or find it finished, and show what every stage on GPUs will take."""
     from xlrm.run import experiment, forecast, workloads
     from xlrm.run.runner import run_stage
-    from xlrm.stages import plan
     from xlrm.store import artifacts
+    from xlrm.translation import workload
 
     with errors_in_one_line():
         shares = forecast.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
         curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
-        section = {"targets": loaded.targets, "translate": loaded.stages.get("translate", {})}
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
-        translated = plan.survey(plan.Config(**section), corpus, with_memory=True)
+        section = loaded.stages.get("translate", {})
+        translated = workload.estimates(corpus, loaded.targets, section, with_memory=True)
         rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
     table = console()
     table.print(_estimate_table(loaded.name, rows, shares))
@@ -155,11 +155,9 @@ def evaluate(
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm.data import cleaning
-    from xlrm.evaluation import benchmarks, reward_table
+    from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
     from xlrm.models import reward_models
     from xlrm.scorers import scorer
-    from xlrm.stages import evaluate as stage
-    from xlrm.stages import external
 
     with errors_in_one_line():
         if ties not in get_args(Ties):
@@ -167,13 +165,12 @@ def evaluate(
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
-            result = external.evaluate(
-                model, rows, language, external.Config(ties=ties, **_given(max_length=max_length)), output
-            )
+            settings = external_models.Settings(models=(model,), ties=ties, **_given(max_length=max_length))
+            result = external_models.evaluate(model, rows, language, settings, output)
         else:
             how = scorer.Scoring(**_given(max_length=max_length))
-            scored = stage.score(_load(model, how), rows, how)
-            result = stage.result(rows, scored, ties)
+            scored = reward_results.score(_load(model, how), rows, how)
+            result = reward_results.result(rows, scored, ties)
             name = benchmarks.label(benchmark)
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
