@@ -21,10 +21,10 @@ from benchmarks import record
 from xlrm.data.phrasebook import translator
 from xlrm.stages import curate, validate
 from xlrm.store.jsonl import write_jsonl
-from xlrm.validation import suite
+from xlrm.validation import corpus_check, suite
 
 LANGUAGES = ("en", "es", "it", "ko", "zh")
-COLUMNS = validate.COLUMNS["preferences.jsonl"]
+COLUMNS = corpus_check.COLUMNS["preferences.jsonl"]
 TEXTS = ("prompt", "chosen", "rejected")
 
 

@@ -157,6 +157,25 @@ def test_a_stage_runs_from_a_config_and_directories(stage: str) -> None:
     assert not loose, f"xlrm/stages/{stage}.py: {loose} go after the *, they are given by name"
 
 
+STAGE_LINES = 80
+LONG_STAGES = {"curate": 140, "report": 85, "translate": 91}
+"""Stages that are longer, with the lines they have: a number here can only fall."""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_no_algorithm(stage: str) -> None:
+    lines = len(SOURCES[f"xlrm.stages.{stage}"].read_text(encoding="utf-8").splitlines())
+    assert lines <= LONG_STAGES.get(stage, STAGE_LINES), (
+        f"xlrm/stages/{stage}.py: {lines} lines; a package has the rest"
+    )
+    assert stage not in LONG_STAGES or lines == LONG_STAGES[stage] > STAGE_LINES, f"{stage}: LONG_STAGES says more"
+
+
+def test_the_command_calls_no_function_of_a_stage() -> None:
+    found = sorted(name for name in imports("xlrm.cli") if name.startswith("xlrm.stages"))
+    assert not found, f"xlrm/cli.py imports {found}; what it needs of a stage is in a package"
+
+
 # Components
 
 

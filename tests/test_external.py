@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from xlrm.cli import app
 from xlrm.errors import ConfigError, GateError
-from xlrm.evaluation import reward_table
+from xlrm.evaluation import reward_results, reward_table
 from xlrm.models import loading
 from xlrm.run.experiment import stage_config
 from xlrm.scorers import engines, interface
@@ -22,7 +22,7 @@ from xlrm.scorers.engines import TransformersScorer
 from xlrm.scorers.interface import Scoring
 from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.pairwise import coin
-from xlrm.stages import evaluate, external
+from xlrm.stages import external
 from xlrm.store import answers
 from xlrm.store.jsonl import read_rows, write_jsonl
 
@@ -92,8 +92,10 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
     assert judge["cost"]["usd"] > 0 and judge["cost"]["estimated_usd"] > 0
     kept = reward_table.read(tmp_path / "out" / "mine" / "rewards.parquet")
     scored = reward_table.score_items(benchmark(), engines.load(scalar, Scoring()))
-    assert mine["results"]["en"]["accuracy"] == pytest.approx(evaluate.result(benchmark(), scored, "lost")["accuracy"])
-    assert mine["results"]["en"].keys() == evaluate.result(benchmark(), scored, "lost").keys()
+    assert mine["results"]["en"]["accuracy"] == pytest.approx(
+        reward_results.result(benchmark(), scored, "lost")["accuracy"]
+    )
+    assert mine["results"]["en"].keys() == reward_results.result(benchmark(), scored, "lost").keys()
     for ours, row, (chosen, rejected) in zip(kept["en"], benchmark(), scored, strict=True):
         assert ours["id"] == row["id"]
         assert ours["chosen"] + ours["rejected"] == pytest.approx([*chosen, *rejected], abs=1e-5)

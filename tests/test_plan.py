@@ -12,7 +12,7 @@ from xlrm.languages import LANGUAGES
 from xlrm.stages import plan
 from xlrm.stages.plan import Config
 from xlrm.store.jsonl import write_jsonl
-from xlrm.translation import effort
+from xlrm.translation import effort, workload
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def corpus(tmp_path) -> Path:
 
 
 def test_segments_are_counted_once_and_what_is_not_language_never(corpus) -> None:
-    found = plan.survey(Config(targets=("ko",), translate={"translator": "x-alma"}), corpus, with_memory=False)["ko"]
+    found = workload.estimates(corpus, ("ko",), {"translator": "x-alma"})["ko"]
     assert found.texts == 7
     assert found.segments == len({"How are you?", "Well.", "And you?", "So so."})
 
@@ -78,7 +78,7 @@ def test_shards_take_each_row_once(of: int, tmp_path) -> None:
 )  # fmt: skip
 def test_wrong_settings_are_named(fields: dict, message: str, corpus) -> None:
     with pytest.raises(ConfigError, match=message):
-        plan.survey(Config(**fields), corpus, with_memory=False)
+        plan.run(Config(**fields), corpus=corpus, output=corpus)
 
 
 def test_the_command_shows_what_is_left(tmp_path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from xlrm.errors import DataError
-from xlrm.evaluation import benchmarks, reward_table
+from xlrm.evaluation import benchmarks, reward_results, reward_table
 from xlrm.registry import gate
 from xlrm.stages import evaluate
 from xlrm.store.jsonl import write_jsonl
@@ -33,7 +33,7 @@ ROWS = [row for name in NAMES for row in named(name)]
 
 
 def test_any_name_is_a_metric_of_its_own_in_mlflow() -> None:
-    result = evaluate.result(ROWS, [([float(i)], [0.0]) for i in range(len(ROWS))], "lost")
+    result = reward_results.result(ROWS, [([float(i)], [0.0]) for i in range(len(ROWS))], "lost")
     metrics = evaluate._metrics("en", {"en": result}, {"a+b": {"en": result}})
     with mlflow_runs.run("names", "evaluate", {}, {}) as run:
         run.log(metrics)
@@ -75,5 +75,5 @@ def test_subsets_that_are_gone_are_named(capsys) -> None:
     rows = [row | {"subset": subset, "section": "S"} for subset in benchmarks._WEIGHTS for row in named("p")]
     assert benchmarks.missing(rows) == benchmarks.missing(ROWS) == benchmarks.missing([]) == []
     left = [row for row in rows if not row["subset"].startswith("hep-r")]
-    assert evaluate._missing("corpus", "ko", left) == {"missing": ["hep-rust"]}
+    assert reward_results.missing("corpus", "ko", left) == {"missing": ["hep-rust"]}
     assert "corpus in ko has no item of hep-rust" in "".join(capsys.readouterr())

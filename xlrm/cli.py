@@ -1,6 +1,5 @@
 """The `xlrm` command."""
 
-import itertools
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from xlrm import __version__
-from xlrm.errors import ConfigError, DataError
+from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
 from xlrm.run import store_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
@@ -78,16 +77,16 @@ def estimate(
     """Curate an experiment's corpus, or find it finished, and show what every stage on GPUs will take."""
     from xlrm.run import experiment, forecast, workloads
     from xlrm.run.runner import run_stage
-    from xlrm.stages import plan
     from xlrm.store import artifacts
+    from xlrm.translation import workload
 
     with errors_in_one_line():
         shares = forecast.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
         curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
-        section = {"targets": loaded.targets, "translate": loaded.stages.get("translate", {})}
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
-        translated = plan.survey(plan.Config(**section), corpus, with_memory=True)
+        section = loaded.stages.get("translate", {})
+        translated = workload.estimates(corpus, loaded.targets, section, with_memory=True)
         rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
     table = console()
     table.print(_estimate_table(loaded.name, rows, shares))
@@ -132,46 +131,14 @@ def score(
     max_length: MaxLength = None,
 ) -> None:
     """Score conversations with a reward model. Interrupted, the same command goes on where it was."""
-    from xlrm.processes import locks
     from xlrm.scorers.interface import Scoring
-    from xlrm.scorers.reward_journal import Journal
-    from xlrm.store.jsonl import each_row, write_jsonl
+    from xlrm.scorers.score_file import score_file
 
-    lock = output_file.with_name(f".{output_file.name}.lock")
-    with errors_in_one_line(), locks.alone(lock, f"score: {output_file}"):
+    with errors_in_one_line():
         scoring = Scoring(**_given(max_length=max_length))
-        total = sum(1 for number, row in enumerate(each_row(input_file), 1) if _conversation(input_file, number, row))
-        scorer = _load(model, scoring)
-        journal = Journal.of_file(output_file, [_model_folder(model), input_file], scoring.max_length)
-        rows, asked = itertools.tee(each_row(input_file))
-        chats = (_conversation(input_file, number, row) for number, row in enumerate(asked, 1))
-        found = scorer.stream(chats, total, journal)
-        count = write_jsonl(output_file, ({**row, "reward": one} for row, one in zip(rows, found, strict=True)))
-        journal.path.unlink(missing_ok=True)
+        count = score_file(lambda: _model_folder(model), input_file, output_file, scoring)
     errors.print(f"{count} rewards in {output_file}", highlight=False)
     print_result(output_file)
-
-
-def _conversation(file: Path, number: int, row: dict) -> list[dict]:
-    from xlrm.models.chat_templates import conversation
-
-    messages = row.get("messages")
-    if isinstance(row.get("prompt"), str) and isinstance(row.get("response"), str):
-        return conversation(row["prompt"], row["response"])
-    if not isinstance(messages, list) or not messages:
-        raise DataError(f'{file}:{number}: a row is {{"messages": [...]}} or {{"prompt": ..., "response": ...}}')
-    for message in messages:
-        if not (
-            isinstance(message, dict)
-            and isinstance(message.get("role"), str)
-            and isinstance(message.get("content"), str)
-        ):
-            raise DataError(f"{file}:{number}: a message has role and content as text, got {message!r}")
-    if messages[-1]["role"] != "assistant":
-        raise DataError(
-            f"{file}:{number}: the last message is the one to score: its role is assistant, not {messages[-1]['role']!r}"
-        )
-    return messages
 
 
 @app.command()
@@ -191,11 +158,9 @@ def evaluate(
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm.data import cleaning
-    from xlrm.evaluation import benchmarks, reward_table
+    from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
     from xlrm.models import reward_models
     from xlrm.scorers.interface import Scoring
-    from xlrm.stages import evaluate as stage
-    from xlrm.stages import external
 
     with errors_in_one_line():
         if ties not in get_args(Ties):
@@ -203,12 +168,11 @@ def evaluate(
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
-            result = external.evaluate(
-                model, rows, language, external.Config(ties=ties, **_given(max_length=max_length)), output
-            )
+            settings = external_models.Settings(models=(model,), ties=ties, **_given(max_length=max_length))
+            result = external_models.evaluate(model, rows, language, settings, output)
         else:
             scored = reward_table.score_items(rows, _load(model, Scoring(**_given(max_length=max_length))))
-            result = stage.result(rows, scored, ties)
+            result = reward_results.result(rows, scored, ties)
             name = benchmarks.label(benchmark)
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
@@ -301,11 +265,11 @@ def promote(
     ],
 ) -> None:
     """Make a registered version the champion by hand: to roll back, or against the gate."""
-    from xlrm.stages import register
+    from xlrm.registry import champion
 
     with errors_in_one_line():
-        now, before = register.promote(uri)
-    print_result(f"models:/{now.name}@{register.CHAMPION} is {now.uri}; it was {before.uri if before else 'none'}")
+        now, before = champion.promote(uri)
+    print_result(f"models:/{now.name}@{champion.CHAMPION} is {now.uri}; it was {before.uri if before else 'none'}")
 
 
 @app.command()

@@ -8,10 +8,11 @@ would be simpler, but it cannot tell English, Spanish and Italian apart.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from xlrm import progress
 from xlrm.errors import ArtifactError
 from xlrm.models import loading
 from xlrm.store import hub
@@ -70,6 +71,19 @@ def norms(model: str, texts: Mapping[str, Sequence[str]], sets: TokenSets) -> di
         language: [round(value, 6) for value in found[[t for t in tokens if t < len(found)]].tolist()]
         for language, tokens in own.items()
     }
+
+
+def compare(
+    models: Mapping[str, str], texts: Mapping[str, Sequence[str]], sets: TokenSets
+) -> dict[str, dict[str, Any]]:
+    """Name -> `norms` of the model by language, and their `distances` from those of the texts' first language."""
+    results = {}
+    for name, model in models.items():
+        found = norms(model, texts, sets)
+        results[name] = {"norms": found, "distances": distances(found)}
+        sizes = ", ".join(f"{language} {len(values)}" for language, values in found.items())
+        progress.say(f"represent: {name}: tokens of one language only: {sizes}")
+    return results
 
 
 def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":

@@ -4,15 +4,17 @@ f(x) = sigma_1 / sum(sigma_i), of the matrix (languages x hidden) of the states 
 1 / languages, where all are orthogonal and of one length, to 1, where all point one way.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
-from xlrm.errors import ArtifactError, ConfigError
+from xlrm.errors import ArtifactError, ConfigError, DataError
+from xlrm.evaluation.statistics import mean_interval
 from xlrm.store.fields import NotCounted
 
 if TYPE_CHECKING:
@@ -66,6 +68,30 @@ class Sameness:
         self.shares += sigma[:, 0].tolist()
         self.spectrum = (done * self.spectrum + sigma.sum(axis=0)) / (done + more)
         self.cosine = (done * self.cosine + (unit @ unit.swapaxes(1, 2)).sum(axis=0)) / (done + more)
+
+    def as_json(self) -> dict[str, Any]:
+        """Mean of f with its 95 % interval (bootstrap over texts), the values, spectrum and cosine, to six places."""
+        import numpy as np
+
+        mean, low, high = mean_interval(np.array(self.shares))
+        return {
+            "mean": mean, "interval": [low, high], "values": [round(value, 6) for value in self.shares],
+            "spectrum": np.round(self.spectrum, 6).tolist(), "cosine": np.round(self.cosine, 6).tolist(),
+            "truncated": self.truncated,
+        }  # fmt: skip
+
+
+def named(base: Path, reward_models: Sequence[Path]) -> dict[str, Path]:
+    """Name -> folder: `base`, and each reward model by its language, or by its folder where it does not say one. Raises
+    DataError for two of one name."""
+    found = {"base": base}
+    for path in reward_models:
+        card = path / "xlrm.json"
+        name = json.loads(card.read_text(encoding="utf-8"))["language"] if card.exists() else path.name
+        if name in found:
+            raise DataError(f"represent: {found[name]} and {path} are both {name!r}; one model of a name is allowed")
+        found[name] = path
+    return found
 
 
 def spectrum(states: "np.ndarray") -> "np.ndarray":

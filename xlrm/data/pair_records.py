@@ -7,6 +7,7 @@ have in common. One user turn, without a system prompt: what all languages can b
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from xlrm.data import conversations
 from xlrm.errors import DataError
 from xlrm.store.jsonl import parse_line, read_rows
 
@@ -39,8 +40,8 @@ def pair_of(record: Row) -> Row:
         raise DataError("the messages before chosen and before rejected differ")
     pair = {"prompt": _prompt(before), "chosen": chosen, "rejected": rejected}
     for key, text in pair.items():
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise DataError(f"'{key}' holds half of a surrogate pair, which is no character")
+        if not conversations.is_whole(text):
+            raise DataError(f"'{key}' holds {conversations.HALF_CHARACTER}")
     margin = record.get("margin")
     if margin is not None and not isinstance(margin, int | float):
         raise DataError(f"'margin' is {margin!r}; a number is allowed")
@@ -55,7 +56,7 @@ def _response(record: Row, side: str) -> tuple[str, object]:
     if isinstance(value, str):
         return value, None
     messages = _messages(value, side)
-    if messages[-1]["role"] != "assistant":
+    if messages[-1]["role"] != conversations.ANSWERER:
         raise DataError(f"the last message of '{side}' is by {messages[-1]['role']!r}, not 'assistant'")
     return messages[-1]["content"], messages[:-1]
 
@@ -72,13 +73,11 @@ def _prompt(value: object) -> str:
     return messages[0]["content"]
 
 
-def _messages(value: object, name: str) -> list[dict[str, str]]:
-    def is_message(one: object) -> bool:
-        return isinstance(one, dict) and isinstance(one.get("role"), str) and isinstance(one.get("content"), str)
-
-    if not isinstance(value, list) or not value or not all(is_message(one) for one in value):
-        raise DataError(f"'{name}' is neither text nor messages with role and content: {str(value)[:60]}")
-    return [{"role": one["role"], "content": one["content"]} for one in value]
+def _messages(value: object, name: str) -> list[conversations.Message]:
+    try:
+        return conversations.messages(value)
+    except DataError as error:
+        raise DataError(f"'{name}' is neither text nor messages with role and content: {str(value)[:60]}") from error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Row | str]]:

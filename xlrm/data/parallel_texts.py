@@ -39,6 +39,18 @@ def check(entry: str) -> None:
         raise ConfigError(f"represent.parallel: {error}") from error
 
 
+def gather(entry: str | None, corpora: Path | None, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
+    """Of the set or file `entry` or, where there is none, of corpora in these languages. Raises ConfigError where there are
+    neither, and as `load` and `read_corpora` do."""
+    if entry:
+        return load(entry, languages, count, seed)
+    if corpora is None:
+        raise ConfigError(
+            "represent.parallel: none, and no corpora; a set, a file or corpora with parallel.jsonl is allowed"
+        )
+    return read_corpora(corpora, languages, count, seed)
+
+
 def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
     """Texts of a set, as NAME[=OWNER/NAME][@REVISION], or of a .jsonl or .parquet file, at most `count`, sampled by seed.
 

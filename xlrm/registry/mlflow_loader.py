@@ -39,15 +39,35 @@ class RewardModel:
 
 
 def _conversation(number: int, row: Any) -> list[dict[str, str]]:
-    messages, prompt, response = (row.get(key) for key in ("messages", "prompt", "response"))
-    if isinstance(prompt, str) and isinstance(response, str):
-        return [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    if messages is None or isinstance(messages, float | str) or not len(messages):
+    """By the rule of `xlrm.data.conversations`, in plain words, as xlrm may not be there. A data frame's lists may be arrays,
+    and what a row lacks None or NaN. Raises ValueError."""
+    messages, prompt, response = (_listed(row.get(key)) for key in ("messages", "prompt", "response"))
+    if isinstance(response, str) and isinstance(prompt, str | list):
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        chat = [*_checked(number, turns), {"role": "assistant", "content": response}]
+    elif isinstance(messages, list) and messages:
+        chat = _checked(number, messages)
+    else:
         raise ValueError(f"row {number}: {_ROW}; it has {sorted(row)}")
-    chat = [{"role": one["role"], "content": one["content"]} for one in messages]
+    if any("\ud800" <= character <= "\udfff" for one in chat for text in one.values() for character in text):
+        raise ValueError(f"row {number}: a message holds half of a surrogate pair, which is no character")
     if chat[-1]["role"] != "assistant":
         raise ValueError(f"row {number}: the last message is the one to score: its role is assistant")
     return chat
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if hasattr(value, "tolist") and hasattr(value, "__len__") else value
+
+
+def _checked(number: int, messages: list) -> list[dict[str, str]]:
+    for one in messages:
+        texts = (one.get("role"), one.get("content")) if isinstance(one, dict) else (None,)
+        if not all(isinstance(text, str) for text in texts) or not one["role"]:
+            raise ValueError(f"row {number}: a message has role and content as text, got {one!r}")
+    if not messages:
+        raise ValueError(f"row {number}: {_ROW}; its prompt is empty")
+    return [{"role": one["role"], "content": one["content"]} for one in messages]
 
 
 def _plain(folder: Path) -> Any:

@@ -8,7 +8,7 @@ from xlrm.reporting.curves import Curves
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.mistakes import Mistake
-from xlrm.reporting.results import Comparison, Evaluation, External, MeanDifference, WinRate
+from xlrm.reporting.results import AVERAGE, Comparison, Evaluation, External, MeanDifference, WinRate
 from xlrm.reporting.transfer import Transfer
 
 
@@ -55,3 +55,14 @@ class Material:
             *omissions.of_evaluations(self.evaluations, compared, bool(self.curves)),
             *omissions.of_models(self.external, self.win_rates, self.facts),
         ]
+
+    def metrics(self) -> dict[str, float]:
+        """The comparisons' average differences and their mean, and the correlations of f, and of how far it moved, with accuracy
+        in other languages."""
+        found = {"transfer/mean_delta": self.mean.value} if self.mean else {}
+        found |= {f"transfer/{one.language}": one.deltas[AVERAGE].value for one in self.comparisons}
+        correlations = {"f": self.transfer.share, "moved": self.transfer.moved} if self.transfer else {}
+        for name, one in correlations.items():
+            if one:
+                found[f"correlation/{name}/pearson"], found[f"correlation/{name}/spearman"] = one.pearson, one.spearman
+        return found

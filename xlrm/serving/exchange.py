@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from xlrm.data import conversations
+from xlrm.errors import DataError
+
 STRICT = ConfigDict(extra="forbid")
 _ALTERNATIVE = re.compile(r"(messages|pair|str)$|(list|function-after)\[")
 """pydantic's names, in the place of an error, for the one of several types that it tried."""
 
 
 def _whole(text: str) -> str:
-    """JSON can write half a character, which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair, which is no character") from None
+    if not conversations.is_whole(text):
+        raise ValueError(conversations.HALF_CHARACTER)
     return text
 
 
@@ -33,12 +33,11 @@ class Message(BaseModel):
     content: Text
 
 
-def _ends_with_an_answer(messages: list[Message]) -> list[Message]:
-    if messages[-1].role != "assistant":
-        raise ValueError(
-            f"the last message is the one to score: its role is 'assistant', not {messages[-1].role[:40]!r}"
-        )
-    return messages
+def _ends_with_an_answer(messages: list[Message]) -> None:
+    try:
+        conversations.check_answered(messages[-1].role)
+    except DataError as error:
+        raise ValueError(str(error)) from None
 
 
 class Pair(BaseModel):
@@ -69,14 +68,14 @@ class RewardsRequest(BaseModel):
 
     @field_validator("conversations")
     @classmethod
-    def _answered(cls, conversations: list[list[Message] | Pair]) -> list[list[Message] | Pair]:
-        for place, one in enumerate(conversations):
+    def _answered(cls, asked: list[list[Message] | Pair]) -> list[list[Message] | Pair]:
+        for place, one in enumerate(asked):
             if isinstance(one, list):
                 try:
                     _ends_with_an_answer(one)
                 except ValueError as error:
                     raise ValueError(f"conversation {place}: {error}") from None
-        return conversations
+        return asked
 
 
 class TextRequest(BaseModel):

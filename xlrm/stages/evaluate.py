@@ -2,21 +2,15 @@
 
 import itertools
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-from xlrm import progress
 from xlrm.data import catalog
-from xlrm.errors import ConfigError, DataError
-from xlrm.evaluation import benchmarks, reward_table
-from xlrm.evaluation.credit import Rewards, Ties, credit, tied
+from xlrm.evaluation import reward_results, reward_table
+from xlrm.evaluation.credit import Ties
 from xlrm.evaluation.reward_table import CORPUS
-from xlrm.evaluation.statistics import summary
-from xlrm.models import loading
-from xlrm.scorers import engines, fingerprints
-from xlrm.scorers.interface import Scorer, Scoring
-from xlrm.scorers.reward_journal import Journal
+from xlrm.scorers import engines
+from xlrm.scorers.interface import Scoring
 from xlrm.store.fields import Sets
 from xlrm.store.jsonl import read_rows
 
@@ -33,10 +27,6 @@ class Config(Scoring):
     """What a pair with equal rewards counts: lost, as in RewardBench's own code, or half, as in RLHFlow's script."""
 
 
-Items = dict[str, dict[str, list[dict]]]
-"""Benchmark -> language -> rows."""
-
-
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return {"corpora": tuple(f"{language}/benchmark.jsonl" for language in config.languages)}
 
@@ -51,16 +41,18 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     """Writes results.json, rewards.parquet and the model's fingerprint. Raises ConfigError for an unknown benchmark,
     DataError for rows that are none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
     engines.check(model, config)
-    items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}} | _published(config)
+    items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}}
+    items |= reward_results.published(config.benchmarks, config.languages)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
-    scored = iter(_scored(model, every, config, output))
+    scored = iter(reward_results.score_with_fingerprint(model, every, config, output))
     results: dict[str, dict[str, dict]] = {}
     kept: list[dict] = []
     for name, languages in items.items():
         results[name] = {}
         for language, rows in languages.items():
             found = list(itertools.islice(scored, len(rows)))
-            results[name][language] = result(rows, found, config.ties) | _missing(name, language, rows)
+            missing = reward_results.missing(name, language, rows)
+            results[name][language] = reward_results.result(rows, found, config.ties) | missing
             kept += reward_table.records(name, language, rows, found)
     reward_table.write(output / reward_table.FILE, kept)
     own = results.pop(CORPUS)
@@ -69,61 +61,10 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     return _metrics(config.language, own, results)
 
 
-def _load(model: Path, config: Config, output: Path) -> Scorer:
-    """The model as the config wants it. Its fingerprint is taken in float32, of a model loaded for that where it must be,
-    before vLLM takes all of a GPU's memory."""
-    exact = config.model_copy(update={"precision": "float32", "engine": "transformers"})
-    scorer = engines.load(model, exact)
-    fingerprints.write(output, scorer)
-    if (config.precision, config.engine) == (exact.precision, exact.engine):
-        return scorer
-    del scorer
-    loading.free_gpu()
-    return engines.load(model, config)
-
-
-def _scored(model: Path, rows: list[dict], config: Config, output: Path) -> list[Rewards]:
-    try:
-        return reward_table.score_items(rows, _load(model, config, output), Journal.beside(output, "rewards"))
-    finally:
-        loading.free_gpu()
-
-
-def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> dict:
-    return summary(rows, credit(rows, scored, ties), tied(scored))
-
-
 def _corpus(corpora: Path, language: str) -> list[dict]:
     return read_rows(
         corpora / language / "benchmark.jsonl", ("id", "prompt", "chosen", "rejected", "subset", "section")
     )
-
-
-def _published(config: Config) -> Items:
-    """Rows of the further benchmarks, of each in the languages it exists in. Raises ConfigError for two of one name."""
-    names = Counter([CORPUS, *map(benchmarks.label, config.benchmarks)])
-    if double := [name for name, times in names.items() if times > 1]:
-        raise ConfigError(
-            f"evaluate.benchmarks: more than one is called {', '.join(double)} (the corpus's own: {CORPUS})"
-        )
-    found: Items = {}
-    for entry in config.benchmarks:
-        loaded = {code: benchmarks.load_published(entry, code, config.languages[0]) for code in config.languages}
-        if missing := [code for code, one in loaded.items() if one is None]:
-            if "{language}" in entry and len(missing) == len(loaded):
-                raise DataError(f"evaluate.benchmarks: no file {entry} for any of {', '.join(missing)}")
-            progress.say(f"evaluate: {entry} is not in {', '.join(missing)}: left out there")
-        found[benchmarks.label(entry)] = {code: one.rows for code, one in loaded.items() if one}
-    return found
-
-
-def _missing(name: str, language: str, rows: list[dict]) -> dict[str, list[str]]:
-    """Says what a benchmark has lost to validation, or never had; what is left of a section is weighted as the whole."""
-    if missing := benchmarks.missing(rows):
-        progress.say(
-            f"evaluate: {name} in {language} has no item of {', '.join(missing)}: its sections are not RewardBench's"
-        )
-    return {"missing": missing} if missing else {}
 
 
 def _metrics(language: str | None, own: dict[str, dict], others: dict[str, dict[str, dict]]) -> dict[str, float]:

@@ -5,16 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from xlrm import progress
 from xlrm.data import corpora
-from xlrm.errors import ConfigError, GateError
-from xlrm.languages import LANGUAGES, Language
-from xlrm.store.answers import Memory
+from xlrm.errors import GateError
 from xlrm.store.fields import NotCounted
-from xlrm.translation import effort, translators
-from xlrm.translation.effort import FILES, Estimate, File
+from xlrm.translation import effort, workload
+from xlrm.translation.effort import FILES, File
 
 
 class Config(BaseModel):
@@ -42,7 +40,7 @@ class Config(BaseModel):
     @field_validator("translate")
     @classmethod
     def _what_makes_a_translator(cls, section: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in section.items() if key in translators.Settings.model_fields}
+        return workload.of_translator(section)
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -52,7 +50,7 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     """Writes plan.json: the work of each language, counted, and the parts it is done in. Raises ConfigError, DataError, and
     GateError where translating alone takes more than the limits allow."""
-    found = survey(config, corpus, with_memory=False)  # what is known changes from day to day, an artifact does not
+    found = workload.estimates(corpus, config.targets, config.translate, config.files)
     for code, one in found.items():
         progress.say(f"plan[{code}]: {one}")
     numbers = range(1, config.shards + 1)
@@ -76,31 +74,3 @@ def _check_limits(config: Config, hours: float) -> None:
             raise GateError(
                 f"plan.{field}: {limit:g} is less than the {value:,.3g} that translating this corpus takes alone"
             )
-
-
-def survey(config: Config, corpus: Path, with_memory: bool) -> dict[str, Estimate]:
-    """By target language; `with_memory` leaves out what has been translated before."""
-    source = corpora.read(corpus).language
-    settings, targets = _settings(config.translate), [_language(code) for code in config.targets]
-    memories = {}
-    if with_memory:
-        loaded = {target.code: translators.load(settings, source, target) for target in targets}
-        memories = {code: Memory(translators.MEMORY, translator.identity) for code, translator in loaded.items()}
-    files = effort.parts(corpus, files=config.files)
-    work = effort.survey(files, source, settings.longest_segment, settings.segmented, memories)
-    sizes = {target.code: translators.parameters(settings, source, target) for target in targets}
-    return {target.code: effort.estimate(work, source, target, sizes[target.code]) for target in targets}
-
-
-def _language(code: str) -> Language:
-    if code not in LANGUAGES:
-        raise ConfigError(f"plan.targets: no language {code!r}; there are {', '.join(LANGUAGES)}")
-    return LANGUAGES[code]
-
-
-def _settings(section: dict[str, Any]) -> translators.Settings:
-    try:
-        return translators.Settings(**section)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(f"translate.{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from error

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 from xlrm.reporting import curves, facts, mistakes, page, results, tables, transfer
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting.material import Material
-from xlrm.reporting.results import AVERAGE
 from xlrm.store.artifacts import Record
 
 
@@ -68,7 +67,7 @@ def run(
         curves=curves.read(lineage),
     )
     _write(material, config, output)
-    return _metrics(material)
+    return material.metrics()
 
 
 def _write(material: Material, config: Config, output: Path) -> None:
@@ -79,16 +78,6 @@ def _write(material: Material, config: Config, output: Path) -> None:
         path.write_bytes(table.content())
     tiny = material.facts.tiny if config.tiny is None else config.tiny
     (output / "report.html").write_text(page.render(material, config.title, tiny, made), encoding="utf-8")
-
-
-def _metrics(material: Material) -> dict[str, float]:
-    metrics = {"transfer/mean_delta": material.mean.value} if material.mean else {}
-    metrics |= {f"transfer/{one.language}": one.deltas[AVERAGE].value for one in material.comparisons}
-    correlations = {"f": material.transfer.share, "moved": material.transfer.moved} if material.transfer else {}
-    for name, one in correlations.items():
-        if one:
-            metrics[f"correlation/{name}/pearson"], metrics[f"correlation/{name}/spearman"] = one.pearson, one.spearman
-    return metrics
 
 
 def _read(folder: Path | None, name: str) -> dict[str, Any] | None:

@@ -3,18 +3,14 @@ text are, in the base model and in every reward model, and how alike the norms o
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from xlrm import progress
 from xlrm.analysis import embedding_norms, hidden_states
 from xlrm.analysis.embedding_norms import TokenSets
-from xlrm.analysis.hidden_states import Reading, Sameness
+from xlrm.analysis.hidden_states import Reading
 from xlrm.data import catalog, parallel_texts
-from xlrm.data.parallel_texts import Parallel
-from xlrm.errors import ConfigError, DataError
-from xlrm.evaluation.statistics import mean_interval
 from xlrm.store import hub
 from xlrm.store.fields import Sets, counted
 
@@ -63,64 +59,18 @@ def run(
 ) -> dict[str, float]:
     """Reads `corpora` where the config names no texts of its own. Raises ConfigError, DataError or ArtifactError for texts
     or a model that cannot be had."""
-    found = _texts(config, corpora)
-    norms = _embedding_norms(config, base, found)  # first: a model that cannot be had is said before hours of work
+    found = parallel_texts.gather(config.parallel, corpora, config.languages, config.texts, config.seed)
+    # Norms first: a model that cannot be had is said before hours of work.
+    compared = {"base": str(base), **{name: name for name in config.norm_models}}
+    norms = embedding_norms.compare(compared, found.texts, config.token_sets)
     results, metrics = {}, {}
-    for name, path in _names(base, reward_models).items():
-        measured = hidden_states.measure(path, found.texts, config, name)
-        results[name] = _result(measured)
+    for name, path in hidden_states.named(base, reward_models).items():
+        results[name] = hidden_states.measure(path, found.texts, config, name).as_json()
         metrics[f"singular/{name}"] = results[name]["mean"]
+    reading = {name: value for name, value in counted(config).items() if name in Reading.model_fields}
     report = {
-        "languages": config.languages, "texts": len(found), "reading": _reading(config), "parallel": found.account,
+        "languages": config.languages, "texts": len(found), "reading": reading, "parallel": found.account,
         "models": results, "token_sets": config.token_sets.model_dump(), "embedding_norms": norms,
     }  # fmt: skip
     (output / "results.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
     return {"texts": len(found)} | metrics
-
-
-def _texts(config: Config, corpora: Path | None) -> Parallel:
-    if config.parallel:
-        return parallel_texts.load(config.parallel, config.languages, config.texts, config.seed)
-    if corpora is None:
-        raise ConfigError(
-            "represent.parallel: none, and no corpora; a set, a file or corpora with parallel.jsonl is allowed"
-        )
-    return parallel_texts.read_corpora(corpora, config.languages, config.texts, config.seed)
-
-
-def _names(base: Path, reward_models: list[Path]) -> dict[str, Path]:
-    """A reward model goes by its language, or by its folder where it does not say one."""
-    found = {"base": base}
-    for path in reward_models:
-        card = path / "xlrm.json"
-        name = json.loads(card.read_text(encoding="utf-8"))["language"] if card.exists() else path.name
-        if name in found:
-            raise DataError(f"represent: {found[name]} and {path} are both {name!r}; one model of a name is allowed")
-        found[name] = path
-    return found
-
-
-def _result(measured: Sameness) -> dict[str, Any]:
-    import numpy as np
-
-    mean, low, high = mean_interval(np.array(measured.shares))
-    return {
-        "mean": mean, "interval": [low, high], "values": [round(value, 6) for value in measured.shares],
-        "spectrum": np.round(measured.spectrum, 6).tolist(), "cosine": np.round(measured.cosine, 6).tolist(),
-        "truncated": measured.truncated,
-    }  # fmt: skip
-
-
-def _reading(config: Config) -> dict[str, Any]:
-    return {name: value for name, value in counted(config).items() if name in Reading.model_fields}
-
-
-def _embedding_norms(config: Config, base: Path, found: Parallel) -> dict[str, Any]:
-    """Model -> norms by language, and their distances from the source's."""
-    results = {}
-    for name, model in {"base": str(base), **{one: one for one in config.norm_models}}.items():
-        norms = embedding_norms.norms(model, found.texts, config.token_sets)
-        results[name] = {"norms": norms, "distances": embedding_norms.distances(norms)}
-        sizes = ", ".join(f"{language} {len(values)}" for language, values in norms.items())
-        progress.say(f"represent: {name}: tokens of one language only: {sizes}")
-    return results

@@ -105,6 +105,13 @@ def _whole(completion: Completion) -> str | None:
     return " ".join(completion.text.split("\n")).strip() or None if completion.whole else None
 
 
+def language(code: str, field: str) -> Language:
+    """Of the language table. Raises ConfigError, naming the config's field."""
+    if code not in LANGUAGES:
+        raise ConfigError(f"{field}: no language {code!r}; there are {', '.join(LANGUAGES)}")
+    return LANGUAGES[code]
+
+
 def revision(settings: Settings, target: Language) -> str:
     """What the translator is at now: the commit of its model, of a folder a digest; a served model's is in its settings."""
     if settings.translator == "phrasebook" or settings.engine == "endpoint":

@@ -1,0 +1,91 @@
+"""What is a conversation, by one rule: for `xlrm score`, the server, preference records, and models loaded by MLflow alone."""
+
+import numpy as np
+import pytest
+
+from xlrm.data import conversations, pair_records
+from xlrm.errors import DataError
+from xlrm.registry import mlflow_loader
+from xlrm.serving import exchange, web
+
+ASK, SAY = {"role": "user", "content": "How much?"}, {"role": "assistant", "content": "Three."}
+HELP = {"role": "system", "content": "Be short."}
+
+GOOD = {
+    "messages": ({"messages": [ASK, SAY]}, [ASK, SAY]),
+    "a system's turn": ({"messages": [HELP, ASK, SAY]}, [HELP, ASK, SAY]),
+    "texts": ({"prompt": "How much?", "response": "Three."}, [ASK, SAY]),
+    "a prompt of messages": ({"prompt": [HELP, ASK], "response": "Three."}, [HELP, ASK, SAY]),
+    "an empty answer": ({"prompt": "How much?", "response": ""}, [ASK, {"role": "assistant", "content": ""}]),
+    "an answer alone": ({"messages": [SAY]}, [SAY]),
+}
+BAD = {
+    "neither": {"prompt": "p"},
+    "a response alone": {"response": "r"},
+    "no messages": {"messages": []},
+    "an empty prompt": {"prompt": [], "response": "r"},
+    "messages as text": {"messages": "Hello."},
+    "texts for messages": {"messages": ["Hello.", "You."]},
+    "no content": {"messages": [{"role": "user"}, SAY]},
+    "no role": {"messages": [{"content": "Hello."}, SAY]},
+    "an empty role": {"messages": [{"role": "", "content": "Hello."}, SAY]},
+    "content that is no text": {"messages": [ASK, {"role": "assistant", "content": 3}]},
+    "a prompt that is no text": {"prompt": 1, "response": "r"},
+    "a response that is no text": {"prompt": "p", "response": None},
+    "the user's last": {"messages": [ASK, SAY, ASK]},
+    "half of a character": {"prompt": "p\ud800", "response": "r"},
+    "half of a character in messages": {"messages": [ASK, {"role": "assistant", "content": "\udfff"}]},
+}
+
+
+def by_server(row: dict) -> list[dict]:
+    asked = exchange.RewardsRequest(conversations=[row.get("messages", row)])
+    return web._messages(asked.conversations[0])
+
+
+READERS = {"rule": conversations.of_row, "loader": lambda row: mlflow_loader._conversation(0, row), "server": by_server}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", GOOD)
+def test_all_readers_take_the_same_rows_for_the_same_conversations(reader: str, name: str) -> None:
+    row, expected = GOOD[name]
+    assert READERS[reader](row) == expected
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", BAD)
+def test_all_readers_refuse_the_same_rows(reader: str, name: str) -> None:
+    with pytest.raises((DataError, ValueError)):
+        READERS[reader](BAD[name])
+
+
+@pytest.mark.parametrize("reader", ["rule", "loader"])
+def test_a_row_with_both_is_its_prompt_and_response(reader: str) -> None:
+    row = {"messages": [HELP, SAY], "prompt": "How much?", "response": "Three."}
+    assert READERS[reader](row) == [ASK, SAY]
+    assert READERS[reader](row | {"prompt": None, "response": None}) == [HELP, SAY]
+
+
+@pytest.mark.parametrize("reader", ["rule", "loader"])
+def test_what_else_a_message_has_is_left_out(reader: str) -> None:
+    assert READERS[reader]({"messages": [ASK | {"name": "Ann"}, SAY | {"tool_calls": None}]}) == [ASK, SAY]
+
+
+def test_the_loader_takes_what_a_data_frame_makes_of_rows() -> None:
+    rows = [
+        {"messages": np.array([ASK, SAY], dtype=object), "prompt": float("nan"), "response": None},
+        {"messages": float("nan"), "prompt": np.array([HELP, ASK], dtype=object), "response": "Three."},
+    ]
+    assert [READERS["loader"](row) for row in rows] == [[ASK, SAY], [HELP, ASK, SAY]]
+
+
+@pytest.mark.parametrize("name", [name for name, row in BAD.items() if isinstance(row.get("messages"), list)])
+def test_a_side_of_a_preference_pair_is_held_to_it_too(name: str) -> None:
+    assert (
+        pair_records.pair_of({"chosen": [ASK, SAY], "rejected": [ASK, SAY | {"content": "Four."}]})["chosen"]
+        == "Three."
+    )
+    messages = BAD[name]["messages"]
+    with pytest.raises(DataError):
+        pair_records.pair_of({"prompt": "How much?", "chosen": messages, "rejected": "Four."})

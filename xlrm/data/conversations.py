@@ -1,0 +1,62 @@
+"""What a conversation to score is: messages with a role and content in text, the last one by the assistant.
+
+The one rule of `xlrm score`, the server, preference records and registered models. `xlrm.registry.mlflow_loader`, a copy of
+which lies in every registered model, has it in its own words.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xlrm.errors import DataError
+
+Message = dict[str, str]
+
+ANSWERER = "assistant"
+"""Role of who wrote the last message."""
+HALF_CHARACTER = "half of a surrogate pair, which is no character"
+"""What JSON can write and no tokenizer takes."""
+
+
+def of_row(row: Mapping[str, Any]) -> list[Message]:
+    """The conversation of {"messages": [...]}, or of {"prompt": ..., "response": ...}, where the prompt is a text or messages.
+    A row with both is its prompt and response. Raises DataError for another."""
+    if isinstance(row.get("response"), str) and isinstance(row.get("prompt"), str | list):
+        prompt = row["prompt"]
+        before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else messages(prompt)
+        found = [*before, {"role": ANSWERER, "content": row["response"]}]
+    elif isinstance(row.get("messages"), list) and row["messages"]:
+        found = messages(row["messages"])
+    else:
+        raise DataError('a row is {"messages": [...]} or {"prompt": ..., "response": ...}')
+    for message in found:
+        if not all(map(is_whole, message.values())):
+            raise DataError(f"a message holds {HALF_CHARACTER}")
+    check_answered(found[-1]["role"])
+    return found
+
+
+def messages(value: Any) -> list[Message]:
+    """Role and content of each message; what else one has is left out. Raises DataError for what is no list of messages, or
+    an empty one."""
+    if not isinstance(value, list) or not value:
+        raise DataError(f"messages are a list of one or more, got {str(value)[:60]!r}")
+    for one in value:
+        if not _is_message(one):
+            raise DataError(f"a message has role and content as text, got {one!r}")
+    return [{"role": one["role"], "content": one["content"]} for one in value]
+
+
+def _is_message(one: Any) -> bool:
+    texts = (one.get("role"), one.get("content")) if isinstance(one, dict) else (None,)
+    return all(isinstance(text, str) for text in texts) and one["role"] != ""
+
+
+def is_whole(text: str) -> bool:
+    """Whether all of it are characters, and none half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def check_answered(role: str) -> None:
+    """Raises DataError where the last message is by someone else than the assistant."""
+    if role != ANSWERER:
+        raise DataError(f"the last message is the one to score: its role is {ANSWERER!r}, not {role[:40]!r}")

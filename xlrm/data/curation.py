@@ -1,0 +1,122 @@
+"""Loaded sources made into the tables of a corpus: pairs to train on and pairs held out, prompts to align on and to judge by."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from xlrm import progress
+from xlrm.data import catalog, cleaning, data_card, hub_sets
+from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
+from xlrm.data.cleaning import PAIR, Contamination, Report
+from xlrm.data.hub_sets import Loaded
+from xlrm.errors import DataError
+from xlrm.store.jsonl import write_jsonl
+
+Rows = list[dict]
+Sources = dict[str, Loaded]
+"""The config's entry -> what was loaded."""
+
+
+def load_pairs(entry: str, language: str, count: int, seed: int, max_rejects: float) -> Loaded:
+    """At most `count` pairs of a preference source. Raises DataError for one of which more than the share `max_rejects` of the
+    rows is of no use, and what `catalog.load_pairs` raises."""
+    found = catalog.load_pairs(entry, language, count, seed)
+    total = len(found.rows) + len(found.rejects)
+    if len(found.rejects) > max_rejects * total:
+        first = f"line {found.rejects[0]['line']}: {found.rejects[0]['reason']}"
+        raise DataError(
+            f"{entry}: {len(found.rejects)} of {total} rows cannot be used, more than "
+            f"curate.max_rejects={max_rejects}; the first: {first}"
+        )
+    return replace(found, rows=found.rows[:count])
+
+
+def load_prompts(
+    entry: str, judging: str | None, language: str, train: int, evaluation: int, seed: int
+) -> dict[str, Sources]:
+    """`prompts` to align on, more than `train` where there are more, and `eval_prompts` to judge on: those of the set `judging`
+    or else of the set of `entry`'s name; the last rows of `entry` where there is neither."""
+
+    def get(table: dict, name: str, count: int | None) -> Loaded:
+        return catalog.load(table, name, language, count, seed, ("prompt",))
+
+    row = catalog.find(PROMPTS, entry)
+    judging = judging or (entry if catalog.find(EVAL_PROMPTS, entry) else None)
+    if judging:
+        align = get(PROMPTS, entry, train if row and row.alike else None)
+        judge = get(EVAL_PROMPTS, judging, evaluation)
+    else:
+        both = get(PROMPTS, entry, train + evaluation)
+        last_train = len(both.rows) * train // (train + evaluation)
+        align, judge = (replace(both, rows=rows) for rows in (both.rows[:last_train], both.rows[last_train:]))
+    return {"prompts": {entry: align}, "eval_prompts": {judging or entry: judge}}
+
+
+def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: float) -> tuple[Rows, Report]:
+    """The pairs of all sources, cleaned, and the counts of what was dropped. Raises DataError where none is left."""
+    rows = cleaning.unique_ids(
+        [
+            {
+                "id": row["id"], **{key: row[key] for key in PAIR},
+                "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
+                **({"margin": float(row["margin"])} if "margin" in row else {}),
+            }
+            for name, one in loaded.items() for row in one.rows
+        ]
+    )  # fmt: skip
+    alike = frozenset(name for name, dataset in PREFERENCES.items() if dataset.alike)
+    kept, report = cleaning.clean(rows, contamination, near_duplicates, alike)
+    for name, one in loaded.items():
+        report.reject(name, len(one.rejects))
+    _say(report, "pairs")
+    if not kept:
+        raise DataError(f"curate.preferences: no pair of {', '.join(loaded)} is left")
+    return kept, report
+
+
+def hold_out(pairs: Rows, train_share: float, heldout: int, seed: int) -> tuple[Rows, Rows]:
+    """A share of the pairs to train on, and so many of the others."""
+    chosen = hub_sets.sample(len(pairs), max(1, round(train_share * len(pairs))), seed)
+    others = sorted(set(range(len(pairs))).difference(chosen))
+    kept = [others[i] for i in hub_sets.sample(len(others), heldout, seed)]
+    if others:
+        progress.say(f"curate: of {len(pairs)} pairs {len(chosen)} to train on, {len(kept)} of the others held out")
+    return [pairs[i] for i in chosen], [pairs[i] for i in kept]
+
+
+def clean_prompts(
+    entry: str, loaded: dict[str, Sources], contamination: Contamination, count: int, seed: int
+) -> tuple[Rows, dict]:
+    """`count` prompts to align on, clean of all that is judged by, then those to judge on; and the counts. Raises DataError
+    where none is left."""
+    rows = loaded["prompts"][entry].rows
+    row = catalog.find(PROMPTS, entry)
+    counts = {}
+    if not (row and row.alike):
+        rows, report = cleaning.clean_prompts(rows, entry, contamination)
+        _say(report, "prompts")
+        counts = report.as_dict()
+        if not rows:
+            raise DataError(f"curate.prompts: no prompt of {entry} is left to align on")
+        rows = [rows[i] for i in hub_sets.sample(len(rows), count, seed)]
+    (judged,) = loaded["eval_prompts"].values()
+    both = [("train", row) for row in rows] + [("eval", row) for row in judged.rows]
+    return [{"id": row["id"], "prompt": row["prompt"], "split": split} for split, row in both], counts
+
+
+def _say(report: Report, what: str) -> None:
+    for source, counts in report.as_dict().items():
+        dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items()) or "none"
+        hits = ", ".join(f"{count} of {name}" for name, count in counts.get("contaminated_by", {}).items())
+        said = f"{dropped} ({hits})" if hits else dropped
+        progress.say(f"curate: {source}: {counts['in']} {what} in, dropped {said}, {counts['out']} out")
+
+
+def write(tables: dict[str, Rows], rejects: Rows, card: dict, output: Path) -> None:
+    """A file a table, ids unique in each, and the card as corpus.json and curation.md."""
+    for name, rows in tables.items():
+        write_jsonl(output / f"{name}.jsonl", cleaning.unique_ids(rows))
+    if rejects:
+        write_jsonl(output / "rejects.jsonl", rejects)
+    (output / "corpus.json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+    (output / "curation.md").write_text(data_card.markdown(card), encoding="utf-8")

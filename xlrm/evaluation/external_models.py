@@ -1,0 +1,164 @@
+"""Reward models from elsewhere on benchmark rows: classifiers by their rewards, generative ones by their verdicts."""
+
+import contextlib
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlrm import progress
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.credit import Ties, credit, responses, tied
+from xlrm.evaluation.reward_table import CORPUS
+from xlrm.evaluation.statistics import summary
+from xlrm.models import reward_models
+from xlrm.models.reward_models import RewardModel
+from xlrm.scorers import classifiers, reward_journal
+from xlrm.scorers.judges import pairwise
+from xlrm.scorers.judges.pairwise import Estimate, Judge
+from xlrm.store.fields import CountedIf
+from xlrm.store.jsonl import write_jsonl
+
+Rows = dict[str, list[dict]]
+"""Language -> rows of a benchmark."""
+
+
+def _depends_on_the_batch(settings: "Settings") -> bool:
+    """Whether a classifier's rewards do: in bfloat16."""
+    classifiers = (model for model in reward_models.find_all(settings.models) if model.kind == "classifier")
+    return any((settings.dtype or model.dtype) != "float32" for model in classifiers)
+
+
+class Settings(BaseModel):
+    """How reward models from elsewhere are evaluated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[str, ...] = ()
+    """Which, each NAME[=REPOSITORY][@REVISION] of `xlrm.models.reward_models`, or a scalar classifier's folder or OWNER/NAME.
+    Paper A: armorm, offsetbias, self-taught, gpt-4o. With none, the stage does nothing."""
+    ties: Ties = "lost"
+    """What a classifier gets for equal rewards: lost, as in RewardBench, or half."""
+    max_length: int = Field(4096, ge=16)
+    """Tokens a classifier reads, or its context where that is less; a longer conversation loses its beginning. 4096 as on
+    ArmoRM's card."""
+    batch_tokens: Annotated[int, CountedIf(_depends_on_the_batch)] = Field(16384, ge=256)
+    """Tokens in a classifier's batch, padding included; rewards in float32 do not depend on it."""
+    dtype: Literal["bfloat16", "float32"] | None = None
+    """Of a classifier's weights; none takes its row's. In float32, rewards do not depend on the batch."""
+    judge: pairwise.Settings = pairwise.Settings()
+    """How generative models are asked."""
+
+
+def version(settings: Settings) -> str:
+    """What the models' names do not say, as JSON: a folder and the Hub's newest may change."""
+    return json.dumps([_version(model, settings) for model in reward_models.find_all(settings.models)])
+
+
+def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, dict]:
+    """Model -> its part of results.json: kind, version, cost and, by language, what `statistics.summary` says. Each model's
+    rewards.parquet or verdicts.jsonl goes to a folder of its name in `output`; one that is finished there is not run again.
+
+    Raises ConfigError for models that cannot be or cost too much, ArtifactError for those that cannot be had, GateError for a
+    judge that refuses to answer."""
+    found = reward_models.find_all(settings.models)
+    judges = _judges([model for model in found if not _finished(output, model)], rows, settings)
+    results = {}
+    for model in sorted(found, key=lambda one: one.kind):  # classifiers first: vLLM takes what is left of a GPU
+        results[model.name] = _finished(output, model) or _evaluate(model, judges, rows, settings, output)
+    return {model.name: results[model.name] for model in found}
+
+
+def evaluate(entry: str, rows: list[dict], language: str, settings: Settings, output: Path) -> dict:
+    """One model on one benchmark: what `summary` says, with cost and bias; what it gave each item goes to `output`."""
+    model = reward_models.find(entry)
+    result = _results(model, _judges([model], {language: rows}, settings), {language: rows}, settings, output)
+    return result["results"][language] | {key: value for key, value in result.items() if key != "results"}
+
+
+def _version(model: RewardModel, settings: Settings) -> str | None:
+    return pairwise.version(model, settings.judge) if model.kind == "generative" else model.version()
+
+
+def _judges(models: Sequence[RewardModel], rows: Rows, settings: Settings) -> dict[str, Judge]:
+    """By name, with what they will cost said first: before any of them has been asked."""
+    judges = {one.name: pairwise.load(one, settings.judge) for one in models if one.kind == "generative"}
+    estimates: dict[str, Estimate] = {}
+    for name, judge in judges.items():
+        estimates[name] = judge.estimate([row for many in rows.values() for row in many])
+        judge.cost.estimated_usd = estimates[name].usd
+        progress.say(f"external[{name}]: {estimates[name]}")
+        if estimates[name].known < estimates[name].questions:
+            judge.reach()
+    pairwise.check_budget({name: one for name, one in estimates.items() if judges[name].served}, settings.judge)
+    return judges
+
+
+def _finished(output: Path, model: RewardModel) -> dict | None:
+    path = output / model.name / "results.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _evaluate(model: RewardModel, judges: dict[str, Judge], rows: Rows, settings: Settings, output: Path) -> dict:
+    journal = reward_journal.Journal.beside(output, model.name)
+    result = _results(model, judges, rows, settings, output / model.name, journal)
+    part = output / model.name / "results.json.part"
+    part.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    part.replace(output / model.name / "results.json")  # last: it stands for the whole folder
+    return result
+
+
+def _results(
+    model: RewardModel, judges: dict[str, Judge], rows: Rows, settings: Settings, output: Path,
+    journal: reward_journal.Journal | None = None,
+) -> dict:  # fmt: skip
+    """The model's part of results.json; what it gave each item is written to `output`."""
+    about = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
+    about["version"] = _version(model, settings)
+    if judge := judges.pop(model.name, None):
+        return about | _judged(model, judge, rows, output)
+    cost = {"conversations": sum(len(side) for many in rows.values() for row in many for side in responses(row))}
+    return about | {"cost": cost, "results": _rewarded(model, rows, settings, output, journal)}
+
+
+def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> dict:
+    import numpy as np
+
+    with contextlib.closing(judge):
+        items = {language: judge.judge(many) for language, many in rows.items()}
+    progress.say(f"external[{model.name}]: {judge.cost}")
+    write_jsonl(output / "verdicts.jsonl", [{"language": code, **row} for code, many in items.items() for row in many])
+    credits = {code: np.array([row["credit"] for row in many]) for code, many in items.items()}
+    return {
+        "cost": judge.cost.as_json(), "bias": {code: pairwise.bias(many) for code, many in items.items()},
+        "results": {code: summary(rows[code], earned) for code, earned in credits.items()},
+    }  # fmt: skip
+
+
+def _rewarded(
+    model: RewardModel,
+    rows: Rows,
+    settings: Settings,
+    output: Path,
+    journal: reward_journal.Journal | None,
+) -> dict[str, dict]:
+    """Results by language of a classifier."""
+    from xlrm.models import loading
+
+    every = [row for many in rows.values() for row in many]
+    progress.say(f"external[{model.name}]: {len(every):,} items in {', '.join(rows)}")
+    given = "max_length" in settings.model_fields_set
+    scorer = classifiers.load(model, settings.max_length, settings.batch_tokens, settings.dtype, given)
+    found = iter(reward_table.score_items(every, scorer, journal))
+    del scorer
+    loading.free_gpu()
+    results, kept = {}, []
+    for language, many in rows.items():
+        scored = list(itertools.islice(found, len(many)))
+        results[language] = summary(many, credit(many, scored, settings.ties), tied(scored))
+        kept += reward_table.records(CORPUS, language, many, scored)
+    reward_table.write(output / reward_table.FILE, kept)
+    return results

@@ -1,0 +1,117 @@
+"""Reward models offered for registration, each with its own evaluation, what it was made from, and the account of its data."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from xlrm.errors import DataError
+from xlrm.evaluation import reward_table
+from xlrm.registry import gate, releases
+from xlrm.scorers import fingerprints
+from xlrm.store import addresses, artifacts, objects
+from xlrm.store.artifacts import Record
+
+
+def gather(
+    prefix: str, reward_models: list[Path], evaluations: list[Path], lineage: dict[str, Record]
+) -> list[releases.Facts]:
+    """One of each model, registered as {prefix}-{language}, with the evaluation of its language and, where the model is an
+    artifact of `reward`, of that very artifact. Raises DataError for two models of one name, a model without an evaluation of
+    its own, and an evaluation with numbers that are not finite."""
+    labelled = [(_language(path / "results.json"), path) for path in evaluations]
+    models = [_facts(prefix, model, labelled, lineage) for model in reward_models]
+    if twice := [name for name, times in Counter(one.name for one in models).items() if times > 1]:
+        raise DataError(
+            f"register.reward_models: more than one is registered as {', '.join(twice)}; register one at a time"
+        )
+    for facts in models:
+        _check_finite(facts.evaluation)
+    return models
+
+
+def _language(file: Path) -> str:
+    """Of a model or an evaluation, by what its stage wrote."""
+    found = _read(file).get("language")
+    if not (found and isinstance(found, str)):
+        raise DataError(
+            f"register: {file}: language: {found!r}; the code of one is needed, as in `evaluate language=en`"
+        )
+    return found
+
+
+def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: dict[str, Record]) -> releases.Facts:
+    language, (digest, files) = _language(model / "xlrm.json"), artifacts.digest_directory(model)
+    trained = [uri for uri, one in lineage.items() if one.stage == "reward" and one.digest == digest]
+    uri = next(iter(trained), None)
+    origin = _ancestors(uri, lineage) if uri else {}
+    curated = [(where, one) for where, one in origin.items() if one.stage == "curate"]
+    evaluation, evaluated = _evaluation(language, labelled, trained, lineage)
+    corpus = _corpus(*curated[-1]) if curated else None
+    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated, files)
+
+
+def _evaluation(
+    language: str, labelled: list[tuple[str, Path]], trained: list[str], lineage: dict[str, Record]
+) -> tuple[Path, str | None]:
+    """The evaluation of the model whose artifacts are `trained`, and its URI. Of a model that is no artifact of `reward` the
+    language alone tells which it is."""
+    named = [path for code, path in labelled if code == language]
+    if not named:
+        there = ", ".join(code for code, _ in labelled)
+        raise DataError(f"register: no evaluation of the model of {language}; there are {there or 'none'}")
+    if not trained:
+        return named[-1], None
+    for path in named:
+        for uri, one in lineage.items():
+            if any(given.uri in trained for given in one.inputs.get("model", ())) and _is_of(path, one):
+                return path, uri
+    raise DataError(f"register: the evaluation in {language} is of another model")
+
+
+def _is_of(folder: Path, record: Record) -> bool:
+    """Whether the evaluation in `folder` is the artifact of the record."""
+    kept = {one.path: one.sha256 for one in record.files}
+    files = [folder / name for name in ("results.json", reward_table.FILE)]
+    return all(kept.get(path.name) == objects.sha256_of(path) for path in files if path.is_file())
+
+
+def _check_finite(evaluation: Path) -> None:
+    """Raises DataError for an evaluation with a number that is not finite: nothing compares with it."""
+    gate.check_rewards(_there(evaluation / reward_table.FILE))
+    for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
+        if found := next(_not_finite(_read(path)), None):
+            field, value = found
+            raise DataError(f"register: {path}: {field}: {value}; a finite number is allowed")
+
+
+def _not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield field, value
+    for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _not_finite(one, f"{field}.{key}" if field else str(key))
+
+
+def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
+    found = {}
+    for many in lineage[uri].inputs.values():
+        for one in many:
+            found |= _ancestors(one.uri, lineage)
+    return found | {uri: lineage[uri]}
+
+
+def _corpus(uri: str, record: Record) -> dict:
+    files = tuple(one for one in record.files if one.path == "corpus.json")
+    return _read(artifacts.fetch(uri, addresses.home() / "cache", files) / "corpus.json")
+
+
+def _read(path: Path) -> dict:
+    return json.loads(_there(path).read_text(encoding="utf-8"))
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"register: {path}: no such file; the stages reward and evaluate write what is registered")
+    return path

@@ -1,0 +1,234 @@
+"""Which version of a registered model is its champion: by the gate when a model is registered, or by hand.
+
+A registration that is finished is never judged anew. One that was cut off goes on where it was: its version is found by the
+digest of the model's files, and the tag GATE, set last, says that a version is registered and judged.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from xlrm import progress
+from xlrm.evaluation import reward_table
+from xlrm.registry import gate, releases
+from xlrm.registry.gate import Decision, Rule
+from xlrm.store import artifacts
+from xlrm.store.artifacts import Record
+
+if TYPE_CHECKING:
+    from xlrm.tracking.mlflow_registry import Version
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+GATE = "gate"
+"""The last tag that a version gets: one that has it is registered and judged."""
+PROMOTED, REFUSED, WITHDRAWN, BY_HAND = "promoted", "refused", "withdrawn", "by hand"
+"""Its values: the gate's decision or, after `xlrm promote`, withdrawn for the champion that was replaced and by hand for a
+version that the gate had not promoted."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What became of a model that was registered, now or before."""
+
+    version: str
+    decision: Decision
+    since: str = ""
+    """Of a version that was registered before: a sentence on which version is the champion now."""
+
+
+def register(rule: Rule, facts: releases.Facts, folder: Path) -> Registration:
+    """A registration that is finished is found and stays as it is, whoever is the champion by now; one that was cut off is
+    gone on with."""
+    from xlrm.tracking import mlflow_registry
+
+    known = mlflow_registry.models(facts.name)
+    same = [one for one in known if one.tags.get("digest") == facts.digest]
+    same.sort(key=lambda one: CHAMPION not in one.aliases)
+    releases.write(folder, facts)
+    finished = next((one for one in same if _is_finished(one, facts)), None)
+    if finished is None:
+        return _go_on(rule, facts, folder, next((one for one in same if GATE not in one.tags), None))
+    progress.say(f"register: {facts.name} version {finished.number}: registered before, gate {finished.tags[GATE]}")
+    now = f"version {champion.number}" if (champion := _champion(known)) else "none"
+    since = f"Registered before, as version {finished.number}; champion now: {now}."
+    return Registration(finished.number, _written(_stands(finished), facts, folder, since), since)
+
+
+def promote(uri: str) -> "tuple[Version, Version | None]":
+    """Makes a version the champion by hand. Returns it, and the champion before: that one is marked first, so that it does
+    not come back when its model is registered again, wherever this is cut off. Raises DataError for a version whose rewards
+    are not finite numbers: no look at it makes it one that works."""
+    from xlrm.tracking import mlflow_registry
+
+    chosen = mlflow_registry.version(uri)
+    before = _champion(mlflow_registry.models(chosen.name))
+    if _place(before) == chosen.number:
+        return chosen, before
+    with _file(chosen, releases.REWARDS) as kept:
+        if kept:
+            gate.check_rewards(kept)
+    if before:
+        mlflow_registry.tag(before.name, before.number, {GATE: WITHDRAWN})
+    mlflow_registry.set_alias(chosen.name, chosen.number, CHAMPION)
+    if CHALLENGER in chosen.aliases:
+        mlflow_registry.drop_alias(chosen.name, CHALLENGER)
+    if chosen.tags.get(GATE) != PROMOTED:
+        mlflow_registry.tag(chosen.name, chosen.number, {GATE: BY_HAND})
+    return chosen, before
+
+
+def report(decided: dict[str, Registration], output: Path) -> dict[str, float]:
+    """Writes what was decided and which aliases the versions have, and returns the metrics."""
+    from xlrm.tracking import mlflow_registry
+
+    registered = {
+        "versions": {name: one.version for name, one in decided.items()},
+        "aliases": {
+            name: mlflow_registry.version(f"models:/{name}/{one.version}").aliases for name, one in decided.items()
+        },
+        "decisions": {name: asdict(one.decision) for name, one in decided.items()},
+    }
+    (output / "registered.json").write_text(json.dumps(registered, indent=2), encoding="utf-8")
+    said = "\n".join(one.decision.markdown(name, one.since) for name, one in decided.items())
+    (output / "gate.md").write_text(said, encoding="utf-8")
+    metrics = {f"promoted/{name}": float(one.decision.promoted) for name, one in decided.items()}
+    metrics |= {f"version/{name}": float(one.version) for name, one in decided.items()}
+    for name, one in decided.items():
+        whole = [row.difference for row in one.decision.rows if row.verdict in ("better", "not better")]
+        metrics |= {f"difference/{name}": sum(whole) / len(whole)} if whole else {}
+    return metrics
+
+
+def still_registered(record: Record) -> bool:
+    """Whether the registry still has all versions that an artifact names, of the same models. Raises ArtifactError."""
+    from xlrm.tracking import mlflow_registry
+
+    made = [artifacts.find(one.uri) for one in record.inputs["reward_models"]]
+    digests = {one.digest for one in made if one}  # none of a store that was cleared
+    numbers = {k.removeprefix("version/"): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith("version/")}
+    there = [
+        one
+        for name in numbers
+        for one in mlflow_registry.models(name)
+        if not digests or one.tags.get("digest") in digests
+    ]
+    return numbers.items() <= {(one.name, one.number) for one in there}
+
+
+def _go_on(rule: Rule, facts: releases.Facts, folder: Path, begun: "Version | None") -> Registration:
+    from xlrm.tracking import mlflow_registry
+
+    champion = _champion(mlflow_registry.models(facts.name))
+    decision = _written(_judged(rule, facts, begun, champion), facts, folder)
+    version = _added(facts, folder, begun)
+    # Storing a model takes minutes, in which another run or a person may have made another version the champion.
+    while _place(now := _champion(mlflow_registry.models(facts.name))) != _place(champion):
+        champion = now
+        decision = _written(_judged(rule, facts, version, champion), facts, folder)
+        mlflow_registry.add_files(version, folder)
+    _settle(version, decision)
+    return Registration(version.number, decision)
+
+
+def _is_finished(version: "Version", facts: releases.Facts) -> bool:
+    """Whether a version of the same model is this registration, with all that belongs to it. Another evaluation is another
+    one, but not of the champion, which is not compared with itself, nor of a model that people took from its place."""
+    if GATE not in version.tags:
+        return False
+    return CHAMPION in version.aliases or version.tags[GATE] == WITHDRAWN or _evaluated_alike(version, facts)
+
+
+def _evaluated_alike(version: "Version", facts: releases.Facts) -> bool:
+    with _file(version, releases.REWARDS) as kept:
+        return kept is None or gate.same(facts.evaluation / reward_table.FILE, kept)
+
+
+def _stands(version: "Version") -> Decision:
+    """What the gate said of a finished version, or people after it."""
+    said = version.tags[GATE]
+    if CHAMPION in version.aliases or said == BY_HAND:
+        return _as_champion(version)
+    if said == WITHDRAWN:
+        return Decision(False, "taken from the champion's place by hand", None, {})
+    return _stored(version) or Decision(said == PROMOTED, version.tags.get("gate.reason", said), None, {})
+
+
+def _as_champion(version: "Version") -> Decision:
+    stored = _stored(version)
+    return stored if stored and stored.promoted else Decision(True, "made the champion by hand", None, {})
+
+
+def _judged(rule: Rule, facts: releases.Facts, begun: "Version | None", champion: "Version | None") -> Decision:
+    """What to do with a model: the version that was begun stays where it is the champion already, else the two are compared."""
+    if begun and begun.number == _place(champion):
+        return _as_champion(begun)
+    return _compare(rule, facts, champion)
+
+
+def _added(facts: releases.Facts, folder: Path, begun: "Version | None") -> "Version":
+    """The version with all its files: a new one, or the one that was begun."""
+    from xlrm.tracking import mlflow_registry, mlflow_runs
+
+    if begun:
+        mlflow_registry.add_files(begun, folder)
+        mlflow_registry.tag(begun.name, begun.number, releases.tags(facts))
+        return begun
+    run = mlflow_runs.current_run()
+    tags = releases.tags(facts) | mlflow_runs.kubeflow_tags(run)
+    number = mlflow_registry.add_version(facts.name, [facts.model, folder], tags, releases.summary(facts), run)
+    return mlflow_registry.version(f"models:/{facts.name}/{number}")
+
+
+def _champion(known: "list[Version]") -> "Version | None":
+    return next((one for one in known if CHAMPION in one.aliases), None)
+
+
+def _place(champion: "Version | None") -> str | None:
+    return champion.number if champion else None
+
+
+def _written(decision: Decision, facts: releases.Facts, folder: Path, since: str = "") -> Decision:
+    (folder / "gate.json").write_text(decision.as_json(), encoding="utf-8")
+    (folder / "gate.md").write_text(decision.markdown(facts.name, since), encoding="utf-8")
+    return decision
+
+
+@contextmanager
+def _file(version: "Version", name: str) -> Iterator[Path | None]:
+    """A local copy of a file of a version, None where it has none of that name."""
+    from xlrm.tracking import mlflow_registry
+
+    with TemporaryDirectory() as folder:
+        yield mlflow_registry.download(version.uri, Path(folder), name) if mlflow_registry.has(version, name) else None
+
+
+def _stored(version: "Version") -> Decision | None:
+    with _file(version, "gate.json") as path:
+        return Decision.from_json(path.read_text(encoding="utf-8")) if path else None
+
+
+def _compare(rule: Rule, facts: releases.Facts, champion: "Version | None") -> Decision:
+    challenger, ties = facts.evaluation / reward_table.FILE, facts.results["tie_policy"]
+    own = tuple(facts.card["language"].split("+"))
+    if champion is None:
+        return gate.decide(None, challenger, None, rule, ties, own)
+    with _file(champion, releases.REWARDS) as kept:
+        return gate.decide(kept, challenger, champion.number, rule, ties, own)
+
+
+def _settle(version: "Version", decision: Decision) -> None:
+    """The alias first, and last the tag that says all is done."""
+    from xlrm.tracking import mlflow_registry
+
+    name, number = version.name, version.number
+    mlflow_registry.set_alias(name, number, CHAMPION if decision.promoted else CHALLENGER)
+    if decision.promoted and any(CHALLENGER in one.aliases for one in mlflow_registry.models(name)):
+        mlflow_registry.drop_alias(name, CHALLENGER)
+    said = PROMOTED if decision.promoted else REFUSED
+    why = {"gate.reason": decision.reason, "gate.champion": decision.champion or "none"}
+    mlflow_registry.tag(name, number, why | {GATE: said})
+    progress.say(f"register: {name} version {number}: {said}: {decision.reason}")

@@ -1,0 +1,41 @@
+"""A file of conversations scored into a file of rewards; a run that was killed goes on where it was."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from xlrm.data import conversations
+from xlrm.errors import DataError
+from xlrm.processes import locks
+from xlrm.scorers import engines
+from xlrm.scorers.interface import Scoring
+from xlrm.scorers.reward_journal import Journal
+from xlrm.store.jsonl import each_row, write_jsonl
+
+
+def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: Scoring) -> int:
+    """Writes the rows of `source`, .jsonl or .parquet, with "reward", in their order, and returns how many. `model` gives the
+    reward model's folder; it is called when all rows have been read once, and found to be conversations.
+
+    Memory does not grow with the rows. Waits for a process that writes the same output. Raises DataError for a row that is no
+    conversation, ConfigError or ArtifactError for a model that cannot be used."""
+    with locks.alone(output.with_name(f".{output.name}.lock"), f"score: {output}"):
+        total = sum(1 for _ in _conversations(source, each_row(source)))
+        folder = model()
+        engines.check(folder, scoring)
+        scorer = engines.load(folder, scoring)
+        journal = Journal.of_file(output, [folder, source], scoring.max_length)
+        rows, asked = itertools.tee(each_row(source))
+        chats = _conversations(source, asked)
+        found = scorer.stream(chats, total, journal)
+        count = write_jsonl(output, ({**row, "reward": one} for row, one in zip(rows, found, strict=True)))
+        journal.path.unlink(missing_ok=True)
+    return count
+
+
+def _conversations(file: Path, rows: Iterator[dict]) -> Iterator[list[conversations.Message]]:
+    for number, row in enumerate(rows, 1):
+        try:
+            yield conversations.of_row(row)
+        except DataError as error:
+            raise DataError(f"{file}:{number}: {error}") from error

@@ -1,0 +1,103 @@
+"""Rows of a corpus translated, and texts whose translation fails a check translated again."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from xlrm.errors import GateError
+from xlrm.translation.documents import DocumentTranslator
+from xlrm.translation.effort import TEXTS
+
+ROWS_AT_ONCE = 1000
+
+Rows = list[dict]
+Translations = dict[str, str | None]
+"""Source text -> its translation; None where none came back whole."""
+Check = Callable[[Rows, Rows], list[tuple[int, str, str]]]
+"""(translated rows, their source rows) -> what fails: row, column, and the expectation. A missing translation is blank."""
+
+
+@dataclass
+class RepairLoop:
+    """Translates rows in chunks of `ROWS_AT_ONCE`, and what fails in a chunk again: with beams or another seed, and what
+    never came back whole at last in the pieces between its literals."""
+
+    documents: DocumentTranslator
+    fit: Callable[[Rows, Rows], Check]
+    """Makes the check of a chunk from its first translations and their source rows; all later ones are held to the same."""
+    repairs: int
+    """Times a text is translated again; 0 checks nothing."""
+    max_share: float
+    """Share of the texts that may fail at first, up to any chunk."""
+    texts: int = 0
+    failed: int = 0
+    """Texts whose first translation failed."""
+    mended: int = 0
+    untranslated: list[dict[str, str]] = field(default_factory=list)
+    """File, id and column of texts that never came back whole: they are left blank, and `validate` drops their rows in this
+    language, or in all languages where it has `parity`."""
+
+    def translate(self, name: str, source_rows: Iterable[dict]) -> Iterator[dict]:
+        """The rows of the file `name`, their texts translated. Raises GateError where more than `max_share` of all texts so
+        far fail at first: the translator itself is at fault."""
+        rows = iter(source_rows)
+        while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
+            known = self.documents.translate({row[column] for row, column in _places(chunk)})
+            self.texts += len(known)
+            if self.repairs and self.documents.translator.attempts > 1:
+                self._repair(chunk, known)
+            for row, column in _places(chunk):
+                if known[row[column]] is None:
+                    self.untranslated.append({"file": name, "id": row["id"], "column": column})
+            yield from _translated(chunk, known)
+
+    def _repair(self, chunk: Rows, known: Translations) -> None:
+        """Puts into `known` what is better than what is there, for texts that fail."""
+        check = self.fit(_translated(chunk, known), chunk)
+        failing = first = _failing(check, chunk, known)
+        self.failed += len(first)
+        self._check_share(first)
+        for attempt in range(1, self.repairs + 1):
+            failing = self._replace(check, chunk, known, failing, set(failing), attempt=attempt)
+        lost = {text for text in failing if known[text] is None}
+        failing = self._replace(check, chunk, known, failing, lost, markers=False)
+        self.mended += len(first) - len(failing)
+
+    def _replace(
+        self, check: Check, chunk: Rows, known: Translations, failing: dict[str, str], wanted: set[str], **options
+    ) -> dict[str, str]:  # fmt: skip
+        """Translates the `wanted` of the failing texts otherwise; keeps what fails no more. Returns the texts left."""
+        if not wanted:
+            return failing
+        affected = [row for row in chunk if any(row[column] in wanted for _, column in _places([row]))]
+        tried = known | self.documents.translate(wanted, **options)
+        still = _failing(check, affected, tried)
+        for text in wanted:
+            if text not in still or (known[text] is None and tried[text] is not None):
+                known[text] = tried[text]
+        return {text: reason for text, reason in failing.items() if text not in wanted or text in still}
+
+    def _check_share(self, failing: dict[str, str]) -> None:
+        if self.failed > self.max_share * self.texts:
+            reasons = ", ".join(f"{name} {count}" for name, count in Counter(failing.values()).most_common(3))
+            raise GateError(
+                f"translate[{self.documents.target.code}]: {self.failed} of the first {self.texts} texts fail, more than "
+                f"translate.max_repair_share={self.max_share}: {reasons}; look at the translator first"
+            )
+
+
+def _failing(check: Check, chunk: Rows, known: Translations) -> dict[str, str]:
+    """Source text -> the first expectation its translation fails."""
+    failing: dict[str, str] = {}
+    for row, column, expectation in check(_translated(chunk, known), chunk):
+        failing.setdefault(chunk[row][column], expectation)
+    return failing
+
+
+def _places(chunk: Rows) -> Iterator[tuple[dict, str]]:
+    return ((row, column) for row in chunk for column in TEXTS if column in row)
+
+
+def _translated(chunk: Rows, known: Translations) -> Rows:
+    return [row | {column: known[row[column]] or "" for _, column in _places([row])} for row in chunk]

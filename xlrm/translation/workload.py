@@ -1,0 +1,45 @@
+"""What the translation of a corpus into several languages will take, by a translator's settings."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from xlrm.data import corpora
+from xlrm.errors import ConfigError
+from xlrm.store.answers import Memory
+from xlrm.translation import effort, translators
+from xlrm.translation.effort import FILES, Estimate, File
+
+
+def of_translator(section: dict[str, Any]) -> dict[str, Any]:
+    """Of an experiment's section `translate`, the translator's settings."""
+    return {key: value for key, value in section.items() if key in translators.Settings.model_fields}
+
+
+def estimates(
+    corpus: Path, targets: Iterable[str], section: dict[str, Any], files: tuple[File, ...] = FILES, with_memory: bool = False
+) -> dict[str, Estimate]:  # fmt: skip
+    """By target language, for the translator of an experiment's section `translate`; `with_memory` leaves out what has been
+    translated before. Raises ConfigError for settings or a language that will not do, DataError for a corpus that cannot be
+    read."""
+    source = corpora.read(corpus).language
+    settings = _settings(of_translator(section))
+    languages = [translators.language(code, "plan.targets") for code in targets]
+    memories = {}
+    if with_memory:
+        loaded = {target.code: translators.load(settings, source, target) for target in languages}
+        memories = {code: Memory(translators.MEMORY, translator.identity) for code, translator in loaded.items()}
+    parts = effort.parts(corpus, files=files)
+    work = effort.survey(parts, source, settings.longest_segment, settings.segmented, memories)
+    sizes = {target.code: translators.parameters(settings, source, target) for target in languages}
+    return {target.code: effort.estimate(work, source, target, sizes[target.code]) for target in languages}
+
+
+def _settings(section: dict[str, Any]) -> translators.Settings:
+    try:
+        return translators.Settings(**section)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"translate.{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from error

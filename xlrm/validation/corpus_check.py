@@ -1,0 +1,133 @@
+"""A source corpus and its translations held to their expectations, file by file, and the rows that pass."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xlrm.data import corpora
+from xlrm.data.corpora import Corpus
+from xlrm.errors import DataError
+from xlrm.store.jsonl import write_jsonl
+from xlrm.validation.limits import Limits
+from xlrm.validation.report import FileReport, Kept
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xlrm.validation.frame import Plan
+    from xlrm.validation.suite import Outcome
+
+COLUMNS = {
+    "preferences.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "source"),
+    "heldout.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "source"),
+    "benchmark.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "section"),
+    "prompts.jsonl": ("id", "prompt", "split"),
+    "parallel.jsonl": ("id", "text"),
+}
+OPTIONAL = ("heldout.jsonl", "prompts.jsonl", "parallel.jsonl")
+CHUNK_ROWS = 10_000  # held in memory at a time, with their source's
+FITTED_ROWS = 20_000  # of a file, that its bands of length are fitted from
+
+
+def read(source: Path, translations: list[Path]) -> list[Corpus]:
+    """The source, then one corpus a language, with all files read that the source has. Raises DataError for two corpora of
+    one language, a file that cannot be read, and a file of the source without rows."""
+    found = [corpora.read(source), *corpora.read_translations(translations)]
+    codes = [corpus.language.code for corpus in found]
+    if len(set(codes)) != len(codes):
+        raise DataError(f"validate: one corpus a language, got {', '.join(codes)}")
+    for name in [name for name in COLUMNS if name not in OPTIONAL or (source / name).is_file()]:
+        first, *_ = [
+            corpus.rows(name) for corpus in found if corpus.has(name)
+        ]  # all are read, so that a broken one is named at once
+        if not len(first):
+            raise DataError(f"{source / name}: no rows")
+    return found
+
+
+def check(found: list[Corpus], limits: Limits, allowed: float) -> list[FileReport]:
+    """Of each file of the source, the first corpus, one report a language. `allowed`: share of a file's rows that may fail
+    beyond those expected to."""
+    return [report for name in found[0].files for report in _reports(found, name, limits, allowed)]
+
+
+def passing(found: list[Corpus], reports: list[FileReport], parity: bool) -> Kept:
+    """The ids that nothing is wrong with in a language and in the source, or with `parity` anywhere; in the source's order."""
+    source = found[0]
+    kept: Kept = {corpus.language.code: {} for corpus in found}
+    for name, rows in source.files.items():
+        failed = {one.language.code: {one.ids[row] for row in one.failed} for one in reports if one.file == name}
+        everywhere = set().union(*failed.values())
+        for code, ids in [(code, ids) for code, ids in kept.items() if code in failed]:
+            dropped = everywhere if parity else failed[code] | failed[source.language.code]
+            ids[name] = [row_id for row_id in rows.ids if row_id and row_id not in dropped]
+    return kept
+
+
+def write(corpus: Corpus, kept: dict[str, list[str]], folder: Path) -> None:
+    """The kept rows of each file, and corpus.json."""
+    for name, ids in kept.items():
+        rows = corpus.rows(name)
+        write_jsonl(folder / name, rows.at([rows.first[row_id] for row_id in ids]))
+    (folder / corpora.DESCRIPTION).write_text(json.dumps({"language": corpus.language.code}), encoding="utf-8")
+
+
+def _reports(found: list[Corpus], name: str, limits: Limits, allowed: float) -> Iterator[FileReport]:
+    """One of each language for the file `name`."""
+    from xlrm.validation import alarms, suite
+
+    source = found[0]
+    amounts = _amounts(source, name)
+    for corpus in [one for one in found if one.has(name)]:
+        translated, rows = corpus is not source, corpus.rows(name)
+        plan = _plan(limits, source, corpus, name)
+        outcomes = suite.check_ids(rows.ids, source.rows(name).ids if translated else None)
+        outcomes += suite.merged(_checked(plan, source, corpus, name))
+        lacking = _lacking(source, corpus, name) if translated else []
+        failed = alarms.shares_by_kind(outcomes, len(rows) + len(lacking))
+        expected = alarms.expected(corpus.language.code, amounts, failed) if translated else 0.0
+        yield FileReport(corpus.language, name, len(rows), rows.ids + lacking, outcomes, allowed, expected)
+
+
+def _amounts(source: Corpus, name: str) -> "np.ndarray":
+    from xlrm.validation import alarms
+
+    rows = source.rows(name)
+    return alarms.amounts(row or {} for row in rows.at(range(len(rows))))
+
+
+def _checked(plan: "Plan", source: Corpus, corpus: Corpus, name: str) -> Iterator[tuple[int, "list[Outcome]"]]:
+    """The outcomes of each chunk, and the row it begins at."""
+    from xlrm.validation import suite
+
+    count = len(corpus.rows(name))
+    for start in range(0, count or 1, CHUNK_ROWS):
+        rows, sources = _side_by_side(source, corpus, name, range(start, min(start + CHUNK_ROWS, count)))
+        yield start, suite.check(plan, list(rows), list(sources))
+
+
+def _plan(limits: Limits, source: Corpus, corpus: Corpus, name: str) -> "Plan":
+    """What the file is held to; its bands of length are those of rows evenly taken from all of it."""
+    from xlrm.validation import frame
+
+    columns, language = COLUMNS[name], corpus.language
+    if corpus is source:
+        return frame.Plan(columns, language, None, limits)
+    rows = corpus.rows(name)
+    places = range(0, len(rows), 1 + len(rows) // FITTED_ROWS)
+    pairs = (pair for pair in zip(*_side_by_side(source, corpus, name, places), strict=True) if pair[1])
+    bands = frame.bands(columns, language, source.language, limits, pairs)
+    return frame.Plan(columns, language, source.language, limits, bands)
+
+
+def _side_by_side(source: Corpus, corpus: Corpus, name: str, places: range) -> tuple[Iterator, Iterator]:
+    """Some rows of a file; and the source's rows of the same ids, None where it has none."""
+    rows, original = corpus.rows(name), source.rows(name)
+    wanted = [original.first.get(rows.ids[place]) for place in places] if corpus is not source else []
+    return rows.at(places), original.at(wanted)
+
+
+def _lacking(source: Corpus, corpus: Corpus, name: str) -> list[str]:
+    there = corpus.rows(name).first
+    return [row_id for row_id in source.rows(name).first if row_id not in there]

@@ -1,0 +1,141 @@
+"""The validation report: what failed in each file of each language, as a summary, metrics, a refusal and a page of HTML."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xlrm.data.corpora import Corpus
+from xlrm.languages import Language
+
+if TYPE_CHECKING:
+    from xlrm.validation.alarms import Verdict
+    from xlrm.validation.suite import Outcome
+
+Kept = dict[str, dict[str, list[str]]]
+"""Language -> file -> ids of the rows that are kept."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What Great Expectations found in one file of one language."""
+
+    language: Language
+    file: str
+    rows: int
+    ids: list[str]
+    """Of the rows checked, and after these of the source's rows that the file lacks."""
+    outcomes: "list[Outcome]"
+    allowed: float
+    """Share of the rows that may fail beyond the expected one."""
+    expected: float = 0
+    """Share of the rows that fail though they are right."""
+
+    @cached_property
+    def verdict(self) -> "Verdict":
+        from xlrm.validation import alarms
+
+        return alarms.judge(len(self.failed), len(self.ids), self.expected, self.allowed)
+
+    @cached_property
+    def failed(self) -> set[int]:
+        return {row for outcome in self.outcomes for row in outcome.failed}
+
+    @cached_property
+    def failures(self) -> Counter[str]:
+        """Rows that failed, by expectation."""
+        pairs = {(outcome.expectation.name, row) for outcome in self.outcomes for row in outcome.failed}
+        return Counter(name for name, _ in sorted(pairs))
+
+    def rejects(self) -> Iterator[dict[str, str]]:
+        for outcome in self.outcomes:
+            for row, value in outcome.failed.items():
+                yield {
+                    "language": self.language.code, "file": self.file, "id": self.ids[row],
+                    "expectation": outcome.expectation.name, "column": outcome.expectation.column, "value": value,
+                }  # fmt: skip
+
+
+def summary(corpora: list[Corpus], reports: list[FileReport], kept: Kept, thresholds: dict[str, Any]) -> dict[str, Any]:
+    """Of a source, the first corpus, and its translations: counts of rows, the verdict on each file, how each translation was
+    made. `passed` is whether no file is refused or left without rows; `rows_out` counts rows that are kept in all languages."""
+    rows_in = sum(len(rows) for rows in corpora[0].files.values())
+    rows_out = sum(
+        len(set.intersection(*(set(ids[name]) for ids in kept.values() if name in ids))) for name in corpora[0].files
+    )
+    languages: dict[str, dict] = {}
+    for report in reports:
+        verdict = report.verdict
+        languages.setdefault(report.language.code, {})[report.file] = {
+            "rows_in": report.rows, "rows_out": len(kept[report.language.code][report.file]),
+            "failures": dict(report.failures), "failed": verdict.failed, "expected": verdict.expected,
+            "excess": verdict.excess, "limit": verdict.limit, "passed": verdict.passed,
+        }  # fmt: skip
+    translations = {
+        corpus.language.code: {
+            "name": corpus.language.name,
+            "shards": len(corpus.folders), "translator": corpus.translator, "repairs": corpus.repairs,
+        }
+        for corpus in corpora[1:]
+    }  # fmt: skip
+    return {
+        "passed": all(file["passed"] and file["rows_out"] for files in languages.values() for file in files.values()),
+        "rows_in": rows_in, "rows_out": rows_out, "reject_share": (rows_in - rows_out) / rows_in,
+        "kept": {code: sum(map(len, ids.values())) for code, ids in kept.items()},
+        "thresholds": thresholds, "languages": languages, "translations": translations,
+    }  # fmt: skip
+
+
+def metrics(summary: dict[str, Any], corpora: list[Corpus], reports: list[FileReport]) -> dict[str, float]:
+    """Counts of rows: those of the source and what is left of them in every language (`rows_out`) and in each (`kept`);
+    what failed by language, and by language and expectation."""
+    failed = {f"failures/{corpus.language.code}": 0 for corpus in corpora}
+    repaired = {f"repaired/{one.language.code}": one.repairs["mended"] for one in corpora if one.repairs}
+    by_expectation: Counter[str] = Counter()
+    for report in reports:
+        code = report.language.code
+        failed[f"failures/{code}"] += len(report.failed)
+        counts = {outcome.expectation.name: 0 for outcome in report.outcomes} | report.failures
+        for name, count in counts.items():
+            by_expectation[f"failures/{code}/{name}"] += count
+    kept = {f"kept/{code}": count for code, count in summary["kept"].items()}
+    total = {key: summary[key] for key in ("rows_in", "rows_out", "reject_share")}
+    return total | kept | failed | repaired | by_expectation
+
+
+def refusal(reports: list[FileReport], kept: Kept) -> str:
+    """One line: each language and file that is refused, the worst first, then files of which no row is left."""
+    refused = sorted((one for one in reports if not one.verdict.passed), key=lambda one: -one.verdict.excess)
+    empty = {code: ", ".join(name for name in ids if not ids[name]) for code, ids in kept.items()}
+    nothing = [f"no row of {names} passed in {code}" for code, names in empty.items() if names]
+    said = "; ".join([*map(_of_file, refused), *nothing])
+    return f"validate: translations refused, max_reject_share is {reports[0].allowed:.1%}: {said}"
+
+
+def _of_file(report: FileReport) -> str:
+    verdict = report.verdict
+    causes = ", ".join(f"{name} {count}" for name, count in report.failures.most_common(3))
+    return (
+        f"{report.language.name} {report.file}: {verdict.failed:.1%} of {len(report.ids)} rows failed, "
+        f"{verdict.expected:.1%} expected of right translations, excess {verdict.excess:.1%}, limit {verdict.limit:.1%} "
+        f"({causes})"
+    )
+
+
+def data_docs(summary: dict[str, Any], reports: list[FileReport]) -> str:
+    """The results as one page of HTML that needs nothing else: Great Expectations' own pages fetch their style."""
+    from jinja2 import Environment, FileSystemLoader
+
+    from xlrm.validation.suite import MEANING
+
+    by_language: dict[str, list[FileReport]] = {}
+    for report in reports:
+        by_language.setdefault(report.language.name, []).append(report)
+    totals = {name: sum((report.failures for report in many), Counter()) for name, many in by_language.items()}
+    applies = {name: {o.expectation.name for r in many for o in r.outcomes} for name, many in by_language.items()}
+    folder = Path(__file__).parent
+    pages = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = pages.get_template("data_docs.html.j2")
+    return page.render(summary=summary, languages=by_language, totals=totals, applies=applies, meaning=MEANING)

@@ -1,0 +1,30 @@
+"""The check that a translation is held to while it is made: the expectations of `validate` that look at texts."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from xlrm.languages import Language
+from xlrm.validation.limits import Limits
+
+if TYPE_CHECKING:
+    from xlrm.validation.frame import Plan
+
+
+def fit(
+    target: Language, source: Language, limits: Limits, translated: Sequence[dict], sources: Sequence[dict]
+) -> Callable[[Sequence[dict], Sequence[dict]], list[tuple[int, str, str]]]:
+    """The check of rows into `target` and their source rows, in the same order and with the same columns: for each text that
+    fails, its row, column and expectation. Bands of length are fitted from the rows given here, and stay."""
+    from xlrm.validation.frame import TEXTS, Plan, bands
+
+    columns = ("id", *(column for column in TEXTS if column in sources[0]))
+    held = (columns, target, source, limits)
+    plan = Plan(*held, bands(*held, zip(translated, sources, strict=True)))
+    return lambda rows, originals: _failed(plan, rows, originals)
+
+
+def _failed(plan: "Plan", rows: Sequence[dict], sources: Sequence[dict]) -> list[tuple[int, str, str]]:
+    from xlrm.validation.suite import check
+
+    outcomes = [one for one in check(plan, rows, sources) if one.expectation.column in plan.texts]
+    return [(row, one.expectation.column, one.expectation.name) for one in outcomes for row in one.failed]
