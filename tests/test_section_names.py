@@ -72,7 +72,12 @@ def test_a_name_that_results_use_themselves_is_refused_when_the_benchmark_is_loa
 
 
 def test_subsets_that_are_gone_are_named(capsys) -> None:
-    rows = [row | {"subset": subset, "section": "S"} for subset in benchmarks._WEIGHTS for row in named("p")]
+    weights = benchmarks.BENCHMARKS["rewardbench"].weights
+    rows = [
+        row | {"subset": subset, "section": "S", "weight": weight}
+        for subset, weight in weights.items()
+        for row in named("p")
+    ]
     assert benchmarks.missing(rows) == benchmarks.missing(ROWS) == benchmarks.missing([]) == []
     left = [row for row in rows if not row["subset"].startswith("hep-r")]
     assert evaluate._missing("corpus", "ko", left) == {"missing": ["hep-rust"]}

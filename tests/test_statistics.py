@@ -46,7 +46,8 @@ def test_rewardbenchs_own_example() -> None:
         count = 447 if subset == "math-prm" else table.weights[subset]
         right = round(accuracy * count)
         assert right == pytest.approx(accuracy * count, abs=1e-9)
-        items += rows({subset: count}, section=table.sections[subset])
+        weighted = {"weight": table.weights[subset]}
+        items += [row | weighted for row in rows({subset: count}, section=table.sections[subset])]
         correct += [1.0] * right + [0.0] * (count - right)
     assert len(items) == 2985
     found = accuracies(items, np.array(correct))
