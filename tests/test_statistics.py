@@ -56,6 +56,16 @@ def test_rewardbenchs_own_example() -> None:
     assert found["average"] == pytest.approx(0.5617195675961868, abs=1e-12)
 
 
+def test_dropped_items_change_a_section_as_in_rewardbenchs_script() -> None:
+    """calculate_scores_per_section weights the subsets that have an item by EXAMPLE_COUNTS: for Chat with two of its five,
+    (100 x 0.5 + 95 x 1) / 195, however many items of each are left."""
+    left = [row | {"weight": 100} for row in rows({"alpacaeval-easy": 2}, "Chat")]
+    left += [row | {"weight": 95} for row in rows({"alpacaeval-length": 7}, "Chat")]
+    assert accuracies(left, np.array([1.0, 0, *[1] * 7]))["Chat"] == pytest.approx(145 / 195)
+    lacking = ["alpacaeval-hard", "mt-bench-easy", "mt-bench-med"]
+    assert benchmarks.missing({"en": left})["en"][:3] == lacking
+
+
 def test_rewardbench_weights_are_the_corrected_ones() -> None:
     weights = benchmarks.BENCHMARKS["rewardbench"].weights
     assert (weights["xstest-should-refuse"], weights["xstest-should-respond"], weights["math-prm"]) == (154, 250, 984)

@@ -188,6 +188,7 @@ def evaluate(
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm.data import cleaning
     from xlrm.evaluation import benchmarks, reward_table
+    from xlrm.evaluation.statistics import with_missing
     from xlrm.models import reward_models
     from xlrm.scorers import scorer
     from xlrm.stages import evaluate as stage
@@ -205,8 +206,9 @@ def evaluate(
         else:
             how = scorer.Scoring(**_given(max_length=max_length))
             scored = stage.score(_load(model, how), rows, how)
-            result = stage.result(rows, scored, ties)
             name = benchmarks.label(benchmark)
+            results = {language: stage.result(rows, scored, ties)}
+            result = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
         if log:

@@ -6,6 +6,7 @@ plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Benchmark:
     sections: dict[str, str]
     """Subset -> section."""
     weights: dict[str, int] = field(default_factory=dict)
-    """Subset -> weight in its section; a subset without one counts by its rows."""
+    """Subset -> weight in its section, of all subsets or of none; without one, a subset counts by its rows."""
     whole: bool = True
     """True where an average without one of the sections would be no result of this benchmark."""
 
@@ -151,14 +152,15 @@ def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:
     return weights
 
 
-def missing(rows: list[dict]) -> list[str]:
-    """Subsets that none of `rows` is of, of the benchmark with weights whose subsets and weights are theirs: an average
-    without them is another one. Empty for rows of any other benchmark."""
-    present = {row["subset"]: row.get("weight") for row in rows}
-    for benchmark in BENCHMARKS.values():
-        if present and benchmark.weights and present.items() <= benchmark.weights.items():
-            return [subset for subset in benchmark.weights if subset not in present]
-    return []
+def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
+    """Language -> subsets of a benchmark that none of its rows there is of: those that another language of `items` has, and
+    those of the benchmark with weights whose subsets and weights the rows have. An average without them is another one."""
+    present = {language: dict.fromkeys(row["subset"] for row in rows) for language, rows in items.items()}
+    weights = {row["subset"]: row.get("weight") for rows in items.values() for row in rows}
+    whole = [one.weights for one in BENCHMARKS.values() if weights and weights.items() <= one.weights.items()]
+    known = dict.fromkeys(subset for one in [*whole[:1], weights] for subset in one)
+    lacking = {language: [subset for subset in known if subset not in own] for language, own in present.items()}
+    return {language: subsets for language, subsets in lacking.items() if subsets}
 
 
 def _check_responses(where: str, row: dict) -> None:

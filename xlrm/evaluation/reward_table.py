@@ -57,8 +57,8 @@ def benchmarks(path: Path) -> list[str]:
 
 def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
     """Language -> items of one benchmark, in the order they were written: id, text, subset, section, weight where it has
-    one, and the rewards of the chosen and of the rejected responses, as lists. Raises DataError for a file that is not there or holds
-    other columns."""
+    one, and the rewards of the chosen and of the rejected responses, as lists. Raises DataError for a file that is not there
+    or holds other columns."""
     import pyarrow.parquet
 
     if not path.is_file():

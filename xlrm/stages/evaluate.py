@@ -12,7 +12,7 @@ from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import benchmarks, reward_table
 from xlrm.evaluation.credit import Rewards, Ties, credit, tied
 from xlrm.evaluation.reward_table import CORPUS
-from xlrm.evaluation.statistics import summary
+from xlrm.evaluation.statistics import summary, with_missing
 from xlrm.models import loading
 from xlrm.scorers import fingerprints, reward_journal, scorer
 from xlrm.store.fields import Sets
@@ -55,11 +55,12 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     results: dict[str, dict[str, dict]] = {}
     kept: list[dict] = []
     for name, languages in items.items():
-        results[name] = {}
+        one = {}
         for language, rows in languages.items():
             found = list(itertools.islice(scored, len(rows)))
-            results[name][language] = result(rows, found, config.ties) | _missing(name, language, rows)
+            one[language] = result(rows, found, config.ties)
             kept += reward_table.records(name, language, rows, found)
+        results[name] = with_missing(f"evaluate: {name}", one, languages)
     reward_table.write(output / reward_table.FILE, kept)
     own = results.pop(CORPUS)
     said = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
@@ -122,15 +123,6 @@ def _published(config: Config) -> Items:
             progress.say(f"evaluate: {entry} is not in {', '.join(missing)}: left out there")
         found[benchmarks.label(entry)] = {code: one.rows for code, one in loaded.items() if one}
     return found
-
-
-def _missing(name: str, language: str, rows: list[dict]) -> dict[str, list[str]]:
-    """Says what a benchmark has lost to validation, or never had; what is left of a section is weighted as the whole."""
-    if missing := benchmarks.missing(rows):
-        progress.say(
-            f"evaluate: {name} in {language} has no item of {', '.join(missing)}: its sections are not RewardBench's"
-        )
-    return {"missing": missing} if missing else {}
 
 
 def _metrics(language: str | None, own: dict[str, dict], others: dict[str, dict[str, dict]]) -> dict[str, float]:
