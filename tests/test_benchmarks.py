@@ -1,10 +1,13 @@
 """Benchmarks as they are published: whole, in the languages they exist in, with pairs or best-of-n lists."""
 
+import numpy as np
 import pytest
 from test_sources import SAMPLES, cache, copy_of, repository  # noqa: F401
 
+from xlrm.data.catalog import Dataset
 from xlrm.errors import ConfigError, DataError
-from xlrm.evaluation import benchmarks
+from xlrm.evaluation import benchmarks, reward_table
+from xlrm.evaluation.statistics import accuracies
 from xlrm.stages import curate
 from xlrm.store.jsonl import read_rows, write_jsonl
 
@@ -33,6 +36,29 @@ def test_rewardbench_2_is_six_subsets_of_lists(tmp_path) -> None:
     assert all(row["subset"] == row["section"] for row in found)
     ties = benchmarks.section_weights(found)["Ties"]
     assert ties == {"Ties": 2}
+
+
+def _mine(weights: dict[str, int]) -> benchmarks.Benchmark:
+    """Of RewardBench's subset names, with rows 2 to 1: hep-cpp is right, hep-go wrong."""
+    rows = [PAIR | {"id": str(i), "subset": subset} for i, subset in enumerate(("hep-cpp", "hep-cpp", "hep-go"))]
+    dataset = Dataset("mine", "mit", ("en",), lambda language, count, seed: rows)
+    return benchmarks.Benchmark(dataset, {"hep-cpp": "Code", "hep-go": "Code"}, weights)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"), [({"hep-cpp": 1, "hep-go": 3}, 1 / 4), ({}, 2 / 3), ({"hep-go": 6}, 2 / 8)]
+)
+def test_a_benchmarks_own_weights_count_and_without_any_its_rows(weights, expected, tmp_path, monkeypatch) -> None:
+    """By hand: 1 x 1 + 3 x 0 of 4; two rows of three; two rows and the weight 6. RewardBench's weights are 164 each: 1/2."""
+    mine = _mine(weights)
+    monkeypatch.setitem(benchmarks.BENCHMARKS, "mine", mine)
+    monkeypatch.setitem(benchmarks.TABLE, "mine", mine.dataset)
+    found = benchmarks.load_published("mine", "en", "en").rows
+    assert accuracies(found, np.array([1.0, 1.0, 0.0]))["Code"] == pytest.approx(expected)
+    scored = [([1.0], [0.0]), ([1.0], [0.0]), ([0.0], [1.0])]
+    reward_table.write(tmp_path / "r", list(reward_table.records("mine", "en", found, scored)))
+    kept = reward_table.read(tmp_path / "r", "mine")["en"]
+    assert benchmarks.section_weights(kept) == benchmarks.section_weights(found), "what report and gate read"
 
 
 def test_m_rewardbench_is_one_table_a_language(tmp_path) -> None:

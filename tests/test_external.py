@@ -101,6 +101,14 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
         assert ours["chosen"] + ours["rejected"] == pytest.approx([*chosen, *rejected], abs=1e-5)
 
 
+def test_what_a_language_lost_of_the_benchmark_is_said(corpora, scalar, tmp_path, capsys) -> None:
+    write_jsonl(corpora / "ko" / "benchmark.jsonl", benchmark()[::2])
+    _, found = run(corpora, tmp_path / "out", models=(f"mine={scalar}",), languages=("en", "ko"))
+    lost = list(SUBSETS)[1]
+    assert found["mine"]["results"]["ko"]["missing"] == [lost] and "missing" not in found["mine"]["results"]["en"]
+    assert f"in ko has no item of {lost}" in "".join(capsys.readouterr())
+
+
 def test_a_model_that_runs_here_judges_too(corpora, tiny_base, tmp_path) -> None:
     """The same path as a 70B model's, with one that has learned nothing of judging: what it says is an error, and kept."""
     judge = {"engine": "transformers", "max_new_tokens": 24, "max_usd": 0}  # there is no price on what runs here

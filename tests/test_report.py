@@ -329,7 +329,7 @@ def test_a_further_benchmark_has_a_section(whole):
     assert "chance 50.0 50.0 50.0 50.0 50.0" in found
 
 
-def test_subsets_of_rewardbench_that_a_test_lacks_are_said_once(whole, tmp_path):
+def test_subsets_that_a_test_lacks_are_said_once(whole, tmp_path):
     """As the evaluate stage notes them: of the corpora's own benchmark under the matrix, of a further one in its section."""
     assert 'class="missing"' not in whole[2]
     given = inputs(tmp_path, languages=("en", "es", "ko"), count=16)
@@ -340,7 +340,7 @@ def test_subsets_of_rewardbench_that_a_test_lacks_are_said_once(whole, tmp_path)
         content["benchmarks"]["m-rewardbench"]["en"]["missing"] = ["donotanswer"]
         path.write_text(json.dumps(content))
     page = run(given, tmp_path / "output")[1]
-    said = "The test lacks subsets of RewardBench: in Spanish and Korean, none of hep-rust and hep-go."
+    said = "The test lacks subsets: in Spanish and Korean, none of hep-rust and hep-go."
     assert section(page, "matrix").count(said) == 1 and "hep-rust" not in section(page, "benchmark-1")
     assert "in English, none of donotanswer." in section(page, "benchmark-1")
 

@@ -3,7 +3,8 @@
 import pytest
 
 from xlrm.errors import DataError
-from xlrm.evaluation import benchmarks, reward_results, reward_table
+from xlrm.evaluation import benchmarks, reward_table
+from xlrm.evaluation.statistics import with_missing
 from xlrm.registry import gate
 from xlrm.stages import evaluate
 from xlrm.store.jsonl import write_jsonl
@@ -72,8 +73,20 @@ def test_a_name_that_results_use_themselves_is_refused_when_the_benchmark_is_loa
 
 
 def test_subsets_that_are_gone_are_named(capsys) -> None:
-    rows = [row | {"subset": subset, "section": "S"} for subset in benchmarks._WEIGHTS for row in named("p")]
-    assert benchmarks.missing(rows) == benchmarks.missing(ROWS) == benchmarks.missing([]) == []
+    weights = benchmarks.BENCHMARKS["rewardbench"].weights
+    rows = [
+        row | {"subset": subset, "section": "S", "weight": weight}
+        for subset, weight in weights.items()
+        for row in named("p")
+    ]
+    assert benchmarks.missing({"en": rows}) == benchmarks.missing({"en": ROWS}) == benchmarks.missing({"en": []}) == {}
     left = [row for row in rows if not row["subset"].startswith("hep-r")]
-    assert reward_results.missing("corpus", "ko", left) == {"missing": ["hep-rust"]}
+    found = with_missing("evaluate: corpus", {"en": {"items": 1}, "ko": {"items": 2}}, {"en": rows, "ko": left})
+    assert found == {"en": {"items": 1}, "ko": {"items": 2, "missing": ["hep-rust"]}}
     assert "corpus in ko has no item of hep-rust" in "".join(capsys.readouterr())
+    assert benchmarks.missing({"ko": left}) == {"ko": ["hep-rust"]}, "of a benchmark with weights the whole is known"
+
+
+def test_a_subset_of_any_benchmark_that_one_language_lost_is_named() -> None:
+    lost = [row for row in ROWS if row["subset"] not in ("Q&A", "안전")]
+    assert benchmarks.missing({"en": ROWS, "ko": lost}) == {"ko": ["Q&A", "안전"]}

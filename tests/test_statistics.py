@@ -46,13 +46,24 @@ def test_rewardbenchs_own_example() -> None:
         count = 447 if subset == "math-prm" else table.weights[subset]
         right = round(accuracy * count)
         assert right == pytest.approx(accuracy * count, abs=1e-9)
-        items += rows({subset: count}, section=table.sections[subset])
+        weighted = {"weight": table.weights[subset]}
+        items += [row | weighted for row in rows({subset: count}, section=table.sections[subset])]
         correct += [1.0] * right + [0.0] * (count - right)
     assert len(items) == 2985
     found = accuracies(items, np.array(correct))
     for section, expected in README_SECTIONS.items():
         assert found[section] == pytest.approx(expected, abs=1e-12)
     assert found["average"] == pytest.approx(0.5617195675961868, abs=1e-12)
+
+
+def test_dropped_items_change_a_section_as_in_rewardbenchs_script() -> None:
+    """calculate_scores_per_section weights the subsets that have an item by EXAMPLE_COUNTS: for Chat with two of its five,
+    (100 x 0.5 + 95 x 1) / 195, however many items of each are left."""
+    left = [row | {"weight": 100} for row in rows({"alpacaeval-easy": 2}, "Chat")]
+    left += [row | {"weight": 95} for row in rows({"alpacaeval-length": 7}, "Chat")]
+    assert accuracies(left, np.array([1.0, 0, *[1] * 7]))["Chat"] == pytest.approx(145 / 195)
+    lacking = ["alpacaeval-hard", "mt-bench-easy", "mt-bench-med"]
+    assert benchmarks.missing({"en": left})["en"][:3] == lacking
 
 
 def test_rewardbench_weights_are_the_corrected_ones() -> None:

@@ -159,6 +159,7 @@ def evaluate(
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm.data import cleaning
     from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
+    from xlrm.evaluation.statistics import with_missing
     from xlrm.models import reward_models
     from xlrm.scorers.interface import Scoring
 
@@ -172,8 +173,9 @@ def evaluate(
             result = external_models.evaluate(model, rows, language, settings, output)
         else:
             scored = reward_table.score_items(rows, _load(model, Scoring(**_given(max_length=max_length))))
-            result = reward_results.result(rows, scored, ties)
             name = benchmarks.label(benchmark)
+            results = {language: reward_results.result(rows, scored, ties)}
+            result = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
         if log:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xlrm.data import hub_sets, pair_records
 from xlrm.data.hub_sets import Loaded, Source
+from xlrm.data.licences import YOUR_OWN
 from xlrm.data.phrasebook import questions
 from xlrm.data.phrasebook.translator import render
 from xlrm.errors import ConfigError, DataError
@@ -129,7 +130,7 @@ def load(
     rows = read_rows(Path(entry), required)
     if not rows:
         raise DataError(f"{entry}: no rows")
-    return Loaded(_with_ids(rows[:count], Path(entry).stem), {"licence": "your own", "file": entry})
+    return Loaded(_with_ids(rows[:count], Path(entry).stem), {"licence": YOUR_OWN, "file": entry})
 
 
 def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
@@ -146,7 +147,7 @@ def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
         origin, stem = hub_sets.origin(repository, revision or "main", commit, "unknown"), Path(repository).name
     else:
         rows, rejects = pair_records.read_pairs(Path(entry))
-        origin, stem = {"licence": "your own", "file": entry}, Path(entry).stem
+        origin, stem = {"licence": YOUR_OWN, "file": entry}, Path(entry).stem
     return Loaded(_with_ids(rows, stem), origin, rejects)
 
 

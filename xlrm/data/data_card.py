@@ -1,5 +1,6 @@
 """The account of a curated corpus: on what terms its sources may be used, and what was kept of each."""
 
+from xlrm.data import licences
 from xlrm.data.cleaning import REASONS
 
 Origins = dict[str, dict[str, dict[str, str | int]]]
@@ -11,11 +12,11 @@ _TRAINED_ON = ("preferences", "prompts")
 def terms(origins: Origins) -> dict:
     """Licences of the pairs, and whether what is trained on leaves commercial use out. A licence nobody stated is not
     known to allow anything: `unknown_terms` names those."""
-    trained = {entry: origin["licence"] for use in _TRAINED_ON for entry, origin in origins.get(use, {}).items()}
+    trained = {entry: str(origin["licence"]) for use in _TRAINED_ON for entry, origin in origins.get(use, {}).items()}
     return {
         "licences": {entry: origin["licence"] for entry, origin in origins["preferences"].items()},
-        "non_commercial": any("-nc-" in licence for licence in trained.values()),
-        "unknown_terms": [entry for entry, licence in trained.items() if licence == "unknown"],
+        "non_commercial": any(map(licences.is_non_commercial, trained.values())),
+        "unknown_terms": [entry for entry, licence in trained.items() if not licences.is_known(licence)],
     }
 
 
@@ -48,9 +49,7 @@ def markdown(card: dict) -> str:
 
 
 def _terms_line(card: dict) -> str:
-    said = "for non-commercial use only" if card["non_commercial"] else "no source rules commercial use out"
-    unknown = f"; terms unknown: {', '.join(card['unknown_terms'])}" if card["unknown_terms"] else ""
-    return f"Terms of the whole: {said}{unknown}."
+    return f"Terms of the whole: {licences.verdict(card['non_commercial'], card['unknown_terms'])}."
 
 
 def _hits(parts: list[dict]) -> str:

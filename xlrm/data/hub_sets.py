@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xlrm import progress
+from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
 from xlrm.languages import LANGUAGES
 from xlrm.store import hub
@@ -46,7 +47,7 @@ class Source:
         """The same set elsewhere, on terms that are then an assumption, or at another revision."""
         if not repository:
             return replace(self, revision=revision or self.revision)
-        return replace(self, repository=repository, revision=revision or "main", licence=f"{self.licence} (assumed)")
+        return replace(self, repository=repository, revision=revision or "main", licence=self.licence + ASSUMED)
 
 
 @dataclass(frozen=True)

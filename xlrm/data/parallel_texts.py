@@ -13,6 +13,7 @@ from xlrm import progress
 from xlrm.data import catalog, hub_sets
 from xlrm.data.catalog import PUBLISHED_PARALLEL
 from xlrm.data.hub_sets import Source
+from xlrm.data.licences import YOUR_OWN
 from xlrm.errors import ConfigError, DataError
 from xlrm.store.jsonl import read_rows
 
@@ -61,7 +62,7 @@ def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> 
     if row := catalog.find(PUBLISHED_PARALLEL, entry):
         tables, origin = _published(row, languages, seed)
     else:
-        tables, origin = _columns(Path(entry), languages), {"licence": "your own", "file": entry}
+        tables, origin = _columns(Path(entry), languages), {"licence": YOUR_OWN, "file": entry}
     return align(entry, tables, origin, count, seed)
 
 

@@ -1,10 +1,12 @@
 """Benchmarks of reward models, one typed row each: where the items come from, and how subsets make sections.
 
-A section's accuracy is the mean of its subsets' accuracies weighted as the benchmark says, by rows where it says
-nothing; the average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
+A section's accuracy is the mean of its subsets' accuracies, each weighted by the benchmark's own weight for it, which its
+rows carry; a subset without one counts by its rows, so that every item of such a section counts alike. The average is the
+plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +27,7 @@ class Benchmark:
     sections: dict[str, str]
     """Subset -> section."""
     weights: dict[str, int] = field(default_factory=dict)
-    """Subset -> weight in its section; a subset without one counts by its rows."""
+    """Subset -> weight in its section, of all subsets or of none; without one, a subset counts by its rows."""
     whole: bool = True
     """True where an average without one of the sections would be no result of this benchmark."""
 
@@ -55,8 +57,8 @@ _REWARDBENCH = {
         "math-prm": 984, "hep-cpp": 164, "hep-go": 164, "hep-java": 164, "hep-js": 164, "hep-python": 164, "hep-rust": 164,
     },
 }  # fmt: skip
-_SECTIONS = {subset: section for section, weights in _REWARDBENCH.items() for subset in weights}
-_WEIGHTS = {subset: weight for weights in _REWARDBENCH.values() for subset, weight in weights.items()}
+_SECTIONS = {subset: section for section, counts in _REWARDBENCH.items() for subset in counts}
+_COUNTS = {subset: count for counts in _REWARDBENCH.values() for subset, count in counts.items()}
 # The data set's card: six subsets, of which the mean is the score; here each is a section of its own.
 _REWARDBENCH_2 = ("Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties")
 
@@ -68,10 +70,10 @@ BENCHMARKS = {
         Benchmark(
             Dataset("phrasebook", "Apache-2.0", catalog.SPOKEN, _phrasebook, alike=True), questions.SUBSETS, whole=False
         ),
-        Benchmark(_OF_THE_HUB["rewardbench"], _SECTIONS, _WEIGHTS),
+        Benchmark(_OF_THE_HUB["rewardbench"], _SECTIONS, _COUNTS),
         Benchmark(_OF_THE_HUB["rewardbench-2"], {subset: subset for subset in _REWARDBENCH_2}),
         # RewardBench's weights, though 2,869 rows a language are not its 2,985: as the set's own scripts/rewardbench.py.
-        Benchmark(_OF_THE_HUB["m-rewardbench"], _SECTIONS, _WEIGHTS),
+        Benchmark(_OF_THE_HUB["m-rewardbench"], _SECTIONS, _COUNTS),
     )
 }  # fmt: skip
 
@@ -84,9 +86,11 @@ _SIDES = ("chosen", "rejected")
 
 
 def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
-    """Rows of a benchmark of the table, or of a file, each with its subset and section.
+    """Rows of a benchmark of the table, or of a file, each with its subset, its section, and its subset's weight where the
+    benchmark has one.
 
-    A file's rows may name their `subset` and `section`; a subset of RewardBench's belongs to RewardBench's section.
+    A file's rows may name their `subset` and `section`; a subset of RewardBench's belongs to RewardBench's section and has
+    its weight there.
     Raises ConfigError and DataError as `datasets.load` does, and DataError for a benchmark of the table of which a section
     is missing, for responses that are neither text nor a list of texts, and for a section whose name is taken.
     """
@@ -100,7 +104,8 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
         section = benchmark.sections.get(subset) or str(one.get("section") or subset)
         _check_name(f"{name}:{number}", section)
         kept = {key: one[key] for key in ("id", "prompt", *_SIDES)}
-        found.append({**kept, "subset": subset, "section": section})
+        weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
+        found.append({**kept, "subset": subset, "section": section, **weight})
     if row and benchmark.whole:
         _check_sections(name, found, benchmark.sections)
     return replace(loaded, rows=found)
@@ -138,19 +143,24 @@ def check_pairs(name: str, rows: list[dict]) -> None:
 
 
 def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """Section -> subset -> weight, for the subsets present in `rows`."""
-    counts: dict[str, dict[str, float]] = {}
+    """Section -> subset -> weight, for the subsets present in `rows`: what the subset's rows carry as `weight`, else their
+    number. As RewardBench's calculate_scores_per_section, what is left of a section is weighted as if it were the whole."""
+    weights: dict[str, dict[str, float]] = {}
     for row in rows:
-        section = counts.setdefault(row["section"], {})
-        section[row["subset"]] = section.get(row["subset"], 0) + 1
-    return {s: {subset: _WEIGHTS.get(subset, n) for subset, n in subsets.items()} for s, subsets in counts.items()}
+        section = weights.setdefault(row["section"], {})
+        section[row["subset"]] = row.get("weight") or section.get(row["subset"], 0) + 1
+    return weights
 
 
-def missing(rows: list[dict]) -> list[str]:
-    """Subsets of RewardBench that none of `rows` is of, where they are RewardBench's: those of each section are weighted as if
-    they were the whole of it, and an average without a section is another one."""
-    present = {row["subset"] for row in rows}
-    return [subset for subset in _WEIGHTS if subset not in present] if present and present <= _WEIGHTS.keys() else []
+def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
+    """Language -> subsets of a benchmark that none of its rows there is of: those that another language of `items` has, and
+    those of the benchmark with weights whose subsets and weights the rows have. An average without them is another one."""
+    present = {language: dict.fromkeys(row["subset"] for row in rows) for language, rows in items.items()}
+    weights = {row["subset"]: row.get("weight") for rows in items.values() for row in rows}
+    whole = [one.weights for one in BENCHMARKS.values() if weights and weights.items() <= one.weights.items()]
+    known = dict.fromkeys(subset for one in [*whole[:1], weights] for subset in one)
+    lacking = {language: [subset for subset in known if subset not in own] for language, own in present.items()}
+    return {language: subsets for language, subsets in lacking.items() if subsets}
 
 
 def _check_responses(where: str, row: dict) -> None:

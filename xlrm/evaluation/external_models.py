@@ -13,7 +13,7 @@ from xlrm import progress
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import Ties, credit, responses, tied
 from xlrm.evaluation.reward_table import CORPUS
-from xlrm.evaluation.statistics import summary
+from xlrm.evaluation.statistics import summary, with_missing
 from xlrm.models import reward_models
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers import classifiers, reward_journal
@@ -119,9 +119,11 @@ def _results(
     about = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
     about["version"] = _version(model, settings)
     if judge := judges.pop(model.name, None):
-        return about | _judged(model, judge, rows, output)
-    cost = {"conversations": sum(len(side) for many in rows.values() for row in many for side in responses(row))}
-    return about | {"cost": cost, "results": _rewarded(model, rows, settings, output, journal)}
+        found = _judged(model, judge, rows, output)
+    else:
+        cost = {"conversations": sum(len(side) for many in rows.values() for row in many for side in responses(row))}
+        found = {"cost": cost, "results": _rewarded(model, rows, settings, output, journal)}
+    return about | found | {"results": with_missing(f"external[{model.name}]: benchmark", found["results"], rows)}
 
 
 def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> dict:

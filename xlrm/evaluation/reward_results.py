@@ -60,12 +60,3 @@ def _load(folder: Path, scoring: Scoring, output: Path) -> Scorer:
 def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> dict:
     """Of a benchmark in one language: what `statistics.summary` says of the rewards' credit."""
     return summary(rows, credit(rows, scored, ties), tied(scored))
-
-
-def missing(name: str, language: str, rows: list[dict]) -> dict[str, list[str]]:
-    """Says what a benchmark has lost to validation, or never had; what is left of a section is weighted as the whole."""
-    if subsets := benchmarks.missing(rows):
-        progress.say(
-            f"evaluate: {name} in {language} has no item of {', '.join(subsets)}: its sections are not RewardBench's"
-        )
-    return {"missing": subsets} if subsets else {}

@@ -18,6 +18,8 @@ FILE = "rewards.parquet"
 CORPUS = "corpus"
 """Name of the benchmark that is part of the corpus, translated with it."""
 _COLUMNS = ("benchmark", "language", "id", "text", "subset", "section", "side", "response", "reward")
+_OPTIONAL = ("weight",)
+"""Of the item's subset in its section; empty for one that counts by its rows, absent where a benchmark carried none."""
 _SIDES = ("chosen", "rejected")
 
 
@@ -30,6 +32,7 @@ def records(benchmark: str, language: str, rows: Iterable[dict], rewards: Iterab
             "language": language,
             "text": _digest(row),
             **{key: row[key] for key in ("id", "subset", "section")},
+            **{key: row[key] for key in _OPTIONAL if key in row},
         }
         for side, values in zip(_SIDES, both, strict=True):
             yield from (labels | {"side": side, "response": i, "reward": value} for i, value in enumerate(values))
@@ -46,6 +49,7 @@ def write(path: Path, found: list[dict]) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {name: [one[name] for one in found] for name in _COLUMNS}
+    columns |= {name: [one.get(name) for one in found] for name in _OPTIONAL if any(name in one for one in found)}
     pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd")
 
 
@@ -57,8 +61,9 @@ def benchmarks(path: Path) -> list[str]:
 
 
 def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
-    """Language -> items of one benchmark, in the order they were written: id, text, subset, section, and the rewards of the
-    chosen and of the rejected responses, as lists. Raises DataError for a file that is not there or holds other columns."""
+    """Language -> items of one benchmark, in the order they were written: id, text, subset, section, weight where it has
+    one, and the rewards of the chosen and of the rejected responses, as lists. Raises DataError for a file that is not there
+    or holds other columns."""
     import pyarrow.parquet
 
     if not path.is_file():
@@ -78,7 +83,8 @@ def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
 
 
 def _item(one: dict) -> dict:
-    return {key: one[key] for key in ("id", "text", "subset", "section")} | {"chosen": [], "rejected": []}
+    kept = {key: one[key] for key in ("id", "text", "subset", "section")}
+    return kept | {key: one[key] for key in _OPTIONAL if one.get(key) is not None} | {"chosen": [], "rejected": []}
 
 
 def score_items(rows: Sequence[dict], scorer: "Scorer", journal: "Journal | None" = None) -> list[Rewards]:

@@ -1,8 +1,10 @@
 """Accuracies of subsets, sections and benchmarks, with bootstrap intervals, and tests of what two models' differ by."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from xlrm import progress
+from xlrm.evaluation import benchmarks
 from xlrm.evaluation import credit as credits
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET, section_weights
 
@@ -36,6 +38,17 @@ def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> 
         "length_baseline": accuracies(rows, credits.by_length(rows)),
         "random_baseline": accuracies(rows, credits.by_chance(rows)),
     } | ({} if ties is None else {"ties": ties})
+
+
+def with_missing(where: str, results: dict[str, dict], items: Mapping[str, list[dict]]) -> dict[str, dict]:
+    """`results` by language, with `missing` where `items` lack subsets of their benchmark, as after validation: what is left
+    of a section is weighted as if it were the whole, which is also said in the log, after `where`."""
+    found = benchmarks.missing(items)
+    for language, subsets in found.items():
+        progress.say(
+            f"{where} in {language} has no item of {', '.join(subsets)}: its averages are over the subsets that are left"
+        )
+    return {code: one | ({"missing": found[code]} if code in found else {}) for code, one in results.items()}
 
 
 def accuracies(rows: list[dict], credit: "np.ndarray") -> dict[str, float]:

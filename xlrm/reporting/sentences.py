@@ -216,8 +216,8 @@ def sizes(evaluations: list[Evaluation]) -> str:
 
 
 def missing(results: dict[str, dict]) -> str:
-    """Which of RewardBench's subsets have no item in which languages, of a benchmark's results by language, as `tested` gives
-    them; empty where all have some."""
+    """Which subsets have no item in which languages, of a benchmark's results by language, as `tested` gives them; empty where
+    all have some."""
     languages: dict[tuple[str, ...], list[str]] = {}
     for on, result in results.items():
         if subsets := tuple(result.get("missing", ())):
@@ -226,8 +226,8 @@ def missing(results: dict[str, dict]) -> str:
         return ""
     lacking = "; ".join(f"in {names(codes)}, none of {listed(list(subsets))}" for subsets, codes in languages.items())
     return (
-        f"The test lacks subsets of RewardBench: {lacking}. Averages there are over the subsets that are left, so do not "
-        "compare them with RewardBench's."
+        f"The test lacks subsets: {lacking}. Averages there are over the subsets that are left, so do not compare them with "
+        "those of the whole benchmark."
     )
 
 

@@ -9,6 +9,7 @@ from xlrm.data import catalog
 from xlrm.evaluation import reward_results, reward_table
 from xlrm.evaluation.credit import Ties
 from xlrm.evaluation.reward_table import CORPUS
+from xlrm.evaluation.statistics import with_missing
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scoring
 from xlrm.store.fields import Sets
@@ -48,12 +49,12 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     results: dict[str, dict[str, dict]] = {}
     kept: list[dict] = []
     for name, languages in items.items():
-        results[name] = {}
+        one = {}
         for language, rows in languages.items():
             found = list(itertools.islice(scored, len(rows)))
-            missing = reward_results.missing(name, language, rows)
-            results[name][language] = reward_results.result(rows, found, config.ties) | missing
+            one[language] = reward_results.result(rows, found, config.ties)
             kept += reward_table.records(name, language, rows, found)
+        results[name] = with_missing(f"evaluate: {name}", one, languages)
     reward_table.write(output / reward_table.FILE, kept)
     own = results.pop(CORPUS)
     said = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}

@@ -1,0 +1,71 @@
+"""What a licence asks for, by its id as the Hugging Face Hub spells it: the one rule of which are known and which rule
+commercial use out."""
+
+import re
+
+YOUR_OWN = "your own"
+"""Of the rows of a file on this machine."""
+ASSUMED = " (assumed)"
+"""Behind a licence that is the known set's, where a copy of it was taken."""
+
+_ATTRIBUTION = {"apache-2.0", "mit", "bsd-3-clause", "odc-by"}
+_LLAMA = (
+    'the Llama {} licence and its use policy go with it; whoever passes the model on displays "Built with {}" and puts {} at '
+    "the beginning of its name"
+)
+# From the licences' sections 1.b (Llama), 2 and 4.b (Qwen).
+_CONDITIONS = {
+    "llama3": _LLAMA.format("3", "Meta Llama 3", "Llama 3")
+    + "; what Llama 3 wrote may improve no other large language model than Llama 3 and what is made of it",
+    "llama3.1": _LLAMA.format("3.1", "Llama", "Llama"),
+    "llama3.2": _LLAMA.format("3.2", "Llama", "Llama"),
+    "qwen-research": 'not for commercial use; whoever passes the model on displays "Built with Qwen" or "Improved using Qwen"',
+}
+_CREATIVE_COMMONS = re.compile(r"cc-by(-nc)?(-sa|-nd)?-\d\.\d")
+_ELEMENTS = {
+    "-nc": "not for commercial use",
+    "-sa": "share what is made of it on the same terms",
+    "-nd": "pass on nothing that is made of it",
+}
+_NON_COMMERCIAL = re.compile(r"\b(nc|non-?commercial|research)\b")
+
+
+def normalised(licence: str) -> str:
+    """Id in lower case, without the mark that it is assumed."""
+    return licence.removesuffix(ASSUMED).lower()
+
+
+def is_known(licence: str) -> bool:
+    """Whether its terms are: of any other, `unknown` and `other` too, nothing is known to be allowed."""
+    one = normalised(licence)
+    return one in {YOUR_OWN, *_ATTRIBUTION, *_CONDITIONS} or bool(_CREATIVE_COMMONS.fullmatch(one))
+
+
+def is_non_commercial(licence: str) -> bool:
+    """Whether it rules commercial use out: by Creative Commons' NC, or a research licence by its name. Llama's community
+    licences do not. False where nothing is known."""
+    return bool(_NON_COMMERCIAL.search(normalised(licence)))
+
+
+def asks_only_attribution(licence: str) -> bool:
+    one = normalised(licence)
+    return one in _ATTRIBUTION or bool((found := _CREATIVE_COMMONS.fullmatch(one)) and not any(found.groups()))
+
+
+def conditions(licence: str) -> str:
+    """What it asks of whoever uses a model made of it, without a full stop."""
+    one = normalised(licence)
+    if one == YOUR_OWN:
+        return "whoever trained the model knows the terms of these rows"
+    if asks_only_attribution(one):
+        return "keep its notice"
+    if found := _CREATIVE_COMMONS.fullmatch(one):
+        return "; ".join(_ELEMENTS[element] for element in found.groups() if element)
+    unknown = "terms unknown, which permit nothing until they are"
+    return _CONDITIONS.get(one) or (f"not for commercial use; other {unknown}" if is_non_commercial(one) else unknown)
+
+
+def verdict(non_commercial: bool, unknown: list[str] | tuple[str, ...]) -> str:
+    """Of several together: whether one rules commercial use out, and the names of those with unknown terms."""
+    allowed = "not for commercial use" if non_commercial else "nothing stated rules commercial use out"
+    return f"{allowed}; terms unknown: {', '.join(unknown)}" if unknown else allowed
