@@ -29,10 +29,6 @@ PASSING = 75
 gc.set_threshold(100_000, 50, 50)
 # At its end an interpreter looks through all of them once more, for up to a second; the system frees what is frozen.
 atexit.register(gc.freeze)
-# Where they are installed, transformers, accelerate and MLflow import these for what no stage uses: seconds of every step.
-# A training in several processes, which needs DeepSpeed, has it in those.
-_UNUSED = ("deepspeed", "scipy", "sklearn")
-_NEEDED = {"translate": ("scipy",), "validate": ("scipy",)}  # by Great Expectations
 
 
 @contextlib.contextmanager
@@ -71,10 +67,7 @@ def make(step: Step, run: _run.Run) -> str:
 def main(label: str) -> None:
     with signals.ended_by_signals(), errors_in_one_line(label, PASSING):
         run = _run.read()
-        step = run.step(label)
-        for library in set(_UNUSED).difference(_NEEDED.get(step.stage, ())):
-            sys.modules.setdefault(library, None)
-        _run.note_made(label, make(step, run))
+        _run.note_made(label, make(run.step(label), run))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m pipelines run | compile | submit`: the pipelines on this machine, as packages, and on a Kubeflow server."""
+"""`python -m pipelines run | compile | submit | doctor`: the pipelines on this machine, as packages, and on a Kubeflow server."""
 
 import contextlib
 import importlib
@@ -20,6 +20,7 @@ from components import _estimate, _hardware
 from components._parameters import pack
 from pipelines import local_run, local_tasks, placement, submission
 from xlrm.errors import ConfigError
+from xlrm.run import doctor as machine
 from xlrm.run import experiment, pages
 from xlrm.run.output import errors, errors_in_one_line, print_result, terminal
 from xlrm.run.steps import steps
@@ -151,6 +152,22 @@ def compile_pipelines(
         output.mkdir(parents=True, exist_ok=True)
         packages = [submission.compile_package(name, output, chosen) for name in submission.PIPELINES]
     print_result(*packages)
+
+
+@app.command()
+def doctor(
+    namespace: Annotated[
+        str, typer.Option(help="Kubeflow profile of the pipelines; kubeflow without profiles.")
+    ] = "xlrm",
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig; else its current one.")] = None,
+) -> None:
+    """Check this machine and the Kubernetes cluster before a run there. Exit code 2: something is missing that submitting a
+    run, or the run, needs."""
+    from pipelines.doctor import checks as cluster_checks
+
+    with errors_in_one_line():
+        found = [*machine.checks({"pipeline"}), *cluster_checks(namespace, context)]
+    raise typer.Exit(0 if machine.show(found) else 2)
 
 
 app.command()(submission.submit)

@@ -1,4 +1,5 @@
-"""What `xlrm doctor --cluster` looks at: whether a cluster has what the pipelines ask for, before a run spends money."""
+"""What `python -m pipelines doctor` checks beside the machine: whether a cluster has what the
+pipelines ask for, before a run spends money."""
 
 import base64
 import json

@@ -72,6 +72,12 @@ def test_xlrm_knows_nothing_of_what_runs_it(forbidden: str) -> None:
     assert not found, f"{found} import {forbidden}; arrows go pipelines -> components -> xlrm, never back"
 
 
+def test_what_is_installed_is_there_for_every_stage() -> None:
+    """A library hidden in the process of a step would be missing in a cluster, and there in a test."""
+    found = [name for name, path in SOURCES.items() if "sys.modules" in path.read_text(encoding="utf-8")]
+    assert not found, f"{found}: sys.modules is Python's own"
+
+
 @pytest.mark.parametrize(("library", "door"), DOORS.items())
 def test_a_heavy_library_has_one_door(library: str, door: str) -> None:
     assert importers(library) == door.split(), f"only {door} may import {library}; let the others call what it offers"

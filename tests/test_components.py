@@ -378,7 +378,6 @@ def content(artifact: dict) -> str:
 def pod_folders(tmp_path, monkeypatch) -> None:
     """Where the launcher's folders are; and where a component's processes find this package."""
     monkeypatch.setattr(artifact_types, "_MINIO_LOCAL_MOUNT_PREFIX", f"{tmp_path}/minio/")
-    monkeypatch.setattr(_step, "_UNUSED", ())  # which other tests need
     monkeypatch.chdir(ROOT_FOLDER)
 
 

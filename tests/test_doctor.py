@@ -1,15 +1,13 @@
-"""`xlrm doctor` where what an image has not is not installed, and `xlrm doctor --cluster`, through the real Kubernetes client,
-against a small API that answers as a real one does."""
+"""`xlrm doctor` where what an image has not is not installed, and `python -m pipelines doctor`, through the real
+Kubernetes client, against a small API that answers as a real one does."""
 
 import base64
-import importlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import sysconfig
-import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +17,10 @@ import pytest
 from cluster_stub import NAMESPACE, Cluster, encoded, forbidden, kubeconfig, node, refusal, secret, slices, slices_of
 from typer.testing import CliRunner
 
-from pipelines import doctor
-from xlrm.cli import app
+from pipelines import doctor, platform
+from pipelines.__main__ import app
+from xlrm.cli import app as machine_app
+from xlrm.run import doctor as machine
 from xlrm.run.doctor import Check
 
 ROOT = Path(__file__).parents[1]
@@ -296,46 +296,33 @@ def test_what_stages_ask_for_is_what_the_package_says() -> None:
     assert all(dict(ask.labels) for ask in asks if ask.gpus) and all(ask.memory >= 2**30 for ask in asks)
 
 
-def test_the_entry_point_is_there() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    module, _, function = project["entry-points"]["xlrm.checks"]["cluster"].partition(":")
-    assert getattr(importlib.import_module(module), function) is doctor.checks
-
-
-def installed(folder: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A distribution with one entry point; any other of the group is not seen."""
-    info = folder / "stand_in-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(entry)
-    others = (one for one in sys.path if "site-packages" not in one and Path(one or ".").resolve() != ROOT)
-    monkeypatch.setattr(sys, "path", [str(folder), *others])
-
-
-def test_the_command_finds_the_checks_and_fails_with_them(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_command_checks_machine_and_cluster_and_fails_with_either(
+    cluster: Cluster, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed(tmp_path / "site", "[xlrm.checks]\ncluster = pipelines.doctor:checks\n", monkeypatch)
-    assert CliRunner().invoke(app, ["doctor", "--cluster"]).exit_code == 0
+    monkeypatch.setattr(machine, "PACKAGES", {"pipeline": ("kfp",), "train": ("not_installed_here",)})
+    whole = CliRunner().invoke(app, ["doctor"])
+    assert whole.exit_code == 0, whole.output
+    assert {"Python", "artifact store", "Kubernetes", "secret xlrm-store"} <= said(whole.output)
+    assert "not_installed_here" in said(whole.output), "what trains is shown, and submitting does without"
     del cluster.answers[STORE]
-    result = CliRunner().invoke(app, ["doctor", "--cluster", "--namespace", "xlrm"], terminal_width=200)
-    assert result.exit_code == 2 and "xlrm-store" in result.output
+    assert CliRunner().invoke(app, ["doctor", "--namespace", "xlrm"]).exit_code == 2
+    cluster.answers[STORE] = secret("xlrm-store", dict.fromkeys(platform.SECRETS["xlrm-store"], "x"))
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
+    monkeypatch.setattr(machine, "PACKAGES", {"pipeline": ("not_installed_here",)})
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == 2
 
 
-@pytest.mark.parametrize(
-    ("entry", "said"),
-    [
-        ("[other]\n", "pip install 'xlrm[pipeline]'"),
-        ("[xlrm.checks]\ncluster = not_installed:checks\n", "No module named 'not_installed'"),
-    ],
-    ids=["no entry point", "a library is missing"],
-)
-def test_what_is_missing_for_clusters_is_one_line(
-    entry: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed(tmp_path / "site", entry, monkeypatch)
-    result = CliRunner().invoke(app, ["doctor", "--cluster"])
-    assert result.exit_code == 2 and said in result.output and len(result.output.splitlines()) == 1
+def said(output: str) -> set[str]:
+    """What the rows of the table are about."""
+    return {line.split("│")[2].strip() for line in output.splitlines() if line.startswith("│")}
+
+
+def test_the_machine_alone_needs_no_cluster(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(home / "none"))
+    result = CliRunner().invoke(machine_app, ["doctor"])
+    assert "artifact store" in said(result.output) and "Kubernetes" not in said(result.output)
+    whole = CliRunner().invoke(app, ["doctor"])
+    assert whole.exit_code == 2 and "Kubernetes" in said(whole.output)
 
 
 WITHOUT_TORCH = ("torch", "transformers", "trl", "deepspeed", "bitsandbytes", "vllm", "prometheus_client")

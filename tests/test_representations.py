@@ -200,7 +200,7 @@ def test_norms_are_of_the_input_embeddings(tiny_base, tmp_path, sharded, monkeyp
         embedding_norms.vocabulary_norms(str(tmp_path), tmp_path)
 
 
-def test_distances_by_hand_and_by_scipy() -> None:
+def test_distances_by_hand() -> None:
     """0, 1, 2, 3 moved by 2: half of it lies beyond the other's end. The standard deviation is sqrt(5) / 2."""
     found = embedding_norms.distances({"en": [0, 1, 2, 3], "es": [2, 3, 4, 5], "ko": []})
     assert found == {"es": pytest.approx({
@@ -208,8 +208,11 @@ def test_distances_by_hand_and_by_scipy() -> None:
     })}  # fmt: skip
     rng = np.random.default_rng(0)
     one, other = rng.normal(0, 1, 83).round(1), rng.normal(0.3, 2, 41).round(1)  # rounded: there are ties
-    assert embedding_norms.wasserstein(one, other) == pytest.approx(scipy.stats.wasserstein_distance(one, other))
-    assert embedding_norms.kolmogorov_smirnov(one, other) == pytest.approx(scipy.stats.ks_2samp(one, other).statistic)
+    steps = np.sort(np.concatenate([one, other]))
+    apart = np.array([abs((one <= step).mean() - (other <= step).mean()) for step in steps])
+    drawn = embedding_norms.distances({"en": one.tolist(), "es": other.tolist()})["es"]
+    assert drawn["ks"] == pytest.approx(apart.max())
+    assert drawn["wasserstein"] == pytest.approx((apart[:-1] * np.diff(steps)).sum()), "area between both functions"
     assert embedding_norms.distances({"en": [1, 1], "es": [2]})["es"]["relative"] is None
 
 
@@ -394,16 +397,27 @@ def test_correlation_by_hand() -> None:
     )
 
 
-def test_correlation_by_scipy() -> None:
+def test_correlation_of_values_with_ties_and_without_symmetry() -> None:
+    """By the definitions, over all orders: 7! of them."""
     rng = np.random.default_rng(3)
-    x, y = rng.normal(0, 1, 7), rng.normal(0, 1, 7).round(0)  # with ties
+    x, y = rng.normal(0, 1, 7), rng.normal(0, 1, 7).round(0)
     found = transfer.correlate(x.tolist(), y.tolist())
-    assert (found.pearson, found.spearman) == pytest.approx(
-        (scipy.stats.pearsonr(x, y).statistic, scipy.stats.spearmanr(x, y).statistic)
-    )
-    assert found.interval == pytest.approx(tuple(scipy.stats.pearsonr(x, y).confidence_interval()), abs=1e-6)
+    ranks = [[(sum(b < a for b in values) + sum(b <= a for b in values) + 1) / 2 for a in values] for values in (x, y)]
+    for one, other, r, p in ((x, y, found.pearson, found.p), (*ranks, found.spearman, found.spearman_p)):
+        expected = np.corrcoef(one, other)[0, 1]
+        rs = [np.corrcoef(one, order)[0, 1] for order in itertools.permutations(other)]
+        assert r == pytest.approx(expected)
+        assert p == pytest.approx(np.mean([abs(value) >= abs(expected) - 1e-9 for value in rs]))
+    low, high = (math.atanh(found.pearson) + sign * 1.959964 / math.sqrt(4) for sign in (-1, 1))
+    assert found.interval == pytest.approx((math.tanh(low), math.tanh(high)), abs=1e-6)
+
+
+def test_p_of_many_models_is_of_random_orders() -> None:
+    """Near that of Student's t, which it estimates; the order that was found is one of them, so it is never 0."""
     many = transfer.correlate(list(range(12)), [*range(11), 0])
-    assert many.p == pytest.approx(scipy.stats.pearsonr(range(12), [*range(11), 0]).pvalue, abs=0.02)
+    t = many.pearson * math.sqrt(10 / (1 - many.pearson**2))
+    assert many.p == pytest.approx(2 * scipy.stats.t.sf(t, 10), abs=0.02)
+    assert transfer.correlate(list(range(12)), list(range(12))).p == pytest.approx(1 / 40_321)
 
 
 def test_transfer_is_accuracy_in_other_languages() -> None:

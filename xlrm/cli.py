@@ -310,29 +310,16 @@ def report(
 
 
 @app.command()
-def doctor(
-    cluster: Annotated[
-        bool, typer.Option("--cluster", help="Look at the Kubernetes cluster, before a run there.")
-    ] = False,
-    namespace: Annotated[
-        str, typer.Option(help="With --cluster: the Kubeflow profile of pipelines; kubeflow without profiles.")
-    ] = "xlrm",
-    context: Annotated[
-        str | None, typer.Option(help="With --cluster: of the kubeconfig, if not its current one.")
-    ] = None,
-) -> None:
-    """Say what is installed, what can be reached, what is missing, and what to do about it."""
-    from xlrm.run.doctor import checks, cluster_checks
+def doctor() -> None:
+    """Check this machine: what is installed, what can be reached, what is missing, and what to do about it.
 
-    table = Table("", "what", "found", "what to do")
-    failed = False
+    `python -m pipelines doctor` checks a cluster too.
+    """
+    from xlrm.run.doctor import checks, show
+
     with errors_in_one_line():
-        for check in cluster_checks(namespace, context) if cluster else checks():
-            failed |= check.required and not check.ok
-            mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.required else "[yellow]–[/]"
-            table.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))
-    console().print(table)
-    raise typer.Exit(2 if failed else 0)
+        found = list(checks())
+    raise typer.Exit(0 if show(found) else 2)
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -146,6 +146,7 @@ def distances(norms: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float
     `relative` (that by the source's standard deviation), `ks` (Kolmogorov-Smirnov, 0 to 1), and its mean minus the
     source's in standard deviations, `shift`. A language without tokens has none."""
     import numpy as np
+    from scipy import stats
 
     source, *others = norms
     one = np.array(norms[source])
@@ -154,31 +155,10 @@ def distances(norms: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float
         other = np.array(norms[language])
         if not len(one) or not len(other):
             continue
-        moved, spread = wasserstein(one, other), float(one.std())
+        moved, spread = float(stats.wasserstein_distance(one, other)), float(one.std())
         found[language] = {
-            "wasserstein": moved, "relative": moved / spread if spread else None, "ks": kolmogorov_smirnov(one, other),
+            "wasserstein": moved, "relative": moved / spread if spread else None,
+            "ks": float(stats.ks_2samp(one, other, method="asymp").statistic),
             "shift": float(other.mean() - one.mean()) / spread if spread else None,
         }  # fmt: skip
     return found
-
-
-def wasserstein(one: "np.ndarray", other: "np.ndarray") -> float:
-    """The area between the two distribution functions."""
-    import numpy as np
-
-    values, below_one, below_other = _functions(one, other)
-    return float((np.abs(below_one - below_other)[:-1] * np.diff(values)).sum())
-
-
-def kolmogorov_smirnov(one: "np.ndarray", other: "np.ndarray") -> float:
-    """The largest distance between the two distribution functions."""
-    _, below_one, below_other = _functions(one, other)
-    return float(abs(below_one - below_other).max())
-
-
-def _functions(one: "np.ndarray", other: "np.ndarray") -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
-    """All values, sorted, and both empirical distribution functions at them."""
-    import numpy as np
-
-    values = np.sort(np.concatenate([one, other]))
-    return values, *(np.searchsorted(np.sort(x), values, side="right") / len(x) for x in (one, other))

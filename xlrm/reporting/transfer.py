@@ -6,22 +6,18 @@ the number of models, and p is the exact share of all orders of the models that 
 texts would give narrow intervals of another question, how well these very models are measured.
 """
 
-import itertools
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xlrm.reporting.results import Estimate, Evaluation
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import ArrayLike
 
 FEWEST = 3
 """Models; any two points lie on a line."""
-_EXACT = 8
-"""Models of which all orders are gone through, 40,320 at most."""
-_DRAWS = 10_000
-_Z = 1.959964
+_ORDERS = 40_320
+"""Of the models, gone through at most: all orders of eight; of more models so many random ones."""
 
 
 @dataclass(frozen=True)
@@ -93,46 +89,25 @@ def correlate(x: list[float], y: list[float]) -> Correlation | None:
     """None for fewer than FEWEST points, or where all of `x` or of `y` are one value."""
     if len(x) < FEWEST or len(set(x)) == 1 or len(set(y)) == 1:
         return None
-    pearson, p = _with_p(x, y)
-    spearman, spearman_p = _with_p(ranks(x), ranks(y))
-    return Correlation(len(x), pearson, interval(pearson, len(x)), p, spearman, spearman_p)
+    from scipy import stats
+
+    found = stats.pearsonr(x, y)
+    pearson = float(found.statistic)
+    low, high = found.confidence_interval()
+    interval = (float(low), float(high)) if len(x) > FEWEST and abs(pearson) <= 1 - 1e-12 else None
+    ranks = [stats.rankdata(values) for values in (x, y)]
+    return Correlation(len(x), pearson, interval, _p(x, y), float(stats.pearsonr(*ranks).statistic), _p(*ranks))
 
 
-def interval(r: float, n: int) -> tuple[float, float] | None:
-    """Fisher's: atanh(r) is about normal with standard error 1 / sqrt(n - 3), for values that are jointly normal. None
-    where that is no number: up to three points, or all on a line."""
-    if n <= 3 or abs(r) > 1 - 1e-12:
-        return None
-    z, width = math.atanh(r), _Z / math.sqrt(n - 3)
-    return math.tanh(z - width), math.tanh(z + width)
-
-
-def ranks(values: list[float]) -> list[float]:
-    """From 1; equal values share the mean of their ranks."""
-    ordered = sorted(values)
-    return [ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values]
-
-
-def _with_p(x: list[float], y: list[float]) -> tuple[float, float]:
-    """Pearson's r, and how often it is as large, either way, when the models change places."""
+def _p(x: "ArrayLike", y: "ArrayLike") -> float:
+    """How often |Pearson's r| is as large when the models change places."""
     import numpy as np
+    from scipy import stats
 
-    one, other = (_standard(np.array(values)) for values in (x, y))
-    r = float(one @ other)
-    if len(x) <= _EXACT:
-        orders = np.array(list(itertools.permutations(range(len(x)))))
-        extra = 0
-    else:
-        rng = np.random.default_rng(0)
-        orders = np.array([rng.permutation(len(x)) for _ in range(_DRAWS)])
-        extra = 1  # the order that was found is one of them
-    as_large = int((abs(other[orders] @ one) >= abs(r) - 1e-9).sum())
-    return max(-1.0, min(1.0, r)), (as_large + extra) / (len(orders) + extra)
+    def strength(order: np.ndarray, axis: int) -> np.ndarray:
+        return abs(stats.pearsonr(np.asarray(x), order, axis=axis).statistic)
 
-
-def _standard(values: "np.ndarray") -> "np.ndarray":
-    """With mean 0 and length 1."""
-    import numpy as np
-
-    centred = values - values.mean()
-    return centred / np.linalg.norm(centred)
+    found = stats.permutation_test(
+        (y,), strength, permutation_type="pairings", alternative="greater", vectorized=True, n_resamples=_ORDERS, rng=0
+    )
+    return float(found.pvalue)

@@ -1,15 +1,19 @@
-"""What `xlrm doctor` looks at."""
+"""What `xlrm doctor` checks: this machine. `python -m pipelines doctor` adds the cluster (`pipelines.doctor`)."""
 
 import importlib.util
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from importlib import metadata
 
-from xlrm.errors import ConfigError, XlrmError
+from rich.markup import escape
+from rich.table import Table
+
+from xlrm.errors import XlrmError
+from xlrm.run.output import console
 from xlrm.store import addresses, objects
 
 PACKAGES = {
@@ -36,11 +40,24 @@ class Check:
     required: bool = True
 
 
-def checks() -> Iterator[Check]:
+def show(found: Iterable[Check]) -> bool:
+    """Prints a table, and returns whether nothing required is missing. The checks are made while it is filled."""
+    table, ready = Table("", "what", "found", "what to do"), True
+    for check in found:
+        ready &= check.ok or not check.required
+        mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.required else "[yellow]–[/]"
+        table.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))
+    console().print(table)
+    return ready
+
+
+def checks(needed: Set[str] = DEMO) -> Iterator[Check]:
+    """Of this machine: what is installed, and what can be reached from it. `needed`: the extras it cannot do without; in one of
+    the images, those of the image."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check("Python", (3, 11) <= sys.version_info < (3, 14), version, "install Python 3.11, 3.12 or 3.13")
     image = _image()
-    needed = IMAGES.get(image, DEMO)
+    needed = IMAGES.get(image, needed)
     for extra, packages in PACKAGES.items():
         for package in packages:
             yield _installed(package, extra, extra in needed, image)
@@ -49,20 +66,6 @@ def checks() -> Iterator[Check]:
     yield _gpu(image)
     free = shutil.disk_usage(addresses.home().parent).free / 2**30
     yield Check("disk", free > 2, f"{free:.0f} GiB free", "free at least 2 GiB, or set XLRM_HOME to another disk")
-
-
-def cluster_checks(namespace: str, context: str | None) -> Iterator[Check]:
-    """What the package that knows the cluster looks at: it names itself by an entry point. Raises ConfigError without it."""
-    found = metadata.entry_points(group="xlrm.checks", name="cluster")
-    if not found:
-        raise ConfigError(
-            "--cluster: nothing installed knows clusters; pip install 'xlrm[pipeline]' (again, if it is old)"
-        )
-    try:
-        checks_of = next(iter(found)).load()
-    except ImportError as error:
-        raise ConfigError(f"--cluster: {error}; pip install 'xlrm[pipeline]'") from error
-    return checks_of(namespace, context)
 
 
 def _image() -> str | None:
@@ -95,6 +98,7 @@ def _store() -> Check:
 def _tracking() -> Check:
     from xlrm.tracking import mlflow_registry
 
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds; MLflow's two minutes are for files
     uri = addresses.shown(addresses.tracking_uri())
     try:

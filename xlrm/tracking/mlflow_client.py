@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,11 @@ def client():
 
 
 def _client_of(uri: str):
-    with _absent("pandas"):
-        from mlflow import MlflowClient
+    from mlflow import MlflowClient
 
-        for handler in logging.getLogger("mlflow").handlers:
-            handler.addFilter(mlflow_errors.fit_to_show)
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    for handler in logging.getLogger("mlflow").handlers:
+        handler.addFilter(mlflow_errors.fit_to_show)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _check_database(path: Path) -> None:
@@ -85,19 +83,6 @@ def patiently() -> Iterator[None]:
     finally:
         if before is None:
             del os.environ[name]
-
-
-@contextlib.contextmanager
-def _absent(library: str) -> Iterator[None]:
-    """Passes for not installed, so that MLflow leaves out what it would do with it: a third of its import's time."""
-    if library in sys.modules:
-        yield
-        return
-    sys.modules[library] = None
-    try:
-        yield
-    finally:
-        del sys.modules[library]
 
 
 def nothing_yet() -> bool:
