@@ -3,7 +3,7 @@
 import pytest
 
 from xlrm.errors import DataError
-from xlrm.evaluation import benchmarks, reward_table
+from xlrm.evaluation import benchmarks, reward_results, reward_table
 from xlrm.evaluation.statistics import with_missing
 from xlrm.registry import gate
 from xlrm.stages import evaluate
