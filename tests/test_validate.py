@@ -10,7 +10,7 @@ import xlrm
 from xlrm.errors import DataError, GateError
 from xlrm.stages import validate
 from xlrm.store.jsonl import read_rows, write_jsonl
-from xlrm.validation import suite
+from xlrm.validation import corpus_check, suite
 from xlrm.validation.limits import Limits
 
 NOUNS = {
@@ -335,7 +335,7 @@ def test_chunks_make_no_difference_and_with_parity_all_languages_keep_the_same(t
     defects = plant(made := corpora())
     (tmp_path / "one").mkdir()
     run(made, tmp_path / "one", max_reject_share=1, parity=True)
-    monkeypatch.setattr(validate, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(corpus_check, "CHUNK_ROWS", 7)
     (tmp_path / "many").mkdir()
     run(made, tmp_path / "many", max_reject_share=1, parity=True)
     for name in ("rejects.jsonl", "summary.json", "es/preferences.jsonl", "ko/benchmark.jsonl"):
