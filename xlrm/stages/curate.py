@@ -31,7 +31,7 @@ class Config(BaseModel):
     """Preference pairs taken from each source, at most."""
     near_duplicates: float = Field(0.8, gt=0, le=1)
     """Similarity (Jaccard, of word trigrams) from which on a pair is dropped as a near duplicate."""
-    max_rejects: float = Field(0.05, ge=0, le=1)
+    max_reject_share: float = Field(0.05, ge=0, le=1)
     """Share of a source's rows that may be of no use before the run stops; they are listed in rejects.jsonl."""
     train_share: float = Field(1.0, gt=0, le=1)
     """Share of the clean pairs to train on; the others are held out (paper A: 0.8)."""
@@ -160,11 +160,11 @@ def _load_pairs(config: Config, name: str) -> Loaded:
     """Raises DataError for a source of which more rows than the config allows are of no use."""
     found = catalog.load_pairs(name, config.language, config.pairs, config.seed)
     total = len(found.rows) + len(found.rejects)
-    if len(found.rejects) > config.max_rejects * total:
+    if len(found.rejects) > config.max_reject_share * total:
         first = f"line {found.rejects[0]['line']}: {found.rejects[0]['reason']}"
         raise DataError(
             f"{name}: {len(found.rejects)} of {total} rows cannot be used, more than "
-            f"curate.max_rejects={config.max_rejects}; the first: {first}"
+            f"curate.max_reject_share={config.max_reject_share}; the first: {first}"
         )
     return replace(found, rows=found.rows[: config.pairs])
 

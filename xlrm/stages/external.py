@@ -28,7 +28,7 @@ COLUMNS = ("id", "prompt", "chosen", "rejected", "subset", "section")
 def _depends_on_the_batch(config: "Config") -> bool:
     """Whether a classifier's rewards do: in bfloat16."""
     classifiers = (model for model in reward_models.find_all(config.models) if model.kind == "classifier")
-    return any((config.dtype or model.dtype) != "float32" for model in classifiers)
+    return any((config.precision or model.dtype) != "float32" for model in classifiers)
 
 
 class Config(BaseModel):
@@ -46,7 +46,7 @@ class Config(BaseModel):
     ArmoRM's card."""
     batch_tokens: Annotated[int, CountedIf(_depends_on_the_batch)] = Field(16384, ge=256)
     """Tokens in a classifier's batch, padding included; rewards in float32 do not depend on it."""
-    dtype: Literal["bfloat16", "float32"] | None = None
+    precision: Literal["bfloat16", "float32"] | None = None
     """Of a classifier's weights; none takes its row's. In float32, rewards do not depend on the batch."""
     judge: pairwise.Settings = pairwise.Settings()
     """How generative models are asked."""
@@ -193,5 +193,5 @@ def _scored(
     from xlrm.evaluation import reward_table
 
     given = "max_length" in config.model_fields_set
-    rewards_of = classifiers.load(model, config.max_length, config.batch_tokens, config.dtype, given)
+    rewards_of = classifiers.load(model, config.max_length, config.batch_tokens, config.precision, given)
     return reward_table.score_items(rows, lambda asked: rewards_of(asked, journal))
