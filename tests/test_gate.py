@@ -124,7 +124,7 @@ def test_only_the_same_items_are_compared_and_too_few_of_them_are_refused(tmp_pa
     champion = evaluated(tmp_path / "a", seven_of_ten, items=190)
     better = evaluated(tmp_path / "b", lambda _, i: i % 10 < 9)
     assert decide(champion, better, "1", RULE).rows[0].items == 190
-    strict = decide(champion, better, "1", Rule(shared=0.96))
+    strict = decide(champion, better, "1", Rule(min_common_share=0.96))
     assert not strict.promoted and "asked 95.0% of the items of corpus, and 96.0% are wanted" in strict.reason
     other = decide(evaluated(tmp_path / "c", seven_of_ten, text="other"), better, "1", RULE)
     assert not other.promoted and "asked 0.0% of the items" in other.reason
@@ -145,7 +145,10 @@ def test_only_the_same_items_are_compared_and_too_few_of_them_are_refused(tmp_pa
 def test_what_only_one_of_them_was_asked_cannot_hide_a_loss(tmp_path, champion, challenger, reason) -> None:
     first = evaluated(tmp_path / "a", seven_of_ten, **champion)
     found = decide(
-        first, evaluated(tmp_path / "b", lambda _, i: i % 10 < 9, **challenger), "1", Rule(resamples=300, shared=0.5)
+        first,
+        evaluated(tmp_path / "b", lambda _, i: i % 10 < 9, **challenger),
+        "1",
+        Rule(resamples=300, min_common_share=0.5),
     )
     assert found.promoted == (reason is None)
     assert reason is None or found.reason.startswith(reason)

@@ -137,11 +137,11 @@ def test_the_stage_lists_rejects_and_stops_past_the_stated_share(tmp_path) -> No
     config = {"preferences": (str(file),), "benchmark_items": 14, "near_duplicates": 1.0}
     with pytest.raises(
         DataError,
-        match=r"mine.jsonl: 1 of 10 rows cannot be used, more than curate.max_rejects=0.05.*line 10: no 'chosen'",
+        match=r"mine.jsonl: 1 of 10 rows cannot be used, more than curate.max_reject_share=0.05.*line 10: no 'chosen'",
     ):
         curate.run(curate.Config(**config), output=tmp_path / "stopped")
     assert not (tmp_path / "stopped").exists()
-    metrics = curate.run(curate.Config(**config, max_rejects=0.1), output=tmp_path / "out")
+    metrics = curate.run(curate.Config(**config, max_reject_share=0.1), output=tmp_path / "out")
     assert read_rows(tmp_path / "out" / "rejects.jsonl") == [{"source": str(file), "line": 10, "reason": "no 'chosen'"}]
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
     assert card["sources"][str(file)] == {"in": 10, "dropped": {"rejected": 1}, "out": 9}

@@ -116,7 +116,7 @@ def with_other_libraries(patch, inputs, tmp_path):
 
 
 def with_a_gate_that_lets_more_pass(patch, inputs, tmp_path):
-    return {"margin": 1.0, "confidence": 0.51, "shared": 0.1}
+    return {"margin": 1.0, "confidence": 0.51, "min_common_share": 0.1}
 
 
 def with_a_gate_that_lets_less_pass(patch, inputs, tmp_path):

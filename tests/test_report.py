@@ -281,7 +281,7 @@ def test_text_is_escaped(tmp_path):
     given = inputs(tmp_path, languages=("en", "es"), count=80)
     path = given["corpora"] / "summary.json"
     path.write_text(path.read_text().replace('"length"', '"<img src=x>"'))
-    page = run(given, tmp_path / "output", title="</title><script>alert(1)</script>", tiny=False)[1]
+    page = run(given, tmp_path / "output", title="</title><script>alert(1)</script>")[1]
     assert "<script" not in page
     assert "<img" not in page
     assert "&lt;script&gt;alert(1)" in page

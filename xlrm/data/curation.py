@@ -17,16 +17,16 @@ Sources = dict[str, Loaded]
 """The config's entry -> what was loaded."""
 
 
-def load_pairs(entry: str, language: str, count: int, seed: int, max_rejects: float) -> Loaded:
-    """At most `count` pairs of a preference source. Raises DataError for one of which more than the share `max_rejects` of the
+def load_pairs(entry: str, language: str, count: int, seed: int, max_reject_share: float) -> Loaded:
+    """At most `count` pairs of a preference source. Raises DataError for one of which more than the share `max_reject_share` of the
     rows is of no use, and what `catalog.load_pairs` raises."""
     found = catalog.load_pairs(entry, language, count, seed)
     total = len(found.rows) + len(found.rejects)
-    if len(found.rejects) > max_rejects * total:
+    if len(found.rejects) > max_reject_share * total:
         first = f"line {found.rejects[0]['line']}: {found.rejects[0]['reason']}"
         raise DataError(
             f"{entry}: {len(found.rejects)} of {total} rows cannot be used, more than "
-            f"curate.max_rejects={max_rejects}; the first: {first}"
+            f"curate.max_reject_share={max_reject_share}; the first: {first}"
         )
     return replace(found, rows=found.rows[:count])
 

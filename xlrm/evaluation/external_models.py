@@ -29,7 +29,7 @@ Rows = dict[str, list[dict]]
 def _depends_on_the_batch(settings: "Settings") -> bool:
     """Whether a classifier's rewards do: in bfloat16."""
     classifiers = (model for model in reward_models.find_all(settings.models) if model.kind == "classifier")
-    return any((settings.dtype or model.dtype) != "float32" for model in classifiers)
+    return any((settings.precision or model.dtype) != "float32" for model in classifiers)
 
 
 class Settings(BaseModel):
@@ -47,7 +47,7 @@ class Settings(BaseModel):
     ArmoRM's card."""
     batch_tokens: Annotated[int, CountedIf(_depends_on_the_batch)] = Field(16384, ge=256)
     """Tokens in a classifier's batch, padding included; rewards in float32 do not depend on it."""
-    dtype: Literal["bfloat16", "float32"] | None = None
+    precision: Literal["bfloat16", "float32"] | None = None
     """Of a classifier's weights; none takes its row's. In float32, rewards do not depend on the batch."""
     judge: pairwise.Settings = pairwise.Settings()
     """How generative models are asked."""
@@ -153,7 +153,7 @@ def _rewarded(
     every = [row for many in rows.values() for row in many]
     progress.say(f"external[{model.name}]: {len(every):,} items in {', '.join(rows)}")
     given = "max_length" in settings.model_fields_set
-    scorer = classifiers.load(model, settings.max_length, settings.batch_tokens, settings.dtype, given)
+    scorer = classifiers.load(model, settings.max_length, settings.batch_tokens, settings.precision, given)
     found = iter(reward_table.score_items(every, scorer, journal))
     del scorer
     loading.free_gpu()

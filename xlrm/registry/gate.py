@@ -40,7 +40,7 @@ class Rule(BaseModel):
     resamples: int = Field(10_000, ge=100)
     """Bootstrap draws."""
     seed: int = 0
-    shared: float = Field(0.9, gt=0, le=1)
+    min_common_share: float = Field(0.9, gt=0, le=1)
     """Share of the challenger's items, of the same ids and texts, that the champion must have been asked too."""
 
     def rule(self) -> dict:
@@ -202,8 +202,8 @@ def _incomparable(name: str, ours: dict, theirs: dict, both: Pairs, rule: Rule) 
     """Why too little of a benchmark was asked of both: too few of the challenger's items, or none of a section in a language,
     where then nothing says that the challenger is not worse."""
     share = sum(map(len, both.values())) / sum(map(len, ours.values()))
-    if share < rule.shared:
-        return f"the champion was asked {share:.1%} of the items of {name}, and {rule.shared:.1%} are wanted"
+    if share < rule.min_common_share:
+        return f"the champion was asked {share:.1%} of the items of {name}, and {rule.min_common_share:.1%} are wanted"
     compared = _parts({language: [item for item, _ in pairs] for language, pairs in both.items()})
     if alone := sorted((_parts(ours) | _parts(theirs)) - compared):
         language, section = alone[0]

@@ -34,7 +34,7 @@ FILTERS = (
 )  # fmt: skip
 
 
-def render(material: Material, title: str, tiny: bool, tables: dict[str, Table]) -> str:
+def render(material: Material, title: str, tables: dict[str, Table]) -> str:
     """The whole page as HTML: the same text for the same material."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -45,7 +45,7 @@ def render(material: Material, title: str, tiny: bool, tables: dict[str, Table])
     )  # fmt: skip
     environment.filters |= {one.__name__: one for one in FILTERS} | {"svg": Markup, "heat": _heat}
     template = environment.get_template("report.html.j2")
-    return template.render(title=title, tiny=tiny, tables=tables, **_context(material))
+    return template.render(title=title, tiny=material.facts.tiny, tables=tables, **_context(material))
 
 
 def _context(material: Material) -> dict[str, Any]:

@@ -306,7 +306,9 @@ def _external(scene: Scene) -> Iterator[Row]:
         what = f"{model.name} x {len(codes)} languages x {len(items):,} items"
         if model.kind == "classifier":
             reading, of = scene.read(items, config.max_length), model.shape or _external_shape(model, scene.fetch)
-            yield scene.row("external", what, "scoring", config.dtype or model.dtype, reading, {"forward": 1}, of=of)
+            yield scene.row(
+                "external", what, "scoring", config.precision or model.dtype, reading, {"forward": 1}, of=of
+            )
             continue
         reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
         orders = 1 + (config.judge.orders == "both")

@@ -46,6 +46,12 @@ def config_class(section: str) -> type[BaseModel]:
     return stage_module(stage_of(section)).Config
 
 
+_RENAMED = {
+    "curate.max_rejects": "max_reject_share", "external.dtype": "precision", "register.shared": "min_common_share",
+}  # fmt: skip
+"""Field by a name it had before -> its name."""
+
+
 def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> None:
     for first in error.errors(include_url=False):
         if first["type"] == ignore:
@@ -53,12 +59,14 @@ def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> N
         field = ".".join([name, *(str(part) for part in first["loc"])])
         allowed = ", ".join(config_class(name).model_fields)
         hint = f"; fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
+        if new := _RENAMED.get(field):
+            hint = f"; it is now {name}.{new}"
         raise ConfigError(f"{where}{field}: {first['msg']}, got {first['input']!r}{hint}") from error
 
 
 class Experiment(BaseModel, frozen=True, extra="forbid"):
     name: str
-    """Name of the MLflow experiment, and the prefix of the registered reward models."""
+    """Name of the MLflow experiment."""
     source: str = "en"
     """Language the preference data is written in."""
     targets: tuple[str, ...] = Field(("es", "it", "ko", "zh"), min_length=1)

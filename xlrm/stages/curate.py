@@ -25,7 +25,7 @@ class Config(BaseModel):
     """Preference pairs taken from each source, at most."""
     near_duplicates: float = Field(0.8, gt=0, le=1)
     """Similarity (Jaccard, of word trigrams) from which on a pair is dropped as a near duplicate."""
-    max_rejects: float = Field(0.05, ge=0, le=1)
+    max_reject_share: float = Field(0.05, ge=0, le=1)
     """Share of a source's rows that may be of no use before the run stops; they are listed in rejects.jsonl."""
     train_share: float = Field(1.0, gt=0, le=1)
     """Share of the clean pairs to train on; the others are held out (paper A: 0.8)."""
@@ -135,6 +135,7 @@ def _load(config: Config) -> dict[str, curation.Sources]:
             config.parallel: catalog.load(PARALLEL, config.parallel, language, config.parallel_texts, seed, ("text",))
         }
     found["preferences"] = {
-        name: curation.load_pairs(name, language, config.pairs, seed, config.max_rejects) for name in config.preferences
+        name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share)
+        for name in config.preferences
     }
     return found

@@ -19,9 +19,6 @@ class Config(BaseModel):
     """Heading of the page."""
     run: str = ""
     """Name of the run, in the page's title and first line."""
-    tiny: bool | None = None
-    """Marks the numbers as a tiny model's: they show the method, not the papers' results; none marks those of the tiny base
-    model that the demos make."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -76,8 +73,7 @@ def _write(material: Material, config: Config, output: Path) -> None:
         path = output / "tables" / f"{name}.csv"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(table.content())
-    tiny = material.facts.tiny if config.tiny is None else config.tiny
-    (output / "report.html").write_text(page.render(material, config.title, tiny, made), encoding="utf-8")
+    (output / "report.html").write_text(page.render(material, config.title, made), encoding="utf-8")
 
 
 def _read(folder: Path | None, name: str) -> dict[str, Any] | None:
