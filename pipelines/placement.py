@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from components._form import LOOPS
-from components._hardware import TRAININGS, Hardware, Quantity, Share
+from components.form import LOOPS
+from components.hardware import TRAININGS, Hardware, Quantity, Share
 from xlrm.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "placements"
