@@ -1,4 +1,5 @@
-"""`python -m pipelines run | compile | submit | doctor`: the pipelines on this machine, as packages, and on a Kubeflow server."""
+"""`python -m pipelines run | compile | submit | doctor | reference`: the pipelines on this machine, as packages,
+and on a Kubeflow server."""
 
 import contextlib
 import importlib
@@ -168,6 +169,17 @@ def doctor(
     with errors_in_one_line():
         found = [*machine.checks({"pipeline"}), *cluster_checks(namespace, context)]
     raise typer.Exit(0 if machine.show(found) else 2)
+
+
+@app.command()
+def reference(
+    output: Annotated[Path, typer.Argument(help="The page to write.")] = Path("docs/configuration.md"),
+) -> None:
+    """Write the page with every field of an experiment and of a placement."""
+    from pipelines import configuration_page
+
+    output.write_text(configuration_page.text(), encoding="utf-8")
+    print_result(output)
 
 
 app.command()(submission.submit)

@@ -56,11 +56,13 @@ class Placement(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    """Shown where something does not fit; the file's name where it says none."""
     gpu_product: str = ""
     """Value of the node label nvidia.com/gpu.product, which NVIDIA's GPU feature discovery sets; empty: any GPU."""
     nodes: int = Field(1, ge=1)
     """Nodes that a reward model trains on, and a policy is aligned on; several need Kubeflow Trainer (docs/training.md)."""
     tasks: dict[str, Needs]
+    """By component, what differs from the defaults in pipelines/placement.py."""
 
     @field_validator("tasks", mode="before")
     @classmethod
