@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: help demo demo-short test test-fast lint format compile bench check-k8s images buildkit pin-images clean
+.PHONY: help docs demo demo-short test test-fast lint format compile bench check-k8s images buildkit pin-images clean
 help:  ## Show this help
 	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -25,6 +25,9 @@ lint: $(VENV)/.installed  ## Check style, the direction of imports and the Docke
 
 format: $(VENV)/.installed  ## Format the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+docs: $(VENV)/.installed  ## Write docs/configuration.md, the fields of experiments and placements
+	$(BIN)/python -m pipelines reference
 
 compile: $(VENV)/.installed  ## Compile the pipelines into packages for a Kubeflow server
 	$(BIN)/python -m pipelines compile --output build

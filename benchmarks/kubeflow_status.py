@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import record
-from components import _hardware
-from components._form import LOOPS, shared_out
+from components import hardware
+from components.form import LOOPS, shared_out
 from configs import PRESETS
 from pipelines import placement, submission
 from pipelines.server.costs import by_task, unit_costs
@@ -74,7 +74,7 @@ def line(found: dict) -> str:
 def refused(pipeline: str, preset: str, on: placement.Placement) -> str:
     """Why the experiment cannot work on the placement, if it cannot."""
     try:
-        _hardware.check(steps(pipeline, experiment.load(PRESETS[preset])), on.hardware(), preset)
+        hardware.check(steps(pipeline, experiment.load(PRESETS[preset])), on.hardware(), preset)
     except ConfigError as error:
         return str(error)
     return ""

@@ -16,7 +16,7 @@ def main() -> None:
     dsl.component = lambda **_: lambda function: function  # KFP strips it from the source it carries
     module, *arguments = sys.argv[1:]
     name = arguments[arguments.index("--function_to_execute") + 1]
-    (path,) = [one for stem in (name, f"_{name}") if (one := Path(__file__).parent / f"{stem}.py").is_file()]
+    path = Path(__file__).with_name(f"{name}.py")
     logging.disable(logging.INFO)  # by which KFP's executor shows all of its JSON, above what the task has to say
     sys.argv = [module, "--component_module_path", str(path), *arguments]
     runpy.run_module(module, run_name="__main__")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components._address import write
-from components._notes import FAILED, NOTHING_LEFT, SUCCEEDED, Notes, note_end, notes
+from components.notes import FAILED, NOTHING_LEFT, SUCCEEDED, Notes, note_end, notes
 from xlrm import progress
 from xlrm.errors import ArtifactError
 

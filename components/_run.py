@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from components._hardware import Hardware
+from components.hardware import Hardware
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.run import steps
 from xlrm.run.experiment import STAGES, Experiment

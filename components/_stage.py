@@ -11,8 +11,8 @@ from typing import Any
 
 from components import _pages, _run
 from components._address import tell, write
-from components._notes import FAILED, SUCCEEDED, note_ended, note_started
 from components._step import PASSING, WRONG, errors_in_one_line
+from components.notes import FAILED, SUCCEEDED, note_ended, note_started
 from xlrm import progress
 from xlrm.errors import ArtifactError, XlrmError
 from xlrm.processes import launch

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from components import _run
-from components._notes import note_failure
 from components._train_job import train_on_nodes
+from components.notes import note_failure
 from xlrm import progress
 from xlrm.errors import ArtifactError, GateError, XlrmError
 from xlrm.processes import signals

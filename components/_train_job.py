@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from components._cluster import Cluster, follow, start
-from components._hardware import TRAININGS, Hardware, Quantity, problems
+from components.hardware import TRAININGS, Hardware, Quantity, problems
 from xlrm import progress
 from xlrm.errors import ConfigError, JobError
 from xlrm.run import runner

@@ -1,4 +1,5 @@
-"""`python -m pipelines run | compile | submit | doctor`: the pipelines on this machine, as packages, and on a Kubeflow server."""
+"""`python -m pipelines run | compile | submit | doctor | reference`: the pipelines on this machine, as packages,
+and on a Kubeflow server."""
 
 import contextlib
 import importlib
@@ -16,8 +17,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from components import _estimate, _hardware
-from components._parameters import pack
+from components import estimate, hardware
+from components.parameters import pack
 from pipelines import local_run, local_tasks, placement, submission
 from xlrm.errors import ConfigError
 from xlrm.run import doctor as machine
@@ -41,10 +42,10 @@ def run(
     with errors_in_one_line():
         if pipeline not in submission.PIPELINES:
             raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(submission.PIPELINES)}")
-        name, hardware = pipeline.replace("_", "-"), placement.load(placement.LOCAL).hardware()
+        name, on = pipeline.replace("_", "-"), placement.load(placement.LOCAL).hardware()
         loaded = experiment.load(config, tuple(overrides or ()), name)
-        _hardware.check(steps(name, loaded), hardware, str(config))
-        print(_estimate.table(loaded, name, hardware), file=sys.stderr, flush=True)
+        hardware.check(steps(name, loaded), on, str(config))
+        print(estimate.table(loaded, name, on), file=sys.stderr, flush=True)
         root = local_run.folder(loaded.name)
         file = addresses.home() / "logs" / f"{root.name}.log"
         targets, shown = ", ".join(loaded.targets), terminal()
@@ -168,6 +169,17 @@ def doctor(
     with errors_in_one_line():
         found = [*machine.checks({"pipeline"}), *cluster_checks(namespace, context)]
     raise typer.Exit(0 if machine.show(found) else 2)
+
+
+@app.command()
+def reference(
+    output: Annotated[Path, typer.Argument(help="The page to write.")] = Path("docs/configuration.md"),
+) -> None:
+    """Write the page with every field of an experiment and of a placement."""
+    from pipelines import configuration_page
+
+    output.write_text(configuration_page.text(), encoding="utf-8")
+    print_result(output)
 
 
 app.command()(submission.submit)

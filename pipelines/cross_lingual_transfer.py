@@ -6,11 +6,11 @@ from typing import Any
 
 from kfp import dsl
 
-from components._conclude import conclude
-from components._configure import configure
 from components.align import align
 from components.answer import answer
 from components.base import base
+from components.conclude import conclude
+from components.configure import configure
 from components.curate import curate
 from components.evaluate import evaluate
 from components.report import report

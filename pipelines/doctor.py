@@ -21,7 +21,7 @@ from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
 from components import image
-from components._hardware import TRAININGS
+from components.hardware import TRAININGS
 from pipelines import placement, platform
 from pipelines.kubeflow import IN_CLUSTER
 from xlrm.run.doctor import Check

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from components._notes import Notes, notes
+from components.notes import Notes, notes
 from pipelines import reasons, standing
 from pipelines.standing import Task
 from xlrm import progress

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from components._form import LOOPS
-from components._hardware import TRAININGS, Hardware, Quantity, Share
+from components.form import LOOPS
+from components.hardware import TRAININGS, Hardware, Quantity, Share
 from xlrm.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "placements"
@@ -56,11 +56,13 @@ class Placement(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    """Shown where something does not fit; the file's name where it says none."""
     gpu_product: str = ""
     """Value of the node label nvidia.com/gpu.product, which NVIDIA's GPU feature discovery sets; empty: any GPU."""
     nodes: int = Field(1, ge=1)
     """Nodes that a reward model trains on, and a policy is aligned on; several need Kubeflow Trainer (docs/training.md)."""
     tasks: dict[str, Needs]
+    """By component, what differs from the defaults in pipelines/placement.py."""
 
     @field_validator("tasks", mode="before")
     @classmethod

@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from components._notes import Notes
+from components.notes import Notes
 from pipelines.standing import UNKNOWN, Task, is_ours, tasks_of
 from xlrm import progress
 from xlrm.errors import ArtifactError

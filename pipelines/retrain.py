@@ -4,8 +4,8 @@ from functools import partial
 
 from kfp import dsl
 
-from components._conclude import conclude
-from components._configure import configure
+from components.conclude import conclude
+from components.configure import configure
 from components.evaluate import evaluate
 from components.report import report
 from pipelines.cross_lingual_transfer import reward_models

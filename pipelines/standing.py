@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from components import RUNS
-from components._notes import Note, Notes
+from components.notes import Note, Notes
 from xlrm.run import experiment
 
 ENDS = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")

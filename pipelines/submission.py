@@ -23,10 +23,10 @@ from typing import Annotated, Any
 
 import typer
 
-from components import _estimate, _hardware
-from components._form import LOOPS
-from components._notes import Notes
-from components._parameters import pack
+from components import estimate, hardware
+from components.form import LOOPS
+from components.notes import Notes
+from components.parameters import pack
 from pipelines import changes, following, standing
 from pipelines import placement as placements
 from pipelines.following import INTERRUPTED, REFUSED, SUCCEEDED, UNREACHABLE, Outcome
@@ -131,13 +131,13 @@ def prepare(
     except ConfigError as error:  # which has the values that it is about
         _check_secrets({"overrides": list(overrides), "error": str(error)})
         raise
-    _hardware.check(steps(name, loaded), placement.hardware(), str(config))
+    hardware.check(steps(name, loaded), placement.hardware(), str(config))
     _check_secrets(loaded.as_file())
     package = compile_package(pipeline, folder, placement)
     content = changes.content(loaded, package)
     for one in content.unknown:
         progress.say(f"taken as unchanged: {one}")
-    return Submission(pipeline, content, package, _commit(), _estimate.table(loaded, name, placement.hardware()))
+    return Submission(pipeline, content, package, _commit(), estimate.table(loaded, name, placement.hardware()))
 
 
 def compile_package(pipeline: str, folder: Path, placement: placements.Placement) -> Path:

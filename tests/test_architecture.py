@@ -24,7 +24,15 @@ SOURCES = {
 }
 """Module name -> file."""
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
-COMPONENTS = tuple(sorted(path.stem for path in (ROOT / "components").glob("*.py") if not path.stem.startswith("_")))
+TASKS = ("configure", "conclude")
+"""Components that are no face of stages: the first and the last task of a run."""
+COMPONENTS = tuple(
+    name.removeprefix("components.")
+    for name, path in SOURCES.items()
+    if name.startswith("components.")
+    and "@dsl.component" in path.read_text(encoding="utf-8")
+    and name.removeprefix("components.") not in TASKS
+)
 
 DOORS = {
     "trl": "xlrm.training.trainers",
@@ -81,6 +89,23 @@ def test_what_is_installed_is_there_for_every_stage() -> None:
 @pytest.mark.parametrize(("library", "door"), DOORS.items())
 def test_a_heavy_library_has_one_door(library: str, door: str) -> None:
     assert importers(library) == door.split(), f"only {door} may import {library}; let the others call what it offers"
+
+
+def test_what_is_imported_from_another_package_is_public() -> None:
+    found = [
+        f"{name}: {one}"
+        for name in SOURCES
+        for one in imported(name)
+        if one.split(".")[0] != name.split(".")[0] and one.split(".")[0] in ("xlrm", "components", "pipelines")
+        if any(part.startswith("_") and not part.startswith("__") for part in one.split("."))
+    ]
+    assert not found, "a leading underscore is for the package itself"
+
+
+def imported(name: str) -> set[str]:
+    """Modules and the names from them."""
+    froms = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.ImportFrom) and not node.level]
+    return imports(name) | {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
 
 
 def test_import_linter_agrees() -> None:

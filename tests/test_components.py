@@ -17,13 +17,14 @@ import yaml
 from kfp.dsl.executor import Executor
 from kfp.dsl.types import artifact_types
 
-from components import _notes, _notice, _pages, _run, _stage, _step
-from components._conclude import conclude
+from components import _notice, _pages, _run, _stage, _step
+from components import notes as kept
 from components._finished import finished
-from components._form import settle, shared_out
-from components._hardware import Hardware, Share
-from components._notes import notes
+from components.conclude import conclude
 from components.curate import curate
+from components.form import settle, shared_out
+from components.hardware import Hardware, Share
+from components.notes import notes
 from configs import PRESETS
 from pipelines.placement import CLUSTERS, load
 from xlrm.errors import ConfigError
@@ -313,12 +314,12 @@ def test_steps_of_one_task_have_mlflow_runs_of_their_own(view, monkeypatch) -> N
 
 def test_of_the_tries_of_a_step_the_last_ones_reason_counts(monkeypatch, tmp_path) -> None:
     """And not another step's of the same stage; it stays in the pod's status."""
-    monkeypatch.setattr(_notes, "TERMINATION_LOG", tmp_path / "log")
+    monkeypatch.setattr(kept, "TERMINATION_LOG", tmp_path / "log")
     (tmp_path / "log").touch()
     for label, error in (("reward-es", "server away"), ("reward-ko", "another"), ("reward-es", "config is wrong")):
-        _notes.note_started(label)
-        _notes.note_failure(label, error)
-    _notes.note_ended("reward-es", "FAILED", "")
+        kept.note_started(label)
+        kept.note_failure(label, error)
+    kept.note_ended("reward-es", "FAILED", "")
     assert notes("run-1").failed() == {"reward-es": "config is wrong"}
     assert (tmp_path / "log").read_text() == "config is wrong"
 

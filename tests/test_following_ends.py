@@ -10,7 +10,7 @@ from kubeflow_server import Fault, Kubeflow
 from test_notes import leave
 from test_submission import Submit, summary
 
-from components._notes import FAILED, RUNNING, SUCCEEDED
+from components.notes import FAILED, RUNNING, SUCCEEDED
 from pipelines import following, reasons
 
 packages, server, submit = test_submission.packages, test_submission.server, test_submission.submit  # its fixtures

@@ -5,20 +5,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from components import _notes, _notice
-from components._notes import FAILED, NOTHING_LEFT, RUNNING, SUCCEEDED
+from components import _notice
+from components import notes as kept
+from components.notes import FAILED, NOTHING_LEFT, RUNNING, SUCCEEDED
 from xlrm.errors import ArtifactError
 from xlrm.store import objects
 
 
 def leave(label: str, state: str, line: str = "") -> None:
     if label == "end":
-        _notes.note_end(state, line)
+        kept.note_end(state, line)
     elif state == RUNNING:
-        _notes.note_started(label)
+        kept.note_started(label)
     else:
-        _notes.note_started(label)
-        _notes.note_ended(label, state, line)
+        kept.note_started(label)
+        kept.note_ended(label, state, line)
 
 
 def test_notes_are_found_in_any_store(store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,9 +28,9 @@ def test_notes_are_found_in_any_store(store, monkeypatch: pytest.MonkeyPatch) ->
     leave("configure", SUCCEEDED, "2 stages\nare left")
     leave("reward-es", FAILED, "the Hub was away")
     leave("reward-es", RUNNING)
-    _notes.note_failure("curate", "no such set")
+    kept.note_failure("curate", "no such set")
     leave("end", FAILED, "curate")
-    found = _notes.notes("run-1")
+    found = kept.notes("run-1")
     assert [(one.label, one.state) for one in found.tasks.values()] == [
         ("configure", SUCCEEDED),
         ("reward-es", RUNNING),
@@ -37,16 +38,16 @@ def test_notes_are_found_in_any_store(store, monkeypatch: pytest.MonkeyPatch) ->
     assert found.tasks["configure"].line() == "2 stages are left" and found.end.line() == "curate"
     assert found.tasks["reward-es"].started > found.tasks["configure"].changed >= found.tasks["configure"].started
     assert found.failed() == {} and found.lost().keys() == {"reward-es", "curate"}
-    assert found.lost()["curate"] == "no such set" and not _notes.notes("run-2").tasks
+    assert found.lost()["curate"] == "no such set" and not kept.notes("run-2").tasks
     leave("reward-es", SUCCEEDED)
-    assert _notes.notes("run-1").lost().keys() == {"curate"} and _notes.notes("run-1").end is None
+    assert kept.notes("run-1").lost().keys() == {"curate"} and kept.notes("run-1").end is None
 
 
 def test_without_a_run_of_kubeflow_nothing_is_noted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KFP_RUN_ID", raising=False)
     leave("curate", FAILED, "x")
     leave("end", FAILED)
-    _notes.note_failure("curate", "x")
+    kept.note_failure("curate", "x")
     assert not list(home.glob("**/runs"))
 
 
@@ -63,7 +64,7 @@ def test_a_store_that_takes_no_note_stops_no_task(monkeypatch: pytest.MonkeyPatc
 
 def test_kubernetes_gets_the_line_of_a_failure(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "termination-log"
-    monkeypatch.setattr(_notes, "TERMINATION_LOG", log)
+    monkeypatch.setattr(kept, "TERMINATION_LOG", log)
     monkeypatch.setenv("KFP_RUN_ID", "run-1")
     leave("curate", FAILED, "no such set")
     assert not log.exists(), "where there is no Kubernetes"
@@ -90,7 +91,7 @@ def concluded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             leave(label, *([change] if isinstance(change, str) else change))
         view = SimpleNamespace(path=str(tmp_path / "page"))
         _notice.report(pipeline, SimpleNamespace(state=state, error_message=""), view)
-        end = _notes.notes("run-1").end
+        end = kept.notes("run-1").end
         return end.state, end.line(), Path(view.path).read_text(encoding="utf-8")
 
     return conclude
@@ -105,7 +106,7 @@ def test_a_run_whose_last_task_ended_well_has_succeeded(concluded, state: str, n
 
 def test_a_retry_is_no_failure(concluded) -> None:
     leave("curate", FAILED, "the Hub was away")
-    _notes.note_failure("curate", "the Hub was away")
+    kept.note_failure("curate", "the Hub was away")
     assert concluded("RUNNING", ALL)[0] == SUCCEEDED
 
 
@@ -144,7 +145,7 @@ def test_a_task_that_began_and_did_not_end_was_killed(concluded) -> None:
 
 
 def test_an_error_without_more_notes_is_a_failure(concluded) -> None:
-    _notes.note_failure("external", "no endpoint")
+    kept.note_failure("external", "no endpoint")
     assert concluded("RUNNING", ALL)[:2] == (FAILED, "external: no endpoint")
 
 

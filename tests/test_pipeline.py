@@ -19,8 +19,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 import xlrm
 from components import RUNS
-from components._hardware import Hardware
-from components._parameters import pack, unpack
+from components.hardware import Hardware
+from components.parameters import pack, unpack
 from configs import PRESETS
 from pipelines import cross_lingual_transfer, placement
 from pipelines.server.package import load as load_package

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components import _estimate, _hardware
+from components import estimate, hardware
 from configs import PRESETS
 from pipelines import placement
 from xlrm.errors import ConfigError, GateError
@@ -80,14 +80,14 @@ def test_what_cannot_work_is_refused_in_one_line(preset: str, overrides: str, li
 @pytest.mark.parametrize("preset", PRESETS)
 def test_shipped_experiments_work_on_shipped_placements(preset: str, on: str, monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    hardware = placement.load(on).hardware()
+    given = placement.load(on).hardware()
     for pipeline in PIPELINES:
         made = steps(pipeline, load(Path(PRESETS[preset]), pipeline=pipeline))
         if preset.startswith("paper") and on == "cpu":
             with pytest.raises(ConfigError, match="vllm needs a GPU"):
-                _hardware.check(made, hardware, preset)
+                hardware.check(made, given, preset)
         else:
-            _hardware.check(made, hardware, preset)
+            hardware.check(made, given, preset)
 
 
 def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
@@ -124,22 +124,22 @@ def test_a_batch_is_held_against_the_gpus_of_this_machine(seen: str, batch: int,
     made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), (f"reward.batch_size={batch}",)))
     if said:
         with pytest.raises(ConfigError, match=said):
-            _hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
+            hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
     else:
-        _hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
+        hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
 
 
 def test_vllm_is_refused_on_a_machine_without_gpus(monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(_hardware, "DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(hardware, "DRIVER", tmp_path / "driver")
     made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), ("evaluate.engine=vllm",)))
-    hardware = placement.load(placement.LOCAL).hardware()
+    given = placement.load(placement.LOCAL).hardware()
     with pytest.raises(ConfigError, match=r"evaluate\.engine: vllm needs a GPU"):
-        _hardware.check(made, hardware, "demo")
+        hardware.check(made, given, "demo")
     for name in ("gpu 0", "gpu 1"):
         (tmp_path / "driver" / name).mkdir(parents=True)
-    assert _hardware.here() == 2
-    _hardware.check(made, hardware, "demo")
+    assert hardware.here() == 2
+    hardware.check(made, given, "demo")
 
 
 def test_without_a_judge_there_is_nothing_to_judge_by(tmp_path) -> None:
@@ -208,8 +208,8 @@ def test_assumptions_and_prices_can_be_said_and_nothing_is_made_again_for_them()
 
 def test_a_table_is_shown_with_the_gpus_of_a_placement() -> None:
     demo = load(Path(PRESETS["paper_a_qwen"]), ("plan.usd_per_gpu_hour=2",))
-    hardware = placement.load("a100-80gb-2-nodes").hardware()
-    table = _estimate.table(demo, CROSS_LINGUAL, hardware)
+    given = placement.load("a100-80gb-2-nodes").hardware()
+    table = estimate.table(demo, CROSS_LINGUAL, given)
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
     ]
@@ -224,7 +224,7 @@ def test_hours_are_those_of_the_placements_gpus() -> None:
     demo = load(Path(PRESETS["paper_a_qwen"]), ("plan.usd_per_gpu_hour=2",))
     found = {}
     for on in ("a100-80gb", "h100-80gb"):
-        lines = _estimate.table(demo, CROSS_LINGUAL, placement.load(on).hardware()).splitlines()
+        lines = estimate.table(demo, CROSS_LINGUAL, placement.load(on).hardware()).splitlines()
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
         found[on] = {row[0]: row for row in rows if row[0] in ("stage", "align", "evaluate")}, lines
     (a100, _), (h100, said) = found.values()

@@ -20,7 +20,7 @@ from test_components import content, launched, pod_folders  # noqa: F401
 from typer.testing import CliRunner
 
 from components import _run, _stage, _step
-from components._conclude import conclude
+from components.conclude import conclude
 from xlrm import progress
 from xlrm.cli import app
 from xlrm.errors import ArtifactError, DataError, GateError

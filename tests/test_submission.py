@@ -16,7 +16,7 @@ from kubeflow_server import Fault, Kubeflow, serve
 from test_pipeline import GOLDEN, REGENERATE, flat, read_without_sdk
 from typer.testing import CliRunner
 
-from components._parameters import unpack
+from components.parameters import unpack
 from pipelines import changes, following, kubeflow, placement, submission
 from pipelines.__main__ import app
 from pipelines.server.package import load as load_package

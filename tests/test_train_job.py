@@ -19,8 +19,8 @@ from train_job_controllers import wait_until
 from typer.testing import CliRunner
 
 from components import _cluster, _nodes, _step, _train_job
-from components._hardware import Hardware
 from components._train_job import Node, train_job, train_on_nodes
+from components.hardware import Hardware
 from xlrm import cli
 from xlrm.errors import ConfigError, JobError
 from xlrm.processes import launch
@@ -413,7 +413,7 @@ def a_task(given: dict[str, str]) -> subprocess.Popen:
     """A real process that follows a job."""
     script = f"""
 from components._train_job import train_on_nodes
-from components._hardware import Hardware
+from components.hardware import Hardware
 from xlrm.run.steps import Step
 train_on_nodes(Hardware(**{on().model_dump()!r}), Step("reward", ("en",), {step().config!r}), {given!r}, "paper")
 """

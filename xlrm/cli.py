@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from click import Context
 from pydantic import ValidationError
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperCommand
 
 from xlrm import __version__
 from xlrm.errors import ConfigError
@@ -43,9 +46,23 @@ def main(
         raise typer.Exit
 
 
-@app.command()
+class StageCommand(TyperCommand):
+    """`xlrm stage NAME --help` is about the stage."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        from xlrm.run import reference
+
+        if args and args[0] in reference.STAGES and "--help" in args:
+            Console().print(reference.help_of(args[0]))
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=StageCommand)
 def stage(
-    name: Annotated[str, typer.Argument(help="Name of the stage.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the stage; `xlrm stage NAME --help` shows its inputs and fields.")
+    ],
     fields: Annotated[list[str] | None, typer.Argument(help="field=value ...")] = None,
     inputs: Annotated[list[str] | None, typer.Option("--input", help="name=URI of an artifact.")] = None,
     list_inputs: Annotated[

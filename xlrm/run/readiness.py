@@ -248,7 +248,7 @@ def pairs_to_align_on(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 
 def batches(asked: Experiment, stages: Stages) -> Iterator[str]:
-    """GPUs that only a placement knows are held against a batch where it is chosen: `components._hardware`."""
+    """GPUs that only a placement knows are held against a batch where it is chosen: `components.hardware`."""
     curated, reward = asked.config("curate"), asked.config("reward")
     pairs = max(1, round(curated.train_share * curated.pairs * len(curated.preferences)))
     if reward.batch_size > pairs * (1 + (reward.loss == "pointwise")):

@@ -1,7 +1,7 @@
 """What a run is estimated at, on the hardware that it is given."""
 
 from components import RUNS
-from components._hardware import TRAININGS, Hardware
+from components.hardware import TRAININGS, Hardware
 from xlrm.run import budget
 from xlrm.run.forecast import Row
 from xlrm.run.sections import Experiment

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components import _estimate, _hardware, _run, component_of
+from components import _run, component_of, estimate, hardware
 from components._address import write
 from components._finished import finished
-from components._hardware import Hardware
-from components._notes import FAILED, NOTHING_LEFT, SUCCEEDED, note_ended, note_started
-from components._parameters import unpack
 from components._step import errors_in_one_line
+from components.hardware import Hardware
+from components.notes import FAILED, NOTHING_LEFT, SUCCEEDED, note_ended, note_started
+from components.parameters import unpack
 from xlrm import progress
 from xlrm.errors import ConfigError
 from xlrm.run.experiment import Experiment, build
@@ -50,13 +50,13 @@ def settle(
         found, where = _settled(pipeline, preset, experiment, said | unpack(overrides))
         run = _run.Run(pipeline=pipeline, experiment=found, hardware=Hardware(**placement))
         made = run.steps()
-        _hardware.check(made, run.hardware, where)
+        hardware.check(made, run.hardware, where)
         _run.begin(run)
         done = finished(made)
         for label, uri in done.items():
             _run.note_made(label, uri)
         todo = {label: made[label] for label in made if label not in done}
-        write(page, _markdown(found, where, made, done, _estimate.table(found, pipeline, run.hardware)))
+        write(page, _markdown(found, where, made, done, estimate.table(found, pipeline, run.hardware)))
     progress.say(f"configure: {len(done)} of {len(made)} steps were finished before")
     note_ended("configure", SUCCEEDED, "" if todo else NOTHING_LEFT)
     return Left(str(len(todo)), **shared_out(todo, run.hardware))

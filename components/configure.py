@@ -26,7 +26,7 @@ def configure(
     Returns:
         How many steps are left, and by component their labels, a text for each pod.
     """
-    from components._form import settle
+    from components.form import settle
 
     shorthands = {
         "name": name, "targets": targets, "base.model": base_model, "curate.preferences": preferences, "curate.pairs": pairs,

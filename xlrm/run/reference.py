@@ -1,0 +1,247 @@
+"""The fields of an experiment and the inputs of its stages, told by the classes themselves: docs/configuration.md and
+`xlrm stage NAME --help`."""
+
+import ast
+import inspect
+import itertools
+import textwrap
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from rich.console import Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
+
+from xlrm.run.sections import POLICY, STAGES, Experiment, config_class, stage_module
+from xlrm.run.steps import PIPELINES, Step
+from xlrm.store.fields import CountedIf, NotCounted
+
+_EXPERIMENTS = [
+    Experiment(name="reference", targets=("es",), stages={"curate": {"prompts": "x"}, "judge": {"judge": "x"}} | policy)
+    for policy in ({}, {POLICY: {"model": "x"}})
+]
+"""Whose pipelines have every step, with and without a model to align of its own."""
+_BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "min_length": "entries >=", "pattern": "as"}
+_KEY = {
+    "": "",
+    "no": "not counted for the artifact's key",
+    "partly": "counted for the artifact's key where it can matter",
+}
+
+
+@dataclass(frozen=True)
+class FieldEntry:
+    name: str
+    type: str
+    """With what is allowed, such as `integer >= 1`."""
+    default: str
+    """As YAML has it; empty for a field that must be given."""
+    sentence: str
+    key: str
+    """Whether it counts for the artifact's key: empty if it does, `no`, or `partly`: where it can change the result."""
+
+
+@dataclass(frozen=True)
+class InputEntry:
+    name: str
+    several: bool
+    optional: bool
+    makers: tuple[str, ...]
+    """Steps of both pipelines, by stage; `base (policy)` is the one of the section `policy`."""
+
+
+def entries(config: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
+    """The fields of a config, and behind each that is a config its own, as `limits.copied_words`."""
+    sentences = _sentences(config)
+    for name, field in config.model_fields.items():
+        nested = inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel)
+        default = "" if field.is_required() else _value(field.get_default(call_default_factory=True))
+        yield FieldEntry(
+            name=prefix + name,
+            type="section" if nested else ", ".join([_type(field.annotation), *_bounds(field.metadata)]),
+            default="{}" if nested else default,
+            sentence=sentences.get(name) or ("Seed of the random numbers." if name == "seed" else ""),
+            key=_key(field.metadata),
+        )
+        if nested:
+            yield from entries(field.annotation, f"{prefix}{name}.")
+
+
+def inputs(stage: str) -> Iterator[InputEntry]:
+    """What `run` takes beside its config; lineage and output are the runner's."""
+    made: dict[str, dict[str, None]] = {}
+    for steps in _pipelines():
+        by_label = {step.label: f"{step.stage} ({step.section})" if step.section else step.stage for step in steps}
+        for step in (one for one in steps if one.stage == stage):
+            for name, labels in step.inputs.items():
+                for label in (labels,) if isinstance(labels, str) else labels:
+                    made.setdefault(name, {})[by_label[label]] = None
+    for name, parameter in inspect.signature(stage_module(stage).run).parameters.items():
+        if name not in ("config", "lineage", "output"):
+            several, optional = "list[" in str(parameter.annotation), parameter.default is None
+            yield InputEntry(name, several, optional, tuple(made.get(name, ())))
+
+
+def given(stage: str) -> tuple[str, ...]:
+    """Fields that the pipelines fill in, of every step of the stage."""
+    steps = [step for steps in _pipelines() for step in steps if step.stage == stage]
+    return tuple(dict.fromkeys(field for step in steps for field in step.config))
+
+
+def _pipelines() -> list[list[Step]]:
+    return [pipeline(experiment) for pipeline in PIPELINES.values() for experiment in _EXPERIMENTS]
+
+
+@cache
+def _sentences(config: type[BaseModel]) -> dict[str, str]:
+    """Field -> the string under it, in the class or in one it extends."""
+    found: dict[str, str] = {}
+    for cls in reversed(config.__mro__):
+        if cls is BaseModel or not issubclass(cls, BaseModel):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
+        for node, below in itertools.pairwise(body):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                found[node.target.id] = " ".join(str(below.value.value).split())
+    return found
+
+
+def _type(annotation: Any) -> str:
+    kind, parts = get_origin(annotation), get_args(annotation)
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", types.NoneType: "null", Any: "any"}
+    if annotation in names:
+        return names[annotation]
+    if kind is Literal:
+        return " | ".join(map(str, parts))
+    if kind in (Union, types.UnionType):
+        return " or ".join(map(_type, parts))
+    if kind is dict:
+        return f"mapping of {_type(parts[0])} to {_type(parts[1])}"
+    if kind in (list, tuple):
+        kinds = [one for one in parts if one is not Ellipsis]
+        return (
+            f"list of {_type(kinds[0])}"
+            if len(kinds) == 1 or Ellipsis in parts
+            else f"[{', '.join(map(_type, kinds))}]"
+        )
+    if hasattr(annotation, "__metadata__"):
+        return _type(parts[0])
+    return "section" if issubclass(annotation, BaseModel) else annotation.__name__
+
+
+def _bounds(metadata: list[Any]) -> Iterator[str]:
+    for one in metadata:
+        for name, sign in _BOUNDS.items():
+            if (bound := getattr(one, name, None)) is not None:
+                yield f"{sign} {bound}"
+
+
+def _key(metadata: list[Any]) -> str:
+    if NotCounted in metadata:
+        return "no"
+    return "partly" if any(isinstance(one, CountedIf) for one in metadata) else ""
+
+
+def _value(value: Any) -> str:
+    """As YAML has it on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_value(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value) if value != "" else '""'
+
+
+# For a terminal
+
+
+def help_of(stage: str) -> Group:
+    """What a stage does, takes and can be told, readable from 60 columns on."""
+    parts: list[Any] = [Text(_first_paragraph(stage)), Text()]
+    parts += [Text("Inputs", style="bold"), *(Padding(Text(_input(one)), (0, 0, 0, 2)) for one in inputs(stage))]
+    parts += [Text(), Text("Fields", style="bold")]
+    for one in entries(config_class(stage)):
+        default = f" = {one.default}" if one.default else ", must be given"
+        head = Text.from_markup(f"  [bold]{escape(one.name)}[/]: {escape(one.type)}{escape(default)}")
+        notes = " ".join(filter(None, [one.sentence, f"({_KEY[one.key]})" if one.key else ""]))
+        parts += [head, Padding(Text(notes), (0, 0, 0, 6))]
+    return Group(*parts)
+
+
+def _input(one: InputEntry) -> str:
+    how = f"--inputs {one.name}=URI,URI,..." if one.several else f"--input {one.name}=URI"
+    return f"{how}{' (optional)' if one.optional else ''}: {_makers(one)}"
+
+
+def _makers(one: InputEntry) -> str:
+    return "made by " + ", ".join(one.makers) if one.makers else "made by no step of a pipeline"
+
+
+def _first_paragraph(stage: str) -> str:
+    return " ".join((stage_module(stage).__doc__ or "").split("\n\n")[0].split())
+
+
+# For docs/configuration.md
+
+
+def markdown() -> str:
+    """Of the experiment and all sections."""
+    top = [one for one in entries(Experiment) if one.name != "stages"]
+    parts = ["## The experiment's own fields", *_table(top, with_key=False)]
+    for stage in STAGES:
+        parts += [
+            "",
+            f"## {stage}",
+            "",
+            _first_paragraph(stage),
+            *_inputs_table(stage),
+            *_table(entries(config_class(stage))),
+        ]
+        if filled := given(stage):
+            parts += ["", f"A pipeline fills in {_listed(filled)}."]
+    parts += [
+        "",
+        f"## {POLICY}",
+        "",
+        "The model to align: the fields of [base](#base). Without this section it is the base model.",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def section(title: str, config: type[BaseModel]) -> str:
+    """Of settings outside of stages."""
+    return "\n".join([f"## {title}", *_table(entries(config), with_key=False)]) + "\n"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    *most, last = [f"`{one}`" for one in names]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _inputs_table(stage: str) -> list[str]:
+    rows = []
+    for one in inputs(stage):
+        number = f"{'several' if one.several else 'one'}{', optional' if one.optional else ''}"
+        rows.append(f"| `{one.name}` | {number} | {', '.join(one.makers)} |")
+    return ["", "| input | artifacts | made by |", "|---|---|---|", *rows] if rows else []
+
+
+def _table(found: Any, with_key: bool = True) -> list[str]:
+    head = ["| field | type | default | |", "|---|---|---|---|"]
+    rows = []
+    for one in found:
+        note = f" *({_KEY[one.key]})*" if one.key and with_key else ""
+        default = f"`{one.default}`" if one.default else "must be given"
+        cells = (f"`{one.name}`", one.type, default, f"{one.sentence}{note}")
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return ["", *head, *rows]
