@@ -219,14 +219,14 @@ class Judge:
         return known
 
     def _ask(self, keys: list[str]) -> dict[str, Completion]:
-        def keep(place: int, completion: Completion) -> None:
+        def keep(place: int, number: int, completion: Completion) -> None:
             self.cost.add(completion)
             if completion.whole:  # a cut answer is asked for again, as one is that the model refused
                 self.memory.add({keys[place]: completion.text}, 0)
 
-        found = self.engine.complete([json.loads(key) for key in keys], self.decoding, keep)
+        found = self.engine.complete([json.loads(key) for key in keys], 1, self.decoding, keep)
         self.memory.send()
-        return dict(zip(keys, found, strict=True))
+        return {key: answer for key, (answer,) in zip(keys, found, strict=True)}
 
     def _check(self) -> None:
         share = self.settings.max_refused_share
