@@ -19,7 +19,7 @@ from xlrm.models import loading
 from xlrm.run.experiment import stage_config
 from xlrm.scorers import scorer
 from xlrm.scorers.judges import pairwise
-from xlrm.scorers.judges.pairwise import coin
+from xlrm.scorers.judges.pairs import coin
 from xlrm.stages import evaluate, external
 from xlrm.store import answers
 from xlrm.store.jsonl import read_rows, write_jsonl
