@@ -25,7 +25,7 @@ from benchmarks.served_translations import serving
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.models import chat_templates, generation
-from xlrm.models.decoding import Completion, Decoding, seed_of
+from xlrm.models.decoding import Completion, Decoding, Each, Prompt, seed_of
 from xlrm.models.generation import Model, Transformers
 from xlrm.translation import translators
 
@@ -102,6 +102,10 @@ def m2m(tmp_path_factory, pieces) -> Path:
     return folder
 
 
+def one_each(engine: generation.Engine, prompts: list[Prompt], how: Decoding, *told: Each) -> list[Completion]:
+    return [one for (one,) in engine.complete(prompts, 1, how, *told)]
+
+
 def test_x_almas_prompt_is_tokenised_as_its_code_does(llama) -> None:
     """One user message through the chat template, one BOS, nothing after the instruction's end."""
     tokenizer = Transformers(Model(str(llama))).tokenizer
@@ -109,6 +113,19 @@ def test_x_almas_prompt_is_tokenised_as_its_code_does(llama) -> None:
     (ids,) = chat_templates.as_chats(tokenizer, [prompt])
     wanted = "[INST] Translate this from English to Korean:\nEnglish: The snow is white.\nKorean: [/INST]"
     assert ids == [1, *tokenizer.convert_tokens_to_ids(list(wanted))]
+
+
+def test_a_policy_reads_a_prompt_as_it_was_trained_to(llama, tmp_path) -> None:
+    """With a BOS that only the tokenizer writes; a model from elsewhere reads what its template writes, and no more."""
+    tokenizer = Transformers(Model(str(llama))).tokenizer
+    tokenizer.chat_template = "{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}"
+    tokenizer.save_pretrained(tmp_path)
+    words = tokenizer.convert_tokens_to_ids(list("[INST] One. [/INST]"))
+    for model, wanted in (Model(str(tmp_path), own=True), [1, *words]), (Model(str(tmp_path)), words):
+        assert model.encode(model.tokenizer(), ["One."]) == [wanted]
+    own = Model(str(tmp_path), own=True).tokenizer()
+    (whole,) = chat_templates.encode(own, [chat_templates.conversation("One.", "Two.")], 100)
+    assert whole[: len(words) + 1] == [1, *words]
 
 
 def test_a_conversation_is_read_with_its_system_message(llama) -> None:
@@ -130,10 +147,14 @@ def test_a_template_without_a_system_message_is_one_line(llama) -> None:
 
 
 def test_each_answer_is_told_with_its_tokens(llama) -> None:
-    told: dict[int, Completion] = {}
+    told: dict[tuple[int, int], Completion] = {}
     engine = Transformers(Model(str(llama)), 2)
-    found = engine.complete(TEXTS, Decoding(max_new_tokens=7), told.__setitem__)
-    assert told == dict(enumerate(found)) and len(told) == 4
+
+    def each(place: int, number: int, completion: Completion) -> None:
+        told[place, number] = completion
+
+    found = one_each(engine, TEXTS, Decoding(max_new_tokens=7), each)
+    assert told == {(place, 0): completion for place, completion in enumerate(found)} and len(told) == 4
     assert [one.tokens[0] for one in found] == [len(ids) for ids in engine.encode(TEXTS)]
     assert all(one.tokens[1] == 7 for one in found if not one.whole)
 
@@ -142,24 +163,24 @@ def test_each_answer_is_told_with_its_tokens(llama) -> None:
 def test_answers_come_in_order_whatever_else_is_in_the_batch(name, request) -> None:
     model, how = Model(str(request.getfixturevalue(name))), Decoding(max_new_tokens=12)
     pair = (ENGLISH, SPANISH)
-    alone = [Transformers(model, 1, pair).complete([text], how)[0] for text in TEXTS]
-    assert Transformers(model, 3, pair).complete(TEXTS, how) == alone
-    assert Transformers(model, 4, pair).complete(TEXTS[::-1], how) == alone[::-1]
+    alone = [one_each(Transformers(model, 1, pair), [text], how)[0] for text in TEXTS]
+    assert one_each(Transformers(model, 3, pair), TEXTS, how) == alone
+    assert one_each(Transformers(model, 4, pair), TEXTS[::-1], how) == alone[::-1]
     beams = Decoding(max_new_tokens=12, beams=5)
-    assert Transformers(model, 3, pair).complete(TEXTS, beams) == Transformers(model, 3, pair).complete(TEXTS, beams)
+    assert one_each(Transformers(model, 3, pair), TEXTS, beams) == one_each(Transformers(model, 3, pair), TEXTS, beams)
 
 
 @pytest.mark.parametrize("name", ["llama", "marian"])
 def test_an_answer_cut_by_the_limit_is_known_to_be_cut(name, request) -> None:
     engine = Transformers(Model(str(request.getfixturevalue(name))), 4, (ENGLISH, SPANISH))
-    (cut,) = engine.complete(["The snow is white."], Decoding(max_new_tokens=3))
+    (cut,) = one_each(engine, ["The snow is white."], Decoding(max_new_tokens=3))
     assert not cut.whole
     (first,) = engine.network.generate(
         **engine._padded(engine.encode(["The snow is white."])),
         max_new_tokens=3,
     )[:, -3:-2].tolist()
     engine.ends = [*engine.ends, first[0]]  # as if the model's first word were its last
-    (whole,) = engine.complete(["The snow is white."], Decoding(max_new_tokens=3))
+    (whole,) = one_each(engine, ["The snow is white."], Decoding(max_new_tokens=3))
     assert whole.whole
 
 
@@ -179,13 +200,27 @@ SAMPLED = Decoding(12, temperature=1.0, seed=3)
 def test_a_sampled_answer_is_its_prompts_and_seeds(name, request) -> None:
     """Whatever else is in the batch; and answers of one prompt or of like prompts do not share their noise."""
     model, pair = Model(str(request.getfixturevalue(name))), (ENGLISH, SPANISH)
-    alone = [Transformers(model, 1, pair).complete([text], SAMPLED)[0] for text in TEXTS]
-    assert Transformers(model, 3, pair).complete(TEXTS, SAMPLED) == alone
-    assert Transformers(model, 4, pair).complete(TEXTS[::-1], SAMPLED) == alone[::-1]
+    alone = [one_each(Transformers(model, 1, pair), [text], SAMPLED)[0] for text in TEXTS]
+    assert one_each(Transformers(model, 3, pair), TEXTS, SAMPLED) == alone
+    assert one_each(Transformers(model, 4, pair), TEXTS[::-1], SAMPLED) == alone[::-1]
     engine = Transformers(model, 16, pair)
-    several = engine.complete_ids(engine.encode(["One."]) * 16, [seed_of(3, "One.", n) for n in range(16)], SAMPLED)
+    (several,) = engine.complete(["One."], 16, SAMPLED)
     assert len({one.text for one in several}) == 16
-    assert len({one.text for one in engine.complete_ids(engine.encode(["One."]) * 4, [5] * 4, SAMPLED)}) == 1
+    assert several[0] == alone[TEXTS.index("One.")]
+    assert engine.complete(["Two words", "One."], 4, SAMPLED)[1] == several[:4]
+
+
+def test_what_is_there_is_not_asked_for_again(llama) -> None:
+    """Any of several completions of a prompt may be missing."""
+    engine, told = Transformers(Model(str(llama)), 3), []
+    whole = engine.complete(TEXTS, 3, SAMPLED)
+    known = {(0, 1): Completion("known", True), **{(2, k): Completion(f"known {k}", True) for k in range(3)}}
+    found = engine.complete(TEXTS, 3, SAMPLED, lambda place, number, _: told.append((place, number)), known)
+    assert sorted(told) == [(0, 0), (0, 2), *((place, k) for place in (1, 3) for k in range(3))]
+    assert found == [[known.get((place, k), whole[place][k]) for k in range(3)] for place in range(len(TEXTS))]
+    engine.close()
+    everything = {(place, k): whole[place][k] for place in range(len(TEXTS)) for k in range(3)}
+    assert engine.complete(TEXTS, 3, SAMPLED, known=everything) == whole and "network" not in vars(engine)
 
 
 def test_tokens_are_drawn_by_their_probabilities() -> None:
@@ -215,11 +250,11 @@ def test_nothing_comes_from_the_models_own_habits(llama, tmp_path) -> None:
     kept = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(json.dumps(kept | habits | {"no_repeat_ngram_size": 1}))
     for how in (Decoding(12), SAMPLED):
-        plain, other = (Transformers(Model(str(one))).complete(TEXTS, how) for one in (llama, folder))
+        plain, other = (one_each(Transformers(Model(str(one))), TEXTS, how) for one in (llama, folder))
         assert plain == other
     penal = Decoding(12, repetition_penalty=2.0)
-    assert Transformers(Model(str(llama))).complete(TEXTS, penal) != Transformers(Model(str(llama))).complete(
-        TEXTS, Decoding(12)
+    assert one_each(Transformers(Model(str(llama))), TEXTS, penal) != one_each(
+        Transformers(Model(str(llama))), TEXTS, Decoding(12)
     )
 
 
@@ -240,16 +275,16 @@ def test_a_turn_ends_where_template_or_generation_config_end_it(llama) -> None:
 def test_padding_is_a_token_that_the_model_has(llama) -> None:
     """Llama 3.2 has none; one that is added to its tokenizer has no row among its embeddings."""
     engine = Transformers(Model(str(llama)), 4)
-    expected = engine.complete(TEXTS, Decoding(5))
+    expected = one_each(engine, TEXTS, Decoding(5))
     engine.tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
     engine.__dict__.pop("_pad")
     assert engine.tokenizer.pad_token_id == engine.network.get_input_embeddings().num_embeddings
-    assert engine.complete(TEXTS, Decoding(5)) == expected
+    assert one_each(engine, TEXTS, Decoding(5)) == expected
 
 
 def test_a_prompt_beyond_the_context_is_refused_and_no_other(llama) -> None:
     engine = Transformers(Model(str(llama)), context=generation.Context("context", 40))
-    found = engine.complete(TEXTS, Decoding(30))
+    found = one_each(engine, TEXTS, Decoding(30))
     lengths = [len(ids) for ids in engine.encode(TEXTS)]
     assert [one.refused for one in found] == [None if n < 40 else f"{n} tokens of 40" for n in lengths]
     assert all(sum(one.tokens) <= 40 for one in found) and 2 <= sum(one.refused is None for one in found) < 4
@@ -260,12 +295,12 @@ def test_a_language_the_model_does_not_know_is_an_error(m2m) -> None:
 
     with pytest.raises(ConfigError, match="does not know Klingon"):
         unknown = replace(KOREAN, code="qq", name="Klingon", flores="tlh_Latn")
-        Transformers(Model(str(m2m)), 4, (ENGLISH, unknown)).complete(["One."], Decoding(5))
+        one_each(Transformers(Model(str(m2m)), 4, (ENGLISH, unknown)), ["One."], Decoding(5))
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path) -> None:
     with pytest.raises(ArtifactError, match=r"cannot load .*nosuch") as caught:
-        Transformers(Model(str(tmp_path / "nosuch"))).complete(["One."], Decoding(5))
+        one_each(Transformers(Model(str(tmp_path / "nosuch"))), ["One."], Decoding(5))
     assert "\n" not in str(caught.value)
 
 
@@ -278,7 +313,7 @@ def endpoint(monkeypatch, server) -> generation.Endpoint:
 def test_an_endpoint_is_asked_with_the_same_words_and_decoding(monkeypatch) -> None:
     with serving(lambda text, _: (text.upper(), "length" if text == "One." else "stop")) as server:
         prompts = [translators.PROMPT.format(source="English", target="Spanish", text=text) for text in TEXTS]
-        found = endpoint(monkeypatch, server).complete(prompts, Decoding(99, temperature=0.6, top_p=0.9, seed=7))
+        found = one_each(endpoint(monkeypatch, server), prompts, Decoding(99, temperature=0.6, top_p=0.9, seed=7))
     seeds = [request["seed"] for request in server.requests]
     assert len(set(seeds)) == len(seeds)
     assert found == [Completion(text.upper(), text != "One.") for text in TEXTS]
@@ -305,15 +340,15 @@ def test_an_endpoint_is_asked_again_after_an_error_and_never_tells_its_key(monke
         return text.upper(), "stop"
 
     with serving(moody) as server:
-        assert [one.text for one in endpoint(monkeypatch, server).complete(PROMPTS, Decoding(9))] == ["A", "B"]
+        assert [one.text for one in one_each(endpoint(monkeypatch, server), PROMPTS, Decoding(9))] == ["A", "B"]
     with serving(lambda *_: ("", "error")) as server, pytest.raises(ArtifactError) as caught:
         broken = endpoint(monkeypatch, server)
         broken.client = broken.client.with_options(max_retries=0)
-        broken.complete(PROMPTS, Decoding(9))
+        one_each(broken, PROMPTS, Decoding(9))
     assert "model 'served' gave no answer: 500" in str(caught.value) and "sk-secret" not in str(caught.value)
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(ConfigError, match="OPENAI_BASE_URL is not set"):
-        generation.Endpoint(Model("served")).complete(PROMPTS, Decoding(9))
+        one_each(generation.Endpoint(Model("served")), PROMPTS, Decoding(9))
 
 
 def test_a_server_that_knows_openais_fields_alone_is_asked_with_those(monkeypatch) -> None:
@@ -324,11 +359,11 @@ def test_a_server_that_knows_openais_fields_alone_is_asked_with_those(monkeypatc
 
     with serving(strict) as server:
         engine = endpoint(monkeypatch, server)
-        assert [one.text for one in engine.complete(PROMPTS, Decoding(9))] == ["A", "B"]
-        (penal,) = engine.complete(PROMPTS[:1], Decoding(9))
+        assert [one.text for one in one_each(engine, PROMPTS, Decoding(9))] == ["A", "B"]
+        (penal,) = one_each(engine, PROMPTS[:1], Decoding(9))
         assert penal.text == "A" and "top_k" not in server.requests[-1]
         engine.openai_alone = False
-        (asked,) = engine.complete(PROMPTS[:1], Decoding(9, repetition_penalty=1.2))
+        (asked,) = one_each(engine, PROMPTS[:1], Decoding(9, repetition_penalty=1.2))
     assert "top_k" in asked.refused
 
 

@@ -21,7 +21,7 @@ from xlrm.scorers import engines, interface
 from xlrm.scorers.engines import TransformersScorer
 from xlrm.scorers.interface import Scoring
 from xlrm.scorers.judges import pairwise
-from xlrm.scorers.judges.pairwise import coin
+from xlrm.scorers.judges.pairs import coin
 from xlrm.stages import external
 from xlrm.store import answers
 from xlrm.store.jsonl import read_rows, write_jsonl

@@ -10,8 +10,11 @@ import pytest
 from benchmarks.served_translations import Server, serving
 from xlrm.errors import ArtifactError, ConfigError, GateError
 from xlrm.models import reward_models
-from xlrm.scorers.judges import pairwise, prompts
-from xlrm.scorers.judges.pairwise import Settings, bias, coin, credit, parse
+from xlrm.scorers.judges import pairwise, prompts, rewardbench
+from xlrm.scorers.judges.pairs import Judgement, coin
+from xlrm.scorers.judges.pairwise import Settings
+from xlrm.scorers.judges.prompts import parse
+from xlrm.scorers.judges.rewardbench import bias, credit
 
 ASKED = re.compile(
     r"\[User Question\]\n(.*?)\n\n\[The Start of Assistant A's Answer\]\n(.*?)\n\[The End of Assistant A's Answer\]\n\n"
@@ -73,7 +76,10 @@ def test_verdicts_are_parsed_as_rewardbench_does(answer: str, verdict: str) -> N
 
 
 def test_credits() -> None:
-    assert [credit(v, first) for v in ("A", "B", "error") for first in (True, False)] == [1, 0, 0, 1, 0.5, 0.5]
+    once = [Judgement((first,), (v,), ()) for v in ("A", "B", "error") for first in (True, False)]
+    assert [credit(judgement) for judgement in once] == [1, 0, 0, 1, 0.5, 0.5]
+    assert [judgement.preference for judgement in once] == [1, 2, 2, 1, 1.5, 1.5]
+    assert credit(Judgement((True, False), ("A", "error"), ())) == 0.75
 
 
 def test_prompts_are_the_references_to_the_letter() -> None:
@@ -101,7 +107,7 @@ def test_one_order_an_item(monkeypatch) -> None:
     """Who always names the first is right where the coin put the chosen answer first."""
     given = rows("knows", "errs", "garbage", *["first"] * 8)
     with serve(by_habit) as server:
-        found = judge(monkeypatch, server).judge(given)
+        found = rewardbench.judge(judge(monkeypatch, server), given)
     first = [coin(42, row["id"]) for row in given]
     assert True in first[3:] and False in first[3:]
     assert [row["credit"] for row in found] == [1, 0, 0.5, *map(float, first[3:])]
@@ -117,7 +123,7 @@ def test_one_order_an_item(monkeypatch) -> None:
 def test_both_orders_show_and_halve_a_bias(monkeypatch) -> None:
     given = rows("knows", "errs", "first", "first", "second", "garbage", "half", "knows")
     with serve(by_habit) as server:
-        found = judge(monkeypatch, server, orders="both").judge(given)
+        found = rewardbench.judge(judge(monkeypatch, server, orders="both"), given)
     assert [row["credit"] for row in found] == [1, 0, 0.5, 0.5, 0.5, 0.5, 0.75, 1]
     assert [row["verdicts"] for row in found[:3]] == [["A", "B"], ["B", "A"], ["A", "A"]]
     assert len(server.requests) == 16
@@ -129,16 +135,16 @@ def test_what_was_said_before_is_not_asked_again(monkeypatch) -> None:
     given = rows("knows", "garbage", "first")
     with serve(by_habit) as server:
         one = judge(monkeypatch, server)
-        found = one.judge(given)
+        found = rewardbench.judge(one, given)
         again = judge(monkeypatch, server)
-        assert again.estimate(given).known == 3
-        assert again.judge(given) == found and len(server.requests) == 3
+        assert again.estimate(rewardbench.pairs(given)).known == 3
+        assert rewardbench.judge(again, given) == found and len(server.requests) == 3
         assert (again.cost.known, again.cost.requests, again.cost.tokens_in) == (3, 0, 0)
-        judge(monkeypatch, server, max_new_tokens=64).judge(given)
-        judge(monkeypatch, server, "served=other").judge(given)
-        judge(monkeypatch, server, "served=m@2025-01-01").judge(given)
+        rewardbench.judge(judge(monkeypatch, server, max_new_tokens=64), given)
+        rewardbench.judge(judge(monkeypatch, server, "served=other"), given)
+        rewardbench.judge(judge(monkeypatch, server, "served=m@2025-01-01"), given)
         assert len(server.requests) == 12, "another decoding, model or version is another judge"
-        judge(monkeypatch, server, orders="both").judge(given)
+        rewardbench.judge(judge(monkeypatch, server, orders="both"), given)
         assert len(server.requests) == 15, "one of the two orders was known"
 
 
@@ -146,12 +152,12 @@ def test_a_cut_answer_counts_and_is_asked_for_again(monkeypatch) -> None:
     reasons = iter(["length", "length", "stop", "stop"])
     with serve(lambda *_: ("[[A]] because", next(reasons))) as server:
         first = judge(monkeypatch, server)
-        assert [row["verdicts"] for row in first.judge(rows("x", "y"))] == [["A"], ["A"]]
+        assert [row["verdicts"] for row in rewardbench.judge(first, rows("x", "y"))] == [["A"], ["A"]]
         assert first.cost.cut == 2
         again = judge(monkeypatch, server)
-        again.judge(rows("x", "y"))
+        rewardbench.judge(again, rows("x", "y"))
         assert (again.cost.cut, again.cost.known, len(server.requests)) == (0, 0, 4)
-        judge(monkeypatch, server).judge(rows("x", "y"))
+        rewardbench.judge(judge(monkeypatch, server), rows("x", "y"))
         assert len(server.requests) == 4
 
 
@@ -163,7 +169,7 @@ def test_a_server_that_says_when_is_asked_again_then(monkeypatch) -> None:
         return ("later", "stop", 429, {"Retry-After": "1"}) if len(times) == 1 else by_habit(text, request)
 
     with serve(busy) as server:
-        found = judge(monkeypatch, server).judge(rows("knows"))
+        found = rewardbench.judge(judge(monkeypatch, server), rows("knows"))
     assert found[0]["credit"] == 1 and len(times) == 2
     assert 0.95 < times[1] - times[0] < 3
 
@@ -178,10 +184,10 @@ def test_a_server_that_hangs_is_asked_again_and_one_that_is_gone_is_one_line(mon
         return by_habit(text, request)
 
     with serve(hanging) as server:
-        assert judge(monkeypatch, server, timeout_seconds=0.4).judge(rows("knows"))[0]["credit"] == 1
+        assert rewardbench.judge(judge(monkeypatch, server, timeout_seconds=0.4), rows("knows"))[0]["credit"] == 1
         gone = judge(monkeypatch, server, retries=0)
     with pytest.raises(ArtifactError, match=r"/v1: model 'm' gave no answer: APIConnectionError$"):
-        gone.judge(rows("first"))
+        rewardbench.judge(gone, rows("first"))
 
 
 def test_a_server_that_fails_for_ever_is_one_line_and_loses_no_verdict(monkeypatch) -> None:
@@ -197,14 +203,14 @@ def test_a_server_that_fails_for_ever_is_one_line_and_loses_no_verdict(monkeypat
     given = rows("bad", *["knows"] * 5)
     with serve(failing) as server:
         with pytest.raises(ArtifactError) as caught:
-            judge(monkeypatch, server).judge(given)
+            rewardbench.judge(judge(monkeypatch, server), given)
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1: model 'm' gave no answer: 500", str(caught.value))
         tries = sum("bad" in text for text in server.asked.elements())
         answered = len(server.requests) - tries
         assert tries == 2 and answered >= 1
         broken = False
         again = judge(monkeypatch, server)
-        assert [row["credit"] for row in again.judge(given)] == [1] * 6
+        assert [row["credit"] for row in rewardbench.judge(again, given)] == [1] * 6
         assert (again.cost.known, again.cost.requests) == (answered, 6 - answered)
 
 
@@ -215,11 +221,11 @@ def test_a_question_the_server_refuses_is_an_error_and_too_many_are_the_end(monk
     given = rows("knows", "long", "knows", "knows")
     with serve(picky) as server:
         allowed = judge(monkeypatch, server, max_refused_share=0.25)
-        found = allowed.judge(given)
+        found = rewardbench.judge(allowed, given)
         assert [row["credit"] for row in found] == [1, 0.5, 1, 1] and allowed.cost.refused == 1
         assert "longer than the context" in found[1]["refused"][0] and "refused" not in found[0]
         with pytest.raises(GateError, match=r"would not read 1 of 4 questions.*max_refused_share=0.01.*longer than"):
-            judge(monkeypatch, server).judge(given)
+            rewardbench.judge(judge(monkeypatch, server), given)
         assert sum("long" in text for text in server.asked) == 1 and len(server.requests) == 5, "asked again, alone"
 
 
@@ -227,17 +233,19 @@ def test_cost_before_and_after(monkeypatch) -> None:
     given = rows("knows", "first")
     with serve(by_habit) as server:
         one = judge(monkeypatch, server, usd_per_million={"m": (2.0, 10.0)}, answer_tokens=100)
-        estimate = one.estimate(given)
-        keys = [question.key for row in given for question in one.questions(row)]
+        estimate = one.estimate(rewardbench.pairs(given))
+        keys = [question.key for pair in rewardbench.pairs(given) for question in one.questions(pair)]
         read = sum(len(key.encode()) for key in keys) / 4
         assert (estimate.questions, estimate.tokens_out) == (2, 200)
         assert estimate.usd == pytest.approx((read * 2 + 200 * 10) / 1e6)
-        one.judge(given)
+        rewardbench.judge(one, given)
         words = sum(len(message["content"].split()) for r in server.requests for message in r["messages"])
-        said = sum(len(answer.split()) for row in one.judge(given) for answer in row["answers"])
+        said = sum(len(answer.split()) for row in rewardbench.judge(one, given) for answer in row["answers"])
         assert (one.cost.tokens_in, one.cost.tokens_out) == (words, said)
         assert one.cost.usd == pytest.approx((words * 2 + said * 10) / 1e6)
-    assert one.cost.as_json()["requests"] == 2 and "price unknown" in str(judge(monkeypatch, server).estimate(given))
+    assert one.cost.as_json()["requests"] == 2 and "price unknown" in str(
+        judge(monkeypatch, server).estimate(rewardbench.pairs(given))
+    )
 
 
 def test_a_limit_in_dollars_holds_before_and_while(monkeypatch) -> None:
@@ -246,13 +254,13 @@ def test_a_limit_in_dollars_holds_before_and_while(monkeypatch) -> None:
     with serve(by_habit) as server:
         one = judge(monkeypatch, server, usd_per_million=price, max_usd=500)
         with pytest.raises(ConfigError, match=r"judge.max_usd=500.0: judging is estimated at \$[\d,.]+; raise it"):
-            pairwise.check_budget({"m": one.estimate(given)}, one.settings)
+            pairwise.check_budget({"m": one.estimate(rewardbench.pairs(given))}, one.settings)
         with pytest.raises(ConfigError, match=r"no price is known for m; say judge.usd_per_million"):
-            pairwise.check_budget({"m": judge(monkeypatch, server).estimate(given)}, one.settings)
+            pairwise.check_budget({"m": judge(monkeypatch, server).estimate(rewardbench.pairs(given))}, one.settings)
         one.engine.block = 2
         with pytest.raises(GateError, match=r"m has cost \$[\d,.]+, more than judge.max_usd=500.0"):
-            one.judge(given)
+            rewardbench.judge(one, given)
         assert 0 < len(server.requests) < 6
         again = judge(monkeypatch, server, usd_per_million=price)
-        again.judge(given)
+        rewardbench.judge(again, given)
         assert len(server.requests) == 6, "what was paid for is kept"

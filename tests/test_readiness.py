@@ -129,12 +129,13 @@ def test_a_batch_is_held_against_the_gpus_of_this_machine(seen: str, batch: int,
         hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
 
 
-def test_vllm_is_refused_on_a_machine_without_gpus(monkeypatch, tmp_path) -> None:
+@pytest.mark.parametrize("stage", ["evaluate", "sample"])
+def test_vllm_is_refused_on_a_machine_without_gpus(stage: str, monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(hardware, "DRIVER", tmp_path / "driver")
-    made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), ("evaluate.engine=vllm",)))
+    made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), (f"{stage}.engine=vllm",)))
     given = placement.load(placement.LOCAL).hardware()
-    with pytest.raises(ConfigError, match=r"evaluate\.engine: vllm needs a GPU"):
+    with pytest.raises(ConfigError, match=rf"{stage}\.engine: vllm needs a GPU"):
         hardware.check(made, given, "demo")
     for name in ("gpu 0", "gpu 1"):
         (tmp_path / "driver" / name).mkdir(parents=True)

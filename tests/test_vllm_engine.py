@@ -152,7 +152,7 @@ def test_a_context_above_the_models_is_one_line(tiny_base, tmp_path) -> None:
     for kind in (generation.Vllm, generation.Transformers):
         engine = kind(generation.Model(str(tiny_base)), context=Context("judge.context", 16384, given=True))
         with pytest.raises(ConfigError, match=r"judge.context=16384: .* up to 4096"):
-            engine.complete(["One."], Decoding(4))
+            engine.complete(["One."], 1, Decoding(4))
         assert kind(generation.Model(str(tiny_base)), context=Context("judge.context", 16384)).limit == 4096
 
 
@@ -203,7 +203,7 @@ def test_the_fields_are_vllms() -> None:
 def test_answers_and_rewards_are_those_of_transformers(base, small, tmp_path) -> None:
     model, prompts = generation.Model(str(base)), [f"Name {i} numbers." for i in range(8)]
     ours, theirs = (
-        kind(model, precision="float32").complete(prompts, Decoding(12))
+        [one for many in kind(model, precision="float32").complete(prompts, 2, Decoding(12)) for one in many]
         for kind in (generation.Transformers, generation.Vllm)
     )
     assert [one.text for one in theirs] == [one.text for one in ours]
@@ -232,7 +232,7 @@ def test_a_stage_leaves_no_process_of_vllm(base, small, tmp_path, number) -> Non
     from xlrm.processes import signals
     if __name__ == "__main__":
         with signals.ended_by_sigterm():
-            generation.Vllm(generation.Model({str(base)!r}), precision="float32").complete(["One."], Decoding(4))
+            generation.Vllm(generation.Model({str(base)!r}), precision="float32").complete(["One."], 1, Decoding(4))
             print("answered", flush=True)
             sys.stdin.readline()
     """

@@ -18,8 +18,8 @@ Sources = dict[str, Loaded]
 
 
 def load_pairs(entry: str, language: str, count: int, seed: int, max_reject_share: float) -> Loaded:
-    """At most `count` pairs of a preference source. Raises DataError for one of which more than the share `max_reject_share` of the
-    rows is of no use, and what `catalog.load_pairs` raises."""
+    """At most `count` pairs of a preference source. Raises DataError for one whose unusable rows are more than the share
+    `max_reject_share`, and what `catalog.load_pairs` raises."""
     found = catalog.load_pairs(entry, language, count, seed)
     total = len(found.rows) + len(found.rejects)
     if len(found.rejects) > max_reject_share * total:

@@ -17,7 +17,7 @@ from xlrm.evaluation.statistics import summary, with_missing
 from xlrm.models import reward_models
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers import classifiers, reward_journal
-from xlrm.scorers.judges import pairwise
+from xlrm.scorers.judges import pairwise, rewardbench
 from xlrm.scorers.judges.pairwise import Estimate, Judge
 from xlrm.store.fields import CountedIf
 from xlrm.store.jsonl import write_jsonl
@@ -88,7 +88,7 @@ def _judges(models: Sequence[RewardModel], rows: Rows, settings: Settings) -> di
     judges = {one.name: pairwise.load(one, settings.judge) for one in models if one.kind == "generative"}
     estimates: dict[str, Estimate] = {}
     for name, judge in judges.items():
-        estimates[name] = judge.estimate([row for many in rows.values() for row in many])
+        estimates[name] = judge.estimate(rewardbench.pairs([row for many in rows.values() for row in many]))
         judge.cost.estimated_usd = estimates[name].usd
         progress.say(f"external[{name}]: {estimates[name]}")
         if estimates[name].known < estimates[name].questions:
@@ -130,14 +130,22 @@ def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> dict:
     import numpy as np
 
     with contextlib.closing(judge):
-        items = {language: judge.judge(many) for language, many in rows.items()}
+        items = {language: rewardbench.judge(judge, many) for language, many in rows.items()}
     progress.say(f"external[{model.name}]: {judge.cost}")
-    write_jsonl(output / "verdicts.jsonl", [{"language": code, **row} for code, many in items.items() for row in many])
+    write_jsonl(output / "verdicts.jsonl", _verdicts(rows, items))
     credits = {code: np.array([row["credit"] for row in many]) for code, many in items.items()}
     return {
-        "cost": judge.cost.as_json(), "bias": {code: pairwise.bias(many) for code, many in items.items()},
+        "cost": judge.cost.as_json(), "bias": {code: rewardbench.bias(many) for code, many in items.items()},
         "results": {code: summary(rows[code], earned) for code, earned in credits.items()},
     }  # fmt: skip
+
+
+def _verdicts(rows: Rows, judged: Rows) -> list[dict]:
+    return [
+        {"language": code, "id": row["id"], "subset": row["subset"], "section": row["section"], **one}
+        for code, many in rows.items()
+        for row, one in zip(many, judged[code], strict=True)
+    ]
 
 
 def _rewarded(

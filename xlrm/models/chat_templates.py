@@ -19,7 +19,7 @@ _ANSWER = "4"
 """An answer that no template writes of itself; `turn_ends` looks behind it."""
 
 
-def as_chats(tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:
+def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each, the assistant's turn begun; the template writes what special tokens there are.
 
     Raises ConfigError for a template that does not take these messages, such as a system's."""
@@ -33,11 +33,20 @@ def as_chats(tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
-def encoded(tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:
+def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """As `as_chats`; of a model without a chat template the bare texts."""
     if tokenizer.chat_template is None:
         return tokenizer([plain(prompt) for prompt in prompts])["input_ids"]
     return as_chats(tokenizer, prompts)
+
+
+def as_trained(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """As `encode` has conversations begin, by a tokenizer of `loading.load_tokenizer`: with a BOS where only the tokenizer
+    writes one."""
+    chats = [messages(prompt) for prompt in prompts]
+    texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+    texts, special = loading.one_bos(tokenizer, texts)
+    return tokenizer(texts, add_special_tokens=special)["input_ids"]
 
 
 def messages(prompt: Prompt) -> list[dict[str, str]]:

@@ -1,51 +1,30 @@
 """Where text is generated: transformers on this machine, vLLM on its GPUs, or a model served elsewhere.
 
-Each takes prompts and gives completions, in order. A model is loaded with the first prompt, not before.
+Each is a `decoding.Engine`, whose one method `complete` translation, sampling and judging use.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.models import chat_templates, transformers_engine, vllm_engine
-from xlrm.models.decoding import Completion, Decoding, Each, Precision, Prompt, no_one, seed_of
+from xlrm.models.decoding import Completion, Decoding, Engine, Precision, Request
 from xlrm.models.loading import Context
 from xlrm.models.transformers_engine import Model, Transformers
 from xlrm.store import addresses
 
-__all__ = ["Endpoint", "Engine", "EngineName", "Local", "Model", "Transformers", "Vllm"]
-
-
-class Engine(Protocol):
-    @property
-    def block(self) -> int:
-        """Prompts it is best given at once."""
-
-    def complete(self, prompts: list[Prompt], decoding: Decoding, each: Each = no_one) -> list[Completion]: ...
-
-    def close(self) -> None:
-        """Ends what it has running; the next prompt starts it again."""
-
-
-class Local(Engine, Protocol):
-    """An engine of this machine, which takes token ids too."""
-
-    tokenizer: Any
-
-    def complete_ids(
-        self, encoded: list[list[int]], seeds: list[int], decoding: Decoding, each: Each = no_one
-    ) -> list[Completion]:
-        """Each by its own seed."""
+__all__ = ["Endpoint", "Engine", "EngineName", "Model", "Transformers", "Vllm"]
 
 
 _LLAMA_2 = Context("context", 4096)
 
 
 @dataclass
-class Vllm:
+class Vllm(Engine):
     """vLLM in this process, on all GPUs of the machine."""
 
     model: Model
@@ -62,9 +41,7 @@ class Vllm:
 
     @cached_property
     def tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        return transformers_engine.loaded(AutoTokenizer, self.model)
+        return self.model.tokenizer()
 
     @cached_property
     def ends(self) -> list[int]:
@@ -76,28 +53,13 @@ class Vllm:
             given = transformers_engine.loaded(AutoConfig, self.model)
         return chat_templates.ends(self.tokenizer, given)
 
-    def complete(self, prompts: list[Prompt], decoding: Decoding, each: Each = no_one) -> list[Completion]:
-        seeds = [seed_of(decoding.seed, prompt) for prompt in prompts]
-        return self.complete_ids(chat_templates.encoded(self.tokenizer, prompts), seeds, decoding, each)
-
-    def complete_ids(
-        self, encoded: list[list[int]], seeds: list[int], decoding: Decoding, each: Each = no_one
-    ) -> list[Completion]:
+    def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
         """vLLM raises for a prompt too long for it, and all others would be lost with that one: it is not asked."""
-        found: dict[int, Completion] = {}
-
-        def tell(place: int, completion: Completion) -> None:
-            found[place] = completion
-            each(place, completion)
-
-        fit = [place for place, ids in enumerate(encoded) if not transformers_engine.too_long(ids, self.limit)]
-        for place in sorted(set(range(len(encoded))) - set(fit)):
-            tell(place, transformers_engine.refused(len(encoded[place]), self.limit))
-        if fit:
+        encoded = self.model.encode(self.tokenizer, [request.prompt for request in requests])
+        if fit := transformers_engine.tell_too_long(encoded, self.limit, tell):
             asked = [encoded[place] for place in fit]
-            how = [self._parameters(decoding, len(encoded[place]), seeds[place]) for place in fit]
+            how = [self._parameters(decoding, len(encoded[place]), requests[place].seed) for place in fit]
             vllm_engine.generate(self._engine(), asked, how, lambda i, one: tell(fit[i], self._completion(one)))
-        return [found[place] for place in range(len(encoded))]
 
     def close(self) -> None:
         vllm_engine.end()
@@ -122,7 +84,7 @@ class Vllm:
 
 
 @dataclass
-class Endpoint:
+class Endpoint(Engine):
     """Any server that speaks OpenAI's chat completions: OPENAI_BASE_URL, and OPENAI_API_KEY where it wants one."""
 
     model: Model
@@ -149,33 +111,33 @@ class Endpoint:
         key = os.environ.get("OPENAI_API_KEY") or "none"
         return openai.OpenAI(api_key=key, max_retries=self.retries, timeout=self.timeout_seconds)
 
-    def complete(self, prompts: list[Prompt], decoding: Decoding, each: Each = no_one) -> list[Completion]:
-        """Raises ArtifactError when one request is given up; `each` is told of every answer that had come by then, those
-        of requests under way among them."""
+    def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
+        """Raises ArtifactError when one request is given up; told of is every answer that had come by then, those of
+        requests under way among them."""
         self.client  # noqa: B018  (made here, once, and not by many threads)
-        found: dict[int, Completion] = {}
+        told = set()
         with ThreadPoolExecutor(self.parallel) as pool:
-            asked = {pool.submit(self._one, prompt, decoding): place for place, prompt in enumerate(prompts)}
+            asked = {pool.submit(self._one, request, decoding): place for place, request in enumerate(requests)}
             try:
                 for future in as_completed(asked):
-                    found[asked[future]] = future.result()
-                    each(asked[future], found[asked[future]])
+                    completion = future.result()
+                    told.add(future)
+                    tell(asked[future], completion)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
-                for future, place in asked.items():
-                    if place not in found and _came(future):
-                        each(place, future.result())
+                for future in asked.keys() - told:
+                    if _came(future):
+                        tell(asked[future], future.result())
                 raise
-        return [found[place] for place in range(len(prompts))]
 
     def close(self) -> None:
         pass
 
-    def _one(self, prompt: Prompt, decoding: Decoding) -> Completion:
+    def _one(self, request: Request, decoding: Decoding) -> Completion:
         import openai
 
         try:
-            reply = self._asked(prompt, decoding)
+            reply = self._asked(request, decoding)
         except openai.BadRequestError as error:
             return Completion("", False, refused=chat_templates.line(error))
         except openai.APIError as error:
@@ -186,7 +148,7 @@ class Endpoint:
         tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
         return Completion(choice.message.content or "", choice.finish_reason == "stop", tokens)
 
-    def _asked(self, prompt: Prompt, decoding: Decoding) -> Any:
+    def _asked(self, request: Request, decoding: Decoding) -> Any:
         """Beside OpenAI's fields those of vLLM, SGLang and others, which would take them from the model's generation_config.json;
         a server that knows none of these has no such habits, and is asked again without. Raises as the client does."""
         import openai
@@ -196,7 +158,7 @@ class Endpoint:
             more = {}
         try:
             return self.client.chat.completions.create(
-                model=self.model.name, messages=chat_templates.messages(prompt), seed=seed_of(decoding.seed, prompt),
+                model=self.model.name, messages=chat_templates.messages(request.prompt), seed=request.seed,
                 temperature=decoding.temperature, top_p=decoding.top_p, max_tokens=decoding.max_new_tokens, extra_body=more,
             )  # fmt: skip
         except openai.BadRequestError as error:
@@ -206,7 +168,7 @@ class Endpoint:
             ):
                 raise
             self.openai_alone = True
-            return self._asked(prompt, decoding)
+            return self._asked(request, decoding)
 
 
 EngineName = Literal["transformers", "vllm", "endpoint"]

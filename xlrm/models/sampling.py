@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
-from xlrm.models import chat_templates, generation, loading
-from xlrm.models.decoding import Completion, Decoding, Precision, seed_of
+from xlrm.models import generation, loading
+from xlrm.models.decoding import Completion, Decoding, Precision
 from xlrm.store import hub, unfinished
 from xlrm.store.answers import Memory
 
@@ -37,7 +37,8 @@ class Settings(BaseModel):
     context: int = Field(4096, ge=16)
     """Tokens of prompt and response together; no more than the policy reads."""
     engine: Literal["transformers", "vllm"] = "transformers"
-    """transformers on any machine; vllm wants GPUs, and splits a policy over all of them."""
+    """transformers on any machine; vllm wants GPUs, and splits a policy over all of them. No endpoint: it would have to serve
+    the policies that this pipeline has just aligned."""
     precision: Precision = "float32"
     """Of the policy."""
     batch_size: int = Field(64, ge=1)
@@ -56,7 +57,7 @@ class Policy:
 
     folder: Path
     settings: Settings
-    engine: generation.Local
+    engine: generation.Engine
     work: Path
     """The stage's output folder."""
 
@@ -68,47 +69,36 @@ class Policy:
     def respond(self, prompts: Sequence[str], samples: int, greedy: bool) -> list[list[str]]:
         """`samples` responses to each prompt, in order; blank to one that the policy cannot read."""
         decoding = self.settings.decoding(greedy)
-        kept = self._memory(decoding)
-        known = {
-            (text, number): response
-            for number in range(samples)
-            for text, response in kept.look_up(prompts, number).items()
-        }
-        left = [key for key in dict.fromkeys((text, n) for text in prompts for n in range(samples)) if key not in known]
-        counter = progress.Counter("sample", len(left), "responses")
-        with contextlib.closing(kept), contextlib.closing(counter):
-            for block in _blocks(left, self.engine.block):
-                known |= self._ask(block, decoding, kept, counter)
-        return [[known[text, number] or "" for number in range(samples)] for text in prompts]
+        wanted = list(dict.fromkeys(prompts))
+        responses: dict[str, list[str]] = {}
+        with contextlib.closing(self._memory(decoding)) as kept:
+            known = [kept.look_up(wanted, number) for number in range(samples)]
+            left = len(wanted) * samples - sum(map(len, known))
+            with contextlib.closing(progress.Counter("sample", left, "responses")) as counter:
+                for block in _blocks(wanted, max(1, self.engine.block // samples)):
+                    responses |= self._ask(block, known, decoding, kept, counter)
+        return [responses[text] for text in prompts]
 
     def _ask(
-        self, keys: list[tuple[str, int]], decoding: Decoding, kept: Memory, counter: progress.Counter
-    ) -> dict[tuple[str, int], str]:
-        def keep(place: int, completion: Completion) -> None:
-            text, number = keys[place]
-            found[text, number] = completion.text.strip()
-            kept.add({text: found[text, number]}, number)
+        self, prompts: list[str], known: list[dict[str, str | None]], decoding: Decoding, kept: Memory,
+        counter: progress.Counter,
+    ) -> dict[str, list[str]]:  # fmt: skip
+        def keep(place: int, number: int, completion: Completion) -> None:
+            kept.add({prompts[place]: completion.text.strip()}, number)
             counter.advance(1)
             if completion.refused:
                 progress.say(
                     f"sample: a prompt of {completion.refused} that policy and sample.context allow: no response"
                 )
 
-        found: dict[tuple[str, int], str] = {}
-        seeds = [seed_of(decoding.seed, text, number) for text, number in keys]
-        self.engine.complete_ids(self._encode([text for text, _ in keys]), seeds, decoding, keep)
-        return found
-
-    def _encode(self, prompts: list[str]) -> list[list[int]]:
-        """As it was trained to read them."""
-        tokenizer = self.engine.tokenizer
-        texts = tokenizer.apply_chat_template(
-            [chat_templates.conversation(prompt, "")[:-1] for prompt in prompts],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        texts, special = loading.one_bos(tokenizer, texts)
-        return tokenizer(texts, add_special_tokens=special)["input_ids"]
+        there = {
+            (place, number): Completion(texts[text] or "", True)
+            for number, texts in enumerate(known)
+            for place, text in enumerate(prompts)
+            if text in texts
+        }
+        found = self.engine.complete(prompts, len(known), decoding, keep, there)
+        return {text: [one.text.strip() for one in many] for text, many in zip(prompts, found, strict=True)}
 
     def _memory(self, decoding: Decoding) -> Memory:
         asked = {"policy": self.version, "decoding": asdict(decoding)}
@@ -120,18 +110,18 @@ class Policy:
 def policy(folder: Path, settings: Settings, work: Path) -> Iterator[Policy]:
     """It is loaded with the first prompt that nothing is kept of, and its engine ends with the context. Raises ConfigError for a
     `context` above what it reads."""
-    context, model = loading.Context.of(settings, "sample.context"), generation.Model(str(folder))
-    engine: generation.Local
+    context = loading.Context.of(settings, "sample.context")
+    model = generation.Model(str(folder), own=True)
+    engine: generation.Transformers | generation.Vllm
     if settings.engine == "vllm":
         engine = generation.Vllm(model, context, settings.precision)
     else:
         engine = generation.Transformers(model, settings.batch_size, precision=settings.precision, context=context)
     engine.limit  # noqa: B018  (before anything is loaded)
-    engine.tokenizer = loading.load_tokenizer(folder)
     with contextlib.closing(engine):
         yield Policy(folder, settings, engine, work)
 
 
-def _blocks(keys: list, size: int) -> Iterator[list]:
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
+def _blocks(prompts: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(prompts), size):
+        yield prompts[start : start + size]

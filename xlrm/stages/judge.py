@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation.statistics import mean_interval
-from xlrm.scorers.judges.gold import JUDGES, Judge
+from xlrm.scorers.judges.gold import JUDGES
+from xlrm.scorers.judges.pairs import Pair
 from xlrm.store.jsonl import read_rows, write_jsonl
 
 
@@ -52,7 +53,9 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
         aligned = _responses(candidates / str(place) / "eval" / f"{config.language}.jsonl")
         if aligned.keys() != base.keys():
             raise DataError(f"judge: {candidates} and {reference} answer different prompts")
-        found = [_verdict(judge, config.language, labeler, i, base[i], aligned[i]) for i in base]
+        pairs = [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
+        preferences = judge.prefer(pairs, config.language)
+        found = [_verdict(labeler, *verdict) for verdict in zip(pairs, preferences, strict=True)]
         wins = np.array([row["preference"] - 1 for row in found])
         mean, low, high = mean_interval(wins)
         draws = sum(row["preference"] == 1.5 for row in found)
@@ -68,9 +71,7 @@ def _responses(path: Path) -> dict[str, dict]:
     return {row["id"]: row for row in read_rows(path, ("id", "prompt", "responses"))}
 
 
-def _verdict(judge: Judge, language: str, labeler: str, row_id: str, base: dict, aligned: dict) -> dict:
-    a, b = base["responses"][0], aligned["responses"][0]
-    preference = judge.prefers(base["prompt"], a, b, language)
+def _verdict(labeler: str, pair: Pair, preference: float) -> dict:
     return {
-        "id": row_id, "labeler": labeler, "prompt": base["prompt"], "base": a, "aligned": b, "preference": preference,
+        "id": pair.id, "labeler": labeler, "prompt": pair.prompt, "base": pair.a, "aligned": pair.b, "preference": preference,
     }  # fmt: skip

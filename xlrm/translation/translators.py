@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES, Language
 from xlrm.models import generation
-from xlrm.models.decoding import Completion, Decoding, Each, Precision, no_one
+from xlrm.models.decoding import Completion, Decoding, Precision
 from xlrm.models.generation import EngineName
 from xlrm.models.loading import Context
 from xlrm.store import hub, provenance
@@ -52,6 +52,10 @@ class Settings(BaseModel):
         return self.translator != "phrasebook"
 
 
+Told = Callable[[int, Completion], None]
+"""(place of a segment, its translation)."""
+
+
 @dataclass(frozen=True)
 class Translator:
     identity: dict[str, object]
@@ -60,7 +64,7 @@ class Translator:
     """Ways it can decode: greedily first, then otherwise, for what came out wrong."""
     block: int
     """Segments it is best given at once."""
-    complete: Callable[[list[str], int, Each], list[Completion]]
+    complete: Callable[[list[str], int, Told], list[Completion]]
     """(segments, attempt, who is told of each as it comes) -> translations, in order."""
     close: Callable[[], None] = lambda: None
     """Ends its engine."""
@@ -89,9 +93,10 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
     engine = _engine(settings, model, (source, target))
     attempts = _attempts(settings)
 
-    def complete(texts: list[str], attempt: int, each: Each = no_one) -> list[Completion]:
+    def complete(texts: list[str], attempt: int, each: Told) -> list[Completion]:
         prompts = [_prompt(settings, engine, text, source, target) for text in texts]
-        return engine.complete(prompts, attempts[attempt], each)
+        made = engine.complete(prompts, 1, attempts[attempt], lambda place, _, completion: each(place, completion))
+        return [completion for (completion,) in made]
 
     identity = {
         "translator": name, "revision": revision, "engine": settings.engine, "precision": settings.precision,
@@ -146,7 +151,7 @@ def x_alma_model(source: Language, target: Language) -> str:
 def _phrasebook(source: Language, target: Language) -> Translator:
     from xlrm.data.phrasebook import translator
 
-    def complete(texts: list[str], attempt: int, each: Each = no_one) -> list[Completion]:
+    def complete(texts: list[str], attempt: int, each: Told) -> list[Completion]:
         made = [Completion(text, True) for text in translator.translate(texts, source.code, target.code)]
         for place, completion in enumerate(made):
             each(place, completion)

@@ -1,12 +1,6 @@
-"""Generative reward models as judges, by RewardBench's rules (rewardbench/generative.py and scripts/run_generative.py).
+"""Generative models as judges of pairs: asked in one order or both, with what they said before, what that costs, and where
+they run. What a verdict is worth is said elsewhere (`rewardbench`)."""
 
-A judge reads a prompt and two answers and ends on [[A]] or [[B]]. In which place the chosen answer stands is a coin's
-choice, one coin an item, thrown from the seed and the item's id: the same in every language and every run. RewardBench
-throws an unseeded one. Naming the chosen answer is worth 1, the other 0, neither 0.5. Its rule for more than four messages
-(0.5, unread) has nothing to apply to: a benchmark's rows are one prompt and one answer each.
-"""
-
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,13 +10,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
-from xlrm.errors import ConfigError, DataError, GateError
+from xlrm.errors import ConfigError, GateError
 from xlrm.models import generation
 from xlrm.models.decoding import Completion, Decoding, Precision
 from xlrm.models.generation import EngineName
 from xlrm.models.loading import Context
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers.judges import prompts
+from xlrm.scorers.judges.pairs import Judgement, Pair, coin
 from xlrm.store import hub
 from xlrm.store.answers import Memory
 from xlrm.store.fields import NotCounted
@@ -33,14 +28,12 @@ BYTES_PER_TOKEN = 4.0
 """Of UTF-8, for the estimate: OpenAI's rule of thumb of four characters of English to a token; other scripts have more bytes
 to a character."""
 
-Verdict = Literal["A", "B", "error"]
-
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     orders: Literal["seeded", "both"] = "seeded"
-    """One order an item, by a seeded coin (paper A, RewardBench), or each item twice, which shows a bias and halves it."""
+    """One order a pair, by a seeded coin (paper A, RewardBench), or each pair twice, which shows a bias and halves it."""
     engine: EngineName | None = None
     """What runs every judge instead of what its row says: endpoint for one that is served elsewhere."""
     max_new_tokens: int = Field(2048, ge=1)
@@ -130,7 +123,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Question:
-    chosen_first: bool
+    """A pair in one of its orders."""
+
+    a_first: bool
     messages: list[dict[str, str]]
 
     @property
@@ -154,12 +149,16 @@ class Judge:
         return isinstance(self.engine, generation.Endpoint)
 
     @property
+    def prompt(self) -> prompts.JudgePrompt:
+        return prompts.find(self.model.prompt)
+
+    @property
     def decoding(self) -> Decoding:
         return Decoding(self.settings.max_new_tokens)
 
-    def estimate(self, rows: Sequence[dict]) -> Estimate:
-        """Of judging `rows`, by the bytes of what is still to be asked."""
-        asked = {question.key for row in rows for question in self.questions(row)}
+    def estimate(self, pairs: Sequence[Pair]) -> Estimate:
+        """Of judging `pairs`, by the bytes of what is still to be asked."""
+        asked = {question.key for pair in pairs for question in self.questions(pair)}
         left = asked - self.memory.look_up(asked, 0).keys()
         read = sum(len(key.encode()) for key in left) / BYTES_PER_TOKEN
         written = float(len(left) * self.settings.answer_tokens)
@@ -176,30 +175,21 @@ class Judge:
         """Ends its engine."""
         self.engine.close()
 
-    def judge(self, rows: Sequence[dict]) -> list[dict]:
-        """A row's id, subset, section, order, verdicts, credit in [0, 1] and raw answers, in order.
+    def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
+        """In order. Raises ArtifactError for an engine that gives up, GateError for too many refusals or too high a cost.
+        Answers that have come are kept in all cases."""
+        asked = [self.questions(pair) for pair in pairs]
+        known = self._answers([question.key for questions in asked for question in questions])
+        return [self._judgement(questions, [known[question.key] for question in questions]) for questions in asked]
 
-        Raises ArtifactError for an engine that gives up, GateError for too many refusals or too high a cost. Answers
-        that have come are kept in all cases.
-        """
-        asked = [self.questions(row) for row in rows]
-        answers = self._answers([question.key for questions in asked for question in questions])
-        return [
-            _judged(row, questions, [answers[question.key] for question in questions])
-            for row, questions in zip(rows, asked, strict=True)
-        ]
+    def questions(self, pair: Pair) -> list[Question]:
+        orders = [True, False] if self.settings.orders == "both" else [coin(self.settings.seed, pair.id)]
+        shown = [(a_first, (pair.a, pair.b) if a_first else (pair.b, pair.a)) for a_first in orders]
+        return [Question(a_first, self.prompt.messages(pair.prompt, *responses)) for a_first, responses in shown]
 
-    def questions(self, row: dict) -> list[Question]:
-        if not (isinstance(row["chosen"], str) and isinstance(row["rejected"], str)):
-            raise DataError(f"{row['id']}: a judge compares two answers; this benchmark has lists of them")
-        prompt = prompts.find(self.model.prompt)
-        first = coin(self.settings.seed, row["id"])
-        orders = [True, False] if self.settings.orders == "both" else [first]
-        found = []
-        for chosen_first in orders:
-            a, b = ("chosen", "rejected") if chosen_first else ("rejected", "chosen")
-            found.append(Question(chosen_first, prompt.messages(row["prompt"], row[a], row[b])))
-        return found
+    def _judgement(self, questions: list[Question], answers: list[Completion]) -> Judgement:
+        verdicts = tuple(self.prompt.parse(answer.text) for answer in answers)
+        return Judgement(tuple(question.a_first for question in questions), verdicts, tuple(answers))
 
     def _answers(self, keys: list[str]) -> dict[str, Completion]:
         wanted = list(dict.fromkeys(keys))
@@ -219,14 +209,14 @@ class Judge:
         return known
 
     def _ask(self, keys: list[str]) -> dict[str, Completion]:
-        def keep(place: int, completion: Completion) -> None:
+        def keep(place: int, number: int, completion: Completion) -> None:
             self.cost.add(completion)
             if completion.whole:  # a cut answer is asked for again, as one is that the model refused
                 self.memory.add({keys[place]: completion.text}, 0)
 
-        found = self.engine.complete([json.loads(key) for key in keys], self.decoding, keep)
+        found = self.engine.complete([json.loads(key) for key in keys], 1, self.decoding, keep)
         self.memory.send()
-        return dict(zip(keys, found, strict=True))
+        return {key: answer for key, (answer,) in zip(keys, found, strict=True)}
 
     def _check(self) -> None:
         share = self.settings.max_refused_share
@@ -277,42 +267,6 @@ def check_budget(estimates: dict[str, Estimate], settings: Settings) -> None:
         )
 
 
-def parse(answer: str) -> Verdict:
-    """RewardBench's process_judgement: [[A]] anywhere, else [[B]] anywhere, else none."""
-    return "A" if "[[A]]" in answer else "B" if "[[B]]" in answer else "error"
-
-
-def credit(verdict: Verdict, chosen_first: bool) -> float:
-    if verdict == "error":
-        return 0.5
-    return float((verdict == "A") == chosen_first)
-
-
-def coin(seed: int, item: str) -> bool:
-    """Whether the chosen answer of an item stands first."""
-    return bool(hashlib.sha256(f"{seed}\0{item}".encode()).digest()[0] & 1)
-
-
-def bias(judged: Sequence[dict]) -> dict[str, float | None]:
-    """What the places of the answers had to do with the verdicts, as shares.
-
-    errors: of the verdicts, that name neither answer. first: of the others, that name the one in first place; 0.5 for a
-    judge who does not mind, as the chosen answer stands there by a coin. Where each item was judged in both orders,
-    consistent: of the items, that the same answer won twice; position_bias: the first place won twice, minus the second
-    place won twice. None where there is nothing to count.
-    """
-    verdicts = [verdict for row in judged for verdict in row["verdicts"]]
-    named = [verdict for verdict in verdicts if verdict != "error"]
-    found: dict[str, float | None] = {
-        "errors": _share(len(verdicts) - len(named), len(verdicts)), "first": _share(named.count("A"), len(named)),
-    }  # fmt: skip
-    twice = [tuple(row["verdicts"]) for row in judged if len(row["verdicts"]) == 2]
-    if twice:
-        found["consistent"] = _share(twice.count(("A", "B")) + twice.count(("B", "A")), len(twice))
-        found["position_bias"] = _share(twice.count(("A", "A")) - twice.count(("B", "B")), len(twice))
-    return found
-
-
 def dollars(usd: float | None) -> str:
     return "price unknown" if usd is None else f"${usd:,.2f}"
 
@@ -331,22 +285,6 @@ def _engine(model: RewardModel, settings: Settings, name: str, version: str | No
     if name == "vllm":
         return generation.Vllm(local, context, settings.precision)
     return generation.Transformers(local, settings.batch_size, precision=settings.precision, context=context)
-
-
-def _judged(row: dict, questions: list[Question], answers: list[Completion]) -> dict:
-    verdicts = [parse(answer.text) for answer in answers]
-    credits = [credit(verdict, question.chosen_first) for verdict, question in zip(verdicts, questions, strict=True)]
-    order = "both" if len(questions) > 1 else "chosen first" if questions[0].chosen_first else "rejected first"
-    found = {
-        "id": row["id"], "subset": row["subset"], "section": row["section"], "order": order, "verdicts": verdicts,
-        "credit": sum(credits) / len(credits), "answers": [answer.text for answer in answers],
-    }  # fmt: skip
-    refusals = [answer.refused for answer in answers if answer.refused]
-    return found | ({"refused": refusals} if refusals else {})
-
-
-def _share(count: int, of: int) -> float | None:
-    return count / of if of else None
 
 
 def _blocks(keys: list[str], size: int) -> Iterator[list[str]]:

@@ -1,11 +1,19 @@
-"""What generative reward models are asked, word for word as those who measured or trained them asked.
+"""What generative reward models are asked, word for word as those who measured or trained them asked, and how their answers
+are read.
 
 The wording is RewardBench's (Apache-2.0, Allen Institute for AI), which took it from MT-Bench.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xlrm.errors import ConfigError
+from xlrm.scorers.judges.pairs import Verdict
+
+
+def parse(answer: str) -> Verdict:
+    """RewardBench's process_judgement: [[A]] anywhere, else [[B]] anywhere, else none."""
+    return "A" if "[[A]]" in answer else "B" if "[[B]]" in answer else "error"
 
 
 @dataclass(frozen=True)
@@ -13,6 +21,7 @@ class JudgePrompt:
     system: str
     user: str
     """With {question}, {a} and {b}, each of which is put in as it stands."""
+    parse: Callable[[str], Verdict] = parse
 
     def messages(self, question: str, a: str, b: str) -> list[dict[str, str]]:
         user = self.user.format(question=question, a=a, b=b)
