@@ -1,4 +1,4 @@
-"""The account of a curated corpus: on what terms its sources may be used, and what was kept of each."""
+"""The account of a curated corpus: the terms of its sources, and the rows kept of each."""
 
 from xlrm.data.cleaning import REASONS
 
@@ -9,8 +9,8 @@ _TRAINED_ON = ("preferences", "prompts")
 
 
 def terms(origins: Origins) -> dict:
-    """Licences of the pairs, and whether what is trained on leaves commercial use out. A licence nobody stated is not
-    known to allow anything: `unknown_terms` names those."""
+    """Licences of the pairs, and whether the training data excludes commercial use. A licence that nobody stated
+    allows nothing for certain: `unknown_terms` names such sources."""
     trained = {entry: origin["licence"] for use in _TRAINED_ON for entry, origin in origins.get(use, {}).items()}
     return {
         "licences": {entry: origin["licence"] for entry, origin in origins["preferences"].items()},
@@ -20,7 +20,7 @@ def terms(origins: Origins) -> dict:
 
 
 def moving(origins: Origins) -> dict[str, str]:
-    """Entries that were taken from a branch which moves -> how they are pinned."""
+    """Entries that were loaded from a moving branch, with the way to pin each."""
     return {
         entry: f"{entry}@{origin.get('commit', 'COMMIT')}"
         for entries in origins.values()
@@ -30,7 +30,7 @@ def moving(origins: Origins) -> dict[str, str]:
 
 
 def markdown(card: dict) -> str:
-    """Rows in, dropped by reason and out of each source, with its terms and where it is from."""
+    """A table of each source: rows in, dropped by reason and out, terms and origin."""
     parts = [(entry, one, "preferences") for entry, one in card["sources"].items()]
     parts += [(entry, one, "prompts") for entry, one in card.get("prompts", {}).items()]
     reasons = [reason for reason in REASONS if any(reason in one["dropped"] for _, one, _ in parts)]

@@ -1,7 +1,7 @@
-"""Benchmarks of reward models, one typed row each: where the items come from, and how subsets make sections.
+"""Benchmarks of reward models, one typed row each: the source of the items, and the section of each subset.
 
-A section's accuracy is the mean of its subsets' accuracies weighted as the benchmark says, by rows where it says
-nothing; the average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
+A section's accuracy is the mean of its subsets' accuracies, with the benchmark's weights or else by rows; the average
+is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
 """
 
 import re
@@ -87,8 +87,8 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
     """Rows of a benchmark of the table, or of a file, each with its subset and section.
 
     A file's rows may name their `subset` and `section`; a subset of RewardBench's belongs to RewardBench's section.
-    Raises ConfigError and DataError as `datasets.load` does, and DataError for a benchmark of the table of which a section
-    is missing, for responses that are neither text nor a list of texts, and for a section whose name is taken.
+    Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table without one of
+    its sections, for responses that are neither text nor a list of texts, and for a section whose name is reserved.
     """
     loaded = catalog.load(TABLE, name, language, count, seed, ("prompt", *_SIDES))
     row = catalog.find(TABLE, name)
@@ -124,13 +124,14 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
 
 
 def label(entry: str) -> str:
-    """Name of a benchmark in results and metrics: that of the table, or of the file without what stands for the language."""
+    """Name of a benchmark in results and metrics: that of the table, or of the file without the language's
+    placeholder."""
     name = Path(entry).stem.replace("{language}", "") if catalog.is_file(entry) else entry.partition("=")[0]
     return re.sub(r"[^\w.-]+", "-", name.partition("@")[0]).strip("-_.") or "file"
 
 
 def check_pairs(name: str, rows: list[dict]) -> None:
-    """Raises ConfigError for a benchmark with lists of responses: what is translated is pairs."""
+    """Raises ConfigError for a benchmark with lists of responses, since only pairs are translated."""
     if any(not isinstance(row[side], str) for row in rows for side in _SIDES):
         raise ConfigError(
             f"curate.benchmark: {name} has lists of responses, and a corpus has pairs; name it in evaluate.benchmarks"
@@ -147,8 +148,8 @@ def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:
 
 
 def missing(rows: list[dict]) -> list[str]:
-    """Subsets of RewardBench that none of `rows` is of, where they are RewardBench's: those of each section are weighted as if
-    they were the whole of it, and an average without a section is another one."""
+    """Subsets of RewardBench without any row, if the rows are RewardBench's. The remaining subsets take over their
+    section's weight, and an average without a section is not comparable."""
     present = {row["subset"] for row in rows}
     return [subset for subset in _WEIGHTS if subset not in present] if present and present <= _WEIGHTS.keys() else []
 

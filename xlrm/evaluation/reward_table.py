@@ -1,4 +1,4 @@
-"""Rewards of every response of a benchmark, as Parquet, one row a response; and those of a run under way."""
+"""The reward of every response of a benchmark, as Parquet with one row per response."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ _SIDES = ("chosen", "rejected")
 
 
 def records(benchmark: str, language: str, rows: Iterable[dict], rewards: Iterable[Rewards]) -> Iterator[dict]:
-    """One for each response: `side` is chosen or rejected, `response` its number among the item's of that side, `text` a
-    digest of the item's texts, by which two evaluations know whether they asked the same."""
+    """One record per response: `side` is chosen or rejected, `response` its number on that side of the item, `text` a
+    digest of the item's texts, which shows whether two evaluations asked the same."""
     for row, both in zip(rows, rewards, strict=True):
         labels = {
             "benchmark": benchmark,
@@ -45,15 +45,16 @@ def write(path: Path, found: list[dict]) -> None:
 
 
 def benchmarks(path: Path) -> list[str]:
-    """Those the file has rewards of."""
+    """Names of the benchmarks in the file."""
     import pyarrow.parquet
 
     return pyarrow.parquet.read_table(path, columns=["benchmark"])["benchmark"].unique().to_pylist()
 
 
 def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
-    """Language -> items of one benchmark, in the order they were written: id, text, subset, section, and the rewards of the
-    chosen and of the rejected responses, as lists. Raises DataError for a file that is not there or holds other columns."""
+    """Items of one benchmark by language, in the order of the file: id, text, subset, section, and the rewards of the
+    chosen and of the rejected responses, as lists. Raises DataError for a file that does not exist or has other
+    columns."""
     import pyarrow.parquet
 
     if not path.is_file():
@@ -77,7 +78,7 @@ def _item(one: dict) -> dict:
 
 
 def score_items(rows: Sequence[dict], rewards_of: Callable[[list[list[Message]]], list[float]]) -> list[Rewards]:
-    """Rewards of each benchmark row's responses, of the chosen and of the rejected ones; all are asked for at once."""
+    """Rewards of each benchmark row's chosen and rejected responses, all requested in one call."""
     sides = [responses(row) for row in rows]
     asked = [
         conversation(row["prompt"], text)
