@@ -1,4 +1,5 @@
-"""Preference datasets, prompts and parallel texts, one typed row each. Adding a dataset: a row and a row function."""
+"""Preference datasets, prompts and parallel texts, one typed row each. A new dataset needs a row and a function that
+makes rows."""
 
 import hashlib
 import itertools
@@ -70,7 +71,7 @@ HUB = "hub:"
 
 
 def from_hub(use: str) -> list[Dataset]:
-    """The sets of `xlrm.data.hub_sets` for one use."""
+    """The datasets of `xlrm.data.hub_sets` for one use."""
     return [Dataset(name, row.licence, row.languages, row) for name, row in hub_sets.SOURCES.items() if row.use == use]
 
 
@@ -93,8 +94,8 @@ PUBLISHED_PARALLEL = _table(*from_hub("parallel"))
 
 
 def find(table: Mapping[str, Dataset], entry: str) -> Dataset | None:
-    """The row of `table` that NAME[=OWNER/NAME][@REVISION] names, if one is. Raises ConfigError for a row that is not of
-    the Hub and cannot be had from elsewhere."""
+    """The row of `table` that NAME[=OWNER/NAME][@REVISION] names, or None. Raises ConfigError for a row that is not
+    of the Hub and has another repository or revision."""
     name, repository, revision = (entry, None, None) if is_file(entry) else hub.parse_entry(entry)
     row = table.get(name)
     if row is None or not (repository or revision):
@@ -105,7 +106,8 @@ def find(table: Mapping[str, Dataset], entry: str) -> Dataset | None:
 
 
 def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> None:
-    """Raises ConfigError for an entry that names no row of `table` and no file (and no set of the Hub by `hub:`)."""
+    """Raises ConfigError for an entry that names no row of `table` and no file (and, if allowed, no dataset of the
+    Hub as `hub:`)."""
     if find(table, entry) or is_file(entry) or (hub_too and entry.startswith(HUB)):
         return
     allowed = f"{', '.join(table)}, or the path of a .jsonl or .parquet file"
@@ -116,7 +118,7 @@ def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> No
 def load(
     table: Mapping[str, Dataset], entry: str, language: str, count: int | None, seed: int, required: tuple[str, ...]
 ) -> Loaded:
-    """Rows of a dataset of `table`, or of a .jsonl or .parquet file, at most `count` of these, with ids.
+    """Rows with ids of a dataset of `table`, or of a .jsonl or .parquet file, at most `count`.
 
     Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
     """
@@ -134,8 +136,11 @@ def load(
 
 
 def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
-    """Preference pairs with ids, at most `count` of a dataset, all of a file or a set of the Hub
-    (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`), and the rejects. Raises ConfigError for any other name."""
+    """Preference pairs with ids and the rejects: at most `count` of a dataset, all of a file or of a dataset of the
+    Hub (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`).
+
+    Raises ConfigError for any other name.
+    """
     check(PREFERENCES, entry, hub_too=True)
     if find(PREFERENCES, entry):
         return load(PREFERENCES, entry, language, count, seed, ())
@@ -161,7 +166,7 @@ def is_file(entry: str) -> bool:
 
 
 def local_files(entry: str) -> list[Path]:
-    """Files of this machine that an entry names: itself, or those of the folder it takes a set of the Hub from."""
+    """Files of this machine that an entry names: the file itself, or those of a folder with a dataset of the Hub."""
     if is_file(entry):
         return [path for path in (Path(entry),) if path.is_file()]
     name, repository, _ = hub.parse_entry(entry)
@@ -170,7 +175,7 @@ def local_files(entry: str) -> list[Path]:
 
 
 def fingerprint(entries: Iterable[str | None]) -> str:
-    """Digest of the files of this machine that the entries name: what changed is another set."""
+    """Digest of the files of this machine that the entries name; changed files are another dataset."""
     digest = hashlib.sha256()
     for entry in entries:
         for path in local_files(entry) if entry else ():

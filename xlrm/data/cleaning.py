@@ -1,4 +1,5 @@
-"""Cleaning of preference pairs: what cannot be used, duplicates, contradictions and what benchmarks ask, all counted."""
+"""Cleaning of preference pairs: unusable rows, duplicates, contradictions and prompts of benchmarks are dropped and
+counted."""
 
 import hashlib
 import re
@@ -24,7 +25,7 @@ _NGRAM, _COVERED = 8, 0.5
 
 @dataclass
 class Report:
-    """Per source: rows in, rows dropped by reason, rows out; and which benchmarks the contaminated ones hit."""
+    """Per source: rows in, rows dropped by reason, rows out; and the benchmarks that contaminated rows match."""
 
     rows_in: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
@@ -65,13 +66,19 @@ class Report:
 def clean(
     rows: list[Row], contamination: "Contamination", near_duplicates: float, alike: frozenset[str] = frozenset()
 ) -> tuple[list[Row], Report]:
-    """Rows with prompt, chosen, rejected and source that are worth training on, in order; the first of duplicates stays.
+    """Rows with prompt, chosen, rejected and source that are worth training on, in order, with the first of each
+    group of duplicates.
 
-    Dropped, in this order of reasons: an empty text or two equal responses; a pair seen before, but for white space; a
-    pair that another row labels the other way round (both go); a pair whose text resembles an earlier one's by
-    `near_duplicates` (Jaccard similarity of word trigrams) and of whose prompt, chosen and rejected each shares half of
-    its words with the other's; a prompt that a benchmark has (`Contamination`).
-    The last two are not asked of the sources in `alike`, whose rows resemble each other by design.
+    Reasons to drop a row, in this order:
+
+    - an empty text or two equal responses;
+    - a pair seen before, ignoring white space;
+    - a pair that another row labels the other way round (both are dropped);
+    - a pair whose text has a similarity of `near_duplicates` (Jaccard, of word trigrams) with an earlier one, if each
+      of its prompt, chosen and rejected shares half of its words with the other's;
+    - a prompt of a benchmark (`Contamination`).
+
+    The last two do not apply to the sources in `alike`, whose rows resemble each other by design.
     """
     reasons = _plain_reasons(rows)
     asked = [place for place, row in enumerate(rows) if not reasons[place] and row["source"] not in alike]
@@ -107,7 +114,7 @@ def _plain_reasons(rows: list[Row]) -> list[str | None]:
 
 
 def clean_prompts(rows: list[Row], source: str, contamination: "Contamination") -> tuple[list[Row], Report]:
-    """Prompts to align on: neither empty, nor asked before, nor a benchmark's."""
+    """Prompts to align on that are not empty, repeated or in a benchmark."""
     kept, seen, report = [], set(), Report()
     for row in rows:
         text = " ".join(row["prompt"].split())
@@ -121,7 +128,7 @@ def clean_prompts(rows: list[Row], source: str, contamination: "Contamination") 
 
 
 def unique_ids(rows: list[Row]) -> list[Row]:
-    """The same rows with ids of their own: the first of an id keeps it, the next become `id#2`, `id#3`."""
+    """The same rows with unique ids: the first row with an id keeps it, the next become `id#2`, `id#3`."""
     taken = {row["id"] for row in rows}
     times: Counter[str] = Counter()
     found = []
@@ -219,8 +226,8 @@ def _jaccard(one: set, other: set) -> float:
 
 
 class Contamination:
-    """Tülu 3's test (Lambert et al. 2024), with words for tokens: a benchmark's prompt is found in a text
-    when word 8-grams that the two share cover more than half of its words. Shorter prompts are found as a whole."""
+    """Tülu 3's test (Lambert et al. 2024), with words for tokens: a text contains a benchmark's prompt if the word
+    8-grams that they share cover more than half of the prompt's words. Shorter prompts must occur as a whole."""
 
     def __init__(self, asked: Iterable[tuple[str, str]]):
         """`asked`: name of a benchmark, and a prompt of it."""

@@ -1,4 +1,4 @@
-"""Corpora on disk: files of rows in one language, whole or in shards, read row by row where they stand."""
+"""Corpora on disk: files of rows in one language, whole or in shards, read row by row in place."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ REPAIRS = ("tried", "mended", "untranslated")
 
 
 class RowsOnDisk:
-    """The rows of one JSONL file, or of one in several parts: their ids in memory, the rest left where it is."""
+    """The rows of one JSONL file, or of one in several parts: ids in memory, the rest on disk."""
 
     def __init__(self, paths: list[Path]):
         """Reads all once. Raises DataError for a part that is not there or a line that is not a row."""
@@ -101,7 +101,8 @@ def read(folder: Path) -> Corpus:
 
 
 def read_translations(folders: list[Path]) -> list[Corpus]:
-    """One corpus a language, shards put together. Raises DataError for a language or a shard that is missing or double."""
+    """One corpus per language, with shards joined. Raises DataError for a language or shard that is missing or
+    duplicated."""
     parts: dict[str, list[tuple[Path, dict]]] = {}
     for folder in folders:
         said = _description(folder)

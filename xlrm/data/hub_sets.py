@@ -1,5 +1,7 @@
-"""Sets of the Hugging Face Hub, paper A's among them: where each is, on what terms, and how its records become rows.
-Columns and rules as on the dataset cards; `docs/data.md` argues the defaults where paper A is silent.
+"""Datasets of the Hugging Face Hub, paper A's among them: their repositories, their terms, and how records become
+rows.
+
+Columns and rules follow the dataset cards; `docs/data.md` explains the defaults where paper A is silent.
 """
 
 import itertools
@@ -52,7 +54,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Rows with ids, and where they are from."""
+    """Rows with ids, and their origin."""
 
     rows: list[Row]
     origin: dict[str, str | int]
@@ -199,9 +201,9 @@ SOURCES = {
 
 
 def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
-    """Rows of a source, at most `count`, which are sampled by seed and in the order of the set.
+    """Rows of a source, at most `count`, sampled by seed and in the order of the dataset.
 
-    Raises ArtifactError for a set that cannot be fetched, DataError for records that are not in the source's schema.
+    Raises ArtifactError for a dataset that cannot be fetched, DataError for records that do not match its schema.
     """
     config = source.config and source.config.format(flores=LANGUAGES[language].flores)
     records, commit = hub.records(source.repository, source.revision, source.split, config, source.folder, source.gated)

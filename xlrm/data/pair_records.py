@@ -1,7 +1,8 @@
-"""Preference records of anyone's making, as rows with prompt, chosen and rejected in text.
+"""Preference records in common formats, as rows with prompt, chosen and rejected in text.
 
-A record's texts are strings or lists of messages; its prompt stands apart, or is what the messages of chosen and rejected
-have in common. One user turn, without a system prompt: what all languages can be asked alike.
+A record's texts are strings or lists of messages. Its prompt is a field of its own, or the common beginning of the
+messages of chosen and rejected. It is one user turn without a system prompt, so that it can be asked alike in all
+languages.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,7 +33,8 @@ def sort_out(records: Iterable[tuple[int, Row | str]]) -> tuple[list[Row], list[
 
 
 def pair_of(record: Row) -> Row:
-    """A record's own id, subset, section and margin (a number) stay. Raises DataError with the reason why it cannot be used."""
+    """The pair in a record, with the record's own id, subset, section and margin (a number). Raises DataError with
+    the reason if it cannot be used."""
     (chosen, before), (rejected, other) = (_response(record, side) for side in ("chosen", "rejected"))
     if record.get("prompt") is not None:
         before = record["prompt"]

@@ -1,7 +1,7 @@
-"""Parallel texts: what is said in one language and in others, row by row, each once.
+"""Parallel texts: the same content in several languages, row by row, without repetitions.
 
-They come from a set that is published in several languages, from a file with a column a language, or from corpora that
-were translated here.
+They come from a dataset that is published in several languages, from a file with a column per language, or from
+corpora that were translated here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Parallel:
 
 
 def check(entry: str) -> None:
-    """Raises ConfigError for an entry that names neither a set with its own languages nor a file."""
+    """Raises ConfigError for an entry that names neither a dataset with its own languages nor a file."""
     try:
         catalog.check(PUBLISHED_PARALLEL, entry)
     except ConfigError as error:
@@ -67,7 +67,7 @@ def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> 
 
 
 def read_corpora(folder: Path, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
-    """The texts that `curate` took and that were translated. Raises DataError for a row without id or text."""
+    """The texts that `curate` selected and `translate` translated. Raises DataError for a row without id or text."""
     tables = {}
     for language in languages:
         rows = read_rows(folder / language / "parallel.jsonl", ("id", "text"))
@@ -76,8 +76,8 @@ def read_corpora(folder: Path, languages: Sequence[str], count: int | None, seed
 
 
 def align(entry: str, tables: Mapping[str, Table], origin: dict[str, Any], count: int | None, seed: int) -> Parallel:
-    """Texts by id, in the order of the first language, of ids with a text in every language; of those whose text in the
-    first language is the same but for white space, the first. What is left out is counted, and said."""
+    """Texts by id, in the order of the first language, for the ids with a text in every language. Of rows whose texts
+    in the first language differ only in white space, the first is kept. The rows left out are counted and logged."""
     first = next(iter(tables.values()))
     ids = dict.fromkeys(name for table in tables.values() for name in table)
     whole = [name for name in ids if all(table.get(name, "").strip() for table in tables.values())]

@@ -31,20 +31,16 @@ def responses(row: dict) -> tuple[list[str], list[str]]:
 
 
 def prompt_of_ties(row: dict) -> tuple[str, str] | None:
-    """("ref" or "tied", number) of a row of RewardBench 2's Ties, told by its subset and its id; None for any other row.
-
-    A prompt is asked twice there: with one right answer (ref) and with several (tied).
-    """
+    """("ref" or "tied", number) of a row of RewardBench 2's Ties, from its subset and id; None for any other row.
+    Ties asks each prompt twice: with one right answer (ref) and with several (tied)."""
     found = _OF_TIES.fullmatch(str(row.get("id"))) if row.get("subset") == "Ties" else None
     return (found[1], found[2]) if found else None
 
 
 def credit(rows: Sequence[dict], rewards: Sequence[Rewards], ties: Ties = "lost") -> "np.ndarray":
-    """Credit (n) of each row for its rewards (n). The mean over a subset's rows is the subset's score.
-
-    That holds for RewardBench 2's Ties too: a row there carries its part of the formula, so that single credits may be
-    above 1, and the margins of a prompt stand with its row of several right answers.
-    """
+    """Credit (n) of each row for its rewards (n). The mean over a subset's rows is the subset's score. This also
+    holds for RewardBench 2's Ties: a row there carries its part of the formula, so single credits may exceed 1, and
+    the margins of a prompt are in its row with several right answers."""
     import numpy as np
 
     earned = [_item(chosen, rejected, ties) for chosen, rejected in rewards]
@@ -58,21 +54,19 @@ def credit(rows: Sequence[dict], rewards: Sequence[Rewards], ties: Ties = "lost"
 
 
 def tied(rewards: Sequence[Rewards]) -> int:
-    """Items whose best chosen and best rejected response have the same reward."""
+    """Number of items whose best chosen and best rejected responses have the same reward."""
     return sum(max(chosen) == max(rejected) for chosen, rejected in rewards)
 
 
 def by_length(rows: Sequence[dict]) -> "np.ndarray":
-    """Credit (n) of always preferring the longest response, in characters; of two as long, half."""
+    """Credit (n) of always preferring the longest response in characters; equal lengths earn half."""
     lengths = [tuple([float(len(text)) for text in side] for side in responses(row)) for row in rows]
     return credit(rows, lengths, "half")
 
 
 def by_chance(rows: Sequence[dict]) -> "np.ndarray":
-    """Expected credit (n) of rewards drawn alike for all responses: 0.5 of a pair, 1/n of a best of n.
-
-    Exact but for Ties, whose margins depend on the distribution: there the mean of 400 draws from N(0, 1), seed 0.
-    """
+    """Expected credit (n) of rewards from one distribution: 0.5 for a pair, 1/n for a best of n. Exact except for
+    Ties, whose margins depend on the distribution: there the mean of 400 draws from N(0, 1), seed 0."""
     import numpy as np
 
     sizes = [tuple(map(len, responses(row))) for row in rows]

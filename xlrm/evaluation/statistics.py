@@ -1,4 +1,4 @@
-"""Accuracies of subsets, sections and benchmarks, with bootstrap intervals, and tests of what two models' differ by."""
+"""Accuracies of subsets, sections and benchmarks with bootstrap intervals, and tests of the difference of two models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,10 +52,8 @@ def with_missing(where: str, results: dict[str, dict], items: Mapping[str, list[
 
 
 def accuracies(rows: list[dict], credit: "np.ndarray") -> dict[str, float]:
-    """`section` -> mean credit, `average` (plain mean of the sections) and `subset/<name>`.
-
-    `rows` (n) have section and subset; `credit` (n) is what each earned.
-    """
+    """Mean credit by `section`, by `subset/<name>`, and as `average`, the plain mean of the sections. `rows` (n) have
+    section and subset; `credit` (n) is what each earned."""
     subsets = {name: credit[places].mean(keepdims=True) for name, places in _subset_places(rows).items()}
     return {name: float(value[0]) for name, value in _aggregate(rows, subsets).items()}
 
@@ -63,8 +61,8 @@ def accuracies(rows: list[dict], credit: "np.ndarray") -> dict[str, float]:
 def intervals(
     rows: list[dict], credit: "np.ndarray", seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """Bootstrap percentile intervals of what `accuracies` returns: items resampled within their subset, the two items of a
-    prompt of RewardBench 2's Ties together."""
+    """Bootstrap percentile intervals of the values of `accuracies`: items are resampled within their subset, and the
+    two items of a prompt of RewardBench 2's Ties together."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -79,11 +77,13 @@ def intervals(
 
 
 def paired(rows: list[dict], difference: "np.ndarray", seed: int = 0) -> dict[str, Paired]:
-    """Of what `accuracies` returns, for the credit of one model minus that of another (n) on the same items.
+    """Differences between two models on the same items, by the keys of `accuracies`; input is the difference of their
+    credits (n).
 
-    The interval resamples the items' differences. The p-value is that of a permutation test: were the models alike, each
-    item's difference could as well have the other sign. It is the share of 9,999 random choices of signs (and the one
-    seen) at which the difference is as far from 0 as the one seen, so 0.0001 at least.
+    The interval resamples the items' differences. The p-value is that of a permutation test: if the models were
+    equally good, each item's difference could as well have the opposite sign. It is the share of 9,999 random choices
+    of signs, plus the observed one, with a difference at least as far from 0 as the observed one, so it is at least
+    0.0001.
     """
     values, bounds = accuracies(rows, difference), intervals(rows, difference, seed)
     flipped = _aggregate(rows, _sign_flips(rows, difference, seed))
@@ -95,7 +95,8 @@ def paired(rows: list[dict], difference: "np.ndarray", seed: int = 0) -> dict[st
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted for their number (Holm 1979): the chance of any false finding stays below the level they are read at."""
+    """p-values adjusted for their number (Holm 1979): the chance of any false finding stays below the level that they
+    are compared with."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(order):

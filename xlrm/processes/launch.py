@@ -33,7 +33,7 @@ _REASON = "error.txt"
 
 @dataclass(frozen=True)
 class Nodes:
-    """Of a training on several machines, as torchrun's variables say; one of one without them."""
+    """The nodes of a training, from torchrun's variables; a single node without them."""
 
     count: int = 1
     rank: int = 0
@@ -42,7 +42,7 @@ class Nodes:
 
     @classmethod
     def from_environment(cls) -> "Nodes":
-        """Raises ConfigError for variables that make no sense together."""
+        """Raises ConfigError for variables that contradict each other."""
         names = ("PET_NNODES", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT")
         count, rank, address, port = (
             os.environ.get(n) or str(v) for n, v in zip(names, (1, 0, cls.address, cls.port), strict=True)
@@ -56,7 +56,8 @@ class Nodes:
 
 
 def processes(wanted: int) -> int:
-    """Processes on this node: `wanted`, or with 0 one for each GPU, or one. Raises ConfigError for more than there are GPUs."""
+    """Processes on this node: `wanted`, or for 0 one per GPU, or one without GPUs. Raises ConfigError for more
+    processes than GPUs."""
     import torch
 
     gpus = torch.cuda.device_count()
@@ -68,15 +69,13 @@ def processes(wanted: int) -> int:
 
 
 def world(wanted: int) -> int:
-    """Processes on all nodes together."""
+    """Number of processes on all nodes."""
     return processes(wanted) * Nodes.from_environment().count
 
 
 def split_batch(batch_size: int, device_batch_size: int, processes: int) -> tuple[int, int]:
-    """(rows in a forward pass of a process, passes in a step): the largest that fit `device_batch_size` and make the batch.
-
-    `processes` are those of all nodes together. Raises ConfigError for a batch that they cannot share.
-    """
+    """(rows in a forward pass of a process, passes in a step): the most rows that fit `device_batch_size` and divide
+    the batch. `processes` is their number on all nodes. Raises ConfigError for a batch that they cannot share."""
     share, rest = divmod(batch_size, processes)
     if rest or not share:
         near = max(share, 1) * processes
@@ -89,11 +88,9 @@ def split_batch(batch_size: int, device_batch_size: int, processes: int) -> tupl
 
 
 def launch(function: str, folder: Path, wanted: int, precision: str) -> dict[str, float]:
-    """Calls `function` ("module:name") with `folder` in every process, unless it has ended there before; the metrics it
-    leaves there. The processes see as many GPUs as there are processes on this node, and no others.
-
-    Raises ArtifactError when a process fails.
-    """
+    """Calls `function` ("module:name") with `folder` in every process, unless it has already ended there, and returns
+    the metrics it left. The processes see as many GPUs as there are processes on this node, and no others. Raises
+    ArtifactError if a process fails."""
     ended = folder / METRICS
     if not ended.exists():
         with _gpus(processes(wanted)):
@@ -105,8 +102,8 @@ def launch(function: str, folder: Path, wanted: int, precision: str) -> dict[str
 
 
 def join() -> None:
-    """Makes the group of a training's processes on CPUs, which wait for each other no longer than `PATIENCE_S`: accelerate
-    has no word for it. To be called before transformers' arguments, which make that of GPUs, with their `ddp_timeout`."""
+    """Creates the group of a training's processes on CPUs, with the time limit `PATIENCE_S`, which accelerate cannot
+    set. Call it before transformers' arguments, which create the group on GPUs, with their `ddp_timeout`."""
     import torch
     from torch import distributed
 
@@ -121,7 +118,8 @@ def join() -> None:
 
 @contextlib.contextmanager
 def together(what: str) -> Iterator[None]:
-    """Around `what` all processes do together. Raises ArtifactError where one of the others does not come, or is gone."""
+    """Context for what all processes do together. Raises ArtifactError if another process does not arrive, or is
+    gone."""
     try:
         yield
     except RuntimeError as error:
@@ -135,10 +133,9 @@ def together(what: str) -> Iterator[None]:
 
 
 def accelerate_config(nodes: Nodes, each: int, precision: str, on_cpu: bool) -> dict[str, Any]:
-    """What `accelerate launch` reads: ZeRO-3 (paper A, appendix B), one whole model saved, batch sizes from the trainer.
-
-    `gradient_accumulation_steps` is left out on purpose: accelerate refuses one that differs from the trainer's.
-    """
+    """Configuration for `accelerate launch`: ZeRO-3 (paper A, appendix B), one whole model saved, batch sizes from
+    the trainer. `gradient_accumulation_steps` is left out, because accelerate refuses one that differs from the
+    trainer's."""
     return {
         "compute_environment": "LOCAL_MACHINE", "distributed_type": "DEEPSPEED", "use_cpu": on_cpu,
         "mixed_precision": "bf16" if precision == "bfloat16" else "no",
@@ -206,7 +203,8 @@ def _free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """A killed stage leaves no processes that go on writing its checkpoints (Linux: PR_SET_PDEATHSIG is 1)."""
+    """Ends this process when its parent ends, so that a killed stage leaves no process that still writes its
+    checkpoints (Linux: PR_SET_PDEATHSIG is 1)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""One process at a time: files that belong to whoever has them open, until it closes them or is killed."""
+"""File locks: one process at a time, until it releases the lock or is killed."""
 
 import fcntl
 import os
@@ -13,11 +13,9 @@ from xlrm.errors import ArtifactError
 
 @contextmanager
 def alone(path: Path, what: str = "") -> Iterator[None]:
-    """Holds the lock that the file `path` is, which is gone afterwards. Waits for a process that has it, and says so where
-    `what` is named that both want to do; the system gives the place of a killed one to the next.
-
-    Raises ArtifactError where there can be no such file.
-    """
+    """Holds the lock file `path`, which is removed afterwards. Waits for a process that holds it, and says so if
+    `what` names what both want to do; the system releases the lock of a killed process. Raises ArtifactError if such
+    a file cannot exist."""
     with _opened(path) as file:
         if not _taken(file, wait=False):
             if what:
@@ -38,7 +36,7 @@ def alone(path: Path, what: str = "") -> Iterator[None]:
 
 @contextmanager
 def if_free(path: Path) -> Iterator[bool]:
-    """Holds that lock and gives True, unless another process has it; False where nobody made such a file."""
+    """Holds the lock and gives True, unless another process holds it; gives False if the file does not exist."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         if _taken(file, wait=False):
             yield True
@@ -47,7 +45,7 @@ def if_free(path: Path) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process has it now."""
+    """Whether a process holds the lock now."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         return not _taken(file, wait=False)
     return False
@@ -55,7 +53,7 @@ def is_held(path: Path) -> bool:
 
 @contextmanager
 def unless_held(path: Path) -> Iterator[bool]:
-    """As `alone`, but gives False where another process has it, instead of waiting."""
+    """As `alone`, but gives False instead of waiting if another process holds the lock."""
     with _opened(path) as file:
         free = _taken(file, wait=False) and not _is_gone(path, file)
         try:
@@ -66,7 +64,7 @@ def unless_held(path: Path) -> Iterator[bool]:
 
 
 def wait_for_its_end(path: Path) -> None:
-    """Returns when the process that holds the lock has ended, however that came."""
+    """Returns when the process that holds the lock has ended, for any reason."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
 

@@ -1,4 +1,4 @@
-"""What SIGTERM, SIGINT and SIGHUP do to a stage and to a run."""
+"""How SIGTERM, SIGINT and SIGHUP end a stage or a run."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def ended_by_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def before_the_end(action: Callable[[], None]) -> Iterator[None]:
-    """In it, a signal that ends the process has `action` done first, if that takes no more than `SECONDS`."""
+    """Context in which a signal that ends the process first runs `action`, if that takes at most `SECONDS`."""
     _before_the_end.append(action)
     try:
         yield
@@ -62,8 +62,8 @@ def _end(number: int, _frame: object) -> None:
 
 
 def end_with_the_run() -> None:
-    """Ends this process with the one that holds the lock which `RUNNER` names, whatever kills that, and whoever is between
-    the two: Kubeflow Pipelines' local runner starts a shell that starts a task."""
+    """Ends this process when the process that holds the lock in the variable `RUNNER` ends, for any reason and
+    whatever is between the two: Kubeflow Pipelines' local runner starts a shell that starts a task."""
     if lock := os.environ.get(RUNNER):
         threading.Thread(target=_watch, args=(Path(lock),), daemon=True).start()
 

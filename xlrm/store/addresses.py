@@ -1,4 +1,4 @@
-"""Addresses, from the environment: where state lives when nothing says otherwise, and where it lives when something does."""
+"""Addresses of local state, store and MLflow, from environment variables or their defaults."""
 
 import os
 import re

@@ -1,8 +1,8 @@
-"""What models said before, by what they were asked: a second run, an added dataset or a resumed run asks only the rest.
+"""Kept answers of models: a second run, an added dataset or a resumed run asks only what is new.
 
-A memory belongs to one use of one model: a translator and its pair of languages, a judge. On the store it is a folder of
-files, each written once and named by the digest of its content, so that shards and runs add to it side by side. What a
-machine knows of it stands in an SQLite file, so a memory of any size takes little room in RAM.
+A memory belongs to one use of one model: a translator with its pair of languages, or a judge. On the store it is a
+folder of files, each written once and named by the digest of its content, so that shards and runs can add to it at
+the same time. On a machine it is an SQLite file, so that its size hardly affects the use of RAM.
 """
 
 import gzip
@@ -23,9 +23,9 @@ _ROWS_A_FILE = 5000
 
 
 class Memory:
-    """`kind` names what is kept, and its folder on the store; `identity` is all that an answer depends on but the text it
-    is to; the keys of a memory are (text, attempt). `store` and `home`: where it is kept instead of the store's and this
-    machine's own places, such as with what an unfinished stage leaves."""
+    """Answers by (text, attempt). `kind` names the use and its folder on the store; `identity` is everything that an
+    answer depends on except the text. `store` and `home` replace the usual places, for example by the folders of an
+    unfinished stage."""
 
     def __init__(self, kind: str, identity: Mapping[str, object], store: str | None = None, home: Path | None = None):
         described = json.dumps(identity, sort_keys=True, ensure_ascii=False)
@@ -39,7 +39,7 @@ class Memory:
         self._sent = time.monotonic()
 
     def look_up(self, texts: Iterable[str], attempt: int) -> dict[str, str | None]:
-        """Those of `texts` that are known; None for one that is known to get no whole answer."""
+        """Known answers by text; None for a text that is known to get no complete answer."""
         keys = {_key(text, attempt): text for text in texts}
         found = {}
         wanted = list(keys)
@@ -51,7 +51,8 @@ class Memory:
         return found
 
     def add(self, answers: Mapping[str, str | None], attempt: int) -> None:
-        """Kept on this machine at once, on the store with the next `send`: now, if the last was some time ago."""
+        """Keeps answers on this machine at once, and on the store with the next `send`; sends now if the last `send`
+        was some time ago."""
         rows = [(_key(text, attempt), answer) for text, answer in answers.items()]
         with self.database:
             self.database.executemany("insert or ignore into known values (?, ?, 0)", rows)
@@ -59,7 +60,7 @@ class Memory:
             self.send()
 
     def send(self) -> None:
-        """Writes to the store what it does not have yet."""
+        """Writes to the store the answers that it does not have yet."""
         self._sent = time.monotonic()
         while rows := self.database.execute(
             "select key, text from known where sent = 0 order by key limit ?", (_ROWS_A_FILE,)

@@ -1,10 +1,10 @@
-"""What a stage leaves behind: an immutable directory, and a record of what it is and how it was made.
+"""Artifacts: immutable directories, each with a record of what it is and how it was made.
 
     {store}/{stage}/{key}/artifact.json        the record, written last: no record, no artifact
     {store}/{stage}/{key}/{digest[:16]}/...    the files, under a name that follows from their own bytes
 
-An artifact's URI is `{store}/{stage}/{key}`. Writers of the same key never mix their files, even when these differ:
-each has its own folder, and the record that comes first says which one counts.
+An artifact's URI is `{store}/{stage}/{key}`. Writers of the same key never mix their files, even if these differ:
+each has its own folder, and the first record decides which folder counts.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 class Input(BaseModel):
-    """An artifact that another one was made from."""
+    """An artifact that another artifact was made from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,11 +80,9 @@ class Record(BaseModel):
 
 
 def digest_directory(local: Path) -> tuple[str, tuple[FileEntry, ...]]:
-    """The digest of a directory, and its files sorted by path. Folders count only by the files in them.
-
-    Raises ArtifactError for a directory that is missing or without files, and for whatever is neither file nor folder:
-    a symbolic link may point to something else tomorrow.
-    """
+    """The digest of a directory, and its files sorted by path. Empty folders do not count. Raises ArtifactError for a
+    directory that is missing or has no files, and for anything that is neither file nor folder, such as a symbolic
+    link, which may point elsewhere tomorrow."""
     if not local.is_dir():
         raise ArtifactError(f"{local}: not a directory; a stage writes its files into it")
     with ThreadPoolExecutor(objects.PARALLEL_FILES) as pool:
@@ -95,10 +93,8 @@ def digest_directory(local: Path) -> tuple[str, tuple[FileEntry, ...]]:
 
 
 def find(uri: str) -> Record | None:
-    """The record of the artifact at `uri`, None when there is none.
-
-    Raises ArtifactError when the record cannot be understood or the store not be asked.
-    """
+    """The record of the artifact at `uri`, or None. Raises ArtifactError if the record is unreadable or the store
+    does not answer."""
     where = objects.join(uri, RECORD)
     data = objects.read_bytes(where)
     if data is None:
@@ -113,7 +109,7 @@ def find(uri: str) -> Record | None:
 
 
 def wait(uri: str, seconds: float = 3600) -> Record:
-    """The record of an artifact that another machine is about to publish. Raises ArtifactError when none comes."""
+    """The record of an artifact that another machine is about to publish. Raises ArtifactError if none appears."""
     end = time.monotonic() + seconds
     while (record := find(uri)) is None:
         if time.monotonic() > end:
@@ -125,7 +121,7 @@ def wait(uri: str, seconds: float = 3600) -> Record:
 
 
 def load(uri: str) -> Record:
-    """The record of the artifact at `uri`. Raises ArtifactError as `find` does, and when there is none."""
+    """The record of the artifact at `uri`. Raises ArtifactError as `find` does, and if there is none."""
     record = find(uri)
     if record is None:
         raise ArtifactError(f"no artifact at {uri}: correct the URI, or run the stage that makes it to its end")
@@ -133,13 +129,10 @@ def load(uri: str) -> Record:
 
 
 def publish(local: Path, uri: str, **facts: Any) -> Record:
-    """Stores the files of the directory `local` as the artifact at `uri`, and returns the record that counts there.
-
-    `facts` are all fields of Record but `digest` and `files`. When another writer's record stands there first, that one
-    counts and is returned. After an interruption the same call goes on where it stopped.
-
-    Raises ArtifactError for a directory or facts that make no artifact, and when the store fails.
-    """
+    """Stores the files of the directory `local` as the artifact at `uri`, and returns its record. `facts` are all
+    fields of Record except `digest` and `files`. If another writer's record is there first, it counts and is
+    returned. After an interruption the same call continues. Raises ArtifactError for a directory or facts that make
+    no artifact, and if the store fails."""
     existing = find(uri)
     if existing is not None:
         return existing
@@ -151,8 +144,8 @@ def publish(local: Path, uri: str, **facts: Any) -> Record:
 
 
 def keep_refused(local: Path, uri: str, **facts: Any) -> str | None:
-    """Stores the whole files in `local`, which a gate refused, as the artifact at {uri}/refused in place of one that was refused
-    before; returns the URI of the folder they are in, None where there is nothing. `facts` as for `publish`."""
+    """Stores the complete files in `local`, which a gate refused, as the artifact at {uri}/refused, replacing an
+    earlier one. Returns the URI of their folder, or None without files. `facts` as for `publish`."""
     paths = [path for path in _regular_files(local) if path.suffix != ".part"]
     if not paths:
         return None
@@ -164,18 +157,18 @@ def keep_refused(local: Path, uri: str, **facts: Any) -> str | None:
 
 
 def refused(kept: str) -> str:
-    """URI of the artifact whose files are in `kept`, as `keep_refused` gave it."""
+    """URI of the artifact with the files at `kept`, the result of `keep_refused`."""
     return kept.rpartition("/")[0]
 
 
 def place(uri: str) -> str:
-    """STORE/STAGE/KEY of an artifact, of one that was refused too."""
+    """STORE/STAGE/KEY of an artifact, refused or not."""
     return re.sub(rf"/{REFUSED}(/.*)?$", "", uri.rstrip("/"))
 
 
 def lineage(uris: Iterable[str]) -> dict[str, Record]:
-    """The records of the artifacts at `uris` and of all they were made from, by URI, inputs before what uses them. Of a store
-    that was moved they tell where their inputs are now."""
+    """The records of the artifacts at `uris` and of everything they were made from, by URI, inputs first. In a store
+    that was moved, records give the present addresses of their inputs."""
     found: dict[str, Record] = {}
     for uri in uris:
         if uri not in found:
@@ -196,7 +189,7 @@ def _found_again(given: Input, uri: str) -> Input:
 
 
 def newest(store: str, stage: str) -> str:
-    """URI of the artifact of `stage` that was made last. Raises ArtifactError when there is none."""
+    """URI of the newest artifact of `stage`. Raises ArtifactError if there is none."""
     folder = objects.join(store, stage)
     uris = [uri.removesuffix(f"/{RECORD}") for uri in objects.list_uris(folder) if uri.endswith(f"/{RECORD}")]
     if not uris:
@@ -205,12 +198,9 @@ def newest(store: str, stage: str) -> str:
 
 
 def fetch(uri: str, cache: Path, files: tuple[FileEntry, ...] | None = None) -> Path:
-    """A local directory with the files of the artifact at `uri`, or those of its `files`, each checked. It is for
-    reading only.
-
-    A `file://` store is read in place; from `s3://` the files come into `cache / digest`, once for all processes.
-    Raises ArtifactError with the URI of a file that is missing or corrupted.
-    """
+    """A local directory with the files of the artifact at `uri`, or those of its `files`, each verified; it is
+    read-only. A `file://` store is read in place; files from `s3://` are copied to `cache / digest`, once for all
+    processes. Raises ArtifactError with the URI of a file that is missing or corrupted."""
     record = load(uri)
     data_uri = _data_uri(uri, record.digest)
     in_place = objects.local_path(data_uri)

@@ -1,8 +1,8 @@
-"""The only door to boto3: what `xlrm.store.objects` does where its URIs are `s3://bucket/prefix`.
+"""The only module that imports boto3: operations of `xlrm.store.objects` for URIs `s3://bucket/prefix`.
 
-Whatever boto3 and its libraries raise leaves here as an ArtifactError of one line, that of the last try: a server or a
-network can make them fail in more ways than they have exceptions of their own (a `KeyError` of an answer without its length, a
-`ValueError` of a date, a `RecursionError` of redirects).
+Every exception of boto3 and its libraries becomes an ArtifactError of one line, that of the last try. Servers and
+networks cause more exceptions than boto3 defines: a `KeyError` for an answer without its length, a `ValueError` for a
+date, a `RecursionError` for redirects.
 """
 
 import os
@@ -155,7 +155,7 @@ def without_login(uri: str) -> str:
 
 @contextmanager
 def errors(uri: str) -> Iterator[None]:
-    """In it there are calls of boto3 and nothing else, as any of their exceptions is taken for the server's."""
+    """Context for calls of boto3 and nothing else: any exception raised in it is taken for the server's."""
     from s3transfer.exceptions import RetriesExceededError
 
     try:

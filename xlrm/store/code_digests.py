@@ -1,9 +1,9 @@
-"""Digests of a package's code by what it does: of syntax trees without docstrings, comments and layout, and without where a
-module is or what it is called.
+"""Digests of a package's code by what it does: of syntax trees without docstrings, comments and layout, and without
+the modules' places and names.
 
-Statements that import from the package itself are left out. A name that one of them binds counts as the code of the module
-it is of and what is taken from there, so that a module may be renamed or moved and imports be written otherwise. Python
-3.11 to 3.13 give the same digests.
+Statements that import from the package itself are left out. A name that one of them binds counts as the code of the
+module that defines it and the name there, so that modules can be renamed or moved and imports written otherwise.
+Python 3.11 to 3.13 give the same digests.
 """
 
 import ast

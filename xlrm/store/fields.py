@@ -1,5 +1,5 @@
-"""What a field of a stage's config says of itself in `Annotated[...]`, beside its type: whether it counts for the result, and
-what of the Hub it names."""
+"""Annotations of fields of a stage's config, in `Annotated[...]`: whether a field counts for the result, and what it
+names on the Hub."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,23 +9,24 @@ from pydantic import BaseModel
 
 
 class NotCounted:
-    """Of a field that cannot change a result: speed, patience, what an estimate assumes or may cost."""
+    """Marks a field that cannot change a result: speed, patience, assumptions and limits of an estimate."""
 
 
 @dataclass(frozen=True)
 class CountedIf:
-    """Of a field that changes a result only where `condition` is true of the config."""
+    """Marks a field that changes a result only if `condition` is true of the config."""
 
     condition: Callable[[Any], bool]
 
 
 class Sets:
-    """Of a field that names datasets, each as NAME[=OWNER/NAME][@REVISION] or a file: one of the Hub is at a commit."""
+    """Marks a field that names datasets, each as NAME[=OWNER/NAME][@REVISION] or a file; a dataset of the Hub is at a
+    commit."""
 
 
 @dataclass(frozen=True)
 class RevisionOf:
-    """Of a field that is the revision of a model of the Hub."""
+    """Marks a field that is the revision of a model of the Hub."""
 
     model: str
     """The field that names it."""
@@ -51,7 +52,7 @@ def _counts(said: Any, config: BaseModel) -> bool:
 
 
 def marked(config: type[BaseModel], kind: type) -> dict[str, Any]:
-    """Fields that are annotated with `kind`: their names, and what the annotation says."""
+    """Names of the fields that are annotated with `kind`, with the annotation."""
     return {
         name: said
         for name, field in config.model_fields.items()

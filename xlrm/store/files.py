@@ -1,4 +1,4 @@
-"""What a file of a directory, or of a store, is known by."""
+"""What identifies a file of a directory or of a store."""
 
 import hashlib
 from dataclasses import dataclass

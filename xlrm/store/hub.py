@@ -1,4 +1,5 @@
-"""Sets and models of the Hugging Face Hub, or folders laid out like one: records and files, with the commit these are of."""
+"""Datasets and models of the Hugging Face Hub, or of folders with the same layout: records and files, with their
+commit."""
 
 import hashlib
 import re
@@ -22,10 +23,8 @@ def records(
     folder: str | None = None,
     gated: bool = False,
 ) -> tuple[Sequence[dict], str | None]:
-    """Records of one table, and the commit they are of (none for a folder of this machine).
-
-    Raises ArtifactError, with what to do about it, for a set that cannot be fetched.
-    """
+    """Records of one table, and their commit (none for a folder of this machine). Raises ArtifactError, with what to
+    do, for a dataset that cannot be fetched."""
     import datasets
     import httpx
 
@@ -47,12 +46,12 @@ def records(
 
 
 def model_commit(name: str, revision: str | None) -> str:
-    """The commit that a model's revision (its newest, where there is none) means. Raises ArtifactError."""
+    """The commit of a model's revision, or of its newest revision. Raises ArtifactError."""
     return _commit(name, revision, "model")
 
 
 def dataset_commit(name: str, revision: str | None) -> str:
-    """The same of a set."""
+    """The commit of a dataset's revision. Raises ArtifactError."""
     return _commit(name, revision, "dataset")
 
 
@@ -72,7 +71,7 @@ def _commit(name: str, revision: str | None, kind: str) -> str:
 
 
 def model_version(name: str, revision: str | None) -> str:
-    """What tells a model from its other versions: the commit a revision on the Hub means; of a folder, a digest of its
+    """What tells a model from its other versions: the commit of a revision on the Hub, or a digest of a folder's
     files. Raises ArtifactError."""
     if Path(name).is_dir():
         files = sorted(file for file in Path(name).iterdir() if file.is_file())
@@ -81,10 +80,8 @@ def model_version(name: str, revision: str | None) -> str:
 
 
 def model_folder(name: str, patterns: Sequence[str]) -> Path:
-    """A folder with those files of a model that match: the folder it names, or a copy from the Hub of OWNER/NAME[@REVISION].
-
-    Raises ArtifactError, with what to do about it, for a model that cannot be fetched.
-    """
+    """A folder with the files of a model that match: a folder of this machine, or a copy of OWNER/NAME[@REVISION]
+    from the Hub. Raises ArtifactError, with what to do, for a model that cannot be fetched."""
     if Path(name).is_dir():
         return Path(name)
     import httpx
@@ -102,8 +99,8 @@ def model_folder(name: str, patterns: Sequence[str]) -> Path:
 
 
 def whole_model(name: str, revision: str | None = None, subfolder: str | None = None) -> Path:
-    """A folder of this machine with a model's safetensors, configs and tokenizer; `subfolder` is where its repository keeps
-    them, and a copy of just that folder will do. Raises ArtifactError as `model_folder` does."""
+    """A folder of this machine with a model's safetensors, configs and tokenizer. `subfolder` is their place in the
+    repository; a copy of that folder alone is accepted too. Raises ArtifactError as `model_folder` does."""
     if Path(name).is_dir():
         inner = Path(name, subfolder or "")
         return inner if inner.is_dir() else Path(name)

@@ -1,4 +1,4 @@
-"""Rows on disk: JSONL written and read, Parquet read, with errors that name the file, the line and the field."""
+"""Rows on disk: JSONL written and read, Parquet read, with errors that name file, line and field."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ from xlrm.errors import DataError
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
-    """Writes the rows under a temporary name first, so that `path` is whole or absent. Returns how many."""
+    """Writes rows under a temporary name first, so that `path` is complete or absent. Returns the number of rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     count = 0
@@ -32,7 +32,7 @@ def read_rows(path: Path, required: tuple[str, ...] = ()) -> list[dict]:
 
 
 def each_row(path: Path) -> Iterator[dict]:
-    """As `read_rows`, one row after the other."""
+    """Iterator over the rows that `read_rows` returns."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.suffix == ".parquet":
@@ -48,13 +48,13 @@ def each_row(path: Path) -> Iterator[dict]:
 
 
 def count_lines(path: Path) -> int:
-    """Rows of a .jsonl file as the project writes it, one a line."""
+    """Number of rows of a .jsonl file that this project wrote, one per line."""
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
 def stream(path: Path, start: int = 0, stop: int | None = None) -> Iterator[dict]:
-    """Rows `start` to `stop` of such a file, one after the other. Raises DataError for one that cannot be read."""
+    """Iterator over the rows `start` to `stop` of a .jsonl file. Raises DataError for an unreadable row."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(itertools.islice(file, start, stop), start + 1):
             yield _parse(path, number, line)
@@ -68,7 +68,7 @@ def _parse(path: Path, number: int, line: str) -> dict:
 
 
 def parse_line(line: str) -> dict:
-    """Raises DataError for a line that is not a JSON object."""
+    """The JSON object of a line. Raises DataError for any other line."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:

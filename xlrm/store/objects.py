@@ -39,23 +39,21 @@ _AT_WORK = ".lock"  # a file in it, locked by the process that writes there
 
 
 def join(uri: str, *parts: str) -> str:
-    """`uri` with `parts` below it. The parts are names as they are; a file URI gets them percent-encoded."""
+    """`uri` with `parts` below it. Parts are plain names; a file URI gets them percent-encoded."""
     for part in parts:
         uri = (uri if uri.endswith("/") else uri + "/") + (quote(part) if uri.startswith("file:") else part)
     return uri
 
 
 def local_path(uri: str) -> Path | None:
-    """The path a file URI means, None for an S3 URI."""
+    """The path of a file URI, or None for an S3 URI."""
     place = _at(uri)
     return place.path if isinstance(place, _File) else None
 
 
 def upload_directory(local: Path, files: Iterable[FileEntry], uri: str) -> None:
-    """Copies `files` of the directory `local` to below `uri`; those that stand there with this content are not sent.
-
-    Raises ArtifactError also when a file is no longer what its entry says.
-    """
+    """Copies `files` of the directory `local` to `uri`; files that are there with the same content are not sent. Raises
+    ArtifactError also if a file no longer matches its entry."""
 
     def upload(transfer: Any, entry: FileEntry) -> None:
         place = _at(join(uri, entry.path))
@@ -66,10 +64,8 @@ def upload_directory(local: Path, files: Iterable[FileEntry], uri: str) -> None:
 
 
 def download_directory(uri: str, files: Iterable[FileEntry], local: Path) -> None:
-    """Copies `files` from below `uri` into the directory `local`; those that are there with this content are kept.
-
-    A file that does not arrive as its entry describes it is never seen under its name.
-    """
+    """Copies `files` from `uri` into the directory `local`; files that are there with the same content are kept. A file
+    that does not match its entry never appears under its name."""
 
     def download(transfer: Any, entry: FileEntry) -> None:
         source, target = join(uri, entry.path), local / entry.path
@@ -84,12 +80,12 @@ def download_directory(uri: str, files: Iterable[FileEntry], local: Path) -> Non
 
 
 def verify_directory(local: Path, files: Iterable[FileEntry], uri: str) -> None:
-    """Checks `files` of the directory `local`, which an error calls by `uri`."""
+    """Checks `files` of the directory `local`; errors name `uri`."""
     _in_parallel(lambda _, entry: _check(local / entry.path, entry, join(uri, entry.path)), files, nullcontext())
 
 
 def read_bytes(uri: str) -> bytes | None:
-    """The content of a small file, None when there is none."""
+    """The content of a small file, or None if there is none."""
     return _at(uri).read()
 
 
@@ -108,7 +104,7 @@ def write(uri: str, data: bytes) -> None:
 
 
 def remove_leftovers(uri: str) -> None:
-    """Removes what killed processes left of incomplete files in a folder of a `file://` store."""
+    """Removes incomplete files that killed processes left in a folder of a `file://` store."""
     if path := local_path(uri):
         _remove_leftovers(path)
 
@@ -124,8 +120,8 @@ def list_files(uri: str) -> list[Stored]:
 
 
 def remove_directory(uri: str, first: Iterable[str] = ()) -> None:
-    """Removes all files below `uri`, those named in `first` before any other. What is gone already is no error: a removal
-    that was cut off is gone on with."""
+    """Removes all files below `uri`, those named in `first` before the others. Files that are already gone are no
+    error, so that an interrupted removal can continue."""
     for name in first:
         _at(join(uri, name)).remove()
     _at(uri).remove_below()

@@ -1,4 +1,4 @@
-"""What a result depends on besides its config and inputs: the code, the libraries, the commit, the image."""
+"""What a result depends on besides config and inputs: code, libraries, commit, image."""
 
 import os
 import re
@@ -34,23 +34,25 @@ One that does not exist is an error."""
 
 
 def code_version(module: str) -> str:
-    """Digest of what `module` does, with every xlrm module it imports, directly or not, and the data files these read. A
-    changed stage is run again; a sentence that is mended or a file that is moved changes nothing (`xlrm.store.code_digests`).
+    """Digest of the code of `module`, of every xlrm module it imports directly or indirectly, and of the data files
+    these read. A changed digest runs the stage again; an edited sentence or a moved file does not change it
+    (`xlrm.store.code_digests`).
 
-    Raises ModuleNotFoundError for a module that does not exist."""
+    Raises ModuleNotFoundError for a module that does not exist.
+    """
     return _code().version(module)
 
 
 def versions(module: str, libraries: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Versions of the libraries that `module` and the xlrm modules it imports name; of another machine, with its
-    `installed()` as `libraries`."""
+    """Versions of the libraries that `module` and the xlrm modules it imports name. `libraries`: `installed()` of
+    another machine, to be used instead of this one's."""
     look_up = _version if libraries is None else lambda name: libraries.get(_normalised(name))
     wanted = ["python", *sorted(_code().libraries(module) - set(sys.stdlib_module_names))]
     return {name: version for name in wanted if (version := look_up(name))}
 
 
 def files(module: str) -> list[Path]:
-    """Those that `code_version` is of."""
+    """The files that `code_version` covers."""
     return _code().files(module)
 
 

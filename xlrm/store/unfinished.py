@@ -1,4 +1,4 @@
-"""What a stage at work keeps on the store, for another machine to go on from where this one is lost:
+"""What a running stage keeps on the store, so that another machine can continue if this one is lost:
 {store}/unfinished/{stage}/{key}/..., until its artifact is published."""
 
 from collections.abc import Callable
@@ -11,13 +11,14 @@ from xlrm.store import addresses, objects
 
 
 def address(output: Path) -> str:
-    """Of a stage with this output folder: `runner` names the folders of a stage's work by stage and key."""
+    """URI for the stage with this output folder; `run.runner` names working folders by stage and key."""
     work = output.absolute().parent
     return objects.join(addresses.store(), "unfinished", work.parent.name, work.name)
 
 
 def remove(output: Path) -> None:
-    """What the stage of this output folder kept. It has finished, so a store that does not answer fails nothing."""
+    """Removes what the stage of this output folder kept. The stage has finished, so a store that does not answer is
+    not an error."""
     uri = address(output)
     try:
         objects.remove_directory(uri)
@@ -26,7 +27,7 @@ def remove(output: Path) -> None:
 
 
 class Sender:
-    """Sends one thing after the other in the background. What fails is said, and stops nobody."""
+    """Sends one thing after the other in the background; a failure is logged and stops nothing."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1)
@@ -41,7 +42,7 @@ class Sender:
         self._sending = self._pool.submit(self._send, what, action)
 
     def wait(self) -> None:
-        """For what is being sent."""
+        """Waits until the current sending ends."""
         if self._sending:
             self._sending.result()
 

@@ -17,8 +17,8 @@ def judge(prompt: str, response_a: str, response_b: str, language: str) -> float
 
 @cache
 def grade(prompt: str, response: str, language: str) -> int:
-    """3: right. 2: right, but padded or not put as asked. 1: about the question, but wrong or unfinished. 0: anything
-    else, such as another topic, another language or no sentence of this world."""
+    """3: right. 2: right, but padded or not in the form asked for. 1: about the question, but wrong or unfinished. 0:
+    anything else, such as another topic, another language or no sentence of this world."""
     spoken = languages.load(language)
     question = by_prompt().get(spoken.parse(prompt))
     if question is None:

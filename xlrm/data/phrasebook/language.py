@@ -1,4 +1,4 @@
-"""One language of the phrasebook: renders sentences, and finds the sentence behind a text again.
+"""One language of the phrasebook: renders sentences as text, and finds the sentences of a text.
 
 A language is one file, `xlrm/data/phrasebook/<code>.yaml`; `en.yaml` explains the format.
 """
@@ -26,8 +26,9 @@ def codes() -> list[str]:
 
 
 def other_language(code: str) -> str:
-    """The language of answers given in the wrong language: German, and English where German is right. One that is
-    neither source nor target of paper A's experiment: what is wrong in one language must not be right in another."""
+    """The language of answers given in the wrong language: German, or English where German is right. It is neither
+    source nor target of paper A's experiment, because an answer that is wrong in one language must not be right in
+    another."""
     return "en" if code == "de" else "de"
 
 

@@ -1,7 +1,7 @@
-"""What is made of the phrasebook: questions, preference pairs, parallel sentences and documents to pretrain on.
+"""Questions, preference pairs, parallel sentences and pretraining documents of the phrasebook.
 
-All of it is a function of a seed, the same in every language, and independent of how much is asked for before it.
-A question's fact (or task, or request) together with its wording belongs either to train or to test.
+All are functions of a seed, equal in every language, and independent of how many were drawn before. A question's fact
+(or task, or request) together with its wording belongs either to train or to test.
 """
 
 import itertools
@@ -239,11 +239,9 @@ def _said_in_test(wording: str) -> frozenset[Sentence]:
 
 
 def pairs(seed: int, count: int, test: bool) -> list[Pair]:
-    """`count` different preference pairs, the subsets in turn, of `test` or of train questions only.
-
-    A subset that has no new pair left drops out, so that its chosen answers stay the longer ones in half of its pairs.
-    Raises DataError when all have.
-    """
+    """`count` different preference pairs, with the subsets in turn, of `test` or of train questions only. A subset
+    without a new pair drops out, so that its chosen answers stay the longer ones in half of its pairs. Raises
+    DataError if all have dropped out."""
     rng = random.Random(f"pairs-{seed}-{test}")
     pools, found = by_subset(test), {}
     left = list(SUBSETS)
@@ -268,7 +266,7 @@ def _training_turn(left: list[str], turn: int) -> list[str]:
 
 
 def prompts(seed: int, count: int, test: bool) -> list[Question]:
-    """`count` different questions to align on, the topics in turn as far as each goes."""
+    """`count` different questions to align on, with the topics in turn as long as they last."""
     rng = random.Random(f"prompts-{seed}-{test}")
     topics = {}
     for question in questions():
@@ -296,8 +294,8 @@ class Document:
 
 
 def documents(codes: list[str], seed: int) -> Iterator[Document]:
-    """Without end, of train questions and their right answers: chats (half), translations (a quarter), and questions in
-    one language with the answer in another (a quarter)."""
+    """An endless stream of train questions and their right answers: chats (half), translations (a quarter), and
+    questions in one language with the answer in another (a quarter)."""
     rng = random.Random(f"documents-{seed}")
     for question in _asked(rng):
         answer = rng.choice(question.right)

@@ -11,10 +11,8 @@ def render(text: tuple[Sentence, ...], code: str, in_other_language: bool = Fals
 
 
 def translate(texts: list[str], source: str, target: str) -> list[str]:
-    """Each text by way of its meaning. What is in `source`'s wrong language comes out in `target`'s wrong language.
-
-    Raises DataError, naming the piece, for text the phrasebook cannot say.
-    """
+    """Translates each text by way of its meaning. An answer in `source`'s wrong language becomes one in `target`'s
+    wrong language. Raises DataError, naming the piece, for text that is not in the phrasebook."""
     known: dict[str, str] = {}
     for text in texts:
         if text not in known:

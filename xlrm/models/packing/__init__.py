@@ -1,4 +1,4 @@
-"""Batches without padding, with shared beginnings computed once (docs/adr/0001-packing-by-hooks.md).
+"""Batches without padding, with shared beginnings computed once (docs/adr/0004-packing-by-hooks.md).
 
 Nothing outside knows of segments and masks.
 """
