@@ -173,7 +173,7 @@ def test_dollars_are_hours_times_their_price_and_what_endpoints_ask() -> None:
     # 300 tokens of each answer, of a question of a prompt and two responses in each of five languages, at 2.5 and 10 dollars.
     items, written = 2985, 300
     read = sum(
-        (350 + 2 * 1050) * expected.estimates.tokens_of(1, *(expected.LANGUAGES[code] for code in ("en", target)))
+        (350 + 2 * 1050) * expected.effort.tokens_of(1, *(expected.LANGUAGES[code] for code in ("en", target)))
         for target in ("en", "es", "it", "ko", "zh")
     )
     assert served.usd == pytest.approx(items * (read * 2.5 + 5 * written * 10.0) / 1e6)
