@@ -12,7 +12,7 @@ def configure(
     pipeline: str,
     placement: dict,
     preset: str,
-    experiment: dict,
+    experiment: str,
     name: str,
     targets: list,
     base_model: str,

@@ -14,10 +14,9 @@ from components._finished import finished
 from components._step import errors_in_one_line
 from components.hardware import Hardware
 from components.notes import FAILED, NOTHING_LEFT, SUCCEEDED, note_ended, note_started
-from components.parameters import unpack
 from xlrm import progress
 from xlrm.errors import ConfigError
-from xlrm.run.experiment import Experiment, build
+from xlrm.run.experiment import Experiment, build, parse
 from xlrm.run.steps import Steps
 
 
@@ -37,17 +36,18 @@ LOOPS = Left._fields[1:]
 
 
 def settle(
-    pipeline: str, placement: dict[str, Any], preset: str, experiment: dict[str, Any], shorthands: dict[str, Any],
+    pipeline: str, placement: dict[str, Any], preset: str, experiment: str, shorthands: dict[str, Any],
     overrides: dict[str, Any], page: Any,
 ) -> Left:  # fmt: skip
-    """Settles the experiment as a file has it or else the preset, with on top of it those shorthands (`stage.field` -> value)
-    that say anything, then the overrides; keeps it for the run's tasks, and finds which of its steps are left to do.
+    """Settles the experiment, the text of a file, or where that is empty the preset, with on top of it those shorthands
+    (`stage.field` -> value) that say anything, then the overrides; keeps it for the run's tasks, and finds which of its steps are
+    left to do.
 
     Shows it as Markdown. Ends the task with status 2 and one line for a wrong value, or what cannot work on the placement.
     """
     with _noted("configure"):
         said = {name: value for name, value in shorthands.items() if value not in ("", [], 0)}
-        found, where = _settled(pipeline, preset, experiment, said | unpack(overrides))
+        found, where = _settled(pipeline, preset, experiment, said | overrides)
         run = _run.Run(pipeline=pipeline, experiment=found, hardware=Hardware(**placement))
         made = run.steps()
         hardware.check(made, run.hardware, where)
@@ -74,14 +74,12 @@ def _noted(label: str) -> Iterator[None]:
         raise
 
 
-def _settled(
-    pipeline: str, preset: str, experiment: dict[str, Any], overrides: dict[str, Any]
-) -> tuple[Experiment, str]:
+def _settled(pipeline: str, preset: str, experiment: str, overrides: dict[str, Any]) -> tuple[Experiment, str]:
     """The experiment, and where it is from."""
     from configs import PRESETS
 
     if experiment:
-        return build(unpack(experiment), overrides, "experiment", pipeline), "experiment"
+        return build(parse(experiment, "experiment"), overrides, "experiment", pipeline), "experiment"
     if preset not in PRESETS:
         raise ConfigError(f"preset: no preset {preset!r}; there are {', '.join(PRESETS)}")
     raw = {"name": preset} | yaml.safe_load(Path(PRESETS[preset]).read_text(encoding="utf-8"))

@@ -18,7 +18,6 @@ import typer
 from rich.console import Console
 
 from components import estimate, hardware
-from components.parameters import pack
 from pipelines import local_run, local_tasks, placement, submission
 from xlrm.errors import ConfigError
 from xlrm.run import doctor as machine
@@ -114,7 +113,7 @@ def _run_locally(
         local_tasks.take_over(tasks)
         kind = containers.runner(tasks) if runner == "docker" else local.SubprocessRunner(use_venv=False)
         local.init(kind, pipeline_root=str(root))
-        run_all(experiment=pack(loaded.as_file()))
+        run_all(experiment=experiment.write(loaded))
     return _kept(_written(root), loaded.name)
 
 

@@ -57,7 +57,7 @@ def build(placement: Placement):
     @dsl.pipeline(name="cross-lingual-transfer")
     def cross_lingual_transfer(
         base_model: str = "",
-        experiment: dict = {},  # noqa: B006
+        experiment: str = "",
         experiment_name: str = "",
         overrides: dict = {},  # noqa: B006
         pairs_per_source: int = 0,
@@ -69,7 +69,7 @@ def build(placement: Placement):
 
         Args:
             base_model: Base model on the Hub, OWNER/NAME. The preset's, when empty.
-            experiment: A whole experiment instead of a preset, as `python -m pipelines submit` writes it from a file.
+            experiment: A whole experiment in YAML, as a file of configs/ has it, on one line. The preset, when empty.
             experiment_name: Name of the MLflow experiment. The preset's, when empty.
             overrides: Any setting of any stage, such as {"reward.learning_rate": 2e-5, "align.beta": 0.05}.
             pairs_per_source: Preference pairs from each source, at most. The preset's, when 0.

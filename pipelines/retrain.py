@@ -19,7 +19,7 @@ def build(placement: Placement):
 
     @dsl.pipeline(name="retrain")
     def retrain(
-        experiment: dict = {},  # noqa: B006
+        experiment: str = "",
         experiment_name: str = "",
         overrides: dict = {},  # noqa: B006
         preset: str = "paper_a_qwen",
@@ -28,7 +28,7 @@ def build(placement: Placement):
         """Train the source language's reward model anew, and let it replace the champion if it is better, else fail.
 
         Args:
-            experiment: A whole experiment instead of a preset, as `python -m pipelines submit` writes it from a file.
+            experiment: A whole experiment in YAML, as a file of configs/ has it, on one line. The preset, when empty.
             experiment_name: Name of the MLflow experiment. The preset's, when empty.
             overrides: Any setting of any stage, such as {"curate.preferences": ["helpsteer2"], "reward.learning_rate": 2e-5}.
             preset: An experiment of configs/, such as paper_a_llama, paper_a_qwen, demo, demo_short.

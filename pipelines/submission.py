@@ -26,7 +26,6 @@ import typer
 from components import estimate, hardware
 from components.form import LOOPS
 from components.notes import Notes
-from components.parameters import pack
 from pipelines import changes, following, standing
 from pipelines import placement as placements
 from pipelines.following import INTERRUPTED, REFUSED, SUCCEEDED, UNREACHABLE, Outcome
@@ -164,7 +163,7 @@ def _largest(placement: placements.Placement):
 
 def arguments(made: Submission) -> dict[str, Any]:
     """The pipeline's parameters."""
-    return {"experiment": pack(made.experiment.as_file())}
+    return {"experiment": experiment.write(made.experiment)}
 
 
 def seconds(text: str) -> float:

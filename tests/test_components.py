@@ -63,9 +63,9 @@ def run_id(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def settled(
-    view, preset="demo_short", experiment=None, shorthands=None, overrides=None, placement=None, pipeline="retrain"
+    view, preset="demo_short", experiment="", shorthands=None, overrides=None, placement=None, pipeline="retrain"
 ):
-    return settle(pipeline, placement or {}, preset, experiment or {}, shorthands or {}, overrides or {}, view)
+    return settle(pipeline, placement or {}, preset, experiment, shorthands or {}, overrides or {}, view)
 
 
 def test_a_preset_is_an_experiment_of_configs(view) -> None:
@@ -80,7 +80,7 @@ def test_a_preset_is_an_experiment_of_configs(view) -> None:
 
 def test_shorthands_win_over_the_preset_and_overrides_over_both(view) -> None:
     shorthands = {"name": "mine", "targets": ["ko"], "curate.pairs": 50, "base.model": ""}
-    overrides = {"curate.pairs": 60.0, "reward.learning_rate": 2e-5, "curate.prompts": "null"}
+    overrides = {"curate.pairs": 60.0, "reward.learning_rate": 2e-5, "curate.prompts": None}
     settled(view, shorthands=shorthands, overrides=overrides)
     found = _run.read().experiment
     assert (found.name, found.targets, found.source) == ("mine", ("ko",), "en")
@@ -89,7 +89,7 @@ def test_shorthands_win_over_the_preset_and_overrides_over_both(view) -> None:
 
 
 def test_a_whole_experiment_stands_for_the_preset(view) -> None:
-    settled(view, "no such", {"name": "x", "targets": ["it"], "align": {"beta": 0.2}, "curate": {"parallel": "null"}})
+    settled(view, "no such", "{name: x, targets: [it], align: {beta: 0.2}, curate: {parallel: null}}")
     assert _run.read().experiment.as_file() == {
         "name": "x", "source": "en", "targets": ["it"], "align": {"beta": 0.2}, "curate": {"parallel": None},
     }  # fmt: skip
@@ -172,7 +172,7 @@ def test_steps_are_shared_out_to_as_many_pods_as_there_may_be() -> None:
 def begun(view, **stages) -> dict:
     """A run of `retrain` on small data; its steps."""
     sections = {"curate": CURATE, "validate": {"max_reject_share": 0.5}, "reward": {"batch_size": 8}} | stages
-    settled(view, experiment={"name": "x", "targets": ["es"], **sections})
+    settled(view, experiment=yaml.safe_dump({"name": "x", "targets": ["es"], **sections}))
     return _run.read().steps()
 
 
@@ -216,9 +216,9 @@ def test_what_another_image_has_installed_decides_of_its_steps(view, monkeypatch
     assert set(finished(made)) == {"curate", "plan"}, "another version there makes another artifact"
 
 
-def _run_of(run: str) -> dict:
+def _run_of(run: str) -> str:
     data = objects.read_bytes(objects.join(xlrm_settings.store(), "runs", run, "run.json"))
-    return _run.Run.model_validate_json(data).experiment.as_file()
+    return yaml.safe_dump(_run.Run.model_validate_json(data).experiment.as_file())
 
 
 @pytest.fixture

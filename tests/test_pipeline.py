@@ -20,13 +20,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 import xlrm
 from components import RUNS
 from components.hardware import Hardware
-from components.parameters import pack, unpack
 from configs import PRESETS
 from pipelines import cross_lingual_transfer, placement
 from pipelines.server.package import load as load_package
 from pipelines.server.rules import findings
 from xlrm.errors import ConfigError
-from xlrm.run.experiment import STAGES, load, stage_config, stage_module, stage_of
+from xlrm.run.experiment import STAGES, build, load, parse, stage_config, stage_module, stage_of, write
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -360,11 +359,19 @@ def through_kubeflow(values: Document) -> Document:
     return json_format.MessageToDict(json_format.ParseDict(values, struct_pb2.Struct()))
 
 
-def test_null_reaches_a_component_through_the_local_runner() -> None:
-    """KFP's own conversion of a parameter, which refuses null."""
-    settings = {"curate": {"parallel": None, "pairs": 8, "preferences": ["a", None]}}
-    sent = to_protobuf_value(pack(settings))
-    assert unpack(json_format.MessageToDict(sent)) == settings
+def test_null_and_numbers_reach_a_component_as_they_are(tmp_path: Path) -> None:
+    """Through KFP's own conversion of a parameter, which refuses null in a mapping, and has no integers. What says null as a
+    text stays that text."""
+    (tmp_path / "x.yaml").write_text(
+        "targets: [ko]\ncurate: {parallel: null, pairs: 800}\nreport: {title: 'null'}\nreward: {learning_rate: 1.0e-6}\n"
+        "represent: {parallel: belebele}"
+    )
+    given = load(tmp_path / "x.yaml")
+    sent = json_format.MessageToDict(to_protobuf_value(write(given)))
+    assert "\n" not in sent, "the form has one line"
+    assert build(parse(sent, "experiment"), {}, "experiment") == given
+    curate, title = given.stages["curate"], given.stages["report"]["title"]
+    assert (curate["parallel"], title, type(curate["pairs"])) == (None, "null", int)
 
 
 @pytest.mark.parametrize("stage", STAGES)

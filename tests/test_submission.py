@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from kubeflow_server import Fault, Kubeflow, serve
 from test_pipeline import GOLDEN, REGENERATE, flat, read_without_sdk
 from typer.testing import CliRunner
 
-from components.parameters import unpack
 from pipelines import changes, following, kubeflow, placement, submission
 from pipelines.__main__ import app
 from pipelines.server.package import load as load_package
@@ -89,7 +89,9 @@ def test_a_submission_uploads_a_version_and_starts_a_run(submit: Submit, server:
     assert re.fullmatch(r"([0-9a-f]{12}|unknown)-[0-9a-f]{8}", version["display_name"])
     given = run["runtime_config"]["parameters"]
     assert given.keys() == {"experiment"}
-    assert unpack(given["experiment"]) == experiment.load(Path("mine.yaml"), ("reward.batch_size=16",)).as_file()
+    assert (
+        yaml.safe_load(given["experiment"]) == experiment.load(Path("mine.yaml"), ("reward.batch_size=16",)).as_file()
+    )
     assert f"{server.address}/#/runs/details/{run['run_id']}" in said and "| content |" in summary()
     assert 0 < said.index("| total |") < said.index("started: "), "what it is estimated at comes first"
     assert "| reward | 1 reward models, 64 pairs each |" in summary()
@@ -285,7 +287,7 @@ def test_a_branch_of_the_hub_is_pinned_to_its_commit(
 
     def preferences() -> list[str]:
         given = list(server.runs.values())[-1]["runtime_config"]["parameters"]
-        return given["experiment"]["curate"]["preferences"]
+        return yaml.safe_load(given["experiment"])["curate"]["preferences"]
 
     assert submit(*sets)[0] == 0
     first = [f"helpsteer2=me/mine@{'1' * 40}", f"hub:me/mine:part@{'1' * 40}", "phrasebook"]
@@ -441,7 +443,7 @@ def test_a_schedule_is_made_once_and_replaces_the_one_before(submit: Submit, ser
         assert submit("--schedule", "0 3 * * 1")[0] == 0
     (first,) = server.recurring_runs.values()
     assert first["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1" and first["mode"] == "ENABLE"
-    assert first["runtime_config"]["parameters"]["experiment"]["name"] == "mine" and not server.runs
+    assert yaml.safe_load(first["runtime_config"]["parameters"]["experiment"])["name"] == "mine" and not server.runs
     code, said = submit("--schedule", "0 0 4 * * 1")
     assert code == 0 and f"switched off: {first['display_name']}" in said
     assert [one["mode"] for one in server.recurring_runs.values()] == ["DISABLE", "ENABLE"]

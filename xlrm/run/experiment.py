@@ -27,7 +27,10 @@ from xlrm.run.sections import (
     stage_of,
 )
 
-__all__ = ["POLICY", "STAGES", "Experiment", "build", "load", "parse_value", "stage_config", "stage_module", "stage_of"]
+__all__ = [
+    "POLICY", "STAGES", "Experiment", "build", "load", "parse", "parse_value", "stage_config", "stage_module", "stage_of",
+    "write",
+]  # fmt: skip
 
 
 def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LINGUAL) -> Experiment:
@@ -36,13 +39,28 @@ def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LING
     if not path.is_file():
         raise ConfigError(f"{path}: no such experiment file; the shipped ones are in configs/")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raw = parse(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    raw = {} if raw is None else raw
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: an experiment is a mapping of sections, not {type(raw).__name__}")
     return build({"name": path.stem} | raw, dict(map(_assignment, overrides)), str(path), pipeline)
+
+
+def parse(text: str, where: str) -> dict[str, Any]:
+    """The mapping that the text of an experiment's file is. Raises ConfigError, one line that begins with `where`."""
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict | None):
+        raise ConfigError(f"{where}: an experiment is a mapping of sections, not {type(raw).__name__}")
+    return raw or {}
+
+
+def write(experiment: Experiment) -> str:
+    """The experiment as one line of YAML, which `parse` reads: a parameter of a pipeline, or what is pasted into a form."""
+    return yaml.safe_dump(
+        experiment.as_file(), allow_unicode=True, sort_keys=False, default_flow_style=True, width=float("inf")
+    ).rstrip("\n")
 
 
 def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipeline: str = CROSS_LINGUAL) -> Experiment:
