@@ -93,7 +93,8 @@ def _absent(library: str) -> Iterator[None]:
     if library in sys.modules:
         yield
         return
-    sys.modules[library] = None
+    modules: dict[str, Any] = sys.modules  # None: not importable
+    modules[library] = None
     try:
         yield
     finally:
