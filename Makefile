@@ -19,8 +19,8 @@ test: $(VENV)/.installed  ## Run all tests
 test-fast: $(VENV)/.installed  ## Run the tests that take under two minutes together
 	$(BIN)/python -m pytest -m "not slow"
 
-lint: $(VENV)/.installed  ## Check style, the direction of imports and the Dockerfile
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+lint: $(VENV)/.installed  ## Check style, types, the direction of imports and the Dockerfile
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
 	$(BIN)/hadolint docker/Dockerfile
 
 format: $(VENV)/.installed  ## Format the code

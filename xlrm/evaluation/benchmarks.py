@@ -121,7 +121,8 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
         missing = not Path(path).is_file() if "{language}" in entry else language != source
     else:
         catalog.check(TABLE, entry)
-        missing = language not in catalog.find(TABLE, entry).languages
+        row = catalog.find(TABLE, entry)
+        missing = row is None or language not in row.languages
     if missing:
         return None
     loaded = load(path, language, None, seed=0)
@@ -158,7 +159,7 @@ def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
     present = {language: dict.fromkeys(row["subset"] for row in rows) for language, rows in items.items()}
     weights = {row["subset"]: row.get("weight") for rows in items.values() for row in rows}
     whole = [one.weights for one in BENCHMARKS.values() if weights and weights.items() <= one.weights.items()]
-    known = dict.fromkeys(subset for one in [*whole[:1], weights] for subset in one)
+    known = dict.fromkeys([*(whole[0] if whole else ()), *weights])
     lacking = {language: [subset for subset in known if subset not in own] for language, own in present.items()}
     return {language: subsets for language, subsets in lacking.items() if subsets}
 

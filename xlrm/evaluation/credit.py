@@ -46,10 +46,10 @@ def credit(rows: Sequence[dict], rewards: Sequence[Rewards], ties: Ties = "lost"
     earned = [_item(chosen, rejected, ties) for chosen, rejected in rewards]
     found: dict[tuple[str, str], int] = {}
     for i, row in enumerate(rows):
-        if prompt := prompt_of_ties(row):
-            found[prompt] = i
-    for i, value in _ties({prompt: rewards[i] for prompt, i in found.items()}).items():
-        earned[found[i]] = value
+        if asked := prompt_of_ties(row):
+            found[asked] = i
+    for prompt, value in _ties({prompt: rewards[i] for prompt, i in found.items()}).items():
+        earned[found[prompt]] = value
     return np.array(earned, dtype=float)
 
 
@@ -60,7 +60,10 @@ def tied(rewards: Sequence[Rewards]) -> int:
 
 def by_length(rows: Sequence[dict]) -> "np.ndarray":
     """Credit (n) of always preferring the longest response in characters; equal lengths earn half."""
-    lengths = [tuple([float(len(text)) for text in side] for side in responses(row)) for row in rows]
+    both = map(responses, rows)
+    lengths = [
+        ([float(len(text)) for text in chosen], [float(len(text)) for text in rejected]) for chosen, rejected in both
+    ]
     return credit(rows, lengths, "half")
 
 
@@ -69,14 +72,14 @@ def by_chance(rows: Sequence[dict]) -> "np.ndarray":
     Ties, whose margins depend on the distribution: there the mean of 400 draws from N(0, 1), seed 0."""
     import numpy as np
 
-    sizes = [tuple(map(len, responses(row))) for row in rows]
+    sizes = [(len(chosen), len(rejected)) for chosen, rejected in map(responses, rows)]
     expected = np.array([chosen / (chosen + rejected) for chosen, rejected in sizes], dtype=float)
     places = [i for i, row in enumerate(rows) if prompt_of_ties(row)]
     if places:
         draw = random.Random(0).gauss
-        of_ties = [rows[i] for i in places]
+        of_ties, of_sizes = [rows[i] for i in places], [sizes[i] for i in places]
         drawn = [
-            credit(of_ties, [tuple([draw(0, 1) for _ in range(size)] for size in sizes[i]) for i in places])
+            credit(of_ties, [([draw(0, 1) for _ in range(n)], [draw(0, 1) for _ in range(m)]) for n, m in of_sizes])
             for _ in range(SIMULATIONS)
         ]
         expected[places] = np.mean(drawn, axis=0)
