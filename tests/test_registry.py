@@ -577,6 +577,12 @@ def test_a_pulled_folder_is_a_plain_hugging_face_model(registered, tmp_path) -> 
             assert float(model.eval()(**ids).logits[0, 0]) == pytest.approx(reward_before, abs=1e-5)
 
 
+def without_xlrm(monkeypatch) -> None:
+    """None of it can be imported, also of what has been by now."""
+    for name in ["xlrm", *(name for name in sys.modules if name.startswith("xlrm."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
 def test_mlflow_needs_no_xlrm_to_load_it(registered, tmp_path, monkeypatch) -> None:
     """Its folder brings the code it is loaded by, and checks the fingerprint there too."""
     _, expected = registered
@@ -584,7 +590,7 @@ def test_mlflow_needs_no_xlrm_to_load_it(registered, tmp_path, monkeypatch) -> N
     shutil.copytree(mlflow_registry.cached(f"models:/{NAME}@champion"), folder)
     monkeypatch.syspath_prepend(folder / "code")
     loader = importlib.import_module("xlrm_reward_model")
-    monkeypatch.setitem(sys.modules, "xlrm", None)
+    without_xlrm(monkeypatch)
     assert loader._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS]) == pytest.approx(
         expected, abs=1e-5
     )
@@ -629,7 +635,7 @@ def test_without_xlrm_a_model_reads_no_more_than_its_positions(tiny_base, tmp_pa
     tokenizer.save_pretrained(folder)
     fingerprints.write(folder, scorer := engines.load(folder, Scoring()))
     expected = scorer.score(CHATS)
-    monkeypatch.setitem(sys.modules, "xlrm", None)
+    without_xlrm(monkeypatch)
     found = mlflow_loader._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS])
     assert found == pytest.approx(expected, abs=1e-5)
 
