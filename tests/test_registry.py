@@ -579,7 +579,7 @@ def test_a_pulled_folder_is_a_plain_hugging_face_model(registered, tmp_path) -> 
 
 def without_xlrm(monkeypatch: pytest.MonkeyPatch) -> None:
     """No import from xlrm works, of its packages neither, which Python finds by their own names."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "xlrm"]:
+    for name in ["xlrm", *(name for name in sys.modules if name.startswith("xlrm."))]:
         monkeypatch.setitem(sys.modules, name, None)
 
 

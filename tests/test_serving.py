@@ -325,7 +325,7 @@ def test_an_engine_that_is_not_installed_is_one_line(model) -> None:
 
 def test_a_long_request_does_not_keep_short_ones_from_being_tokenised(model) -> None:
     service = Service(str(model), lambda: model, Scoring())
-    service.loaded = Loaded(None, loading.load_tokenizer(model), 2048, "", "")
+    service.loaded = Loaded(engines.load(model, Scoring()), "", "")
 
     async def in_order() -> list[int]:
         found: list[int] = []

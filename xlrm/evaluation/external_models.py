@@ -116,7 +116,7 @@ def _results(
     journal: reward_journal.Journal | None = None,
 ) -> dict:  # fmt: skip
     """The model's part of results.json; what it gave each item is written to `output`."""
-    about = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
+    about: dict[str, str | None] = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
     about["version"] = _version(model, settings)
     if judge := judges.pop(model.name, None):
         found = _judged(model, judge, rows, output)
@@ -165,7 +165,8 @@ def _rewarded(
     found = iter(reward_table.score_items(every, scorer, journal))
     del scorer
     loading.free_gpu()
-    results, kept = {}, []
+    results: dict[str, dict] = {}
+    kept: list[dict] = []
     for language, many in rows.items():
         scored = list(itertools.islice(found, len(many)))
         results[language] = summary(many, credit(many, scored, settings.ties), tied(scored))

@@ -95,7 +95,7 @@ def _not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
 
 
 def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
-    found = {}
+    found: dict[str, Record] = {}
     for many in lineage[uri].inputs.values():
         for one in many:
             found |= _ancestors(one.uri, lineage)
