@@ -189,7 +189,7 @@ def test_a_stage_runs_from_a_config_and_directories(stage: str) -> None:
 
 
 STAGE_LINES = 80
-LONG_STAGES = {"curate": 140, "report": 85, "translate": 91}
+LONG_STAGES = {"curate": 139, "report": 81, "translate": 91}
 """Stages that are longer, with the lines they have: a number here can only fall."""
 
 

@@ -130,10 +130,8 @@ def _load(config: Config) -> dict[str, curation.Sources]:
             name: catalog.load(benchmarks.HELD_OUT, name, language, None, seed, ("prompt",))
             for name in config.decontaminate
         }
-    if config.parallel:
-        found["parallel"] = {
-            config.parallel: catalog.load(PARALLEL, config.parallel, language, config.parallel_texts, seed, ("text",))
-        }
+    if name := config.parallel:
+        found["parallel"] = {name: catalog.load(PARALLEL, name, language, config.parallel_texts, seed, ("text",))}
     found["preferences"] = {
         name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share)
         for name in config.preferences
