@@ -240,6 +240,28 @@ def test_a_module_says_what_it_is(name: str) -> None:
     assert not TREES[name].body or ast.get_docstring(TREES[name]), f"{SOURCES[name].relative_to(ROOT)}: no docstring"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "xlrm").glob("*/**/__init__.py")), ids=lambda path: path.parent.name)
+def test_a_room_says_in_two_sentences_what_it_knows_and_must_not_know(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert len(tree.body) == 1, f"{path}: a docstring and nothing else"
+    sentences = re.findall(r"[.](?=\s|$)", ast.get_docstring(tree) or "")
+    assert len(sentences) == 2, f"{path}: what the room knows, and what it must not know"
+
+
+WORDS = {"found": 285, "many": 39, "one": 539, "said": 78, "told": 1}
+"""Names that tell a reader nothing, with how often they are given to a variable or a parameter: a number here can only fall."""
+
+
+def test_new_code_names_things_by_the_words_of_the_field() -> None:
+    stored = [
+        node.id if isinstance(node, ast.Name) else node.arg
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    ]
+    assert {word: stored.count(word) for word in WORDS} == WORDS, "records, message, options; not found, said, one"
+
+
 def test_components_and_pipelines_import_what_exists() -> None:
     """Imports inside a component's body are first run in a container: here their names are looked up."""
     for name, tree in TREES.items():

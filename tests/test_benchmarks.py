@@ -73,6 +73,12 @@ def test_m_rewardbench_is_one_table_a_language(tmp_path) -> None:
     assert benchmarks.BENCHMARKS["m-rewardbench"].dataset.languages == ("es", "it", "ko", "zh", "de", "ru", "tr", "vi")
 
 
+def test_a_generated_benchmark_has_an_end_where_no_number_is_given() -> None:
+    """`evaluate.benchmarks: [phrasebook]`: the same items in every language."""
+    items = {code: benchmarks.load_published("phrasebook", code, "en").rows for code in ("en", "ko")}
+    assert [row["id"] for row in items["en"]] == [row["id"] for row in items["ko"]] and len(items["en"]) == 640
+
+
 def test_a_file_for_each_language(tmp_path) -> None:
     write_jsonl(tmp_path / "mine-es.jsonl", [PAIR, PAIR | {"id": 7}, PAIR | {"id": 7}])
     entry = str(tmp_path / "mine-{language}.jsonl")

@@ -67,6 +67,8 @@ def _phrasebook_parallel(language: str, count: int, seed: int) -> list[dict]:
 SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
 
 
+GENERATED_ROWS = 640
+"""Rows of a generated dataset if no number is given: the demo's benchmark."""
 HUB = "hub:"
 
 
@@ -118,7 +120,8 @@ def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> No
 def load(
     table: Mapping[str, Dataset], entry: str, language: str, count: int | None, seed: int, required: tuple[str, ...]
 ) -> Loaded:
-    """Rows with ids of a dataset of `table`, or of a .jsonl or .parquet file, at most `count`.
+    """Rows with ids of a dataset of `table`, or of a .jsonl or .parquet file, at most `count`; without `count` all, and
+    `GENERATED_ROWS` of a generated dataset, which has no end.
 
     Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
     """
@@ -128,7 +131,7 @@ def load(
             raise ConfigError(f"dataset {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
         if isinstance(row.rows, Source):
             return hub_sets.load(row.rows, language, count, seed)
-        return Loaded(row.rows(language, count, seed), {"licence": row.licence})
+        return Loaded(row.rows(language, GENERATED_ROWS if count is None else count, seed), {"licence": row.licence})
     rows = read_rows(Path(entry), required)
     if not rows:
         raise DataError(f"{entry}: no rows")
