@@ -3,7 +3,8 @@ peft.
 
 Each training has a folder. One process prepares it once (`job.json`, `start`, `tokens`); the `*_worker` functions train
 in it, in one or many processes (`xlrm.processes.launch`), and write `checkpoints`, from which a killed training
-resumes. """
+resumes.
+"""
 
 import json
 import shutil
@@ -41,7 +42,8 @@ def train_reward_model(
 
     Texts longer than `max_length` are truncated on the left and counted; TRL's RewardTrainer would drop their pairs.
     Raises DataError for rows without the fields of the loss, ConfigError for a batch size or length that is not
-    possible. """
+    possible.
+    """
     folder = output.parent
     _check_length("reward.max_length", config, base)
     _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
