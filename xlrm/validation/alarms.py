@@ -66,8 +66,7 @@ def rates(language: str) -> Rates:
 
 
 def amounts(rows: Iterable[dict]) -> np.ndarray:
-    """Array (n, 3) with, for each row of the source, its texts, the numbers in them, and thousands of characters
-    outside code."""
+    """Array (n, 3): texts, numbers in them, and thousands of characters outside code, for each row of the source."""
     spoken = ([prose(row[name]) for name in TEXTS if isinstance(row.get(name), str)] for row in rows)
     counted = [
         (len(texts), sum(len(_NUMBER.findall(text)) for text in texts), sum(map(len, texts)) / 1000) for texts in spoken
@@ -76,10 +75,10 @@ def amounts(rows: Iterable[dict]) -> np.ndarray:
 
 
 def expected(language: str, rows: np.ndarray, failed: tuple[float, float, float] = (1, 1, 1)) -> float:
-    """Expected share of failing rows in a sound translation, from the `amounts` (n, 3) of the rows: the mean of 1 -
-    exp(-(per_text * texts + per_number * numbers + per_1000_characters * thousands of characters)). Each kind is
-    expected at most as often as it `failed` (shares by kind), so that the absence of one kind does not excuse failures
-    of another."""
+    """Expected share of failing rows in a sound translation, from the `amounts` (n, 3) of the rows: the mean of
+    1 - exp(-(per_text * texts + per_number * numbers + per_1000_characters * thousands of characters)). Each kind is
+    expected at most as often as it `failed` (shares by kind), so that the absence of one kind does not excuse another.
+    """
     if not len(rows):
         return 0.0
     measured = rates(language)
@@ -116,8 +115,8 @@ class Verdict:
 
 
 def judge(failed: int, rows: int, expected: float, allowed: float) -> Verdict:
-    """Verdict on `failed` of `rows` rows. The limit is the allowed share plus `DEVIATIONS` standard deviations of the
-    share that fails by chance in so many rows."""
+    """Verdict on `failed` of `rows` rows. The limit is the allowed share plus `DEVIATIONS` standard deviations by
+    which a share of allowed + expected varies by chance in so many rows."""
     share = min(1.0, allowed + expected)
     chance = DEVIATIONS * sqrt(share * (1 - share) / max(rows, 1))
     return Verdict(failed / max(rows, 1), expected, allowed + chance)

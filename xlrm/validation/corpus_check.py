@@ -53,8 +53,7 @@ def check(found: list[Corpus], limits: Limits, allowed: float) -> list[FileRepor
 
 
 def passing(found: list[Corpus], reports: list[FileReport], parity: bool) -> Kept:
-    """Ids of the rows that pass in the language and in the source, or with `parity` in all languages; in source
-    order."""
+    """Ids, in source order, of rows that pass in the language and the source, or with `parity` in all languages."""
     source = found[0]
     kept: Kept = {corpus.language.code: {} for corpus in found}
     for name, rows in source.files.items():

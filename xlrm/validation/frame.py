@@ -200,7 +200,6 @@ def _is_letter(character: str) -> bool:
 
 
 def _is_of(character: str, script: str) -> bool:
-    """Whether a letter is in the script, by its Unicode name: it begins with the script (CJK for Han), or a width
-    before it."""
+    """Whether a letter is in the script: one of the first two words of its Unicode name (CJK for Han)."""
     names = unicodedata.name(character, "").split()
     return _is_letter(character) and {"Han": "CJK"}.get(script, script.upper()) in names[:2]

@@ -1,5 +1,4 @@
-"""Thresholds of the row checks, for the stage `validate` and for the checks that `translate` makes of its own
-output."""
+"""Thresholds of the row checks, for the stage `validate` and the checks of `translate` on its own output."""
 
 from math import sqrt
 

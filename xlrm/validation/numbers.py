@@ -158,8 +158,8 @@ def _numerals(source: str, language: str) -> Iterator[re.Match]:
 
 
 def _fractions(source: str) -> dict[int, set[float]]:
-    """Position of a number that is part of a fraction -> values of the whole fraction; the 1 of 1/3 may also be 3 (a
-    third)."""
+    """Position of a number that is part of a fraction -> values of the whole fraction; the 1 of 1/3 may also
+    be 3 (a third)."""
     found: dict[int, set[float]] = {}
     for match in _FRACTION.finditer(source):
         whole, part, of = (float(one or 0) for one in match.groups())
@@ -294,8 +294,7 @@ def _worded(text: str, language: str) -> Iterator[float]:
 
 @dataclass
 class _Total:
-    """Running value of a sequence of number words: hundreds and thousands multiply the words before them, ones follow
-    tens."""
+    """Value of a sequence of number words: hundreds and thousands multiply the words before them, ones follow tens."""
 
     thousands: float = 0
     rest: float = 0

@@ -27,8 +27,7 @@ DIGITS = {
     "zh": {digit: i % 10 for i, digit in enumerate("〇一二三四五六七八九零")} | {"两": 2, "兩": 2},
     "ko": {digit: i for i, digit in enumerate("일이삼사오육칠팔구", 1)},
 }
-"""Language -> character -> its digit. In Korean they are also syllables of many words, so they count only beside a
-unit."""
+"""Language -> character -> its digit. In Korean they are syllables of many words and count only beside a unit."""
 
 _WORDS = {
     "en": "zero|0 one|1 two|2 both|2 pair|2 twice|2 three|3 four|4 five|5 six|6 seven|7 eight|8 nine|9 ten|10 eleven|11 "
@@ -86,8 +85,7 @@ FIRST = {
     "en": ("first",), "es": ("primer",), "it": ("prim",), "de": ("erst",), "ru": ("перв",), "tr": ("birinci", "ilk"),
     "vi": ("nhất", "đầu"), "ko": ("첫", "제일"), "zh": ("第一", "首"),
 }  # fmt: skip
-"""Language -> translations of "1st", or their beginnings; in other places these words are too common to count as
-numbers."""
+"""Language -> translations of "1st", or their beginnings; elsewhere these words are too common to be numbers."""
 ONE_O_CLOCK = {
     "en": ("one",), "es": ("una",), "it": ("una",), "de": ("ein",), "ru": ("час",), "tr": ("bir",), "vi": ("một",),
     "ko": ("한 시", "한시"),

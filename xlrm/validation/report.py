@@ -1,5 +1,4 @@
-"""Validation report: failures in each file of each language, as a summary, metrics, an error message and an HTML
-page."""
+"""Validation report: failures by language and file, as a summary, metrics, an error message and an HTML page."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -235,7 +235,7 @@ def _none(name: str, column: str, rule: str) -> Expectation:
 
 
 def _parity(ids: pd.Series, present: int, known: pd.Index) -> pd.Series:
-    """Defect of each id, or missing; ids from row `present` on are in the source only."""
+    """Defect of each id, or NaN; ids from row `present` on are in the source only."""
     place = pd.Series(known.get_indexer(ids), dtype=float)
     place[place < 0] = np.nan
     wrong = pd.Series(None, place.index, dtype="str")

@@ -35,8 +35,8 @@ _TOKEN = re.compile(
     r"(?:[-'’–—/](?!s\b)[^\W\d_\u3040-\u30ff\u3400-\u9fff]+)*"
     r"(?=(?:['’]s)?[.,;:!?…\"'“”‘’»)\]–—]*(?:\s|$|[\u3040-\u30ff\u3400-\u9fff]))"
 )
-"""Word between spaces and punctuation, or a character of a script without spaces; not `key_comp()` or `v141_xp`, as
-code."""
+"""Word between spaces and punctuation, or a character of a script without spaces; `key_comp()` and `v141_xp`
+are code."""
 _NAMES = 12  # maximum words of a name or list of names
 _JOINTS = "a al and at by da de del der des di du e el et for in la le of on or the to und v van von vs y"
 """Lower-case words that occur within names."""
