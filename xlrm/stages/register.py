@@ -1,5 +1,5 @@
-"""Registers reward models in MLflow with card, signature and fingerprint, and makes each one that passes the gate the
-champion of its name."""
+"""Registers reward models in MLflow with card, signature and fingerprint, and makes each model that
+passes the gate the champion of its name."""
 
 import hashlib
 from pathlib import Path

@@ -1,6 +1,5 @@
 """Checkpoints of a training whose nodes share no disk. Each node keeps the part of its own processes, and the training
-resumes from the newest checkpoint that is complete on all nodes. The first process chooses it and broadcasts the
-choice.
+resumes from the newest checkpoint that is complete on all nodes. The first process makes the choice.
 
 transformers' `save_on_each_node` does not help: DeepSpeed ZeRO-3 gathers the full weights in the first process only
 (`_zero3_consolidated_16bit_state_dict`), and only that process writes `latest` (`save_checkpoint`).
@@ -178,8 +177,7 @@ def _send_reference(kept: Path, uri: str) -> None:
 
 @contextlib.contextmanager
 def _each_for_itself(trainer: Any) -> Iterator[None]:
-    """Context in which every process writes the gathered results to its own temporary file, with datasets' cache
-    disabled."""
+    """Context in which every process writes the gathered results to its own file, without datasets' cache."""
     import datasets
 
     shared, caching = trainer.accelerator, datasets.is_caching_enabled()

@@ -87,8 +87,7 @@ class Kept:
             objects.remove_directory(self._folder(old), first=[_RECORD])  # so that a half-removed one is incomplete
 
     def fetch(self, step: int, folder: Path) -> None:
-        """Downloads to `folder`/checkpoint-STEP and marks it as complete. Raises ArtifactError if it is not in the
-        store."""
+        """Downloads to `folder`/checkpoint-STEP and marks it as complete. Raises ArtifactError if it is missing."""
         local = folder / f"checkpoint-{step}"
         if not fetch_folder(self._folder(step), local):
             raise ArtifactError(f"{self._folder(step)}: no longer there, or not whole")

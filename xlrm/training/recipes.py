@@ -36,7 +36,7 @@ class TrainingConfig(BaseModel):
     gradient_checkpointing: bool = True
     """Whether activations are recomputed in the backward pass to save memory."""
     save_steps: Annotated[int, NotCounted] = Field(100, ge=1)
-    """Steps between checkpoints, which are copied to the store; a lost machine loses the steps since the last one."""
+    """Steps between checkpoints, which are copied to the store; a lost machine loses the steps since the last copy."""
     log_steps: int = Field(10, ge=1)
     """Steps between points of the training curves."""
     seed: int = 42
@@ -47,8 +47,7 @@ class RewardTraining(TrainingConfig):
     """Settings of a reward model's training."""
 
     loss: Literal["bradley_terry", "pointwise"] = "bradley_terry"
-    """bradley_terry: -log sigmoid(r_chosen - r_rejected) (paper A); pointwise: each response is good or bad (paper
-    B)."""
+    """bradley_terry: -log sigmoid(r_chosen - r_rejected) (paper A); pointwise: each response good or bad (paper B)."""
     margin: bool = False
     """Whether Bradley-Terry uses each pair's `margin`, 0 if missing: -log sigmoid(r_chosen - r_rejected - margin)."""
     similar_lengths: bool = False

@@ -1,9 +1,7 @@
-"""Preference training with TRL: reward models (Bradley-Terry, pointwise) and DPO. The only module that imports trl and
-peft.
+"""Preference training with TRL: reward models (Bradley-Terry, pointwise) and DPO. Only this module imports trl and peft.
 
 Each training has a folder. One process prepares it once (`job.json`, `start`, `tokens`); the `*_worker` functions train
-in it, in one or many processes (`xlrm.processes.launch`), and write `checkpoints`, from which a killed training
-resumes.
+in it, in one or many processes (`xlrm.processes.launch`), and write `checkpoints`, to resume from after a kill.
 """
 
 import json
@@ -179,8 +177,7 @@ def needs_bitsandbytes(config: TrainingConfig) -> bool:
 
 
 def _check_installed(config: TrainingConfig) -> None:
-    """Raises ConfigError for an optimizer that transformers does not know, or a needed library that is not
-    installed."""
+    """Raises ConfigError for an optimizer that transformers does not know, or if a library is missing."""
     from transformers.training_args import OptimizerNames
 
     known = [one.value for one in OptimizerNames]
@@ -270,8 +267,7 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
 
 
 def _write_results(trainer: "Trainer", folder: Path) -> None:
-    """Writes the training curves and the metrics: means over the last tenth of the curves, and held-out loss and
-    accuracy."""
+    """Writes the training curves and the metrics: means over their last tenth, and held-out loss and accuracy."""
     (folder / "trained" / "training_args.bin").unlink()  # a pickle that contains local paths
     curves.write(trainer.state.log_history, folder / "trained" / curves.FILE)
     points = curves.points(trainer.state.log_history)
@@ -292,8 +288,7 @@ def _pointwise_trainer(
     sets: dict[str, "Dataset | None"],
 ) -> "Trainer":  # fmt: skip
     """Trainer with the loss -z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z (paper B, section 2). The
-    paper prints sigmoid(1 - r) in the second term, with which a bad response could not be distinguished from a good
-    one."""
+    paper prints sigmoid(1 - r) in the second term, which could not separate bad responses from good ones."""
     from torch.nn.functional import binary_cross_entropy_with_logits
     from transformers import DataCollatorWithPadding, Trainer
     from trl.trainer.utils import disable_dropout_in_model
@@ -311,8 +306,7 @@ def _pointwise_trainer(
 
 
 def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
-    """Model to train, with adapters if configured. Its head was initialised before, so all processes load the same
-    one."""
+    """Model to train, with adapters if configured. Its head was initialised before, so all processes have the same."""
     import torch
     from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
