@@ -36,9 +36,9 @@ class Config(BaseModel):
     benchmark_items: int = Field(640, ge=1)
     """Maximum number of benchmark items."""
     prompts: Annotated[str | None, Sets] = "phrasebook"
-    """Dataset or file of prompts for aligning and judging policies; null leaves alignment out."""
+    """Dataset of prompts, or a file with prompt, for aligning and judging policies; null leaves alignment out."""
     eval_prompt_set: Annotated[str | None, Sets] = None
-    """Dataset or file of prompts for judging policies (paper A: alpacaeval); null takes them from `prompts`."""
+    """Dataset of prompts, or a file with prompt, for judging (paper A: alpacaeval); null takes them from `prompts`."""
     train_prompts: int = Field(240, ge=1)
     """Maximum number of prompts for alignment."""
     eval_prompts: int = Field(120, ge=1)
@@ -46,8 +46,8 @@ class Config(BaseModel):
     decontaminate: Annotated[tuple[str, ...], Sets] = ()
     """More benchmarks, eval prompts or files with prompt whose prompts are removed from the training data."""
     parallel: Annotated[str | None, Sets] = "phrasebook"
-    """Dataset or file of texts that are translated to compare representations; null if `represent.parallel` names a
-    dataset that is already in all languages."""
+    """Dataset of texts, or a file with text, to translate for comparing representations; null if `represent.parallel`
+    names a dataset that is already in all languages."""
     parallel_texts: int = Field(120, ge=1)
     """Maximum number of these texts."""
     seed: int = 42

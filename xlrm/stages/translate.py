@@ -28,7 +28,7 @@ class Config(translators.Settings):
     repairs: int = Field(2, ge=0, le=2)
     """Maximum number of times a text that fails a check is translated again, with beam search or another seed."""
     max_repair_share: float = Field(0.3, ge=0, le=1)
-    """Maximum share of first translations that may fail a check; above it the translator is unfit, the stage fails."""
+    """Maximum share of first translations that may fail a check; above it the translator is unfit: the stage fails."""
     files: tuple[File, ...] = FILES
     """Files of the corpus to translate; a model trained in one language needs only the benchmark in the others."""
     limits: Limits = Limits()
