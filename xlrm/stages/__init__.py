@@ -1,1 +1,1 @@
-"""One file for each stage: its Config and `run(config, *, inputs..., output)`. Holds no algorithm."""
+"""Stages: one file each, with a Config and `run(config, *, inputs..., output)`. Algorithms live in other packages."""

@@ -1,4 +1,4 @@
-"""Aligns a policy to one reward model's preferences by DPO."""
+"""Aligns a policy by DPO with the preference pairs that one reward model ranked."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from xlrm.training.trainers import DpoTraining
 
 
 class Config(DpoTraining):
-    """Defaults are paper A's (appendix B)."""
+    """Settings of the alignment; defaults follow paper A, appendix B, except `optimizer` and `precision`."""
 
     labeler: str
-    """The reward model whose preferences to take: the language it was trained in."""
+    """Reward model whose preference pairs the policy is trained on, named by the language it was trained in."""
     learning_rate: float = Field(5e-7, gt=0)
     """Peak learning rate (paper A: 5e-7)."""
     batch_size: int = Field(32, ge=1)
-    """Pairs in a step (paper A: 32)."""
+    """Preference pairs per optimizer step (paper A: 32)."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -24,9 +24,9 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, policy: Path, ranked: Path, output: Path) -> dict[str, float]:
-    """Raises DataError for unreadable pairs, ConfigError for a batch that cannot be made."""
+    """Raises DataError for unreadable pairs, and ConfigError for a batch size or length that is not possible."""
     from xlrm.training import trainers
 
-    rows = read_rows(ranked / f"{config.labeler}.jsonl", ("prompt",))  # a policy may have said nothing at all
+    rows = read_rows(ranked / f"{config.labeler}.jsonl", ("prompt",))  # chosen or rejected may be empty
     metrics = trainers.train_dpo(policy, rows, config, output)
-    return metrics and metrics | {"pairs": float(len(rows))}  # none on other nodes than the first
+    return metrics and metrics | {"pairs": float(len(rows))}  # empty on every node but the first

@@ -1,4 +1,4 @@
-"""Gets the base model that reward models and policies start from: fetched from the Hub, or pretrained here."""
+"""Provides the base model for reward models and policies: downloads it from the Hub, or pretrains the tiny model."""
 
 import shutil
 from pathlib import Path
@@ -17,15 +17,15 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: str = TINY
-    """A row of `xlrm.models.base_models`, or the id of any causal language model on the Hub."""
+    """Name in `xlrm.models.base_models`, or the Hub id of any causal language model."""
     revision: Annotated[str, RevisionOf("model", made_here=(TINY,))] = "main"
-    """Commit, tag or branch on the Hub; a commit makes the run repeatable."""
+    """Commit, tag or branch on the Hub; a commit makes the run reproducible."""
     pretraining: Pretraining = Pretraining()
-    """How the tiny model is made; without effect on others."""
+    """Settings for pretraining the tiny model; other models ignore them."""
 
 
 def run(config: Config, *, output: Path) -> dict[str, float]:
-    """Raises ArtifactError for a model that cannot be fetched, ConfigError for what is no id of one."""
+    """Raises ArtifactError for a model that cannot be downloaded, and ConfigError for an invalid model id."""
     if config.model == TINY:
         from xlrm.training.pretraining import pretrain
 
@@ -37,7 +37,7 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
 
 
 def fetch(name: str, revision: str, output: Path) -> dict[str, float]:
-    """Weights as safetensors only, and no code. Raises ConfigError for what is no id, such as a folder, and ArtifactError."""
+    """Downloads safetensors weights, no code. Raises ConfigError for an invalid id, ArtifactError if it fails."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -56,7 +56,7 @@ def fetch(name: str, revision: str, output: Path) -> dict[str, float]:
         ) from error
     shutil.rmtree(
         output / ".cache", ignore_errors=True
-    )  # the client's notes, with times, and what a killed one had begun
+    )  # the client's timestamps, and partial downloads of a killed run
     weights = list(output.glob("*.safetensors"))
     if not weights:
         raise ArtifactError(

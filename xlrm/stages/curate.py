@@ -1,4 +1,4 @@
-"""Curates a corpus in the source language: preference pairs, a benchmark, prompts to align on, parallel texts."""
+"""Curates the corpus in the source language: preference pairs, a benchmark, prompts and parallel texts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,39 +17,39 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     language: str = "en"
-    """Language of the sources."""
+    """Language that all datasets are loaded in."""
     preferences: Annotated[tuple[str, ...], Sets] = ("phrasebook",)
-    """Preference sources: datasets as NAME[=OWNER/NAME][@REVISION]; .jsonl and .parquet files, or
-    hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION], with prompt, chosen and rejected in text or messages."""
+    """Preference datasets: NAME[=OWNER/NAME][@REVISION] for a known one; otherwise a .jsonl or .parquet file or
+    hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION], with prompt, chosen and rejected as text or messages."""
     pairs: int = Field(2400, ge=8)
-    """Preference pairs taken from each source, at most."""
+    """Maximum number of preference pairs taken from each dataset."""
     near_duplicates: float = Field(0.8, gt=0, le=1)
-    """Similarity (Jaccard, of word trigrams) from which on a pair is dropped as a near duplicate."""
+    """Jaccard similarity of word trigrams at or above which a pair is dropped as a near duplicate."""
     max_reject_share: float = Field(0.05, ge=0, le=1)
-    """Share of a source's rows that may be of no use before the run stops; they are listed in rejects.jsonl."""
+    """Maximum share of unusable rows in a dataset; above it the stage fails. rejects.jsonl lists these rows."""
     train_share: float = Field(1.0, gt=0, le=1)
-    """Share of the clean pairs to train on; the others are held out (paper A: 0.8)."""
+    """Share of the cleaned pairs used for training; the others are held out (paper A: 0.8)."""
     heldout_pairs: int = Field(1000, ge=0)
-    """Of the pairs held out, how many are kept for scoring reward models while they are trained; each is translated too."""
+    """Maximum number of held-out pairs kept to score reward models during training; they are translated too."""
     benchmark: Annotated[str, Sets] = "phrasebook"
-    """The benchmark, or a file with prompt, chosen, rejected and optionally subset and section."""
+    """Benchmark dataset, or a file with prompt, chosen and rejected, and optionally subset and section."""
     benchmark_items: int = Field(640, ge=1)
-    """Benchmark items, at most."""
+    """Maximum number of benchmark items."""
     prompts: Annotated[str | None, Sets] = "phrasebook"
-    """Prompts to align policies on and to judge them by, or a file with prompt; none leaves alignment out."""
+    """Dataset of prompts, or a file with prompt, for aligning and judging policies; null leaves alignment out."""
     eval_prompt_set: Annotated[str | None, Sets] = None
-    """Prompts to judge policies by, or a file with prompt; none takes them of `prompts` (paper A: alpacaeval)."""
+    """Dataset of prompts, or a file with prompt, for judging (paper A: alpacaeval); null takes them from `prompts`."""
     train_prompts: int = Field(240, ge=1)
-    """Prompts to align on."""
+    """Maximum number of prompts for alignment."""
     eval_prompts: int = Field(120, ge=1)
-    """Prompts to judge on; none of them is also one to align on."""
+    """Maximum number of prompts for judging; none of them is used for alignment."""
     decontaminate: Annotated[tuple[str, ...], Sets] = ()
-    """Further benchmarks, eval prompts or files with prompt to keep training data clean of, beside those above."""
+    """More benchmarks, eval prompts or files with prompt whose prompts are removed from the training data."""
     parallel: Annotated[str | None, Sets] = "phrasebook"
-    """Texts to compare representations on, or a file with text, to be translated; none where `represent.parallel` names a
-    set that has its languages."""
+    """Dataset of texts, or a file with text, to translate for comparing representations; null if `represent.parallel`
+    names a dataset that is already in all languages."""
     parallel_texts: int = Field(120, ge=1)
-    """How many of them."""
+    """Maximum number of these texts."""
     seed: int = 42
 
     @model_validator(mode="after")
@@ -69,19 +69,19 @@ class Config(BaseModel):
         return entry
 
 
-_HELD_OUT = ("benchmark", "eval_prompts", "decontaminate")  # of what is loaded, what training data must not hold
+_HELD_OUT = ("benchmark", "eval_prompts", "decontaminate")  # their prompts must not occur in training data
 _METRIC = {"heldout": "heldout_pairs", "benchmark": "benchmark_items", "parallel": "parallel_texts"}
 
 
 def files(config: Config) -> str:
-    """Digest of the files of this machine that the config names: what changed is curated again."""
+    """Digest of the local files that the config names, so that a changed file is curated again."""
     others = (config.benchmark, config.prompts, config.eval_prompt_set, config.parallel)
     return catalog.fingerprint(name for name in (*config.preferences, *config.decontaminate, *others) if name)
 
 
 def run(config: Config, *, output: Path) -> dict[str, float]:
-    """Raises ConfigError for an unknown source, DataError for a row that cannot be used, ArtifactError for a set of the
-    Hub that cannot be fetched."""
+    """Writes the tables, rejects and data card. Raises ConfigError for an unknown dataset, DataError for unusable rows,
+    and ArtifactError for a dataset of the Hub that cannot be downloaded."""
     loaded = _load(config)
     contamination = Contamination(
         (entry, row["prompt"]) for use in _HELD_OUT for entry, one in loaded.get(use, {}).items() for row in one.rows
@@ -112,7 +112,7 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
 
 
 def _load(config: Config) -> dict[str, curation.Sources]:
-    """Everything the config names, by what for, so that what cannot be had is said before any of the work is done."""
+    """Use -> datasets: everything that the config names, loaded first so that unavailable datasets fail early."""
     language, seed = config.language, config.seed
     for name in config.preferences:
         catalog.check(PREFERENCES, name, hub_too=True)

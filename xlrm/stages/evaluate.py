@@ -1,4 +1,4 @@
-"""Evaluates one reward model on the benchmark of every language, and on further benchmarks as they are published."""
+"""Evaluates a reward model on the corpus benchmark in every language, and on further published benchmarks."""
 
 import itertools
 import json
@@ -18,14 +18,14 @@ from xlrm.store.jsonl import read_rows
 
 class Config(Scoring):
     language: str | None = None
-    """Language the reward model was trained in, for labels only; none for a model from elsewhere."""
+    """Language the reward model was trained in, for labels only; null for a model from elsewhere."""
     languages: tuple[str, ...] = ("en",)
-    """Languages to evaluate on, the source's first."""
+    """Languages to evaluate on, the source language first."""
     benchmarks: Annotated[tuple[str, ...], Sets] = ()
-    """Further benchmarks, evaluated on as they are published in each language: m-rewardbench, rewardbench-2 or rewardbench
-    as NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file, where {language} in the path stands for the code."""
+    """Further benchmarks, each in the languages it is published in: m-rewardbench, rewardbench-2 or rewardbench, as
+    NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file; {language} in its path stands for the language code."""
     ties: Ties = "lost"
-    """What a pair with equal rewards counts: lost, as in RewardBench's own code, or half, as in RLHFlow's script."""
+    """Credit for a pair with equal rewards: lost is 0 (RewardBench's code), half is 0.5 (RLHFlow's script)."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -33,14 +33,14 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def files(config: Config) -> str:
-    """Digest of the files of this machine that the config names: what changed is evaluated on again."""
+    """Digest of the local files that the config names, so that a changed file is evaluated again."""
     entries = (entry.replace("{language}", code) for entry in config.benchmarks for code in config.languages)
     return catalog.fingerprint(dict.fromkeys(entries))
 
 
 def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str, float]:
     """Writes results.json, rewards.parquet and the model's fingerprint. Raises ConfigError for an unknown benchmark,
-    DataError for rows that are none of one, ArtifactError for a set of the Hub or a model that cannot be had."""
+    DataError for invalid benchmark rows, and ArtifactError for an unavailable dataset or model."""
     engines.check(model, config)
     items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}}
     items |= reward_results.published(config.benchmarks, config.languages)
@@ -69,7 +69,7 @@ def _corpus(corpora: Path, language: str) -> list[dict]:
 
 
 def _metrics(language: str | None, own: dict[str, dict], others: dict[str, dict[str, dict]]) -> dict[str, float]:
-    """Flat: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION of the further benchmarks."""
+    """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks."""
     found = {}
     for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
         for on, one in results.items():

@@ -1,4 +1,4 @@
-"""Evaluates reward models from elsewhere on the benchmark of every language (paper A, section 5, Table 2)."""
+"""Evaluates reward models trained elsewhere on the benchmark in every language (paper A, section 5, Table 2)."""
 
 import json
 from pathlib import Path
@@ -19,16 +19,16 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def fingerprint(config: Config) -> str:
-    """What the models' names do not say: a folder and the Hub's newest may change."""
+    """Versions of the models, since a folder or the newest commit on the Hub may change."""
     return external_models.version(config)
 
 
 def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
-    """Writes results.json, and for each model its rewards.parquet or verdicts.jsonl. A run that was stopped goes on with
-    the model it stopped at, with the conversations that have no reward, and with the questions that no judge has answered yet.
+    """Writes results.json, and rewards.parquet or verdicts.jsonl for each model. A run that was stopped continues with
+    the conversations that have no reward yet and the questions that no judge has answered yet.
 
-    Raises ConfigError for models that cannot be or cost too much, ArtifactError for those that cannot be had, DataError
-    for a benchmark that cannot be read, GateError for a judge that refuses to.
+    Raises ConfigError for unknown or too expensive models, ArtifactError for unavailable ones, DataError for an
+    unreadable benchmark, and GateError for a judge that refuses too many questions or costs too much.
     """
     languages = config.languages if config.models else ()
     rows = {one: read_rows(corpora / one / "benchmark.jsonl", COLUMNS) for one in languages}
@@ -40,7 +40,7 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
 
 
 def _metrics(prefix: str, result: dict) -> dict[str, float]:
-    """Accuracies by language; of a judge also what its places had to do with it, and the dollars."""
+    """Flat metrics: accuracies by language; for a judge also its position bias and its cost in US dollars."""
     found = {
         f"{prefix}/accuracy/{language}/{name}": value
         for language, one in result["results"].items()

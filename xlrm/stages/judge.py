@@ -1,4 +1,4 @@
-"""Judges aligned policies against the policy they came from, by the responses of each to the same prompts."""
+"""Judges aligned policies against the policy before alignment, from their responses to the same prompts."""
 
 import json
 from pathlib import Path
@@ -18,9 +18,9 @@ class Config(BaseModel):
     language: str
     """Language of the responses."""
     labelers: tuple[str, ...]
-    """Names of the candidates, in the order they were sampled in: the reward model each was aligned to."""
+    """Reward models that the candidate policies were aligned to, in the order in which the policies were sampled."""
     judge: str | None = "phrasebook"
-    """A judge of `xlrm.scorers.judges.gold`; none aligns policies without verdicts on them."""
+    """Name of a judge in `xlrm.scorers.judges.gold`; null leaves the aligned policies unjudged."""
 
     @field_validator("judge")
     @classmethod
@@ -38,8 +38,8 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> dict[str, float]:
-    """Writes verdicts.jsonl and results.json. A win rate is mean(preference - 1), a draw half a win (alpaca_eval). Raises
-    ConfigError without a judge, DataError for responses to different prompts."""
+    """Writes verdicts.jsonl and results.json. The win rate is mean(preference - 1); a draw is half a win (alpaca_eval).
+    Raises ConfigError without a judge, and DataError for responses to different prompts."""
     import numpy as np
 
     if config.judge is None:

@@ -1,4 +1,4 @@
-"""Plans the translation of a corpus: what it will take, and the shards it is done in."""
+"""Plans the translation of a corpus: estimates the work, and divides each language into shards."""
 
 import json
 from dataclasses import asdict
@@ -21,21 +21,21 @@ class Config(BaseModel):
     targets: tuple[str, ...] = ("es", "it", "ko", "zh")
     """Languages to translate into."""
     shards: int = Field(1, ge=1, le=1000)
-    """Parts each language is translated in, side by side where there are GPUs for them."""
+    """Shards per target language; they are translated in parallel if there are enough GPUs."""
     translate: dict[str, Any] = {}
-    """The experiment's section `translate`, of which the translator's settings are kept."""
+    """Section `translate` of the experiment; only the translator's settings in it are used."""
     files: tuple[File, ...] = FILES
-    """Of the corpus, those that are translated."""
+    """Files of the corpus that are translated."""
     usd_per_gpu_hour: Annotated[float | None, NotCounted] = Field(None, ge=0)
-    """US dollars for an hour of an A100, for the estimate; none shows no dollars. Prices differ too much for a default."""
+    """US dollars per A100 hour, for the estimate; null shows no costs. Prices vary too much for a default."""
     max_gpu_hours: Annotated[float | None, NotCounted] = Field(None, ge=0)
-    """Hours of an A100 that a run may be estimated at; above it, or where an estimate is not known, nothing starts."""
+    """Maximum estimated A100 hours of a run; a run that is estimated higher, or has no estimate, does not start."""
     max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
-    """US dollars that a run may be estimated at, GPUs and endpoints together; needs usd_per_gpu_hour."""
+    """Maximum estimated cost of a run in US dollars, GPUs and endpoints together; needs usd_per_gpu_hour."""
     prompt_tokens: Annotated[int, NotCounted] = Field(100, ge=1)
-    """Tokens of a prompt or passage in English, assumed before the corpus is there to be counted."""
+    """Assumed tokens of an English prompt or passage, for the estimate before the corpus exists."""
     response_tokens: Annotated[int, NotCounted] = Field(300, ge=1)
-    """Tokens of a response in English, assumed likewise."""
+    """Assumed tokens of an English response, for the same estimate."""
 
     @field_validator("translate")
     @classmethod
@@ -48,8 +48,8 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
-    """Writes plan.json: the work of each language, counted, and the parts it is done in. Raises ConfigError, DataError, and
-    GateError where translating alone takes more than the limits allow."""
+    """Writes plan.json: the estimated work for each language, and its shards. Raises ConfigError for invalid settings,
+    DataError for an unreadable corpus, and GateError if the translation alone exceeds a limit."""
     found = workload.estimates(corpus, config.targets, config.translate, config.files)
     for code, one in found.items():
         progress.say(f"plan[{code}]: {one}")

@@ -1,4 +1,4 @@
-"""Ranks sampled responses by each reward model: the best and the worst of a prompt make a preference pair."""
+"""Ranks sampled responses with each reward model; the best and worst response to a prompt form a preference pair."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ class Config(Scoring):
     language: str
     """Language of the responses."""
     labelers: tuple[str, ...]
-    """Names of the reward models, in the order they are given in: the languages they were trained in."""
+    """Names of the reward models, in their input order: the languages they were trained in."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -22,7 +22,7 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 def run(config: Config, *, samples: Path, reward_models: list[Path], output: Path) -> dict[str, float]:
     """Writes {labeler}.jsonl with id, prompt, chosen, rejected and their rewards. A prompt whose responses all have
-    one reward (or are all the same) makes no pair."""
+    the same reward or the same text gives no pair."""
     rows = read_rows(samples / "0" / "train" / f"{config.language}.jsonl", ("prompt", "responses"))
     chats = [chat_templates.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
     for path in reward_models:
@@ -44,7 +44,7 @@ def run(config: Config, *, samples: Path, reward_models: list[Path], output: Pat
 
 
 def best_and_worst(row: dict, rewards: list[float]) -> dict | None:
-    """Paper A, section 4.1: the responses with the highest and the lowest reward; the first of equals."""
+    """Pair of the responses with highest and lowest reward, first of ties; None if equal (paper A, section 4.1)."""
     best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
     if row["responses"][best] == row["responses"][worst]:
         return None

@@ -1,5 +1,5 @@
-"""Registers reward models in MLflow, with card, signature and fingerprint, and lets each take the champion's place if it is
-better than the champion."""
+"""Registers reward models in MLflow with card, signature and fingerprint, and makes each model that
+passes the gate the champion of its name."""
 
 import hashlib
 from pathlib import Path
@@ -15,10 +15,10 @@ from xlrm.store.artifacts import Record
 
 class Config(gate.Rule):
     prefix: str = Field("xlrm", pattern=r"^[\w-]+$")
-    """Registered names are {prefix}-{language}."""
+    """Prefix of the registered names {prefix}-{language}."""
     gate: Literal["report", "enforce"] = "report"
-    """Which version is the champion is decided alike; enforce ends the run in an error, after all is stored, when a
-    challenger did not become it."""
+    """What happens if a challenger is not promoted: report records the decision, enforce also fails the run, after
+    everything is stored. The decision itself is the same."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -26,7 +26,7 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def destination(config: Config) -> str:
-    """Registered in one MLflow is not registered in another; a database that is moved with its store stays the same."""
+    """Digest of MLflow's address; a local database that is moved together with the store keeps its digest."""
     where, home = addresses.tracking_uri(), str(addresses.home())
     if addresses.store().startswith(f"file://{home}/"):
         where = where.replace(home, "")
@@ -34,20 +34,20 @@ def destination(config: Config) -> str:
 
 
 def stands(record: Record) -> bool:
-    """Whether the registry still has all versions that an artifact names, of the same models. Raises ArtifactError."""
+    """Whether the registry still has all versions that the artifact names, of the same models. Raises ArtifactError."""
     return champion.still_registered(record)
 
 
 def run(
     config: Config, *, reward_models: list[Path], evaluations: list[Path], lineage: dict[str, Record], output: Path
 ) -> dict[str, float]:
-    """Writes registered.json, gate.md, and a folder for each name with what is stored with its version beside the weights.
-    Each model's evaluation is found by its language. `promoted/{name}` is the decision, of a version that was registered before
-    the one of then; the aliases in registered.json are those of now.
+    """Writes registered.json, gate.md, and a folder for each name with the files stored beside the weights. Models and
+    evaluations are matched by language. `promoted/{name}` is the gate's decision; for a version registered earlier, the
+    decision made then. The aliases in registered.json are the current ones.
 
-    Raises, before any is registered, DataError for a model without an evaluation of its own or with one that has numbers that
-    are not finite; ConfigError for a benchmark that a model was not evaluated on, before that model is registered; ArtifactError
-    for an MLflow that does not answer; and GateError (enforce), after everything is stored, for a model that is not promoted.
+    Raises DataError, before any model is registered, for one without an evaluation or with numbers that are not finite;
+    ConfigError, before that model is registered, for a benchmark it was not evaluated on; ArtifactError if MLflow does
+    not answer; and GateError (enforce), after everything is stored, for a model that is not promoted.
     """
     from xlrm.tracking import mlflow_runs
 
@@ -56,7 +56,7 @@ def run(
     metrics = champion.report(registered, output)
     refused = {name: one for name, one in registered.items() if not one.decision.promoted}
     if config.gate == "enforce" and refused:
-        mlflow_runs.current_run().log(metrics)  # which a stage that fails does not
+        mlflow_runs.current_run().log(metrics)  # a stage that fails logs no metrics itself
         why = "; ".join(f"{name} version {one.version}: {one.decision.reason}" for name, one in refused.items())
         raise GateError(f"register: not promoted, and the champion stays, where there is one: {why}")
     return metrics

@@ -1,4 +1,4 @@
-"""Writes what an experiment found as one HTML page that needs nothing else, and its tables as CSV."""
+"""Writes the results of an experiment as one self-contained HTML page, and its tables as CSV files."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ class Config(BaseModel):
     title: str = "Cross-lingual reward models"
     """Heading of the page."""
     run: str = ""
-    """Name of the run, in the page's title and first line."""
+    """Name of the run, shown in the title and first line of the page."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -35,15 +35,15 @@ def run(
     evaluations: list[Path] | None = None, representations: Path | None = None, verdicts: list[Path] | None = None,
     policies: list[Path] | None = None, registered: Path | None = None, external: Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Writes report.html, and tables/*.csv; a part whose input is not given is left out, and the page says how to get it.
+    """Writes report.html and tables/*.csv. A part without its input is left out, and the page says how to get it.
 
-    `corpora`: what validate kept or, without its files, its summary alone. `evaluations`: the source language's reward model
-    first, then each target's. `external`: what the stage of that name found of models off the shelf. `policies`: aligned
-    ones that no verdict is of.
+    `corpora`: the output of validate, or its summary alone. `evaluations`: the source language's reward model first,
+    then those of the target languages. `external`: the output of the stage `external`. `policies`: aligned policies
+    without verdicts.
 
-    `transfer/{language}` is the source's model minus that language's own, in average accuracy on its benchmark;
-    `correlation/...` is of the models' f, or how far it is from the base's, with their accuracy in other languages.
-    Raises DataError for evaluations that cannot be compared.
+    `transfer/{language}` is the average accuracy of the source language's model on that language's benchmark, minus
+    that of the language's own model. `correlation/...` is between a model's accuracy in other languages and its f, or
+    the distance of its f from the base model's. Raises DataError for evaluations that cannot be compared.
     """
     found = results.read_evaluations(evaluations or [])
     comparisons = results.compare_all(found[0], found[1:]) if found else []

@@ -1,5 +1,5 @@
-"""Shows what training does to representations across languages (paper A, section 3): how alike the hidden states of one
-text are, in the base model and in every reward model, and how alike the norms of the languages' token embeddings."""
+"""Measures how similar representations are across languages, in the base model and in every reward model (paper A,
+section 3): hidden states of the same text, and norms of token embeddings."""
 
 import json
 from pathlib import Path
@@ -17,17 +17,17 @@ from xlrm.store.fields import Sets, counted
 
 class Config(Reading):
     languages: tuple[str, ...] = Field(("en", "es", "it", "ko", "zh"), min_length=2)
-    """Languages whose hidden states of one text are stacked (paper A: these five); the first is the source."""
+    """Languages whose hidden states of the same text are compared, the source language first (paper A: these five)."""
     parallel: Annotated[str | None, Sets] = None
-    """A set that comes in these languages, as NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file with a column for
-    each (paper A: belebele); none takes the texts that `curate` took and that were translated."""
+    """Dataset published in all these languages, as NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file with a
+    column for each language (paper A: belebele); null takes the translated texts of `curate.parallel`."""
     texts: int | None = Field(None, ge=1)
-    """Texts, at most, sampled by seed; none takes all (the paper does not say how many it took)."""
+    """Maximum number of texts, sampled with `seed`; null takes all (the paper does not state its number)."""
     token_sets: TokenSets = TokenSets()
-    """Which tokens are a language's own, when norms of embeddings are compared."""
+    """Rule for which tokens belong to a language when norms of token embeddings are compared."""
     norm_models: tuple[str, ...] = ()
-    """Further models to compare norms in, as folders or OWNER/NAME[@REVISION] of the Hub (paper A, figure 2: OLMo-1B,
-    SmolLM-1.7B); of these only the embeddings are read."""
+    """Further models whose embedding norms are compared: folders, or OWNER/NAME[@REVISION] on the Hub (paper A,
+    figure 2: OLMo-1B, SmolLM-1.7B); only their embeddings are read."""
     seed: int = 42
 
     @field_validator("parallel")
@@ -43,13 +43,13 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def files(config: Config) -> str:
-    """Digest of the files of this machine that the config names: texts, and models in folders."""
+    """Digest of the local files that the config names: texts, and folders of models."""
     folders = [hub.model_version(name, None) for name in config.norm_models if Path(name).is_dir()]
     return " ".join([catalog.fingerprint([config.parallel]), *folders])
 
 
 def fingerprint(config: Config) -> str:
-    """Commits of the models on the Hub."""
+    """Commits of the Hub models in `norm_models`."""
     names = [name.partition("@") for name in config.norm_models if not Path(name).is_dir()]
     return " ".join(hub.model_commit(repository, revision or None) for repository, _, revision in names)
 
@@ -57,10 +57,10 @@ def fingerprint(config: Config) -> str:
 def run(
     config: Config, *, base: Path, reward_models: list[Path], output: Path, corpora: Path | None = None
 ) -> dict[str, float]:
-    """Reads `corpora` where the config names no texts of its own. Raises ConfigError, DataError or ArtifactError for texts
-    or a model that cannot be had."""
+    """Writes results.json; reads `corpora` if `parallel` is null. Raises ConfigError, DataError or ArtifactError for
+    unavailable texts or models."""
     found = parallel_texts.gather(config.parallel, corpora, config.languages, config.texts, config.seed)
-    # Norms first: a model that cannot be had is said before hours of work.
+    # Norms first: an unavailable model fails before hours of work.
     compared = {"base": str(base), **{name: name for name in config.norm_models}}
     norms = embedding_norms.compare(compared, found.texts, config.token_sets)
     results, metrics = {}, {}

@@ -1,4 +1,4 @@
-"""Trains a reward model on the preference pairs of one language, or of several."""
+"""Trains a reward model on the preference pairs of one or several languages."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,16 +11,16 @@ from xlrm.training.trainers import RewardTraining
 
 
 class Config(RewardTraining):
-    """Defaults are paper A's (appendix B), but for what needs a GPU."""
+    """Settings of the training; defaults follow paper A, appendix B, except `optimizer` and `precision`."""
 
     language: str
-    """Language of the training data; several, such as en+es, make a bilingual or multilingual reward model."""
+    """Language of the training data, or several joined by +, such as en+es, for a multilingual reward model."""
     mixture: Literal["split", "all"] = "split"
-    """Of several languages: split has each pair once, in one of them by chance; all has each pair in each."""
+    """With several languages: split takes each pair once, in a random one of them; all takes it in each."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak learning rate (paper A: 1e-5)."""
     batch_size: int = Field(128, ge=1)
-    """Pairs in a step (paper A: 128)."""
+    """Preference pairs per optimizer step (paper A: 128)."""
 
     @field_validator("language")
     @classmethod
@@ -42,13 +42,13 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, base: Path, corpora: Path, output: Path) -> dict[str, float]:
-    """Raises DataError for unreadable pairs, ConfigError for a batch that cannot be made."""
+    """Raises DataError for unreadable pairs, and ConfigError for a batch size or length that is not possible."""
     from xlrm.training import trainers
 
     rows = training_rows(config, corpora)
     scored = heldout.rows(corpora, config.language.split("+"), required(config))
     metrics = trainers.train_reward_model(base, rows, config, output, scored)
-    if not metrics:  # of several nodes the first has the model
+    if not metrics:  # with several nodes, only the first has the model
         return {}
     model_card.write_reward_model(output, base, config.language, len(rows), config.model_dump(mode="json"), metrics)
     return metrics | {"pairs": float(len(rows))}
@@ -59,7 +59,7 @@ def required(config: Config) -> tuple[str, ...]:
 
 
 def training_rows(config: Config, corpora: Path) -> list[dict]:
-    """Rows of the language, or of a mixture, in the order of the corpus. Raises DataError for pairs without ids in one."""
+    """Pairs of one language, or a mixture, in corpus order. Raises DataError for a pair without an id in a mixture."""
     languages = config.language.split("+")
     found = {one: read_rows(corpora / one / "preferences.jsonl", required(config)) for one in languages}
     return next(iter(found.values())) if len(found) == 1 else columns.mixture(found, config.mixture, config.seed)

@@ -1,4 +1,4 @@
-"""Samples responses: several to each prompt to align on, and one greedy response to each prompt to judge by."""
+"""Samples responses of policies: several per prompt for alignment, and one greedy response per prompt for judging."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ class Config(sampling.Settings):
     languages: tuple[str, ...]
     """Languages to sample in."""
     split: str = Field("train", pattern="^(train|eval|all)$")
-    """Which prompts: those to align on, those to judge by, or both."""
+    """Prompts to answer: train (for alignment), eval (for judging) or all (both)."""
     samples: int = Field(4, ge=1)
-    """Responses to each prompt to align on (paper A: 4)."""
+    """Responses per prompt for alignment (paper A: 4)."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -22,8 +22,8 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) -> dict[str, float]:
-    """Writes {place of the policy}/{split}/{language}.jsonl with id, prompt and responses. Responses are kept on the store as
-    they come: a run that was killed goes on with what is left, on any machine."""
+    """Writes {index of the policy}/{split}/{language}.jsonl with id, prompt and responses. Responses are saved to the store
+    during the run, so a killed run continues with the missing ones, on any machine."""
     count = 0
     splits = ("train", "eval") if config.split == "all" else (config.split,)
     for place, path in enumerate(policies):

@@ -1,4 +1,4 @@
-"""Translates a corpus, or a shard of it, into one language, and translates again what came out wrong."""
+"""Translates a corpus, or one shard of it, into one language, and translates again the texts that fail a check."""
 
 import contextlib
 import json
@@ -24,15 +24,15 @@ class Config(translators.Settings):
     language: str
     """Language to translate into."""
     shard: str = "1/1"
-    """Which part of each file, of how many: 2/4 is the second of four."""
+    """Part of each file to translate, as NUMBER/OF: 2/4 is the second of four."""
     repairs: int = Field(2, ge=0, le=2)
-    """Times a text that fails its expectations is translated again, with beams or another seed."""
+    """Maximum number of times a text that fails a check is translated again, with beam search or another seed."""
     max_repair_share: float = Field(0.3, ge=0, le=1)
-    """Share of the texts that may fail at first; beyond it the translator itself is at fault, and the stage stops."""
+    """Maximum share of first translations that may fail a check; above it the translator is unfit: the stage fails."""
     files: tuple[File, ...] = FILES
-    """Of the corpus, those that are translated: a model that is trained in one language needs the benchmark alone in others."""
+    """Files of the corpus to translate; a model trained in one language needs only the benchmark in the others."""
     limits: Limits = Limits()
-    """What a translation is held to, the same as in `validate`."""
+    """Thresholds of the checks on translations, the same as in `validate`."""
 
     @field_validator("shard")
     @classmethod
@@ -48,13 +48,13 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def fingerprint(config: Config) -> str:
-    """What a translator's name does not say: a folder and the Hub's newest may change."""
+    """Version of the translator, since a folder or the newest commit on the Hub may change."""
     return translators.revision(config, LANGUAGES[config.language]) if config.language in LANGUAGES else ""
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
-    """Raises ConfigError or ArtifactError for a translator that cannot be had, DataError for a text it cannot translate,
-    GateError where most of what it says is wrong."""
+    """Raises ConfigError or ArtifactError for an unavailable translator, DataError for a text that it cannot translate,
+    and GateError if more than `max_repair_share` of the first translations fail."""
     source, target = corpora.read(corpus).language, translators.language(config.language, "translate.language")
     translator = translators.load(config, source, target)
     memory = Memory(translators.MEMORY, translator.identity)
@@ -74,7 +74,7 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
 
 
 def _finish(config: Config, loop: RepairLoop, estimate: Estimate, output: Path) -> dict[str, float]:
-    """Writes corpus.json and what was left untranslated; returns the metrics."""
+    """Writes corpus.json and, if a text was left untranslated, untranslated.jsonl; returns the metrics."""
     documents, untranslated = loop.documents, len(loop.untranslated)
     number, _, of = config.shard.partition("/")
     card = {

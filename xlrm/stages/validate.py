@@ -1,4 +1,4 @@
-"""Checks a corpus and its translations row by row, and keeps of each language the rows that passed in it."""
+"""Checks a corpus and its translations row by row, and keeps the rows that pass in each language."""
 
 import json
 from pathlib import Path
@@ -16,12 +16,12 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_reject_share: float = Field(0.05, ge=0, le=1)
-    """Share of a file's rows that may fail in a language beyond what sound translations fail by; above it, and what chance
-    adds in few rows, the stage fails. docs/validation.md has the formula."""
+    """Maximum share of a file's rows that may fail in a language beyond the share expected of sound translations, with
+    an allowance for chance in small files; above it the stage fails (formula: docs/validation.md)."""
     parity: bool = False
-    """Whether all languages keep the same rows: one that fails in one of them is then dropped in all."""
+    """Whether all languages keep the same rows, so that a row that fails in one language is dropped in all."""
     limits: Limits = Limits()
-    """Thresholds of the row checks; docs/validation.md says what each is from."""
+    """Thresholds of the row checks; docs/validation.md gives their sources."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -30,11 +30,11 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, source: Path, translations: list[Path], output: Path) -> dict[str, float]:
-    """Writes what was rejected and why, then, if that is little enough, the rest under `output/{language}`.
+    """Writes the rejected rows with reasons and, if the gate passes, the kept rows under `output/{language}`.
 
-    A translation keeps the rows that pass in it and in the source, the source those that pass in itself; with `parity`,
-    all keep the same. The order is the source's. Raises DataError for a corpus that cannot be read, GateError where too
-    many rows of a file fail in a language, or all.
+    A translation keeps the rows that pass in it and in the source; the source keeps the rows that pass in itself; with
+    `parity`, all languages keep the same rows. The order is the source's. Raises DataError for an unreadable corpus,
+    and GateError if too many rows of a file fail in a language, or none is kept.
     """
     found = corpus_check.read(source, translations)
     reports = corpus_check.check(found, config.limits, config.max_reject_share)

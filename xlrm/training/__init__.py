@@ -1,4 +1,4 @@
-"""Weights from rows: reward models, policies, a tiny base model; the only importer of trl and peft.
+"""Training of reward models, policies and the tiny base model; the only package that imports trl and peft.
 
-Knows nothing of benchmarks or the registry.
+It knows nothing of benchmarks or the registry.
 """

@@ -1,8 +1,8 @@
-"""Checkpoints of a training whose nodes share no disk. Each node keeps the part of its own processes; the training goes on
-from the newest checkpoint that is whole on all of them. The first process decides which that is and tells the others.
+"""Checkpoints of a training whose nodes share no disk. Each node keeps the part of its own processes, and the training
+resumes from the newest checkpoint that is complete on all nodes. The first process makes the choice.
 
-transformers' `save_on_each_node` is no help: DeepSpeed's ZeRO-3 gives the whole weights to the first process alone
-(`_zero3_consolidated_16bit_state_dict`), and its `latest` is written by that one in any case (`save_checkpoint`).
+transformers' `save_on_each_node` does not help: DeepSpeed ZeRO-3 gathers the full weights in the first process only
+(`_zero3_consolidated_16bit_state_dict`), and only that process writes `latest` (`save_checkpoint`).
 """
 
 import contextlib
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 _OF_THE_FIRST = ("trainer_state.json", "scheduler.pt", "latest")
-"""What transformers and DeepSpeed write in the first process alone, and read in every one."""
+"""Files that transformers and DeepSpeed write in the first process only but read in every process."""
 
 
 def agreed(folder: Path, label: str, unfinished: str) -> Path | None:
-    """The newest checkpoint that is whole on every node, in `folder` or on the store below `unfinished`, from where a node gets
-    it whose disk was lost; None without one. Each node removes its others. One that does not arrive as it was sent is passed
-    over for the one before."""
+    """Path of the newest checkpoint that is complete on every node, or None. All processes must call it. A node whose
+    `folder` lacks that checkpoint downloads it from the store below `unfinished`; if the download fails, the one before
+    is tried. Each node removes its other checkpoints."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
@@ -53,7 +53,7 @@ def agreed(folder: Path, label: str, unfinished: str) -> Path | None:
 
 
 def _is_here(step: int, folder: Path, label: str, unfinished: str) -> bool:
-    """Whether this node has the checkpoint, now if not before; one process of it gets it."""
+    """Whether this node has the checkpoint; if not, its first process tries to download it from the store."""
     if not _is_first_of_node() or step in whole_steps(folder, _own_part()):
         return True
     progress.say(f"{label}: step {step} is taken from the store")
@@ -66,7 +66,7 @@ def _is_here(step: int, folder: Path, label: str, unfinished: str) -> bool:
 
 
 def _steps_of_node(folder: Path, unfinished: str) -> set[int] | None:
-    """Steps of the checkpoints that this node has or can get; one process of it says."""
+    """Steps of the checkpoints that this node has or can download; None in all but its first process."""
     if not _is_first_of_node():
         return None
     return whole_steps(folder, _own_part()) | _kept(unfinished).steps()
@@ -77,7 +77,7 @@ def _kept(unfinished: str) -> Kept:
 
 
 def _say_what_does_not_fit(folder: Path, label: str) -> None:
-    """Each node says which of its checkpoints were written by other processes than there are now: it throws them away."""
+    """Logs, on each node, the checkpoints that another division into processes wrote: they are discarded."""
     from accelerate import PartialState
 
     if not PartialState().is_local_main_process:
@@ -90,9 +90,9 @@ def _say_what_does_not_fit(folder: Path, label: str) -> None:
 
 
 def keeper(unfinished: str) -> "TrainerCallback":
-    """A callback for transformers' Trainer that makes each checkpoint whole on each node, and then removes older ones:
-    at no moment is there a node without the newest one that is whole on all. Each node sends its part to the store below
-    `unfinished` while the training goes on; while a node still sends, none sends the next."""
+    """Callback for transformers' Trainer that completes each checkpoint on every node and then removes older ones, so
+    that every node always has the newest one that is complete on all. Each node uploads its part to the store below
+    `unfinished` in the background; a checkpoint is not uploaded while a node still uploads an earlier one."""
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):
@@ -100,7 +100,7 @@ def keeper(unfinished: str) -> "TrainerCallback":
             self.sender = Sender()
 
         def on_train_begin(self, args, state, control, **kwargs):
-            state.save_steps = args.save_steps  # transformers goes on with the checkpoint's
+            state.save_steps = args.save_steps  # else a resumed training keeps the checkpoint's value
 
         def on_save(self, args, state, control, **kwargs):
             folder, step = Path(args.output_dir), state.global_step
@@ -113,7 +113,7 @@ def keeper(unfinished: str) -> "TrainerCallback":
         def send(self, checkpoint: Path) -> None:
             kept, copy = _kept(unfinished), checkpoint.parents[1] / "sending" / checkpoint.name
             shutil.rmtree(copy.parent, ignore_errors=True)
-            shutil.copytree(checkpoint, copy, copy_function=os.link)  # which stays when the next one is whole
+            shutil.copytree(checkpoint, copy, copy_function=os.link)  # hard links survive the removal of the checkpoint
             self.sender.start(f"checkpoint {checkpoint.name}", lambda: kept.send(copy))
 
         def on_train_end(self, args, state, control, **kwargs):
@@ -129,10 +129,10 @@ def _is_first_of_node() -> bool:
 
 
 def keeping_reference(trainer: type, kept: Path, unfinished: str) -> type:
-    """TRL's DPO trainer, but every node keeps the reference's log-probabilities for itself, in `kept`, and the first one on the
-    store below `unfinished`, from where a node gets them whose disk was lost. Left alone, its first process caches what all have
-    computed and every process opens that file, which other nodes do not have, at once or after a restart
-    (`_precompute_ref_logps` in TRL 1.16)."""
+    """Subclass of TRL's DPO trainer in which every node keeps the reference model's log-probabilities in its own folder
+    `kept`; the first process also uploads them below `unfinished`, for a node that loses its disk. TRL itself caches
+    them in a file of the first process that all processes open, which fails on other nodes (`_precompute_ref_logps` in
+    TRL 1.16)."""
     import datasets
 
     uri = objects.join(unfinished, "reference")
@@ -153,7 +153,7 @@ def keeping_reference(trainer: type, kept: Path, unfinished: str) -> type:
 
 
 def _has_reference(kept: Path, uri: str) -> bool:
-    """Whether this node has it, now if not before; one process of it gets it."""
+    """Whether this node has the log-probabilities; if not, its first process tries to download them."""
     if not _is_first_of_node() or kept.is_dir():
         return True
     partial = kept.with_suffix(".partial")
@@ -177,7 +177,7 @@ def _send_reference(kept: Path, uri: str) -> None:
 
 @contextlib.contextmanager
 def _each_for_itself(trainer: Any) -> Iterator[None]:
-    """In it every process writes what all have computed, into a temporary file of its own: datasets' without caching."""
+    """Context in which every process writes the gathered results to its own file, without datasets' cache."""
     import datasets
 
     shared, caching = trainer.accelerator, datasets.is_caching_enabled()
@@ -192,7 +192,7 @@ def _each_for_itself(trainer: Any) -> Iterator[None]:
 
 
 class _EachIsFirst:
-    """An accelerator to which every process is the first."""
+    """Accelerator that tells every process that it is the main process."""
 
     is_main_process = True
 
@@ -204,7 +204,7 @@ class _EachIsFirst:
 
 
 def _keep(dataset: "Dataset", path: Path) -> None:
-    """Whole or not at all."""
+    """Saves the dataset completely or not at all."""
     partial = path.with_suffix(".partial")
     for old in (partial, path):
         shutil.rmtree(old, ignore_errors=True)
@@ -213,7 +213,7 @@ def _keep(dataset: "Dataset", path: Path) -> None:
 
 
 def whole_steps(folder: Path, part: dict[str, int]) -> set[int]:
-    """Steps of the checkpoints that are whole for this `part` of the processes."""
+    """Steps of the checkpoints in `folder` that are complete for this `part` of the processes."""
     return {int(one.name.split("-")[1]) for one in folder.glob("checkpoint-*") if marked(one) == part}
 
 
@@ -247,7 +247,7 @@ def _on_every_node(here: bool) -> bool:
 
 
 def _by_the_first(value: Any) -> Any:
-    """The first process's value, in every process."""
+    """Value of the first process, broadcast to every process."""
     from accelerate.utils import broadcast_object_list
 
     return broadcast_object_list([value], from_process=0)[0]
@@ -258,7 +258,7 @@ def _remove_others(folder: Path, step: int) -> None:
 
     if PartialState().is_local_main_process:
         for other in set(folder.glob("checkpoint-*")) - {_checkpoint(folder, step)}:
-            (other / WHOLE).unlink(missing_ok=True)  # first: what is half removed is not whole
+            (other / WHOLE).unlink(missing_ok=True)  # first, so that a half-removed one is incomplete
             shutil.rmtree(other)
 
 

@@ -1,4 +1,4 @@
-"""What a reward model is trained on: rows of text as columns of token ids, and the order they are seen in."""
+"""Training data of a reward model: rows of text as columns of token ids, and their order."""
 
 import random
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Columns = dict[str, list]
 
 
 def ordered(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> "Dataset":
-    """Rows as token ids, in the order they are to be seen in where that is fixed."""
+    """Dataset of token ids; with `similar_lengths` in training order. Logs how many rows reach `max_length`."""
     found = dataset(tokenizer, rows, config)
     lengths = longest(found.to_dict())
     if cut := sum(length >= config.max_length for length in lengths):
@@ -32,7 +32,7 @@ def ordered(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: Rewar
 
 
 def dataset(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], config: RewardTraining) -> "Dataset":
-    """Rows as token ids, as the loss takes them."""
+    """Dataset of token ids with the columns of `pairs` or, for the pointwise loss, of `judgments`."""
     from datasets import Dataset
 
     if config.loss == "pointwise":
@@ -41,7 +41,8 @@ def dataset(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], config: R
 
 
 def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int, margin: bool) -> Columns:
-    """chosen_ids, rejected_ids and, with `margin`, margin: the columns TRL's RewardTrainer takes as they are."""
+    """Columns chosen_ids, rejected_ids and, with `margin`, margin, which TRL's RewardTrainer uses unchanged. Raises
+    DataError if `margin` is set and no pair has one."""
     columns: Columns = {
         f"{side}_ids": chat_templates.encode(
             tokenizer, [chat_templates.conversation(row["prompt"], row[side]) for row in rows], max_length
@@ -56,7 +57,8 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int
 
 
 def judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int) -> Columns:
-    """input_ids and labels: a row with response and label (1 good, 0 bad) is one judgment, a pair is two."""
+    """Columns input_ids and labels (1 good, 0 bad). A row with response and label is one judgment, a pair is two.
+    Raises DataError for a row that is neither."""
     found: list[tuple[str, str, float]] = []
     for number, row in enumerate(rows, 1):
         if row.get("response") and row.get("label") in (0, 1):
@@ -72,9 +74,9 @@ def judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length:
 
 
 def mixture(found: dict[str, list[Row]], how: Literal["split", "all"], seed: int) -> list[Row]:
-    """Pairs of several languages (language -> rows), told apart by their ids. With `split` each is drawn in one of the
-    languages that have it, equally many in each if all do; with `all` it is there in each that has it. Raises DataError
-    for a pair without an id."""
+    """Pairs of several languages (language -> rows), matched by id. `split` draws each pair in one random language that
+    has it, equally many per language if all have every pair; `all` takes it in every language that has it. Raises
+    DataError for a pair without an id."""
     tables = {language: _by_id(language, rows) for language, rows in found.items()}
     ids = dict.fromkeys(row_id for table in tables.values() for row_id in table)
     counts = ", ".join(f"{len(rows)} in {language}" for language, rows in found.items())
@@ -100,15 +102,15 @@ def _by_id(language: str, rows: list[Row]) -> dict[str, Row]:
 
 
 def longest(columns: Columns) -> list[int]:
-    """Tokens of the longest text of each row."""
+    """Number of tokens of the longest text in each row."""
     texts = [column for name, column in columns.items() if name.endswith("_ids")]
     return [max(map(len, row)) for row in zip(*texts, strict=True)]
 
 
 def similar_lengths_together(lengths: list[int], batch: int, seed: int) -> list[int]:
-    """A random order in which every `batch` rows are of like length: of eight random batches, the rows are sorted into
-    eight others. All batches then are shuffled; group_by_length of transformers leaves those of like rows together, and
-    the tiny model learned less from them."""
+    """Random order of row indices in which each batch has rows of similar length: eight random batches at a time are
+    sorted by length and cut into eight batches again, and then all batches are shuffled. transformers' group_by_length
+    leaves similar batches together, and the tiny model learned less that way."""
     rng = random.Random(seed)
     rows = rng.sample(range(len(lengths)), len(lengths))
     batches, rest = [], rows[len(rows) - len(rows) % batch :]

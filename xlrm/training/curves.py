@@ -1,4 +1,4 @@
-"""What a training says of itself as it goes: step by step in MLflow, and as a file of what it makes."""
+"""Training curves: sent to MLflow during the training, and written as a file beside the trained model."""
 
 import json
 import math
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 FILE = "curves.jsonl"
-"""One object a line: step and values; of the pairs held out their own, at the steps where these were scored."""
+"""One JSON object per line: the step and its values; held-out values have lines of their own."""
 SECONDS_BETWEEN_CALLS = 10
 _NAMES = {
     "loss": "loss", "accuracy": "accuracy", "rewards/accuracies": "accuracy", "margin": "margin",
@@ -23,13 +23,13 @@ _NAMES = {
     "mean_reward": "mean_reward", "learning_rate": "learning_rate", "grad_norm": "gradient_norm",
     "eval_loss": "heldout_loss", "eval_accuracy": "heldout_accuracy", "eval_margin": "heldout_margin",
 }  # fmt: skip
-"""As transformers and TRL call it -> as it is kept."""
+"""Name in the logs of transformers and TRL -> name in the curves."""
 
 Point = dict[str, float]
 
 
 def points(history: Iterable[dict[str, Any]]) -> list[Point]:
-    """Of the log that transformers' Trainer keeps; without what is no finite number."""
+    """Points of the curves, from the log history of transformers' Trainer; values that are not finite are left out."""
     found = []
     for entry in history:
         values = {name: float(entry[key]) for key, name in _NAMES.items() if key in entry}
@@ -44,14 +44,14 @@ def write(history: Iterable[dict[str, Any]], path: Path) -> None:
 
 
 def run_at_work() -> str | None:
-    """Id of the MLflow run of the stage at work, None without one."""
+    """Id of the current stage's MLflow run, or None."""
     return mlflow_runs.running()
 
 
 def to_mlflow(run_id: str) -> "TrainerCallback":
-    """A callback for transformers' Trainer, of its first process: sends each point to the run, some seconds' worth at once. A
-    training that goes on from a checkpoint sends what was before as well, where the run does not have it. An MLflow that does not
-    answer holds up nothing before the end."""
+    """Callback for transformers' Trainer, in the first process only: sends new points to the run every few seconds, in
+    the background, so that an unresponsive MLflow delays only the end. A training resumed from a checkpoint also sends
+    earlier points that the run lacks."""
     from transformers import TrainerCallback
 
     run = mlflow_runs.Run(run_id)
@@ -59,7 +59,7 @@ def to_mlflow(run_id: str) -> "TrainerCallback":
     class ToMlflow(TrainerCallback):
         def __init__(self) -> None:
             self.sender, self.sent, self.begun = Sender(), 0, 0.0
-            self.unsure = True  # of what the run has: of the training before it was killed, or of a call that failed
+            self.unsure = True  # whether the run has points of a killed training or a failed call
 
         def on_log(self, args, state, control, **kwargs):
             if self.sender.idle and time.monotonic() - self.begun >= SECONDS_BETWEEN_CALLS:

@@ -1,4 +1,4 @@
-"""Pairs that a reward model does not learn from: scored now and then while it is trained, and at its end."""
+"""Held-out pairs: a reward model is evaluated on them during training and at its end, and never trained on them."""
 
 import shutil
 from collections.abc import Callable
@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
 FILE = "heldout.jsonl"
-"""Of a corpus: pairs of the same sources that nothing is trained on."""
+"""File of a corpus with the held-out pairs, from the same datasets as the training pairs."""
 BEST = "best/model"
-"""In a training's folder and in its checkpoints: the weights of the best scoring so far. Two folders, as transformers takes a
-folder of adapters right in a checkpoint for one to load."""
+"""Folder of the weights with the lowest held-out loss so far, in a training's folder and in its checkpoints. It is
+nested because transformers would load a folder of adapters that is directly in a checkpoint."""
 
 
 def rows(corpora: Path, languages: list[str], required: tuple[str, ...]) -> list[dict]:
-    """Those of a corpus in all of some languages, where it has any."""
+    """Held-out rows of the corpus in these languages; empty if it has none."""
     files = [corpora / language / FILE for language in languages]
     return [row for file in files if file.is_file() for row in read_rows(file, required)]
 
 
 def dataset(folder: Path) -> "Dataset | None":
-    """Those of a training's folder, tokenised; None without any."""
+    """Tokenised held-out rows of a training's folder, or None."""
     from datasets import load_from_disk
 
     return load_from_disk(str(folder / "heldout")) if (folder / "heldout").is_dir() else None
 
 
 def by_row(trainer: type["Trainer"]) -> type["Trainer"]:
-    """A trainer that scores by `pairs` or `judgments` of the rewards of all rows, each once. TRL's own takes means of batches'
-    means, where a last batch that is not whole counts as much as the others. transformers fills that up with rows from the
-    beginning, so that all processes compute alike, and drops these once it has gathered the rewards."""
+    """Subclass of a trainer that evaluates `pairs` or `judgments` on the rewards of all rows, each counted once. TRL's
+    trainer averages batch means, so that an incomplete last batch counts as much as the others. transformers pads that
+    batch with the first rows, to keep all processes in step, and drops them after gathering the rewards."""
     import torch
 
     class ByRow(trainer):
         def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-            """(None, reward, label) of each judgment, or (None, chosen's reward - rejected's, margin) of each pair."""
+            """(None, rewards, labels) of judgments, or (None, chosen - rejected reward, margins) of pairs; each (n)."""
             inputs = self._prepare_inputs(inputs)
             labels, margins = inputs.pop("labels", None), inputs.pop("margin", None)
             with torch.no_grad(), self.compute_loss_context_manager():
@@ -53,8 +53,8 @@ def by_row(trainer: type["Trainer"]) -> type["Trainer"]:
 
 
 def scoring(times: int, save_best: Callable[[], None] | None) -> "TrainerCallback":
-    """A callback for transformers' Trainer: scores so many times, evenly, at last after the last step. `save_best` is called in
-    all processes when the loss is lower than at any time before."""
+    """Callback for transformers' Trainer that evaluates `times` times at even intervals, the last time after the last
+    step. It calls `save_best` in all processes when the loss is the lowest so far."""
     from transformers import TrainerCallback
 
     class Scoring(TrainerCallback):
@@ -71,7 +71,7 @@ def scoring(times: int, save_best: Callable[[], None] | None) -> "TrainerCallbac
 
 
 def save_best(trainer: "Trainer", folder: Path) -> None:
-    """In all processes. A kill leaves the one before."""
+    """Saves the model as the best so far; all processes must call it. A kill leaves the previous best model."""
     new = folder / "best.new"
     trainer.save_model(str(new / "model"))
     if trainer.is_world_process_zero():
@@ -81,14 +81,16 @@ def save_best(trainer: "Trainer", folder: Path) -> None:
 
 
 def copy_best(source: Path, target: Path) -> None:
-    """From a training's folder into a checkpoint of it, or back."""
+    """Copies the best model from a training's folder into a checkpoint or back. The target's best model is replaced, or
+    removed if the source has none."""
     shutil.rmtree(target / "best", ignore_errors=True)
     if (source / BEST).is_dir():
         shutil.copytree(source / BEST, target / BEST)
 
 
 def pairs(prediction: Any) -> dict[str, float]:
-    """Of differences of rewards (n) and the pairs' margins (n): loss -log sigmoid(difference - margin), accuracy and margin."""
+    """Mean loss -log sigmoid(difference - margin), accuracy and mean difference, from reward differences (n) and the
+    pairs' margins (n)."""
     import numpy as np
 
     apart, margins = (np.asarray(one, dtype=float) for one in (prediction.predictions, prediction.label_ids))
@@ -97,7 +99,7 @@ def pairs(prediction: Any) -> dict[str, float]:
 
 
 def judgments(prediction: Any) -> dict[str, float]:
-    """Of rewards (n) and labels (n; 1 good, 0 bad): binary cross-entropy, and the share that the rewards' signs agree with."""
+    """Mean binary cross-entropy, and accuracy of the rewards' signs, from rewards (n) and labels (n; 1 good, 0 bad)."""
     import numpy as np
 
     rewards, labels = (np.asarray(one, dtype=float) for one in (prediction.predictions, prediction.label_ids))

@@ -1,5 +1,5 @@
-"""What a training keeps on the store, for a node whose disk is lost: checkpoints, of each node its own part, and folders that are
-the same on all nodes."""
+"""Copies in the store for a node that loses its disk: the node's own part of each checkpoint, and folders that are the
+same on all nodes."""
 
 import json
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from xlrm.store import artifacts, objects
 from xlrm.store.objects import FileEntry
 
 WHOLE = "whole.json"
-"""In a checkpoint's folder on disk: marks it as whole, see `checkpoints`. On the store the record does."""
+"""File that marks a checkpoint on disk as complete (see `checkpoints`); in the store the record does so."""
 _RECORD = "kept.json"
 
 
 def mark(checkpoint: Path, part: dict[str, int]) -> None:
-    """As whole for the `part` of a training's processes, all files of which are there."""
+    """Marks a checkpoint as complete for the `part` of the training's processes; all of its files must be there."""
     (checkpoint / WHOLE).write_text(json.dumps(part | {"bytes": _bytes(checkpoint)}))
 
 
 def marked(checkpoint: Path) -> dict[str, int] | None:
-    """The part it is whole for; None where it is not, as where a file was cut off since."""
+    """Part that the checkpoint is complete for; None if it is incomplete, as after a file was truncated."""
     try:
         part = json.loads((checkpoint / WHOLE).read_text())
-    except (OSError, ValueError):  # its writing was cut off
+    except (OSError, ValueError):  # missing, or writing it was interrupted
         return None
     return part if part.pop("bytes", None) == _bytes(checkpoint) else None
 
@@ -34,7 +34,7 @@ def _bytes(checkpoint: Path) -> int:
 
 
 def send_folder(local: Path, uri: str, **facts: Any) -> None:
-    """All files but `WHOLE`, and then the record, with these facts. Raises ArtifactError."""
+    """Uploads all files except `WHOLE`, then the record with these facts. Raises ArtifactError if the store fails."""
     _, every = artifacts.digest_directory(local)
     files = [one for one in every if one.path != WHOLE]
     objects.upload_directory(local, files, uri)
@@ -43,7 +43,8 @@ def send_folder(local: Path, uri: str, **facts: Any) -> None:
 
 
 def fetch_folder(uri: str, local: Path) -> bool:
-    """Whether it is there; `local` is then whole. Raises ArtifactError for a store that does not answer, and for other bytes."""
+    """Downloads the folder to `local`; False if it is not in the store. Raises ArtifactError if the store does not
+    answer or a file has other bytes than were sent."""
     files = _record(uri).get("files")
     if files is None:
         return False
@@ -60,40 +61,40 @@ def _record(uri: str) -> dict:
 
 @dataclass(frozen=True)
 class Kept:
-    """{uri}/checkpoint-STEP/... and in it, written last, a record: the files, and which processes they are of."""
+    """A node's checkpoints in the store, {uri}/checkpoint-STEP/..., each with a record of its files, written last."""
 
     uri: str
     part: dict[str, int]
-    """Of the training's processes: how many there are, and the first of this node."""
+    """`processes`, the number of processes of the training, and `first`, the index of this node's first one."""
     copies: int
-    """How many of the newest stay. Of several nodes one may be lost before its part of the newest is sent: then all go on from
-    the one before."""
+    """Number of newest checkpoints to keep. With several nodes it is two: if a node is lost before it has sent its part
+    of the newest, all resume from the one before."""
 
     @classmethod
     def of_node(cls, unfinished: str, part: dict[str, int], nodes: int) -> "Kept":
         return cls(objects.join(unfinished, "checkpoints", f"from-process-{part['first']}"), part, min(2, nodes))
 
     def steps(self) -> set[int]:
-        """Of the whole checkpoints of this part. Raises ArtifactError."""
+        """Steps of the complete checkpoints of this part. Raises ArtifactError if the store does not answer."""
         return {step for step in self._found() if _record(self._folder(step)).get("part") == self.part}
 
     def send(self, checkpoint: Path) -> None:
-        """Sends a whole checkpoint, and removes older ones. Raises ArtifactError."""
+        """Uploads a complete checkpoint and removes old ones. Raises ArtifactError if the store does not answer."""
         step = int(checkpoint.name.split("-")[1])
         send_folder(checkpoint, self._folder(step), part=self.part)
         older = sorted(self._found() - {step})
         for old in older[: len(older) + 1 - self.copies]:
-            objects.remove_directory(self._folder(old), first=[_RECORD])  # what is half removed is not whole
+            objects.remove_directory(self._folder(old), first=[_RECORD])  # so that a half-removed one is incomplete
 
     def fetch(self, step: int, folder: Path) -> None:
-        """Into `folder`/checkpoint-STEP, which is marked as whole at last. Raises ArtifactError."""
+        """Downloads to `folder`/checkpoint-STEP and marks it as complete. Raises ArtifactError if it is missing."""
         local = folder / f"checkpoint-{step}"
         if not fetch_folder(self._folder(step), local):
             raise ArtifactError(f"{self._folder(step)}: no longer there, or not whole")
         mark(local, self.part)
 
     def _found(self) -> set[int]:
-        """Steps of all, whole or not."""
+        """Steps of all checkpoints, complete or not."""
         names = {uri.removeprefix(f"{self.uri}/").split("/")[0] for uri in objects.list_uris(self.uri)}
         return {int(name.removeprefix("checkpoint-")) for name in names}
 

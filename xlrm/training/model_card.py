@@ -1,5 +1,5 @@
-"""The card of a trained reward model: what it is, what it was made of, how to load it. As README.md, for people and the
-Hugging Face Hub, and as xlrm.json, for stages."""
+"""Model cards: what a trained reward model is, what it was trained from and how to load it, as README.md for people and
+the Hugging Face Hub, and as xlrm.json for stages."""
 
 import hashlib
 import json
@@ -61,13 +61,15 @@ _SETTINGS = (
 
 
 def write_base_model(folder: Path, model: str, revision: str | None) -> None:
+    """Writes base.json, from which the card of a reward model reads its base model's name and revision."""
     (folder / "base.json").write_text(json.dumps({"model": model, "revision": revision}, indent=2) + "\n")
 
 
 def write_reward_model(
     folder: Path, base: Path, language: str, rows: int, config: dict[str, Any], metrics: dict[str, float]
 ) -> None:
-    """`language`: codes joined by +. `base`: the folder it was trained from, which knows its name if a stage made it."""
+    """Writes xlrm.json and README.md into the model's `folder`. `language`: codes joined by +. `base`: folder of the
+    base model; its name is read from base.json if a stage wrote the folder."""
     named = base / "base.json"
     origin = json.loads(named.read_text()) if named.exists() else {"model": base.name, "revision": None}
     template = hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()

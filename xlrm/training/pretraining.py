@@ -1,4 +1,4 @@
-"""Pretrains a tiny multilingual language model from scratch on phrasebook text, for runs without downloads."""
+"""Pretrains a tiny multilingual language model from scratch on phrasebook texts, for runs without downloads."""
 
 import itertools
 import random
@@ -16,34 +16,34 @@ from xlrm.training import checkpoints, curves
 
 
 class Pretraining(BaseModel):
-    """A Qwen2 of about a million parameters and what it is trained on."""
+    """Architecture, data and optimization of the tiny model, a Qwen2 with about a million parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     languages: tuple[str, ...] = ("en", "es", "it", "ko", "zh")
-    """Languages of the text, in equal shares."""
+    """Languages of the training texts, in equal shares."""
     vocabulary: int = Field(4096, ge=512)
-    """Tokens of the byte-level BPE tokenizer."""
+    """Vocabulary size of the byte-level BPE tokenizer."""
     layers: int = Field(4, ge=1)
-    """Transformer layers."""
+    """Number of transformer layers."""
     width: int = Field(128, multiple_of=64)
-    """Hidden size; attention heads are 32 wide, the narrowest that vLLM's kernels take."""
+    """Hidden size; attention heads have 32 dimensions, the smallest size that vLLM's kernels support."""
     documents: int = Field(40_000, ge=100)
-    """Documents (short texts): chats with right answers, and parallel texts; each is seen once."""
+    """Number of training documents: short chats with correct answers, and parallel texts; each is seen once."""
     batch_tokens: int = Field(512, ge=256)
-    """Tokens in a batch, padding included."""
+    """Maximum tokens per batch, including padding."""
     learning_rate: float = Field(0.01, gt=0)
-    """Peak learning rate of AdamW, for embeddings and norms; linear warm-up and decay."""
+    """Peak learning rate of AdamW for embeddings and norms, with linear warm-up and decay."""
     matrix_learning_rate: float = Field(0.02, gt=0)
-    """Peak learning rate of Muon, for the layers' matrices."""
+    """Peak learning rate of Muon for the layers' weight matrices."""
     seed: int = 42
 
 
 Example = dict[str, list[int]]
 END = "<|end|>"
 CHECKPOINT_STEPS = 100
-"""Between checkpoints; a killed run goes on from the last one that is whole."""
-# Three tokens of markup a turn, where ChatML takes ten.
+"""Steps between checkpoints; a killed run resumes from the last complete one."""
+# Three tokens of markup per turn; ChatML needs ten.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
@@ -52,8 +52,8 @@ CHAT_TEMPLATE = (
 
 
 def examples(documents: Iterator[questions.Document], count: int, tokenizer) -> list[Example]:
-    """`count` documents as input_ids and labels: of each, its second text is learned. Which question is asked cannot be
-    predicted, and learning to would drown what the answers teach."""
+    """The first `count` documents as input_ids and labels, which are -100 except on each second text: which question
+    the first text asks cannot be predicted, and its loss would outweigh what the answers teach."""
     found = []
     for document in itertools.islice(documents, count):
         first, second = (
@@ -69,7 +69,7 @@ def examples(documents: Iterator[questions.Document], count: int, tokenizer) -> 
 
 
 def train_tokenizer(config: Pretraining):
-    """A byte-level BPE tokenizer with Qwen2's pre-tokenizer, so that AutoTokenizer loads just what was trained."""
+    """Trains a byte-level BPE tokenizer with Qwen2's pre-tokenizer, so that AutoTokenizer loads it unchanged."""
     from transformers import Qwen2Tokenizer
 
     from xlrm.models.loading import PAD_TOKEN
@@ -85,8 +85,8 @@ def train_tokenizer(config: Pretraining):
 
 
 def _vocabulary(code: str) -> Iterator[str]:
-    """What is to become whole tokens: the words of the sentences, the base forms of the concepts, and endings. "1" stands
-    for what is put in: a digit is always a token of its own."""
+    """Texts that the tokenizer learns from: sentence templates, base forms of words, and endings. "1" replaces a slot
+    or stem, because a digit is always a separate token."""
     language = phrasebook.load(code)
     for template in language.templates.values():
         yield phrasebook.SLOT.sub("1", template)
@@ -100,7 +100,7 @@ def _vocabulary(code: str) -> Iterator[str]:
 
 
 def batches(config: Pretraining, tokenizer) -> list[list[Example]]:
-    """Documents of like length together, `batch_tokens` at a time, in random order."""
+    """Documents in batches of similar length with at most `batch_tokens` tokens, in random order."""
     found = examples(questions.documents(list(config.languages), config.seed), config.documents, tokenizer)
     batches: list[list[Example]] = [[]]
     for example in sorted(found, key=lambda example: len(example["input_ids"])):
@@ -112,8 +112,9 @@ def batches(config: Pretraining, tokenizer) -> list[list[Example]]:
 
 
 def _optimizer(model, config: Pretraining):
-    """Muon for the layers' matrices, AdamW for all else, as one optimizer: loss 0.34 after 40,000 documents in 223 s of one
-    core; AdamW alone (4e-3) 0.46 after 48,000 in 191 s, and worse reward models; one run each."""
+    """One optimizer with Muon for the layers' matrices and AdamW for the rest. In one run each on one core, it reached
+    loss 0.34 after 40,000 documents in 223 s; AdamW alone (4e-3) reached 0.46 after 48,000 in 191 s and gave worse
+    reward models."""
     import torch
 
     class MuonAndAdamW(torch.optim.Optimizer):
@@ -143,7 +144,8 @@ def _optimizer(model, config: Pretraining):
 
 
 def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
-    """Writes model and tokenizer to `output`; checkpoints beside it, from which a killed run goes on."""
+    """Writes model and tokenizer to `output`, and checkpoints beside it, from which a killed run resumes. Returns the
+    metrics `loss` (mean of the last three logged), `parameters` and `steps`."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM, Trainer, TrainingArguments, set_seed
 
@@ -169,7 +171,7 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     )  # fmt: skip
 
     def collate(features: list[list[Example]]) -> dict:
-        """Padded on the left, so that what is learned stands at the end, and logits are computed for that alone."""
+        """Pads on the left, so that the labelled tokens are at the end and logits are computed for them only."""
         inputs = tokenizer.pad({"input_ids": [e["input_ids"] for e in features[0]]}, padding_side="left")
         keep = 1 + max(sum(label != -100 for label in e["labels"]) for e in features[0])
         labels = [([-100] * keep + e["labels"])[-keep:] for e in features[0]]

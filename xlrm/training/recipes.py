@@ -1,4 +1,4 @@
-"""What the trainings are asked for: one class of fields each."""
+"""Settings of the trainings: one config class for each kind."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from xlrm.store.fields import NotCounted
 
 
 class TrainingConfig(BaseModel):
-    """What both trainings have in common."""
+    """Settings shared by reward model training and DPO."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,49 +17,51 @@ class TrainingConfig(BaseModel):
     learning_rate: float = Field(gt=0)
     """Peak learning rate."""
     batch_size: int = Field(ge=1)
-    """Pairs in a step, over all devices and accumulation."""
+    """Preference pairs per optimizer step, over all devices and accumulated passes."""
     device_batch_size: int = Field(8, ge=1)
-    """Largest number of pairs in a forward pass on one device, for its memory; as many are taken as make the batch evenly."""
+    """Maximum pairs per forward pass on one device; lowered to a number that divides the batch evenly."""
     epochs: float = Field(1.0, gt=0)
     """Passes over the data (paper A: 1)."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """Share of the steps with rising learning rate; a cosine follows (paper A, appendix B)."""
+    """Share of the steps with linear warm-up of the learning rate; cosine decay follows (paper A, appendix B)."""
     max_length: int = Field(2048, ge=16)
-    """Tokens; a longer pair loses its beginning and is never dropped (paper A's code: truncation_side="left")."""
+    """Maximum tokens; a longer pair loses its beginning and is not dropped (paper A's code: truncation_side="left")."""
     optimizer: str = "adamw_torch_fused"
-    """A name of transformers' `optim`; paper A's is paged_adamw_8bit, which needs bitsandbytes."""
+    """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward and backward pass; weights are updated in float32. Paper A's code: bfloat16."""
+    """Precision of the forward and backward pass; weights are updated in float32 (paper A's code: bfloat16)."""
     processes: int = Field(0, ge=0)
-    """Processes on each node, more than one with DeepSpeed ZeRO-3 (paper A: 4), each on a GPU where there are any; no other
-    GPU is used. 0: one for each GPU, or one."""
+    """Processes on each node, each on one GPU if there are any, with DeepSpeed ZeRO-3 if more than one (paper A: 4);
+    other GPUs stay unused. 0: one per GPU, or one without GPUs."""
     gradient_checkpointing: bool = True
-    """Recomputes activations to save memory."""
+    """Whether activations are recomputed in the backward pass to save memory."""
     save_steps: Annotated[int, NotCounted] = Field(100, ge=1)
-    """Steps between checkpoints, which are sent to the store: what a training loses whose machine is lost."""
+    """Steps between checkpoints, which are copied to the store; a lost machine loses the steps since the last copy."""
     log_steps: int = Field(10, ge=1)
-    """Steps between points of its curves."""
+    """Steps between points of the training curves."""
     seed: int = 42
-    """Paper A's code: 42."""
+    """Seed of the random numbers (paper A's code: 42)."""
 
 
 class RewardTraining(TrainingConfig):
+    """Settings of a reward model's training."""
+
     loss: Literal["bradley_terry", "pointwise"] = "bradley_terry"
-    """bradley_terry: -log sigmoid(r_chosen - r_rejected), paper A. pointwise: each response alone is good or bad, paper B."""
+    """bradley_terry: -log sigmoid(r_chosen - r_rejected) (paper A); pointwise: each response good or bad (paper B)."""
     margin: bool = False
-    """Bradley-Terry with each pair's own `margin`: -log sigmoid(r_chosen - r_rejected - margin); 0 where it has none."""
+    """Whether Bradley-Terry uses each pair's `margin`, 0 if missing: -log sigmoid(r_chosen - r_rejected - margin)."""
     similar_lengths: bool = False
-    """Steps of pairs of like length: less padding, in an order that is a little less random than paper A's."""
+    """Whether each step has pairs of similar length: less padding, and a slightly less random order than paper A's."""
     lora_rank: int = Field(0, ge=0)
-    """Rank of LoRA adapters on all linear layers, merged into the model at the end; 0 trains all weights, as paper A."""
+    """Rank of LoRA adapters on all linear layers, merged into the model at the end; 0 trains all weights (paper A)."""
     lora_alpha: int = Field(16, ge=1)
-    """LoRA's scale, over its rank."""
+    """LoRA's alpha: adapters are scaled by lora_alpha / lora_rank."""
     heldout_scorings: int = Field(10, ge=0)
-    """Times that loss and accuracy are taken of the pairs held out, evenly over the training, at last at its end."""
+    """Evaluations of loss and accuracy on the held-out pairs, evenly spaced, the last one after the last step."""
     keep: Literal["last", "best"] = "last"
-    """Which weights are the model: the last ones (paper A), or of the scoring with the lowest loss of pairs held out."""
+    """Weights to keep: the last ones (paper A), or those with the lowest loss on the held-out pairs."""
     quantize: bool = False
-    """QLoRA: the frozen weights in 4 bits (NF4) while training; needs lora_rank and bitsandbytes."""
+    """QLoRA: frozen weights in 4 bits (NF4) during training; needs lora_rank, precision bfloat16 and bitsandbytes."""
 
     @model_validator(mode="after")
     def _belong_together(self) -> "RewardTraining":
@@ -75,5 +77,7 @@ class RewardTraining(TrainingConfig):
 
 
 class DpoTraining(TrainingConfig):
+    """Settings of a policy's alignment by DPO."""
+
     beta: float = Field(0.1, gt=0)
-    """Weight of staying close to the policy (paper A: 0.1)."""
+    """DPO's beta: higher values keep the aligned policy closer to the original (paper A: 0.1)."""

@@ -1,8 +1,7 @@
-"""Preference training by TRL: reward models (Bradley-Terry, pointwise) and DPO. The only module that imports trl and peft.
+"""Preference training with TRL: reward models (Bradley-Terry, pointwise) and DPO. Only this module imports trl and peft.
 
-A training has a folder: what it starts from (`job.json`, `start`, `tokens`) is made once, by one process; the `*_worker`
-functions train from it, in one process or in many (`xlrm.processes.launch`), and what they have reached (`checkpoints`) lets a
-killed one go on.
+Each training has a folder. One process prepares it once (`job.json`, `start`, `tokens`); the `*_worker` functions train
+in it, in one or many processes (`xlrm.processes.launch`), and write `checkpoints`, to resume from after a kill.
 """
 
 import json
@@ -28,18 +27,20 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
-"""Beginnings of names of transformers' optimizers."""
+"""Prefixes of the names of transformers' optimizers that need bitsandbytes."""
 
 
 def train_reward_model(
     base: Path, rows: list[Row], config: RewardTraining, output: Path, heldout_rows: Sequence[Row] = ()
 ) -> dict[str, float]:
-    """Trains a fresh reward model on rows with prompt, chosen and rejected (pointwise also: prompt, response and label),
-    and writes it to `output`, whole, in safetensors. Of several nodes the first does, and the others return nothing. Now and
-    then it scores the `heldout_rows`, which it does not learn from.
+    """Trains a new reward model on rows with prompt, chosen and rejected (pointwise also: prompt, response and label),
+    and writes it to `output` as safetensors, with adapters merged. Returns the metrics. With several nodes, only the
+    first writes the model, and the others return no metrics. `heldout_rows` are evaluated during the training and not
+    trained on.
 
-    Over-long texts are cut on the left and counted; left to itself, TRL's RewardTrainer drops their pairs. Raises
-    DataError for rows the loss has no use for, ConfigError for a batch or a length that cannot be.
+    Texts longer than `max_length` are truncated on the left and counted; TRL's RewardTrainer would drop their pairs.
+    Raises DataError for rows without the fields of the loss, ConfigError for a batch size or length that is not
+    possible.
     """
     folder = output.parent
     _check_length("reward.max_length", config, base)
@@ -70,7 +71,8 @@ def train_reward_model(
 
 
 def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) -> dict[str, float]:
-    """Direct preference optimisation on rows with prompt, chosen and rejected; the aligned policy goes to `output`."""
+    """Aligns a policy by DPO on rows with prompt, chosen and rejected, and writes it to `output`. Returns the metrics,
+    none on nodes other than the first. Raises ConfigError for a batch size or length that is not possible."""
     _check_length("align.max_length", config, policy)
     _check_batch(config, len(rows))
 
@@ -96,7 +98,7 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
 
 
 def reward_worker(folder: Path) -> None:
-    """One process of a reward model's training."""
+    """Trains a reward model in the prepared `folder`; runs in every process of the training."""
     from transformers import TrainingArguments
     from trl import RewardConfig, RewardTrainer
 
@@ -119,7 +121,7 @@ def reward_worker(folder: Path) -> None:
 
 
 def dpo_worker(folder: Path) -> None:
-    """One process of a policy's alignment."""
+    """Aligns a policy in the prepared `folder`; runs in every process of the training."""
     from trl import DPOConfig, DPOTrainer
 
     policy, config = _job(folder, DpoTraining)
@@ -139,7 +141,7 @@ def dpo_worker(folder: Path) -> None:
 def _run(
     worker: str, prepare: Callable[[], Path], folder: Path, config: TrainingConfig, kind: type[TrainingConfig]
 ) -> dict[str, float]:
-    """Prepares the folder, unless a run before has, and trains in it, with the fields of speed of this run."""
+    """Prepares the folder, unless an earlier run did, and trains in it with the current config. Returns the metrics."""
     _check_installed(config)
     job = folder / "job.json"
     begins = json.loads(job.read_text())["start"] if job.exists() else str(prepare())
@@ -157,7 +159,7 @@ def _job(folder: Path, kind: type) -> tuple[Path, Any]:
 
 
 def _write(path: Path, content: Any) -> None:
-    """As JSON, whole or not at all."""
+    """Writes `content` as JSON, completely or not at all."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content))
     partial.replace(path)
@@ -170,12 +172,12 @@ def _dataset(path: Path) -> "Dataset":
 
 
 def needs_bitsandbytes(config: TrainingConfig) -> bool:
-    """For its optimizer, or for weights of 4 bits."""
+    """Whether the training needs bitsandbytes: for its optimizer or for 4-bit weights."""
     return config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False)
 
 
 def _check_installed(config: TrainingConfig) -> None:
-    """Raises ConfigError for an optimizer nobody knows, and for what needs a library that is not there."""
+    """Raises ConfigError for an optimizer that transformers does not know, or if a library is missing."""
     from transformers.training_args import OptimizerNames
 
     known = [one.value for one in OptimizerNames]
@@ -196,12 +198,12 @@ def _check_installed(config: TrainingConfig) -> None:
 
 
 def _check_length(field: str, config: TrainingConfig, model: Path) -> None:
-    """Raises ConfigError for more tokens than the model in the folder reads."""
+    """Raises ConfigError if `max_length` is more than the context of the model in the folder."""
     loading.Context(field, config.max_length, given=True).within(loading.load_config(model))
 
 
 def _check_batch(config: TrainingConfig, rows: int) -> None:
-    """Raises ConfigError for a batch that the processes cannot share, or that there are not enough rows for."""
+    """Raises ConfigError if the processes cannot share the batch evenly, or it has more rows than there are."""
     launch.split_batch(config.batch_size, config.device_batch_size, launch.world(config.processes))
     if rows < config.batch_size:
         raise ConfigError(
@@ -212,7 +214,8 @@ def _check_batch(config: TrainingConfig, rows: int) -> None:
 def _arguments(
     kind: type["TrainingArguments"], config: TrainingConfig, folder: Path, **more: Any
 ) -> "TrainingArguments":
-    """Of transformers' Trainer, which makes the processes one group: before a model is loaded, for ZeRO-3 shards as it loads."""
+    """Training arguments for transformers. Creating them joins the processes into one group, which must happen before a
+    model is loaded: ZeRO-3 shards it while loading."""
     with launch.together("joining"):
         launch.join()
         return kind(**_common(config, folder), **more)
@@ -236,7 +239,7 @@ def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
 
 
 def _train(trainer: "Trainer", label: str, folder: Path) -> None:
-    """Trains from the last checkpoint on, if there is one that all nodes have, and saves the model into `trained`."""
+    """Trains, from the newest checkpoint that all nodes have, if any, and saves the model into `trained`."""
     if trainer.args.n_gpu > 1:
         raise ConfigError(
             f"{label}: one process sees {trainer.args.n_gpu} GPUs; set CUDA_VISIBLE_DEVICES to one of them"
@@ -264,8 +267,8 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
 
 
 def _write_results(trainer: "Trainer", folder: Path) -> None:
-    """The training's curves, and its metrics: means of their last tenth, and what the model did with the pairs held out."""
-    (folder / "trained" / "training_args.bin").unlink()  # a pickle, and full of paths
+    """Writes the training curves and the metrics: means over their last tenth, and held-out loss and accuracy."""
+    (folder / "trained" / "training_args.bin").unlink()  # a pickle that contains local paths
     curves.write(trainer.state.log_history, folder / "trained" / curves.FILE)
     points = curves.points(trainer.state.log_history)
     trained = [point for point in points if "loss" in point]
@@ -284,8 +287,8 @@ def _pointwise_trainer(
     start: Path, tokenizer: "PreTrainedTokenizerBase", config: RewardTraining, arguments: "TrainingArguments",
     sets: dict[str, "Dataset | None"],
 ) -> "Trainer":  # fmt: skip
-    """-z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z: paper B, section 2, whose print has
-    sigmoid(1 - r) in the second term, by which a bad response would never be told from a good one."""
+    """Trainer with the loss -z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z (paper B, section 2). The
+    paper prints sigmoid(1 - r) in the second term, which could not separate bad responses from good ones."""
     from torch.nn.functional import binary_cross_entropy_with_logits
     from transformers import DataCollatorWithPadding, Trainer
     from trl.trainer.utils import disable_dropout_in_model
@@ -303,7 +306,7 @@ def _pointwise_trainer(
 
 
 def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
-    """The model a training starts from, its head made before: nothing is drawn here, so all processes agree."""
+    """Model to train, with adapters if configured. Its head was initialised before, so all processes have the same."""
     import torch
     from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
@@ -332,7 +335,7 @@ def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
 
 
 def _merge(folder: Path, output: Path) -> None:
-    """The adapters into the weights they started from, not into their 4-bit copy."""
+    """Merges the adapters into the original float32 weights, not into the 4-bit copy."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification

@@ -1,1 +1,1 @@
-"""What a corpus and its translations must satisfy, row by row. Knows nothing of who translated them, or of models."""
+"""Row-by-row checks of a corpus and its translations; knows nothing of translators or models."""

@@ -1,8 +1,7 @@
-"""How many rows of a sound translation the expectations would find fault with: what human translations fail by.
+"""Expected failure rates of sound translations, measured on human translations, and the gate that uses them.
 
-A translator leaves out a number, or a final mark, or keeps a name as it is; so the longer a text, and the more numbers in
-it, the likelier it fails. What was measured on human translations is kept here as rates, and a file is judged by what it
-fails beyond them.
+Human translators leave out a number or a final mark, or keep a name unchanged, so a text fails more often the longer it
+is and the more numbers it has. A file is judged by the share of its rows that fail beyond these rates.
 """
 
 import re
@@ -18,31 +17,31 @@ from xlrm.validation.texts import prose
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 PER_TEXT = ("length", "truncated", "cut")
-"""Expectations of a whole text, which does not fail them the oftener for being long."""
+"""Expectations on a whole text, whose failure rate does not grow with its length."""
 
 
 def kind(name: str) -> int:
-    """Of an expectation, the place of its rate in `Rates`: of texts, of numbers, of all others."""
+    """Index of an expectation's rate in `Rates`: 0 per text, 1 per number, 2 for all others."""
     return 0 if name in PER_TEXT else 1 if name == "number" else 2
 
 
 DEVIATIONS = 2
-"""Standard deviations of the share that fails by chance which the limit leaves room for."""
+"""Standard deviations of the failing share, due to chance, that are added to the limit."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Failures of right translations into one language."""
+    """Failure rates of sound translations into one language."""
 
     per_text: float
-    """Of `length`, `truncated` and `cut`, for each text."""
+    """Failures of `length`, `truncated` and `cut`, per text."""
     per_number: float
-    """Of `number`, for each number of the source."""
+    """Failures of `number`, per number in the source."""
     per_1000_characters: float
-    """Of all other expectations, for a thousand characters of the source."""
+    """Failures of all other expectations, per thousand characters of the source."""
 
 
-# From English, on half of NTREX-128's documents: python -m benchmarks.false_alarms rates
+# Translations from English in the second half of NTREX-128's documents: python -m benchmarks.false_alarms rates
 MEASURED = {
     "es": Rates(per_text=0.0038, per_number=0.0088, per_1000_characters=0.0),
     "it": Rates(per_text=0.0008, per_number=0.0055, per_1000_characters=0.0),
@@ -56,7 +55,7 @@ MEASURED = {
 
 
 def rates(language: str) -> Rates:
-    """Of a language that was not measured, the highest of all."""
+    """Measured rates of the language; for one without measurements, the highest rate of each kind."""
     every = MEASURED.values()
     highest = Rates(
         max(one.per_text for one in every),
@@ -67,7 +66,7 @@ def rates(language: str) -> Rates:
 
 
 def amounts(rows: Iterable[dict]) -> np.ndarray:
-    """Of each row of a source (n, 3): its texts, the numbers in them, and their thousands of characters outside code."""
+    """Array (n, 3): texts, numbers in them, and thousands of characters outside code, for each row of the source."""
     spoken = ([prose(row[name]) for name in TEXTS if isinstance(row.get(name), str)] for row in rows)
     counted = [
         (len(texts), sum(len(_NUMBER.findall(text)) for text in texts), sum(map(len, texts)) / 1000) for texts in spoken
@@ -76,9 +75,10 @@ def amounts(rows: Iterable[dict]) -> np.ndarray:
 
 
 def expected(language: str, rows: np.ndarray, failed: tuple[float, float, float] = (1, 1, 1)) -> float:
-    """Share of the rows, given by their `amounts` (n, 3), that fail though they are well translated: of each,
-    1 - exp(-(per_text * texts + per_number * numbers + per_1000_characters * thousands of characters)). Of each kind of failure
-    no more is expected than there is, by the shares that `failed`: what a translator does right excuses no other fault."""
+    """Expected share of failing rows in a sound translation, from the `amounts` (n, 3) of the rows: the mean of
+    1 - exp(-(per_text * texts + per_number * numbers + per_1000_characters * thousands of characters)). Each kind is
+    expected at most as often as it `failed` (shares by kind), so that the absence of one kind does not excuse another.
+    """
     if not len(rows):
         return 0.0
     measured = rates(language)
@@ -88,7 +88,7 @@ def expected(language: str, rows: np.ndarray, failed: tuple[float, float, float]
 
 
 def shares_by_kind(outcomes: Iterable[Outcome], rows: int) -> tuple[float, float, float]:
-    """Of so many rows, those that fail an expectation of each kind."""
+    """Share of the `rows` rows that fail at least one expectation of each kind."""
     failed: tuple[set[int], set[int], set[int]] = (set(), set(), set())
     for outcome in outcomes:
         failed[kind(outcome.expectation.name)].update(outcome.failed)
@@ -97,13 +97,13 @@ def shares_by_kind(outcomes: Iterable[Outcome], rows: int) -> tuple[float, float
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one file of one language, in shares of its rows."""
+    """Decision of the gate on one file of one language; all numbers are shares of its rows."""
 
     failed: float
     expected: float
-    """What right translations of this language, length and numbers fail by."""
+    """Share that fails in sound translations into this language with the same lengths and numbers."""
     limit: float
-    """What may fail beyond that."""
+    """Maximum of `failed` - `expected`."""
 
     @property
     def excess(self) -> float:
@@ -115,7 +115,8 @@ class Verdict:
 
 
 def judge(failed: int, rows: int, expected: float, allowed: float) -> Verdict:
-    """The limit is the allowed share, and what chance alone may add to that and the expected one in so few rows."""
+    """Verdict on `failed` of `rows` rows. The limit is the allowed share plus `DEVIATIONS` standard deviations by
+    which a share of allowed + expected varies by chance in so many rows."""
     share = min(1.0, allowed + expected)
     chance = DEVIATIONS * sqrt(share * (1 - share) / max(rows, 1))
     return Verdict(failed / max(rows, 1), expected, allowed + chance)

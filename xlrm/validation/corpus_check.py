@@ -1,4 +1,4 @@
-"""A source corpus and its translations held to their expectations, file by file, and the rows that pass."""
+"""Checks a source corpus and its translations file by file, and finds the rows that pass."""
 
 import json
 from collections.abc import Iterator
@@ -26,13 +26,13 @@ COLUMNS = {
     "parallel.jsonl": ("id", "text"),
 }
 OPTIONAL = ("heldout.jsonl", "prompts.jsonl", "parallel.jsonl")
-CHUNK_ROWS = 10_000  # held in memory at a time, with their source's
-FITTED_ROWS = 20_000  # of a file, that its bands of length are fitted from
+CHUNK_ROWS = 10_000  # rows in memory at a time, with their source rows
+FITTED_ROWS = 20_000  # maximum rows of a file from which its length bands are fitted
 
 
 def read(source: Path, translations: list[Path]) -> list[Corpus]:
-    """The source, then one corpus a language, with all files read that the source has. Raises DataError for two corpora of
-    one language, a file that cannot be read, and a file of the source without rows."""
+    """The source, then one corpus per target language, with all files that the source has loaded. Raises DataError for
+    two corpora in one language, an unreadable file, and a file of the source without rows."""
     found = [corpora.read(source), *corpora.read_translations(translations)]
     codes = [corpus.language.code for corpus in found]
     if len(set(codes)) != len(codes):
@@ -40,20 +40,20 @@ def read(source: Path, translations: list[Path]) -> list[Corpus]:
     for name in [name for name in COLUMNS if name not in OPTIONAL or (source / name).is_file()]:
         first, *_ = [
             corpus.rows(name) for corpus in found if corpus.has(name)
-        ]  # all are read, so that a broken one is named at once
+        ]  # reads all, so that an unreadable file fails now
         if not len(first):
             raise DataError(f"{source / name}: no rows")
     return found
 
 
 def check(found: list[Corpus], limits: Limits, allowed: float) -> list[FileReport]:
-    """Of each file of the source, the first corpus, one report a language. `allowed`: share of a file's rows that may fail
-    beyond those expected to."""
+    """One report for each file of the source and each corpus that has it; the source is the first corpus. `allowed`:
+    share of a file's rows that may fail beyond the expected share."""
     return [report for name in found[0].files for report in _reports(found, name, limits, allowed)]
 
 
 def passing(found: list[Corpus], reports: list[FileReport], parity: bool) -> Kept:
-    """The ids that nothing is wrong with in a language and in the source, or with `parity` anywhere; in the source's order."""
+    """Ids, in source order, of rows that pass in the language and the source, or with `parity` in all languages."""
     source = found[0]
     kept: Kept = {corpus.language.code: {} for corpus in found}
     for name, rows in source.files.items():
@@ -66,7 +66,7 @@ def passing(found: list[Corpus], reports: list[FileReport], parity: bool) -> Kep
 
 
 def write(corpus: Corpus, kept: dict[str, list[str]], folder: Path) -> None:
-    """The kept rows of each file, and corpus.json."""
+    """Writes the kept rows of each file, and corpus.json."""
     for name, ids in kept.items():
         rows = corpus.rows(name)
         write_jsonl(folder / name, rows.at([rows.first[row_id] for row_id in ids]))
@@ -74,7 +74,7 @@ def write(corpus: Corpus, kept: dict[str, list[str]], folder: Path) -> None:
 
 
 def _reports(found: list[Corpus], name: str, limits: Limits, allowed: float) -> Iterator[FileReport]:
-    """One of each language for the file `name`."""
+    """Report for each corpus that has the file `name`."""
     from xlrm.validation import alarms, suite
 
     source = found[0]
@@ -98,7 +98,7 @@ def _amounts(source: Corpus, name: str) -> "np.ndarray":
 
 
 def _checked(plan: "Plan", source: Corpus, corpus: Corpus, name: str) -> Iterator[tuple[int, "list[Outcome]"]]:
-    """The outcomes of each chunk, and the row it begins at."""
+    """First row and outcomes of each chunk."""
     from xlrm.validation import suite
 
     count = len(corpus.rows(name))
@@ -108,7 +108,7 @@ def _checked(plan: "Plan", source: Corpus, corpus: Corpus, name: str) -> Iterato
 
 
 def _plan(limits: Limits, source: Corpus, corpus: Corpus, name: str) -> "Plan":
-    """What the file is held to; its bands of length are those of rows evenly taken from all of it."""
+    """Plan for checking the file; its length bands are fitted from rows taken evenly from the whole file."""
     from xlrm.validation import frame
 
     columns, language = COLUMNS[name], corpus.language
@@ -122,7 +122,7 @@ def _plan(limits: Limits, source: Corpus, corpus: Corpus, name: str) -> "Plan":
 
 
 def _side_by_side(source: Corpus, corpus: Corpus, name: str, places: range) -> tuple[Iterator, Iterator]:
-    """Some rows of a file; and the source's rows of the same ids, None where it has none."""
+    """Rows of a file at these places, and the source rows with the same ids, None if the source has none."""
     rows, original = corpus.rows(name), source.rows(name)
     wanted = [original.first.get(rows.ids[place]) for place in places] if corpus is not source else []
     return rows.at(places), original.at(wanted)

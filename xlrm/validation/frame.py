@@ -1,4 +1,4 @@
-"""The frame that expectations look at: the texts of a chunk of rows, and what is measured on each."""
+"""Data frame that the expectations are checked on: the texts of a chunk of rows, and measurements of each text."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -28,31 +28,31 @@ from xlrm.validation.texts import (
 )
 
 TEXTS = ("prompt", "chosen", "rejected", "text")
-SPOKEN = ("prompt", "chosen", "text")  # what is wrong with `rejected` may be the very language it is in
-ASKED = ("prompt", "text")  # an answer may well be a list of names, the same in two languages
+SPOKEN = ("prompt", "chosen", "text")  # a rejected answer may be wrong because of its language
+ASKED = ("prompt", "text")  # an answer may be a list of names, the same in both languages
 _NO_LETTERS = "ªº"  # 12.ª is an ordinal
 EXCUSABLE = ("script", "language", "length", "copy", "untranslated")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one file of one language is held to."""
+    """Checks of one file in one language: its columns, languages and limits."""
 
     columns: tuple[str, ...]
     language: Language
     source: Language | None
-    """The language it is translated from; None for the source itself, which has nothing to be compared with."""
+    """Language that the file is translated from; None for the source corpus, which is not compared with anything."""
     limits: Limits
     bands: dict[str, Band] = field(default_factory=dict)
-    """Of each column of text; for a translation only."""
+    """Text column -> length band; empty for the source corpus."""
 
     @property
     def texts(self) -> list[str]:
-        """Columns of text whose language is known."""
+        """Text columns whose language is checked; for the source corpus without `rejected`."""
         return [name for name in self.columns if name in (TEXTS if self.source else SPOKEN)]
 
     def measures(self, column: str) -> dict[str, Measure]:
-        """Those of a translation that look at one text and its source, by expectation."""
+        """Expectation -> measure of a text beside its source; for a translation only."""
         assert self.source
         limits, band = self.limits, self.bands[column]
         return {
@@ -71,7 +71,7 @@ class Plan:
 def bands(
     columns: tuple[str, ...], language: Language, source: Language, limits: Limits, rows: Iterable[tuple[dict, dict]]
 ) -> dict[str, Band]:
-    """By column of text, how long a translation may be, from rows and their sources."""
+    """Text column -> length band, fitted from (row, source row) pairs."""
     texts = [name for name in columns if name in TEXTS]
     lengths = np.array([[_lengths(pair, name) for name in texts] for pair in rows]).reshape(-1, len(texts), 2)
     fixed = limits.band(language.script, source.script)
@@ -85,9 +85,9 @@ def _lengths(pair: tuple[dict, dict], column: str) -> tuple[int, int]:
 
 
 def frame(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None]) -> pd.DataFrame:
-    """The rows' texts, and what is measured on them; `sources` are the source's rows of the same ids, if it has them.
+    """Frame with the rows' texts and their measurements. `sources`: source rows with the same ids, None if missing.
 
-    What is missing or is no string is blank, and so fails `schema`.
+    A text that is missing or not a string becomes blank and so fails `schema`.
     """
     texts = {name: [_text(row, name) for row in rows] for name in plan.columns if name != "id"}
     measured: dict[str, pd.Series] = {}
@@ -106,7 +106,7 @@ def _text(row: dict | None, column: str) -> str:
 
 
 def _of_itself(plan: Plan, texts: list[str]) -> dict[str, list]:
-    """The source has only its own language to be in."""
+    """Measurements of texts of the source corpus: share of its script, and a wrong language."""
     spoken = [prose(text) for text in texts]
     shares = script_share(spoken, plan.language.script).tolist()
     return {"script": shares, "language": _languages(plan, spoken, _identifier(plan).doubts(spoken))}
@@ -126,7 +126,7 @@ def _of_translation(plan: Plan, column: str, texts: list[str], sources: Sequence
 
 
 def _leave_names_out(plan: Plan, found: dict[str, list], pairs: list[Pair | None], spoken: list[str]) -> None:
-    """Judges the script and the language of what looks wrong by what is left of it without the source's names."""
+    """Measures script and language again, without names copied from the source, for texts that look wrong."""
     shares, doubts = found["script"], found["language"]
     rows = [i for i, pair in enumerate(pairs) if pair and (shares[i] < plan.limits.min_script_share or doubts[i])]
     left = [without_names(pairs[row]) for row in rows]
@@ -136,7 +136,7 @@ def _leave_names_out(plan: Plan, found: dict[str, list], pairs: list[Pair | None
 
 
 def _excuse_quotations(plan: Plan, found: dict[str, list]) -> None:
-    """Takes back what is said about words of a third language: a quotation stays as it is."""
+    """Removes findings of `copy` and `untranslated` in a third language, because quotations are not translated."""
     assert plan.source
     known = Identifier(plan.source.code, 1, 0.5)
     for name in ("copy", "untranslated"):
@@ -151,21 +151,21 @@ def _identifier(plan: Plan) -> Identifier:
 
 
 def _languages(plan: Plan, texts: list[str], doubts: list[str | None]) -> list[str | None]:
-    """Of the doubtful ones, the language they are in."""
+    """For each text in doubt, the language that the thorough check finds, or None."""
     doubtful = {text: doubt for text, doubt in zip(texts, doubts, strict=True) if doubt}
     verdicts = _identifier(plan).foreign(doubtful) if doubtful else {}
     return [doubt and verdicts[text] for text, doubt in zip(texts, doubts, strict=True)]
 
 
 def _pairs(texts: list[str], sources: list[str]) -> list[Pair | None]:
-    """Each text with its source; None where one is blank, which is `schema`'s or `parity`'s matter and no other's."""
+    """Each text with its source; None if one is blank, which `schema` or `parity` reports."""
     both = zip(texts, sources, strict=True)
     return [Pair(text, source) if text.strip() and source.strip() else None for text, source in both]
 
 
 def _excuse(plan: Plan, found: dict[str, list], pairs: list[Pair | None]) -> None:
-    """Takes back what is said about texts whose source is itself in another language than the rest: a rejected answer
-    in the wrong language is to be in a wrong one in the translation, too."""
+    """Removes the findings of `EXCUSABLE` for texts whose source is itself in another language: a rejected answer in
+    the wrong language should stay in a wrong language."""
     assert plan.source
     below = plan.limits.min_script_share
     mine = {name: found[name] for name in EXCUSABLE}
@@ -182,8 +182,8 @@ def _excuse(plan: Plan, found: dict[str, list], pairs: list[Pair | None]) -> Non
 
 
 def script_share(texts: list[str], script: str) -> np.ndarray:
-    """Of each text's letters, the share that is of `script`; NaN where there are none."""
-    # All texts as one array of code points, so that each character of the alphabet in use is looked up once.
+    """Share of each text's letters that are in `script`, as an array (n); NaN for a text without letters."""
+    # All texts as one array of code points, so that each distinct character is looked up once.
     codes = np.frombuffer("".join(texts).encode("utf-32-le", "replace"), dtype=np.uint32)
     rows = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
     used = np.unique(codes)
@@ -200,6 +200,6 @@ def _is_letter(character: str) -> bool:
 
 
 def _is_of(character: str, script: str) -> bool:
-    """By its Unicode name, which begins with the script's (or a width), but for Han, there called CJK."""
+    """Whether a letter is in the script: one of the first two words of its Unicode name (CJK for Han)."""
     names = unicodedata.name(character, "").split()
     return _is_letter(character) and {"Han": "CJK"}.get(script, script.upper()) in names[:2]

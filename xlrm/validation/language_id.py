@@ -1,7 +1,7 @@
-"""Which language a text is in, told by lingua, which only this module imports.
+"""Language identification with lingua, which only this module imports.
 
-Its models are part of its package. Those of single letters to triples would do for nine texts in ten and are small and
-fast; what they doubt is looked at with all, up to groups of five letters, which are loaded when that first comes.
+Its models come with its package. Its small, fast models (one to three letters) suffice for nine texts in ten. Texts
+that they doubt are checked with all models, up to five letters, which are loaded on first use.
 """
 
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ from functools import cache
 
 from xlrm.languages import LANGUAGES
 
-_ALSO = ("pt", "ca", "fr", "ja", "uk")  # what a translator of these languages may slip into
-_CHARACTERS = 200  # of a text looked at: more does not make it surer
+_ALSO = ("pt", "ca", "fr", "ja", "uk")  # languages that a translator may produce by mistake
+_CHARACTERS = 200  # examined per text; more do not improve the result
 _DOUBT = 0.5
 
 
@@ -19,7 +19,11 @@ def letters(text: str) -> int:
 
 
 class Identifier:
-    """Tells texts, given without their code, that are not in `language`."""
+    """Finds texts that are not in `language`; the texts are given without code.
+
+    `least_letters`: minimum letters of a text, a third of it for Han and Hangul. `probability`: a text is in another
+    language only if its own has a lower probability.
+    """
 
     def __init__(self, language: str, least_letters: int, probability: float):
         self.language = language
@@ -27,7 +31,8 @@ class Identifier:
         self.probability = probability
 
     def doubts(self, texts: list[str]) -> list[str | None]:
-        """Of each that is long enough, the language it is in at first sight, if rather that than its own."""
+        """For each text, the likeliest language by the small models if its own has a probability below 0.5; else None.
+        Texts that are too short give None."""
         long = [text for text in set(texts) if letters(text) >= self.least]
         first = dict(zip(long, _probabilities(long, _first_sight()), strict=True))
         return [self._doubt(first[text]) if text in first else None for text in texts]
@@ -36,7 +41,9 @@ class Identifier:
         return next(iter(probabilities)) if probabilities[self.language] < _DOUBT else None
 
     def foreign(self, doubts: dict[str, str]) -> dict[str, str | None]:
-        """Of each text with a doubt, the language it is in rather than its own, if so; among all that are in doubt."""
+        """Text -> its likeliest language with the probabilities, or None if it is in its own language. All models are
+        used, and only this language and the doubted ones are candidates. `doubts`: text -> language that `doubts()`
+        gave."""
         found = _probabilities(list(doubts), _thorough(frozenset(doubts.values()) | {self.language}))
         return {text: self._verdict(one) for text, one in zip(doubts, found, strict=True)}
 
@@ -48,7 +55,7 @@ class Identifier:
 
 
 def _probabilities(texts: list[str], detector) -> list[dict[str, float]]:
-    """Of each text, by language, the likeliest first."""
+    """Language -> probability for each text, the likeliest first."""
     found = detector.compute_language_confidence_values_in_parallel([text[:_CHARACTERS] for text in texts])
     return [{one.language.iso_code_639_1.name.lower(): one.value for one in many} for many in found]
 
@@ -60,7 +67,7 @@ def _first_sight():
 
 @cache
 def _thorough(languages: frozenset[str]):
-    """One more than asked for where there is only one: lingua wants two."""
+    """Detector for these languages; a second one is added to a single language, because lingua needs two."""
     return _builder(languages if len(languages) > 1 else (*languages, *_ALSO[:1])).build()
 
 

@@ -1,9 +1,9 @@
-"""How long a translation may be: a band of length ratios, fitted from the corpus itself.
+"""Length bands: how long a translation may be, as a range of length ratios fitted from the corpus itself.
 
-After Gale and Church (1993, "A program for aligning sentences in bilingual corpora", section 3.2): a character gives rise
-to `mean` characters of the other language, with a variance in proportion to the text's length. Here in the logarithm, so
-that twice and half as long are as far off, and with medians and quantiles, so that the very defects looked for do not widen
-the band.
+After Gale and Church (1993, "A program for aligning sentences in bilingual corpora", section 3.2): a character gives
+`mean` characters in the other language, with a variance proportional to the text's length. Here the ratio is
+logarithmic, so that twice and half as long deviate equally, and it is fitted with medians and quantiles, so that
+defects do not widen the band.
 """
 
 from dataclasses import dataclass
@@ -13,33 +13,38 @@ import numpy as np
 
 from xlrm.validation.limits import Limits
 
-# The median tells the spread of what is normally distributed; sentences made from templates have longer tails, which nine
-# texts in ten show.
+# The median deviation gives the spread of a normal distribution; sentences made from templates have longer tails, which
+# the ninth decile shows.
 _TRUSTED, _TRUSTED_DEVIATIONS = 0.9, 1.645
-_STYLE = 0.06  # what a ratio varies by however long the texts are: long ones do not average out everything
+_STYLE = 0.06  # standard deviation that remains for long texts, which do not average out everything
 
 
 @dataclass(frozen=True)
 class Band:
+    """Range of length ratios, translation / source in characters."""
+
     mean: float
-    """Characters for one of the source."""
+    """Characters of the translation per character of the source."""
     variance: float | None
-    """Of the logarithm of the ratio, times the source's length; None for the band of `limits`."""
+    """Variance of the logarithm of the ratio, times the source's length; None if the band was not fitted."""
     fixed: tuple[float, float]
-    """Band where none was fitted."""
+    """Minimum and maximum ratio, used if the band was not fitted."""
     deviations: float
+    """Standard deviations on each side of the mean."""
     slack: float
-    """Least factor by which a ratio may be off."""
+    """Factor by which a ratio may always differ from the mean."""
 
     def around(self, length: int, share: float = 1) -> tuple[float, float]:
-        """Least and greatest ratio for a source of so many characters; with a share, that much of the way there."""
+        """Minimum and maximum ratio for a source with `length` characters. `share` scales the (logarithmic) distance
+        from the mean."""
         if self.variance is None:
             return self.mean * (self.fixed[0] / self.mean) ** share, self.mean * (self.fixed[1] / self.mean) ** share
         factor = max(exp(self.deviations * sqrt(self.variance / length + _STYLE**2)), self.slack) ** share
         return self.mean / factor, self.mean * factor
 
     def nearer(self, length: int, part: int, whole: int) -> bool:
-        """Whether a text is as long as a translation of a part is, rather than of the whole."""
+        """Whether a text of `length` characters is closer in length to a translation of `part` source characters than
+        of `whole`."""
         return bool(part) and abs(log(length / (self.mean * part))) < abs(log(length / (self.mean * whole)))
 
     @property
@@ -54,7 +59,8 @@ class Band:
 
 
 def fit(lengths: np.ndarray, references: np.ndarray, fixed: tuple[float, float], limits: Limits) -> Band:
-    """The band of texts whose lengths, and whose sources', are given; `fixed` where they are few or all wrong."""
+    """Band fitted from the lengths of texts (n) and of their sources (n), in characters; `fixed` if there are fewer
+    than `limits.length_rows`, or if the fitted mean is outside `fixed`."""
     usable = (np.minimum(lengths, references) > 0) & (np.maximum(lengths, references) >= limits.length_from)
     lengths, references = lengths[usable], references[usable]
     unfitted = Band(sqrt(fixed[0] * fixed[1]), None, fixed, limits.length_deviations, limits.length_slack)

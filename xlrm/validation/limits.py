@@ -1,49 +1,50 @@
-"""The thresholds of the row checks: the `validate` stage's, and the `translate` stage's where it checks its own work."""
+"""Thresholds of the row checks, for the stage `validate` and the checks of `translate` on its own output."""
 
 from math import sqrt
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-ANY_SCRIPT = (0.1, 3.0)  # length ratios of a script that the limits do not name
+ANY_SCRIPT = (0.1, 3.0)  # length ratios of a script without an entry in `length_ratio`
 
 
 class Limits(BaseModel):
-    """Where a number was measured, it was on the first half of NTREX-128's documents; docs/validation.md has the
-    results on the other half."""
+    """Thresholds of the row checks. Measured values come from the first half of NTREX-128's documents;
+    docs/validation.md shows the results on the other half."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_script_share: float = Field(0.2, ge=0, le=1)
-    """Share of a text's letters that must be of its language's script. Low, since a few Latin names outweigh a whole
-    Chinese sentence: technical prose goes down to 0.25 there."""
+    """Minimum share of a text's letters that are in the script of its language. It is low because a few Latin names
+    have more letters than a Chinese sentence: technical prose goes down to 0.25."""
     language_letters: int = Field(25, ge=1)
-    """Letters outside code that a text must have for its language to be identified; of Han and Hangul a third."""
+    """Minimum letters outside code for identifying a text's language; a third of it for Han and Hangul."""
     language_probability: float = Field(0.05, ge=0, le=1)
-    """A text is in another language if that one is likelier and its own is less likely than this."""
+    """Probability of its own language below which a text counts as in another, likelier language."""
     length_ratio: dict[str, tuple[float, float]] = {
         "Latin": (0.4, 3.0),
         "Cyrillic": (0.4, 3.0),
         "Hangul": (0.15, 1.6),
         "Han": (0.1, 1.2),
     }
-    """By script, how long a translation may be as a multiple of a source in Latin script, in characters, where there
-    are too few rows to fit a band. Around what 1,000 human translations of NTREX-128 have: Latin 0.46-2.88, Cyrillic
-    0.48-2.46, Hangul 0.25-1.47, Han 0.15-1.13. A fitted mean outside is not believed: a corpus may be all wrong."""
+    """Script -> minimum and maximum characters of a translation per character of a source in Latin script, used if
+    there are too few rows to fit a band or if the fitted mean is outside (the whole corpus may be wrong). Slightly
+    wider than in 1,000 human translations of NTREX-128: Latin 0.46-2.88, Cyrillic 0.48-2.46, Hangul 0.25-1.47, Han
+    0.15-1.13."""
     length_from: int = Field(30, ge=1)
-    """Characters that a text or its source must have for their lengths to be compared ("OK" is "De acuerdo")."""
+    """Minimum characters, in the text or its source, for comparing their lengths ("OK" becomes "De acuerdo")."""
     length_rows: int = Field(200, ge=2)
-    """Texts of a language and column from which on the band is fitted from them."""
+    """Minimum texts of a language and column for fitting the length band from them."""
     length_deviations: float = Field(3.8, gt=0)
-    """Standard deviations, fitted, that the logarithm of a length ratio may be off its mean."""
+    """Maximum deviation of the logarithm of a length ratio from its mean, in fitted standard deviations."""
     length_slack: float = Field(1.6, ge=1)
-    """Factor by which a length may be off its mean in any case: template-like corpora hardly vary at all."""
+    """Factor by which a length ratio may always differ from its mean, because template-like corpora hardly vary."""
     copied_words: int = Field(3, ge=1)
-    """Words from which on a prompt like its source counts as untranslated; two may be a name."""
+    """Minimum words for a prompt that equals its source to count as untranslated; two words may be a name."""
     untranslated_words: int = Field(5, ge=1)
-    """Words of the source that stand in a row in a longer text, or as a whole answer, from which on they count as left
-    untranslated; fewer may be a title or names."""
+    """Minimum consecutive words of the source, in a text or as a whole answer, that count as left untranslated; fewer
+    may be a title or names."""
     loop_times: int = Field(5, ge=2)
-    """Times in a row that the same words or phrase make a loop."""
+    """Consecutive repetitions of the same words or phrase that count as a loop."""
 
     @field_validator("length_ratio")
     @classmethod
@@ -54,7 +55,8 @@ class Limits(BaseModel):
         return bands
 
     def band(self, script: str, source_script: str) -> tuple[float, float]:
-        """The bands are for sources in Latin script; one in another is as much shorter as its own band says."""
+        """Minimum and maximum length ratio between two scripts. The ratios of `length_ratio` are for sources in Latin
+        script; for another source script they are divided by its mean ratio relative to Latin."""
         latin, source = (sqrt(low * high) for low, high in (self._ratios("Latin"), self._ratios(source_script)))
         low, high = self._ratios(script)
         return low * latin / source, high * latin / source

@@ -1,19 +1,19 @@
-"""Repetition loops: a character, a word, a phrase or a sentence over and over."""
+"""Repetition loops: the same character, word, phrase or sentence many times."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator
 
-_CHARACTERS, _LONGEST = 10, 300  # of what comes in a row, in the search by samples
-_WORDS_CHARACTERS = 20  # a loop's least length altogether: "no no no no no" is an answer
-_WIDE_CHARACTERS = 10  # the same where a word is two characters
+_CHARACTERS, _LONGEST = 10, 300  # minimum and maximum length of a chunk in the search by samples
+_WORDS_CHARACTERS = 20  # minimum characters of a whole loop: "no no no no no" is an answer
+_WIDE_CHARACTERS = 10  # the same for scripts in which a word has two characters
 _SENTENCE_CHARACTERS = 12
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
 
 
 def looped(text: str, source: str, times: int) -> str | None:
-    """What the text says `times` or more in a row, unless its source does so, too (a ruled line, the refrain
-    of a song)."""
+    """What the text repeats at least `times` times in a row; None if nothing, or if its source has repetitions too (a
+    ruled line, the refrain of a song)."""
     if len(text) < _WIDE_CHARACTERS:
         return None
     for chunk in (*_letters(text, times), *_short(text, times), *_long(text, times)):
@@ -23,13 +23,13 @@ def looped(text: str, source: str, times: int) -> str | None:
 
 
 def _letters(text: str, times: int) -> Iterator[str]:
-    """One letter, drawn out: twice as often as words, for "Aaaaah"."""
+    """Single letters repeated more than twice `times` times, so that "Aaaaah" is allowed."""
     if found := re.search(rf"([^\W\d_])\1{{{2 * times + 1},}}", text):
         yield found[1]
 
 
 def _short(text: str, times: int) -> Iterator[str]:
-    """Words and phrases of up to nine characters, with what stands between them."""
+    """Repeated words and phrases of two to nine characters, including the characters between them."""
     for found in _short_loop(times).finditer(text):
         least = _WIDE_CHARACTERS if found[1][0] >= "\u3040" else _WORDS_CHARACTERS
         if len(found[0]) >= least and len(set(found[1])) > 1:
@@ -41,10 +41,10 @@ def _short_loop(times: int) -> re.Pattern:
 
 
 def _long(text: str, times: int) -> Iterator[str]:
-    """Chunks that come often enough in a row.
+    """Repeated chunks of 10 to 300 characters.
 
-    Searching every place for every length is quadratic; but a loop of these is so long that it holds a whole one of the
-    samples taken here, which then occurs again a loop's length apart.
+    Searching every place for every length is quadratic. But such a loop is so long that it contains one of the samples
+    taken here at fixed distances, and the sample occurs again one chunk further on.
     """
     for at in range(0, len(text) - _CHARACTERS + 1, _CHARACTERS * (times - 1)):
         sample = text[at : at + _CHARACTERS]
@@ -56,7 +56,7 @@ def _long(text: str, times: int) -> Iterator[str]:
 
 
 def _distances(text: str, sample: str, at: int) -> list[int]:
-    """From the sample at `at` to where else it occurs, as far as a loop may be long."""
+    """Distances between the sample at `at` and its other occurrences, from 10 to 300 characters."""
     found, place = set(), text.find(sample, max(0, at - _LONGEST))
     while 0 <= place <= at + _LONGEST:
         found.add(abs(place - at))
@@ -65,7 +65,7 @@ def _distances(text: str, sample: str, at: int) -> list[int]:
 
 
 def _sentences(text: str, source: str, times: int) -> str | None:
-    """A sentence that comes `times` or more anywhere, and oftener than any of the source does."""
+    """Sentence that occurs at least `times` times anywhere, and more often than any sentence of the source."""
     if sum(text.count(mark) for mark in ".!?。！？\n") < times - 1:
         return None
     found, known = (Counter(one.strip() for one in _SENTENCE.findall(many)) for many in (text, source))

@@ -1,8 +1,8 @@
-"""Numbers by value: what a translator may write in another way is the same number.
+"""Comparison of numbers by value, because translators write the same number in different ways.
 
-Of 1,000 human translations of NTREX-128 one in twenty lacks some digits of its source: 2.5 million is 250万, 7 pm is 19:00,
-45 miles are 72 km, the 19th century is the XIX, fifteen may be in words. All of these are read as values here; a number
-of the source is lost if none of its readings is among those of the text.
+One in twenty of 1,000 human translations of NTREX-128 lacks some digits of its source: 2.5 million becomes 250万, 7 pm
+becomes 19:00, 45 miles become 72 km, the 19th century the XIX, and fifteen a word. All of these are read as values
+here; a number of the source is lost if none of its values is among the values in the text.
 """
 
 import re
@@ -40,7 +40,7 @@ _MEASURE = re.compile(
     r"(?:\s*(?:to|and|or|-|–)\s*\d[\d.,]*)?[\s-]*"
     r"(mile|mph|inch|feet|foot|ft|pound|lb|yard|yd|degree|°|ounce|oz|gallon|acre|stone|mpg)"
 )
-# Into kilometres, centimetres, metres, kilograms and so on, as translators round it.
+# Factors to kilometres, centimetres, metres, kilograms and so on; translators round the result.
 _CONVERSIONS = {
     "mile": (1.609,), "mph": (1.609,), "inch": (2.54, 25.4), "feet": (0.3048, 30.48),
     "foot": (0.3048, 30.48), "ft": (0.3048, 30.48), "pound": (0.4536,), "lb": (0.4536,), "yard": (0.9144,),
@@ -49,9 +49,9 @@ _CONVERSIONS = {
 }  # fmt: skip
 _INCHES = re.compile(r"(?:foot|feet|ft)[\s-]$")
 _FIRST = re.compile(r"(?:\b[Nn]o\.?|#)\s?$")
-_ALL = re.compile(r"\b100\s?(?:%|per\s?cent)")  # "absolutely", as soon as the sign is not there
+_ALL = re.compile(r"\b100\s?(?:%|per\s?cent)")  # may be translated as "absolutely", without the percent sign
 _PERCENT = re.compile(r"\s?(?:%|per\s?cent)")
-_ROUNDED = 0.15  # 7 cm for 3 inches
+_ROUNDED = 0.15  # relative tolerance for converted measures: 7 cm for 3 inches
 _AMOUNT = r"[\d.,]+(?:\s\d+\u2044\d+)?(?:\s*[-–]\s*[\d.,]+)?\s*-?[^\W\d]{1,12}(?:[\s/][^\W\d]{1,2}\d?)?\s*"
 _CONVERTED = re.compile(rf"\(\s*(?:about |around |approximately )?(?:{_AMOUNT}){{1,3}}\)")
 _VULGAR = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
@@ -62,34 +62,36 @@ _DATE = re.compile(r"(?<![\d/.-])\d{1,4}([/.-])\d{1,2}(?:\1\d{1,4})?(?![\d/])")
 _HEIGHT = re.compile(r"(?<!\d)(\d)['′’]\s?(\d{1,2})(?=[\"″”]|''|\b)")
 _FORMULA = re.compile(r"\b(?:C|H|N|O|S|CO|NO|SO|CH|NH)\s?$")
 _MINUS = re.compile(r"(?<![^\s(\[{=<>:,\"'“”«»])(?<!\d\s)[-−–‒]$")
-"""Before a number of the source: a dash after a digit is between two numbers, one after a letter a hyphen."""
+"""Minus sign before a number of the source; a dash after a digit is a range, and after a letter a hyphen."""
 _SIGN = re.compile(r"(?<!\d)(?<!\d\s)[-−–‒]\s?[$£€¥]?\s?$")
 _CURRENCY = "$£€¥"
 _JOINTS = ("", "-", "y", "e", "and", "und")
-_AROUND = 24  # characters beside a number in which its sign may be a word
+_AROUND = 24  # characters beside a number that are searched for a word such as "minus"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A number of a source, and what of it must be in a translation."""
+    """A number of the source, and the values or words that stand for it in a translation."""
 
     said: str
+    """The number as written in the source."""
     values: set[float]
-    """Any of them will do; a negative one is about so much."""
+    """Acceptable values, one of which suffices; a negative one means approximately its absolute value."""
     words: tuple[str, ...] = ()
-    """Beginnings of words that will do, too."""
+    """Beginnings of words that are also accepted."""
     below_zero: bool = False
+    """Whether it has a minus sign, which the translation must express too."""
     year: bool = False
-    """Whether it may be a year without its century."""
+    """Whether it may be the last two digits of a year."""
 
 
 def lost(text: str, source: str, language: str, source_language: str) -> list[str]:
-    """Numbers of `source`, as written there, that `text` does not hold in any reading, or not with their minus sign."""
+    """Numbers of `source`, as written there, whose value or minus sign is missing in `text`."""
     source, text = _plain(source), _plain(text)
     if not _PIECE.search(source):
         return []
     present = values(text, language)
-    # A measure said twice, 45 miles (72 km), is well translated by either.
+    # Of a measure given twice, 45 miles (72 km), the translation needs only one.
     checked = _CONVERTED.sub(" ", source)
     missing = [
         one.said
@@ -101,18 +103,19 @@ def lost(text: str, source: str, language: str, source_language: str) -> list[st
 
 
 def _plain(text: str) -> str:
-    """In characters of one width; 2½ is 2 1⁄2, 10⁵ is 10^5, and m² is no number."""
+    """Normalised text: characters of standard width, 2½ as 2 1⁄2, 10⁵ as 10^5, and m² without its exponent."""
     text = _SQUARE.sub("", _POWER.sub(lambda power: f"^{power[0]}", _VULGAR.sub(" ", text)))
     return unicodedata.normalize("NFKC", text)
 
 
 def values(text: str, language: str) -> set[float]:
-    """All values that a number in the text may have: thousands joined or decimals, multiplied, in words, in Roman."""
+    """All values that the numbers in the text may have: with thousands separators or decimals, with words such as
+    million, in words, and as Roman numerals."""
     found: set[float] = set()
     for match in _NUMERAL.finditer(text):
         readings = _readings(match[0], language)
         if not _GROUPED.fullmatch(match[0]):
-            found |= {float(piece) for piece in _PIECE.findall(match[0])}  # 14.00 is an hour, too
+            found |= {float(piece) for piece in _PIECE.findall(match[0])}  # 14.00 may be an hour
         found |= readings | {value * by for value in readings for by in _magnitudes(text, match.end(), language)}
     found |= set(_worded(text, language)) | {_roman(roman) for roman in _ROMAN.findall(text)}
     if language in UNITS:
@@ -121,7 +124,7 @@ def values(text: str, language: str) -> set[float]:
 
 
 def _wanted(source: str, language: str, source_language: str) -> Iterator[Wanted]:
-    """Each number of the source as a translation into `language` may say it."""
+    """Each number of the source, with the ways in which a translation into `language` may express it."""
     fractions, dates = _fractions(source), {at for date in _DATE.finditer(source) for at in range(*date.span())}
     for match in _numerals(source, source_language):
         if _idle(match, source):
@@ -146,7 +149,7 @@ def _wanted(source: str, language: str, source_language: str) -> Iterator[Wanted
 
 
 def _numerals(source: str, language: str) -> Iterator[re.Match]:
-    """0,1 is two numbers where the point is the decimal mark."""
+    """Matches of the numbers; 0,1 is two numbers in languages with a decimal point."""
     for match in _NUMERAL.finditer(source):
         if "," in match[0] and language in DECIMAL_POINT and not _GROUPED.match(match[0]):
             yield from _PIECE.finditer(source, *match.span())
@@ -155,7 +158,8 @@ def _numerals(source: str, language: str) -> Iterator[re.Match]:
 
 
 def _fractions(source: str) -> dict[int, set[float]]:
-    """Place of a number that is part of a fraction -> the value of all of it; 1/3 is a third, whatever the one is."""
+    """Position of a number that is part of a fraction -> values of the whole fraction; the 1 of 1/3 may also
+    be 3 (a third)."""
     found: dict[int, set[float]] = {}
     for match in _FRACTION.finditer(source):
         whole, part, of = (float(one or 0) for one in match.groups())
@@ -179,7 +183,7 @@ def _worded_as(words: tuple[str, ...], text: str) -> bool:
 
 
 def _is_below_zero(wanted: set[float], text: str, language: str) -> bool:
-    """Whether one of the values stands in the text with a minus sign, or with words that say the same."""
+    """Whether one of the values is in the text with a minus sign or a word that replaces it."""
     words, seen = BELOW_ZERO.get(language, ()), False
     for match in _NUMERAL.finditer(text):
         if _readings(match[0], language) & wanted:
@@ -191,7 +195,8 @@ def _is_below_zero(wanted: set[float], text: str, language: str) -> bool:
 
 
 def _idle(match: re.Match, source: str) -> bool:
-    """Numbers that are often said in another way: full hours, the inches of 6-foot-6, No. 1, the 2000s, CO2."""
+    """Whether a number need not be in the translation, because it is often expressed otherwise: the 00 of full hours,
+    the inches of 6-foot-6, No. 1, the 2000s, CO2."""
     before = source[max(0, match.start() - 6) : match.start()]
     on_the_hour = not match[0].strip("0") and before[-1:] in (":", ".")
     century = match[0].endswith("00") and _DECADE.match(source, match.end())
@@ -202,7 +207,8 @@ def _idle(match: re.Match, source: str) -> bool:
 
 
 def _otherwise(value: float, source: str, end: int) -> Iterator[float]:
-    """The same on a clock of 24 hours or of 12, as a decade, in a measure of elsewhere."""
+    """Other values of the same number: on a 24- or 12-hour clock, as a decade, in metric units. A negative value means
+    approximately its absolute value."""
     if value < 13 and (half := _HALF_DAY.match(source, end)):
         yield from (value // 1, value // 1 % 12 + (12 if half[1] in "pP" else 0))  # 7.55pm
     if 12 < value < 24 and _CLOCK.match(source, end):
@@ -215,7 +221,7 @@ def _otherwise(value: float, source: str, end: int) -> Iterator[float]:
     if height := _HEIGHT.match(source, end - 1):
         yield from (-by * (12 * float(height[1]) + float(height[2])) for by in (0.0254, 2.54))
     if measure := _MEASURE.match(source, end):
-        yield from (-value * by for by in _CONVERSIONS[measure[1]])  # negative: about so much
+        yield from (-value * by for by in _CONVERSIONS[measure[1]])  # negative: approximate
         if measure[1] in ("degree", "°") and value > 33:
             yield -(value - 32) / 1.8
 
@@ -231,7 +237,7 @@ def _among(wanted: Wanted, present: set[float]) -> bool:
 
 
 def _readings(numeral: str, language: str) -> set[float]:
-    """With its thousands joined; 1.234 may also be one and something, where a point is the decimal mark."""
+    """Values of a numeral: with thousands separators removed and, if the language allows it, as a decimal, as 1.234."""
     joined = re.sub(r"[.,'’\u00a0\u202f ](?=\d{3}(?!\d))", "", numeral).replace(",", ".")
     found = {float(joined)} if joined.count(".") < 2 else set()
     decimal = "." if language in DECIMAL_POINT else ","
@@ -241,8 +247,8 @@ def _readings(numeral: str, language: str) -> set[float]:
 
 
 def _magnitudes(text: str, end: int, language: str) -> Iterator[float]:
-    """What the words after a number, or after the range it begins, multiply it by; each by itself and together, as in
-    "mil millones"."""
+    """Factors by which the words after a number, or after the range that it begins, multiply it: the first word alone
+    and two together, as in "mil millones"."""
     table, by = MAGNITUDES.get(language, {}), 1.0
     if further := _range(language).match(text, end):
         end = further.end()
@@ -269,7 +275,7 @@ def _look_up(table: dict[str, float], word: str) -> float | None:
 
 
 def _worded(text: str, language: str) -> Iterator[float]:
-    """Of number words, each alone and what those in a row make: forty-eight, cuarenta y ocho, hai mươi lăm."""
+    """Values of number words, alone and combined with their neighbours: forty-eight, cuarenta y ocho, hai mươi lăm."""
     if language in WORDS and not LANGUAGES[language].spaces:
         yield from (value for word, value in WORDS[language].items() if word in text)
         return
@@ -288,7 +294,7 @@ def _worded(text: str, language: str) -> Iterator[float]:
 
 @dataclass
 class _Total:
-    """A number as its words come: hundreds and thousands multiply what is before them, ones come after tens."""
+    """Value of a sequence of number words: hundreds and thousands multiply the words before them, ones follow tens."""
 
     thousands: float = 0
     rest: float = 0
@@ -303,7 +309,7 @@ class _Total:
 
 
 def _parts(word: str, language: str) -> list[tuple[float, bool]]:
-    """Values of a number word, or of the parts of a long one, and whether it only multiplies others."""
+    """(value, whether it only multiplies others) of a number word, or of each part of a compound one."""
     if language in COMPOUNDS and (joined := _compound(language).match(word)):
         parts = [_compounds(language)[part] for part in _compound_part(language).findall(joined[0])]
         if len(found := [(value, False) for value in parts if value]) > 1:
@@ -342,7 +348,7 @@ def _builder(language: str) -> re.Pattern:
 
 
 def _built(text: str, language: str) -> Iterator[float]:
-    """Numbers built of digits and units, and each part up to where it could end."""
+    """Values of numbers built of digits and units, and of each beginning of them that could be a number itself."""
     units, digits = UNITS[language], DIGITS[language]
     for match in _builder(language).finditer(text):
         if _is_none(match, text, language):
@@ -363,7 +369,8 @@ def _built(text: str, language: str) -> Iterator[float]:
 
 
 def _is_none(match: re.Match, text: str, language: str) -> bool:
-    """Digits alone are read elsewhere; 一 is an article as often as a number, and Korean ones are mere syllables."""
+    """Whether a match is not a number built of units: it has digits only, which are read elsewhere, or 一 as an article,
+    or Korean characters that are mere syllables."""
     if match[0] == "一":
         return not text.startswith(tuple(COUNTED), match.end())
     if language == "ko" and text.startswith("분의", match.end()):

@@ -1,4 +1,4 @@
-"""How the languages of `xlrm.languages` write numbers in words, as far as translators swap words and digits."""
+"""Number words of the languages of `xlrm.languages`, as far as translators exchange words and digits."""
 
 DECIMAL_POINT = ("en", "ko", "zh")
 """Languages that write 1.5; the others write 1,5."""
@@ -16,18 +16,18 @@ MAGNITUDES: dict[str, dict[str, float]] = {
     "tr": {"yüz": 1e2, "bin": 1e3, "milyon*": 1e6, "milyar*": 1e9, "trilyon*": 1e12},
     "vi": {"trăm": 1e2, "nghìn": 1e3, "ngàn": 1e3, "triệu": 1e6, "tỷ": 1e9, "tỉ": 1e9},
 }  # fmt: skip
-"""Word after a number -> what it multiplies by; * stands for any ending."""
+"""Language -> word after a number -> its factor; * stands for any ending."""
 
 UNITS = {
     "zh": {"十": 10, "百": 1e2, "千": 1e3, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8, "兆": 1e12},
     "ko": {"십": 10, "백": 1e2, "천": 1e3, "만": 1e4, "억": 1e8, "조": 1e12},
 }
-"""The same where numbers are built of them: 6억 4900만 is 649 million."""
+"""Language -> character -> its factor, in languages that build numbers of them: 6억 4900만 is 649 million."""
 DIGITS = {
     "zh": {digit: i % 10 for i, digit in enumerate("〇一二三四五六七八九零")} | {"两": 2, "兩": 2},
     "ko": {digit: i for i, digit in enumerate("일이삼사오육칠팔구", 1)},
 }
-"""Characters that are digits. Those of Korean are syllables of many other words, and count beside a unit only."""
+"""Language -> character -> its digit. In Korean they are syllables of many words and count only beside a unit."""
 
 _WORDS = {
     "en": "zero|0 one|1 two|2 both|2 pair|2 twice|2 three|3 four|4 five|5 six|6 seven|7 eight|8 nine|9 ten|10 eleven|11 "
@@ -71,7 +71,7 @@ WORDS: dict[str, dict[str, float]] = {
     code: {word: float(value) for word, value in (pair.split("|") for pair in text.split())}
     for code, text in _WORDS.items()
 }
-"""Number word -> its value; * stands for any ending."""
+"""Language -> number word -> its value; * stands for any ending."""
 
 COMPOUNDS = {
     "de": "ein|1 zwei|2 drei|3 vier|4 fünf|5 sechs|6 sech|6 sieben|7 sieb|7 acht|8 neun|9 zehn|10 zwanzig|20 dreißig|30 "
@@ -79,13 +79,13 @@ COMPOUNDS = {
     "it": "uno|1 un|1 due|2 tre|3 tré|3 quattro|4 cinque|5 sei|6 sette|7 otto|8 nove|9 dieci|10 vent|20 trent|30 "
           "quarant|40 cinquant|50 sessant|60 settant|70 ottant|80 novant|90 cento|100 mila|1000 mille|1000 i|0 a|0",
 }  # fmt: skip
-"""Parts of number words written together: fünfundzwanzig, duecentotrenta."""
+"""Language -> parts of compound number words: fünfundzwanzig, duecentotrenta."""
 
 FIRST = {
     "en": ("first",), "es": ("primer",), "it": ("prim",), "de": ("erst",), "ru": ("перв",), "tr": ("birinci", "ilk"),
     "vi": ("nhất", "đầu"), "ko": ("첫", "제일"), "zh": ("第一", "首"),
 }  # fmt: skip
-"""What "1st" may be, or begin with; elsewhere these words are too common to count as a number."""
+"""Language -> translations of "1st", or their beginnings; elsewhere these words are too common to be numbers."""
 ONE_O_CLOCK = {
     "en": ("one",), "es": ("una",), "it": ("una",), "de": ("ein",), "ru": ("час",), "tr": ("bir",), "vi": ("một",),
     "ko": ("한 시", "한시"),
@@ -99,7 +99,7 @@ MONTHS = {
     "ru": "январ феврал март апрел ма июн июл август сентябр октябр ноябр декабр",
     "tr": "ocak şubat mart nisan mayıs haziran temmuz ağustos eylül ekim kasım aralık",
 }
-"""How the months begin; other languages number them."""
+"""Language -> beginnings of the names of the months; other languages number them."""
 
 BELOW_ZERO = {
     "en": ("minus", "negative", "below"), "es": ("menos", "negativ", "bajo cero"), "it": ("meno", "negativ", "sotto"),
@@ -107,11 +107,11 @@ BELOW_ZERO = {
     "tr": ("eksi", "negatif", "altı"), "vi": ("âm ", "trừ", "dưới"), "ko": ("영하", "마이너스", "음의", "음수"),
     "zh": ("零下", "负", "負", "减", "減"),
 }  # fmt: skip
-"""What stands beside a number instead of its minus sign."""
+"""Language -> words beside a number that replace its minus sign."""
 RANGE = {
     "en": "to|and|or", "es": "a|o|y", "it": "a|o|e", "de": "bis|oder|und", "ru": "до|или|и", "tr": "ila|ile|veya",
     "vi": "đến|tới|hoặc", "ko": "에서|또는", "zh": "至|到|或",
 }  # fmt: skip
-"""Between the ends of a range, but for dashes: 30 to 50 thousand is 30,000 to 50,000."""
+"""Language -> words between the ends of a range, besides dashes: 30 to 50 thousand is 30,000 to 50,000."""
 COUNTED = "月日号號级級点點时時年岁歲届屆楼层層章节節条條流"
-"""After these Chinese 一 is a number; else it is an article as often."""
+"""Chinese characters after which 一 is counted as a number; elsewhere it is as often an article."""

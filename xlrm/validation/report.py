@@ -1,4 +1,4 @@
-"""The validation report: what failed in each file of each language, as a summary, metrics, a refusal and a page of HTML."""
+"""Validation report: failures by language and file, as a summary, metrics, an error message and an HTML page."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from xlrm.validation.suite import Outcome
 
 Kept = dict[str, dict[str, list[str]]]
-"""Language -> file -> ids of the rows that are kept."""
+"""Language -> file -> ids of the kept rows."""
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """What Great Expectations found in one file of one language."""
+    """Results of Great Expectations for one file of one language."""
 
     language: Language
     file: str
     rows: int
     ids: list[str]
-    """Of the rows checked, and after these of the source's rows that the file lacks."""
+    """Ids of the checked rows, followed by those of the source rows that the file lacks."""
     outcomes: "list[Outcome]"
     allowed: float
-    """Share of the rows that may fail beyond the expected one."""
+    """Share of the rows that may fail beyond the expected share."""
     expected: float = 0
-    """Share of the rows that fail though they are right."""
+    """Share of the rows that would fail in a sound translation."""
 
     @cached_property
     def verdict(self) -> "Verdict":
@@ -45,7 +45,7 @@ class FileReport:
 
     @cached_property
     def failures(self) -> Counter[str]:
-        """Rows that failed, by expectation."""
+        """Number of rows that fail each expectation."""
         pairs = {(outcome.expectation.name, row) for outcome in self.outcomes for row in outcome.failed}
         return Counter(name for name, _ in sorted(pairs))
 
@@ -59,8 +59,9 @@ class FileReport:
 
 
 def summary(corpora: list[Corpus], reports: list[FileReport], kept: Kept, thresholds: dict[str, Any]) -> dict[str, Any]:
-    """Of a source, the first corpus, and its translations: counts of rows, the verdict on each file, how each translation was
-    made. `passed` is whether no file is refused or left without rows; `rows_out` counts rows that are kept in all languages."""
+    """Summary of the validation of a source (the first corpus) and its translations: counts of rows, the verdict on
+    each file, and how each translation was made. `passed` is true if every file passed and kept some rows; `rows_out`
+    counts the rows kept in all languages."""
     rows_in = sum(len(rows) for rows in corpora[0].files.values())
     rows_out = sum(
         len(set.intersection(*(set(ids[name]) for ids in kept.values() if name in ids))) for name in corpora[0].files
@@ -89,8 +90,8 @@ def summary(corpora: list[Corpus], reports: list[FileReport], kept: Kept, thresh
 
 
 def metrics(summary: dict[str, Any], corpora: list[Corpus], reports: list[FileReport]) -> dict[str, float]:
-    """Counts of rows: those of the source and what is left of them in every language (`rows_out`) and in each (`kept`);
-    what failed by language, and by language and expectation."""
+    """Flat metrics: rows of the source (`rows_in`), kept in all languages (`rows_out`) and in each (`kept`), repaired
+    texts by language, and failures by language and by expectation."""
     failed = {f"failures/{corpus.language.code}": 0 for corpus in corpora}
     repaired = {f"repaired/{one.language.code}": one.repairs["mended"] for one in corpora if one.repairs}
     by_expectation: Counter[str] = Counter()
@@ -106,7 +107,7 @@ def metrics(summary: dict[str, Any], corpora: list[Corpus], reports: list[FileRe
 
 
 def refusal(reports: list[FileReport], kept: Kept) -> str:
-    """One line: each language and file that is refused, the worst first, then files of which no row is left."""
+    """Error message in one line: the refused files, worst first, then the files without kept rows."""
     refused = sorted((one for one in reports if not one.verdict.passed), key=lambda one: -one.verdict.excess)
     empty = {code: ", ".join(name for name in ids if not ids[name]) for code, ids in kept.items()}
     nothing = [f"no row of {names} passed in {code}" for code, names in empty.items() if names]
@@ -125,7 +126,7 @@ def _of_file(report: FileReport) -> str:
 
 
 def data_docs(summary: dict[str, Any], reports: list[FileReport]) -> str:
-    """The results as one page of HTML that needs nothing else: Great Expectations' own pages fetch their style."""
+    """Results as one self-contained HTML page; Great Expectations' own pages load their styles from elsewhere."""
     from jinja2 import Environment, FileSystemLoader
 
     from xlrm.validation.suite import MEANING

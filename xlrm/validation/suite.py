@@ -1,4 +1,4 @@
-"""The suites, and the door to Great Expectations: what is expected of a file, and which rows fail it."""
+"""Expectations on a file, and their validation by Great Expectations, which only this module imports."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ MEANING = {
     "loop": "no word or phrase comes over and over where the source has none",
 }
 SHOWN_CHARACTERS = 160
-"""Of a value that failed, as far as it is kept."""
+"""Characters kept of a value that failed."""
 
 _FORMAT = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
 _IDS = ("schema", "unique", "parity")
@@ -38,29 +38,33 @@ _IDS = ("schema", "unique", "parity")
 
 @dataclass(frozen=True)
 class Expectation:
+    """One check of one column."""
+
     name: str
-    """One of MEANING."""
+    """Key of `MEANING`."""
     column: str
-    """The column it is about, as the corpus names it."""
+    """Column of the corpus that is checked."""
     kind: str
-    """The class of Great Expectations that checks it."""
+    """Class of Great Expectations that checks it, by name."""
     arguments: dict[str, Any]
     rule: str = ""
-    """The limits, in words."""
+    """Its limits in words."""
 
     @property
     def measure(self) -> str:
-        """The column of the frame whose values show what failed."""
+        """Column of the frame whose values are shown for failed rows."""
         return self.arguments.get("column") or self.arguments["column_A"]
 
 
 @dataclass(frozen=True)
 class Outcome:
+    """Result of one expectation on some rows."""
+
     expectation: Expectation
     checked: int
-    """Rows it applied to."""
+    """Number of rows that were checked."""
     failed: dict[int, str]
-    """Row -> the value that failed."""
+    """Index of a failed row -> its value."""
 
 
 def failures(
@@ -71,8 +75,8 @@ def failures(
     source_language: str,
     limits: Limits,
 ) -> list[Outcome]:
-    """All that is wrong with some rows of a translation; a row is told by its place in `rows`, and after these come
-    the source's rows that are missing. Bands of length are fitted if the rows are enough for that."""
+    """Outcomes of all checks of some translated rows. A row's index is its position in `rows`; missing source rows
+    follow them. Length bands are fitted if there are enough rows."""
     target, source = LANGUAGES[language], LANGUAGES[source_language]
     known = {row.get("id"): row for row in reversed(source_rows)}
     sources = [known.get(row.get("id")) for row in rows]
@@ -87,7 +91,7 @@ def _id(row: dict) -> str:
 
 
 def check_ids(ids: list[str], source_ids: list[str] | None = None) -> list[Outcome]:
-    """What is wrong with the ids of a whole file; those of the source that it lacks come after its own."""
+    """Outcomes of the checks of a whole file's ids; the ids of missing source rows follow its own."""
     known = pd.Index(source_ids or ids).unique()
     lacking = known.difference(pd.Index(ids), sort=False).tolist() if source_ids else []
     found = pd.Series([*ids, *lacking], dtype="str")
@@ -96,12 +100,12 @@ def check_ids(ids: list[str], source_ids: list[str] | None = None) -> list[Outco
 
 
 def check(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None] = ()) -> list[Outcome]:
-    """What is wrong with the texts of a chunk of rows; `sources` are the source's rows of the same ids."""
+    """Outcomes of the checks of a chunk's texts; `sources` are the source rows with the same ids, None if missing."""
     return validate(frame(plan, rows, sources), rules(plan))
 
 
 def merged(parts: Iterable[tuple[int, list[Outcome]]]) -> list[Outcome]:
-    """The outcomes of a file from those of its chunks, each with the row it begins at."""
+    """Outcomes of a file, from (first row, outcomes) of each chunk."""
     checked: dict[int, int] = {}
     failed: dict[int, dict[int, str]] = {}
     wanted: list[Expectation] = []
@@ -130,7 +134,7 @@ def plain_rules(columns: tuple[str, ...]) -> list[Expectation]:
 
 
 def rules(plan: Plan) -> list[Expectation]:
-    """What is expected of the texts of a file."""
+    """Expectations on the texts of a file."""
     found, share = plain_rules(plan.columns), plan.limits.min_script_share
     said = f"at least {share:.0%} of the letters outside code are {plan.language.script}"
     sure = f"{plan.language.name}, from {plan.limits.language_letters} letters on"
@@ -140,7 +144,7 @@ def rules(plan: Plan) -> list[Expectation]:
 
 
 def _limits(plan: Plan, column: str) -> dict[str, str]:
-    """Each measure of a translation, and its limits in words."""
+    """Name of each measure of a translation -> its limits in words."""
     limits = plan.limits
     said = {
         "length": plan.bands[column].rule,
@@ -151,7 +155,7 @@ def _limits(plan: Plan, column: str) -> dict[str, str]:
 
 
 def validate(rows: pd.DataFrame, wanted: list[Expectation]) -> list[Outcome]:
-    """One validation of Great Expectations. Raises RuntimeError if an expectation could not be computed."""
+    """Validates the rows with Great Expectations. Raises RuntimeError if an expectation could not be computed."""
     import great_expectations as gx
 
     kinds = _kinds()
@@ -170,14 +174,14 @@ def validate(rows: pd.DataFrame, wanted: list[Expectation]) -> list[Outcome]:
 def _outcome(expectation: Expectation, rows: pd.DataFrame, result: dict) -> Outcome:
     shown = rows[expectation.measure]
     failed = result.get("unexpected_index_list") or []
-    # Expecting nothing in a column, GX counts the rows where it finds that as missing ones.
+    # For a column that should be empty, GX counts the empty rows, which pass, as missing.
     missing = 0 if expectation.kind == "ExpectColumnValuesToBeNull" else result.get("missing_count") or 0
     return Outcome(expectation, result["element_count"] - missing, {row: _shown(shown[row]) for row in failed})
 
 
 @cache
 def _batches():
-    """An in-memory context's way to look at a frame: nothing is written, nothing is sent, nothing is drawn."""
+    """Batch definition for a frame, in an in-memory context without files, analytics and progress bars."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -190,7 +194,7 @@ def _batches():
 
 @cache
 def _kinds() -> Callable[[str], type]:
-    """Great Expectations' own expectations by name, and one of ours."""
+    """Function from a name to the class of an expectation: Great Expectations' own, and one of this project."""
     from great_expectations import expectations as core
     from great_expectations.execution_engine import PandasExecutionEngine
     from great_expectations.expectations.expectation import ColumnPairMapExpectation
@@ -231,7 +235,7 @@ def _none(name: str, column: str, rule: str) -> Expectation:
 
 
 def _parity(ids: pd.Series, present: int, known: pd.Index) -> pd.Series:
-    """What is wrong with each id, if anything; those from row `present` on are in the source only."""
+    """Defect of each id, or NaN; ids from row `present` on are in the source only."""
     place = pd.Series(known.get_indexer(ids), dtype=float)
     place[place < 0] = np.nan
     wrong = pd.Series(None, place.index, dtype="str")

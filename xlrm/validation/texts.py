@@ -1,4 +1,4 @@
-"""What can be said about one text beside its source: each measure is None, or what is wrong in a few words."""
+"""Measures of one text beside its source: each returns None, or the defect in a few words."""
 
 import re
 from collections import Counter
@@ -25,8 +25,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 _CLOSING = "”»“)]}）】」』〉》*_~`"
 _WRAPPING = _CLOSING + "\"'’ \t\n-–—"
 _FINAL = ".!?…。！？．؟।"
-_SENTENCE_WORDS = 5  # of which a text must be for its end to be looked at
-_SHORT = 0.6  # of what a length may be off its mean, if sentences are missing or added, too
+_SENTENCE_WORDS = 5  # minimum words of a source for its translation's end to be checked
+_SHORT = 0.6  # share of the length band that is allowed if sentences are also missing or added
 _OPEN = ",;、，；([{（"
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")  # written without spaces: two characters are about a word
 _TOKEN = re.compile(
@@ -35,10 +35,11 @@ _TOKEN = re.compile(
     r"(?:[-'’–—/](?!s\b)[^\W\d_\u3040-\u30ff\u3400-\u9fff]+)*"
     r"(?=(?:['’]s)?[.,;:!?…\"'“”‘’»)\]–—]*(?:\s|$|[\u3040-\u30ff\u3400-\u9fff]))"
 )
-"""A word between spaces and marks, or a character of a script without spaces; `key_comp()` and `v141_xp` are code."""
-_NAMES = 12  # words of a name or of names in a row, at most
+"""Word between spaces and punctuation, or a character of a script without spaces; `key_comp()` and `v141_xp`
+are code."""
+_NAMES = 12  # maximum words of a name or list of names
 _JOINTS = "a al and at by da de del der des di du e el et for in la le of on or the to und v van von vs y"
-"""Small words within names."""
+"""Lower-case words that occur within names."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ Measure = Callable[[Pair], str | None]
 
 
 def prose(text: str) -> str:
-    """Without code, fenced or not, URLs and placeholders: what a translator translates."""
+    """Text that is translated: without code (fenced or not), URLs and placeholders."""
     text = segmentation.without_code(text) if "\n" in text and any(sign in text for sign in "{}();=") else text
     text = _CODE.sub(" ", text) if "`" in text else text
     text = _URL.sub(" ", text) if "://" in text or "www." in text else text
@@ -69,14 +70,14 @@ def prose(text: str) -> str:
 
 
 def changed_code(pair: Pair) -> str | None:
-    """Code, fenced or inline, that only one of the two has."""
+    """Fenced or inline code that only one of the two texts has."""
     if "`" not in pair.text and "`" not in pair.source:
         return None
     return _difference(*(Counter(_CODE.findall(one)) for one in (pair.text, pair.source)))
 
 
 def changed_placeholders(pair: Pair) -> str | None:
-    """Placeholders, markup and addresses that only one of the two has."""
+    """Placeholders, markup and URLs that only one of the two texts has."""
     text, source = (_CODE.sub(" ", one) if "`" in one else one for one in (pair.text, pair.source))
     return _difference(Counter(_marks(text)), Counter(_marks(source)))
 
@@ -96,7 +97,7 @@ def _difference(found: Counter, wanted: Counter) -> str | None:
 
 
 def lost_numbers(language: str, source_language: str) -> Measure:
-    """Numbers may come in: Korean writes "two" as 2."""
+    """Measure of the source's numbers that are missing. Added numbers are allowed: Korean writes "two" as 2."""
 
     def measure(pair: Pair) -> str | None:
         lost = numbers.lost(pair.prose, pair.source_prose, language, source_language)
@@ -106,7 +107,7 @@ def lost_numbers(language: str, source_language: str) -> Measure:
 
 
 def copied(least_words: int) -> Measure:
-    """The text, if it is its source, long enough for that to be no coincidence, and no mere names."""
+    """Measure that gives a text that equals its source, has at least `least_words` words and is not only names."""
 
     def measure(pair: Pair) -> str | None:
         same = pair.text.strip() == pair.source.strip()
@@ -116,7 +117,8 @@ def copied(least_words: int) -> Measure:
 
 
 def untranslated(least_words: int) -> Measure:
-    """So many words in a row of the source, or more, that stand in the text as they are."""
+    """Measure that gives at least `least_words` consecutive words of the source that are unchanged in the text; twice
+    as many characters in a script without spaces."""
 
     def measure(pair: Pair) -> str | None:
         text, source = (" ".join(one.split()) for one in (pair.prose, pair.source_prose))
@@ -131,7 +133,7 @@ def untranslated(least_words: int) -> Measure:
 
 
 def _whole(start: int, end: int, found: list[tuple[int, int]], source: str, text: str) -> str:
-    """As far as the words go on to be the same."""
+    """Longest run of unchanged source words from `start` on, at least up to `end`."""
     for _, further in found:
         if further > end and source[start:further] in text:
             end = further
@@ -139,7 +141,7 @@ def _whole(start: int, end: int, found: list[tuple[int, int]], source: str, text
 
 
 def _is_prose(text: str) -> bool:
-    """Not a title or a list of names: words with capitals, and small ones that stand between such."""
+    """Whether the text is not a title or list of names, which have capitalised words with `_JOINTS` between them."""
     found = _TOKEN.findall(text)
     small = {word for word in found if word == word.lower()}
     if len(found) > _NAMES or len(small) == len(found) or (len(found) > 3 and not any(map(str.islower, text))):
@@ -148,7 +150,7 @@ def _is_prose(text: str) -> bool:
 
 
 def without_names(pair: Pair) -> str:
-    """The text without the names that it has from its source as they are there."""
+    """Text without the names that are unchanged from its source."""
     text, source = (" ".join(one.split()) for one in (pair.prose, pair.source_prose))
     found, place = [match.span() for match in _TOKEN.finditer(source)], 0
     while place < len(found):
@@ -167,8 +169,8 @@ def words(text: str) -> int:
 
 
 def truncated(band: Band) -> Measure:
-    """Whether the text has fewer lines than its source, and is as long as the first ones of these rather than as all;
-    of one line, whether it has half of the sentences or fewer, and is short for all."""
+    """Measure of texts that stop early: with fewer lines than the source, and a length that fits its first lines better
+    than all. If the source is one line: with at most half of its sentences, and too short for all of them."""
 
     def measure(pair: Pair) -> str | None:
         of_lines = "\n" in pair.source.strip()
@@ -187,7 +189,7 @@ def truncated(band: Band) -> Measure:
 
 
 def _lines(text: str) -> int:
-    """Code among them, which may be told in one language and not in the other."""
+    """Number of lines that are not blank, including code, which may be recognised in one language only."""
     return sum(map(bool, map(str.strip, text.split("\n"))))
 
 
@@ -196,7 +198,7 @@ def _parts(text: str, of_lines: bool) -> list[str]:
 
 
 def cut(pair: Pair) -> str | None:
-    """The end of a text that stops within a sentence where its source ends with one; a few words are none."""
+    """End of a text that stops within a sentence although its source ends one; short sources are not checked."""
     if words(pair.source) < _SENTENCE_WORDS:
         return None
     source, text = pair.source.rstrip(_WRAPPING), pair.text.rstrip()
@@ -207,8 +209,8 @@ def cut(pair: Pair) -> str | None:
 
 
 def _is_closed(text: str, source: str) -> bool:
-    """Whether it ends with a quotation or brackets that are complete; ' and ’ may be apostrophes, unless the source ends
-    with a quotation, too."""
+    """Whether the text ends with a closing quotation mark or bracket; ' and ’ may be apostrophes unless the source also
+    ends with a quotation."""
     if text[-1:] in "'’" and source.rstrip()[-1:] in "\"'”’":
         return True
     if text[-1:] != '"':
@@ -217,7 +219,7 @@ def _is_closed(text: str, source: str) -> bool:
 
 
 def off_band(band: Band, length_from: int) -> Measure:
-    """The length as a multiple of the source's, where it is out of the band."""
+    """Measure of the ratio of a text's length to its source's, if it is outside the band."""
 
     def measure(pair: Pair) -> str | None:
         length, reference = len(pair.prose.strip()), len(pair.source_prose.strip())

@@ -1,4 +1,4 @@
-"""The check that a translation is held to while it is made: the expectations of `validate` that look at texts."""
+"""Check of texts during translation, with those expectations of `validate` that concern texts."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 def fit(
     target: Language, source: Language, limits: Limits, translated: Sequence[dict], sources: Sequence[dict]
 ) -> Callable[[Sequence[dict], Sequence[dict]], list[tuple[int, str, str]]]:
-    """The check of rows into `target` and their source rows, in the same order and with the same columns: for each text that
-    fails, its row, column and expectation. Bands of length are fitted from the rows given here, and stay."""
+    """Function that checks rows translated into `target` against their source rows, in the same order and with the same
+    columns. It returns row index, column and expectation of each text that fails. Its length bands are fitted once,
+    from the rows given here."""
     from xlrm.validation.frame import TEXTS, Plan, bands
 
     columns = ("id", *(column for column in TEXTS if column in sources[0]))
