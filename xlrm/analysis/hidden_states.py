@@ -190,7 +190,7 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     model, report = AutoModel.from_pretrained(
         path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
     )
-    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # the pooler affects no state
+    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # no state needs it
         raise ArtifactError(f"{path}: weights are missing: {', '.join(missing[:3])} ({len(missing)} in all)")
     if model.config.is_encoder_decoder:
         raise ConfigError(f"represent: {path} has an encoder and a decoder; a model with one of them is allowed")

@@ -41,8 +41,8 @@ def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
 
 
 def as_trained(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Token ids of each prompt exactly as they begin in `encode`, the encoding used in training, including the BOS that
-    only the tokenizer adds. `tokenizer` must come from `loading.load_tokenizer`."""
+    """Token ids of each prompt exactly as conversations begin in `encode`, the encoding used in training, including a
+    BOS that only the tokenizer adds. `tokenizer` must come from `loading.load_tokenizer`."""
     chats = [messages(prompt) for prompt in prompts]
     texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
     texts, special = loading.one_bos(tokenizer, texts)
@@ -103,8 +103,7 @@ def conversation(prompt: str | list[Message], response: str) -> list[Message]:
 def encode(
     tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int
 ) -> list[list[int]]:
-    """Token ids of each conversation in the chat template; longer ones than `max_length` lose their beginning, not
-    their end.
+    """Token ids of each conversation in the chat template; one longer than `max_length` loses its beginning.
 
     The tokenizer adds its special tokens (BOS, [CLS], EOS), and truncation keeps them. If the template writes a BOS
     too, there is still only one.

@@ -91,8 +91,8 @@ def _in_one_line(path: str | Path) -> Iterator[None]:
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """The chat template whose turn markers are in the vocabulary, or `PLAIN`; begins with BOS if the tokenizer adds
-    it."""
+    """The template whose turn markers are in the vocabulary, else `PLAIN`; begins with BOS if the tokenizer adds
+    one."""
     vocabulary = tokenizer.get_vocab()
     template = next((t for t, mark in _MARKS.items() if mark in vocabulary), PLAIN)
     return _BOS + template if adds_bos(tokenizer) else template
@@ -191,7 +191,7 @@ class Context:
         return cls(field, getattr(settings, name), name in settings.model_fields_set)
 
     def within(self, config: "PretrainedConfig") -> int | None:
-        """Limit for a model of this config; None if there is none. Raises ConfigError if a `given` value exceeds the
+        """Limit for a model of this config; None if unlimited. Raises ConfigError if a `given` one exceeds the
         model's."""
         most = context(config)
         if most is None or self.tokens is None:
@@ -204,9 +204,8 @@ class Context:
 
 
 def context(config: "PretrainedConfig") -> int | None:
-    """Longest input in tokens by a model's config, derived as in vLLM (_get_and_verify_max_len of
-    vllm/config/model.py). None if the config does not state it, and for encoder-decoders, which have relative or
-    separate positions."""
+    """Longest input in tokens by a model's config, as in vLLM (_get_and_verify_max_len of vllm/config/model.py). None
+    if the config does not state it, and for encoder-decoders, which have relative or separate positions."""
     text = config.get_text_config()
     if config.is_encoder_decoder:
         return None

@@ -1,5 +1,4 @@
-"""Sampling a policy's responses, one or more to each prompt. Each is saved at once, so that a killed run continues on
-any machine."""
+"""Sampling a policy's responses, which are saved as they arrive, so that a killed run continues on any machine."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -29,9 +29,8 @@ class Journal:
 
     @classmethod
     def of_file(cls, output: Path, inputs: Iterable[Path], max_length: int) -> "Journal":
-        """Journal beside a file of rewards, only on this machine. Its name has a digest of what the rewards depend on,
-        `inputs` (a model's folder and files of conversations) and `max_length`, so that no other journal is
-        continued."""
+        """Journal beside a file of rewards, only on this machine. Its name has a digest of what the rewards depend on:
+        `inputs` (a model's folder and files of conversations) and `max_length`."""
         files = [
             file for path in inputs for file in ([path] if path.is_file() else sorted(path.iterdir())) if file.is_file()
         ]

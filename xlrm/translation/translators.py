@@ -30,8 +30,7 @@ class Settings(BaseModel):
     """phrasebook (exact, for the demo's texts), x-alma (the model of the language's group, paper A), or a model's Hub
     id, folder or served name: a causal model reads X-ALMA's prompt, a sequence-to-sequence model the plain text."""
     engine: EngineName = "transformers"
-    """Engine of the model: transformers (GPU or CPU) or vllm (GPUs) on this machine, or the endpoint at
-    OPENAI_BASE_URL."""
+    """Engine of the model: transformers (GPU or CPU), vllm (GPUs), or the endpoint at OPENAI_BASE_URL."""
     revisions: dict[str, str] = {}
     """Commit by model id; the Hub's newest for others. For a served model, any text that identifies its version."""
     max_new_tokens: int = Field(768, ge=16)
@@ -175,8 +174,7 @@ def _engine(settings: Settings, model: generation.Model, languages: tuple[Langua
 
 
 def _attempts(settings: Settings) -> tuple[Decoding, ...]:
-    """Decoding by attempt: greedy, then X-ALMA's (README: 5 beams if the engine has them, temperature 0.6, top-p
-    0.9)."""
+    """Decoding by attempt: greedy, then X-ALMA's (README: 5 beams if supported, temperature 0.6, top-p 0.9)."""
     longest = settings.max_new_tokens
     if settings.engine == "transformers":
         second = Decoding(longest, beams=5)

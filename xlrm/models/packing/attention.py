@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     """(T, heads, d)"""
 
 Segment = tuple["np.ndarray", "np.ndarray"]
-"""Indices in the row of queries and of their keys. The last query is the last key; each query sees keys up to
-itself."""
+"""Row indices of queries and of their keys. The last query is the last key; each query sees keys up to itself."""
 
 _FILL, _CALL = 1.25, 4096
 """Limits on padding when segments share an attention call: padded products of queries and keys are at most `_FILL`
@@ -31,8 +30,8 @@ class Attention:
     def __call__(
         self, query: "torch.Tensor", key: "torch.Tensor", value: "torch.Tensor", scale: float
     ) -> "torch.Tensor":
-        """(1, heads, T, d) each, with as many or fewer heads in key and value -> (1, T, heads, d), zeros without a
-        query."""
+        """(1, heads, T, d) each, key and value with as many or fewer heads -> (1, T, heads, d), zeros if not
+        queried."""
         import torch
 
         if query.is_cuda and torch.is_autocast_enabled("cuda"):

@@ -1,4 +1,4 @@
-"""Positions of the tokens of several sequences in one packed row."""
+"""Layout of several sequences in one packed row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
