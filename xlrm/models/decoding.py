@@ -20,7 +20,7 @@ class Completion:
     tokens: tuple[int, int] = field(default=(0, 0), compare=False)
     """Tokens read and written; zeros if an endpoint does not report them."""
     refused: str | None = None
-    """Why the model rejects this prompt (too long, filtered), which a retry would not change; None if it does not."""
+    """Why the model refuses this prompt (too long, filtered), which a retry would not change; None if it does not."""
 
 
 Each = Callable[[int, int, Completion], None]

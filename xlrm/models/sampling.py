@@ -67,7 +67,7 @@ class Policy:
         return hub.model_version(str(self.folder), None)
 
     def respond(self, prompts: Sequence[str], samples: int, greedy: bool) -> list[list[str]]:
-        """`samples` responses to each prompt, in order; empty strings for a prompt that the policy rejects."""
+        """`samples` responses to each prompt, in order; empty strings for a prompt that the policy refuses."""
         decoding = self.settings.decoding(greedy)
         wanted = list(dict.fromkeys(prompts))
         responses: dict[str, list[str]] = {}

@@ -39,7 +39,8 @@ class Journal:
         return cls(output.with_name(f".{output.name}.{digest}"))
 
     def read(self, window: int) -> list[float]:
-        """Saved rewards, in whole windows of `window`; the file is truncated after them."""
+        """Saved rewards, in whole windows of `window`; cuts off the rest of the file. Copies a missing file from the
+        store."""
         if self.uri and not self.path.exists() and (kept := objects.read_bytes(self.uri)):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_bytes(kept)

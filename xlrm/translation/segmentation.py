@@ -152,8 +152,8 @@ def _blocks(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _paragraphs(text: str) -> Iterator[tuple[str, bool]]:
-    """Paragraphs with the blank lines after them, each with whether it is code without a fence: mostly lines of code,
-    or an indented paragraph after code."""
+    """Paragraphs with the blank lines after them, each with whether it is code without a fence: mostly lines of code, a
+    line of code followed by indented ones, or an indented paragraph after code."""
     after_code = False
     for paragraph in re.split(r"(?<=\n)(?=[ \t]*\S)(?<=\n\n)|(?<=\n[ \t]\n)", text):
         lines = [line for line in paragraph.splitlines() if line.strip()]

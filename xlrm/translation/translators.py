@@ -22,7 +22,8 @@ MEMORY = "translation_memory"  # name of the translation memory on the store
 
 
 class Settings(BaseModel):
-    """Settings of a translator; those that can change a translation are part of `Translator.identity`."""
+    """Settings of a translator; those that can change the translation of a segment are part of
+    `Translator.identity`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -52,8 +52,8 @@ class Settings(BaseModel):
     timeout_seconds: Annotated[float, NotCounted] = Field(600.0, gt=0)
     """Timeout in seconds of one request to an endpoint."""
     max_refused_share: float = Field(0.01, ge=0, le=1)
-    """Largest share of questions that an engine may reject (too long for the model, filtered); above it the stage
-    stops. A rejected question earns 0.5, like an error in RewardBench."""
+    """Largest share of questions that an engine may refuse (too long for the model, filtered); above it the stage
+    stops. A refused question earns 0.5, like an error in RewardBench."""
     answer_tokens: Annotated[int, NotCounted] = Field(300, ge=1)
     """Assumed tokens of an answer, for the estimate."""
     usd_per_million: Annotated[dict[str, tuple[float, float]], NotCounted] = {}

@@ -33,8 +33,7 @@ def bias(judged: Sequence[dict]) -> dict[str, float | None]:
 
     errors: verdicts that name neither response. first: other verdicts that name the first response; 0.5 for an unbiased
     judge, since the order is pseudo-random. For items judged in both orders also consistent: items in which the same
-    response won twice; position_bias: items in which the first position won twice, minus those in which the second
-    did.
+    response won twice; position_bias: items in which the first position won twice, minus those for the second.
     """
     verdicts = [verdict for row in judged for verdict in row["verdicts"]]
     named = [verdict for verdict in verdicts if verdict != "error"]
