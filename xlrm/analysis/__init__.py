@@ -1,1 +1,1 @@
-"""The papers' questions to finished models. Knows nothing of training, registering or rendering."""
+"""Measurements of finished models. Must not know training, registering or rendering."""

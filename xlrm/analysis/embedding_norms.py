@@ -1,8 +1,8 @@
-"""Norms of a model's token embeddings by language, and how far their distributions are apart (paper A, section 3.2).
+"""Norms of a model's token embeddings by language, and distances between their distributions (paper A, section 3.2).
 
-The paper compares disjoint sets A_l of the vocabulary, one a language, without saying how they are made. Here a token is
-of the language whose texts use it, by the two thresholds of `TokenSets`. Going by the script of what a token spells
-would be simpler, but it cannot tell English, Spanish and Italian apart.
+The paper compares disjoint sets A_l of the vocabulary, one per language, without defining them. Here a token belongs to
+the language whose texts use it, by the two thresholds of `TokenSets`. Using the script of a token would be simpler, but
+could not separate English, Spanish and Italian.
 """
 
 from collections import Counter
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CONFIGURATION = ("*.json", "*.model", "*.txt", "*.jinja")
-"""Files of a model without its weights."""
+"""Patterns of a model's files other than weights."""
 _ROWS_AT_ONCE = 8192
 
 
 class TokenSets(BaseModel):
-    """Which tokens are a language's own. Special tokens are nobody's."""
+    """Thresholds for the tokens that belong to a language. Special tokens belong to none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_count: int = Field(2, ge=1)
-    """Times the language's texts use the token, at least: a token seen once may be a name or a slip."""
+    """Fewest uses of a token in the language's texts; a token used once may be a name or an error."""
     share: float = Field(1.0, gt=0.5, le=1)
-    """Share of the token's uses, over the texts of all languages, that are the language's, at least: with more than a half
-    no token is of two languages, with 1 no other language uses it at all."""
+    """Smallest share of a token's uses in all languages that are in this language. Above one half, no token belongs to
+    two languages; at 1, no other language uses it."""
 
 
 def own_tokens(
     tokenizer: "PreTrainedTokenizerBase", texts: Mapping[str, Sequence[str]], sets: TokenSets
 ) -> dict[str, list[int]]:
-    """Language -> ids of its own tokens: disjoint sets."""
+    """Language -> sorted ids of the tokens that belong to it; the sets are disjoint."""
     special = set(tokenizer.all_special_ids)
     uses: dict[str, Counter[int]] = {}
     for language, many in texts.items():
@@ -58,10 +58,10 @@ def own_tokens(
 
 
 def norms(model: str, texts: Mapping[str, Sequence[str]], sets: TokenSets) -> dict[str, list[float]]:
-    """Language -> Euclidean norms of the input embeddings of its own tokens.
+    """Language -> Euclidean norms of the input embeddings of its tokens, rounded to six places.
 
-    `model`: a folder, or a model of the Hub as OWNER/NAME[@REVISION], of which only the tokenizer, the configuration and
-    the file with the embeddings are fetched. Raises ArtifactError where these cannot be had.
+    `model`: a folder, or a model of the Hub as OWNER/NAME[@REVISION]; only its tokenizer, configuration and the file
+    with the embeddings are downloaded. Raises ArtifactError if these are unavailable.
     """
     folder = hub.model_folder(model, CONFIGURATION)
     tokenizer = loading.load_tokenizer(folder)
@@ -76,7 +76,7 @@ def norms(model: str, texts: Mapping[str, Sequence[str]], sets: TokenSets) -> di
 def compare(
     models: Mapping[str, str], texts: Mapping[str, Sequence[str]], sets: TokenSets
 ) -> dict[str, dict[str, Any]]:
-    """Name -> `norms` of the model by language, and their `distances` from those of the texts' first language."""
+    """Model name -> {"norms": `norms`, "distances": `distances` from the first language of `texts`}."""
     results = {}
     for name, model in models.items():
         found = norms(model, texts, sets)
@@ -87,7 +87,7 @@ def compare(
 
 
 def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":
-    """(vocabulary) in float64: the norms of the input embeddings, read from the weights a few rows at a time."""
+    """Norms of all input embeddings (vocabulary), float64, read from the weights a few rows at a time."""
     import numpy as np
     from safetensors import safe_open
 
@@ -101,7 +101,7 @@ def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":
 
 
 def _place(model: str, folder: Path) -> tuple[Path, str]:
-    """File and name of the input embeddings: the model's own class, made without weights, knows their name."""
+    """File and tensor name of the input embeddings. The name is that in the model's class, built without weights."""
     import json
 
     index = folder / "model.safetensors.index.json"
@@ -130,7 +130,7 @@ def _parameter(folder: Path) -> str:
 
 
 def _ends_with(keys: "Mapping[str, str] | Sequence[str]", name: str) -> str | None:
-    """A model with a head has its body's weights under a prefix."""
+    """The key that is `name`, or ends with it after a prefix as in models with a head; None if there is none."""
     return next((key for key in keys if f".{key}".endswith(f".{name}")), None)
 
 
@@ -142,9 +142,9 @@ def _keys(file: Path) -> list[str]:
 
 
 def distances(norms: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float | None]]:
-    """Each language but the first against the first, the source: `wasserstein` (1-Wasserstein, in units of the norms),
-    `relative` (that by the source's standard deviation), `ks` (Kolmogorov-Smirnov, 0 to 1), and its mean minus the
-    source's in standard deviations, `shift`. A language without tokens has none."""
+    """Distances of each language from the first one, the source: `wasserstein` (1-Wasserstein, in units of the norms),
+    `relative` (the same divided by the source's standard deviation), `ks` (Kolmogorov-Smirnov, 0 to 1) and `shift`
+    (mean minus the source's, in standard deviations of the source). Languages without tokens are left out."""
     import numpy as np
     from scipy import stats
 

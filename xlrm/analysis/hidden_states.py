@@ -1,7 +1,7 @@
-"""How alike a model's hidden states of one text are across languages (paper A, section 3.1).
+"""Similarity of a model's hidden states for the same text in different languages (paper A, section 3.1).
 
-f(x) = sigma_1 / sum(sigma_i), of the matrix (languages x hidden) of the states of text x in each language: from
-1 / languages, where all are orthogonal and of one length, to 1, where all point one way.
+f(x) = sigma_1 / sum(sigma_i), with the singular values of the matrix (languages x hidden) of the states for text x. It
+ranges from 1 / languages, if all states are orthogonal and equally long, to 1, if all are parallel.
 """
 
 import json
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TEXTS_AT_ONCE = 64
-"""Texts whose states, in all languages, are in memory together: 8 MB for five languages and 3072 dimensions in float64, and
-the copies that measuring takes."""
+"""Texts whose states in all languages are in memory together: 8 MB for five languages and 3072 dimensions in float64,
+plus temporary copies."""
 
 
 class Reading(BaseModel):
-    """Which hidden state stands for a text: the paper says "last hidden state" and leaves the rest open."""
+    """Which hidden state represents a text; the paper only says "last hidden state"."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     position: Literal["last", "mean", "first"] = "last"
-    """Token whose state is taken, or the mean over all of them; padding is none."""
+    """Token whose state is used, or mean for that over all tokens; padding does not count."""
     template: Literal["raw", "chat"] = "raw"
-    """The bare text, or the text as a user's message in the model's chat template."""
+    """raw: the text alone; chat: the text as a user message in the model's chat template."""
     layer: int = -1
-    """-1 is after the last layer and the final norm, what AutoModel returns as last_hidden_state; 0 is the embeddings, n
-    what the n-th layer returns, -2 what the last but one does (no norm after it)."""
+    """Index of the hidden state: -1 after the last layer and the final norm (last_hidden_state of AutoModel), 0 the
+    embeddings, n the output of the n-th layer, -2 the output of the last but one (without a norm)."""
     max_length: int = Field(1024, ge=16)
-    """Tokens of a text; a longer one loses its beginning, and is counted."""
+    """Limit on the tokens of a text; a longer one loses its beginning, and is counted in `truncated`."""
     batch_tokens: Annotated[int, NotCounted] = Field(8192, ge=16)
-    """Tokens in a forward pass, padding included; what is measured does not depend on it."""
+    """Limit on the tokens of a forward pass, with padding; the results do not depend on it."""
 
 
 @dataclass
 class Sameness:
-    """Of one model."""
+    """Similarity of one model's states across languages, accumulated over texts."""
 
     shares: list[float] = field(default_factory=list)
     """f of each text."""
     cosine: "np.ndarray | int" = 0
-    """(languages, languages): mean over the texts of the cosine of two languages' states."""
+    """Cosine of the states of two languages, mean over the texts (languages, languages)."""
     spectrum: "np.ndarray | int" = 0
-    """(languages): mean over the texts of sigma_i / sum(sigma); the first is the mean of f."""
+    """sigma_i / sum(sigma), mean over the texts (min(languages, hidden)); the first value is the mean of f."""
     truncated: int = 0
-    """Texts, in any language, that were longer than allowed."""
+    """Number of truncated texts, each language counted separately."""
 
     def add(self, states: "np.ndarray") -> None:
-        """Measures `states` (texts, languages, hidden), of which nothing is kept."""
+        """Adds the measurements of `states` (texts, languages, hidden), without storing the states."""
         import numpy as np
 
         sigma = spectrum(states)
@@ -70,7 +70,7 @@ class Sameness:
         self.cosine = (done * self.cosine + (unit @ unit.swapaxes(1, 2)).sum(axis=0)) / (done + more)
 
     def as_json(self) -> dict[str, Any]:
-        """Mean of f with its 95 % interval (bootstrap over texts), the values, spectrum and cosine, to six places."""
+        """Mean of f, its 95 % interval (bootstrap over texts), and values, spectrum and cosine to six places."""
         import numpy as np
 
         mean, low, high = mean_interval(np.array(self.shares))
@@ -82,8 +82,8 @@ class Sameness:
 
 
 def named(base: Path, reward_models: Sequence[Path]) -> dict[str, Path]:
-    """Name -> folder: `base`, and each reward model by its language, or by its folder where it does not say one. Raises
-    DataError for two of one name."""
+    """Name -> folder: `base`, and each reward model by the language in its xlrm.json, else by the name of its folder.
+    Raises DataError if two models have the same name."""
     found = {"base": base}
     for path in reward_models:
         card = path / "xlrm.json"
@@ -95,7 +95,7 @@ def named(base: Path, reward_models: Sequence[Path]) -> dict[str, Path]:
 
 
 def spectrum(states: "np.ndarray") -> "np.ndarray":
-    """Singular values of each text's matrix, as shares of their sum, the largest first: the first one is f.
+    """Singular values of each text's matrix as shares of their sum, in descending order; the first is f.
 
     `states`: (texts, languages, hidden). Returns (texts, min(languages, hidden)), float64.
     """
@@ -106,11 +106,11 @@ def spectrum(states: "np.ndarray") -> "np.ndarray":
 
 
 def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, label: str) -> Sameness:
-    """Sameness of the model at `path` on parallel `texts` (language -> texts): one forward pass a text and language, and
-    never more states in memory than those of TEXTS_AT_ONCE texts.
+    """Sameness of the model at `path` on parallel `texts` (language -> texts). Each text passes through the model once
+    per language, and at most the states of `TEXTS_AT_ONCE` texts are in memory.
 
-    Raises ConfigError for a layer the model does not have, or a model with an encoder and a decoder; ArtifactError for one
-    whose weights are not all there.
+    Raises ConfigError for a layer that the model does not have, or an encoder-decoder; ArtifactError if the
+    tokenizer cannot be loaded or weights are missing.
     """
     import numpy as np
 
@@ -133,7 +133,7 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
 def hidden_states(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", encoded: Sequence[Sequence[int]], reading: Reading
 ) -> "np.ndarray":
-    """(sequences, hidden) in float64, in the order of `encoded`; sequences of like length share a forward pass."""
+    """States (sequences, hidden) in float64, in the order of `encoded`; sequences of similar length share a batch."""
     import numpy as np
     import torch
 
@@ -155,7 +155,7 @@ def hidden_states(
 
 
 def _pool(states: "torch.Tensor", mask: "torch.Tensor", position: str) -> "torch.Tensor":
-    """(sequences, tokens, hidden), padded on the right -> (sequences, hidden)."""
+    """Hidden states (sequences, tokens, hidden), padded on the right -> (sequences, hidden)."""
     import torch
 
     lengths = mask.sum(dim=1)
@@ -165,7 +165,7 @@ def _pool(states: "torch.Tensor", mask: "torch.Tensor", position: str) -> "torch
 
 
 def _encode(tokenizer: "PreTrainedTokenizerBase", texts: list[str], reading: Reading) -> list[tuple[list[int], bool]]:
-    """Token ids of each text, and whether it lost its beginning."""
+    """Token ids of each text, and whether the text was truncated."""
     from xlrm.models.chat_templates import encode
 
     if reading.template == "chat":
@@ -173,14 +173,14 @@ def _encode(tokenizer: "PreTrainedTokenizerBase", texts: list[str], reading: Rea
         whole = encode(tokenizer, asked, max_length=10**9)
         return [(ids[-reading.max_length :], len(ids) > reading.max_length) for ids in whole]
     kept = tokenizer(texts, truncation=True, max_length=reading.max_length)["input_ids"]
-    # A text that was cut is as long as allowed; whether one of that length was cut only shows without the cut.
+    # A truncated text has exactly `max_length` tokens, as may a complete one: encoding in full tells them apart.
     full = [i for i, ids in enumerate(kept) if len(ids) >= reading.max_length]
     whole = dict(zip(full, tokenizer([texts[i] for i in full])["input_ids"], strict=True)) if full else {}
     return [(ids, len(whole.get(i, ids)) > len(ids)) for i, ids in enumerate(kept)]
 
 
 def _load(path: Path, layer: int) -> "PreTrainedModel":
-    """Without a head, in float32: what is measured does not depend on the batch then."""
+    """The model without a head, in float32, so that measurements do not depend on the batch."""
     import torch
     from transformers import AutoModel
 
@@ -190,7 +190,7 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     model, report = AutoModel.from_pretrained(
         path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
     )
-    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # what no state depends on
+    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # no state needs it
         raise ArtifactError(f"{path}: weights are missing: {', '.join(missing[:3])} ({len(missing)} in all)")
     if model.config.is_encoder_decoder:
         raise ConfigError(f"represent: {path} has an encoder and a decoder; a model with one of them is allowed")

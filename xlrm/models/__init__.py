@@ -1,4 +1,4 @@
-"""Networks and tokenizers: loaded, packed, generating, and conversations as token ids.
+"""Networks and tokenizers: loading, packing and generating; conversations as token ids.
 
-Knows nothing of what a reward is for, of datasets or of stages.
+Must not know what a reward is for, nor datasets or stages.
 """

@@ -1,4 +1,4 @@
-"""Base models, one typed row each: what reward models and policies start from."""
+"""Base models that reward models and policies are trained from, one typed row each."""
 
 import json
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ TINY = "phrasebook-tiny"
 @dataclass(frozen=True)
 class BaseModel:
     name: str
-    """Id on the Hugging Face Hub, or the tiny model's own name."""
+    """Id on the Hugging Face Hub, or `TINY` for the demo's model."""
     licence: str
     gated: bool = False
-    """True where the Hub asks for an account that has accepted the licence (HF_TOKEN)."""
+    """Whether a download needs the token (HF_TOKEN) of an account that accepted the licence on the Hub."""
     context: int | None = None
-    """Tokens that it was made to read: `max_position_embeddings` of its config.json."""
+    """Longest input in tokens: `max_position_embeddings` of config.json."""
     shape: Shape | None = None
-    """As its config.json has it, for estimates; the tiny model's is in `xlrm.training.pretraining`."""
+    """Dimensions from config.json, used by estimates; those of `TINY` are in `xlrm.training.pretraining`."""
 
 
 BASE_MODELS = {
@@ -52,7 +52,7 @@ BASE_MODELS = {
 
 
 def context(model: str) -> int | None:
-    """Tokens that a row of the table or a model's folder can read; None where nothing on this machine says."""
+    """Longest input in tokens of a model in the table or in a local folder; None if neither states it."""
     if model in BASE_MODELS:
         return BASE_MODELS[model].context
     try:

@@ -1,4 +1,4 @@
-"""Prompts as a model reads them: its chat template, and the tokens that end its turn."""
+"""Conversations as token ids: applying a model's chat template, and finding the tokens that end its turn."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,16 +13,16 @@ from typing import Any
 from xlrm.errors import ConfigError
 from xlrm.models.decoding import Prompt
 
-# A date in a prompt would change the answer from day to day; this is what Llama 3's template says where it knows none.
+# A fixed date, since today's would change the answer from day to day; Llama 3's template uses this one by default.
 _DATE = "26 Jul 2024"
 _ANSWER = "4"
-"""An answer that no template writes of itself; `turn_ends` looks behind it."""
+"""An answer that appears in no template; `turn_ends` reads the token after it."""
 
 
 def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Token ids of each, the assistant's turn begun; the template writes what special tokens there are.
+    """Token ids of each prompt, ending with the start of the assistant's turn; only the template adds special tokens.
 
-    Raises ConfigError for a template that does not take these messages, such as a system's."""
+    Raises ConfigError if the template rejects the messages, such as a system message."""
     import jinja2
 
     chats = [messages(prompt) for prompt in prompts]
@@ -34,15 +34,15 @@ def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
 
 
 def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """As `as_chats`; of a model without a chat template the bare texts."""
+    """Same as `as_chats`; without a chat template, the token ids of the plain texts."""
     if tokenizer.chat_template is None:
         return tokenizer([plain(prompt) for prompt in prompts])["input_ids"]
     return as_chats(tokenizer, prompts)
 
 
 def as_trained(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """As `encode` has conversations begin, by a tokenizer of `loading.load_tokenizer`: with a BOS where only the tokenizer
-    writes one."""
+    """Token ids of each prompt exactly as conversations begin in `encode`, the encoding used in training, including a
+    BOS that only the tokenizer adds. `tokenizer` must come from `loading.load_tokenizer`."""
     chats = [messages(prompt) for prompt in prompts]
     texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
     texts, special = loading.one_bos(tokenizer, texts)
@@ -54,13 +54,13 @@ def messages(prompt: Prompt) -> list[dict[str, str]]:
 
 
 def plain(prompt: Prompt) -> str:
-    """For models without a chat template."""
+    """Contents of all messages, separated by blank lines, for models without a chat template."""
     return "\n\n".join(message["content"] for message in messages(prompt))
 
 
 def turn_ends(tokenizer: Any) -> set[int]:
-    """The token that the chat template writes behind an assistant's answer, where that is one of its own (<|im_end|>,
-    <end_of_turn>): what a model ends its turn with, though its EOS may be another."""
+    """The token that the chat template writes after an assistant's answer, if it is an added token such as <|im_end|>
+    or <end_of_turn>; else the empty set. A model ends its turn with this token even if its EOS is a different one."""
     if tokenizer.chat_template is None:
         return set()
     import jinja2
@@ -76,14 +76,14 @@ def turn_ends(tokenizer: Any) -> set[int]:
 
 
 def ends(tokenizer: Any, generation_config: Any) -> list[int]:
-    """Tokens that end a completion: those of generation_config.json, the tokenizer's EOS and the end of a turn."""
+    """Ids of tokens that end a completion: from generation_config.json, the tokenizer's EOS and `turn_ends`."""
     given = generation_config.eos_token_id
     found = set(given if isinstance(given, list) else [given]) | {tokenizer.eos_token_id} | turn_ends(tokenizer)
     return sorted(found - {None})
 
 
 def text_of(tokenizer: Any, written: list[int], ends: list[int]) -> str:
-    """What a model wrote, without the token that ended it."""
+    """Decoded text of a completion, without the token that ended it and without special tokens."""
     end = len(written) - 1 if written and written[-1] in ends else len(written)
     return tokenizer.decode(written[:end], skip_special_tokens=True)
 
@@ -103,10 +103,10 @@ def conversation(prompt: str | list[Message], response: str) -> list[Message]:
 def encode(
     tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int
 ) -> list[list[int]]:
-    """Token ids through the chat template; a sequence over `max_length` loses its beginning, never its end.
+    """Token ids of each conversation in the chat template; one longer than `max_length` loses its beginning.
 
-    Special tokens are those of the tokenizer (BOS, [CLS], EOS), which truncation leaves, with no second BOS where the
-    template writes one too.
+    The tokenizer adds its special tokens (BOS, [CLS], EOS), and truncation keeps them. If the template writes a BOS
+    too, there is still only one.
     """
     if not conversations:
         return []
@@ -114,6 +114,6 @@ def encode(
 
 
 def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> list[list[int]]:
-    """As `encode`, of texts that a chat template wrote, all of them with BOS or none."""
+    """Same as `encode`, for texts to which a chat template was applied; either all begin with BOS or none does."""
     texts, special = loading.one_bos(tokenizer, texts)
     return tokenizer(texts, truncation=True, max_length=max_length, add_special_tokens=special)["input_ids"]

@@ -1,10 +1,10 @@
 """Floating-point operations of a decoder, from its shape.
 
 forward = 2 x parameters + 2 x layers x context x attention width, for each token (Kaplan et al. 2020, section 2.1): a
-multiplication and an addition for each parameter, and those of QK^T and AV, of which a causal mask leaves half. The
-embedding look-up is none. A backward pass is two forward passes (there, too). The second term is half of what PaLM's
-appendix B counts (Chowdhery et al. 2022: 12 x layers x heads x width of a head x context for forward and backward), which
-leaves the causal mask out of account.
+multiplication and an addition for each parameter, plus QK^T and AV, half of which the causal mask saves. The embedding
+look-up costs nothing. A backward pass costs two forward passes (same section). The second term is half of PaLM's
+(Chowdhery et al. 2022, appendix B: 12 x layers x heads x width of a head x context for forward and backward), because
+PaLM ignores the causal mask.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ Kind = Literal["forward", "training", "checkpointed", "adapters", "checkpointed 
 PASSES: dict[Kind, int] = {
     "forward": 1, "training": 3, "checkpointed": 4, "adapters": 2, "checkpointed adapters": 3,
 }  # fmt: skip
-"""Work of each kind, in forward passes. Training: forward, gradients of the activations, gradients of the weights;
-checkpointed: activations computed a second time; adapters: no gradients of the frozen weights (LoRA)."""
+"""Cost of each kind of pass, in forward passes. Training: forward, gradients of activations, gradients of weights;
+checkpointed: activations are computed a second time; adapters (LoRA): no gradients of the frozen weights."""
 
 _GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "olmo", "olmo2", "smollm3")
-"""Values of `model_type` in config.json of decoders with a gated MLP of three matrices, and no experts."""
+"""`model_type` in config.json of decoders without experts whose MLP is gated and has three matrices."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What operations are counted by."""
+    """The dimensions that determine the number of operations."""
 
     parameters: float
-    """In matrices that every token is multiplied with: neither the embedding look-up, nor norms and biases."""
+    """Parameters of the matrices that multiply every token; excludes the embedding look-up, norms and biases."""
     layers: int
     attention_width: int
     """Attention heads x width of a head."""
@@ -35,7 +35,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a decoder with a gated MLP, as its config.json has it."""
+    """Dimensions of a decoder with a gated MLP, from its config.json."""
 
     layers: int
     hidden: int
@@ -45,15 +45,15 @@ class Shape:
     head_width: int
     vocabulary: int
     tied: bool = True
-    """Whether the embedding look-up and the head that predicts tokens are one matrix."""
+    """Whether the embeddings and the head that predicts tokens share one matrix."""
 
     @property
     def parameters(self) -> float:
-        """Of all matrices: what a folder of the model holds, but for norms and biases."""
+        """Parameters of all matrices, which is all that the model's files hold except norms and biases."""
         return self.size(head=True).parameters + (0 if self.tied else self.hidden * self.vocabulary)
 
     def size(self, head: bool) -> Size:
-        """With the head that predicts tokens, or without, as in reward models: their head is one row."""
+        """Size with the head that predicts tokens, or without it as in reward models, whose head is a single row."""
         width = self.heads * self.head_width
         attention = 2 * self.hidden * (width + self.kv_heads * self.head_width)
         body = self.layers * (attention + 3 * self.hidden * self.intermediate)
@@ -61,7 +61,7 @@ class Shape:
 
 
 def shape(config: dict[str, Any]) -> Shape | None:
-    """Of what a config.json holds; None for an architecture that is not counted here."""
+    """Shape from the content of a config.json; None for architectures outside `_GATED`."""
     if config.get("model_type") not in _GATED:
         return None
     heads = config["num_attention_heads"]
@@ -74,6 +74,7 @@ def shape(config: dict[str, Any]) -> Shape | None:
 
 
 def flops(size: Size, tokens: float, mean_length: float, kind: Kind) -> float:
-    """Of `tokens` in sequences of `mean_length`, the mean over the tokens (a sequence counts once for each of its)."""
+    """Operations for `tokens` tokens. `mean_length` is the mean over tokens of the length of their sequence, so longer
+    sequences weigh more."""
     forward = 2 * size.parameters + 2 * size.layers * mean_length * size.attention_width
     return PASSES[kind] * forward * tokens

@@ -1,4 +1,4 @@
-"""What a model is asked and answers, and how it decides on the next token: the same for every engine."""
+"""Prompts, completions and decoding options, the same for every engine that generates text."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Prompt = str | list[dict[str, str]]
-"""What one user message says, or all the messages (role, content), where a system's comes first."""
+"""The text of one user message, or all messages as {role, content}, a system message first."""
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -16,16 +16,16 @@ Precision = Literal["float32", "bfloat16"]
 class Completion:
     text: str
     whole: bool
-    """Whether the model came to an end by itself, not by the limit of tokens."""
+    """Whether the model ended its answer itself, rather than reaching the token limit."""
     tokens: tuple[int, int] = field(default=(0, 0), compare=False)
-    """Read and written; zeros where an endpoint does not say."""
+    """Tokens read and written; zeros if an endpoint does not report them."""
     refused: str | None = None
-    """Why the model would not read this prompt at all (too long for it, filtered), however often it is asked."""
+    """Why the model refuses this prompt (too long, filtered), which a retry would not change; None if it does not."""
 
 
 Each = Callable[[int, int, Completion], None]
-"""(place of a prompt, number of its completion, the completion): told of each as it comes, in any order, to keep it
-whatever happens next."""
+"""Callback (index of the prompt, number of the completion, completion), called as each completion arrives, in any
+order, so that it can be saved before a later failure."""
 
 
 def no_one(place: int, number: int, completion: Completion) -> None:
@@ -34,50 +34,50 @@ def no_one(place: int, number: int, completion: Completion) -> None:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Greedy, unless it says otherwise. All of it is sent to every engine: nothing is left to what a model's
-    generation_config.json or a server has in mind."""
+    """Decoding options, greedy by default. Every engine receives all of them, so the defaults of a model's
+    generation_config.json or of a server never apply."""
 
     max_new_tokens: int
     beams: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
-    """0 for all tokens."""
+    """Number of most likely tokens to sample from; 0 for all."""
     repetition_penalty: float = 1.0
-    """Divides the logits of tokens that prompt or completion hold already (Keskar et al. 2019); 1 leaves them."""
+    """Divisor of the logits of tokens already in prompt or completion (Keskar et al. 2019); 1 changes nothing."""
     seed: int = 42
 
 
 def seed_of(seed: int, prompt: Prompt, number: int = 0) -> int:
-    """The seed of one completion of a prompt, in [0, 2^31): another for each prompt and each `number` of several
-    completions, whatever else is asked with it. With one seed for all, different prompts would share their noise."""
+    """Seed in [0, 2^31) of completion `number` of a prompt, independent of the other prompts in a call. A single seed
+    for all prompts would give them the same noise."""
     said = json.dumps([seed, number, prompt], ensure_ascii=False)
     return int.from_bytes(hashlib.sha256(said.encode()).digest()[:4]) >> 1
 
 
 @dataclass(frozen=True)
 class Request:
-    """One completion of a prompt, drawn by a seed of its own."""
+    """One completion to generate, with its own seed."""
 
     prompt: Prompt
     seed: int
 
 
 class Engine(ABC):
-    """Where text is generated. A model is loaded with the first prompt, not before."""
+    """Generates text with one model, which is loaded only when the first prompt arrives."""
 
     block: int
-    """Completions it is best asked for at once."""
+    """Recommended number of completions per call."""
 
     def complete(
         self, prompts: Sequence[Prompt], n: int, decoding: Decoding, each: Each = no_one,
         known: Mapping[tuple[int, int], Completion] | None = None,
     ) -> list[list[Completion]]:  # fmt: skip
-        """`n` completions of each prompt, in order, each by a seed of its own (`seed_of`): none depends on what else is
-        asked for. `known`: those that are there already, by (place, number), and are not asked for again.
+        """`n` completions of each prompt, in order; each has its own seed (`seed_of`), so none depends on the others.
+        `known`: existing completions by (index of the prompt, number), which are not generated again.
 
-        Raises ConfigError and ArtifactError for a model that is unavailable or gives up; `each` has been told by then of
-        all that came."""
+        Raises ConfigError or ArtifactError if the model is unavailable or fails; `each` is called for every completion
+        that arrived before that."""
         completions = dict(known or {})
         keys = [(place, number) for place in range(len(prompts)) for number in range(n)]
         asked = [key for key in keys if key not in completions]
@@ -92,8 +92,8 @@ class Engine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Ends what it has running; the next prompt starts it again."""
+        """Frees the model and its processes; the next prompt starts them again."""
 
     @abstractmethod
     def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
-        """Tells of the completion of each request by its place, in any order."""
+        """Calls `tell` with (index of the request, completion) for each request, in any order."""

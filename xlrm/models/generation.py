@@ -1,6 +1,6 @@
-"""Where text is generated: transformers on this machine, vLLM on its GPUs, or a model served elsewhere.
+"""Engines that generate text: transformers on this machine, vLLM on its GPUs, or a model served elsewhere.
 
-Each is a `decoding.Engine`, whose one method `complete` translation, sampling and judging use.
+Each is a `decoding.Engine`; translation, sampling and judging call its method `complete`.
 """
 
 import os
@@ -25,11 +25,11 @@ _LLAMA_2 = Context("context", 4096)
 
 @dataclass
 class Vllm(Engine):
-    """vLLM in this process, on all GPUs of the machine."""
+    """vLLM on all GPUs of this machine."""
 
     model: Model
     context: Context = _LLAMA_2
-    """Tokens of prompt and completion together."""
+    """Limit on the tokens of prompt and completion together."""
     precision: Precision = "bfloat16"
     block: int = 4096
 
@@ -49,12 +49,12 @@ class Vllm(Engine):
 
         try:
             given = GenerationConfig.from_pretrained(self.model.name, revision=self.model.revision)
-        except OSError:  # there is none
+        except OSError:  # the model has no generation_config.json
             given = transformers_engine.loaded(AutoConfig, self.model)
         return chat_templates.ends(self.tokenizer, given)
 
     def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
-        """vLLM raises for a prompt too long for it, and all others would be lost with that one: it is not asked."""
+        """Refuses prompts that are too long itself, because vLLM would raise and lose the other prompts too."""
         encoded = self.model.encode(self.tokenizer, [request.prompt for request in requests])
         if fit := transformers_engine.tell_too_long(encoded, self.limit, tell):
             asked = [encoded[place] for place in fit]
@@ -69,7 +69,7 @@ class Vllm(Engine):
         return vllm_engine.running(self.model.name, self.limit, self.precision, generation_config="vllm", **revisions)
 
     def _parameters(self, decoding: Decoding, read: int, seed: int) -> dict[str, Any]:
-        """Fields of SamplingParams (vllm/sampling_params.py): all that decide on a token."""
+        """Fields of SamplingParams (vllm/sampling_params.py): all that influence the choice of a token."""
         return {
             "max_tokens": transformers_engine.most(decoding.max_new_tokens, read, self.limit), "seed": seed,
             "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k,
@@ -85,20 +85,20 @@ class Vllm(Engine):
 
 @dataclass
 class Endpoint(Engine):
-    """Any server that speaks OpenAI's chat completions: OPENAI_BASE_URL, and OPENAI_API_KEY where it wants one."""
+    """A server with OpenAI's chat completions API, at OPENAI_BASE_URL, with OPENAI_API_KEY if it requires one."""
 
     model: Model
     parallel: int = 32
-    """Requests at once."""
+    """Concurrent requests."""
     block: int = 256
     retries: int = 5
-    """Times a request is sent again after a lost connection, a timeout or status 408, 409, 429 and 5xx: after what the
-    server's Retry-After says (up to two minutes, else it is given up), or 0.5 s doubled each time up to 8 s, less up to a
-    quarter by chance. This is the openai client's own rule."""
+    """Retries of a request after a lost connection, a timeout or status 408, 409, 429 or 5xx. The delay is the server's
+    Retry-After (over two minutes: no retry), or else 0.5 s, doubled each time up to 8 s, minus a random part of up to a
+    quarter. This is the openai client's own rule."""
     timeout_seconds: float = 600.0
-    """Of one request."""
+    """Timeout of one request, in seconds."""
     openai_alone: bool = field(default=False, init=False)
-    """Whether the server has refused fields that OpenAI's protocol does not have."""
+    """Whether the server has rejected fields that are not part of OpenAI's protocol."""
 
     @cached_property
     def client(self) -> Any:
@@ -112,9 +112,9 @@ class Endpoint(Engine):
         return openai.OpenAI(api_key=key, max_retries=self.retries, timeout=self.timeout_seconds)
 
     def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
-        """Raises ArtifactError when one request is given up; told of is every answer that had come by then, those of
-        requests under way among them."""
-        self.client  # noqa: B018  (made here, once, and not by many threads)
+        """Raises ArtifactError if a request fails after its retries; first calls `tell` for every answer that has
+        arrived, including those to requests still running at the failure."""
+        self.client  # noqa: B018  (created once here, not by several threads)
         told = set()
         with ThreadPoolExecutor(self.parallel) as pool:
             asked = {pool.submit(self._one, request, decoding): place for place, request in enumerate(requests)}
@@ -149,8 +149,9 @@ class Endpoint(Engine):
         return Completion(choice.message.content or "", choice.finish_reason == "stop", tokens)
 
     def _asked(self, request: Request, decoding: Decoding) -> Any:
-        """Beside OpenAI's fields those of vLLM, SGLang and others, which would take them from the model's generation_config.json;
-        a server that knows none of these has no such habits, and is asked again without. Raises as the client does."""
+        """Adds two fields that are not OpenAI's, because vLLM, SGLang and others would take them from the model's
+        generation_config.json. A server that rejects them has no such defaults: if they do not change the sampling, the
+        request is repeated without them. Raises the client's errors."""
         import openai
 
         more = {"top_k": decoding.top_k or -1, "repetition_penalty": decoding.repetition_penalty}

@@ -1,6 +1,6 @@
-"""Loading and saving models and tokenizers: the only place that knows what makes one loadable and reproducible.
+"""Loading models and tokenizers so that their results are reproducible.
 
-Safetensors only, no remote code unless asked for, a dedicated pad token, a chat template without dates.
+Safetensors only, no remote code, a dedicated pad token, a chat template without dates.
 """
 
 import contextlib
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from torch.nn import Linear
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-# Templates without dates, default system prompts and whatever else would make one conversation two texts; BOS stands in
-# them where the tokenizer would put one, so that whoever tokenises what they write, with or without special tokens,
-# gets the same ids.
+# Templates without dates and default system prompts, so that a conversation always gives the same text. They write a BOS
+# if the tokenizer adds one, so that tokenising their text with or without special tokens gives the same ids.
 _BOS = "{{ bos_token if bos_token else '' }}"
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -34,7 +33,7 @@ LLAMA3 = (
     "{{ message['content'] | trim }}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
-# For tokenizers without markup of turns: words that survive a tokenizer that folds white space (mT5's).
+# For tokenizers without tokens that mark turns: words, which survive a tokenizer that collapses white space (mT5's).
 PLAIN = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
     "{% if not loop.last %}\n{% endif %}{% endfor %}{% if add_generation_prompt %}\nassistant: {% endif %}"
@@ -44,26 +43,26 @@ PAD_TOKEN = "<|pad|>"
 
 
 def use_all_cores() -> None:
-    """For a stage that runs alone. Tasks that run side by side are held to one thread by OMP_NUM_THREADS."""
+    """Lets torch use all cores, for a stage that runs alone; parallel tasks get one thread each by OMP_NUM_THREADS."""
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
 def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
-    """A tokenizer that pads with a token of its own and truncates from the left.
+    """A tokenizer with a dedicated pad token that truncates from the left.
 
-    Truncation drops the oldest turns, never the answer (paper A's code: `truncation_side="left"`). A pad token that is
-    the EOS token would hide the token a reward is read from, so such a tokenizer gets one of its own. A chat template
-    that asks for today's date (Llama 3.2's) would give other rewards tomorrow, and is replaced.
+    Truncation drops the oldest turns, never the answer (paper A's code: `truncation_side="left"`). A pad token equal to
+    EOS would hide the token that the reward is read from, so it is replaced by `PAD_TOKEN`. A chat template that is
+    missing, or writes today's date (Llama 3.2's) and so changes rewards from day to day, is replaced too.
 
-    Raises ArtifactError for a folder without the tokenizer's files.
+    Raises ArtifactError if `path` does not have the tokenizer's files.
     """
     from transformers import AutoTokenizer
 
     with _in_one_line(path):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    if not tokenizer("a")["input_ids"]:  # transformers makes one up, that knows no word
+    if not tokenizer("a")["input_ids"]:  # transformers' substitute for a missing tokenizer has no vocabulary
         raise ArtifactError(f"{path}: cannot be loaded: it has no tokenizer")
     tokenizer.truncation_side = "left"
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
@@ -82,7 +81,7 @@ def load_config(path: str | Path) -> "PretrainedConfig":
 
 @contextlib.contextmanager
 def _in_one_line(path: str | Path) -> Iterator[None]:
-    """Raises ArtifactError for a file that is not there, damaged, or does not fit the others."""
+    """Raises ArtifactError, with a one-line message, for files that are missing, damaged or inconsistent."""
     from safetensors import SafetensorError
 
     try:
@@ -92,7 +91,8 @@ def _in_one_line(path: str | Path) -> Iterator[None]:
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """The one whose markup the tokenizer knows."""
+    """The template whose turn markers are in the vocabulary, else `PLAIN`; begins with BOS if the tokenizer adds
+    one."""
     vocabulary = tokenizer.get_vocab()
     template = next((t for t, mark in _MARKS.items() if mark in vocabulary), PLAIN)
     return _BOS + template if adds_bos(tokenizer) else template
@@ -103,8 +103,8 @@ def adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
 
 
 def one_bos(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> tuple[list[str], bool]:
-    """Texts that a chat template wrote, and whether the tokenizer is to add its special tokens, so that there is one BOS
-    where both would write it. Of the two the tokenizer's stays: truncation leaves it."""
+    """Texts from a chat template, and whether the tokenizer must add special tokens, so that each text has a single
+    BOS. If both write a BOS, the template's is removed, because truncation keeps only the tokenizer's."""
     bos, adds = tokenizer.bos_token, adds_bos(tokenizer)
     written = bool(bos) and bool(texts) and texts[0].startswith(bos)
     if written and adds:
@@ -113,10 +113,10 @@ def one_bos(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> tuple[lis
 
 
 def same_text(one: "PreTrainedTokenizerBase | None", other: "PreTrainedTokenizerBase") -> bool:
-    """Whether two tokenizers write the same token ids for every conversation, as far as their files say."""
+    """Whether the files of two tokenizers show that they give the same token ids for every conversation."""
     if one is None or not (one.is_fast and other.is_fast) or one.chat_template != other.chat_template:
         return False
-    last = ("truncation", "padding")  # how it was last called
+    last = ("truncation", "padding")  # left over from the last call
     said = [json.loads(each.backend_tokenizer.to_str()) for each in (one, other)]
     first, second = ({key: value for key, value in each.items() if key not in last} for each in said)
     return first == second
@@ -132,10 +132,10 @@ def load_causal_lm(path: str | Path) -> "PreTrainedModel":
 
 
 def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
-    """A base model of any family with a fresh scalar head, N(0, std 1/sqrt(d + 1)), bias 0 (paper A, appendix B).
+    """A base model of any family with a new scalar head: weights N(0, std 1/sqrt(d + 1)), bias 0 (paper A, appendix B).
 
-    Where a family's head has layers before the last one (XLM-R, mT5), these are transformers' own, drawn by the same seed.
-    Raises ArtifactError for a base without weights of its own.
+    If the head has more layers (XLM-R, mT5), transformers initialises the others, with the same seed. Raises
+    ArtifactError if weights of the base model are missing.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -160,14 +160,14 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
 
 
 def score_head(model: "PreTrainedModel") -> "Linear":
-    """The layer that gives the reward: `score` of decoders, the last layer of a classification head elsewhere."""
+    """The linear layer that outputs the reward: `score` in decoders, else the last layer of the classification head."""
     from torch.nn import Linear
 
     return [one for one in model.modules() if isinstance(one, Linear) and one.out_features == 1][-1]
 
 
 def positions(model: "PreTrainedModel") -> int | None:
-    """Tokens that a model with a table of positions can read (BERT, XLM-R); None for all that compute them."""
+    """Longest input in tokens of a model with learned position embeddings (BERT, XLM-R); None for other models."""
     for name, module in model.named_modules():
         if name.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
@@ -176,22 +176,23 @@ def positions(model: "PreTrainedModel") -> int | None:
 
 @dataclass(frozen=True)
 class Context:
-    """Tokens that a model is to read and write together, as a field of an experiment has them."""
+    """Limit on the tokens that a model reads and writes together, set by a field of an experiment."""
 
     field: str = "context"
     tokens: int | None = None
-    """None: what the model can."""
+    """None for the model's own limit."""
     given: bool = False
-    """Whether somebody gave the field this value; a default gives way to a model that can read less."""
+    """Whether the experiment sets the field; a default is lowered to the limit of the model instead of raising."""
 
     @classmethod
     def of(cls, settings: "BaseModel", field: str) -> "Context":
-        """`field` with its sections, as `external.judge.context`."""
+        """From the value in `settings`; `field` is the full name for messages, such as `external.judge.context`."""
         name = field.rpartition(".")[2]
         return cls(field, getattr(settings, name), name in settings.model_fields_set)
 
     def within(self, config: "PretrainedConfig") -> int | None:
-        """Tokens for a model of this config; None where neither says. Raises ConfigError for a given value above the model's."""
+        """Limit for a model of this config; None if unlimited. Raises ConfigError if a `given` one exceeds the
+        model's."""
         most = context(config)
         if most is None or self.tokens is None:
             return self.tokens if most is None else most
@@ -203,8 +204,8 @@ class Context:
 
 
 def context(config: "PretrainedConfig") -> int | None:
-    """Tokens a model was made to read, by its config; None for encoder-decoders, whose positions are relative or their own, and
-    where the config does not say. As vLLM derives it (_get_and_verify_max_len of vllm/config/model.py)."""
+    """Longest input in tokens by a model's config, as in vLLM (_get_and_verify_max_len of vllm/config/model.py). None
+    if the config does not state it, and for encoder-decoders, which have relative or separate positions."""
     text = config.get_text_config()
     if config.is_encoder_decoder:
         return None
@@ -212,18 +213,19 @@ def context(config: "PretrainedConfig") -> int | None:
     if not (limits := [limit for limit in said if limit and limit > 0]):
         return None
     rope = getattr(text, "rope_parameters", None) or {}
-    scaled = rope.get("rope_type") in ("linear", "dynamic")  # other kinds state the scaled length
+    scaled = rope.get("rope_type") in ("linear", "dynamic")  # configs of other types state the scaled length
     table = (
         text.pad_token_id + 1 if "roberta" in text.model_type else 0
-    )  # RoBERTa's table begins behind the padding's row
+    )  # RoBERTa's positions begin after the row of the pad token
     return int(min(limits) * (rope.get("factor") or 1 if scaled else 1)) - table
 
 
 def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedModel":
-    """One that computes its batches packed where it can (`xlrm.packing`).
+    """A trained scalar reward model, on `device()`, with packed batches if its family supports them
+    (`xlrm.models.packing`).
 
-    Raises ArtifactError for a folder that is not a trained scalar reward model, or not a whole one: a head made up at
-    loading time would give confident nonsense."""
+    Raises ArtifactError for a folder that is not a complete scalar reward model: transformers would initialise missing
+    weights at random, and the rewards would be meaningless."""
     from transformers import AutoModelForSequenceClassification
 
     if not (Path(path) / "config.json").exists():
@@ -243,14 +245,14 @@ def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedMo
 
 
 def device() -> str:
-    """Where models are used (trainers place theirs themselves)."""
+    """The torch device for inference; trainers place their models themselves."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def free_gpu() -> None:
-    """Makes room for the next model, of what the last one held that nothing refers to any more; vLLM's engine ends."""
+    """Ends vLLM's engine and frees the GPU memory of models that are no longer referenced."""
     import torch
 
     vllm_engine.end()

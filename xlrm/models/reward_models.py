@@ -1,8 +1,8 @@
-"""Reward models from elsewhere, one typed row each: paper A's off-the-shelf models (section 5, Table 2) and, on the same terms,
-any scalar classifier or served judge. Columns as on the models' cards.
+"""Reward models from elsewhere, one typed row each: paper A's off-the-shelf models (section 5, Table 2), and any other
+scalar classifier or served judge. Columns are named as on model cards.
 
-A classifier gives each answer a reward (`xlrm.scorers.classifiers`); a generative one reads both and names the better
-(`xlrm.scorers.judges.pairwise`).
+A classifier gives each response a reward (`xlrm.scorers.classifiers`); a generative model reads both responses and
+names the better one (`xlrm.scorers.judges.pairwise`).
 """
 
 import re
@@ -17,7 +17,7 @@ from xlrm.store import hub
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _NAME = re.compile(r"\w[\w.-]*")
-# config.json of meta-llama/Meta-Llama-3-8B and of meta-llama/Llama-3.1-70B.
+# From config.json of meta-llama/Meta-Llama-3-8B and of meta-llama/Llama-3.1-70B.
 _LLAMA_8B = Shape(layers=32, hidden=4096, intermediate=14_336, heads=32, kv_heads=8, head_width=128, vocabulary=128_256)
 _LLAMA_70B = Shape(
     layers=80, hidden=8192, intermediate=28_672, heads=64, kv_heads=8, head_width=128, vocabulary=128_256
@@ -27,33 +27,33 @@ _LLAMA_70B = Shape(
 @dataclass(frozen=True)
 class RewardModel:
     name: str
-    """In results and metrics."""
+    """Name in results and metrics."""
     repository: str
-    """Id on the Hub, a folder, or the id a server knows the model by."""
+    """Id on the Hub, a local folder, or the model's id at a server."""
     licence: str
     kind: Literal["classifier", "generative"] = "classifier"
     adapter: Literal["scalar", "armorm"] = "scalar"
-    """Of a classifier: how it is loaded and where its reward comes from."""
+    """For a classifier: how it is loaded and how its reward is computed."""
     prompt: Literal["rewardbench", "self-taught"] = "rewardbench"
-    """Of a generative model: a row of `xlrm.scorers.judges.prompts`."""
+    """For a generative model: key of `JUDGE_PROMPTS` in `xlrm.scorers.judges.prompts`."""
     engine: Literal["transformers", "vllm", "endpoint"] = "vllm"
-    """Of a generative model: what runs it."""
+    """For a generative model: the engine that runs it."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of a classifier's weights, as its card loads it."""
+    """Number format of a classifier's weights, as loaded in its card's example."""
     revision: str | None = None
-    """Commit, tag or branch, the Hub's newest for none. For a served model, whatever tells its versions apart."""
+    """Commit, tag or branch; None for the Hub's newest. For a served model, any text that identifies its version."""
     folder: str | None = None
-    """Where in its repository a model is, if not at the top."""
+    """Folder of the model in its repository; None for the top level."""
     usd_per_million: tuple[float, float] | None = None
-    """US dollars for a million tokens read and written, where somebody sells it by the token."""
+    """Price in US dollars of a million tokens (read, written); None if unknown or not sold by the token."""
     gated: bool = False
-    """True where the Hub asks for an account that has accepted the licence (HF_TOKEN)."""
+    """Whether a download needs the token (HF_TOKEN) of an account that accepted the licence on the Hub."""
     shape: Shape | None = None
-    """As its config.json has it, for estimates; none where that is not known."""
+    """Dimensions from config.json, used by estimates; None if unknown."""
 
     def at(self, repository: str | None, revision: str | None) -> "RewardModel":
-        """The same model elsewhere, on terms that are then an assumption, or at another revision. Another served id is
-        another model: its name follows, and its price is not known."""
+        """This row with another repository or revision. Another repository has no known price and is assumed to have
+        the same licence; at a server it is a different model, named by its id, with an unknown licence."""
         if not repository:
             return replace(self, revision=revision or self.revision)
         served = self.engine == "endpoint" and self.kind == "generative"
@@ -62,7 +62,7 @@ class RewardModel:
         return replace(self, name=name, repository=repository, revision=revision, licence=licence, usd_per_million=None)
 
     def version(self) -> str:
-        """What tells its weights from others: the commit its revision means now, of a folder a digest of its files."""
+        """Identifies the weights: the commit that the revision now points to, or a digest of a local folder's files."""
         if Path(self.repository).is_dir():
             return hub.model_version(str(hub.whole_model(self.repository, None, self.folder)), None)
         return hub.model_version(self.repository, self.revision)
@@ -72,14 +72,14 @@ REWARD_MODELS = {
     row.name: row
     for row in (
         RewardModel("armorm", "RLHFlow/ArmoRM-Llama3-8B-v0.1", "llama3", adapter="armorm", shape=_LLAMA_8B),
-        # Its card reads the raw logit of a text-classification pipeline, and leaves BOS to the tokenizer: a scalar model.
+        # Scalar: its card uses the raw logit of a text-classification pipeline, with the BOS of the tokenizer.
         RewardModel("offsetbias", "NCSOFT/Llama-3-OffsetBias-RM-8B", "llama3", shape=_LLAMA_8B),
         RewardModel(
             "self-taught", "facebook/Self-taught-evaluator-llama3.1-70B", "Self-taught Evaluator Research License",
             "generative", prompt="self-taught", folder="dpo_model", gated=True,
             shape=_LLAMA_70B,
         ),
-        # Paper A's English 86.7 is what RewardBench's leaderboard has for this one of GPT-4o's versions. OpenAI's list price.
+        # The version of GPT-4o with 86.7 on RewardBench's leaderboard, paper A's figure for English. OpenAI's list price.
         RewardModel(
             "gpt-4o", "gpt-4o-2024-08-06", "OpenAI's terms of use", "generative", engine="endpoint",
             usd_per_million=(2.5, 10.0),
@@ -87,12 +87,12 @@ REWARD_MODELS = {
         RewardModel("served", "", "unknown", "generative", engine="endpoint"),
     )
 }  # fmt: skip
-"""By name. `served` is for any other judge behind OPENAI_BASE_URL: served=MODEL_ID."""
+"""Rows by name. `served` stands for any other judge at OPENAI_BASE_URL: served=MODEL_ID."""
 
 
 def find(entry: str) -> RewardModel:
-    """NAME[=REPOSITORY][@REVISION] of the table, or a plain scalar classifier: a folder or OWNER/NAME of the Hub, or
-    NAME=either. Raises ConfigError for what is none of these."""
+    """The model of `entry`: NAME[=REPOSITORY][@REVISION] with a name of the table, or a scalar classifier as a folder
+    or OWNER/NAME of the Hub, optionally with NAME= before it. Raises ConfigError for anything else."""
     try:
         name, repository, revision = hub.parse_entry(entry)
     except ConfigError as error:
@@ -109,7 +109,7 @@ def find(entry: str) -> RewardModel:
 
 
 def find_all(entries: Iterable[str]) -> list[RewardModel]:
-    """As `find`. Raises ConfigError for two of one name, too."""
+    """Applies `find` to each entry. Raises ConfigError also if two models have the same name."""
     found: dict[str, RewardModel] = {}
     for entry in entries:
         row = find(entry)
@@ -120,7 +120,7 @@ def find_all(entries: Iterable[str]) -> list[RewardModel]:
 
 
 def in_table(entry: str) -> bool:
-    """Whether `entry` names a row, and not a folder or address of a model."""
+    """Whether `entry` begins with a name of the table, rather than with a folder or repository."""
     return re.split("[=@]", entry)[0] in REWARD_MODELS
 
 

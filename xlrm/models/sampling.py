@@ -1,4 +1,4 @@
-"""Responses of a policy to prompts, several to each, kept as they come: a killed run goes on from them, on any machine."""
+"""Sampling a policy's responses, which are saved as they arrive, so that a killed run continues on any machine."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -19,32 +19,32 @@ MEMORY = "samples"
 
 
 class Settings(BaseModel):
-    """How a policy is asked."""
+    """How a policy generates responses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(1.0, ge=0)
-    """Of responses to align on; those to judge by are greedy."""
+    """Temperature of the responses used for alignment; responses to be judged are greedy."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Share of the probability that is drawn from, of these responses."""
+    """Share of the probability mass to sample from (nucleus sampling), for alignment."""
     top_k: int = Field(0, ge=0)
-    """Tokens that are drawn from, of these responses; 0 for all."""
+    """Number of most likely tokens to sample from, for alignment; 0 for all."""
     repetition_penalty: float = Field(1.0, gt=0)
-    """Divides the logits of tokens that stand in the prompt or the response by then; 1 leaves them, whatever the policy's
-    generation_config.json says."""
+    """Divisor of the logits of tokens already in prompt or response; 1 changes nothing. Overrides the policy's
+    generation_config.json."""
     max_new_tokens: int = Field(2048, ge=1)
-    """Tokens of a response, at most."""
+    """Limit on the tokens of a response."""
     context: int = Field(4096, ge=16)
-    """Tokens of prompt and response together; no more than the policy reads."""
+    """Limit on the tokens of prompt and response together; at most what the policy can read."""
     engine: Literal["transformers", "vllm"] = "transformers"
-    """transformers on any machine; vllm wants GPUs, and splits a policy over all of them. No endpoint: it would have to serve
-    the policies that this pipeline has just aligned."""
+    """transformers runs on any machine; vllm needs GPUs and splits a policy over all of them. An endpoint is not
+    supported, since it would have to serve the policies that this pipeline has just aligned."""
     precision: Precision = "float32"
-    """Of the policy."""
+    """Number format of the policy's weights and computations."""
     batch_size: int = Field(64, ge=1)
-    """Responses in a batch, with transformers."""
+    """Responses in a batch; transformers only."""
     seed: int = 42
-    """Each response has a seed of its own, of this one, its prompt and its number."""
+    """Seed from which, with the prompt and the number of the response, each response's own seed is derived."""
 
     def decoding(self, greedy: bool) -> Decoding:
         drawn = {} if greedy else {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
@@ -53,7 +53,7 @@ class Settings(BaseModel):
 
 @dataclass
 class Policy:
-    """A model, its engine, and where what it says is kept."""
+    """A policy with its engine, and the folder beside which its responses are saved."""
 
     folder: Path
     settings: Settings
@@ -63,11 +63,11 @@ class Policy:
 
     @cached_property
     def version(self) -> str:
-        """A digest of its files."""
+        """Digest of the files in `folder`."""
         return hub.model_version(str(self.folder), None)
 
     def respond(self, prompts: Sequence[str], samples: int, greedy: bool) -> list[list[str]]:
-        """`samples` responses to each prompt, in order; blank to one that the policy cannot read."""
+        """`samples` responses to each prompt, in order; empty strings for a prompt that the policy refuses."""
         decoding = self.settings.decoding(greedy)
         wanted = list(dict.fromkeys(prompts))
         responses: dict[str, list[str]] = {}
@@ -108,8 +108,8 @@ class Policy:
 
 @contextlib.contextmanager
 def policy(folder: Path, settings: Settings, work: Path) -> Iterator[Policy]:
-    """It is loaded with the first prompt that nothing is kept of, and its engine ends with the context. Raises ConfigError for a
-    `context` above what it reads."""
+    """Context manager of a policy: loads it at the first prompt without saved responses, and ends its engine at exit.
+    Raises ConfigError if `sample.context` is set above what the policy can read."""
     context = loading.Context.of(settings, "sample.context")
     model = generation.Model(str(folder), own=True)
     engine: generation.Transformers | generation.Vllm
@@ -117,7 +117,7 @@ def policy(folder: Path, settings: Settings, work: Path) -> Iterator[Policy]:
         engine = generation.Vllm(model, context, settings.precision)
     else:
         engine = generation.Transformers(model, settings.batch_size, precision=settings.precision, context=context)
-    engine.limit  # noqa: B018  (before anything is loaded)
+    engine.limit  # noqa: B018  (raises before anything is loaded)
     with contextlib.closing(engine):
         yield Policy(folder, settings, engine, work)
 

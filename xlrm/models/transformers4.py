@@ -1,15 +1,15 @@
-"""A saved model's folder, made to mean the same to older readers: transformers 4 (seen with 4.51), and what is built on it.
+"""Makes a saved model readable by transformers 4 (seen with 4.51) and tools built on it.
 
-transformers 5 saves some things under new names. A reader that does not know them fails on one, and goes on with a default
-on another: with another rope base, rewards are other rewards, and nothing says so. The old names are written beside the new
-ones, which transformers 5 reads as before.
+transformers 5 saves some settings under new names. transformers 4 fails on some of them, and silently uses a default for
+others: with the default rope base, rewards are different. So the old names are written beside the new ones, and
+transformers 5 reads the folder as before.
 
-| file | new | old | without the old one, transformers 4 |
+| file | new | old | without the old name, transformers 4 |
 |---|---|---|---|
 | config.json | rope_parameters | rope_theta, rope_scaling | computes positions with a base of 10,000 and no scaling |
-| tokenizer_config.json | extra_special_tokens, a list | additional_special_tokens | stops: a list has no keys |
-| tokenizer_config.json | TokenizersBackend | PreTrainedTokenizerFast | stops: no such class |
-| tokenizer_config.json | nothing | model_input_names | gives a decoder token_type_ids, which it does not take |
+| tokenizer_config.json | extra_special_tokens, a list | additional_special_tokens | fails: a list has no keys |
+| tokenizer_config.json | TokenizersBackend | PreTrainedTokenizerFast | fails: no such class |
+| tokenizer_config.json | nothing | model_input_names | passes token_type_ids to a decoder, which rejects them |
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def write_older_names(folder: Path) -> None:
-    """Adds the old names to config.json and tokenizer_config.json of `folder`. Done twice, it changes nothing."""
+    """Adds the old names to config.json and tokenizer_config.json in `folder`; idempotent."""
     _rewrite(folder / "config.json", _config)
     _rewrite(folder / "tokenizer_config.json", _tokenizer)
 
@@ -26,7 +26,7 @@ def write_older_names(folder: Path) -> None:
 def _config(config: dict) -> dict:
     rope = dict(config.get("rope_parameters") or {})
     old = {}
-    if "rope_theta" in rope:  # absent where each kind of layer has its own, which transformers 4 cannot say
+    if "rope_theta" in rope:  # absent if layer types have different bases, which transformers 4 cannot express
         old["rope_theta"] = rope.pop("rope_theta")
         old["rope_scaling"] = rope if rope.get("rope_type", "default") != "default" else None
     return config | old

@@ -1,9 +1,9 @@
-"""vLLM on all GPUs of the machine: one engine at a time, whose processes end with this one. The only module that imports it.
+"""vLLM on all GPUs: one engine at a time, whose processes end with this one. No other module imports vllm.
 
-vLLM computes in a process of its own (`EngineCore`), with more of them for further GPUs. Left to themselves they outlive us: at
-the end of an interpreter multiprocessing waits for its children before vLLM's finalizers may end them, where anything has made a
-weakref.finalize before multiprocessing was imported; and a killed process ends none. So an engine is ended by `end`, at exit at
-the latest, and by the kernel where this process is killed (`end_with_owner`).
+vLLM computes in a separate process (`EngineCore`), and in more of them for further GPUs. By default these can outlive
+this process. If a weakref.finalize was created before multiprocessing was imported, multiprocessing waits at exit for
+its children before vLLM's finalizers can end them; and a killed process ends none of its children. So `end` ends an
+engine, at exit at the latest, and the kernel does if this process is killed (`end_with_owner`).
 """
 
 import atexit
@@ -19,16 +19,16 @@ from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError
 
 _OWNER = "XLRM_OWNS_VLLM"
-"""In the environment of an engine's processes, our own id: they are to end with us."""
+"""Environment variable of an engine's processes: the id of this process, with which they must end."""
 _running: dict[str, Any] = {}
-"""The engine that runs, by what it was asked for: none or one."""
+"""The running engine by its options; at most one."""
 
 
 def running(model: str, max_tokens: int, precision: str, **options: Any) -> Any:
-    """The engine for `model`, which has run since it was last asked for or starts now; another one ends first, as a GPU has no
-    room for two. `max_tokens`: of prompt and completion together.
+    """The engine for `model`: the running one if its options are the same, else a new one, after the other has ended,
+    since a GPU has no room for two. `max_tokens` limits prompt and completion together.
 
-    Raises ConfigError where vLLM is not installed, ArtifactError where it does not start."""
+    Raises ConfigError if vLLM is not installed, ArtifactError if it does not start."""
     asked = dict(model=model, max_model_len=max_tokens, dtype=precision, **options)
     if repr(asked) not in _running:
         end()
@@ -37,7 +37,7 @@ def running(model: str, max_tokens: int, precision: str, **options: Any) -> Any:
 
 
 def end() -> None:
-    """Ends the engine, if one runs; its processes and their memory are gone when this returns."""
+    """Ends the running engine, if any, and returns when its processes have ended and their memory is free."""
     while _running:
         engine = _running.popitem()[1]
         engine.llm_engine.engine_core.shutdown()
@@ -45,13 +45,13 @@ def end() -> None:
 
 
 def end_with_owner(owner: int) -> None:
-    """Has the kernel end this process, one of vLLM's, as soon as its parent is gone, however that was ended; `owner`: the process
-    that asked for the engine, which is its parent or its parent's.
+    """Makes the kernel kill this process, one of vLLM's, when its parent ends for any reason. `owner` is the id of the
+    process that started the engine: the parent or grandparent of this process.
 
-    Such a process is spawned and begins with its owner's main module (multiprocessing.spawn.prepare), which imports `xlrm`; that
-    calls this, long before vLLM's own code is there."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; an engine that works does not look at SIGTERM
-    if owner not in _parents():  # it was gone before the kernel knew
+    A spawned process first imports its owner's main module (multiprocessing.spawn.prepare), which imports `xlrm`; that
+    calls this function, before any code of vLLM runs."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; a busy engine ignores SIGTERM
+    if owner not in _parents():  # it ended before the call above
         os._exit(1)
 
 
@@ -66,25 +66,25 @@ def _parents() -> tuple[int, int]:
 def generate(
     engine: Any, encoded: Sequence[list[int]], parameters: Sequence[dict[str, Any]], each: Callable[[int, Any], None]
 ) -> None:
-    """Completes token ids, each by SamplingParams of its own; `each` is told of (place, output) as soon as it is finished."""
+    """Completes token ids, each sequence with its own SamplingParams; passes `each` (index, output) when it is done."""
     asked = [_vllm().SamplingParams(**given) for given in parameters]
     try:
         names = engine.enqueue([{"prompt_token_ids": ids} for ids in encoded], asked, use_tqdm=False)
-        places = {name.partition("-")[0]: place for place, name in enumerate(names)}  # vLLM tells them with a suffix
+        places = {name.partition("-")[0]: place for place, name in enumerate(names)}  # the part before vLLM's suffix
         while (
             engine.llm_engine.has_unfinished_requests()
-        ):  # as vLLM's own loop (entrypoints/offline_utils.py, _run_engine)
+        ):  # like vLLM's own loop (entrypoints/offline_utils.py, _run_engine)
             for output in engine.llm_engine.step():
                 if output.finished:
                     each(places[output.request_id], output)
     except BaseException:
-        end()  # with what is still asked of it
+        end()  # with its unfinished requests
         raise
 
 
 def logits(engine: Any, encoded: Sequence[list[int]]) -> list[float]:
-    """Of a classifier with one label, for token ids."""
-    raw = _vllm().PoolingParams(use_activation=False)  # the logit, of a model without problem_type regression too
+    """Raw logit of each sequence of token ids, by a classifier with one label."""
+    raw = _vllm().PoolingParams(use_activation=False)  # the logit, also if the model's problem_type is not regression
     found = engine.classify([{"prompt_token_ids": ids} for ids in encoded], pooling_params=raw, use_tqdm=False)
     return [float(one.outputs.probs[0]) for one in found]
 
@@ -93,12 +93,12 @@ def _start(asked: dict[str, Any]) -> Any:
     import torch
 
     os.environ[_OWNER] = str(os.getpid())
-    # A forked process would keep the state of our locks and threads, and import nothing again.
+    # A forked process would inherit the state of locks and threads, and not import `xlrm`, which ties it to its owner.
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     vllm = _vllm()
     atexit.unregister(end)
-    atexit.register(end)  # after vLLM's import of multiprocessing, and so called before that waits for its children
+    atexit.register(end)  # registered after vLLM imported multiprocessing, so called before that waits for its children
     try:
         return vllm.LLM(
             tensor_parallel_size=max(1, torch.cuda.device_count()), trust_remote_code=False, load_format="safetensors",
@@ -112,7 +112,7 @@ def _start(asked: dict[str, Any]) -> Any:
 
 
 def _vllm() -> Any:
-    """Raises ConfigError where it is not installed."""
+    """The module `vllm`. Raises ConfigError if it is not installed."""
     try:
         import vllm
     except ModuleNotFoundError as error:

@@ -1,1 +1,1 @@
-"""A number for a response. Knows nothing of benchmarks, subsets or accuracies."""
+"""Rewards of responses. Must not know benchmarks, subsets or accuracies."""

@@ -1,7 +1,7 @@
-"""Classifier reward models from elsewhere: whatever a model's quirks, conversations go in and rewards come out, in order.
+"""Classifier reward models from elsewhere, each adapted to take conversations and give rewards, in order.
 
-No code of a model's repository is run. A model is made to look like a scalar one, and scored as our own are
-(`xlrm.scorers.engines`): one BOS, the reward read at the last real token, truncation from the left, no dropout.
+No code from a model's repository is run. Each model is adapted to a scalar one, and scored like this project's models
+(`xlrm.scorers.engines`): one BOS, reward at the last token that is not padding, truncation from the left, no dropout.
 """
 
 import contextlib
@@ -24,21 +24,22 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Where a template would write today's date, what Llama 3.1's and 3.2's say without a clock: a reward has no date.
+# A fixed date for templates that write today's, so that rewards do not depend on it; Llama 3.1's and 3.2's default.
 _DATE = '{% set date_string = "26 Jul 2024" %}'
-# ArmoRM reads its gate where the prompt ends: at the first of these tokens, the last time they stand there in a row
+# ArmoRM computes its gate at the end of the prompt: the first token of the last occurrence of this sequence
 # (modeling_custom.py of RLHFlow/ArmoRM-Llama3-8B-v0.1: token_pattern and find_token_for_gating).
 _PROMPT_END = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 _PARTS = ("weight", "bias")
 
 
 def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None, given: bool = False) -> Scorer:
-    """A conversation of more tokens than `max_length`, or than the model reads, loses its beginning. `given`: somebody has set
-    `max_length`, which is then an error above what the model reads. `dtype` instead of the row's: in float32, rewards do not
-    depend on the batch to 1e-5; bfloat16 has 8 bits to say them in.
+    """Scorer of a classifier. A conversation longer than `max_length`, or than the model can read, loses its beginning.
 
-    Raises ArtifactError for a model that cannot be had, has no chat template, or lacks weights: a head made up at loading
-    time would give confident nonsense.
+    `dtype` overrides the row's: float32 rewards depend on the batch by less than 1e-5, bfloat16 has only 8 bits.
+    `given`: whether the user set `max_length`; then ConfigError is raised if it exceeds what the model can read.
+
+    Raises ArtifactError for a model that is unavailable, has no chat template or lacks weights, which would otherwise
+    be initialised at random.
     """
     folder = hub.whole_model(row.repository, row.revision, row.folder)
     tokenizer = _tokenizer(folder)
@@ -51,7 +52,7 @@ def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None
 
 
 def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """The model's own, with its own template: another one would be another model."""
+    """The model's own tokenizer and chat template, since others would change its rewards."""
     from transformers import AutoTokenizer
 
     try:
@@ -74,7 +75,7 @@ def _scalar(folder: Path, dtype: str) -> "PreTrainedModel":
 
 
 def _llama(folder: Path, dtype: str) -> "PreTrainedModel":
-    """Without a head: ArmoRM's."""
+    """ArmoRM's Llama, without its heads."""
     from transformers import LlamaModel
 
     with _quietly(folder):
@@ -93,11 +94,11 @@ _NETWORKS = {"scalar": _scalar, "armorm": _llama}
 
 @dataclass(eq=False)
 class ArmoRM(TransformersScorer):
-    """A Llama with a reward for each of k objectives, weighted by a gate that has read the prompt (Wang et al. 2024,
+    """A Llama with a reward for each of k objectives, weighted by a gate that depends on the prompt (Wang et al. 2024,
     "Interpretable Preferences via Multi-Objective Reward Modeling and Mixture-of-Experts").
 
     reward = sum_k gate_k (rewards @ reward_transform_matrix)_k, with rewards = regression_layer(last token's state) and
-    gate = logit_scale softmax(MLP(state where the prompt ends) / temperature). The heads are computed in float32.
+    gate = logit_scale softmax(MLP(state at the end of the prompt) / temperature). The heads are computed in float32.
     """
 
     _: KW_ONLY
@@ -110,11 +111,11 @@ class ArmoRM(TransformersScorer):
     def score(
         self, conversations: Sequence[list[Message]] | Sequence[Tokens], journal: Journal | None = None
     ) -> list[float]:
-        """All are encoded, and so looked at, before the first reward is computed."""
+        """Encodes, and so checks, all conversations before the first reward is computed."""
         return super().score(self.tokens(conversations), journal)
 
     def encode(self, conversations: Sequence[list[Message]]) -> list[list[int]]:
-        """Raises DataError for a conversation that has lost the end of its prompt to truncation: it has no gate."""
+        """Raises DataError if truncation removes the end of a prompt, at which the gate is computed."""
         encoded, size = super().encode(conversations), len(self.prompt_end)
         for ids in encoded:
             if not any(ids[i : i + size] == self.prompt_end for i in range(len(ids) - size, -1, -1)):
@@ -134,7 +135,7 @@ class ArmoRM(TransformersScorer):
         return (gate * (rewards @ self.heads["reward_transform_matrix"])).sum(1)
 
     def _gate(self, states: "torch.Tensor") -> "torch.Tensor":
-        """(n, d) -> (n, k)."""
+        """States at the end of prompts (n, d) -> gate weights (n, k)."""
         import torch
 
         for i in range(self.gate_layers):
@@ -144,7 +145,7 @@ class ArmoRM(TransformersScorer):
         return torch.softmax(states / self.temperature, dim=1) * self.heads["gating.logit_scale"]
 
     def _prompt_ends(self, input_ids: "torch.Tensor") -> "torch.Tensor":
-        """The last place (n) where the pattern begins; `encode` has seen that there is one."""
+        """Index of the last occurrence of `prompt_end` in each sequence (n); `encode` has checked that there is one."""
         import torch
 
         pattern = torch.tensor(self.prompt_end, device=input_ids.device)
@@ -153,7 +154,7 @@ class ArmoRM(TransformersScorer):
 
 
 def _armorm_parts(folder: Path, network: Any, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
-    """What an ArmoRM is beside its Llama and the tokenizer."""
+    """Arguments of `ArmoRM` in addition to the network, the tokenizer and the limits."""
     layers = getattr(network.config, "gating_n_hidden", 3) + 1
     return {
         "heads": {name: tensor.to(network.device) for name, tensor in _heads(folder, layers).items()},
@@ -165,7 +166,8 @@ def _armorm_parts(folder: Path, network: Any, tokenizer: "PreTrainedTokenizerBas
 
 @contextlib.contextmanager
 def _quietly(folder: Path) -> Iterator[None]:
-    """Without transformers' table of ArmoRM's heads as "unexpected"; what goes wrong is one line."""
+    """Hides transformers' table of "unexpected" weights, which ArmoRM's heads are; raises ArtifactError with a one-line
+    message if loading fails."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -179,7 +181,7 @@ def _quietly(folder: Path) -> Iterator[None]:
 
 
 def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:
-    """What ArmoRM's files hold beside the Llama."""
+    """ArmoRM's weights other than the Llama's, in float32. Raises ArtifactError if some are missing."""
     from safetensors import safe_open
 
     found = {}
@@ -194,8 +196,8 @@ def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:
 
 
 def _agree_on_padding(network: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """A head reads the last token that is not `config.pad_token_id`, so the tokenizer is to pad with that one. A model
-    that names none reads the last token, whatever it is: it gets a padding token that no text holds."""
+    """Makes tokenizer and model use the same pad token, since the head reads the last token that is not
+    `config.pad_token_id`. If the config has none, adds a pad token that no text contains."""
     named = network.config.pad_token_id
     if named is not None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(named)

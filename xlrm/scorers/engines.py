@@ -1,4 +1,4 @@
-"""Reward models of a folder, computed by transformers or by vLLM."""
+"""Scorers for scalar reward models in a local folder, with transformers or vLLM."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _CPU_TOKENS = 2048
-"""In a batch on a CPU, which is fastest while a layer's activations fit its cache: benchmarks/scoring.py."""
+"""Most tokens in a batch on a CPU, which is fastest while the activations of a layer fit its cache
+(benchmarks/scoring.py)."""
 
 
 def check(folder: Path, scoring: Scoring) -> None:
-    """Raises ConfigError for a `max_length` above what the model in `folder` reads, before it is loaded."""
+    """Raises ConfigError, without loading the model in `folder`, if `max_length` is set above what it can read."""
     if (folder / "config.json").exists():
         loading.Context.of(scoring, "max_length").within(loading.load_config(folder))
 
 
 def load(folder: Path, scoring: Scoring) -> Scorer:
-    """The scorer's `max_length` is at most what the model reads. The code that lies beside a registered model calls this, by
-    its name, and `score` (`xlrm.registry.mlflow_loader`): who changes what they take or give, changes this one's name too.
+    """Scorer of the reward model in `folder`; its `max_length` is lowered to what the model can read.
 
-    Raises ArtifactError for a folder that is no reward model, or not the one its fingerprint is of."""
+    The code stored with registered models (`xlrm.registry.mlflow_loader`) calls this function by name, and `score`. If
+    the arguments or results of either change, rename this function.
+
+    Raises ArtifactError for a folder without a reward model, or with one that does not match its fingerprint."""
     scorer = (_load_vllm if scoring.engine == "vllm" else _load_transformers)(folder, scoring)
     fingerprints.check(folder, scoring.precision, scorer)
     return scorer
@@ -42,18 +45,18 @@ def _load_transformers(folder: Path, scoring: Scoring) -> Scorer:
 
 def _load_vllm(folder: Path, scoring: Scoring) -> Scorer:
     config, tokenizer = loading.load_config(folder), loading.load_tokenizer(folder)
-    # Long enough for the fingerprint's probes too: another length would be another engine.
+    # Long enough for the fingerprint's probes too, since another length would start another engine.
     context = loading.Context("max_length", max(scoring.max_length, fingerprints.MAX_LENGTH)).within(config)
     return VllmScorer(folder, config, context, scoring.precision, tokenizer, scoring.max_length, scoring.batch_tokens)
 
 
 @dataclass(eq=False)
 class TransformersScorer(Scorer):
-    """A reward does not depend on its batch: packed without padding (`xlrm.models.packing`) or padded on the right with a
-    mask, a pad token of its own, no dropout, and one precision throughout."""
+    """Scorer with transformers. Rewards do not depend on the batch, which is packed (`xlrm.models.packing`) or padded
+    on the right with a mask and a dedicated pad token; there is no dropout, and one precision throughout."""
 
     network: "PreTrainedModel"
-    """Where it is to compute, as `loading.load_reward_model` gives it."""
+    """Reward model on its device, from `loading.load_reward_model`."""
     tokenizer: "PreTrainedTokenizerBase"
     max_length: int = 2048
     batch_tokens: int = 8192
@@ -81,23 +84,23 @@ class TransformersScorer(Scorer):
         return found
 
     def logits(self, **inputs: "torch.Tensor") -> "torch.Tensor":
-        """`input_ids` and `attention_mask` (n, length), padded on the right -> (n)."""
+        """`input_ids` and `attention_mask` (n, length), padded on the right -> raw rewards (n)."""
         return self.network(**inputs).logits[:, 0]
 
 
 @dataclass(eq=False)
 class VllmScorer(Scorer):
-    """Conversations that begin alike share a cache, and a model may be split over GPUs."""
+    """Scorer with vLLM. Conversations with the same beginning share a cache, and the model is split over all GPUs."""
 
     folder: Path
     config: "PretrainedConfig"
     context: int
-    """Tokens that the engine is started for."""
+    """Longest sequence in tokens that the engine accepts."""
     precision: str
     tokenizer: "PreTrainedTokenizerBase"
     max_length: int = 2048
     batch_tokens: int = 8192
-    """Not a forward pass, which vLLM fills as it likes, but a batch of requests to a server."""
+    """Tokens in a batch of requests to a server; vLLM chooses the size of forward passes itself."""
 
     def __post_init__(self) -> None:
         self.max_length = min(self.max_length, loading.context(self.config) or self.max_length)

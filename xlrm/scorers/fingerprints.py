@@ -1,6 +1,7 @@
-"""The fingerprint of a reward model: its rewards of a few fixed conversations, which whoever loads it must get too.
+"""The fingerprint of a reward model: its rewards for a few fixed conversations, checked whenever it is loaded.
 
-Wrong weights, a lost or damaged head, another chat template and another tokenizer give confident nonsense, not an error.
+Wrong weights, a missing or damaged head, another chat template or another tokenizer raise no error, but make rewards
+meaningless.
 """
 
 import json
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 FILE = "fingerprint.json"
 MAX_LENGTH = 256
-"""Tokens of a probe; the longest ones lose their beginning, so that truncation is looked at too."""
+"""Limit on the tokens of a probe; the longest probes lose their beginning, so that truncation is checked too."""
 _BATCH_TOKENS = 8192
 TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
-"""How far a reward may be from the one that was kept, as a share of the spread (largest minus smallest) of the probes'
-rewards, by the precision it was computed in; docs/registry.md has what was measured, and what a damaged model shows."""
+"""Allowed difference from the stored reward, as a share of the spread (largest minus smallest) of the probes' rewards,
+by precision of the computation. docs/registry.md has the measurements, also of damaged models."""
 Conversation = list[dict[str, str]]
 
 
@@ -44,16 +45,16 @@ PROBES: tuple[Conversation, ...] = (
     _asked("Summarise this.\n\n" + 8 * _LONG, "A keeper's notes on weather and ships helped when the radio failed."),
     _asked("Go on with the story.", 6 * _LONG + "Then the lamp went out."),
 )
-"""In several languages, good and bad, short and long, of one turn and of more."""
+"""Fixed conversations: several languages, good and bad responses, short and long, one turn or more."""
 
 
 def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
-    """Of probes cut to `MAX_LENGTH` tokens, in batches that depend on no setting."""
+    """Rewards of probes, truncated to `MAX_LENGTH` tokens, in batches of a fixed size."""
     return replace(scorer, max_length=MAX_LENGTH, batch_tokens=_BATCH_TOKENS).score(probes)
 
 
 def write(folder: Path, scorer: "Scorer") -> None:
-    """Writes fingerprint.json, of a model loaded in float32."""
+    """Writes fingerprint.json for a scorer whose model is loaded in float32."""
     found = rewards(scorer, list(PROBES))
     probes = [{"messages": chat, "reward": reward} for chat, reward in zip(PROBES, found, strict=True)]
     said = {"precision": "float32", "max_length": MAX_LENGTH, "tolerance": TOLERANCE, "probes": probes}
@@ -61,8 +62,8 @@ def write(folder: Path, scorer: "Scorer") -> None:
 
 
 def check(folder: Path, precision: str, scorer: "Scorer") -> None:
-    """Raises ArtifactError for a model in `folder` that gives other rewards than were kept there, if any were, and for a file
-    that does not say."""
+    """Raises ArtifactError if the model's rewards differ from those in the fingerprint in `folder`, or if that file is
+    not a fingerprint. Without the file, checks nothing."""
     if not (folder / FILE).is_file():
         return
     try:
@@ -82,6 +83,6 @@ def check(folder: Path, precision: str, scorer: "Scorer") -> None:
 
 
 def _off(found: float, expected: float) -> float:
-    """Infinite for what is no number."""
+    """Absolute difference; infinite if it is NaN."""
     distance = abs(found - expected)
     return distance if distance == distance else float("inf")

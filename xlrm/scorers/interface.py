@@ -1,4 +1,4 @@
-"""What all models that give rewards have in common: the one place where conversations become rewards."""
+"""The common interface of all models that give rewards."""
 
 import hashlib
 import itertools
@@ -21,64 +21,65 @@ if TYPE_CHECKING:
 Tokens = Sequence[int]
 
 WINDOW = 1024
-"""Conversations that are tokenised, sorted into batches and answered at a time."""
+"""Conversations that are tokenised and scored at a time, within which batches are formed."""
 _KNOWN = 100_000
-"""Rewards that are remembered, so that the same sequence is not scored again: some 20 MB."""
+"""Rewards kept in memory, so that the same sequence is not scored again: about 20 MB."""
 
 
 class Scoring(BaseModel):
-    """How rewards are computed: what stages that score have in common."""
+    """How rewards are computed: the settings shared by all stages that score."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_length: int = Field(2048, ge=16)
-    """Tokens; a longer conversation loses its beginning."""
+    """Tokens of a conversation; a longer one loses its beginning."""
     batch_tokens: Annotated[int, CountedIf(lambda how: how.precision != "float32")] = Field(8192, ge=256)
-    """Tokens in a forward pass, at most; rewards in float32 do not depend on it."""
+    """Limit on the tokens of a forward pass; float32 rewards do not depend on it."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the reward model. In bfloat16 rewards have eight bits and depend on the batch."""
+    """Number format of the reward model. In bfloat16, rewards have 8 bits and depend on the batch."""
     engine: Literal["transformers", "vllm"] = "transformers"
-    """transformers computes packed batches, on any machine; vllm wants GPUs, and splits a model over all of them."""
+    """transformers computes packed batches on any machine; vllm needs GPUs and splits a model over all of them."""
 
 
 class Scorer(ABC):
-    """A reward model and its tokenizer. Rewards are raw logits; one does not depend on what else is in the batch."""
+    """A reward model and its tokenizer. Rewards are raw logits and do not depend on the rest of the batch."""
 
     tokenizer: "PreTrainedTokenizerBase"
     max_length: int
-    """Tokens of a conversation that it reads, at most; a longer one loses its beginning."""
+    """Limit on the tokens of a conversation; a longer one loses its beginning."""
     batch_tokens: int
-    """Tokens in a forward pass, at most."""
+    """Limit on the tokens of a forward pass."""
 
     @abstractmethod
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
-        """Of sequences as `encode` gives them, at least one, in their order. `counter`: told how many are done, where the
-        model says so on its way."""
+        """Rewards of at least one sequence from `encode`, in order. `counter` is advanced along the way by scorers that
+        compute in batches themselves."""
 
     def encode(self, conversations: Sequence[list[Message]]) -> list[list[int]]:
-        """Token ids of each, at most `max_length`."""
+        """Token ids of each conversation, at most `max_length`."""
         return chat_templates.encode(self.tokenizer, conversations, self.max_length)
 
     def tokens(self, conversations: Iterable[list[Message]] | Iterable[Tokens]) -> list[Tokens]:
-        """`encode`, of many and kept small: what scorers of the same tokenizer and `max_length` take instead of conversations."""
+        """Token ids of many conversations, in compact arrays. Scorers with the same tokenizer and `max_length` accept
+        them instead of conversations."""
         return [array("I", ids) for window in _windows(conversations) for ids in self._encoded(window)]
 
     def score(
         self, conversations: Sequence[list[Message]] | Sequence[Tokens], journal: Journal | None = None
     ) -> list[float]:
-        """`stream`, of conversations that are all there."""
+        """List of rewards in input order; see `stream`."""
         return list(self.stream(conversations, len(conversations), journal))
 
     def stream(
         self, conversations: Iterable[list[Message]] | Iterable[Tokens], total: int | None = None,
         journal: Journal | None = None,
     ) -> Iterator[float]:  # fmt: skip
-        """Rewards in input order, a window of conversations at a time; memory does not grow with their number. The same
-        sequence of tokens is scored once, as long as it is remembered.
+        """Yields rewards in input order, computed a window of conversations at a time, so memory use is constant. A
+        repeated sequence of tokens is scored once, while its reward is in memory.
 
-        `conversations`: messages, or their `tokens`. `total`: conversations, for the progress that is shown. `journal`: keeps
-        what was found, from which the same conversations to the same model go on; whoever names it sees to it that they are
-        the same.
+        `conversations`: messages, or their `tokens`. `total`: number of conversations, for the progress display.
+        `journal`: saves rewards, with which a later run continues; the caller must make sure that conversations and
+        model are the same.
         """
         counter, done = Counter("score", total, "conversations"), 0
         before = journal.read(WINDOW) if journal else []
@@ -88,7 +89,7 @@ class Scorer(ABC):
             keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
             found = before[done : done + len(window)]
             if len(found) == len(window):
-                known.update(zip(keys, found, strict=True))  # so that the rest is what it would have been
+                known.update(zip(keys, found, strict=True))  # so that later rewards equal those of an unbroken run
             else:
                 new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
                 if new:

@@ -1,4 +1,4 @@
-"""Rewards of a run under way, in a file and on the store, from which a killed run goes on."""
+"""Rewards of an unfinished run, in a file and on the store, with which a killed run continues."""
 
 import hashlib
 import os
@@ -15,8 +15,8 @@ from xlrm.store import answers, objects, unfinished
 
 @dataclass
 class Journal:
-    """Rewards in the order in which they are computed, as doubles in a file that a killed run leaves, and on the store, where it
-    has an address there: a run on another machine goes on from that, and loses what came in `memory.SECONDS_BETWEEN_FILES`."""
+    """Rewards in input order, as doubles in a file. If `uri` is set, the file is also copied to the store, so that
+    another machine can continue, without the rewards of the last `answers.SECONDS_BETWEEN_FILES` seconds."""
 
     path: Path
     uri: str | None = None
@@ -24,13 +24,13 @@ class Journal:
 
     @classmethod
     def beside(cls, output: Path, name: str) -> "Journal":
-        """Of a stage with this output folder."""
+        """Journal of a stage with this output folder, beside it and on the store."""
         return cls(output.parent / f"{name}.journal", objects.join(unfinished.address(output), f"{name}.journal"))
 
     @classmethod
     def of_file(cls, output: Path, inputs: Iterable[Path], max_length: int) -> "Journal":
-        """Beside a file of rewards, on this machine alone. Its name follows from what they depend on, a model's folder and
-        files of conversations: a journal of others is not gone on with."""
+        """Journal beside a file of rewards, only on this machine. Its name has a digest of what the rewards depend on:
+        `inputs` (a model's folder and files of conversations) and `max_length`."""
         files = [
             file for path in inputs for file in ([path] if path.is_file() else sorted(path.iterdir())) if file.is_file()
         ]
@@ -39,7 +39,8 @@ class Journal:
         return cls(output.with_name(f".{output.name}.{digest}"))
 
     def read(self, window: int) -> list[float]:
-        """What is there, in whole windows of so many; what is behind them is cut off."""
+        """Saved rewards, in whole windows of `window`; cuts off the rest of the file. Copies a missing file from the
+        store."""
         if self.uri and not self.path.exists() and (kept := objects.read_bytes(self.uri)):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_bytes(kept)
@@ -60,7 +61,7 @@ class Journal:
             self._send(self.uri)
 
     def _send(self, uri: str) -> None:
-        """A store that does not answer stops nobody: the next time sends all there is."""
+        """Copies the file to the store; if that fails, only logs it, as the next call sends the whole file again."""
         self._sent = time.monotonic()
         try:
             objects.write(uri, self.path.read_bytes())

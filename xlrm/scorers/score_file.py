@@ -1,4 +1,4 @@
-"""A file of conversations scored into a file of rewards; a run that was killed goes on where it was."""
+"""Scoring a file of conversations; a killed run continues where it stopped."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -14,11 +14,11 @@ from xlrm.store.jsonl import each_row, write_jsonl
 
 
 def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: Scoring) -> int:
-    """Writes the rows of `source`, .jsonl or .parquet, with "reward", in their order, and returns how many. `model` gives the
-    reward model's folder; it is called when all rows have been read once, and found to be conversations.
+    """Writes the rows of `source` (.jsonl or .parquet), in order, with a "reward" added; returns their number. `model`
+    returns the reward model's folder, and is called only after all rows have been checked to be conversations.
 
-    Memory does not grow with the rows. Waits for a process that writes the same output. Raises DataError for a row that is no
-    conversation, ConfigError or ArtifactError for a model that cannot be used."""
+    Memory use does not grow with the rows. Waits for another process that writes the same output. Raises DataError for
+    a row that is not a conversation, ConfigError or ArtifactError for a model that cannot be used."""
     with locks.alone(output.with_name(f".{output.name}.lock"), f"score: {output}"):
         total = sum(1 for _ in _conversations(source, each_row(source)))
         folder = model()

@@ -1,1 +1,1 @@
-"""A text into another language, and the effort of it. Knows nothing of how translations are checked or used."""
+"""Translating texts, and estimating the effort. Must not know how translations are checked or used."""

@@ -1,4 +1,4 @@
-"""Whole texts through a translator of segments: cut, looked up, translated where new, put together again."""
+"""Translation of whole texts: cut into segments, looked up in the memory, translated if new, and joined again."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class DocumentTranslator:
     settings: Settings
     counter: Counter
     made: int = 0
-    """Segments translated now."""
+    """Segments translated by this object, not found in the memory."""
 
     def translate(self, texts: Iterable[str], attempt: int = 0, markers: bool = True) -> dict[str, str | None]:
-        """None for a text of which a segment did not come back whole, or without a marker.
+        """Text -> its translation; None if a segment's translation is incomplete or lacks a marker.
 
-        Without `markers`, what is not language is not sent at all: the model sees the pieces between it.
+        Without `markers`, the model gets the pieces of text between literals instead of segments with markers.
         """
         templates = {text: self._template(text, markers) for text in texts}
         segments = {segment.text for template in templates.values() for segment in template.segments}

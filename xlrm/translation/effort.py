@@ -1,7 +1,7 @@
-"""What translating a corpus will take, before it begins: segments, tokens and hours of GPUs.
+"""Estimating the effort of translating a corpus: segments, tokens and GPU hours.
 
-Tokens are counted by bytes, and hours by floating-point operations: 2 for each parameter and token (Kaplan et al. 2020,
-section 2.1), at a share of what an A100 can do. Both rates are assumptions, said wherever the numbers are shown.
+Tokens are estimated from bytes, and hours from floating-point operations: 2 per parameter and token (Kaplan et al.
+2020, section 2.1), at a share of an A100's peak. Both rates are assumptions, and are shown with the numbers.
 """
 
 import itertools
@@ -18,47 +18,49 @@ from xlrm.translation import segmentation
 
 File = Literal["preferences", "heldout", "benchmark", "prompts", "parallel"]
 FILES: tuple[File, ...] = get_args(File)
-"""Of a corpus, what is translated."""
+"""The files of a corpus that are translated, without .jsonl."""
 TEXTS = ("prompt", "chosen", "rejected", "text")
 BYTES_PER_TOKEN = {"Latin": 3.5, "Cyrillic": 3.5, "Hangul": 1.5, "Han": 2.0}
-"""Of UTF-8, assumed for Llama 2's tokenizer, which spells many Korean and Chinese characters byte by byte."""
+"""UTF-8 bytes per token by script, assumed for Llama 2's tokenizer, which encodes many Korean and Chinese characters
+byte by byte."""
 BYTES_OF_TRANSLATION = {"Latin": 1.2, "Cyrillic": 2.0, "Hangul": 1.3, "Han": 0.95}
-"""For each byte of English (medians of NTREX-128: es 1.18, it 1.19, de 1.21, tr 1.16, vi 1.44, ru 2.02, ko 1.29, zh 0.95)."""
+"""Bytes per byte of English, by script (medians of NTREX-128: es 1.18, it 1.19, de 1.21, tr 1.16, vi 1.44, ru 2.02, ko
+1.29, zh 0.95)."""
 PROMPT_TOKENS = 30
-"""Of X-ALMA's prompt and the chat's marks, assumed."""
+"""Assumed tokens of X-ALMA's prompt and the chat template."""
 A100_FLOPS = 312e12
-"""Dense bf16 (NVIDIA's data sheet)."""
+"""Peak floating-point operations per second of an A100, dense bf16 (NVIDIA's data sheet)."""
 UTILISATION = 0.2
-"""Share of them that translating makes use of, assumed for batched decoding."""
+"""Assumed share of that peak in batched decoding."""
 
 _ROWS_AT_ONCE = 1000
 
 
 @dataclass
 class Work:
-    """What a corpus holds to translate."""
+    """The amount of text to translate in a corpus."""
 
     texts: int = 0
     segments: int = 0
-    """Distinct ones; each is translated once."""
+    """Distinct segments; each is translated once."""
     source_bytes: int = 0
     known: Counter[str] = field(default_factory=Counter)
-    """Segments translated before, by target language."""
+    """Segments found in the translation memory, by target language."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one target language."""
+    """Estimated effort for one target language."""
 
     texts: int
     segments: int
     known: int
     tokens: float
-    """Read and written, for the segments not known."""
+    """Tokens read and written for segments that are not in the memory."""
     bytes: float
-    """Of all translations, in UTF-8."""
+    """UTF-8 bytes of all translations."""
     gpu_hours: float | None
-    """None for a translator whose size is not known, or that needs no GPU."""
+    """None if the translator's size is unknown or it needs no GPU."""
 
     def __str__(self) -> str:
         known = f", {self.known:,} of them known" if self.known else ""
@@ -79,17 +81,17 @@ def estimate(work: Work, source: Language, target: Language, parameters: float |
 
 
 def tokens_of(source_bytes: float, source: Language, target: Language) -> float:
-    """Tokens of the translation of `source_bytes` of UTF-8; of the text itself, where target is source."""
+    """Estimated tokens of the translation of `source_bytes` of UTF-8, or of the text itself if target is source."""
     return bytes_of(source_bytes, source, target) / BYTES_PER_TOKEN.get(target.script, 2.0)
 
 
 def bytes_of(source_bytes: float, source: Language, target: Language) -> float:
-    """Of the translation of `source_bytes`."""
+    """Estimated UTF-8 bytes of the translation of `source_bytes`."""
     return source_bytes / _ratio(source) * _ratio(target)
 
 
 def assumptions() -> dict[str, object]:
-    """The rates above, to be shown beside what they give."""
+    """The assumed rates above, to be shown with the estimates."""
     return {
         "bytes_per_token": BYTES_PER_TOKEN, "bytes_of_translation": BYTES_OF_TRANSLATION, "prompt_tokens": PROMPT_TOKENS,
         "a100_flops": A100_FLOPS, "utilisation": UTILISATION, "gpu_hours": "2 x parameters x tokens / (flops x utilisation)",
@@ -101,7 +103,7 @@ def names(files: Iterable[File]) -> tuple[str, ...]:
 
 
 def parts(corpus: Path, shard: str = "1/1", files: Iterable[File] = FILES) -> list[tuple[Path, int, int]]:
-    """Of each of a corpus's `files`, the rows of one shard (NUMBER/OF): from, to."""
+    """(path, first row, row after the last) in a shard (NUMBER/OF) for each of `files` that the corpus has."""
     number, of = (int(part) for part in shard.split("/"))
     found = []
     for name in names(files):
@@ -115,7 +117,7 @@ def survey(
     files: Iterable[tuple[Path, int, int]], source: Language, longest: int, segmented: bool,
     memories: Mapping[str, Memory],
 ) -> Work:  # fmt: skip
-    """What the rows of `files` hold to translate, and how much of it each target language's memory knows."""
+    """Work in the rows of `files`, as (path, from, to), with the segments in the memory of each target language."""
     work, seen = Work(), set()
     for path, start, stop in files:
         read = jsonl.stream(path, start, stop)

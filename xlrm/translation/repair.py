@@ -1,4 +1,4 @@
-"""Rows of a corpus translated, and texts whose translation fails a check translated again."""
+"""Translating the rows of a corpus, and again the texts whose translation fails a check."""
 
 import itertools
 from collections import Counter
@@ -13,34 +13,34 @@ ROWS_AT_ONCE = 1000
 
 Rows = list[dict]
 Translations = dict[str, str | None]
-"""Source text -> its translation; None where none came back whole."""
+"""Source text -> its translation; None if no attempt was complete."""
 Check = Callable[[Rows, Rows], list[tuple[int, str, str]]]
-"""(translated rows, their source rows) -> what fails: row, column, and the expectation. A missing translation is blank."""
+"""(translated rows, their source rows) -> failures (row index, column, expectation). Missing translations are blank."""
 
 
 @dataclass
 class RepairLoop:
-    """Translates rows in chunks of `ROWS_AT_ONCE`, and what fails in a chunk again: with beams or another seed, and what
-    never came back whole at last in the pieces between its literals."""
+    """Translates rows in chunks of `ROWS_AT_ONCE`. Texts that fail a check are translated again, with beams or another
+    seed; those still incomplete then are translated in the pieces between their literals."""
 
     documents: DocumentTranslator
     fit: Callable[[Rows, Rows], Check]
-    """Makes the check of a chunk from its first translations and their source rows; all later ones are held to the same."""
+    """Makes the check of a chunk from its first translations and source rows; repairs must pass the same check."""
     repairs: int
-    """Times a text is translated again; 0 checks nothing."""
+    """Times that failing texts are translated again with other decoding; 0 disables the check."""
     max_share: float
-    """Share of the texts that may fail at first, up to any chunk."""
+    """Largest share of all texts so far whose first translation may fail."""
     texts: int = 0
     failed: int = 0
     """Texts whose first translation failed."""
     mended: int = 0
     untranslated: list[dict[str, str]] = field(default_factory=list)
-    """File, id and column of texts that never came back whole: they are left blank, and `validate` drops their rows in this
-    language, or in all languages where it has `parity`."""
+    """File, id and column of texts without a complete translation. They are left blank, and `validate` drops their rows
+    in this language, or with `parity` in all languages."""
 
     def translate(self, name: str, source_rows: Iterable[dict]) -> Iterator[dict]:
-        """The rows of the file `name`, their texts translated. Raises GateError where more than `max_share` of all texts so
-        far fail at first: the translator itself is at fault."""
+        """Yields the rows of the file `name` with their texts translated. Raises GateError if the first translations of
+        more than `max_share` of all texts so far fail, which points to a fault of the translator itself."""
         rows = iter(source_rows)
         while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
             known = self.documents.translate({row[column] for row, column in _places(chunk)})
@@ -53,7 +53,7 @@ class RepairLoop:
             yield from _translated(chunk, known)
 
     def _repair(self, chunk: Rows, known: Translations) -> None:
-        """Puts into `known` what is better than what is there, for texts that fail."""
+        """Replaces failing translations in `known` with better ones."""
         check = self.fit(_translated(chunk, known), chunk)
         failing = first = _failing(check, chunk, known)
         self.failed += len(first)
@@ -67,7 +67,8 @@ class RepairLoop:
     def _replace(
         self, check: Check, chunk: Rows, known: Translations, failing: dict[str, str], wanted: set[str], **options
     ) -> dict[str, str]:  # fmt: skip
-        """Translates the `wanted` of the failing texts otherwise; keeps what fails no more. Returns the texts left."""
+        """Translates the `wanted` among the failing texts with other `options`, keeps translations that pass or are the
+        first complete ones, and returns the texts that still fail."""
         if not wanted:
             return failing
         affected = [row for row in chunk if any(row[column] in wanted for _, column in _places([row]))]

@@ -1,9 +1,9 @@
-"""Texts cut into what a translation model reads, one sentence or short paragraph at a time, and put together again.
+"""Cutting texts into segments for a translation model, each at most one line, and joining the translations.
 
-What is not language (code, formulas, addresses, markup, placeholders) never reaches the model: it stands aside, or
-inside a sentence behind a marker such as [[0]], and comes back byte for byte, as do line breaks, list marks and indents.
-X-ALMA was trained on up to 256 tokens and its own code keeps the first line of what comes back, so a line is the most
-that is asked of it at once.
+Literals (code, formulas, addresses, markup, placeholders) never reach the model. They are kept aside or, inside a
+sentence, replaced by a marker such as [[0]], and are restored byte for byte, as are line breaks, list marks and
+indents. X-ALMA was trained on up to 256 tokens, and its own code keeps only the first line of the output, so a segment
+is at most one line.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 MARKER = re.compile(r"\[\[\s*(\d+)\s*\]\]")
 
-# What stands aside as a whole, over lines: fenced code, formulas, comments, and elements that hold code.
+# Blocks that are kept aside, possibly of several lines: fenced code, formulas, comments, and elements with code.
 _BLOCK = re.compile(
     r"""
       ^[ \t]*(?P<fence>`{3,}|~{3,})[^\n]*\n(?:.*?\n)??[ \t]*(?P=fence)[`~]*[ \t]*$
@@ -22,7 +22,7 @@ _BLOCK = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE | re.IGNORECASE,
 )
-# What stands behind a marker inside a line.
+# Literals inside a line, which are replaced by markers.
 _LITERAL = re.compile(
     r"""
       (?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`)
@@ -69,12 +69,12 @@ _PROSE_LINE = re.compile(r"(?:[^\w\s]{0,2}[\w'’-]+[,;:.)\"”]*\s+){3,}\S*\s*$
 @dataclass(frozen=True)
 class Segment:
     text: str
-    """What the model reads, literals replaced by markers."""
+    """Text for the model, with literals replaced by markers."""
     literals: tuple[str, ...] = ()
-    """What the markers stand for."""
+    """The literals, in the order of their markers' numbers."""
 
     def restore(self, translation: str) -> str | None:
-        """The translation with its literals back; None where a marker is missing or stands twice."""
+        """The translation with literals restored; None if a marker is missing, unknown or duplicated."""
         places = sorted(int(number) for number in MARKER.findall(translation))
         if places != list(range(len(self.literals))):
             return None
@@ -87,14 +87,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Space:
-    """What stands between two sentences: a language without spaces between words has none there either."""
+    """White space between two sentences; a single space is dropped in languages without spaces between words."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Template:
-    """A text as what is kept and what is translated, in order."""
+    """A text as a sequence of kept strings, white space and segments to translate."""
 
     parts: tuple[str | Segment | Space, ...]
 
@@ -103,12 +103,12 @@ class Template:
         return [part for part in self.parts if isinstance(part, Segment)]
 
     def without_markers(self) -> "Template":
-        """The same, with literals standing aside inside sentences too: for a model that loses markers."""
+        """The template with literals kept aside also inside sentences, for models that lose markers."""
         parts = [part.between_markers() if isinstance(part, Segment) else (part,) for part in self.parts]
         return Template(tuple(part for many in parts for part in many))
 
     def fill(self, translations: Iterable[str], spaced: bool = True) -> str:
-        """The text with the segments' translations, in order; `spaced` is whether their language writes spaces."""
+        """The text with `translations` for its segments, in order; `spaced`: the target language writes spaces."""
         following = iter(translations)
         return "".join(_written(part, following, spaced) for part in self.parts)
 
@@ -122,9 +122,9 @@ def _written(part: str | Segment | Space, following: Iterator[str], spaced: bool
 
 
 def split(text: str, language: str, longest: int) -> Template:
-    """`text`, which is in `language` (ISO 639-1), as a template of segments of at most `longest` characters.
+    """Template of `text` in `language` (ISO 639-1), with segments of at most `longest` characters.
 
-    A line is a segment; a longer one is cut between sentences, a longer sentence between clauses or words.
+    A line is one segment. A longer line is cut between sentences, and a longer sentence between clauses or words.
     """
     parts: list[str | Segment | Space] = []
     for piece, is_code in _blocks(text):
@@ -137,12 +137,12 @@ def split(text: str, language: str, longest: int) -> Template:
 
 
 def without_code(text: str) -> str:
-    """The paragraphs and lines that are language, among other things."""
+    """The text without blocks of code, formulas and comments; literals inside lines remain."""
     return "".join(piece for piece, is_code in _blocks(text) if not is_code)
 
 
 def _blocks(text: str) -> Iterator[tuple[str, bool]]:
-    """Pieces of the text, and whether each is code or the like."""
+    """Pieces of the text, each with whether it is code or another block to keep aside."""
     end = 0
     for match in _BLOCK.finditer(text):
         yield from _paragraphs(text[end : match.start()])
@@ -152,8 +152,8 @@ def _blocks(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _paragraphs(text: str) -> Iterator[tuple[str, bool]]:
-    """Paragraphs with the blank lines after them; one that is mostly lines of code is code without a fence, and so is an
-    indented one that follows it."""
+    """Paragraphs with the blank lines after them, each with whether it is code without a fence: mostly lines of code, a
+    line of code followed by indented ones, or an indented paragraph after code."""
     after_code = False
     for paragraph in re.split(r"(?<=\n)(?=[ \t]*\S)(?<=\n\n)|(?<=\n[ \t]\n)", text):
         lines = [line for line in paragraph.splitlines() if line.strip()]
@@ -165,7 +165,7 @@ def _paragraphs(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _without_prose(paragraph: str) -> Iterator[tuple[str, bool]]:
-    """A paragraph of code, and apart from it the sentences right above and below."""
+    """Splits a paragraph of code into the sentences directly above it, the code, and the sentences directly below."""
     lines = paragraph.splitlines(keepends=True)
     first, last = 0, len(lines)
     while first < last and _is_prose(lines[first]):
@@ -193,7 +193,7 @@ def _line(line: str, language: str, longest: int) -> Iterator[str | Segment | Sp
 
 
 def _around(text: str, make, language: str = "", longest: int = 0) -> Iterator[str | Segment | Space]:
-    """`text` made a segment, or several, without the space around it; what holds no letter is kept as it is."""
+    """Segments of `text` without surrounding white space; text without letters is kept unchanged."""
     inner = text.strip()
     if not inner:
         yield text
@@ -220,7 +220,7 @@ def _mask(text: str) -> Segment:
 
 
 def _sentences(segment: Segment, language: str, longest: int) -> Iterator[str | Segment | Space]:
-    """A long segment as several, each of as many sentences as it may hold."""
+    """Splits a long segment into several, each with as many sentences as fit into `longest` characters."""
     import sentencex
 
     held = ""
@@ -234,7 +234,7 @@ def _sentences(segment: Segment, language: str, longest: int) -> Iterator[str | 
 
 
 def _clauses(sentence: str, longest: int) -> Iterator[str]:
-    """A sentence that is too long, cut after the last comma or space that may still belong to a piece."""
+    """Cuts a sentence that is too long after the last comma or space at which a piece is not too long."""
     while len(sentence.rstrip()) > longest:
         ends = [match.end() for match in _CLAUSE_END.finditer(sentence, 0, longest) if match.end() > longest // 2]
         end = ends[-1] if ends else _outside_marker(sentence, longest)
@@ -248,7 +248,7 @@ def _outside_marker(text: str, end: int) -> int:
 
 
 def _numbered(text: str, literals: tuple[str, ...]) -> Iterator[str | Segment | Space]:
-    """A piece of a segment as a segment of its own, its markers counted from 0, and the space after it."""
+    """A piece of a segment as a separate segment, with markers renumbered from 0, and the white space after it."""
     inner = text.rstrip()
     numbers = [int(number) for number in MARKER.findall(inner)]
     counted = iter(range(len(numbers)))

@@ -1,4 +1,4 @@
-"""Translators, each behind the same door: segments of text in, as many translations out, in order."""
+"""Translators with a common interface: a list of segments to their translations, in order."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,65 +14,66 @@ from xlrm.models.generation import EngineName
 from xlrm.models.loading import Context
 from xlrm.store import hub, provenance
 
-# As X-ALMA's code builds it (utils/utils.py); its README also has "into". The code's is what the model was trained on.
+# From X-ALMA's code (utils/utils.py), which the model was trained with; its README also has "into".
 PROMPT = "Translate this from {source} to {target}:\n{source}: {text}\n{target}:"
 X_ALMA = "haoranxu/X-ALMA-13B-Group{group}"
 X_ALMA_PARAMETERS = 13.0e9  # Llama 2 13B
-MEMORY = "translation_memory"  # where translations are kept on the store
+MEMORY = "translation_memory"  # name of the translation memory on the store
 
 
 class Settings(BaseModel):
-    """What makes a translator; the fields of it that change a translation are its identity."""
+    """Settings of a translator; those that can change the translation of a segment are part of
+    `Translator.identity`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     translator: str = "phrasebook"
-    """phrasebook (exact, for the demo's texts), x-alma (the model of the language's group, paper A), or a model's Hub id,
-    folder or served name: a causal model is asked with X-ALMA's prompt, a sequence-to-sequence model reads the text."""
+    """phrasebook (exact, for the demo's texts), x-alma (the model of the language's group, paper A), or a model's Hub
+    id, folder or served name: a causal model reads X-ALMA's prompt, a sequence-to-sequence model the plain text."""
     engine: EngineName = "transformers"
-    """What runs the model: transformers here (GPU or CPU), vllm here (GPUs), or the endpoint at OPENAI_BASE_URL."""
+    """Engine of the model: transformers (GPU or CPU), vllm (GPUs), or the endpoint at OPENAI_BASE_URL."""
     revisions: dict[str, str] = {}
-    """Commit, by model id; the Hub's newest where it has none. For a served model, whatever tells its versions apart."""
+    """Commit by model id; the Hub's newest for others. For a served model, any text that identifies its version."""
     max_new_tokens: int = Field(768, ge=16)
-    """Tokens a segment's translation may have; one that is not finished by then is tried again, never used. X-ALMA's
-    command line allows 256, for sentences; scripts that Llama 2 spells byte by byte need more."""
+    """Limit on the tokens of a segment's translation; one that is cut off is translated again, never used. X-ALMA's
+    command line allows 256, for sentences; scripts that Llama 2 encodes byte by byte need more."""
     longest_segment: int = Field(400, ge=40)
-    """Characters of a segment; a longer line is cut between sentences. 400 of English are some 100 of the 256 tokens
-    X-ALMA was trained on."""
+    """Limit on the characters of a segment; a longer line is cut between sentences. 400 characters of English are about
+    100 of the 256 tokens that X-ALMA was trained on."""
     precision: Precision = "bfloat16"
-    """Of the model (X-ALMA's README), with transformers and vLLM."""
+    """Number format of the model (X-ALMA's README), with transformers and vLLM."""
     context: int = Field(4096, ge=256)
-    """Tokens of prompt and translation together, with vLLM; no more than the model reads. 4096 is Llama 2's."""
+    """Limit on the tokens of prompt and translation, with vLLM; at most what the model can read. Llama 2 reads 4096."""
     batch_size: int = Field(16, ge=1)
-    """Segments at once, with transformers."""
+    """Segments in a batch, with transformers."""
 
     @property
     def segmented(self) -> bool:
-        """Whether segments are translated, with markers in place of literals; the phrasebook reads whole texts."""
+        """Whether texts are cut into segments with markers for literals; the phrasebook translates whole texts."""
         return self.translator != "phrasebook"
 
 
 Told = Callable[[int, Completion], None]
-"""(place of a segment, its translation)."""
+"""Callback (index of a segment, its translation)."""
 
 
 @dataclass(frozen=True)
 class Translator:
     identity: dict[str, object]
-    """All that a translation depends on but the text and the attempt: what a memory of translations is kept by."""
+    """Everything that a translation depends on except the text and the attempt; identifies the translation memory."""
     attempts: int
-    """Ways it can decode: greedily first, then otherwise, for what came out wrong."""
+    """Number of ways to decode: first greedy, then others for segments whose translation failed."""
     block: int
-    """Segments it is best given at once."""
+    """Recommended number of segments per call."""
     complete: Callable[[list[str], int, Told], list[Completion]]
-    """(segments, attempt, who is told of each as it comes) -> translations, in order."""
+    """(segments, attempt, callback for each translation as it arrives) -> translations, in order."""
     close: Callable[[], None] = lambda: None
-    """Ends its engine."""
+    """Frees the engine."""
 
     def translate(
         self, texts: list[str], attempt: int, keep: Callable[[str, str | None], None] = lambda text, translation: None
     ) -> dict[str, str | None]:
-        """None for a text that did not come back whole. `keep` is told of each as it comes."""
+        """Text -> its translation, None if incomplete. Calls `keep` with each text and translation as it arrives."""
 
         def each(place: int, completion: Completion) -> None:
             keep(texts[place], _whole(completion))
@@ -82,7 +83,8 @@ class Translator:
 
 
 def load(settings: Settings, source: Language, target: Language) -> Translator:
-    """Nothing heavy is loaded before the first text. Raises ConfigError and ArtifactError for what cannot be had."""
+    """Translator of a pair of languages, whose model is loaded at the first text. Raises ConfigError or ArtifactError
+    if it is unavailable."""
     if settings.translator == "phrasebook":
         return _phrasebook(source, target)
     name = model_name(settings, source, target)
@@ -106,19 +108,20 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
 
 
 def _whole(completion: Completion) -> str | None:
-    """A line is asked for, and lines that come back make one."""
+    """The translation with its lines joined, as a segment is one line; None if it is incomplete or blank."""
     return " ".join(completion.text.split("\n")).strip() or None if completion.whole else None
 
 
 def language(code: str, field: str) -> Language:
-    """Of the language table. Raises ConfigError, naming the config's field."""
+    """Row of the language table. Raises ConfigError, with the config's `field`, for an unknown code."""
     if code not in LANGUAGES:
         raise ConfigError(f"{field}: no language {code!r}; there are {', '.join(LANGUAGES)}")
     return LANGUAGES[code]
 
 
 def revision(settings: Settings, target: Language) -> str:
-    """What the translator is at now: the commit of its model, of a folder a digest; a served model's is in its settings."""
+    """Current version of the translator: the commits of its models, or the digest of a folder. Empty for the phrasebook
+    and for served models, whose version is in the settings."""
     if settings.translator == "phrasebook" or settings.engine == "endpoint":
         return ""
     names = _x_alma_models(target) if settings.translator == "x-alma" else [settings.translator]
@@ -126,7 +129,7 @@ def revision(settings: Settings, target: Language) -> str:
 
 
 def _x_alma_models(target: Language) -> list[str]:
-    """That may translate into a language: its group's or, into English, which has none, any, as the source says."""
+    """Ids of the X-ALMA models that may translate into a language: its group's, or all for English (no group)."""
     groups = {language.x_alma_group for language in ([target] if target.x_alma_group else LANGUAGES.values())}
     return [X_ALMA.format(group=group) for group in sorted(groups - {None})]
 
@@ -136,12 +139,13 @@ def model_name(settings: Settings, source: Language, target: Language) -> str:
 
 
 def parameters(settings: Settings, source: Language, target: Language) -> float | None:
-    """Of the model, where it is known, to estimate its work by."""
+    """Number of parameters of the model, for estimates; None if unknown."""
     return X_ALMA_PARAMETERS if "X-ALMA-13B" in model_name(settings, source, target) else None
 
 
 def x_alma_model(source: Language, target: Language) -> str:
-    """The model for a pair of languages of which one is English, or both are of one group. Raises ConfigError."""
+    """Id of the X-ALMA model for English and another language, or for two languages of a group. Raises ConfigError for
+    other pairs."""
     groups = {language.x_alma_group for language in (source, target)} - {None}
     if len(groups) != 1:
         raise ConfigError(f"translate.translator: X-ALMA has no model for {source.name} to {target.name}")
@@ -171,7 +175,7 @@ def _engine(settings: Settings, model: generation.Model, languages: tuple[Langua
 
 
 def _attempts(settings: Settings) -> tuple[Decoding, ...]:
-    """Greedy; then X-ALMA's own decoding (README: beams of 5 where the engine has beams, temperature 0.6, top-p 0.9)."""
+    """Decoding by attempt: greedy, then X-ALMA's (README: 5 beams if supported, temperature 0.6, top-p 0.9)."""
     longest = settings.max_new_tokens
     if settings.engine == "transformers":
         second = Decoding(longest, beams=5)

@@ -1,4 +1,4 @@
-"""What the translation of a corpus into several languages will take, by a translator's settings."""
+"""Estimating the translation of a corpus into several languages with the translator of an experiment."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,16 +14,16 @@ from xlrm.translation.effort import FILES, Estimate, File
 
 
 def of_translator(section: dict[str, Any]) -> dict[str, Any]:
-    """Of an experiment's section `translate`, the translator's settings."""
+    """The fields of an experiment's section `translate` that are settings of the translator."""
     return {key: value for key, value in section.items() if key in translators.Settings.model_fields}
 
 
 def estimates(
     corpus: Path, targets: Iterable[str], section: dict[str, Any], files: tuple[File, ...] = FILES, with_memory: bool = False
 ) -> dict[str, Estimate]:  # fmt: skip
-    """By target language, for the translator of an experiment's section `translate`; `with_memory` leaves out what has been
-    translated before. Raises ConfigError for settings or a language that will not do, DataError for a corpus that cannot be
-    read."""
+    """Estimates by target language, for the translator of an experiment's section `translate`; `with_memory` excludes
+    segments in the translation memory. Raises ConfigError for invalid settings or languages, DataError for a corpus
+    that cannot be read."""
     source = corpora.read(corpus).language
     settings = _settings(of_translator(section))
     languages = [translators.language(code, "plan.targets") for code in targets]

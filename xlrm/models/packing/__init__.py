@@ -1,4 +1,4 @@
-"""Batches without padding, with shared beginnings computed once (docs/adr/0004-packing-by-hooks.md).
+"""Batches without padding, in which shared prefixes are computed once (docs/adr/0004-packing-by-hooks.md).
 
-Nothing outside knows of segments and masks.
+Segments and masks are internal to this package.
 """

@@ -1,4 +1,4 @@
-"""Attention over segments of a row, by the fastest kernel that the device has for it."""
+"""Attention within segments of a packed row, with the fastest kernel available on the device."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     """(T, heads, d)"""
 
 Segment = tuple["np.ndarray", "np.ndarray"]
-"""Places in the row of queries, and of the keys they see: the last query is the last key, and each sees up to itself."""
+"""Row indices of queries and of their keys. The last query is the last key; each query sees keys up to itself."""
 
 _FILL, _CALL = 1.25, 4096
-"""Segments are computed together while filling them up to the longest takes at most so many times their products of queries
-and keys, and so many products more, about what a call of its own costs on a CPU."""
+"""Limits on padding when segments share an attention call: padded products of queries and keys are at most `_FILL`
+times the real ones plus `_CALL`, which is about what a further call costs on a CPU."""
 
 
 class Attention:
-    """Of every segment's queries over its keys, in a row of T tokens."""
+    """Attention of each segment's queries to its keys, in a row of T tokens."""
 
     def __init__(self, segments: list[Segment], tokens: int, device: Any):
         self.segments = [one for one in segments if len(one[0])]
@@ -30,7 +30,8 @@ class Attention:
     def __call__(
         self, query: "torch.Tensor", key: "torch.Tensor", value: "torch.Tensor", scale: float
     ) -> "torch.Tensor":
-        """(1, heads, T, d) each, keys and values of as many heads or fewer -> (1, T, heads, d), zeros where nobody asks."""
+        """(1, heads, T, d) each, key and value with as many or fewer heads -> (1, T, heads, d), zeros if not
+        queried."""
         import torch
 
         if query.is_cuda and torch.is_autocast_enabled("cuda"):
@@ -41,7 +42,7 @@ class Attention:
         return attend(query, key, value, scale)[None]
 
     def _flash(self, query: "Heads", key: "Heads", value: "Heads", scale: float) -> "Heads":
-        """FlashAttention's causal mask lets the last query see the last key, which is what a segment needs."""
+        """FlashAttention, whose causal mask aligns the last query with the last key, as segments require."""
         import torch
         from torch.nn.attention.varlen import varlen_attn
 
@@ -53,7 +54,7 @@ class Attention:
 
     @cached_property
     def _ragged(self) -> tuple[tuple[Gather, Gather, Gather], list["torch.Tensor"], list[int]]:
-        """Gathers of queries, keys and answers; where each segment starts among queries and keys; the longest of each."""
+        """Gathers of queries, keys and outputs; start of each segment among queries and keys; largest size of each."""
         import torch
 
         sizes = torch.tensor([[len(asked), len(seen)] for asked, seen in self.segments])
@@ -63,7 +64,7 @@ class Attention:
     def _sdpa(self, query: "Heads", key: "Heads", value: "Heads", scale: float) -> "Heads":
         import torch
 
-        if query.is_cuda and query.shape[1] > key.shape[1]:  # where no fast kernel takes groups of heads and a mask
+        if query.is_cuda and query.shape[1] > key.shape[1]:  # no fast kernel supports grouped heads with a mask
             key, value = (one.repeat_interleave(query.shape[1] // key.shape[1], 1) for one in (key, value))
         asked, seen, back = self._gathers_of_buckets
         sizes = [(len(bucket), *_size(bucket)) for bucket in self._buckets]
@@ -80,8 +81,8 @@ class Attention:
 
     @cached_property
     def _buckets(self) -> list[list[Segment]]:
-        """Segments of like size, those that continue a beginning apart from the others: one more joins a bucket while filling
-        up to its size costs less than a call of its own."""
+        """Segments of similar size, those that continue a shared prefix apart from the others. A segment joins a bucket
+        if padding it costs less than a further call."""
         buckets: list[list[Segment]] = []
         area = longest = 0
         for segment in sorted(self.segments, key=lambda one: (_continues(one), len(one[0]), len(one[1]))):
@@ -98,7 +99,8 @@ class Attention:
 
     @cached_property
     def _masks(self) -> list["torch.Tensor | None"]:
-        """(segments, 1, queries, keys) for each bucket: what each query sees. None for what continues nothing: causality."""
+        """Mask (segments, 1, queries, keys) of each bucket, true for visible keys. None for segments that continue no
+        prefix, for which causal attention is enough."""
         import torch
 
         found = []
@@ -118,7 +120,7 @@ class Attention:
         return self._gathers(filled)
 
     def _gathers(self, buckets: list[list[Segment]]) -> tuple[Gather, Gather, Gather]:
-        """Queries and keys out of the row, and the answers, behind a line of zeros, back into it."""
+        """Gathers of queries and keys from the row, and of outputs, preceded by a line of zeros, back into the row."""
         import numpy as np
 
         asked, seen = (np.concatenate([one[side] for bucket in buckets for one in bucket]) for side in (0, 1))
@@ -134,7 +136,7 @@ def _continues(segment: Segment) -> bool:
 
 
 def _size(bucket: list[Segment]) -> tuple[int, int]:
-    """(queries, keys) of the longest."""
+    """Largest numbers of (queries, keys) in a bucket."""
     return max(len(asked) for asked, _ in bucket), max(len(seen) for _, seen in bucket)
 
 

@@ -1,6 +1,6 @@
-"""Lines of a tensor by their places, with a backward pass that gathers as well.
+"""Gathering lines of a tensor by index, with a backward pass that gathers too.
 
-PyTorch's own adds lines up at random places, which takes a CPU longer than the attention they come from.
+PyTorch's backward pass adds lines at random indices, which takes longer on a CPU than the attention itself.
 """
 
 from functools import cache
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class Gather:
-    """(lines, ...) -> (places, ...)."""
+    """Lines of a tensor by index: (lines, ...) -> (places, ...)."""
 
     def __init__(self, places: "np.ndarray", lines: int, device: Any):
-        """`places`: -1 for what only fills up, and has no gradient. `lines`: of what is gathered from."""
+        """`places`: indices of lines; -1 for padding, which has no gradient. `lines`: number of lines of the input."""
         import numpy as np
 
         real = np.flatnonzero(places >= 0)
-        first = np.zeros(lines, dtype=int)  # 1 + the first place each line goes to, of several
+        first = np.zeros(lines, dtype=int)  # 1 + the first output index of each line; 0 if it has none
         first[places[real][::-1]] = 1 + real[::-1]
         again = real[first[places[real]] != 1 + real]
         self.places, self.first = on(device, np.maximum(places, 0)), on(device, first)

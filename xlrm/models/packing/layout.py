@@ -1,4 +1,4 @@
-"""Where the tokens of several sequences are in one row."""
+"""Layout of several sequences in one packed row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,34 +17,35 @@ Span = tuple[int, int]
 
 @dataclass
 class Layout:
-    """Sequences in one row of T tokens."""
+    """Sequences packed into one row of T tokens. Tokens that are read are those whose last state the caller needs."""
 
     ids: "torch.Tensor"
-    """(1, T)"""
+    """Token ids (1, T)."""
     positions: "torch.Tensor"
-    """(1, T)"""
+    """Position of each token in its sequence (1, T)."""
     inner: Attention
-    """Of every layer but the last."""
+    """Attention of all layers except the last."""
     last: Attention
-    """Of the last layer: only what is asked by tokens that are read."""
+    """Attention of the last layer, whose queries are only the tokens that are read."""
     taken: Gather
-    """The tokens that are read, sequence by sequence: out of the row."""
+    """Gathers the tokens that are read from the row, sequence by sequence."""
     trim: Gather | None
-    """The same, each once: out of the row; None where all are read."""
+    """Gathers the tokens that are read from the row, each once; None if all are read."""
     fill: Gather | None
-    """And back into it, from behind a line of zeros, which is what all others get."""
+    """Inverse of `trim`: from its tokens, preceded by a line of zeros, back to the row; other tokens get zeros."""
     shape: tuple[int, int] | None
-    """Of the states that are read, as a head takes them; None: as the batch was, padded."""
+    """Shape in which the head takes the states that are read; None for that of the padded batch."""
     lines: int
     width: int
     unpad: "np.ndarray"
-    """Places of the tokens that are read in a batch of so many lines of this width."""
+    """Indices of the tokens that are read in the flattened padded batch of `lines` x `width`."""
 
 
 def lay_out(
     sequences: Sequence[Tokens], spans: Sequence[Span] | None, shape: tuple[int, int] | None, width: int, device: Any
 ) -> Layout:
-    """`spans`: of each sequence the tokens (from, to) whose last state is read; None: all."""
+    """Packs `sequences` into a row, with shared prefixes once. `spans`: for each sequence, the range (from, to) of
+    tokens whose last state is read; None for all."""
     import numpy as np
 
     row: list[int] = []
@@ -81,7 +82,7 @@ def lay_out(
 
 
 def _read(places: "np.ndarray", begin: int, span: Span) -> Segment:
-    """The queries of a span, as far as they are behind `begin`, and their keys."""
+    """Segment of the queries in a span that are not before `begin`, and their keys."""
     first, stop = span
     return places[max(begin, first) : stop], places[:stop]
 

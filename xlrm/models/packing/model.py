@@ -1,4 +1,4 @@
-"""A model made to compute its batches packed."""
+"""Making a model compute packed batches, by means of hooks."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FAMILIES = ("gemma", "llama", "mistral", "olmo", "olmo2", "qwen2", "qwen3")
-"""Decoders (`config.model_type`) that attend through transformers' interface, by nothing but queries, keys, values and
-positions. Each is tested; others go the plain way."""
+"""`config.model_type` of decoders that use transformers' attention interface and whose attention depends only on
+queries, keys, values and positions. Each is tested; other architectures fall back to padded batches."""
 _ROPE = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary positions that do not depend on the longest sequence of a batch."""
+"""Types of rotary positions that do not depend on the longest sequence of a batch."""
 _NAME = "xlrm_packed"
 _BY_TOKEN = ("self_attn.q_proj", "self_attn.o_proj", "mlp")
-"""Parts of a layer that take each token by itself: in the last layer, only those that are read."""
+"""Parts of a layer that process each token separately; in the last layer they process only the tokens that are read."""
 _MORE = ("position_ids", "past_key_values", "inputs_embeds", "layout")
-"""Arguments of a pass that is not a plain batch."""
+"""Arguments with which a batch is not packed."""
 
 Arguments = tuple[tuple, dict]
 
 
 def enable(model: "PreTrainedModel") -> bool:
-    """Makes `model` compute its batches packed if its family can, and says so; returns whether it does.
+    """Makes `model` compute packed batches if its family supports them; logs and returns whether it does.
 
-    What is read of the last layer: the last token of each sequence by a score head, the tokens before a label by a causal
-    model that TRL has given its fused head, and all states of a model without a head.
+    Of the last layer, only the states that are read are computed: with a score head, the last token of each sequence;
+    with TRL's fused head on a causal model, the tokens before a label; without a head, all tokens.
     """
     reason = _unable(model.base_model.config)
     if reason:
@@ -50,7 +50,7 @@ def enabled(model: Any) -> bool:
 
 
 def _unable(config: Any) -> str | None:
-    """Why models of this config go the plain way."""
+    """Reason why models of this config need padded batches; None if they can be packed."""
     rope = getattr(config, "rope_parameters", None) or {}
     if config.model_type not in FAMILIES:
         return "a family that is not known to pack"
@@ -77,7 +77,7 @@ def _register() -> None:
 def _attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, layout: Layout | None = None, **more: Any
 ):
-    """transformers' attention interface: (1, heads, T, d) -> (1, T, heads, d)."""
+    """Attention function for transformers: (1, heads, T, d) -> (1, T, heads, d); without a layout, its own SDPA."""
     if layout is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -87,7 +87,7 @@ def _attend(
 
 
 class _Packer:
-    """Hooks around a model and its last layer. What a batch needs travels as the argument `layout` from layer to layer."""
+    """Hooks on a model and its last layer. The layout of a batch is passed to each layer as the argument `layout`."""
 
     def __init__(self, model: "PreTrainedModel"):
         decoder = model.base_model
@@ -110,12 +110,12 @@ class _Packer:
                 module.register_forward_hook(self._fill)
 
     def _pack_all(self, model: Any, args: tuple, kwargs: dict) -> Arguments | None:
-        """All states are read, and given padded as the batch was."""
+        """Packs a batch for a model without a head: all states are read, and returned padded like the batch."""
         sequences, width = self._sequences(args, kwargs)
         return _given(kwargs, lay_out(sequences, None, None, width, model.device)) if sequences else None
 
     def _pack_last(self, model: Any, args: tuple, kwargs: dict) -> Arguments | None:
-        """The head pools, as if sequences had one token each: the last one of each that is not padding."""
+        """Packs a batch for a score head, which then sees sequences of one token: the last one that is not padding."""
         sequences, width = self._sequences(args, kwargs)
         if not sequences:
             return None
@@ -127,7 +127,7 @@ class _Packer:
         return _given(kwargs, layout, input_ids=layout.taken(layout.ids[0])[:, None])
 
     def _pack_labels(self, model: Any, args: tuple, kwargs: dict) -> Arguments | None:
-        """The head that TRL gives a model takes the states before a label and these labels as one sequence."""
+        """Packs a batch for TRL's fused head, which takes the states before labels, and the labels, as one sequence."""
         import numpy as np
 
         sequences, width = self._sequences(args, kwargs) if kwargs.get("fused_lm_head") else (None, 0)
@@ -144,7 +144,7 @@ class _Packer:
         return _given(kwargs, layout, labels=None, shift_labels=shifted)
 
     def _sequences(self, args: tuple, kwargs: dict) -> tuple[list[list[int]] | None, int]:
-        """What a batch padded on the right holds, and its width; no sequences where it is to go the plain way."""
+        """Sequences of a batch padded on the right, and its width; (None, 0) for a batch that is not to be packed."""
         ids, mask = args[0] if args else kwargs.get("input_ids"), kwargs.get("attention_mask")
         more = len(args) > 1 or kwargs.get("use_cache") or any(kwargs.get(one) is not None for one in _MORE)
         if ids is None or more or (mask is not None and mask.ndim != 2):
@@ -157,7 +157,7 @@ class _Packer:
         return [row[:size] for row, size in zip(ids.tolist(), sizes, strict=True)], width
 
     def _look(self, layer: Any, args: tuple, kwargs: dict) -> None:
-        """Before the last layer, also when gradient checkpointing computes it once more."""
+        """Stores the layout before the last layer runs, also when gradient checkpointing runs it again."""
         self.layout = kwargs.get("layout")
 
     def _trim(self, module: Any, args: tuple) -> tuple | None:
@@ -178,14 +178,15 @@ def _given(kwargs: dict, layout: Layout, **more: Any) -> Arguments:
 
 
 def _window(config: Any) -> int | None:
-    """Tokens that a layer looks back, where it does not see them all."""
+    """Width in tokens of sliding-window attention; None if all layers attend to all tokens."""
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
     return window if kinds is None or "sliding_attention" in kinds else None
 
 
 def _swap(decoder: Any, args: tuple, kwargs: dict) -> Arguments | None:
-    """The row takes the place of whatever stands for it. A mask of four dimensions is taken as it is, and no one reads it."""
+    """Replaces the decoder's inputs with the packed row. The mask is a placeholder that the attention ignores:
+    transformers leaves masks with four dimensions unchanged."""
     layout = kwargs.get("layout")
     if layout is None:
         return None
@@ -194,7 +195,7 @@ def _swap(decoder: Any, args: tuple, kwargs: dict) -> Arguments | None:
 
 
 def _take(decoder: Any, args: tuple, kwargs: dict, output: Any) -> Any:
-    """States of the tokens that are read: (*layout.shape, hidden) for a head, padded as the batch was for who has none."""
+    """Keeps the states of the tokens that are read: (*layout.shape, hidden) for a head, else padded like the batch."""
     layout = kwargs.get("layout")
     if layout is None:
         return output
@@ -210,7 +211,7 @@ def _shaped(states: "torch.Tensor", layout: Layout) -> "torch.Tensor":
 
 
 def _padded(values: "torch.Tensor", layout: Layout) -> "torch.Tensor":
-    """(tokens that are read, ...) -> (lines, width, ...), zeros elsewhere."""
+    """(tokens that are read, ...) -> (lines, width, ...), with zeros for all other tokens."""
     import torch
 
     places = torch.from_numpy(layout.unpad).to(values.device)
@@ -219,7 +220,7 @@ def _padded(values: "torch.Tensor", layout: Layout) -> "torch.Tensor":
 
 
 def _spread(model: Any, args: tuple, kwargs: dict, output: Any) -> Any:
-    """What the head says of each label, where the label was."""
+    """Puts the head's outputs for each label back at the label's position in the padded batch."""
     import torch
 
     layout = kwargs.get("layout")

@@ -1,4 +1,4 @@
-"""Which sequences go together: in a batch, and by what they begin with."""
+"""Grouping sequences into batches and by shared prefixes."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
 
 Tokens = Sequence[int]
 _MIN_SHARED = 8
-"""Tokens; less in common, such as a template's first ones, is not worth a segment."""
+"""Tokens; a shorter common prefix, such as the start of a chat template, is not worth a segment."""
 
 
 def batches(sequences: Sequence[Tokens], batch_tokens: int, packed: bool) -> Iterator[list[int]]:
-    """Places of the sequences that make a batch, from short to long: at most `batch_tokens` tokens, with what is shared
-    counted once where they are packed and with the padding where not, or one sequence alone."""
+    """Indices of the sequences of each batch, from short to long. A batch has at most `batch_tokens` tokens, or is a
+    single sequence. If `packed`, shared prefixes count once; else padding counts too."""
     lengths = [len(one) for one in sequences]
     groups = shared_beginnings(sequences) if packed else [([place], 0) for place in range(len(sequences))]
     batch: list[int] = []
@@ -30,7 +30,7 @@ def batches(sequences: Sequence[Tokens], batch_tokens: int, packed: bool) -> Ite
 
 
 def _parts(members: list[int], shared: int, lengths: list[int], batch_tokens: int) -> Iterator[list[int]]:
-    """A group in parts that fit into a batch."""
+    """Splits a group into parts that fit into a batch."""
     part: list[int] = []
     used = shared
     for place in members:
@@ -44,8 +44,8 @@ def _parts(members: list[int], shared: int, lengths: list[int], batch_tokens: in
 
 
 def shared_beginnings(sequences: Sequence[Tokens]) -> list[tuple[list[int], int]]:
-    """(places of sequences, how many tokens they all begin with). In the order of a dictionary, each sequence joins the
-    ones before it where that saves more tokens than their beginning loses by it."""
+    """Groups as (indices of sequences, length of their common prefix). In lexicographic order, each sequence joins the
+    group before it if that saves more tokens than the group loses by a shorter common prefix."""
     import numpy as np
 
     groups: list[tuple[list[int], int]] = []

@@ -1,1 +1,1 @@
-"""A verdict on two responses. Knows nothing of benchmarks, subsets or accuracies."""
+"""Verdicts on two responses. Must not know benchmarks, subsets or accuracies."""

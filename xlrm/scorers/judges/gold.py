@@ -1,4 +1,4 @@
-"""Judges of responses, one typed row each."""
+"""Judges of the responses of policies, one typed row each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from xlrm.scorers.judges.pairs import Pair
 class Judge:
     name: str
     prefers: Callable[[str, str, str, str], float]
-    """(prompt, response a, response b, language) -> preference, of one pair."""
+    """(prompt, response a, response b, language) -> preference, on the scale of `prefer`."""
     prompts: tuple[str, ...] | None = None
-    """Sets of prompts that it can read; none for any."""
+    """Names of prompt sets that it can judge; None for any."""
     languages: tuple[str, ...] | None = None
-    """None for any."""
+    """Codes of languages that it can judge; None for any."""
 
     def prefer(self, pairs: Sequence[Pair], language: str) -> list[float]:
-        """Of each pair 1 where response a is better, 2 where b is, 1.5 for neither: alpaca_eval's scale."""
+        """Preference for each pair on alpaca_eval's scale: 1 if response a is better, 2 if b is, 1.5 for neither."""
         return [self.prefers(pair.prompt, pair.a, pair.b, language) for pair in pairs]
 
 

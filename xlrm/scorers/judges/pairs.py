@@ -1,7 +1,7 @@
-"""Two responses to a prompt, and what a judge says of them.
+"""Pairs of responses to a prompt, and a judge's verdicts on them.
 
-Which response stands first is a coin's choice, one coin a pair, thrown from the seed and the pair's id: the same in every
-language and every run. RewardBench throws an unseeded one.
+Which response is shown first follows from the seed and the pair's id, so it is the same in every language and run.
+RewardBench chooses at random without a seed.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from typing import Literal
 from xlrm.models.decoding import Completion
 
 Verdict = Literal["A", "B", "error"]
-"""The place of the better response; error: the judge named none."""
+"""Position of the better response: A is first, B second; error if the judge named neither."""
 
 
 @dataclass(frozen=True)
@@ -26,23 +26,22 @@ class Pair:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of a pair, in each order that it was shown in."""
+    """A judge's verdicts on a pair, one for each order in which it was shown."""
 
     a_first: tuple[bool, ...]
-    """Whether response a stood in the first place."""
+    """Whether response a was shown first, by order."""
     verdicts: tuple[Verdict, ...]
     answers: tuple[Completion, ...]
 
     @property
     def preference(self) -> float:
-        """1 where response a is better, 2 where b is, 1.5 where neither is named (alpaca_eval's scale): the mean over the
-        orders."""
+        """Mean over the orders, on alpaca_eval's scale: 1 if response a is better, 2 if b is, 1.5 for neither."""
         both = zip(self.verdicts, self.a_first, strict=True)
         return sum(_preference(verdict, a_first) for verdict, a_first in both) / len(self.verdicts)
 
 
 def coin(seed: int, pair: str) -> bool:
-    """Whether response a of a pair stands first."""
+    """Whether response a of the pair with this id is shown first."""
     return bool(hashlib.sha256(f"{seed}\0{pair}".encode()).digest()[0] & 1)
 
 

@@ -1,5 +1,5 @@
-"""Generative models as judges of pairs: asked in one order or both, with what they said before, what that costs, and where
-they run. What a verdict is worth is said elsewhere (`rewardbench`)."""
+"""Generative models as judges of pairs, in one order or both: engines, saved answers and costs. The credit for a
+verdict is defined elsewhere (`rewardbench`)."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,68 +23,69 @@ from xlrm.store.answers import Memory
 from xlrm.store.fields import NotCounted
 
 MEMORY = "verdicts"
-"""Where answers are kept on the store."""
+"""Name of the memory of answers on the store."""
 BYTES_PER_TOKEN = 4.0
-"""Of UTF-8, for the estimate: OpenAI's rule of thumb of four characters of English to a token; other scripts have more bytes
-to a character."""
+"""UTF-8 bytes per token, for the estimate: OpenAI's rule of thumb of four English characters per token. Other scripts
+have more bytes per character."""
 
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     orders: Literal["seeded", "both"] = "seeded"
-    """One order a pair, by a seeded coin (paper A, RewardBench), or each pair twice, which shows a bias and halves it."""
+    """seeded: one pseudo-random order per pair (paper A, RewardBench); both: each pair in both orders, which reveals
+    position bias and halves its effect."""
     engine: EngineName | None = None
-    """What runs every judge instead of what its row says: endpoint for one that is served elsewhere."""
+    """Engine for all judges, instead of that in their rows; endpoint for judges that are served elsewhere."""
     max_new_tokens: int = Field(2048, ge=1)
-    """Tokens of an answer (RewardBench; the Self-Taught Evaluator's run_model.py)."""
+    """Limit on the tokens of an answer (RewardBench; the Self-Taught Evaluator's run_model.py)."""
     context: int = Field(16384, ge=256)
-    """Tokens of question and answer together, with transformers and vLLM; no more than the model reads."""
+    """Limit on the tokens of question and answer, with transformers and vLLM; at most what the model can read."""
     precision: Precision = "bfloat16"
-    """Of the model, with transformers and vLLM."""
+    """Number format of the model, with transformers and vLLM."""
     batch_size: int = Field(8, ge=1)
-    """Questions at once, with transformers."""
+    """Questions in a batch, with transformers."""
     parallel: Annotated[int, NotCounted] = Field(32, ge=1)
-    """Requests at once, with an endpoint."""
+    """Concurrent requests, with an endpoint."""
     retries: Annotated[int, NotCounted] = Field(8, ge=0)
-    """Times a request to an endpoint is sent again, see `engines.Endpoint`: 8 wait some 40 s in all."""
+    """Retries of a request to an endpoint (`generation.Endpoint.retries`); 8 retries wait about 40 s in all."""
     timeout_seconds: Annotated[float, NotCounted] = Field(600.0, gt=0)
-    """Of one request to an endpoint."""
+    """Timeout in seconds of one request to an endpoint."""
     max_refused_share: float = Field(0.01, ge=0, le=1)
-    """Share of the questions an engine may refuse to read (too long for the model, filtered); each counts 0.5, as an error
-    does in RewardBench. Beyond it the stage stops."""
+    """Largest share of questions that an engine may refuse (too long for the model, filtered); above it the stage
+    stops. A refused question earns 0.5, like an error in RewardBench."""
     answer_tokens: Annotated[int, NotCounted] = Field(300, ge=1)
-    """Tokens an answer is assumed to have, for the estimate."""
+    """Assumed tokens of an answer, for the estimate."""
     usd_per_million: Annotated[dict[str, tuple[float, float]], NotCounted] = {}
-    """By model, US dollars for a million tokens read and written, instead of what its row says. Verdicts that
-    are there keep the cost that was written beside them."""
+    """Price in US dollars of a million tokens (read, written) by model name, instead of that in its row. Existing
+    verdicts keep the cost that is recorded with them."""
     max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
-    """Of judges at an endpoint: the stage does not start if their estimate is above this or a price unknown, and stops when
-    what one has cost is above it."""
+    """Budget for judges at an endpoint: the stage does not start if their estimate is above it or a price is unknown,
+    and stops when the cost of one judge is above it."""
     seed: int = 42
 
 
 @dataclass
 class Cost:
-    """Of one judge: what was asked and what that took."""
+    """Questions to one judge, and the tokens and dollars that they cost."""
 
     price: tuple[float, float] | None
     questions: int = 0
     known: int = 0
-    """Of them, answered in an earlier run."""
+    """Questions answered in an earlier run."""
     requests: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     cut: int = 0
-    """Answers that the limit of tokens ended."""
+    """Answers cut off at the token limit."""
     refused: int = 0
     refusal: str | None = None
-    """What the engine said to the last of them."""
+    """The engine's reason for the last refusal."""
     estimated_usd: float | None = None
 
     @property
     def usd(self) -> float | None:
-        """None where nobody has said a price, or a server not counted its tokens."""
+        """Cost in US dollars; None if the price is unknown or the server does not report tokens."""
         if self.price is None or (self.requests and not self.tokens_in):
             return None
         return (self.tokens_in * self.price[0] + self.tokens_out * self.price[1]) / 1e6
@@ -123,7 +124,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Question:
-    """A pair in one of its orders."""
+    """A pair in one order, as messages to a judge."""
 
     a_first: bool
     messages: list[dict[str, str]]
@@ -135,7 +136,7 @@ class Question:
 
 @dataclass
 class Judge:
-    """One model, its engine, and what it has said before."""
+    """A model as judge, with its engine, its saved answers and their cost."""
 
     model: RewardModel
     settings: Settings
@@ -145,7 +146,7 @@ class Judge:
 
     @property
     def served(self) -> bool:
-        """Whether it is asked elsewhere, which may cost money; on a GPU of one's own, tokens have no price."""
+        """Whether the model runs at an endpoint, where tokens may have a price."""
         return isinstance(self.engine, generation.Endpoint)
 
     @property
@@ -157,7 +158,7 @@ class Judge:
         return Decoding(self.settings.max_new_tokens)
 
     def estimate(self, pairs: Sequence[Pair]) -> Estimate:
-        """Of judging `pairs`, by the bytes of what is still to be asked."""
+        """Estimated tokens and cost of judging `pairs`, from the bytes of the questions without a saved answer."""
         asked = {question.key for pair in pairs for question in self.questions(pair)}
         left = asked - self.memory.look_up(asked, 0).keys()
         read = sum(len(key.encode()) for key in left) / BYTES_PER_TOKEN
@@ -167,17 +168,17 @@ class Judge:
         return Estimate(len(asked), len(asked) - len(left), read, written, usd)
 
     def reach(self) -> None:
-        """Raises ConfigError where nothing says at which address a served judge is, and for a context above what another reads:
-        now, and not after hours."""
+        """Checks the settings before any question: raises ConfigError if OPENAI_BASE_URL is not set for a served judge,
+        or if `context` is set above what a local model can read."""
         self.engine.client if self.served else self.engine.limit  # noqa: B018
 
     def close(self) -> None:
-        """Ends its engine."""
+        """Frees the engine."""
         self.engine.close()
 
     def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
-        """In order. Raises ArtifactError for an engine that gives up, GateError for too many refusals or too high a cost.
-        Answers that have come are kept in all cases."""
+        """Judgements in the order of `pairs`. Raises ArtifactError if the engine fails, GateError if
+        `max_refused_share` or `max_usd` is exceeded. Answers received before an error are saved."""
         asked = [self.questions(pair) for pair in pairs]
         known = self._answers([question.key for questions in asked for question in questions])
         return [self._judgement(questions, [known[question.key] for question in questions]) for questions in asked]
@@ -211,7 +212,7 @@ class Judge:
     def _ask(self, keys: list[str]) -> dict[str, Completion]:
         def keep(place: int, number: int, completion: Completion) -> None:
             self.cost.add(completion)
-            if completion.whole:  # a cut answer is asked for again, as one is that the model refused
+            if completion.whole:  # not saved if cut off or refused, so that a later run asks again
                 self.memory.add({keys[place]: completion.text}, 0)
 
         found = self.engine.complete([json.loads(key) for key in keys], 1, self.decoding, keep)
@@ -233,8 +234,8 @@ class Judge:
 
 
 def load(model: RewardModel, settings: Settings) -> Judge:
-    """Nothing is loaded before the first question that has not been answered before. Raises ConfigError and ArtifactError
-    for what cannot be had."""
+    """Judge of `model`, which is loaded only at the first question without a saved answer. Raises ConfigError or
+    ArtifactError if it is unavailable."""
     engine, at = settings.engine or model.engine, version(model, settings)
     identity = {
         "judge": model.repository, "version": at, "engine": engine, "decoding": asdict(Decoding(settings.max_new_tokens)),
@@ -245,14 +246,15 @@ def load(model: RewardModel, settings: Settings) -> Judge:
 
 
 def version(model: RewardModel, settings: Settings) -> str | None:
-    """The commit a judge is at now, of a folder a digest; of a served model what its entry says."""
+    """Current version of a judge: the commit of its revision, the digest of a local folder, or a served model's
+    `revision`."""
     if (settings.engine or model.engine) == "endpoint":
         return model.revision
     return model.version()
 
 
 def check_budget(estimates: dict[str, Estimate], settings: Settings) -> None:
-    """Raises ConfigError where these judges together are estimated above max_usd, or one of them has no price."""
+    """Raises ConfigError if the estimates exceed `max_usd` in total, or if one has no price."""
     if settings.max_usd is None:
         return
     if unpriced := [name for name, one in estimates.items() if one.usd is None]:
@@ -277,7 +279,7 @@ def _engine(model: RewardModel, settings: Settings, name: str, version: str | No
         return generation.Endpoint(
             served, settings.parallel, retries=settings.retries, timeout_seconds=settings.timeout_seconds
         )
-    if model.folder or Path(model.repository).is_dir():  # an engine takes no folder of a repository
+    if model.folder or Path(model.repository).is_dir():  # engines cannot load a subfolder of a repository
         local = generation.Model(str(hub.whole_model(model.repository, version, model.folder)))
     else:
         local = generation.Model(model.repository, version)

@@ -1,8 +1,8 @@
-"""RewardBench's rules for generative reward models (rewardbench/generative.py and scripts/run_generative.py): a chosen and a
-rejected answer as a pair, the chosen one being a, and what a verdict earns.
+"""RewardBench's rules for generative reward models (rewardbench/generative.py and scripts/run_generative.py): rows as
+pairs in which response a is the chosen one, and the credit for a verdict.
 
-Naming the chosen answer is worth 1, the other 0, neither 0.5. Its rule for more than four messages (0.5, unread) has nothing
-to apply to: a row is one prompt and one answer each.
+The credit is 1 for naming the chosen response, 0 for the rejected one, 0.5 for neither. RewardBench's rule for more
+than four messages (0.5 without asking) never applies, as a row has one prompt and one response on each side.
 """
 
 from collections.abc import Sequence
@@ -13,27 +13,27 @@ from xlrm.scorers.judges.pairwise import Judge
 
 
 def pairs(rows: Sequence[dict]) -> list[Pair]:
-    """Of rows with id, prompt, chosen and rejected. Raises DataError for one with lists of answers."""
+    """Pairs from rows with id, prompt, chosen and rejected. Raises DataError for a row with lists of responses."""
     return [_pair(row) for row in rows]
 
 
 def judge(model: Judge, rows: Sequence[dict]) -> list[dict]:
-    """A row's order, verdicts, credit in [0, 1] and raw answers, in order. Raises as `Judge.judge`."""
+    """For each row, in order: order, verdicts, credit in [0, 1], raw answers, and refusals if any. Raises the errors of
+    `Judge.judge`."""
     return [_judged(judgement) for judgement in model.judge(pairs(rows))]
 
 
 def credit(judgement: Judgement) -> float:
-    """In [0, 1], the mean over the orders."""
+    """Credit in [0, 1], the mean over the orders."""
     return 2 - judgement.preference
 
 
 def bias(judged: Sequence[dict]) -> dict[str, float | None]:
-    """What the places of the answers had to do with the verdicts, as shares.
+    """Position bias of the verdicts, as shares; None for a share of nothing.
 
-    errors: of the verdicts, that name neither answer. first: of the others, that name the one in first place; 0.5 for a
-    judge who does not mind, as the chosen answer stands there by a coin. Where each item was judged in both orders,
-    consistent: of the items, that the same answer won twice; position_bias: the first place won twice, minus the second
-    place won twice. None where there is nothing to count.
+    errors: verdicts that name neither response. first: other verdicts that name the first response; 0.5 for an unbiased
+    judge, since the order is pseudo-random. For items judged in both orders also consistent: items in which the same
+    response won twice; position_bias: items in which the first position won twice, minus those for the second.
     """
     verdicts = [verdict for row in judged for verdict in row["verdicts"]]
     named = [verdict for verdict in verdicts if verdict != "error"]
