@@ -106,9 +106,9 @@ def decide(
     champion: Path | None, challenger: Path, version: str | None, rule: Rule, ties: Ties = "lost",
     own: tuple[str, ...] = (),
 ) -> Decision:  # fmt: skip
-    """Compares the challenger's rewards.parquet with the champion's, which is None if it has no such file. `version`:
-    the champion's, None without a champion. `own`: languages the challenger was trained in, in which it must be better
-    than chance; on a benchmark that has none of them, in all its languages.
+    """Compares the challenger's rewards.parquet with the champion's. `champion` is None if there is no such file or no
+    champion, `version` is None without a champion. `own`: languages the challenger was trained in, in which it must be
+    better than chance; on a benchmark that has none of them, in all its languages.
 
     Raises ConfigError for a benchmark that the challenger was not evaluated on.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROLES = ("ink", "soft", "line", "panel", "source", "target", "right", "wrong", "base")
-_COLOUR = {role: f"#0000{number:02x}" for number, role in enumerate(ROLES, 1)}  # stand-ins until the page is written
+_COLOUR = {role: f"#0000{number:02x}" for number, role in enumerate(ROLES, 1)}  # placeholders that `_inline` replaces
 _STYLE = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 11, "axes.unicode_minus": True,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.linewidth": 1,

@@ -34,8 +34,8 @@ def terminal() -> Console:
 
 
 def print_result(*lines: object) -> None:
-    """Prints each on a line of standard output and flushes it. At the end of the process that would be too late: if the
-    reader is gone, the command ignores the error only while it runs."""
+    """Prints each argument on a line of standard output and flushes it. Flushing only at the end of the process is too
+    late: a reader that has gone then causes an error, which a command ignores only while it runs."""
     for line in lines:
         print(line, flush=True)
 

@@ -165,7 +165,8 @@ class Service:
     async def score(
         self, model: str | None, *, chats: Sequence[list[dict]] = (), texts: Sequence[str] = ()
     ) -> tuple[list[float], exchange.Usage]:
-        """Rewards of conversations or of texts, and the tokens they took. Raises Refused if there is no answer."""
+        """Rewards of conversations or of texts, and the tokens they took. Raises Refused for a request that is
+        refused."""
         sizes = [sum(len(one["role"]) + len(one["content"]) for one in chat) for chat in chats] or list(map(len, texts))
         self._admit(model, sizes)
         count = len(chats) or len(texts)
@@ -181,8 +182,8 @@ class Service:
         return rewards, exchange.Usage(prompt_tokens=tokens, total_tokens=tokens)
 
     def _admit(self, model: str | None, sizes: list[int]) -> None:
-        """Raises Refused for another model, one that is not loaded, or too much at a time. `sizes`: characters of each
-        conversation."""
+        """Raises Refused for an unknown model, a model that is not loaded yet, and too many conversations or
+        characters. `sizes`: characters of each conversation."""
         limits = self.settings
         if model is not None and model not in self.names:
             raise Refused(404, f"model: {model[:200]!r} is not served here; there is {' or '.join(self.names)}")
