@@ -38,7 +38,7 @@ def main(
 ) -> None:
     """Cross-lingual reward models: train in one language, score, evaluate and align in others."""
     if context.invoked_subcommand != "stage":
-        # Seconds, where MLflow's client waits four minutes for a server: a stage outlives its restart, a person asks again.
+        # Seconds instead of MLflow's four minutes: a stage should survive a server's restart, a person can try again.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     quiet_libraries()
     if version:
@@ -47,7 +47,7 @@ def main(
 
 
 class StageCommand(TyperCommand):
-    """`xlrm stage NAME --help` is about the stage."""
+    """Shows a stage's own help for `xlrm stage NAME --help`."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         from xlrm.run import reference
@@ -91,7 +91,7 @@ def estimate(
         list[str] | None, typer.Option(help="training=, scoring= or decoding=SHARE of the peak that is made use of.")
     ] = None,
 ) -> None:
-    """Curate an experiment's corpus, or find it finished, and show what every stage on GPUs will take."""
+    """Curate an experiment's corpus, unless that is finished, and estimate the work of every stage on GPUs."""
     from xlrm.run import experiment, forecast, workloads
     from xlrm.run.runner import run_stage
     from xlrm.store import artifacts
@@ -147,7 +147,7 @@ def score(
     output_file: Annotated[Path, typer.Option("--output", help='The same rows with "reward", in the same order.')],
     max_length: MaxLength = None,
 ) -> None:
-    """Score conversations with a reward model. Interrupted, the same command goes on where it was."""
+    """Score conversations with a reward model. After an interruption, the same command continues where it stopped."""
     from xlrm.scorers.interface import Scoring
     from xlrm.scorers.score_file import score_file
 
@@ -230,7 +230,7 @@ def serve(
     max_length: MaxLength = None,
     batch_tokens: Annotated[int, typer.Option(help="In a forward pass, at most.")] = 8192,
 ) -> None:
-    """Answer over HTTP with one model's rewards. XLRM_SERVE_TOKEN is the token to ask for."""
+    """Serve one model's rewards over HTTP. If XLRM_SERVE_TOKEN is set, requests must send it as a bearer token."""
     from xlrm.run.experiment import parse_value
     from xlrm.scorers.interface import Scoring
 
@@ -262,8 +262,8 @@ def _checked(kind: Any, given: dict[str, Any]) -> Any:
 
 @app.command()
 def models() -> None:
-    """List the registered versions, the newest first: one models:/NAME@ALIAS a line, or models:/NAME/VERSION where it has
-    no alias, with what the gate said and key metrics."""
+    """List the registered versions, newest first, with the gate's decision and average accuracies: one
+    models:/NAME@ALIAS a line, or models:/NAME/VERSION for a version without an alias."""
     from xlrm.tracking import mlflow_registry
 
     with errors_in_one_line():
@@ -283,7 +283,7 @@ def promote(
         str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS, as `xlrm models` lists them.")
     ],
 ) -> None:
-    """Make a registered version the champion by hand: to roll back, or against the gate."""
+    """Make a registered version the champion by hand: to roll back, or to overrule the gate."""
     from xlrm.registry import champion
 
     with errors_in_one_line():
@@ -296,11 +296,11 @@ def pull(
     uri: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")],
     folder: Annotated[Path, typer.Argument(help="An empty or new folder for the Hugging Face model.")],
 ) -> None:
-    """Fetch a registered reward model as a plain Hugging Face folder."""
+    """Download a registered reward model as a plain Hugging Face folder."""
     from xlrm.tracking import mlflow_registry
 
     with errors_in_one_line():
-        part = folder / ".part"  # what an interrupted pull leaves
+        part = folder / ".part"  # left by an interrupted pull
         if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
             raise ConfigError(f"{folder} is not empty, or no folder; name a new one")
         shutil.rmtree(part, ignore_errors=True)
@@ -317,7 +317,7 @@ def report(
         str | None, typer.Option(help="URI of a report artifact; the newest in the store without it.")
     ] = None,
 ) -> None:
-    """Copy the report of a run, the newest or a given one, out of the store."""
+    """Copy a run's report out of the store: the newest, or a given one."""
     from xlrm.store import artifacts
 
     with errors_in_one_line():
@@ -344,7 +344,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _load(model: str, scoring: "Scoring") -> "Scorer":
-    """Of a folder, a registered model or an artifact."""
+    """Scorer of a folder, a registered model or an artifact."""
     from xlrm.scorers import engines
 
     folder = _model_folder(model)
@@ -353,7 +353,7 @@ def _load(model: str, scoring: "Scoring") -> "Scorer":
 
 
 def _model_folder(model: str) -> Path:
-    """Where the model is on this machine, fetched where it was not. transformers is told to be quiet about it."""
+    """The model's folder on this machine, downloaded if necessary. Silences the messages and bars of transformers."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

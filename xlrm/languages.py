@@ -1,4 +1,4 @@
-"""The languages of both papers, one row each. Adding a language: a row here (and a phrasebook file, to use it there)."""
+"""The languages of both papers, one row each. CONTRIBUTING.md says what else a new language needs."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ class Language:
     name: str
     """English name, as X-ALMA's prompt spells it."""
     script: str
-    """Unicode script its text is written in."""
+    """Unicode script that it is written in."""
     flores: str
-    """Code in FLORES-200, which BeleBele, NLLB and M-RewardBench name their languages by."""
+    """Code in FLORES-200; BeleBele, NLLB and M-RewardBench name their languages by it."""
     x_alma_group: int | None
-    """The X-ALMA model that translates from and into it (X-ALMA's README); English is in all."""
+    """X-ALMA model that translates from and into it (X-ALMA's README); None for English, which all know."""
     spaces: bool = True
-    """Whether it writes spaces between words and sentences."""
+    """Whether spaces separate its words and sentences."""
 
 
 LANGUAGES = {

@@ -1,4 +1,4 @@
-"""Lines of progress, from wherever a stage runs to whoever watches."""
+"""Progress on standard error: lines for logs, bars for terminals."""
 
 import os
 import sys
@@ -9,24 +9,25 @@ SECONDS_BETWEEN_LINES = 15
 NO_BARS = {
     "TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }  # fmt: skip
-"""Environment of a process whose libraries are to show no bars."""
+"""Environment variables that switch off the progress bars of libraries."""
 
 
 def say(text: str) -> None:
-    """One line on standard error, flushed, so that a log follower sees it at once: standard output is for results."""
+    """Prints one line on standard error and flushes it, so that a log follower sees it at once. Standard output is for
+    results."""
     print(f"{PREFIX}{text}", file=sys.stderr, flush=True)
 
 
 def bars_hidden() -> bool:
-    """True where a progress bar would only fill a log file."""
+    """Whether standard error is no terminal, so that a progress bar would only fill a log file."""
     return not os.isatty(2)
 
 
 class Counter:
-    """A bar where a terminal shows it, and a line every so often where a log is kept."""
+    """A progress bar, in a terminal only, and a line every SECONDS_BETWEEN_LINES with the count and the time left."""
 
     def __init__(self, label: str, total: int | None, unit: str):
-        """`total`: None where nobody knows it."""
+        """`total`: None if it is unknown."""
         from tqdm import tqdm
 
         self.label, self.unit = label, unit
@@ -51,7 +52,8 @@ class Counter:
 
 
 def training_steps(label: str):
-    """A callback for transformers' Trainer: a line every so often with the steps done, the loss and the time left."""
+    """A callback for transformers' Trainer. It prints a line every SECONDS_BETWEEN_LINES with the step, the loss and
+    the time left, and a line for each evaluation on held-out pairs."""
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):

@@ -1,1 +1,1 @@
-"""What is registered, on what terms, and who is champion. Never computes a reward."""
+"""What is registered, on what terms, and which version is the champion. Never computes a reward."""

@@ -1,4 +1,4 @@
-"""Reward models offered for registration, each with its own evaluation, what it was made from, and the account of its data."""
+"""Reward models to register, each with its evaluation, its lineage and the data card of its corpus."""
 
 import json
 import math
@@ -18,9 +18,9 @@ from xlrm.store.artifacts import Record
 def gather(
     prefix: str, reward_models: list[Path], evaluations: list[Path], lineage: dict[str, Record]
 ) -> list[releases.Facts]:
-    """One of each model, registered as {prefix}-{language}, with the evaluation of its language and, where the model is an
-    artifact of `reward`, of that very artifact. Raises DataError for two models of one name, a model without an evaluation of
-    its own, and an evaluation with numbers that are not finite."""
+    """Facts of each model, which is registered as {prefix}-{language}, with the evaluation of the model in that
+    language; for an artifact of `reward`, with the evaluation of that very artifact. Raises DataError for two models of
+    one name, a model without its own evaluation, and an evaluation with numbers that are not finite."""
     labelled = [(_language(path / "results.json"), path) for path in evaluations]
     models = [_facts(prefix, model, labelled, lineage) for model in reward_models]
     if twice := [name for name, times in Counter(one.name for one in models).items() if times > 1]:
@@ -33,7 +33,7 @@ def gather(
 
 
 def _language(file: Path) -> str:
-    """Of a model or an evaluation, by what its stage wrote."""
+    """Language of a model or an evaluation, from the file that its stage wrote."""
     found = _read(file).get("language")
     if not (found and isinstance(found, str)):
         raise DataError(
@@ -56,8 +56,8 @@ def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: 
 def _evaluation(
     language: str, labelled: list[tuple[str, Path]], trained: list[str], lineage: dict[str, Record]
 ) -> tuple[Path, str | None]:
-    """The evaluation of the model whose artifacts are `trained`, and its URI. Of a model that is no artifact of `reward` the
-    language alone tells which it is."""
+    """The evaluation of the model whose artifacts are `trained`, and its URI. For a model that is no artifact of
+    `reward`, the language alone identifies the evaluation, and the URI is None."""
     named = [path for code, path in labelled if code == language]
     if not named:
         there = ", ".join(code for code, _ in labelled)
@@ -72,14 +72,14 @@ def _evaluation(
 
 
 def _is_of(folder: Path, record: Record) -> bool:
-    """Whether the evaluation in `folder` is the artifact of the record."""
+    """Whether the evaluation in `folder` is the artifact of `record`."""
     kept = {one.path: one.sha256 for one in record.files}
     files = [folder / name for name in ("results.json", reward_table.FILE)]
     return all(kept.get(path.name) == objects.sha256_of(path) for path in files if path.is_file())
 
 
 def _check_finite(evaluation: Path) -> None:
-    """Raises DataError for an evaluation with a number that is not finite: nothing compares with it."""
+    """Raises DataError for an evaluation with a number that is not finite, since nothing can be compared with it."""
     gate.check_rewards(_there(evaluation / reward_table.FILE))
     for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
         if found := next(_not_finite(_read(path)), None):

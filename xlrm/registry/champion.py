@@ -1,7 +1,7 @@
-"""Which version of a registered model is its champion: by the gate when a model is registered, or by hand.
+"""Decides which version of a registered model is its champion: by the gate at registration, or by hand.
 
-A registration that is finished is never judged anew. One that was cut off goes on where it was: its version is found by the
-digest of the model's files, and the tag GATE, set last, says that a version is registered and judged.
+A finished registration is never judged again. An interrupted one continues: its version is found by the digest of the
+model's files, and the tag GATE, set last, says that a version is registered and judged.
 """
 
 import json
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 GATE = "gate"
-"""The last tag that a version gets: one that has it is registered and judged."""
+"""The last tag that a version gets; a version with it is registered and judged."""
 PROMOTED, REFUSED, WITHDRAWN, BY_HAND = "promoted", "refused", "withdrawn", "by hand"
-"""Its values: the gate's decision or, after `xlrm promote`, withdrawn for the champion that was replaced and by hand for a
+"""Values of GATE: the gate's decision or, after `xlrm promote`, withdrawn for the replaced champion and by hand for a
 version that the gate had not promoted."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What became of a model that was registered, now or before."""
+    """Result of registering a model, now or earlier."""
 
     version: str
     decision: Decision
     since: str = ""
-    """Of a version that was registered before: a sentence on which version is the champion now."""
+    """For a version that was registered before: a sentence that says which version is the champion now."""
 
 
 def register(rule: Rule, facts: releases.Facts, folder: Path) -> Registration:
-    """A registration that is finished is found and stays as it is, whoever is the champion by now; one that was cut off is
-    gone on with."""
+    """Registers a model. A finished registration stays unchanged, whichever version is the champion now; an interrupted
+    one continues."""
     from xlrm.tracking import mlflow_registry
 
     known = mlflow_registry.models(facts.name)
@@ -59,9 +59,9 @@ def register(rule: Rule, facts: releases.Facts, folder: Path) -> Registration:
 
 
 def promote(uri: str) -> "tuple[Version, Version | None]":
-    """Makes a version the champion by hand. Returns it, and the champion before: that one is marked first, so that it does
-    not come back when its model is registered again, wherever this is cut off. Raises DataError for a version whose rewards
-    are not finite numbers: no look at it makes it one that works."""
+    """Makes a version the champion by hand. Returns it and the previous champion, which is marked as withdrawn first:
+    even after an interruption, registering its model again does not bring it back. Raises DataError for a version with
+    rewards that are not finite, since no decision by hand makes it work."""
     from xlrm.tracking import mlflow_registry
 
     chosen = mlflow_registry.version(uri)
@@ -82,7 +82,7 @@ def promote(uri: str) -> "tuple[Version, Version | None]":
 
 
 def report(decided: dict[str, Registration], output: Path) -> dict[str, float]:
-    """Writes what was decided and which aliases the versions have, and returns the metrics."""
+    """Writes the decisions and the versions' aliases to `output`, and returns the metrics."""
     from xlrm.tracking import mlflow_registry
 
     registered = {
@@ -104,11 +104,12 @@ def report(decided: dict[str, Registration], output: Path) -> dict[str, float]:
 
 
 def still_registered(record: Record) -> bool:
-    """Whether the registry still has all versions that an artifact names, of the same models. Raises ArtifactError."""
+    """Whether the registry still has all versions that an artifact names, with the same models. Raises ArtifactError if
+    MLflow or the store does not answer."""
     from xlrm.tracking import mlflow_registry
 
     made = [artifacts.find(one.uri) for one in record.inputs["reward_models"]]
-    digests = {one.digest for one in made if one}  # none of a store that was cleared
+    digests = {one.digest for one in made if one}  # empty if the store was cleared
     numbers = {k.removeprefix("version/"): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith("version/")}
     there = [
         one
@@ -135,8 +136,8 @@ def _go_on(rule: Rule, facts: releases.Facts, folder: Path, begun: "Version | No
 
 
 def _is_finished(version: "Version", facts: releases.Facts) -> bool:
-    """Whether a version of the same model is this registration, with all that belongs to it. Another evaluation is another
-    one, but not of the champion, which is not compared with itself, nor of a model that people took from its place."""
+    """Whether a version of the same model is this registration, complete. A version with another evaluation is not,
+    unless it is the champion, which is not compared with itself, or was withdrawn by hand."""
     if GATE not in version.tags:
         return False
     return CHAMPION in version.aliases or version.tags[GATE] == WITHDRAWN or _evaluated_alike(version, facts)
@@ -148,7 +149,7 @@ def _evaluated_alike(version: "Version", facts: releases.Facts) -> bool:
 
 
 def _stands(version: "Version") -> Decision:
-    """What the gate said of a finished version, or people after it."""
+    """The gate's decision on a finished version, or a later one by hand."""
     said = version.tags[GATE]
     if CHAMPION in version.aliases or said == BY_HAND:
         return _as_champion(version)
@@ -163,14 +164,15 @@ def _as_champion(version: "Version") -> Decision:
 
 
 def _judged(rule: Rule, facts: releases.Facts, begun: "Version | None", champion: "Version | None") -> Decision:
-    """What to do with a model: the version that was begun stays where it is the champion already, else the two are compared."""
+    """The decision on a model: an unfinished version that is the champion already stays; otherwise the two are
+    compared."""
     if begun and begun.number == _place(champion):
         return _as_champion(begun)
     return _compare(rule, facts, champion)
 
 
 def _added(facts: releases.Facts, folder: Path, begun: "Version | None") -> "Version":
-    """The version with all its files: a new one, or the one that was begun."""
+    """The version with all its files: the unfinished one, or a new one."""
     from xlrm.tracking import mlflow_registry, mlflow_runs
 
     if begun:
@@ -199,7 +201,7 @@ def _written(decision: Decision, facts: releases.Facts, folder: Path, since: str
 
 @contextmanager
 def _file(version: "Version", name: str) -> Iterator[Path | None]:
-    """A local copy of a file of a version, None where it has none of that name."""
+    """A local copy of a file of a version; None if the version has no such file."""
     from xlrm.tracking import mlflow_registry
 
     with TemporaryDirectory() as folder:
@@ -221,7 +223,7 @@ def _compare(rule: Rule, facts: releases.Facts, champion: "Version | None") -> D
 
 
 def _settle(version: "Version", decision: Decision) -> None:
-    """The alias first, and last the tag that says all is done."""
+    """Sets the alias first, and last the tag that marks the registration as finished."""
     from xlrm.tracking import mlflow_registry
 
     name, number = version.name, version.number

@@ -1,5 +1,5 @@
-"""Whether a reward model takes the champion's place: it must be better than chance, and better than the champion in a paired
-comparison of the two on the same benchmark items."""
+"""Decides whether a reward model replaces the champion: it must be better than chance, and better than the champion in
+a paired comparison on the same benchmark items."""
 
 import json
 import math
@@ -21,42 +21,45 @@ if TYPE_CHECKING:
     import numpy as np
 
 ALL = "all"
-"""In place of a language: the mean over them."""
+"""Name, in place of a language, of the mean over languages."""
 
 
 class Rule(BaseModel):
-    """When a challenger is good enough to be the champion, and better than the one there is."""
+    """Conditions under which a challenger becomes the champion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmarks: tuple[str, ...] = Field((reward_table.CORPUS,), min_length=1)
-    """On each of these the challenger must be better: `corpus`, or what `evaluate.benchmarks` names, by its label."""
+    """Benchmarks on each of which the challenger must be better: `corpus`, or labels of those in
+    `evaluate.benchmarks`."""
     margin: float = Field(0.02, ge=0, le=1)
-    """How far the challenger's accuracy may be below the champion's in any language (its average over sections) and in
-    any section (its mean over languages). Two points: half the width of the 95 % interval of 1,000 items that the two
-    differ in 10 % of (1.96 sqrt(0.1 / 1,000))."""
+    """Largest amount by which the challenger's accuracy may be below the champion's in any language (its average over
+    sections) and in any section (its mean over languages). The default, two points, is half the width of the 95 %
+    interval of 1,000 items of which the two models differ in 10 % (1.96 sqrt(0.1 / 1,000))."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    """Of the bootstrap interval of the mean difference; better is who has all of it above zero."""
+    """Confidence level of the bootstrap interval of the mean difference; the challenger is better if the whole interval
+    lies above zero."""
     resamples: int = Field(10_000, ge=100)
-    """Bootstrap draws."""
+    """Number of bootstrap draws."""
     seed: int = 0
     min_common_share: float = Field(0.9, gt=0, le=1)
-    """Share of the challenger's items, of the same ids and texts, that the champion must have been asked too."""
+    """Smallest share of the challenger's items on which the champion must have been evaluated too, with the same ids
+    and texts."""
 
     def rule(self) -> dict:
-        """The rule alone, as JSON has it."""
+        """The fields of the rule alone, as JSON values."""
         return self.model_dump(mode="json", include=set(Rule.model_fields))
 
 
 @dataclass(frozen=True)
 class Row:
-    """Accuracies of the two on the items both have, their difference and its interval."""
+    """Accuracies of both models on the items that both were evaluated on, their difference and its interval."""
 
     benchmark: str
     language: str
-    """A code, or `all`: the mean over languages."""
+    """A code, or `all` for the mean over languages."""
     section: str
-    """Its name, or `average`: the plain mean of the sections."""
+    """Its name, or `average` for the plain mean of the sections."""
     items: int
     champion: float
     challenger: float
@@ -64,7 +67,8 @@ class Row:
     low: float
     high: float
     verdict: str
-    """better or not better, of the whole; worse or ok, of languages and sections; none of a section in one language."""
+    """`better` or `not better` for the average over all; `worse` or `ok` for a language or a section; empty for a
+    section in one language."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Decision:
     promoted: bool
     reason: str
     champion: str | None
-    """Version that was the champion then."""
+    """Version that was the champion at the time."""
     rule: dict
     rows: tuple[Row, ...] = ()
 
@@ -85,7 +89,8 @@ class Decision:
         return cls(**found | {"rows": tuple(Row(**one) for one in found["rows"])})
 
     def markdown(self, name: str, since: str = "") -> str:
-        """What people read in Kubeflow's and MLflow's pages. `since`: where things stand now, for a decision made before."""
+        """The decision as Kubeflow's and MLflow's pages show it. `since`: the present state, for a decision made
+        earlier."""
         promoted = "became the champion" if since else "becomes the champion"
         verdict = promoted if self.promoted else "does not become the champion"
         lines = [f"## {name}: {verdict}", "", *([since, ""] if since else [])]
@@ -101,9 +106,9 @@ def decide(
     champion: Path | None, challenger: Path, version: str | None, rule: Rule, ties: Ties = "lost",
     own: tuple[str, ...] = (),
 ) -> Decision:  # fmt: skip
-    """The challenger's rewards.parquet against that of the champion, whose `version` it is; None where there is no such
-    file, or no champion at all. `own`: languages the challenger was trained in, in which it must be better than chance;
-    where a benchmark has none of them, in all that it has.
+    """Compares the challenger's rewards.parquet with the champion's. `champion` is None if there is no such file or no
+    champion, `version` is None without a champion. `own`: languages the challenger was trained in, in which it must be
+    better than chance; on a benchmark that has none of them, in all its languages.
 
     Raises ConfigError for a benchmark that the challenger was not evaluated on.
     """
@@ -134,8 +139,8 @@ def decide(
 
 
 def _no_better_than_chance(path: Path, rule: Rule, ties: Ties, own: tuple[str, ...]) -> str | None:
-    """Why the model is not known to work: the interval of its average over sections reaches down to what random rewards earn
-    on the same items, 0.5 of a pair and 1/n of a best of n."""
+    """Reason to refuse a model: the interval of its average over sections reaches down to what random rewards earn on
+    the same items, 0.5 for a pair and 1/n for a best of n. None if it does not."""
     for name in rule.benchmarks:
         found = reward_table.read(path, name)
         for language in [one for one in own if one in found] or found:
@@ -163,8 +168,8 @@ def check_rewards(path: Path) -> None:
 
 
 def same(ours: Path, theirs: Path) -> bool:
-    """Whether two rewards.parquet are one evaluation: of the same items, with the rewards of one model, which another
-    precision, batch or machine changes by no more than a fingerprint allows."""
+    """Whether two rewards.parquet are the same evaluation: of the same items, with the rewards of one model. Another
+    precision, batch or machine changes rewards by no more than a fingerprint allows."""
     one, other = _by_response(ours), _by_response(theirs)
     if one.keys() != other.keys():
         return False
@@ -184,11 +189,11 @@ def _by_response(path: Path) -> dict[tuple, float]:
 
 
 Pairs = dict[str, list[tuple[dict, dict]]]
-"""Language -> the same item as the challenger and as the champion answered it."""
+"""Language -> the same item with the challenger's and with the champion's rewards."""
 
 
 def _shared(ours: dict[str, list[dict]], theirs: dict[str, list[dict]]) -> Pairs:
-    """Items of the same id and texts."""
+    """Items with the same id and texts in both."""
     both: Pairs = {}
     for language, items in ours.items():
         known = {(one["id"], one["text"]): one for one in theirs.get(language, [])}
@@ -199,8 +204,8 @@ def _shared(ours: dict[str, list[dict]], theirs: dict[str, list[dict]]) -> Pairs
 
 
 def _incomparable(name: str, ours: dict, theirs: dict, both: Pairs, rule: Rule) -> str | None:
-    """Why too little of a benchmark was asked of both: too few of the challenger's items, or none of a section in a language,
-    where then nothing says that the challenger is not worse."""
+    """Reason why a benchmark cannot be compared: both models were evaluated on too few of the challenger's items, or on
+    none of a section in a language, so that nothing shows that the challenger is not worse there. None if it can."""
     share = sum(map(len, both.values())) / sum(map(len, ours.values()))
     if share < rule.min_common_share:
         return f"the champion was asked {share:.1%} of the items of {name}, and {rule.min_common_share:.1%} are wanted"
@@ -212,12 +217,12 @@ def _incomparable(name: str, ours: dict, theirs: dict, both: Pairs, rule: Rule) 
 
 
 def _parts(items: dict[str, list[dict]]) -> set[tuple[str, str]]:
-    """(language, section) of all."""
+    """(language, section) of all items."""
     return {(language, one["section"]) for language, many in items.items() for one in many}
 
 
 def _compared(benchmark: str, both: Pairs, rule: Rule, ties: Ties) -> Iterator[Row]:
-    """The mean over languages first, then each language."""
+    """Rows of the mean over languages, then of each language."""
     earned = {language: _credits(pairs, ties) for language, pairs in both.items()}
     for language, items, challenger, champion in [_mean(both, earned), *_each(both, earned)]:
         bounds = intervals(items, challenger - champion, rule.seed, rule.resamples, rule.confidence)
@@ -232,7 +237,7 @@ def _compared(benchmark: str, both: Pairs, rule: Rule, ties: Ties) -> Iterator[R
 
 
 def _credits(pairs: list[tuple[dict, dict]], ties: Ties) -> "tuple[np.ndarray, np.ndarray]":
-    """Of the challenger, and of the champion."""
+    """Credits of the challenger and of the champion."""
     ours, theirs = ([(one["chosen"], one["rejected"]) for one in side] for side in zip(*pairs, strict=True))
     items = [item for item, _ in pairs]
     return credit(items, ours, ties), credit(items, theirs, ties)
@@ -244,8 +249,9 @@ def _each(both: Pairs, earned: dict) -> Iterator[tuple]:
 
 
 def _mean(both: Pairs, earned: dict) -> tuple:
-    """An item has one id in all languages and is drawn with all of them: they are not independent. Its credit is scaled so
-    that a subset's mean is that of the languages' means, also where one has fewer items than another."""
+    """The mean over languages. An item has the same id in all languages and is drawn with all of them, as they are not
+    independent. Its credit is scaled so that a subset's mean is the mean of the languages' means, even if one has fewer
+    items."""
     import numpy as np
 
     items: dict[tuple[str, str], dict] = {}

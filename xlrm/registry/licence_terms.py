@@ -1,4 +1,4 @@
-"""On what terms a reward model may be used, computed from its base model's licence and its data's."""
+"""Terms of use of a reward model, computed from the licences of its base model and its data."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from xlrm.models.base_models import BASE_MODELS
 @dataclass(frozen=True)
 class Terms:
     licence: str
-    """Id on the Hub: the base model's where the data asks for no more than to be named, else `other`."""
+    """Id on the Hub: the base model's if the data requires attribution at most, else `other`."""
     non_commercial: bool
     unknown: tuple[str, ...]
-    """What has terms that nobody stated."""
+    """Names of the base model or datasets whose terms nobody stated."""
     lines: tuple[str, ...]
-    """One sentence for each that asks for something."""
+    """One sentence for each licence, with its conditions."""
 
 
 def terms(base_model: str, data: dict[str, str]) -> Terms:
-    """`data`: name of a set -> its licence."""
+    """Computes the terms. `data`: name of a dataset -> its licence."""
     given = {name: licences.normalised(one) for name, one in ({base_model: of_model(base_model)} | data).items()}
     plain = all(licences.asks_only_attribution(one) for name, one in given.items() if name != base_model)
     unknown = tuple(name for name, one in given.items() if not licences.is_known(one))
@@ -31,7 +31,7 @@ def terms(base_model: str, data: dict[str, str]) -> Terms:
 
 
 def of_model(name: str) -> str:
-    """Licence of a base model, or of one that translated; unknown where it is in no row."""
+    """Licence of a base model or of a translator; `unknown` without a row for it."""
     return BASE_MODELS[name].licence if name in BASE_MODELS else "unknown"
 
 

@@ -1,6 +1,6 @@
-"""What MLflow loads a registered reward model by: a copy of this file lies in the model's folder, so that
-`mlflow.pyfunc.load_model` needs torch and transformers and nothing else. Where xlrm is installed, its engine scores, which
-gives the same rewards faster."""
+"""Loads a registered reward model for MLflow. A copy of this file is in the model's folder, so that
+`mlflow.pyfunc.load_model` needs only torch and transformers. If xlrm is installed, its engine scores, which gives the
+same rewards faster."""
 
 import json
 from pathlib import Path
@@ -26,8 +26,9 @@ class RewardModel:
         self.rewards_of = rewards_of
 
     def predict(self, model_input: Any, params: dict | None = None) -> Any:
-        """Raw rewards (n), logits and never their sigmoid, of a data frame or a list of n rows with `messages`, or n with
-        `prompt` and `response`: MLflow takes no mixture. Raises ValueError for another row."""
+        """Raw rewards (n): logits, not their sigmoids. `model_input` is a data frame or a list of n rows, all with
+        `messages` or all with `prompt` and `response`, since MLflow accepts no mixture. Raises ValueError for any other
+        row."""
         import numpy as np
 
         columns = getattr(model_input, "columns", _COLUMNS)
@@ -39,8 +40,8 @@ class RewardModel:
 
 
 def _conversation(number: int, row: Any) -> list[dict[str, str]]:
-    """By the rule of `xlrm.data.conversations`, in plain words, as xlrm may not be there. A data frame's lists may be arrays,
-    and what a row lacks None or NaN. Raises ValueError."""
+    """Follows the rule of `xlrm.data.conversations`, without importing it because xlrm may be missing. In a data frame,
+    lists may be arrays, and missing values None or NaN. Raises ValueError."""
     messages, prompt, response = (_listed(row.get(key)) for key in ("messages", "prompt", "response"))
     if isinstance(response, str) and isinstance(prompt, str | list):
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -71,8 +72,8 @@ def _checked(number: int, messages: list) -> list[dict[str, str]]:
 
 
 def _plain(folder: Path) -> Any:
-    """By transformers alone, one conversation at a time, in float32. Raises ValueError for a model that is not the one its
-    fingerprint is of."""
+    """Scores with transformers alone, one conversation at a time, in float32. Raises ValueError for a model whose
+    rewards differ from its fingerprint."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -101,7 +102,8 @@ def _plain(folder: Path) -> Any:
 
 
 def _positions(model: Any) -> int:
-    """Tokens that a model with a table of positions can read (BERT, XLM-R); no limit for all that compute them."""
+    """Tokens that a model with a table of positions can read (BERT, XLM-R); MAX_LENGTH for all models that compute
+    positions."""
     for name, module in model.named_modules():
         if name.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
@@ -109,7 +111,7 @@ def _positions(model: Any) -> int:
 
 
 def _text(tokenizer: Any, chat: list) -> dict[str, Any]:
-    """What the chat template writes, with one BOS where both it and the tokenizer would write it."""
+    """The text of the chat template, with one BOS if both it and the tokenizer would write one."""
     text, bos = tokenizer.apply_chat_template(chat, tokenize=False), tokenizer.bos_token
     adds = bool(bos) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
     written = bool(bos) and text.startswith(bos)

@@ -1,10 +1,10 @@
-"""What is registered of a reward model beside its weights: its full card, and what MLflow loads it by.
+"""Files registered with a reward model beside its weights: its full card, and what MLflow needs to load it.
 
-README.md            the card: recipe, evaluation, data, licence, limits, where it is from
+README.md            the card: recipe, evaluation, data, licence, limits, origin
 MLmodel, ...         the flavour python_function, with signature and input example, so that MLflow needs no copy of its own
-files.json           size and sha256 of every file, by which a download is checked
-fingerprint.json     rewards of probe conversations, as evaluate took them
-evaluation/          rewards.parquet, which the next challenger is compared by
+files.json           size and sha256 of every file, to check a download
+fingerprint.json     rewards of probe conversations, computed by the stage evaluate
+evaluation/          rewards.parquet, which the next challenger is compared with
 """
 
 import json
@@ -36,33 +36,33 @@ INPUTS = [
     {"name": "prompt", "type": "string", "required": False},
     {"name": "response", "type": "string", "required": False},
 ]
-"""Columns of MLflow's signature; a row has the first, or the other two."""
+"""Columns of MLflow's signature; a row has `messages`, or `prompt` and `response`."""
 OUTPUTS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]
 EXAMPLE = [{"messages": chat} for chat in fingerprints.PROBES[:2]]
 PHRASEBOOK = "phrasebook"
-"""The translator that is no model: its sentences are this project's."""
+"""The translator that is no model: its sentences belong to this project."""
 _REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a reward model when it is registered."""
+    """What is known about a reward model when it is registered."""
 
     name: str
-    """It is registered under."""
+    """Name that it is registered under."""
     model: Path
     """The Hugging Face folder, with README.md and xlrm.json as `xlrm.training.model_card` writes them."""
     digest: str
-    """Of that folder."""
+    """Digest of the model's folder."""
     evaluation: Path
-    """The folder that evaluate wrote."""
+    """The folder that the stage evaluate wrote."""
     origin: dict[str, Record]
-    """The model's own artifact, by URI, and all it was made from."""
+    """URI -> record of the model's own artifact and of all artifacts that it was made from."""
     corpus: dict | None
-    """The account of the data, corpus.json of the curate stage; None where its artifact is not among those."""
+    """The data card, corpus.json of the stage curate; None if `origin` has no artifact of that stage."""
     evaluation_uri: str | None = None
     files: tuple[FileEntry, ...] = ()
-    """Of the model's folder."""
+    """Files of the model's folder."""
 
     @property
     def results(self) -> dict:
@@ -81,7 +81,7 @@ class Facts:
 
     @property
     def translators(self) -> list[str]:
-        """Machines that wrote the training data, where it is a translation."""
+        """Translators that wrote the training data, if it is translated."""
         languages = self.card["language"].split("+")
         stages = [
             one for one in self.origin.values() if one.stage == "translate" and one.config["language"] in languages
@@ -89,7 +89,7 @@ class Facts:
         return sorted({str(one.config.get("translator")) for one in stages})
 
     def made_by(self, stage: str) -> tuple[str, Record] | None:
-        """The last one of a stage, of what the model was made from."""
+        """URI and record of the last artifact of a stage in `origin`."""
         return next(((uri, one) for uri, one in reversed(self.origin.items()) if one.stage == stage), None)
 
 
@@ -103,14 +103,15 @@ def write(folder: Path, facts: Facts) -> None:
 
 
 def _write_files(folder: Path, facts: Facts) -> None:
-    """Of the model and of what stands beside it, which counts where both have a file. What the gate says comes later."""
+    """Lists the files of the model and of `folder`; a file that both have counts as in `folder`. The gate's files are
+    left out, because they are written later."""
     _, own = artifacts.digest_directory(folder)
     found = {one.path: one.model_dump() for one in (*facts.files, *own) if one.path not in (FILES, *GATE_FILES)}
     (folder / FILES).write_text(json.dumps(list(found.values()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_flavour(folder: Path, facts: Facts) -> None:
-    """By hand, as MLflow's own way to write these copies the weights first."""
+    """Writes these files itself, because MLflow's own function copies the weights first."""
     made = facts.made_by("reward")
     versions = made[1].versions if made else {}
     python = versions.get("python", "3.11")
@@ -125,7 +126,7 @@ def _write_flavour(folder: Path, facts: Facts) -> None:
     _yaml(folder / "MLmodel", model)
     environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
     _yaml(folder / "python_env.yaml", environment)
-    # Without a build such as +cpu or +cu126, which the usual index does not have.
+    # Without builds such as +cpu or +cu126, which the default package index does not have.
     pinned = [f"{one}=={versions[one].partition('+')[0]}" if one in versions else one for one in _REQUIRED]
     (folder / "requirements.txt").write_text("\n".join(["mlflow>=3.17,<4", "jinja2", *pinned]) + "\n")
     (folder / "input_example.json").write_text(json.dumps(EXAMPLE, ensure_ascii=False), encoding="utf-8")
@@ -138,7 +139,7 @@ def _yaml(path: Path, content: dict) -> None:
 
 
 def card(facts: Facts) -> str:
-    """The trained model's own card and what only now is known."""
+    """The trained model's card, with the sections that are known only now."""
     written = facts.model / "README.md"
     own = written.read_text(encoding="utf-8") if written.is_file() else f"---\n---\n\n# {facts.name}\n"
     licence = facts.terms.licence
@@ -239,12 +240,12 @@ def _row(cells: list) -> str:
 
 
 def summary(facts: Facts) -> str:
-    """The card without its head, for MLflow's page of the version."""
+    """The card without its YAML header, for MLflow's page of the version."""
     return card(facts).split("---\n", 2)[2].strip()
 
 
 def tags(facts: Facts) -> dict[str, str]:
-    """What a version is looked up by: model and data as artifacts with digests, commit, image, licence, accuracies."""
+    """Tags to look up a version by: artifacts and digests of model and data, commit, image, licence, accuracies."""
     found = {"language": facts.card["language"], "base_model": facts.card["base_model"]["model"]}
     found |= {"digest": facts.digest, "evaluation_uri": addresses.shown(facts.evaluation_uri or "")}
     found |= {"licence": facts.terms.licence, "non_commercial": str(facts.terms.non_commercial).lower()}

@@ -1,1 +1,1 @@
-"""The page: artifacts as tables, figures and sentences. Computes no statistics."""
+"""The report: artifacts as tables, figures and sentences. Computes no statistics."""

@@ -1,4 +1,4 @@
-"""How trainings went: the entries of `curves.jsonl` in the artifacts of reward models and policies."""
+"""Training curves: the entries of `curves.jsonl` in the artifacts of reward models and policies."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _POINTS = 200
 class Curves:
     stage: str
     label: str
-    """The language, and of a policy the reward model it was aligned to."""
+    """The language; for a policy also the reward model it was aligned with."""
     language: str
     labeler: str
     rows: list[dict[str, float]]
@@ -31,18 +31,18 @@ class Curves:
 
     @property
     def held_out(self) -> bool:
-        """Whether there are values of held-out pairs."""
+        """Whether there are values on held-out pairs."""
         return any(name.startswith("heldout_") for row in self.rows for name in row)
 
     def values(self, name: str) -> list[tuple[float, float]]:
-        """(step, value) of each entry that has a finite one."""
+        """(step, value) of each entry with a finite value."""
         pairs = [(row["step"], row[name]) for row in self.rows if row.get(name) is not None]
         return [(step, value) for step, value in pairs if math.isfinite(value)]
 
 
 def read(lineage: dict[str, Record]) -> list[Curves]:
-    """Of the trainings that wrote some. Raises DataError for a line that is not a JSON object, ArtifactError for a store that
-    does not answer."""
+    """Curves of the trainings that wrote some. Raises DataError for a line that is not a JSON object, ArtifactError for
+    a store that does not answer."""
     found = []
     for uri, record in lineage.items():
         files = tuple(one for one in record.files if one.path == FILE)
@@ -57,7 +57,7 @@ def read(lineage: dict[str, Record]) -> list[Curves]:
 
 
 def thinned(values: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Means of neighbours, so that at most _POINTS are left to draw."""
+    """Means of neighbouring values, _POINTS at most."""
     size = math.ceil(len(values) / _POINTS) or 1
     groups = [values[start : start + size] for start in range(0, len(values), size)]
     return [(sum(x for x, _ in one) / len(one), sum(y for _, y in one) / len(one)) for one in groups]

@@ -1,4 +1,4 @@
-"""What a report is of: its run, the models it started from, how much data, and when."""
+"""Facts about a report: its run, the base models, the amounts of data, and the date."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from xlrm.reporting.results import Evaluation, tested
 from xlrm.store.artifacts import Record
 
 PROMPTS = "prompts.jsonl"
-"""File of a corpus that policies are aligned on."""
+"""File of a corpus with the prompts that policies are aligned on."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class Facts:
     pairs: dict[str, int] = field(default_factory=dict)
     """Language of a reward model -> preference pairs it was trained on."""
     prompts: dict[str, int] = field(default_factory=dict)
-    """Language of a policy -> most pairs of responses it was aligned on."""
+    """Language of a policy -> largest number of response pairs that a policy was aligned on."""
     items: dict[str, int] = field(default_factory=dict)
-    """Language -> pairs of its test."""
+    """Language -> pairs of its benchmark."""
     aligned: int = 0
-    """Policies."""
+    """Number of policies."""
     has_prompts: bool = True
     """Whether the corpus has prompts to align policies on."""
     finished: datetime | None = None
-    """Of the newest artifact."""
+    """Time at which the newest artifact was finished."""
 
     @property
     def tiny(self) -> bool:
@@ -41,7 +41,7 @@ class Facts:
 def gather(
     run: str, lineage: dict[str, Record], evaluations: list[Evaluation], validation: dict[str, Any] | None
 ) -> Facts:
-    """`validation` as the validate stage writes it."""
+    """`validation`: results of the stage validate."""
     rewards, policies = (_of(stage, lineage) for stage in ("reward", "align"))
     return Facts(
         run=run,
@@ -61,7 +61,8 @@ def _of(stage: str, lineage: dict[str, Record]) -> list[Record]:
 
 
 def _models(name: str, trained: list[Record], lineage: dict[str, Record]) -> list[str]:
-    """What the artifacts were trained from, their inputs called `name`, as the stage base has it in its config."""
+    """Models that the artifacts were trained from, which are their inputs called `name`: as the config of the stage
+    base names them."""
     records = (lineage.get(given.uri) for one in trained for given in one.inputs.get(name, ()))
     return list(dict.fromkeys(one.config["model"] for one in records if one and one.config.get("model")))
 

@@ -1,4 +1,4 @@
-"""Which figures the page has, and what is in each."""
+"""The figures of the page, and what each shows."""
 
 from xlrm.languages import LANGUAGES
 from xlrm.reporting import curves as trainings
@@ -10,11 +10,12 @@ from xlrm.reporting.results import AVERAGE, CHANCE, Comparison, Evaluation, WinR
 from xlrm.reporting.transfer import Transferred
 
 MARKERS = ("^", "s")
-"""Of the paper's models, in the table's order."""
+"""Markers of the paper's models, in the table's order."""
 
 
 def deltas(comparisons: list[Comparison], sections: list[str]) -> dict[str, str]:
-    """Section or average -> figure: source minus own, with the paper's values where it has them. All on one scale."""
+    """Section or average -> figure: accuracy of the source's model minus that of the language's own, with the paper's
+    values if it has them. All figures have one scale."""
     rows = {name: _delta_rows(comparisons, name) for name in (AVERAGE, *sections)}
     ends = [
         end
@@ -44,7 +45,7 @@ def _delta_rows(comparisons: list[Comparison], name: str) -> dict[str, list[Poin
 
 
 def rewards(evaluations: list[Evaluation]) -> dict[str, list[tuple[Evaluation, str]]]:
-    """Benchmark language -> the source's model and that language's own, each with its figure."""
+    """Benchmark language -> the source's model and that language's own, each with a histogram of its rewards."""
     found: dict[str, list[tuple[Evaluation, str]]] = {}
     for evaluation in evaluations:
         shown = [on for on in evaluation.scores if evaluation is evaluations[0] or on == evaluation.language]
@@ -64,7 +65,7 @@ def _rewards(rows: list[dict], side: str) -> list[float]:
 
 
 def singular_shares(models: dict[str, dict], source: str) -> str:
-    """`models` as the represent stage writes them: the base first, then by the reward model's language."""
+    """`models`: results of the stage represent, the base model first, then the reward models by language."""
     rows = [
         Spread(
             model_name(name), one["values"], one["mean"],
@@ -82,7 +83,8 @@ def model_name(name: str) -> str:
 
 
 def embedding_norms(models: dict[str, dict]) -> dict[str, str]:
-    """Model -> figure, of those where a language has tokens of its own. `models` as the represent stage writes them."""
+    """Model -> figure, for models in which a language has tokens of its own. `models`: results of the stage
+    represent."""
     found = {name: _norms(f"norms-{place}", one["norms"]) for place, (name, one) in enumerate(models.items())}
     return {name: figure for name, figure in found.items() if figure}
 
@@ -97,7 +99,8 @@ def _norms(name: str, norms: dict[str, list[float]]) -> str:
 
 
 def transfer(models: list[Transferred], base: float, source: str) -> str:
-    """Each reward model's mean accuracy in other languages than its own by its f, `base` being the base model's."""
+    """Mean accuracy of each reward model in languages other than its own, against its f; `base` is the base model's
+    f."""
     marks = [
         Mark(
             language_name(one.language), one.share.value, 100 * one.accuracy, "source" if one.language == source else "target",
@@ -122,11 +125,11 @@ def win_rates(found: list[WinRate], source: str) -> str:
 
 
 MEASURES = ("loss", "accuracy")
-"""Drawn of a training; its held-out value has the same name after heldout_."""
+"""Measures drawn for a training; held-out values have the same name after heldout_."""
 
 
 def curves(found: list[Curves], source: str) -> list[tuple[Curves, dict[str, str]]]:
-    """Each training with a figure for each measure it has. Those of one stage share their scale."""
+    """Each training with a figure for each of its measures. Figures of one stage and measure share their scale."""
     return [
         (one, {
             name: plots.lines(f"{name}-{place}", series, _limits(found, one.stage, name), f"{name} of the {one.title}")

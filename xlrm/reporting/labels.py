@@ -1,14 +1,14 @@
-"""Where the labels of a scatter plot go, so that none lies on another."""
+"""Places the labels of a scatter plot so that they do not overlap."""
 
 from dataclasses import dataclass
 
 GAP = 1.0
-"""Between two labels, and between a label and the edge."""
+"""Space between two labels, and between a label and the upper edge."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """From its left and lower edge, in any unit."""
+    """A rectangle by its left and lower edge, in any unit."""
 
     left: float
     low: float
@@ -29,8 +29,8 @@ class Box:
 
 
 def spread(boxes: list[Box], low: float, high: float) -> list[Box]:
-    """The boxes moved up and down, as little as can be, until no two meet, between `low` and `high` if all fit there; a
-    higher pile begins at `low`. In the order of `boxes`."""
+    """Moves the boxes up or down, as little as possible, until they do not overlap: between `low` and `high` if they
+    all fit there, else from `low` upwards. Returns them in the order of `boxes`."""
     moved = list(boxes)
     for group in _overlapping(boxes):
         group.sort(key=lambda i: boxes[i].low)
@@ -40,7 +40,7 @@ def spread(boxes: list[Box], low: float, high: float) -> list[Box]:
 
 
 def _overlapping(boxes: list[Box]) -> list[list[int]]:
-    """Numbers of the boxes, in groups that share no x with one another."""
+    """Indices of the boxes, in groups that share no x with each other."""
     groups: list[list[int]] = []
     reach = float("-inf")
     for i in sorted(range(len(boxes)), key=lambda i: boxes[i].left):
@@ -52,8 +52,8 @@ def _overlapping(boxes: list[Box]) -> list[list[int]]:
 
 
 def _places(boxes: list[Box], low: float, high: float) -> list[float]:
-    """Lower edges of a pile in this order: what isotonic regression gives for the edges less the heights of all below (pool
-    adjacent violators), which is the least sum of squared moves."""
+    """Lower edges of a pile of boxes in this order, with the least sum of squared moves: isotonic regression (pool
+    adjacent violators) of the edges minus the heights of all boxes below."""
     below = [0.0]
     for box in boxes:
         below.append(below[-1] + box.height + GAP)

@@ -1,4 +1,4 @@
-"""What a report was made from: artifacts by stage, what each cost, and how they follow from one another."""
+"""Artifacts that a report was made from: by stage, with what each cost, and how they depend on each other."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ COLUMN, LEVEL = 132, 58
 BOX_WIDTH, BOX_HEIGHT = 104, 40
 
 Place = tuple[int, str]
-"""Depth and stage: a stage that runs twice in a row of stages (sample) has two."""
+"""Depth and stage; a stage that runs at two depths (sample) has two places."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """An artifact, as the page tells of it."""
+    """An artifact as the page shows it."""
 
     uri: str
     record: Record
     label: str
     number: int
-    """Place in the order of making, from 1."""
+    """Position in the order of making, from 1."""
     depth: int
-    """Stages before it, on the longest way."""
+    """Number of stages before it on the longest path."""
 
     @property
     def place(self) -> Place:
@@ -33,7 +33,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Box:
-    """Artifacts of one place, in the drawing. `x` and `y` are its upper left corner."""
+    """Artifacts of one place in the drawing. (`x`, `y`) is the upper left corner."""
 
     stage: str
     x: int
@@ -45,13 +45,13 @@ class Box:
 class Drawing:
     boxes: list[Box]
     edges: list[tuple[int, int, int, int]]
-    """From the right middle of a box to the left middle of another: x, y, x, y."""
+    """From the middle of a box's right side to the middle of another's left side: x, y, x, y."""
     width: int
     height: int
 
 
 def made(lineage: dict[str, Record]) -> list[Made]:
-    """In the order of `lineage`: inputs before what uses them."""
+    """The artifacts in the order of `lineage`: inputs before the artifacts that use them."""
     found: dict[str, Made] = {}
     for number, (uri, record) in enumerate(lineage.items(), 1):
         before = [found[one].depth for one in input_uris(record) if one in found]
@@ -64,7 +64,7 @@ def input_uris(record: Record) -> list[str]:
 
 
 def label(record: Record) -> str:
-    """What sets this run of the stage apart: `ko`, or `ko, labeled by en`; empty for a stage that ran once."""
+    """What distinguishes this run of the stage: `ko`, or `ko, labeled by en`; empty for a stage that ran once."""
     language, labeler = record.config.get("language"), record.config.get("labeler")
     parts = [language] if language else list(record.config.get("languages") or [])
     return ", ".join(parts) + (f", labeled by {labeler}" if labeler else "")
@@ -78,7 +78,7 @@ def by_stage(artifacts: list[Made]) -> dict[str, list[Made]]:
 
 
 def configs(artifacts: list[Made]) -> dict[str, dict[str, list[Any]]]:
-    """Stage -> field -> the different values that its runs had."""
+    """Stage -> field -> the distinct values in its runs."""
     found: dict[str, dict[str, list[Any]]] = {}
     for one in artifacts:
         fields = found.setdefault(one.record.stage, {})
@@ -90,7 +90,7 @@ def configs(artifacts: list[Made]) -> dict[str, dict[str, list[Any]]]:
 
 
 def software(artifacts: list[Made]) -> dict[str, list[str]]:
-    """Library -> its versions, and `git commit` -> those the artifacts were made at."""
+    """Library -> its versions, and `git commit` -> the commits that the artifacts were made at."""
     found: dict[str, set[str]] = {}
     for one in artifacts:
         commit = {"git commit": one.record.git_commit} if one.record.git_commit else {}
@@ -100,7 +100,7 @@ def software(artifacts: list[Made]) -> dict[str, list[str]]:
 
 
 def drawing(artifacts: list[Made]) -> Drawing:
-    """One box for the artifacts of a stage at one depth, left of what uses them."""
+    """One box for the artifacts of a stage at one depth, to the left of those that use them."""
     labels: dict[Place, list[str]] = {}
     for one in artifacts:
         labels.setdefault(one.place, []).append(one.label)
@@ -117,7 +117,7 @@ def drawing(artifacts: list[Made]) -> Drawing:
 
 
 def _nearest_steps(artifacts: list[Made]) -> list[tuple[Place, Place]]:
-    """From each place to those that use it, but for those that other steps lead to as well: a tangle otherwise."""
+    """Steps from a place to one that uses it, except those that longer paths imply, which would tangle the drawing."""
     places = {one.uri: one.place for one in artifacts}
     before: dict[Place, set[Place]] = {one.place: set() for one in sorted(artifacts, key=lambda one: one.depth)}
     for one in artifacts:
@@ -132,7 +132,7 @@ def _nearest_steps(artifacts: list[Made]) -> list[tuple[Place, Place]]:
 
 
 def _columns(places: list[Place], steps: list[tuple[Place, Place]]) -> dict[Place, int]:
-    """As near to what uses a place as can be, so that few lines pass by other boxes."""
+    """Columns as near as possible to the places that use them, so that few lines pass other boxes."""
     columns: dict[Place, int] = {}
     for place in sorted(places, reverse=True):
         columns[place] = min((columns[after] - 1 for before, after in steps if before == place), default=place[0])

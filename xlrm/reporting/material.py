@@ -1,4 +1,4 @@
-"""What a report is made from."""
+"""The material of a report."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,28 +14,28 @@ from xlrm.reporting.transfer import Transfer
 
 @dataclass(frozen=True)
 class Material:
-    """Each part is empty or None where the inputs do not have it."""
+    """Parts of a report. Each is empty or None if the inputs do not have it."""
 
     facts: Facts
     evaluations: list[Evaluation] = field(default_factory=list)
-    """The source's first."""
+    """Evaluations, the source language's first."""
     comparisons: list[Comparison] = field(default_factory=list)
     mean: MeanDifference | None = None
-    """Mean of the comparisons' average differences."""
+    """Mean of the comparisons' differences in average accuracy."""
     representations: dict[str, Any] | None = None
-    """As the represent stage writes it."""
+    """Results of the stage represent."""
     transfer: Transfer | None = None
-    """What f has to do with accuracy in other languages."""
+    """Correlation of f with accuracy in other languages."""
     win_rates: list[WinRate] = field(default_factory=list)
     validation: dict[str, Any] | None = None
-    """As the validate stage writes it."""
+    """Results of the stage validate."""
     registered: dict[str, Any] | None = None
-    """As the register stage writes it."""
+    """Results of the stage register."""
     artifacts: list[Made] = field(default_factory=list)
     external: list[External] = field(default_factory=list)
-    """Reward models off the shelf."""
+    """Reward models from elsewhere."""
     mistakes: dict[str, list[Mistake]] = field(default_factory=dict)
-    """Language of a reward model -> pairs it ranks wrongly."""
+    """Language of a reward model -> pairs that it ranks wrongly."""
     curves: list[Curves] = field(default_factory=list)
 
     @property
@@ -44,7 +44,7 @@ class Material:
         return self.evaluations[0].language if self.evaluations else ""
 
     def left_out(self) -> list[str]:
-        """A sentence for each part that is not there."""
+        """A sentence for each part that is missing."""
         given = {
             "corpora": bool(self.validation or self.mistakes), "evaluations": bool(self.evaluations),
             "representations": bool(self.representations), "registered": bool(self.registered),
@@ -57,8 +57,8 @@ class Material:
         ]
 
     def metrics(self) -> dict[str, float]:
-        """The comparisons' average differences and their mean, and the correlations of f, and of how far it moved, with accuracy
-        in other languages."""
+        """The comparisons' differences in average accuracy and their mean, and the correlations of f, and of its
+        distance from the base model's, with accuracy in other languages."""
         found = {"transfer/mean_delta": self.mean.value} if self.mean else {}
         found |= {f"transfer/{one.language}": one.deltas[AVERAGE].value for one in self.comparisons}
         correlations = {"f": self.transfer.share, "moved": self.transfer.moved} if self.transfer else {}

@@ -1,4 +1,4 @@
-"""Pairs that a reward model ranks wrongly, with their texts: those of a section that it is most wrong about."""
+"""Pairs that a reward model ranks wrongly, with their texts: in each section those with the largest wrong margins."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,13 @@ from xlrm.reporting.results import Evaluation
 from xlrm.store.jsonl import each_row
 
 COUNT = 3
-"""Of a section."""
+"""Pairs of a section."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A pair whose rejected response has the higher reward; of several responses on a side, the best by reward."""
+    """A pair whose rejected response has the higher reward; of several responses on a side, the one with the highest
+    reward."""
 
     language: str
     section: str
@@ -31,18 +32,18 @@ class Mistake:
 Texts = dict[str, dict[tuple[str, str], dict]]
 """Language -> (id, digest of the texts) -> row of the benchmark."""
 Item = tuple[str, dict]
-"""Language, and what the evaluation has of a pair."""
+"""Language, and the item as the evaluation has it."""
 
 
 def find(evaluations: list[Evaluation], corpora: Path) -> dict[str, list[Mistake]]:
-    """Language of the reward model -> its mistakes by section, of items whose texts `corpora` has."""
+    """Language of the reward model -> its mistakes, section by section, on items whose texts are in `corpora`."""
     languages = dict.fromkeys(on for one in evaluations for on in one.scores)
     texts = {on: _texts(corpora / on / "benchmark.jsonl", on) for on in languages}
     return {one.language: found for one in evaluations if (found := _worst(one, texts))}
 
 
 def _texts(path: Path, language: str) -> dict[tuple[str, str], dict]:
-    """By what an evaluation knows of an item: the text of an id in another corpus may be another."""
+    """Rows by id and digest of their texts, because the same id may have other texts in another corpus."""
     rows = each_row(path) if path.is_file() else []
     return {(row["id"], _digest(row, language)): row for row in rows}
 
@@ -64,7 +65,7 @@ def _worst(evaluation: Evaluation, texts: Texts) -> list[Mistake]:
 
 
 def is_wrong(item: dict) -> bool:
-    """Whether an item's best response by reward is a rejected one."""
+    """Whether the response with the highest reward is a rejected one."""
     return _margin(item) < 0
 
 
@@ -73,7 +74,7 @@ def _margin(item: dict) -> float:
 
 
 def _chosen(items: list[Item]) -> list[Item]:
-    """Those most wrong, of different languages where there are enough."""
+    """The items with the largest wrong margins, in different languages if there are enough."""
     ranked = sorted(items, key=lambda one: _margin(one[1]))
     first = {language: (language, item) for language, item in reversed(ranked)}
     of_languages = sorted(first.values(), key=lambda one: _margin(one[1]))
@@ -94,7 +95,7 @@ def _best(texts: list[str], values: list[float]) -> tuple[str, float]:
 
 
 def _prompt(prompt: Any) -> str:
-    """A conversation as its turns, one below the other."""
+    """A conversation as text, its turns one below the other."""
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)

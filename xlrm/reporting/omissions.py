@@ -1,11 +1,11 @@
-"""What a report leaves out, and how to get it: a sentence for each part that its inputs do not have."""
+"""What a report leaves out, and how to get it: a sentence for each part that is missing in its inputs."""
 
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.results import Evaluation, External, WinRate, language_name
 
 
 def of_inputs(given: dict[str, bool]) -> list[str]:
-    """Of the inputs that were left out. `given`: name of the input -> whether it was given."""
+    """Sentences for inputs that were left out. `given`: name of the input -> whether it was given."""
     return [sentence for name, sentence in _INPUTS.items() if not given[name]]
 
 
@@ -18,7 +18,8 @@ _INPUTS = {
 
 
 def of_evaluations(evaluations: list[Evaluation], compared: set[str], has_curves: bool) -> list[str]:
-    """Of comparisons with the source's model, and of training curves. `compared`: the languages that have one."""
+    """Sentences for missing comparisons with the source's model and missing training curves. `compared`: languages with
+    a comparison."""
     found = []
     if len(evaluations) == 1:
         found.append("Differences between reward models: one alone was evaluated.")
@@ -34,7 +35,7 @@ def of_evaluations(evaluations: list[Evaluation], compared: set[str], has_curves
 
 
 def of_models(external: list[External], win_rates: list[WinRate], facts: Facts) -> list[str]:
-    """Of models off the shelf, and of alignment."""
+    """Sentences for missing models from elsewhere and missing alignment."""
     found = []
     if not external:
         found.append("Reward models off the shelf: none was evaluated (external.models names them).")

@@ -1,4 +1,4 @@
-"""The page: everything found, put into the template."""
+"""The page: the material of a report, put into the template."""
 
 from collections import Counter
 from pathlib import Path
@@ -35,7 +35,7 @@ FILTERS = (
 
 
 def render(material: Material, title: str, tables: dict[str, Table]) -> str:
-    """The whole page as HTML: the same text for the same material."""
+    """The whole page as HTML. The same material gives the same text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -78,7 +78,7 @@ def _context(material: Material) -> dict[str, Any]:
 
 
 def _published(source: str) -> dict[str, Any]:
-    """What Hong et al. 2025 print, where the source is theirs."""
+    """Results that Hong et al. 2025 print; most are left out if the source language is not theirs."""
     bases = dict.fromkeys(one.reward_model for one in tables_3_to_7() if one.trained_in)
     return {
         "paper_bases": list(bases) if source == "en" else [],
@@ -103,7 +103,7 @@ def _figures(material: Material) -> dict[str, Any]:
 
 
 def _transfer_figure(material: Material) -> str:
-    """Empty where there is nothing to correlate."""
+    """Figure of the correlation; empty if there is none."""
     if not (material.representations and material.transfer and material.transfer.share):
         return ""
     base = material.representations["models"]["base"]["mean"]
@@ -111,7 +111,7 @@ def _transfer_figure(material: Material) -> str:
 
 
 def _models(material: Material) -> list[tuple[str, str, str, Estimate | None, dict | None]]:
-    """Of each registered model: its name, version, address, accuracy in its own language, and what the gate decided."""
+    """Name, version, address, accuracy in its own language and gate's decision of each registered model."""
     registered = material.registered or {"versions": {}}
     found = []
     for name, version in registered["versions"].items():
@@ -141,7 +141,7 @@ def _provenance(artifacts: list[Made]) -> dict[str, Any]:
 
 
 def _heat(value: float, chance: float = CHANCE) -> tuple[str, int]:
-    """Colour and strength, 0 to 100, of an accuracy's cell: no colour at chance."""
+    """Colour of an accuracy's cell, and its strength from 0 to 100; no colour at chance."""
     if value >= chance:
         return "right", round(100 * (value - chance) / (1 - chance))
     return "wrong", round(100 * (chance - value) / chance)
@@ -160,7 +160,7 @@ def _wrong(evaluations: list[Evaluation]) -> dict[str, dict[str, tuple[int, int]
 
 
 def _subsets(source: Evaluation) -> dict[str, dict[str, int]]:
-    """Section -> accuracy's name of a subset -> items in the first language tested."""
+    """Section -> name of a subset's accuracy -> items in the first language tested."""
     rows = next(iter(source.scores.values()), [])
     found: dict[str, Counter[str]] = {}
     for row in rows:
@@ -169,7 +169,7 @@ def _subsets(source: Evaluation) -> dict[str, dict[str, int]]:
 
 
 def _failures(validation: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Language -> expectation -> rows that failed in any of its files."""
+    """Language -> expectation -> failed rows over all its files."""
     return {
         language: dict(sum((Counter(file["failures"]) for file in files.values()), Counter()))
         for language, files in validation["languages"].items()

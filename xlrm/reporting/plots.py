@@ -1,7 +1,8 @@
-"""The figures, as SVG to put into a page: the only module that imports matplotlib.
+"""The figures, as SVG to embed in a page: the only module that imports matplotlib.
 
-Colours are roles (`source`, `good`, ...) that the page's style gives a value, one for light and one for dark. A figure
-is as wide as a phone shows it, one unit a pixel, and a page puts several side by side. Same values, same bytes.
+Colours are roles (`source`, `right`, ...); the page's style gives each a value for light and one for dark mode. A
+figure is as wide as a phone shows it, one unit to a pixel, and a page puts several side by side. The same values give
+the same bytes.
 """
 
 import io
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROLES = ("ink", "soft", "line", "panel", "source", "target", "right", "wrong", "base")
-_COLOUR = {role: f"#0000{number:02x}" for number, role in enumerate(ROLES, 1)}  # stand-ins until the page is written
+_COLOUR = {role: f"#0000{number:02x}" for number, role in enumerate(ROLES, 1)}  # placeholders that `_inline` replaces
 _STYLE = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 11, "axes.unicode_minus": True,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.linewidth": 1,
@@ -28,12 +29,12 @@ _STYLE = {
     "ytick.color": _COLOUR["line"], "ytick.labelcolor": _COLOUR["ink"], "ytick.major.size": 0,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
 }  # fmt: skip
-_PIXELS = 72  # in an inch of matplotlib's SVG
+_PIXELS = 72  # pixels in an inch of matplotlib's SVG
 
 
 @dataclass(frozen=True)
 class Point:
-    """A value with its interval, or without one."""
+    """A value, with its interval if it has one."""
 
     value: float
     role: str
@@ -44,7 +45,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Spread:
-    """A distribution with what is told of it: its mean or median, and the interval of that."""
+    """A distribution with its mean or median, and the interval of that if it has one."""
 
     label: str
     values: list[float]
@@ -56,7 +57,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Mark:
-    """A labelled point with the interval of its x, and the values that its y is the mean of."""
+    """A labelled point with the interval of its x, and the values whose mean is its y."""
 
     label: str
     x: float
@@ -79,7 +80,7 @@ class Line:
 def dots(
     name: str, rows: dict[str, list[Point]], limits: tuple[float, float], middle: float, x_label: str, width: int = 236
 ) -> str:
-    """One row for each label, one dot with its whisker for each point, and a line at `middle`."""
+    """One row for each label, one dot with its whisker for each point, and a vertical line at `middle`."""
     height = 52 + sum(11 * len(points) + 13 for points in rows.values())
     with _axes(name, width, height) as axes:
         axes.axvline(middle, color=_COLOUR["soft"], linewidth=1, zorder=0)
@@ -97,8 +98,8 @@ def dots(
 
 
 def ridges(name: str, rows: list[Spread], x_label: str) -> str:
-    """One smoothed distribution above the other, each with a dot (and whisker) for its centre; the first one's centre
-    is a line through all."""
+    """Smoothed distributions one above the other, each with a dot (and whisker) at its centre. A vertical line marks
+    the centre of the first."""
     import numpy as np
 
     values = np.concatenate([row.values for row in rows])
@@ -120,7 +121,7 @@ def ridges(name: str, rows: list[Spread], x_label: str) -> str:
 
 
 def histograms(name: str, chosen: list[float], rejected: list[float], limits: tuple[float, float], title: str) -> str:
-    """Rewards of the chosen answers over those of the rejected ones; panels of one model share `limits`."""
+    """Rewards of the chosen responses over those of the rejected ones; panels of one model share `limits`."""
     import numpy as np
 
     edges = np.linspace(*limits, 31)
@@ -137,7 +138,8 @@ def histograms(name: str, chosen: list[float], rejected: list[float], limits: tu
 
 
 def scatter(name: str, marks: list[Mark], line: float, x_label: str, y_label: str) -> str:
-    """One dot with its whisker for each mark, what it is the mean of above and below it, and a vertical line."""
+    """One dot with its whisker for each mark, a dash at each value that it is the mean of, and a vertical line at
+    `line`."""
     with _axes(name, 340, max(250, 80 + 16 * len(marks))) as axes:
         axes.axvline(line, color=_COLOUR["soft"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         for mark in marks:
@@ -153,8 +155,8 @@ def scatter(name: str, marks: list[Mark], line: float, x_label: str, y_label: st
 
 
 def _label(axes: "Axes", marks: list[Mark]) -> None:
-    """Each mark's label beside it, to the left where there is no room to the right, and clear of the other labels; a line
-    leads to it where it had to move."""
+    """Puts each mark's label beside it, to the left if there is no room to the right, without overlap. A line leads to
+    a label that had to move."""
     axes.figure.draw_without_rendering()
     axes.figure.set_layout_engine("none")  # labels are placed in this layout
     frame = axes.get_window_extent()
@@ -182,7 +184,7 @@ def lines(name: str, series: list[Line], limits: tuple[float, float] | None, tit
     """Values by step, as lines or as dots; panels of several models share `limits`."""
     with _axes(name, 236, 132) as axes:
         for line in series:
-            dotted = line.dots or len(line.values) == 1  # a line of one point is none
+            dotted = line.dots or len(line.values) == 1  # one point makes no line
             style = {"marker": "o", "markersize": 4, "linewidth": 0.8} if dotted else {"linewidth": 1.4}
             axes.plot(*zip(*line.values, strict=True), color=_COLOUR[line.role], **style)
         if limits:
@@ -197,7 +199,7 @@ def lines(name: str, series: list[Line], limits: tuple[float, float] | None, tit
 
 
 def span(values: list[list[float]]) -> tuple[float, float]:
-    """Limits that hold all but the outermost 0.5 % on each side."""
+    """Limits that hold all values except the outermost 0.5 % on each side."""
     import numpy as np
 
     low, high = np.quantile(np.concatenate(values), (0.005, 0.995))
@@ -230,9 +232,9 @@ def _density(values: "np.ndarray", grid: "np.ndarray") -> "np.ndarray":
 
 @contextmanager
 def _axes(name: str, width: int, height: int) -> "Iterator[Axes]":
-    """Empty axes of a figure of their own, within the style.
+    """Empty axes in a figure of their own, within the style.
 
-    pyplot would keep every figure for the whole process. `name` makes the ids in the SVG differ from those of the
+    pyplot would keep every figure until the process ends. `name` makes the ids in the SVG differ from those of the
     page's other figures.
     """
     import matplotlib
@@ -260,7 +262,7 @@ def _inline(svg: str, title: str) -> str:
         (r"font-family: [^;\"]*(; )?", ""),
         (r' transform="rotate\(-0 [^)]*\)"', ""),
         (r"\s*\n\s*", " "),
-        (r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag.group())),  # hundredths of a pixel do
+        (r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag.group())),  # hundredths of a pixel suffice
         (r"#0000([0-9a-f]{2})\b", lambda role: f"var(--{ROLES[int(role.group(1), 16) - 1]})"),
     ):
         body = re.sub(pattern, new, body, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""What the evaluations, the verdicts and the paper say: estimates, and comparisons of two reward models."""
+"""Results of the evaluations, the verdicts and the paper: estimates, and comparisons of two reward models."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CHANCE = 0.5
 SUBSET = "subset/"
 SECTIONS = ("Chat", "Chat Hard", "Safety", "Reasoning")
-"""Of RewardBench, in paper A's order; a benchmark's others come after them."""
+"""Sections of RewardBench in paper A's order; a benchmark's other sections come after them."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """Of two reward models on the same items, with the p-value of no difference."""
+    """Difference of two reward models on the same items, with the p-value of no difference."""
 
     p: float
 
 
 @dataclass(frozen=True)
 class MeanDifference(Difference):
-    """Over several languages, with the mean accuracies that it is the difference of."""
+    """Mean over several languages, with the mean accuracies whose difference it is."""
 
     source: float
     own: float
     items: int
-    """In each language."""
+    """Items in each language."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ class Evaluation:
     """One reward model on the benchmark of every language."""
 
     language: str
-    """The reward model was trained in."""
+    """Language that the reward model was trained in."""
     results: dict[str, dict]
-    """Language -> what `statistics.summary` says."""
+    """Language -> result of `statistics.summary`."""
     scores: dict[str, list[dict]]
     """Language -> rows with id, subset, section and the rewards of the chosen and of the rejected responses."""
     tie_policy: Ties = "lost"
     benchmarks: dict[str, dict[str, dict]] = field(default_factory=dict)
-    """Further benchmark -> language -> as `results`."""
+    """Further benchmark -> language -> result of `statistics.summary`."""
 
     def accuracy(self, on: str, name: str = AVERAGE, benchmark: str | None = None) -> Estimate | None:
-        """None where that language or section was not evaluated."""
+        """Accuracy in the language `on`; None if that language or section was not evaluated."""
         results = self.benchmarks.get(benchmark, {}) if benchmark else self.results
         return estimate(results.get(on), name)
 
@@ -80,12 +80,13 @@ class Comparison:
     source: Evaluation
     own: Evaluation
     deltas: dict[str, Difference]
-    """Section, average and subset -> source minus own."""
+    """Section, average or subset -> source minus own."""
 
 
 @dataclass(frozen=True)
 class WinRate:
-    """Of the policy of `language` aligned to the reward model `labeler`, against the policy it came from."""
+    """Win rate of the policy of `language` aligned with the reward model `labeler`, against the policy it was trained
+    from."""
 
     language: str
     labeler: str
@@ -96,7 +97,7 @@ class WinRate:
 
 @dataclass(frozen=True)
 class External:
-    """A reward model off the shelf, on the benchmark of every language."""
+    """A reward model from elsewhere, on the benchmark of every language."""
 
     name: str
     kind: str
@@ -106,19 +107,21 @@ class External:
 
 
 def estimate(result: dict | None, name: str = AVERAGE) -> Estimate | None:
-    """Accuracy of a section (or the average, or a subset) in a result of `statistics.summary`."""
+    """Accuracy of a section (or the average, or a subset) in a result of `statistics.summary`; None if it has none."""
     if not result or name not in result["accuracy"]:
         return None
     return Estimate(result["accuracy"][name], *result["interval"][name])
 
 
 def language_name(code: str) -> str:
-    """Of several codes, joined by +, the names joined so; of anything else, the text itself."""
+    """English name of a language; for codes joined by +, the names joined in the same way. Other text stays
+    unchanged."""
     return " + ".join(LANGUAGES[one].name if one in LANGUAGES else one for one in code.split("+"))
 
 
 def read_evaluations(folders: list[Path]) -> list[Evaluation]:
-    """Raises DataError for an evaluation that does not name its model's language, or two that name the same."""
+    """Reads folders of the stage evaluate. Raises DataError for an evaluation that does not name its model's language,
+    and for two that name the same."""
     evaluations = [_read_evaluation(folder) for folder in folders]
     codes = Counter(one.language for one in evaluations)
     if repeated := [code for code, times in codes.items() if times > 1]:
@@ -140,7 +143,7 @@ def _read_evaluation(folder: Path) -> Evaluation:
 
 
 def read_external(folder: Path) -> list[External]:
-    """What the external stage found, the classifiers first."""
+    """Results of the stage external, classifiers first."""
     content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     found = []
     for name, one in content["models"].items():
@@ -160,7 +163,7 @@ def read_win_rates(folders: list[Path]) -> list[WinRate]:
 
 
 def sections(evaluations: list[Evaluation]) -> list[str]:
-    """Those that occur, the known ones first."""
+    """Names of the sections that occur, those of RewardBench first."""
     results = [result for evaluation in evaluations for result in evaluation.results.values()]
     seen = dict.fromkeys(name for result in results for name in section_names(result))
     return [name for name in SECTIONS if name in seen] + [name for name in seen if name not in SECTIONS]
@@ -171,7 +174,7 @@ def section_names(result: dict) -> list[str]:
 
 
 def tested(evaluations: list[Evaluation]) -> dict[str, dict]:
-    """Language -> the result of the first model evaluated in it, for what does not depend on the model."""
+    """Language -> the result of the first model evaluated in it, for values that do not depend on the model."""
     found: dict[str, dict] = {}
     for evaluation in evaluations:
         found = found | {on: result for on, result in evaluation.results.items() if on not in found}
@@ -179,16 +182,16 @@ def tested(evaluations: list[Evaluation]) -> dict[str, dict]:
 
 
 def compare(source: Evaluation, own: Evaluation) -> Comparison:
-    """Interval and p-value are paired: both models saw the same items, and it is the items' differences they are of."""
+    """Interval and p-value are paired: both models read the same items, and the differences per item are tested."""
     rows, ours, theirs = _credits(source, own)
     deltas = {name: Difference(*one) for name, one in paired(rows, ours - theirs).items()}
     return Comparison(own.language, source, own, deltas)
 
 
 def compare_all(source: Evaluation, targets: list[Evaluation]) -> list[Comparison]:
-    """The source's model against each other language's own, where both were evaluated in that language. The p-values of
-    sections and averages are adjusted for how many of them there are (Holm), as they are read together; those of subsets are
-    left as they are."""
+    """Compares the source's model with each other language's own, if both were evaluated in that language. The p-values
+    of sections and averages are adjusted for their number (Holm), because they are read together; those of subsets are
+    not."""
     found = [compare(source, own) for own in targets if own.language in own.scores and own.language in source.scores]
     places = [(i, name) for i, one in enumerate(found) for name in one.deltas if not name.startswith(SUBSET)]
     adjusted = dict(zip(places, holm([found[i].deltas[name].p for i, name in places]), strict=True))
@@ -201,8 +204,8 @@ def compare_all(source: Evaluation, targets: list[Evaluation]) -> list[Compariso
 
 
 def mean_delta(comparisons: list[Comparison]) -> MeanDifference | None:
-    """Mean over the target languages of the difference in average accuracy, on the items that are there in all of them.
-    Items of one id are one item said in several languages: they are resampled together. None without such an item."""
+    """Mean over the target languages of the difference in average accuracy, on the items that all of them have. Items
+    with one id are translations of one item and are resampled together. None without such an item."""
     if not comparisons:
         return None
     rows, ours, theirs = _shared([_credits(one.source, one.own) for one in comparisons])
@@ -213,12 +216,12 @@ def mean_delta(comparisons: list[Comparison]) -> MeanDifference | None:
 
 
 Credits = tuple[list[dict], "np.ndarray", "np.ndarray"]
-"""Items (n), and the credit (n) of the source's model and of the language's own."""
+"""Items (n), and the credits (n) of the source's model and of the language's own."""
 
 
 def _credits(source: Evaluation, own: Evaluation) -> Credits:
-    """On the items of `own`'s benchmark in its language. Raises DataError where the two saw other items or count ties
-    otherwise."""
+    """Credits on the items of `own`'s benchmark in its language. Raises DataError if the two models read different
+    items or count ties differently."""
     rows = own.scores[own.language]
     others = {(row["id"], row["text"]): row for row in source.scores[own.language]}
     if others.keys() != {(row["id"], row["text"]) for row in rows}:
@@ -237,7 +240,7 @@ def _credits(source: Evaluation, own: Evaluation) -> Credits:
 
 
 def _shared(found: list[Credits]) -> Credits:
-    """The items that every language has, with their mean credit over the languages."""
+    """The items that every language has, with their mean credits over the languages."""
     import numpy as np
 
     places = [{row["id"]: place for place, row in enumerate(rows)} for rows, _, _ in found]
@@ -251,7 +254,7 @@ def _shared(found: list[Credits]) -> Credits:
 
 @dataclass(frozen=True)
 class Shared:
-    """What the models earn on the items that every language has."""
+    """Accuracies on the items that every language has."""
 
     items: int
     averages: dict[tuple[str, str], Estimate]
@@ -259,8 +262,8 @@ class Shared:
 
 
 def shared(evaluations: list[Evaluation]) -> Shared | None:
-    """For accuracies of different languages to be compared; None where all languages have the same items, or no item is
-    in all of them."""
+    """Accuracies that can be compared between languages; None if all languages have the same items, or no item is in
+    all of them."""
     tests = [{row["id"] for row in rows} for one in evaluations for rows in one.scores.values()]
     common = set.intersection(*tests) if tests else set()
     if not common or all(ids == common for ids in tests):
@@ -276,7 +279,7 @@ def _average(evaluation: Evaluation, on: str, ids: set[str]) -> Estimate:
 
 
 def further(evaluations: list[Evaluation]) -> dict[str, dict[str, dict]]:
-    """Further benchmark -> language -> the first evaluation's result, for what does not depend on the model."""
+    """Further benchmark -> language -> the first evaluation's result, for values that do not depend on the model."""
     found: dict[str, dict[str, dict]] = {}
     for evaluation in reversed(evaluations):
         for name, results in evaluation.benchmarks.items():
@@ -285,13 +288,14 @@ def further(evaluations: list[Evaluation]) -> dict[str, dict[str, dict]]:
 
 
 def paper_cells(on: str, trained_in: str) -> dict[str, Cell]:
-    """Tables 3 to 7 of Hong et al. 2025: base model -> its reward model of a language on the benchmark of another."""
+    """Base model -> its result in Tables 3 to 7 of Hong et al. 2025, for the reward model trained in one language on
+    the benchmark of another."""
     cells = paper_tables.tables_3_to_7()
     return {one.reward_model: one for one in cells if (one.language, one.trained_in) == (on, trained_in)}
 
 
 def paper_delta(model: str, language: str, name: str) -> float | None:
-    """English minus target in points, None for what Table 1 does not have."""
+    """English minus target in points, from Table 1 of the paper; None if the table does not have it."""
     rows = paper_tables.table_1()[model].get(language)
     if rows is None or name not in rows["target"]:
         return None

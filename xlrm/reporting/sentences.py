@@ -32,7 +32,7 @@ def percent(share: float) -> str:
 
 
 def percent_range(one: Estimate) -> str:
-    """Whole percents: an interval's ends are not known any better."""
+    """Whole percents, because the ends of an interval are not known more precisely."""
     return f"{100 * one.low:.0f}\u2013{100 * one.high:.0f}"
 
 
@@ -50,7 +50,7 @@ def points_range(one: Estimate, digits: int = 1) -> str:
 
 
 def p_value(p: float) -> str:
-    """With what p-values of 9,999 permutations can tell."""
+    """A p-value with as many digits as 9,999 permutations allow."""
     return "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.{3 if p < 0.1 else 2}f}"
 
 
@@ -66,7 +66,7 @@ def memory(mib: float) -> str:
 
 
 def shown(value: Any) -> str:
-    """As JSON where it is not text, and without user names and passwords in addresses."""
+    """Text, or JSON for any other value, without user names and passwords in addresses."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     while (clean := addresses.shown(text)) != text:  # a password may itself have an @
         text = clean
@@ -97,14 +97,14 @@ def counts(by_language: dict[str, int], noun: str) -> str:
 
 
 def page_title(title: str, facts: Facts) -> str:
-    """Of the browser's window: what tells this report from others."""
+    """Title of the browser's window, which distinguishes this report from others."""
     pairs = f"{max(facts.pairs.values()):,} pairs" if facts.pairs else ""
     date = f"{facts.finished:%Y-%m-%d}" if facts.finished else ""
     return " · ".join(part for part in (facts.run, title, ", ".join(facts.bases), pairs, date) if part)
 
 
 def about(facts: Facts) -> list[str]:
-    """Run, models, data and date, a part each."""
+    """Run, models, data and date, one text each."""
     parts = [f"Run {facts.run}"] if facts.run else []
     if facts.bases:
         parts.append(f"reward models trained from {listed(facts.bases)}")
@@ -122,7 +122,7 @@ def about(facts: Facts) -> list[str]:
 def headline(
     evaluations: list[Evaluation], comparisons: list[Comparison], mean: MeanDifference | None, facts: Facts
 ) -> str:
-    """The finding, and what model of how many pairs it is of."""
+    """The main finding, with the base model and the number of pairs behind it."""
     if not evaluations:
         return ""
     source = evaluations[0].language
@@ -155,14 +155,15 @@ def _accuracies(one: Evaluation) -> str:
 
 
 def by_language(comparisons: list[Comparison]) -> str:
-    """The single differences, from the source's best to its worst."""
+    """The differences in each language, from the source model's best to its worst."""
     ranked = sorted(comparisons, key=lambda one: -one.deltas[AVERAGE].value)
     found = [f"{language_name(one.language)} {points(one.deltas[AVERAGE].value)}" for one in ranked]
     return f"{language_name(comparisons[0].source.language)} minus own, in points: {', '.join(found)}."
 
 
 def matrix(evaluations: list[Evaluation]) -> str:
-    """Who is best in each tested language that a model was trained in, and which accuracies differ from chance."""
+    """In how many languages the model trained in the language is the best, and how many accuracies differ from
+    chance."""
     own = [one for one in evaluations if one.accuracy(one.language)]
     ahead = sum(
         all(rival.value <= best.value for other in evaluations if (rival := other.accuracy(one.language)))
@@ -200,7 +201,7 @@ def transfer(comparisons: list[Comparison]) -> str:
 
 
 def ties(evaluations: list[Evaluation]) -> str:
-    """How many items had equal rewards, and what these counted."""
+    """How many items had equal rewards, and how these were counted."""
     results = [result for one in evaluations for result in one.results.values()]
     counted = {"lost": "as lost", "half": "half"}[evaluations[0].tie_policy]
     items, equal = (sum(result.get(key) or 0 for result in results) for key in ("items", "ties"))
@@ -210,14 +211,14 @@ def ties(evaluations: list[Evaluation]) -> str:
 
 
 def sizes(evaluations: list[Evaluation]) -> str:
-    """Of tests that hold other items in one language than in another; empty where all are as large."""
+    """A sentence if the tests differ in size between languages; else empty."""
     items = {on: result["items"] for on, result in tested(evaluations).items()}
     return f"Tests differ in size: {counts(items, 'pairs')}." if len(set(items.values())) > 1 else ""
 
 
 def missing(results: dict[str, dict]) -> str:
-    """Which subsets have no item in which languages, of a benchmark's results by language, as `tested` gives them; empty where
-    all have some."""
+    """Which subsets have no item in which languages; empty if none is missing. `results`: language -> result on one
+    benchmark, as from `tested`."""
     languages: dict[tuple[str, ...], list[str]] = {}
     for on, result in results.items():
         if subsets := tuple(result.get("missing", ())):
@@ -259,11 +260,11 @@ TEMPLATE = {"raw": "raw text", "chat": "the text as a user's message, in the cha
 
 
 def reading(representations: dict[str, Any]) -> str:
-    """Which states were compared, and of how many texts of what."""
+    """Which hidden states were compared, and on how many texts of which dataset."""
     said, account = representations["reading"], representations["parallel"]
     layer = "after the final norm" if said["layer"] == -1 else "before the final norm"
     place = f"{POSITION[said['position']]}, layer {signed(said['layer'], 0)} ({layer}); {TEMPLATE[said['template']]}"
-    texts = Path(account["set"]).name  # of a file, or of a set in a folder of this machine
+    texts = Path(account["set"]).name  # the last part of a path, for a file or a local dataset
     left_out = account["incomplete"] + account["duplicates"]
     return (
         f"{place}; {representations['texts']:,} texts of {texts}"
@@ -272,7 +273,7 @@ def reading(representations: dict[str, Any]) -> str:
 
 
 def mean_cosine(model: dict[str, Any]) -> float:
-    """Over pairs of two languages."""
+    """Mean cosine over pairs of two languages."""
     cells = [value for i, row in enumerate(model["cosine"]) for value in row[i + 1 :]]
     return sum(cells) / len(cells)
 
@@ -295,7 +296,8 @@ def _correlation(one: Correlation) -> str:
 
 
 def wins(found: list[WinRate]) -> str:
-    """How many aligned policies win and lose against the one they came from, beyond the interval."""
+    """How many aligned policies win and lose against the policy they were trained from: those whose interval excludes
+    an even score."""
     better = sum(one.rate.low > CHANCE for one in found)
     worse = sum(one.rate.high < CHANCE for one in found)
     kinds = ((better, "better than"), (worse, "worse than"), (len(found) - better - worse, "level with"))
@@ -305,7 +307,7 @@ def wins(found: list[WinRate]) -> str:
 
 
 def verdict(decision: dict[str, Any] | None) -> str:
-    """Of the registry's gate on a model, as the register stage writes it."""
+    """The gate's decision on a model. `decision`: as the stage register writes it."""
     if not decision:
         return ""
     reason = decision["reason"]
@@ -313,7 +315,7 @@ def verdict(decision: dict[str, Any] | None) -> str:
 
 
 def refused(registered: dict[str, Any] | None) -> list[str]:
-    """A sentence for each model that the registry's gate refused."""
+    """A sentence for each model that the gate refused."""
     if not registered:
         return []
     decisions, versions = registered.get("decisions", {}), registered["versions"]
@@ -325,7 +327,7 @@ def refused(registered: dict[str, Any] | None) -> list[str]:
 
 
 def validated(summary: dict[str, Any]) -> str:
-    """How much passed, and which languages and files the gate refused."""
+    """How many rows passed, and which languages and files the gate refused."""
     passed = f"{summary['rows_out']:,} of {summary['rows_in']:,} rows passed in every language."
     if summary.get("passed", True):
         return passed

@@ -1,4 +1,4 @@
-"""The page's tables as CSV, for spreadsheets: UTF-8 with a byte order mark, one row a value where that can be."""
+"""The page's tables as CSV for spreadsheets: UTF-8 with a byte order mark, one row for each value where possible."""
 
 import base64
 import csv
@@ -28,17 +28,17 @@ class Table:
         return text.getvalue().encode("utf-8-sig")
 
     def link(self) -> str:
-        """An address that holds the whole file."""
+        """A data: URL that holds the whole file."""
         return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(self.content()).decode()}"
 
 
 def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Puts an apostrophe before a text that a spreadsheet would take for a formula."""
     return f"'{value}" if isinstance(value, str) and re.match(r"[=+\-@\t\r]", value) else value
 
 
 def gather(material: Material, paper: bool) -> dict[str, Table]:
-    """Name of the file -> table, of those that have rows."""
+    """Name of the file -> table, for tables that have rows."""
     made = {
         "accuracy": _table("benchmark model tested_in part items accuracy low high", _accuracies(material)),
         "differences": _table("language part difference low high p source_accuracy own_accuracy", _deltas(material)),

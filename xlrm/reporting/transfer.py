@@ -1,9 +1,9 @@
 """Do reward models that keep the base model's representations transfer better? Paper A (section 3.1) argues so from two
 figures side by side; here the two are correlated across the reward models of a run.
 
-A correlation over a handful of models says little, and the numbers here say so themselves: the interval is Fisher's, of
-the number of models, and p is the exact share of all orders of the models that correlate as strongly. Resampling items and
-texts would give narrow intervals of another question, how well these very models are measured.
+A correlation over a few models says little, and the numbers show that: the interval is Fisher's for the number of
+models, and p is the exact share of all orders of the models that correlate as strongly. Resampling items and texts
+would give narrow intervals, but for another question: how precisely these models are measured.
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 FEWEST = 3
-"""Models; any two points lie on a line."""
+"""Fewest models for a correlation; any two points lie on a line."""
 _ORDERS = 40_320
-"""Of the models, gone through at most: all orders of eight; of more models so many random ones."""
+"""Orders of the models that are tried, at most: all orders of eight; with more models, as many random ones."""
 
 
 @dataclass(frozen=True)
 class Transferred:
-    """One reward model: its f, and its accuracies in other languages than its own."""
+    """One reward model: its f, and its accuracies in languages other than its own."""
 
     language: str
     share: Estimate
     """Mean f over the texts."""
     moved: float
-    """|mean f - the base model's|: 0 where f is as before the training."""
+    """|mean f - the base model's|; 0 if training did not change f."""
     accuracies: dict[str, float]
 
     @property
@@ -38,14 +38,14 @@ class Transferred:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Of two measures, over `n` reward models."""
+    """Correlation of two measures over `n` reward models."""
 
     n: int
     pearson: float
     interval: tuple[float, float] | None
-    """95 %, by Fisher's transformation; none for fewer than four models."""
+    """95 % interval by Fisher's transformation; None for fewer than four models, or points on one line."""
     p: float
-    """Two-sided, of Pearson's."""
+    """Two-sided p-value of Pearson's correlation."""
     spearman: float
     spearman_p: float
 
@@ -54,15 +54,17 @@ class Correlation:
 class Transfer:
     models: list[Transferred]
     share: Correlation | None
-    """Of f with the mean accuracy in other languages; none for fewer than three models, or values that are all one."""
+    """Correlation of f with the mean accuracy in other languages; None for fewer than three models, or if all values
+    are the same."""
     moved: Correlation | None
-    """Of |f - base| with it."""
+    """Correlation of |f - base| with the mean accuracy in other languages."""
     by_language: dict[str, Correlation]
-    """Benchmark language -> of |f - base| with the accuracy there, over the models of other languages."""
+    """Benchmark language -> correlation of |f - base| with the accuracy there, over the models of other languages."""
 
 
 def measure(evaluations: list[Evaluation], models: dict[str, dict[str, Any]]) -> Transfer:
-    """`models` as the represent stage writes them. Reward models without one of the two are left out."""
+    """`models`: results of the stage represent. Reward models without an f or without an accuracy in another language
+    are left out."""
     base = models["base"]["mean"]
     found = []
     for one in evaluations:
@@ -86,7 +88,7 @@ def _by_language(found: list[Transferred]) -> dict[str, Correlation]:
 
 
 def correlate(x: list[float], y: list[float]) -> Correlation | None:
-    """None for fewer than FEWEST points, or where all of `x` or of `y` are one value."""
+    """The correlation; None for fewer than FEWEST points, or if all of `x` or all of `y` are the same."""
     if len(x) < FEWEST or len(set(x)) == 1 or len(set(y)) == 1:
         return None
     from scipy import stats
@@ -100,7 +102,7 @@ def correlate(x: list[float], y: list[float]) -> Correlation | None:
 
 
 def _p(x: "ArrayLike", y: "ArrayLike") -> float:
-    """How often |Pearson's r| is as large when the models change places."""
+    """Share of the orders of the models in which |Pearson's r| is at least as large."""
     import numpy as np
     from scipy import stats
 

@@ -1,1 +1,1 @@
-"""An experiment becomes artifacts, and what that will take. Knows nothing of Kubeflow."""
+"""Turns an experiment into artifacts, and estimates what that takes. Knows nothing of Kubeflow."""

@@ -1,5 +1,5 @@
-"""What a run is estimated at before it starts, by its settings alone: hours of GPUs, dollars and room in the store; and the
-limits of `plan.max_gpu_hours` and `plan.max_usd`."""
+"""Estimate of a run from its settings alone, before it starts (GPU hours, dollars and space in the store), and the
+check against `plan.max_gpu_hours` and `plan.max_usd`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,29 +10,30 @@ from xlrm.run.forecast import MFU, Row
 from xlrm.run.sections import Experiment
 
 HEAD = ("stage", "what", "A100-hours", "GPUs", "hours on as many {gpu}s", "USD", "GB kept")
-"""Limits and prices are of an A100's hours; `gpu` is that of the placement."""
+"""Columns of the table. Limits and prices count hours of an A100; `gpu` is the placement's GPU."""
 
 
 @dataclass(frozen=True)
 class Budget:
     rows: list[Row]
     plan: Any
-    """Config of the stage `plan`, whose prices, limits and assumptions these are."""
+    """Config of the stage `plan`, with prices, limits and assumptions."""
 
     @property
     def gpu_hours(self) -> float:
-        """Of an A100, for what is known."""
+        """Hours of an A100, summed over the rows whose work is known."""
         return sum(row.hours(MFU) or 0 for row in self.rows)
 
     @property
     def usd(self) -> float | None:
-        """Of GPUs and endpoints, for what is known; None without a price of an hour."""
+        """US dollars for GPUs and endpoints, summed over the rows whose work is known; None without
+        `plan.usd_per_gpu_hour`."""
         price = self.plan.usd_per_gpu_hour
         return None if price is None else self.gpu_hours * price + sum(row.usd for row in self.rows)
 
 
 def of(experiment: Experiment, pipeline: str) -> Budget:
-    """Raises ConfigError for settings that are not right."""
+    """The estimate of a run. Raises ConfigError for settings that are not allowed."""
     texts = expected.texts(experiment)
     translated = expected.translated(experiment, texts)
     rows = forecast.rows(experiment, texts, expected.published(experiment), translated, pipeline, fetch=False)
@@ -40,7 +41,8 @@ def of(experiment: Experiment, pipeline: str) -> Budget:
 
 
 def problems(experiment: Experiment, pipeline: str) -> Iterator[str]:
-    """What of a run is above the limits, or not known to be below them; each begins with the field."""
+    """A message for each limit that the estimate exceeds, and for each row of unknown work or price while a limit is
+    set; each begins with the field."""
     plan = experiment.config("plan")
     if plan.max_usd is not None and plan.usd_per_gpu_hour is None:
         yield f"plan.max_usd: {plan.max_usd:g}: plan.usd_per_gpu_hour, the price of an hour of an A100, is wanted with it"
@@ -61,7 +63,7 @@ def problems(experiment: Experiment, pipeline: str) -> Iterator[str]:
 
 
 def _most(found: Budget) -> str:
-    """Where most of the hours go."""
+    """The stages that take most of the hours."""
     by_stage: dict[str, float] = {}
     for row in found.rows:
         stage = row.stage.partition("[")[0]
@@ -71,8 +73,8 @@ def _most(found: Budget) -> str:
 
 
 def markdown(found: Budget, gpus: Callable[[Row], int | None], gpu_product: str = "") -> str:
-    """A table for people; `gpus`: how many work on a row side by side, None where nobody knows; `gpu_product`: what NVIDIA's
-    label of their nodes says."""
+    """The estimate as a Markdown table with notes. `gpus`: how many GPUs work on a row side by side, None if unknown;
+    `gpu_product`: product label that NVIDIA gives their nodes."""
     gpu = forecast.PRODUCTS.get(gpu_product, forecast.A100)
     lines = [_line(name.format(gpu=gpu) for name in HEAD), _line(["---", "---", *["---:"] * (len(HEAD) - 2)])]
     lines += [_line(_cells(found, row, gpus(row), gpu)) for row in found.rows]
@@ -86,7 +88,7 @@ def markdown(found: Budget, gpus: Callable[[Row], int | None], gpu_product: str 
 
 
 def _hours_rest_on(gpu: str) -> list[str]:
-    """Utilisation, and the peaks where there are two."""
+    """The assumed utilisation, and the peaks of both GPUs if the placement's is no A100."""
     said = forecast.assumptions(MFU, gpu)
     return said[:1] if gpu == forecast.A100 else said[:3]
 
@@ -109,7 +111,7 @@ def _price(plan: Any) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Two digits that count, or all before the point."""
+    """Two significant digits, or all digits before the point; a dash for None."""
     return "–" if value is None else f"{value:,.0f}" if value >= 10 or not value else f"{value:.2g}"
 
 

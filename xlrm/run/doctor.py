@@ -1,4 +1,4 @@
-"""What `xlrm doctor` checks: this machine. `python -m pipelines doctor` adds the cluster (`pipelines.doctor`)."""
+"""The checks of `xlrm doctor`: this machine. `python -m pipelines doctor` adds the cluster (`pipelines.doctor`)."""
 
 import importlib.util
 import os
@@ -24,11 +24,11 @@ PACKAGES = {
     "sample": ("vllm",),
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
 }
-"""Extra -> the packages by which it is known to be installed."""
+"""Extra -> packages that show whether it is installed."""
 DEMO = {"pipeline", "data", "train"}
-"""Extras without which a machine cannot run the demo."""
+"""Extras that the demo needs."""
 IMAGES = {"data": {"pipeline", "data"}, "train": {"pipeline", "train", "serve"}, "sample": {"pipeline", "data"}}
-"""Image -> extras that its tasks cannot do without, be it made for GPUs or for CPUs, which have neither `gpu` nor vLLM."""
+"""Image -> extras that its tasks need. Images for CPUs lack `gpu` and vLLM, so these are not required of any image."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Check:
 
 
 def show(found: Iterable[Check]) -> bool:
-    """Prints a table, and returns whether nothing required is missing. The checks are made while it is filled."""
+    """Prints the checks as a table and returns whether every required one passed. An iterator of checks is run row by
+    row."""
     table, ready = Table("", "what", "found", "what to do"), True
     for check in found:
         ready &= check.ok or not check.required
@@ -52,8 +53,8 @@ def show(found: Iterable[Check]) -> bool:
 
 
 def checks(needed: Set[str] = DEMO) -> Iterator[Check]:
-    """Of this machine: what is installed, and what can be reached from it. `needed`: the extras it cannot do without; in one of
-    the images, those of the image."""
+    """Checks what is installed on this machine, and what can be reached from it. `needed`: the required extras; inside
+    one of the project's images, those of the image (`IMAGES`) take their place."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check("Python", (3, 11) <= sys.version_info < (3, 14), version, "install Python 3.11, 3.12 or 3.13")
     image = _image()
@@ -69,7 +70,8 @@ def checks(needed: Set[str] = DEMO) -> Iterator[Check]:
 
 
 def _image() -> str | None:
-    """Which of the project's images this is, by the name it was built with (REGISTRY/xlrm-NAME:TAG); None outside of them."""
+    """Name of the project's image that this process runs in, from the name it was built with (REGISTRY/xlrm-NAME:TAG);
+    None outside of them."""
     found = re.search(r"/xlrm-(\w+)(?=[:@]|$)", os.environ.get("XLRM_IMAGE", ""))
     return found[1] if found and found[1] in IMAGES else None
 

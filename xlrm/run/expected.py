@@ -1,4 +1,4 @@
-"""What an experiment will read, told from its settings alone: how many texts, and how long they are assumed to be. `xlrm
+"""The texts that an experiment will read, estimated from its settings alone: their number and assumed lengths. `xlrm
 estimate` and `plan` count the real ones."""
 
 from typing import Any
@@ -14,21 +14,21 @@ from xlrm.translation import effort, translators
 from xlrm.translation.effort import Estimate, Work
 
 SIZES = {
-    # Paper A, appendix A: of 108,000 pairs these many, which leaves 31,113 for the next two; HelpSteer2's card has 20,324
-    # responses, two to a prompt.
+    # Paper A, appendix A: of its 108,000 pairs these two have as many, and the next two 31,113 together. HelpSteer2's card
+    # says 20,324 responses, two to a prompt.
     "wildguard": 8383, "offsetbias": 8504, "helpsteer2": 10_162, "safe-rlhf": 20_951,
-    # The sets' cards.
+    # The datasets' cards.
     "rewardbench": 2985, "rewardbench-2": 1865, "m-rewardbench": 2869, "alpacaeval": 805, "belebele": 488,
 }  # fmt: skip
-"""Rows of a set, in one language. Of others, and of files, all that the settings allow are taken to be there."""
+"""Dataset -> rows in one language. Other datasets and files are assumed to have as many rows as the settings allow."""
 PHRASEBOOK = Item(42, (48, 48))
-"""Bytes of its English prompts and responses: means of 2,000 pairs."""
+"""Bytes of the phrasebook's English prompts and responses: means of 2,000 pairs."""
 BEST_OF = {"rewardbench-2": 4}
-"""Responses to a prompt, where they are not two."""
+"""Dataset -> responses to a prompt, if not two."""
 
 
 def texts(experiment: Experiment) -> Texts:
-    """Of the corpus that `curate` will make."""
+    """Assumed lengths of the corpus that `curate` will make."""
     config = experiment.config("curate")
     pairs = [item for entry in config.preferences for item in [_item(experiment, entry)] * size(entry, config.pairs)]
     judged = config.eval_prompt_set or config.prompts
@@ -42,7 +42,7 @@ def texts(experiment: Experiment) -> Texts:
 
 
 def published(experiment: Experiment) -> Published:
-    """Of what is read as it is published."""
+    """Assumed lengths of the benchmarks and parallel texts that are read in their published translations."""
     found, config = Published(), experiment.config("represent")
     for entry in experiment.config("evaluate").benchmarks:
         row = catalog.find(benchmarks.TABLE, entry)
@@ -62,7 +62,7 @@ def published(experiment: Experiment) -> Published:
 
 
 def translated(experiment: Experiment, of: Texts) -> dict[str, Estimate]:
-    """By target, if nothing has been translated before."""
+    """Target language -> estimate of its translation, with an empty translation memory."""
     config, source = experiment.config("translate"), LANGUAGES[experiment.source]
     items = [*of.pairs, *of.benchmark]
     alone = [*of.train_prompts, *of.eval_prompts, *of.parallel]
@@ -77,14 +77,14 @@ def translated(experiment: Experiment, of: Texts) -> dict[str, Estimate]:
 
 
 def size(entry: str | None, most: int) -> int:
-    """Rows of a set, `most` at most."""
+    """Rows of a dataset, `most` at most."""
     if entry is None or catalog.is_file(entry):
         return most
     return min(most, SIZES.get(hub.parse_entry(entry)[0], most))
 
 
 def assumptions(plan: Any) -> list[str]:
-    """What the counts and lengths rest on."""
+    """Sentences on what the counts and lengths assume."""
     return [
         f"of texts that are not the phrasebook's, a prompt or passage has {plan.prompt_tokens} tokens of English, a response "
         f"{plan.response_tokens} (plan.prompt_tokens, plan.response_tokens); a segment half of translate.longest_segment",
@@ -93,7 +93,7 @@ def assumptions(plan: Any) -> list[str]:
 
 
 def _item(experiment: Experiment, entry: str | None, responses: int = 2) -> Item:
-    """Bytes in the source's language."""
+    """Assumed lengths of a prompt and its responses, in bytes of the source language."""
     if entry == "phrasebook":
         return _told_in(PHRASEBOOK, experiment.source)
     plan, per_token = experiment.config("plan"), effort.BYTES_PER_TOKEN["Latin"]

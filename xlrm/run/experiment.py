@@ -1,7 +1,7 @@
-"""An experiment: one YAML file, one section per stage.
+"""Reads an experiment: one YAML file with one section for each stage.
 
-Defaults (in each stage's Config) < the file < `stage.field=value` on the command line. Environment variables hold
-addresses and secrets, never settings.
+Later values win: the defaults in each stage's Config, the file, `stage.field=value` on the command line. Environment
+variables hold addresses and secrets, never settings.
 """
 
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ __all__ = [
 
 
 def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LINGUAL) -> Experiment:
-    """The experiment of a file, for a pipeline. Raises ConfigError for a file, section, field or value that is not right, and
-    for what cannot work (`xlrm.run.readiness`); nothing has been written by then."""
+    """Reads an experiment from a file, for a pipeline. Raises ConfigError for a wrong file, section, field or value,
+    and for settings that cannot work (`xlrm.run.readiness`), before anything is written."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such experiment file; the shipped ones are in configs/")
     try:
@@ -46,7 +46,7 @@ def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LING
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
-    """The mapping that the text of an experiment's file is. Raises ConfigError, one line that begins with `where`."""
+    """Parses the text of an experiment's file into a mapping. Raises ConfigError, one line that begins with `where`."""
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -57,14 +57,14 @@ def parse(text: str, where: str) -> dict[str, Any]:
 
 
 def write(experiment: Experiment) -> str:
-    """The experiment as one line of YAML, which `parse` reads: a parameter of a pipeline, or what is pasted into a form."""
+    """The experiment as one line of YAML that `parse` reads, for a parameter of a pipeline or to paste into a form."""
     return yaml.safe_dump(
         experiment.as_file(), allow_unicode=True, sort_keys=False, default_flow_style=True, width=float("inf")
     ).rstrip("\n")
 
 
 def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipeline: str = CROSS_LINGUAL) -> Experiment:
-    """The experiment of a mapping as a file has it, with what `overrides` says (`stage.field` -> value) on top.
+    """Validates the mapping of an experiment's file, after setting `overrides` (`stage.field` -> value) in it.
 
     Raises ConfigError, one line that begins with `where`.
     """
@@ -86,7 +86,7 @@ def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipelin
 
 
 def parse_value(name: str, text: str) -> Any:
-    """The value that `text` is in YAML. Raises ConfigError."""
+    """Reads `text` as a YAML value. Raises ConfigError if it is not YAML."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

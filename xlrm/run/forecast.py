@@ -1,11 +1,10 @@
-"""What every GPU stage of an experiment will take, before it begins: tokens, floating-point operations, hours of an A100, and
-room in the store.
+"""Estimate of each GPU stage of an experiment: tokens, floating-point operations, A100-hours and space in the store.
 
-Operations are counted (`xlrm.models.compute`) for the tokens that the corpus's bytes come to (`xlrm.translation.effort`);
-hours are operations / (the A100's peak in the stage's precision x utilisation). Utilisation is model FLOP utilisation
-(Chowdhery et al. 2022, appendix B), but that what gradient checkpointing computes a second time counts as work. It is an
-assumption, one a kind of work.
-A base model takes none: it is fetched, or pretrained on a CPU. Room is that of models, as they are saved, and of texts.
+Operations are counted (`xlrm.models.compute`) for the tokens estimated from the corpus's bytes
+(`xlrm.translation.effort`); hours are operations / (the A100's peak in the stage's precision x utilisation).
+Utilisation is model FLOP utilisation (Chowdhery et al. 2022, appendix B), except that recomputation by gradient
+checkpointing counts; it is assumed, one value for each kind of work. A base model takes no GPU: it is fetched, or
+pretrained on a CPU. Space counts saved models, and texts.
 """
 
 import json
@@ -34,19 +33,19 @@ from xlrm.translation import effort, translators
 from xlrm.translation.effort import Estimate
 
 MFU = {"training": 0.4, "scoring": 0.5, "decoding": effort.UTILISATION}
-"""Share of the peak, by kind of work, assumed: nobody has measured it here. PaLM reached 0.46 in training (Chowdhery et al.
-2022); reading a batch needs no gradients and no exchange between GPUs; writing a token at a time waits for memory."""
+"""Kind of work -> assumed share of the peak, not measured here. PaLM reached 0.46 in training (Chowdhery et al. 2022);
+scoring needs no gradients and no exchange between GPUs; decoding one token at a time waits for memory."""
 A100 = "A100"
 PEAK = {
     A100: {"bfloat16": effort.A100_FLOPS, "float32": 19.5e12},
     "H100": {"bfloat16": 989e12, "float32": 67e12},
 }
-"""By GPU (NVIDIA's data sheets; of the H100 the SXM5 module's), dense; float32 without TF32, which PyTorch leaves off."""
+"""GPU -> dense FLOP/s (NVIDIA's data sheets; H100: SXM5), float32 without TF32, which PyTorch leaves off."""
 PRODUCTS = {"NVIDIA-H100-80GB-HBM3": "H100"}
-"""Label nvidia.com/gpu.product -> GPU. Of others, an A100's hours are shown."""
+"""Node label nvidia.com/gpu.product -> GPU. For other labels, hours of an A100 are shown."""
 BYTES_OF_WEIGHT = {"bfloat16": 2, "float32": 4}
 LOADED_IN = "float32"
-"""As `xlrm.analysis.hidden_states` loads what is measured."""
+"""Precision in which `xlrm.analysis.hidden_states` loads models."""
 FORMULA = (
     "A100-hours = operations / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
     "x passes: 1 forward, 2 backward (1 with LoRA), 1 more with gradient checkpointing; DPO reads its pairs once more, for "
@@ -65,13 +64,13 @@ class Row:
     tokens: float | None = None
     flop: float | None = None
     why: str = ""
-    """Why that is not known."""
+    """Reason why the work or its price is unknown."""
     stored: float | None = None
-    """Bytes of what the store keeps of it; None for what is little beside models and texts, or not known."""
+    """Bytes that the store keeps; None if unknown, or few compared with models and texts."""
     usd: float = 0.0
-    """What an endpoint asks for it."""
+    """US dollars that an endpoint charges."""
     aligned: bool = False
-    """Whether it is of policies that `align` has made, after that."""
+    """Whether it uses policies made by `align`, and therefore runs after it."""
 
     def hours(self, mfu: Mapping[str, float], gpu: str = A100) -> float | None:
         return None if self.flop is None else self.flop / (PEAK[gpu][self.precision] * mfu[self.work]) / 3600
@@ -79,47 +78,47 @@ class Row:
 
 @dataclass
 class Published:
-    """What an experiment reads beside its corpus: lengths by language, in bytes, or why they cannot be had."""
+    """Lengths of texts outside the corpus by language, in bytes, or why they are unknown."""
 
     benchmarks: dict[str, dict[str, list[Item]] | str] = field(default_factory=dict)
     parallel: dict[str, list[int]] | str | None = None
-    """None where the corpus has the texts."""
+    """None if the corpus has the texts."""
 
 
 @dataclass
 class Scene:
-    """An experiment with the lengths of all it reads."""
+    """An experiment with the lengths of all texts that it reads."""
 
     experiment: Experiment
     texts: Texts
     published: Published
     base: Shape | str
-    """Or why it is not known."""
+    """Shape of the base model, or the reason why it is unknown."""
     policy: Shape | str = ""
     trained: tuple[str, ...] = ()
     """Languages of the reward models."""
     fetch: bool = True
-    """Whether the Hub may be asked for what is not known here."""
+    """Whether the Hub may be asked for shapes that are not known here."""
 
     def config(self, stage: str, **more: Any) -> Any:
-        """As the pipeline makes it. Raises ConfigError."""
+        """Config of a stage as the pipeline fills it in. Raises ConfigError."""
         return self.experiment.config(stage, **more)
 
     def scale(self, language: str) -> float:
-        """Tokens in a language for a byte of the corpus."""
+        """Tokens in a language for a byte of the corpus's source text."""
         return effort.tokens_of(1, LANGUAGES[self.experiment.source], LANGUAGES[language])
 
     def read(
         self, items: Iterable[Item], limit: float, shared: bool = True, languages: Iterable[str] | None = None
     ) -> Load:
-        """Of a part of the corpus, in every language or in some."""
+        """Tokens of a part of the corpus, in every language or in the given ones."""
         codes = self.experiment.languages if languages is None else languages
         return sum((load(items, self.scale(code), limit, shared) for code in codes), Load())
 
     def answered(
         self, prompts: Iterable[float], count: int, longest: int, limit: float = math.inf, shared: bool = True
     ) -> Load:
-        """Of prompts with `count` sampled responses each, of at most `longest` tokens, in every target language."""
+        """Tokens of prompts with `count` sampled responses of at most `longest` tokens each, in all targets."""
         found = Load()
         for scale in map(self.scale, self.experiment.targets):
             answer = answer_length(self.texts.pairs, scale, longest)
@@ -130,7 +129,7 @@ class Scene:
         self, stage: str, what: str, work: str, precision: str, reading: Load, passes: Mapping[Kind, float],
         head: bool = False, of: Shape | str | None = None, stored: float | None = None, aligned: bool = False,
     ) -> Row:  # fmt: skip
-        """Of `passes` over what is read, by the base model or by that of another shape."""
+        """Row for `passes` over the tokens of `reading`, by the base model or by a model of shape `of`."""
         of = self.base if of is None else of
         tokens = reading.tokens * max(passes.values())
         if isinstance(of, str):
@@ -144,10 +143,10 @@ def rows(
     experiment: Experiment, texts: Texts, published: Published | None = None, translated: Mapping[str, Estimate] | None = None,
     pipeline: str = CROSS_LINGUAL, fetch: bool = True,
 ) -> list[Row]:  # fmt: skip
-    """One line for each stage, or more, in the order of the pipeline. `translated`: what is left to translate, by target;
-    `fetch`: whether the Hub is asked for the sizes of models that are in no table.
+    """The rows in the order of the pipeline, at least one for each GPU stage. `translated`: target -> what is left to
+    translate; `fetch`: whether to ask the Hub for the sizes of models that are in no table.
 
-    Raises ConfigError for settings that are not right.
+    Raises ConfigError for settings that are not allowed.
     """
     base, policy = (
         base_shape(config.model, config.revision, config.pretraining, fetch)
@@ -164,7 +163,7 @@ def rows(
 
 
 def read_published(experiment: Experiment) -> Published:
-    """Fetched, where it is of the Hub. Raises ConfigError for settings that are not right."""
+    """Published texts, or why they cannot be read. Raises ConfigError for settings that are not allowed."""
     found = Published()
     source, languages = experiment.source, experiment.languages
     config = experiment.config("evaluate")
@@ -187,7 +186,7 @@ def read_published(experiment: Experiment) -> Published:
 
 
 def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool = True) -> Shape | str:
-    """Of a base model, or why it is not known."""
+    """Shape of a base model, or the reason why it is unknown."""
     if name == TINY:  # as `xlrm.training.pretraining` makes it
         width, heads = pretraining.width, pretraining.width // 32
         return Shape(pretraining.layers, width, 3 * width, heads, heads, 32, pretraining.vocabulary)
@@ -196,7 +195,7 @@ def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool =
 
 
 def utilisation(given: Iterable[str]) -> dict[str, float]:
-    """MFU with what the command line says instead, as training=0.35. Raises ConfigError."""
+    """MFU with values from the command line, such as training=0.35. Raises ConfigError."""
     found = dict(MFU)
     for text in given:
         name, _, value = text.partition("=")
@@ -216,7 +215,7 @@ def _share(text: str, value: str) -> float:
 
 
 def assumptions(mfu: Mapping[str, float], gpu: str = A100) -> list[str]:
-    """What the figures rest on, to be shown beside them."""
+    """Sentences on what the figures assume, to be shown beside them."""
     return [
         "utilisation of the peak: " + _listed(mfu),
         *(f"peak of an {one}, TFLOP/s: " + _listed(_tera(PEAK[one])) for one in dict.fromkeys((A100, gpu))),
@@ -240,7 +239,7 @@ def _listed(values: Mapping[str, float]) -> str:
 
 
 def _base(scene: Scene) -> Row:
-    """And the policy, where it is another model."""
+    """The base model, and the policy if that is another model."""
     config, policy = scene.config("base"), scene.config(POLICY)
     made = LOADED_IN if config.model == TINY else "bfloat16"
     several = [config.model] + [policy.model] * (policy != config)
@@ -249,7 +248,7 @@ def _base(scene: Scene) -> Row:
 
 
 def _weights(shapes: Iterable[Shape | str], precision: str) -> float | None:
-    """Bytes of models, where all are known."""
+    """Bytes of the models' weights; None if the shape of one is unknown."""
     known = [shape.parameters if isinstance(shape, Shape) else None for shape in shapes]
     return None if None in known else BYTES_OF_WEIGHT[precision] * sum(filter(None, known))
 
@@ -277,13 +276,13 @@ def _reward(scene: Scene) -> Row:
         kind = "checkpointed adapters" if config.lora_rank else "checkpointed"
     reading = scene.read(scene.texts.pairs, config.max_length, config.loss == "bradley_terry", codes)
     what = f"{len(codes)} reward models, {len(scene.texts.pairs):,} pairs each"
-    # One row for the head that predicts tokens: the embeddings are all that the store has of a vocabulary.
+    # `head=True` adds one matrix of the vocabulary's size: here the embeddings, as the reward head has one row.
     stored = len(codes) * 4 * scene.base.size(head=True).parameters if isinstance(scene.base, Shape) else None
     return scene.row("reward", what, "training", config.precision, reading, {kind: config.epochs}, stored=stored)
 
 
 def _evaluate(scene: Scene) -> Iterator[Row]:
-    """Every reward model on the benchmark of every language, and on the published ones."""
+    """Every reward model on the corpus's benchmark in every language, and on the published benchmarks."""
     codes, models = scene.experiment.languages, len(scene.trained)
     config = scene.config("evaluate", languages=codes)
     reading = scene.read(scene.texts.benchmark, config.max_length)
@@ -324,7 +323,7 @@ def _external(scene: Scene) -> Iterator[Row]:
 def _served(
     model: RewardModel, what: str, reading: Load, orders: int, written: float, settings: pairwise.Settings
 ) -> Row:
-    """At an endpoint, where tokens have a price and operations none."""
+    """A judge at an endpoint, whose tokens have a price and whose operations are not counted."""
     price = settings.usd_per_million.get(model.name, model.usd_per_million)
     common = ("external", f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens)
     if price is None:
@@ -351,7 +350,7 @@ def _represent(scene: Scene) -> Row:
 
 
 def _alignment(scene: Scene) -> list[Row]:
-    """Sampling, ranking by the source's and the target's reward model, DPO by each, and sampling what is judged."""
+    """Sampling, ranking by the source's and the target's reward model, DPO by each, and sampling to judge."""
     targets, train, judged = scene.experiment.targets, scene.texts.train_prompts, scene.texts.eval_prompts
     sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
     align = scene.config("align", language=targets[0], labeler=targets[0])
@@ -380,7 +379,7 @@ def _alignment(scene: Scene) -> list[Row]:
 
 
 def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:
-    """A question holds the prompt and both responses; then comes the judge's answer."""
+    """Tokens of a judge: it reads the prompt and both responses, and writes its answer."""
     return load(Item((item.prompt + sum(item.responses)) * scale, (answer,)) for item in items)
 
 
@@ -395,7 +394,7 @@ def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:
 
 
 def _shape_at(name: str, folder: str = "", fetch: bool = True) -> Shape | str:
-    """From the config.json of a folder or of the Hub, or why it cannot be."""
+    """Shape from the config.json of a folder or of the Hub, or the reason why it is unknown."""
     file = Path(folder, "config.json")
     if not (fetch or Path(name).is_dir()):
         return f"the size of {name} is not known before it is fetched"

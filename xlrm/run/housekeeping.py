@@ -1,8 +1,8 @@
-"""What the store and the home hold, what refers to it, and the removal of the rest.
+"""Lists what the store and the home hold and what refers to it, and removes the rest.
 
-The rule: what is registered stays, with all it was made from; so does a run for so many days after its last change, with all that
-it made or took. An artifact of no run at all stays for as many days, as does what a stage has not finished. Answers of models
-(the store's memories), MLflow's database and files, and reports are never removed.
+The rule: a registered model stays, with all artifacts it was made from. A run stays for a number of days after its last
+change, with all artifacts it made or reused. An artifact of no run, and unfinished work of a stage, stay for the same
+number of days. Answers of models (the store's memories), MLflow's database and files, and reports are never removed.
 """
 
 import json
@@ -25,52 +25,52 @@ from xlrm.store.artifacts import RECORD, Record
 ARTIFACT, LEFTOVER, RUN, UNFINISHED, NOTES, MEMORY = (
     "artifact", "without a record", "run", "unfinished", "notes on images", "memory",
 )  # fmt: skip
-"""Kinds of what a store holds."""
+"""Kinds of items in a store."""
 WORK, CACHE, LOCAL_RUN, LOG = "work", "cache", "local run", "log"
-"""Kinds of what may be removed of the home."""
+"""Kinds of items in the home that may be removed."""
 _DEPTHS = {"runs": 2, "unfinished": 3, "images": 2}
 _KINDS = {"runs": RUN, "unfinished": UNFINISHED, "images": NOTES}
 _FIRST = {ARTIFACT: (RECORD,), RUN: ("run.json",)}
-"""What makes a folder one of its kind, and goes before the rest of it."""
+"""Kind -> files that make a folder one of that kind; they are removed before its other files."""
 DAY = 86_400
 
 
 @dataclass(frozen=True)
 class Item:
-    """A folder, or a log, that is kept or removed as a whole."""
+    """A folder or log file, kept or removed as a whole."""
 
     kind: str
     name: str
-    """Its path below the store or the home: `reward/KEY` of an artifact."""
+    """Path below the store or the home, such as `reward/KEY` for an artifact."""
     uri: str
     size: int
-    """In bytes."""
+    """Bytes."""
     changed: float
     """When its newest file was written, in seconds since 1970."""
     files: frozenset[str] = frozenset()
-    """Paths of a store's files, below it."""
+    """Paths of the files in a folder of a store, relative to the folder."""
     why: str = ""
-    """It goes; empty where it stays."""
+    """Reason for its removal; empty if it stays."""
 
 
 @dataclass
 class Store:
-    """A store's items, and what refers to its artifacts."""
+    """The items of a store, and what refers to its artifacts."""
 
     uri: str
     items: list[Item]
     records: dict[str, Record]
-    """By the artifact's name."""
+    """Name of an artifact -> its record."""
     runs: dict[str, set[str]]
-    """Run -> names of the artifacts it noted, refused ones included."""
+    """Run -> names of the artifacts it made or reused, refused ones included."""
     registered: dict[str, set[str]] = field(default_factory=dict)
-    """models:/NAME/VERSION -> names of the artifacts its tags tell of."""
+    """models:/NAME/VERSION -> names of the artifacts that its tags refer to."""
 
     def of(self, kind: str) -> list[Item]:
         return [one for one in self.items if one.kind == kind]
 
     def lineage(self, names: Iterable[str]) -> set[str]:
-        """`names`, and of all they were made from."""
+        """`names`, and the names of all artifacts they were made from."""
         found, left = set(), list(names)
         while left:
             name = left.pop()
@@ -82,17 +82,17 @@ class Store:
 
     @cached_property
     def models(self) -> dict[str, set[str]]:
-        """models:/NAME/VERSION -> all it was made from."""
+        """models:/NAME/VERSION -> names of all artifacts it was made from."""
         return {uri: self.lineage(names) for uri, names in self.registered.items()}
 
     def used_by(self, name: str) -> tuple[list[str], list[str]]:
-        """Runs that noted an artifact, and registered versions that it is part of."""
+        """Runs that made or reused an artifact, and registered versions that were made from it."""
         runs = [run for run, names in self.runs.items() if name in names]
         return sorted(runs), sorted(uri for uri, names in self.models.items() if name in names)
 
 
 def look(uri: str) -> Store:
-    """Raises ArtifactError for a store or an MLflow that does not answer, and for a record that cannot be read."""
+    """Reads a store. Raises ArtifactError if the store or MLflow does not answer, or a record cannot be read."""
     items = _items(uri)
     named = {one.name: one for one in items if one.kind == ARTIFACT}
     with ThreadPoolExecutor(objects.PARALLEL_FILES) as pool:
@@ -127,19 +127,19 @@ def _kind(name: str, paths: frozenset[str]) -> str:
 
 
 def _noted(run: Item) -> set[str]:
-    """Names of artifacts that a run's tasks wrote into made/LABEL and refused/LABEL."""
+    """Names of the artifacts that a run's tasks noted in made/LABEL and refused/LABEL."""
     files = [path for path in run.files if path.split("/")[0] in ("made", "refused")]
     texts = [(objects.read_bytes(objects.join(run.uri, path)) or b"").decode() for path in files]
     return {_name(json.loads(text)["uri"] if text.startswith("{") else text) for text in texts}
 
 
 def _name(uri: str) -> str:
-    """`stage/key` of an artifact, wherever its store was when the address was written."""
+    """`stage/key` from an artifact's URI, also if its store has moved since the URI was written."""
     return unquote("/".join(artifacts.place(uri).split("/")[-2:]))
 
 
 def _registered(records: Mapping[str, Record]) -> dict[str, set[str]]:
-    """What this MLflow has registered, and what a `register` says that another one has."""
+    """Versions registered in this MLflow, and artifacts of `register` whose versions are in another MLflow."""
     from xlrm.tracking import mlflow_registry, mlflow_runs
 
     by_digest: dict[str, set[str]] = {}
@@ -157,10 +157,10 @@ def _registered(records: Mapping[str, Record]) -> dict[str, set[str]]:
 
 
 def plan(store: Store, older_than_days: float, named_runs: Iterable[str] = ()) -> list[Item]:
-    """All items of store and home, with why each goes that does; with 0 days all is old. Nothing of the store or the cache goes
-    while a stage is at work in this home, which may have taken any of it.
+    """All items of store and home, with the reason set on those to remove; 0 days means that everything is old. While a
+    stage runs in this home, nothing in the store or the cache is removed, because the stage may use it.
 
-    Raises ConfigError for a run that is not there or has not ended.
+    Raises ConfigError for a run that does not exist or has not ended.
     """
     end = time.time() - older_than_days * DAY if older_than_days else math.inf  # S3's times are rounded up to seconds
     named = [_run_to_remove(store, name, end) for name in named_runs]
@@ -183,7 +183,7 @@ def _run_to_remove(store: Store, name: str, end: float) -> str:
 
 
 def _judged(store: Store, end: float, named: frozenset[str]) -> list[Item]:
-    """The store's items, each with why it goes."""
+    """The store's items, with the reason set on those to remove."""
     going = {one.name.partition("/")[2] for one in store.of(RUN) if one.changed < end} | named
     noted = set().union(*store.runs.values())
     stay = set().union(*store.models.values(), *(store.lineage(store.runs[one]) for one in store.runs.keys() - going))
@@ -194,7 +194,7 @@ def _judged(store: Store, end: float, named: frozenset[str]) -> list[Item]:
 
 
 def _why(item: Item, gone: set[str], end: float) -> str:
-    """Why an item goes that nothing keeps."""
+    """Reason to remove an item that nothing keeps; empty if it stays anyway."""
     if item.kind == ARTIFACT:
         return "no kept run or registered model uses it"
     if item.kind == MEMORY or (item.kind == RUN and item.name not in gone):
@@ -203,7 +203,7 @@ def _why(item: Item, gone: set[str], end: float) -> str:
 
 
 def at_work(home: Path) -> list[str]:
-    """`stage/key` of each stage that a process is at work on in this home."""
+    """`stage/key` of each stage that a process in this home is running."""
     held = filter(locks.is_held, sorted((home / "work").glob("*/*.lock")))
     return [f"{lock.parent.name}/{lock.stem}" for lock in held]
 
@@ -216,7 +216,7 @@ def _work(home: Path, end: float, store: Store) -> Iterator[Item]:
 
 
 def _cache(home: Path, end: float) -> Iterator[Item]:
-    """Artifacts, in folders named by a digest, and registered models: what can be fetched again."""
+    """Fetched artifacts, in folders named by a digest, and registered models. All of it can be fetched again."""
     fetched = [path for path in (home / "cache").glob("*/") if len(path.name) == 64]
     for path in [*fetched, *(home / "cache" / "models").glob("*/*/*/*/")]:
         item = _local(CACHE, path, home)
@@ -224,7 +224,7 @@ def _cache(home: Path, end: float) -> Iterator[Item]:
 
 
 def _of_runs(home: Path, end: float, named: list[str]) -> Iterator[Item]:
-    """What `python -m pipelines run` leaves: the name of its run begins with that of its log and its folder."""
+    """Folders and logs of `python -m pipelines run`; the name of a run begins with the name of its log and folder."""
     for kind, pattern in ((LOCAL_RUN, "kfp/*"), (LOG, "logs/*.log")):
         for path in sorted(home.glob(pattern)):
             item = _local(kind, path, home)
@@ -247,8 +247,9 @@ def _local(kind: str, path: Path, home: Path) -> Item:
 
 
 def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> None:
-    """Removes the items that go, of artifacts what uses others before these, and of each its record before its files: wherever
-    this is cut off, an artifact that is left is whole, with all it was made from. Runs come last, since they name the rest."""
+    """Removes the items that have a reason, and calls `said` after each. Artifacts go before those they were made from,
+    a record before its files, and runs last, since they name the artifacts: after an interruption, every artifact that
+    is left is complete, with all it was made from."""
     going = [one for one in items if one.why]
     for item in sorted(going, key=_order(store)):
         if item.kind in (WORK, CACHE, LOCAL_RUN, LOG):
@@ -259,7 +260,7 @@ def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = l
 
 
 def _order(store: Store) -> Callable[[Item], tuple[int, int]]:
-    """What uses others has more of them in its lineage than any of these."""
+    """Sort key: artifacts with a larger lineage first, since they use those with a smaller one; runs last."""
     ranks = {ARTIFACT: 0, RUN: 2}
     return lambda item: (ranks.get(item.kind, 1), -len(store.lineage([item.name])))
 

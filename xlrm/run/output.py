@@ -1,4 +1,4 @@
-"""What a command writes where: its result to standard output, everything else to standard error."""
+"""Output of a command: its result on standard output, everything else on standard error."""
 
 import contextlib
 import logging
@@ -15,33 +15,34 @@ from xlrm.run import pages
 from xlrm.store import objects
 
 WIDTH = 240
-"""Columns of a table in a file or a pipe, where nothing is to be cut off."""
+"""Columns of a table in a file or a pipe, so many that nothing is cut off."""
 QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
-"""Environment of a command in a terminal: warnings of libraries are for a log, and any other standard error gets them."""
+"""Environment of a command in a terminal: it hides the warnings of libraries, which are meant for a log file."""
 
 _PLAIN = {"soft_wrap": True, "highlight": False, "markup": False, "emoji": False}
 errors = Console(stderr=True, **_PLAIN)
 
 
 def console() -> Console:
-    """For tables of results."""
+    """Console for tables of results."""
     return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def terminal() -> Console:
-    """On what is standard error now, wherever that goes later."""
+    """Console on the current standard error, also if `sys.stderr` is replaced later."""
     return Console(file=sys.stderr, **_PLAIN)
 
 
 def print_result(*lines: object) -> None:
-    """One on each line of standard output. Not left to the end of the process: who reads them may be gone by then, which a
-    command passes over in silence only while it runs."""
+    """Prints each argument on a line of standard output and flushes it. Flushing only at the end of the process is too
+    late: a reader that has gone then causes an error, which a command ignores only while it runs."""
     for line in lines:
         print(line, flush=True)
 
 
 def quiet_libraries() -> None:
-    """Before they are imported: without warnings in a terminal, and without bars in a file."""
+    """Hides the warnings of libraries in a terminal, and their progress bars elsewhere. Call it before they are
+    imported."""
     for name, value in (progress.NO_BARS if progress.bars_hidden() else QUIET).items():
         os.environ.setdefault(name, value)
     if not progress.bars_hidden():
@@ -50,7 +51,8 @@ def quiet_libraries() -> None:
 
 @contextlib.contextmanager
 def nothing_but_results() -> Iterator[None]:
-    """In it, standard output is standard error, for libraries and child processes too: what comes after it is the result."""
+    """Sends standard output to standard error, for libraries and child processes too, so that only what is printed
+    afterwards is the result."""
     sys.stdout.flush()
     result_file = os.dup(1)
     try:
@@ -64,8 +66,8 @@ def nothing_but_results() -> Iterator[None]:
 
 @contextlib.contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Around the work of a command. An XlrmError ends it with status 2 and one line; a gate's refusal says two more: where
-    the page is, and what there is to do."""
+    """Wraps the work of a command. An XlrmError ends it with status 2 and one line; after a gate's refusal, further
+    lines say where the page is and what to do next."""
     try:
         with nothing_but_results():
             yield
@@ -86,5 +88,5 @@ def told(error: XlrmError) -> Iterator[str]:
 
 
 def local(uri: str) -> str:
-    """The path of a URI on this machine's disk, any other as it is."""
+    """The local path of a file:// URI; any other URI unchanged."""
     return str(objects.local_path(uri) or uri)

@@ -1,4 +1,4 @@
-"""The page of an artifact: the file of it that is made to be looked at, also of one that a gate refused."""
+"""The page of an artifact: the file in it that is made for people to read, also if a gate refused it."""
 
 import html
 import re
@@ -7,18 +7,18 @@ from xlrm.errors import GateError
 from xlrm.store import artifacts, objects
 
 FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
-"""Stage -> that file."""
+"""Stage -> name of that file."""
 REMEDIES = {
     "translate": "take another translator, or let more of its texts be repaired (translate.max_repair_share)",
     "validate": "take other translations or, where the page shows that these are right, allow more (validate.limits, "
     "validate.max_reject_share)",
     "register": "train a better model, or promote the refused one in spite of the gate: xlrm promote models:/NAME/VERSION",
 }
-"""Stage -> what there is to do when its gate refuses."""
+"""Stage -> what to do when its gate refuses."""
 
 
 def refused(error: GateError) -> str | None:
-    """URI of the page of what was refused, None where the stage writes none."""
+    """URI of the page of the refused artifact; None if the stage writes none."""
     file = FILES.get(_stage(error.kept))
     return objects.join(error.kept, file) if file else None
 
@@ -28,7 +28,7 @@ def remedy(error: GateError) -> str:
 
 
 def with_reason(page: str, title: str, reason: str) -> str:
-    """The page, Markdown or HTML, with a title and a reason before all else."""
+    """The page, Markdown or HTML, with a title and a reason at its top."""
     if not page.lstrip().startswith("<"):
         return f"# {title}\n\n{reason}\n\n{page}"
     said = f"<h1>{html.escape(title)}</h1>\n<p><strong>{html.escape(reason)}</strong></p>\n"
@@ -36,5 +36,5 @@ def with_reason(page: str, title: str, reason: str) -> str:
 
 
 def _stage(kept: str) -> str:
-    """Of what is kept of STORE/STAGE/KEY."""
+    """STAGE of the URI STORE/STAGE/KEY of a refused artifact; empty if nothing was kept."""
     return artifacts.place(kept).split("/")[-2] if kept else ""

@@ -1,8 +1,8 @@
-"""What an experiment asks for that cannot work, though each of its fields is right by itself: found when it is loaded, before
-anything has been paid for.
+"""Checks for settings that cannot work together although each is valid by itself. They run when an experiment is
+loaded, before anything costs money.
 
-Only what this machine knows without a network is held against it. Of a model that is in no table and no folder here, the
-lengths are checked by the first stage that trains it: `reward` and `align`, before they begin.
+They use only what this machine knows without a network. For a model that is in no table and in no local folder, lengths
+are checked by the first stage that trains it, `reward` or `align`, before it begins.
 """
 
 import re
@@ -25,9 +25,9 @@ from xlrm.translation import translators
 from xlrm.translation.effort import PROMPT_TOKENS
 
 Stages = Collection[str]
-"""Those that the pipeline runs."""
+"""Stages that the pipeline runs."""
 Check = Callable[[Experiment, Stages], Iterator[str]]
-"""What is wrong, each beginning with section.field and the value."""
+"""Yields a message for each problem; it begins with section.field and the value."""
 
 X_ALMA_CONTEXT = 4096
 """`max_position_embeddings` of X-ALMA's config.json."""
@@ -35,7 +35,7 @@ _NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 
 
 def check(experiment: Experiment, pipeline: str, where: str) -> None:
-    """Raises ConfigError, one line that begins with `where`, for the first thing that cannot work."""
+    """Raises ConfigError, one line that begins with `where`, for the first problem."""
     stages = {step.stage for step in steps(pipeline, experiment).values()}
     for one in CHECKS:
         for problem in one(experiment, stages):
@@ -50,7 +50,7 @@ def name_of_files(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 
 def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[str]:
-    """Unknown, or not in the source's language."""
+    """Datasets that are unknown or not in the source's language."""
     config = asked.config("curate")
     table: Mapping[str, Dataset]
     for field, table in (
@@ -69,7 +69,7 @@ def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 
 def translators_languages(asked: Experiment, stages: Stages) -> Iterator[str]:
-    """And the phrasebook's texts: it knows its own sentences alone."""
+    """Languages that the translator does not know; for the phrasebook also datasets other than its own sentences."""
     config, source = asked.config("translate"), LANGUAGES[asked.source]
     if config.translator == "x-alma":
         for target in asked.targets:
@@ -100,7 +100,8 @@ def _groups() -> str:
 
 
 def _other_sets(asked: Experiment) -> Iterator[tuple[str, str]]:
-    """(field of curate, entry) of sets that are not the phrasebook's; a file may hold its sentences."""
+    """(field of curate, entry) of datasets other than the phrasebook. A file may hold its sentences, so files are left
+    out."""
     config = asked.config("curate")
     for field in ("preferences", "benchmark", "prompts", "eval_prompt_set", "parallel"):
         for entry in _entries(getattr(config, field)):
@@ -125,7 +126,7 @@ def tiny_models_languages(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 
 def lengths(asked: Experiment, stages: Stages) -> Iterator[str]:
-    """Beyond the context of the model that reads them."""
+    """Lengths beyond the context of the model that reads them."""
     for section, limits in _models(asked, stages).items():
         model = asked.config(section).model
         context = base_models.context(model)
@@ -152,7 +153,8 @@ def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str
 
 
 def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[str]:
-    """A segment of a token a character, the prompt around it, and its translation."""
+    """Segments that do not fit into the translator's context with the prompt and the translation, at one token a
+    character."""
     config = asked.config("translate")
     if config.translator == "phrasebook":
         return
@@ -183,7 +185,8 @@ def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 
 def published_benchmarks(asked: Experiment, stages: Stages) -> Iterator[str]:
-    """Unknown, of one name, in no language of the experiment, or wanted by the gate and not evaluated on."""
+    """Benchmarks that are unknown, have the same name or are in no language of the experiment, and benchmarks that the
+    gate needs but `evaluate` does not use."""
     config = asked.config("evaluate")
     for entry in config.benchmarks:
         try:
@@ -235,7 +238,7 @@ def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 
 def pairs_to_align_on(asked: Experiment, stages: Stages) -> Iterator[str]:
-    """A preference is the best and the worst of several different responses."""
+    """Settings that give no preference pairs: a pair is the best and the worst of several different responses."""
     if "align" not in stages:
         return
     sample, align, prompts = asked.config("sample"), asked.config("align"), asked.config("curate").train_prompts
@@ -248,7 +251,8 @@ def pairs_to_align_on(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 
 def batches(asked: Experiment, stages: Stages) -> Iterator[str]:
-    """GPUs that only a placement knows are held against a batch where it is chosen: `components.hardware`."""
+    """Batches that are larger than the data or cannot be divided among the processes. GPUs that only a placement knows
+    are checked in `components.hardware`."""
     curated, reward = asked.config("curate"), asked.config("reward")
     pairs = max(1, round(curated.train_share * curated.pairs * len(curated.preferences)))
     if reward.batch_size > pairs * (1 + (reward.loss == "pointwise")):

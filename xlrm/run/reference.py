@@ -1,4 +1,4 @@
-"""The fields of an experiment and the inputs of its stages, told by the classes themselves: docs/configuration.md and
+"""Descriptions of an experiment's fields and its stages' inputs, read from the classes: for docs/configuration.md and
 `xlrm stage NAME --help`."""
 
 import ast
@@ -25,7 +25,7 @@ _EXPERIMENTS = [
     Experiment(name="reference", targets=("es",), stages={"curate": {"prompts": "x"}, "judge": {"judge": "x"}} | policy)
     for policy in ({}, {POLICY: {"model": "x"}})
 ]
-"""Whose pipelines have every step, with and without a model to align of its own."""
+"""Experiments whose pipelines have every step, with and without a separate model to align."""
 _BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "min_length": "entries >=", "pattern": "as"}
 _KEY = {
     "": "",
@@ -38,12 +38,13 @@ _KEY = {
 class FieldEntry:
     name: str
     type: str
-    """With what is allowed, such as `integer >= 1`."""
+    """Type and limits, such as `integer, >= 1`."""
     default: str
-    """As YAML has it; empty for a field that must be given."""
+    """Default as YAML; empty for a required field."""
     sentence: str
     key: str
-    """Whether it counts for the artifact's key: empty if it does, `no`, or `partly`: where it can change the result."""
+    """Whether it counts for the artifact's key: empty if it does, `no` if not, `partly` if only where it can change the
+    result."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,11 @@ class InputEntry:
     several: bool
     optional: bool
     makers: tuple[str, ...]
-    """Steps of both pipelines, by stage; `base (policy)` is the one of the section `policy`."""
+    """Stages whose steps make it in either pipeline; `base (policy)` is the step of the section `policy`."""
 
 
 def entries(config: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
-    """The fields of a config, and behind each that is a config its own, as `limits.copied_words`."""
+    """The fields of a config. A field that is a config is followed by its own fields, such as `limits.copied_words`."""
     sentences = _sentences(config)
     for name, field in config.model_fields.items():
         nested = inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel)
@@ -73,7 +74,7 @@ def entries(config: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
 
 
 def inputs(stage: str) -> Iterator[InputEntry]:
-    """What `run` takes beside its config; lineage and output are the runner's."""
+    """Inputs of the stage's `run`, without config, lineage and output, which the runner provides."""
     made: dict[str, dict[str, None]] = {}
     for steps in _pipelines():
         by_label = {step.label: f"{step.stage} ({step.section})" if step.section else step.stage for step in steps}
@@ -88,7 +89,7 @@ def inputs(stage: str) -> Iterator[InputEntry]:
 
 
 def given(stage: str) -> tuple[str, ...]:
-    """Fields that the pipelines fill in, of every step of the stage."""
+    """Fields that the pipelines fill in, over all steps of the stage."""
     steps = [step for steps in _pipelines() for step in steps if step.stage == stage]
     return tuple(dict.fromkeys(field for step in steps for field in step.config))
 
@@ -99,7 +100,7 @@ def _pipelines() -> list[list[Step]]:
 
 @cache
 def _sentences(config: type[BaseModel]) -> dict[str, str]:
-    """Field -> the string under it, in the class or in one it extends."""
+    """Field -> the string under it, in the class or in one that it extends."""
     found: dict[str, str] = {}
     for cls in reversed(config.__mro__):
         if cls is BaseModel or not issubclass(cls, BaseModel):
@@ -152,7 +153,7 @@ def _key(metadata: list[Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """As YAML has it on one line."""
+    """The value as YAML on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_value(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -166,7 +167,7 @@ def _value(value: Any) -> str:
 
 
 def help_of(stage: str) -> Group:
-    """What a stage does, takes and can be told, readable from 60 columns on."""
+    """Help of a stage: what it does, its inputs and its fields, readable from 60 columns on."""
     parts: list[Any] = [Text(_first_paragraph(stage)), Text()]
     parts += [Text("Inputs", style="bold"), *(Padding(Text(_input(one)), (0, 0, 0, 2)) for one in inputs(stage))]
     parts += [Text(), Text("Fields", style="bold")]
@@ -195,7 +196,7 @@ def _first_paragraph(stage: str) -> str:
 
 
 def markdown() -> str:
-    """Of the experiment and all sections."""
+    """Tables of the experiment's fields and of all sections."""
     top = [one for one in entries(Experiment) if one.name != "stages"]
     parts = ["## The experiment's own fields", *_table(top, with_key=False)]
     for stage in STAGES:
@@ -219,7 +220,7 @@ def markdown() -> str:
 
 
 def section(title: str, config: type[BaseModel]) -> str:
-    """Of settings outside of stages."""
+    """Table of settings that belong to no stage."""
     return "\n".join([f"## {title}", *_table(entries(config), with_key=False)]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Runs one stage: the path that the command line, every component and every test take."""
+"""Runs one stage. The command line, every component and every test use this."""
 
 import errno
 import hashlib
@@ -29,10 +29,11 @@ from xlrm.store.artifacts import FileEntry, Input, Record
 
 Inputs = Mapping[str, str | list[str]]
 _OUTSIDE = ("files", "fingerprint", "destination")
-"""Functions of a stage's module, of its config, that say what outside the store counts: digests of files of this machine,
-what names of models or sets elsewhere stand for now, and the place it writes to."""
+"""Functions of a stage's module that take its config and say what counts from outside the store: digests of local
+files, current versions of models or datasets named elsewhere, and the place that the stage writes to."""
 _OPEN_RUN = "mlflow.json"
-"""In a working folder: the MLflow run of the process at work, for the next one to close where that is killed."""
+"""File in a working folder that names the MLflow run of the process at work; if that is killed, the next one closes the
+run."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,16 @@ class _Given:
 def run_stage(
     name: str, config: Mapping[str, Any], inputs: Inputs, store: str | None = None, experiment: str = "xlrm"
 ) -> Artifact:
-    """The artifact of stage `name` for `config` and the artifact URIs in `inputs`, made now or found finished.
+    """Returns the artifact of stage `name` for `config` and the artifact URIs in `inputs`; makes it if it is not
+    finished.
 
-    Its key is a digest of the stage, what counts of its resolved config (`xlrm.store.fields`), the input files it reads
-    (`reads(config)` in its module, else all), what it uses from outside (`files`, `fingerprint`, `destination`), what its
-    code does and the versions of the libraries that code imports: an artifact that exists is never made again and never
-    stands for something else.
-    An interrupted stage goes on from what it left in its working folder; two runs of the same stage wait for each other. What
-    killed ones left of work that others have finished since is removed.
-    A training on several nodes is run on each of them, and the first one makes the artifact.
+    Its key is a digest of the stage, the fields of its resolved config that count (`xlrm.store.fields`), the input
+    files it reads (`reads(config)` in its module, else all), what it uses from outside (`files`, `fingerprint`,
+    `destination`), its code by meaning, and the versions of the libraries that this code imports. So an artifact is
+    never made twice and never stands for something else. An interrupted stage continues from what is left in its
+    working folder; two runs of the same stage wait for each other. Working folders that killed runs left are removed
+    once others have finished the work. A training on several nodes runs on each of them, and the first one makes the
+    artifact.
 
     Raises ConfigError, DataError, ArtifactError or GateError, all XlrmError.
     """
@@ -90,7 +92,7 @@ def run_stage(
             with _disk_space(label, work):
                 module.run(resolved, **_local_inputs(given, inputs), output=work / "output")
             record = artifacts.wait(uri)
-            shutil.rmtree(work)  # not before: a node that is started again meanwhile knows by it that its part is done
+            shutil.rmtree(work)  # not earlier: a node that restarts meanwhile sees by it that its part is done
             return Artifact(uri, record)
         record = _make(module, resolved, given, inputs, work, uri, label, key, version, libraries, experiment)
     progress.say(f"{label}: finished in {record.seconds:.1f} s{_highlights(record.metrics)}")
@@ -101,8 +103,8 @@ def address(
     name: str, config: Mapping[str, Any], inputs: Inputs, store: str | None = None,
     libraries: Mapping[str, str] | None = None,
 ) -> str:  # fmt: skip
-    """URI of the artifact that `run_stage` with the same arguments makes or finds; on another machine, with what
-    `provenance.installed()` is there as `libraries`. Raises as `run_stage` does."""
+    """URI of the artifact that `run_stage` makes or finds for the same arguments. For another machine, pass as
+    `libraries` what `provenance.installed()` returns there. Raises the same errors as `run_stage`."""
     resolved, module = stage_config(name, dict(config)), stage_module(name)
     given, versions = _given(name, resolved, inputs), provenance.versions(module.__name__, libraries)
     key = _stage_key(name, resolved, given, provenance.code_version(module.__name__), versions)
@@ -110,8 +112,8 @@ def address(
 
 
 def _place(module: Any, store: str, name: str, key: str) -> tuple[str, str]:
-    """Key and URI of the artifact. A stage that does something elsewhere says by `stands(record)` whether that is still so;
-    where it is not, it is done again, as an artifact of its own."""
+    """Key and URI of the artifact. If `stands(record)` of the stage's module says that what it did outside the store is
+    gone, the stage runs again, and its artifact gets a key of its own."""
     while True:
         uri = objects.join(store, name, key)
         if not hasattr(module, "stands") or (record := artifacts.find(uri)) is None or module.stands(record):
@@ -165,7 +167,7 @@ def _make(
 
 
 def _given(name: str, config: BaseModel, inputs: Inputs) -> dict[str, list[_Given]]:
-    """The input artifacts with the files that matter: a stage may name them by `reads(config)`, else all do."""
+    """The input artifacts with the files that the stage reads: those that `reads(config)` names, else all."""
     module = stage_module(name)
     reads = module.reads(config) if hasattr(module, "reads") else {}
     found = {}
@@ -182,7 +184,7 @@ def _given(name: str, config: BaseModel, inputs: Inputs) -> dict[str, list[_Give
 
 
 def _check_names(name: str, module: Any, inputs: Inputs) -> None:
-    """Raises ConfigError for an input that the stage does not have, and without one that it needs."""
+    """Raises ConfigError for an unknown input and for a missing one."""
     has = {
         key: one.default is one.empty
         for key, one in inspect.signature(module.run).parameters.items()
@@ -205,29 +207,30 @@ def _key(*parts: Any) -> str:
 
 
 def _label(name: str, config: BaseModel) -> str:
-    """`reward[ko]`: the stage, and what sets this run of it apart."""
+    """The stage and what distinguishes this run of it, such as `reward[ko]`."""
     parts = [str(getattr(config, field)) for field in ("language", "labeler") if getattr(config, field, None)]
     return f"{name}[{', '.join(parts)}]" if parts else name
 
 
 @contextmanager
 def _workspace(label: str, name: str, key: str) -> Iterator[Path]:
-    """The stage's own folder, for one process at a time; a killed one's place goes to the next.
+    """The stage's working folder, for one process at a time; after a killed process, the next one takes it over.
 
-    A stage writes its artifact into `output` there, and what it needs to go on later (checkpoints) beside it.
+    A stage writes its artifact into `output` there, and beside it what it needs to continue later (checkpoints).
     """
     work = addresses.home() / "work" / name / key
     with locks.alone(work.with_suffix(".lock"), label):
         (work / "output").mkdir(parents=True, exist_ok=True)
-        for half in (work / "output").rglob("*.part"):  # written when the last one was killed
+        for half in (work / "output").rglob("*.part"):  # left by a killed process
             half.unlink()
         yield work
 
 
 def _remove_leftovers(store: str) -> None:
-    """Working folders of stages that were killed after their artifact was whole, or that another machine has finished."""
+    """Removes working folders whose artifact is finished: by a process killed just after that, or by another
+    machine."""
     for work in (addresses.home() / "work").glob("*/*/"):
-        with locks.if_free(work.with_suffix(".lock")) as free, suppress(ArtifactError):  # of another's broken record
+        with locks.if_free(work.with_suffix(".lock")) as free, suppress(ArtifactError):  # of a broken record
             uri = objects.join(store, work.parent.name, work.name)
             if free and (record := artifacts.find(uri)):
                 _close_open_run(work, record)
@@ -245,7 +248,7 @@ def _close_open_run(work: Path, record: Record) -> None:
 
 @contextmanager
 def _disk_space(label: str, work: Path) -> Iterator[None]:
-    """Raises ArtifactError for what fails because there is none left: each library has its own error for that."""
+    """Raises ArtifactError for any failure because the disk is full; each library has its own error for that."""
     try:
         yield
     except XlrmError:
@@ -272,5 +275,5 @@ def _highlights(metrics: dict[str, float]) -> str:
 
 
 def _peak_memory_mib() -> float:
-    """Of this process and of the largest of its children."""
+    """Peak of this process plus that of the largest of its children."""
     return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024

@@ -11,7 +11,7 @@ from xlrm.errors import ConfigError
 
 STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
 POLICY = "policy"
-"""Section of the model to align; without it that is the base model."""
+"""Section of the model to align; without it, the base model is aligned."""
 SECTIONS = (*STAGES, POLICY)
 CROSS_LINGUAL, RETRAIN = "cross-lingual-transfer", "retrain"
 
@@ -23,7 +23,7 @@ def stage_module(name: str):
 
 
 def stage_config(name: str, values: dict[str, Any], where: str = "") -> BaseModel:
-    """The validated config of a stage. Raises ConfigError, one line that names field, value and what is allowed."""
+    """Validates the config of a stage. Raises ConfigError, one line that names field, value and what is allowed."""
     try:
         return config_class(name)(**values)
     except ValidationError as error:
@@ -31,7 +31,8 @@ def stage_config(name: str, values: dict[str, Any], where: str = "") -> BaseMode
 
 
 def check_section(name: str, values: dict[str, Any], where: str) -> None:
-    """As `stage_config`, for an experiment's section: the pipeline adds the fields it leaves out, such as the language."""
+    """Validates a section of an experiment. Fields may be missing, because the pipeline adds some, such as the
+    language."""
     try:
         config_class(name)(**values)
     except ValidationError as error:
@@ -49,7 +50,7 @@ def config_class(section: str) -> type[BaseModel]:
 _RENAMED = {
     "curate.max_rejects": "max_reject_share", "external.dtype": "precision", "register.shared": "min_common_share",
 }  # fmt: skip
-"""Field by a name it had before -> its name."""
+"""Former name of a field -> its name."""
 
 
 def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> None:
@@ -72,7 +73,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     targets: tuple[str, ...] = Field(("es", "it", "ko", "zh"), min_length=1)
     """Languages it is translated into; each gets a reward model and an aligned policy of its own."""
     stages: dict[str, dict[str, Any]] = {}
-    """By section, the settings that differ from its stage's defaults."""
+    """Section -> settings that differ from its stage's defaults."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -83,11 +84,12 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         return self.stages.get(section, {}).get(field, config_class(section).model_fields[field].default)
 
     def as_file(self) -> dict[str, Any]:
-        """As `build` takes it."""
+        """The mapping that `build` takes."""
         return {"name": self.name, "source": self.source, "targets": list(self.targets), **self.stages}
 
     def config(self, section: str, **given: Any) -> Any:
-        """Of a stage as a pipeline makes it, or of the policy; `given`: languages other than the first. Raises ConfigError."""
+        """Config of a section as a pipeline fills it in. `given`: values to use instead, such as another language.
+        Raises ConfigError."""
         values = self.stages.get(section)
         if values is None:
             values = self.stages.get("base", {}) if section == POLICY else {}

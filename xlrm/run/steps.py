@@ -1,5 +1,5 @@
-"""The steps that a pipeline makes of an experiment: a stage each, with the fields that the pipeline gives it and the steps
-whose artifacts it takes. The one place that says what a stage is fed with."""
+"""The steps of each pipeline for an experiment: a stage, the fields that the pipeline sets, and the steps whose
+artifacts it reads. Only this module says what each stage reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,21 +9,21 @@ from xlrm.errors import ConfigError
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, RETRAIN, Experiment
 
 Inputs = Mapping[str, str | tuple[str, ...]]
-"""Input of a stage -> label of the step that makes it, or labels."""
+"""Input of a stage -> label of the step that makes it, or several labels."""
 
 
 @dataclass(frozen=True)
 class Step:
     stage: str
     of: tuple[str, ...] = ()
-    """What sets it apart from other steps of the stage: languages, a part of several."""
+    """What distinguishes it from other steps of the stage: languages, or the number of a shard."""
     config: dict[str, Any] = field(default_factory=dict)
-    """Fields of the stage's config: the experiment's section, and on top of it what the pipeline gives."""
+    """Fields of the stage's config: the experiment's section, overridden by the fields that the pipeline sets."""
     inputs: Inputs = field(default_factory=dict)
     section: str = ""
-    """Of the experiment, where that is not named as the stage."""
+    """Section of the experiment, if it is not named like the stage."""
     shows_refusals: bool = False
-    """Whether it takes what a gate refused as it takes an artifact: a report says so."""
+    """Whether it also reads artifacts that a gate refused; a report shows them."""
 
     @property
     def label(self) -> str:
@@ -31,11 +31,11 @@ class Step:
 
 
 Steps = dict[str, Step]
-"""By label, each after those whose artifacts it takes."""
+"""Label -> step, each after the steps whose artifacts it reads."""
 
 
 def steps(pipeline: str, experiment: Experiment) -> Steps:
-    """Of the pipeline `cross-lingual-transfer` or `retrain`. Raises ConfigError for another."""
+    """Label -> step of the pipeline `cross-lingual-transfer` or `retrain`. Raises ConfigError for another name."""
     if pipeline not in PIPELINES:
         raise ConfigError(f"pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
     made = [_in_section(step, experiment) for step in PIPELINES[pipeline](experiment)]
@@ -48,8 +48,8 @@ def _in_section(step: Step, experiment: Experiment) -> Step:
 
 
 def data(experiment: Experiment, files: dict[str, list[str]]) -> list[Step]:
-    """From the sources to validated corpora of all languages. `files`: a config's field with what is translated, or nothing
-    where that is all."""
+    """Steps from the sources to validated corpora of all languages. `files`: the config field that names the files to
+    translate; empty to translate all."""
     curated, section = Step("curate", config={"language": experiment.source}), experiment.stages.get("translate", {})
     given = {"targets": list(experiment.targets), "translate": section} | files
     planned = Step("plan", config=given, inputs={"corpus": "curate"})
@@ -59,8 +59,8 @@ def data(experiment: Experiment, files: dict[str, list[str]]) -> list[Step]:
 
 
 def translation_parts(experiment: Experiment) -> list[tuple[str, int, int]]:
-    """(language, number of the shard, shards)."""
-    shards = int(experiment.setting("plan", "shards"))  # Kubeflow has floats alone
+    """(language, number of the shard, number of shards) of each translation."""
+    shards = int(experiment.setting("plan", "shards"))  # Kubeflow only has floats
     return [(language, number, shards) for language in experiment.targets for number in range(1, shards + 1)]
 
 
@@ -87,12 +87,12 @@ def _evaluations(languages: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _policy(experiment: Experiment) -> list[Step]:
-    """The step that gets the model to align, where that is not the reward models' base."""
+    """The `base` step of the model to align, if that is not the reward models' base."""
     return [Step("base", (POLICY,), section=POLICY)] if experiment.stages.get(POLICY) else []
 
 
 def _alignment(experiment: Experiment) -> list[Step]:
-    """Policies aligned by rewards, and judged by their responses; nothing without prompts to align on."""
+    """Steps that align policies by rewards and judge their responses; none without prompts to align on."""
     if experiment.setting("curate", "prompts") is None:
         return []
     own = _policy(experiment)
@@ -113,8 +113,8 @@ def _judged(experiment: Experiment) -> bool:
 
 
 def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
-    """Policies aligned by the source's and by the language's own reward model, and their responses beside those of the one
-    they came from."""
+    """Steps that align a policy with the source's and one with the language's own reward model, and compare their
+    responses with those of the policy they were trained from."""
     labelers = [experiment.source, language]
     given, policies = {"language": language, "labelers": labelers}, tuple(f"align-{language}-{one}" for one in labelers)
     ranked = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
@@ -135,7 +135,7 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
 
 
 def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
-    """Paper A: a reward model and aligned policies for every language, compared in all."""
+    """Paper A: a reward model and aligned policies for every language, compared in all languages."""
     languages, alignment = experiment.languages, _alignment(experiment)
     models, evaluations = _models(languages), _evaluations(languages)
     verdicts = tuple(step.label for step in alignment if step.stage == "judge")
@@ -164,8 +164,8 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
 
 
 def retrain(experiment: Experiment) -> list[Step]:
-    """The source language's reward model, which has to be better than the champion. In other languages it is evaluated, and
-    not trained: of their translations only the benchmark is needed."""
+    """The source language's reward model, which has to be better than the champion. In other languages it is evaluated
+    but none is trained, so only the benchmark is translated."""
     source = experiment.source
     models, evaluations = _models((source,)), _evaluations((source,))
     return [

@@ -1,4 +1,4 @@
-"""The commands that keep house: what the store holds, and what of it can go."""
+"""Commands for housekeeping: list what the store holds, and remove what is not needed."""
 
 import json
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ def artifacts(
     stage: Annotated[str | None, typer.Argument(help="Of this stage alone.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all runs and versions.")] = False,
 ) -> None:
-    """List the artifacts of the store, the newest first: size, when each was made, and what uses it."""
+    """List the artifacts of the store, newest first: size, time, and the runs and versions that use each."""
     from xlrm.run import housekeeping
 
     with errors_in_one_line():
@@ -67,7 +67,7 @@ def gc(
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove it; else it is only shown.")] = False,
 ) -> None:
-    """Show what of the store and of the local state no kept run and no registered model uses, and remove it with --delete."""
+    """Show what no kept run and no registered model uses, in the store and the local state; --delete removes it."""
     from xlrm.run import housekeeping
 
     with errors_in_one_line():
@@ -102,7 +102,7 @@ def _totals(items) -> list[tuple[str, ...]]:
 
 
 def _print(rows: list[tuple[str, ...]]) -> None:
-    """Columns, on standard output. The last one is as wide as it is."""
+    """Prints aligned columns on standard output; the last one is not padded."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print_result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,4 +1,4 @@
-"""How many tokens a model reads: of prompts with their responses, counted from the lengths of texts."""
+"""Number of tokens that a model reads: prompts with their responses, counted from the lengths of texts."""
 
 import math
 from collections import Counter
@@ -12,7 +12,7 @@ from xlrm.store import jsonl
 
 
 class Item(NamedTuple):
-    """A prompt and its responses, or a text alone: lengths, in bytes of UTF-8 or in tokens."""
+    """Lengths of a prompt and its responses, or of a text alone, in bytes of UTF-8 or in tokens."""
 
     prompt: float
     responses: tuple[float, ...]
@@ -20,15 +20,15 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Load:
-    """What a model reads."""
+    """Amount of text that a model reads."""
 
     tokens: float = 0.0
     squares: float = 0.0
-    """Sum over the tokens of the length of their sequence, which attention is counted by."""
+    """Sum over the tokens of the length of their sequence; the work of attention is proportional to it."""
 
     @property
     def mean_length(self) -> float:
-        """Of a token's sequence."""
+        """Length of a token's sequence, averaged over the tokens."""
         return self.squares / self.tokens if self.tokens else 0.0
 
     def __add__(self, other: "Load") -> "Load":
@@ -50,7 +50,8 @@ class Texts:
 
 
 def load(items: Iterable[Item], scale: float = 1.0, limit: float = math.inf, shared: bool = True) -> Load:
-    """Of sequences of a prompt and one response each, cut to `limit` tokens; `scale`: tokens for a unit of the lengths.
+    """Tokens of sequences of a prompt and one response each, cut to `limit` tokens. `scale`: tokens for a unit of the
+    lengths.
 
     `shared`: a prompt is computed once for all its responses, unless one of them loses its beginning to the limit.
     """
@@ -65,17 +66,17 @@ def load(items: Iterable[Item], scale: float = 1.0, limit: float = math.inf, sha
 
 
 def alone(lengths: Iterable[float]) -> list[Item]:
-    """Texts that stand for themselves."""
+    """Items of texts without a prompt."""
     return [Item(0, (length,)) for length in lengths]
 
 
 def answer_length(pairs: Sequence[Item], scale: float, limit: float) -> float:
-    """Tokens a sampled response is assumed to have: the mean of the chosen ones, each cut at `limit`."""
+    """Assumed tokens of a sampled response: the mean of the chosen responses, each cut at `limit`."""
     return sum(min(pair.responses[0] * scale, limit) for pair in pairs) / max(1, len(pairs))
 
 
 def item(row: dict) -> Item:
-    """Of a row with a prompt and its chosen and rejected responses, which may be lists; lengths in bytes."""
+    """Lengths of a row's prompt and of its chosen and rejected responses, which may be lists; in bytes."""
     return Item(size(row["prompt"]), tuple(size(text) for side in responses(row) for text in side))
 
 
@@ -84,7 +85,7 @@ def size(text: str) -> int:
 
 
 def read(corpus: Path) -> Texts:
-    """Of a curated corpus. Raises DataError for a row that cannot be read."""
+    """Lengths of a curated corpus. Raises DataError for a row that cannot be read."""
     prompts = [(row["split"], size(row["prompt"])) for row in _rows(corpus, "prompts")]
     return Texts(
         [item(row) for row in _rows(corpus, "preferences")], [item(row) for row in _rows(corpus, "benchmark")],

@@ -1,4 +1,4 @@
-"""Requests that wait are scored together: a queue in front of the one thread that owns the model."""
+"""Scores waiting requests together: a queue in front of the one thread that owns the model."""
 
 import asyncio
 import time
@@ -9,42 +9,43 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 Score = Callable[[list[list[int]]], list[float]]
-"""Token ids of conversations -> rewards, in the same order; called in the thread that owns the model."""
+"""Token ids of conversations -> rewards in the same order; called in the thread that owns the model."""
 
 
 @dataclass(eq=False)
 class _Request:
     encoded: list[list[int]]
     arrived: float
-    """On the loop's clock, in seconds."""
+    """Time on the event loop's clock, in seconds."""
     answer: asyncio.Future[list[float]]
     taken: int = 0
-    """Conversations that are in a batch by now."""
+    """Conversations that are in a batch already."""
     found: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
 class Batcher:
-    """Batches go round the requests that wait, a conversation of each at a time, so that a long request does not hold up
-    short ones. Rewards do not depend on who shares the batch (`xlrm.scorers.engines`)."""
+    """Fills each batch with one conversation of every waiting request in turn, so that a long request does not delay
+    short ones. Rewards do not depend on the other conversations of a batch (`xlrm.scorers.engines`)."""
 
     score: Score
     thread: Executor
     batch_tokens: int
     batch_conversations: int
     wait_seconds: float
-    """That the first of an idle model's batch waits for others."""
+    """How long the first request to an idle model waits for others."""
     seen: Callable[[int, int, float], None]
-    """Told of every batch: conversations, tokens, seconds."""
+    """Called after every scored batch with its conversations, tokens and seconds."""
     failed: bool = False
-    """The last batch ended in an error."""
+    """Whether the last batch ended in an error."""
     _waiting: deque[_Request] = field(default_factory=deque)
     _tokens: int = 0
-    """Of conversations that are in no batch yet."""
+    """Tokens of the conversations that are in no batch yet."""
     _arrival: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def rewards(self, encoded: list[list[int]]) -> list[float]:
-        """Of one request's conversations, at least one. Raises what the model raised. Cancelled, it leaves the queue."""
+        """Rewards of one request's conversations, at least one. Raises what the model raises. If cancelled, the request
+        leaves the queue."""
         loop = asyncio.get_running_loop()
         request = _Request(encoded, loop.time(), loop.create_future())
         self._waiting.append(request)
@@ -56,7 +57,7 @@ class Batcher:
             self._forget(request)
 
     async def run(self) -> None:
-        """Answers until it is cancelled."""
+        """Answers requests until it is cancelled."""
         while True:
             while not self._waiting:
                 self._arrival.clear()
@@ -66,7 +67,7 @@ class Batcher:
                 await self._answer(batch)
 
     async def _gather(self) -> None:
-        """Until there is a batch, or the first has waited long enough."""
+        """Waits until a batch is full, or the first request has waited long enough."""
         loop = asyncio.get_running_loop()
         until = self._waiting[0].arrived + self.wait_seconds
         while self._tokens < self.batch_tokens and self._left() < self.batch_conversations and loop.time() < until:
@@ -78,8 +79,8 @@ class Batcher:
         return sum(len(request.encoded) - request.taken for request in self._waiting)
 
     def _take(self) -> list[tuple[_Request, int]]:
-        """(request, place in it) of the next batch, empty where all who waited have gone; one conversation may be more than
-        `batch_tokens`, alone."""
+        """(request, index in it) of the next batch; empty if no request waits any more. A single conversation may
+        exceed `batch_tokens`, as a batch of its own."""
         batch: list[tuple[_Request, int]] = []
         tokens = 0
         while self._waiting and len(batch) < self.batch_conversations:
@@ -113,14 +114,14 @@ class Batcher:
                 request.answer.set_result([request.found[i] for i in range(len(request.encoded))])
 
     def _refuse(self, batch: list[tuple[_Request, int]], error: BaseException) -> None:
-        """Every request with a part in the batch; what is left of them is not scored."""
+        """Fails every request with a part in the batch; its other conversations are not scored."""
         for request in {id(request): request for request, _ in batch}.values():
             if not request.answer.done():
                 request.answer.set_exception(error)
             self._forget(request)
 
     def _forget(self, request: _Request) -> None:
-        """What is in no batch yet is not scored."""
+        """Drops the conversations of a request that are in no batch yet."""
         if request in self._waiting:
             self._waiting.remove(request)
             self._tokens -= sum(map(len, request.encoded[request.taken :]))

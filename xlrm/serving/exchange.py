@@ -1,4 +1,4 @@
-"""What the reward server is asked and answers, as JSON: its own /v1/rewards, and vLLM's /classify and /pooling."""
+"""Requests and answers of the reward server, as JSON: its own /v1/rewards, and vLLM's /classify and /pooling."""
 
 import re
 import time
@@ -12,7 +12,7 @@ from xlrm.errors import DataError
 
 STRICT = ConfigDict(extra="forbid")
 _ALTERNATIVE = re.compile(r"(messages|pair|str)$|(list|function-after)\[")
-"""pydantic's names, in the place of an error, for the one of several types that it tried."""
+"""Names that pydantic puts into an error's location for the one of several types that it tried."""
 
 
 def _whole(text: str) -> str:
@@ -23,7 +23,8 @@ def _whole(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_whole)]
 _AT_ONCE = Field(fail_fast=True)
-"""Of a list: what is wrong is told of its first item. Told of all of megabytes, it holds up everybody for half a minute."""
+"""For lists: reports the first invalid item only. Reporting all of them for megabytes would block the server for half a
+minute."""
 
 
 class Message(BaseModel):
@@ -41,7 +42,7 @@ def _ends_with_an_answer(messages: list[Message]) -> None:
 
 
 class Pair(BaseModel):
-    """A prompt, a text or messages, and the response to score."""
+    """A prompt (a text or messages) and the response to score."""
 
     model_config = STRICT
 
@@ -79,7 +80,7 @@ class RewardsRequest(BaseModel):
 
 
 class TextRequest(BaseModel):
-    """vLLM's: `input` as the chat template writes it, or the `messages` of one conversation."""
+    """vLLM's request: `input`, as the chat template writes it, or the `messages` of one conversation."""
 
     model_config = STRICT
 
@@ -189,7 +190,7 @@ class State(BaseModel):
 
 
 def said(errors: list[dict[str, Any]]) -> str:
-    """The first of pydantic's complaints, in one line: field and what is wrong with it."""
+    """The first of pydantic's errors in one line: the field and what is wrong with it."""
     first = errors[0]
     if first["type"] == "json_invalid":
         return f"body: not JSON at character {first['loc'][-1]}"

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a reward server. The only module that imports prometheus_client."""
+"""Prometheus metrics of a reward server. The only module that imports prometheus_client."""
 
 import prometheus_client as prometheus
 
@@ -6,7 +6,7 @@ CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """What Prometheus is told; a registry of its own for each server."""
+    """The metrics of a server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = prometheus.CollectorRegistry()

@@ -1,9 +1,9 @@
 """A reward model behind HTTP: one process, one model, resolved when it starts. The only module that imports uvicorn.
 
-`web` has the paths, `exchange` what is asked and answered there, `service` the model and what it refuses, `batching` the queue
-in front of the thread that owns it, `metrics` what Prometheus is told. SIGTERM makes the server not ready, and it goes on
-answering for `drain_seconds`, until those who send requests have noticed; then it takes no more connections, answers what
-it took, and ends.
+`web` has the paths, `exchange` the requests and answers, `service` the model and the limits, `batching` the queue in
+front of the thread that owns the model, `metrics` the Prometheus metrics. After SIGTERM the server is not ready, but
+answers for `drain_seconds` until clients have noticed; then it accepts no more connections, answers what it has
+accepted, and ends.
 """
 
 import math
@@ -24,12 +24,12 @@ __all__ = ["Service", "Settings", "serve"]
 
 
 IDLE_SECONDS = 75
-"""That a connection is kept between requests: longer than load balancers keep theirs (60 as a rule), since whoever closes
-first may do so just as the other side sends a request."""
+"""How long an idle connection is kept: longer than load balancers keep theirs (usually 60), because the side that
+closes first may do so just as the other sends a request."""
 
 
 class _Server(uvicorn.Server):
-    """Ends as a Kubernetes Service wants it: first not ready, then deaf, then gone."""
+    """Ends as a Kubernetes Service needs it: first not ready, then accepting no connections, then gone."""
 
     service: Service
     deaf_at = math.inf
@@ -38,7 +38,7 @@ class _Server(uvicorn.Server):
         if self.service.batcher is None and not self.service.stopping:  # loading: nobody waits for an answer
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
-            os._exit(128 + sig)  # the first process of a container, which a default signal does not end
+            os._exit(128 + sig)  # for the first process of a container, which a signal's default action does not end
         again, self.service.stopping = self.service.stopping, True
         wait = 0 if again or sig == signal.SIGINT else self.service.settings.drain_seconds
         self.deaf_at = min(self.deaf_at, time.monotonic() + wait)
@@ -49,7 +49,7 @@ class _Server(uvicorn.Server):
 
 
 def _token() -> str | None:
-    """Raises ConfigError for one that no header can carry, and does not show it."""
+    """The token, if one is set. Raises ConfigError, without showing it, for a token that no header can carry."""
     token = os.environ.get(TOKEN) or None
     if token and not (token.isascii() and token.isprintable() and token == token.strip()):
         raise ConfigError(f"{TOKEN}: printable ASCII characters, with no white space or end of line around them")
@@ -57,7 +57,8 @@ def _token() -> str | None:
 
 
 def serve(service: Service, host: str, port: int) -> None:
-    """Serves until a signal ends it. Raises ConfigError for an address that is taken, and what loading raises."""
+    """Serves until a signal ends it. Raises ConfigError for an address that is in use, and the errors of loading the
+    model."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family)

@@ -1,4 +1,4 @@
-"""One model that answers, from its start to its end, and what it refuses."""
+"""The served model, from its start to its end, and the requests that it refuses."""
 
 import asyncio
 import math
@@ -23,14 +23,14 @@ from xlrm.serving.metrics import Metrics
 from xlrm.store import artifacts
 
 _TOKENISED = 16
-"""Conversations of a request that are tokenised at a time; those of others come in between."""
+"""Conversations of a request that are tokenised at a time, so that other requests get their turn in between."""
 _ASKED_EVERY_SECONDS, _SAID_EVERY_SECONDS = 5, 60
-"""How often a model that is not there yet is asked for, and how often a log says so."""
+"""Seconds between attempts to fetch a model that is not available yet, and between log lines about it."""
 _WARM_UP = [{"role": "user", "content": "How much is one plus two?"}, {"role": "assistant", "content": "Three."}]
 
 
 class Refused(Exception):
-    """A request that is not answered, with HTTP's status for it."""
+    """A request that is refused, with its HTTP status."""
 
     def __init__(self, status: int, message: str, retry_seconds: int | None = None):
         super().__init__(message)
@@ -39,27 +39,29 @@ class Refused(Exception):
 
 
 class Settings(BaseModel):
-    """How requests are batched, what is refused, and how long the server takes to go."""
+    """Batching of requests, limits on requests, and how long the server takes to start and to end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     wait_ms: float = Field(5, ge=0, le=1000)
-    """Milliseconds that a request waits for others while the model is idle. Behind a busy model they gather anyway."""
+    """Milliseconds that a request waits for others while the model is idle. While it is busy, requests gather
+    anyway."""
     batch_conversations: int = Field(64, ge=1)
-    """In one batch, at most; 1 scores each on its own. Its tokens are as many as a forward pass takes."""
+    """Conversations in a batch, at most; 1 scores each on its own. Tokens are limited by those of a forward pass."""
     max_conversations: int = Field(256, ge=1)
-    """In a request; more are refused with 413."""
+    """Conversations in a request, at most; more are refused with 413."""
     max_characters: int = Field(200_000, ge=1)
-    """In a conversation and its roles; a longer one is refused with 413. Over `max_length` tokens it loses its beginning."""
+    """Characters of a conversation with its roles, at most; a longer one is refused with 413. Over `max_length` tokens
+    it loses its beginning."""
     max_body_bytes: int = Field(8 * 2**20, ge=1024)
-    """Of a request; a larger one is refused with 413 before it is read to its end."""
+    """Bytes of a request, at most; a larger one is refused with 413 before it is read to its end."""
     max_waiting: int = Field(2048, ge=1)
-    """Conversations taken and not answered yet; a request beyond is refused with 429."""
+    """Conversations accepted and not answered yet, at most; a request beyond is refused with 429."""
     drain_seconds: float = Field(5, ge=0, le=600)
-    """Between SIGTERM and the last connection that is taken: the time others need to see that it is not ready."""
+    """Seconds between SIGTERM and the last accepted connection, in which others notice that the server is not ready."""
     wait_for_model_seconds: float = Field(0, ge=0)
-    """That the server waits, alive and not ready, for a registry or store that does not answer or has no such model; `inf`:
-    for ever. Without it that is an error at once, as for a mistyped name."""
+    """Seconds that the server waits, alive but not ready, for a registry or store that does not answer or has no such
+    model; `inf` is for ever. With 0 that is an error at once, as for a mistyped name."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +73,21 @@ class Loaded:
 
 @dataclass(eq=False)
 class Service:
-    """One model, from its start to its end."""
+    """The served model, from its start to its end."""
 
     uri: str
     fetch: Callable[[], Path]
-    """Brings the model's folder here."""
+    """Downloads the model and returns its folder."""
     scoring: Scoring
     settings: Settings = field(default_factory=Settings)
     token: str | None = None
     awaited: bool = False
-    """Whether the model was not there when last asked for, and is waited for."""
+    """Whether the model was unavailable at the last attempt and is waited for."""
     loaded: Loaded | None = None
     batcher: Batcher | None = None
     stopping: bool = False
     waiting: int = 0
-    """Conversations taken and not answered yet."""
+    """Conversations accepted and not answered yet."""
     life: asyncio.Task | None = None
 
     def __post_init__(self) -> None:
@@ -97,7 +99,8 @@ class Service:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """That a request may call the model: its address as the command was given it, and its name in the registry."""
+        """Names by which a request may call the model: its address as given to the command, and its name in the
+        registry."""
         name = self.uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
         return (self.uri, name) if self.uri.startswith("models:/") else (self.uri,)
 
@@ -117,7 +120,7 @@ class Service:
         return exchange.State(status=status, model=self.uri, version=version or None, digest=digest)
 
     async def live(self) -> None:
-        """Fetches and loads the model, and answers until it is cancelled. Raises what fetching and loading raise."""
+        """Fetches and loads the model, and answers until it is cancelled. Raises the errors of fetching and loading."""
         folder = await self._fetched()
         self.awaited = False
         load = partial(self._load, folder)
@@ -162,7 +165,8 @@ class Service:
     async def score(
         self, model: str | None, *, chats: Sequence[list[dict]] = (), texts: Sequence[str] = ()
     ) -> tuple[list[float], exchange.Usage]:
-        """Rewards of conversations or of texts, and the tokens they took. Raises Refused for what is refused."""
+        """Rewards of conversations or of texts, and the tokens they took. Raises Refused for a request that is
+        refused."""
         sizes = [sum(len(one["role"]) + len(one["content"]) for one in chat) for chat in chats] or list(map(len, texts))
         self._admit(model, sizes)
         count = len(chats) or len(texts)
@@ -178,7 +182,8 @@ class Service:
         return rewards, exchange.Usage(prompt_tokens=tokens, total_tokens=tokens)
 
     def _admit(self, model: str | None, sizes: list[int]) -> None:
-        """`sizes`: characters of each conversation."""
+        """Raises Refused for an unknown model, a model that is not loaded yet, and too many conversations or
+        characters. `sizes`: characters of each conversation."""
         limits = self.settings
         if model is not None and model not in self.names:
             raise Refused(404, f"model: {model[:200]!r} is not served here; there is {' or '.join(self.names)}")

@@ -26,7 +26,7 @@ from xlrm.serving.service import Refused, Service
 
 TOKEN = "XLRM_SERVE_TOKEN"
 OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")
-"""Paths that want no token: they tell of the server, and nothing of requests."""
+"""Paths that need no token: they show the state of the server, and nothing of the texts of requests."""
 
 # What is asked and answered
 
@@ -60,7 +60,7 @@ def _messages(one: list[exchange.Message] | exchange.Pair) -> list[dict]:
 
 @router.post("/classify", responses=_REFUSALS, dependencies=[_TOKEN])
 async def classify(asked: exchange.TextRequest, service: Here, request: Request) -> exchange.ClassifyAnswer:
-    """vLLM's: `probs` holds the reward."""
+    """vLLM's /classify: `probs` holds the reward."""
     found, usage = await _of_text(asked, service, request)
     data = [exchange.Class(index=i, label=None, probs=[one]) for i, one in enumerate(found)]
     return exchange.ClassifyAnswer(model=service.uri, data=data, usage=usage)
@@ -68,7 +68,7 @@ async def classify(asked: exchange.TextRequest, service: Here, request: Request)
 
 @router.post("/pooling", responses=_REFUSALS, dependencies=[_TOKEN])
 async def pooling(asked: exchange.TextRequest, service: Here, request: Request) -> exchange.PoolingAnswer:
-    """vLLM's: `data` holds the reward."""
+    """vLLM's /pooling: `data` holds the reward."""
     found, usage = await _of_text(asked, service, request)
     data = [exchange.Pooled(index=i, data=[one]) for i, one in enumerate(found)]
     return exchange.PoolingAnswer(model=service.uri, data=data, usage=usage)
@@ -87,7 +87,8 @@ async def _of_text(
 
 
 async def _while_there(request: Request, answering: Coroutine) -> Any:
-    """What `answering` gives, which ends unfinished where whoever asked has gone. Raises ClientDisconnect then."""
+    """The result of `answering`. If the client disconnects before, `answering` is cancelled, and ClientDisconnect is
+    raised."""
     answer, gone = asyncio.create_task(answering), asyncio.create_task(_gone(request))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -111,7 +112,7 @@ def _sigmoid(logit: float) -> float:
 
 @router.get("/v1/models", dependencies=[_TOKEN], responses={401: {"model": ProblemAnswer}})
 async def models(service: Here) -> exchange.Models:
-    """Names that a request may call the model."""
+    """Names by which a request may call the model."""
     length = service.loaded.scorer.max_length if service.loaded else service.scoring.max_length
     found = [exchange.Model(id=name, created=service.started, max_model_len=length) for name in service.names]
     return exchange.Models(data=found)
@@ -119,21 +120,22 @@ async def models(service: Here) -> exchange.Models:
 
 @router.get("/healthz", responses={503: {"model": exchange.State}})
 async def healthz(service: Here, response: Response) -> exchange.State:
-    """200 while the process is well, also while its model is waited for or loaded; 503 when its last batch ended in an error."""
+    """200 while the process works, also while it waits for its model or loads it; 503 if its last batch ended in an
+    error."""
     response.status_code = 200 if service.healthy else 503
     return service.state(service.status if service.healthy else "failing")
 
 
 @router.get("/readyz", responses={503: {"model": exchange.State}})
 async def readyz(service: Here, response: Response) -> exchange.State:
-    """200 while requests are welcome: the model is loaded, and nobody has asked the server to stop."""
+    """200 while requests are accepted: the model is loaded, and the server was not asked to stop."""
     response.status_code = 200 if service.status == "ready" else 503
     return service.state(service.status)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: Here) -> Response:
-    """For Prometheus."""
+    """Metrics for Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
@@ -151,13 +153,13 @@ async def _refused(_: Request, error: Refused) -> JSONResponse:
 
 
 async def _elsewhere(_: Request, error: StarletteHTTPException) -> JSONResponse:
-    if error.status_code == 400:  # FastAPI's, for all that Python's json refuses beside bad syntax
+    if error.status_code == 400:  # FastAPI's status for what Python's json refuses besides bad syntax
         return _problem(422, "body: not JSON in UTF-8, or nested too deeply, or a number too long")
     return _problem(error.status_code, error.detail, error.headers)
 
 
 async def _left(_: Request, error: ClientDisconnect) -> Response:
-    """Nobody reads this; it is counted, under nginx's number for it."""
+    """An answer that nobody reads, since the client has gone; it is counted under 499, nginx's status for that."""
     return Response(status_code=499)
 
 
@@ -170,9 +172,10 @@ async def _broken(_: Request, error: Exception) -> JSONResponse:
 
 
 class Door:
-    """Lets in who has the token and a body that is not too large; counts and times what goes out.
+    """Admits requests that have the token and a body that is not too large; counts and times the answers.
 
-    Around the whole app, so that it sees the answers of 500 too. FastAPI's own limit of a body answers in plain text.
+    It wraps the whole app, so that it sees the answers with status 500 too. FastAPI's own limit on bodies answers in
+    plain text.
     """
 
     def __init__(self, app: Callable, service: Service, paths: frozenset[str]):
@@ -198,7 +201,7 @@ class Door:
         return _problem(413, f"a body of {int(size)} bytes; at most {most}") if int(size) > most else None
 
     def _counted(self, receive: Callable) -> Callable:
-        """For bodies that come in chunks and do not say how long they are."""
+        """Limits bodies that come in chunks and do not declare their length."""
         most, taken = self.service.settings.max_body_bytes, 0
 
         async def counted() -> dict:
@@ -216,13 +219,13 @@ class Door:
             known = path if path in self.paths else "other"
             self.service.metrics.requests.labels(known, message["status"]).inc()
             self.service.metrics.seconds.labels(known).observe(time.perf_counter() - begun)
-            if self.service.stopping:  # so that who sent it sends the next one elsewhere
+            if self.service.stopping:  # so that the client sends its next request elsewhere
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
         await send(message)
 
 
 def build(service: Service, ended: Callable[[], None] = lambda: None) -> Door:
-    """`ended` is called when the model could not be loaded, or answers no more."""
+    """The app of a server. `ended` is called when the model could not be loaded or has stopped answering."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Where files go to and come from MLflow's store directly, past its server: whether the store's address answers here."""
+"""Checks whether MLflow's artifact store answers here, for files that go to it or come from it past MLflow's server."""
 
 import contextlib
 import os
@@ -9,26 +9,27 @@ from xlrm.errors import ArtifactError
 from xlrm.store import addresses
 
 DIRECT_DOWNLOAD, DIRECT_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
-"""Variables of MLflow's client. Unset, it takes what a server of 3.17 advertises, presigned addresses of the store, which those
-outside the server's network do not reach (mlflow/store/artifact/mlflow_artifacts_repo.py)."""
+"""Variables of MLflow's client. If unset, it uses what a server of 3.17 advertises: presigned addresses of the store,
+which cannot be reached from outside the server's network (mlflow/store/artifact/mlflow_artifacts_repo.py)."""
 ANSWER_SECONDS = 10
-"""How long such an address may take to answer. MLflow's client would try a download for minutes and an upload for ever."""
+"""Seconds that such an address may take to answer. MLflow's client would try a download for minutes and an upload for
+ever."""
 
 
 def check_upload(location: str) -> None:
-    """Raises ArtifactError where large files go to MLflow's store directly, and its address does not answer."""
+    """Raises ArtifactError if large files go to MLflow's store directly and its address does not answer."""
     from requests import HTTPError
 
     if store := _direct_store(location, DIRECT_UPLOAD):
-        with contextlib.suppress(HTTPError):  # a server without such addresses, which MLflow's client sees to
+        with contextlib.suppress(HTTPError):  # a server without such addresses, which MLflow's client handles
             begun = store.create_multipart_upload("probe")
-            with contextlib.suppress(HTTPError):  # an upload that is left over says nothing of the address
+            with contextlib.suppress(HTTPError):  # a leftover upload says nothing about the address
                 store.abort_multipart_upload("probe", begun.upload_id)
             _check_answer(begun.credentials[0].url, DIRECT_UPLOAD)  # an aborted upload's address answers too
 
 
 def check_download(uri: str, file: str) -> None:
-    """Raises ArtifactError where files come from MLflow's store directly, and its address does not answer."""
+    """Raises ArtifactError if files come from MLflow's store directly and its address does not answer."""
     from requests import HTTPError
 
     if store := _direct_store(uri, DIRECT_DOWNLOAD):
@@ -38,20 +39,21 @@ def check_download(uri: str, file: str) -> None:
 
 
 def _direct_store(uri: str, variable: str) -> Any:
-    """MLflow's artifacts at `uri`, where its server has them and the variable says that files do not pass through it."""
+    """MLflow's artifact repository at `uri`, if its server has one and the variable says that files bypass the server;
+    else None."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
     if os.environ[variable].lower() not in ("true", "1"):
         return None
-    artifacts()  # says to MLflow where its server is
+    artifacts()  # sets the address of MLflow's server
     store = get_artifact_repository(uri)
     store = getattr(store, "repo", store)  # of models:/
     return store if isinstance(store, MlflowArtifactsRepository) else None
 
 
 def _check_answer(url: str, variable: str) -> None:
-    """Any answer will do, a refusal too."""
+    """Raises ArtifactError without an answer. Any answer is enough, even a refusal."""
     import requests
     from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
 

@@ -1,4 +1,4 @@
-"""Keys that metrics and tags have in MLflow, whatever people call their sections, models and languages."""
+"""Keys of metrics and tags in MLflow, for any names of sections, models and languages."""
 
 import hashlib
 import re
@@ -8,9 +8,9 @@ LONGEST = 250
 
 
 def key(name: str) -> str:
-    """The key of a metric or tag: `name`, with what MLflow refuses (validate_param_and_metric_name, path_not_unique and
-    MAX_ENTITY_KEY_LENGTH in mlflow/utils/validation.py) written as `:HEX:`, such as `Q:26:A` for `Q&A`. No two names have
-    one key."""
+    """The key of a metric or tag: `name`, in which what MLflow refuses (validate_param_and_metric_name, path_not_unique
+    and MAX_ENTITY_KEY_LENGTH in mlflow/utils/validation.py) is written as `:HEX:`, such as `Q:26:A` for `Q&A`. A key
+    above LONGEST is cut and ends in a digest, so that different names have different keys."""
     parts = [re.sub(r"[^\w.\- ]", _escaped, part) for part in name.split("/")]
     parts = [re.sub(r"^\.{1,2}$", lambda dots: ":2e:" * len(dots[0]), part) or "::" for part in parts]
     found = "/".join(parts)

@@ -1,4 +1,4 @@
-"""MLflow's client: how `xlrm.tracking.mlflow_runs` gets it, and what it makes of its errors."""
+"""Creates MLflow's client, and turns its errors into ArtifactError."""
 
 import contextlib
 import logging
@@ -14,7 +14,8 @@ from xlrm.store import addresses
 from xlrm.tracking import direct_store, mlflow_errors, moved_home
 
 LOCKED_SECONDS = 20
-"""How long a database may be kept by another process; MLflow waits as long in its sessions (mlflow/store/db/utils.py)."""
+"""Seconds to wait for a database that another process has locked; MLflow waits as long in its sessions
+(mlflow/store/db/utils.py)."""
 
 
 def client():
@@ -41,10 +42,11 @@ def _client_of(uri: str):
 
 
 def _check_database(path: Path) -> None:
-    """Makes the database where there is none, and raises sqlite3.Error for one that cannot be read: MLflow asks ten times for
-    it, in a minute and a half (create_sqlalchemy_engine_with_retry in mlflow/store/db/utils.py).
+    """Creates the database if there is none, and raises sqlite3.Error if it cannot be read; MLflow would try ten times,
+    for a minute and a half (create_sqlalchemy_engine_with_retry in mlflow/store/db/utils.py).
 
-    A new one gets its name when all its tables are made: MLflow does not go on with those that a killed process left.
+    A new database gets its name when all its tables exist, because MLflow cannot continue with those that a killed
+    process left.
     """
     if not path.exists():
         with locks.alone(path.with_suffix(".lock"), "MLflow's database"):
@@ -62,19 +64,19 @@ def _check_database(path: Path) -> None:
 
 @contextlib.contextmanager
 def connected() -> Iterator[Any]:
-    """MLflow's client. Raises ArtifactError, in one line, for what it refuses or does not answer."""
+    """MLflow's client. Raises ArtifactError, in one line, if MLflow refuses something or does not answer."""
     try:
         yield client()
     except Exception as error:
         if not mlflow_errors.is_one(error):
             raise
-        raise mlflow_errors.in_one_line(error) from None  # what it is from may name the server with its password
+        raise mlflow_errors.in_one_line(error) from None  # its cause may name the server with its password
 
 
 @contextlib.contextmanager
 def patiently() -> Iterator[None]:
-    """For files: a server says nothing while it passes gigabytes on to or from its store. After MLflow's usual two minutes
-    its client would send all of them again, and at last give up."""
+    """Lengthens MLflow's timeout to an hour, for files: a server sends nothing while it passes gigabytes to or from its
+    store. After MLflow's usual two minutes, its client would send everything again, and finally give up."""
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
     before = os.environ.get(name)
     os.environ[name] = before or "3600"
@@ -86,6 +88,6 @@ def patiently() -> Iterator[None]:
 
 
 def nothing_yet() -> bool:
-    """Whether there is no database yet. MLflow would make one, with its folder, for whoever only looks."""
+    """Whether there is no database yet. Even reading through MLflow would create it, with its folder."""
     database = addresses.database()
     return database is not None and not database.exists()

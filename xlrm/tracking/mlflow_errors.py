@@ -1,4 +1,4 @@
-"""What MLflow's client raises and logs, as one line without passwords."""
+"""Errors and log messages of MLflow's client, in one line and without passwords."""
 
 import logging
 import re
@@ -7,8 +7,8 @@ from xlrm.errors import ArtifactError
 from xlrm.store import addresses
 
 _ITS_LIBRARIES = ("alembic", "google", "json", "mlflow", "sqlalchemy", "sqlite3", "urllib3")
-"""Whose errors MLflow's client lets through, beside the OSErrors of requests: those of a database before its first session,
-those of an answer that is not MLflow's."""
+"""Libraries whose errors MLflow's client lets through, besides the OSErrors of requests: those of a database before its
+first session, and those of an answer that is not MLflow's."""
 _HINTS = {
     "failed with exception": "is MLFLOW_TRACKING_URI right, and does the server run?",
     "database is locked": "another process has kept it for 20 s; a server of MLflow's takes more of them",
@@ -24,18 +24,19 @@ def is_one(error: Exception) -> bool:
 
 
 def in_one_line(error: Exception) -> ArtifactError:
-    text = str(error).partition("[SQL:")[0]  # and its values
+    text = str(error).partition("[SQL:")[0]  # without the statement and its values
     said = _shown(" ".join(text.split()))[:500] or type(error).__name__
     hint = next((f"; {hint}" for sign, hint in _HINTS.items() if sign in said), "")
     return ArtifactError(f"MLflow, {addresses.shown(addresses.tracking_uri())}: {said}{hint}")
 
 
 def _shown(text: str) -> str:
-    """`text` without passwords and without the queries of URLs: a presigned one opens the store to who reads it."""
+    """`text` without passwords and without the queries of URLs: with a presigned URL, any reader could open the
+    store."""
     return re.sub(r"\?[^\s'\"<>]*=[^\s'\"<>)]*", "", addresses.shown(text))
 
 
 def fit_to_show(record: logging.LogRecord) -> bool:
-    """False for the traceback of a database's error, which is raised too and shown in one line."""
+    """Cleans a log message. False for the traceback of a database error, which is also raised and shown in one line."""
     record.msg, record.args = _shown(record.getMessage()), ()
     return record.name != "mlflow.store.db.utils"

@@ -19,7 +19,8 @@ from xlrm.tracking.mlflow_client import connected, nothing_yet, patiently
 from xlrm.tracking.mlflow_runs import Run
 
 FILES = "files.json"
-"""With a version: path, size and sha256 of its files. Bytes change between a store and who loads them, and nothing else tells."""
+"""File of a version with path, size and sha256 of its files: the only means to detect bytes that changed between store
+and reader."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ _METRIC, _MODEL_ID = "metric.", "model_id"
 
 
 def models(name: str | None = None) -> list[Version]:
-    """All versions of all registered models, or of one: by name, the newest first."""
+    """All versions of all registered models, or of one: sorted by name, newest first."""
     found: list[Version] = []
     if nothing_yet():
         return found
@@ -61,9 +62,10 @@ def models(name: str | None = None) -> list[Version]:
 
 
 def version(uri: str) -> Version:
-    """The one that `models:/NAME@ALIAS` or `models:/NAME/VERSION` is now.
+    """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` names now.
 
-    Raises ConfigError for a URI of another form, ArtifactError for a version that is not there."""
+    Raises ConfigError for a URI of another form, ArtifactError for a version that does not exist.
+    """
     rest = uri.removeprefix("models:/")
     name, separator, which = rest.rpartition("@") if "@" in rest else rest.rpartition("/")
     if not (uri.startswith("models:/") and name and which):
@@ -90,10 +92,10 @@ def _no_such_model(uri: str) -> ArtifactError:
 
 
 def add_version(name: str, folders: list[Path], tags: dict[str, str], description: str, run: Run) -> str:
-    """Registers the files of `folders`, of which a later one's count, as a new version of `name`, and returns its number. It
-    is there when all its files are.
+    """Registers the files of `folders` as a new version of `name` and returns its number; a file in a later folder
+    replaces one of the same name. The version appears only when all its files are stored.
 
-    A logged model of plain files needs no temporary copy and comes back as the Hugging Face folder it is.
+    A logged model of plain files needs no temporary copy, and downloads as the same Hugging Face folder.
     """
     with connected() as client, patiently():
         from mlflow.entities import LoggedModelStatus
@@ -114,12 +116,12 @@ def add_version(name: str, folders: list[Path], tags: dict[str, str], descriptio
 def _name_there(client: Any, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
-    with contextlib.suppress(MlflowException):  # there already; another reason comes up with the version
+    with contextlib.suppress(MlflowException):  # exists already; any other problem shows up with the version
         client.create_registered_model(name)
 
 
 def add_files(version: Version, folder: Path) -> None:
-    """Stores further files with a version, in the place of those of the same names."""
+    """Stores further files with a version, replacing those of the same names."""
     with connected() as client, patiently():
         _send(client, client.get_logged_model(version.tags[_MODEL_ID]), folder)
 
@@ -149,8 +151,8 @@ def drop_alias(name: str, alias: str) -> None:
 
 
 def cached(uri: str) -> Path:
-    """A local folder of a registered model, fetched once a version. A version of the same number with other files, as a
-    registry that was set up again has, is another."""
+    """Local folder of a registered model, downloaded once for each version. A version with the same number but other
+    files, as in a registry that was set up again, has another folder."""
     found = version(uri)
     address = hashlib.sha256(addresses.tracking_uri().encode()).hexdigest()[:8]
     files = found.tags.get("digest", "unknown")[:16]
@@ -167,7 +169,7 @@ def cached(uri: str) -> Path:
 
 
 def has(version: Version, file: str) -> bool:
-    """Whether `file`, by its path in the version, was stored with it."""
+    """Whether a version has a file with the path `file`."""
     with connected():
         listed = direct_store.artifacts().list_artifacts(
             artifact_uri=f"{version.uri}/{posixpath.dirname(file)}".rstrip("/")
@@ -176,10 +178,10 @@ def has(version: Version, file: str) -> bool:
 
 
 def download(uri: str, folder: Path, file: str = "") -> Path:
-    """Fetches `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or one `file` of it, into `folder`.
+    """Downloads `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or one `file` of it, into `folder`.
 
-    Raises ConfigError for a URI of another form, ArtifactError for a model or a file that is not there, does not come, or is
-    not what was registered.
+    Raises ConfigError for a URI of another form, ArtifactError for a model or file that does not exist, cannot be
+    downloaded, or differs from what was registered.
     """
     found = version(uri)
     where = f"{found.uri}/{file}".rstrip("/")
@@ -197,8 +199,8 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
 
 
 def _check_files(version: Version, local: Path, file: str) -> None:
-    """Raises ArtifactError for what is not as it was registered, where that is known: in the folder `local`, or where `local` is
-    one `file` of the version."""
+    """Raises ArtifactError for files that differ from what was registered, if that is known. `local`: the folder of the
+    version, or its one `file`."""
     if not file and (local / FILES).is_file():
         objects.verify_directory(local, _files(local / FILES), version.uri)
     elif file and file != FILES and has(version, FILES):

@@ -1,5 +1,4 @@
-"""MLflow: runs, metrics and the registry of reward models. With `mlflow_client` and `direct_store` the only module that
-imports mlflow."""
+"""MLflow's runs: opens them, logs metrics to them, and closes those that a killed process left open."""
 
 import contextlib
 import json
@@ -47,8 +46,8 @@ class Run:
         self._log((key(name), value, 0, 0) for name, value in metrics.items())
 
     def log_points(self, points: Sequence[Mapping[str, float]], without: Set[tuple[str, int]]) -> None:
-        """Each a `step` and values by name: a training's, or those of `heldout_...`, as MLflow's page groups them. Keys and
-        steps of `without` are left out."""
+        """Logs points of a training curve, each with a `step` and values by name. MLflow's page groups them as train/
+        and heldout/ (names `heldout_...`). Keys and steps in `without` are left out."""
         now = int(time.time() * 1000)
         found = (
             (f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}", value, now, int(one["step"]))
@@ -57,7 +56,7 @@ class Run:
         self._log(one for one in found if (one[0], one[3]) not in without)
 
     def logged(self) -> set[tuple[str, int]]:
-        """Keys and steps that the run has."""
+        """Keys and steps of the metrics that the run has."""
         with connected() as client:
             keys = client.get_run(self.id).data.metrics
             return {(name, one.step) for name in keys for one in client.get_metric_history(self.id, name)}
@@ -75,12 +74,12 @@ _current: ContextVar[Run] = ContextVar("run")
 
 
 def current_run() -> Run:
-    """The run that the stage at work logs to."""
+    """The run that the current stage logs to. Raises LookupError without one."""
     return _current.get()
 
 
 def running() -> str | None:
-    """Id of the run that the stage at work logs to, None without one."""
+    """Id of the run that the current stage logs to; None without one."""
     found = _current.get(None)
     return found.id if found else None
 
@@ -89,10 +88,10 @@ def running() -> str | None:
 def run(
     experiment: str, name: str, params: dict[str, str], tags: dict[str, str], note: Path | None = None
 ) -> Iterator[Run]:
-    """A run of an MLflow experiment. Joins the run that MLFLOW_RUN_ID names (Kubeflow Pipelines injects one
-    into each task), else starts one, under the run XLRM_PARENT_RUN where that is set. Marked failed on any error, killed by
-    a signal (`xlrm.processes.signals`). The file `note` names it while it is open: a run that a process left there which was
-    killed is closed first."""
+    """A run of an MLflow experiment. Joins the run that MLFLOW_RUN_ID names (Kubeflow Pipelines injects one into each
+    task), else starts one, below the run XLRM_PARENT_RUN if that is set. After an error it is marked as failed, after a
+    signal (`xlrm.processes.signals`) as killed. The file `note` names the run while it is open; a run that a killed
+    process left there is closed first."""
     if note:
         close_left_open(note)
     injected = os.environ.get("MLFLOW_RUN_ID")
@@ -117,7 +116,7 @@ def run(
     except BaseException as error:
         try:
             close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        except ArtifactError as why:  # must not hide what is wrong
+        except ArtifactError as why:  # must not hide the original error
             progress.say(f"{name}: its MLflow run stays open: {why}")
         raise
     finally:
@@ -144,10 +143,11 @@ class _Closing:
 
 
 def close_left_open(note: Path, finished: str | None = None) -> None:
-    """Closes the run that the file `note` names, if it is still open: as finished that of this id, any other as killed."""
+    """Closes the run that the file `note` names, if it is still open: as finished if its id is `finished`, else as
+    killed."""
     try:
         left = json.loads(note.read_text())
-    except (OSError, ValueError):  # none, or its writing was cut off
+    except (OSError, ValueError):  # none, or only partly written
         return
     if left["mlflow"] == addresses.tracking_uri():
         status = "FINISHED" if left["run"] == finished else "KILLED"
@@ -159,7 +159,7 @@ def close_left_open(note: Path, finished: str | None = None) -> None:
 
 
 def knows_run(run_id: str) -> bool:
-    """Whether this MLflow has a run of that id."""
+    """Whether this MLflow has a run with that id."""
     from mlflow.exceptions import MlflowException
 
     if nothing_yet():
@@ -174,8 +174,8 @@ def knows_run(run_id: str) -> bool:
 
 
 def kubeflow_tags(run: Run) -> dict[str, str]:
-    """Names of the Kubeflow run at work: KFP_RUN_ID, and what Kubeflow Pipelines' own MLflow plugin has written to the run
-    that it injects, or to the one above that."""
+    """Tags that identify the current Kubeflow run: KFP_RUN_ID, and the tags that Kubeflow Pipelines' own MLflow plugin
+    wrote to the run that it injects, or to that run's parent."""
     found = {"kfp.pipeline_run_id": os.environ["KFP_RUN_ID"]} if os.environ.get("KFP_RUN_ID") else {}
     with connected() as client:
         tags = client.get_run(run.id).data.tags

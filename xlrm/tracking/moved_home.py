@@ -1,5 +1,5 @@
-"""A home that was moved, renamed or copied: what its MLflow database says of files then leads to where they were. MLflow makes
-every address of a local file absolute when it keeps it (mlflow/utils/uri.py, resolve_uri_if_local)."""
+"""Corrects the MLflow database of a home that was moved, renamed or copied. MLflow stores every address of a local file
+as an absolute path (mlflow/utils/uri.py, resolve_uri_if_local), so the old ones lead to where the files were."""
 
 import sqlite3
 from pathlib import Path
@@ -13,12 +13,12 @@ _COLUMNS = (
     ("model_versions", "source"), ("model_versions", "storage_location"), ("tags", "value"),
     ("model_version_tags", "value"), ("logged_model_tags", "tag_value"),
 )  # fmt: skip
-"""Of MLflow's tables, that hold addresses of files."""
+"""(table, column) of MLflow's database with addresses of files."""
 
 
 def follow(database: Path, home: Path) -> None:
-    """Changes what `database` says is below a home that was elsewhere to what is below `home`. Of a location whose models are
-    not here nothing is changed. Raises ArtifactError for a database that cannot be written."""
+    """Changes addresses in `database` below a former home to addresses below `home`; those of a former home whose
+    models are not here stay unchanged. Raises ArtifactError for a database that cannot be written."""
     try:
         with sqlite3.connect(database, timeout=60) as connection:
             for before in _homes(connection):
@@ -32,7 +32,7 @@ def follow(database: Path, home: Path) -> None:
 
 
 def _homes(connection: sqlite3.Connection) -> list[str]:
-    """URIs of the homes in which its experiments were made; none of a database without tables."""
+    """URIs of the homes in which the database's experiments were made; none for a database without tables."""
     if not connection.execute("select 1 from sqlite_master where name = 'experiments'").fetchone():
         return []
     found = connection.execute(
@@ -42,7 +42,8 @@ def _homes(connection: sqlite3.Connection) -> list[str]:
 
 
 def _is_here(connection: sqlite3.Connection, before: str, home: Path) -> bool:
-    """Whether the home at `before` is this one now: a model of it is here, or it has none and is no more."""
+    """Whether the home at `before` is now this one: a model of it is here, or it had none and does not exist any
+    more."""
     there = Path(unquote(before.removeprefix("file://")))
     if there.exists() and home.exists() and there.samefile(home):
         return False

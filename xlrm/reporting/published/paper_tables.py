@@ -1,4 +1,4 @@
-"""Numbers as papers print them, each table a CSV file beside this one with its source in the first line."""
+"""Numbers as the papers print them. Each table is a CSV file in this folder with its source in the first line."""
 
 import csv
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ class Cell:
 
     table: int
     language: str
-    """Of the benchmark."""
+    """Language of the benchmark."""
     reward_model: str
     trained_in: str
-    """Language of the reward model's training data; empty for one off the shelf."""
+    """Language of the reward model's training data; empty for a model from elsewhere."""
     accuracy: dict[str, float]
     """Section or average -> %."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What the text of Hong et al. 2025 says of its Figure 3, which has no numbers in it."""
+    """A statement in the text of Hong et al. 2025 on its Figure 3, which shows no numbers."""
 
     language: str
-    """`mean` for the mean of the four."""
+    """Code of a language, or `mean` for the mean of the four."""
     points: float | None
-    """Of the win rate; None where the text gives no number."""
+    """Points of the win rate; None if the text gives no number."""
     where: str
     sentence: str
 
@@ -52,7 +52,7 @@ def table_1() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
 
 @cache
 def table_2() -> dict[str, dict]:
-    """Hong et al. 2025: reward model off the shelf -> kind (classifier or generative), and average (language -> %)."""
+    """Hong et al. 2025: reward model from elsewhere -> kind (classifier or generative), and average (language -> %)."""
     return {
         row.pop("model"): {"kind": row.pop("kind"), "average": {code: float(value) for code, value in row.items()}}
         for row in _rows("paper_a_table_2.csv")
