@@ -24,9 +24,9 @@ Table = dict[str, str]
 @dataclass(frozen=True)
 class Parallel:
     texts: dict[str, list[str]]
-    """Language -> texts; the n-th of every language say the same."""
+    """Language -> texts; texts at the same index say the same in each language."""
     account: dict[str, Any]
-    """Where they are from, and how many rows became how many texts."""
+    """Origin, and the numbers of rows and of texts."""
 
     def __len__(self) -> int:
         return len(next(iter(self.texts.values())))
@@ -41,8 +41,8 @@ def check(entry: str) -> None:
 
 
 def gather(entry: str | None, corpora: Path | None, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
-    """Of the set or file `entry` or, where there is none, of corpora in these languages. Raises ConfigError where there are
-    neither, and as `load` and `read_corpora` do."""
+    """Texts of the dataset or file `entry`, or else of corpora in these languages. Raises ConfigError if there is
+    neither, and the errors of `load` and `read_corpora`."""
     if entry:
         return load(entry, languages, count, seed)
     if corpora is None:
