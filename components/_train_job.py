@@ -185,8 +185,8 @@ def _pod_patch(node: Node, pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(cluster: Cluster, body: dict[str, Any], nodes: int) -> None:
-    """Creates the job and follows it to its end. Deletes it if the next try would not follow it, so that it does not
-    hold GPUs; after an error that may pass, it goes on, and the next try follows it."""
+    """Creates the job and follows it to its end. The job is deleted if it fails or the task is being ended, so that
+    it does not hold GPUs; after an error that may pass it keeps running, and the next try follows it."""
     name, job = body["metadata"]["name"], None
     try:
         job = start(cluster, body)

@@ -1,11 +1,11 @@
-"""What the tasks of a run leave in the store below runs/RUN: where each stands, why one failed, how the run ended.
+"""Notes of a run's tasks in the store, below runs/RUN: the state of each task, why one failed, how the run ended.
 
     tasks/LABEL/MOMENT-STATE    RUNNING when a task begins, SUCCEEDED or FAILED when it ends; holds one line, such as the error
     failures/LABEL/MOMENT       an error's text
     end/MOMENT-STATE            how the run ended; holds one line
 
-Kubeflow's API does not tell why a task failed, and may stop telling where the tasks stand. Objects are only added, and the
-newest counts: a task that is tried again leaves those of each try. A label is the stage, then what it works on: `reward-es`.
+Kubeflow's API does not say why a task failed, and may stop updating the tasks' states. Notes are only added, and the
+newest counts; a task that is tried again leaves notes of each try. A label is the stage and its object: `reward-es`.
 """
 
 import contextlib

@@ -53,10 +53,10 @@ def gather(entry: str | None, corpora: Path | None, languages: Sequence[str], co
 
 
 def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
-    """Texts of a set, as NAME[=OWNER/NAME][@REVISION], or of a .jsonl or .parquet file, at most `count`, sampled by seed.
+    """At most `count` texts, sampled by seed, of a dataset NAME[=OWNER/NAME][@REVISION] or a .jsonl or .parquet file.
 
-    Raises ConfigError for another entry or a language the set does not have, ArtifactError for a set that cannot be
-    fetched, DataError for a file without a column for a language, or where no row has a text in all of them.
+    Raises ConfigError for another entry or a language that the dataset lacks, ArtifactError for a dataset that cannot
+    be fetched, DataError for a file that lacks a language's column, or if no row has a text in all languages.
     """
     check(entry)
     if row := catalog.find(PUBLISHED_PARALLEL, entry):

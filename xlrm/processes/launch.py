@@ -24,11 +24,11 @@ from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError, XlrmError
 
 METRICS = "metrics.json"
-"""In a training's folder on each node once it has ended: the metrics on the first node, nothing on the others."""
+"""File in a training's folder after its end, on each node: the metrics on the first node, {} on the others."""
 PATIENCE_S = 1800
 """Seconds that a process waits for the others; the first one writes a whole model in that time."""
 _REASON = "error.txt"
-"""Where the first process of a node that fails says why."""
+"""File with the error of the first process of a node that failed."""
 
 
 @dataclass(frozen=True)

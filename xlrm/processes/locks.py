@@ -13,8 +13,8 @@ from xlrm.errors import ArtifactError
 
 @contextmanager
 def alone(path: Path, what: str = "") -> Iterator[None]:
-    """Holds the lock file `path`, which is removed afterwards. Waits for a process that holds it, and says so if
-    `what` names what both want to do; the system releases the lock of a killed process. Raises ArtifactError if such
+    """Holds the lock file `path`, which is removed afterwards. Waits for a process that holds it, and logs that if
+    `what` names the common task; the system releases the lock of a killed process. Raises ArtifactError if such
     a file cannot exist."""
     with _opened(path) as file:
         if not _taken(file, wait=False):
