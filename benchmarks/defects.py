@@ -1,8 +1,8 @@
 """Rows of human translations, and defects of translations to plant in them.
 
 Clean rows are made from NTREX-128: a prompt of one sentence, and answers of several consecutive sentences. In every
-other row the sentences are separate paragraphs; every third row contains code, placeholders and addresses, which NTREX itself
-does not have. The data are in $XLRM_SHARED_DATA.
+other row the sentences are separate paragraphs; every third row contains code, placeholders and addresses, which NTREX
+itself does not have. The data are in $XLRM_SHARED_DATA.
 """
 
 import json
