@@ -112,8 +112,8 @@ class Cluster:
         return sorted(found, key=lambda pod: (rank(pod), pod.metadata.creation_timestamp))
 
     def log(self, pod: str, **options: Any) -> Any:
-        """The log of a pod. Raises NoLog while it has none, ConfigError or ArtifactError if access is refused, and
-        urllib3's HTTPError."""
+        """The log of a pod. Raises NoLog while it has none, ArtifactError if access is refused, and urllib3's
+        HTTPError."""
         from kubernetes.client import ApiException
 
         try:

@@ -67,8 +67,8 @@ def _show_refused(label: str, page: Any) -> bool:
 
 
 def _to_the_end(label: str) -> int:
-    """Exit status of the step's last try: 0, 2 for an error that the user can fix or that outlasted all tries, or
-    another for a crash."""
+    """Exit status of the step's last try: 0; 2 if the user can fix the error, or if a failure that may pass lasted
+    through all tries; otherwise that of a crash."""
     note_started(label)
     pauses = PAUSES_S[: int(os.environ.get(TRIES, len(PAUSES_S) + 1)) - 1]
     for pause in (*pauses, None):
