@@ -1,9 +1,10 @@
-"""The best of 64 responses to one prompt: this project beside a plain loop over transformers.
+"""Finds the best of 64 responses to one prompt: this project compared with a plain loop over transformers.
 
     python -m benchmarks.best_of_n [--pairs PROMPTS] [--responses 64] [--device cuda] [--dtype bfloat16]
 
-Beside ours stand the largest difference of a reward, the standard deviation of rewards, and how many prompts have the same
-best. Exits with 1 where a reward is more than 1e-5 apart, another response is the best, or a goal is missed.
+It also prints the largest difference of a reward, the standard deviation of rewards, and for how many prompts
+the best response is the same. Exits with 1 if a reward differs by more than 1e-5, another response is the best, or a
+goal is missed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How the speed benchmarks time contestants in turns, weigh them and hold them to parity."""
+"""Shared code of the speed benchmarks: times contestants in turns, measures their memory and checks parity."""
 
 import argparse
 import gc
@@ -21,13 +21,13 @@ from benchmarks import record
 from benchmarks.workload import Row, conversations, described, operations, save_model
 
 _MATMUL = {"cuda": 8192, "cpu": 2048}
-"""Rows and columns of the matrices that the rate of matrix products is measured by."""
+"""Rows and columns of the matrices with which the rate of matrix products is measured."""
 
 _WEIGHED = 8
-"""Rows that memory is measured on, the longest: they make its peak."""
+"""Number of rows that memory is measured on: the longest rows, which determine the peak."""
 
 Run = Callable[[], tuple[float, Any]]
-"""Does the work; gives the seconds it took, and what came out."""
+"""Does the work; returns the seconds that it took, and its result."""
 
 
 class Parity(NamedTuple):
@@ -39,33 +39,33 @@ class Parity(NamedTuple):
 class Contestant:
     name: str
     prepare: Callable[[list[Row]], Run]
-    """Makes ready what is not timed."""
+    """Prepares everything that is not timed, and returns the run."""
     goal: float | None = None
-    """Ours is to be so many times as fast."""
+    """Factor by which ours has to be faster than this contestant."""
     less_memory: float | None = None
-    """Ours is to take at most so much of the memory that this one takes."""
+    """Largest share of this contestant's memory that ours may take."""
     once: bool = False
-    """Shown for comparison: timed in the first round alone, and not weighed."""
+    """Only for comparison: timed in the first round only, without measuring its memory."""
     peak: Callable[[], float] | None = None
-    """MiB over idle, of one that lives in a process of its own; others are measured in one made for it."""
+    """MiB above idle, for a contestant with a process of its own; others are measured in a process started for that."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The first of the contestants is ours."""
+    """A benchmark; its first contestant is ours."""
 
     module: str
     title: str
     contestants: Callable[[argparse.Namespace, Path], list[Contestant]]
     rows: Callable[[int], list[Row]]
     parity: Callable[[Any, Any, argparse.Namespace], Parity]
-    """Of what came out: ours, theirs."""
+    """(our result, the other's, options) -> parity."""
     few: int = 2
-    """Rows to warm up with."""
+    """Number of rows for the warm-up."""
     passes: float = 1
-    """Operations, in forward passes."""
+    """Operations as a multiple of those of a forward pass."""
     policy: bool = False
-    """The model is one that writes, not one that scores."""
+    """Whether the model is a policy rather than a reward model."""
 
 
 @dataclass
@@ -73,10 +73,10 @@ class Outcome:
     name: str
     seconds: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
-    """Of its seconds to ours, round by round."""
+    """Its seconds divided by ours, for each round."""
     parity: Parity | None = None
     memory: float | None = None
-    """MiB."""
+    """Peak above idle in MiB."""
     missed: list[str] = field(default_factory=list)
 
 
@@ -99,7 +99,7 @@ def _wait(options: argparse.Namespace) -> None:
 
 
 def plain_scores(folder: Path, options: argparse.Namespace, batch_size: int) -> Callable[[list[Row]], Run]:
-    """Rewards as one writes it by hand: transformers alone, in file order, padded on the right."""
+    """Rewards from a loop written by hand with transformers alone: in file order, padded on the right."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -131,13 +131,13 @@ def our_scores(folder: Path, options: argparse.Namespace) -> Callable[[list[Row]
 
 
 def race(contestants: list[Contestant], rows: list[Row], options: argparse.Namespace, few: int) -> Iterator[tuple]:
-    """(name, seconds, what came out), in turns; all have warmed up on a few rows."""
+    """(name, seconds, result) of the contestants in turns, after all have warmed up on a few rows."""
     for one in contestants:
         one.prepare(rows[:few])()
     for number in range(options.rounds):
         for one in contestants:
             if not (one.once and number):
-                gc.collect()  # trainers refer to themselves
+                gc.collect()  # trainers contain reference cycles
                 yield one.name, *one.prepare(rows)()
 
 
@@ -167,7 +167,7 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
 
 
 def _missed(one: Contestant, outcome: Outcome, ours: Outcome, options: argparse.Namespace) -> Iterator[str]:
-    """Goals are for the CPU; parity is for float32, wherever."""
+    """Messages for what was missed: goals apply on the CPU, parity applies in float32 on any device."""
     if outcome.parity and not outcome.parity.held and options.dtype == "float32":
         yield f"{one.name}: parity, {outcome.parity.said}"
     if options.device == "cpu" and one.goal and median(outcome.ratios) < one.goal:
@@ -200,7 +200,7 @@ def _peak_here(benchmark: Benchmark, options: argparse.Namespace) -> float:
 
 
 def peak_over_idle(work: Callable[[], Any], device: str) -> float:
-    """MiB that this process, or the device, holds at most while it works, over what it holds before."""
+    """Peak memory of this process, or of the device, during the work, minus the memory before it, in MiB."""
     if device == "cuda":
         import torch
 
@@ -208,7 +208,7 @@ def peak_over_idle(work: Callable[[], Any], device: str) -> float:
         idle = torch.cuda.memory_allocated()
         work()
         return (torch.cuda.max_memory_allocated() - idle) / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark back to what is held now: proc(5)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to the present size: proc(5)
     idle = _held("VmRSS")
     work()
     return _held("VmHWM") - idle
@@ -220,7 +220,7 @@ def _held(name: str) -> float:
 
 
 def matmul_rate(options: argparse.Namespace) -> float:
-    """Operations a second in the product of two square matrices, the best of five."""
+    """Operations per second in the product of two square matrices; the best of five measurements."""
     import torch
 
     size = _MATMUL[options.device]
@@ -228,7 +228,7 @@ def matmul_rate(options: argparse.Namespace) -> float:
     return 2 * size**3 / min(timed(lambda: one @ one, options)[0] for _ in range(5))
 
 
-# Telling
+# Output
 
 
 def parser(doc: str, count: int, layers: int = 4) -> argparse.ArgumentParser:
@@ -247,7 +247,7 @@ def parser(doc: str, count: int, layers: int = 4) -> argparse.ArgumentParser:
 
 
 def main(benchmark: Benchmark, options: argparse.Namespace) -> int:
-    """Prints what was measured; 1 where a goal is missed."""
+    """Prints the measurements; returns 1 if a goal is missed."""
     import torch
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -274,7 +274,7 @@ def main(benchmark: Benchmark, options: argparse.Namespace) -> int:
 
 
 def figures(outcomes: list[Outcome], work: float, rate: float) -> dict[str, Any]:
-    """`work`: floating-point operations; `rate`: those a second in matrix products."""
+    """`work`: floating-point operations of the task; `rate`: operations per second in matrix products."""
     contestants = [
         {
             "name": one.name, "seconds": one.seconds, "ours_is_faster_by": one.ratios, "memory_mib": one.memory,
@@ -286,7 +286,7 @@ def figures(outcomes: list[Outcome], work: float, rate: float) -> dict[str, Any]
 
 
 def table(title: str, outcomes: list[Outcome], least: float) -> Table:
-    """`least`: seconds the work takes at the rate of matrix products."""
+    """`least`: seconds that the work would take at the rate of matrix products."""
     found = Table("contestant", title=title)
     for column in ("seconds", "ours is faster by", "min .. max", "beside ours", "peak MiB", "ours of it", "in use"):
         found.add_column(column, justify="right")

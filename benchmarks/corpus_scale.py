@@ -1,4 +1,4 @@
-"""A hundred thousand made pairs through curate, translate (phrasebook) and validate: time and peak memory of each stage.
+"""Runs 100,000 synthetic pairs through curate, translate (phrasebook) and validate: time and peak memory of each stage.
 
 python -m benchmarks.corpus_scale [ROWS] [TARGETS] [--json FILE]
 """
@@ -17,13 +17,13 @@ from xlrm.store.jsonl import write_jsonl
 
 
 def stage(name: str, *arguments: str) -> str:
-    """Runs a stage in a process of its own, and returns the URI of its artifact."""
+    """Runs a stage in a separate process, and returns the URI of its artifact."""
     command = [sys.executable, "-m", "xlrm.cli", "stage", name, *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
 
 
 def measure(count: int, targets: list[str]) -> list[dict]:
-    """Of each stage its seconds, its peak memory (MiB) and the rows that came out."""
+    """For each stage: seconds, peak memory (MiB) and number of rows written."""
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XLRM_HOME"] = folder

@@ -1,12 +1,12 @@
-"""How time and memory of curate, translate, validate and score grow with the rows: 1, 4 and 16 times as many.
+"""How time and memory of curate, translate, validate and score grow with the number of rows: 1, 4 and 16 times as many.
 
     python -m benchmarks.cost_growth [ROWS] [--json FILE]
 
-Every measurement has a process of its own, on pairs made here of several phrasebook sentences, hardly any two alike, ROWS (1,000)
-at first; `score` is the command on as many conversations. A process first does a hundred rows unmeasured: models and libraries
-are loaded then, and `held` is what it holds after that. `more` is its peak over that. The slope is that of the logarithm of
-processor seconds, which neighbours on a machine hardly lengthen, on the logarithm of rows, by least squares: 1 is linear.
-Exits with 1 where a slope or a memory is over what it may be.
+Each measurement runs in a separate process, on synthetic pairs of several phrasebook sentences, almost all different;
+the smallest size is ROWS (1,000). `score` is the command on as many conversations. A process first handles a hundred
+rows unmeasured, which loads models and libraries; `held` is its memory after that, and `more` is its peak above that.
+The slope is the least-squares slope of log(processor seconds) over log(rows): 1 is linear. Processor seconds are used
+because other programs on the machine hardly change them. Exits with 1 if a slope or a memory is above its limit.
 """
 
 import argparse
@@ -29,22 +29,25 @@ from xlrm.store.jsonl import write_jsonl
 TIMES = (1, 4, 16)
 STAGES = ("curate", "translate", "validate", "score")
 WARM = 100
-"""Rows done before the clock starts."""
+"""Rows processed before the clock starts."""
 HELD_OUT = 200
-"""Benchmark items, whatever the number of rows."""
+"""Number of benchmark items, for every number of rows."""
 SLOPE = 1.15
-"""0.15 for noise: 16 times the rows in half as much time again as they should take. n log n reads 1.1, n squared 2."""
+"""Limit of a slope. It leaves 0.15 for noise: 16 times the rows may take 1.5 times the linear time. n log n gives
+1.1, n squared 2."""
 SLACK, SLACK_MIB = 1.3, 32.0
-"""With 16 times the rows, memory may be 1.3 times as much, and 32 MiB: what 1,000 rows do not fill. Translation holds 1,000 rows
-at a time and SQLite's page cache (2 MiB); of validation, what it holds to the end are ids and places (some 250 bytes a row)."""
+"""Limits of memory growth: 16 times the rows may need 1.3 times the memory, plus 32 MiB that 1,000 rows do not fill.
+Translation holds 1,000 rows at a time and SQLite's page cache (2 MiB); validation holds ids and positions to the end
+(some 250 bytes a row)."""
 GROWS = {"curate": (1800, math.inf), "validate": (12_000, 10_000)}
-"""Beyond that, bytes a row, and up to how many rows. Curation compares each pair with all before it, and so holds them: a row as
-text in Python's objects (some 1,200 bytes for 560 on disk), 160 for its sketch, 120 for its digest, and its id in the set that
-keeps ids unique. Validation holds a chunk of 10,000 rows at a time: texts, their sources' and a frame of what is measured."""
+"""Stage -> (additional bytes per row, number of rows up to which memory grows). Curation compares each pair with all
+earlier ones and therefore holds them: a row as text in Python's objects (some 1,200 bytes for 560 on disk), 160 for
+its sketch, 120 for its digest, and its id in the set that keeps ids unique. Validation holds a chunk of 10,000 rows
+at a time: their texts, the sources' texts and a frame of measurements."""
 
 
 def pairs(count: int, seed: int = 1) -> Iterator[dict]:
-    """Pairs of several sentences of the phrasebook, some 450 characters together, hardly any two alike."""
+    """Pairs of several phrasebook sentences, some 450 characters per pair, almost all different."""
     rng = random.Random(seed)
     sentences = [sentence for sentence in world.sentences() if not sentence.cut]
 
@@ -56,7 +59,8 @@ def pairs(count: int, seed: int = 1) -> Iterator[dict]:
 
 
 def items(count: int) -> Iterator[dict]:
-    """A benchmark with prompts of ten sentences, so that no pair asks more than a part of one."""
+    """A benchmark with prompts of ten sentences; a pair contains at most a part of one, so none counts as
+    contaminated."""
     rng = random.Random(2)
     sentences = [sentence for sentence in world.sentences() if not sentence.cut]
     for i in range(count):
@@ -66,14 +70,14 @@ def items(count: int) -> Iterator[dict]:
 
 
 def make(folder: Path, count: int) -> None:
-    """What the stages begin with: pairs, a benchmark, and conversations to score."""
+    """Writes the inputs of the stages: pairs, a benchmark, and conversations to score."""
     write_jsonl(folder / "made.jsonl", pairs(count))
     write_jsonl(folder / "benchmark.jsonl", items(HELD_OUT))
     write_jsonl(folder / "asked.jsonl", ({"prompt": row["prompt"], "response": row["chosen"]} for row in pairs(count)))
 
 
 def make_model(folder: Path) -> None:
-    """A reward model of two layers."""
+    """Saves a reward model with two layers."""
     from xlrm.models import loading
     from xlrm.training.pretraining import Pretraining, pretrain
 
@@ -87,7 +91,7 @@ def make_model(folder: Path) -> None:
 
 
 def work(stage: str, root: Path) -> Callable[[Path], object]:
-    """What is measured, as a function of the folder of its rows."""
+    """The measured work of a stage, as a function of the folder with its rows."""
     if stage == "score":
         from xlrm import cli
         from xlrm.scorers.interface import Scoring
@@ -104,7 +108,7 @@ def work(stage: str, root: Path) -> Callable[[Path], object]:
         return curate.run(config, output=folder / "en")
 
     def translated(folder: Path):
-        os.environ["XLRM_HOME"] = str(folder / "home")  # what was translated before is not known here
+        os.environ["XLRM_HOME"] = str(folder / "home")  # empty, so that no translation is known
         return translate.run(translate.Config(language="es"), corpus=folder / "en", output=folder / "es")
 
     def validated(folder: Path):
@@ -116,10 +120,10 @@ def work(stage: str, root: Path) -> Callable[[Path], object]:
 
 
 def measure(stage: str, root: Path, count: int) -> dict[str, float]:
-    """In the process of its own: seconds, MiB held before, MiB more at the peak."""
+    """Runs in the separate process; returns seconds, MiB held before, and MiB above that at the peak."""
     run = work(stage, root)
     run(root / str(WARM))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     held, began, used = memory("VmRSS"), time.perf_counter(), time.process_time()
     run(root / str(count))
     seconds, processor = time.perf_counter() - began, time.process_time() - used
@@ -127,7 +131,7 @@ def measure(stage: str, root: Path, count: int) -> dict[str, float]:
 
 
 def memory(field: str) -> float:
-    """MiB, of this process (Linux)."""
+    """A memory field of this process in MiB (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
@@ -140,14 +144,14 @@ def slope(counts: list[int], seconds: list[float]) -> float:
 
 
 def apart(*arguments: object) -> str:
-    """The last line that this script prints for `arguments`, in a process of its own."""
+    """Runs this script with `arguments` in a separate process, and returns the last line that it prints."""
     command = [sys.executable, "-m", __spec__.name, *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
     return done.stdout.splitlines()[-1] if done.stdout else ""
 
 
 def show(stage: str, counts: list[int], found: list[dict[str, float]]) -> bool:
-    """Prints a stage's lines, and returns whether it grows as it may."""
+    """Prints a stage's lines, and returns whether its growth is within the limits."""
     for count, one in zip(counts, found, strict=True):
         figures = f"{one['seconds']:.2f} | {one['processor']:.2f} | {one['held']:.0f} | {one['more']:.1f}"
         print(f"| {stage} | {count:,} | {figures} |  |  |  |")
@@ -178,7 +182,7 @@ def main() -> int:
         apart("model", root)
         for count in (WARM, *counts):
             make(root / str(count), count)
-        for stage in STAGES[:2]:  # the warm rows of the stages after
+        for stage in STAGES[:2]:  # the warm-up rows of the later stages
             apart("warm", stage, root)
         print("| stage | rows | seconds | processor | held, MiB | more, MiB | slope | 1x to 16x, MiB | bytes a row |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)

@@ -1,10 +1,10 @@
-"""Curation of 100,000 preference pairs on this machine: time, peak memory, and what it finds of what was planted.
+"""Curation of 100,000 preference pairs on this machine: time, peak memory, and how many of the planted rows it drops.
 
     python -m benchmarks.curate_scale [ROWS] [--json FILE]
 
-Texts are random words with the frequencies of natural language (Zipf), some 600 characters a pair. Planted in a clean set,
-by seed: exact duplicates; near duplicates (1 to 5 words replaced, which leaves some below the similarity that curation asks
-for); the same pairs labelled the other way round; and prompts of the benchmark inside a sentence of their own.
+Texts are random words with the frequencies of natural language (Zipf), some 600 characters per pair. Planted by seed in
+a clean set: exact duplicates; near duplicates (1 to 5 words replaced, so that some are below curation's threshold of
+similarity); the same pairs with the opposite label; and prompts of the benchmark inside another sentence.
 """
 
 import argparse
@@ -25,11 +25,11 @@ SHARES = {"duplicate": 0.05, "near_duplicate": 0.05, "conflict": 0.01, "contamin
 CHANGED_WORDS = (1, 2, 3, 4, 5)
 VOCABULARY, BENCHMARK_ITEMS = 30_000, 3_000
 LENGTHS = {"prompt": (12, 30), "chosen": (20, 50), "rejected": (15, 45)}
-"""Words, between these."""
+"""(minimum, maximum) number of words."""
 
 
 class Writer:
-    """Sentences of words that nobody said before, each word as frequent as its rank makes it."""
+    """Writes sentences of invented words whose frequencies follow their rank (Zipf)."""
 
     def __init__(self, seed: int):
         self.random = random.Random(seed)
@@ -54,7 +54,8 @@ class Writer:
 
 
 def make(rows: int, folder: Path) -> Counter[str]:
-    """Writes pairs.jsonl and benchmark.jsonl; ids say what a row is. Returns how many of each kind there are."""
+    """Writes pairs.jsonl and benchmark.jsonl, in which ids contain the kind of a row. Returns the number of rows of
+    each kind."""
     writer = Writer(seed=1)
     bench = [writer.pair(f"bench-{i}") for i in range(BENCHMARK_ITEMS)]
     write_jsonl(folder / "benchmark.jsonl", bench)
@@ -77,7 +78,7 @@ def make(rows: int, folder: Path) -> Counter[str]:
         planted.append(
             writer.pair(f"contaminated-{i}") | {"prompt": f"{writer.text(2, 4)} {asked} {writer.text(1, 3)}"}
         )
-    every = clean + planted  # what is planted comes after what it repeats
+    every = clean + planted  # planted rows come after the rows that they repeat
     write_jsonl(folder / "pairs.jsonl", every)
     characters = sum(len(row[field]) for row in every for field in LENGTHS) / len(every)
     print(f"{len(every):,} pairs of {characters:.0f} characters on average, {BENCHMARK_ITEMS:,} benchmark items")
@@ -104,10 +105,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def measure(rows: int) -> dict:
-    """Prints and gives seconds, peak memory (MiB), and how many of each kind of row there were and were dropped."""
+    """Prints and returns seconds, peak memory (MiB), and how many rows of each kind existed and were dropped."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with ProcessPoolExecutor(1) as other:  # so that its memory is not counted
+        with ProcessPoolExecutor(1) as other:  # in another process, so that its memory is not counted
             counts = other.submit(make, rows, folder).result()
         config = curate.Config(
             preferences=(str(folder / "pairs.jsonl"),), pairs=rows, benchmark=str(folder / "benchmark.jsonl"),

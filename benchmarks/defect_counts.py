@@ -1,4 +1,4 @@
-"""What the row checks found of planted defects, and which right translations they failed."""
+"""Counts of the planted defects that the row checks found, and of the correct translations that they rejected."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from xlrm.validation.suite import MEANING
 @dataclass
 class Found:
     planted: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(Class, language) -> rows planted."""
+    """(Class of defect, language) -> rows planted."""
     caught: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Those that the expectations meant for the class find."""
+    """Planted rows found by an expectation that is meant for the class."""
     noticed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Those that any expectation finds."""
+    """Planted rows found by any expectation."""
     clean: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(Expectation, language) -> texts with nothing planted that it looked at; "any": rows."""
+    """(Expectation, language) -> texts without a defect that it checked; "any": rows."""
     alarms: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Those of them that failed it; "any": rows of which one or more did."""
+    """Those of them that failed it; "any": rows with at least one failure."""
 
     def recall(self, defect: str, language: str) -> float:
         return self.caught[defect, language] / self.planted[defect, language]
@@ -26,7 +26,7 @@ class Found:
         return self.alarms[expectation, language] / self.clean[expectation, language]
 
     def figures(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Each count by name (of a class or an expectation) and language."""
+        """Name of a count -> class or expectation -> language -> count."""
         nested: dict[str, dict[str, dict[str, int]]] = {}
         for kind, numbers in vars(self).items():
             for (name, language), number in numbers.items():
@@ -35,7 +35,7 @@ class Found:
 
 
 def alarm_table(found: Found, unit: str) -> str:
-    """Markdown: the share of clean `unit` that each expectation fails."""
+    """The share of clean `unit` that fails each expectation, in Markdown."""
     languages = list(dict.fromkeys(language for _, language in found.clean))
     lines = [f"| fails clean {unit} | {unit} | {' | '.join(languages)} |", f"|---|---|{'---|' * len(languages)}"]
     for name in (*(name for name in MEANING if found.clean[name, languages[0]]), "any"):

@@ -1,8 +1,8 @@
-"""Rows of human translations, and what may be wrong with a translation: defects to plant in them.
+"""Rows of human translations, and defects of translations to plant in them.
 
-Clean rows are made of NTREX-128: a prompt of one sentence, answers of several that follow, every other row as paragraphs
-of their own, every third with code, placeholders and addresses, which stand in NTREX nowhere. The data are in
-$XLRM_SHARED_DATA.
+Clean rows are made from NTREX-128: a prompt of one sentence, and answers of several consecutive sentences. In every
+other row the sentences are separate paragraphs; every third row contains code, placeholders and addresses, which NTREX
+itself does not have. The data are in $XLRM_SHARED_DATA.
 """
 
 import json
@@ -29,21 +29,21 @@ Row = dict[str, str]
 
 @dataclass
 class Item:
-    """One row in all languages, and the sentences its texts are made of."""
+    """One row in all languages, and the sentences of its texts."""
 
     rows: dict[str, Row]
     sentences: dict[str, dict[str, list[str]]]
     """Language -> column -> sentences."""
     joint: dict[str, str]
-    """Column -> what stands between them."""
+    """Column -> separator between its sentences."""
 
 
 # Clean rows
 
 
 def items(shared: Path, half: str, sentences: int = 3, across: bool = False) -> list[Item]:
-    """Rows of the documents of one half, `tune` or `report`: answers of so many sentences; with `across`, a row may hold the end
-    of one document and the beginning of the next."""
+    """Rows from the documents of one half, `tune` or `report`, with answers of `sentences` sentences; with `across`,
+    a row may contain the end of one document and the beginning of the next."""
     documents, length = documents_of(shared, half), 1 + 2 * sentences
     documents = [list(chain.from_iterable(documents))] if across else documents
     windows = (many[at : at + length] for many in documents for at in range(len(many) - length + 1))
@@ -74,7 +74,7 @@ def _item(number: int, window: list[dict], per_answer: int) -> Item:
 
 
 def _add_code(sentences: dict[str, list[str]], number: int) -> None:
-    """The same in all languages, at the end of a sentence or as a block of its own."""
+    """Adds code, the same in all languages, at the end of a sentence or as a separate block."""
     code, mark = CODE[number % len(CODE)].format(i=number), MARKS[number % len(MARKS)].format(i=number)
     sentences["prompt"][0] += f" ({code})"
     sentences["chosen"][0] += f" {mark}"
@@ -85,14 +85,14 @@ def _joined(sentences: list[str], joint: str, language: str) -> str:
     return ("" if language == "zh" and joint == " " else joint).join(sentences)
 
 
-# Defects: each makes a row of `language` wrong, and says whether it could
+# Defects: each breaks a row of `language`, or returns None if it cannot
 
 
 Defect = Callable[[Item, str, random.Random], dict[str, str] | None]
 
 
 def wrong_language(item: Item, language: str, rng: random.Random) -> Row | None:
-    """Right, but in another language: one of the same script, where there is one."""
+    """A correct text in another language, with the same script if possible."""
     others = [one for one in TARGETS if one != language]
     same = [one for one in others if LANGUAGES[one].script == LANGUAGES[language].script]
     return _from(item, rng.choice(same or others), rng)
@@ -112,7 +112,7 @@ def _from(item: Item, language: str, rng: random.Random) -> Row:
 
 
 def one_sentence_untranslated(item: Item, language: str, rng: random.Random) -> Row | None:
-    """A line or sentence of an answer is left as it was: one of five words or more, so no bare name."""
+    """A line or sentence of an answer stays untranslated; it has five words or more, so that it is not only a name."""
     column = rng.choice(("chosen", "rejected"))
     source, sentences = item.sentences[SOURCE][column], list(item.sentences[language][column])
     places = [i for i, one in enumerate(source) if len(one.split()) >= 5 and "`" not in one]
@@ -129,7 +129,7 @@ def first_line_only(item: Item, language: str, rng: random.Random) -> Row | None
 
 
 def cut_short(item: Item, language: str, rng: random.Random) -> Row | None:
-    """Stops between three tenths and nine of its last sentence, at any character, as a limit of tokens does."""
+    """The last sentence is cut at any character between 30 % and 90 % of its length, as a limit of tokens does."""
     column = rng.choice(TEXTS)
     sentences = list(item.sentences[language][column])
     if item.sentences[SOURCE][column][-1][-1] not in ".!?" or len(sentences[-1]) < 20:
@@ -139,7 +139,7 @@ def cut_short(item: Item, language: str, rng: random.Random) -> Row | None:
 
 
 def blown_up(item: Item, language: str, rng: random.Random) -> Row | None:
-    """Goes on with as many sentences again that the source does not have, or more."""
+    """Sentences that the source does not have are appended, at least as long as the text itself."""
     column, other = rng.sample(("chosen", "rejected"), 2)
     more = item.sentences[language][other]
     if len("".join(more)) < len(item.rows[language][column]) or "`" in "".join(more) or "{" in "".join(more):
@@ -148,7 +148,7 @@ def blown_up(item: Item, language: str, rng: random.Random) -> Row | None:
 
 
 def shrunk(item: Item, language: str, rng: random.Random) -> Row | None:
-    """Only half of the source's text or less is left, and it ends with a sentence."""
+    """At most half of the source's text is left, up to the end of a sentence."""
     column = rng.choice(("chosen", "rejected"))
     sentences, source = (item.sentences[one][column] for one in (language, SOURCE))
     if "\n" in item.joint[column] or 2 * len(source[0]) > len(item.rows[SOURCE][column]):
@@ -157,7 +157,8 @@ def shrunk(item: Item, language: str, rng: random.Random) -> Row | None:
 
 
 def lost_number(item: Item, language: str, rng: random.Random) -> Row | None:
-    """A number is gone, or another stands in its place; one that both have in the same digits, once."""
+    """A number is deleted or replaced; only numbers that occur once, with the same digits, in source and
+    translation."""
     for column in rng.sample(TEXTS, 3):
         text, source = (item.rows[one][column] for one in (language, SOURCE))
         both = [number for number in _numbers(source) if _numbers(source)[number] == _numbers(text)[number] == 1]
@@ -182,7 +183,7 @@ def _another(number: str, source: str, rng: random.Random) -> str:
 
 
 def broken_code(item: Item, language: str, rng: random.Random) -> Row | None:
-    """Translated, changed, or no longer marked as code."""
+    """Code is changed, deleted, or no longer marked as code."""
     column = rng.choice([name for name in TEXTS if "`" in item.rows[SOURCE][name]] or [""])
     if not column:
         return None
@@ -195,7 +196,7 @@ def broken_code(item: Item, language: str, rng: random.Random) -> Row | None:
 
 
 def broken_placeholder(item: Item, language: str, rng: random.Random) -> Row | None:
-    """Dropped, translated, spaced out or given another number; an address likewise."""
+    """A placeholder is deleted, translated, spaced out or renumbered; addresses are treated the same way."""
     marks = re.compile(r"\{\w+\}|%s|\[\[\d+\]\]|</?\w+/?>|https?:\S+[\w/]")
     column = rng.choice([name for name in TEXTS if marks.search(item.rows[SOURCE][name])] or [""])
     if not column:
@@ -221,7 +222,7 @@ def loop_of_a_sentence(item: Item, language: str, rng: random.Random) -> Row | N
 
 
 def _loop(item: Item, language: str, rng: random.Random, words: int, times: int) -> Row | None:
-    """What a text ends with comes again and again; of Chinese, two characters are a word."""
+    """The end of a text is repeated many times; in Chinese, two characters count as a word."""
     column = rng.choice(TEXTS)
     *_, last = item.sentences[language][column]
     if "`" in last:

@@ -1,13 +1,14 @@
-"""Direct preference optimisation: TRL's DPOTrainer as it is, with its precomputed reference, and with that and batches that are
-computed packed.
+"""Direct preference optimisation: TRL's DPOTrainer unchanged, with its precomputed reference, and with that and packed
+batches.
 
     python -m benchmarks.dpo_speed [--device cuda] [--dtype bfloat16]
 
-Same pairs, same order, 8 in a batch, one epoch, no gradient checkpointing, no length limit. What is timed is making the trainer,
-which tokenises and, where it is asked to, precomputes what the reference says, and `train()`. Every run reads its pairs from a
-folder of its own, where TRL's cache of the reference is made and goes away with it. Beside ours stand the largest differences
-of a step's loss (relative), of its gradient norm (relative), and of an entry of the first step's gradient. Exits with 1 where
-a loss is more than 1e-5 apart, a gradient norm more than 1e-4, or a goal is missed.
+Same pairs in the same order, 8 in a batch, one epoch, no gradient checkpointing, no length limit. The time covers
+creating the trainer, which tokenises and, if asked to, precomputes the reference's log-probabilities, and `train()`.
+Every run reads its pairs from a folder of its own; TRL's cache of the reference is written there and deleted with it.
+It also prints the largest differences of a step's loss (relative), of its gradient norm (relative), and of an entry of
+the first step's gradient. Exits with 1 if a loss differs by more than 1e-5, a gradient norm by more than 1e-4, or a
+goal is missed.
 """
 
 import argparse

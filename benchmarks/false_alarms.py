@@ -1,9 +1,9 @@
-"""How often the row checks find fault with a right translation, and what the gate of `validate` makes of that.
+"""How often the row checks reject a correct translation, and what the gate of `validate` decides then.
 
 python -m benchmarks.false_alarms          tables: sentences and blocks by expectation, pairs as the gate judges them
 python -m benchmarks.false_alarms rates    the rates that xlrm/validation/alarms.py keeps
 
-With --json FILE the figures go there, too.
+With --json FILE the figures are also written there.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from xlrm.validation.limits import Limits
 
 PAIR = ("id", "prompt", "chosen", "rejected")
 Rows = dict[str, list[Row]]
-"""Language -> rows; the n-th of every language say the same."""
+"""Language -> rows; rows at the same index say the same in each language."""
 
 
 def pairs_of_sentences(shared: Path, half: str, sentences: int, pairs: int = 250) -> Rows:
-    """Human translations: a prompt of one sentence of NTREX-128, and two answers of the `sentences` that follow."""
+    """Human translations: a prompt of one sentence of NTREX-128, and two answers of the next `sentences` sentences."""
     found = [sentence for many in documents_of(shared, half) for sentence in many]
     step = max(1, (len(found) - 2 * sentences - 1) // pairs)
     windows = [found[at : at + 2 * sentences + 1] for at in range(0, len(found) - 2 * sentences, step)]
@@ -44,7 +44,8 @@ def _of_sentences(windows: list[list[dict]], language: str, sentences: int) -> I
 
 
 def pairs_of_questions(shared: Path) -> Rows:
-    """Human translations: a paragraph and a question of XQuAD, the answer and one of another question."""
+    """Human translations from XQuAD: a paragraph and a question as prompt, its answer and the answer to another
+    question."""
     found: dict[str, dict[str, Row]] = {}
     for language in (SOURCE, "es", "de", "ru"):
         with gzip.open(shared / "multilingual" / f"xquad_pref_{language}.jsonl.gz", "rt", encoding="utf-8") as file:
@@ -54,7 +55,8 @@ def pairs_of_questions(shared: Path) -> Rows:
 
 
 def pairs_of_blocks(shared: Path, characters: int, pairs: int = 250) -> Rows:
-    """Software documentation, mostly machine-translated: a prompt of one block, answers of as many as make `characters`."""
+    """Software documentation, mostly machine-translated: a prompt of one block, and answers of blocks with
+    `characters` in total."""
     with gzip.open(shared / "text" / "parallel5_cppdocs_sample.jsonl.gz", "rt", encoding="utf-8") as file:
         blocks = iter([json.loads(line) for line in islice(file, 100 * pairs)])
     found: Rows = {language: [] for language in (SOURCE, "es", "it", "ko", "zh")}
@@ -75,7 +77,7 @@ def _as_long(blocks: Iterator[dict], characters: int) -> Iterator[dict]:
 
 
 def alarms_of_sentences(shared: Path = SHARED_DATA, half: str = "report") -> Found:
-    """False alarms where each sentence is a row of its own, and so counts once."""
+    """False alarms if each sentence is a row of its own and therefore counts once."""
     found = Found()
     sentences = [sentence for many in documents_of(shared, half) for sentence in many]
     rows = {
@@ -88,7 +90,7 @@ def alarms_of_sentences(shared: Path = SHARED_DATA, half: str = "report") -> Fou
 
 
 def measured_rates(shared: Path = SHARED_DATA, half: str = "report") -> dict[str, Rates]:
-    """Language -> the rates of alarms on texts of one, three and eight sentences of NTREX-128."""
+    """Language -> rates of alarms on texts of one, three and eight sentences of NTREX-128."""
     sentences = [sentence for many in documents_of(shared, half) for sentence in many]
     windows = [sentences[at : at + 12] for at in range(len(sentences) - 11)]
     rows = {language: list(_of_lengths(windows, language)) for language in (SOURCE, *TARGETS)}
@@ -112,7 +114,7 @@ def _rates(rows: list[Row], source: list[Row], language: str, looked_at: list[fl
 
 
 def judged(name: str, rows: Rows, allowed: float = 0.05) -> Iterator[dict]:
-    """What the gate says of these pairs, language by language."""
+    """The gate's verdict on these pairs in each language."""
     source = rows[SOURCE]
     amounts = alarms.amounts(source)
     for language in [one for one in rows if one != SOURCE]:
@@ -125,7 +127,8 @@ def judged(name: str, rows: Rows, allowed: float = 0.05) -> Iterator[dict]:
 
 
 def verdicts(shared: Path = SHARED_DATA) -> list[dict]:
-    """Of all sets of pairs. The rates are of one half of NTREX; nothing was measured on the other sets."""
+    """The gate's verdicts on all sets of pairs. The rates are from one half of NTREX; nothing was measured on the
+    other sets."""
     made = {
         "NTREX, answers of 3 sentences": pairs_of_sentences(shared, "report", 3),
         "NTREX, answers of 8 sentences": pairs_of_sentences(shared, "report", 8),
@@ -139,7 +142,7 @@ def verdicts(shared: Path = SHARED_DATA) -> list[dict]:
 
 
 def gate_table(found: list[dict]) -> str:
-    """Markdown."""
+    """The verdicts in Markdown."""
     lines = [
         "| pairs | language | rows | failed | expected | excess | limit | gate |",
         "|---|---|---|---|---|---|---|---|",
@@ -152,8 +155,8 @@ def gate_table(found: list[dict]) -> str:
 
 
 def alarms_of_documentation(shared: Path = SHARED_DATA, wanted: int = 3000) -> Found:
-    """Alarms on text of another kind, which no threshold was chosen by: software documentation, mostly machine-translated
-    and corrected by nobody here, so that some alarms are right."""
+    """Alarms on software documentation, a kind of text for which no threshold was chosen. It is mostly
+    machine-translated and was not corrected here, so some alarms are justified."""
     with gzip.open(shared / "text" / "parallel5_cppdocs_sample.jsonl.gz", "rt", encoding="utf-8") as file:
         blocks = [json.loads(line) for line in islice(file, wanted)]
     found = Found()

@@ -1,4 +1,4 @@
-"""Our judge's prompts and verdicts against those of the rewardbench package itself, which need not be installed here.
+"""Compares our judge's prompts and verdicts with those of the rewardbench package, which need not be installed.
 
 python -m benchmarks.judge_parity PATH/TO/rewardbench/generative.py PAIRS.jsonl [--json FILE]
 """
@@ -17,7 +17,7 @@ PIECES = ("[[A]]", "[[B]]", "[[C]]", "[[a]]", "[A]", "[[A", "B]]", "A ", "so ", 
 
 
 def reference(path: Path) -> dict:
-    """The two functions and the prompts they use, without the clients that the module imports."""
+    """The package's two functions and their prompts, without the API clients that its module imports."""
     found: dict = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         texts = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.Dict | ast.JoinedStr)

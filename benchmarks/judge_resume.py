@@ -22,7 +22,8 @@ external.run(config, corpora=Path(sys.argv[1]), output=Path(sys.argv[2]))
 
 
 def measure(items: int, share: float) -> dict[str, float]:
-    """Questions asked until the kill at `share` of them, and after it, and whether the verdicts are those of one go."""
+    """Questions asked before and after a kill at `share` of them, and whether the verdicts equal those of an
+    uninterrupted run."""
     rows = (
         {
             "id": str(i),

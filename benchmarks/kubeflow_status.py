@@ -1,11 +1,12 @@
-"""Size of a run's status, and the time its pods take to start, of every package, preset and placement: computed, without a
+"""Size of a run's status and start-up time of its pods, for every package, preset and placement: computed without a
 cluster.
 
     python -m benchmarks.kubeflow_status [--tasks] [--languages es,it,ko,zh,...] [--json FILE]
 
-Of each: pods, bytes of status.nodes with and without KFP's templateDefaults, the share of both with the spec in the size above
-which Argo compresses nodes and Kubeflow's pages stand still, and the longest chain of pods at 10 s each, loops' iterations
-side by side; of a run of which nothing is finished, and of one of which all is. `--tasks` adds what each task costs.
+Prints for each: number of pods; bytes of status.nodes with and without KFP's templateDefaults; the share that each,
+with the spec, takes of the size above which Argo compresses nodes and Kubeflow's pages stop updating; and the longest
+chain of pods at 10 s each, with a loop's iterations side by side. Pods and chain are given for a run with nothing
+finished, and for one with everything finished. `--tasks` adds the cost of each task.
 """
 
 import argparse
@@ -29,15 +30,15 @@ from xlrm.run import experiment
 from xlrm.run.steps import steps
 
 NINE = ("es", "it", "ko", "zh", "de", "ru", "tr", "vi")
-"""Beside English: all languages there are."""
+"""All languages except English."""
 MADE = {"reward-es": "s3://bucket/prefix/reward/" + "0" * 24}
-"""Metadata that components give their artifacts, as long as they are."""
+"""Metadata of artifacts, with values as long as those that components write."""
 WORK = "condition-2"
-"""The group with everything but the first task and the last."""
+"""The group that contains everything except the first and the last task."""
 
 
 def facts(package: Package, preset: str, on: placement.Placement, targets: tuple[str, ...], left: bool = True) -> Facts:
-    """What a run of a preset passes from task to task, where all is left to do, or nothing."""
+    """Values that a run of a preset passes from task to task if all steps are left to do, or none."""
     spoken = f"[{','.join(targets)}]"
     made_here = () if preset.startswith("paper") else (f"base.pretraining.languages=[en,{spoken[1:]}",)
     loaded = experiment.load(PRESETS[preset], (f"targets={spoken}", *made_here) if targets else ())
@@ -48,8 +49,8 @@ def facts(package: Package, preset: str, on: placement.Placement, targets: tuple
 
 
 def measure(package: Package, preset: str, on: placement.Placement, targets: tuple[str, ...]) -> dict:
-    """Bytes of the spec and of the status with and without templateDefaults; pods and seconds of the longest chain of a run of
-    which nothing is finished, and of one of which all is."""
+    """Bytes of the spec, and of the status with and without templateDefaults; number of pods and seconds of the
+    longest chain, for a run with nothing finished and for one with everything finished."""
     known = facts(package, preset, on, targets)
     runs = [simulate(package, known, defaults=defaults) for defaults in (True, False)]
     finished = simulate(package, facts(package, preset, on, targets, left=False))
@@ -72,7 +73,7 @@ def line(found: dict) -> str:
 
 
 def refused(pipeline: str, preset: str, on: placement.Placement) -> str:
-    """Why the experiment cannot work on the placement, if it cannot."""
+    """Why the experiment cannot work on the placement; empty if it can."""
     try:
         hardware.check(steps(pipeline, experiment.load(PRESETS[preset])), on.hardware(), preset)
     except ConfigError as error:
@@ -90,7 +91,7 @@ def task_lines(nodes: list[Node]) -> list[str]:
 
 
 def show(options: argparse.Namespace, on: placement.Placement, folder: Path) -> Iterator[dict]:
-    """Prints the lines of a placement, and gives what is measured in them."""
+    """Prints the lines of a placement, and yields their figures."""
     targets = tuple(filter(None, options.languages.split(",")))
     for name in submission.PIPELINES:
         package = load(submission.compile_package(name, folder, on))

@@ -1,12 +1,13 @@
-"""How much of what is wrong with a translation the row checks find, how often they find fault with a right one, and at which
-share of wrong rows the gate of `validate` refuses a file.
+"""How many planted defects of translations the row checks find, how often they reject a correct translation, and at
+which share of defective rows the gate of `validate` refuses a file.
 
     python -m benchmarks.planted_defects [--seeds 5] [--half report] [--json FILE]
     python -m benchmarks.planted_defects --gate [--half report] [--json FILE]
 
-Clean rows are NTREX-128's human translations (benchmarks/defects.py), with answers of three sentences. Each class of defect
-is planted in 5 % of the rows that it can be planted in, five or six classes at a time; for the gate, one class at a time in a
-growing share of all rows. Thresholds were chosen on the first half of the documents; what is printed is of the other half.
+Clean rows are NTREX-128's human translations (benchmarks/defects.py), with answers of three sentences. Each class of
+defect is planted in 5 % of the rows that allow it, five or six classes at a time; for the gate, one class at a time in
+a growing share of all rows. Thresholds were chosen on the first half of the documents; the figures are from the other
+half.
 """
 
 import argparse
@@ -43,7 +44,7 @@ SHARE = 0.05
 GATED = (wrong_language, untranslated_copy, cut_short, loop_of_a_phrase, lost_number)
 GATED_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 GATED_SENTENCES = (1, 5)
-"""Of an answer: some 130 and 640 characters."""
+"""Sentences of an answer: some 130 and 640 characters."""
 MANY_ROWS = 10_000
 
 
@@ -76,7 +77,7 @@ def count_alarms(
 
 
 def _failed(rows: list[Row], source: list[Row], language: str) -> dict[str, set[str]]:
-    """Id -> the expectations that a row of that id fails."""
+    """Id -> expectations that a row with this id fails."""
     ids = [row["id"] for row in rows]
     ids += [row["id"] for row in source if row["id"] not in set(ids)]
     failed: dict[str, set[str]] = defaultdict(set)
@@ -108,7 +109,8 @@ def _plant(
 
 
 def _changed(places: list[Item], language: str, defect: Defect, rng: random.Random) -> list[tuple[str, Row]]:
-    """Rows made wrong, taken off `places`: 5 % of those that can be, so that defects do not meet in one row."""
+    """(id, change) of 5 % of the rows that allow the defect. They are removed from `places`, so that no row gets two
+    defects."""
     able = [(item, change) for item in places if (change := defect(item, language, rng))]
     chosen = able[: max(1, round(SHARE * len(able)))]
     for item, _ in chosen:
@@ -117,7 +119,7 @@ def _changed(places: list[Item], language: str, defect: Defect, rng: random.Rand
 
 
 def _break_rows(rows: list[Row], name: str, free: list[str], rng: random.Random) -> list[str]:
-    """Leaves out, doubles or moves back 1 % of the rows; ids of those."""
+    """Deletes, duplicates or moves back 1 % of the rows; returns their ids."""
     movable = {row["id"] for row in rows[:-10]}
     chosen = [row_id for row_id in free if row_id in movable][: max(1, len(rows) // 100)]
     for row_id in chosen:
@@ -129,7 +131,8 @@ def _break_rows(rows: list[Row], name: str, free: list[str], rng: random.Random)
 
 
 def table(found: Found) -> str:
-    """Markdown: recall by class, by the expectations meant for it and by any; then false alarms by expectation."""
+    """Recall of each class, by the expectations meant for it and by any; then false alarms of each expectation; in
+    Markdown."""
     languages = list(dict.fromkeys(language for _, language in found.clean))
     meant = {defect.__name__: names for defect, names in DEFECTS.items()} | ROW_DEFECTS
     lines = [f"| planted | found by | rows | {' | '.join(languages)} |", f"|---|---|---|{'---|' * len(languages)}"]
@@ -141,8 +144,8 @@ def table(found: Found) -> str:
 
 
 def refused_from(shared: Path = SHARED_DATA, half: str = "report") -> list[dict]:
-    """The least of `GATED_SHARES` at which the gate refuses the file, by defect and sentences of an answer; in
-    brackets, that of a file of `MANY_ROWS` rows of which as many in a hundred fail."""
+    """The lowest of `GATED_SHARES` at which the gate refuses the file, by defect and sentences per answer; in
+    brackets, the same for a file of `MANY_ROWS` rows with the same share of failures."""
     found = []
     for defect in GATED:
         for sentences in GATED_SENTENCES:
@@ -153,7 +156,7 @@ def refused_from(shared: Path = SHARED_DATA, half: str = "report") -> list[dict]
 
 
 def gate_table(found: list[dict]) -> str:
-    """Markdown."""
+    """The shares in Markdown."""
     lines = [f"| {' | '.join(found[0])} |", f"|{'---|' * len(found[0])}"]
     return "\n".join([*lines, *(f"| {' | '.join(map(str, row.values()))} |" for row in found)])
 
@@ -173,7 +176,7 @@ def _refused_from(clean: list[Item], language: str, defect: Defect) -> str:
 def _failed_by_share(
     clean: list[Item], source: list[Row], language: str, defect: Defect
 ) -> Iterator[tuple[float, float, tuple[float, float, float]]]:
-    """(share of the rows that the defect is planted in, share that fails, the same by kind), the planted ones growing."""
+    """(share of rows with the defect, share of rows that fail, the latter by kind), for growing shares."""
     rng = random.Random(f"{language} {defect.__name__}")
     places = rng.sample(range(len(clean)), len(clean))
     able = [(place, change) for place in places if (change := defect(clean[place], language, rng))]

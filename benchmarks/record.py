@@ -1,10 +1,12 @@
-"""What a benchmark writes beside what it prints, if asked by `--json FILE`: its figures, and what they were measured with.
+"""The file that a benchmark writes with `--json FILE`, in addition to its output: its figures, and how they were
+measured.
 
     {"benchmark": module, "options": {...}, "figures": {...}, "missed": [...],
      "machine": {"processor", "cores", "memory_gib", "load", "accelerator"}, "commit", "date", "versions": {...}}
 
-`missed` says which goals were; `cores` are those this process may use, `memory_gib` is the machine's, `load` that of the last
-minute when the file is written; `date` is UTC; `versions` are Python's and those of all libraries that are installed.
+`missed` lists the missed goals; `cores` are those that this process may use, `memory_gib` is the machine's, `load` its
+load average of the last minute when the file is written; `date` is UTC; `versions` are those of Python and all
+installed libraries.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from xlrm.store import provenance
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
-    """Of a benchmark, whose docstring is its help; it has the option `--json`."""
+    """Parser of a benchmark with the option `--json`; `doc`, the benchmark's docstring, is its help."""
     found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument(
         "--json", type=_new_file, metavar="FILE", help="where to write figures, machine, commit and versions too"
@@ -30,7 +32,7 @@ def parser(doc: str) -> argparse.ArgumentParser:
 
 
 def _new_file(text: str) -> Path:
-    """Refused before anything is measured, which may take an hour."""
+    """Checks the path before the measurement, which may take an hour."""
     path = Path(text)
     if not path.parent.is_dir() or path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r}: a file in a folder that exists is allowed")
@@ -38,7 +40,8 @@ def _new_file(text: str) -> Path:
 
 
 def write(module: str, options: argparse.Namespace, figures: dict[str, Any], missed: Iterable[str] = ()) -> None:
-    """Nothing, unless `options.json` names a file. `figures`: what JSON can say; `missed`: goals, a sentence each."""
+    """Writes the record if `options.json` names a file. `figures`: values that JSON can represent; `missed`: missed
+    goals, one sentence each."""
     if options.json is None:
         return
     given = {name: value for name, value in vars(options).items() if name != "json"}
@@ -59,12 +62,12 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The model's name (Linux on x86), else the architecture."""
+    """Model name of the processor (Linux on x86), or else the architecture."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _accelerator() -> str | None:
-    """The GPU's name; None where there is none, or the benchmark has not loaded PyTorch."""
+    """Name of the GPU; None if there is none, or if the benchmark has not loaded PyTorch."""
     torch = sys.modules.get("torch")
     return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None

@@ -2,8 +2,9 @@
 
     python -m benchmarks.represent_scale MODEL PARALLEL [TEXTS] [--json FILE]
 
-MODEL is the folder of a model, PARALLEL a .jsonl or .parquet file with a column for each of paper A's five languages. TEXTS
-(250) and four and sixteen times as many are measured, each in a process of its own; a file with fewer is repeated.
+MODEL is the folder of a model, PARALLEL a .jsonl or .parquet file with a column for each of paper A's five languages.
+TEXTS (250), four times and sixteen times as many are measured, each in a separate process; the rows of a shorter file
+are repeated.
 """
 
 import argparse
@@ -23,7 +24,7 @@ LANGUAGES = ("en", "es", "it", "ko", "zh")
 
 
 def measure(model: Path, file: str, count: int) -> tuple[float, float, float]:
-    """Seconds, and the peak memory in MiB of all and of the model with a single block of texts."""
+    """Seconds, peak memory in MiB, and peak memory in MiB of the model with a single block of texts."""
     texts = parallel_texts.load(file, LANGUAGES, None, 0).texts
     repeated = {language: list(itertools.islice(itertools.cycle(many), count)) for language, many in texts.items()}
     first = {language: many[: hidden_states.TEXTS_AT_ONCE] for language, many in repeated.items()}

@@ -1,4 +1,5 @@
-"""Kills a translation half way and runs it again, on the same machine and on one that has nothing: how much is translated twice?
+"""Kills a translation half way and runs it again, on the same machine and on an empty one: how much is translated
+twice?
 
 python -m benchmarks.resume [--json FILE]
 """
@@ -27,7 +28,7 @@ translate.run(config, corpus=Path(sys.argv[1]), output=Path(sys.argv[2]))
 ENGLISH = "Report {} says that the old house on the hill was sold to a family from the north."
 SPANISH = "El informe {} dice que la vieja casa de la colina fue vendida a una familia del norte."
 BLOCK = 256
-"""Segments that an endpoint is given at once; those of the block under way are asked again after a kill."""
+"""Segments sent to an endpoint at once; after a kill, those of the unfinished block are sent again."""
 
 
 def _answer(text: str, _: dict) -> tuple[str, str]:
@@ -36,7 +37,7 @@ def _answer(text: str, _: dict) -> tuple[str, str]:
 
 
 def _corpus(folder: Path, rows: int) -> int:
-    """`rows` pairs of answers of ten lines; returns how many segments they hold."""
+    """Writes `rows` pairs with 30 lines each, and returns the number of segments."""
 
     def text(first: int, lines: int) -> str:
         return "\n".join(ENGLISH.format(1_000_000 + first + i) for i in range(lines))
@@ -51,9 +52,10 @@ def _corpus(folder: Path, rows: int) -> int:
 
 
 def kill_and_resume(stage: str, folder: Path, server, kill_at: float, home: str = "home") -> tuple[int, int]:
-    """Requests before a kill after `kill_at` of them, and of the run that goes on after it (output `resumed`) with the same store
-    and the state of `home`, which is empty if it is another than "home"; then one run in one go, with neither (output `whole`).
-    `stage` is a program of input and output folder."""
+    """(requests before a kill after `kill_at` of them, requests of the run that continues). The second run has the
+    same store and the local state `home`, which is empty unless it is "home"; its output is `resumed`. Then an
+    uninterrupted run with an empty store and state writes `whole`. `stage` is a program that takes an input and an
+    output folder."""
 
     def start(home: str, store: str, output: str) -> subprocess.Popen:
         (folder / output).mkdir()
@@ -78,7 +80,8 @@ def kill_and_resume(stage: str, folder: Path, server, kill_at: float, home: str 
 
 
 def measure(rows: int, share: float, home: str = "home") -> dict[str, float]:
-    """Segments asked for until the kill at `share` of them, and after it, and whether the result is that of one go."""
+    """Segments requested before and after a kill at `share` of them, and whether the result equals that of an
+    uninterrupted run."""
     with tempfile.TemporaryDirectory() as name, serving(_answer) as server:
         folder = Path(name)
         segments = _corpus(folder, rows)

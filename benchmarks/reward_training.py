@@ -1,9 +1,9 @@
-"""What training gives, beside what it should give: plain TRL's losses, gradients and weights; a killed run's against those of
-one that was left alone; ZeRO-3's in two processes against those of one.
+"""Compares the results of training with references: plain TRL's losses, gradients and weights; those of a killed and
+resumed run with an uninterrupted run's; those of ZeRO-3 in two processes with those of one process.
 
     python -m benchmarks.reward_training [--pairs 300] [--data pairs.jsonl] [--json FILE]
 
-On a tiny random model, in float32 on the CPU. Exits with 1 where a tolerance is missed.
+Uses a tiny random model, in float32 on the CPU. Exits with 1 if a tolerance is exceeded.
 """
 
 import argparse
@@ -41,13 +41,13 @@ TOLERANCES = {
     "killed and resumed": (1e-6, 1e-6),
     "ZeRO-3, 2 processes, resumed": (1e-4, 1e-3),
 }
-"""Largest difference of a step's loss, and of a weight."""
+"""Largest allowed differences of a step's loss and of a weight."""
 
 
 def start(
     base: Path, corpora: Path, work: Path, environment: dict[str, str] | None = None, **changes
 ) -> subprocess.Popen:
-    """The stage in a process of its own, its output in {work}.log."""
+    """Starts the stage in a separate process, with its output in {work}.log."""
     arguments = [json.dumps(RECIPE | changes), str(base), str(corpora), str(work / "output")]
     with work.with_suffix(".log").open("a") as file:
         return subprocess.Popen(
@@ -56,7 +56,7 @@ def start(
 
 
 def run(*arguments, **changes) -> float:
-    """Seconds it took."""
+    """Runs the stage and returns the seconds that it took."""
     begun = time.monotonic()
     if start(*arguments, **changes).wait():
         sys.exit(arguments[2].with_suffix(".log").read_text()[-3000:])
@@ -64,7 +64,7 @@ def run(*arguments, **changes) -> float:
 
 
 def kill_after_a_checkpoint(process: subprocess.Popen, work: Path) -> None:
-    """By SIGKILL, as a node that goes away does it."""
+    """Kills the process by SIGKILL after a checkpoint, like the loss of a node."""
     while not list((work / "checkpoints").glob("checkpoint-*/whole.json")):
         if process.poll() is not None:
             sys.exit(work.with_suffix(".log").read_text()[-3000:])
@@ -74,7 +74,8 @@ def kill_after_a_checkpoint(process: subprocess.Popen, work: Path) -> None:
 
 
 def plain_trl(started_from: Path, rows: list[dict], folder: Path, device_batch: int = 4) -> tuple[list[dict], dict]:
-    """(log, weights) of TRL as its users write it: messages in, its own tokenisation, order and collation."""
+    """(log, weights) of plain TRL in its usual form: messages as input, with its own tokenisation, order and
+    collation."""
     from datasets import Dataset
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from trl import RewardConfig, RewardTrainer
@@ -146,7 +147,7 @@ def main() -> None:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, dict, list[str]]:
-    """What is shown, its figures, and what is apart by more than is allowed."""
+    """(table to print, figures, differences above their tolerances)."""
     from xlrm.data.catalog import PREFERENCES
 
     rows = read_rows(options.data) if options.data else PREFERENCES["phrasebook"].rows("en", options.pairs, 0)
@@ -156,7 +157,7 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, dict, lis
     seconds = run(*given, folder / "whole", processes=1)
     whole = folder / "whole" / "output"
     found = {}
-    # What is cut off on the left is cut for TRL too: the same rows, whatever their length.
+    # Only rows that are not truncated on the left, so that TRL trains on the same text.
     short = [row for row in rows if len(row["prompt"]) + max(len(row["chosen"]), len(row["rejected"])) < 400]
     write_jsonl(folder / "short" / "en" / "preferences.jsonl", short)
     run(given[0], folder / "short", folder / "ours", processes=1)

@@ -1,11 +1,12 @@
-"""A step of reward model training: TRL's RewardTrainer as it is, and with batches that are computed packed.
+"""A training step of a reward model: TRL's RewardTrainer unchanged, and with packed batches.
 
     python -m benchmarks.reward_training_speed [--device cuda] [--dtype bfloat16]
 
-Same pairs, same order, 8 in a batch, one epoch by TRL's defaults but for its length limit, which would drop pairs, and gradient
-checkpointing, which is off on both sides; TRL with it, as is its default, is timed once. What is timed is `train()`. Beside ours
-stand the largest differences of a step's loss (relative), of its gradient norm (relative), and of an entry of the first step's
-gradient. Exits with 1 where a loss is more than 1e-5 apart, a gradient norm more than 1e-4, or a goal is missed.
+Same pairs in the same order, 8 in a batch, one epoch, with TRL's defaults except for two settings: its length limit,
+which would drop pairs, and gradient checkpointing, which is off on both sides; TRL with checkpointing, its default, is
+timed once. The time covers `train()`. It also prints the largest differences of a step's loss (relative), of its
+gradient norm (relative), and of an entry of the first step's gradient. Exits with 1 if a loss differs by more than
+1e-5, a gradient norm by more than 1e-4, or a goal is missed.
 """
 
 import argparse
@@ -26,7 +27,7 @@ class Learned(NamedTuple):
     losses: list[float]
     norms: list[float]
     gradients: dict[str, Any]
-    """Of the first step, as the optimizer took them."""
+    """Gradients of the first step, as the optimizer received them."""
 
 
 def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
@@ -66,7 +67,7 @@ def _training(folder: Path, rows: list[Row], options: argparse.Namespace, packed
 
 
 def recipe(options: argparse.Namespace) -> dict[str, Any]:
-    """What both of TRL's trainers are given."""
+    """Arguments of both trainers."""
     return {
         "output_dir": tempfile.gettempdir(), "save_strategy": "no", "per_device_train_batch_size": BATCH,
         "num_train_epochs": 1, "max_length": None, "bf16": options.dtype == "bfloat16", "use_cpu": options.device == "cpu",

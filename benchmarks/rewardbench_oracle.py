@@ -1,5 +1,5 @@
-"""What the rewardbench package itself says. Runs in its environment (benchmarks/requirements-rewardbench.txt) and imports
-nothing of this project.
+"""Reference results of the rewardbench package. Runs in its own environment (benchmarks/requirements-rewardbench.txt)
+and imports nothing of this project.
 
 python benchmarks/rewardbench_oracle.py score MODEL PAIRS.jsonl OUTPUT.json BATCH_SIZE
 python benchmarks/rewardbench_oracle.py serve MODEL DEVICE DTYPE THREADS
@@ -18,14 +18,14 @@ WAYS = {
     "run_rm": (64, "right", {"truncation": True, "max_length": 2048}),
     "command": (8, "left", {"truncation": False, "max_length": 512}),
 }
-"""(pairs in a batch, side of the padding, arguments of the pipeline): of the repository's scripts/run_rm.py, which the package
-does not have, and of its command, rewardbench/rewardbench.py."""
+"""(pairs in a batch, side of the padding, arguments of the pipeline) in the repository's scripts/run_rm.py, which is
+not part of the package, and in its command, rewardbench/rewardbench.py."""
 
 
 def score(model: str, pairs: str, output: str, batch_size: str) -> None:
-    """Rewards by the package's command, in fp32: `rewardbench --load_json --not_quantized --torch_dtype float32`.
+    """Writes rewards of the package's command in fp32: `rewardbench --load_json --not_quantized --torch_dtype float32`.
 
-    Its pipeline moves inputs to "cuda" whatever there is; where there is none, that one move goes to the CPU instead.
+    Its pipeline always moves inputs to "cuda"; without a GPU, that move goes to the CPU instead.
     """
     os.environ |= {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     import torch
@@ -35,7 +35,7 @@ def score(model: str, pairs: str, output: str, batch_size: str) -> None:
         _to_the_cpu()
     rows = [json.loads(line) for line in Path(pairs).read_text(encoding="utf-8").splitlines()]
     with tempfile.TemporaryDirectory() as folder:
-        # The package writes its files beside the model: it is given a link to it.
+        # The package writes its files beside the model, so it gets a link to the model.
         (Path(folder) / "model").symlink_to(Path(model).resolve())
         data = Path(folder) / "pairs.jsonl"
         data.write_text("".join(json.dumps(_messages(row)) + "\n" for row in rows), encoding="utf-8")
@@ -58,10 +58,11 @@ def _to_the_cpu() -> None:
 
 
 def serve(model: str, device: str, dtype: str, threads: str) -> None:
-    """Loads a model as the package does, then scores what each line of standard input asks for, and says how long it took."""
+    """Loads a model as the package does, then scores the pairs in each line of standard input, and prints the time
+    taken."""
     os.environ |= {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else is printed goes to standard error
+    os.dup2(2, 1)  # any other output goes to standard error
     import torch
     from accelerate import Accelerator
     from rewardbench import REWARD_MODEL_CONFIG
@@ -88,7 +89,7 @@ def serve(model: str, device: str, dtype: str, threads: str) -> None:
 
 
 def _texts(pairs: list[dict], tokenizer):
-    """Conversations as the package writes them before it scores, by its own function; not timed."""
+    """Conversations formatted by the package's own function; not timed."""
     from datasets import Dataset
     from rewardbench.utils import prepare_dialogue_from_tokenizer
 
@@ -98,7 +99,7 @@ def _texts(pairs: list[dict], tokenizer):
 
 
 def _score(pipe, texts, way: str, accelerator) -> dict:
-    """The loop of the package: batches in file order, padded, of each the chosen and then the rejected."""
+    """The package's loop: padded batches in file order; for each batch the chosen, then the rejected responses."""
     from torch.utils.data import DataLoader
 
     batch_size, side, more = WAYS[way]
@@ -113,12 +114,12 @@ def _score(pipe, texts, way: str, accelerator) -> dict:
             pipe(batch[name], **arguments, **more).float().cpu().numpy()[:, 0].tolist()
             for name in ("text_chosen", "text_rejected")
         ]
-        rewards += list(zip(*both))  # noqa: B905 - as many of each
+        rewards += list(zip(*both))  # noqa: B905 - equal lengths
     return {"rewards": rewards, "won": [chosen > rejected for chosen, rejected in rewards]}
 
 
 def _idle(device: str) -> float:
-    """MiB held now, from where on the most is counted."""
+    """MiB held now; resets the peak."""
     if device == "cuda":
         import torch
 
@@ -142,7 +143,7 @@ def _held(name: str) -> float:
 
 
 def _messages(row: dict) -> dict:
-    """A pair as the package reads it: both sides as whole conversations."""
+    """A pair in the package's format: both sides as whole conversations."""
     return {
         side: [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row[side]}]
         for side in ("chosen", "rejected")
@@ -150,7 +151,8 @@ def _messages(row: dict) -> dict:
 
 
 def rewardbench_2(output: str) -> None:
-    """Verdicts on random rewards: equal ones, prompts of Ties without a partner, tied prompts of one right response."""
+    """Writes verdicts on random rewards, including equal ones, prompts of Ties without a partner, and tied prompts
+    with one right response."""
     from datasets import Dataset
     from rewardbench.utils import process_single_model, reroll_and_score_dataset
 
@@ -160,7 +162,7 @@ def rewardbench_2(output: str) -> None:
         rows = _ties_rows(rng, step=rng.choice([0.5, None]), lift=rng.choice([0, 1, 3]), gaps=case % 4 == 3)
         given = [{"id": r["id"], "scores": r["chosen"] + r["rejected"], "num_correct": len(r["chosen"])} for r in rows]
         _, found = process_single_model(Dataset.from_list(given))
-        if found == found:  # the package says nan where no prompt has both its rows
+        if found == found:  # the package returns nan if no prompt has both of its rows
             ties.append({"rows": rows, "score": float(found)})
     best = []
     for _ in range(60):

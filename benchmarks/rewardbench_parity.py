@@ -1,10 +1,10 @@
-"""Rewards of one model by this project and by the rewardbench package's own command, pair by pair.
+"""Compares the rewards of this project with those of the rewardbench package's own command, pair by pair.
 
 python -m benchmarks.rewardbench_parity [--venv DIR] [--data DIR] [--json FILE]
 
-Two tiny reward models with weights from a seed, one built like Llama 3.2 (scaled rotary positions, a template that writes BOS
-beside the tokenizer's own), one like Qwen2.5, on 300 real pairs, in fp32. Ends with 1 where a reward differs by more than
-2e-5, or a verdict at all. Makes the package's environment where there is none.
+Two tiny reward models with weights from a seed, one built like Llama 3.2 (scaled rotary positions, and a template that
+writes BOS in addition to the tokenizer's), one like Qwen2.5, on 300 real pairs, in fp32. Exits with 1 if a reward
+differs by more than 2e-5 or any verdict differs. Creates the package's environment if there is none.
 """
 
 import argparse
@@ -48,19 +48,19 @@ _SIZES = {
 
 @dataclass(frozen=True)
 class Parity:
-    """Of one model and batch size."""
+    """Results for one model and batch size."""
 
     model: str
     batch_size: int
     pairs: int
     difference: float
-    """Largest, of a reward."""
+    """Largest difference of a reward."""
     verdicts: int
-    """That agree."""
+    """Number of equal verdicts."""
     spread: float
-    """Standard deviation of the rewards: what a difference is to be held against."""
+    """Standard deviation of the rewards, for comparison with the difference."""
     seconds: float
-    """Of the package's command."""
+    """Seconds of the package's command."""
 
     @property
     def passed(self) -> bool:
@@ -68,7 +68,7 @@ class Parity:
 
 
 def make_model(folder: Path, kind: str, texts: Iterator[str] | list[str], seed: int = 0) -> None:
-    """A tiny reward model whose weights follow from the seed alone, saved as the project saves one."""
+    """Saves a tiny reward model, with weights that depend on the seed alone, in the project's format."""
     import torch
     from transformers import AutoModelForSequenceClassification, LlamaConfig, Qwen2Config
 
@@ -76,7 +76,7 @@ def make_model(folder: Path, kind: str, texts: Iterator[str] | list[str], seed: 
 
     tokenizer = _tokenizer(kind, texts)
     ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id}
-    if kind == "llama":  # rotary positions as Llama 3.2's config.json has them
+    if kind == "llama":  # rotary positions of Llama 3.2's config.json
         rope = {
             "rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192,
@@ -93,7 +93,8 @@ def make_model(folder: Path, kind: str, texts: Iterator[str] | list[str], seed: 
 
 
 def draw_weights(model: "PreTrainedModel", seed: int) -> None:
-    """Matrices of standard deviation 1 / sqrt(inputs), embeddings of 1; the rest stays as it is made."""
+    """Draws matrices with standard deviation 1 / sqrt(inputs), and embeddings with 1; other weights keep their
+    initial values."""
     import numpy as np
     import torch
 
@@ -106,7 +107,7 @@ def draw_weights(model: "PreTrainedModel", seed: int) -> None:
 
 
 def _tokenizer(kind: str, texts: Iterator[str] | list[str]):
-    """Byte-level BPE of 1,024 tokens, of the class that transformers loads for models of the kind."""
+    """Byte-level BPE with 1,024 tokens, of the class that transformers loads for models of the kind."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
@@ -131,7 +132,8 @@ def _tokenizer(kind: str, texts: Iterator[str] | list[str]):
 
 
 def ours(model: Path, pairs: list[dict], batch_tokens: int = 8192) -> list[tuple[float, float]]:
-    """Rewards of (chosen, rejected), by the code that the stage runs; nothing truncated, as by the package's default."""
+    """Rewards of (chosen, rejected) from the code that the stage runs; nothing is truncated, as by the package's
+    default."""
     from xlrm.evaluation.reward_table import score_items
     from xlrm.scorers import engines
     from xlrm.scorers.interface import Scoring
@@ -154,7 +156,7 @@ def theirs(python: Path, model: Path, pairs: list[dict], batch_size: int) -> lis
 
 
 def clean_environment(cache: str) -> dict[str, str]:
-    """Without this project's modules on the path, and with a cache that goes away."""
+    """Environment variables without this project's modules on the path, and with a temporary cache."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return kept | {"HF_DATASETS_CACHE": cache, "HF_HOME": cache}
 
@@ -172,7 +174,7 @@ def compare(python: Path, model: Path, pairs: list[dict], batch_size: int) -> Pa
 
 
 def environment(folder: Path) -> Path:
-    """The Python of the package's environment, made now where there is none."""
+    """The Python of the package's environment, which is created if there is none."""
     python = folder / "bin" / "python"
     if not python.exists():
         print(f"installing {REQUIREMENTS.name} into {folder}", file=sys.stderr)
@@ -182,7 +184,7 @@ def environment(folder: Path) -> Path:
 
 
 def read_pairs(data: Path, count: int) -> list[dict]:
-    """Every n-th of the real pairs, so that all subsets are among them."""
+    """`count` of the real pairs at equal distances, so that all subsets occur."""
     rows = [json.loads(line) for line in (data / "rewardbench_mini_en.jsonl").read_text(encoding="utf-8").splitlines()]
     return [{key: rows[i * len(rows) // count][key] for key in ("prompt", "chosen", "rejected")} for i in range(count)]
 
@@ -206,7 +208,7 @@ def _forget_old_names(path: Path) -> None:
 
 
 def write_golden(python: Path, output: Path, count: int = 20) -> None:
-    """What the package says of made-up pairs, which are kept with it."""
+    """Writes the package's results for synthetic pairs, together with the pairs."""
     from xlrm.data.catalog import PREFERENCES
 
     rows = [row for code in ("en", "ko") for row in PREFERENCES["phrasebook"].rows(code, count // 2, 0)]

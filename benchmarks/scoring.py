@@ -1,11 +1,11 @@
-"""Rewards of 60 pairs: this project beside the rewardbench package, at its script's and its command's batch sizes, and a plain
-loop over transformers.
+"""Rewards of 60 pairs: this project compared with the rewardbench package, at the batch sizes of its script and its
+command, and with a plain loop over transformers.
 
     python -m benchmarks.scoring [--device cuda] [--dtype bfloat16] [--venv DIR]
 
-The package runs in an environment of its own, made where there is none, as one process that loads once; what is timed is its
-loop alone. Beside ours stand the largest difference of a reward, the standard deviation of rewards, and how many verdicts
-agree. Exits with 1 where a reward is more than 1e-5 apart, a verdict differs, or a goal is missed.
+The package runs in an environment of its own, which is created if there is none, as one process that loads the model
+once; only its loop is timed. It also prints the largest difference of a reward, the standard deviation of rewards, and
+how many verdicts agree. Exits with 1 if a reward differs by more than 1e-5, a verdict differs, or a goal is missed.
 """
 
 import argparse
@@ -25,11 +25,11 @@ PEERS = {
     "rewardbench, run_rm.py, batch 64": ("run_rm", 5.5),
     "rewardbench, its command, batch 8": ("command", 2.8),
 }
-"""Each with the way it goes (benchmarks/rewardbench_oracle.py), and the goal."""
+"""Contestant of the package -> its way (benchmarks/rewardbench_oracle.py), and the goal."""
 
 
 class Server:
-    """The package in a process of its own, as long as this one lives."""
+    """The package in a separate process, which ends with this one."""
 
     def __init__(self, python: Path, model: Path, options: argparse.Namespace):
         self.folder = tempfile.TemporaryDirectory()
@@ -45,7 +45,7 @@ class Server:
         )  # fmt: skip
 
     def ask(self, rows: list[Row], way: str) -> dict:
-        """`seconds`, `rewards` of (chosen, rejected), `won`, and `peak` MiB over idle."""
+        """`seconds`, `rewards` of (chosen, rejected), `won`, and `peak` in MiB above idle."""
         pairs = [
             {"prompt": row["prompt"]} | dict(zip(("chosen", "rejected"), row["responses"], strict=True)) for row in rows
         ]
@@ -76,7 +76,7 @@ def peers(python: Path, model: Path, options: argparse.Namespace) -> list[Contes
 
 
 def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
-    """The package's only where they are asked for."""
+    """All contestants; the package's only if they are asked for."""
     found = {
         "xlrm": lambda: Contestant("xlrm", contest.our_scores(folder, options)),
         "transformers, batch 8": lambda: Contestant(

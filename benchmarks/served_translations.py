@@ -1,4 +1,4 @@
-"""A server on this machine that speaks OpenAI's chat completions and answers as it is told to, X-ALMA's prompt or another."""
+"""A local server with OpenAI's chat completions API that gives prescribed answers to X-ALMA's prompt, or to others."""
 
 import json
 import re
@@ -18,16 +18,16 @@ class Server(ThreadingHTTPServer):
     def __init__(self, answer: Callable[[str, dict], tuple], read: Callable[[str], str]):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
-        """(text asked about, request) -> (answer, finish reason), and where it is no answer, its status and headers"""
+        """(text asked about, request) -> (answer, finish reason), and for an error also its status and headers."""
         self.read = read
-        """The last message -> the text asked about"""
+        """Last message -> text asked about."""
         self.asked: Counter[str] = Counter()
-        """Texts, by how many times an answer was sent."""
+        """Text -> number of answers sent."""
         self.requests: list[dict] = []
         self.lock = threading.Lock()
 
     def handle_error(self, *_: object) -> None:
-        """Says nothing of who was killed while asking."""
+        """Prints nothing if a client is killed during a request."""
 
     @property
     def address(self) -> str:
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Prints nothing."""
 
 
 def _text_to_translate(content: str) -> str:

@@ -1,12 +1,12 @@
-"""Requests a second and how long they take: the reward server with its batches, and one that scores each request alone.
+"""Requests per second and latencies of the reward server with its batches, and of one that scores each request alone.
 
     python -m benchmarks.serving_load [--clients 1 8 32] [--seconds 8] [--json FILE]
 
-Clients on this machine's loopback send one conversation a request, each the next as soon as it has its answer. The peer is
-the same server with `batch_conversations=1 wait_ms=0`: one request, one forward pass. The two are measured in turns. Then a
-rolling restart: two replicas behind a TCP proxy that, as a Kubernetes Service does, sends new connections to those that
-say they are ready; each is replaced by a new one under load. Exits with 1 where an answer is lost, or a reward is more than
-1e-5 from what `xlrm score` gives.
+Clients on this machine's loopback send one conversation per request, and the next one after its answer. The comparison
+is the same server with `batch_conversations=1 wait_ms=0`: one request, one forward pass. The two are measured in turns.
+Then a rolling restart: two replicas behind a TCP proxy that, like a Kubernetes Service, sends new connections to
+replicas that report that they are ready; each is replaced by a new one under load. Exits with 1 if an answer is lost,
+or if a reward differs by more than 1e-5 from that of `xlrm score`.
 """
 
 import argparse
@@ -33,29 +33,30 @@ from benchmarks import record, workload
 
 TOLERANCE = 1e-5
 POLL_SECONDS = 0.5
-"""Between two looks of the proxy at who is ready; a kubelet's default is ten seconds, that of k8s/ is in its Deployment."""
+"""Seconds between the proxy's checks of readiness; a kubelet's default is ten seconds, and k8s/ sets it in its
+Deployment."""
 START_SECONDS = 180
 WAYS = {"batches": (), "one at a time": ("batch_conversations=1", "wait_ms=0")}
 
 
 @dataclass
 class Load:
-    """What clients saw."""
+    """Results of the clients."""
 
     seconds: float = 0
     latencies: list[float] = field(default_factory=list)
-    """Seconds, of answered requests."""
+    """Seconds of answered requests."""
     lost: list[str] = field(default_factory=list)
-    """What came instead of an answer."""
+    """Responses or errors that came instead of an answer."""
     apart: float = 0
-    """The largest difference of a reward from the one expected."""
+    """Largest difference of a reward from the expected one."""
 
     @property
     def rate(self) -> float:
         return len(self.latencies) / self.seconds
 
     def percentile(self, number: int) -> float:
-        """Milliseconds."""
+        """Percentile of the latencies in milliseconds."""
         return quantiles(self.latencies, n=100)[number - 1] * 1000
 
 
@@ -113,7 +114,7 @@ def serving(folder: Path, threads: int, *arguments: str) -> Iterator[Replica]:
 async def client(
     url: str, bodies: list[dict], expected: list[float], order: Iterator[int], load: Load, end: asyncio.Event
 ) -> None:
-    """One connection that is kept, or opened again where the server closes it. Nothing is sent twice."""
+    """Sends requests over one connection, which is opened again if the server closes it. Nothing is sent twice."""
     async with httpx.AsyncClient(base_url=url, timeout=60) as session:
         while not end.is_set():
             place = next(order) % len(bodies)
@@ -146,7 +147,7 @@ async def send(url: str, clients: int, work: tuple[list[dict], list[float]], sec
 
 @dataclass
 class Proxy:
-    """New connections go, in turns, to replicas that were ready at the last look."""
+    """Sends new connections in turns to the replicas that were ready at the last check."""
 
     replicas: list[Replica]
     ready: list[Replica] = field(default_factory=list)
@@ -177,7 +178,7 @@ class Proxy:
             return
         with suppress(
             asyncio.CancelledError
-        ):  # at the end of it all; Python 3.11 shows it as an error of the connection
+        ):  # at the end of the benchmark; Python 3.11 reports it as an error of the connection
             await asyncio.gather(_copy(reader, back), _copy(there, writer))
 
 
@@ -190,7 +191,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def replace(proxy: Proxy, folder: Path, threads: int) -> None:
-    """As a Deployment with maxUnavailable 0 does it: a new one first, then the old one is told to end."""
+    """Replaces replicas like a Deployment with maxUnavailable 0: a new one starts first, then the old one is asked
+    to end."""
     for old in list(proxy.replicas):
         new = start(folder, threads)
         proxy.replicas.append(new)
@@ -222,7 +224,7 @@ async def rolling(folder: Path, threads: int, clients: int, work: tuple[list[dic
             one.process.kill()
 
 
-# Telling
+# Output
 
 
 def work(folder: Path, rows: list[workload.Row]) -> tuple[list[dict], list[float]]:
@@ -236,7 +238,7 @@ def work(folder: Path, rows: list[workload.Row]) -> tuple[list[dict], list[float
 def measure(
     folder: Path, options: argparse.Namespace, asked: tuple[list[dict], list[float]]
 ) -> dict[tuple, list[Load]]:
-    """(way, clients) -> a load for each round."""
+    """(way, number of clients) -> a load for each round."""
     found: dict[tuple, list[Load]] = {}
     with ExitStack() as stack:
         servers = {
@@ -252,7 +254,7 @@ def measure(
 
 
 def table(found: dict[tuple, list[Load]]) -> tuple[Table, list[dict]]:
-    """Medians over the rounds, and what they are."""
+    """Medians over the rounds, as a table and as figures."""
     shown = Table("clients", "", "requests/s", "p50, ms", "p99, ms", "ratio")
     rows = []
     for way, clients in sorted(found, key=lambda key: (key[1], key[0] != "batches")):

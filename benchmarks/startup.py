@@ -1,13 +1,13 @@
-"""What starting costs: the command, a step of a run beyond its stage's own work, and the compilation of a pipeline.
+"""Cost of starting: the command, a step of a run beyond its stage's own work, and the compilation of a pipeline.
 
     python -m benchmarks.startup [ROUNDS] [--json FILE]
 
-A step's overhead is the wall time of its process as a component starts it, beyond its stage's own `run` and without the
-import of torch: the interpreter, finding, fetching, checking and storing artifacts, and MLflow, which each step logs to. What
-a stage imports inside `run` (transformers, TRL, Great Expectations) is shown apart. The steps are those of the whole pipeline,
-from data to the report, on one target language. They log to a file, as on one machine, or to the server that
-MLFLOW_TRACKING_URI names, as in a cluster. Each round (3) begins with an empty store, and what is shown is the median of the
-rounds. Exits with 1 where a goal is missed.
+A step's overhead is the wall time of its process, as a component starts it, minus the stage's own `run` and the import
+of torch. It covers the interpreter, finding, fetching, checking and storing artifacts, and MLflow, which each step logs
+to. Imports that a stage makes inside `run` (transformers, TRL, Great Expectations) are shown separately. The steps are
+those of the whole pipeline, from data to the report, for one target language. They log to a file, as on one machine, or
+to the server that MLFLOW_TRACKING_URI names, as in a cluster. Each round (3) begins with an empty store; the medians of
+the rounds are shown. Exits with 1 if a goal is missed.
 """
 
 import argparse
@@ -26,9 +26,9 @@ from pathlib import Path
 from benchmarks import record
 
 CLOCK = "XLRM_BENCHMARK_CLOCK"
-"""Where a step writes what it measured."""
+"""Environment variable with the file to which a step writes its measurements."""
 GOALS = {"help": 0.5, "step": 1.5, "compile": 2.0}
-"""Seconds."""
+"""Limits in seconds."""
 EXPERIMENT = {
     "base": {"pretraining": {"documents": 300, "layers": 2, "width": 64, "vocabulary": 1024, "languages": ["en", "es"]}},
     "curate": {"pairs": 64, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 6, "parallel_texts": 8},
@@ -40,7 +40,7 @@ EXPERIMENT = {
 
 
 class Imports:
-    """Seconds spent in imports so far, and of these in torch's, with what it imports."""
+    """Seconds spent in imports so far, and those in importing torch and what it imports."""
 
     def __init__(self):
         self.all = self.torch = 0.0
@@ -67,7 +67,7 @@ class Imports:
 
 
 def as_step(label: str) -> None:
-    """In the place of a step's process: the same, with a clock around the stage and one around imports."""
+    """Runs a step like its own process does, with a clock around the stage and one around imports."""
     imports = Imports()
     from xlrm.run import runner
 
@@ -103,7 +103,7 @@ def as_step(label: str) -> None:
 
 
 def steps(home: Path) -> list[dict]:
-    """Makes the steps of a run with state in `home`; what each of them took."""
+    """Runs the steps of a run with local state in `home`; returns the measurements of each."""
     os.environ |= {"XLRM_HOME": str(home), "KFP_RUN_ID": "startup", CLOCK: str(home / "clock.jsonl")}
     from components import _run
     from xlrm.run.experiment import Experiment
@@ -123,7 +123,7 @@ def steps(home: Path) -> list[dict]:
 
 
 def overhead(step: dict) -> float:
-    """Seconds beyond the stage, but for torch's."""
+    """Seconds of a step beyond its stage and the import of torch."""
     return step["wall"] - step["run"] - (step["torch"] - step["torch_in_run"])
 
 
@@ -138,7 +138,7 @@ def wall(command: list[str], times: int) -> float:
 
 
 def compile_seconds(times: int) -> tuple[float, float]:
-    """Median seconds of `python -m pipelines compile`, and of building and writing the pipeline in it."""
+    """Median seconds of `python -m pipelines compile`, and of building and writing the pipeline within it."""
     inside = (
         "import time; from kfp import compiler; began = time.perf_counter();"
         "from pipelines import cross_lingual_transfer, placement;"
@@ -152,7 +152,7 @@ def compile_seconds(times: int) -> tuple[float, float]:
 
 
 def show_steps(rounds: int) -> dict[str, dict[str, float]]:
-    """Prints a line for each stage, and returns the seconds in it."""
+    """Prints a line for each stage, and returns the seconds of its parts."""
     found: dict[str, list[dict]] = {}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-"""How fast and in how much memory corpora are validated.
+"""Speed and memory of validating corpora.
 
 python -m benchmarks.validate_speed plain [ROWS]             a million rows through the plain expectations
 python -m benchmarks.validate_speed stage [ROWS] [LANGUAGES] the whole stage, corpora on disk, of five languages
 
-With --json FILE the figures go there, too.
+With --json FILE the figures are also written there.
 """
 
 import argparse
@@ -29,12 +29,12 @@ TEXTS = ("prompt", "chosen", "rejected")
 
 
 def memory() -> float:
-    """Peak so far, in MiB."""
+    """Peak memory so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def plain(count: int) -> dict[str, float]:
-    """Schema, unique ids, parity and different answers: what needs no measure of a text."""
+    """Schema, unique ids, parity and different answers: the expectations that measure no texts."""
     rows = [{name: f"{name} {i} of a text that is somewhat longer" for name in COLUMNS} for i in range(count)]
     ids = [row["id"] for row in rows]
     began = time.perf_counter()
@@ -49,8 +49,8 @@ def plain(count: int) -> dict[str, float]:
 
 
 def pairs(count: int) -> Iterator[list[dict]]:
-    """The phrasebook's pairs, over and over with other sentences behind them, so that no two answers are alike: one row
-    in all languages at a time, answers of some six sentences."""
+    """The phrasebook's pairs, repeated with other sentences appended, so that no two answers are equal: one row in
+    all languages at a time, with answers of some six sentences."""
     with tempfile.TemporaryDirectory() as folder:
         curate.run(curate.Config(pairs=2000, benchmark_items=40), output=Path(folder))
         source = [json.loads(line) for line in (Path(folder) / "preferences.jsonl").open(encoding="utf-8")]

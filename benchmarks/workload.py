@@ -1,9 +1,9 @@
-"""What the speed benchmarks share: the work, and a model to do it.
+"""Rows and models that the speed benchmarks share.
 
-The work is as long as 60 RewardBench pairs are, every 25th of 1,528, in tokens of a byte-level BPE of 1,024. The text is made
-up: a word is a token, drawn at random, so that every contestant's own tokeniser finds exactly these lengths, and four tokens
-more, the marks of the turns. The model is Qwen2's architecture with an MLP as wide for its states as Qwen2.5-3B's (11,008 for
-2,048), its weights drawn from a seed.
+The rows are as long as 60 RewardBench pairs (every 25th of 1,528), in tokens of a byte-level BPE with 1,024 tokens.
+Their text is synthetic: each word is one token, drawn at random, so that every contestant's tokeniser finds exactly
+these lengths, plus four tokens for the marks of the turns. The model has Qwen2's architecture, with an MLP as wide in
+proportion as Qwen2.5-3B's (11,008 for hidden states of 2,048), and weights drawn from a seed.
 """
 
 import argparse
@@ -35,11 +35,11 @@ MARKS = ("<|user|>", "<|assistant|>", "<|end|>", "<|pad|>")
 _CONSONANTS, _VOWELS = "bcdfghjklmnpqrstvz", "aeiou"
 WORDS = [a + v + b for a in _CONSONANTS for v in _VOWELS for b in _CONSONANTS]
 Row = dict[str, Any]
-"""prompt: a text; responses: texts, of a pair chosen and rejected."""
+"""prompt: a text; responses: texts, which are chosen and rejected in a pair."""
 
 
 def lengths(count: int) -> list[tuple[int, int, int]]:
-    """Evenly out of all of them; over again where more are asked for than there are."""
+    """`count` of the lengths at equal distances; repeated if there are not that many."""
     return [LENGTHS[i * len(LENGTHS) // count if count < len(LENGTHS) else i % len(LENGTHS)] for i in range(count)]
 
 
@@ -49,7 +49,7 @@ def pairs(count: int, seed: int = 0) -> list[Row]:
 
 
 def lists(count: int, responses: int, seed: int = 0) -> list[Row]:
-    """Prompts, of about the mean length, with as many responses each."""
+    """Prompts of about the mean length, each with `responses` responses."""
     rng = random.Random(seed)
     mean = sum(prompt for prompt, *_ in LENGTHS) / len(LENGTHS)
     prompts = sorted((prompt for prompt, *_ in LENGTHS), key=lambda length: abs(length - mean))
@@ -71,7 +71,7 @@ def conversations(rows: list[Row]) -> list[list[dict]]:
 
 
 def messages(rows: list[Row]) -> list[dict]:
-    """Pairs as TRL's trainers take them."""
+    """Pairs in the format of TRL's trainers."""
     return [
         {"prompt": [{"role": "user", "content": row["prompt"]}]}
         | {
@@ -99,7 +99,7 @@ def described(rows: list[Row]) -> str:
 
 
 def operations(rows: list[Row], config: dict) -> float:
-    """Of a forward pass: prompts once, no padding, every layer in full; without the head."""
+    """Operations of a forward pass: each prompt once, no padding, every layer in full, without the head."""
     from xlrm.models import compute
 
     shapes = _shapes(rows)
@@ -112,7 +112,7 @@ def operations(rows: list[Row], config: dict) -> float:
 
 
 def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, seed: int = 0) -> None:
-    """As the project saves one: a policy, or a reward model with its head drawn from N(0, 1 / (hidden + 1))."""
+    """Saves a policy, or a reward model whose head is drawn from N(0, 1 / (hidden + 1)), in the project's format."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, Qwen2Config
 
@@ -140,8 +140,8 @@ def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, 
 
 
 def _tokenizer():
-    """Of the class that transformers loads for models of the kind; its merges make each of WORDS, and each after a space,
-    one token."""
+    """A tokenizer of the class that transformers loads for models of the kind; its merges make each of WORDS, with
+    and without a space before it, one token."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Tokenizer
 

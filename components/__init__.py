@@ -1,5 +1,5 @@
-"""The Kubeflow Pipelines face of the stages: a component is a pod that runs steps one after the other, without logic of its
-own."""
+"""The stages as Kubeflow Pipelines components. A component is a pod that runs steps one after the other; it has no
+logic of its own."""
 
 import os
 
@@ -8,7 +8,7 @@ from xlrm.processes import signals
 from xlrm.run.experiment import POLICY
 from xlrm.run.steps import Step
 
-# A task of the local runner: Kubeflow Pipelines starts it by a shell, which would leave it alone.
+# Kubeflow Pipelines' local runner starts a task through a shell, which would leave the task running when the run ends.
 signals.end_with_the_run()
 
 REGISTRY = os.environ.get("XLRM_IMAGE_REGISTRY", "ghcr.io/xlrm")
@@ -24,23 +24,24 @@ RUNS = {
     "answer": ("sample",),
     "report": ("judge", "register", "report"),
 }
-"""Component -> the stages it runs: those that want the same image and GPUs share pods, since each pod costs a run twenty
-seconds and some 3 % of what Kubeflow can show of it (docs/kubeflow.md)."""
+"""Component -> the stages it runs. Stages that need the same image and GPUs share pods, because each pod adds twenty
+seconds to a run and takes about 3 % of the status in which Kubeflow can show a run (docs/kubeflow.md)."""
 IMAGES = {
     **dict.fromkeys(("base", "reward", "evaluate", "align"), "train"),
     **dict.fromkeys(("translate", "sample", "answer"), "sample"),
 }
-"""Component -> image; the others need no torch."""
+"""Component -> image; components not listed use `data`, the image without torch."""
 
 
 def image(component: str) -> str:
-    """The container image of a component: the extras in pyproject.toml, and the target in docker/Dockerfile, of its name."""
+    """Container image of a component: xlrm-NAME, where NAME is an extra in pyproject.toml and a target in
+    docker/Dockerfile."""
     return f"{REGISTRY}/xlrm-{IMAGES.get(component, 'data')}:{__version__}"
 
 
 def component_of(step: Step) -> str:
-    """Whose image runs a step. Responses of aligned policies are sampled by `answer`, after `align`; those to rank and align on
-    by `sample`, before."""
+    """Component that runs a step. `sample` generates the responses that `rank` and `align` use; `answer`, which runs
+    after `align`, those of the other policies."""
     if step.stage == "sample":
         return "sample" if step.of == (POLICY,) else "answer"
     return next(component for component, stages in RUNS.items() if step.stage in stages)

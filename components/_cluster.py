@@ -1,7 +1,8 @@
-"""The cluster's side of a TrainJob: made or adopted, waited for with the first node's log on standard error, deleted.
+"""A TrainJob in the cluster: creates or adopts it, shows the first node's log on standard error until it ends, deletes
+it.
 
-The only module of a task that imports kubernetes. What it knows of controllers is from Kubeflow Trainer 2.3.0, JobSet 0.12.0
-and Kubernetes 1.34.
+The only module of a task that imports kubernetes. Its assumptions on controllers hold for Kubeflow Trainer 2.3.0,
+JobSet 0.12.0 and Kubernetes 1.34.
 """
 
 import json
@@ -18,9 +19,10 @@ from xlrm.errors import ArtifactError, ConfigError, JobError
 
 JOBS = ("trainer.kubeflow.org", "v1alpha1")
 PAUSE_S = 5.0
-"""Between two looks at a job."""
+"""Seconds between two looks at a job."""
 PATIENCE_S = 600.0
-"""With an API server that gives no answer: an upgrade of a control plane takes minutes, a training days."""
+"""Seconds to wait for an API server that does not answer: an upgrade of a control plane takes minutes, a training
+takes days."""
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -34,7 +36,8 @@ class Cluster:
 
     @classmethod
     def connect(cls) -> "Cluster":
-        """As the pod's service account, or by the file KUBECONFIG names. Raises ConfigError outside a cluster."""
+        """Connects as the pod's service account, or with the file that KUBECONFIG names. Raises ConfigError outside
+        a cluster."""
         from kubernetes import client, config
 
         try:
@@ -48,14 +51,16 @@ class Cluster:
         return cls(client.CustomObjectsApi(), client.CoreV1Api(), _NAMESPACE.read_text(encoding="utf-8").strip())
 
     def own_pod(self) -> dict[str, Any]:
-        """Of the component, which Kubeflow Pipelines names in KFP_POD_NAME, as the API writes it."""
+        """The component's own pod, as the API writes it; KFP_POD_NAME names it. Raises ConfigError without that
+        variable."""
         if not (name := os.environ.get("KFP_POD_NAME")):
             raise ConfigError("nodes: needs a pod of Kubeflow Pipelines, if more than 1, which KFP_POD_NAME names")
         pod = self._ask("get pods", self.core.read_namespaced_pod, name, self.namespace)
         return self.core.api_client.sanitize_for_serialization(pod)
 
     def create(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """None where one of its name is there. Unknown fields are refused: an older Trainer would drop them silently."""
+        """The created job; None if a job of this name exists. Unknown fields are refused: an older Trainer would
+        drop them silently."""
         create, given = self.jobs.create_namespaced_custom_object, (*JOBS, self.namespace, "trainjobs", body)
         return self._ask("create trainjobs", create, *given, absent=(409,), field_validation="Strict")
 
@@ -64,11 +69,11 @@ class Cluster:
         return self._ask("get trainjobs", get, *given, absent=(404,), patience_s=patience_s)
 
     def delete(self, name: str, policy: str = "Background", patience_s: float | None = None) -> bool:
-        """The job is gone at once, and its nodes get SIGTERM from the garbage collector; by `Foreground` it is gone after them.
-        False where there is none.
+        """Deletes the job; returns False if there is none. With `Background` the job is gone at once and the garbage
+        collector sends its nodes SIGTERM; with `Foreground` it is gone after them.
 
-        Only a complete one is deleted so: of any other Trainer applies the JobSet again for as long as the job is there, being
-        deleted or not (Reconcile in trainjob_controller.go).
+        Use `Foreground` only for a complete job: for any other, Trainer applies the JobSet again as long as the job
+        exists, even while it is being deleted (Reconcile in trainjob_controller.go).
         """
         from kubernetes.client import V1DeleteOptions
 
@@ -78,10 +83,11 @@ class Cluster:
         return answer is not None
 
     def delete_at_last(self, body: dict[str, Any], job: dict[str, Any] | None) -> str:
-        """What became of the job at the end of a task: nothing to say where there is none. Never a new error. The job of another
-        run, which this one only followed, is left to it.
+        """Deletes the job at the end of a task and says what became of it; empty if there is no job. Raises nothing. A
+        job of another run, which this run only followed, is not deleted.
 
-        `job`: what `start` returned. Without it the server is asked first, for which a task that is ended may have no time.
+        `job`: what `start` returned. Without it the server is asked first, and a task that is being ended may not have
+        time for that.
         """
         name, why = body["metadata"]["name"], ""
         for _ in range(3):
@@ -91,7 +97,7 @@ class Cluster:
                 if not _owners(body).keys() <= _owners(job).keys():
                     return f"left to {', '.join(_owners(job).values())}; if that has ended too: {self.by_hand(name)}"
                 return "deleted" if self.delete(name, patience_s=0) else ""
-            except Exception as error:  # noqa: BLE001 - the one that ends the task is the one to show
+            except Exception as error:  # noqa: BLE001 - the error that ends the task is shown instead
                 why = str(error)
             time.sleep(1)
         return f"not deleted: {why}; to delete it: {self.by_hand(name)}"
@@ -100,13 +106,14 @@ class Cluster:
         return f"kubectl delete trainjob {name} -n {self.namespace}"
 
     def pods(self, name: str) -> list[Any]:
-        """Of all nodes, the youngest of a node last."""
+        """Pods of all nodes, sorted by rank; of several pods of a node the newest comes last."""
         select = f"jobset.sigs.k8s.io/jobset-name={name},jobset.sigs.k8s.io/replicatedjob-name=node"
         found = self._ask("list pods", self.core.list_namespaced_pod, self.namespace, label_selector=select).items
         return sorted(found, key=lambda pod: (rank(pod), pod.metadata.creation_timestamp))
 
     def log(self, pod: str, **options: Any) -> Any:
-        """Raises NoLog while there is none, and urllib3's HTTPError."""
+        """The log of a pod. Raises NoLog while it has none, ArtifactError if access is refused, and urllib3's
+        HTTPError."""
         from kubernetes.client import ApiException
 
         try:
@@ -120,7 +127,8 @@ class Cluster:
         self, what: str, call: Callable, *args: Any, absent: tuple[int, ...] = (), patience_s: float | None = None,
         **options: Any,
     ) -> Any:  # fmt: skip
-        """The server's answer, None for a status in `absent`; asked again while it gives none."""
+        """The server's answer; None for a status in `absent`. Asks again for `patience_s` seconds if the server does
+        not answer."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -153,7 +161,7 @@ class Cluster:
 
 
 def _line(error: Any) -> str:
-    """What an error says, in one line: of an answer the API's own message."""
+    """An error in one line of at most 500 characters: the API's own message if there is one."""
     try:
         said = json.loads(error.body)["message"]
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -162,15 +170,16 @@ def _line(error: Any) -> str:
 
 
 def _owners(job: dict[str, Any]) -> dict[str, str]:
-    """Their names by their uids."""
+    """uid -> kind and name of each owner of the job."""
     return {one["uid"]: f"{one['kind']} {one['name']}" for one in job["metadata"].get("ownerReferences") or []}
 
 
 def ended(job: dict[str, Any]) -> str:
-    """Complete or Failed, or nothing while it goes on.
+    """Complete or Failed; empty while the job runs.
 
-    A failure from before the job was made is an earlier one's: Trainer takes any JobSet of the name for the job's own, and takes
-    the failure back when the garbage collector has ended that one (Status in jobset.go, removeFailedCondition).
+    A failure from before the job was created belongs to an earlier job: Trainer takes any JobSet of the same name for
+    the job's own, and withdraws the failure when the garbage collector has removed the earlier one (Status in
+    jobset.go, removeFailedCondition).
     """
     for one in job.get("status", {}).get("conditions", []):
         of_another = one["type"] == "Failed" and one["lastTransitionTime"] < job["metadata"]["creationTimestamp"]
@@ -184,10 +193,11 @@ def going(job: dict[str, Any]) -> bool:
 
 
 def start(cluster: Cluster, body: dict[str, Any]) -> dict[str, Any]:
-    """Makes the job, or takes on the one that a try before left, and returns it; one that has ended is replaced.
+    """Creates the job, or adopts the one that an earlier try left running, and returns it; a job that has ended is
+    replaced.
 
-    Not before the pods of an earlier one are gone: the nodes find one another by names that these have too. Raises
-    ArtifactError when they stay.
+    Waits until the pods of an earlier job are gone, because the nodes find one another by names that these pods share.
+    Raises ArtifactError if they are still there after PATIENCE_S.
     """
     name, until = body["metadata"]["name"], time.monotonic() + PATIENCE_S
     while True:
@@ -208,8 +218,8 @@ def start(cluster: Cluster, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def follow(cluster: Cluster, name: str, nodes: int) -> None:
-    """Returns when the job is complete. Raises JobError when it fails or somebody else deletes it, who does not want it made
-    again, and ArtifactError when it cannot be followed."""
+    """Returns when the job is complete. Raises JobError if it fails or someone else deletes it (so it is not created
+    again), and ArtifactError if it cannot be followed."""
     log, said = Log(cluster), ""
     with BadEnds(cluster, name, nodes).gathered(PAUSE_S) as bad:
         while True:
@@ -231,7 +241,7 @@ def follow(cluster: Cluster, name: str, nodes: int) -> None:
 
 
 def _state(job: dict[str, Any], pods: list[Any], nodes: int) -> str:
-    """How many nodes run, and what one waits for."""
+    """How many nodes run, and what the first waiting node waits for."""
     for one in job.get("status", {}).get("conditions", []):
         if one["type"] == "Suspended" and one["status"] == "True":
             return "suspended, until its queue has room"
@@ -251,7 +261,7 @@ def _waits_for(pod: Any) -> str:
 
 
 def _failure(name: str, job: dict[str, Any], bad: BadEnds, log: Log) -> str:
-    """Why a job failed, in one line: its own words, and how the first node of the last round ended."""
+    """Why a job failed, in one line: the job's own message, and how the first node of the last round ended."""
     why = next(one for one in job["status"]["conditions"] if one["type"] == "Failed")
     said = f"TrainJob {name} failed: {why.get('reason', '')}: {why.get('message', '')}"
     if ends := bad.said():

@@ -1,4 +1,4 @@
-"""Which steps of a run are finished already: asked once, by the first task, of the store."""
+"""Finds the finished steps of a run in the store; the first task of a run calls it once."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from xlrm.store import artifacts, objects
 
 
 def finished(made: Steps) -> dict[str, str]:
-    """URI of each step's artifact that stands in the store, by label. A step counts as left where one that it takes from is
-    left, where its image has not been seen at work yet, and where what it uses from outside cannot be looked up."""
+    """Label -> URI of each step's artifact in the store. A step counts as unfinished if a step that it reads from is
+    unfinished, if the libraries of its image are not known yet, or if what it uses from outside cannot be looked up."""
     found: dict[str, str] = {}
     for label, step in made.items():
         if all(one in found for of in step.inputs.values() for one in ([of] if isinstance(of, str) else of)):
@@ -37,7 +37,8 @@ def _address(step: Step, found: Mapping[str, str]) -> str | None:
 
 
 def _libraries(image: str) -> tuple[bool, dict[str, str] | None]:
-    """Whether it is known what is installed in an image of this commit, and what, where that is not what is installed here."""
+    """(whether the libraries of an image of this commit are known, the libraries); None for the libraries installed
+    here."""
     here = os.environ.get("XLRM_IMAGE", "")
     if not here or f"/xlrm-{image}:" in here:
         return True, None

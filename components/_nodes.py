@@ -1,4 +1,4 @@
-"""What nodes of a TrainJob say and how they end, as long as their pods are there to be asked."""
+"""Logs and exits of a TrainJob's nodes, read while their pods exist."""
 
 import contextlib
 import re
@@ -16,19 +16,21 @@ from xlrm import progress
 from xlrm.errors import ArtifactError
 
 QUIET_S = 30.0
-"""Of a log without a line, before it is opened anew and the job looked at."""
+"""Seconds without a new line after which a log is opened again and the job is looked at."""
 SKEW_S = 600
-"""Clocks of this pod and a node may differ by so much before lines of a log are lost that broke."""
+"""Seconds by which the clocks of this pod and a node may differ without losing lines of a log whose stream broke."""
 LAST_LINES = 500
-"""Of a node that ended badly, in which its first error is looked for: each of its processes may have left a traceback."""
+"""Lines at the end of a failed node's log that are searched for the first error: each of its processes may have left
+a traceback."""
 SHOWN_LINES = 50
-"""Of those, the last ones, where the node's log is not shown as it comes."""
+"""The last lines of these that are printed, for nodes whose log is not followed."""
 _ERROR = re.compile(rf"(?:\[rank\d+\]: |{re.escape(progress.PREFIX)})?([\w.]*(?:Error|Exception)(?::.*)?|error: .*)")
-"""A line of a traceback, of a training process (`xlrm.processes.launch`), or the last one of the stage."""
+"""A line of a traceback, from a training process (`xlrm.processes.launch`) or from the stage itself, or the stage's
+last line."""
 
 
 class NoLog(Exception):
-    """A pod that is gone, or has not begun."""
+    """The pod is gone or has not started."""
 
 
 def rank(pod: Any) -> int:
@@ -37,8 +39,8 @@ def rank(pod: Any) -> int:
 
 @dataclass(frozen=True, order=True)
 class BadEnd:
-    """How a node's container ended. The smallest is the likeliest cause of the others: the earliest, and of those in one second
-    one that ended by itself, for which others may have been killed."""
+    """How a node's container ended. The smallest is the most likely cause of the others: the earliest, and within
+    one second a container that ended by itself rather than one that was killed."""
 
     at: datetime
     killed: bool
@@ -56,28 +58,29 @@ class BadEnd:
 
 @dataclass
 class BadEnds:
-    """How nodes of a job end, looked at while it goes on: a job that fails has no pods any more. A Kubernetes Job that is out
-    of restarts ends them all, also those whose container has failed, and says so when they are gone.
+    """How the nodes of a job ended, recorded while the job runs: a failed job has no pods left. A Kubernetes Job that
+    has no restarts left ends all pods, also those whose container failed, and reports that only when they are gone.
 
-    Ends come in rounds: a node that ends badly takes the others with it, and then all are started again, for days perhaps.
+    Ends come in rounds: a node that fails takes the others with it, and then all are restarted, sometimes for days.
     """
 
     cluster: Any
     job: str
     nodes: int
     known: set[tuple[str, datetime]] = field(default_factory=set)
-    """Pods and times of all ends."""
+    """(pod name, time) of all ends."""
     last: list[BadEnd] = field(default_factory=list)
-    """Of the last round."""
+    """Ends of the last round."""
     over: bool = False
-    """Whether all nodes ran again after it."""
+    """Whether all nodes ran again after the last round."""
     earlier: int = 0
-    """How many ends there were in the rounds before."""
+    """Number of ends in earlier rounds."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
     def gathered(self, every_s: float) -> Iterator["BadEnds"]:
-        """In a thread of its own: the caller's waits for lines of a log."""
+        """Records ends every `every_s` seconds in a thread of its own, because the caller's thread waits for lines
+        of a log."""
         stopped = threading.Event()
         threading.Thread(target=self._gather, args=(stopped, every_s), daemon=True).start()
         try:
@@ -87,11 +90,11 @@ class BadEnds:
 
     def _gather(self, stopped: threading.Event, every_s: float) -> None:
         while not stopped.wait(every_s):
-            with contextlib.suppress(Exception):  # the caller asks the same, and says what is wrong
+            with contextlib.suppress(Exception):  # the caller asks the same and reports what is wrong
                 self.note(self.cluster.pods(self.job))
 
     def note(self, pods: list[Any]) -> None:
-        """Each end once, with a word on it and what the node's log says."""
+        """Records each end once, and prints it with the last lines of the node's log."""
         ending = all(pod.metadata.deletion_timestamp for pod in pods)
         with self.lock:
             found = ((pod, previous, end) for pod in pods for previous, end in _bad_ends(pod))
@@ -101,12 +104,12 @@ class BadEnds:
                 one = self._end(pod, previous, end)
                 self.known.add((one.pod, one.at))
                 progress.say(f"TrainJob {self.job}: {one}")
-                if previous or not ending or not self.last:  # else the job's end is the cause, not the consequence
+                if previous or not ending or not self.last:  # otherwise the end of the job caused it
                     self._add(one)
             self.over = self.over or self._all_run_again(pods)
 
     def said(self) -> str:
-        """The first end of the last round, and the number of those in earlier ones; empty where none is known."""
+        """The first end of the last round, and the number of ends in earlier rounds; empty if none is known."""
         with self.lock:
             before = f"after {self.earlier} bad end(s) that it went on from, " if self.earlier else ""
             return f"{before}{min(self.last)}" if self.last else ""
@@ -117,8 +120,8 @@ class BadEnds:
         self.last.append(end)
 
     def _all_run_again(self, pods: list[Any]) -> bool:
-        """Whether all nodes run in containers that were started after the first end of the round: one that is started again may
-        wait for others that have yet to notice."""
+        """Whether all nodes run in containers started after the first end of the round: a restarted node may still
+        wait for nodes that have not noticed the failure yet."""
         if not self.last:
             return False
         first, ended = min(self.last).at, {one.rank for one in self.last}
@@ -128,7 +131,7 @@ class BadEnds:
     def _end(self, pod: Any, previous: bool, end: Any) -> BadEnd:
         status = str(end.exit_code) if end.reason in (None, "Error") else f"{end.exit_code} ({end.reason})"
         lines = self._last_lines(pod.metadata.name, previous)
-        if rank(pod) and lines:  # the first node's log is shown as it comes
+        if rank(pod) and lines:  # the first node's log is followed anyway
             progress.say("\n".join([f"the last lines of node {rank(pod)}:", *lines[-SHOWN_LINES:]]))
         killed = end.exit_code in (128 + signal.SIGTERM, 128 + signal.SIGKILL)
         return BadEnd(end.finished_at, killed, rank(pod), pod.metadata.name, pod.spec.node_name, status, _reason(lines))
@@ -142,7 +145,7 @@ class BadEnds:
 
 
 def _bad_ends(pod: Any) -> Iterator[tuple[bool, Any]]:
-    """(whether its container was started again since, how it ended)."""
+    """(whether the container was restarted since, its terminated state) of each bad end."""
     for one in pod.status.container_statuses or []:
         for previous, state in ((True, one.last_state), (False, one.state)):
             if state and state.terminated and state.terminated.exit_code:
@@ -150,38 +153,40 @@ def _bad_ends(pod: Any) -> Iterator[tuple[bool, Any]]:
 
 
 def _runs_since(pod: Any) -> list[datetime]:
-    """When its container was started, if it runs."""
+    """When the pod's containers were started, if they are running."""
     states = [one.state for one in pod.status.container_statuses or []]
     return [one.running.started_at for one in states if one and one.running]
 
 
 def _reason(lines: list[str]) -> str:
-    """The first error of a log, without the rank that torch puts before it, or else its last line. Errors after it are of what it
-    broke; torch's ChildFailedError comes of any, and has nothing on its line."""
+    """The first error of a log, without the rank that torch puts before it, or else its last line. Later errors are
+    consequences; torch's ChildFailedError follows any error and carries no message."""
     errors = (_ERROR.fullmatch(line) for line in lines if "ChildFailedError" not in line)
     return next((found[1] for found in errors if found), lines[-1] if lines else "")
 
 
 @dataclass
 class Log:
-    """What a pod says, each line once however often the stream breaks. Lines are known by the time the node gave them."""
+    """A pod's log on standard error, each line once however often the stream breaks. Lines are recognised by the
+    node's timestamps."""
 
     cluster: Any
     pod: str = ""
     time: str = ""
-    """Of the last line shown."""
+    """Timestamp of the last line shown."""
     count: int = 0
-    """Lines shown of that time."""
+    """Number of lines shown with that timestamp."""
     last: str = ""
     """The last line shown."""
 
     def read(self, pod: str, follow: bool) -> None:
-        """Shows what is new, and with `follow` what comes until the stream ends, breaks or is quiet."""
+        """Shows the new lines; with `follow`, also those that come until the stream ends, breaks or is quiet for
+        QUIET_S."""
         if pod != self.pod:
             self.pod, self.time, self.count = pod, "", 0
         since = {"since_seconds": _age_s(self.time) + SKEW_S} if self.time else {}
         options = {"timestamps": True, "follow": follow, "_preload_content": False, "_request_timeout": (5, QUIET_S)}
-        # Where it breaks, the next call reads on from the last whole line.
+        # If the stream breaks, the next call continues after the last whole line.
         log = self.cluster.log
         with contextlib.suppress(NoLog, HTTPError), contextlib.closing(log(pod, **options, **since)) as stream:
             self._show(_lines(stream.stream(decode_content=False), keep_rest=not follow))
@@ -191,7 +196,7 @@ class Log:
         for line in lines:
             at, _, text = line.partition(" ")
             at = _comparable(at)
-            if not at or at < known:  # without a time: the node's own complaint, not a line of the log
+            if not at or at < known:  # without a time it is the node's own complaint, not a line of the log
                 continue
             if at == known and skip:
                 skip -= 1
@@ -202,7 +207,8 @@ class Log:
 
 
 def _lines(chunks: Iterable[bytes], keep_rest: bool) -> Iterator[str]:
-    """Whole lines; what a broken stream leaves of one comes again with the next."""
+    """Whole lines. The rest of a broken stream is dropped, because the next stream repeats that line; `keep_rest`
+    keeps it."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
@@ -212,7 +218,8 @@ def _lines(chunks: Iterable[bytes], keep_rest: bool) -> Iterator[str]:
 
 
 def _comparable(time_of_line: str) -> str:
-    """With all nine digits of a second: a kubelet may leave out noughts at the end. Empty for what is no time."""
+    """The timestamp with all nine digits of a second, because a kubelet may omit trailing zeros. Empty for any other
+    text."""
     found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", time_of_line)
     return f"{found[1]}.{found[2] or '':0<9}{found[3]}" if found else ""
 

@@ -1,4 +1,4 @@
-"""How a run's end is told."""
+"""Reports how a run ended."""
 
 import json
 import os
@@ -12,7 +12,8 @@ from xlrm import progress
 from xlrm.errors import ArtifactError
 
 ADDRESS = "XLRM_NOTIFY_URL"
-"""Secret address that takes {"text": ...} by POST, as Slack's and Mattermost's incoming webhooks do."""
+"""Variable with the secret address that accepts {"text": ...} by POST, as Slack's and Mattermost's incoming webhooks
+do."""
 SECONDS = 10
 _LAST = "report"
 """The step that comes after all others."""
@@ -25,11 +26,11 @@ class End:
     """SUCCEEDED, FAILED or CANCELED."""
     line: str = ""
     failed: dict[str, str] = field(default_factory=dict)
-    """Task -> why."""
+    """Task -> why it failed."""
 
 
 def report(pipeline: str, status: Any, summary: Any) -> None:
-    """Says how the run ended: as its last note, as Markdown, in the log and to the address of `XLRM_NOTIFY_URL`."""
+    """Reports the end of a run: as its last note, as Markdown, in the log, and to the address in `XLRM_NOTIFY_URL`."""
     end = _ended(pipeline, status)
     text = f"{pipeline} {os.environ.get('KFP_RUN_ID', '')}".strip() + f": {end.state.lower()}"
     text += f": {end.line}" if end.line else ""
@@ -41,11 +42,12 @@ def report(pipeline: str, status: Any, summary: Any) -> None:
 
 
 def ended(pipeline: str, status: Any, noted: Notes) -> End:
-    """By what KFP says of the tasks before this one, and what these noted.
+    """How a run ended, from the status that KFP gives for the tasks before this one and from their own notes.
 
-    KFP takes the state from ML Metadata (backend/src/v2/driver/resolve.go, TaskFinalStatus). That says COMPLETE for success;
-    it stays at RUNNING after a driver's failure, or where the tasks of a loop are miscounted (kubeflow/pipelines#13321), and
-    then also at FAILED after a first try that failed (metadata/client.go, UpdateDAGExecutionsState). So the notes decide of both.
+    KFP takes the status from ML Metadata (backend/src/v2/driver/resolve.go, TaskFinalStatus): COMPLETE means success.
+    After a driver's failure, or if the tasks of a loop are miscounted (kubeflow/pipelines#13321), it stays at RUNNING;
+    in the second case it also stays at FAILED if a first try failed (metadata/client.go, UpdateDAGExecutionsState). The
+    notes therefore decide about RUNNING and FAILED.
     """
     well = status.state in ("COMPLETE", SUCCEEDED)
     failed = noted.failed() if well else noted.failed() | noted.lost()
@@ -60,7 +62,7 @@ def ended(pipeline: str, status: Any, noted: Notes) -> End:
 
 
 def _finished(pipeline: str, noted: Notes) -> bool:
-    """Whether the last task ended well, or the first found that no other was needed."""
+    """Whether the last task succeeded, or the first task found that no other was needed."""
     last, first = (noted.tasks.get(name) for name in (_LAST, "configure"))
     if last:
         return last.state == SUCCEEDED
@@ -77,7 +79,7 @@ def _ended(pipeline: str, status: Any) -> End:
 
 
 def _page(end: End, text: str) -> str:
-    """With the tasks that failed first."""
+    """The end as Markdown, the failed tasks first."""
     rows = [f"- **{name}**: {why}" for name, why in end.failed.items()]
     return "\n".join([f"# {end.state.capitalize()}", "", *rows, *([""] if rows else []), text, ""])
 
@@ -87,7 +89,8 @@ def _one_line(text: str) -> str:
 
 
 def _post(address: str, text: str) -> None:
-    """A run that ended well is not made a failure by a chat that is down; the address is not shown, being a secret."""
+    """Sends the text. Errors are only logged, so an unreachable chat does not fail a run; the address is a secret
+    and not shown."""
     request = urllib.request.Request(
         address, data=json.dumps({"text": text}).encode(), headers={"Content-Type": "application/json"}
     )

@@ -1,4 +1,4 @@
-"""What a task shows in the Kubeflow UI: one page, with the stage's own account where it writes one."""
+"""The page of a task in the Kubeflow UI, with the stage's own page if it writes one."""
 
 import json
 
@@ -9,7 +9,8 @@ from xlrm.store.artifacts import Record
 
 
 def page(made: dict[str, str]) -> str:
-    """Of the steps' artifacts, label -> URI: Markdown, or the HTML of the one stage that writes such a page."""
+    """The page for label -> URI of the steps' artifacts: Markdown, or the HTML page of the one stage that writes
+    such a page."""
     parts = []
     for label, uri in made.items():
         record = artifacts.load(uri)
@@ -21,14 +22,15 @@ def page(made: dict[str, str]) -> str:
 
 
 def own(uri: str | None) -> str:
-    """The file of a step's artifact that is made to be looked at, nothing where there is none."""
+    """The file of a step's artifact that is written for display; empty if there is none."""
     return _own(uri, artifacts.load(uri)) if uri else ""
 
 
 def refused(label: str) -> str:
-    """Of what the gate of a step refused, with the reason first; nothing where it refused nothing, or has no page."""
+    """The page of what a step's gate refused, with the reason first; empty if it refused nothing or there is no
+    page."""
     found, file = _run.refused(label), pages.FILES.get(label.split("-")[0])
-    if not found or not file or _run.made(label):  # by a later try of the run
+    if not found or not file or _run.made(label):  # a later try of the run has made it
         return ""
     page = objects.read_bytes(objects.join(found.uri, file)) or b""
     return pages.with_reason(page.decode(), f"{label}: refused", found.reason)
@@ -43,7 +45,7 @@ def _own(uri: str, record: Record) -> str:
 
 
 def markdown(label: str, uri: str, record: Record) -> str:
-    """An artifact's record for people: metrics first."""
+    """An artifact's record as Markdown, metrics first."""
     facts = {
         "artifact": f"`{uri}`", "made": f"{record.started:%Y-%m-%d %H:%M} UTC, in {record.seconds:,.0f} s",
         "memory": f"{record.peak_memory_mib:,.0f} MiB at the peak", "MLflow run": record.mlflow_run_id or "none",
@@ -62,5 +64,5 @@ def markdown(label: str, uri: str, record: Record) -> str:
 
 
 def _cell(name: str) -> str:
-    """People name sections, and so metrics."""
+    """A metric's name, escaped for a table: it may contain the name of a section, which users choose."""
     return " ".join(name.replace("|", "\\|").split("\n"))

@@ -1,4 +1,4 @@
-"""What a run shows at its top: the pages of the steps that people look for."""
+"""The pages that a run shows first: the register decision and the report."""
 
 from typing import Any
 
@@ -13,8 +13,9 @@ NOTHING = {
 
 
 def show(label: str, view: Any, *gates: str) -> None:
-    """The page of a step's artifact, or else of what its gate or one of `gates` refused; a sentence where there is neither,
-    which fails nothing. Kubeflow keeps no page of a task that failed (uploadOutputArtifacts in its launcher_v2.go)."""
+    """Writes the page of a step's artifact into `view`, or else the page of what its gate or one of `gates` refused,
+    or else a sentence; raises nothing. Kubeflow keeps no page of a task that failed (uploadOutputArtifacts in its
+    launcher_v2.go)."""
     try:
         text = _pages.own(_run.made(label)) or next(filter(None, map(_pages.refused, (label, *gates))), "")
     except (XlrmError, OSError, ValueError) as error:

@@ -1,5 +1,5 @@
-"""A run: what it was asked for, and what its tasks have made, below runs/RUN in the store. What one task has to tell the
-next goes through here: Kubeflow keeps every parameter of every task several times in a status that may not exceed 1 MB."""
+"""A run's settings and the artifacts of its tasks, kept below runs/RUN in the store. Tasks pass information to each
+other here because Kubeflow keeps every parameter of every task several times in a status that may not exceed 1 MB."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from xlrm.run.steps import Step, Steps
 from xlrm.store import addresses, artifacts, objects
 
 ID = "KFP_RUN_ID"
-"""Environment variable with the run's id, which pipelines/platform.py and the local runner set."""
+"""Environment variable with the run's id; pipelines/platform.py and the local runner set it."""
 
 
 class Run(BaseModel, frozen=True, extra="forbid"):
@@ -23,20 +23,20 @@ class Run(BaseModel, frozen=True, extra="forbid"):
     """cross-lingual-transfer or retrain."""
     experiment: Experiment
     hardware: Hardware = Hardware()
-    """What its tasks run on."""
+    """Hardware of the run's tasks."""
 
     def steps(self) -> Steps:
         return steps.steps(self.pipeline, self.experiment)
 
     def step(self, label: str) -> Step:
-        """Raises ConfigError for one that this run does not have."""
+        """The step with this label. Raises ConfigError if the run has no such step."""
         if not (found := self.steps().get(label)):
             raise ConfigError(f"{label}: no step of this run; there are {', '.join(self.steps())}")
         return found
 
     def labels(self, names: str) -> list[str]:
-        """Of the steps with these labels, and of all steps of the stages with these names; commas between them. Raises
-        ConfigError for what is neither."""
+        """Labels for comma-separated names; the name of a stage stands for all steps of that stage. Raises
+        ConfigError for a name that is neither a label nor a stage."""
         made = self.steps()
         every = {name: [label for label in made if made[label].stage == name] for name in STAGES}
         return [
@@ -48,12 +48,12 @@ class Refused(BaseModel, frozen=True, extra="forbid"):
     """What a gate refused."""
 
     uri: str
-    """Of the folder with what was computed."""
+    """URI of the folder with what was computed."""
     reason: str
 
 
 def folder(*parts: str) -> str:
-    """Address of something of this run. Raises ConfigError outside of one."""
+    """Address of something that belongs to this run. Raises ConfigError outside of a run."""
     if not (run := os.environ.get(ID)):
         raise ConfigError(f"{ID}: not set; a component is a task of a run, a single stage is `xlrm stage`")
     return objects.join(addresses.store(), "runs", run, *parts)
@@ -64,7 +64,7 @@ def begin(run: Run) -> None:
 
 
 def read() -> Run:
-    """Raises ArtifactError where `configure` has not run."""
+    """The run that `configure` stored. Raises ArtifactError if `configure` has not run."""
     where = folder("run.json")
     if (data := objects.read_bytes(where)) is None:
         raise ArtifactError(f"{where}: missing: the task `configure` writes it; is XLRM_STORE the same for all tasks?")
@@ -80,19 +80,19 @@ def note_refused(label: str, refused: Refused) -> None:
 
 
 def made(label: str) -> str | None:
-    """URI of a step's artifact, None where this run has none."""
+    """URI of a step's artifact; None if this run has none."""
     return _text(folder("made", label))
 
 
 def refused(label: str) -> Refused | None:
-    """What a step's gate refused, None where it refused nothing."""
+    """What a step's gate refused; None if it refused nothing."""
     text = _text(folder("refused", label))
     return Refused.model_validate_json(text) if text else None
 
 
 def inputs(step: Step, known: Mapping[str, str] | None = None) -> Inputs:
-    """URIs of what a step takes, from `known` or else from what this run's tasks noted. Raises ArtifactError for one that is
-    missing."""
+    """URIs of a step's inputs, from `known` or else from the notes of this run's tasks. Raises ArtifactError if one
+    is missing."""
 
     def uri(label: str) -> str:
         found = made(label) if known is None else known.get(label)

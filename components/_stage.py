@@ -1,4 +1,4 @@
-"""What every component does: run its steps, and show in Kubeflow Pipelines what they made."""
+"""What every component does: runs its steps and shows in Kubeflow Pipelines what they made."""
 
 import hashlib
 import json
@@ -19,17 +19,19 @@ from xlrm.processes import launch
 from xlrm.store import addresses, objects, provenance
 
 PAUSES_S = (60, 120)
-"""Between the tries of a step that failed for a reason that may pass. A package has no word for what is to be tried again
-(RetryPolicy of kubeflow/pipelines' pipeline_spec.proto), Kubeflow's own configuration only replaces pods that are lost, and
-a new pod begins with an empty disk, where a step goes on from its checkpoints."""
+"""Seconds between the tries of a step that failed for a reason that may pass. The retries are made here because a
+package cannot say which failures to retry (RetryPolicy of kubeflow/pipelines' pipeline_spec.proto), Kubeflow's own
+configuration only replaces lost pods, and a new pod begins with an empty disk, whereas here a step continues from
+its checkpoints."""
 TRIES = "XLRM_TRIES"
-"""Environment variable with the number of tries; the local runner sets 1: whoever waits would rather know."""
+"""Environment variable with the number of tries. The local runner sets it to 1, so that a user who waits sees the
+error at once."""
 
 
 def run(steps: str, output: Any, page: Any) -> None:
-    """Runs the steps with these labels, or of the stages with these names, commas between them, one after the other. `output` and
-    `page` are the component's KFP artifacts: `output` tells where what they made is, `page` shows it. Ends the task with the
-    status of a step that fails, with its page where its gate refuses."""
+    """Runs steps, given as comma-separated labels or names of stages, one after the other. `output` and `page` are
+    the component's KFP artifacts: `output` gets the addresses of what the steps made, `page` shows it. If a step
+    fails, the task ends with its status; if a gate refused, with the page of what it refused."""
     with errors_in_one_line(steps.split(",")[0]):
         at_work = _run.read()
         labels, wired = at_work.labels(steps), at_work.steps()
@@ -53,8 +55,8 @@ def run(steps: str, output: Any, page: Any) -> None:
 
 
 def _show_refused(label: str, page: Any) -> bool:
-    """Whether the step's gate refused what it made. The local runner keeps the page of a task that failed; on Kubeflow
-    `conclude` shows the same."""
+    """Whether the step's gate refused what it made; if so, writes its page. The local runner keeps the page of a
+    failed task; on Kubeflow `conclude` shows the same page."""
     try:
         if text := _pages.refused(label):
             write(page, text)
@@ -65,7 +67,8 @@ def _show_refused(label: str, page: Any) -> bool:
 
 
 def _to_the_end(label: str) -> int:
-    """Exit status of the step's last try: 0, 2 for what is the user's to mend, or another."""
+    """Exit status of the step's last try: 0; 2 if the user can fix the error, or if a failure that may pass lasted
+    through all tries; otherwise that of a crash."""
     note_started(label)
     pauses = PAUSES_S[: int(os.environ.get(TRIES, len(PAUSES_S) + 1)) - 1]
     for pause in (*pauses, None):
@@ -77,7 +80,7 @@ def _to_the_end(label: str) -> int:
     if status == 0:
         note_ended(label, SUCCEEDED)
         return status
-    # A process that was killed could note nothing; what one noted before counts more than this line.
+    # A killed process could not note anything; a failure noted before has priority over this line.
     killed = _killed(status - 128) if status > 128 else ""
     if killed:
         progress.say(f"error: {label}: {killed}")
@@ -86,14 +89,14 @@ def _to_the_end(label: str) -> int:
 
 
 def _killed(number: int) -> str:
-    """Of a step that a signal ended, which noted no error."""
+    """Error text for a step that a signal ended and that therefore noted no error."""
     name = next((one.name for one in signal.Signals if one == number), f"signal {number}")
     return f"killed by {name}" + (", as the system does where memory runs out" if number == signal.SIGKILL else "")
 
 
 def _in_process(label: str) -> int:
-    """Exit status of the step, 128 and the signal's number of one that was killed. A task that is ended ends its step, and
-    waits for that: it may have a job to take down."""
+    """Exit status of the step; 128 plus the signal's number if it was killed. A task that is ended ends its step and
+    waits for it, because the step may have a job to delete."""
     command = [sys.executable, "-m", "components._step", label]
     asked: list[int] = []
     started: list[subprocess.Popen] = []
@@ -103,7 +106,7 @@ def _in_process(label: str) -> int:
         for process in started:
             process.terminate()
 
-    before = signal.signal(signal.SIGTERM, end)  # before there is a step that the signal could miss
+    before = signal.signal(signal.SIGTERM, end)  # before the step starts, so that no signal is missed
     try:
         started.append(subprocess.Popen(command, env=_environment(), preexec_fn=launch.die_with_parent))
         if asked:
@@ -117,8 +120,8 @@ def _in_process(label: str) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """A step has an MLflow run of its own: one that Kubeflow's plug-in gives to the task is the run above it. It shows no bars:
-    what it says goes to a log."""
+    """Environment of a step. The step has its own MLflow run, below the one that Kubeflow's plug-in gives to the
+    task. It shows no progress bars because its output goes to a log."""
     environment = dict(os.environ) | progress.NO_BARS
     if injected := environment.pop("MLFLOW_RUN_ID", None):
         environment["XLRM_PARENT_RUN"] = injected
@@ -126,8 +129,9 @@ def _environment() -> dict[str, str]:
 
 
 def _note_libraries() -> None:
-    """What is installed in this image, the newest of its name and commit: by it `configure`, in another image, knows what is
-    finished. A task whose steps are made does not fail of it."""
+    """Notes the libraries installed in this image, replacing older notes for its name and commit, so that
+    `configure`, which runs in another image, can find finished steps. An error here is only logged: the steps are
+    done."""
     if where := libraries_uri(os.environ.get("XLRM_IMAGE")):
         try:
             objects.write(where, json.dumps(provenance.installed()).encode())
@@ -136,7 +140,8 @@ def _note_libraries() -> None:
 
 
 def libraries_uri(image: str | None) -> str | None:
-    """Where the libraries of an image are noted that was built of this commit; None where either is not known."""
+    """URI of the note with the libraries of an image built from this commit; None if the image or the commit is not
+    known."""
     commit = os.environ.get("XLRM_GIT_COMMIT", "unknown")
     if not image or commit == "unknown":
         return None

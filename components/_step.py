@@ -1,5 +1,5 @@
-"""`python -m components._step LABEL`: one step of a run, in a process of its own: what it leaves in memory and on the GPU is gone
-with it, and the process that started it outlives whatever ends this one."""
+"""`python -m components._step LABEL`: one step of a run in its own process, so that its memory and GPU memory are
+freed when it ends and the process that started it survives if it is killed."""
 
 import atexit
 import contextlib
@@ -20,32 +20,34 @@ from xlrm.run.runner import run_stage
 from xlrm.run.steps import Step
 
 BROKEN = 1
-"""Exit status of an error that nobody foresaw."""
+"""Exit status of an unexpected error."""
 WRONG = 2
-"""Exit status of what is the user's to mend, and fails alike each time."""
+"""Exit status of an error that the user has to fix and that would occur again."""
 PASSING = 75
-"""Exit status of what may pass: a server that does not answer (EX_TEMPFAIL of sysexits.h)."""
-# Importing torch, transformers and TRL makes objects that stay: looking for garbage among them was a tenth of the time.
+"""Exit status of a failure that may pass, such as a server that does not answer (EX_TEMPFAIL of sysexits.h)."""
+# Importing torch, transformers and TRL creates objects that stay; garbage collection among them took a tenth of the
+# time.
 gc.set_threshold(100_000, 50, 50)
-# At its end an interpreter looks through all of them once more, for up to a second; the system frees what is frozen.
+# At exit the interpreter would search all of them again, for up to a second; the system frees frozen objects.
 atexit.register(gc.freeze)
 
 
 @contextlib.contextmanager
 def errors_in_one_line(label: str, passing: int = WRONG) -> Iterator[None]:
-    """Ends the process with one line, and notes it, for an error that is the user's to mend or the environment's, with status
-    `passing` for what may pass; for any other with its traceback before that line."""
+    """On an error, prints and notes one line and ends the process: with status `passing` if the error may pass,
+    WRONG if the user has to fix it, and BROKEN, after a traceback, for any other."""
     try:
         yield
     except XlrmError as error:
         _end(label, str(error), passing if isinstance(error, ArtifactError) else WRONG)
-    except Exception as error:  # noqa: BLE001 - shown as Python would, and said in a line as the others
+    except Exception as error:  # noqa: BLE001 - shown as Python would show it, then in one line
         traceback.print_exc()
         _end(label, " ".join(traceback.format_exception_only(error)[-1].split()), BROKEN)
 
 
 def _end(label: str, why: str, status: int) -> NoReturn:
-    """`why` may itself begin with the stage, as `reward: ` or `reward[es]: `: it is named once."""
+    """Ends the process. If `why` begins with the stage, as in `reward: ` or `reward[es]: `, that is removed: the
+    label names it."""
     why = re.sub(rf"^{re.escape(label.split('-')[0])}(\[[^]]*\])?: ", "", why)
     progress.say(f"error: {label}: {why}")
     note_failure(label, why)

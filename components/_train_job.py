@@ -1,7 +1,8 @@
-"""A stage on several nodes: a Kubeflow Trainer TrainJob that runs `xlrm stage` on each of them, followed to its end.
+"""Runs a stage on several nodes: starts a Kubeflow Trainer TrainJob that runs `xlrm stage` on each node, and follows
+it.
 
-The component's pod only waits, on a CPU. Its image, pull secrets and variables (secrets by reference) are the nodes' too:
-they are set in one place.
+The component's pod only waits, on a CPU. The nodes get its image, pull secrets and variables (secrets by reference), so
+these are configured in one place.
 """
 
 import contextlib
@@ -23,45 +24,46 @@ from xlrm.run.steps import Step
 from xlrm.store import artifacts
 
 RUNTIME = "torch-distributed"
-"""The ClusterTrainingRuntime that Kubeflow Trainer ships for torchrun's variables; its job and container are `node`."""
+"""The ClusterTrainingRuntime that Kubeflow Trainer ships for torchrun's variables; its job and its container are
+named `node`."""
 HOME = "/var/lib/xlrm"
-"""XLRM_HOME of a node: on the pod's own volume, so that a restarted container goes on from its checkpoints."""
+"""XLRM_HOME of a node, on the pod's own volume, so that a restarted container continues from its checkpoints."""
 PASSED_ON = ("XLRM_", "AWS_", "MLFLOW_", "HF_")
-"""Variables of the component's container that the nodes get as they stand there, by these beginnings."""
+"""Prefixes of the variables that the nodes get unchanged from the component's container."""
 WITHHELD = ("XLRM_NOTIFY_URL",)
-"""But not these: an address that is a secret, and that a node has no use for."""
+"""Exceptions to PASSED_ON: a secret address that a node does not need."""
 INJECTED = ("XLRM_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "XLRM_PARENT_RUN")
-"""Variables that may have come to this process in another way; none is a secret."""
+"""Variables that this process may have received in another way, none of them a secret; nodes get them too."""
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
-"""Where Kubernetes mounts the account's token in a container that has nothing mounted there."""
+"""Where Kubernetes mounts the account's token unless something else is mounted there."""
 
 
 class Node(BaseModel, frozen=True, extra="forbid"):
-    """What each node is."""
+    """Resources of a node."""
 
     gpus: int = Field(4, ge=0)
-    """GPUs of a node; a training has a process on each, or as many as it says."""
+    """GPUs of a node; a training runs one process on each, unless its config sets another number."""
     gpu_product: str = ""
-    """Value of the node label nvidia.com/gpu.product; empty: any."""
+    """Value of the node label nvidia.com/gpu.product; empty: any GPU."""
     cpu: Quantity = "16"
-    """CPU cores, as Kubernetes writes them."""
+    """CPU cores, as a Kubernetes quantity."""
     memory: Quantity = "256Gi"
-    """Memory, as Kubernetes writes it."""
+    """Memory, as a Kubernetes quantity."""
 
 
 def train_on_nodes(hardware: Hardware, step: Step, inputs: Inputs, experiment: str) -> None:
-    """Has a training make its artifact on as many nodes as the run is given; the stage then finds it. Does nothing for one
-    node, nor for a step that is no training.
+    """Runs a training on the run's nodes, so that the stage then finds its artifact finished. Does nothing for a single
+    node or a step that is not a training.
 
-    Raises ConfigError for what cannot work, before the cluster is asked for anything, JobError when the job fails or is deleted,
-    and ArtifactError when it cannot be made or followed. The job is deleted when it fails and when the task is ended; one that
-    only cannot be followed goes on.
+    Raises ConfigError before the cluster is asked for anything if the settings cannot work, JobError if the job fails
+    or is deleted, and ArtifactError if it cannot be created or followed. The job is deleted when it fails and when the
+    task is ended; a job that merely cannot be followed goes on.
     """
     if hardware.nodes < 2 or step.stage not in TRAININGS:
         return
     node, uri = _node(hardware, step.stage), runner.address(step.stage, step.config, inputs)
     if not artifacts.find(uri):
-        for problem in problems(step, node.gpus, hardware.nodes):  # which each node would find out, minutes later
+        for problem in problems(step, node.gpus, hardware.nodes):  # each node would find these out minutes later
             raise ConfigError(f"{step.stage}.{problem}")
         _train(uri, hardware.nodes, node, stage_arguments(step.stage, step.config, inputs, experiment))
 
@@ -79,7 +81,7 @@ def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
 
 
 def _node(hardware: Hardware, stage: str) -> Node:
-    """Raises ConfigError for a quantity that Kubernetes would not read."""
+    """The resources of each node. Raises ConfigError for a quantity that Kubernetes cannot parse."""
     has = hardware.share(stage)
     try:
         return Node(gpus=has.gpus, gpu_product=hardware.gpu_product, cpu=has.cores, memory=has.memory)
@@ -90,13 +92,13 @@ def _node(hardware: Hardware, stage: str) -> Node:
 
 
 def job_name(uri: str) -> str:
-    """Of the job that makes the artifact at `uri`: a task that is tried again finds the one it left."""
+    """Name of the job that makes the artifact at `uri`; a task that is tried again finds its job by this name."""
     *_, stage, key = uri.split("/")
     return f"xlrm-{stage}-{key[:16]}"
 
 
 def stage_arguments(name: str, config: dict[str, Any], inputs: Inputs, experiment: str) -> list[str]:
-    """What `xlrm` is called with on a node to run just the stage that the component would."""
+    """Arguments with which `xlrm` runs the component's stage on a node."""
     said = ["stage", name, *(f"{field}={_in_yaml(value)}" for field, value in config.items())]
     said += ["--experiment", experiment]
     for key, uris in inputs.items():
@@ -105,13 +107,14 @@ def stage_arguments(name: str, config: dict[str, Any], inputs: Inputs, experimen
 
 
 def _in_yaml(value: Any) -> str:
-    """On one line: what `xlrm.run.experiment.parse_value` reads back, unlike JSON, whose 1e-05 is a text in YAML."""
+    """The value as one line of YAML that `xlrm.run.experiment.parse_value` reads back; 1e-05 in JSON would be a text
+    in YAML."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("...").removesuffix("\n")
 
 
 def train_job(name: str, arguments: list[str], nodes: int, node: Node, pod: dict[str, Any]) -> dict[str, Any]:
-    """The object, as Kubeflow Trainer 2.2 and later takes it. `pod`: the component's own."""
+    """The TrainJob, in the form of Kubeflow Trainer 2.2 and later. `pod`: the component's own pod."""
     container = next((one for one in pod["spec"]["containers"] if one["name"] == "main"), pod["spec"]["containers"][0])
     gpus = {"nvidia.com/gpu": node.gpus} if node.gpus else {}
     return {
@@ -121,7 +124,7 @@ def train_job(name: str, arguments: list[str], nodes: int, node: Node, pod: dict
             "runtimeRef": {"name": RUNTIME},
             "trainer": {
                 "image": container["image"], "numNodes": nodes, "command": ["xlrm"],
-                "args": [one.replace("$", "$$") for one in arguments],  # Kubernetes puts variables in for $(NAME)
+                "args": [one.replace("$", "$$") for one in arguments],  # Kubernetes expands $(NAME)
                 "env": _variables(container),
                 "resourcesPerNode": {
                     "requests": {"cpu": node.cpu, "memory": node.memory},
@@ -136,7 +139,8 @@ def train_job(name: str, arguments: list[str], nodes: int, node: Node, pod: dict
 
 
 def _owner(pod: dict[str, Any]) -> dict[str, Any]:
-    """What the job is deleted with: the workflow, which has the next try's pod too. Of a pod on its own the pod."""
+    """Owner with which the job is deleted: the workflow, which also owns the next try's pod; for a pod without one,
+    the pod itself."""
     owners = [one for one in pod["metadata"].get("ownerReferences") or [] if one.get("controller")]
     owner = owners[0] if owners else {"apiVersion": "v1", "kind": "Pod"} | pod["metadata"]
     return {key: owner[key] for key in ("apiVersion", "kind", "name", "uid")}
@@ -152,8 +156,9 @@ def _variables(container: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pod_patch(node: Node, pod: dict[str, Any]) -> dict[str, Any]:
-    """As Kubernetes' pod security level `restricted` wants it; without Istio's sidecar, with which a job never ends, and
-    without the account's token: a TrainJob has no field for that, but a mount in the token's place keeps it out."""
+    """Changes to the nodes' pods: the settings that Kubernetes' pod security level `restricted` requires; no Istio
+    sidecar, with which a job never ends; no account token, for which a TrainJob has no field, so an empty volume is
+    mounted in its place."""
     restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     mounts = [
         {"name": "shm", "mountPath": "/dev/shm"}, {"name": "home", "mountPath": HOME},
@@ -180,14 +185,14 @@ def _pod_patch(node: Node, pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(cluster: Cluster, body: dict[str, Any], nodes: int) -> None:
-    """Makes the job and follows it to its end. Nothing is left to hold GPUs that nobody will follow: only after an error that
-    may pass the step is tried again, and follows the job that it finds."""
+    """Creates the job and follows it to its end. The job is deleted if it fails or the task is being ended, so that
+    it does not hold GPUs; after an error that may pass it keeps running, and the next try follows it."""
     name, job = body["metadata"]["name"], None
     try:
         job = start(cluster, body)
         follow(cluster, name, nodes)
     except (ConfigError, JobError, SystemExit, KeyboardInterrupt):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is being done
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the task is already ending
         if said := cluster.delete_at_last(body, job):
             progress.say(f"TrainJob {name}: {said}")
         raise
@@ -199,8 +204,8 @@ def _run(cluster: Cluster, body: dict[str, Any], nodes: int) -> None:
 
 @contextlib.contextmanager
 def _sigterm_raised() -> Iterator[None]:
-    """As SystemExit: a cancelled run ends its pods by it. Once: it may come from the container's runtime and from the process
-    that waits for this one."""
+    """Raises SystemExit at the first SIGTERM, which ends the pods of a cancelled run. Later ones are ignored: the
+    container's runtime and the process that waits for this one may both send it."""
 
     def stop(number: int, _frame: Any) -> None:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The last task of a pipeline, whatever became of the others: says how it ended, and shows what there is to see."""
+"""The last task of a pipeline, after success and failure: reports how the run ended, and shows decision and report."""
 
 from kfp import dsl
 

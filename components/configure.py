@@ -1,4 +1,4 @@
-"""The first task of a pipeline: what the form of the Kubeflow UI, or a file of settings, asks for."""
+"""The first task of a pipeline: settles the experiment from the form of the Kubeflow UI or a file of settings."""
 
 from typing import NamedTuple
 

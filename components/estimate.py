@@ -1,4 +1,4 @@
-"""What a run is estimated at, on the hardware that it is given."""
+"""Estimate of a run on its hardware."""
 
 from components import RUNS
 from components.hardware import TRAININGS, Hardware
@@ -8,12 +8,12 @@ from xlrm.run.sections import Experiment
 
 
 def table(experiment: Experiment, pipeline: str, hardware: Hardware) -> str:
-    """As Markdown. Raises ConfigError for settings that are not right."""
+    """The estimate as Markdown. Raises ConfigError for invalid settings."""
     return budget.markdown(budget.of(experiment, pipeline), lambda row: gpus(row, hardware), hardware.gpu_product)
 
 
 def gpus(row: Row, hardware: Hardware) -> int | None:
-    """Of all pods together that work on it side by side; None where whatever there is does."""
+    """GPUs of all pods that work on a row side by side; None if they are those of the machine."""
     stage = row.stage.partition("[")[0]
     component = "answer" if row.aligned else next(name for name, stages in RUNS.items() if stage in stages)
     share = hardware.share(component)

@@ -1,4 +1,4 @@
-"""From the few parameters of a form to a whole experiment, and to what of it is left to do."""
+"""Turns the few parameters of a form into a whole experiment, and finds the steps that are left to do."""
 
 import contextlib
 from collections import defaultdict
@@ -22,7 +22,7 @@ from xlrm.run.steps import Steps
 
 class Left(NamedTuple):
     Output: str
-    """How many steps, in digits. KFP's local runner finds a condition's value by this name alone."""
+    """Number of steps left, in digits. KFP's local runner finds the value of a condition only by the name `Output`."""
     translate: list[str]
     reward: list[str]
     sample: list[str]
@@ -32,18 +32,18 @@ class Left(NamedTuple):
 
 
 LOOPS = Left._fields[1:]
-"""Components that run in a loop over what is left."""
+"""Components that run in a loop over the steps left."""
 
 
 def settle(
     pipeline: str, placement: dict[str, Any], preset: str, experiment: str, shorthands: dict[str, Any],
     overrides: dict[str, Any], page: Any,
 ) -> Left:  # fmt: skip
-    """Settles the experiment, the text of a file, or where that is empty the preset, with on top of it those shorthands
-    (`stage.field` -> value) that say anything, then the overrides; keeps it for the run's tasks, and finds which of its steps are
-    left to do.
+    """Settles the experiment, stores it for the run's tasks, and finds the steps that are left to do.
 
-    Shows it as Markdown. Ends the task with status 2 and one line for a wrong value, or what cannot work on the placement.
+    It begins with `experiment`, the text of a file, or with the preset if that is empty; `shorthands` (`stage.field` ->
+    value) that are not empty apply to it, then `overrides`. `page` shows the result as Markdown. Ends the task with
+    status 2 and one line for a wrong value or for what cannot work on the placement.
     """
     with _noted("configure"):
         said = {name: value for name, value in shorthands.items() if value not in ("", [], 0)}
@@ -64,7 +64,7 @@ def settle(
 
 @contextlib.contextmanager
 def _noted(label: str) -> Iterator[None]:
-    """Around a task without steps: notes that it begins, and whether it fails."""
+    """For a task without steps: notes its start, and its failure if there is one."""
     note_started(label)
     try:
         with errors_in_one_line(label):
@@ -75,7 +75,7 @@ def _noted(label: str) -> Iterator[None]:
 
 
 def _settled(pipeline: str, preset: str, experiment: str, overrides: dict[str, Any]) -> tuple[Experiment, str]:
-    """The experiment, and where it is from."""
+    """The experiment, and where its settings come from."""
     from configs import PRESETS
 
     if experiment:
@@ -87,7 +87,7 @@ def _settled(pipeline: str, preset: str, experiment: str, overrides: dict[str, A
 
 
 def shared_out(todo: Steps, hardware: Hardware) -> dict[str, list[str]]:
-    """By component of a loop, the labels of its steps in as many texts as it may have pods."""
+    """Component of a loop -> comma-separated labels of its steps, one text for each pod that it may have."""
     labels = defaultdict(list)
     for label, step in todo.items():
         labels[component_of(step)].append(label)

@@ -1,4 +1,4 @@
-"""What the tasks of a run are given to work on, and whether its steps can work on that, before anything is started."""
+"""Hardware of a run's tasks, and a check before the run that its steps can work on it."""
 
 import os
 import re
@@ -16,14 +16,14 @@ from xlrm.run.steps import Step, Steps
 from xlrm.training import trainers
 
 TRAININGS = ("reward", "align")
-"""Stages, and the components that run them, which may train on several nodes."""
+"""Stages, and components of the same names, that may train on several nodes."""
 DRIVER, WINDOWS = Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg")
-"""Where NVIDIA's driver lists its GPUs, and what there is instead of that in Windows' Linux."""
+"""Where NVIDIA's driver lists its GPUs, and the device that Windows' Linux has instead."""
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?")
 
 
 def quantity(text: str) -> str:
-    """A quantity as Kubernetes reads it, without sign, and above 0. Raises ValueError."""
+    """The text, if it is a Kubernetes quantity above 0 without a sign. Raises ValueError otherwise."""
     if not _QUANTITY.fullmatch(text) or not re.match(r"[0.]*[1-9]", text):
         raise ValueError("no quantity of Kubernetes above 0, such as 16, 500m or 256Gi")
     return text
@@ -33,14 +33,14 @@ Quantity = Annotated[str, AfterValidator(quantity)]
 
 
 class Share(BaseModel):
-    """What one pod of a component has."""
+    """Resources of one pod of a component."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gpus: int | None = None
-    """None: those of the machine it runs on."""
+    """GPUs of the pod; None: those of the machine it runs on."""
     pods: int = 1
-    """Side by side, at most."""
+    """Maximum number of pods side by side."""
     cores: str = ""
     memory: str = ""
 
@@ -50,18 +50,18 @@ class Hardware(BaseModel):
 
     name: str = "this machine"
     nodes: int = 1
-    """That a training takes."""
+    """Nodes of a training."""
     gpu_product: str = ""
-    """Value of the label nvidia.com/gpu.product of the nodes; empty where any GPU will do, or it is not known."""
+    """Value of the node label nvidia.com/gpu.product; empty: any GPU, or not known."""
     tasks: dict[str, Share] = {}
-    """By component."""
+    """Component -> resources of one of its pods."""
 
     def share(self, component: str) -> Share:
         return self.tasks.get(component, Share())
 
 
 def check(steps: Steps, hardware: Hardware, where: str) -> None:
-    """Raises ConfigError, one line that begins with `where`, for the first thing that cannot work."""
+    """Raises ConfigError, one line that begins with `where`, for the first setting that cannot work."""
     for step in {step.stage: step for step in steps.values()}.values():
         component = component_of(step)
         gpus = hardware.share(component).gpus
@@ -75,7 +75,8 @@ def check(steps: Steps, hardware: Hardware, where: str) -> None:
 
 
 def here() -> int | None:
-    """GPUs of this machine that a task may see, without CUDA, which would take seconds and memory; None where nothing says."""
+    """Number of GPUs that a task on this machine may see; None if unknown. CUDA is not asked, which would take
+    seconds and memory."""
     if (seen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return len([one for one in seen.split(",") if one.strip() not in ("", "-1")])
     if DRIVER.is_dir():
@@ -84,7 +85,7 @@ def here() -> int | None:
 
 
 def problems(step: Step, gpus: int, nodes: int) -> Iterator[str]:
-    """What of a step cannot work on so many GPUs of each of so many nodes; each begins with the field."""
+    """Problems of a step on `nodes` nodes with `gpus` GPUs each; each text begins with the field."""
     config = stage_config(step.stage, step.config)
     if not gpus:
         yield from (f"{field}: vllm needs a GPU" for field in _engines(config))
@@ -101,7 +102,7 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[str]:
 
 
 def _engines(config: BaseModel, prefix: str = "") -> Iterator[str]:
-    """Names of fields, of nested settings too, that choose vLLM to compute with here."""
+    """Names of fields, including those of nested settings, that choose vLLM as the local engine."""
     for name in type(config).model_fields:
         value = getattr(config, name)
         if isinstance(value, BaseModel):

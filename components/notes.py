@@ -1,11 +1,11 @@
-"""What the tasks of a run leave in the store below runs/RUN: where each stands, why one failed, how the run ended.
+"""Notes of a run's tasks in the store, below runs/RUN: the state of each task, why one failed, how the run ended.
 
     tasks/LABEL/MOMENT-STATE    RUNNING when a task begins, SUCCEEDED or FAILED when it ends; holds one line, such as the error
     failures/LABEL/MOMENT       an error's text
     end/MOMENT-STATE            how the run ended; holds one line
 
-Kubeflow's API does not tell why a task failed, and may stop telling where the tasks stand. Objects are only added, and the
-newest counts: a task that is tried again leaves those of each try. A label is the stage, then what it works on: `reward-es`.
+Kubeflow's API does not say why a task failed, and may stop updating the tasks' states. Notes are only added, and the
+newest counts; a task that is tried again leaves notes of each try. A label is the stage and its object: `reward-es`.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from xlrm.store import addresses, objects
 
 RUNNING, SUCCEEDED, FAILED = "RUNNING", "SUCCEEDED", "FAILED"
 NOTHING_LEFT = "everything was finished before"
-"""Line of the task `configure` where no other task is needed."""
+"""Line of the task `configure` if no other task is needed."""
 TERMINATION_LOG = Path("/dev/termination-log")
-"""What a container of Kubernetes leaves here is in its pod's status, and in Argo's message of the task: at most 4 kB."""
+"""Kubernetes shows what a container writes here in the pod's status, and Argo in the task's message; at most 4 kB."""
 _MOMENT = "%Y%m%dT%H%M%S.%fZ"
 _CHANGE = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[A-Z]+")
 
@@ -34,19 +34,19 @@ def note_started(label: str) -> None:
 
 
 def note_ended(label: str, state: str, line: str = "") -> None:
-    """`state`: SUCCEEDED or FAILED; `line`: the error, or what there is to say."""
+    """`state`: SUCCEEDED or FAILED; `line`: the error, or another remark."""
     _add("tasks", label, state=state, line=line)
     if state == FAILED and line:
         _tell_kubernetes(line)
 
 
 def note_end(state: str, line: str = "") -> None:
-    """For the last task of a run. `state`: SUCCEEDED, FAILED or CANCELED."""
+    """Notes the end of a run, from its last task. `state`: SUCCEEDED, FAILED or CANCELED."""
     _add("end", state=state, line=line)
 
 
 def note_failure(label: str, error: str) -> None:
-    """Keeps why a step failed; of several tries the last one's counts."""
+    """Keeps why a step failed; of several tries the last counts."""
     if run := os.environ.get("KFP_RUN_ID"):
         _write(_below(run, "failures", label, f"{datetime.now(UTC):{_MOMENT}}"), error)
         _tell_kubernetes(error)
@@ -54,7 +54,7 @@ def note_failure(label: str, error: str) -> None:
 
 @dataclass(frozen=True)
 class Note:
-    """Where a task stands, or how a run ended."""
+    """State of a task, or the end of a run."""
 
     label: str
     state: str
@@ -68,7 +68,7 @@ class Note:
 
     @property
     def killed(self) -> str:
-        """Of one that began and did not end."""
+        """Error text for a task that began and did not end."""
         return f"began at {self.started:%Y-%m-%d %H:%M} UTC and did not end: its pod was stopped or killed"
 
     def line(self) -> str:
@@ -78,39 +78,39 @@ class Note:
 @dataclass(frozen=True)
 class Notes:
     tasks: dict[str, Note] = field(default_factory=dict)
-    """By label, in the order in which they began."""
+    """Label -> note, in the order in which the tasks began."""
     failures: dict[str, list[str]] = field(default_factory=dict)
-    """Label -> URIs of what its tries failed of, the last one's last; those that did well in the end included."""
+    """Label -> URIs of the errors of its failed tries, the latest last; includes tasks that succeeded in the end."""
     last: Note | None = None
 
     @property
     def end(self) -> Note | None:
-        """How the run ended, unless a task began after that: the server can try a run again."""
+        """How the run ended; None if a task began after that, because the server can retry a run."""
         begun = [one.started for one in self.tasks.values()]
         return self.last if self.last and max(begun, default=self.last.changed) <= self.last.changed else None
 
     def error(self, label: str) -> str:
-        """Why the last try failed of those that did, nothing where none noted it."""
+        """Why the latest failed try failed; empty if no try noted an error."""
         uris = self.failures.get(label)
         return _read(uris[-1]) if uris else ""
 
     def failed(self) -> dict[str, str]:
-        """Label -> why, of the tasks that ended so."""
+        """Label -> why, for tasks that ended as FAILED."""
         return {label: self.why(one) for label, one in self.tasks.items() if one.state == FAILED}
 
     def why(self, one: Note) -> str:
         return self.error(one.label) or one.line()
 
     def lost(self) -> dict[str, str]:
-        """Label -> why. For a run in which nothing runs any more and not all went well: the tasks that began and did not end,
-        and errors of what noted nothing else."""
+        """Label -> why, for tasks that began and did not end, and for errors of tasks that noted nothing else. Only
+        meaningful for a run in which nothing runs any more and something failed."""
         running = [one for one in self.tasks.values() if one.state == RUNNING]
         errors = {label: self.error(label) for label in self.failures if label not in self.tasks}
         return {one.label: one.killed for one in running} | errors
 
 
 def notes(run: str) -> Notes:
-    """Of a run of that id; one listing of the store. Raises ArtifactError."""
+    """Notes of the run with this id, from one listing of the store. Raises ArtifactError."""
     top = _below(run)
     tasks: dict[str, Note] = {}
     failures: dict[str, list[str]] = {}
@@ -142,7 +142,7 @@ def _below(run: str, *where: str) -> str:
 
 
 def _write(uri: str, text: str) -> None:
-    """A note that cannot be kept stops no task."""
+    """Writes a note. An error is only logged, so no task fails because of it."""
     try:
         objects.write_new(uri, text.encode())
     except ArtifactError as error:

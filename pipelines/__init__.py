@@ -1,1 +1,1 @@
-"""The order of components, and what they run on."""
+"""The order of the components, and the hardware that they run on."""

@@ -1,5 +1,5 @@
-"""`python -m pipelines run | compile | submit | doctor | reference`: the pipelines on this machine, as packages,
-and on a Kubeflow server."""
+"""`python -m pipelines run | compile | submit | doctor | reference`: run pipelines on this machine, compile them
+into packages, and submit them to a Kubeflow server."""
 
 import contextlib
 import importlib
@@ -36,8 +36,8 @@ def run(
     pipeline: Annotated[str, typer.Option(help=f"{' or '.join(submission.PIPELINES)}.")] = submission.PIPELINES[0],
     runner: Annotated[Literal["process", "docker"], typer.Option(help="What a task is here.")] = "process",
 ) -> None:
-    """Run a pipeline here, task by task, through Kubeflow Pipelines' local runner, and print the path of its report. Exit
-    codes: 2 what is the user's to mend, such as a gate that refuses, 1 any other failure."""
+    """Run a pipeline on this machine, task by task, with Kubeflow Pipelines' local runner, and print the path of its
+    report. Exit codes: 2 if the user can fix the cause, such as a gate that refuses; 1 for any other failure."""
     with errors_in_one_line():
         if pipeline not in submission.PIPELINES:
             raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(submission.PIPELINES)}")
@@ -54,24 +54,24 @@ def run(
         try:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log), _quiet_logging():
                 page = _run_locally(pipeline, loaded, root, tasks, runner)
-        except RuntimeError as error:  # what KFP raises for a failed task
+        except RuntimeError as error:  # KFP raises it for a failed task
             raise typer.Exit(_failed(loaded.name, root, tasks.failure, error, file)) from error
     print_result(page)
 
 
 def _show(terminal: Console, line: str) -> None:
-    """A line of progress."""
+    """Prints a line of progress."""
     terminal.print(f"{datetime.now():%H:%M:%S} {line}", style="bold red" if line.startswith("error") else None)
 
 
 def _failed(name: str, root: Path, failure: local_tasks.Failure | None, error: RuntimeError, log: Path) -> int:
-    """Says what there is to say after the line of the error, which has been shown; the exit status."""
+    """Prints what there is to say after the error's line, which has been shown already; returns the exit status."""
     if failure is None:
         errors.print(f"error: {local_tasks.plain(str(error))}\nlog: {log}", style="bold red")
         return 1
     if failure.lines:
         errors.print(f"The last lines of {failure.step}:", *failure.lines, sep="\n")
-    # After a refusal by `register` there is a report all the same.
+    # `conclude` shows a report even after `register` refused.
     report = _written(root) if failure.step == "register" and failure.page else None
     rest = "only the report was made after it" if report else "nothing more was started"
     errors.print(f"{failure.step} failed, and {rest}.", style="bold red")
@@ -88,7 +88,8 @@ def _failed(name: str, root: Path, failure: local_tasks.Failure | None, error: R
 def _run_locally(
     pipeline: str, loaded: experiment.Experiment, root: Path, tasks: local_tasks.Tasks, runner: str
 ) -> Path:
-    """Runs the pipeline, and returns the path of a copy of its report. Raises RuntimeError when a task fails, and XlrmError."""
+    """Runs the pipeline and returns the path of a copy of its report. Raises RuntimeError if a task fails, and
+    XlrmError."""
     from kfp import local
 
     from pipelines import containers
@@ -97,7 +98,7 @@ def _run_locally(
     build = importlib.import_module(f"pipelines.{pipeline}").build
     run_all = build(placement.load(placement.LOCAL))
 
-    warnings.filterwarnings("ignore", module="kfp")  # images and resources that a local run has no use for
+    warnings.filterwarnings("ignore", module="kfp")  # images and resources mean nothing in a local run
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     name = pipeline.replace("_", "-")
@@ -118,12 +119,12 @@ def _run_locally(
 
 
 def _written(root: Path) -> Path | None:
-    """The report of a run; of an exit task KFP gives no output."""
+    """The report of a run, searched for in its folder because KFP returns no output of an exit task."""
     return next(root.rglob("conclude/report"), None)
 
 
 def _kept(page: Path, name: str) -> Path:
-    """A copy of a page of a task, under a name by which a browser knows what it is."""
+    """Copies a task's page to a file name with the ending that a browser needs."""
     suffix = ".html" if page.read_text(encoding="utf-8").lstrip().startswith("<") else ".md"
     copy = addresses.home() / "reports" / f"{name}{suffix}"
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +134,7 @@ def _kept(page: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def _quiet_logging():
-    """Without KFP's own account of every task; its errors are in the log."""
+    """Silences KFP's account of every task; its errors are in the log."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -161,8 +162,8 @@ def doctor(
     ] = "xlrm",
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig; else its current one.")] = None,
 ) -> None:
-    """Check this machine and the Kubernetes cluster before a run there. Exit code 2: something is missing that submitting a
-    run, or the run, needs."""
+    """Check this machine and the Kubernetes cluster before a run there. Exit code 2: something is missing that
+    submitting a run, or the run itself, needs."""
     from pipelines.doctor import checks as cluster_checks
 
     with errors_in_one_line():

@@ -1,6 +1,7 @@
-"""What the result of a run depends on: revisions of the Hub pinned to commits, and all of it as one key.
+"""What the result of a run depends on: an experiment with its Hub revisions pinned to commits, and one key for
+everything.
 
-A run that succeeded with the same key need not be made again.
+A run with the key of an earlier successful run is unnecessary.
 """
 
 import hashlib
@@ -25,20 +26,21 @@ from xlrm.store import fields, hub, provenance
 @dataclass(frozen=True)
 class Content:
     experiment: Experiment
-    """With each branch of the Hub that could be looked up replaced by the commit it is at, so that the run gets that."""
+    """The experiment in which each Hub branch that could be looked up is replaced by its commit, so that the run
+    uses that commit."""
     key: str
-    """Digest in 64 hexadecimal digits."""
+    """Digest of all that the result depends on, in 64 hexadecimal digits."""
     names: str
-    """The same without what is on the Hub, to go by where the Hub cannot be asked."""
+    """The same digest without the contents of the Hub, for comparisons when the Hub does not answer."""
     unknown: tuple[str, ...]
-    """What could not be looked up."""
+    """Errors for what could not be looked up."""
     commits: tuple[str, ...] = ()
-    """Of the Hub, that the experiment names."""
+    """Commits of the Hub that the experiment names."""
 
 
 def content(loaded: Experiment, package: Path) -> Content:
-    """Of a run of the compiled `package`. The key holds what is in it, such as images and resources, and for each of its
-    steps what counts of the settings, the code, and what it takes from outside: local files, and commits of the Hub."""
+    """Content of a run of the compiled `package`. The key covers the package, such as images and resources, and for
+    each step the settings that count, the code, and what it takes from outside: local files and commits of the Hub."""
     unknown: list[str] = []
     pipeline = _pipeline(package)
     pinned = _pin(loaded, pipeline, unknown)
@@ -50,7 +52,7 @@ def content(loaded: Experiment, package: Path) -> Content:
 
 
 def sections(package: Path, loaded: Experiment) -> list[str]:
-    """The sections of an experiment that a compiled pipeline reads: of its stages, and of the policy where that has one."""
+    """The sections of an experiment that a compiled pipeline reads: those of its stages, and `policy` if it is set."""
     return sorted({step.section or step.stage for step in steps(_pipeline(package), loaded).values()})
 
 
@@ -69,8 +71,8 @@ def _digest(parts: list) -> str:
 def _contents(
     loaded: Experiment, pipeline: str, outside: tuple[str, ...], unknown: list[str]
 ) -> dict[str, dict[str, Any]]:
-    """By step. `outside`: functions of a stage, where it has them, that say what it takes from elsewhere; where it writes to is
-    the cluster's and not this machine's."""
+    """Step -> what its result depends on. `outside`: names of optional functions of a stage that say what it takes
+    from elsewhere; `destination` is not one of them, because it depends on the cluster."""
     found = {}
     for label, step in steps(pipeline, loaded).items():
         config, module = stage_config(step.stage, step.config), stage_module(step.stage)
@@ -83,7 +85,8 @@ def _contents(
 
 
 def _pin(loaded: Experiment, pipeline: str, unknown: list[str]) -> Experiment:
-    """A curated corpus is found again by the names of its sets: where a name's branch has moved, the commit has to differ."""
+    """The experiment with commits in place of branches. A curated corpus is found again by the names of its sets, so
+    the commit has to differ after a branch has moved."""
     changed = dict(loaded.stages)
     by_section = {step.section or step.stage: step for step in steps(pipeline, loaded).values()}
     for section, step in by_section.items():
@@ -96,7 +99,7 @@ def _pin(loaded: Experiment, pipeline: str, unknown: list[str]) -> Experiment:
 
 
 def _pins(config: BaseModel, unknown: list[str]) -> dict[str, Any]:
-    """Fields that name what is on the Hub, with commits."""
+    """Fields that name datasets and revisions on the Hub -> their values with commits."""
     found: dict[str, Any] = {}
     for name in fields.marked(type(config), fields.Sets):
         value = getattr(config, name)
@@ -112,7 +115,8 @@ def _pins(config: BaseModel, unknown: list[str]) -> dict[str, Any]:
 
 
 def _pinned(entry: str, unknown: list[str]) -> str:
-    """NAME[=OWNER/NAME]@COMMIT of an entry that is taken from the Hub, where the Hub says which; else the entry."""
+    """The entry as NAME[=OWNER/NAME]@COMMIT if it comes from the Hub and the Hub knows the commit; else the entry
+    itself."""
     if catalog.is_file(entry):
         return entry
     name, repository, revision = hub.parse_entry(entry)

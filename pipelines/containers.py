@@ -1,4 +1,4 @@
-"""A run whose tasks are containers on this machine, as they are in a cluster: same images, same commands, other addresses."""
+"""Runs tasks as containers on this machine, with the images and commands of a cluster and other addresses."""
 
 import contextlib
 import os
@@ -17,17 +17,19 @@ _PASSED_ON = (
     "HF_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OMP_NUM_THREADS", "XLRM_PARENT_RUN",
     "KFP_RUN_ID", "XLRM_TRIES",
 )  # fmt: skip
-"""Addresses and secrets that a task may need; those that are set here are set there."""
+"""Addresses and secrets that a task may need; those set here are passed on to the container."""
 STOP_SECONDS = 5
-"""For a container that is ended, before it is killed."""
+"""Seconds that a container has between SIGTERM and SIGKILL."""
 
 
 def runner(tasks: Tasks):
-    """KFP's runner of containers, which are `tasks`, for the daemon of DOCKER_HOST. Raises ConfigError when none answers.
+    """KFP's Docker runner for the daemon at DOCKER_HOST, with containers started by `tasks`. Raises ConfigError if no
+    daemon answers.
 
-    The folder of local state is the same path inside, so the URIs of the default store and database hold on both sides.
-    Tasks run with a read-only root file system and no capabilities, as whoever runs this, whose what they write is then. They
-    share this machine's network: an MLflow or a store on loopback is theirs too.
+    The folder of local state has the same path inside a container, so the URIs of the default store and database are
+    valid on both sides. Tasks run with a read-only root file system, without capabilities, and as the user who runs
+    this, who then owns their files. They share this machine's network, so they can reach an MLflow server or a store on
+    loopback.
     """
     import docker
     from kfp import local
@@ -48,9 +50,9 @@ def run_to_the_end(
     client: Any, image: str, command: list[str], volumes: dict[str, Any],
     ended_by: Callable = contextlib.nullcontext, **how: Any,
 ) -> int:  # fmt: skip
-    """A container's exit status, its log on standard output; `ended_by` is given what ends it before. In the place of KFP's own
-    (2.17), which has the daemon remove a container that has ended, and calls one a success that is gone before it asks for the
-    status."""
+    """Exit status of a container; its log goes to standard output. `ended_by` receives the function that stops the
+    container. Replaces KFP's function (2.17), which lets the daemon remove a container that has ended, and reports
+    success if the container is gone before its status is read."""
     container = client.containers.run(image=image, command=command, volumes=volumes, detach=True, **how)
     try:
 
@@ -70,7 +72,7 @@ def _followed(container: Any) -> int:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """What a task in a container gets to know of this process's environment."""
+    """Environment variables of a task in a container."""
     environment = {
         "XLRM_HOME": str(home),
         "XLRM_STORE": addresses.store(),
@@ -80,13 +82,13 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def user(security: list[str]) -> str:
-    """Who a task runs as, by what the daemon says of itself: without capabilities root could not write to a user's folders.
-    For a daemon without root, the user whose it is goes by the number 0."""
+    """UID:GID of a task, from the daemon's security options: this user, because root without capabilities cannot
+    write to a user's folders. In a daemon without root, 0:0 is the user who started it."""
     return "0:0" if "name=rootless" in security else f"{os.getuid()}:{os.getgid()}"
 
 
 def _ask(docker) -> list[str]:
-    """The daemon's options of security."""
+    """The daemon's security options. Raises ConfigError if no daemon answers."""
     try:
         client = docker.from_env(timeout=10)
         security = client.info().get("SecurityOptions")

@@ -31,7 +31,7 @@ def reward_models(place: Place, left: dict[str, Any]) -> tuple[dsl.PipelineTask,
     with dsl.ParallelFor(left["translate"], name="translations") as steps:
         translated = place(translate(steps=steps)).after(curated)
     validated = place(validate(steps="validate")).after(translated)
-    start = place(base(steps="base")).after(validated)  # no data, no model
+    start = place(base(steps="base")).after(validated)  # needs no data and no model
     with dsl.ParallelFor(left["reward"], name="reward-models") as steps:
         trained = place(reward(steps=steps)).after(start)
     return start, trained

@@ -1,5 +1,5 @@
-"""What `python -m pipelines doctor` checks beside the machine: whether a cluster has what the
-pipelines ask for, before a run spends money."""
+"""The checks of `python -m pipelines doctor` for a cluster: whether it has what the pipelines need, before a run
+costs money."""
 
 import base64
 import json
@@ -27,9 +27,10 @@ from pipelines.kubeflow import IN_CLUSTER
 from xlrm.run.doctor import Check
 
 SECONDS = 10
-"""Patience with one answer: a whole number, the client takes no other."""
+"""Time limit of one request in seconds; the client takes whole numbers only."""
 ACCOUNTS = {"kubeflow": "pipeline-runner"}
-"""The service account of pipelines' pods by namespace: Kubeflow Pipelines' own, where there are no profiles."""
+"""Namespace -> service account of the pipelines' pods; this is Kubeflow Pipelines' own namespace, for servers
+without profiles."""
 PROFILES_ACCOUNT = "default-editor"
 RIGHTS = (
     *((verb, "trainer.kubeflow.org", "trainjobs", "") for verb in ("create", "get", "delete")),
@@ -38,18 +39,19 @@ RIGHTS = (
 )
 """(verb, API group, resource, subresource) that a training on several nodes needs."""
 REQUIRED = ("xlrm-store",)
-"""Secrets without which no run ends well; gated models, judges served elsewhere and notices need the others."""
+"""Secrets that every run needs; the others are for gated models, judges served elsewhere and notices."""
 AMAZON = "https://s3.amazonaws.com"
-"""The store where AWS_ENDPOINT_URL names none."""
+"""The store if AWS_ENDPOINT_URL names none."""
 GPU = "nvidia.com/gpu"
 
 
 class Missing(Exception):
-    """Something is not there, or not as it must be; the text says what."""
+    """Something is missing or not as it must be; the text says what."""
 
 
 def checks(namespace: str, context: str | None = None) -> Iterator[Check]:
-    """`context`: of the kubeconfig, its current one without; in a pod, the pod's own account. Each waits SECONDS at most."""
+    """Yields the checks of a cluster; each request takes SECONDS at most. `context` names one of the kubeconfig;
+    without it, its current one is used, or in a pod the pod's own account."""
     try:
         api = _connect(context)
         version = client.VersionApi(api).get_code(_request_timeout=SECONDS).git_version
@@ -109,7 +111,7 @@ def _ask(what: str, remedy: str, find: Callable[[], str], required: bool = True)
 
 
 def _why(error: Exception) -> str:
-    """One line, of an error that mostly has many."""
+    """The error in one line."""
     if isinstance(error, ApiException) and error.status:
         try:
             said = json.loads(error.body)["message"]
@@ -122,7 +124,7 @@ def _why(error: Exception) -> str:
 
 
 def _connect(context: str | None) -> client.ApiClient:
-    """Raises ConfigException."""
+    """A client of the cluster. Raises ConfigException."""
     settings = client.Configuration()
     if "KUBERNETES_SERVICE_HOST" in os.environ and not context and not os.environ.get("KUBECONFIG"):
         config.load_incluster_config(settings)
@@ -132,7 +134,7 @@ def _connect(context: str | None) -> client.ApiClient:
             config.load_kube_config(file, context, settings)
         except (yaml.YAMLError, OSError, TypeError) as error:
             raise ConfigException(f"{file or '~/.kube/config'} is no kubeconfig: {error}") from error
-    settings.retries = False  # a cluster that is down is said to be at once
+    settings.retries = False  # report at once that a cluster is down
     return client.ApiClient(settings)
 
 
@@ -144,7 +146,7 @@ def _addresses(core: client.CoreV1Api, namespace: str) -> dict[str, str]:
 
 
 def _secret(core: client.CoreV1Api, namespace: str, name: str, keys: tuple[str, ...]) -> str:
-    """Looks whether the keys have values, and never says them."""
+    """Checks that the secret's keys have values, without showing them."""
     found = core.read_namespaced_secret(name, namespace, _request_timeout=SECONDS).data or {}
     if missing := [key for key in keys if not found.get(key)]:
         raise Missing(f"no value for {', '.join(missing)}")
@@ -157,7 +159,8 @@ def _account(core: client.CoreV1Api, namespace: str) -> str:
 
 
 def _rights(api: client.ApiClient, namespace: str) -> str:
-    """Of the pipelines' account; where one may not ask about others, of oneself."""
+    """Checks the rights of the pipelines' account; if asking about other accounts is forbidden, the user's own
+    rights."""
     review, account = client.AuthorizationV1Api(api), ACCOUNTS.get(namespace, PROFILES_ACCOUNT)
     whose, denied = account, []
     for verb, group, resource, subresource in RIGHTS:
@@ -193,7 +196,7 @@ def _trainer(api: client.ApiClient) -> str:
 
 
 def _quota(core: client.CoreV1Api, namespace: str) -> str:
-    """Whether there is room for the largest stage: one that no quota has room for waits for ever."""
+    """Checks that the quotas have room for the largest stage: a pod that exceeds a quota would wait for ever."""
     gpus, memory, cores = (max(getattr(ask, what) for ask in asks()) for what in ("gpus", "memory", "cores"))
     most = {f"requests.{GPU}": gpus, "requests.cpu": cores, "requests.memory": memory, "limits.memory": memory}
     for one in core.list_namespaced_resource_quota(namespace, _request_timeout=SECONDS).items:
@@ -205,12 +208,12 @@ def _quota(core: client.CoreV1Api, namespace: str) -> str:
     return f"room for {gpus} GPUs, {cores:g} cores, {memory / 2**30:g} GiB"
 
 
-# What stages ask of a node
+# Resources that stages need
 
 
 @dataclass(frozen=True, order=True)
 class Ask:
-    """Of one stage or more: cores, bytes of memory, GPUs, and the labels of the node as (name, value)."""
+    """Resources of one or more stages: cores, bytes of memory, GPUs, and the labels of the node as (name, value)."""
 
     gpus: int
     memory: float
@@ -225,7 +228,7 @@ class Ask:
 
 @cache
 def asks() -> tuple[Ask, ...]:
-    """What the tasks of the pipeline ask for, of its package, and the nodes that a training on several takes."""
+    """Resources of the pipeline's tasks, read from its package, and of the nodes of a training on several nodes."""
     from pipelines.cross_lingual_transfer import build
 
     on = placement.current()
@@ -254,7 +257,8 @@ def _asked(container: dict[str, Any], settings: dict[str, Any]) -> Ask:
 
 
 def _nodes(core: client.CoreV1Api) -> Iterator[Check]:
-    """Whether an empty node of the cluster could take each stage. Nodes that an autoscaler would start are not seen."""
+    """Checks whether an empty node of the cluster could run each stage. Nodes that an autoscaler would start are not
+    seen."""
     try:
         nodes = [node for node in core.list_node(_request_timeout=SECONDS).items if _ready(node)]
     except (ApiException, HTTPError) as error:
@@ -288,21 +292,23 @@ def _fits(node: client.V1Node, ask: Ask) -> bool:
     refused = [(one.key, one.effect) for one in node.spec.taints or [] if one.effect != "PreferNoSchedule"]
     return (
         all(labels.get(key) == value for key, value in ask.labels)
-        and all(ask.gpus and one == (GPU, "NoSchedule") for one in refused)  # what platform.py tolerates
+        and all(ask.gpus and one == (GPU, "NoSchedule") for one in refused)  # platform.py tolerates this taint
         and int(has.get(GPU, 0)) >= ask.gpus
         and parse_quantity(has["memory"]) >= ask.memory
         and parse_quantity(has["cpu"]) >= ask.cores
     )
 
 
-# What stages talk to
+# Services that stages use
 
 
 def _answers(api: client.ApiClient, namespace: str, address: str, path: str) -> str:
-    """That something answers at an address: of a service of the cluster ready pods, others are asked from here.
+    """Checks that something answers at an address. For a service of the cluster that means ready pods; other addresses
+    are requested from this machine.
 
-    A service is not asked through the Kubernetes API, whose requests network policies keep out; its pods' probes ask it.
-    An answer that asks for keys is one, too: which keys are right only a pod of the cluster can tell.
+    A service is not requested through the Kubernetes API, because network policies block such requests; its pods'
+    probes request it anyway. An answer that demands credentials is fine: only a pod of the cluster can tell whether its
+    keys are right.
     """
     parts = urlsplit(address)
     service, _, rest = (parts.hostname or "").partition(".")
@@ -319,14 +325,14 @@ def _answers(api: client.ApiClient, namespace: str, address: str, path: str) -> 
 
 
 def _ready_pods(api: client.ApiClient, namespace: str, service: str) -> int | None:
-    """None where there is no such service: `minio.lan` may be one, and may be a host."""
+    """Number of ready pods of a service; None if there is no such service: `minio.lan` may be one, or a host."""
     answer = client.DiscoveryV1Api(api).list_namespaced_endpoint_slice(
         namespace,
         label_selector=f"kubernetes.io/service-name={service}",
         _request_timeout=SECONDS,
         _preload_content=False,
     )
-    slices = json.loads(answer.data)["items"]  # the client's own class refuses the null that a service without pods has
+    slices = json.loads(answer.data)["items"]  # the client's class rejects the null of a service without pods
     pods = [pod for one in slices for pod in one.get("endpoints") or []]
     return sum(pod.get("conditions", {}).get("ready") is not False for pod in pods) if slices else None
 
@@ -334,11 +340,11 @@ def _ready_pods(api: client.ApiClient, namespace: str, service: str) -> int | No
 # Images
 
 HUB = "registry-1.docker.io"
-"""What answers for images of docker.io, whose logins stand under index.docker.io."""
+"""Registry that serves images of docker.io; its logins are listed under index.docker.io."""
 
 
 def _login(core: client.CoreV1Api, namespace: str) -> dict[str, tuple[str, str]]:
-    """Registry -> (user, password) of the pull secret; empty where there is none, it is none, or one may not read it."""
+    """Registry -> (user, password) of the pull secret; empty if it does not exist, is invalid or may not be read."""
     try:
         secret = core.read_namespaced_secret("xlrm-registry", namespace, _request_timeout=SECONDS).data or {}
         auths = json.loads(base64.b64decode(secret.get(".dockerconfigjson", "") or "e30=")).get("auths", {})
@@ -354,11 +360,11 @@ def _login(core: client.CoreV1Api, namespace: str) -> dict[str, tuple[str, str]]
 
 
 def _image(image: str, login: dict[str, tuple[str, str]]) -> str:
-    """Asks the registry for the image's manifest, as a node would, and fetches no layer."""
+    """Requests the image's manifest from its registry, as a node would, without downloading a layer."""
     where, _, rest = image.partition("/")
     where = HUB if where == "docker.io" else where
     name, _, tag = rest.rpartition(":")
-    scheme = "http" if where.split(":")[0] in ("localhost", "127.0.0.1") else "https"  # as container engines have it
+    scheme = "http" if where.split(":")[0] in ("localhost", "127.0.0.1") else "https"  # the rule of container engines
     url = f"{scheme}://{where}/v2/{name}/manifests/{tag}"
     kinds = (
         "oci.image.index.v1",
@@ -382,7 +388,7 @@ def _image(image: str, login: dict[str, tuple[str, str]]) -> str:
 
 
 def _token(asked: dict[str, str], login: tuple[str, str] | None) -> str:
-    """Of the place that a registry names (`realm`)."""
+    """A token from the address that a registry names as its `realm`."""
     wanted = {key: value for key, value in asked.items() if key in ("service", "scope")}
     answer = requests.get(asked["realm"], params=wanted, auth=login, timeout=SECONDS)
     if answer.status_code != 200:

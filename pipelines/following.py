@@ -1,4 +1,5 @@
-"""A run on a Kubeflow Pipelines server: followed to its end, and told of in a line, an exit code and a page of Markdown."""
+"""Follows a run on a Kubeflow Pipelines server to its end, and reports it as a line, an exit code and a page of
+Markdown."""
 
 import contextlib
 import threading
@@ -16,16 +17,16 @@ from xlrm.errors import ArtifactError, ConfigError, XlrmError
 
 POLL_SECONDS = 15
 SAY_SECONDS = 60
-"""How long nothing is said at most, also while the server or the store does not answer."""
+"""Longest time in seconds without a line of progress, also while the server or the store does not answer."""
 OUTAGE_SECONDS = 900
-"""How long a run is followed on while its server does not answer."""
+"""Seconds for which a run is followed while its server does not answer."""
 SUCCEEDED, FAILED, REFUSED, TIMED_OUT, CANCELLED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 _CODES = {"SUCCEEDED": SUCCEEDED, "FAILED": FAILED, "SKIPPED": FAILED, "CANCELED": CANCELLED}
 
 
 @dataclass
 class Outcome:
-    """What the summary says."""
+    """The result of a submission: what the summary shows."""
 
     said: str
     code: int
@@ -35,20 +36,20 @@ class Outcome:
 
 @dataclass
 class _Watch:
-    """A run, and what was last seen and said of it."""
+    """A run, with its last known state and the lines printed for it."""
 
     server: Any
     run_id: str
     run: Any = None
     notes: Notes = field(default_factory=Notes)
     readable: bool = True
-    """Whether the notes are, which is said once."""
+    """Whether the notes can be read; the error is printed once."""
     begun: float = field(default_factory=time.monotonic)
     answered: float = field(default_factory=time.monotonic)
     said: tuple[float, str] = (0, "")
 
     def look(self) -> bool:
-        """Whether the run has ended."""
+        """Asks for the run's state; returns whether the run has ended."""
         self._ask()
         self.read_notes()
         self.say()
@@ -79,7 +80,7 @@ class _Watch:
             self.readable = False
 
     def say(self) -> None:
-        """What has changed, and each minute where it stands."""
+        """Prints what has changed, and each minute the state of the run."""
         now, line = time.monotonic(), standing.line(self.run, self.notes)
         if line == self.said[1] and now - self.said[0] < SAY_SECONDS - _tick():
             return
@@ -90,8 +91,8 @@ class _Watch:
 
 
 def follow(server, run_id: str, patience: float, cancel: bool) -> Outcome:
-    """To the run's end, or to that of the patience, in seconds. Outlives an outage; a long one, or a token that has expired,
-    ends the watch and not the run: raises ServerError."""
+    """Follows the run until it ends or `patience` seconds are over. Continues after an outage; raises ServerError
+    after a long one or if a token has expired, without ending the run."""
     watch = _Watch(server, run_id)
     with _each_tick(watch.say):
         while not watch.look():
@@ -99,7 +100,7 @@ def follow(server, run_id: str, patience: float, cancel: bool) -> Outcome:
             if left <= 0:
                 return _late(watch, cancel)
             time.sleep(min(POLL_SECONDS, left))
-        time.sleep(POLL_SECONDS)  # the server writes how the tasks ended after how the run did
+        time.sleep(POLL_SECONDS)  # the server writes the tasks' ends after the run's
         with contextlib.suppress(XlrmError):
             watch.look()
         return _ended(watch)
@@ -111,7 +112,7 @@ def _tick() -> float:
 
 @contextlib.contextmanager
 def _each_tick(action: Callable[[], None]) -> Iterator[None]:
-    """In a thread, as a request may take longer than a minute."""
+    """Context in which a thread calls `action` regularly, also during a request that takes longer than a minute."""
     done = threading.Event()
 
     def act() -> None:
@@ -126,7 +127,7 @@ def _each_tick(action: Callable[[], None]) -> Iterator[None]:
 
 
 def succeeded(run: Any) -> bool:
-    """Of a run with its details."""
+    """Whether a run, given with its details, succeeded."""
     watch = _Watch(None, run.run_id, run)
     watch.read_notes()
     return watch.state == "SUCCEEDED"
@@ -138,7 +139,7 @@ def _late(watch: _Watch, cancel: bool) -> Outcome:
         try:
             watch.server.terminate(watch.run_id)
             then = "it is being cancelled"
-        except XlrmError as error:  # refused where it has just ended, or a try before that failed was heard after all
+        except XlrmError as error:  # the run has just ended, or an earlier try that failed was accepted
             with contextlib.suppress(XlrmError):
                 if watch.look():
                     return _ended(watch)
@@ -161,7 +162,7 @@ def _ended(watch: _Watch) -> Outcome:
 
 
 def _more(watch: _Watch, failed: list[Task]) -> str:
-    """Which tasks failed, and why the first did."""
+    """Which tasks failed, and why the first one failed."""
     said = f" in {', '.join(dict.fromkeys(one.title for one in failed))}" if failed else ""
     lines = [one.line for one in failed if one.line] or ([] if failed else reasons.noted_end(watch.notes))
     if [one.name for one in failed] == ["report"] and not lines:
@@ -172,7 +173,7 @@ def _more(watch: _Watch, failed: list[Task]) -> str:
 
 
 def markdown(outcome: Outcome) -> str:
-    """For the page of a continuous integration."""
+    """The outcome as Markdown, for the summary page of a continuous integration."""
     return "\n".join([f"### {_cell(outcome.said)}", "", *_table(outcome), ""])
 
 

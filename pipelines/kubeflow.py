@@ -1,5 +1,5 @@
-"""A Kubeflow Pipelines server, through kfp's client: every request has a time limit and is tried again where that can help,
-and nothing is made twice."""
+"""A Kubeflow Pipelines server, used through kfp's client: every request has a time limit and is retried if that can
+help, and nothing is created twice."""
 
 import json
 import logging
@@ -23,14 +23,14 @@ REQUEST_SECONDS = 60
 PAUSES = (1, 2, 4, 8, 16)
 """Seconds between the tries of a request that failed for a reason that may pass."""
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
-"""The API server, as Kubeflow's manifests install it."""
+"""The API server's address in Kubeflow's manifests."""
 TOKENS = ("KFP_API_TOKEN", "KFP_EXISTING_TOKEN")
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"
 """Where a cluster puts a pod's token for Kubeflow Pipelines, unless KF_PIPELINES_SA_TOKEN_PATH names another file."""
 
 
 class ServerError(XlrmError):
-    """The server cannot be reached, or kept failing."""
+    """The server cannot be reached, or keeps failing."""
 
 
 class _Passing(Exception):
@@ -38,14 +38,15 @@ class _Passing(Exception):
 
 
 class _Taken(_Passing):
-    """A name that something has: what was made by the try before this one, or what cannot be seen."""
+    """The name is in use: by what an earlier try created, or by something that this account cannot see."""
 
 
 class Server:
-    """Raises ConfigError for what the server refuses and ServerError for what it fails to do."""
+    """A client of one server. Its methods raise ConfigError if the server refuses a request and ServerError if the
+    server fails."""
 
     def __init__(self, host: str | None = None, namespace: str | None = None):
-        """`host`: base address of the API, as kfp takes it; `namespace`: the profile, where the server has several."""
+        """`host`: base address of the API, in kfp's form; `namespace`: the profile, if the server has several."""
         self.host = _host(host)
         self._client = _client(self.host)
         healthz = self._ask("the server", self._client.healthzs.healthz_service_get_healthz, _preload_content=False)
@@ -68,7 +69,7 @@ class Server:
         return f"{addresses.shown(page).rstrip('/')}/#/runs/details/{run_id}"
 
     def version(self, pipeline: str, description: str, name: str, package: Path, about: str) -> Any:
-        """The pipeline's version of that name: found, or uploaded with `about` as its description."""
+        """The pipeline's version of this name; uploaded with `about` as its description if there is none."""
         made = self._once(
             f"pipeline {pipeline}",
             lambda: self._first("pipelines", "pipeline", pipeline, "name", namespace=self.namespace),
@@ -89,7 +90,7 @@ class Server:
         )  # fmt: skip
 
     def experiment(self, name: str) -> str:
-        """The id of the experiment of that name, made where there is none."""
+        """Id of the experiment of this name; created if there is none."""
         return self._once(
             f"experiment {name}",
             lambda: self._first("experiments", "experiment", name, namespace=self.namespace),
@@ -100,8 +101,8 @@ class Server:
         ).experiment_id
 
     def start(self, run: api.V2beta1Run) -> Any:
-        """Starts a run whose name nothing else has. A request that failed may have started it: it is looked for before the
-        next try, so that one submission makes one run."""
+        """Starts a run, whose name must be unique. A failed request may have started the run, so the server is
+        searched for its name before the next try: one submission starts one run."""
         return self._once(
             f"run {run.display_name}",
             lambda: self._first("runs", "run", run.display_name, experiment_id=run.experiment_id),
@@ -109,7 +110,7 @@ class Server:
         )
 
     def schedule(self, recurring: api.V2beta1RecurringRun) -> Any:
-        """Schedules runs, under a name that says when and of what; those of another name go on."""
+        """Schedules runs under a name that contains schedule and content; schedules of other names stay on."""
         return self._once(
             f"recurring run {recurring.display_name}",
             lambda: self._first(
@@ -132,18 +133,18 @@ class Server:
         self._ask("the recurring run", request, recurring_run_id=recurring_run_id)
 
     def runs(self, experiment_id: str) -> Iterator[Any]:
-        """Newest first."""
+        """The runs of an experiment, newest first."""
         return self._all("runs", "run", experiment_id=experiment_id)
 
     def run(self, run_id: str) -> Any:
         found = self._ask("the run", self._client.runs.run_service_get_run, run_id=run_id)
-        if found.run_id != run_id:  # the client makes an empty run of a page to log in at, which an expired token gets
+        if found.run_id != run_id:  # after a login page (expired token), the client returns an empty run
             raise self._strange()
         return found
 
     def workflow(self, run_id: str) -> dict[str, Any]:
-        """The run's Argo workflow, as far as it is known; empty where the server does not give it. Only version 1 of the API
-        does, which knows the runs of version 2 by the same ids."""
+        """The run's Argo workflow, as far as it is known; empty if the server does not give it. Only version 1 of
+        the API has workflows; it knows the runs of version 2 by the same ids."""
         run = self._read("/apis/v1beta1/runs/{run_id}", run_id=run_id)
         try:
             return json.loads(json.loads(run)["pipeline_runtime"]["workflow_manifest"])
@@ -151,11 +152,11 @@ class Server:
             return {}
 
     def log(self, run_id: str, pod: str) -> str:
-        """Of a pod of the run; empty where the server does not give it."""
+        """Log of a pod of the run; empty if the server does not give it."""
         return self._read("/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log", run_id=run_id, pod=pod)
 
     def _read(self, path: str, **names: str) -> str:
-        """What kfp's client has no name for, and nothing depends on: asked for once."""
+        """Reads a path that kfp's client has no function for, without retries; nothing depends on it."""
         try:
             answer = self._client.runs.api_client.call_api(
                 path, "GET", names, auth_settings=["Bearer"], _return_http_data_only=True, _preload_content=False,
@@ -169,10 +170,10 @@ class Server:
         self._ask("the run", self._client.runs.run_service_terminate_run, run_id=run_id)
 
     def _first(self, service: str, kind: str, name: str, key: str = "display_name", **where: Any) -> Any:
-        """The one of that name, or None. `key`: the field that no two of a kind may have alike."""
+        """The first item of this name, or None. `key`: the field that is unique among items of a kind."""
         predicate = {"operation": "EQUALS", "key": key, "stringValue": name}
         said = json.dumps({"predicates": [predicate]})
-        for one in "%+":  # the server decodes what it got from the URL once more
+        for one in "%+":  # the server URL-decodes the value a second time
             said = said.replace(one, f"\\u{ord(one):04x}")
         return next(self._all(service, kind, filter=said, **where), None)
 
@@ -188,7 +189,7 @@ class Server:
             token = answer.next_page_token or None
 
     def _once(self, what: str, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
-        """What `find` finds, or else what `make` makes."""
+        """The item that `find` finds, or else the one that `make` creates."""
         return _patiently(what, lambda: find() or _tried(what, make, taken_may_pass=True))
 
     def _ask(self, what: str, request: Callable[..., Any], **arguments: Any) -> Any:
@@ -207,7 +208,7 @@ def _host(host: str | None) -> str:
 
 
 def _client(host: str) -> Any:
-    """With the token of the environment, or of a file that is read again when it changes."""
+    """A client with the token from the environment, or from a file that is read again when it changes."""
     import kfp
     from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
@@ -218,10 +219,11 @@ def _client(host: str) -> Any:
     if file != TOKEN_FILE and not Path(file).is_file():
         raise ConfigError(f"KF_PIPELINES_SA_TOKEN_PATH={file!r}: there is no such file")
     credentials = ServiceAccountTokenVolumeCredentials(file) if not token and Path(file).is_file() else None
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # what fails and is tried again is said here
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # failures and retries are reported here
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it only works with version 2
-        # Without a namespace it would ask the server for one at once, with no time limit. All requests here name their own.
+        warnings.simplefilter("ignore")  # its warning that it supports only version 2
+        # Without a namespace the client would at once ask the server for one, without time limit. All requests here
+        # name theirs.
         return kfp.Client(
             host=host, existing_token=token and token[1], credentials=credentials, namespace="-",
             ssl_ca_cert=os.environ.get("KF_PIPELINES_SSL_CA_CERTS"),
@@ -248,7 +250,7 @@ def _tried(what: str, request: Callable[[], Any], taken_may_pass: bool = False) 
         said = f"{error.status} {_said(error)}"
         if error.status == 409 and taken_may_pass:
             raise _Taken(said) from error
-        # The server has said with status 500, too, that the fault is in what it was given.
+        # Some errors in the input come with status 500, too.
         if error.status in (0, 408, 429) or (error.status >= 500 and "Invalid input error" not in said):
             raise _Passing(said) from error
         hint = f"; is the token ({' or '.join(TOKENS)}) right, and not expired?" if error.status in (401, 403) else ""
@@ -256,12 +258,12 @@ def _tried(what: str, request: Callable[[], Any], taken_may_pass: bool = False) 
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", None) or error
         raise _Passing(f"no answer: {type(reason).__name__}") from error
-    except OSError as error:  # of the file with the token, which is read for each request
+    except OSError as error:  # from reading the token file, for each request
         raise _Passing(f"cannot be asked: {error}") from error
 
 
 def _said(error: api.ApiException) -> str:
-    """The server's message: its API and its uploads call it by different names, and a proxy answers in text."""
+    """The server's message, whose field differs between the API and uploads; the text of a proxy's answer."""
     try:
         body = json.loads(error.body)
         said = body.get("message") or body.get("error_message") or body.get("error")

@@ -1,4 +1,4 @@
-"""A run on this machine while it lasts: its name, its folders, and that nothing of it outlives its process."""
+"""A run on this machine: its name and folders, and the guarantee that none of its processes outlives it."""
 
 import contextlib
 import hashlib
@@ -14,11 +14,11 @@ from xlrm.store import addresses
 from xlrm.tracking import mlflow_runs
 
 _LOCK, NOTE = "at_work.lock", "mlflow.json"
-"""In the folder of a run: the lock that its process holds, and the MLflow run that it has open."""
+"""Files in a run's folder: the lock that its process holds, and the MLflow run that it has open."""
 
 
 def folder(experiment: str) -> Path:
-    """A new folder for what KFP's tasks write; its name is the run's, and no other's of this machine."""
+    """A new folder for the files of KFP's tasks; its name is the run's name and unique on this machine."""
     above = addresses.home() / "kfp"
     above.mkdir(parents=True, exist_ok=True)
     name = f"{experiment}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -32,8 +32,8 @@ def folder(experiment: str) -> Path:
 
 @contextlib.contextmanager
 def at_work(root: Path) -> Iterator[None]:
-    """In it, the tasks of the run whose folder is `root` end with this process, and their temporary files are in one place.
-    What runs that were killed left is removed first, and their MLflow runs are closed."""
+    """Context in which the tasks of the run in folder `root` end with this process and share one folder for
+    temporary files. Before that, it removes what killed runs left and closes their MLflow runs."""
     _remove_leftovers(root.parent)
     with signals.ended_by_signals(), locks.alone(root / _LOCK):
         temporary = _temporary(root)
@@ -49,7 +49,8 @@ def at_work(root: Path) -> Iterator[None]:
 
 
 def _temporary(root: Path) -> Path:
-    """Short, for the sockets that vLLM makes there: the system allows them 107 characters."""
+    """The run's temporary folder; short because vLLM creates sockets in it, whose paths may have 107 characters at
+    most."""
     return Path(tempfile.gettempdir(), f"xlrm-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}")
 
 

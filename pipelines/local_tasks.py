@@ -1,5 +1,5 @@
-"""The tasks of a run on this machine, as Kubeflow Pipelines' local runner starts them, until one fails; and all that they say, in
-one file."""
+"""The tasks of a run on this machine, started by Kubeflow Pipelines' local runner until one fails, and one log file
+with all of their output."""
 
 import contextlib
 import io
@@ -18,17 +18,17 @@ from typing import Any
 from xlrm import progress
 
 EXIT = "conclude"
-"""The component that gives the account of a run, well ended or not."""
+"""The component that reports the end of a run, after success and failure."""
 NOT_STARTED = 1
-"""Exit status of a task that is not started any more."""
+"""Exit status of a task that is not started because another has failed."""
 TAIL, SHOWN = 200, 15
-"""Lines of a task that are kept in case it fails, and that are shown of them."""
+"""Number of a task's last lines that are kept in case it fails, and number of those that are shown."""
 ABOUT = 40
-"""Characters that name a task in the log, at most."""
+"""Maximum number of characters that name a task in the log."""
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _ERROR = re.compile(r"error: (\S+): (.*)")
 _UNSAID = re.compile(r"^killed by |ended with status")
-"""In a line that does not say why a step failed."""
+"""Matches error lines that do not say why a step failed."""
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -36,20 +36,20 @@ _TRACEBACK = "Traceback (most recent call last)"
 class Task:
     component: str
     about: str
-    """Its steps, or where these are many its component: what its lines in the log begin with."""
+    """Prefix of the task's lines in the log: its steps, or its component if these are too long."""
     page: Path | None
     """Where its page will be."""
     unseen: bool = False
-    """Its lines are for the log alone."""
+    """Whether its lines go only to the log."""
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
-    """What it has said since its last line of progress."""
+    """Its output since its last line of progress."""
     step: str = ""
-    """That failed, as its last line of progress has it."""
+    """The step that failed, from its last line with an error."""
     why: str = ""
 
     @classmethod
     def of(cls, command: list[str]) -> "Task":
-        """By the command that KFP has made for it."""
+        """The task of a command that KFP has composed."""
         given = json.loads(command[command.index("--executor_input") + 1])
         component = command[command.index("--function_to_execute") + 1]
         pages = given.get("outputs", {}).get("artifacts", {}).get("page", {}).get("artifacts", [])
@@ -67,7 +67,8 @@ class Task:
             self.tail.append(line)
 
     def last_lines(self) -> list[str]:
-        """Of its traceback, if there is one; of one that was killed, its last lines. A line says why any other failed."""
+        """The last lines of a task's traceback, or of its output if it was killed; none if its error line already
+        says why it failed."""
         lines = [line for line in self.tail if line.strip(" ^~")]  # without the marks below a traceback's lines
         begins = [number for number, line in enumerate(lines) if _TRACEBACK in line]
         if begins:
@@ -82,13 +83,13 @@ class Failure:
     step: str
     status: int
     lines: list[str]
-    """The last ones of its error, where these are more than the line that has been shown."""
+    """Last lines of its error, if there are more than the line already shown."""
     page: Path | None
-    """Of what its gate refused."""
+    """Page of what its gate refused."""
 
 
 class Log(io.TextIOBase):
-    """A file with all that is written, without colours, whoever's thread writes it. `show` gets the lines of progress."""
+    """A log file with the output of all threads, without colours. `show` receives the lines of progress."""
 
     def __init__(self, file: Path, show: Callable[[str], None]):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ class Log(io.TextIOBase):
 
     @contextlib.contextmanager
     def of(self, task: Task) -> Iterator[None]:
-        """In it, what this thread writes is the task's."""
+        """Context in which this thread's output belongs to the task."""
         self.thread.task = task
         try:
             yield
@@ -124,10 +125,10 @@ class Log(io.TextIOBase):
 
 
 class Tasks:
-    """Of a run: none is started after one that failed, but for `conclude`, and those at work are ended.
+    """The tasks of a run. After a failure only `conclude` is started, and running tasks are ended.
 
-    KFP's local runner (2.17) starts every task that does not depend on the failed one, and all that a loop has left
-    (run_enhanced_dag and ParallelExecutor in kfp/local/orchestrator/enhanced_dag_orchestrator.py).
+    KFP's local runner (2.17) by itself goes on with every task that does not depend on the failed one, and with the
+    rest of a loop (run_enhanced_dag and ParallelExecutor in kfp/local/orchestrator/enhanced_dag_orchestrator.py).
     """
 
     def __init__(self, log: Log):
@@ -136,9 +137,9 @@ class Tasks:
         self.at_work: dict[Callable[[], None], Task] = {}
 
     def run(self, start: Callable[..., int], command: list[str], **given: Any) -> int:
-        """A task's exit status. `start` runs its command to the end; what it prints is the task's."""
+        """Exit status of a task. `start` runs its command to the end; output that it prints is logged as the task's."""
         task = Task.of(command)
-        task.unseen = self.failure is not None  # `conclude` repeats what has been said
+        task.unseen = self.failure is not None  # `conclude` repeats lines already shown
         if self.failure and task.component != EXIT:
             return NOT_STARTED
         with self.log.of(task):
@@ -149,7 +150,7 @@ class Tasks:
 
     @contextlib.contextmanager
     def _ended_by(self, task: Task, end: Callable[[], None]) -> Iterator[None]:
-        """Around a task at work: `end` ends it when another fails."""
+        """Context around a running task: `end` is called if another task fails."""
         with self.lock:
             self.at_work[end] = task
             late = self.failure is not None and task.component != EXIT
@@ -162,24 +163,24 @@ class Tasks:
 
     def _fail(self, task: Task, status: int) -> None:
         with self.lock:
-            if self.failure:  # which has ended this one
+            if self.failure:  # that failure ended this task
                 return
             page = task.page if task.page and task.page.is_file() else None
             self.failure = Failure(task.step or task.about, status, task.last_lines(), page)
             others = dict(self.at_work)
         for end, other in others.items():
-            other.unseen = True  # that it is ended, which says nothing of why
-            with contextlib.suppress(Exception):  # of one that ends by itself
+            other.unseen = True  # its error would only say that it was ended
+            with contextlib.suppress(Exception):  # it may have just ended by itself
                 end()
 
 
 def plain(text: str) -> str:
-    """Without colours, and of a line that was written over, the last state."""
+    """The text without colours; of a line that was overwritten, only the last state."""
     return _COLOURS.sub("", text).rstrip("\r").rpartition("\r")[2]
 
 
 def process(command: list[str], ended_by: Callable, env_vars: dict[str, str] | None = None) -> int:
-    """Exit status of a command; what it says on either of its outputs is printed."""
+    """Exit status of a command; its standard output and standard error are both printed."""
     with (
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -193,8 +194,8 @@ def process(command: list[str], ended_by: Callable, env_vars: dict[str, str] | N
 
 
 def take_over(tasks: Tasks) -> None:
-    """Puts `tasks` in the place of what KFP starts tasks by, and leaves the lines of a task where they begin: KFP's indentation
-    is of one print for all threads, and grows with each that ends before another."""
+    """Makes KFP start its tasks through `tasks`, and turns off its indentation of output: all threads share it, and
+    it grows with each task that ends before another."""
     from kfp.local import logging_utils, subprocess_task_handler
 
     logging_utils.indented_print = contextlib.nullcontext

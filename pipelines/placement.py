@@ -1,6 +1,6 @@
-"""What the tasks of a run are placed on: GPUs, cores, memory, time and pods of each component, a file for each kind of cluster.
+"""Placements: GPUs, cores, memory, time and pods of each component, one file for each kind of cluster.
 
-A placement is compiled into a package: `python -m pipelines compile --placement h100-80gb`, or a file of one's own.
+A placement is compiled into a package: `python -m pipelines compile --placement h100-80gb`, or with the path of a file.
 """
 
 import os
@@ -17,22 +17,23 @@ from xlrm.errors import ConfigError
 FOLDER = Path(__file__).parent / "placements"
 DEFAULT = "a100-80gb"
 LOCAL = "local"
-"""Of KFP's local runner."""
+"""Name of the placement for KFP's local runner."""
 
 
 class Needs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     gpus: int | None = Field(0, ge=0)
-    """GPUs of a pod; a training has a process on each. None on this machine: what there is."""
+    """GPUs of a pod; a training runs one process on each. None: the GPUs of the machine (placement `local`)."""
     cores: Quantity = "4"
-    """CPU cores asked for, as Kubernetes writes them."""
+    """CPU cores requested, as a Kubernetes quantity."""
     memory: Quantity = "16Gi"
-    """Memory asked for and allowed, as Kubernetes writes it."""
+    """Memory requested and memory limit, as a Kubernetes quantity."""
     hours: int = Field(ge=1)
-    """After which the task is stopped, all tries together: several times what the estimate for paper A says."""
+    """Hours after which the task is stopped, including all tries; the defaults are several times the estimate for
+    paper A."""
     pods: int = Field(1, ge=1)
-    """Pods side by side, at most; each takes its share of the steps, one after the other."""
+    """Maximum number of pods side by side; each runs its share of the steps, one after the other."""
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -40,29 +41,30 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "curate": {"hours": 6, "memory": "32Gi"},
     "translate": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1, "pods": 2},
     "validate": {"hours": 12, "memory": "32Gi"},
-    "base": {"hours": 4, "memory": "32Gi"},  # a download; the phrasebook's models take minutes of a CPU
+    "base": {"hours": 4, "memory": "32Gi"},  # downloads a model; the phrasebook's models take minutes on a CPU
     "reward": {"hours": 72, "cores": "32", "memory": "256Gi", "gpus": 4, "pods": 2},  # paper A: four A100s
     "sample": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1},
     "evaluate": {"hours": 72, "cores": "8", "memory": "64Gi", "gpus": 1, "pods": 2},
     "align": {"hours": 72, "cores": "32", "memory": "256Gi", "gpus": 4, "pods": 2},  # paper A, appendix B.2
     "answer": {"hours": 48, "cores": "8", "memory": "64Gi", "gpus": 1},
-    "report": {"hours": 36, "memory": "32Gi"},  # a judge that is served may take its time
+    "report": {"hours": 36, "memory": "32Gi"},  # a served judge may be slow
     "conclude": {"hours": 1, "cores": "1", "memory": "1Gi"},
 }
-"""By component, as paper A needs it on A100s of 80 GB; a file says what is different."""
+"""Component -> needs of paper A on A100s with 80 GB; a placement's file lists only differences."""
 
 
 class Placement(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    """Shown where something does not fit; the file's name where it says none."""
+    """Name shown in errors if something does not fit; defaults to the file's name."""
     gpu_product: str = ""
     """Value of the node label nvidia.com/gpu.product, which NVIDIA's GPU feature discovery sets; empty: any GPU."""
     nodes: int = Field(1, ge=1)
-    """Nodes that a reward model trains on, and a policy is aligned on; several need Kubeflow Trainer (docs/training.md)."""
+    """Nodes that a reward model is trained on, and a policy aligned on; more than one needs Kubeflow Trainer
+    (docs/training.md)."""
     tasks: dict[str, Needs]
-    """By component, what differs from the defaults in pipelines/placement.py."""
+    """Component -> what differs from the defaults in pipelines/placement.py."""
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -72,8 +74,8 @@ class Placement(BaseModel):
         return {name: needs | (tasks.get(name) or {}) for name, needs in DEFAULTS.items()}
 
     def hardware(self) -> Hardware:
-        """What a run has to know of it: `configure` checks the experiment against that, estimates it and shares out the steps,
-        and a training on several nodes asks for them."""
+        """The hardware that a run has to know: `configure` checks the experiment against it, estimates the run and
+        distributes the steps; a training on several nodes requests it."""
         tasks = {name: Share(gpus=one.gpus, pods=one.pods) for name, one in self.tasks.items() if name in LOOPS}
         if self.nodes == 1:
             return Hardware(name=self.name, gpu_product=self.gpu_product, tasks=tasks)
@@ -83,12 +85,13 @@ class Placement(BaseModel):
         return Hardware(name=self.name, nodes=self.nodes, gpu_product=self.gpu_product, tasks=tasks)
 
     def facts(self) -> dict[str, Any]:
-        """That as a parameter of a pipeline, short."""
+        """The hardware as a short parameter of a pipeline."""
         return self.hardware().model_dump(exclude_defaults=True)
 
 
 def load(name: str) -> Placement:
-    """One that is shipped, by name, or a file. Raises ConfigError, one line that names file, field and value."""
+    """A placement by its shipped name, or from a file. Raises ConfigError, one line that names file, field and
+    value."""
     path = FOLDER / f"{name}.yaml" if name in SHIPPED else Path(name)
     if not path.is_file():
         raise ConfigError(f"--placement {name!r}: neither a file nor one of {', '.join(SHIPPED)}")
@@ -107,7 +110,7 @@ def load(name: str) -> Placement:
 
 
 def current() -> Placement:
-    """What XLRM_PLACEMENT names, or the one for paper A."""
+    """The placement that XLRM_PLACEMENT names, or the one for paper A."""
     return load(os.environ.get("XLRM_PLACEMENT") or DEFAULT)
 
 

@@ -1,4 +1,4 @@
-"""How a task is placed in a cluster, said once: its GPU node, memory, time, secrets. Local runs ignore all of it."""
+"""Kubernetes settings of a task: GPU node, memory, time limit, secrets. Local runs ignore all of it."""
 
 from kfp import dsl, kubernetes
 from kfp.dsl.structures import ResourceSpec
@@ -11,30 +11,34 @@ SECRETS = {
     "xlrm-endpoint": ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
     "xlrm-notify": ("XLRM_NOTIFY_URL",),
 }
-"""Kubernetes secrets by name, and the keys that become environment variables of the same name."""
+"""Kubernetes secret -> its keys, which become environment variables of the same name."""
 GIVEN = {
     "xlrm-hub": ("configure", "curate", "translate", "base", "sample", "evaluate"),
     "xlrm-endpoint": ("translate", "sample"),
     "xlrm-notify": ("conclude",),
 }
-"""Secret -> the components that have use for it; the store's is given to all. Each costs a task 1 kB of its run's status."""
+"""Secret -> the components that use it; all components get the store's. Each secret adds 1 kB to the status of a run
+for each task."""
 ADDRESSES = "xlrm-addresses"
-"""Config map with the addresses: XLRM_STORE, MLFLOW_TRACKING_URI and, where the store is not Amazon's, AWS_ENDPOINT_URL."""
+"""Config map with the addresses: XLRM_STORE, MLFLOW_TRACKING_URI and, for a store other than Amazon's,
+AWS_ENDPOINT_URL."""
 PULL_POLICY = "IfNotPresent"
-"""Images have a version in their names, so one that a node has is the right one."""
+"""Pull only images that the node does not have: names contain a version, so an image does not change."""
 PULL_SECRET = "xlrm-registry"
-"""Where images are private; without the secret of this name they are pulled without one."""
+"""Secret to pull private images with; if no secret of this name exists, images are pulled without one."""
 USER = 1000
-"""Of the images, docker/Dockerfile; namespaces under the restricted pod security want it said."""
+"""User id of the images (docker/Dockerfile); namespaces under the pod security level `restricted` require it."""
 COMMAND = ["python3", "-m", "components", "kfp.dsl.executor_main"]
-"""In the place of KFP's, which carries the function's source: a run's status keeps each character of it sixteen times."""
+"""Replaces KFP's command, which contains the function's source: a run's status holds each character of it sixteen
+times."""
 
 
 def placed(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask:
-    """The task on what its component needs. A training on several nodes waits for its TrainJob on a CPU.
+    """The task with the resources of its component. A training on several nodes waits for its TrainJob on a CPU.
 
-    Without KFP's own cache: it would know nothing of a stage's code; the store reuses what is finished. Without its retries,
-    too: a package cannot say of what (components/_stage.py); Kubeflow's own settings replace a pod that is lost, twice.
+    KFP's cache is off because it ignores changes of a stage's code; the store reuses finished artifacts instead. KFP's
+    retries are off because a package cannot say which failures to retry (components/_stage.py does); Kubeflow's own
+    settings replace a lost pod, twice.
     """
     name = task.component_spec.name
     needs = placement.tasks[name]
@@ -42,7 +46,8 @@ def placed(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask:
         needs = needs.model_copy(update={"gpus": 0, "cores": "1", "memory": "4Gi"})
     task.set_caching_options(False)
     task.container_spec.command = list(COMMAND)
-    # Not by KFP's setters: each reads all callers' source to know its own name, together half of a compilation's time.
+    # Not with KFP's setters, each of which reads its callers' source to find its own name: half of the time of a
+    # compilation.
     task.container_spec.resources = ResourceSpec(
         cpu_request=needs.cores, memory_request=needs.memory, memory_limit=needs.memory,
         **({"accelerator_type": "nvidia.com/gpu", "accelerator_count": str(needs.gpus)} if needs.gpus else {}),
@@ -58,7 +63,8 @@ def placed(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask:
 
 
 def _environment(task: dsl.PipelineTask) -> None:
-    """Addresses, secrets by name, and the id of the run, by which its tasks find each other's artifacts in the store."""
+    """Sets addresses, secrets by name, and the run's id, which tasks need to find each other's artifacts in the
+    store."""
     keys = {key: key for key in ("XLRM_STORE", "MLFLOW_TRACKING_URI")}
     kubernetes.use_config_map_as_env(task, ADDRESSES, keys)
     kubernetes.use_config_map_as_env(task, ADDRESSES, {"AWS_ENDPOINT_URL": "AWS_ENDPOINT_URL"}, optional=True)
@@ -69,7 +75,7 @@ def _environment(task: dsl.PipelineTask) -> None:
 
 
 def _on_gpu_node(task: dsl.PipelineTask, placement: Placement) -> None:
-    """/dev/shm in memory, for workers that share tensors."""
+    """Requests a GPU node, and /dev/shm in memory for workers that share tensors."""
     if placement.gpu_product:
         kubernetes.add_node_selector(task, "nvidia.com/gpu.product", placement.gpu_product)
     kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")

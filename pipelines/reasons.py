@@ -1,7 +1,7 @@
-"""Why tasks failed: as they noted it, else as Argo or the log of a driver says it.
+"""Why tasks failed: from their own notes, or else from Argo or the log of a driver.
 
-The API's own account of a run's tasks has no messages (backend/src/apiserver/server/api_converter.go,
-toApiPipelineTaskDetail). The server keeps them in the run's workflow, and that to its end.
+The API's own details of a run's tasks have no messages (backend/src/apiserver/server/api_converter.go,
+toApiPipelineTaskDetail). The server keeps the messages in the run's workflow, complete until the run ends.
 """
 
 import base64
@@ -20,21 +20,21 @@ from xlrm.errors import ArtifactError
 _DRIVER_SAYS = re.compile(r"KFP driver: (?:driver\.\w+\(.*?\) failed: )?(.*)")
 _CHARACTERS = 500
 _NO_REASON = re.compile(r"^main: Error \(exit code \d+\)(: |$)")
-"""What Argo says before what the container left in its termination log, if it left anything."""
+"""Argo's prefix before the container's termination log, if it wrote one."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Of a node of the workflow, the newest of its pods that failed."""
+    """A node of the workflow that failed, with its newest failed pod."""
 
     name: str
-    """As the task is called in the run's details; a driver is TASK-driver."""
+    """Name of the task in the run's details; a driver's is TASK-driver."""
     pod: str
     message: str
 
 
 def explained(server: Any, run_id: str, notes: Notes, tasks: list[Task]) -> list[Task]:
-    """The tasks of a run that failed, each that failed with why; and those that only Argo knows to have failed."""
+    """The tasks of a run, each failed one with the reason, including tasks whose failure only Argo knows."""
     found = {one.name: one for one in failures(server.workflow(run_id)) if is_ours(one.name)}
     tasks = [replace(one, state="FAILED") if one.state == UNKNOWN and one.name in found else one for one in tasks]
     names, noted = {one.name for one in tasks}, tasks_of(one.stage for one in notes.tasks.values())
@@ -61,7 +61,7 @@ def _why(server: Any, run_id: str, notes: Notes, task: Task, found: dict[str, Fa
 
 
 def noted_end(notes: Notes) -> list[str]:
-    """The line of the task that ends a run, of one that failed."""
+    """The line of the task that ends a run, if that task noted a failure."""
     try:
         return [line] if notes.end and notes.end.state == "FAILED" and (line := notes.end.line()) else []
     except ArtifactError:
@@ -69,7 +69,7 @@ def noted_end(notes: Notes) -> list[str]:
 
 
 def failures(workflow: dict[str, Any]) -> list[Failure]:
-    """In the order in which they happened, of those nodes that were not tried again and did well then."""
+    """Failed nodes in the order in which they failed, without those that succeeded when tried again."""
     failed = [node for node in _nodes(workflow) if node.get("phase") in ("Failed", "Error")]
     pods = sorted((node for node in failed if node.get("type") == "Pod"), key=lambda node: node.get("finishedAt") or "")
     found = {}
@@ -81,13 +81,14 @@ def failures(workflow: dict[str, Any]) -> list[Failure]:
 
 
 def said_by_driver(log: str) -> str:
-    """Of the log of a driver's pod, the error that ended it, without where it was called from; empty where there is none."""
+    """The error that ended a driver, from its pod's log and without the stack; empty if there is none."""
     said = _DRIVER_SAYS.findall(log)
     return said[-1].strip()[:_CHARACTERS] if said else ""
 
 
 def _nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
-    """Argo compresses them where they would make the workflow larger than 1 MB (workflow/packer/packer.go)."""
+    """The nodes of the workflow; unpacked if Argo compressed them because the workflow would exceed 1 MB
+    (workflow/packer/packer.go)."""
     status = workflow.get("status") or {}
     nodes = status.get("nodes")
     if not nodes and status.get("compressedNodes"):
@@ -99,7 +100,7 @@ def _nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pod_name(workflow: dict[str, Any], node: dict[str, Any]) -> str:
-    """As the server names it (backend/src/common/util/workflow.go, RetrievePodName)."""
+    """Name of the node's pod, by the server's rule (backend/src/common/util/workflow.go, RetrievePodName)."""
     metadata = workflow.get("metadata", {})
     if metadata.get("annotations", {}).get("workflows.argoproj.io/pod-name-format") == "v1":
         return node["id"]

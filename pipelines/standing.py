@@ -1,4 +1,5 @@
-"""How a run and its tasks stand: by the run's own state, the server's details of its tasks, and what these noted in the store."""
+"""State of a run and its tasks, from the run's own state, the server's details of its tasks, and their notes in the
+store."""
 
 import re
 from collections.abc import Iterable
@@ -12,9 +13,9 @@ from xlrm.run import experiment
 
 ENDS = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 OMITTED = "OMITTED"
-"""Of a task that was never begun, as one before it failed or nothing was left for it to do."""
+"""State of a task that was never started, because an earlier one failed or nothing was left for it to do."""
 UNKNOWN = "UNKNOWN"
-"""Of a task in a run that has ended, where the details stopped before that."""
+"""State of a task in a run that has ended, if the task's details stopped before its end."""
 _UNSPECIFIED = "RUNTIME_STATE_UNSPECIFIED"
 _GOING_ON = ("PENDING", "RUNNING", _UNSPECIFIED)
 _DRIVER = "-driver"
@@ -23,18 +24,19 @@ _OURS = {*RUNS, *experiment.STAGES, "configure", "conclude"}
 
 @dataclass(frozen=True)
 class Task:
-    """A task of ours, or a driver that failed: what Kubeflow runs before a task or a loop, to settle its inputs."""
+    """A task of this project, or a driver that failed; drivers are run by Kubeflow before a task or a loop to
+    resolve its inputs."""
 
     name: str
     state: str
     started: datetime | None = None
     ended: datetime | None = None
     line: str = ""
-    """Why it failed."""
+    """Why the task failed."""
 
     @property
     def stage(self) -> str:
-        """Kubeflow numbers tasks that one pipeline has several of, and notes name what a task works on."""
+        """The stage: Kubeflow numbers tasks that a pipeline has several of, and notes add what a task works on."""
         return self.name.split("-")[0]
 
     @property
@@ -47,9 +49,9 @@ class Task:
 
 
 def state(run: Any, notes: Notes) -> str:
-    """The run's, but for what the server says otherwise: a run that was cancelled comes as one that failed, Argo's phase Error
-    has come as no state at all, and an exit handler that ends well has hidden the failure of others (kubeflow/pipelines#10917).
-    """
+    """The run's state, corrected in three cases: the server reports a cancelled run as failed, has reported Argo's
+    phase Error as no state at all, and hides the failure of other tasks if the exit handler succeeds
+    (kubeflow/pipelines#10917)."""
     said = run.state or _UNSPECIFIED
     if said == _UNSPECIFIED and _is_set(run.finished_at):
         return "FAILED"
@@ -75,9 +77,10 @@ def _has_failure(run: Any, notes: Notes) -> bool:
 
 
 def tasks(run: Any, notes: Notes) -> list[Task]:
-    """In the order in which they began. Of a task whose steps left notes these count: the details may have stopped long ago
-    (the server makes them of a workflow's nodes, which Argo compresses above 1 MB: backend/src/common/util/workflow.go,
-    NodeStatuses). Only a failure that is in the details alone, such as of a pod that never began, is added to them."""
+    """Tasks in the order in which they began. If a task's steps left notes, these count, because the details may
+    have stopped earlier: the server makes them from a workflow's nodes, which Argo compresses above 1 MB
+    (backend/src/common/util/workflow.go, NodeStatuses). A failure that only the details have, such as of a pod that
+    never began, is added."""
     over = run is not None and (run.state in ENDS or _is_set(run.finished_at))
     lost = over and run.state != "SUCCEEDED" and not _was_cancelled(run)
     noted = [_noted(one, lost) for one in notes.tasks.values()]
@@ -93,13 +96,14 @@ def tasks(run: Any, notes: Notes) -> list[Task]:
 
 
 def tasks_of(stages: Iterable[str]) -> set[str]:
-    """Tasks, as the server calls them, that run steps of these stages; `configure` and `conclude` run none."""
+    """Names of the stages, and of the tasks on the server that run their steps; `configure` and `conclude` run no
+    stage."""
     names = {*stages}
     return names | {component for component, runs in RUNS.items() if names.intersection(runs)}
 
 
 def is_ours(name: str) -> bool:
-    """Or a driver; Kubeflow's own, such as loops, go without saying."""
+    """Whether a task belongs to this project or is a driver; Kubeflow's own, such as loops, are not shown."""
     return name.split("-")[0] in _OURS or name.endswith(_DRIVER)
 
 
@@ -113,8 +117,8 @@ def _detailed(detail: Any) -> Task | None:
 
 
 def _state(detail: Any) -> str:
-    """The API has no word for Argo's Omitted: such a task has no state, had none before, and ended when it began. It once had
-    none for Argo's Error either, of tasks that did something."""
+    """State of a task. The API has no state for Argo's Omitted: such a task has none, never had one, and ended when
+    it began. It once had none for Argo's Error either; those tasks had a state before, or took time."""
     if detail.state not in (None, "", _UNSPECIFIED):
         return detail.state
     if not _is_set(detail.end_time):
@@ -124,7 +128,7 @@ def _state(detail: Any) -> str:
 
 
 def _noted(note: Note, lost: bool) -> Task:
-    """`lost`: whether one that did not end is why the run failed."""
+    """The task of a note. `lost`: whether a task that did not end is the reason for the run's failure."""
     if note.state == "RUNNING":
         return Task(note.label, "FAILED" if lost else "RUNNING", note.started, line=note.killed if lost else "")
     return Task(note.label, note.state, note.started, note.changed)
@@ -135,12 +139,13 @@ def _details(run: Any) -> list[Any]:
 
 
 def _is_set(moment: datetime | None) -> bool:
-    """The server writes the beginning of 1970, or of all time, for never."""
+    """Whether a time is set: for "never" the server writes the beginning of 1970 or of the calendar."""
     return moment is not None and moment.year > 1970
 
 
 def line(run: Any, notes: Notes, now: datetime | None = None) -> str:
-    """State, how many tasks are done of those that were begun, and which run: since when, where it is told `now`."""
+    """The run's state, the number of tasks done among those begun, and the running tasks, with their durations if
+    `now` is given."""
     if run is None:
         return "no answer yet"
     found = [one for one in tasks(run, notes) if one.state != OMITTED]

@@ -1,9 +1,10 @@
-"""`python -m pipelines submit`: an experiment onto a Kubeflow Pipelines server, as a person or continuous integration does it.
+"""`python -m pipelines submit`: starts an experiment on a Kubeflow Pipelines server, for a user or continuous
+integration.
 
-Standard output is the address of the run, or the id of the schedule, as soon as there is one.
-Exit codes: 0 it succeeded (or was started, or nothing has changed), 1 it or a task of it failed, such as the gate that refuses,
-2 the input or the server's refusal of it, 3 the time is up, 4 the run was cancelled, 5 the server cannot be reached,
-130 interrupted.
+Standard output is the address of the run, or the id of the schedule, as soon as it exists. Exit codes: 0 it succeeded
+(or was started, or nothing has changed), 1 it or one of its tasks failed, such as a gate that refused, 2 the input is
+wrong or the server refused it, 3 the time is up, 4 the run was cancelled, 5 the server cannot be reached, 130
+interrupted.
 """
 
 import hashlib
@@ -49,7 +50,7 @@ class Submission:
     package: Path
     commit: str
     estimate: str
-    """A table, in Markdown."""
+    """The estimate as a table in Markdown."""
 
     @property
     def experiment(self) -> experiment.Experiment:
@@ -57,12 +58,13 @@ class Submission:
 
     @property
     def version(self) -> str:
-        """Name of the pipeline version: the same commit may give two packages, by the environment or a changed file."""
+        """Name of the pipeline version. One commit may give two packages if the environment or a changed file
+        differs."""
         return f"{self.commit[:12]}-{hashlib.sha256(self.package.read_bytes()).hexdigest()[:8]}"
 
     @property
     def about(self) -> str:
-        """The description of a run, by which it is found again."""
+        """The description of a run, by which later submissions find it."""
         return f"commit {self.commit}, content {self.content.key}, names {self.content.names}"
 
 
@@ -121,13 +123,13 @@ def submit(
 def prepare(
     config: Path, overrides: tuple[str, ...], pipeline: str, folder: Path, placement: placements.Placement
 ) -> Submission:
-    """All that can be wrong without a server is found here. Raises ConfigError."""
+    """Checks all that can be checked without a server. Raises ConfigError."""
     if pipeline not in PIPELINES:
         raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
     name = pipeline.replace("_", "-")
     try:
         loaded = experiment.load(config, overrides, name)
-    except ConfigError as error:  # which has the values that it is about
+    except ConfigError as error:  # the message contains the values that it is about
         _check_secrets({"overrides": list(overrides), "error": str(error)})
         raise
     hardware.check(steps(name, loaded), placement.hardware(), str(config))
@@ -140,7 +142,8 @@ def prepare(
 
 
 def compile_package(pipeline: str, folder: Path, placement: placements.Placement) -> Path:
-    """Raises ConfigError for a package that a server would refuse, or whose runs it could not show."""
+    """Compiles a pipeline. Raises ConfigError for a package that a server would refuse, or whose runs it could not
+    show."""
     from kfp.compiler import Compiler
 
     from pipelines.server import package, rules
@@ -154,7 +157,7 @@ def compile_package(pipeline: str, folder: Path, placement: placements.Placement
 
 
 def _largest(placement: placements.Placement):
-    """A run with all pods that a placement allows."""
+    """Facts about a run with all the pods that a placement allows."""
     from pipelines.server.values import Facts
 
     returned = {f"configure.{name}": ["x" * 600] * placement.tasks[name].pods for name in LOOPS}
@@ -162,7 +165,7 @@ def _largest(placement: placements.Placement):
 
 
 def arguments(made: Submission) -> dict[str, Any]:
-    """The pipeline's parameters."""
+    """Parameters of the pipeline."""
     return {"experiment": experiment.write(made.experiment)}
 
 
@@ -174,7 +177,7 @@ def seconds(text: str) -> float:
 
 
 def cron(text: str) -> str:
-    """As Kubeflow Pipelines writes it, with seconds first."""
+    """A cron expression in the form of Kubeflow Pipelines, with seconds first."""
     fields = text.split()
     if len(fields) not in (5, 6) or not all(re.fullmatch(r"[\w*/,?#-]+", one) for one in fields):
         raise ConfigError(
@@ -201,7 +204,7 @@ def _run(made: Submission, if_changed: bool, patience, cancel: bool, host, names
         version = _upload(server, made, facts)
         name = f"{made.experiment.name[:60]} {made.pipeline} {made.commit[:12]} {uuid.uuid4().hex[:8]}"
         reference = api.V2beta1PipelineVersionReference(version.pipeline_id, version.pipeline_version_id)
-        facts |= {"run": name}  # for one who is interrupted before there is a link
+        facts |= {"run": name}  # for a user who interrupts before there is a link
         run = server.start(
             api.V2beta1Run(
                 display_name=name, experiment_id=experiment_id, description=made.about,
@@ -218,7 +221,7 @@ def _run(made: Submission, if_changed: bool, patience, cancel: bool, host, names
 
 
 def _schedule(made: Submission, when: str, host, namespace, facts: dict[str, str]) -> Outcome:
-    """The schedules of the same experiment and pipeline that came before are switched off."""
+    """Starts a schedule, and switches off earlier schedules of the same experiment and pipeline."""
     import kfp_server_api as api
 
     from pipelines.kubeflow import Server
@@ -238,7 +241,7 @@ def _schedule(made: Submission, when: str, host, namespace, facts: dict[str, str
             runtime_config=api.V2beta1RuntimeConfig(arguments(made)),
         )
     )  # fmt: skip
-    if recurring.mode != "ENABLE":  # one that was there, and was switched off for another
+    if recurring.mode != "ENABLE":  # it existed and had been switched off in favour of another
         server.enable(recurring.recurring_run_id)
     for other in list(server.scheduled(experiment_id)):
         if other.display_name.startswith(series) and other.display_name != name and other.mode == "ENABLE":
@@ -259,18 +262,19 @@ def _upload(server, made: Submission, facts: dict[str, str]):
 
 
 def _known(server, experiment_id: str, made: Submission):
-    """The newest run of the same content that succeeded, or else one that is under way."""
+    """The newest successful run with the same content, or else a run under way."""
     found = [run for run in server.runs(experiment_id) if _same(run, made.content)]
     for run in found:
         if run.state == "SUCCEEDED":
-            whole = server.run(run.run_id)  # a list may leave out how the tasks ended
+            whole = server.run(run.run_id)  # a list may lack the states of the tasks
             if following.succeeded(whole):
                 return whole
     return next((run for run in found if run.state != "CANCELING" and not standing.ended(run, Notes())), None)
 
 
 def _same(run, content: changes.Content) -> bool:
-    """Where the Hub could not be asked for all, what is known has to be what the run was given."""
+    """Whether the run has this content. If the Hub could not be asked for everything, the known commits must be
+    those that the run was given."""
     about = run.description or ""
     if not content.unknown:
         return f"content {content.key}" in about
@@ -283,7 +287,7 @@ def _link(server, run) -> str:
 
 
 def _append(summary: Path | None, text: str) -> bool:
-    """Whether the summary, if there is one, could be written; says why not."""
+    """Appends to the summary, if there is one. Prints why and returns False if that fails."""
     if not summary:
         return True
     try:
@@ -297,7 +301,7 @@ def _append(summary: Path | None, text: str) -> bool:
 
 
 def _commit() -> str:
-    """With a mark where files have been changed since; `unknown` outside of a checkout."""
+    """The commit, with a mark if files have changed since; `unknown` outside of a checkout."""
     commit = provenance.git_commit()
     if not commit:
         return "unknown"
@@ -309,7 +313,8 @@ def _commit() -> str:
 
 
 def _check_secrets(settings: dict[str, Any]) -> None:
-    """Settings are parameters, which are shown to everyone who can see the run, and in what is said of them here."""
+    """Raises ConfigError for a secret in the settings: they are parameters, visible to everyone who can see the run,
+    and appear in messages here."""
     texts = list(_texts(settings))
     for name, value in os.environ.items():
         secret = value.strip()

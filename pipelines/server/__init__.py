@@ -1,4 +1,5 @@
-"""What a Kubeflow Pipelines 2.17.0 server and Argo Workflows 4.0.5 do with a compiled package, without either of them.
+"""What a Kubeflow Pipelines 2.17.0 server and Argo Workflows 4.0.5 do with a compiled package, computed without a
+server.
 
-Rules and sizes are read from their source; each rule names the file and the function it comes from.
+Rules and sizes are taken from their source; each rule names the file and the function that it comes from.
 """

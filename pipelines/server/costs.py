@@ -1,4 +1,4 @@
-"""What each part of a package adds to a workflow's status: by task, and by one more of a thing."""
+"""How many bytes each part of a package adds to a workflow's status: by task, and for one more of each thing."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -17,13 +17,13 @@ DRIVER = ("component", "task", "container", "kubernetes-config", "runtime-config
 
 @dataclass
 class Cost:
-    """Bytes of a task's nodes, all iterations together."""
+    """Size in bytes of a task's nodes, all iterations together."""
 
     pods: int = 0
     driver: int = 0
-    """Of the driver's inputs."""
+    """Bytes of the driver's inputs."""
     patch: int = 0
-    """Of all copies of the pod-spec-patch."""
+    """Bytes of all copies of the pod-spec-patch."""
     copies: int = 0
     rest: int = 0
 
@@ -33,7 +33,7 @@ class Cost:
 
 
 def by_task(nodes: list[Node]) -> dict[str, Cost]:
-    """DAG.task -> what it costs."""
+    """DAG.task -> cost."""
     costs: dict[str, Cost] = defaultdict(Cost)
     for node in nodes:
         cost = costs[node.owner]
@@ -47,15 +47,15 @@ def by_task(nodes: list[Node]) -> dict[str, Cost]:
 
 
 def _held(node: Node, names: tuple[str, ...]) -> list[int]:
-    """Bytes of those parameters, inputs and outputs."""
+    """Sizes in bytes of the node's inputs and outputs with these names."""
     sides = [node.status.get(side, {}).get("parameters", []) for side in ("inputs", "outputs")]
     return [len(go_json(one).encode()) for side in sides for one in side if one["name"] in names]
 
 
-# One more of a thing
+# The cost of one more of a thing
 
 SOURCE = "x" * 300
-"""As long as a thin component's source."""
+"""Placeholder as long as the source of a thin component."""
 COMMAND = [
     "sh",
     "-ec",
@@ -64,11 +64,12 @@ COMMAND = [
     '"$program_path/ephemeral_component.py"                         "$@"\n',
     SOURCE,
 ]
-"""As KFP's compiler writes it for a component in Python."""
+"""Command that KFP's compiler writes for a Python component."""
 
 
 def smallest() -> Package:
-    """One task with a string input, an artifact from another task, and a Markdown output; no Kubernetes settings."""
+    """A package with one task: a string input, an artifact from another task, a Markdown output, and no Kubernetes
+    settings."""
     artifact = {"artifactType": {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}}
     markdown = {"artifactType": {"schemaTitle": "system.Markdown", "schemaVersion": "0.0.1"}}
     component = {
@@ -179,7 +180,7 @@ MORE: dict[str, tuple[Callable[[Package], None], Callable[[Package], None] | Non
     "a second key of a secret": (_second_key, _secret),
     "a retry policy": (_retry, None),
 }
-"""Name -> (the package with it, the package without it)."""
+"""Thing -> (a package with it, the same package without it)."""
 
 
 def unit_costs(*, defaults: bool) -> dict[str, int]:

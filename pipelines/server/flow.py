@@ -1,4 +1,4 @@
-"""What waits for what: conditions, loops and exit tasks, as the Argo compiler writes them and Argo goes through them."""
+"""Conditions, loops and exit tasks, as the Argo compiler writes them and Argo executes them."""
 
 import re
 from collections.abc import Iterator
@@ -24,18 +24,19 @@ def flow_findings(scope: Scope) -> Iterator[str]:
 
 
 def waits_for(task: Document) -> list[str]:
-    """What it depends on, said or not (argocompiler/dag.go, addImplicitDependencies)."""
+    """Tasks that a task depends on, explicitly or through its inputs (argocompiler/dag.go, addImplicitDependencies)."""
     return list(dict.fromkeys([*task.get("dependentTasks", ()), *(one for _, _, one, _ in produced(task))]))
 
 
 def _waits(scope: Scope, key: str, task: Document) -> Iterator[str]:
-    """Argo's `depends: X.Succeeded` (argocompiler/dag.go, depends): a skipped X leaves out whatever depends on it."""
+    """Argo's `depends: X.Succeeded` (argocompiler/dag.go, depends): if X is skipped, every task that depends on it
+    is omitted."""
     for one in waits_for(task):
         other = scope.tasks.get(one)
         if other is None:
             yield f"{scope.place(key)}: depends on {one}, which is not in its DAG"
         elif is_exit(other):
-            # dag.go, DAG: exit tasks are no tasks of the DAG's template.
+            # dag.go, DAG: the DAG's template does not list exit tasks.
             yield f"{scope.place(key)}: depends on the exit task {one}, which is no task of its DAG"
         elif condition(other) and not is_exit(task):
             # Argo, workflow/controller/dag.go, evaluateDependsLogic: Skipped is not Succeeded.
@@ -97,7 +98,8 @@ def _exit(scope: Scope, key: str, task: Document) -> Iterator[str]:
     for one in before:
         other = scope.tasks.get(one, {})
         if condition(other):
-            # Argo, workflow/controller/dag.go, executeDAGTask: hooks run of what completed, and Skipped has not.
+            # Argo, workflow/controller/dag.go, executeDAGTask: hooks run for completed tasks, and Skipped is not
+            # completed.
             yield f"{scope.place(key)}: an exit task after {one}, and never run when its condition does not hold"
         if "parameterIterator" in other or "importer" in scope.package.executor(
             other.get("componentRef", {}).get("name", "")
@@ -107,7 +109,7 @@ def _exit(scope: Scope, key: str, task: Document) -> Iterator[str]:
 
 
 def _exits(scope: Scope) -> Iterator[str]:
-    """dag.go, DAG: one exit hook for each task, the last one's."""
+    """dag.go, DAG: a task has one exit hook; of several exit tasks the last one gets it."""
     hooks: dict[str, list[str]] = {}
     for key, task in sorted(scope.tasks.items()):
         for one in waits_for(task) if is_exit(task) else ():

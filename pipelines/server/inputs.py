@@ -1,4 +1,4 @@
-"""Where the inputs of tasks come from: what the driver resolves, converts and refuses (backend/src/v2/driver/resolve.go)."""
+"""Sources of task inputs: what the driver resolves, converts and refuses (backend/src/v2/driver/resolve.go)."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ LATE = ("TASK_CONFIG", "TASK_FINAL_STATUS")
 def input_findings(scope: Scope, never_empty: frozenset[str]) -> Iterator[str]:
     for key, task in scope.tasks.items():
         if not scope.package.of(task):
-            continue  # compile_findings tells
+            continue  # compile_findings reports it
         for name, source in inputs(task, "parameters").items():
             yield from _parameter(scope, key, task, name, source)
         for name, source in inputs(task, "artifacts").items():
@@ -93,7 +93,8 @@ def _from_task(scope: Scope, key: str, place: str, kind: str, producer: str, out
 
 
 def _made(scope: Scope, place: str, kind: str, task: Document, name: str, output: str) -> Iterator[str]:
-    """Whether a task makes an output; of a DAG, whether the task inside does that it names (GetProducerTask)."""
+    """Whether a task makes an output; for a DAG, whether the inner task that the output names makes it
+    (GetProducerTask)."""
     component = scope.package.of(task)
     if output not in definitions(component, "output", kind):
         yield f"{place}: task {name} has no output {output}"
@@ -109,7 +110,7 @@ def _made(scope: Scope, place: str, kind: str, task: Document, name: str, output
 
 
 def _lacking(scope: Scope, key: str, task: Document) -> Iterator[str]:
-    """handleParamTypeValidationAndConversion: inputs of a component that nobody gives."""
+    """handleParamTypeValidationAndConversion: required inputs of a component that get no value."""
     item = task.get("parameterIterator", {}).get("itemInput")
     for name, one in definitions(scope.package.of(task), "input", "parameters").items():
         if name in inputs(task, "parameters") or name == item or one.get("parameterType") in LATE:
@@ -124,7 +125,7 @@ def _lacking(scope: Scope, key: str, task: Document) -> Iterator[str]:
 
 
 def _kind(scope: Scope, source: Document) -> str:
-    """The declared type of a source, empty where it has none."""
+    """The declared type of a source; empty if it has none."""
     if "componentInputParameter" in source:
         declared = definitions(scope.component, "input", "parameters")
         kind = declared.get(source["componentInputParameter"], {}).get("parameterType", "")
@@ -142,7 +143,7 @@ def _kind_of(value: Any) -> str:
 
 
 def _mismatch(place: str, declared: Document, kind: str, source: Document) -> Iterator[str]:
-    """handleParamTypeValidationAndConversion: anything becomes a string, and nothing becomes anything else."""
+    """handleParamTypeValidationAndConversion: every type is converted to a string; no other conversion exists."""
     wanted = declared.get("parameterType", "")
     if not wanted or not kind or wanted in ("STRING", *LATE):
         return
@@ -163,7 +164,7 @@ def loops(
 ) -> list[tuple[str, Document, bool]]:
     """Loops that an output is collected from: (task, its spec, whether the task inside is conditional).
 
-    resolve.go, CollectInputs and GetProducerTask: through DAGs, by their outputs, down to a loop.
+    resolve.go, CollectInputs and GetProducerTask follow the outputs of nested DAGs down to a loop.
     """
     task = siblings.get(producer, {})
     inside = tasks(scope.package.of(task))
@@ -175,7 +176,7 @@ def loops(
 
 
 def _selected(component: Document, kind: str, key: str) -> list[tuple[str, str]]:
-    """(task, output) that an output of a DAG comes from."""
+    """(task, output) pairs that an output of a DAG comes from."""
     source = component.get("dag", {}).get("outputs", {}).get(kind, {}).get(key, {})
     if kind == "artifacts":
         return [
@@ -188,7 +189,8 @@ def _selected(component: Document, kind: str, key: str) -> list[tuple[str, str]]
 
 
 def _collected(scope: Scope, key: str, task: Document, never_empty: frozenset[str]) -> Iterator[str]:
-    """resolveUpstreamArtifacts: a loop of zero iterations (getParallelForIterationCount) is taken for a DAG of one task."""
+    """resolveUpstreamArtifacts: a loop without iterations (getParallelForIterationCount) is handled like a DAG of
+    one task."""
     for kind, name, producer, output in produced(task):
         for loop, spec, conditional in loops(scope.tasks, scope, producer, kind, output):
             if conditional:
@@ -198,7 +200,7 @@ def _collected(scope: Scope, key: str, task: Document, never_empty: frozenset[st
 
 
 def produced(task: Document) -> Iterator[tuple[str, str, str, str]]:
-    """(kind, input, task that makes it, output) of each input that another task makes."""
+    """(kind, input, producing task, output) of each input that another task makes."""
     for kind, one in (("parameters", "Parameter"), ("artifacts", "Artifact")):
         for name, source in inputs(task, kind).items():
             if f"taskOutput{one}" in source:
@@ -212,7 +214,7 @@ def _maker(source: Document, kind: str) -> tuple[str, str]:
 
 
 def may_be_empty(scope: Scope, loop: Document) -> bool:
-    """Whether the list is empty, or known only in a run."""
+    """Whether a loop's list is empty, or not known before a run."""
     items = loop["parameterIterator"].get("items", {})
     if "raw" in items:
         return not raw_list(items["raw"])
@@ -221,7 +223,7 @@ def may_be_empty(scope: Scope, loop: Document) -> bool:
 
 
 def raw_list(raw: str) -> list | None:
-    """What a loop over constants iterates over; None where that is no list."""
+    """The list that a loop over constants iterates over; None if `raw` is not a JSON list."""
     try:
         value = json.loads(raw)
     except json.JSONDecodeError:

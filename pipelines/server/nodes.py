@@ -1,8 +1,8 @@
 """Nodes of a workflow's status, as Argo Workflows 4.0.5 stores them.
 
-A template with a retryStrategy makes a Retry node and a child node, and both hold the inputs
-(workflow/controller/operator.go, executeTemplate and initializeExecutableNode). KFP's workflowDefaults give every template
-one, DAGs too (mergedTemplateDefaultsInto leaves retryStrategy in, whatever the type).
+A template with a retryStrategy makes a Retry node and a child node, and both contain the inputs
+(workflow/controller/operator.go, executeTemplate and initializeExecutableNode). KFP's workflowDefaults give every
+template a retryStrategy, including DAGs (mergedTemplateDefaultsInto keeps retryStrategy for every type).
 """
 
 import hashlib
@@ -15,30 +15,30 @@ from pipelines.server.values import Facts
 
 @dataclass(frozen=True)
 class Spot:
-    """Where and when a template is called."""
+    """Place and time at which a template is called."""
 
     inside: str
-    """Name of the DAG's node around it."""
+    """Name of the enclosing DAG's node."""
     boundary: str
-    """That node's id."""
+    """Id of that node."""
     start: float
-    """Seconds after the run's."""
+    """Seconds since the start of the run."""
     parents: tuple[str, ...]
-    """Ids of the nodes whose child it becomes."""
+    """Ids of the nodes that become its parents."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a call."""
+    """The result of a call."""
 
     end: float
     last: tuple[str, ...]
-    """Ids of its outbound nodes, whose children are the next ones."""
+    """Ids of its outbound nodes, whose children are the next nodes."""
     status: Document = field(default_factory=dict)
-    """What its node's status gets from it."""
+    """Fields that the call adds to its node's status."""
 
     def then(self, spot: Spot) -> Spot:
-        """In the same DAG, after this."""
+        """The place after this call, in the same DAG."""
         return replace(spot, start=self.end, parents=self.last)
 
 
@@ -46,33 +46,33 @@ class Done:
 class Node:
     status: Document
     owner: str
-    """DAG and task it belongs to."""
+    """DAG.task that it belongs to."""
     start: float
     end: float = 0.0
 
     @property
     def bytes(self) -> int:
-        """With its key in status.nodes."""
+        """Size in bytes, including its key in status.nodes."""
         held = {key: one for key, one in self.status.items() if one != []}
         return len(go_json(held).encode()) + len(self.status["id"]) + 4
 
 
 @dataclass
 class Called:
-    """What a DAG calls a template with."""
+    """A call of a template by a DAG."""
 
     kind: str
-    """Of the node: DAG or Pod."""
+    """Type of the node: DAG or Pod."""
     parameters: list[Document]
     body: Callable[[Spot], Done]
-    """What happens inside the node."""
+    """Produces what happens inside the node."""
     retried: bool = False
     hooked: bool = False
 
 
 @dataclass
 class Run:
-    """Nodes by id, as they come up."""
+    """A simulated run: nodes by id, in the order of their creation."""
 
     package: Package
     facts: Facts
@@ -83,11 +83,11 @@ class Run:
     owner: str = ROOT
 
     def id(self, name: str) -> str:
-        digits = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)  # as long as Argo's, which is FNV-1
+        digits = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)  # a number as long as Argo's FNV-1 hash
         return name if name == self.workflow else f"{self.workflow}-{digits}"
 
     def node(self, spot: Spot, name: str, kind: str, template: str, more: Document) -> Node:
-        """A new node, a child of the spot's parents."""
+        """Adds a node as a child of the spot's parents."""
         status: Document = {
             "id": self.id(name), "name": name, "displayName": name.removeprefix(spot.inside).lstrip("."), "type": kind,
             "templateName": template, "templateScope": f"local/{self.workflow}", "phase": "Succeeded",
@@ -101,7 +101,7 @@ class Run:
         return node
 
     def call(self, spot: Spot, key: str, template: str, called: Called) -> Done:
-        """Runs a template as the DAG's task `key` (executeTemplate)."""
+        """Calls a template as the DAG's task `key` (executeTemplate)."""
         name = f"{spot.inside}.{key}" if spot.inside else key
         flag = {
             one: True for one, on in (("hooked", called.hooked), ("retried", called.retried or self.defaults)) if on
@@ -126,7 +126,7 @@ class Run:
 
 
 def pod(run: Run, seconds: float, template: str, outputs: list[Document]) -> Callable[[Spot], Done]:
-    """A pod that succeeds, with its log archived as KFP's configuration of Argo has it."""
+    """Body of a pod that succeeds and whose log is archived, as in KFP's configuration of Argo."""
 
     def body(spot: Spot) -> Done:
         name = f"{run.workflow}-{template}-{spot.boundary.rsplit('-', 1)[-1]}"
@@ -140,5 +140,5 @@ def pod(run: Run, seconds: float, template: str, outputs: list[Document]) -> Cal
 
 
 def inside(done: Done) -> Done:
-    """Of a DAG whose last tasks these were."""
+    """Result of a DAG whose last tasks ended with `done`."""
     return Done(done.end, done.last, {"outboundNodes": list(done.last)})

@@ -10,12 +10,12 @@ import yaml
 Document = dict[str, Any]
 ROOT = "root"
 EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
-"""Trigger strategy of a task that runs when others have ended, however they ended."""
+"""Trigger strategy of a task that runs after other tasks have ended, whether they succeeded or not."""
 
 VALUES = ("constant", "defaultValue", "literals")
-"""Fields that hold any value."""
+"""Fields that may hold any value, including null."""
 DUMMY_IMAGES = ("argostub/createpvc", "argostub/deletepvc")
-"""Of tasks that a driver does itself (argocompiler/argo.go, dummyImages)."""
+"""Images of tasks that a driver executes itself (argocompiler/argo.go, dummyImages)."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,19 @@ class Package:
 
     @property
     def name(self) -> str:
-        """Empty where the package says none."""
+        """Name of the pipeline; empty if the package has none."""
         info = self.pipeline.get("pipelineInfo")
         return str(info.get("name") or "") if isinstance(info, dict) else ""
 
     def component(self, name: str) -> Document:
-        """Empty when there is none of that name."""
+        """The component of this name; empty if there is none."""
         return self.pipeline.get(ROOT, {}) if name == ROOT else self.pipeline.get("components", {}).get(name, {})
 
     def of(self, task: Document) -> Document:
         return self.component(component_name(task))
 
     def executor(self, component: str) -> Document:
-        """The executor of a component: its container, importer or resolver."""
+        """The executor of a component: container, importer or resolver."""
         executors = self.pipeline.get("deploymentSpec", {}).get("executors", {})
         return executors.get(self.component(component).get("executorLabel", ""), {})
 
@@ -49,7 +49,7 @@ class Package:
 
 
 def without_nulls(document: Any) -> Any:
-    """As protojson reads it: null is not given, but in a value that says null."""
+    """The document as protojson reads it: a null counts as absent, except in a field that may hold any value."""
     if isinstance(document, dict):
         kept = {key: one for key, one in document.items() if one is not None or key in VALUES}
         return {key: one if key in VALUES else without_nulls(one) for key, one in kept.items()}
@@ -57,7 +57,8 @@ def without_nulls(document: Any) -> Any:
 
 
 def load(path: Path) -> Package:
-    """A package as `python -m pipelines compile` writes it; one without Kubernetes settings has one document."""
+    """Loads a package that `python -m pipelines compile` wrote; without Kubernetes settings it has a single YAML
+    document."""
     documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
     return Package(documents[0], documents[1] if len(documents) > 1 else {})
 
@@ -71,12 +72,12 @@ def component_name(task: Document) -> str:
 
 
 def inputs(task: Document, kind: str) -> dict[str, Document]:
-    """`kind` is parameters or artifacts."""
+    """Inputs of a task; `kind` is parameters or artifacts."""
     return task.get("inputs", {}).get(kind, {})
 
 
 def definitions(component: Document, side: str, kind: str) -> dict[str, Document]:
-    """What a component declares; `side` is input or output."""
+    """Inputs or outputs that a component declares; `side` is input or output."""
     return component.get(f"{side}Definitions", {}).get(kind, {})
 
 

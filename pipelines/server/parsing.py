@@ -1,4 +1,4 @@
-"""Whether both documents of a package are what a server parses them as, field by field (apiserver/template/v2_template.go)."""
+"""Checks that the server can parse both documents of a package, field by field (apiserver/template/v2_template.go)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from pipelines.server.package import Document, Package
 
 
 def parse_findings(package: Package) -> Iterator[str]:
-    """PipelineSpec and PlatformSpec leave executors open, and the compiler parses those on their own."""
+    """PipelineSpec and PlatformSpec do not restrict executors; the compiler parses these separately."""
     from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
     from kfp.pipeline_spec import pipeline_spec_pb2 as specs
 

@@ -1,4 +1,4 @@
-"""The pod-spec-patch of a container task: what its driver writes, and Argo keeps in the status of the task's nodes."""
+"""The pod-spec-patch of a container task, which its driver writes and Argo keeps in the status of the task's nodes."""
 
 import re
 from collections.abc import Iterator
@@ -29,10 +29,10 @@ _PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+?)']}}")
 
 
 def artifact(package: Package, task: str, key: str, metadata: Document) -> Document:
-    """An output of a task as the driver of another finds it.
+    """An output of a task, in the form in which another task's driver finds it.
 
-    backend/src/v2/metadata/client.go, RecordArtifact and ToRuntimeArtifact: the metadata of the component, and on top the
-    name and where the store is, JSON inside JSON.
+    backend/src/v2/metadata/client.go, RecordArtifact and ToRuntimeArtifact: the component's metadata plus the name and
+    the store's session, as JSON inside JSON.
     """
     stored = {**metadata, "display_name": key, "store_session_info": go_json(SESSION)}
     return {
@@ -44,7 +44,7 @@ def artifact(package: Package, task: str, key: str, metadata: Document) -> Docum
 
 
 def executor_input(package: Package, task: str, component: Document, given: Document) -> Document:
-    """What the launcher gets: resolved inputs, and where outputs go (driver.go, provisionOutputs)."""
+    """The launcher's input: resolved inputs, and the locations of outputs (driver.go, provisionOutputs)."""
     root = _task_root(package, task)
     declared = definitions(component, "output", "artifacts")
     logs = {"artifactType": {"schemaTitle": "system.Artifact"}}
@@ -63,9 +63,9 @@ def executor_input(package: Package, task: str, component: Document, given: Docu
 
 
 def pod_spec_patch(package: Package, task: str, name: str, given: Document) -> str:
-    """The patch of component `name` in `task`, JSON (driver/container.go, Container).
+    """The patch of component `name` in `task`, as JSON (driver/container.go, Container).
 
-    `given` holds `parameters`, by value, and `artifacts`, each {"artifacts": [...]}.
+    `given` contains `parameters` by value, and `artifacts`, each as {"artifacts": [...]}.
     """
     component, container = package.component(name), package.executor(name)["container"]
     held = executor_input(package, task, component, given)
@@ -97,7 +97,7 @@ def _text(value: Any) -> str:
 
 
 def _resources(asked: Document) -> Document:
-    """Limits and requests, as Kubernetes' quantities."""
+    """Limits and requests, as Kubernetes quantities."""
     limits = {"memory": asked.get("resourceMemoryLimit"), "cpu": asked.get("resourceCpuLimit")}
     requests = {"memory": asked.get("resourceMemoryRequest"), "cpu": asked.get("resourceCpuRequest")}
     accelerator = asked.get("accelerator", {})
@@ -119,12 +119,12 @@ def environment(settings: Document) -> Iterator[Document]:
 
 
 def object_name(one: Document, kind: str) -> str:
-    """Of a secret or config map; empty where a run gives it."""
+    """Name of a secret or config map; empty if it is only known in a run."""
     return one.get(f"{kind}Name") or one.get(f"{kind}NameParameter", {}).get("runtimeValue", {}).get("constant", "")
 
 
 def _extended(main: Document, settings: Document) -> Document:
-    """The pod with Kubernetes settings (driver/k8s.go, extendPodSpecPatch)."""
+    """The pod with its Kubernetes settings (driver/k8s.go, extendPodSpecPatch)."""
     pod: Document = {"containers": [main]}
     if mounts := settings.get("emptyDirMounts"):
         pod["volumes"] = [

@@ -1,7 +1,8 @@
-"""Whether a Kubeflow Pipelines 2.17.0 server and Argo Workflows 4.0.5 run a package: what they would refuse or leave out.
+"""Whether a Kubeflow Pipelines 2.17.0 server and Argo Workflows 4.0.5 run a package: what they would refuse or leave
+out.
 
-A server parses a package when it is uploaded, looks at references when a run is made of it, and resolves values when each
-task's driver starts, hours later; a finding here is one line that names the package, the DAG, the task and the input.
+A server parses a package at its upload, checks references when a run is created, and resolves values when each task's
+driver starts, hours later. A finding here is one line that names the package, the DAG, the task and the input.
 """
 
 from collections.abc import Iterable
@@ -19,14 +20,14 @@ from pipelines.server.workflow import spec_bytes
 
 
 def findings(package: Package, never_empty: Iterable[str] = ()) -> list[str]:
-    """What stands in the way of a run, one line each; empty for a package that runs.
+    """What prevents a run, one line each; empty for a package that runs.
 
-    `never_empty` names loops over lists that are known only in a run, and that never are empty: from others nothing may be
-    collected.
+    `never_empty` names loops whose lists are only known in a run but are never empty; outputs of other such loops may
+    not be collected.
     """
     package = Package(without_nulls(package.pipeline), without_nulls(package.platform))
     if found := [*parse_findings(package)]:
-        return found  # the other rules take types for granted
+        return found  # the other rules rely on the types
     found = [*compile_findings(package)]
     full = frozenset(never_empty)
     for scope in scopes(package):
@@ -35,7 +36,8 @@ def findings(package: Package, never_empty: Iterable[str] = ()) -> list[str]:
 
 
 def size_findings(package: Package, facts: Facts, *, defaults: bool = True) -> list[str]:
-    """Whether the nodes of a run fit in a workflow: above `LIMIT` Argo compresses them, and Kubeflow's pages stand still."""
+    """Whether the nodes of a run fit in a workflow: above `LIMIT` Argo compresses them, and Kubeflow's pages stop
+    updating."""
     spec, status = spec_bytes(package), status_bytes(package, facts, defaults=defaults)
     if spec + status <= LIMIT:
         return []

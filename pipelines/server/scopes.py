@@ -1,4 +1,4 @@
-"""The DAGs of a package as the driver enters them, and what the tasks inside each can take from it."""
+"""The DAGs of a package as the driver enters them, and what the tasks inside each can read from it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from pipelines.server.package import (
 
 @dataclass(frozen=True)
 class Scope:
-    """One DAG, entered by one task."""
+    """A DAG, as entered by one task."""
 
     package: Package
     dag: str
@@ -25,10 +25,10 @@ class Scope:
     given: frozenset[str]
     """Parameters with a value."""
     null: frozenset[str]
-    """Parameters that may be null: optional, without a default, and given by nobody."""
+    """Parameters that may be null: optional, without a default, and not given."""
     artifacts: frozenset[str]
     missing: dict[str, str] = field(default_factory=dict)
-    """Parameters without a value that one would expect here -> why."""
+    """Parameter that lacks a value although one would expect it -> why."""
     loop: bool = False
 
     @property
@@ -44,14 +44,15 @@ class Scope:
 
 
 def scopes(package: Package) -> Iterator[Scope]:
-    """The root, then every DAG that a task enters. A DAG inside itself is entered once."""
+    """Scope of the root, then of every DAG that a task enters. A DAG nested in itself is entered once."""
     declared = definitions(package.component(ROOT), "input", "parameters")
     null = frozenset(key for key, one in declared.items() if nullable(one))
     yield from _below(Scope(package, ROOT, frozenset(declared) - null, null, frozenset()), ())
 
 
 def nullable(definition: Document) -> bool:
-    """argocompiler/argo.go, Compile, and driver/resolve.go, resolveInputs: no default and no value is null."""
+    """argocompiler/argo.go, Compile, and driver/resolve.go, resolveInputs: an optional parameter with neither
+    default nor value is null."""
     return bool(definition.get("isOptional")) and definition.get("defaultValue") is None
 
 
@@ -63,7 +64,7 @@ def _below(scope: Scope, entered: tuple[str, ...]) -> Iterator[Scope]:
 
 
 def _inner(scope: Scope, key: str, task: Document) -> Scope:
-    """The DAG that a task enters (driver/resolve.go, resolveInputs)."""
+    """Scope of the DAG that a task enters (driver/resolve.go, resolveInputs)."""
     name = component_name(task)
     declared = definitions(scope.package.component(name), "input", "parameters")
     passed = inputs(task, "parameters")
@@ -84,5 +85,5 @@ def _inner(scope: Scope, key: str, task: Document) -> Scope:
 
 
 def constant(source: Document) -> Any:
-    """The value of an input that is said in the package, else None."""
+    """The value of an input that is fixed in the package; otherwise None."""
     return source.get("runtimeValue", {}).get("constant")

@@ -1,4 +1,4 @@
-"""What a task's pod is made of: image, resources, Kubernetes settings (backend/src/v2/driver/driver.go and k8s.go)."""
+"""Settings of a task's pod: image, resources, Kubernetes settings (backend/src/v2/driver/driver.go and k8s.go)."""
 
 import re
 from collections import Counter
@@ -16,11 +16,11 @@ POLICIES = ("Always", "Never", "IfNotPresent")
 OWN_VOLUMES = ("kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch", "dot-local-scratch", "dot-cache-scratch",
                "dot-config-scratch", "var-run-argo", "tmp-dir-argo")  # fmt: skip
 OWN_PATHS = ("/kfp-launcher", "/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config", "/var/run/argo")
-"""Of the executor's template (argocompiler/container.go, addContainerExecutorTemplate) and of Argo."""
+"""Mount paths of the executor's template (argocompiler/container.go, addContainerExecutorTemplate) and of Argo."""
 OWN_VARIABLES = ("KFP_POD_NAME", "KFP_POD_UID", "KFP_RETRY_INDEX")
-"""Which the launcher reads (argocompiler/common.go, commonEnvs and retryIndexEnv)."""
+"""Variables that the launcher reads (argocompiler/common.go, commonEnvs and retryIndexEnv)."""
 LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-"""Of a label's value in Kubernetes."""
+"""Format of a label's value in Kubernetes."""
 MOUNTS = ("emptyDirMounts", "secretAsVolume", "configMapAsVolume", "pvcMount", "genericEphemeralVolume")
 
 
@@ -41,7 +41,8 @@ def setting_findings(scope: Scope) -> Iterator[str]:
 
 
 def _container(scope: Scope, key: str, container: Document) -> Iterator[str]:
-    """argocompiler/container.go, addContainerExecutorTemplate: its own image never exists. v2/component/launcher_v2.go."""
+    """argocompiler/container.go, addContainerExecutorTemplate: the template's own image never exists.
+    v2/component/launcher_v2.go."""
     if not container.get("image"):
         yield f"{scope.place(key)}: a container without an image"
     if container.get("image") not in DUMMY_IMAGES and not container.get("command") and not container.get("args"):
@@ -49,7 +50,8 @@ def _container(scope: Scope, key: str, container: Document) -> Iterator[str]:
 
 
 def _placeholders(scope: Scope, key: str, task: Document, container: Document) -> Iterator[str]:
-    """driver/util.go, resolveContainerArgs; resolve.go, resolvePodSpecInputRuntimeParameter: what is not given is an error."""
+    """driver/util.go, resolveContainerArgs; resolve.go, resolvePodSpecInputRuntimeParameter: a missing value is an
+    error."""
     parts = {one: container.get(one) for one in ("command", "args", "image", "resources")}
     for part, value in parts.items():
         texts = [
@@ -61,7 +63,8 @@ def _placeholders(scope: Scope, key: str, task: Document, container: Document) -
 
 
 def _variables(scope: Scope, key: str, variables: list[Document]) -> Iterator[str]:
-    """One list in the pod, the container's own first; of two of a name the later holds."""
+    """The pod has one list of variables, beginning with the container's own; of two with one name the later one
+    counts."""
     for name, times in Counter(one.get("name", "") for one in variables).items():
         if times > 1:
             yield f"{scope.place(key)}: variable {name} is set {times} times"
@@ -100,7 +103,7 @@ def _resources(scope: Scope, key: str, asked: Document) -> Iterator[str]:
 
 
 def _values(scope: Scope, key: str, settings: Document) -> Iterator[str]:
-    """k8s.go, extendPodSpecPatch: names come from the DAG around the task, as its inputs do."""
+    """k8s.go, extendPodSpecPatch: names are resolved in the enclosing DAG, as the task's inputs are."""
     policy = settings.get("imagePullPolicy")
     if policy and policy not in POLICIES:
         yield f"{scope.place(key)}: imagePullPolicy {policy!r}, not {', '.join(POLICIES)}"
@@ -118,7 +121,7 @@ def _values(scope: Scope, key: str, settings: Document) -> Iterator[str]:
 
 
 def _sources(settings: Any) -> Iterator[tuple[str, Document]]:
-    """(field, source) of everything in the settings that is resolved in a run."""
+    """(field, source) of all settings that are resolved in a run."""
     if isinstance(settings, dict):
         for name, value in settings.items():
             if (
@@ -133,7 +136,8 @@ def _sources(settings: Any) -> Iterator[tuple[str, Document]]:
 
 
 def _volumes(scope: Scope, key: str, settings: Document) -> Iterator[str]:
-    """A pod's mount paths and volume names are unique; sizes are parsed with MustParse, which ends the driver."""
+    """Mount paths and volume names are unique in a pod; sizes are parsed with MustParse, which crashes the driver on
+    an error."""
     mounts = [one for kind in MOUNTS for one in settings.get(kind, ())]
     if not all(one.get("mountPath") for one in mounts):
         yield f"{scope.place(key)}: a volume without a mount path"
@@ -157,7 +161,7 @@ def _security(scope: Scope, key: str, settings: Document) -> Iterator[str]:
 
 
 def _waiting(scope: Scope, key: str, task: Document, settings: Document) -> Iterator[str]:
-    """A pod waits for a secret or config map that does not exist, and only a deadline ends that."""
+    """A pod waits for a missing secret or config map until its deadline."""
     needed = [
         object_name(one, kind) or "what a run names" for kind in ("secret", "configMap") for way in ("AsEnv", "AsVolume")
         for one in settings.get(f"{kind}{way}", ()) if not one.get("optional")

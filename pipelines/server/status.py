@@ -1,6 +1,6 @@
-"""The nodes that a run of a package has in its workflow's status, and their size.
+"""The nodes in the workflow status of a run, and their size.
 
-Templates and their parameters are those of backend/src/v2/compiler/argocompiler, values those that the driver resolves.
+Templates and their parameters follow backend/src/v2/compiler/argocompiler; values are those that the driver resolves.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +22,9 @@ from pipelines.server.pod import pod_spec_patch
 from pipelines.server.values import Facts, items, resolve, root_inputs
 
 LIMIT = 1024 * 1024
-"""Bytes of the whole workflow, spec and status, above which Argo compresses its nodes (workflow/packer/packer.go)."""
+"""Bytes of the whole workflow (spec and status) above which Argo compresses its nodes (workflow/packer/packer.go)."""
 DRIVER_SECONDS = EXECUTOR_SECONDS = 10.0
-"""Of a pod, measured; without what the component itself takes."""
+"""Measured seconds of a pod, without the component's own work."""
 DAG_DRIVER = {
     "component": None, "runtime-config": "", "task": "", "task-name": "", "parent-dag-id": "0", "iteration-index": "-1",
     "driver-type": "DAG",
@@ -38,7 +38,7 @@ CONTAINER_DRIVER = {
 
 
 def simulate(package: Package, facts: Facts, *, defaults: bool = True) -> list[Node]:
-    """Every node of a run in which all does well, in the order of their start."""
+    """Every node of a run in which all tasks succeed, in the order of their start."""
     run = Run(package, facts, defaults, workflow=f"{package.name.rsplit('/', 1)[-1]}-xxxxx")
     given = root_inputs(package, facts)
     driven = {
@@ -71,7 +71,7 @@ def _called(body: Callable[[Spot], Done], *more: Document, hooked: bool = False)
 
 
 def _dag(run: Run, name: str, given: Document) -> Callable[[Spot], Done]:
-    """The tasks of a component that is a DAG (argocompiler/dag.go, DAG)."""
+    """Body of a component that is a DAG (argocompiler/dag.go, DAG)."""
     all_tasks = tasks(run.package.component(name))
 
     def body(spot: Spot) -> Done:
@@ -97,13 +97,13 @@ def _joined(many: list[Done], ends: list[float] | None = None) -> Done:
 
 
 def _last(all_tasks: Mapping[str, Document]) -> list[str]:
-    """Tasks that no other waits for (Argo, workflow/controller/dag.go, findLeafTaskNames)."""
+    """Tasks that no other task waits for (Argo, workflow/controller/dag.go, findLeafTaskNames)."""
     awaited = {one for task in all_tasks.values() if not is_exit(task) for one in task.get("dependentTasks", ())}
     return [key for key in all_tasks if key not in awaited]
 
 
 def _ordered(all_tasks: Mapping[str, Document]) -> Iterator[tuple[str, Document]]:
-    """Without exit tasks, each after those it depends on."""
+    """Tasks without exit tasks, each after the tasks it depends on."""
     left = {key: task for key, task in all_tasks.items() if not is_exit(task)}
     while left:
         ready = [key for key, task in left.items() if not set(task.get("dependentTasks", ())) & left.keys()]
@@ -117,7 +117,7 @@ def _not_triggered(run: Run, key: str, task: Document) -> bool:
 
 
 def _omitted(run: Run, spot: Spot, key: str) -> Done:
-    """What depends on a task that was skipped (Argo, workflow/controller/dag.go, executeDAGTask)."""
+    """A task omitted because it depends on a skipped one (Argo, workflow/controller/dag.go, executeDAGTask)."""
     return _skipped(run, spot, key, "system-dag-driver", "Omitted", "omitted: depends condition not met")
 
 
@@ -131,7 +131,7 @@ def _skipped(run: Run, spot: Spot, key: str, template: str, phase: str, message:
 
 
 def _task(run: Run, dag: str, key: str, given: Document, spot: Spot) -> Done:
-    """One task of a DAG, and the exit task after it (argocompiler/dag.go, task and iteratorTask)."""
+    """A task of a DAG, and the exit task after it (argocompiler/dag.go, task and iteratorTask)."""
     siblings = tasks(run.package.component(dag))
     task = siblings[key]
     resolved = resolve(run.package, run.facts, run.package.component(dag), task, given)
@@ -147,7 +147,7 @@ def _task(run: Run, dag: str, key: str, given: Document, spot: Spot) -> Done:
 
 
 def _single(run: Run, key: str, name: str, task: Document, resolved: Document, spot: Spot, index: int = -1) -> Done:
-    """A task that is no loop, called `name` in the package and `key` in Argo: a driver, and what it drives."""
+    """A task without a loop, called `name` in the package and `key` in Argo: a driver, and what it starts."""
     component = component_name(task)
     held: Document = {"component": run.package.component(component), "task": task, "task-name": name}
     held |= {"iteration-index": str(index)} if index >= 0 else {}
@@ -171,7 +171,7 @@ def _single(run: Run, key: str, name: str, task: Document, resolved: Document, s
 
 
 def _hook(run: Run, dag: str, key: str, given: Document, after: str, spot: Spot) -> Done:
-    """An exit task: the exit lifecycle hook of the task before it (dag.go, DAG; common.go, addExitTask)."""
+    """An exit task, which is the exit lifecycle hook of the task before it (dag.go, DAG; common.go, addExitTask)."""
     run.owner = f"{dag}.{key}"
     task = tasks(run.package.component(dag))[key]
     resolved = resolve(run.package, run.facts, run.package.component(dag), task, given)
@@ -241,7 +241,7 @@ def _driver(run: Run, spot: Spot, key: str, template: str, given: list[Document]
 
 
 def _importer(run: Run, spot: Spot, key: str, given: Document) -> Done:
-    """importer.go, addImporterTemplate: a pod without a driver before it."""
+    """importer.go, addImporterTemplate: a pod without a driver."""
     names = ("task", "component", "importer")
     held = [*(_parameter(name, given[name]) for name in names), _parameter("parent-dag-id", "000")]
     return run.call(
@@ -250,7 +250,7 @@ def _importer(run: Run, spot: Spot, key: str, given: Document) -> Done:
 
 
 def _executor(run: Run, spot: Spot, key: str, patch: str, retry: Document | None) -> Done:
-    """container.go, addContainerExecutorTemplate: a DAG of one pod, and all inputs in both."""
+    """container.go, addContainerExecutorTemplate: a DAG with one pod; both contain all inputs."""
     name = f"{'retry-' if retry else ''}system-container"
     held = _parameter("pod-spec-patch", patch)
     outer = [held, _parameter("cached-decision", "false", "false"), *_retries(retry, "0")]

@@ -1,4 +1,4 @@
-"""What the Argo compiler makes of components and tasks: templates, their names, their retry strategies, and their sizes."""
+"""What the Argo compiler makes of components and tasks: templates, their names, retry strategies and sizes."""
 
 import re
 from collections import Counter
@@ -14,15 +14,17 @@ FIELD_LENGTH, NAME_LENGTH = 128, 128
 """Argo, workflow/validate/validate.go, isValidWorkflowFieldName; apiserver/common/utils.go, ValidatePipelineName."""
 PIPELINE = re.compile(r"[a-z0-9][a-z0-9-]*")
 WORDS = {"and", "or", "not", "in", "true", "false", "nil", "matches", "contains"}
-"""Words of Argo's depends expressions, which a task of that name would read as."""
+"""Words of Argo's depends expressions; a task with such a name would be read as the operator."""
 SHARED = ("entrypoint", "system-dag-driver", "system-container-driver", "system-container-executor", "system-container-impl",
           "retry-system-container-executor", "retry-system-container-impl", "system-importer")  # fmt: skip
 VARIABLE = re.compile(r"\{\{\s*((?:item|steps|inputs|outputs|pod|workflow|tasks)[.}]|=)")
-"""What Argo would put something in for, or refuse (validate.go, resolveAllVariables); KFP's own begin with {{$."""
+"""Expressions that Argo would substitute or refuse (validate.go, resolveAllVariables); KFP's own begin with {{$."""
 SPEC_LIMIT = 1024 * 1024
-"""Argo, workflow/packer/packer.go: what is larger even without nodes can be stored nowhere; etcd takes 1.5 MiB."""
+"""Argo, workflow/packer/packer.go: a workflow that is larger even without nodes cannot be stored; etcd accepts 1.5
+MiB."""
 ARGUMENT_LIMIT = 128 * 1024
-"""Linux, MAX_ARG_STRLEN: one argument of a process. Drivers get specs, and launchers inputs, as arguments."""
+"""Linux, MAX_ARG_STRLEN: maximum length of one process argument. Drivers receive specs as arguments, launchers
+inputs."""
 FILE_LIMIT = 32 << 20
 """apiserver/common/const.go, MaxFileLength."""
 
@@ -39,7 +41,7 @@ def compile_findings(package: Package) -> Iterator[str]:
 
 
 def task_findings(scope: Scope) -> Iterator[str]:
-    """Of the tasks of one DAG."""
+    """Findings for the tasks of one DAG."""
     calls: Counter[str] = Counter()
     for key, task in scope.tasks.items():
         name = component_name(task)
@@ -69,16 +71,17 @@ def _name(scope: Scope, key: str) -> Iterator[str]:
 
 
 def retry_findings(scope: Scope, key: str, task: Document) -> Iterator[str]:
-    """argocompiler/container.go, getTaskRetryParametersWithValues: whole seconds, and "0" where a field is missing.
+    """argocompiler/container.go, getTaskRetryParametersWithValues: whole seconds, and "0" for a missing field.
 
-    The template is shared by all tasks with a policy; the values are its parameters, and do not mix.
+    All tasks with a policy share one template, with the values as its parameters, so values of different tasks do not
+    mix.
     """
     policy = task.get("retryPolicy")
     if not policy or not policy.get("maxRetryCount"):
         return
     wait, most = (_seconds(policy.get(one)) for one in ("backoffDuration", "backoffMaxDuration"))
     if most < 1:
-        # Argo, operator.go, processNodeRetries: 0 is a maximum like another, and is over at once.
+        # Argo, operator.go, processNodeRetries: a maximum of 0 is valid and is reached at once.
         yield f"{scope.place(key)}: no backoffMaxDuration of a second or more: never tried again"
     elif wait > most:
         yield f"{scope.place(key)}: backoffDuration {wait} s is over backoffMaxDuration {most} s: never tried again"
@@ -99,7 +102,7 @@ def _pipeline_name(package: Package) -> Iterator[str]:
 
 
 def template_names(package: Package) -> list[str]:
-    """argocompiler/dag.go: DAG, iteratorTask and iterationItemTask."""
+    """Names of the templates (argocompiler/dag.go: DAG, iteratorTask and iterationItemTask)."""
     names = list(SHARED)
     for name in reachable(package):
         inside = tasks(package.component(name))
@@ -122,7 +125,8 @@ def _template_names(package: Package) -> Iterator[str]:
 
 
 def _shared_specs(package: Package) -> Iterator[str]:
-    """argo.go, hashComponentContainer and saveProtoToArguments: of components with equal containers the first's spec is used."""
+    """argo.go, hashComponentContainer and saveProtoToArguments: components with equal containers share the first
+    one's spec."""
     first: dict[str, str] = {}
     for name in reachable(package):
         held = first.setdefault(argument_key(package, name), name)
@@ -163,7 +167,7 @@ def _lengths(package: Package) -> Iterator[str]:
 
 
 def _arguments(package: Package, name: str) -> Iterator[tuple[str, str]]:
-    """What drivers get of a component (dag.go, dagDriverTask; container.go, containerDriverTask)."""
+    """The arguments that drivers get for a component (dag.go, dagDriverTask; container.go, containerDriverTask)."""
     yield "component", go_json(package.component(name))
     yield "container", go_json(package.executor(name))
     yield "kubernetes-config", go_json(package.settings(name))

@@ -1,4 +1,4 @@
-"""What a run of a package passes from task to task: parameters by value, artifacts by name, address and metadata."""
+"""What a run passes from task to task: parameters by value, artifacts by name, address and metadata."""
 
 import json
 import re
@@ -15,22 +15,22 @@ UNKNOWN = {
         "state": "COMPLETE", "pipelineTaskName": "exit-handler-1", "pipelineJobResourceName": "x" * 30, "error": {},
     },
 }  # fmt: skip
-"""Stand-ins by type, where nobody says what a task returns."""
+"""Placeholder values by type, for outputs that Facts do not give."""
 _SELECTOR = re.compile(r'parseJson\(string_value\)\["(.+?)"\]')
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a package does not tell of a run of it."""
+    """Facts about a run that its package does not contain."""
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """Of the pipeline, by name; its defaults otherwise."""
+    """Argument of the pipeline -> value; for others its default holds."""
     returned: Mapping[str, Any] = field(default_factory=dict)
     """`task.output` -> what the task returns."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Loop -> iterations, for those whose list no task returned; condition -> 0 when it does not hold."""
+    """Loop -> iterations, for loops whose list no task returned; condition -> 0 if it does not hold."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Of each artifact, what components write into it."""
+    """Metadata that components write into each artifact."""
 
 
 def root_inputs(package: Package, facts: Facts) -> Document:
@@ -40,7 +40,8 @@ def root_inputs(package: Package, facts: Facts) -> Document:
 
 
 def resolve(package: Package, facts: Facts, dag: Document, task: Document, given: Document) -> Document:
-    """Inputs of a task, out of those of its DAG and of its siblings' outputs (driver/resolve.go, resolveInputs)."""
+    """Inputs of a task, from the inputs of its DAG and the outputs of its siblings (driver/resolve.go,
+    resolveInputs)."""
     known = definitions(package.of(task), "input", "parameters")
     parameters = {
         key: _typed(_parameter(package, facts, dag, one, given), known.get(key, {}))
@@ -53,7 +54,7 @@ def resolve(package: Package, facts: Facts, dag: Document, task: Document, given
 
 
 def items(task: Document, resolved: Document, facts: Facts, name: str) -> list[Any]:
-    """What a loop iterates over; as many stand-ins as `counts` says, where the list is not known or it says so."""
+    """Items of a loop. If `counts` gives their number, the list is cut to it, or filled up with placeholders."""
     iterator = task["parameterIterator"]["items"]
     given = json.loads(iterator["raw"]) if "raw" in iterator else resolved["parameters"].get(iterator["inputParameter"])
     given = given if isinstance(given, list) else []
@@ -63,7 +64,8 @@ def items(task: Document, resolved: Document, facts: Facts, name: str) -> list[A
 
 
 def _typed(value: Any, definition: Document) -> Any:
-    """What is no string becomes its JSON where one is declared (handleParamTypeValidationAndConversion)."""
+    """The value, as its JSON text if a string is declared and it is not one
+    (handleParamTypeValidationAndConversion)."""
     kind = definition.get("parameterType")
     return proto_json(value) if kind == "STRING" and value is not None and not isinstance(value, str) else value
 
@@ -88,7 +90,7 @@ def _source(package: Package, facts: Facts, dag: Document, source: Document, giv
 
 
 def _returned(package: Package, facts: Facts, dag: Document, task: str, key: str) -> Any:
-    """What a task returns, as Facts say; of a DAG, what the task inside it does; of a loop, a list."""
+    """What a task returns, according to Facts; for a DAG the output of its inner task, for a loop a list."""
     if f"{task}.{key}" in facts.returned:
         return facts.returned[f"{task}.{key}"]
     component = package.of(tasks(dag).get(task, {}))
@@ -107,7 +109,7 @@ def _artifacts(package: Package, facts: Facts, dag: Document, source: Document, 
 
 
 def _made(package: Package, facts: Facts, dag: Document, task: str, key: str) -> list[Document]:
-    """The artifacts of a task; of a loop, one of each iteration (resolve.go, CollectInputs)."""
+    """Artifacts of a task; for a loop, one of each iteration (resolve.go, CollectInputs)."""
     spec = tasks(dag).get(task, {})
     component = package.of(spec)
     if "dag" not in component:

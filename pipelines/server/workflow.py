@@ -1,4 +1,5 @@
-"""The Argo workflow that the server compiles a package into, as far as its size goes (backend/src/v2/compiler/argocompiler)."""
+"""The Argo workflow that the server compiles a package into, as far as its size depends on it
+(backend/src/v2/compiler/argocompiler)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,18 +17,19 @@ from pipelines.server.package import (
 )  # fmt: skip
 
 METADATA = 3_000
-"""Bytes of name, labels, annotations and managedFields, about."""
+"""Approximate bytes of name, labels, annotations and managedFields."""
 SYSTEM = {
     "entrypoint": 600, "system-dag-driver": 2_100, "system-container-driver": 2_300, "system-container-executor": 390,
     "system-container-impl": 1_920, "retry-system-container-executor": 940, "retry-system-container-impl": 2_360,
 }  # fmt: skip
-"""Bytes of the templates that tasks share (argo.go, dag.go and container.go write them out)."""
+"""Bytes of the templates that tasks share (written by argo.go, dag.go and container.go)."""
 INJECT = len('"annotations":{"sidecar.istio.io/inject":"false"}')
 """Bytes that the server adds to each template (apiserver/template/v2_template.go, RunWorkflow)."""
 
 
 def spec_bytes(package: Package) -> int:
-    """Size of the workflow before it runs; with its status it has to stay below the size at which nodes are compressed."""
+    """Size of the workflow before it runs; together with its status it has to stay below the size at which nodes are
+    compressed."""
     templates, arguments = list(_templates(package)), _arguments(package)
     parameters = [{"name": name, "value": value} for name, value in arguments.items()]
     shared = {name: size for name, size in SYSTEM.items() if "retry" not in name or _retried(package)}
@@ -49,7 +51,7 @@ def _retried(package: Package) -> bool:
 
 
 def reachable(package: Package, name: str = ROOT, seen: set[str] | None = None) -> list[str]:
-    """Components that the server visits, once each, the innermost first (compiler/visitor.go, dfs)."""
+    """Components that the server visits, each once and the innermost first (compiler/visitor.go, dfs)."""
     seen = set() if seen is None else seen
     if name in seen or not package.component(name):
         return []
@@ -63,13 +65,14 @@ def _below(package: Package, name: str, key: str, seen: set[str]) -> list[str]:
 
 
 def argument_key(package: Package, name: str) -> str:
-    """Under which a component's spec is kept: components of equal containers share one (argo.go, hashComponentContainer)."""
+    """Key of a component's spec in the workflow: components with equal containers share one (argo.go,
+    hashComponentContainer)."""
     container = package.executor(name).get("container")
     return hashlib.sha256(go_json(container).encode()).hexdigest() if container else name
 
 
 def _arguments(package: Package) -> dict[str, str]:
-    """Workflow parameters; the first spec of a key stays (argo.go, saveProtoToArguments)."""
+    """Workflow parameters; the first spec with a key is kept (argo.go, saveProtoToArguments)."""
     kept: dict[str, str] = {}
     for name in reachable(package):
         key = argument_key(package, name)
@@ -110,7 +113,8 @@ def _template(name: str, calls: list[Document]) -> Document:
 
 
 def _loop(package: Package, key: str, task: Document, inside: list[Document]) -> Iterator[Document]:
-    """Two templates: one for the loop and one for an iteration (dag.go, iteratorTask and iterationItemTask)."""
+    """The two templates of a loop: one for the loop and one for an iteration (dag.go, iteratorTask and
+    iterationItemTask)."""
     name = component_name(task)
     held = {"component": _workflow(package, "components", name), "task": go_json(task), "task-name": key}
     again = {
@@ -125,7 +129,7 @@ def _loop(package: Package, key: str, task: Document, inside: list[Document]) ->
 
 
 def _calls(package: Package, key: str, task_name: str, task: Document) -> Iterator[Document]:
-    """The driver of a task and what it drives (dag.go, task)."""
+    """Calls of a task's driver and of what it starts (dag.go, task)."""
     name = component_name(task)
     given: dict[str, Any] = {
         "component": _workflow(package, "components", name), "task": go_json(task), "task-name": task_name,

@@ -1,4 +1,4 @@
-"""Rows: where they come from, how they are cleaned, and the account of both.
+"""Rows: their origin, their cleaning, and the account of both.
 
 Knows nothing of models, tokens or translation.
 """

@@ -22,11 +22,11 @@ class Dataset:
     name: str
     licence: str
     languages: tuple[str, ...]
-    """Languages it can be had in."""
+    """Languages that it is available in."""
     rows: Callable[[str, int, int], list[dict]] | Source
-    """(language, count, seed) -> rows, or a set of the Hub; what a row holds depends on the table it stands in."""
+    """(language, count, seed) -> rows, or a dataset of the Hub; the fields of a row depend on its table."""
     alike: bool = False
-    """True where rows resemble each other, and a benchmark, by design: a closed world."""
+    """True if rows resemble each other and those of a benchmark by design, because they come from a closed world."""
 
 
 def _phrasebook_pairs(language: str, count: int, seed: int) -> list[dict]:
@@ -160,7 +160,7 @@ def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
 
 
 def _with_ids(rows: list[dict], stem: str) -> list[dict]:
-    """A row's own id is kept as text."""
+    """The rows with ids: their own as text, or `stem` and a number."""
     return [{**row, "id": str(row["id"]) if row.get("id") is not None else f"{stem}-{i}"} for i, row in enumerate(rows)]
 
 
@@ -178,7 +178,7 @@ def local_files(entry: str) -> list[Path]:
 
 
 def fingerprint(entries: Iterable[str | None]) -> str:
-    """Digest of the files of this machine that the entries name; changed files are another dataset."""
+    """Digest of the local files that the entries name, so that changed files count as another dataset."""
     digest = hashlib.sha256()
     for entry in entries:
         for path in local_files(entry) if entry else ():

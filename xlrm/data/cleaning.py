@@ -15,9 +15,9 @@ Row = dict[str, str]
 PAIR = ("prompt", "chosen", "rejected")
 REASONS = ("rejected", "unusable", "duplicate", "conflict", "near_duplicate", "contaminated")
 
-# A word, or one character of a script that writes none.
+# A word, or one character of a script without spaces between words.
 _WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+")
-# 20 bands of 6 permutations let 99.8 % of texts of similarity 0.8 meet, and 1.5 % of those of 0.3.
+# With 20 bands of 6 permutations, 99.8 % of texts with similarity 0.8 become candidates, and 1.5 % of those with 0.3.
 _PERMUTATIONS, _BANDS, _SHINGLE = 120, 20, 3
 _CANDIDATES, _PART = 100, 0.5
 _NGRAM, _COVERED = 8, 0.5
@@ -33,7 +33,7 @@ class Report:
     hits: dict[str, Counter[str]] = field(default_factory=dict)
 
     def count(self, source: str, reason: str | None, hits: Iterable[str] = ()) -> None:
-        """One row more, dropped for `reason` if there is one."""
+        """Counts one more row, dropped for `reason` if there is one."""
         self.rows_in[source] += 1
         if reason:
             self.dropped.setdefault(source, Counter())[reason] += 1
@@ -94,8 +94,8 @@ def clean(
 
 
 def _plain_reasons(rows: list[Row]) -> list[str | None]:
-    """Of each row, why it is dropped, as far as a digest tells; those of 100,000 rows take 12 MB."""
-    labels: dict[bytes, int] = {}  # bits: 1 and 2 for the ways round that there are, 4 and 8 for those seen so far
+    """For each row, why it is dropped, as far as digests show it; the digests of 100,000 rows take 12 MB."""
+    labels: dict[bytes, int] = {}  # bits: 1 and 2 for the directions that occur, 4 and 8 for those already seen
     for row in rows:
         unordered, straight = _label(row)
         labels[unordered] = labels.get(unordered, 0) | (1 if straight else 2)
@@ -144,7 +144,7 @@ def unique_ids(rows: list[Row]) -> list[Row]:
 
 
 def _label(row: Row) -> tuple[bytes, bool]:
-    """A digest of a row's texts without regard to the label, and which way round the label is."""
+    """A digest of a row's texts that ignores the label, and the direction of the label."""
     prompt, chosen, rejected = (" ".join(row[key].split()) for key in PAIR)
     unordered = "\0".join((prompt, *sorted((chosen, rejected))))
     return hashlib.blake2b(unordered.encode(), digest_size=16).digest(), chosen <= rejected
@@ -159,8 +159,9 @@ def _ngrams(tokens: list[str], n: int) -> Iterator[tuple[str, ...]]:
 
 
 def _near_duplicates(rows: list[Row], threshold: float) -> set[int]:
-    """Places of the rows that resemble one before them which is none itself: MinHash finds those that may, and the texts
-    themselves decide. Where more than a hundred look alike, as with one long instruction, the first hundred are compared."""
+    """Indices of the rows that resemble an earlier row that is kept. MinHash finds candidates, and their texts
+    decide. If more than a hundred rows look alike, as with one long instruction, each is compared with the first
+    hundred only."""
     import numpy as np
 
     bands = _bands(rows)
@@ -180,11 +181,12 @@ def _near_duplicates(rows: list[Row], threshold: float) -> set[int]:
 
 
 def _bands(rows: list[Row]) -> "np.ndarray":
-    """(rows, bands), uint64: what is left of each row's sketch, 160 bytes where an index of sketches takes 2,600."""
+    """(rows, bands), uint64: a hash of each band of a row's sketch, 160 bytes per row; an index of sketches would
+    take 2,600."""
     import numpy as np
     from rensa import RMinHash
 
-    # Any odd numbers that have nothing to do with each other: here of SplitMix64's step (Steele et al. 2014).
+    # Any unrelated odd numbers would do; these are powers of SplitMix64's increment (Steele et al. 2014).
     weights = np.array([pow(0x9E3779B97F4A7C15, i, 2**64) for i in range(1, _PERMUTATIONS // _BANDS + 1)], np.uint64)
     found = np.empty((len(rows), _BANDS), np.uint64)
     for place, row in enumerate(rows):
@@ -195,7 +197,7 @@ def _bands(rows: list[Row]) -> "np.ndarray":
 
 
 def _shared(bands: "np.ndarray") -> "np.ndarray":
-    """(rows, bands), bool: which bands a row has in common with another."""
+    """(rows, bands), bool: whether another row has the same band."""
     import numpy as np
 
     found = np.zeros(bands.shape, bool)
@@ -207,7 +209,8 @@ def _shared(bands: "np.ndarray") -> "np.ndarray":
 
 
 def _alike(row: Row, grams: set[tuple[str, ...]], other: Row, threshold: float) -> bool:
-    """Two answers of a few words each to one long question make two pairs, whatever all their text has in common."""
+    """Whether two rows are near duplicates. Each field is compared too: two pairs of short answers to one long
+    question differ although most of their text is the same."""
     parts = (_jaccard(_words_of(row[key]), _words_of(other[key])) for key in reversed(PAIR))
     return all(part >= _PART for part in parts) and _jaccard(grams, _shingles(other)) >= threshold
 
@@ -227,10 +230,11 @@ def _jaccard(one: set, other: set) -> float:
 
 class Contamination:
     """Tülu 3's test (Lambert et al. 2024), with words for tokens: a text contains a benchmark's prompt if the word
-    8-grams that they share cover more than half of the prompt's words. Shorter prompts must occur as a whole."""
+    8-grams that they share cover more than half of the prompt's words. A prompt of fewer than 8 words must be the
+    whole text."""
 
     def __init__(self, asked: Iterable[tuple[str, str]]):
-        """`asked`: name of a benchmark, and a prompt of it."""
+        """`asked`: (name of a benchmark, one of its prompts)."""
         self.lengths: list[tuple[str, int]] = []
         self.whole: dict[tuple[str, ...], set[str]] = {}
         self.places: dict[tuple[str, ...], list[tuple[int, int]]] = {}
@@ -246,7 +250,7 @@ class Contamination:
         self.lengths.append((name, len(tokens)))
 
     def hits(self, text: str) -> frozenset[str]:
-        """The benchmarks that ask this."""
+        """Names of the benchmarks with a prompt that the text contains."""
         tokens = words(text)
         covered: dict[int, set[int]] = {}
         for gram in set(_ngrams(tokens, _NGRAM)):

@@ -1,7 +1,7 @@
-"""What a conversation to score is: messages with a role and content in text, the last one by the assistant.
+"""The format of a conversation to score: messages with role and content in text, the last one by the assistant.
 
-The one rule of `xlrm score`, the server, preference records and registered models. `xlrm.registry.mlflow_loader`, a copy of
-which lies in every registered model, has it in its own words.
+`xlrm score`, the server, preference records and registered models follow this rule. `xlrm.registry.mlflow_loader`,
+which is copied into every registered model, has an implementation of its own.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from xlrm.errors import DataError
 Message = dict[str, str]
 
 ANSWERER = "assistant"
-"""Role of who wrote the last message."""
+"""Role of the last message."""
 HALF_CHARACTER = "half of a surrogate pair, which is no character"
-"""What JSON can write and no tokenizer takes."""
+"""JSON can encode it, but no tokenizer accepts it."""
 
 
 def of_row(row: Mapping[str, Any]) -> list[Message]:
-    """The conversation of {"messages": [...]}, or of {"prompt": ..., "response": ...}, where the prompt is a text or messages.
-    A row with both is its prompt and response. Raises DataError for another."""
+    """The conversation of {"messages": [...]} or {"prompt": ..., "response": ...}, where the prompt is a text or a
+    list of messages. In a row with both forms, prompt and response count. Raises DataError for any other row."""
     if isinstance(row.get("response"), str) and isinstance(row.get("prompt"), str | list):
         prompt = row["prompt"]
         before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else messages(prompt)
@@ -36,8 +36,8 @@ def of_row(row: Mapping[str, Any]) -> list[Message]:
 
 
 def messages(value: Any) -> list[Message]:
-    """Role and content of each message; what else one has is left out. Raises DataError for what is no list of messages, or
-    an empty one."""
+    """Role and content of each message, without other fields. Raises DataError if `value` is not a list of messages,
+    or is empty."""
     if not isinstance(value, list) or not value:
         raise DataError(f"messages are a list of one or more, got {str(value)[:60]!r}")
     for one in value:
@@ -52,11 +52,11 @@ def _is_message(one: Any) -> bool:
 
 
 def is_whole(text: str) -> bool:
-    """Whether all of it are characters, and none half of a surrogate pair."""
+    """Whether the text has no half of a surrogate pair."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def check_answered(role: str) -> None:
-    """Raises DataError where the last message is by someone else than the assistant."""
+    """Raises DataError if the role of the last message is not the assistant."""
     if role != ANSWERER:
         raise DataError(f"the last message is the one to score: its role is {ANSWERER!r}, not {role[:40]!r}")

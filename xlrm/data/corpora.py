@@ -12,18 +12,18 @@ from xlrm.languages import LANGUAGES, Language
 from xlrm.store.jsonl import parse_line
 
 DESCRIPTION = "corpus.json"
-"""Beside a corpus's files: its language, and how it was made."""
+"""File beside a corpus's files: its language, and how it was made."""
 REPAIRS = ("tried", "mended", "untranslated")
 
 
 class RowsOnDisk:
-    """The rows of one JSONL file, or of one in several parts: ids in memory, the rest on disk."""
+    """Rows of a JSONL file, or of several files one after the other; only ids are held in memory."""
 
     def __init__(self, paths: list[Path]):
-        """Reads all once. Raises DataError for a part that is not there or a line that is not a row."""
+        """Reads all files once. Raises DataError for a missing file or a line that is not a row."""
         self.paths = paths
         self.ids: list[str] = []
-        """In order; blank where a row has none that is a string."""
+        """Ids in order; empty for a row without an id that is a string."""
         self._places: list[tuple[int, int]] = []
         for part, path in enumerate(paths):
             for offset, row in _rows(path):
@@ -35,11 +35,11 @@ class RowsOnDisk:
 
     @cached_property
     def first(self) -> dict[str, int]:
-        """The first place of each id."""
+        """Id -> index of the first row with it."""
         return {row_id: place for place, row_id in reversed(list(enumerate(self.ids)))}
 
     def at(self, places: Iterable[int | None]) -> Iterator[dict | None]:
-        """The rows at some places; None for None."""
+        """The rows at these indices; None for None."""
         files: dict[int, BinaryIO] = {}
         try:
             for place in places:
@@ -57,7 +57,7 @@ class RowsOnDisk:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict]]:
-    """Each row, with the byte it begins at."""
+    """(offset of its first byte, row) for each row."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     offset = 0
@@ -75,18 +75,18 @@ def _rows(path: Path) -> Iterator[tuple[int, dict]]:
 class Corpus:
     language: Language
     folders: list[Path]
-    """One, or its shards in order."""
+    """The corpus's folder, or its shards in order."""
     translator: dict[str, Any] | None = None
-    """Who translated it, as corpus.json says."""
+    """The translator, from corpus.json."""
     repairs: dict[str, int] | None = None
-    """Rows that the translation's own checks found wrong: how many were tried again, mended, left untranslated."""
+    """Counts of rows that the translation's own checks rejected: tried again, repaired, left untranslated."""
     made: tuple[str, ...] | None = None
-    """Names of its files without their ending, where it says which it has; None for all."""
+    """Names of its files without their ending, if corpus.json lists them; None for all."""
     files: dict[str, RowsOnDisk] = field(default_factory=dict)
-    """By file name, those looked at so far."""
+    """File name -> rows, for the files read so far."""
 
     def has(self, name: str) -> bool:
-        """Whether it is to have the file: a translation may be of some of the source's files."""
+        """Whether the corpus should contain the file: a translation may cover only some of the source's files."""
         return self.made is None or name.removesuffix(".jsonl") in self.made
 
     def rows(self, name: str) -> RowsOnDisk:
@@ -96,7 +96,7 @@ class Corpus:
 
 
 def read(folder: Path) -> Corpus:
-    """A whole corpus. Raises DataError, as `read_translations`."""
+    """A whole corpus. Raises DataError as `read_translations` does."""
     return _corpus([(folder, _description(folder))])
 
 
@@ -121,7 +121,7 @@ def _description(folder: Path) -> dict[str, Any]:
 
 
 def _ordered(code: str, parts: list[tuple[Path, dict]]) -> list[tuple[Path, dict]]:
-    """Shards in their order: each there, and once."""
+    """Shards in their order. Raises DataError if one is missing or duplicated."""
     shards = [said.get("shard", [1, 1]) for _, said in parts]
     if any(not _is_shard(shard) for shard in shards) or len({count for _, count in shards}) > 1:
         raise DataError(f"{code}: shards are [number, count] of one count, got {_list(shards)}")
@@ -134,7 +134,7 @@ def _ordered(code: str, parts: list[tuple[Path, dict]]) -> list[tuple[Path, dict
 
 
 def _is_shard(shard: Any) -> bool:
-    """KFP makes a float of every number."""
+    """Whether the value describes a shard; numbers may be floats, because KFP makes every number one."""
     return isinstance(shard, list) and len(shard) == 2 and all(x == int(x) for x in shard) and 1 <= shard[0] <= shard[1]
 
 

@@ -1,4 +1,5 @@
-"""Loaded sources made into the tables of a corpus: pairs to train on and pairs held out, prompts to align on and to judge by."""
+"""Turns loaded sources into the tables of a corpus: pairs for training and held-out pairs, prompts for alignment and
+for judging."""
 
 import json
 from dataclasses import replace
@@ -14,12 +15,12 @@ from xlrm.store.jsonl import write_jsonl
 
 Rows = list[dict]
 Sources = dict[str, Loaded]
-"""The config's entry -> what was loaded."""
+"""Entry of the config -> the rows loaded for it."""
 
 
 def load_pairs(entry: str, language: str, count: int, seed: int, max_reject_share: float) -> Loaded:
-    """At most `count` pairs of a preference source. Raises DataError for one whose unusable rows are more than the share
-    `max_reject_share`, and what `catalog.load_pairs` raises."""
+    """At most `count` pairs of a preference source. Raises DataError if the share of unusable rows is above
+    `max_reject_share`, and the errors of `catalog.load_pairs`."""
     found = catalog.load_pairs(entry, language, count, seed)
     total = len(found.rows) + len(found.rejects)
     if len(found.rejects) > max_reject_share * total:
@@ -34,8 +35,8 @@ def load_pairs(entry: str, language: str, count: int, seed: int, max_reject_shar
 def load_prompts(
     entry: str, judging: str | None, language: str, train: int, evaluation: int, seed: int
 ) -> dict[str, Sources]:
-    """`prompts` to align on, more than `train` where there are more, and `eval_prompts` to judge on: those of the set `judging`
-    or else of the set of `entry`'s name; the last rows of `entry` where there is neither."""
+    """`prompts` for alignment (more than `train` if available) and `eval_prompts` for judging: the set `judging`, or
+    else the judging set of `entry`'s name, or else the last rows of `entry`."""
 
     def get(table: dict, name: str, count: int | None) -> Loaded:
         return catalog.load(table, name, language, count, seed, ("prompt",))
@@ -53,7 +54,7 @@ def load_prompts(
 
 
 def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: float) -> tuple[Rows, Report]:
-    """The pairs of all sources, cleaned, and the counts of what was dropped. Raises DataError where none is left."""
+    """The cleaned pairs of all sources, and the counts of dropped rows. Raises DataError if no pair is left."""
     rows = cleaning.unique_ids(
         [
             {
@@ -75,7 +76,7 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
 
 
 def hold_out(pairs: Rows, train_share: float, heldout: int, seed: int) -> tuple[Rows, Rows]:
-    """A share of the pairs to train on, and so many of the others."""
+    """(a share of the pairs for training, `heldout` of the others); fewer if there are not that many others."""
     chosen = hub_sets.sample(len(pairs), max(1, round(train_share * len(pairs))), seed)
     others = sorted(set(range(len(pairs))).difference(chosen))
     kept = [others[i] for i in hub_sets.sample(len(others), heldout, seed)]
@@ -87,8 +88,8 @@ def hold_out(pairs: Rows, train_share: float, heldout: int, seed: int) -> tuple[
 def clean_prompts(
     entry: str, loaded: dict[str, Sources], contamination: Contamination, count: int, seed: int
 ) -> tuple[Rows, dict]:
-    """`count` prompts to align on, clean of all that is judged by, then those to judge on; and the counts. Raises DataError
-    where none is left."""
+    """Prompts for alignment, at most `count` and without those that judging uses, followed by the prompts for
+    judging; and the counts. Raises DataError if none is left for alignment."""
     rows = loaded["prompts"][entry].rows
     row = catalog.find(PROMPTS, entry)
     counts = {}
@@ -113,7 +114,7 @@ def _say(report: Report, what: str) -> None:
 
 
 def write(tables: dict[str, Rows], rejects: Rows, card: dict, output: Path) -> None:
-    """A file a table, ids unique in each, and the card as corpus.json and curation.md."""
+    """Writes each table to a file of its name, with unique ids, and the card as corpus.json and curation.md."""
     for name, rows in tables.items():
         write_jsonl(output / f"{name}.jsonl", cleaning.unique_ids(rows))
     if rejects:

@@ -1,17 +1,17 @@
-"""The account of a curated corpus: on what terms its sources may be used, and what was kept of each."""
+"""The account of a curated corpus: the terms of use of its sources, and how many rows of each were kept."""
 
 from xlrm.data import licences
 from xlrm.data.cleaning import REASONS
 
 Origins = dict[str, dict[str, dict[str, str | int]]]
-"""What for -> the config's entry -> licence and file, or licence, repository, revision and commit."""
+"""Purpose -> entry of the config -> licence and file, or licence, repository, revision and commit."""
 
 _TRAINED_ON = ("preferences", "prompts")
 
 
 def terms(origins: Origins) -> dict:
-    """Licences of the pairs, and whether what is trained on leaves commercial use out. A licence nobody stated is not
-    known to allow anything: `unknown_terms` names those."""
+    """Licences of the pairs, and whether those of the training data forbid commercial use. A licence that was not
+    stated permits nothing: `unknown_terms` names the sources without a known one."""
     trained = {entry: str(origin["licence"]) for use in _TRAINED_ON for entry, origin in origins.get(use, {}).items()}
     return {
         "licences": {entry: origin["licence"] for entry, origin in origins["preferences"].items()},
@@ -21,7 +21,7 @@ def terms(origins: Origins) -> dict:
 
 
 def moving(origins: Origins) -> dict[str, str]:
-    """Entries that were taken from a branch which moves -> how they are pinned."""
+    """Entries taken from the branch main, whose content may change -> how to pin them."""
     return {
         entry: f"{entry}@{origin.get('commit', 'COMMIT')}"
         for entries in origins.values()
@@ -31,7 +31,7 @@ def moving(origins: Origins) -> dict[str, str]:
 
 
 def markdown(card: dict) -> str:
-    """Rows in, dropped by reason and out of each source, with its terms and where it is from."""
+    """Rows in, dropped by reason and out for each source, with its terms and origin, in Markdown."""
     parts = [(entry, one, "preferences") for entry, one in card["sources"].items()]
     parts += [(entry, one, "prompts") for entry, one in card.get("prompts", {}).items()]
     reasons = [reason for reason in REASONS if any(reason in one["dropped"] for _, one, _ in parts)]

@@ -1,7 +1,6 @@
-"""Datasets of the Hugging Face Hub, paper A's among them: their repositories, their terms, and how records become
-rows.
+"""Datasets of the Hugging Face Hub, including paper A's: their repositories, their terms, and how records become rows.
 
-Columns and rules follow the dataset cards; `docs/data.md` explains the defaults where paper A is silent.
+Columns and rules follow the dataset cards; `docs/data.md` explains the defaults that paper A does not specify.
 """
 
 import itertools
@@ -26,27 +25,27 @@ class Source:
     repository: str
     licence: str
     rows: Callable[[Iterable[Record]], Iterator[Row]]
-    """Records in the order of the set -> rows with prompt, chosen and rejected (or prompt alone, or text alone), in text;
-    with id and subset where the set's own matter, and margin where it says by how much a response is better. A best of n
-    has lists of chosen and rejected responses."""
+    """Records in the dataset's order -> rows with prompt, chosen and rejected (or prompt only, or text only), as
+    text; with id and subset if the dataset's own matter, and margin if it says how much better chosen is. In a best
+    of n, chosen and rejected are lists of responses."""
     use: str = "preferences"
     """preferences, prompts (to align on), eval_prompts, benchmark, or parallel (never translated)."""
     languages: tuple[str, ...] = ("en",)
     """Languages it is published in."""
     config: str | None = None
-    """The repository's name of the table; `{flores}` in it stands for a language's code in FLORES-200."""
+    """Name of the repository's table; `{flores}` in it stands for a language's FLORES-200 code."""
     counts: tuple[int, int] | None = None
-    """Records and rows by the set's card, where a change of either is worth saying."""
+    """Numbers of records and of rows according to the dataset card; a difference is logged."""
     folder: str | None = None
-    """`data_dir` of the repository, where it holds more than one table."""
+    """`data_dir` in the repository, if it contains more than one table."""
     split: str = "train"
     revision: str = "main"
     """Commit, tag or branch; a commit makes a run repeatable."""
     gated: bool = False
-    """True where the Hub asks for an account that has accepted the licence (HF_TOKEN)."""
+    """True if the Hub requires an account that has accepted the licence (HF_TOKEN)."""
 
     def at(self, repository: str | None, revision: str | None) -> "Source":
-        """The same set elsewhere, on terms that are then an assumption, or at another revision."""
+        """The same dataset from another repository, with its licence marked as assumed, or at another revision."""
         if not repository:
             return replace(self, revision=revision or self.revision)
         return replace(self, repository=repository, revision=revision or "main", licence=self.licence + ASSUMED)
@@ -58,13 +57,13 @@ class Loaded:
 
     rows: list[Row]
     origin: dict[str, str | int]
-    """Licence; file, or repository, revision and, as far as it is known, commit; how many records made how many rows."""
+    """Licence; file, or repository, revision and, if known, commit; numbers of records and of rows."""
     rejects: list[Row] = field(default_factory=list)
-    """What could not be read as a row: line and reason."""
+    """Line and reason of each record that could not be read as a row."""
 
 
 def _safe_rlhf(rule: str) -> Callable[[Iterable[Record]], Iterator[Row]]:
-    """`rule`: better (more helpful), safer, or agree (pairs of which one response is both)."""
+    """`rule`: better (the more helpful is chosen), safer, or agree (pairs in which one response is both)."""
 
     def rows(records: Iterable[Record]) -> Iterator[Row]:
         for record in records:
@@ -78,8 +77,8 @@ def _safe_rlhf(rule: str) -> Callable[[Iterable[Record]], Iterator[Row]]:
 
 
 def _wildguard(records: Iterable[Record]) -> Iterator[Row]:
-    """Prompts with exactly one good and one bad response (paper A, section 2.2). To a harmful prompt a harmless refusal is
-    good, and harmful compliance bad; to a harmless prompt compliance is good, and a refusal bad."""
+    """Prompts with exactly one good and one bad response (paper A, section 2.2). For a harmful prompt a harmless
+    refusal is good and harmful compliance bad; for a harmless prompt compliance is good and a refusal bad."""
     good: dict[str, list[str]] = {}
     bad: dict[str, list[str]] = {}
     for record in records:
@@ -123,7 +122,7 @@ def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:
 
 
 def _magpie(records: Iterable[Record]) -> Iterator[Row]:
-    """Chosen and rejected are lists of messages, of which the last is the response."""
+    """Chosen and rejected are lists of messages; the last message is the response."""
     for record in records:
         yield _row(record["instruction"], record["chosen"][-1]["content"], record["rejected"][-1]["content"])
 
@@ -143,8 +142,8 @@ def _rewardbench(records: Iterable[Record]) -> Iterator[Row]:
 
 
 def _belebele(records: Iterable[Record]) -> Iterator[Row]:
-    """Each passage once: the questions on it (one or two) repeat it. A passage is known by its link; where two passages
-    have one link, as two excerpts of an article may, the second in the order of the set is `link#2`."""
+    """Each passage once, because one or two questions repeat it. A passage is identified by its link; if two
+    excerpts of an article have the same link, the second one in the dataset's order becomes `link#2`."""
     known: dict[str, dict[str, str]] = {}
     for record in records:
         link, passage = record["link"], record["flores_passage"]
@@ -155,7 +154,7 @@ def _belebele(records: Iterable[Record]) -> Iterator[Row]:
 
 
 def _rewardbench_2(records: Iterable[Record]) -> Iterator[Row]:
-    """The first of the chosen responses is the one right one, but for Ties, where all of them are right."""
+    """The first chosen response is the only right one, except in Ties, where all of them are right."""
     for record in records:
         sides = {side: list(record[side]) for side in ("chosen", "rejected")}
         yield {"id": str(record["id"]), "prompt": record["prompt"], **sides, "subset": record["subset"]}
@@ -222,12 +221,12 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
 
 
 def sample(size: int, count: int | None, seed: int) -> list[int]:
-    """At most `count` of the numbers below `size`, in order."""
+    """Sorted indices of at most `count` of `size` items, drawn by seed."""
     return sorted(random.Random(seed).sample(range(size), size if count is None else min(count, size)))
 
 
 def origin(repository: str, revision: str, commit: str | None, licence: str) -> dict[str, str | int]:
-    """A folder of this machine has no revision."""
+    """Origin of rows; a local folder has no revision."""
     found = {"licence": licence, "repository": repository}
     if not Path(repository).is_dir():
         found["revision"] = revision

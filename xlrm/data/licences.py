@@ -1,12 +1,11 @@
-"""What a licence asks for, by its id as the Hugging Face Hub spells it: the one rule of which are known and which rule
-commercial use out."""
+"""Conditions of licences, by their Hugging Face Hub ids: which licences are known, and which forbid commercial use."""
 
 import re
 
 YOUR_OWN = "your own"
-"""Of the rows of a file on this machine."""
+"""Licence of rows from a local file."""
 ASSUMED = " (assumed)"
-"""Behind a licence that is the known set's, where a copy of it was taken."""
+"""Suffix of a licence that was taken from the original dataset for a copy of it."""
 
 _ATTRIBUTION = {"apache-2.0", "mit", "bsd-3-clause", "odc-by"}
 _LLAMA = (
@@ -31,19 +30,20 @@ _NON_COMMERCIAL = re.compile(r"\b(nc|non-?commercial|research)\b")
 
 
 def normalised(licence: str) -> str:
-    """Id in lower case, without the mark that it is assumed."""
+    """Licence id in lower case, without the suffix for assumed licences."""
     return licence.removesuffix(ASSUMED).lower()
 
 
 def is_known(licence: str) -> bool:
-    """Whether its terms are: of any other, `unknown` and `other` too, nothing is known to be allowed."""
+    """Whether the licence's terms are known; any other licence, also `unknown` and `other`, must be taken to permit
+    nothing."""
     one = normalised(licence)
     return one in {YOUR_OWN, *_ATTRIBUTION, *_CONDITIONS} or bool(_CREATIVE_COMMONS.fullmatch(one))
 
 
 def is_non_commercial(licence: str) -> bool:
-    """Whether it rules commercial use out: by Creative Commons' NC, or a research licence by its name. Llama's community
-    licences do not. False where nothing is known."""
+    """Whether the licence forbids commercial use: Creative Commons' NC, or a research licence by its name. Llama's
+    community licences do not. False if nothing is known."""
     return bool(_NON_COMMERCIAL.search(normalised(licence)))
 
 
@@ -53,7 +53,7 @@ def asks_only_attribution(licence: str) -> bool:
 
 
 def conditions(licence: str) -> str:
-    """What it asks of whoever uses a model made of it, without a full stop."""
+    """What the licence requires of users of a model trained on the data, without a full stop."""
     one = normalised(licence)
     if one == YOUR_OWN:
         return "whoever trained the model knows the terms of these rows"
@@ -66,6 +66,6 @@ def conditions(licence: str) -> str:
 
 
 def verdict(non_commercial: bool, unknown: list[str] | tuple[str, ...]) -> str:
-    """Of several together: whether one rules commercial use out, and the names of those with unknown terms."""
+    """Whether one of several licences forbids commercial use, and the names of those with unknown terms, as text."""
     allowed = "not for commercial use" if non_commercial else "nothing stated rules commercial use out"
     return f"{allowed}; terms unknown: {', '.join(unknown)}" if unknown else allowed

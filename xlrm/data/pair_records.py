@@ -1,8 +1,8 @@
 """Preference records in common formats, as rows with prompt, chosen and rejected in text.
 
 A record's texts are strings or lists of messages. Its prompt is a field of its own, or the common beginning of the
-messages of chosen and rejected. It is one user turn without a system prompt, so that it can be asked alike in all
-languages.
+messages of chosen and rejected. It is one user turn without a system prompt, so that it can be asked in the same form
+in all languages.
 """
 
 from collections.abc import Iterable, Iterator

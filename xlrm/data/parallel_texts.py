@@ -24,9 +24,9 @@ Table = dict[str, str]
 @dataclass(frozen=True)
 class Parallel:
     texts: dict[str, list[str]]
-    """Language -> texts; the n-th of every language say the same."""
+    """Language -> texts; texts at the same index say the same in each language."""
     account: dict[str, Any]
-    """Where they are from, and how many rows became how many texts."""
+    """Origin, and the numbers of rows and of texts."""
 
     def __len__(self) -> int:
         return len(next(iter(self.texts.values())))
@@ -41,8 +41,8 @@ def check(entry: str) -> None:
 
 
 def gather(entry: str | None, corpora: Path | None, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
-    """Of the set or file `entry` or, where there is none, of corpora in these languages. Raises ConfigError where there are
-    neither, and as `load` and `read_corpora` do."""
+    """Texts of the dataset or file `entry`, or else of corpora in these languages. Raises ConfigError if there is
+    neither, and the errors of `load` and `read_corpora`."""
     if entry:
         return load(entry, languages, count, seed)
     if corpora is None:
@@ -53,10 +53,10 @@ def gather(entry: str | None, corpora: Path | None, languages: Sequence[str], co
 
 
 def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
-    """Texts of a set, as NAME[=OWNER/NAME][@REVISION], or of a .jsonl or .parquet file, at most `count`, sampled by seed.
+    """At most `count` texts, sampled by seed, of a dataset NAME[=OWNER/NAME][@REVISION] or a .jsonl or .parquet file.
 
-    Raises ConfigError for another entry or a language the set does not have, ArtifactError for a set that cannot be
-    fetched, DataError for a file without a column for a language, or where no row has a text in all of them.
+    Raises ConfigError for another entry or a language that the dataset lacks, ArtifactError for a dataset that cannot
+    be fetched, DataError for a file that lacks a language's column, or if no row has a text in all languages.
     """
     check(entry)
     if row := catalog.find(PUBLISHED_PARALLEL, entry):

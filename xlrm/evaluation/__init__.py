@@ -1,4 +1,4 @@
-"""Benchmarks, the credit for an item, accuracies with intervals, and the files that evaluate writes.
+"""Benchmarks, the credit for an item, accuracies with intervals, and the files that `evaluate` writes.
 
 Knows nothing of torch.
 """

@@ -1,8 +1,8 @@
-"""Benchmarks of reward models, one typed row each: where the items come from, and how subsets make sections.
+"""Benchmarks of reward models, one typed row each: the items' dataset, and the subsets of each section.
 
-A section's accuracy is the mean of its subsets' accuracies, each weighted by the benchmark's own weight for it, which its
-rows carry; a subset without one counts by its rows, so that every item of such a section counts alike. The average is the
-plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
+A section's accuracy is the mean of its subsets' accuracies, weighted by the weights that the benchmark defines, which
+its rows carry. A subset without a weight counts by its number of rows, so that every item of such a section counts the
+same. The average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
 """
 
 import re
@@ -17,19 +17,20 @@ from xlrm.data.phrasebook import questions
 from xlrm.errors import ConfigError, DataError
 
 AVERAGE, SUBSET = "average", "subset/"
-"""What stands beside sections in results and metrics: the mean of the sections, and each subset's name after the prefix."""
+"""Names beside those of sections in results and metrics: the mean of the sections, and the prefix of subsets' names."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
     dataset: Dataset
-    """Rows with id, prompt, chosen, rejected, subset; a best of n has lists of chosen and rejected responses."""
+    """Rows with id, prompt, chosen, rejected, subset; in a best of n, chosen and rejected are lists of responses."""
     sections: dict[str, str]
     """Subset -> section."""
     weights: dict[str, int] = field(default_factory=dict)
-    """Subset -> weight in its section, of all subsets or of none; without one, a subset counts by its rows."""
+    """Subset -> weight in its section, for all subsets or for none; without weights, a subset counts by its number
+    of rows."""
     whole: bool = True
-    """True where an average without one of the sections would be no result of this benchmark."""
+    """True if an average that lacks one of the sections is not a result of this benchmark."""
 
 
 def _phrasebook(language: str, count: int, seed: int) -> list[dict]:
@@ -59,7 +60,7 @@ _REWARDBENCH = {
 }  # fmt: skip
 _SECTIONS = {subset: section for section, counts in _REWARDBENCH.items() for subset in counts}
 _COUNTS = {subset: count for counts in _REWARDBENCH.values() for subset, count in counts.items()}
-# The data set's card: six subsets, of which the mean is the score; here each is a section of its own.
+# The dataset's card: the score is the mean of six subsets; here each subset is a section of its own.
 _REWARDBENCH_2 = ("Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties")
 
 _OF_THE_HUB = {row.name: row for row in catalog.from_hub("benchmark")}
@@ -72,7 +73,8 @@ BENCHMARKS = {
         ),
         Benchmark(_OF_THE_HUB["rewardbench"], _SECTIONS, _COUNTS),
         Benchmark(_OF_THE_HUB["rewardbench-2"], {subset: subset for subset in _REWARDBENCH_2}),
-        # RewardBench's weights, though 2,869 rows a language are not its 2,985: as the set's own scripts/rewardbench.py.
+        # RewardBench's weights, although its 2,869 rows per language are fewer than 2,985; as the dataset's
+        # scripts/rewardbench.py does.
         Benchmark(_OF_THE_HUB["m-rewardbench"], _SECTIONS, _COUNTS),
     )
 }  # fmt: skip
@@ -80,19 +82,18 @@ BENCHMARKS = {
 TABLE = {name: row.dataset for name, row in BENCHMARKS.items()}
 
 HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in catalog.from_hub(use)}
-"""What training data can be held against: their rows have a prompt."""
+"""Benchmarks and judging prompts, with a prompt in each row, that training data can be decontaminated against."""
 
 _SIDES = ("chosen", "rejected")
 
 
 def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
-    """Rows of a benchmark of the table, or of a file, each with its subset, its section, and its subset's weight where the
-    benchmark has one.
+    """Rows of a benchmark in the table, or of a file, each with its subset, its section, and the weight of its subset
+    if the benchmark has weights.
 
-    A file's rows may name their `subset` and `section`; a subset of RewardBench's belongs to RewardBench's section and has
-    its weight there.
-    Raises ConfigError and DataError as `datasets.load` does, and DataError for a benchmark of the table of which a section
-    is missing, for responses that are neither text nor a list of texts, and for a section whose name is taken.
+    A file's rows may have `subset` and `section`; a subset of RewardBench belongs to RewardBench's section and has its
+    weight. Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table that
+    lacks a section, for responses that are neither text nor a list of texts, and for a reserved name of a section.
     """
     loaded = catalog.load(TABLE, name, language, count, seed, ("prompt", *_SIDES))
     row = catalog.find(TABLE, name)
@@ -112,9 +113,10 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
 
 
 def load_published(entry: str, language: str, source: str) -> Loaded | None:
-    """All rows of a benchmark in a language as it is published, ids unique; None where it does not exist in that language.
+    """All rows of a benchmark as published in a language, with unique ids; None if it does not exist in that language.
 
-    A file is in the `source` language; `{language}` in its path stands for the code of each. Raises as `load` does.
+    A file is in the `source` language, unless its path contains `{language}`, which is replaced by the language's code.
+    Raises as `load` does.
     """
     path = entry.replace("{language}", language)
     if catalog.is_file(entry):
@@ -130,13 +132,13 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
 
 
 def label(entry: str) -> str:
-    """Name of a benchmark in results and metrics: that of the table, or of the file without what stands for the language."""
+    """Name of a benchmark in results and metrics: its name in the table, or the file's name without `{language}`."""
     name = Path(entry).stem.replace("{language}", "") if catalog.is_file(entry) else entry.partition("=")[0]
     return re.sub(r"[^\w.-]+", "-", name.partition("@")[0]).strip("-_.") or "file"
 
 
 def check_pairs(name: str, rows: list[dict]) -> None:
-    """Raises ConfigError for a benchmark with lists of responses: what is translated is pairs."""
+    """Raises ConfigError for a benchmark with lists of responses: only pairs can be translated."""
     if any(not isinstance(row[side], str) for row in rows for side in _SIDES):
         raise ConfigError(
             f"curate.benchmark: {name} has lists of responses, and a corpus has pairs; name it in evaluate.benchmarks"
@@ -144,8 +146,9 @@ def check_pairs(name: str, rows: list[dict]) -> None:
 
 
 def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """Section -> subset -> weight, for the subsets present in `rows`: what the subset's rows carry as `weight`, else their
-    number. As RewardBench's calculate_scores_per_section, what is left of a section is weighted as if it were the whole."""
+    """Section -> subset -> weight, for the subsets present in `rows`: the `weight` that the subset's rows carry, or
+    else their number. As in RewardBench's calculate_scores_per_section, an incomplete section is weighted as if it
+    were complete."""
     weights: dict[str, dict[str, float]] = {}
     for row in rows:
         section = weights.setdefault(row["section"], {})
@@ -154,8 +157,8 @@ def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:
 
 
 def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
-    """Language -> subsets of a benchmark that none of its rows there is of: those that another language of `items` has, and
-    those of the benchmark with weights whose subsets and weights the rows have. An average without them is another one."""
+    """Language -> subsets without a row in it: subsets that another language of `items` has, and those of the
+    benchmark whose subsets and weights match the rows. An average without them is not comparable."""
     present = {language: dict.fromkeys(row["subset"] for row in rows) for language, rows in items.items()}
     weights = {row["subset"]: row.get("weight") for rows in items.values() for row in rows}
     whole = [one.weights for one in BENCHMARKS.values() if weights and weights.items() <= one.weights.items()]

@@ -1,9 +1,10 @@
-"""What a reward model earns on each item of a benchmark: 1, 0, or a share; and what chance and the length of answers earn.
+"""The credit that a reward model earns for each item of a benchmark (1, 0 or a share), and what chance and response
+length would earn.
 
-An item has one or more chosen and one or more rejected responses. Rules, with the file each is from:
-- a pair (rewardbench/rewardbench.py, v0.1.4): 1 where chosen scores above rejected. An equal reward is lost there, and
-  half won in RLHFlow's eval_bench_mark.py: `Ties` says which;
-- best of n (rewardbench/utils.py, reroll_and_score_dataset): 1/#max where the right response is among the #max best;
+An item has one or more chosen and one or more rejected responses. Rules, with the file that each comes from:
+- a pair (rewardbench/rewardbench.py, v0.1.4): 1 if chosen has the higher reward. Equal rewards earn 0 there, and a
+  half in RLHFlow's eval_bench_mark.py; `Ties` chooses the rule;
+- best of n (rewardbench/utils.py, reroll_and_score_dataset): 1/#max if the right response is among the #max best;
 - RewardBench 2's subset Ties (rewardbench/utils.py, process_single_model): see `_ties`.
 """
 
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 
 Ties = Literal["lost", "half"]
 Rewards = tuple[Sequence[float], Sequence[float]]
-"""Of an item's chosen responses, and of its rejected ones."""
+"""Rewards of an item's chosen responses, and of its rejected ones."""
 
 SIMULATIONS = 400
 _OF_TIES = re.compile(r"(ref|tied):(.+)")
 
 
 def responses(row: dict) -> tuple[list[str], list[str]]:
-    """Chosen and rejected of a benchmark's row, where each is a text or a list of texts."""
+    """Chosen and rejected responses of a benchmark's row as lists; each may be stored as a single text."""
     chosen, rejected = ([side] if isinstance(side, str) else list(side) for side in (row["chosen"], row["rejected"]))
     return chosen, rejected
 

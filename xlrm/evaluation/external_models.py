@@ -1,4 +1,5 @@
-"""Reward models from elsewhere on benchmark rows: classifiers by their rewards, generative ones by their verdicts."""
+"""Evaluates reward models from elsewhere on benchmark rows: classifiers by their rewards, generative ones by their
+verdicts."""
 
 import contextlib
 import itertools
@@ -27,7 +28,7 @@ Rows = dict[str, list[dict]]
 
 
 def _depends_on_the_batch(settings: "Settings") -> bool:
-    """Whether a classifier's rewards do: in bfloat16."""
+    """Whether a classifier's rewards depend on the batch, as they do in bfloat16."""
     classifiers = (model for model in reward_models.find_all(settings.models) if model.kind == "classifier")
     return any((settings.precision or model.dtype) != "float32" for model in classifiers)
 
@@ -38,42 +39,46 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: tuple[str, ...] = ()
-    """Which, each NAME[=REPOSITORY][@REVISION] of `xlrm.models.reward_models`, or a scalar classifier's folder or OWNER/NAME.
-    Paper A: armorm, offsetbias, self-taught, gpt-4o. With none, the stage does nothing."""
+    """Reward models to evaluate, each as NAME[=REPOSITORY][@REVISION] of `xlrm.models.reward_models`, or a scalar
+    classifier's folder or OWNER/NAME. Paper A: armorm, offsetbias, self-taught, gpt-4o. Without models, the stage
+    does nothing."""
     ties: Ties = "lost"
-    """What a classifier gets for equal rewards: lost, as in RewardBench, or half."""
+    """Credit of a classifier for equal rewards: lost, as in RewardBench, or half."""
     max_length: int = Field(4096, ge=16)
-    """Tokens a classifier reads, or its context where that is less; a longer conversation loses its beginning. 4096 as on
-    ArmoRM's card."""
+    """Maximum number of tokens that a classifier reads; if its context is shorter, that counts. A longer
+    conversation loses its beginning. 4096 as on ArmoRM's card."""
     batch_tokens: Annotated[int, CountedIf(_depends_on_the_batch)] = Field(16384, ge=256)
-    """Tokens in a classifier's batch, padding included; rewards in float32 do not depend on it."""
+    """Tokens in a classifier's batch, including padding; rewards in float32 do not depend on it."""
     precision: Literal["bfloat16", "float32"] | None = None
-    """Of a classifier's weights; none takes its row's. In float32, rewards do not depend on the batch."""
+    """Precision of a classifier's weights; none: that of its row. In float32, rewards do not depend on the batch."""
     judge: pairwise.Settings = pairwise.Settings()
     """How generative models are asked."""
 
 
 def version(settings: Settings) -> str:
-    """What the models' names do not say, as JSON: a folder and the Hub's newest may change."""
+    """Versions of the models as JSON, because a name stays the same when a folder or the newest commit on the Hub
+    changes."""
     return json.dumps([_version(model, settings) for model in reward_models.find_all(settings.models)])
 
 
 def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, dict]:
-    """Model -> its part of results.json: kind, version, cost and, by language, what `statistics.summary` says. Each model's
-    rewards.parquet or verdicts.jsonl goes to a folder of its name in `output`; one that is finished there is not run again.
+    """Model -> its part of results.json: kind, version, cost and, by language, `statistics.summary`. Each model's
+    rewards.parquet or verdicts.jsonl goes to a folder of its name in `output`; a model that is finished there is not
+    run again.
 
-    Raises ConfigError for models that cannot be or cost too much, ArtifactError for those that cannot be had, GateError for a
-    judge that refuses to answer."""
+    Raises ConfigError for unknown models or too high costs, ArtifactError for unavailable models, and GateError if a
+    judge refuses to answer.
+    """
     found = reward_models.find_all(settings.models)
     judges = _judges([model for model in found if not _finished(output, model)], rows, settings)
     results = {}
-    for model in sorted(found, key=lambda one: one.kind):  # classifiers first: vLLM takes what is left of a GPU
+    for model in sorted(found, key=lambda one: one.kind):  # classifiers first: vLLM takes the rest of a GPU's memory
         results[model.name] = _finished(output, model) or _evaluate(model, judges, rows, settings, output)
     return {model.name: results[model.name] for model in found}
 
 
 def evaluate(entry: str, rows: list[dict], language: str, settings: Settings, output: Path) -> dict:
-    """One model on one benchmark: what `summary` says, with cost and bias; what it gave each item goes to `output`."""
+    """One model on one benchmark: its summary with cost and bias; its result for each item is written to `output`."""
     model = reward_models.find(entry)
     result = _results(model, _judges([model], {language: rows}, settings), {language: rows}, settings, output)
     return result["results"][language] | {key: value for key, value in result.items() if key != "results"}
@@ -84,7 +89,7 @@ def _version(model: RewardModel, settings: Settings) -> str | None:
 
 
 def _judges(models: Sequence[RewardModel], rows: Rows, settings: Settings) -> dict[str, Judge]:
-    """By name, with what they will cost said first: before any of them has been asked."""
+    """Name -> judge; logs the estimated cost of each and checks the budget before any of them is asked."""
     judges = {one.name: pairwise.load(one, settings.judge) for one in models if one.kind == "generative"}
     estimates: dict[str, Estimate] = {}
     for name, judge in judges.items():
@@ -107,7 +112,7 @@ def _evaluate(model: RewardModel, judges: dict[str, Judge], rows: Rows, settings
     result = _results(model, judges, rows, settings, output / model.name, journal)
     part = output / model.name / "results.json.part"
     part.write_text(json.dumps(result, indent=2), encoding="utf-8")
-    part.replace(output / model.name / "results.json")  # last: it stands for the whole folder
+    part.replace(output / model.name / "results.json")  # last, because it marks the folder as complete
     return result
 
 
@@ -115,7 +120,7 @@ def _results(
     model: RewardModel, judges: dict[str, Judge], rows: Rows, settings: Settings, output: Path,
     journal: reward_journal.Journal | None = None,
 ) -> dict:  # fmt: skip
-    """The model's part of results.json; what it gave each item is written to `output`."""
+    """The model's part of results.json; its result for each item is written to `output`."""
     about: dict[str, str | None] = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
     about["version"] = _version(model, settings)
     if judge := judges.pop(model.name, None):
@@ -155,7 +160,7 @@ def _rewarded(
     output: Path,
     journal: reward_journal.Journal | None,
 ) -> dict[str, dict]:
-    """Results by language of a classifier."""
+    """Language -> results of a classifier."""
     from xlrm.models import loading
 
     every = [row for many in rows.values() for row in many]

@@ -1,4 +1,5 @@
-"""Published benchmarks beside the corpus's own, what a reward model gives their rows, and the results that follow from it."""
+"""Published benchmarks that are evaluated beside the corpus's own, a reward model's rewards for their rows, and the
+results."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from xlrm.scorers.reward_journal import Journal
 
 
 def published(entries: Sequence[str], languages: Sequence[str]) -> dict[str, dict[str, list[dict]]]:
-    """Label -> language -> rows of the benchmarks that `evaluate.benchmarks` names, of each in the languages it exists in; the
-    first language is the source's. Raises ConfigError for two of one label, DataError for files of which none is there."""
+    """Label -> language -> rows of the benchmarks in `evaluate.benchmarks`, in each language that they exist in; the
+    first language is the source. Raises ConfigError if two have the same label, DataError if none of a benchmark's
+    files exists."""
     names = Counter([CORPUS, *map(benchmarks.label, entries)])
     if double := [name for name, times in names.items() if times > 1]:
         raise ConfigError(
@@ -36,8 +38,8 @@ def published(entries: Sequence[str], languages: Sequence[str]) -> dict[str, dic
 
 
 def score_with_fingerprint(folder: Path, rows: list[dict], scoring: Scoring, output: Path) -> list[Rewards]:
-    """Rewards of each row's responses, of the chosen ones and of the rejected ones, by the reward model in `folder`, whose
-    fingerprint goes to `output`. A run that was killed goes on from the journal beside `output`."""
+    """Rewards of each row's chosen and rejected responses, from the reward model in `folder`, whose fingerprint is
+    written to `output`. A killed run continues from the journal beside `output`."""
     try:
         return reward_table.score_items(rows, _load(folder, scoring, output), Journal.beside(output, "rewards"))
     finally:
@@ -45,8 +47,8 @@ def score_with_fingerprint(folder: Path, rows: list[dict], scoring: Scoring, out
 
 
 def _load(folder: Path, scoring: Scoring, output: Path) -> Scorer:
-    """The model as `scoring` wants it. Its fingerprint is taken in float32, of a model loaded for that where it must be,
-    before vLLM takes all of a GPU's memory."""
+    """The scorer that `scoring` asks for. The fingerprint is taken in float32, if necessary from a model loaded for
+    it, before vLLM takes all of a GPU's memory."""
     exact = scoring.model_copy(update={"precision": "float32", "engine": "transformers"})
     scorer = engines.load(folder, exact)
     fingerprints.write(output, scorer)
@@ -58,5 +60,5 @@ def _load(folder: Path, scoring: Scoring, output: Path) -> Scorer:
 
 
 def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> dict:
-    """Of a benchmark in one language: what `statistics.summary` says of the rewards' credit."""
+    """`statistics.summary` of a benchmark in one language."""
     return summary(rows, credit(rows, scored, ties), tied(scored))

@@ -1,4 +1,4 @@
-"""Rewards of every response of a benchmark, as Parquet, one row a response; and those of a run under way."""
+"""Rewards of every response of a benchmark, as Parquet with one row per response; and computing them."""
 
 import hashlib
 import json
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 FILE = "rewards.parquet"
 CORPUS = "corpus"
-"""Name of the benchmark that is part of the corpus, translated with it."""
+"""Name of the benchmark that is part of the corpus and translated with it."""
 _COLUMNS = ("benchmark", "language", "id", "text", "subset", "section", "side", "response", "reward")
 _OPTIONAL = ("weight",)
-"""Of the item's subset in its section; empty for one that counts by its rows, absent where a benchmark carried none."""
+"""Weight of the item's subset in its section; empty for a subset that counts by its rows, and absent if no benchmark
+had weights."""
 _SIDES = ("chosen", "rejected")
 
 
 def records(benchmark: str, language: str, rows: Iterable[dict], rewards: Iterable[Rewards]) -> Iterator[dict]:
-    """One for each response: `side` is chosen or rejected, `response` its number among the item's of that side, `text` a
-    digest of the item's texts, by which two evaluations know whether they asked the same."""
+    """One record for each response: `side` is chosen or rejected, `response` its index on that side, and `text` a
+    digest of the item's texts, which shows whether two evaluations used the same texts."""
     for row, both in zip(rows, rewards, strict=True):
         labels = {
             "benchmark": benchmark,
@@ -54,16 +55,16 @@ def write(path: Path, found: list[dict]) -> None:
 
 
 def benchmarks(path: Path) -> list[str]:
-    """Those the file has rewards of."""
+    """Benchmarks whose rewards are in the file."""
     import pyarrow.parquet
 
     return pyarrow.parquet.read_table(path, columns=["benchmark"])["benchmark"].unique().to_pylist()
 
 
 def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
-    """Language -> items of one benchmark, in the order they were written: id, text, subset, section, weight where it has
-    one, and the rewards of the chosen and of the rejected responses, as lists. Raises DataError for a file that is not there
-    or holds other columns."""
+    """Language -> items of one benchmark, in the order in which they were written: id, text, subset, section, weight
+    if any, and the rewards of the chosen and of the rejected responses as lists. Raises DataError for a missing file
+    or other columns."""
     import pyarrow.parquet
 
     if not path.is_file():
@@ -88,7 +89,7 @@ def _item(one: dict) -> dict:
 
 
 def score_items(rows: Sequence[dict], scorer: "Scorer", journal: "Journal | None" = None) -> list[Rewards]:
-    """Rewards of each benchmark row's responses, of the chosen and of the rejected ones; all are asked for at once."""
+    """Rewards of each benchmark row's chosen and rejected responses; the scorer gets all of them at once."""
     sides = [responses(row) for row in rows]
     asked = [
         conversation(row["prompt"], text)

@@ -16,7 +16,7 @@ PERMUTATIONS = 9999
 
 
 class Paired(NamedTuple):
-    """A difference of two models on the same items, its 95 % interval, and the two-sided p-value of no difference."""
+    """Difference of two models on the same items, its 95 % interval, and the two-sided p-value of no difference."""
 
     value: float
     low: float
@@ -25,11 +25,11 @@ class Paired(NamedTuple):
 
 
 def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> dict:
-    """What a reward model's results on one benchmark in one language say. `rows` as a benchmark's; `credit` (n) as
-    `xlrm.evaluation.credit` gives it; `ties`: items with equal rewards, left out where nobody counted them.
+    """Results of a reward model on one benchmark in one language. `rows`: the benchmark's; `credit` (n): from
+    `xlrm.evaluation.credit`; `ties`: number of items with equal rewards, left out if None.
 
-    `accuracy`, `interval`, `length_baseline` (always the longest response) and `random_baseline` (its expected value) have
-    an entry for each section, the average, and each `subset/<name>`.
+    `accuracy`, `interval`, `length_baseline` (always the longest response) and `random_baseline` (expected value of
+    random rewards) have an entry for each section, the average, and each `subset/<name>`.
     """
     return {
         "items": len(rows),
@@ -41,8 +41,8 @@ def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> 
 
 
 def with_missing(where: str, results: dict[str, dict], items: Mapping[str, list[dict]]) -> dict[str, dict]:
-    """`results` by language, with `missing` where `items` lack subsets of their benchmark, as after validation: what is left
-    of a section is weighted as if it were the whole, which is also said in the log, after `where`."""
+    """Adds `missing` to the `results` of each language whose `items` lack subsets of their benchmark, for example
+    after validation, and logs it after `where`: incomplete sections are weighted as if they were complete."""
     found = benchmarks.missing(items)
     for language, subsets in found.items():
         progress.say(
@@ -52,8 +52,8 @@ def with_missing(where: str, results: dict[str, dict], items: Mapping[str, list[
 
 
 def accuracies(rows: list[dict], credit: "np.ndarray") -> dict[str, float]:
-    """Mean credit by `section`, by `subset/<name>`, and as `average`, the plain mean of the sections. `rows` (n) have
-    section and subset; `credit` (n) is what each earned."""
+    """Mean credit by `section`, by `subset/<name>`, and as `average`, the plain mean of the sections. `rows` (n)
+    have section and subset; `credit` (n) is what each row earned."""
     subsets = {name: credit[places].mean(keepdims=True) for name, places in _subset_places(rows).items()}
     return {name: float(value[0]) for name, value in _aggregate(rows, subsets).items()}
 
@@ -95,8 +95,8 @@ def paired(rows: list[dict], difference: "np.ndarray", seed: int = 0) -> dict[st
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number (Holm 1979): the chance of any false finding stays below the level that they
-    are compared with."""
+    """p-values adjusted for the number of tests (Holm 1979): compared with a level, they keep the chance of any
+    false finding below that level."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(order):
@@ -125,7 +125,7 @@ def _subset_places(rows: list[dict]) -> dict[str, "np.ndarray"]:
 
 
 def _clusters(rows: list[dict], credit: "np.ndarray", places: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
-    """(sum of credit, number of items) of what is drawn together: an item, or the items of one prompt of Ties."""
+    """(sum of credit, number of items) of each resampling unit: an item, or the items of one prompt of Ties."""
     import numpy as np
 
     numbers: dict[str | int, int] = {}
@@ -136,7 +136,8 @@ def _clusters(rows: list[dict], credit: "np.ndarray", places: "np.ndarray") -> t
 
 
 def _sign_flips(rows: list[dict], difference: "np.ndarray", seed: int) -> dict[str, "np.ndarray"]:
-    """Subset -> its mean difference (permutations) under random signs. Items without a difference have none to flip."""
+    """Subset -> its mean differences (permutations) under random signs; items without a difference are left out
+    because they have no sign."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -156,7 +157,7 @@ def _chunks(total: int, size: int) -> Iterator[int]:
 
 
 def _aggregate(rows: list[dict], subsets: dict[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:
-    """Sections, average and subsets of the subsets' means; each value is an array (resamples)."""
+    """Sections, average and subsets, computed from the subsets' means; each value is an array (resamples)."""
     import numpy as np
 
     sections = {

@@ -24,11 +24,11 @@ from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError, XlrmError
 
 METRICS = "metrics.json"
-"""In a training's folder on each node once it has ended: the metrics on the first node, nothing on the others."""
+"""File in a training's folder after its end, on each node: the metrics on the first node, {} on the others."""
 PATIENCE_S = 1800
 """Seconds that a process waits for the others; the first one writes a whole model in that time."""
 _REASON = "error.txt"
-"""Where the first process of a node that fails says why."""
+"""File with the error of the first process of a node that failed."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def join() -> None:
     from deepspeed import ops
 
     distributed.init_process_group("gloo", timeout=timedelta(seconds=PATIENCE_S))
-    # For inference alone. It is compiled behind a file that a killed process leaves, and others then wait for, for ever.
+    # Used for inference only. Its compilation waits for a lock file, for ever if a killed process left one.
     ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
@@ -153,7 +153,7 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
     import torch
 
     if nodes.count == 1:
-        nodes = replace(nodes, port=_free_port())  # the default one may be another training's
+        nodes = replace(nodes, port=_free_port())  # another training may use the default port
     config = folder / "accelerate.json"
     config.write_text(json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2))
     (folder / _REASON).unlink(missing_ok=True)
@@ -171,8 +171,8 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
 
 @contextlib.contextmanager
 def _gpus(count: int) -> Iterator[None]:
-    """Hides all but `count` of the GPUs that are to be seen: a process with several is torch's DataParallel to transformers,
-    with as many times the batch. Once CUDA has been used here that is too late."""
+    """Context that hides all but `count` of the visible GPUs: transformers would use torch's DataParallel in a
+    process with several, which multiplies the batch. Has no effect once CUDA has been used in this process."""
     import torch
 
     name = "CUDA_VISIBLE_DEVICES"
@@ -189,7 +189,8 @@ def _gpus(count: int) -> Iterator[None]:
 
 
 def _of_the_group(error: RuntimeError) -> bool:
-    """Whether it came of torch's group of processes, or of making it. Gloo's errors have no type of their own."""
+    """Whether an error comes from torch's group of processes or its creation. Gloo's errors have no type of their
+    own."""
     from torch import distributed
 
     gloo = "/gloo/" in str(error) or "caused pair closure" in str(error)
@@ -214,8 +215,8 @@ def _call(function: str, folder: Path) -> None:
 
 
 def _leave() -> None:
-    """The processes' group is left by all of them together: its threads would outlive the interpreter, and now and then end
-    a process whose work is done in an abort (pytorch/pytorch#190489)."""
+    """Leaves the group of processes together with the others. Otherwise its threads would outlive the interpreter
+    and sometimes abort a process whose work is done (pytorch/pytorch#190489)."""
     from torch import distributed
 
     if distributed.is_initialized():
@@ -224,8 +225,9 @@ def _leave() -> None:
 
 
 def _work(function: str, folder: Path) -> None:
-    """One process of many. An error that is the user's or the environment's is one line, kept for the stage to end with."""
-    die_with_parent()  # the launcher's own processes, should that be killed
+    """Runs one process of several. The line of an error that the user can fix, or of the environment, is kept for
+    the stage to end with."""
+    die_with_parent()  # ends this process too if the launcher is killed
     try:
         _call(function, folder)
         with together("leaving"):

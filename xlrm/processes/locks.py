@@ -13,15 +13,15 @@ from xlrm.errors import ArtifactError
 
 @contextmanager
 def alone(path: Path, what: str = "") -> Iterator[None]:
-    """Holds the lock file `path`, which is removed afterwards. Waits for a process that holds it, and says so if
-    `what` names what both want to do; the system releases the lock of a killed process. Raises ArtifactError if such
+    """Holds the lock file `path`, which is removed afterwards. Waits for a process that holds it, and logs that if
+    `what` names the common task; the system releases the lock of a killed process. Raises ArtifactError if such
     a file cannot exist."""
     with _opened(path) as file:
         if not _taken(file, wait=False):
             if what:
                 progress.say(f"{what}: another process is at it{_of(path)}; waiting for its end")
             _taken(file, wait=True)
-        if _is_gone(path, file):  # with its last holder
+        if _is_gone(path, file):  # deleted by its last holder
             file.close()
             with alone(path, what):
                 yield
@@ -97,7 +97,7 @@ def _is_gone(path: Path, file: IO[bytes]) -> bool:
 
 
 def _of(path: Path) -> str:
-    """Which one, as far as it has said so."""
+    """Names the holder of the lock, if the lock file does."""
     with suppress(OSError):
         if number := path.read_text().strip():
             return f", process {number}"

@@ -12,20 +12,21 @@ from xlrm.processes import locks
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SECONDS = 5
-"""For what is to be done before the end; Kubernetes kills half a minute after SIGTERM."""
+"""Time limit for each action before the end; Kubernetes kills a process 30 seconds after SIGTERM."""
 RUNNER = "XLRM_ENDS_WITH"
-"""Environment variable with the lock that the process holds which all this is for."""
+"""Environment variable with the path of the lock that the run's process holds; tasks end when it is released."""
 
 _before_the_end: list[Callable[[], None]] = []
 
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Each of them ends the process with 128 and its number as status, as the first process of a container too, for which
-    the kernel knows no default action: SIGTERM would be lost, and a node of a training would keep its GPUs for the half
-    minute after which Kubernetes kills it. One that was ignored before (nohup) still is.
+    """Context in which each of these signals ends the process with status 128 + its number. This also works in the
+    first process of a container, which the kernel gives no default action: SIGTERM would have no effect, and a node of
+    a training would keep its GPUs until Kubernetes kills it after 30 seconds. A signal ignored before (nohup) stays
+    ignored.
 
-    Nothing is tidied up but by `before_the_end`, as by any death of a process: a stage goes on from what it left. Its
+    Only the actions of `before_the_end` run; as after any other death, a stage continues from its files. The stage's
     training processes end with it.
     """
     here = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
@@ -48,7 +49,8 @@ def before_the_end(action: Callable[[], None]) -> Iterator[None]:
 
 
 def _end(number: int, _frame: object) -> None:
-    """By threads, which may use what the one at work was cut off in; one that waits for its locks is left behind."""
+    """Runs the actions in threads, because the interrupted thread may hold a lock that an action needs; an action
+    that waits for such a lock is abandoned."""
     for one in SIGNALS:
         signal.signal(one, signal.SIG_IGN)
     said = f"ended by {signal.Signals(number).name}; the same command goes on from what is there"
@@ -72,4 +74,4 @@ def _watch(lock: Path) -> None:
     locks.wait_for_its_end(lock)
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(2 * SECONDS)
-    os._exit(128 + signal.SIGTERM)  # the first process of a container, say
+    os._exit(128 + signal.SIGTERM)  # SIGTERM had no effect, as in the first process of a container

@@ -1,4 +1,4 @@
-"""Where bytes, records and answers are kept, on disk and in S3, and what an artifact's key is made of.
+"""Stores artifacts, records and answers on disk and in S3, and computes artifacts' keys.
 
 Knows nothing of languages, prompts, rewards or torch.
 """

@@ -17,7 +17,8 @@ from xlrm.errors import ArtifactError
 from xlrm.store import addresses, objects
 
 SECONDS_BETWEEN_FILES = 30
-"""That an answer is on this machine alone, at most, while others come: what a run loses that is killed and goes on elsewhere."""
+"""Longest time in seconds that an answer is only on this machine while others arrive: what a killed run loses that
+continues on another machine."""
 _KEYS_AT_ONCE = 500
 _ROWS_A_FILE = 5000
 
@@ -90,7 +91,7 @@ class Memory:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Several processes may have it open; each waits for the other's writing."""
+    """Opens the database. Several processes may have it open; each waits while another writes."""
     database = sqlite3.connect(path, timeout=60)
     database.execute("pragma journal_mode = wal")
     database.execute("pragma synchronous = normal")

@@ -47,13 +47,13 @@ class Input(BaseModel):
 
     uri: str
     digest: str
-    """Of its files, as its record has it: the URI says where to look, the digest what was seen there."""
+    """Digest of the input's files from its record: the URI says where to look, the digest what was there."""
 
 
 class Record(BaseModel):
     """Everything known about an artifact."""
 
-    # Left alone, pydantic writes an infinite number in `config` as null; so it reaches `json`, which refuses it.
+    # By default pydantic writes an infinite number in `config` as null; `json` refuses it instead.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     stage: str
@@ -64,7 +64,7 @@ class Record(BaseModel):
     files: tuple[FileEntry, ...] = Field(min_length=1)
     """Sorted by path."""
     config: dict[str, Any]
-    """The stage's resolved config, as JSON has it: a tuple comes back as a list."""
+    """The stage's resolved config, in the form that JSON gives back: a tuple is a list."""
     inputs: dict[str, list[Input]]
     metrics: dict[str, FiniteFloat]
     code_version: str
@@ -72,7 +72,7 @@ class Record(BaseModel):
     image: str | None
     """The container image the stage ran in."""
     versions: dict[str, str]
-    """Of the libraries that took part."""
+    """Versions of the libraries that were used."""
     started: Annotated[AwareDatetime, AfterValidator(_utc)]
     seconds: FiniteFloat
     peak_memory_mib: FiniteFloat
@@ -140,7 +140,7 @@ def publish(local: Path, uri: str, **facts: Any) -> Record:
     data = _as_json(uri, facts | {"digest": digest, "files": files})
     objects.upload_directory(local, files, _data_uri(uri, digest))
     objects.write_new(objects.join(uri, RECORD), data)
-    return load(uri)  # not what was just written: of several writers all return what stands there
+    return load(uri)  # not `record`: all writers return the one that is stored
 
 
 def keep_refused(local: Path, uri: str, **facts: Any) -> str | None:
@@ -180,7 +180,7 @@ def lineage(uris: Iterable[str]) -> dict[str, Record]:
 
 
 def _found_again(given: Input, uri: str) -> Input:
-    """An input of the artifact at `uri`, beside it in its store where the two are there now."""
+    """An input of the artifact at `uri`, with its address in the same store if both are there now."""
     store = uri.rstrip("/").rsplit("/", 2)[0]
     beside = "/".join([store, *given.uri.rsplit("/", 2)[1:]])
     if given.uri == beside or objects.read_bytes(objects.join(beside, RECORD)) is None:
@@ -210,7 +210,7 @@ def fetch(uri: str, cache: Path, files: tuple[FileEntry, ...] | None = None) -> 
         return in_place
     local = cache / record.digest
     with locks.alone(cache / f"{record.digest}.lock", f"fetching {uri}"):
-        for leftover in list(local.rglob(f"{objects.UNFINISHED}*")):  # of a process that was killed in here
+        for leftover in list(local.rglob(f"{objects.UNFINISHED}*")):  # left by a process that was killed here
             rmtree(leftover)
         objects.download_directory(data_uri, files, local)
     return local
@@ -249,7 +249,7 @@ def _digest(files: Iterable[FileEntry]) -> str:
 
 
 def _as_json(uri: str, fields: dict[str, Any]) -> bytes:
-    """The bytes of a record, the same for the same fields."""
+    """The bytes of a record; equal fields give equal bytes."""
     try:
         plain = Record(**fields).model_dump(mode="json")
         return f"{json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from boto3.s3.transfer import TransferManager
 
 PARALLEL_REQUESTS = 16
-CONNECTIONS = 24  # those, and one for each file that is looked at meanwhile
+CONNECTIONS = 24  # these, and one for each file being looked at
 PART_BYTES = 16 * 2**20  # larger files go in parts of this size; S3 allows 5 MiB to 5 GiB and at most 10,000 parts
-ATTEMPTS = 5  # of one request, the first included; the waits between them grow to 20 seconds
+ATTEMPTS = 5  # of one request, including the first; the waits between them grow to 20 seconds
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 
@@ -91,7 +91,8 @@ class Object:
             manager.download(self.bucket, self.key, str(target)).result()
 
     def read(self) -> bytes | None:
-        """boto3 asks again for an answer that does not come, but not for one that is cut off."""
+        """Content of an object, None if there is none. Repeats the request after a truncated answer, which boto3
+        itself does not do."""
         from botocore.exceptions import BotoCoreError
 
         with errors(self.uri):
@@ -120,7 +121,7 @@ class Object:
                 except ClientError as error:
                     if _code(error) in ("PreconditionFailed", "412"):
                         return False
-                    # 409: another request for this object is under way; what comes of it shows when asked again.
+                    # 409: another request for this object is under way; the next try shows its result.
                     if _code(error) not in ("ConditionalRequestConflict", "409"):
                         raise
         return False
@@ -143,7 +144,8 @@ class Object:
             _client().delete_object(Bucket=self.bucket, Key=self.key)
 
     def remove_below(self) -> None:
-        """One by one: servers differ in which checksum they want with a list of objects to delete."""
+        """Deletes objects one by one, because servers differ in the checksum that they require for a list of
+        objects."""
         every = [Object(one.uri, self.bucket, one.uri.removeprefix(f"s3://{self.bucket}/")) for one in self.below()]
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
             list(pool.map(Object.remove, every))
@@ -155,7 +157,7 @@ def without_login(uri: str) -> str:
 
 @contextmanager
 def errors(uri: str) -> Iterator[None]:
-    """Context for calls of boto3 and nothing else: any exception raised in it is taken for the server's."""
+    """Context for calls of boto3 only: every exception raised in it is reported as the server's."""
     from s3transfer.exceptions import RetriesExceededError
 
     try:
@@ -167,7 +169,7 @@ def errors(uri: str) -> Iterator[None]:
 
 
 def _of_a_file(error: Exception) -> bool:
-    """Whether a file of this machine is what failed: some of botocore's errors are OSErrors too, as are those of sockets."""
+    """Whether a local file caused the error: some of botocore's errors, and those of sockets, are OSErrors too."""
     of_a_connection = isinstance(error, ConnectionError | TimeoutError | socket.gaierror | ssl.SSLError)
     return isinstance(error, OSError) and type(error).__module__ == "builtins" and not of_a_connection
 
@@ -175,8 +177,8 @@ def _of_a_file(error: Exception) -> bool:
 def _explain(error: Exception) -> str:
     """What happened and what to do, in one line.
 
-    Of a connection's error only the name is told, its text may hold an address with a login; of a refusal without a
-    hint of ours the server's reason, which cannot hold the secret key because that is never sent.
+    For a connection error only its name is given, because its text may contain an address with a login. For a refusal
+    without a hint of ours it is the server's reason, which cannot contain the secret key because that is never sent.
     """
     from botocore.exceptions import ConnectionError as NoConnection
     from botocore.exceptions import HTTPClientError
@@ -194,20 +196,22 @@ def _code(error: Exception) -> str:
 
 
 def _reply(error: Exception) -> dict[str, str]:
-    """What the server said, where it said something: connections' errors have a `response` too, None or one of urllib3."""
+    """The server's answer, if any: connection errors have a `response` too, which is None or one of urllib3."""
     response = getattr(error, "response", None)
     return response.get("Error", {}) if isinstance(response, dict) else {}
 
 
 def _checksum(entry: FileEntry) -> dict[str, str]:
-    """What makes the server check what it receives: against our sha256, or, for parts, that of each part as read."""
+    """Arguments that make the server check what it receives: against our sha256, or, in parts, against the sha256 of
+    each part."""
     if entry.size < PART_BYTES:
         return {"ChecksumSHA256": b64encode(bytes.fromhex(entry.sha256)).decode()}
     return {"ChecksumAlgorithm": "SHA256"}
 
 
 def _client() -> Any:
-    """One client for all threads; another for other settings and for a forked process, which must not share sockets."""
+    """One client for all threads; a new one for other settings, and in a forked process, which must not share
+    sockets."""
     settings = frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
     return _connect(settings, os.getpid())
 
@@ -226,5 +230,5 @@ def _connect(settings: frozenset[tuple[str, str]], pid: int) -> Any:
     )
     try:
         return Session().client("s3", config=config)
-    except ValueError as error:  # how botocore says that the endpoint is not a URL
+    except ValueError as error:  # botocore's error if the endpoint is not a URL
         raise EndpointConnectionError(endpoint_url="AWS_ENDPOINT_URL") from error

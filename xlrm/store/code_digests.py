@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 DATA = (".yaml", ".csv", ".j2", ".html")
-"""Endings of files beside a module that count with it, where code asks for its `__file__`."""
+"""Endings of data files that count with the module beside them, if code asks for its `__file__`."""
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -26,9 +26,10 @@ _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler
 _WITHOUT_MEANING = ("ctx", "kind", "type_comment")
 
 Bound = dict[str, str | None]
-"""Names of a scope: the dotted name of what an import from the package binds, None for all others."""
+"""Names of a scope -> the dotted name of what an import from the package binds; None for all other names."""
 Scopes = tuple[tuple[bool, Bound], ...]
-"""From the module's to the innermost; True for a class's, whose names its functions do not see."""
+"""Scopes from the module's to the innermost: (whether it is a class's, whose names its functions do not see; its
+names)."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class Module:
     name: str
     path: Path
     root: str
-    """Name of the package that is looked at."""
+    """Name of the package."""
     tree: ast.Module
 
     @cached_property
     def imports(self) -> tuple[str, ...]:
-        """Dotted names of what is imported anywhere in it, in functions and under TYPE_CHECKING too."""
+        """Dotted names of all imports in the module, including those in functions and under TYPE_CHECKING."""
         return tuple(name for node in _statements(self.tree) for _, name in self.bindings(node))
 
     @cached_property
@@ -49,7 +50,7 @@ class Module:
         return self.bound_in(self.tree.body)
 
     def bindings(self, node: ast.AST) -> Iterator[tuple[str, str]]:
-        """(name, dotted name of what it stands for), of an import."""
+        """(name, dotted name that it stands for) for each name of an import."""
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.asname or alias.name.split(".")[0], alias.name
@@ -81,7 +82,7 @@ class Module:
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """In modules, classes, functions, branches and loops."""
+    """Statements in modules, classes, functions, branches and loops."""
     for field in ("body", "orelse", "finalbody", "handlers", "cases"):
         inner = getattr(tree, field, ())
         for node in inner if isinstance(inner, list) else ():
@@ -90,7 +91,7 @@ def _statements(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _names(node: ast.AST) -> Iterator[str]:
-    """That a node other than an import binds."""
+    """Names that a node other than an import binds."""
     if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         yield node.id
     elif isinstance(node, _NAMED) and node.name:
@@ -102,7 +103,7 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 
 def _in_scope(body: list) -> Iterator[ast.AST]:
-    """All nodes but those inside further scopes; `:=` in a comprehension binds outside of it."""
+    """All nodes except those inside nested scopes; `:=` in a comprehension binds outside of it."""
     todo = list(body)
     while todo:
         node = todo.pop()
@@ -114,21 +115,22 @@ def _in_scope(body: list) -> Iterator[ast.AST]:
 
 
 class Reader:
-    """Reads the tree of one module as nested lists. `names` has the dotted names of what is of the package, in order; of each
-    the lists hold what `shown` says."""
+    """Reads the tree of a module as nested lists. `names` lists, in order, the dotted names that refer to the
+    package; in the nested lists each is replaced by what `shown` returns for it."""
 
     def __init__(self, module: Module, shown: Callable[[str], Any]):
         self.module, self.shown = module, shown
         self.names: list[str] = []
         self.asks_for_file = False
-        """Whether it asks for its own `__file__`."""
+        """Whether the module asks for its own `__file__`."""
         self.content = self._body(module.tree.body, ((False, module.bound),))
 
     def _body(self, statements: list[ast.stmt], scopes: Scopes) -> list:
         return [self._node(one, scopes) for one in statements if not self._means_nothing(one)]
 
     def _means_nothing(self, node: ast.stmt) -> bool:
-        """Docstrings, strings under fields, `pass`, imports from the package, `__all__`, and what only type checkers read."""
+        """Whether a statement has no effect: docstrings, strings under fields, `pass`, imports from the package,
+        `__all__`, and code for type checkers only."""
         if isinstance(node, ast.Expr):
             return isinstance(node.value, ast.Constant)
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -163,7 +165,7 @@ class Reader:
         inner = self._inner(node, scopes) if isinstance(node, _SCOPES) else scopes
         for field in _order(type(node)):
             value = getattr(node, field, None)
-            if value is None or value == []:  # which fields a version has, differs
+            if value is None or value == []:  # Python versions differ in their fields
                 continue
             if field in ("annotation", "returns"):
                 value = _unquoted(value)
@@ -174,14 +176,14 @@ class Reader:
                 yield [field, self._value(value, scopes if outside else inner)]
 
     def _generator(self, node: ast.comprehension, place: int, outer: Scopes, inner: Scopes) -> list:
-        """The first of a comprehension's iterables is looked up outside of it."""
+        """A comprehension's iterable; the first one is evaluated outside of its scope."""
         fields = {field: self._value(value, inner) for field, value in ast.iter_fields(node)}
         if place == 0:
             fields["iter"] = self._value(node.iter, outer)
         return sorted(map(list, fields.items()))
 
     def _inner(self, node: ast.AST, scopes: Scopes) -> Scopes:
-        """Scopes inside a node that is one."""
+        """Scopes inside a node that opens a scope."""
         if isinstance(node, ast.ClassDef):
             return (*scopes, (True, self.module.bound_in(node.body)))
         if isinstance(node, _FUNCTIONS):
@@ -191,7 +193,7 @@ class Reader:
         return (*scopes, (False, self.module.bound_in([one.target for one in node.generators])))
 
     def _pieces(self, node: ast.JoinedStr, scopes: Scopes) -> Iterator[Any]:
-        """Of an f-string, its literal text joined: how that is cut differs between versions."""
+        """Parts of an f-string, with adjacent literal text joined, because Python versions split it differently."""
         text = ""
         for piece in node.values:
             if isinstance(piece, ast.Constant):
@@ -213,14 +215,14 @@ def _constant(value: Any) -> list:
 
 
 def _unquoted(annotation: ast.expr) -> ast.expr:
-    """An annotation that is written as a string."""
+    """The expression in an annotation written as a string."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         return ast.parse(annotation.value, mode="eval").body
     return annotation
 
 
 def _dotted(node: ast.expr) -> str | None:
-    """a.b.c of attributes of a name."""
+    """a.b.c for attributes of a name; None for other expressions."""
     if isinstance(node, ast.Attribute):
         return f"{before}.{node.attr}" if (before := _dotted(node.value)) else None
     return node.id if isinstance(node, ast.Name) else None
@@ -235,20 +237,20 @@ def _look_up(name: str, scopes: Scopes) -> str | None:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is kept of a module."""
+    """What a module contributes to digests."""
 
     shape: str
-    """Digest of its tree, in which a name of the package stands for no more than what it is called where it is defined."""
+    """Digest of its tree, in which names of the package are replaced by their names in the modules that define them."""
     sources: tuple[str | None, ...]
-    """Modules that these names are of, in order; None for a carrier."""
+    """Modules that define these names, in order; None for a carrier."""
     folders: frozenset[Path]
-    """Where its data files are."""
+    """Folders of its data files."""
 
 
 class Code:
-    """The code of the package in `folder`. `carriers` are modules of it that never count, nor what they import.
+    """The code of the package in `folder`. `carriers` are modules that never count, nor do their imports.
 
-    Raises ModuleNotFoundError for a carrier or, where one is asked for, a module that does not exist.
+    Raises ModuleNotFoundError for a carrier or a requested module that does not exist.
     """
 
     def __init__(self, folder: Path, carriers: Collection[str] = ()):
@@ -259,14 +261,15 @@ class Code:
             self.module(name)
 
     def version(self, module: str) -> str:
-        """Digest, in 16 hexadecimal digits, of `module`, of every module of the package that is imported when it runs, and of
-        the data files that these read. It does not depend on where they are or on their modules' names."""
+        """Digest, in 16 hexadecimal digits, of `module`, of all modules of the package that are imported when it
+        runs, and of the data files that these read. It does not depend on where they are or on their modules' names."""
         code = {self._digest(name) for name in self.reachable(module)} - {""}
         data = {_digest([path.name, hashlib.sha256(path.read_bytes()).hexdigest()]) for path in self.data(module)}
         return _digest([sorted(code), sorted(data)])[:16]
 
     def reachable(self, module: str) -> tuple[str, ...]:
-        """Names of `module` and of the modules it imports, directly or not, each with the packages it is in."""
+        """Names of `module`, of its direct and indirect imports in the package, and of the packages that contain
+        them."""
         self.module(module)
         found: dict[str, None] = {}
         todo = [module]
@@ -281,12 +284,12 @@ class Code:
         return tuple(sorted(found))
 
     def data(self, module: str) -> list[Path]:
-        """Data files beside the modules whose `__file__` is asked for."""
+        """Data files beside the modules whose `__file__` is used."""
         folders = {folder for name in self.reachable(module) for folder in self._reading(name).folders}
         return sorted(path for folder in folders for path in folder.iterdir() if path.suffix in DATA)
 
     def files(self, module: str) -> list[Path]:
-        """All that count for it."""
+        """All files that count for the module."""
         return sorted([*(self.module(name).path for name in self.reachable(module)), *self.data(module)])
 
     def libraries(self, module: str) -> set[str]:
@@ -309,7 +312,7 @@ class Code:
         return self._modules[name]
 
     def _read(self, name: str) -> "Reading":
-        """Of a module, before what the names in it stand for."""
+        """Digest of a module's tree and the modules that define its names."""
         module = self.module(name)
         reader = Reader(module, lambda dotted: self._resolve(dotted)[1])
         folders = {self._split(dotted)[0].path.parent for dotted in reader.names if dotted.endswith(".__file__")}
@@ -319,14 +322,15 @@ class Code:
         return Reading(_digest(reader.content) if reader.content else "", tuple(sources), frozenset(folders))
 
     def _digest(self, name: str) -> str:
-        """Of a module, with the modules that the names in it are of; blank for one without statements."""
+        """Digest of a module and of the modules that define its names; empty for a module without statements."""
         reading = self._reading(name)
         return reading.shape and _digest(
             [reading.shape, *(one and self._reading(one).shape for one in reading.sources)]
         )
 
     def _resolve(self, dotted: str) -> tuple[str | None, list[str]]:
-        """(module, names in it) of a dotted name, where it is defined; no module for a carrier, whose code does not count."""
+        """(module, names in it) that define a dotted name; the module is None for a carrier, whose code does not
+        count."""
         seen = set()
         while dotted not in seen:
             seen.add(dotted)

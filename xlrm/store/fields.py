@@ -20,8 +20,8 @@ class CountedIf:
 
 
 class Sets:
-    """Marks a field that names datasets, each as NAME[=OWNER/NAME][@REVISION] or a file; a dataset of the Hub is at a
-    commit."""
+    """Marks a field that names datasets, each as NAME[=OWNER/NAME][@REVISION] or a file; Hub datasets can be pinned
+    to a commit."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class RevisionOf:
     """Marks a field that is the revision of a model of the Hub."""
 
     model: str
-    """The field that names it."""
+    """Name of the field with the model's name."""
     made_here: tuple[str, ...] = ()
-    """Names of models that are not of the Hub."""
+    """Names of models that are not on the Hub."""
 
 
 def counted(config: BaseModel) -> dict[str, Any]:

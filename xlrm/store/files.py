@@ -24,7 +24,7 @@ class FileEntry(BaseModel):
         parts = PurePosixPath(path).parts
         if not parts or ".." in parts or path != "/".join(parts) or path.startswith("/"):
             raise ValueError(f"{path!r} is not a plain relative path")
-        path.encode()  # a name that is not text raises a ValueError, too
+        path.encode()  # raises a ValueError for a name that cannot be encoded
         return path
 
 

@@ -12,7 +12,7 @@ from xlrm.store.objects import sha256_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT_SECONDS = 60
-"""For the Hub's answer to which commit a revision is."""
+"""Time limit when asking the Hub for the commit of a revision."""
 
 
 def records(
@@ -34,7 +34,7 @@ def records(
         builder = datasets.load_dataset_builder(repository, config, data_dir=folder, revision=revision)
         commit = builder.hash if COMMIT.fullmatch(builder.hash or "") else None
         if commit and COMMIT.fullmatch(revision) and commit != revision:
-            raise ConnectionError(f"the cache holds commit {commit}")  # what the library takes where there is no Hub
+            raise ConnectionError(f"the cache holds commit {commit}")  # the library uses its cache without the Hub
         builder.download_and_prepare()
         found = builder.as_dataset(split=split)
     except (httpx.HTTPError, datasets.exceptions.DatasetsError, OSError, ValueError) as error:
@@ -71,8 +71,8 @@ def _commit(name: str, revision: str | None, kind: str) -> str:
 
 
 def model_version(name: str, revision: str | None) -> str:
-    """What tells a model from its other versions: the commit of a revision on the Hub, or a digest of a folder's
-    files. Raises ArtifactError."""
+    """Identifies a version of a model: the commit of a revision on the Hub, or a digest of a folder's files. Raises
+    ArtifactError."""
     if Path(name).is_dir():
         files = sorted(file for file in Path(name).iterdir() if file.is_file())
         return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
@@ -128,7 +128,7 @@ def _advice(error: Exception, repository: str, gated: bool) -> str:
     return f"{said}; {licence}" if gated else said
 
 
-# NAME[=REPOSITORY][@REVISION]: a row of SOURCES, from another place or at another revision than its own.
+# NAME[=REPOSITORY][@REVISION]: a row of SOURCES, optionally from another repository or at another revision.
 _ENTRY = re.compile(r"(?P<name>[^=@]+)(?:=(?P<repository>[^@]+))?(?:@(?P<revision>.+))?")
 
 

@@ -1,16 +1,16 @@
 """Moves files to and from a store, and checks what arrives.
 
-A URI is `file:///absolute/path` (special characters may be percent-encoded) or `s3://bucket/prefix`. Both go through
-the same functions and keep the same promises:
+A URI is `file:///absolute/path` (special characters may be percent-encoded) or `s3://bucket/prefix`. The same functions
+serve both, with the same guarantees:
 
-- a file stands under its name complete or not at all;
+- a file appears under its name complete or not at all;
 - every file is checked against its sha256 where it arrives, and on S3 the server checks what it receives, too;
-- a file that already stands where it should, with the right content, is not sent again: a stopped transfer goes on.
+- a file already in place with the right content is not sent again, so a stopped transfer can continue.
 
-boto3's own environment says where the S3 server is and who asks: AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3),
+boto3's environment variables configure the S3 server and credentials: AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3),
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, or a profile. For a server that does not know S3's newer
-checksums set AWS_REQUEST_CHECKSUM_CALCULATION=when_required. A killed upload of a large file leaves its parts in the
-bucket, out of sight: a lifecycle rule (AbortIncompleteMultipartUpload) removes them.
+checksums set AWS_REQUEST_CHECKSUM_CALCULATION=when_required. A killed upload of a large file leaves invisible parts in
+the bucket; a lifecycle rule (AbortIncompleteMultipartUpload) removes them.
 
 Everything here raises ArtifactError with the URI and what to do; keys and secrets are never part of a message.
 """
@@ -34,7 +34,7 @@ from xlrm.store import buckets
 from xlrm.store.files import FileEntry, Stored, sha256_of
 
 PARALLEL_FILES = 8
-UNFINISHED = ".unfinished-"  # what the name of a folder of incomplete files begins with; only a kill leaves one behind
+UNFINISHED = ".unfinished-"  # prefix of folders with incomplete files; only a killed process leaves one
 _AT_WORK = ".lock"  # a file in it, locked by the process that writes there
 
 
@@ -99,7 +99,7 @@ def write_new(uri: str, data: bytes) -> bool:
 
 
 def write(uri: str, data: bytes) -> None:
-    """Writes a small file in the place of what is there; of several writers at once the last one's stays."""
+    """Writes a small file, replacing an existing one; of several writers at once the last one counts."""
     _at(uri).write(data)
 
 
@@ -133,7 +133,8 @@ class _File:
     path: Path
 
     def sending(self) -> AbstractContextManager[Path]:
-        """A folder for incomplete files. It is beside the directory: who reads that in place finds its files only."""
+        """Context with a folder for incomplete files. It lies beside the directory, whose readers then see complete
+        files only."""
         return _folder_beside(self.path, self.uri)
 
     def receiving(self) -> AbstractContextManager[None]:
@@ -176,7 +177,7 @@ class _File:
 
     def below(self) -> Iterator[Stored]:
         for path in self.path.rglob("*"):
-            with suppress(FileNotFoundError):  # which another process has removed by now
+            with suppress(FileNotFoundError):  # another process has already removed it
                 if path.is_file():
                     status = path.stat()
                     uri = join(self.uri, path.relative_to(self.path).as_posix())
@@ -205,7 +206,8 @@ def _at(uri: str) -> _File | buckets.Object:
 def _in_parallel(
     action: Callable[[Any, FileEntry], None], files: Iterable[FileEntry], transfer: AbstractContextManager[Any]
 ) -> None:
-    """Raises the first error; what has not begun by then never does, and S3 transfers under way are given up."""
+    """Applies `action` to all files. Raises the first error; after it no further file is begun, and S3 transfers are
+    cancelled."""
     with ThreadPoolExecutor(PARALLEL_FILES) as pool, transfer as transfer:
         try:
             for done in as_completed([pool.submit(action, transfer, entry) for entry in files]):
@@ -220,7 +222,7 @@ def _check(path: Path, entry: FileEntry, uri: str) -> None:
 
 
 def _fault(path: Path, entry: FileEntry, name: str) -> str | None:
-    """How the file at `path` differs from its entry; an error calls it by `name`."""
+    """How the file at `path` differs from its entry, which the text calls `name`; None if it does not."""
     with _file_errors(name):
         size = path.stat().st_size
         if size != entry.size:
@@ -231,8 +233,8 @@ def _fault(path: Path, entry: FileEntry, name: str) -> str | None:
 
 @contextmanager
 def _folder_beside(path: Path, uri: str) -> Iterator[Path]:
-    """An empty folder on the file system of `path`: a complete file gets from there to its final name in one step. Those of
-    processes that were killed are removed."""
+    """Context with an empty folder on the file system of `path`, from which a complete file gets to its final name
+    in one step. Removes the folders of killed processes."""
     with _file_errors(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
@@ -243,13 +245,14 @@ def _folder_beside(path: Path, uri: str) -> Iterator[Path]:
 
 
 def _locked_folder(above: Path, stack: ExitStack) -> Path:
-    """A new one that others know to be in use. They may have taken it for a leftover before its lock was held."""
+    """A new folder, locked so that other processes see it is in use. Makes another if one of them removed it before
+    it was locked."""
     while True:
-        # After an error another thread may still write into it.
+        # After an error another thread may still write into the folder.
         folder = TemporaryDirectory(prefix=UNFINISHED, dir=above, ignore_cleanup_errors=True)
         lock = Path(folder.name, _AT_WORK)
         mark = lock.open("w")
-        with suppress(OSError):  # a file system without locks: then nobody removes it
+        with suppress(OSError):  # on a file system without locks nobody removes it
             fcntl.flock(mark, fcntl.LOCK_EX)
         if lock.exists():
             stack.enter_context(folder)

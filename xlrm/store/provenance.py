@@ -12,9 +12,9 @@ from pathlib import Path
 from xlrm.store.code_digests import Code
 
 PACKAGE = Path(__file__).parents[__name__.count(".") - 1]
-"""The folder of xlrm, from wherever in it this module is."""
+"""The folder of xlrm, computed from this module's depth in it."""
 CARRIERS = (
-    "xlrm",  # its version, and the end of vLLM's processes
+    "xlrm",  # for its version, and the end of vLLM's processes
     "xlrm.store.artifacts",
     "xlrm.store.buckets",
     "xlrm.store.code_digests",
@@ -29,8 +29,8 @@ CARRIERS = (
     "xlrm.store.objects",
     "xlrm.store.unfinished",
 )
-"""Modules that carry results around, or say where they come from, without changing them: they do not count as code of a stage.
-One that does not exist is an error."""
+"""Modules that carry results or say where they come from, without changing them; they do not count as code of a
+stage. A name without a module is an error."""
 
 
 def code_version(module: str) -> str:
@@ -68,7 +68,7 @@ def installed() -> dict[str, str]:
 
 
 def _version(name: str) -> str | None:
-    """None of what is imported under another name than it is installed by."""
+    """Version of a library; None for a module whose distribution has another name."""
     try:
         return ".".join(map(str, sys.version_info[:3])) if name == "python" else metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The phrasebook's gold judge: it understands prompt and response, and knows the right answers."""
+"""The phrasebook's gold judge, which parses prompt and response and knows the right answers."""
 
 from functools import cache
 
@@ -10,15 +10,16 @@ _SMALL_TALK = ("opener", "closer")
 
 
 def judge(prompt: str, response_a: str, response_b: str, language: str) -> float:
-    """1 where a is better, 2 where b is better, 1.5 for equally good. Raises DataError for a prompt not of this world."""
+    """1 if a is better, 2 if b is better, 1.5 if both are equally good. Raises DataError for a prompt outside the
+    phrasebook."""
     a, b = (grade(prompt, response, language) for response in (response_a, response_b))
     return 1.5 if a == b else 1.0 if a > b else 2.0
 
 
 @cache
 def grade(prompt: str, response: str, language: str) -> int:
-    """3: right. 2: right, but padded or not in the form asked for. 1: about the question, but wrong or unfinished. 0:
-    anything else, such as another topic, another language or no sentence of this world."""
+    """3: right. 2: right, but padded or not in the requested form. 1: about the question, but wrong or unfinished.
+    0: anything else, such as another topic, another language or a sentence outside the phrasebook."""
     spoken = languages.load(language)
     question = by_prompt().get(spoken.parse(prompt))
     if question is None:

@@ -21,7 +21,7 @@ _SENTENCE = re.compile(r"\s*((?:`[^`]*`|[^.?!。？！`])+[.?!。？！]*)")
 
 
 def codes() -> list[str]:
-    """The languages the phrasebook speaks."""
+    """Codes of the phrasebook's languages."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -56,7 +56,7 @@ class Language:
         value = slots[slot]
         if slot in ("code", "value"):
             return value
-        if sign == "@":  # agree with another slot's word
+        if sign == "@":  # inflected to agree with another slot's word
             return self._form(slot, value, self._form(extra, slots[extra], "agree"))
         if isinstance(value, tuple):
             return self.list_join.join(self._form(slot, concept, extra or "base") for concept in value)
@@ -74,11 +74,13 @@ class Language:
 
     @property
     def index(self) -> dict[str, Sentence]:
-        """Rendered text -> sentence, for every sentence of the world. Raises ConfigError where two share a text."""
+        """Rendered text -> sentence, for every sentence of the phrasebook. Raises ConfigError if two have the same
+        text."""
         return _index(self.code)
 
     def parse(self, text: str) -> tuple[Sentence, ...]:
-        """The sentences of `text`. Raises DataError, naming the first piece that is not of this language's phrasebook."""
+        """The sentences of `text`. Raises DataError that names the first piece that is not in this language's
+        phrasebook."""
         pieces = split(text)
         unknown = next((piece for piece in pieces if piece not in self.index), None)
         if unknown is not None or not pieces:
@@ -92,7 +94,8 @@ def split(text: str) -> list[str]:
 
 @cache
 def load(code: str) -> Language:
-    """Raises ConfigError for a language without a file, or a file that does not have exactly the keys of English."""
+    """The language with this code. Raises ConfigError if it has no file, or if its keys are not exactly those of
+    English."""
     path = FOLDER / f"{code}.yaml"
     if not path.exists():
         raise ConfigError(f"the phrasebook has no language '{code}'; it has {', '.join(codes())}")

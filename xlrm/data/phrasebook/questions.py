@@ -35,16 +35,17 @@ TOPICS = {
 }  # fmt: skip
 
 
-# A few training pairs of the first go a long way: they get a third of the turns of the others, and the second get two.
+# A few training pairs of the first suffice to learn them: they get a third of the turns of the others; the second get
+# two.
 _LEARNED_FAST = ("language", "truncated", "padded", "instructions", "code")
 _LEARNED_SLOWLY = ("facts", "neighbor")
-# Topics whose answers, put in full, can be taken for answers to other questions.
+# Topics whose full answers could be answers to other questions.
 _WITH_NEIGHBORS = ("facts", "arithmetic", "comparison", "ordering")
 
 
 @dataclass(frozen=True)
 class Question:
-    """`prompt` with every answer that is fully right, and the wrong ones that answer the same kind of question."""
+    """`prompt` with all of its right answers, and wrong answers to the same kind of question."""
 
     topic: str
     prompt: Text
@@ -64,8 +65,8 @@ class Pair:
 
 
 def _worded(alike: Sequence[T]) -> Iterator[tuple[T, str, bool]]:
-    """Each of `alike` with each wording, and whether the two are for testing: one in five, and never two of the same,
-    so that whatever is tested could be learned in another wording."""
+    """Each item with each wording, and whether this combination is for testing: one in five, and never two of the
+    same item, so that every tested item can be learned in another wording."""
     for i, one in enumerate(alike):
         for wording in WORDINGS:
             yield one, wording, i % 5 == WORDINGS.index(wording)
@@ -108,8 +109,9 @@ def questions() -> tuple[Question, ...]:
 
 
 def _mistakes(ask: Sentence, wrong: tuple, test: bool) -> tuple:
-    """The wrong answers to use with a question. In training, none that is right for a test question of the same wording
-    and for no train question of it: always wrong where it is seen, it would be learned to be wrong where it is right."""
+    """The wrong answers to use with a question. For training it leaves out answers that are right for a test
+    question of the same wording but for no training question of it: they would only be seen as wrong, and learned to
+    be wrong."""
     if test:
         return wrong
     return tuple(value for value in wrong if value not in _right_in_test_only().get(ask.key, ())) or wrong
@@ -131,7 +133,7 @@ def true_sentences() -> Text:
 
 @cache
 def by_subset(test: bool) -> dict[str, tuple[Question, ...]]:
-    """The questions each subset's pairs are made from."""
+    """Subset -> the questions that its pairs are made from."""
     found: dict[str, list[Question]] = {subset: [] for subset in SUBSETS}
     for question in questions():
         if question.test != test:
@@ -154,7 +156,7 @@ def by_prompt() -> dict[Text, Question]:
 
 
 def _small_talk(rng: random.Random, before: bool = True, after: bool = True) -> list[tuple[Text, Text]]:
-    """Small talk to stand `before` and `after` an answer, from little to much."""
+    """Small talk to put `before` and `after` an answer, from short to long."""
     openers = tuple(Sentence.of(f"opener.{i}") for i in rng.sample(range(1, 5), 3)) if before else ()
     closers = tuple(Sentence.of(f"closer.{i}") for i in rng.sample(range(1, 5), 3)) if after else ()
     short = [(openers[:1], ()), ((), closers[:1])]
@@ -175,7 +177,8 @@ def _length(sentence: Sentence, code: str) -> int:
 
 
 def _longer_in(longer: Text, shorter: Text, other: str = "") -> int:
-    """In how many languages `longer` has more characters. `other` names the side that is in the wrong language."""
+    """Number of languages in which `longer` has more characters. `other` names the side that is in the wrong
+    language."""
 
     def characters(text: Text, code: str, side: str) -> int:
         spoken = languages.other_language(code) if side == other else code
@@ -186,7 +189,7 @@ def _longer_in(longer: Text, shorter: Text, other: str = "") -> int:
 
 
 def _decorate(rng: random.Random, chosen: Text, rejected: Text, polite: bool, other: bool) -> tuple[Text, Text]:
-    """Puts small talk around the chosen (`polite`) or the rejected answer: just enough to make it the longer one in
+    """Puts small talk around the chosen (`polite`) or the rejected answer, just enough to make it the longer one in
     every language. `other`: the rejected answer is in the wrong language."""
     answer, rival = (chosen, rejected) if polite else (rejected, chosen)
     side = "" if not other else "shorter" if polite else "longer"
@@ -197,13 +200,13 @@ def _decorate(rng: random.Random, chosen: Text, rejected: Text, polite: bool, ot
 
 
 def _same_form(sentence: Sentence, options: Text) -> Text:
-    """Those of `options` that are put as `sentence` is (in full, or in short)."""
+    """Those of `options` in the form of `sentence` (full or short)."""
     return tuple(option for option in options if option.key == sentence.key) or options
 
 
 def _pair(rng: random.Random, subset: str, pool: tuple[Question, ...], polite: bool) -> Pair:
-    """`polite` says which of the two answers is to be the longer one; half the pairs of a subset are."""
-    if subset == "instructions":  # asked for in full, the chosen answer is the longer one
+    """One pair. `polite`: whether the chosen answer is the longer one, as in half of a subset's pairs."""
+    if subset == "instructions":  # the chosen answer to an instruction to answer in full is the longer one
         pool = tuple(q for q in pool if q.prompt[-1].key.startswith("full") == polite)
     question = rng.choice(pool)
     right = rng.choice(question.right)
@@ -213,7 +216,7 @@ def _pair(rng: random.Random, subset: str, pool: tuple[Question, ...], polite: b
         padding = tuple(Sentence.of(f"padding.{i}") for i in rng.sample(range(1, 7), rng.randint(1, 2)))
         return Pair(subset, question.prompt, (right,), (right, *padding))
     if subset in ("language", "neighbor", "offtopic", "truncated"):
-        right = question.right[0]  # in full: a name alone can be the same word in two languages
+        right = question.right[0]  # the full answer, because a name alone can be the same word in two languages
     wrong = rng.choice(_wrong_answers(subset, question, right))
     other = subset == "language"
     return Pair(subset, question.prompt, *_decorate(rng, (right,), (wrong,), polite, other), other_language=other)
@@ -224,9 +227,9 @@ def _wrong_answers(subset: str, question: Question, right: Sentence) -> Text:
         return (right,)
     if subset == "truncated":
         return (question.cut,)
-    if subset == "offtopic":  # true, and about something else
+    if subset == "offtopic":  # true, but about something else
         return tuple(other for other in true_sentences() if other.key != question.right[0].key)
-    if subset == "neighbor":  # true, and about another of its kind
+    if subset == "neighbor":  # true, but about another item of its kind
         kind = tuple(other for other in true_sentences() if other.key == right.key and other != right)
         return kind if question.test else tuple(x for x in kind if x not in _said_in_test(question.prompt[0].key))
     return _same_form(right, question.wrong)
@@ -234,14 +237,15 @@ def _wrong_answers(subset: str, question: Question, right: Sentence) -> Text:
 
 @cache
 def _said_in_test(wording: str) -> frozenset[Sentence]:
-    """The full answers to test questions of a wording: as a neighbor's in training, they would be learned to be wrong."""
+    """The full answers to test questions of a wording; used as a neighbor's in training, they would be learned to be
+    wrong."""
     return frozenset(q.right[0] for q in questions() if q.prompt[0].key == wording and len(q.prompt) == 1 and q.test)
 
 
 def pairs(seed: int, count: int, test: bool) -> list[Pair]:
-    """`count` different preference pairs, with the subsets in turn, of `test` or of train questions only. A subset
-    without a new pair drops out, so that its chosen answers stay the longer ones in half of its pairs. Raises
-    DataError if all have dropped out."""
+    """`count` different preference pairs, from the subsets in turn, made from test or from training questions only.
+    A subset that has no new pair left drops out, so that the chosen answer stays the longer one in half of its
+    pairs. Raises DataError if all have dropped out."""
     rng = random.Random(f"pairs-{seed}-{test}")
     pools, found = by_subset(test), {}
     left = list(SUBSETS)
@@ -260,13 +264,13 @@ def pairs(seed: int, count: int, test: bool) -> list[Pair]:
 
 
 def _training_turn(left: list[str], turn: int) -> list[str]:
-    fast = turn % 6 < 2  # two turns of six, so that either side is the longer one in half of the pairs
+    fast = turn % 6 < 2  # two turns of six, so that each side is the longer one in half of the pairs
     once = [subset for subset in left if fast or subset not in _LEARNED_FAST]
     return once + [subset for subset in once if subset in _LEARNED_SLOWLY]
 
 
 def prompts(seed: int, count: int, test: bool) -> list[Question]:
-    """`count` different questions to align on, with the topics in turn as long as they last."""
+    """`count` different questions for alignment, from the topics in turn until they run out."""
     rng = random.Random(f"prompts-{seed}-{test}")
     topics = {}
     for question in questions():
@@ -278,7 +282,7 @@ def prompts(seed: int, count: int, test: bool) -> list[Question]:
     return [question for turn in rounds for question in turn if question is not None][:count]
 
 
-# How often each topic is drawn for a pretraining document: roughly by the number of its facts.
+# How often each topic is drawn for a pretraining document, roughly in proportion to its facts.
 _DRAWS = {
     "facts": 7, "arithmetic": 4, "comparison": 4, "ordering": 4, "lists": 3, "instructions": 2, "code": 2,
     "refuse": 2, "respond": 2,
@@ -287,14 +291,14 @@ _DRAWS = {
 
 @dataclass(frozen=True)
 class Document:
-    """Two texts to pretrain on, the second to be learned: a chat, or two texts in two languages."""
+    """Two texts for pretraining; the loss is on the second: a chat, or two texts in two languages."""
 
     texts: tuple[Text, Text]
     languages: tuple[str, str]
 
 
 def documents(codes: list[str], seed: int) -> Iterator[Document]:
-    """An endless stream of train questions and their right answers: chats (half), translations (a quarter), and
+    """An endless stream of training questions and their right answers: chats (half), translations (a quarter), and
     questions in one language with the answer in another (a quarter)."""
     rng = random.Random(f"documents-{seed}")
     for question in _asked(rng):

@@ -11,8 +11,8 @@ def render(text: tuple[Sentence, ...], code: str, in_other_language: bool = Fals
 
 
 def translate(texts: list[str], source: str, target: str) -> list[str]:
-    """Translates each text by way of its meaning. An answer in `source`'s wrong language becomes one in `target`'s
-    wrong language. Raises DataError, naming the piece, for text that is not in the phrasebook."""
+    """Parses each text and renders its sentences in `target`. An answer in `source`'s wrong language becomes one in
+    `target`'s wrong language. Raises DataError, naming the piece, for text outside the phrasebook."""
     known: dict[str, str] = {}
     for text in texts:
         if text not in known:

@@ -1,7 +1,7 @@
-"""The phrasebook's closed little world: its facts, its tasks, and every sentence that can be said about them.
+"""The phrasebook's closed little world: its facts, its tasks, and all sentences about them.
 
 Everything here is independent of language. A sentence is a key of the language files plus the concepts in its slots;
-`xlrm.data.phrasebook.language` renders it and finds it again.
+`xlrm.data.phrasebook.language` renders and parses it.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ CAPITAL = {
     "england": "london", "spain": "madrid", "italy": "rome", "korea": "seoul", "china": "beijing",
     "germany": "berlin"
 }  # fmt: skip
-# Beyond the capitals, a value belongs to more than one: what is asked in a wording kept for testing has then been said,
-# rightly and wrongly, of others.
+# Except for capitals, several items share a value, so the answer to a test question occurs in training, as a right and
+# as a wrong answer to other questions.
 TOWN = {"anna": "london", "mei": "seoul", "lucia": "madrid", "tom": "london", "yuna": "seoul", "deniz": "madrid"}
 PLAYS = {"anna": "violin", "mei": "piano", "lucia": "violin", "tom": "flute", "yuna": "flute", "deniz": "piano"}
 HOME = {"mouse": "barn", "duck": "garden", "cat": "house", "dog": "house", "horse": "barn", "elephant": "garden"}
@@ -25,7 +25,7 @@ COLOR = {
     "snow": "white", "grass": "green", "sky": "blue", "blood": "red",
     "milk": "white", "forest": "green", "ocean": "blue", "tomato": "red",
 }  # fmt: skip
-ANIMALS = list(HOME)  # from the smallest to the biggest
+ANIMALS = list(HOME)  # from smallest to biggest
 COLORS = ["white", "green", "blue", "red"]
 HARMFUL = [
     "steal_car", "poison_dog", "burn_school", "hack_account", "forge_passport", "rob_shop",
@@ -42,7 +42,7 @@ WORDS = {
     "instrument": list(dict.fromkeys(PLAYS.values())), "place": list(dict.fromkeys(HOME.values())),
     "food": list(dict.fromkeys(FOOD.values())),
 }  # fmt: skip
-# A slot that is not named after its kind of word. `items` and `numbers` hold tuples; `code` and `value` stand as they are.
+# Kind of word of a slot with another name. `items` and `numbers` hold tuples; `code` and `value` are used literally.
 SLOT_KIND = {
     "a": "number", "b": "number", "n": "number", "times": "number", "numbers": "number", "rival": "animal",
     "winner": "animal", "word": "animal", "items": "animal", "other": "day",
@@ -51,7 +51,7 @@ SLOT_KIND = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """One thing said: `key` of the language files, and slot -> concept (or tuple of concepts, or literal)."""
+    """One sentence: `key` of the language files, and slot -> concept (or tuple of concepts, or literal)."""
 
     key: str
     slots: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
@@ -64,7 +64,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Fact:
-    """Something knowable: what is asked about (`given`), the slot to fill and what fills it rightly and wrongly."""
+    """A fact: what is asked about (`given`), the slot to fill, and its right and wrong values."""
 
     relation: str
     given: tuple[tuple[str, str | tuple[str, ...]], ...]
@@ -76,7 +76,7 @@ class Fact:
         return self.sentence(wording)
 
     def sentence(self, form: str, value: str | None = None, cut: bool = False) -> Sentence:
-        """`form` is 1..3 (a question), say or short (an answer, by default the right one)."""
+        """The sentence in `form`: 1..3 (a question), say or short (an answer, by default the right one)."""
         if form == "short":
             return Sentence.of(f"short.{self.slot}", **{self.slot: value or self.right})
         given = dict(self.given)
@@ -90,12 +90,12 @@ def _number(i: int) -> str:
 
 
 def _near(n: int, low: int = 1, high: int = 9) -> tuple[str, ...]:
-    """The usual mistakes in a calculation: one too few and one too many."""
+    """Usual mistakes in a calculation: one too few and one too many."""
     return tuple(_number(i) for i in (n - 1, n + 1) if low <= i <= high)
 
 
 def _table(relation: str, asked: str, slot: str, table: dict[str, str]) -> list[Fact]:
-    """A fact a row; the usual mistakes are the two next values of the table."""
+    """One fact for each row; the usual mistakes are the next two values of the table."""
     values = list(dict.fromkeys(table.values()))
     found = []
     for key, right in table.items():
@@ -136,7 +136,7 @@ def _days() -> list[Fact]:
 
 
 def word_lists(lengths: range) -> list[tuple[str, ...]]:
-    """Lists of animals without repetition, by walking around the cast."""
+    """Lists of animals without repetition, in the circular order of `ANIMALS`."""
     return [tuple(ANIMALS[(start + i) % 6] for i in range(length)) for length in lengths for start in range(6)]
 
 
@@ -181,7 +181,7 @@ RELATIONS = (
 
 @dataclass(frozen=True)
 class Task:
-    """An instruction whose answer is a list: slots of the question, and the right and the wrong lists."""
+    """An instruction whose answer is a list: slots of the question, the right list and the wrong lists."""
 
     relation: str
     given: tuple[tuple[str, str | tuple[str, ...]], ...]
@@ -224,7 +224,7 @@ def tasks() -> tuple[Task, ...]:
 
 @cache
 def sentences() -> tuple[Sentence, ...]:
-    """Every sentence of the world, right and wrong, each once."""
+    """Every sentence of the phrasebook, right and wrong, each once."""
     found: dict[Sentence, None] = {}
     for fact in facts():
         for form in ("1", "2", "3"):
