@@ -1,1 +1,1 @@
-"""Row-by-row checks of a corpus and its translations; knows nothing of translators or models."""
+"""Row-by-row checks of a corpus and its translations. Knows nothing of translators or models."""
