@@ -131,7 +131,7 @@ def unique_ids(rows: list[Row]) -> list[Row]:
     """The same rows with unique ids: the first row with an id keeps it, the next become `id#2`, `id#3`."""
     taken = {row["id"] for row in rows}
     times: Counter[str] = Counter()
-    found = []
+    unique = []
     for row in rows:
         own = name = row["id"]
         times[own] += 1
@@ -139,8 +139,8 @@ def unique_ids(rows: list[Row]) -> list[Row]:
             while (name := f"{own}#{times[own]}") in taken:
                 times[own] += 1
             taken.add(name)
-        found.append(row if name == row["id"] else {**row, "id": name})
-    return found
+        unique.append(row if name == row["id"] else {**row, "id": name})
+    return unique
 
 
 def _label(row: Row) -> tuple[bytes, bool]:
@@ -167,17 +167,17 @@ def _near_duplicates(rows: list[Row], threshold: float) -> set[int]:
     bands = _bands(rows)
     shared = _shared(bands)
     before: dict[tuple[int, int], list[int]] = {}
-    found = set()
+    duplicates = set()
     for place in map(int, np.flatnonzero(shared.any(axis=1))):
         keys = [(int(band), int(bands[place, band])) for band in np.flatnonzero(shared[place])]
         candidates = sorted({other for key in keys for other in before.get(key, ())})[:_CANDIDATES]
         grams = _shingles(rows[place])
         if any(_alike(rows[place], grams, rows[other], threshold) for other in candidates):
-            found.add(place)
+            duplicates.add(place)
             continue
         for key in keys:
             before.setdefault(key, []).append(place)
-    return found
+    return duplicates
 
 
 def _bands(rows: list[Row]) -> "np.ndarray":
@@ -188,24 +188,24 @@ def _bands(rows: list[Row]) -> "np.ndarray":
 
     # Any unrelated odd numbers would do; these are powers of SplitMix64's increment (Steele et al. 2014).
     weights = np.array([pow(0x9E3779B97F4A7C15, i, 2**64) for i in range(1, _PERMUTATIONS // _BANDS + 1)], np.uint64)
-    found = np.empty((len(rows), _BANDS), np.uint64)
+    hashes = np.empty((len(rows), _BANDS), np.uint64)
     for place, row in enumerate(rows):
         sketch = RMinHash(num_perm=_PERMUTATIONS, seed=42)
         sketch.update([" ".join(gram) for gram in _shingles(row)])
-        found[place] = np.array(sketch.digest(), np.uint64).reshape(_BANDS, -1) @ weights
-    return found
+        hashes[place] = np.array(sketch.digest(), np.uint64).reshape(_BANDS, -1) @ weights
+    return hashes
 
 
 def _shared(bands: "np.ndarray") -> "np.ndarray":
     """(rows, bands), bool: whether another row has the same band."""
     import numpy as np
 
-    found = np.zeros(bands.shape, bool)
+    shared = np.zeros(bands.shape, bool)
     for band, values in enumerate(bands.T):
         order = np.argsort(values)
         equal = np.diff(values[order]) == 0
-        found[order[1:][equal], band] = found[order[:-1][equal], band] = True
-    return found
+        shared[order[1:][equal], band] = shared[order[:-1][equal], band] = True
+    return shared
 
 
 def _alike(row: Row, grams: set[tuple[str, ...]], other: Row, threshold: float) -> bool:
@@ -256,7 +256,7 @@ class Contamination:
         for gram in set(_ngrams(tokens, _NGRAM)):
             for item, start in self.places.get(gram, ()):
                 covered.setdefault(item, set()).update(range(start, start + _NGRAM))
-        found = {
+        matches = {
             self.lengths[item] for item, places in covered.items() if len(places) > _COVERED * self.lengths[item][1]
         }
-        return frozenset({name for name, _ in found} | self.whole.get(tuple(tokens), set()))
+        return frozenset({name for name, _ in matches} | self.whole.get(tuple(tokens), set()))

@@ -23,16 +23,16 @@ def of_row(row: Mapping[str, Any]) -> list[Message]:
     if isinstance(row.get("response"), str) and isinstance(row.get("prompt"), str | list):
         prompt = row["prompt"]
         before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else messages(prompt)
-        found = [*before, {"role": ANSWERER, "content": row["response"]}]
+        conversation = [*before, {"role": ANSWERER, "content": row["response"]}]
     elif isinstance(row.get("messages"), list) and row["messages"]:
-        found = messages(row["messages"])
+        conversation = messages(row["messages"])
     else:
         raise DataError('a row is {"messages": [...]} or {"prompt": ..., "response": ...}')
-    for message in found:
+    for message in conversation:
         if not all(map(is_whole, message.values())):
             raise DataError(f"a message holds {HALF_CHARACTER}")
-    check_answered(found[-1]["role"])
-    return found
+    check_answered(conversation[-1]["role"])
+    return conversation
 
 
 def messages(value: Any) -> list[Message]:
@@ -40,10 +40,10 @@ def messages(value: Any) -> list[Message]:
     or is empty."""
     if not isinstance(value, list) or not value:
         raise DataError(f"messages are a list of one or more, got {str(value)[:60]!r}")
-    for one in value:
-        if not _is_message(one):
-            raise DataError(f"a message has role and content as text, got {one!r}")
-    return [{"role": one["role"], "content": one["content"]} for one in value]
+    for message in value:
+        if not _is_message(message):
+            raise DataError(f"a message has role and content as text, got {message!r}")
+    return [{"role": message["role"], "content": message["content"]} for message in value]
 
 
 def _is_message(one: Any) -> bool:

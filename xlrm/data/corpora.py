@@ -105,24 +105,24 @@ def read_translations(folders: list[Path]) -> list[Corpus]:
     duplicated."""
     parts: dict[str, list[tuple[Path, dict]]] = {}
     for folder in folders:
-        said = _description(folder)
-        parts.setdefault(said["language"], []).append((folder, said))
-    return [_corpus(_ordered(code, many)) for code, many in parts.items()]
+        description = _description(folder)
+        parts.setdefault(description["language"], []).append((folder, description))
+    return [_corpus(_ordered(code, shards)) for code, shards in parts.items()]
 
 
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     if not path.is_file():
         raise DataError(f'{path}: no such file; a corpus says its language there, as {{"language": "es"}}')
-    said = json.loads(path.read_text(encoding="utf-8"))
-    if said.get("language") not in LANGUAGES:
-        raise DataError(f"{path}: no language {said.get('language')!r}; there are {', '.join(LANGUAGES)}")
-    return said
+    description = json.loads(path.read_text(encoding="utf-8"))
+    if description.get("language") not in LANGUAGES:
+        raise DataError(f"{path}: no language {description.get('language')!r}; there are {', '.join(LANGUAGES)}")
+    return description
 
 
 def _ordered(code: str, parts: list[tuple[Path, dict]]) -> list[tuple[Path, dict]]:
     """Shards in their order. Raises DataError if one is missing or duplicated."""
-    shards = [said.get("shard", [1, 1]) for _, said in parts]
+    shards = [description.get("shard", [1, 1]) for _, description in parts]
     if any(not _is_shard(shard) for shard in shards) or len({count for _, count in shards}) > 1:
         raise DataError(f"{code}: shards are [number, count] of one count, got {_list(shards)}")
     count, numbers = int(shards[0][1]), [int(number) for number, _ in shards]
@@ -130,7 +130,7 @@ def _ordered(code: str, parts: list[tuple[Path, dict]]) -> list[tuple[Path, dict
         if numbers.count(number) != 1:
             state = "missing" if number not in numbers else "there more than once"
             raise DataError(f"{code}: shard {number} of {count} is {state}; got {_list(shards)}")
-    return [part for _, part in sorted(zip(numbers, parts, strict=True), key=lambda one: one[0])]
+    return [part for _, part in sorted(zip(numbers, parts, strict=True), key=lambda pair: pair[0])]
 
 
 def _is_shard(shard: Any) -> bool:
@@ -143,11 +143,15 @@ def _list(shards: list) -> str:
 
 
 def _corpus(parts: list[tuple[Path, dict]]) -> Corpus:
-    said = parts[0][1]
-    repairs = [one["repairs"] for _, one in parts if one.get("repairs")]
-    total = {key: sum(one.get(key, 0) for one in repairs) for key in REPAIRS} if repairs else None
+    description = parts[0][1]
+    repairs = [entry["repairs"] for _, entry in parts if entry.get("repairs")]
+    total = {key: sum(counts.get(key, 0) for counts in repairs) for key in REPAIRS} if repairs else None
     return Corpus(
-        LANGUAGES[said["language"]], [folder for folder, _ in parts], said.get("translator"), total, _made(said)
+        LANGUAGES[description["language"]],
+        [folder for folder, _ in parts],
+        description.get("translator"),
+        total,
+        _made(description),
     )
 
 

@@ -21,15 +21,15 @@ Sources = dict[str, Loaded]
 def load_pairs(entry: str, language: str, count: int, seed: int, max_reject_share: float) -> Loaded:
     """At most `count` pairs of a preference source. Raises DataError if the share of unusable rows is above
     `max_reject_share`, and the errors of `catalog.load_pairs`."""
-    found = catalog.load_pairs(entry, language, count, seed)
-    total = len(found.rows) + len(found.rejects)
-    if len(found.rejects) > max_reject_share * total:
-        first = f"line {found.rejects[0]['line']}: {found.rejects[0]['reason']}"
+    loaded = catalog.load_pairs(entry, language, count, seed)
+    total = len(loaded.rows) + len(loaded.rejects)
+    if len(loaded.rejects) > max_reject_share * total:
+        first = f"line {loaded.rejects[0]['line']}: {loaded.rejects[0]['reason']}"
         raise DataError(
-            f"{entry}: {len(found.rejects)} of {total} rows cannot be used, more than "
+            f"{entry}: {len(loaded.rejects)} of {total} rows cannot be used, more than "
             f"curate.max_reject_share={max_reject_share}; the first: {first}"
         )
-    return replace(found, rows=found.rows[:count])
+    return replace(loaded, rows=loaded.rows[:count])
 
 
 def load_prompts(
@@ -62,13 +62,13 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
                 "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
                 **({"margin": float(row["margin"])} if "margin" in row else {}),
             }
-            for name, one in loaded.items() for row in one.rows
+            for name, source in loaded.items() for row in source.rows
         ]
     )  # fmt: skip
     alike = frozenset(name for name, dataset in PREFERENCES.items() if dataset.alike)
     kept, report = cleaning.clean(rows, contamination, near_duplicates, alike)
-    for name, one in loaded.items():
-        report.reject(name, len(one.rejects))
+    for name, source in loaded.items():
+        report.reject(name, len(source.rejects))
     _say(report, "pairs")
     if not kept:
         raise DataError(f"curate.preferences: no pair of {', '.join(loaded)} is left")
@@ -109,8 +109,8 @@ def _say(report: Report, what: str) -> None:
     for source, counts in report.as_dict().items():
         dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items()) or "none"
         hits = ", ".join(f"{count} of {name}" for name, count in counts.get("contaminated_by", {}).items())
-        said = f"{dropped} ({hits})" if hits else dropped
-        progress.say(f"curate: {source}: {counts['in']} {what} in, dropped {said}, {counts['out']} out")
+        detail = f"{dropped} ({hits})" if hits else dropped
+        progress.say(f"curate: {source}: {counts['in']} {what} in, dropped {detail}, {counts['out']} out")
 
 
 def write(tables: dict[str, Rows], rejects: Rows, card: dict, output: Path) -> None:

@@ -32,18 +32,18 @@ def moving(origins: Origins) -> dict[str, str]:
 
 def markdown(card: dict) -> str:
     """Rows in, dropped by reason and out for each source, with its terms and origin, in Markdown."""
-    parts = [(entry, one, "preferences") for entry, one in card["sources"].items()]
-    parts += [(entry, one, "prompts") for entry, one in card.get("prompts", {}).items()]
-    reasons = [reason for reason in REASONS if any(reason in one["dropped"] for _, one, _ in parts)]
+    parts = [(entry, counts, "preferences") for entry, counts in card["sources"].items()]
+    parts += [(entry, counts, "prompts") for entry, counts in card.get("prompts", {}).items()]
+    reasons = [reason for reason in REASONS if any(reason in counts["dropped"] for _, counts, _ in parts)]
     head = ["source", "in", *(reason.replace("_", " ") for reason in reasons), "out", "licence", "from"]
     lines = [f"# Corpus in {card['language']}", "", _row(head), _row(["---"] * len(head))]
-    for entry, one, use in parts:
+    for entry, counts, use in parts:
         origin = card["origins"][use][entry]
-        dropped = [one["dropped"].get(reason, 0) for reason in reasons]
+        dropped = [counts["dropped"].get(reason, 0) for reason in reasons]
         name = entry if use == "preferences" else f"{entry} ({use})"
-        lines.append(_row([name, one["in"], *dropped, one["out"], origin["licence"], _place(origin)]))
+        lines.append(_row([name, counts["in"], *dropped, counts["out"], origin["licence"], _place(origin)]))
     lines += ["", _terms_line(card)]
-    if hits := _hits([one for _, one, _ in parts]):
+    if hits := _hits([counts for _, counts, _ in parts]):
         lines += ["", f"Contaminated rows by what they hit: {hits}."]
     return "\n".join(lines) + "\n"
 
@@ -54,8 +54,8 @@ def _terms_line(card: dict) -> str:
 
 def _hits(parts: list[dict]) -> str:
     totals: dict[str, int] = {}
-    for one in parts:
-        for name, count in one.get("contaminated_by", {}).items():
+    for counts in parts:
+        for name, count in counts.get("contaminated_by", {}).items():
             totals[name] = totals.get(name, 0) + count
     return ", ".join(f"{name} {count}" for name, count in sorted(totals.items()))
 

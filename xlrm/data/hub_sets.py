@@ -213,11 +213,11 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
             f"{source.repository} at {source.revision!r}: a record is not as expected: {type(error).__name__} {error}"
         ) from error
     if source.counts and source.counts != (read, len(rows)):
-        counted, said = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
-        progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {said}")
+        counted, card = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
+        progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {card}")
     kept = sample(len(rows), count, seed)
-    found = origin(source.repository, source.revision, commit, source.licence) | {"records": read, "rows": len(rows)}
-    return Loaded([{"id": f"{source.name}-{i}", **rows[i]} for i in kept], found)
+    facts = origin(source.repository, source.revision, commit, source.licence) | {"records": read, "rows": len(rows)}
+    return Loaded([{"id": f"{source.name}-{i}", **rows[i]} for i in kept], facts)
 
 
 def sample(size: int, count: int | None, seed: int) -> list[int]:
@@ -227,7 +227,7 @@ def sample(size: int, count: int | None, seed: int) -> list[int]:
 
 def origin(repository: str, revision: str, commit: str | None, licence: str) -> dict[str, str | int]:
     """Origin of rows; a local folder has no revision."""
-    found = {"licence": licence, "repository": repository}
+    facts = {"licence": licence, "repository": repository}
     if not Path(repository).is_dir():
-        found["revision"] = revision
-    return found | ({"commit": commit} if commit else {})
+        facts["revision"] = revision
+    return facts | ({"commit": commit} if commit else {})

@@ -37,8 +37,8 @@ def normalised(licence: str) -> str:
 def is_known(licence: str) -> bool:
     """Whether the licence's terms are known; any other licence, also `unknown` and `other`, must be taken to permit
     nothing."""
-    one = normalised(licence)
-    return one in {YOUR_OWN, *_ATTRIBUTION, *_CONDITIONS} or bool(_CREATIVE_COMMONS.fullmatch(one))
+    name = normalised(licence)
+    return name in {YOUR_OWN, *_ATTRIBUTION, *_CONDITIONS} or bool(_CREATIVE_COMMONS.fullmatch(name))
 
 
 def is_non_commercial(licence: str) -> bool:
@@ -48,21 +48,21 @@ def is_non_commercial(licence: str) -> bool:
 
 
 def asks_only_attribution(licence: str) -> bool:
-    one = normalised(licence)
-    return one in _ATTRIBUTION or bool((found := _CREATIVE_COMMONS.fullmatch(one)) and not any(found.groups()))
+    name = normalised(licence)
+    return name in _ATTRIBUTION or bool((match := _CREATIVE_COMMONS.fullmatch(name)) and not any(match.groups()))
 
 
 def conditions(licence: str) -> str:
     """What the licence requires of users of a model trained on the data, without a full stop."""
-    one = normalised(licence)
-    if one == YOUR_OWN:
+    name = normalised(licence)
+    if name == YOUR_OWN:
         return "whoever trained the model knows the terms of these rows"
-    if asks_only_attribution(one):
+    if asks_only_attribution(name):
         return "keep its notice"
-    if found := _CREATIVE_COMMONS.fullmatch(one):
-        return "; ".join(_ELEMENTS[element] for element in found.groups() if element)
+    if match := _CREATIVE_COMMONS.fullmatch(name):
+        return "; ".join(_ELEMENTS[element] for element in match.groups() if element)
     unknown = "terms unknown, which permit nothing until they are"
-    return _CONDITIONS.get(one) or (f"not for commercial use; other {unknown}" if is_non_commercial(one) else unknown)
+    return _CONDITIONS.get(name) or (f"not for commercial use; other {unknown}" if is_non_commercial(name) else unknown)
 
 
 def verdict(non_commercial: bool, unknown: list[str] | tuple[str, ...]) -> str:

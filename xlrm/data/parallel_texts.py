@@ -106,10 +106,10 @@ def _published(row: catalog.Dataset, languages: Sequence[str], seed: int) -> tup
             raise ConfigError(f"represent.parallel: {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
         assert isinstance(row.rows, Source)
         loaded = hub_sets.load(row.rows, language, None, seed)
-        tables[language] = {one["id"]: one["text"] for one in loaded.rows}
+        tables[language] = {record["id"]: record["text"] for record in loaded.rows}
         origins[language] = loaded.origin
     shared = {key: value for key, value in origins[languages[0]].items() if key not in ("records", "rows", "commit")}
-    by_language = {key: {lang: one.get(key) for lang, one in origins.items()} for key in ("records", "commit")}
+    by_language = {key: {lang: origin.get(key) for lang, origin in origins.items()} for key in ("records", "commit")}
     return tables, shared | by_language
 
 

@@ -98,18 +98,18 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
     loaded = catalog.load(TABLE, name, language, count, seed, ("prompt", *_SIDES))
     row = catalog.find(TABLE, name)
     benchmark = BENCHMARKS[row.name if row else "rewardbench"]
-    found = []
-    for number, one in enumerate(loaded.rows, 1):
-        _check_responses(f"{name}:{number}", one)
-        subset = str(one.get("subset") or "all")
-        section = benchmark.sections.get(subset) or str(one.get("section") or subset)
+    items = []
+    for number, item in enumerate(loaded.rows, 1):
+        _check_responses(f"{name}:{number}", item)
+        subset = str(item.get("subset") or "all")
+        section = benchmark.sections.get(subset) or str(item.get("section") or subset)
         _check_name(f"{name}:{number}", section)
-        kept = {key: one[key] for key in ("id", "prompt", *_SIDES)}
+        kept = {key: item[key] for key in ("id", "prompt", *_SIDES)}
         weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
-        found.append({**kept, "subset": subset, "section": section, **weight})
+        items.append({**kept, "subset": subset, "section": section, **weight})
     if row and benchmark.whole:
-        _check_sections(name, found, benchmark.sections)
-    return replace(loaded, rows=found)
+        _check_sections(name, items, benchmark.sections)
+    return replace(loaded, rows=items)
 
 
 def load_published(entry: str, language: str, source: str) -> Loaded | None:
@@ -161,7 +161,7 @@ def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
     benchmark whose subsets and weights match the rows. An average without them is not comparable."""
     present = {language: dict.fromkeys(row["subset"] for row in rows) for language, rows in items.items()}
     weights = {row["subset"]: row.get("weight") for rows in items.values() for row in rows}
-    whole = [one.weights for one in BENCHMARKS.values() if weights and weights.items() <= one.weights.items()]
+    whole = [entry.weights for entry in BENCHMARKS.values() if weights and weights.items() <= entry.weights.items()]
     known = dict.fromkeys([*(whole[0] if whole else ()), *weights])
     lacking = {language: [subset for subset in known if subset not in own] for language, own in present.items()}
     return {language: subsets for language, subsets in lacking.items() if subsets}

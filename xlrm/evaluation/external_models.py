@@ -69,12 +69,12 @@ def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, dict
     Raises ConfigError for unknown models or too high costs, ArtifactError for unavailable models, and GateError if a
     judge refuses to answer.
     """
-    found = reward_models.find_all(settings.models)
-    judges = _judges([model for model in found if not _finished(output, model)], rows, settings)
+    models = reward_models.find_all(settings.models)
+    judges = _judges([model for model in models if not _finished(output, model)], rows, settings)
     results = {}
-    for model in sorted(found, key=lambda one: one.kind):  # classifiers first: vLLM takes the rest of a GPU's memory
+    for model in sorted(models, key=lambda item: item.kind):  # classifiers first: vLLM takes the rest of a GPU's memory
         results[model.name] = _finished(output, model) or _evaluate(model, judges, rows, settings, output)
-    return {model.name: results[model.name] for model in found}
+    return {model.name: results[model.name] for model in models}
 
 
 def evaluate(entry: str, rows: list[dict], language: str, settings: Settings, output: Path) -> dict:
@@ -90,15 +90,17 @@ def _version(model: RewardModel, settings: Settings) -> str | None:
 
 def _judges(models: Sequence[RewardModel], rows: Rows, settings: Settings) -> dict[str, Judge]:
     """Name -> judge; logs the estimated cost of each and checks the budget before any of them is asked."""
-    judges = {one.name: pairwise.load(one, settings.judge) for one in models if one.kind == "generative"}
+    judges = {model.name: pairwise.load(model, settings.judge) for model in models if model.kind == "generative"}
     estimates: dict[str, Estimate] = {}
     for name, judge in judges.items():
-        estimates[name] = judge.estimate(rewardbench.pairs([row for many in rows.values() for row in many]))
+        estimates[name] = judge.estimate(rewardbench.pairs([row for table in rows.values() for row in table]))
         judge.cost.estimated_usd = estimates[name].usd
         progress.say(f"external[{name}]: {estimates[name]}")
         if estimates[name].known < estimates[name].questions:
             judge.reach()
-    pairwise.check_budget({name: one for name, one in estimates.items() if judges[name].served}, settings.judge)
+    pairwise.check_budget(
+        {name: estimate for name, estimate in estimates.items() if judges[name].served}, settings.judge
+    )
     return judges
 
 
@@ -124,32 +126,32 @@ def _results(
     about: dict[str, str | None] = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
     about["version"] = _version(model, settings)
     if judge := judges.pop(model.name, None):
-        found = _judged(model, judge, rows, output)
+        result = _judged(model, judge, rows, output)
     else:
-        cost = {"conversations": sum(len(side) for many in rows.values() for row in many for side in responses(row))}
-        found = {"cost": cost, "results": _rewarded(model, rows, settings, output, journal)}
-    return about | found | {"results": with_missing(f"external[{model.name}]: benchmark", found["results"], rows)}
+        cost = {"conversations": sum(len(side) for table in rows.values() for row in table for side in responses(row))}
+        result = {"cost": cost, "results": _rewarded(model, rows, settings, output, journal)}
+    return about | result | {"results": with_missing(f"external[{model.name}]: benchmark", result["results"], rows)}
 
 
 def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> dict:
     import numpy as np
 
     with contextlib.closing(judge):
-        items = {language: rewardbench.judge(judge, many) for language, many in rows.items()}
+        items = {language: rewardbench.judge(judge, table) for language, table in rows.items()}
     progress.say(f"external[{model.name}]: {judge.cost}")
     write_jsonl(output / "verdicts.jsonl", _verdicts(rows, items))
-    credits = {code: np.array([row["credit"] for row in many]) for code, many in items.items()}
+    credits = {code: np.array([row["credit"] for row in records]) for code, records in items.items()}
     return {
-        "cost": judge.cost.as_json(), "bias": {code: rewardbench.bias(many) for code, many in items.items()},
+        "cost": judge.cost.as_json(), "bias": {code: rewardbench.bias(records) for code, records in items.items()},
         "results": {code: summary(rows[code], earned) for code, earned in credits.items()},
     }  # fmt: skip
 
 
 def _verdicts(rows: Rows, judged: Rows) -> list[dict]:
     return [
-        {"language": code, "id": row["id"], "subset": row["subset"], "section": row["section"], **one}
-        for code, many in rows.items()
-        for row, one in zip(many, judged[code], strict=True)
+        {"language": code, "id": row["id"], "subset": row["subset"], "section": row["section"], **verdict}
+        for code, table in rows.items()
+        for row, verdict in zip(table, judged[code], strict=True)
     ]
 
 
@@ -163,18 +165,18 @@ def _rewarded(
     """Language -> results of a classifier."""
     from xlrm.models import loading
 
-    every = [row for many in rows.values() for row in many]
+    every = [row for table in rows.values() for row in table]
     progress.say(f"external[{model.name}]: {len(every):,} items in {', '.join(rows)}")
     given = "max_length" in settings.model_fields_set
     scorer = classifiers.load(model, settings.max_length, settings.batch_tokens, settings.precision, given)
-    found = iter(reward_table.score_items(every, scorer, journal))
+    rewards = iter(reward_table.score_items(every, scorer, journal))
     del scorer
     loading.free_gpu()
     results: dict[str, dict] = {}
     kept: list[dict] = []
-    for language, many in rows.items():
-        scored = list(itertools.islice(found, len(many)))
-        results[language] = summary(many, credit(many, scored, settings.ties), tied(scored))
-        kept += reward_table.records(CORPUS, language, many, scored)
+    for language, table in rows.items():
+        scored = list(itertools.islice(rewards, len(table)))
+        results[language] = summary(table, credit(table, scored, settings.ties), tied(scored))
+        kept += reward_table.records(CORPUS, language, table, scored)
     reward_table.write(output / reward_table.FILE, kept)
     return results

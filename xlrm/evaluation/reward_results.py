@@ -26,15 +26,15 @@ def published(entries: Sequence[str], languages: Sequence[str]) -> dict[str, dic
         raise ConfigError(
             f"evaluate.benchmarks: more than one is called {', '.join(double)} (the corpus's own: {CORPUS})"
         )
-    found: dict[str, dict[str, list[dict]]] = {}
+    tables: dict[str, dict[str, list[dict]]] = {}
     for entry in entries:
         loaded = {code: benchmarks.load_published(entry, code, languages[0]) for code in languages}
-        if absent := [code for code, one in loaded.items() if one is None]:
+        if absent := [code for code, dataset in loaded.items() if dataset is None]:
             if "{language}" in entry and len(absent) == len(loaded):
                 raise DataError(f"evaluate.benchmarks: no file {entry} for any of {', '.join(absent)}")
             progress.say(f"evaluate: {entry} is not in {', '.join(absent)}: left out there")
-        found[benchmarks.label(entry)] = {code: one.rows for code, one in loaded.items() if one}
-    return found
+        tables[benchmarks.label(entry)] = {code: dataset.rows for code, dataset in loaded.items() if dataset}
+    return tables
 
 
 def score_with_fingerprint(folder: Path, rows: list[dict], scoring: Scoring, output: Path) -> list[Rewards]:

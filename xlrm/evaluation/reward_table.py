@@ -49,8 +49,8 @@ def write(path: Path, found: list[dict]) -> None:
     import pyarrow.parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {name: [one[name] for one in found] for name in _COLUMNS}
-    columns |= {name: [one.get(name) for one in found] for name in _OPTIONAL if any(name in one for one in found)}
+    columns = {name: [row[name] for row in found] for name in _COLUMNS}
+    columns |= {name: [row.get(name) for row in found] for name in _OPTIONAL if any(name in row for row in found)}
     pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd")
 
 
@@ -73,14 +73,14 @@ def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
     if missing := [name for name in _COLUMNS if name not in table.column_names]:
         raise DataError(f"{path}: no column {', '.join(missing)}; the columns are {', '.join(_COLUMNS)}")
     items: dict[tuple[str, str], dict] = {}
-    for one in table.to_pylist():
-        if one["benchmark"] == benchmark:
-            item = items.setdefault((one["language"], one["id"]), _item(one))
-            item[one["side"]].append(one["reward"])
-    found: dict[str, list[dict]] = {}
+    for record in table.to_pylist():
+        if record["benchmark"] == benchmark:
+            item = items.setdefault((record["language"], record["id"]), _item(record))
+            item[record["side"]].append(record["reward"])
+    by_language: dict[str, list[dict]] = {}
     for (language, _), item in items.items():
-        found.setdefault(language, []).append(item)
-    return found
+        by_language.setdefault(language, []).append(item)
+    return by_language
 
 
 def _item(one: dict) -> dict:
@@ -97,5 +97,5 @@ def score_items(rows: Sequence[dict], scorer: "Scorer", journal: "Journal | None
         for side in both
         for text in side
     ]
-    found = iter(scorer.score(asked, journal))
-    return [([next(found) for _ in chosen], [next(found) for _ in rejected]) for chosen, rejected in sides]
+    rewards = iter(scorer.score(asked, journal))
+    return [([next(rewards) for _ in chosen], [next(rewards) for _ in rejected]) for chosen, rejected in sides]

@@ -43,12 +43,12 @@ def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> 
 def with_missing(where: str, results: dict[str, dict], items: Mapping[str, list[dict]]) -> dict[str, dict]:
     """Adds `missing` to the `results` of each language whose `items` lack subsets of their benchmark, for example
     after validation, and logs it after `where`: incomplete sections are weighted as if they were complete."""
-    found = benchmarks.missing(items)
-    for language, subsets in found.items():
+    missing = benchmarks.missing(items)
+    for language, subsets in missing.items():
         progress.say(
             f"{where} in {language} has no item of {', '.join(subsets)}: its averages are over the subsets that are left"
         )
-    return {code: one | ({"missing": found[code]} if code in found else {}) for code, one in results.items()}
+    return {code: result | ({"missing": missing[code]} if code in missing else {}) for code, result in results.items()}
 
 
 def accuracies(rows: list[dict], credit: "np.ndarray") -> dict[str, float]:
@@ -70,7 +70,7 @@ def intervals(
     for subset, places in _subset_places(rows).items():
         sums, sizes = _clusters(rows, credit, places)
         drawn = [rng.integers(0, len(sums), (size, len(sums))) for size in _chunks(resamples, 1000)]
-        resampled[subset] = np.concatenate([sums[one].sum(axis=1) / sizes[one].sum(axis=1) for one in drawn])
+        resampled[subset] = np.concatenate([sums[draw].sum(axis=1) / sizes[draw].sum(axis=1) for draw in drawn])
     tails = ((1 - confidence) / 2, (1 + confidence) / 2)
     bounds = {name: np.quantile(values, tails) for name, values in _aggregate(rows, resampled).items()}
     return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
@@ -87,11 +87,11 @@ def paired(rows: list[dict], difference: "np.ndarray", seed: int = 0) -> dict[st
     """
     values, bounds = accuracies(rows, difference), intervals(rows, difference, seed)
     flipped = _aggregate(rows, _sign_flips(rows, difference, seed))
-    found = {}
+    results = {}
     for name, value in values.items():
         as_far = (abs(flipped[name]) >= abs(value) - 1e-12).sum()
-        found[name] = Paired(value, *bounds[name], p=float((1 + as_far) / (1 + PERMUTATIONS)))
-    return found
+        results[name] = Paired(value, *bounds[name], p=float((1 + as_far) / (1 + PERMUTATIONS)))
+    return results
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -121,7 +121,7 @@ def _subset_places(rows: list[dict]) -> dict[str, "np.ndarray"]:
     places: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         places.setdefault(row["subset"], []).append(i)
-    return {subset: np.array(found) for subset, found in places.items()}
+    return {subset: np.array(indices) for subset, indices in places.items()}
 
 
 def _clusters(rows: list[dict], credit: "np.ndarray", places: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
@@ -141,13 +141,13 @@ def _sign_flips(rows: list[dict], difference: "np.ndarray", seed: int) -> dict[s
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    found = {}
+    means = {}
     for subset, places in _subset_places(rows).items():
         sums, _ = _clusters(rows, difference, places)
         sums = sums[sums != 0]
         flipped = [(2.0 * rng.integers(0, 2, (size, len(sums))) - 1) @ sums for size in _chunks(PERMUTATIONS, 1000)]
-        found[subset] = np.concatenate(flipped) / len(places)
-    return found
+        means[subset] = np.concatenate(flipped) / len(places)
+    return means
 
 
 def _chunks(total: int, size: int) -> Iterator[int]:

@@ -164,8 +164,8 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
     environment = {"PYTHONWARNINGS": "ignore::FutureWarning", **os.environ, "PATH": path}
     status = subprocess.call(command, env=environment, preexec_fn=die_with_parent)
     if status:
-        said = folder / _REASON
-        why = said.read_text() if said.exists() else "the log above says why"
+        reason = folder / _REASON
+        why = reason.read_text() if reason.exists() else "the log above says why"
         raise ArtifactError(f"training in {nodes.count * each} processes ended with status {status}: {why}")
 
 
@@ -198,9 +198,9 @@ def _of_the_group(error: RuntimeError) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def die_with_parent() -> None:

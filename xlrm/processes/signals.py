@@ -29,13 +29,13 @@ def ended_by_signals() -> Iterator[None]:
     Only the actions of `before_the_end` run; as after any other death, a stage continues from its files. The stage's
     training processes end with it.
     """
-    here = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-    before = {one: signal.signal(one, _end) for one in here}
+    here = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _end) for number in here}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -51,10 +51,10 @@ def before_the_end(action: Callable[[], None]) -> Iterator[None]:
 def _end(number: int, _frame: object) -> None:
     """Runs the actions in threads, because the interrupted thread may hold a lock that an action needs; an action
     that waits for such a lock is abandoned."""
-    for one in SIGNALS:
-        signal.signal(one, signal.SIG_IGN)
-    said = f"ended by {signal.Signals(number).name}; the same command goes on from what is there"
-    actions = [lambda: progress.say(said), *reversed(_before_the_end)]
+    for ignored in SIGNALS:
+        signal.signal(ignored, signal.SIG_IGN)
+    message = f"ended by {signal.Signals(number).name}; the same command goes on from what is there"
+    actions = [lambda: progress.say(message), *reversed(_before_the_end)]
     threads = [threading.Thread(target=action, daemon=True) for action in actions]
     for thread in threads:
         thread.start()

@@ -42,14 +42,14 @@ class Memory:
     def look_up(self, texts: Iterable[str], attempt: int) -> dict[str, str | None]:
         """Known answers by text; None for a text that is known to get no complete answer."""
         keys = {_key(text, attempt): text for text in texts}
-        found = {}
+        answers = {}
         wanted = list(keys)
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             some = wanted[start : start + _KEYS_AT_ONCE]
             marks = ",".join("?" * len(some))
             for key, answer in self.database.execute(f"select key, text from known where key in ({marks})", some):
-                found[keys[key]] = answer
-        return found
+                answers[keys[key]] = answer
+        return answers
 
     def add(self, answers: Mapping[str, str | None], attempt: int) -> None:
         """Keeps answers on this machine at once, and on the store with the next `send`; sends now if the last `send`

@@ -169,14 +169,14 @@ def place(uri: str) -> str:
 def lineage(uris: Iterable[str]) -> dict[str, Record]:
     """The records of the artifacts at `uris` and of everything they were made from, by URI, inputs first. In a store
     that was moved, records give the present addresses of their inputs."""
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     for uri in uris:
-        if uri not in found:
+        if uri not in records:
             record = load(uri)
-            inputs = {name: [_found_again(one, uri) for one in many] for name, many in record.inputs.items()}
-            found |= lineage(one.uri for many in inputs.values() for one in many)
-            found[uri] = record.model_copy(update={"inputs": inputs})
-    return found
+            inputs = {name: [_found_again(item, uri) for item in items] for name, items in record.inputs.items()}
+            records |= lineage(item.uri for items in inputs.values() for item in items)
+            records[uri] = record.model_copy(update={"inputs": inputs})
+    return records
 
 
 def _found_again(given: Input, uri: str) -> Input:
@@ -260,7 +260,7 @@ def _as_json(uri: str, fields: dict[str, Any]) -> bytes:
 
 
 def _problems(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
+    return "; ".join(f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}" for problem in error.errors())
 
 
 def _remedy(uri: str) -> str:

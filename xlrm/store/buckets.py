@@ -135,9 +135,9 @@ class Object:
             pages = _client().get_paginator("list_objects_v2")
             prefix = f"{self.key}/" if self.key else ""
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                for found in page.get("Contents", []):
-                    uri = f"s3://{self.bucket}/{found['Key']}"
-                    yield Stored(uri, found["Size"], found["LastModified"].timestamp())
+                for entry in page.get("Contents", []):
+                    uri = f"s3://{self.bucket}/{entry['Key']}"
+                    yield Stored(uri, entry["Size"], entry["LastModified"].timestamp())
 
     def remove(self) -> None:
         with errors(self.uri):
@@ -146,7 +146,9 @@ class Object:
     def remove_below(self) -> None:
         """Deletes objects one by one, because servers differ in the checksum that they require for a list of
         objects."""
-        every = [Object(one.uri, self.bucket, one.uri.removeprefix(f"s3://{self.bucket}/")) for one in self.below()]
+        every = [
+            Object(entry.uri, self.bucket, entry.uri.removeprefix(f"s3://{self.bucket}/")) for entry in self.below()
+        ]
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
             list(pool.map(Object.remove, every))
 
@@ -184,8 +186,8 @@ def _explain(error: Exception) -> str:
     from botocore.exceptions import HTTPClientError
 
     code = _code(error)
-    said = " ".join(_reply(error).get("Message", "").split())[:300]
-    reason = HINTS.get(code) or said or "is AWS_ENDPOINT_URL right, and is the server up?"
+    message = " ".join(_reply(error).get("Message", "").split())[:300]
+    reason = HINTS.get(code) or message or "is AWS_ENDPOINT_URL right, and is the server up?"
     server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
     tries = f" in {ATTEMPTS} tries" if isinstance(error, HTTPClientError | NoConnection) else ""
     return f"{code}{tries} from {without_login(server)}: {reason}"

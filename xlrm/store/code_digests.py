@@ -65,7 +65,7 @@ class Module:
 
     def bound_in(self, body: list) -> Bound:
         """Names that these statements or expressions bind in their own scope."""
-        found: Bound = {}
+        bound: Bound = {}
         elsewhere: set[str] = set()
         for node in _in_scope(body):
             if isinstance(node, ast.Global | ast.Nonlocal):
@@ -74,11 +74,11 @@ class Module:
                 for name, target in self.bindings(node):
                     # `import package.module` binds the package; an alias stands for the module itself.
                     whole = target if isinstance(node, ast.ImportFrom) or name not in target.split(".")[:1] else name
-                    found[name] = whole if self.of_package(target) else found.get(name)
+                    bound[name] = whole if self.of_package(target) else bound.get(name)
             else:
                 for name in _names(node):
-                    found.setdefault(name, None)
-        return {name: target for name, target in found.items() if name not in elsewhere}
+                    bound.setdefault(name, None)
+        return {name: target for name, target in bound.items() if name not in elsewhere}
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
@@ -126,7 +126,7 @@ class Reader:
         self.content = self._body(module.tree.body, ((False, module.bound),))
 
     def _body(self, statements: list[ast.stmt], scopes: Scopes) -> list:
-        return [self._node(one, scopes) for one in statements if not self._means_nothing(one)]
+        return [self._node(statement, scopes) for statement in statements if not self._means_nothing(statement)]
 
     def _means_nothing(self, node: ast.stmt) -> bool:
         """Whether a statement has no effect: docstrings, strings under fields, `pass`, imports from the package,
@@ -143,7 +143,7 @@ class Reader:
     def _value(self, value: Any, scopes: Scopes) -> Any:
         if isinstance(value, list):
             statements = value and isinstance(value[0], ast.stmt)
-            return self._body(value, scopes) if statements else [self._value(one, scopes) for one in value]
+            return self._body(value, scopes) if statements else [self._value(item, scopes) for item in value]
         return self._node(value, scopes) if isinstance(value, ast.AST) else value
 
     def _node(self, node: ast.AST, scopes: Scopes) -> list:
@@ -170,7 +170,7 @@ class Reader:
             if field in ("annotation", "returns"):
                 value = _unquoted(value)
             if isinstance(node, _COMPREHENSIONS) and field == "generators":
-                yield [field, [self._generator(one, i, scopes, inner) for i, one in enumerate(value)]]
+                yield [field, [self._generator(generator, i, scopes, inner) for i, generator in enumerate(value)]]
             else:
                 outside = field != "body" and inner is not scopes and not isinstance(node, _COMPREHENSIONS)
                 yield [field, self._value(value, scopes if outside else inner)]
@@ -188,9 +188,9 @@ class Reader:
             return (*scopes, (True, self.module.bound_in(node.body)))
         if isinstance(node, _FUNCTIONS):
             body = node.body if isinstance(node.body, list) else [node.body]
-            arguments = [one for one in ast.walk(node.args) if isinstance(one, ast.arg)]
-            return (*scopes, (False, dict.fromkeys(one.arg for one in arguments) | self.module.bound_in(body)))
-        return (*scopes, (False, self.module.bound_in([one.target for one in node.generators])))
+            arguments = [arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)]
+            return (*scopes, (False, dict.fromkeys(arg.arg for arg in arguments) | self.module.bound_in(body)))
+        return (*scopes, (False, self.module.bound_in([generator.target for generator in node.generators])))
 
     def _pieces(self, node: ast.JoinedStr, scopes: Scopes) -> Iterator[Any]:
         """Parts of an f-string, with adjacent literal text joined, because Python versions split it differently."""
@@ -271,17 +271,17 @@ class Code:
         """Names of `module`, of its direct and indirect imports in the package, and of the packages that contain
         them."""
         self.module(module)
-        found: dict[str, None] = {}
+        reached: dict[str, None] = {}
         todo = [module]
         while todo:
             name = todo.pop()
-            if name in found or name in self.carriers or (one := self._find(name)) is None:
+            if name in reached or name in self.carriers or (parsed := self._find(name)) is None:
                 continue
-            found[name] = None
-            for target in (name, *(target for target in one.imports if one.of_package(target))):
+            reached[name] = None
+            for target in (name, *(target for target in parsed.imports if parsed.of_package(target))):
                 parts = target.split(".")
                 todo += [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        return tuple(sorted(found))
+        return tuple(sorted(reached))
 
     def data(self, module: str) -> list[Path]:
         """Data files beside the modules whose `__file__` is used."""
@@ -298,9 +298,9 @@ class Code:
         return names - {self.folder.name}
 
     def module(self, name: str) -> Module:
-        if (found := self._find(name)) is None:
+        if (module := self._find(name)) is None:
             raise ModuleNotFoundError(f"no module {name!r} in {self.folder}")
-        return found
+        return module
 
     def _find(self, name: str) -> Module | None:
         if name not in self._modules:
@@ -325,7 +325,7 @@ class Code:
         """Digest of a module and of the modules that define its names; empty for a module without statements."""
         reading = self._reading(name)
         return reading.shape and _digest(
-            [reading.shape, *(one and self._reading(one).shape for one in reading.sources)]
+            [reading.shape, *(source and self._reading(source).shape for source in reading.sources)]
         )
 
     def _resolve(self, dotted: str) -> tuple[str | None, list[str]]:

@@ -36,13 +36,13 @@ class RevisionOf:
 
 def counted(config: BaseModel) -> dict[str, Any]:
     """The config as JSON, without the fields that do not count."""
-    found = config.model_dump(mode="json")
+    values = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
-        if not all(_counts(one, config) for one in field.metadata):
-            del found[name]
+        if not all(_counts(mark, config) for mark in field.metadata):
+            del values[name]
         elif isinstance(value := getattr(config, name), BaseModel):
-            found[name] = counted(value)
-    return found
+            values[name] = counted(value)
+    return values
 
 
 def _counts(said: Any, config: BaseModel) -> bool:
@@ -54,8 +54,8 @@ def _counts(said: Any, config: BaseModel) -> bool:
 def marked(config: type[BaseModel], kind: type) -> dict[str, Any]:
     """Names of the fields that are annotated with `kind`, with the annotation."""
     return {
-        name: said
+        name: mark
         for name, field in config.model_fields.items()
-        for said in field.metadata
-        if said is kind or isinstance(said, kind)
+        for mark in field.metadata
+        if mark is kind or isinstance(mark, kind)
     }

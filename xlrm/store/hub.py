@@ -36,13 +36,13 @@ def records(
         if commit and COMMIT.fullmatch(revision) and commit != revision:
             raise ConnectionError(f"the cache holds commit {commit}")  # the library uses its cache without the Hub
         builder.download_and_prepare()
-        found = builder.as_dataset(split=split)
+        table = builder.as_dataset(split=split)
     except (httpx.HTTPError, datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+        message = " ".join(str(error).split())[:200] or type(error).__name__
         raise ArtifactError(
-            f"cannot fetch {repository!r} at {revision!r}: {said.rstrip('.')}; {_advice(error, repository, gated)}"
+            f"cannot fetch {repository!r} at {revision!r}: {message.rstrip('.')}; {_advice(error, repository, gated)}"
         ) from error
-    return found, commit
+    return table, commit
 
 
 def model_commit(name: str, revision: str | None) -> str:
@@ -118,14 +118,14 @@ def _advice(error: Exception, repository: str, gated: bool) -> str:
     licence = f"accept its licence at https://huggingface.co/datasets/{repository} and set HF_TOKEN"
     copy = "or take the set from a folder with a copy, as NAME=FOLDER"
     if constants.HF_HUB_OFFLINE:
-        said = f"HF_HUB_OFFLINE is set and the set is not in the cache: unset it, {copy}"
+        advice = f"HF_HUB_OFFLINE is set and the set is not in the cache: unset it, {copy}"
     elif isinstance(error, ConnectionError | httpx.TransportError):
-        said = f"check the network and HF_ENDPOINT, {copy}"
+        advice = f"check the network and HF_ENDPOINT, {copy}"
     elif "gated" in str(error):
         return licence
     else:
-        said = "check the id, the table, the split and the revision; a set that is private needs HF_TOKEN"
-    return f"{said}; {licence}" if gated else said
+        advice = "check the id, the table, the split and the revision; a set that is private needs HF_TOKEN"
+    return f"{advice}; {licence}" if gated else advice
 
 
 # NAME[=REPOSITORY][@REVISION]: a row of SOURCES, optionally from another repository or at another revision.
@@ -134,6 +134,6 @@ _ENTRY = re.compile(r"(?P<name>[^=@]+)(?:=(?P<repository>[^@]+))?(?:@(?P<revisio
 
 def parse_entry(entry: str) -> tuple[str, str | None, str | None]:
     """Name, repository and revision of NAME[=REPOSITORY][@REVISION]. Raises ConfigError for anything else."""
-    if not (found := _ENTRY.fullmatch(entry)):
+    if not (match := _ENTRY.fullmatch(entry)):
         raise ConfigError(f"no dataset {entry!r}; a set of the Hub is written NAME[=OWNER/NAME][@REVISION]")
-    return found["name"], found["repository"], found["revision"]
+    return match["name"], match["repository"], match["revision"]

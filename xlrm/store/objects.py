@@ -111,12 +111,12 @@ def remove_leftovers(uri: str) -> None:
 
 def list_uris(uri: str) -> list[str]:
     """The URIs of all files below `uri`, sorted."""
-    return sorted(one.uri for one in _at(uri).below())
+    return sorted(entry.uri for entry in _at(uri).below())
 
 
 def list_files(uri: str) -> list[Stored]:
     """All files below `uri`, by URI."""
-    return sorted(_at(uri).below(), key=lambda one: one.uri)
+    return sorted(_at(uri).below(), key=lambda entry: entry.uri)
 
 
 def remove_directory(uri: str, first: Iterable[str] = ()) -> None:

@@ -63,8 +63,8 @@ def _code() -> Code:
 
 def installed() -> dict[str, str]:
     """Versions of Python and of every library here, by normalised name."""
-    found = {_normalised(one.metadata["Name"]): one.version for one in reversed([*metadata.distributions()])}
-    return found | {"python": _version("python")}
+    libraries = {_normalised(item.metadata["Name"]): item.version for item in reversed([*metadata.distributions()])}
+    return libraries | {"python": _version("python")}
 
 
 def _version(name: str) -> str | None:

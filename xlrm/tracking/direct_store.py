@@ -33,7 +33,7 @@ def check_download(uri: str, file: str) -> None:
     from requests import HTTPError
 
     if store := _direct_store(uri, DIRECT_DOWNLOAD):
-        name = file or next((one.path for one in store.list_artifacts() if not one.is_dir), "MLmodel")
+        name = file or next((entry.path for entry in store.list_artifacts() if not entry.is_dir), "MLmodel")
         with contextlib.suppress(HTTPError):
             _check_answer(store._get_presigned_download_url(name).url, DIRECT_DOWNLOAD)
 

@@ -13,11 +13,11 @@ def key(name: str) -> str:
     above LONGEST is cut and ends in a digest, so that different names have different keys."""
     parts = [re.sub(r"[^\w.\- ]", _escaped, part) for part in name.split("/")]
     parts = [re.sub(r"^\.{1,2}$", lambda dots: ":2e:" * len(dots[0]), part) or "::" for part in parts]
-    found = "/".join(parts)
-    if len(found) <= LONGEST:
-        return found
+    escaped = "/".join(parts)
+    if len(escaped) <= LONGEST:
+        return escaped
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{found[: LONGEST - 18]}::{digest}"
+    return f"{escaped[: LONGEST - 18]}::{digest}"
 
 
 def _escaped(character: re.Match[str]) -> str:

@@ -25,9 +25,9 @@ def is_one(error: Exception) -> bool:
 
 def in_one_line(error: Exception) -> ArtifactError:
     text = str(error).partition("[SQL:")[0]  # without the statement and its values
-    said = _shown(" ".join(text.split()))[:500] or type(error).__name__
-    hint = next((f"; {hint}" for sign, hint in _HINTS.items() if sign in said), "")
-    return ArtifactError(f"MLflow, {addresses.shown(addresses.tracking_uri())}: {said}{hint}")
+    message = _shown(" ".join(text.split()))[:500] or type(error).__name__
+    hint = next((f"; {hint}" for sign, hint in _HINTS.items() if sign in message), "")
+    return ArtifactError(f"MLflow, {addresses.shown(addresses.tracking_uri())}: {message}{hint}")
 
 
 def _shown(text: str) -> str:

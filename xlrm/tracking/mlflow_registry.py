@@ -46,19 +46,19 @@ _METRIC, _MODEL_ID = "metric.", "model_id"
 
 def models(name: str | None = None) -> list[Version]:
     """All versions of all registered models, or of one: sorted by name, newest first."""
-    found: list[Version] = []
+    result: list[Version] = []
     if nothing_yet():
-        return found
+        return result
     with connected() as client:
         for model in client.search_registered_models(f"name = '{name}'" if name else None, max_results=1000):
             by_version: dict[str, list[str]] = {}
             for alias, number in model.aliases.items():
                 by_version.setdefault(str(number), []).append(alias)
             versions = client.search_model_versions(f"name = '{model.name}'")
-            for one in sorted(versions, key=lambda one: -int(one.version)):
-                aliases = tuple(sorted(by_version.get(str(one.version), ())))
-                found.append(Version(model.name, str(one.version), aliases, dict(one.tags)))
-    return found
+            for record in sorted(versions, key=lambda record: -int(record.version)):
+                aliases = tuple(sorted(by_version.get(str(record.version), ())))
+                result.append(Version(model.name, str(record.version), aliases, dict(record.tags)))
+    return result
 
 
 def version(uri: str) -> Version:
@@ -77,12 +77,12 @@ def version(uri: str) -> Version:
 
         get = client.get_model_version_by_alias if separator == "@" else client.get_model_version
         try:
-            found = get(name, which)
+            record = get(name, which)
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise _no_such_model(uri) from None
             raise
-    return Version(name, str(found.version), tuple(sorted(found.aliases)), dict(found.tags))
+    return Version(name, str(record.version), tuple(sorted(record.aliases)), dict(record.tags))
 
 
 def _no_such_model(uri: str) -> ArtifactError:
@@ -153,18 +153,18 @@ def drop_alias(name: str, alias: str) -> None:
 def cached(uri: str) -> Path:
     """Local folder of a registered model, downloaded once for each version. A version with the same number but other
     files, as in a registry that was set up again, has another folder."""
-    found = version(uri)
+    model = version(uri)
     address = hashlib.sha256(addresses.tracking_uri().encode()).hexdigest()[:8]
-    files = found.tags.get("digest", "unknown")[:16]
-    folder = addresses.home() / "cache" / "models" / address / found.name / files / found.number
+    files = model.tags.get("digest", "unknown")[:16]
+    folder = addresses.home() / "cache" / "models" / address / model.name / files / model.number
     if _has_files(folder):
         return folder
-    with locks.alone(folder.with_suffix(".lock"), f"fetching {found.uri}"):
+    with locks.alone(folder.with_suffix(".lock"), f"fetching {model.uri}"):
         for left in folder.parent.glob(f"{folder.name}.*part"):  # by a process that was killed
             shutil.rmtree(left)
         if not _has_files(folder):
             shutil.rmtree(folder, ignore_errors=True)
-            download(found.uri, folder.with_suffix(".part")).rename(folder)
+            download(model.uri, folder.with_suffix(".part")).rename(folder)
     return folder
 
 
@@ -174,7 +174,7 @@ def has(version: Version, file: str) -> bool:
         listed = direct_store.artifacts().list_artifacts(
             artifact_uri=f"{version.uri}/{posixpath.dirname(file)}".rstrip("/")
         )
-    return file in [one.path for one in listed]
+    return file in [entry.path for entry in listed]
 
 
 def download(uri: str, folder: Path, file: str = "") -> Path:
@@ -183,18 +183,18 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
     Raises ConfigError for a URI of another form, ArtifactError for a model or file that does not exist, cannot be
     downloaded, or differs from what was registered.
     """
-    found = version(uri)
-    where = f"{found.uri}/{file}".rstrip("/")
-    if file and not has(found, file):
+    model = version(uri)
+    where = f"{model.uri}/{file}".rstrip("/")
+    if file and not has(model, file):
         raise ArtifactError(f"{where}: no such file")
     with connected(), patiently():
-        direct_store.check_download(found.uri, file)
+        direct_store.check_download(model.uri, file)
         local = Path(direct_store.artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
     if not (local.is_file() or _has_files(local)):
         raise ArtifactError(
-            f"{where}: MLflow has the version and none of its files; they were to be at {_source(found)}"
+            f"{where}: MLflow has the version and none of its files; they were to be at {_source(model)}"
         )
-    _check_files(found, local, file)
+    _check_files(model, local, file)
     return local
 
 
@@ -205,7 +205,7 @@ def _check_files(version: Version, local: Path, file: str) -> None:
         objects.verify_directory(local, _files(local / FILES), version.uri)
     elif file and file != FILES and has(version, FILES):
         with TemporaryDirectory() as folder:
-            kept = [one for one in _files(download(version.uri, Path(folder), FILES)) if one.path == file]
+            kept = [entry for entry in _files(download(version.uri, Path(folder), FILES)) if entry.path == file]
         if kept and objects.sha256_of(local) != kept[0].sha256:
             raise ArtifactError(
                 f"{version.uri}/{file}: corrupted: its sha256 is not that in {FILES}; register it again"
@@ -214,7 +214,7 @@ def _check_files(version: Version, local: Path, file: str) -> None:
 
 def _files(path: Path) -> list[FileEntry]:
     try:
-        return [FileEntry(**one) for one in json.loads(path.read_bytes())]
+        return [FileEntry(**fields) for fields in json.loads(path.read_bytes())]
     except (ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: not a list of files: {' '.join(str(error).split())[:200]}") from error
 

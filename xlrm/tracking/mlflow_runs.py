@@ -24,18 +24,18 @@ def _experiment_id(client, name: str) -> str:
 
     if injected := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return injected
-    if found := client.get_experiment_by_name(name):
-        return found.experiment_id
+    if experiment := client.get_experiment_by_name(name):
+        return experiment.experiment_id
     location = None
     if addresses.database():  # a server knows where its artifacts go; a database does not
         location = (addresses.home() / moved_home.ARTIFACTS).as_uri()
     try:
         return client.create_experiment(name, artifact_location=location)
     except MlflowException:  # another task was faster
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             raise
-        return found.experiment_id
+        return experiment.experiment_id
 
 
 @dataclass
@@ -49,22 +49,22 @@ class Run:
         """Logs points of a training curve, each with a `step` and values by name. MLflow's page groups them as train/
         and heldout/ (names `heldout_...`). Keys and steps in `without` are left out."""
         now = int(time.time() * 1000)
-        found = (
-            (f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}", value, now, int(one["step"]))
-            for one in points for name, value in one.items() if name != "step"
+        entries = (
+            (f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}", value, now, int(point["step"]))
+            for point in points for name, value in point.items() if name != "step"
         )  # fmt: skip
-        self._log(one for one in found if (one[0], one[3]) not in without)
+        self._log(entry for entry in entries if (entry[0], entry[3]) not in without)
 
     def logged(self) -> set[tuple[str, int]]:
         """Keys and steps of the metrics that the run has."""
         with connected() as client:
             keys = client.get_run(self.id).data.metrics
-            return {(name, one.step) for name in keys for one in client.get_metric_history(self.id, name)}
+            return {(name, point.step) for name in keys for point in client.get_metric_history(self.id, name)}
 
     def _log(self, found: Iterable[tuple[str, float, int, int]]) -> None:
         from mlflow.entities import Metric
 
-        entries = [Metric(*one) for one in found]
+        entries = [Metric(*values) for values in found]
         with connected() as client:
             for start in range(0, len(entries), 1000):  # the most that one call takes
                 client.log_batch(self.id, metrics=entries[start : start + 1000])
@@ -80,8 +80,8 @@ def current_run() -> Run:
 
 def running() -> str | None:
     """Id of the run that the current stage logs to; None without one."""
-    found = _current.get(None)
-    return found.id if found else None
+    current = _current.get(None)
+    return current.id if current else None
 
 
 @contextlib.contextmanager
@@ -176,9 +176,9 @@ def knows_run(run_id: str) -> bool:
 def kubeflow_tags(run: Run) -> dict[str, str]:
     """Tags that identify the current Kubeflow run: KFP_RUN_ID, and the tags that Kubeflow Pipelines' own MLflow plugin
     wrote to the run that it injects, or to that run's parent."""
-    found = {"kfp.pipeline_run_id": os.environ["KFP_RUN_ID"]} if os.environ.get("KFP_RUN_ID") else {}
+    from_env = {"kfp.pipeline_run_id": os.environ["KFP_RUN_ID"]} if os.environ.get("KFP_RUN_ID") else {}
     with connected() as client:
         tags = client.get_run(run.id).data.tags
         if parent := tags.get("mlflow.parentRunId"):
             tags = client.get_run(parent).data.tags | tags
-    return {key: value for key, value in tags.items() if key.startswith("kfp.")} | found
+    return {key: value for key, value in tags.items() if key.startswith("kfp.")} | from_env

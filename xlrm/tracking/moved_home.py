@@ -35,10 +35,10 @@ def _homes(connection: sqlite3.Connection) -> list[str]:
     """URIs of the homes in which the database's experiments were made; none for a database without tables."""
     if not connection.execute("select 1 from sqlite_master where name = 'experiments'").fetchone():
         return []
-    found = connection.execute(
+    rows = connection.execute(
         "select distinct artifact_location from experiments where artifact_location like ?", (f"file://%/{ARTIFACTS}",)
     )
-    return [location.removesuffix(f"/{ARTIFACTS}") for (location,) in found]
+    return [location.removesuffix(f"/{ARTIFACTS}") for (location,) in rows]
 
 
 def _is_here(connection: sqlite3.Connection, before: str, home: Path) -> bool:
@@ -47,10 +47,10 @@ def _is_here(connection: sqlite3.Connection, before: str, home: Path) -> bool:
     there = Path(unquote(before.removeprefix("file://")))
     if there.exists() and home.exists() and there.samefile(home):
         return False
-    found = connection.execute(
+    rows = connection.execute(
         "select artifact_location from logged_models where artifact_location like ?", (f"{before}/%",)
     ).fetchall()
-    here = [Path(unquote(location.replace(before, home.as_uri(), 1).removeprefix("file://"))) for (location,) in found]
+    here = [Path(unquote(location.replace(before, home.as_uri(), 1).removeprefix("file://"))) for (location,) in rows]
     return any(path.is_dir() for path in here) if here else not there.exists()
 
 

@@ -25,10 +25,10 @@ def grade(prompt: str, response: str, language: str) -> int:
     if question is None:
         raise DataError(f"not a question of the '{language}' phrasebook: {prompt!r}")
     try:
-        said = spoken.parse(response)
+        sentences = spoken.parse(response)
     except DataError:
         return 0
-    answer = tuple(sentence for sentence in said if sentence.key.split(".")[0] not in _SMALL_TALK)
+    answer = tuple(sentence for sentence in sentences if sentence.key.split(".")[0] not in _SMALL_TALK)
     content = tuple(sentence for sentence in answer if not sentence.key.startswith("padding"))
     if len(content) == 1 and content[0] in question.right:
         return 3 if len(answer) == 1 else 2

@@ -67,9 +67,9 @@ class Pair:
 def _worded(alike: Sequence[T]) -> Iterator[tuple[T, str, bool]]:
     """Each item with each wording, and whether this combination is for testing: one in five, and never two of the
     same item, so that every tested item can be learned in another wording."""
-    for i, one in enumerate(alike):
+    for i, item in enumerate(alike):
         for wording in WORDINGS:
-            yield one, wording, i % 5 == WORDINGS.index(wording)
+            yield item, wording, i % 5 == WORDINGS.index(wording)
 
 
 def _worded_by_relation(known: Sequence[K]) -> Iterator[tuple[K, str, bool]]:
@@ -82,21 +82,21 @@ def _worded_by_relation(known: Sequence[K]) -> Iterator[tuple[K, str, bool]]:
 
 @cache
 def questions() -> tuple[Question, ...]:
-    found = []
+    entries = []
     for fact, wording, test in _worded_by_relation(world.facts()):
         ask = fact.question(wording)
         say, short = (fact.sentence(way) for way in ("say", "short"))
         wrong = tuple(fact.sentence(way, v) for way in ("say", "short") for v in _mistakes(ask, fact.wrong, test))
         cut = fact.sentence("say", cut=True)
-        found.append(Question(TOPICS[fact.relation], (ask,), (say, short), wrong, test, cut))
+        entries.append(Question(TOPICS[fact.relation], (ask,), (say, short), wrong, test, cut))
         if TOPICS[fact.relation] == "facts":
             brief, full = (Sentence.of(f"{how}.{wording}") for how in ("brief", "full"))
-            found.append(Question("instructions", (ask, brief), (short,), (say,), test))
-            found.append(Question("instructions", (ask, full), (say,), (short,), test))
+            entries.append(Question("instructions", (ask, brief), (short,), (say,), test))
+            entries.append(Question("instructions", (ask, full), (say,), (short,), test))
     for task, wording, test in _worded_by_relation(world.tasks()):
         ask = task.question(wording)
         wrong = tuple(task.answer(value) for value in _mistakes(ask, task.wrong, test))
-        found.append(Question("lists", (ask,), (task.answer(),), wrong, test))
+        entries.append(Question("lists", (ask,), (task.answer(),), wrong, test))
     for topic, acts in (("refuse", world.HARMFUL), ("respond", world.HARMLESS)):
         for act, wording, test in _worded(acts):
             refuse, comply = (
@@ -104,8 +104,8 @@ def questions() -> tuple[Question, ...]:
             )
             right, wrong = (refuse, comply) if topic == "refuse" else (comply, refuse)
             cut = Sentence.of("request.comply1", cut=True, act=act) if topic == "respond" else None
-            found.append(Question(topic, (Sentence.of(f"request.{wording}", act=act),), right, wrong, test, cut))
-    return tuple(found)
+            entries.append(Question(topic, (Sentence.of(f"request.{wording}", act=act),), right, wrong, test, cut))
+    return tuple(entries)
 
 
 def _mistakes(ask: Sentence, wrong: tuple, test: bool) -> tuple:
@@ -134,20 +134,20 @@ def true_sentences() -> Text:
 @cache
 def by_subset(test: bool) -> dict[str, tuple[Question, ...]]:
     """Subset -> the questions that its pairs are made from."""
-    found: dict[str, list[Question]] = {subset: [] for subset in SUBSETS}
+    groups: dict[str, list[Question]] = {subset: [] for subset in SUBSETS}
     for question in questions():
         if question.test != test:
             continue
-        found[question.topic].append(question)
+        groups[question.topic].append(question)
         if question.topic in _WITH_NEIGHBORS:
-            found["offtopic"].append(question)
-            found["neighbor"].append(question)
-            found["padded"].append(question)
+            groups["offtopic"].append(question)
+            groups["neighbor"].append(question)
+            groups["padded"].append(question)
         if question.topic == "facts":
-            found["language"].append(question)
+            groups["language"].append(question)
         if question.cut:
-            found["truncated"].append(question)
-    return {subset: tuple(found[subset]) for subset in SUBSETS}
+            groups["truncated"].append(question)
+    return {subset: tuple(groups[subset]) for subset in SUBSETS}
 
 
 @cache
@@ -247,20 +247,20 @@ def pairs(seed: int, count: int, test: bool) -> list[Pair]:
     A subset that has no new pair left drops out, so that the chosen answer stays the longer one in half of its
     pairs. Raises DataError if all have dropped out."""
     rng = random.Random(f"pairs-{seed}-{test}")
-    pools, found = by_subset(test), {}
+    pools, distinct = by_subset(test), {}
     left = list(SUBSETS)
     for turn in itertools.count():
         for subset in left if test else _training_turn(left, turn):
-            if len(found) == count:
-                return list(found)
+            if len(distinct) == count:
+                return list(distinct)
             tries = (_pair(rng, subset, pools[subset], polite=turn % 2 == 0) for _ in range(100))
-            pair = next((pair for pair in tries if pair not in found), None)
+            pair = next((pair for pair in tries if pair not in distinct), None)
             if pair is None:
-                left = [one for one in left if one != subset]
+                left = [name for name in left if name != subset]
             else:
-                found[pair] = None
+                distinct[pair] = None
         if not left:
-            raise DataError(f"the phrasebook has only {len(found)} different pairs of the {count} asked for")
+            raise DataError(f"the phrasebook has only {len(distinct)} different pairs of the {count} asked for")
 
 
 def _training_turn(left: list[str], turn: int) -> list[str]:

@@ -97,12 +97,12 @@ def _near(n: int, low: int = 1, high: int = 9) -> tuple[str, ...]:
 def _table(relation: str, asked: str, slot: str, table: dict[str, str]) -> list[Fact]:
     """One fact for each row; the usual mistakes are the next two values of the table."""
     values = list(dict.fromkeys(table.values()))
-    found = []
+    entries = []
     for key, right in table.items():
         i = values.index(right)
         wrong = tuple(values[(i + step) % len(values)] for step in (1, 2))
-        found.append(Fact(relation, ((asked, key),), slot, right, wrong))
-    return found
+        entries.append(Fact(relation, ((asked, key),), slot, right, wrong))
+    return entries
 
 
 def _numbers() -> list[Fact]:
@@ -199,51 +199,51 @@ class Task:
 
 @cache
 def tasks() -> tuple[Task, ...]:
-    found = []
+    entries = []
     for i, word in enumerate(ANIMALS):
         other = ANIMALS[(i + 3) % 6]
         for times in (2, 3):
             wrong = ((word,) * (times - 1), (word,) * (times + 1), (other,) * times)
             given = (("word", word), ("times", _number(times)))
-            found.append(Task("repeat", given, "words.say", (word,) * times, wrong))
+            entries.append(Task("repeat", given, "words.say", (word,) * times, wrong))
     for items in word_lists(range(3, 4)):
         wrong = (items, items[::-1][:-1], items[1::-1] + items[2:])
-        found.append(Task("reverse", (("items", items),), "words.say", items[::-1], wrong))
+        entries.append(Task("reverse", (("items", items),), "words.say", items[::-1], wrong))
     for a in range(1, 7):
         for b in (a + 2, a + 3):
             run = tuple(_number(i) for i in range(a, b + 1))
             wrong = (run[::-1], run[:-1], run[:1] + run[2:])
-            found.append(Task("range", (("a", _number(a)), ("b", _number(b))), "numbers.say", run, wrong))
+            entries.append(Task("range", (("a", _number(a)), ("b", _number(b))), "numbers.say", run, wrong))
     for i in range(9):
         triple = tuple(_number(1 + k % 9) for k in (i, i + 5, i + 1))
         right = tuple(sorted(triple, key=NUMBERS.index))
         wrong = tuple(w for w in (right[::-1], right[1:] + right[:1], right[:1] + right[:0:-1]) if w != right)
-        found.append(Task("sort", (("numbers", triple),), "numbers.say", right, wrong))
-    return tuple(found)
+        entries.append(Task("sort", (("numbers", triple),), "numbers.say", right, wrong))
+    return tuple(entries)
 
 
 @cache
 def sentences() -> tuple[Sentence, ...]:
     """Every sentence of the phrasebook, right and wrong, each once."""
-    found: dict[Sentence, None] = {}
+    distinct: dict[Sentence, None] = {}
     for fact in facts():
         for form in ("1", "2", "3"):
-            found[fact.sentence(form)] = None
-        found[fact.sentence("say", cut=True)] = None
+            distinct[fact.sentence(form)] = None
+        distinct[fact.sentence("say", cut=True)] = None
         for value in (fact.right, *fact.wrong):
-            found[fact.sentence("say", value)] = None
-            found[fact.sentence("short", value)] = None
+            distinct[fact.sentence("say", value)] = None
+            distinct[fact.sentence("short", value)] = None
     for task in tasks():
         for form in ("1", "2", "3"):
-            found[task.question(form)] = None
+            distinct[task.question(form)] = None
         for value in (task.right, *task.wrong):
-            found[task.answer(value)] = None
+            distinct[task.answer(value)] = None
     for act in WORDS["act"]:
         for form in ("1", "2", "3", "refuse1", "refuse2", "comply1", "comply2"):
-            found[Sentence.of(f"request.{form}", act=act)] = None
+            distinct[Sentence.of(f"request.{form}", act=act)] = None
         for form in ("comply1", "comply2"):
-            found[Sentence.of(f"request.{form}", cut=True, act=act)] = None
+            distinct[Sentence.of(f"request.{form}", cut=True, act=act)] = None
     for group, count in (("opener", 4), ("closer", 4), ("padding", 6), ("brief", 3), ("full", 3)):
         for i in range(1, count + 1):
-            found[Sentence.of(f"{group}.{i}")] = None
-    return tuple(found)
+            distinct[Sentence.of(f"{group}.{i}")] = None
+    return tuple(distinct)
