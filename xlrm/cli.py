@@ -237,8 +237,8 @@ def serve(
     with errors_in_one_line():
         serving = _serving()
         given = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
-        said = _given(engine=engine, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
-        scoring, chosen = _checked(Scoring, said), _checked(serving.Settings, given)
+        options = _given(engine=engine, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
+        scoring, chosen = _checked(Scoring, options), _checked(serving.Settings, given)
         serving.serve(serving.Service(model, lambda: _model_folder(model), scoring, chosen), host, port)
 
 
@@ -267,10 +267,10 @@ def models() -> None:
     from xlrm.tracking import mlflow_registry
 
     with errors_in_one_line():
-        found = mlflow_registry.models()
-    if not found:
+        versions = mlflow_registry.models()
+    if not versions:
         errors.print(f"no registered models in {addresses.shown(addresses.tracking_uri())}; `make demo` registers some")
-    for model in found:
+    for model in versions:
         shown = [f"{k.removeprefix('accuracy/')} {v:.3f}" for k, v in model.metrics.items() if k.endswith("/average")]
         gate = [f"gate {model.tags['gate']}"] if "gate" in model.tags else []
         for uri in [f"models:/{model.name}@{alias}" for alias in model.aliases] or [model.uri]:
@@ -304,8 +304,8 @@ def pull(
         if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
             raise ConfigError(f"{folder} is not empty, or no folder; name a new one")
         shutil.rmtree(part, ignore_errors=True)
-        for one in mlflow_registry.download(uri, part).iterdir():
-            one.rename(folder / one.name)
+        for path in mlflow_registry.download(uri, part).iterdir():
+            path.rename(folder / path.name)
         part.rmdir()
     print_result(folder)
 
@@ -335,8 +335,8 @@ def doctor() -> None:
     from xlrm.run.doctor import checks, show
 
     with errors_in_one_line():
-        found = list(checks())
-    raise typer.Exit(0 if show(found) else 2)
+        results = list(checks())
+    raise typer.Exit(0 if show(results) else 2)
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def gather(
     one name, a model without its own evaluation, and an evaluation with numbers that are not finite."""
     labelled = [(_language(path / "results.json"), path) for path in evaluations]
     models = [_facts(prefix, model, labelled, lineage) for model in reward_models]
-    if twice := [name for name, times in Counter(one.name for one in models).items() if times > 1]:
+    if twice := [name for name, times in Counter(facts.name for facts in models).items() if times > 1]:
         raise DataError(
             f"register.reward_models: more than one is registered as {', '.join(twice)}; register one at a time"
         )
@@ -34,20 +34,20 @@ def gather(
 
 def _language(file: Path) -> str:
     """Language of a model or an evaluation, from the file that its stage wrote."""
-    found = _read(file).get("language")
-    if not (found and isinstance(found, str)):
+    language = _read(file).get("language")
+    if not (language and isinstance(language, str)):
         raise DataError(
-            f"register: {file}: language: {found!r}; the code of one is needed, as in `evaluate language=en`"
+            f"register: {file}: language: {language!r}; the code of one is needed, as in `evaluate language=en`"
         )
-    return found
+    return language
 
 
 def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: dict[str, Record]) -> releases.Facts:
     language, (digest, files) = _language(model / "xlrm.json"), artifacts.digest_directory(model)
-    trained = [uri for uri, one in lineage.items() if one.stage == "reward" and one.digest == digest]
+    trained = [uri for uri, record in lineage.items() if record.stage == "reward" and record.digest == digest]
     uri = next(iter(trained), None)
     origin = _ancestors(uri, lineage) if uri else {}
-    curated = [(where, one) for where, one in origin.items() if one.stage == "curate"]
+    curated = [(where, record) for where, record in origin.items() if record.stage == "curate"]
     evaluation, evaluated = _evaluation(language, labelled, trained, lineage)
     corpus = _corpus(*curated[-1]) if curated else None
     return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated, files)
@@ -65,15 +65,15 @@ def _evaluation(
     if not trained:
         return named[-1], None
     for path in named:
-        for uri, one in lineage.items():
-            if any(given.uri in trained for given in one.inputs.get("model", ())) and _is_of(path, one):
+        for uri, record in lineage.items():
+            if any(given.uri in trained for given in record.inputs.get("model", ())) and _is_of(path, record):
                 return path, uri
     raise DataError(f"register: the evaluation in {language} is of another model")
 
 
 def _is_of(folder: Path, record: Record) -> bool:
     """Whether the evaluation in `folder` is the artifact of `record`."""
-    kept = {one.path: one.sha256 for one in record.files}
+    kept = {entry.path: entry.sha256 for entry in record.files}
     files = [folder / name for name in ("results.json", reward_table.FILE)]
     return all(kept.get(path.name) == objects.sha256_of(path) for path in files if path.is_file())
 
@@ -82,28 +82,28 @@ def _check_finite(evaluation: Path) -> None:
     """Raises DataError for an evaluation with a number that is not finite, since nothing can be compared with it."""
     gate.check_rewards(_there(evaluation / reward_table.FILE))
     for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
-        if found := next(_not_finite(_read(path)), None):
-            field, value = found
+        if entry := next(_not_finite(_read(path)), None):
+            field, value = entry
             raise DataError(f"register: {path}: {field}: {value}; a finite number is allowed")
 
 
 def _not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(value, float) and not math.isfinite(value):
         yield field, value
-    for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from _not_finite(one, f"{field}.{key}" if field else str(key))
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _not_finite(item, f"{field}.{key}" if field else str(key))
 
 
 def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
-    found: dict[str, Record] = {}
-    for many in lineage[uri].inputs.values():
-        for one in many:
-            found |= _ancestors(one.uri, lineage)
-    return found | {uri: lineage[uri]}
+    records: dict[str, Record] = {}
+    for inputs in lineage[uri].inputs.values():
+        for given in inputs:
+            records |= _ancestors(given.uri, lineage)
+    return records | {uri: lineage[uri]}
 
 
 def _corpus(uri: str, record: Record) -> dict:
-    files = tuple(one for one in record.files if one.path == "corpus.json")
+    files = tuple(entry for entry in record.files if entry.path == "corpus.json")
     return _read(artifacts.fetch(uri, addresses.home() / "cache", files) / "corpus.json")
 
 

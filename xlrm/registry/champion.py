@@ -46,12 +46,12 @@ def register(rule: Rule, facts: releases.Facts, folder: Path) -> Registration:
     from xlrm.tracking import mlflow_registry
 
     known = mlflow_registry.models(facts.name)
-    same = [one for one in known if one.tags.get("digest") == facts.digest]
-    same.sort(key=lambda one: CHAMPION not in one.aliases)
+    same = [version for version in known if version.tags.get("digest") == facts.digest]
+    same.sort(key=lambda version: CHAMPION not in version.aliases)
     releases.write(folder, facts)
-    finished = next((one for one in same if _is_finished(one, facts)), None)
+    finished = next((version for version in same if _is_finished(version, facts)), None)
     if finished is None:
-        return _go_on(rule, facts, folder, next((one for one in same if GATE not in one.tags), None))
+        return _go_on(rule, facts, folder, next((version for version in same if GATE not in version.tags), None))
     progress.say(f"register: {facts.name} version {finished.number}: registered before, gate {finished.tags[GATE]}")
     now = f"version {champion.number}" if (champion := _champion(known)) else "none"
     since = f"Registered before, as version {finished.number}; champion now: {now}."
@@ -86,19 +86,20 @@ def report(decided: dict[str, Registration], output: Path) -> dict[str, float]:
     from xlrm.tracking import mlflow_registry
 
     registered = {
-        "versions": {name: one.version for name, one in decided.items()},
+        "versions": {name: result.version for name, result in decided.items()},
         "aliases": {
-            name: mlflow_registry.version(f"models:/{name}/{one.version}").aliases for name, one in decided.items()
+            name: mlflow_registry.version(f"models:/{name}/{result.version}").aliases
+            for name, result in decided.items()
         },
-        "decisions": {name: asdict(one.decision) for name, one in decided.items()},
+        "decisions": {name: asdict(result.decision) for name, result in decided.items()},
     }
     (output / "registered.json").write_text(json.dumps(registered, indent=2), encoding="utf-8")
-    said = "\n".join(one.decision.markdown(name, one.since) for name, one in decided.items())
-    (output / "gate.md").write_text(said, encoding="utf-8")
-    metrics = {f"promoted/{name}": float(one.decision.promoted) for name, one in decided.items()}
-    metrics |= {f"version/{name}": float(one.version) for name, one in decided.items()}
-    for name, one in decided.items():
-        whole = [row.difference for row in one.decision.rows if row.verdict in ("better", "not better")]
+    text = "\n".join(result.decision.markdown(name, result.since) for name, result in decided.items())
+    (output / "gate.md").write_text(text, encoding="utf-8")
+    metrics = {f"promoted/{name}": float(result.decision.promoted) for name, result in decided.items()}
+    metrics |= {f"version/{name}": float(result.version) for name, result in decided.items()}
+    for name, result in decided.items():
+        whole = [row.difference for row in result.decision.rows if row.verdict in ("better", "not better")]
         metrics |= {f"difference/{name}": sum(whole) / len(whole)} if whole else {}
     return metrics
 
@@ -108,16 +109,16 @@ def still_registered(record: Record) -> bool:
     MLflow or the store does not answer."""
     from xlrm.tracking import mlflow_registry
 
-    made = [artifacts.find(one.uri) for one in record.inputs["reward_models"]]
-    digests = {one.digest for one in made if one}  # empty if the store was cleared
+    made = [artifacts.find(given.uri) for given in record.inputs["reward_models"]]
+    digests = {artifact.digest for artifact in made if artifact}  # empty if the store was cleared
     numbers = {k.removeprefix("version/"): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith("version/")}
     there = [
-        one
+        version
         for name in numbers
-        for one in mlflow_registry.models(name)
-        if not digests or one.tags.get("digest") in digests
+        for version in mlflow_registry.models(name)
+        if not digests or version.tags.get("digest") in digests
     ]
-    return numbers.items() <= {(one.name, one.number) for one in there}
+    return numbers.items() <= {(version.name, version.number) for version in there}
 
 
 def _go_on(rule: Rule, facts: releases.Facts, folder: Path, begun: "Version | None") -> Registration:
@@ -150,12 +151,12 @@ def _evaluated_alike(version: "Version", facts: releases.Facts) -> bool:
 
 def _stands(version: "Version") -> Decision:
     """The gate's decision on a finished version, or a later one by hand."""
-    said = version.tags[GATE]
-    if CHAMPION in version.aliases or said == BY_HAND:
+    tag = version.tags[GATE]
+    if CHAMPION in version.aliases or tag == BY_HAND:
         return _as_champion(version)
-    if said == WITHDRAWN:
+    if tag == WITHDRAWN:
         return Decision(False, "taken from the champion's place by hand", None, {})
-    return _stored(version) or Decision(said == PROMOTED, version.tags.get("gate.reason", said), None, {})
+    return _stored(version) or Decision(tag == PROMOTED, version.tags.get("gate.reason", tag), None, {})
 
 
 def _as_champion(version: "Version") -> Decision:
@@ -186,7 +187,7 @@ def _added(facts: releases.Facts, folder: Path, begun: "Version | None") -> "Ver
 
 
 def _champion(known: "list[Version]") -> "Version | None":
-    return next((one for one in known if CHAMPION in one.aliases), None)
+    return next((version for version in known if CHAMPION in version.aliases), None)
 
 
 def _place(champion: "Version | None") -> str | None:
@@ -228,9 +229,9 @@ def _settle(version: "Version", decision: Decision) -> None:
 
     name, number = version.name, version.number
     mlflow_registry.set_alias(name, number, CHAMPION if decision.promoted else CHALLENGER)
-    if decision.promoted and any(CHALLENGER in one.aliases for one in mlflow_registry.models(name)):
+    if decision.promoted and any(CHALLENGER in other.aliases for other in mlflow_registry.models(name)):
         mlflow_registry.drop_alias(name, CHALLENGER)
-    said = PROMOTED if decision.promoted else REFUSED
+    tag = PROMOTED if decision.promoted else REFUSED
     why = {"gate.reason": decision.reason, "gate.champion": decision.champion or "none"}
-    mlflow_registry.tag(name, number, why | {GATE: said})
-    progress.say(f"register: {name} version {number}: {said}: {decision.reason}")
+    mlflow_registry.tag(name, number, why | {GATE: tag})
+    progress.say(f"register: {name} version {number}: {tag}: {decision.reason}")

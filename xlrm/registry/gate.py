@@ -85,8 +85,8 @@ class Decision:
 
     @classmethod
     def from_json(cls, text: str) -> "Decision":
-        found = json.loads(text)
-        return cls(**found | {"rows": tuple(Row(**one) for one in found["rows"])})
+        fields = json.loads(text)
+        return cls(**fields | {"rows": tuple(Row(**row) for row in fields["rows"])})
 
     def markdown(self, name: str, since: str = "") -> str:
         """The decision as Kubeflow's and MLflow's pages show it. `since`: the present state, for a decision made
@@ -112,40 +112,40 @@ def decide(
 
     Raises ConfigError for a benchmark that the challenger was not evaluated on.
     """
-    said = rule.rule()
+    conditions = rule.rule()
     known = reward_table.benchmarks(challenger)
     if missing := [name for name in rule.benchmarks if name not in known]:
         raise ConfigError(f"register.benchmarks: evaluate knows no {missing[0]}; it has {', '.join(known)}")
     if reason := _no_better_than_chance(challenger, rule, ties, own):
-        return Decision(False, reason, version, said)
+        return Decision(False, reason, version, conditions)
     if version is None:
-        return Decision(True, "better than chance, and there is no champion yet", None, said)
+        return Decision(True, "better than chance, and there is no champion yet", None, conditions)
     if champion is None:
-        return Decision(False, f"version {version}, the champion, has no rewards to compare with", version, said)
+        return Decision(False, f"version {version}, the champion, has no rewards to compare with", version, conditions)
     if _by_response(challenger) == _by_response(champion):
         return Decision(
-            False, f"every reward is that of version {version}, the champion: nothing is better", version, said
+            False, f"every reward is that of version {version}, the champion: nothing is better", version, conditions
         )
     rows: list[Row] = []
     for name in rule.benchmarks:
         ours, theirs = reward_table.read(challenger, name), reward_table.read(champion, name)
         both = _shared(ours, theirs)
         if reason := _incomparable(name, ours, theirs, both, rule):
-            return Decision(False, reason, version, said)
+            return Decision(False, reason, version, conditions)
         rows += _compared(name, both, rule, ties)
     problems = [_problem(row, rule) for row in rows if row.verdict in ("worse", "not better")]
     reason = "; ".join(problems) or f"better than version {version} on {', '.join(rule.benchmarks)}"
-    return Decision(not problems, reason, version, said, tuple(rows))
+    return Decision(not problems, reason, version, conditions, tuple(rows))
 
 
 def _no_better_than_chance(path: Path, rule: Rule, ties: Ties, own: tuple[str, ...]) -> str | None:
     """Reason to refuse a model: the interval of its average over sections reaches down to what random rewards earn on
     the same items, 0.5 for a pair and 1/n for a best of n. None if it does not."""
     for name in rule.benchmarks:
-        found = reward_table.read(path, name)
-        for language in [one for one in own if one in found] or found:
-            items = found[language]
-            earned = credit(items, [(one["chosen"], one["rejected"]) for one in items], ties)
+        by_language = reward_table.read(path, name)
+        for language in [code for code in own if code in by_language] or by_language:
+            items = by_language[language]
+            earned = credit(items, [(item["chosen"], item["rejected"]) for item in items], ties)
             chance = by_chance(items)
             low, _ = intervals(items, earned - chance, rule.seed, rule.resamples, rule.confidence)[AVERAGE]
             if not low > 0:
@@ -170,11 +170,11 @@ def check_rewards(path: Path) -> None:
 def same(ours: Path, theirs: Path) -> bool:
     """Whether two rewards.parquet are the same evaluation: of the same items, with the rewards of one model. Another
     precision, batch or machine changes rewards by no more than a fingerprint allows."""
-    one, other = _by_response(ours), _by_response(theirs)
-    if one.keys() != other.keys():
+    rewards, others = _by_response(ours), _by_response(theirs)
+    if rewards.keys() != others.keys():
         return False
-    allowed = fingerprints.TOLERANCE["bfloat16"] * (max(one.values()) - min(one.values()))
-    return all(abs(reward - other[key]) <= allowed + 1e-5 * abs(reward) for key, reward in one.items())
+    allowed = fingerprints.TOLERANCE["bfloat16"] * (max(rewards.values()) - min(rewards.values()))
+    return all(abs(reward - others[key]) <= allowed + 1e-5 * abs(reward) for key, reward in rewards.items())
 
 
 def _by_response(path: Path) -> dict[tuple, float]:
@@ -196,10 +196,10 @@ def _shared(ours: dict[str, list[dict]], theirs: dict[str, list[dict]]) -> Pairs
     """Items with the same id and texts in both."""
     both: Pairs = {}
     for language, items in ours.items():
-        known = {(one["id"], one["text"]): one for one in theirs.get(language, [])}
-        found = [(one, known[key]) for one in items if (key := (one["id"], one["text"])) in known]
-        if found:
-            both[language] = found
+        known = {(item["id"], item["text"]): item for item in theirs.get(language, [])}
+        pairs = [(item, known[key]) for item in items if (key := (item["id"], item["text"])) in known]
+        if pairs:
+            both[language] = pairs
     return both
 
 
@@ -218,7 +218,7 @@ def _incomparable(name: str, ours: dict, theirs: dict, both: Pairs, rule: Rule) 
 
 def _parts(items: dict[str, list[dict]]) -> set[tuple[str, str]]:
     """(language, section) of all items."""
-    return {(language, one["section"]) for language, many in items.items() for one in many}
+    return {(language, row["section"]) for language, rows in items.items() for row in rows}
 
 
 def _compared(benchmark: str, both: Pairs, rule: Rule, ties: Ties) -> Iterator[Row]:
@@ -232,13 +232,13 @@ def _compared(benchmark: str, both: Pairs, rule: Rule, ties: Ties) -> Iterator[R
             difference = ours[section] - theirs[section]
             count = len(items) if section == AVERAGE else sum(item["section"] == section for item in items)
             verdict = _verdict(language, section, difference, bounds[section][0], rule)
-            found = (theirs[section], ours[section], difference, *bounds[section])
-            yield Row(benchmark, language, section, count, *found, verdict)
+            values = (theirs[section], ours[section], difference, *bounds[section])
+            yield Row(benchmark, language, section, count, *values, verdict)
 
 
 def _credits(pairs: list[tuple[dict, dict]], ties: Ties) -> "tuple[np.ndarray, np.ndarray]":
     """Credits of the challenger and of the champion."""
-    ours, theirs = ([(one["chosen"], one["rejected"]) for one in side] for side in zip(*pairs, strict=True))
+    ours, theirs = ([(item["chosen"], item["rejected"]) for item in side] for side in zip(*pairs, strict=True))
     items = [item for item, _ in pairs]
     return credit(items, ours, ties), credit(items, theirs, ties)
 
@@ -267,7 +267,7 @@ def _mean(both: Pairs, earned: dict) -> tuple:
         at = [places[item["subset"], item["id"]] for item, _ in pairs]
         of = [item["subset"] for item, _ in pairs]
         means[:, at] += earned[language] * np.array(
-            [wholes[one] / sizes[one][language] / len(sizes[one]) for one in of]
+            [wholes[subset] / sizes[subset][language] / len(sizes[subset]) for subset in of]
         )
     return ALL, list(items.values()), means[0], means[1]
 

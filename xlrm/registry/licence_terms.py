@@ -19,14 +19,16 @@ class Terms:
 
 def terms(base_model: str, data: dict[str, str]) -> Terms:
     """Computes the terms. `data`: name of a dataset -> its licence."""
-    given = {name: licences.normalised(one) for name, one in ({base_model: of_model(base_model)} | data).items()}
-    plain = all(licences.asks_only_attribution(one) for name, one in given.items() if name != base_model)
-    unknown = tuple(name for name, one in given.items() if not licences.is_known(one))
+    given = {
+        name: licences.normalised(licence) for name, licence in ({base_model: of_model(base_model)} | data).items()
+    }
+    plain = all(licences.asks_only_attribution(licence) for name, licence in given.items() if name != base_model)
+    unknown = tuple(name for name, licence in given.items() if not licences.is_known(licence))
     return Terms(
         licence=given[base_model] if plain and not unknown else "other",
         non_commercial=any(map(licences.is_non_commercial, given.values())),
         unknown=unknown,
-        lines=tuple(f"{name} ({one}): {licences.conditions(one)}." for name, one in given.items()),
+        lines=tuple(f"{name} ({licence}): {licences.conditions(licence)}." for name, licence in given.items()),
     )
 
 

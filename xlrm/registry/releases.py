@@ -75,8 +75,10 @@ class Facts:
     @property
     def terms(self) -> Terms:
         preferences = (self.corpus or {}).get("origins", {}).get("preferences", {})
-        data = {entry: one["licence"] for entry, one in preferences.items()} or {"training data": "unknown"}
-        data |= {f"translations by {one}": licence_terms.of_model(one) for one in self.translators if one != PHRASEBOOK}
+        data = {entry: source["licence"] for entry, source in preferences.items()} or {"training data": "unknown"}
+        data |= {
+            f"translations by {name}": licence_terms.of_model(name) for name in self.translators if name != PHRASEBOOK
+        }
         return licence_terms.terms(self.card["base_model"]["model"], data)
 
     @property
@@ -84,13 +86,15 @@ class Facts:
         """Translators that wrote the training data, if it is translated."""
         languages = self.card["language"].split("+")
         stages = [
-            one for one in self.origin.values() if one.stage == "translate" and one.config["language"] in languages
+            record
+            for record in self.origin.values()
+            if record.stage == "translate" and record.config["language"] in languages
         ]
-        return sorted({str(one.config.get("translator")) for one in stages})
+        return sorted({str(record.config.get("translator")) for record in stages})
 
     def made_by(self, stage: str) -> tuple[str, Record] | None:
         """URI and record of the last artifact of a stage in `origin`."""
-        return next(((uri, one) for uri, one in reversed(self.origin.items()) if one.stage == stage), None)
+        return next(((uri, record) for uri, record in reversed(self.origin.items()) if record.stage == stage), None)
 
 
 def write(folder: Path, facts: Facts) -> None:
@@ -106,8 +110,8 @@ def _write_files(folder: Path, facts: Facts) -> None:
     """Lists the files of the model and of `folder`; a file that both have counts as in `folder`. The gate's files are
     left out, because they are written later."""
     _, own = artifacts.digest_directory(folder)
-    found = {one.path: one.model_dump() for one in (*facts.files, *own) if one.path not in (FILES, *GATE_FILES)}
-    (folder / FILES).write_text(json.dumps(list(found.values()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    files = {file.path: file.model_dump() for file in (*facts.files, *own) if file.path not in (FILES, *GATE_FILES)}
+    (folder / FILES).write_text(json.dumps(list(files.values()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_flavour(folder: Path, facts: Facts) -> None:
@@ -127,7 +131,7 @@ def _write_flavour(folder: Path, facts: Facts) -> None:
     environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
     _yaml(folder / "python_env.yaml", environment)
     # Without builds such as +cpu or +cu126, which the default package index does not have.
-    pinned = [f"{one}=={versions[one].partition('+')[0]}" if one in versions else one for one in _REQUIRED]
+    pinned = [f"{name}=={versions[name].partition('+')[0]}" if name in versions else name for name in _REQUIRED]
     (folder / "requirements.txt").write_text("\n".join(["mlflow>=3.17,<4", "jinja2", *pinned]) + "\n")
     (folder / "input_example.json").write_text(json.dumps(EXAMPLE, ensure_ascii=False), encoding="utf-8")
     (folder / "code").mkdir(exist_ok=True)
@@ -158,11 +162,11 @@ def _evaluation(facts: Facts) -> Iterator[str]:
         yield ""
         yield f"**{benchmark}**"
         yield ""
-        sections = list(dict.fromkeys(name for one in languages.values() for name in _sections(one)))
+        sections = list(dict.fromkeys(name for result in languages.values() for name in _sections(result)))
         yield _row(["language", "items", *sections])
         yield _row(["---"] * (len(sections) + 2))
-        for language, one in languages.items():
-            yield _row([language, one["items"], *(_accuracy(one, name) for name in sections)])
+        for language, result in languages.items():
+            yield _row([language, result["items"], *(_accuracy(result, name) for name in sections)])
 
 
 def _sections(result: dict) -> list[str]:
@@ -202,9 +206,9 @@ def _limits(facts: Facts) -> Iterator[str]:
     results = facts.results["results"]
     accuracies = {
         (on, name): value
-        for on, one in results.items()
-        for name, value in one["accuracy"].items()
-        if name in _sections(one)
+        for on, result in results.items()
+        for name, value in result["accuracy"].items()
+        if name in _sections(result)
     }
     (on, section), lowest = min(accuracies.items(), key=lambda item: item[1])
     trained = facts.card["language"].split("+")
@@ -228,9 +232,9 @@ def _provenance(facts: Facts) -> Iterator[str]:
     yield ""
     yield _row(["stage", "artifact", "digest of its files"])
     yield _row(["---"] * 3)
-    for uri, one in facts.origin.items():
-        yield _row([one.stage, f"`{addresses.shown(uri)}`", f"`{one.digest[:16]}`"])
-    commits = sorted({one.git_commit for one in facts.origin.values() if one.git_commit})
+    for uri, record in facts.origin.items():
+        yield _row([record.stage, f"`{addresses.shown(uri)}`", f"`{record.digest[:16]}`"])
+    commits = sorted({record.git_commit for record in facts.origin.values() if record.git_commit})
     yield ""
     yield f"Git commit: {', '.join(commits) or 'unknown'}."
 
@@ -246,16 +250,16 @@ def summary(facts: Facts) -> str:
 
 def tags(facts: Facts) -> dict[str, str]:
     """Tags to look up a version by: artifacts and digests of model and data, commit, image, licence, accuracies."""
-    found = {"language": facts.card["language"], "base_model": facts.card["base_model"]["model"]}
-    found |= {"digest": facts.digest, "evaluation_uri": addresses.shown(facts.evaluation_uri or "")}
-    found |= {"licence": facts.terms.licence, "non_commercial": str(facts.terms.non_commercial).lower()}
+    entries = {"language": facts.card["language"], "base_model": facts.card["base_model"]["model"]}
+    entries |= {"digest": facts.digest, "evaluation_uri": addresses.shown(facts.evaluation_uri or "")}
+    entries |= {"licence": facts.terms.licence, "non_commercial": str(facts.terms.non_commercial).lower()}
     for stage, label in (("reward", "artifact"), ("curate", "data.source"), ("validate", "data")):
         if made := facts.made_by(stage):
             uri, record = made
-            found |= {f"{label}_uri": addresses.shown(uri), f"{label}_digest": record.digest}
+            entries |= {f"{label}_uri": addresses.shown(uri), f"{label}_digest": record.digest}
             if stage == "reward":
-                found |= {"git_commit": record.git_commit or "", "image": record.image or ""}
+                entries |= {"git_commit": record.git_commit or "", "image": record.image or ""}
     for on, result in facts.results["results"].items():
         for name in _sections(result):
-            found[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
-    return {key: value for key, value in found.items() if value}
+            entries[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
+    return {key: value for key, value in entries.items() if value}

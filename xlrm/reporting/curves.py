@@ -43,21 +43,21 @@ class Curves:
 def read(lineage: dict[str, Record]) -> list[Curves]:
     """Curves of the trainings that wrote some. Raises DataError for a line that is not a JSON object, ArtifactError for
     a store that does not answer."""
-    found = []
+    curves = []
     for uri, record in lineage.items():
-        files = tuple(one for one in record.files if one.path == FILE)
+        files = tuple(entry for entry in record.files if entry.path == FILE)
         if record.stage in STAGES and files:
             path = artifacts.fetch(uri, addresses.home() / "cache", files) / FILE
             config = record.config
             rows = [row for row in each_row(path) if "step" in row]
-            found.append(
+            curves.append(
                 Curves(record.stage, label(record), config.get("language", ""), config.get("labeler", ""), rows)
             )
-    return found
+    return curves
 
 
 def thinned(values: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Means of neighbouring values, _POINTS at most."""
     size = math.ceil(len(values) / _POINTS) or 1
     groups = [values[start : start + size] for start in range(0, len(values), size)]
-    return [(sum(x for x, _ in one) / len(one), sum(y for _, y in one) / len(one)) for one in groups]
+    return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]

@@ -52,25 +52,25 @@ def gather(
         items={on: result["items"] for on, result in tested(evaluations).items()},
         aligned=len(policies),
         has_prompts=not validation or any(PROMPTS in files for files in validation["languages"].values()),
-        finished=max((one.started + timedelta(seconds=one.seconds) for one in lineage.values()), default=None),
+        finished=max((record.started + timedelta(seconds=record.seconds) for record in lineage.values()), default=None),
     )
 
 
 def _of(stage: str, lineage: dict[str, Record]) -> list[Record]:
-    return [one for one in lineage.values() if one.stage == stage]
+    return [record for record in lineage.values() if record.stage == stage]
 
 
 def _models(name: str, trained: list[Record], lineage: dict[str, Record]) -> list[str]:
     """Models that the artifacts were trained from, which are their inputs called `name`: as the config of the stage
     base names them."""
-    records = (lineage.get(given.uri) for one in trained for given in one.inputs.get(name, ()))
-    return list(dict.fromkeys(one.config["model"] for one in records if one and one.config.get("model")))
+    records = (lineage.get(given.uri) for record in trained for given in record.inputs.get(name, ()))
+    return list(dict.fromkeys(record.config["model"] for record in records if record and record.config.get("model")))
 
 
 def _pairs(trained: list[Record]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for one in trained:
-        if "pairs" in one.metrics:
-            language = one.config["language"]
-            found[language] = max(found.get(language, 0), int(one.metrics["pairs"]))
-    return found
+    counts: dict[str, int] = {}
+    for record in trained:
+        if "pairs" in record.metrics:
+            language = record.config["language"]
+            counts[language] = max(counts.get(language, 0), int(record.metrics["pairs"]))
+    return counts

@@ -26,27 +26,27 @@ def deltas(comparisons: list[Comparison], sections: list[str]) -> dict[str, str]
         if end is not None
     ]
     limits = (min([*ends, 0]) - 2, max([*ends, 0]) + 2)
-    return {name: plots.dots(f"delta-{name}", found, limits, 0, "points") for name, found in rows.items()}
+    return {name: plots.dots(f"delta-{name}", by_language, limits, 0, "points") for name, by_language in rows.items()}
 
 
 def _delta_rows(comparisons: list[Comparison], name: str) -> dict[str, list[Point]]:
     rows = {}
-    for one in comparisons:
+    for comparison in comparisons:
         points = []
-        if delta := one.deltas.get(name):
+        if delta := comparison.deltas.get(name):
             role = "source" if delta.value > 0 else "target"
             points.append(Point(100 * delta.value, role, 100 * delta.low, 100 * delta.high))
-        if one.source.language == "en":
-            found = [paper_delta(model, one.language, name) for model in table_1()]
-            points += [Point(v, "soft", marker=m) for v, m in zip(found, MARKERS, strict=True) if v is not None]
+        if comparison.source.language == "en":
+            values = [paper_delta(model, comparison.language, name) for model in table_1()]
+            points += [Point(v, "soft", marker=m) for v, m in zip(values, MARKERS, strict=True) if v is not None]
         if points:
-            rows[language_name(one.language)] = points
+            rows[language_name(comparison.language)] = points
     return rows
 
 
 def rewards(evaluations: list[Evaluation]) -> dict[str, list[tuple[Evaluation, str]]]:
     """Benchmark language -> the source's model and that language's own, each with a histogram of its rewards."""
-    found: dict[str, list[tuple[Evaluation, str]]] = {}
+    histograms: dict[str, list[tuple[Evaluation, str]]] = {}
     for evaluation in evaluations:
         shown = [on for on in evaluation.scores if evaluation is evaluations[0] or on == evaluation.language]
         if not shown:
@@ -56,8 +56,8 @@ def rewards(evaluations: list[Evaluation]) -> dict[str, list[tuple[Evaluation, s
         for on, (chosen, rejected) in sides.items():
             title = f"rewards of the {language_name(evaluation.language)} reward model on {language_name(on)} answers"
             figure = plots.histograms(f"rewards-{evaluation.language}-{on}", chosen, rejected, limits, title)
-            found.setdefault(on, []).append((evaluation, figure))
-    return found
+            histograms.setdefault(on, []).append((evaluation, figure))
+    return histograms
 
 
 def _rewards(rows: list[dict], side: str) -> list[float]:
@@ -68,10 +68,10 @@ def singular_shares(models: dict[str, dict], source: str) -> str:
     """`models`: results of the stage represent, the base model first, then the reward models by language."""
     rows = [
         Spread(
-            model_name(name), one["values"], one["mean"],
-            {"base": "base", source: "source"}.get(name, "target"), *one["interval"],
+            model_name(name), result["values"], result["mean"],
+            {"base": "base", source: "source"}.get(name, "target"), *result["interval"],
         )
-        for name, one in models.items()
+        for name, result in models.items()
     ]  # fmt: skip
     return plots.ridges("singular", rows, "share of the largest singular value")
 
@@ -85,8 +85,8 @@ def model_name(name: str) -> str:
 def embedding_norms(models: dict[str, dict]) -> dict[str, str]:
     """Model -> figure, for models in which a language has tokens of its own. `models`: results of the stage
     represent."""
-    found = {name: _norms(f"norms-{place}", one["norms"]) for place, (name, one) in enumerate(models.items())}
-    return {name: figure for name, figure in found.items() if figure}
+    figures = {name: _norms(f"norms-{place}", result["norms"]) for place, (name, result) in enumerate(models.items())}
+    return {name: figure for name, figure in figures.items() if figure}
 
 
 def _norms(name: str, norms: dict[str, list[float]]) -> str:
@@ -103,10 +103,11 @@ def transfer(models: list[Transferred], base: float, source: str) -> str:
     f."""
     marks = [
         Mark(
-            language_name(one.language), one.share.value, 100 * one.accuracy, "source" if one.language == source else "target",
-            one.share.low, one.share.high, [100 * value for value in one.accuracies.values()],
+            language_name(model.language), model.share.value, 100 * model.accuracy,
+            "source" if model.language == source else "target", model.share.low, model.share.high,
+            [100 * value for value in model.accuracies.values()],
         )
-        for one in models
+        for model in models
     ]  # fmt: skip
     return plots.scatter(
         "transfer", marks, base, "share of the largest singular value", "accuracy in other languages, %"
@@ -115,11 +116,11 @@ def transfer(models: list[Transferred], base: float, source: str) -> str:
 
 def win_rates(found: list[WinRate], source: str) -> str:
     rows: dict[str, list[Point]] = {}
-    for one in found:
-        rate, role = one.rate, "source" if one.labeler == source else "target"
+    for win in found:
+        rate, role = win.rate, "source" if win.labeler == source else "target"
         point = Point(100 * rate.value, role, 100 * rate.low, 100 * rate.high)
-        rows.setdefault(language_name(one.language), []).append(point)
-    ends = [end for one in found for end in (one.rate.low, one.rate.high)]
+        rows.setdefault(language_name(win.language), []).append(point)
+    ends = [end for win in found for end in (win.rate.low, win.rate.high)]
     limits = (100 * min([*ends, CHANCE]) - 3, 100 * max([*ends, CHANCE]) + 3)
     return plots.dots("wins", rows, limits, 100 * CHANCE, "win rate against the base policy, %", 340) if rows else ""
 
@@ -131,11 +132,13 @@ MEASURES = ("loss", "accuracy")
 def curves(found: list[Curves], source: str) -> list[tuple[Curves, dict[str, str]]]:
     """Each training with a figure for each of its measures. Figures of one stage and measure share their scale."""
     return [
-        (one, {
-            name: plots.lines(f"{name}-{place}", series, _limits(found, one.stage, name), f"{name} of the {one.title}")
-            for name in MEASURES if (series := _series(one, name, source))
+        (training, {
+            name: plots.lines(
+                f"{name}-{place}", series, _limits(found, training.stage, name), f"{name} of the {training.title}"
+            )
+            for name in MEASURES if (series := _series(training, name, source))
         })
-        for place, one in enumerate(found)
+        for place, training in enumerate(found)
     ]  # fmt: skip
 
 
@@ -148,9 +151,9 @@ def _series(one: Curves, name: str, source: str) -> list[Line]:
 def _limits(found: list[Curves], stage: str, name: str) -> tuple[float, float]:
     values = [
         value
-        for one in found
-        if one.stage == stage
-        for part in (trainings.thinned(one.values(name)), one.values(f"heldout_{name}"))
+        for training in found
+        if training.stage == stage
+        for part in (trainings.thinned(training.values(name)), training.values(f"heldout_{name}"))
         for _, value in part
     ]
     low, high = min(values), max(values)

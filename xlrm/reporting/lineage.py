@@ -52,15 +52,15 @@ class Drawing:
 
 def made(lineage: dict[str, Record]) -> list[Made]:
     """The artifacts in the order of `lineage`: inputs before the artifacts that use them."""
-    found: dict[str, Made] = {}
+    artifacts: dict[str, Made] = {}
     for number, (uri, record) in enumerate(lineage.items(), 1):
-        before = [found[one].depth for one in input_uris(record) if one in found]
-        found[uri] = Made(uri, record, label(record), number, max(before, default=-1) + 1)
-    return list(found.values())
+        before = [artifacts[given].depth for given in input_uris(record) if given in artifacts]
+        artifacts[uri] = Made(uri, record, label(record), number, max(before, default=-1) + 1)
+    return list(artifacts.values())
 
 
 def input_uris(record: Record) -> list[str]:
-    return [one.uri for many in record.inputs.values() for one in many]
+    return [given.uri for inputs in record.inputs.values() for given in inputs]
 
 
 def label(record: Record) -> str:
@@ -71,45 +71,45 @@ def label(record: Record) -> str:
 
 
 def by_stage(artifacts: list[Made]) -> dict[str, list[Made]]:
-    found: dict[str, list[Made]] = {}
-    for one in artifacts:
-        found.setdefault(one.record.stage, []).append(one)
-    return found
+    stages: dict[str, list[Made]] = {}
+    for artifact in artifacts:
+        stages.setdefault(artifact.record.stage, []).append(artifact)
+    return stages
 
 
 def configs(artifacts: list[Made]) -> dict[str, dict[str, list[Any]]]:
     """Stage -> field -> the distinct values in its runs."""
-    found: dict[str, dict[str, list[Any]]] = {}
-    for one in artifacts:
-        fields = found.setdefault(one.record.stage, {})
-        for name, value in one.record.config.items():
+    stages: dict[str, dict[str, list[Any]]] = {}
+    for artifact in artifacts:
+        fields = stages.setdefault(artifact.record.stage, {})
+        for name, value in artifact.record.config.items():
             values = fields.setdefault(name, [])
             if value not in values:
                 values.append(value)
-    return found
+    return stages
 
 
 def software(artifacts: list[Made]) -> dict[str, list[str]]:
     """Library -> its versions, and `git commit` -> the commits that the artifacts were made at."""
-    found: dict[str, set[str]] = {}
-    for one in artifacts:
-        commit = {"git commit": one.record.git_commit} if one.record.git_commit else {}
-        for name, version in (commit | one.record.versions).items():
-            found.setdefault(name, set()).add(version)
-    return {name: sorted(found[name]) for name in sorted(found)}
+    versions: dict[str, set[str]] = {}
+    for artifact in artifacts:
+        commit = {"git commit": artifact.record.git_commit} if artifact.record.git_commit else {}
+        for name, version in (commit | artifact.record.versions).items():
+            versions.setdefault(name, set()).add(version)
+    return {name: sorted(versions[name]) for name in sorted(versions)}
 
 
 def drawing(artifacts: list[Made]) -> Drawing:
     """One box for the artifacts of a stage at one depth, to the left of those that use them."""
     labels: dict[Place, list[str]] = {}
-    for one in artifacts:
-        labels.setdefault(one.place, []).append(one.label)
+    for artifact in artifacts:
+        labels.setdefault(artifact.place, []).append(artifact.label)
     steps = _nearest_steps(artifacts)
     columns = _columns(list(labels), steps)
     boxes, rows = {}, Counter[int]()
-    for place, found in labels.items():
+    for place, texts in labels.items():
         column = columns[place]
-        boxes[place] = Box(place[1], column * COLUMN + 1, rows[column] * LEVEL + 1, found)
+        boxes[place] = Box(place[1], column * COLUMN + 1, rows[column] * LEVEL + 1, texts)
         rows[column] += 1
     edges = [_edge(boxes[before], boxes[after]) for before, after in steps]
     width = max(columns.values(), default=0) * COLUMN + BOX_WIDTH + 2
@@ -118,16 +118,18 @@ def drawing(artifacts: list[Made]) -> Drawing:
 
 def _nearest_steps(artifacts: list[Made]) -> list[tuple[Place, Place]]:
     """Steps from a place to one that uses it, except those that longer paths imply, which would tangle the drawing."""
-    places = {one.uri: one.place for one in artifacts}
-    before: dict[Place, set[Place]] = {one.place: set() for one in sorted(artifacts, key=lambda one: one.depth)}
-    for one in artifacts:
-        before[one.place] |= {places[uri] for uri in input_uris(one.record) if uri in places}
+    places = {artifact.uri: artifact.place for artifact in artifacts}
+    before: dict[Place, set[Place]] = {
+        artifact.place: set() for artifact in sorted(artifacts, key=lambda artifact: artifact.depth)
+    }
+    for artifact in artifacts:
+        before[artifact.place] |= {places[uri] for uri in input_uris(artifact.record) if uri in places}
     above: dict[Place, set[Place]] = {}
     steps = []
     for place, direct in before.items():
-        farther = set().union(*(above[one] for one in direct))
+        farther = set().union(*(above[source] for source in direct))
         above[place] = direct | farther
-        steps += [(one, place) for one in direct - farther]
+        steps += [(source, place) for source in direct - farther]
     return sorted(steps)
 
 

@@ -49,7 +49,7 @@ class Material:
             "corpora": bool(self.validation or self.mistakes), "evaluations": bool(self.evaluations),
             "representations": bool(self.representations), "registered": bool(self.registered),
         }  # fmt: skip
-        compared = {one.language for one in self.comparisons}
+        compared = {comparison.language for comparison in self.comparisons}
         return [
             *omissions.of_inputs(given),
             *omissions.of_evaluations(self.evaluations, compared, bool(self.curves)),
@@ -59,10 +59,15 @@ class Material:
     def metrics(self) -> dict[str, float]:
         """The comparisons' differences in average accuracy and their mean, and the correlations of f, and of its
         distance from the base model's, with accuracy in other languages."""
-        found = {"transfer/mean_delta": self.mean.value} if self.mean else {}
-        found |= {f"transfer/{one.language}": one.deltas[AVERAGE].value for one in self.comparisons}
+        metrics = {"transfer/mean_delta": self.mean.value} if self.mean else {}
+        metrics |= {
+            f"transfer/{comparison.language}": comparison.deltas[AVERAGE].value for comparison in self.comparisons
+        }
         correlations = {"f": self.transfer.share, "moved": self.transfer.moved} if self.transfer else {}
-        for name, one in correlations.items():
-            if one:
-                found[f"correlation/{name}/pearson"], found[f"correlation/{name}/spearman"] = one.pearson, one.spearman
-        return found
+        for name, correlation in correlations.items():
+            if correlation:
+                metrics[f"correlation/{name}/pearson"], metrics[f"correlation/{name}/spearman"] = (
+                    correlation.pearson,
+                    correlation.spearman,
+                )
+        return metrics

@@ -37,9 +37,9 @@ Item = tuple[str, dict]
 
 def find(evaluations: list[Evaluation], corpora: Path) -> dict[str, list[Mistake]]:
     """Language of the reward model -> its mistakes, section by section, on items whose texts are in `corpora`."""
-    languages = dict.fromkeys(on for one in evaluations for on in one.scores)
+    languages = dict.fromkeys(on for evaluation in evaluations for on in evaluation.scores)
     texts = {on: _texts(corpora / on / "benchmark.jsonl", on) for on in languages}
-    return {one.language: found for one in evaluations if (found := _worst(one, texts))}
+    return {evaluation.language: worst for evaluation in evaluations if (worst := _worst(evaluation, texts))}
 
 
 def _texts(path: Path, language: str) -> dict[tuple[str, str], dict]:
@@ -60,7 +60,9 @@ def _worst(evaluation: Evaluation, texts: Texts) -> list[Mistake]:
             if is_wrong(item) and (item["id"], item["text"]) in texts[on]:
                 wrong.setdefault(item["section"], []).append((on, item))
     return [
-        _mistake(on, item, texts[on][item["id"], item["text"]]) for many in wrong.values() for on, item in _chosen(many)
+        _mistake(on, item, texts[on][item["id"], item["text"]])
+        for pairs in wrong.values()
+        for on, item in _chosen(pairs)
     ]
 
 
@@ -75,10 +77,10 @@ def _margin(item: dict) -> float:
 
 def _chosen(items: list[Item]) -> list[Item]:
     """The items with the largest wrong margins, in different languages if there are enough."""
-    ranked = sorted(items, key=lambda one: _margin(one[1]))
+    ranked = sorted(items, key=lambda pair: _margin(pair[1]))
     first = {language: (language, item) for language, item in reversed(ranked)}
-    of_languages = sorted(first.values(), key=lambda one: _margin(one[1]))
-    others = [one for one in ranked if one not in of_languages]
+    of_languages = sorted(first.values(), key=lambda pair: _margin(pair[1]))
+    others = [pair for pair in ranked if pair not in of_languages]
     return [*of_languages, *others][:COUNT]
 
 

@@ -20,31 +20,33 @@ _INPUTS = {
 def of_evaluations(evaluations: list[Evaluation], compared: set[str], has_curves: bool) -> list[str]:
     """Sentences for missing comparisons with the source's model and missing training curves. `compared`: languages with
     a comparison."""
-    found = []
+    sentences = []
     if len(evaluations) == 1:
-        found.append("Differences between reward models: one alone was evaluated.")
-    for one in evaluations[1:]:
-        if one.language not in compared:
-            name, source = language_name(one.language), language_name(evaluations[0].language)
-            found.append(
+        sentences.append("Differences between reward models: one alone was evaluated.")
+    for evaluation in evaluations[1:]:
+        if evaluation.language not in compared:
+            name, source = language_name(evaluation.language), language_name(evaluations[0].language)
+            sentences.append(
                 f"{source} against {name}: both models have to be evaluated in {name} (evaluate.languages) to be compared."
             )
     if evaluations and not has_curves:
-        found.append("Training curves: the models have no curves.jsonl, which trainings of this version write.")
-    return found
+        sentences.append("Training curves: the models have no curves.jsonl, which trainings of this version write.")
+    return sentences
 
 
 def of_models(external: list[External], win_rates: list[WinRate], facts: Facts) -> list[str]:
     """Sentences for missing models from elsewhere and missing alignment."""
-    found = []
+    sentences = []
     if not external:
-        found.append("Reward models off the shelf: none was evaluated (external.models names them).")
+        sentences.append("Reward models off the shelf: none was evaluated (external.models names them).")
     if win_rates:
-        return found
+        return sentences
     if facts.aligned:
-        found.append(f"Win rates: {facts.aligned} policies were aligned and not judged (judge.judge names a judge).")
+        sentences.append(
+            f"Win rates: {facts.aligned} policies were aligned and not judged (judge.judge names a judge)."
+        )
     elif not facts.has_prompts:
-        found.append("Alignment: the experiment leaves it out (curate.prompts: null).")
+        sentences.append("Alignment: the experiment leaves it out (curate.prompts: null).")
     else:
-        found.append("Alignment: no policy was aligned and judged (--inputs verdicts=URI,..., of judge).")
-    return found
+        sentences.append("Alignment: no policy was aligned and judged (--inputs verdicts=URI,..., of judge).")
+    return sentences

@@ -43,7 +43,7 @@ def render(material: Material, title: str, tables: dict[str, Table]) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {one.__name__: one for one in FILTERS} | {"svg": Markup, "heat": _heat}
+    environment.filters |= {function.__name__: function for function in FILTERS} | {"svg": Markup, "heat": _heat}
     template = environment.get_template("report.html.j2")
     return template.render(title=title, tiny=material.facts.tiny, tables=tables, **_context(material))
 
@@ -55,7 +55,7 @@ def _context(material: Material) -> dict[str, Any]:
         "facts": material.facts,
         "left_out": material.left_out(),
         "source": source,
-        "languages": [one.language for one in evaluations],
+        "languages": [evaluation.language for evaluation in evaluations],
         "tested": tested(evaluations),
         "sections": sections(evaluations),
         "shared": shared(evaluations),
@@ -79,7 +79,7 @@ def _context(material: Material) -> dict[str, Any]:
 
 def _published(source: str) -> dict[str, Any]:
     """Results that Hong et al. 2025 print; most are left out if the source language is not theirs."""
-    bases = dict.fromkeys(one.reward_model for one in tables_3_to_7() if one.trained_in)
+    bases = dict.fromkeys(cell.reward_model for cell in tables_3_to_7() if cell.trained_in)
     return {
         "paper_bases": list(bases) if source == "en" else [],
         "paper_columns": list(COLUMNS.values()),
@@ -113,30 +113,34 @@ def _transfer_figure(material: Material) -> str:
 def _models(material: Material) -> list[tuple[str, str, str, Estimate | None, dict | None]]:
     """Name, version, address, accuracy in its own language and gate's decision of each registered model."""
     registered = material.registered or {"versions": {}}
-    found = []
+    models = []
     for name, version in registered["versions"].items():
         aliases = registered.get("aliases", {}).get(name, [])
         uri = f"models:/{name}@{aliases[0]}" if aliases else f"models:/{name}/{version}"
-        own = next((one for one in material.evaluations if name.endswith(f"-{one.language}")), None)
+        own = next(
+            (evaluation for evaluation in material.evaluations if name.endswith(f"-{evaluation.language}")), None
+        )
         accuracy = own.accuracy(own.language) if own else None
-        found.append((name, version, uri, accuracy, registered.get("decisions", {}).get(name)))
-    return found
+        models.append((name, version, uri, accuracy, registered.get("decisions", {}).get(name)))
+    return models
 
 
 def _provenance(artifacts: list[Made]) -> dict[str, Any]:
     stages = lineage.by_stage(artifacts)
-    seconds = [one.record.seconds for one in artifacts]
+    seconds = [artifact.record.seconds for artifact in artifacts]
     return {
         "stages": stages,
         "configs": lineage.configs(artifacts),
         "software": lineage.software(artifacts),
         "drawing": lineage.drawing(artifacts),
-        "numbers": {one.uri: one.number for one in artifacts},
+        "numbers": {artifact.uri: artifact.number for artifact in artifacts},
         "input_uris": lineage.input_uris,
         "seconds": sum(seconds),
         "longest": max([*seconds, 0.001]),  # never 0: bars are shares of it
-        "longest_stage": max([*(sum(one.record.seconds for one in many) for many in stages.values()), 0.001]),
-        "peak": max([*(one.record.peak_memory_mib for one in artifacts), 0.001]),
+        "longest_stage": max(
+            [*(sum(artifact.record.seconds for artifact in group) for group in stages.values()), 0.001]
+        ),
+        "peak": max([*(artifact.record.peak_memory_mib for artifact in artifacts), 0.001]),
     }
 
 
@@ -149,23 +153,23 @@ def _heat(value: float, chance: float = CHANCE) -> tuple[str, int]:
 
 def _wrong(evaluations: list[Evaluation]) -> dict[str, dict[str, tuple[int, int]]]:
     """Language of a reward model -> section -> (pairs that it ranks wrongly, all pairs), over all languages."""
-    found = {}
-    for one in evaluations:
-        rows = [row for rows in one.scores.values() for row in rows]
+    counts = {}
+    for evaluation in evaluations:
+        rows = [row for rows in evaluation.scores.values() for row in rows]
         wrong = Counter(row["section"] for row in rows if mistakes.is_wrong(row))
-        found[one.language] = {
+        counts[evaluation.language] = {
             name: (wrong[name], total) for name, total in Counter(r["section"] for r in rows).items()
         }
-    return found
+    return counts
 
 
 def _subsets(source: Evaluation) -> dict[str, dict[str, int]]:
     """Section -> name of a subset's accuracy -> items in the first language tested."""
     rows = next(iter(source.scores.values()), [])
-    found: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     for row in rows:
-        found.setdefault(row["section"], Counter())[SUBSET + row["subset"]] += 1
-    return {name: dict(found[name]) for name in sections([source]) if name in found}
+        counts.setdefault(row["section"], Counter())[SUBSET + row["subset"]] += 1
+    return {name: dict(counts[name]) for name in sections([source]) if name in counts}
 
 
 def _failures(validation: dict[str, Any]) -> dict[str, dict[str, int]]:

@@ -116,14 +116,14 @@ def estimate(result: dict | None, name: str = AVERAGE) -> Estimate | None:
 def language_name(code: str) -> str:
     """English name of a language; for codes joined by +, the names joined in the same way. Other text stays
     unchanged."""
-    return " + ".join(LANGUAGES[one].name if one in LANGUAGES else one for one in code.split("+"))
+    return " + ".join(LANGUAGES[part].name if part in LANGUAGES else part for part in code.split("+"))
 
 
 def read_evaluations(folders: list[Path]) -> list[Evaluation]:
     """Reads folders of the stage evaluate. Raises DataError for an evaluation that does not name its model's language,
     and for two that name the same."""
     evaluations = [_read_evaluation(folder) for folder in folders]
-    codes = Counter(one.language for one in evaluations)
+    codes = Counter(evaluation.language for evaluation in evaluations)
     if repeated := [code for code, times in codes.items() if times > 1]:
         raise DataError(
             f"report.evaluations: {codes[repeated[0]]} of evaluate.language {repeated[0]!r}; one of each is allowed"
@@ -145,21 +145,21 @@ def _read_evaluation(folder: Path) -> Evaluation:
 def read_external(folder: Path) -> list[External]:
     """Results of the stage external, classifiers first."""
     content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    found = []
-    for name, one in content["models"].items():
-        averages = {code: average for code, result in one["results"].items() if (average := estimate(result))}
-        found.append(External(name, one["kind"], averages))
-    return sorted(found, key=lambda one: one.kind)
+    externals = []
+    for name, model in content["models"].items():
+        averages = {code: average for code, result in model["results"].items() if (average := estimate(result))}
+        externals.append(External(name, model["kind"], averages))
+    return sorted(externals, key=lambda external: external.kind)
 
 
 def read_win_rates(folders: list[Path]) -> list[WinRate]:
-    found = []
+    rates = []
     for folder in folders:
         content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        for labeler, one in content["results"].items():
-            rate = Estimate(one["win_rate"], *one["interval"])
-            found.append(WinRate(content["language"], labeler, rate, one["items"], one["draws"]))
-    return found
+        for labeler, result in content["results"].items():
+            rate = Estimate(result["win_rate"], *result["interval"])
+            rates.append(WinRate(content["language"], labeler, rate, result["items"], result["draws"]))
+    return rates
 
 
 def sections(evaluations: list[Evaluation]) -> list[str]:
@@ -175,16 +175,16 @@ def section_names(result: dict) -> list[str]:
 
 def tested(evaluations: list[Evaluation]) -> dict[str, dict]:
     """Language -> the result of the first model evaluated in it, for values that do not depend on the model."""
-    found: dict[str, dict] = {}
+    results: dict[str, dict] = {}
     for evaluation in evaluations:
-        found = found | {on: result for on, result in evaluation.results.items() if on not in found}
-    return found
+        results = results | {on: result for on, result in evaluation.results.items() if on not in results}
+    return results
 
 
 def compare(source: Evaluation, own: Evaluation) -> Comparison:
     """Interval and p-value are paired: both models read the same items, and the differences per item are tested."""
     rows, ours, theirs = _credits(source, own)
-    deltas = {name: Difference(*one) for name, one in paired(rows, ours - theirs).items()}
+    deltas = {name: Difference(*values) for name, values in paired(rows, ours - theirs).items()}
     return Comparison(own.language, source, own, deltas)
 
 
@@ -192,14 +192,24 @@ def compare_all(source: Evaluation, targets: list[Evaluation]) -> list[Compariso
     """Compares the source's model with each other language's own, if both were evaluated in that language. The p-values
     of sections and averages are adjusted for their number (Holm), because they are read together; those of subsets are
     not."""
-    found = [compare(source, own) for own in targets if own.language in own.scores and own.language in source.scores]
-    places = [(i, name) for i, one in enumerate(found) for name in one.deltas if not name.startswith(SUBSET)]
-    adjusted = dict(zip(places, holm([found[i].deltas[name].p for i, name in places]), strict=True))
+    comparisons = [
+        compare(source, own) for own in targets if own.language in own.scores and own.language in source.scores
+    ]
+    places = [
+        (i, name)
+        for i, comparison in enumerate(comparisons)
+        for name in comparison.deltas
+        if not name.startswith(SUBSET)
+    ]
+    adjusted = dict(zip(places, holm([comparisons[i].deltas[name].p for i, name in places]), strict=True))
     return [
         replace(
-            one, deltas={name: replace(delta, p=adjusted.get((i, name), delta.p)) for name, delta in one.deltas.items()}
+            comparison,
+            deltas={
+                name: replace(delta, p=adjusted.get((i, name), delta.p)) for name, delta in comparison.deltas.items()
+            },
         )
-        for i, one in enumerate(found)
+        for i, comparison in enumerate(comparisons)
     ]
 
 
@@ -208,7 +218,7 @@ def mean_delta(comparisons: list[Comparison]) -> MeanDifference | None:
     with one id are translations of one item and are resampled together. None without such an item."""
     if not comparisons:
         return None
-    rows, ours, theirs = _shared([_credits(one.source, one.own) for one in comparisons])
+    rows, ours, theirs = _shared([_credits(comparison.source, comparison.own) for comparison in comparisons])
     if not rows:
         return None
     means = (accuracies(rows, side)[AVERAGE] for side in (ours, theirs))
@@ -264,11 +274,15 @@ class Shared:
 def shared(evaluations: list[Evaluation]) -> Shared | None:
     """Accuracies that can be compared between languages; None if all languages have the same items, or no item is in
     all of them."""
-    tests = [{row["id"] for row in rows} for one in evaluations for rows in one.scores.values()]
+    tests = [{row["id"] for row in rows} for evaluation in evaluations for rows in evaluation.scores.values()]
     common = set.intersection(*tests) if tests else set()
     if not common or all(ids == common for ids in tests):
         return None
-    averages = {(one.language, on): _average(one, on, common) for one in evaluations for on in one.scores}
+    averages = {
+        (evaluation.language, on): _average(evaluation, on, common)
+        for evaluation in evaluations
+        for on in evaluation.scores
+    }
     return Shared(len(common), averages)
 
 
@@ -280,18 +294,18 @@ def _average(evaluation: Evaluation, on: str, ids: set[str]) -> Estimate:
 
 def further(evaluations: list[Evaluation]) -> dict[str, dict[str, dict]]:
     """Further benchmark -> language -> the first evaluation's result, for values that do not depend on the model."""
-    found: dict[str, dict[str, dict]] = {}
+    benchmarks: dict[str, dict[str, dict]] = {}
     for evaluation in reversed(evaluations):
         for name, results in evaluation.benchmarks.items():
-            found[name] = found.get(name, {}) | results
-    return {name: results for name, results in reversed(found.items()) if results}
+            benchmarks[name] = benchmarks.get(name, {}) | results
+    return {name: results for name, results in reversed(benchmarks.items()) if results}
 
 
 def paper_cells(on: str, trained_in: str) -> dict[str, Cell]:
     """Base model -> its result in Tables 3 to 7 of Hong et al. 2025, for the reward model trained in one language on
     the benchmark of another."""
     cells = paper_tables.tables_3_to_7()
-    return {one.reward_model: one for one in cells if (one.language, one.trained_in) == (on, trained_in)}
+    return {cell.reward_model: cell for cell in cells if (cell.language, cell.trained_in) == (on, trained_in)}
 
 
 def paper_delta(model: str, language: str, name: str) -> float | None:

@@ -136,7 +136,7 @@ def headline(
         language = language_name(comparisons[0].language)
         tests, other = f"{mean.items:,} {language} test pairs", f"the {language} one"
     else:
-        tests = f"{mean.items:,} test pairs in each of {names([one.language for one in comparisons])}"
+        tests = f"{mean.items:,} test pairs in each of {names([comparison.language for comparison in comparisons])}"
         other = "models trained in those languages"
     return (
         f"{subject} {language_name(source)} reward model is right on {percent(mean.source)}{PERCENT} of {tests}, "
@@ -156,29 +156,31 @@ def _accuracies(one: Evaluation) -> str:
 
 def by_language(comparisons: list[Comparison]) -> str:
     """The differences in each language, from the source model's best to its worst."""
-    ranked = sorted(comparisons, key=lambda one: -one.deltas[AVERAGE].value)
-    found = [f"{language_name(one.language)} {points(one.deltas[AVERAGE].value)}" for one in ranked]
-    return f"{language_name(comparisons[0].source.language)} minus own, in points: {', '.join(found)}."
+    ranked = sorted(comparisons, key=lambda comparison: -comparison.deltas[AVERAGE].value)
+    parts = [
+        f"{language_name(comparison.language)} {points(comparison.deltas[AVERAGE].value)}" for comparison in ranked
+    ]
+    return f"{language_name(comparisons[0].source.language)} minus own, in points: {', '.join(parts)}."
 
 
 def matrix(evaluations: list[Evaluation]) -> str:
     """In how many languages the model trained in the language is the best, and how many accuracies differ from
     chance."""
-    own = [one for one in evaluations if one.accuracy(one.language)]
+    own = [evaluation for evaluation in evaluations if evaluation.accuracy(evaluation.language)]
     ahead = sum(
-        all(rival.value <= best.value for other in evaluations if (rival := other.accuracy(one.language)))
-        for one in own
-        if (best := one.accuracy(one.language))
+        all(rival.value <= best.value for other in evaluations if (rival := other.accuracy(evaluation.language)))
+        for evaluation in own
+        if (best := evaluation.accuracy(evaluation.language))
     )
-    said = _chance(evaluations)
+    chance = _chance(evaluations)
     if len(evaluations) < 2 or not own:
-        return said
+        return chance
     where = f"In {'all' if ahead == len(own) else ahead or 'none'} of the {len(own)} languages"
-    return f"{where}, the model trained in the language is the best one. {said}"
+    return f"{where}, the model trained in the language is the best one. {chance}"
 
 
 def _chance(evaluations: list[Evaluation]) -> str:
-    cells = [cell for one in evaluations for on in one.results if (cell := one.accuracy(on))]
+    cells = [cell for evaluation in evaluations for on in evaluation.results if (cell := evaluation.accuracy(on))]
     near = sum(cell.includes(CHANCE) for cell in cells)
     if near:
         return f"Chance lies within the interval of {near} of {len(cells)} accuracies."
@@ -186,9 +188,9 @@ def _chance(evaluations: list[Evaluation]) -> str:
 
 
 def transfer(comparisons: list[Comparison]) -> str:
-    deltas = [one.deltas[AVERAGE] for one in comparisons]
-    ahead = sum(one.value > 0 and one.p < LEVEL for one in deltas)
-    behind = sum(one.value < 0 and one.p < LEVEL for one in deltas)
+    deltas = [comparison.deltas[AVERAGE] for comparison in comparisons]
+    ahead = sum(delta.value > 0 and delta.p < LEVEL for delta in deltas)
+    behind = sum(delta.value < 0 and delta.p < LEVEL for delta in deltas)
     level = len(deltas) - ahead - behind
     kinds = ((ahead, "ahead of"), (behind, "behind"), (level, "level with"))
     parts = [(relation, count) for count, relation in kinds if count]
@@ -202,7 +204,7 @@ def transfer(comparisons: list[Comparison]) -> str:
 
 def ties(evaluations: list[Evaluation]) -> str:
     """How many items had equal rewards, and how these were counted."""
-    results = [result for one in evaluations for result in one.results.values()]
+    results = [result for evaluation in evaluations for result in evaluation.results.values()]
     counted = {"lost": "as lost", "half": "half"}[evaluations[0].tie_policy]
     items, equal = (sum(result.get(key) or 0 for result in results) for key in ("items", "ties"))
     if not equal:
@@ -234,15 +236,15 @@ def missing(results: dict[str, dict]) -> str:
 
 def paper_means() -> dict[str, float]:
     """Model -> mean of Table 1's average differences over its languages, in points."""
-    found = {}
+    means = {}
     for model, languages in table_1().items():
         deltas = [paper_delta(model, language, AVERAGE) or 0.0 for language in languages]
-        found[model] = sum(deltas) / len(deltas)
-    return found
+        means[model] = sum(deltas) / len(deltas)
+    return means
 
 
 def singular(models: dict[str, dict]) -> str:
-    away = {name: one["mean"] - models["base"]["mean"] for name, one in models.items() if name != "base"}
+    away = {name: result["mean"] - models["base"]["mean"] for name, result in models.items() if name != "base"}
     base = f"f, how alike the hidden states of one text are in all languages, is {models['base']['mean']:.3f} in the base model"
     if not away:
         return f"{base}."
@@ -261,9 +263,9 @@ TEMPLATE = {"raw": "raw text", "chat": "the text as a user's message, in the cha
 
 def reading(representations: dict[str, Any]) -> str:
     """Which hidden states were compared, and on how many texts of which dataset."""
-    said, account = representations["reading"], representations["parallel"]
-    layer = "after the final norm" if said["layer"] == -1 else "before the final norm"
-    place = f"{POSITION[said['position']]}, layer {signed(said['layer'], 0)} ({layer}); {TEMPLATE[said['template']]}"
+    mode, account = representations["reading"], representations["parallel"]
+    layer = "after the final norm" if mode["layer"] == -1 else "before the final norm"
+    place = f"{POSITION[mode['position']]}, layer {signed(mode['layer'], 0)} ({layer}); {TEMPLATE[mode['template']]}"
     texts = Path(account["set"]).name  # the last part of a path, for a file or a local dataset
     left_out = account["incomplete"] + account["duplicates"]
     return (
@@ -298,8 +300,8 @@ def _correlation(one: Correlation) -> str:
 def wins(found: list[WinRate]) -> str:
     """How many aligned policies win and lose against the policy they were trained from: those whose interval excludes
     an even score."""
-    better = sum(one.rate.low > CHANCE for one in found)
-    worse = sum(one.rate.high < CHANCE for one in found)
+    better = sum(win.rate.low > CHANCE for win in found)
+    worse = sum(win.rate.high < CHANCE for win in found)
     kinds = ((better, "better than"), (worse, "worse than"), (len(found) - better - worse, "level with"))
     counted = [f"{count} {'is' if count == 1 else 'are'} {kind}" for count, kind in kinds if count]
     note = " (level: an even score lies within the interval)" if better + worse < len(found) else ""

@@ -24,7 +24,7 @@ class Table:
 
     def content(self) -> bytes:
         text = io.StringIO()
-        csv.writer(text).writerows([self.columns, *([_cell(one) for one in row] for row in self.rows)])
+        csv.writer(text).writerows([self.columns, *([_cell(value) for value in row] for row in self.rows)])
         return text.getvalue().encode("utf-8-sig")
 
     def link(self) -> str:
@@ -69,19 +69,19 @@ def _table(columns: str, rows: Iterable[tuple]) -> Table:
 
 
 def _accuracies(material: Material) -> Iterator[tuple]:
-    for one in material.evaluations:
-        yield from _of_results("corpus", one.language, one.results)
-        for name, results in one.benchmarks.items():
-            yield from _of_results(name, one.language, results)
+    for evaluation in material.evaluations:
+        yield from _of_results("corpus", evaluation.language, evaluation.results)
+        for name, results in evaluation.benchmarks.items():
+            yield from _of_results(name, evaluation.language, results)
     yield from _of_baselines(material.evaluations)
 
 
 def _of_results(benchmark: str, model: str, results: dict[str, dict]) -> Iterator[tuple]:
     for on, result in results.items():
         for part in result["accuracy"]:
-            one = estimate(result, part)
-            assert one, "an accuracy has an interval"
-            yield benchmark, model, on, part, result["items"], one.value, one.low, one.high
+            accuracy = estimate(result, part)
+            assert accuracy, "an accuracy has an interval"
+            yield benchmark, model, on, part, result["items"], accuracy.value, accuracy.low, accuracy.high
 
 
 def _of_baselines(evaluations: list[Evaluation]) -> Iterator[tuple]:
@@ -93,33 +93,37 @@ def _of_baselines(evaluations: list[Evaluation]) -> Iterator[tuple]:
 
 
 def _deltas(material: Material) -> Iterator[tuple]:
-    for one in material.comparisons:
-        for part, delta in one.deltas.items():
+    for comparison in material.comparisons:
+        for part, delta in comparison.deltas.items():
             sides = [
-                found and found.value for side in (one.source, one.own) if (found := side.accuracy(one.language, part))
+                accuracy and accuracy.value
+                for side in (comparison.source, comparison.own)
+                if (accuracy := side.accuracy(comparison.language, part))
             ]
-            yield one.language, part.removeprefix(SUBSET), delta.value, delta.low, delta.high, delta.p, *sides
+            yield comparison.language, part.removeprefix(SUBSET), delta.value, delta.low, delta.high, delta.p, *sides
 
 
 def _external(material: Material) -> Iterator[tuple]:
-    for one in material.external:
-        yield from ((one.name, one.kind, on, cell.value, cell.low, cell.high) for on, cell in one.averages.items())
+    for model in material.external:
+        yield from (
+            (model.name, model.kind, on, cell.value, cell.low, cell.high) for on, cell in model.averages.items()
+        )
 
 
 def _paper() -> Iterator[tuple]:
     for cell in tables_3_to_7():
         for part, value in cell.accuracy.items():
             yield cell.table, cell.reward_model, cell.trained_in, cell.language, part, value
-    for name, one in table_2().items():
-        yield from ((2, name, "", on, "average", value) for on, value in one["average"].items())
+    for name, row in table_2().items():
+        yield from ((2, name, "", on, "average", value) for on, value in row["average"].items())
 
 
 def _models(material: Material) -> Iterator[tuple]:
     registered = material.registered or {"versions": {}}
     for name, version in registered["versions"].items():
         decision = registered.get("decisions", {}).get(name, {})
-        said = (decision.get(key, "") for key in ("promoted", "reason", "champion"))
-        yield name, version, " ".join(registered.get("aliases", {}).get(name, [])), *said
+        values = (decision.get(key, "") for key in ("promoted", "reason", "champion"))
+        yield name, version, " ".join(registered.get("aliases", {}).get(name, [])), *values
 
 
 def _gate(material: Material) -> Iterator[tuple]:
@@ -128,43 +132,45 @@ def _gate(material: Material) -> Iterator[tuple]:
 
 
 def _mistakes(material: Material) -> Iterator[tuple]:
-    for model, many in material.mistakes.items():
-        yield from ((model, *asdict(one).values()) for one in many)
+    for model, mistakes in material.mistakes.items():
+        yield from ((model, *asdict(mistake).values()) for mistake in mistakes)
 
 
 def _curves(material: Material) -> Table:
-    names = list(dict.fromkeys(name for one in material.curves for row in one.rows for name in row))
+    names = list(dict.fromkeys(name for training in material.curves for row in training.rows for name in row))
     rows = [
-        (one.stage, one.label, *(row.get(name, "") for name in names)) for one in material.curves for row in one.rows
+        (training.stage, training.label, *(row.get(name, "") for name in names))
+        for training in material.curves
+        for row in training.rows
     ]
     return Table(("stage", "run", *names), rows)
 
 
 def _representations(material: Material) -> Iterator[tuple]:
-    for name, one in (material.representations or {"models": {}})["models"].items():
-        yield name, one["mean"], *one["interval"], mean_cosine(one), " ".join(map(str, one["spectrum"]))
+    for name, result in (material.representations or {"models": {}})["models"].items():
+        yield name, result["mean"], *result["interval"], mean_cosine(result), " ".join(map(str, result["spectrum"]))
 
 
 def _correlations(material: Material) -> Iterator[tuple]:
-    if found := material.transfer:
-        named = {"f": found.share, "|f - base|": found.moved}
-        named |= {f"|f - base|, tested in {on}": one for on, one in found.by_language.items()}
-        for name, one in named.items():
-            if one:
-                yield name, one.n, one.pearson, *(one.interval or ("", "")), one.p, one.spearman, one.spearman_p
+    if transfer := material.transfer:
+        named = {"f": transfer.share, "|f - base|": transfer.moved}
+        named |= {f"|f - base|, tested in {on}": correlation for on, correlation in transfer.by_language.items()}
+        for name, item in named.items():
+            if item:
+                yield name, item.n, item.pearson, *(item.interval or ("", "")), item.p, item.spearman, item.spearman_p
 
 
 def _norms(material: Material) -> Iterator[tuple]:
     keys = ("shift", "wasserstein", "relative", "ks")
-    for name, one in (material.representations or {"embedding_norms": {}})["embedding_norms"].items():
-        for language, norms in one["norms"].items():
-            away = one["distances"].get(language) or {}
+    for name, result in (material.representations or {"embedding_norms": {}})["embedding_norms"].items():
+        for language, norms in result["norms"].items():
+            away = result["distances"].get(language) or {}
             yield name, language, len(norms), *(away.get(key, "") for key in keys)
 
 
 def _wins(material: Material) -> Iterator[tuple]:
-    for one in material.win_rates:
-        yield one.language, one.labeler, one.rate.value, one.rate.low, one.rate.high, one.items, one.draws
+    for win in material.win_rates:
+        yield win.language, win.labeler, win.rate.value, win.rate.low, win.rate.high, win.items, win.draws
 
 
 def _validation(material: Material) -> Iterator[tuple]:
@@ -176,9 +182,9 @@ def _validation(material: Material) -> Iterator[tuple]:
 
 
 def _artifacts(material: Material) -> Iterator[tuple]:
-    numbers = {one.uri: one.number for one in material.artifacts}
-    for one in material.artifacts:
-        of = one.record
+    numbers = {made.uri: made.number for made in material.artifacts}
+    for made in material.artifacts:
+        of = made.record
         inputs = " ".join(str(numbers.get(uri, shown(uri))) for uri in lineage.input_uris(of))
         cost = (round(of.seconds, 3), round(of.peak_memory_mib, 1))
-        yield one.number, of.stage, one.label, inputs, *cost, of.digest, of.mlflow_run_id or "", shown(one.uri)
+        yield made.number, of.stage, made.label, inputs, *cost, of.digest, of.mlflow_run_id or "", shown(made.uri)

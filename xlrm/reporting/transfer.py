@@ -66,24 +66,28 @@ def measure(evaluations: list[Evaluation], models: dict[str, dict[str, Any]]) ->
     """`models`: results of the stage represent. Reward models without an f or without an accuracy in another language
     are left out."""
     base = models["base"]["mean"]
-    found = []
-    for one in evaluations:
-        others = {on: cell.value for on in one.results if on != one.language and (cell := one.accuracy(on))}
-        if others and one.language in models:
-            said = models[one.language]
-            share = Estimate(said["mean"], *said["interval"])
-            found.append(Transferred(one.language, share, abs(share.value - base), others))
-    accuracy, moved = [one.accuracy for one in found], [one.moved for one in found]
-    share = correlate([one.share.value for one in found], accuracy)
-    return Transfer(found, share, correlate(moved, accuracy), _by_language(found))
+    transferred = []
+    for evaluation in evaluations:
+        others = {
+            on: cell.value
+            for on in evaluation.results
+            if on != evaluation.language and (cell := evaluation.accuracy(on))
+        }
+        if others and evaluation.language in models:
+            result = models[evaluation.language]
+            share = Estimate(result["mean"], *result["interval"])
+            transferred.append(Transferred(evaluation.language, share, abs(share.value - base), others))
+    accuracy, moved = [model.accuracy for model in transferred], [model.moved for model in transferred]
+    share = correlate([model.share.value for model in transferred], accuracy)
+    return Transfer(transferred, share, correlate(moved, accuracy), _by_language(transferred))
 
 
 def _by_language(found: list[Transferred]) -> dict[str, Correlation]:
     correlations = {}
-    for on in dict.fromkeys(on for one in found for on in one.accuracies):
-        there = [one for one in found if on in one.accuracies]
-        if one := correlate([one.moved for one in there], [one.accuracies[on] for one in there]):
-            correlations[on] = one
+    for on in dict.fromkeys(on for model in found for on in model.accuracies):
+        there = [model for model in found if on in model.accuracies]
+        if correlation := correlate([model.moved for model in there], [model.accuracies[on] for model in there]):
+            correlations[on] = correlation
     return correlations
 
 
@@ -93,9 +97,9 @@ def correlate(x: list[float], y: list[float]) -> Correlation | None:
         return None
     from scipy import stats
 
-    found = stats.pearsonr(x, y)
-    pearson = float(found.statistic)
-    low, high = found.confidence_interval()
+    result = stats.pearsonr(x, y)
+    pearson = float(result.statistic)
+    low, high = result.confidence_interval()
     interval = (float(low), float(high)) if len(x) > FEWEST and abs(pearson) <= 1 - 1e-12 else None
     ranks = [stats.rankdata(values) for values in (x, y)]
     return Correlation(len(x), pearson, interval, _p(x, y), float(stats.pearsonr(*ranks).statistic), _p(*ranks))
@@ -109,7 +113,7 @@ def _p(x: "ArrayLike", y: "ArrayLike") -> float:
     def strength(order: np.ndarray, axis: int) -> np.ndarray:
         return abs(stats.pearsonr(np.asarray(x), order, axis=axis).statistic)
 
-    found = stats.permutation_test(
+    result = stats.permutation_test(
         (y,), strength, permutation_type="pairings", alternative="greater", vectorized=True, n_resamples=_ORDERS, rng=0
     )
-    return float(found.pvalue)
+    return float(result.pvalue)

@@ -70,10 +70,10 @@ class RewardsRequest(BaseModel):
     @field_validator("conversations")
     @classmethod
     def _answered(cls, asked: list[list[Message] | Pair]) -> list[list[Message] | Pair]:
-        for place, one in enumerate(asked):
-            if isinstance(one, list):
+        for place, conversation in enumerate(asked):
+            if isinstance(conversation, list):
                 try:
-                    _ends_with_an_answer(one)
+                    _ends_with_an_answer(conversation)
                 except ValueError as error:
                     raise ValueError(f"conversation {place}: {error}") from None
         return asked

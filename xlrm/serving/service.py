@@ -129,8 +129,8 @@ class Service:
         self.batcher = Batcher(
             scorer.rewards, self.model_thread, scorer.batch_tokens, most, wait_seconds, self.metrics.batch_done
         )
-        said = (self.uri, loaded.version, loaded.digest, self.scoring.engine, self.scoring.precision)
-        self.metrics.model.labels(*said).set(1)
+        labels = (self.uri, loaded.version, loaded.digest, self.scoring.engine, self.scoring.precision)
+        self.metrics.model.labels(*labels).set(1)
         version = f", version {loaded.version}" if loaded.version else ""
         progress.say(
             f"ready: {self.uri}{version}, sha256 {loaded.digest[:16]}, {self.scoring.engine} {self.scoring.precision}"
@@ -167,7 +167,7 @@ class Service:
     ) -> tuple[list[float], exchange.Usage]:
         """Rewards of conversations or of texts, and the tokens they took. Raises Refused for a request that is
         refused."""
-        sizes = [sum(len(one["role"]) + len(one["content"]) for one in chat) for chat in chats] or list(map(len, texts))
+        sizes = [sum(len(m["role"]) + len(m["content"]) for m in chat) for chat in chats] or list(map(len, texts))
         self._admit(model, sizes)
         count = len(chats) or len(texts)
         self.waiting += count

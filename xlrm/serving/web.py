@@ -45,9 +45,9 @@ Here = Annotated[Service, Depends(_service)]
 @router.post("/v1/rewards", responses=_REFUSALS, dependencies=[_TOKEN])
 async def rewards(asked: exchange.RewardsRequest, service: Here, request: Request) -> exchange.RewardsAnswer:
     """Rewards of conversations, in their order: raw logits, equal to those of `xlrm score`."""
-    chats = [_messages(one) for one in asked.conversations]
-    found, usage = await _while_there(request, service.score(asked.model, chats=chats))
-    data = [exchange.Reward(index=i, reward=reward) for i, reward in enumerate(found)]
+    chats = [_messages(chat) for chat in asked.conversations]
+    values, usage = await _while_there(request, service.score(asked.model, chats=chats))
+    data = [exchange.Reward(index=i, reward=reward) for i, reward in enumerate(values)]
     return exchange.RewardsAnswer(model=service.uri, data=data, usage=usage)
 
 
@@ -61,16 +61,16 @@ def _messages(one: list[exchange.Message] | exchange.Pair) -> list[dict]:
 @router.post("/classify", responses=_REFUSALS, dependencies=[_TOKEN])
 async def classify(asked: exchange.TextRequest, service: Here, request: Request) -> exchange.ClassifyAnswer:
     """vLLM's /classify: `probs` holds the reward."""
-    found, usage = await _of_text(asked, service, request)
-    data = [exchange.Class(index=i, label=None, probs=[one]) for i, one in enumerate(found)]
+    values, usage = await _of_text(asked, service, request)
+    data = [exchange.Class(index=i, label=None, probs=[reward]) for i, reward in enumerate(values)]
     return exchange.ClassifyAnswer(model=service.uri, data=data, usage=usage)
 
 
 @router.post("/pooling", responses=_REFUSALS, dependencies=[_TOKEN])
 async def pooling(asked: exchange.TextRequest, service: Here, request: Request) -> exchange.PoolingAnswer:
     """vLLM's /pooling: `data` holds the reward."""
-    found, usage = await _of_text(asked, service, request)
-    data = [exchange.Pooled(index=i, data=[one]) for i, one in enumerate(found)]
+    values, usage = await _of_text(asked, service, request)
+    data = [exchange.Pooled(index=i, data=[reward]) for i, reward in enumerate(values)]
     return exchange.PoolingAnswer(model=service.uri, data=data, usage=usage)
 
 
@@ -78,12 +78,12 @@ async def _of_text(
     asked: exchange.TextRequest, service: Service, request: Request
 ) -> tuple[list[float], exchange.Usage]:
     if asked.messages:
-        answering = service.score(asked.model, chats=[[one.model_dump() for one in asked.messages]])
+        answering = service.score(asked.model, chats=[[message.model_dump() for message in asked.messages]])
     else:
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         answering = service.score(asked.model, texts=texts)
-    found, usage = await _while_there(request, answering)
-    return [_sigmoid(one) for one in found] if asked.use_activation else found, usage
+    values, usage = await _while_there(request, answering)
+    return [_sigmoid(value) for value in values] if asked.use_activation else values, usage
 
 
 async def _while_there(request: Request, answering: Coroutine) -> Any:
@@ -114,8 +114,8 @@ def _sigmoid(logit: float) -> float:
 async def models(service: Here) -> exchange.Models:
     """Names by which a request may call the model."""
     length = service.loaded.scorer.max_length if service.loaded else service.scoring.max_length
-    found = [exchange.Model(id=name, created=service.started, max_model_len=length) for name in service.names]
-    return exchange.Models(data=found)
+    entries = [exchange.Model(id=name, created=service.started, max_model_len=length) for name in service.names]
+    return exchange.Models(data=entries)
 
 
 @router.get("/healthz", responses={503: {"model": exchange.State}})

@@ -44,10 +44,10 @@ class Said:
 @cache
 def table_1() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """Hong et al. 2025: base model -> language -> "target" or "english" reward model -> section -> accuracy in %."""
-    found: dict = {}
+    table: dict = {}
     for row in _rows("paper_a_table_1.csv"):
-        found.setdefault(row["model"], {}).setdefault(row["language"], {})[row["reward_model"]] = _accuracy(row)
-    return found
+        table.setdefault(row["model"], {}).setdefault(row["language"], {})[row["reward_model"]] = _accuracy(row)
+    return table
 
 
 @cache
