@@ -44,9 +44,12 @@ def own_tokens(
     """Language -> sorted ids of the tokens that belong to it; the sets are disjoint."""
     special = set(tokenizer.all_special_ids)
     uses: dict[str, Counter[int]] = {}
-    for language, many in texts.items():
+    for language, corpus in texts.items():
         uses[language] = Counter(
-            one for text in many for one in tokenizer(text, add_special_tokens=False)["input_ids"] if one not in special
+            token
+            for text in corpus
+            for token in tokenizer(text, add_special_tokens=False)["input_ids"]
+            if token not in special
         )
     total = sum(uses.values(), Counter())
     return {
@@ -65,10 +68,10 @@ def norms(model: str, texts: Mapping[str, Sequence[str]], sets: TokenSets) -> di
     """
     folder = hub.model_folder(model, CONFIGURATION)
     tokenizer = loading.load_tokenizer(folder)
-    found = vocabulary_norms(model, folder)
+    vocabulary = vocabulary_norms(model, folder)
     own = own_tokens(tokenizer, texts, sets)
     return {
-        language: [round(value, 6) for value in found[[t for t in tokens if t < len(found)]].tolist()]
+        language: [round(value, 6) for value in vocabulary[[t for t in tokens if t < len(vocabulary)]].tolist()]
         for language, tokens in own.items()
     }
 
@@ -79,9 +82,9 @@ def compare(
     """Model name -> {"norms": `norms`, "distances": `distances` from the first language of `texts`}."""
     results = {}
     for name, model in models.items():
-        found = norms(model, texts, sets)
-        results[name] = {"norms": found, "distances": distances(found)}
-        sizes = ", ".join(f"{language} {len(values)}" for language, values in found.items())
+        by_language = norms(model, texts, sets)
+        results[name] = {"norms": by_language, "distances": distances(by_language)}
+        sizes = ", ".join(f"{language} {len(values)}" for language, values in by_language.items())
         progress.say(f"represent: {name}: tokens of one language only: {sizes}")
     return results
 
@@ -92,12 +95,12 @@ def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":
     from safetensors import safe_open
 
     file, key = _place(model, folder)
-    found = []
+    chunks = []
     with safe_open(file, "pt") as weights:
         rows = weights.get_slice(key)
         for start in range(0, rows.get_shape()[0], _ROWS_AT_ONCE):
-            found.append(rows[start : start + _ROWS_AT_ONCE].double().norm(dim=1).numpy())
-    return np.concatenate(found)
+            chunks.append(rows[start : start + _ROWS_AT_ONCE].double().norm(dim=1).numpy())
+    return np.concatenate(chunks)
 
 
 def _place(model: str, folder: Path) -> tuple[Path, str]:
@@ -149,16 +152,16 @@ def distances(norms: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float
     from scipy import stats
 
     source, *others = norms
-    one = np.array(norms[source])
-    found: dict[str, dict[str, float | None]] = {}
+    reference = np.array(norms[source])
+    results: dict[str, dict[str, float | None]] = {}
     for language in others:
         other = np.array(norms[language])
-        if not len(one) or not len(other):
+        if not len(reference) or not len(other):
             continue
-        moved, spread = float(stats.wasserstein_distance(one, other)), float(one.std())
-        found[language] = {
+        moved, spread = float(stats.wasserstein_distance(reference, other)), float(reference.std())
+        results[language] = {
             "wasserstein": moved, "relative": moved / spread if spread else None,
-            "ks": float(stats.ks_2samp(one, other, method="asymp").statistic),
-            "shift": float(other.mean() - one.mean()) / spread if spread else None,
+            "ks": float(stats.ks_2samp(reference, other, method="asymp").statistic),
+            "shift": float(other.mean() - reference.mean()) / spread if spread else None,
         }  # fmt: skip
-    return found
+    return results

@@ -84,14 +84,14 @@ class Sameness:
 def named(base: Path, reward_models: Sequence[Path]) -> dict[str, Path]:
     """Name -> folder: `base`, and each reward model by the language in its xlrm.json, else by the name of its folder.
     Raises DataError if two models have the same name."""
-    found = {"base": base}
+    folders = {"base": base}
     for path in reward_models:
         card = path / "xlrm.json"
         name = json.loads(card.read_text(encoding="utf-8"))["language"] if card.exists() else path.name
-        if name in found:
-            raise DataError(f"represent: {found[name]} and {path} are both {name!r}; one model of a name is allowed")
-        found[name] = path
-    return found
+        if name in folders:
+            raise DataError(f"represent: {folders[name]} and {path} are both {name!r}; one model of a name is allowed")
+        folders[name] = path
+    return folders
 
 
 def spectrum(states: "np.ndarray") -> "np.ndarray":
@@ -118,16 +118,16 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
 
     tokenizer, model = loading.load_tokenizer(path), _load(path, reading.layer)
     count = len(next(iter(texts.values())))
-    found, counter = Sameness(), progress.Counter(f"represent[{label}]", count, "texts")
+    sameness, counter = Sameness(), progress.Counter(f"represent[{label}]", count, "texts")
     for start in range(0, count, TEXTS_AT_ONCE):
-        block = [many[start : start + TEXTS_AT_ONCE] for many in texts.values()]
-        encoded = _encode(tokenizer, [text for many in block for text in many], reading)
-        found.truncated += sum(longer for _, longer in encoded)
+        block = [column[start : start + TEXTS_AT_ONCE] for column in texts.values()]
+        encoded = _encode(tokenizer, [text for column in block for text in column], reading)
+        sameness.truncated += sum(longer for _, longer in encoded)
         states = hidden_states(model, tokenizer, [ids for ids, _ in encoded], reading)
-        found.add(np.stack(np.split(states, len(block)), axis=1))
+        sameness.add(np.stack(np.split(states, len(block)), axis=1))
         counter.advance(len(block[0]))
     counter.close()
-    return found
+    return sameness
 
 
 def hidden_states(
@@ -140,7 +140,7 @@ def hidden_states(
     from xlrm.models.packing import model as packing
     from xlrm.models.packing import sharing
 
-    found = np.empty((len(encoded), model.config.hidden_size))
+    pooled = np.empty((len(encoded), model.config.hidden_size))
     with torch.inference_mode():
         for places in sharing.batches(encoded, reading.batch_tokens, packing.enabled(model)):
             inputs = tokenizer.pad(
@@ -150,8 +150,8 @@ def hidden_states(
                 states = model(**inputs).last_hidden_state
             else:
                 states = model(**inputs, output_hidden_states=True).hidden_states[reading.layer]
-            found[places] = _pool(states.double(), inputs["attention_mask"], reading.position).cpu().numpy()
-    return found
+            pooled[places] = _pool(states.double(), inputs["attention_mask"], reading.position).cpu().numpy()
+    return pooled
 
 
 def _pool(states: "torch.Tensor", mask: "torch.Tensor", position: str) -> "torch.Tensor":

@@ -78,8 +78,8 @@ def turn_ends(tokenizer: Any) -> set[int]:
 def ends(tokenizer: Any, generation_config: Any) -> list[int]:
     """Ids of tokens that end a completion: from generation_config.json, the tokenizer's EOS and `turn_ends`."""
     given = generation_config.eos_token_id
-    found = set(given if isinstance(given, list) else [given]) | {tokenizer.eos_token_id} | turn_ends(tokenizer)
-    return sorted(found - {None})
+    end_ids = set(given if isinstance(given, list) else [given]) | {tokenizer.eos_token_id} | turn_ends(tokenizer)
+    return sorted(end_ids - {None})
 
 
 def text_of(tokenizer: Any, written: list[int], ends: list[int]) -> str:

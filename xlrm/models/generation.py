@@ -59,7 +59,7 @@ class Vllm(Engine):
         if fit := transformers_engine.tell_too_long(encoded, self.limit, tell):
             asked = [encoded[place] for place in fit]
             how = [self._parameters(decoding, len(encoded[place]), requests[place].seed) for place in fit]
-            vllm_engine.generate(self._engine(), asked, how, lambda i, one: tell(fit[i], self._completion(one)))
+            vllm_engine.generate(self._engine(), asked, how, lambda i, output: tell(fit[i], self._completion(output)))
 
     def close(self) -> None:
         vllm_engine.end()
@@ -115,17 +115,17 @@ class Endpoint(Engine):
         """Raises ArtifactError if a request fails after its retries; first calls `tell` for every answer that has
         arrived, including those to requests still running at the failure."""
         self.client  # noqa: B018  (created once here, not by several threads)
-        told = set()
+        reported = set()
         with ThreadPoolExecutor(self.parallel) as pool:
             asked = {pool.submit(self._one, request, decoding): place for place, request in enumerate(requests)}
             try:
                 for future in as_completed(asked):
                     completion = future.result()
-                    told.add(future)
+                    reported.add(future)
                     tell(asked[future], completion)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
-                for future in asked.keys() - told:
+                for future in asked.keys() - reported:
                     if _came(future):
                         tell(asked[future], future.result())
                 raise

@@ -117,8 +117,8 @@ def same_text(one: "PreTrainedTokenizerBase | None", other: "PreTrainedTokenizer
     if one is None or not (one.is_fast and other.is_fast) or one.chat_template != other.chat_template:
         return False
     last = ("truncation", "padding")  # left over from the last call
-    said = [json.loads(each.backend_tokenizer.to_str()) for each in (one, other)]
-    first, second = ({key: value for key, value in each.items() if key not in last} for each in said)
+    contents = [json.loads(each.backend_tokenizer.to_str()) for each in (one, other)]
+    first, second = ({key: value for key, value in each.items() if key not in last} for each in contents)
     return first == second
 
 
@@ -163,7 +163,7 @@ def score_head(model: "PreTrainedModel") -> "Linear":
     """The linear layer that outputs the reward: `score` in decoders, else the last layer of the classification head."""
     from torch.nn import Linear
 
-    return [one for one in model.modules() if isinstance(one, Linear) and one.out_features == 1][-1]
+    return [module for module in model.modules() if isinstance(module, Linear) and module.out_features == 1][-1]
 
 
 def positions(model: "PreTrainedModel") -> int | None:
@@ -209,8 +209,8 @@ def context(config: "PretrainedConfig") -> int | None:
     text = config.get_text_config()
     if config.is_encoder_decoder:
         return None
-    said = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
-    if not (limits := [limit for limit in said if limit and limit > 0]):
+    lengths = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    if not (limits := [limit for limit in lengths if limit and limit > 0]):
         return None
     rope = getattr(text, "rope_parameters", None) or {}
     scaled = rope.get("rope_type") in ("linear", "dynamic")  # configs of other types state the scaled length

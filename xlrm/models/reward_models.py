@@ -110,13 +110,13 @@ def find(entry: str) -> RewardModel:
 
 def find_all(entries: Iterable[str]) -> list[RewardModel]:
     """Applies `find` to each entry. Raises ConfigError also if two models have the same name."""
-    found: dict[str, RewardModel] = {}
+    by_name: dict[str, RewardModel] = {}
     for entry in entries:
         row = find(entry)
-        if row.name in found:
+        if row.name in by_name:
             raise ConfigError(f"reward model {entry!r}: a second one named {row.name!r}; write NAME=REPOSITORY")
-        found[row.name] = row
-    return list(found.values())
+        by_name[row.name] = row
+    return list(by_name.values())
 
 
 def in_table(entry: str) -> bool:

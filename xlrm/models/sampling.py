@@ -97,8 +97,11 @@ class Policy:
             for place, text in enumerate(prompts)
             if text in texts
         }
-        found = self.engine.complete(prompts, len(known), decoding, keep, there)
-        return {text: [one.text.strip() for one in many] for text, many in zip(prompts, found, strict=True)}
+        completions = self.engine.complete(prompts, len(known), decoding, keep, there)
+        return {
+            text: [answer.text.strip() for answer in answers]
+            for text, answers in zip(prompts, completions, strict=True)
+        }
 
     def _memory(self, decoding: Decoding) -> Memory:
         asked = {"policy": self.version, "decoding": asdict(decoding)}

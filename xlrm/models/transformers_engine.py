@@ -124,8 +124,8 @@ class Transformers(Engine):
         import torch
 
         length = max(map(len, encoded))
-        ids = torch.tensor([[self._pad] * (length - len(one)) + one for one in encoded])
-        mask = torch.tensor([[0] * (length - len(one)) + [1] * len(one) for one in encoded])
+        ids = torch.tensor([[self._pad] * (length - len(sequence)) + sequence for sequence in encoded])
+        mask = torch.tensor([[0] * (length - len(sequence)) + [1] * len(sequence) for sequence in encoded])
         device = self.network.device
         return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
@@ -180,12 +180,12 @@ def _drawing(decoding: Decoding, count: int, seeds: list[int]) -> list[Any]:
     """Logits processors for sampling, in the order in which transformers and vLLM apply them."""
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-    found = [TemperatureLogitsWarper(float(decoding.temperature))]
+    processors = [TemperatureLogitsWarper(float(decoding.temperature))]
     if decoding.top_k:
-        found.append(TopKLogitsWarper(decoding.top_k))
+        processors.append(TopKLogitsWarper(decoding.top_k))
     if decoding.top_p < 1:
-        found.append(TopPLogitsWarper(decoding.top_p))
-    return [*found, _Drawn(count, seeds)]
+        processors.append(TopPLogitsWarper(decoding.top_p))
+    return [*processors, _Drawn(count, seeds)]
 
 
 def _ids_of(given: Any) -> Any:
@@ -214,8 +214,8 @@ def loaded(kind: Any, model: Model, **more: Any) -> Any:
     try:
         return kind.from_pretrained(model.name, revision=model.revision, trust_remote_code=False, **more)
     except (OSError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise ArtifactError(f"cannot load {model.name!r}: {said}; check the id, the revision, HF_TOKEN") from error
+        message = str(error).strip().splitlines()[0]
+        raise ArtifactError(f"cannot load {model.name!r}: {message}; check the id, the revision, HF_TOKEN") from error
 
 
 def _is_token(tokenizer: Any, name: str) -> bool:

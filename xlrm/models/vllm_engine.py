@@ -85,8 +85,8 @@ def generate(
 def logits(engine: Any, encoded: Sequence[list[int]]) -> list[float]:
     """Raw logit of each sequence of token ids, by a classifier with one label."""
     raw = _vllm().PoolingParams(use_activation=False)  # the logit, also if the model's problem_type is not regression
-    found = engine.classify([{"prompt_token_ids": ids} for ids in encoded], pooling_params=raw, use_tqdm=False)
-    return [float(one.outputs.probs[0]) for one in found]
+    outputs = engine.classify([{"prompt_token_ids": ids} for ids in encoded], pooling_params=raw, use_tqdm=False)
+    return [float(output.outputs.probs[0]) for output in outputs]
 
 
 def _start(asked: dict[str, Any]) -> Any:
@@ -105,8 +105,8 @@ def _start(asked: dict[str, Any]) -> Any:
             use_tqdm_on_load=not progress.bars_hidden(), **asked,
         )  # fmt: skip
     except (RuntimeError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise ArtifactError(f"{asked['model']}: vLLM does not start: {said}; its log above says more") from error
+        message = " ".join(str(error).split())[:300]
+        raise ArtifactError(f"{asked['model']}: vLLM does not start: {message}; its log above says more") from error
     finally:
         del os.environ[_OWNER]
 

@@ -149,8 +149,8 @@ class ArmoRM(TransformersScorer):
         import torch
 
         pattern = torch.tensor(self.prompt_end, device=input_ids.device)
-        found = (input_ids.unfold(1, len(pattern), 1) == pattern).all(2).int()
-        return found.shape[1] - 1 - found.flip(1).argmax(1)
+        matches = (input_ids.unfold(1, len(pattern), 1) == pattern).all(2).int()
+        return matches.shape[1] - 1 - matches.flip(1).argmax(1)
 
 
 def _armorm_parts(folder: Path, network: Any, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
@@ -184,15 +184,15 @@ def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:
     """ArmoRM's weights other than the Llama's, in float32. Raises ArtifactError if some are missing."""
     from safetensors import safe_open
 
-    found = {}
+    heads = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as opened:
-            found |= {name: opened.get_tensor(name).float() for name in opened.keys() if not name.startswith("model.")}  # noqa: SIM118
+            heads |= {name: opened.get_tensor(name).float() for name in opened.keys() if not name.startswith("model.")}  # noqa: SIM118
     needed = {f"gating.layers.{i}.{part}" for i in range(gate_layers) for part in _PARTS}
     needed |= {"regression_layer.weight", "reward_transform_matrix", "gating.logit_scale"}
-    if missing := sorted(needed - found.keys()):
+    if missing := sorted(needed - heads.keys()):
         raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {missing}")
-    return found
+    return heads
 
 
 def _agree_on_padding(network: Any, tokenizer: "PreTrainedTokenizerBase") -> None:

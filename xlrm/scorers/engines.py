@@ -70,7 +70,7 @@ class TransformersScorer(Scorer):
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
         import torch
 
-        found = [0.0] * len(token_ids)
+        rewards = [0.0] * len(token_ids)
         with torch.inference_mode():
             for places in sharing.batches(token_ids, self.batch_tokens, packing.enabled(self.network)):
                 inputs = self.tokenizer.pad(
@@ -78,10 +78,10 @@ class TransformersScorer(Scorer):
                 )
                 logits = self.logits(**inputs.to(self.network.device)).float().tolist()
                 for place, logit in zip(places, logits, strict=True):
-                    found[place] = logit
+                    rewards[place] = logit
                 if counter:
                     counter.advance(len(places))
-        return found
+        return rewards
 
     def logits(self, **inputs: "torch.Tensor") -> "torch.Tensor":
         """`input_ids` and `attention_mask` (n, length), padded on the right -> raw rewards (n)."""

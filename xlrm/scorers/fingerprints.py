@@ -55,10 +55,10 @@ def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
 
 def write(folder: Path, scorer: "Scorer") -> None:
     """Writes fingerprint.json for a scorer whose model is loaded in float32."""
-    found = rewards(scorer, list(PROBES))
-    probes = [{"messages": chat, "reward": reward} for chat, reward in zip(PROBES, found, strict=True)]
-    said = {"precision": "float32", "max_length": MAX_LENGTH, "tolerance": TOLERANCE, "probes": probes}
-    (folder / FILE).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    values = rewards(scorer, list(PROBES))
+    probes = [{"messages": chat, "reward": reward} for chat, reward in zip(PROBES, values, strict=True)]
+    fingerprint = {"precision": "float32", "max_length": MAX_LENGTH, "tolerance": TOLERANCE, "probes": probes}
+    (folder / FILE).write_text(json.dumps(fingerprint, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def check(folder: Path, precision: str, scorer: "Scorer") -> None:
@@ -68,16 +68,16 @@ def check(folder: Path, precision: str, scorer: "Scorer") -> None:
         return
     try:
         kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        expected, tolerance = [one["reward"] for one in kept["probes"]], kept["tolerance"][precision]
+        expected, tolerance = [probe["reward"] for probe in kept["probes"]], kept["tolerance"][precision]
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / FILE}: not a fingerprint: {error!r}; fetch the folder again") from error
-    found = rewards(scorer, [one["messages"] for one in kept["probes"]])
+    values = rewards(scorer, [probe["messages"] for probe in kept["probes"]])
     allowed = tolerance * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
-    worst = max(range(len(found)), key=lambda i: _off(found[i], expected[i]))
-    if _off(found[worst], expected[worst]) > allowed:
+    worst = max(range(len(values)), key=lambda i: _off(values[i], expected[i]))
+    if _off(values[worst], expected[worst]) > allowed:
         raise ArtifactError(
-            f"{folder}: not the model that was registered: probe {worst + 1} of {len(found)} of {FILE} gets the reward "
-            f"{found[worst]:.4f}, not {expected[worst]:.4f} (allowed in {precision}: {allowed:.4f} off); remove the folder "
+            f"{folder}: not the model that was registered: probe {worst + 1} of {len(values)} of {FILE} gets the reward "
+            f"{values[worst]:.4f}, not {expected[worst]:.4f} (allowed in {precision}: {allowed:.4f} off); remove the folder "
             "and fetch it again"
         )
 

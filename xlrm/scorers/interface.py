@@ -87,21 +87,21 @@ class Scorer(ABC):
         for window in _windows(conversations):
             encoded = self._encoded(window)
             keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
-            found = before[done : done + len(window)]
-            if len(found) == len(window):
-                known.update(zip(keys, found, strict=True))  # so that later rewards equal those of an unbroken run
+            rewards = before[done : done + len(window)]
+            if len(rewards) == len(window):
+                known.update(zip(keys, rewards, strict=True))  # so that later rewards equal those of an unbroken run
             else:
                 new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
                 if new:
                     known.update(zip(new, self.rewards(list(new.values()), counter), strict=True))
-                found = [known[key] for key in keys]
+                rewards = [known[key] for key in keys]
                 if journal:
-                    journal.append(found)
+                    journal.append(rewards)
             for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
                 del known[key]
             done += len(window)
             counter.advance(done - counter.done)
-            yield from found
+            yield from rewards
         counter.close()
 
     def _encoded(self, window: list) -> list[list[int]]:

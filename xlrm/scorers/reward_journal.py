@@ -34,8 +34,8 @@ class Journal:
         files = [
             file for path in inputs for file in ([path] if path.is_file() else sorted(path.iterdir())) if file.is_file()
         ]
-        said = [*(f"{file.name} {objects.sha256_of(file)}" for file in files), str(max_length)]
-        digest = hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+        lines = [*(f"{file.name} {objects.sha256_of(file)}" for file in files), str(max_length)]
+        digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
         return cls(output.with_name(f".{output.name}.{digest}"))
 
     def read(self, window: int) -> list[float]:
@@ -44,13 +44,13 @@ class Journal:
         if self.uri and not self.path.exists() and (kept := objects.read_bytes(self.uri)):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_bytes(kept)
-        found = array("d")
+        rewards = array("d")
         if self.path.exists():
-            whole = self.path.stat().st_size // found.itemsize // window * window
-            os.truncate(self.path, whole * found.itemsize)
-            found.frombytes(self.path.read_bytes())
+            whole = self.path.stat().st_size // rewards.itemsize // window * window
+            os.truncate(self.path, whole * rewards.itemsize)
+            rewards.frombytes(self.path.read_bytes())
         self._sent = time.monotonic()
-        return found.tolist()
+        return rewards.tolist()
 
     def append(self, found: list[float]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

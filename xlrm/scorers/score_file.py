@@ -27,8 +27,8 @@ def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: S
         journal = Journal.of_file(output, [folder, source], scoring.max_length)
         rows, asked = itertools.tee(each_row(source))
         chats = _conversations(source, asked)
-        found = scorer.stream(chats, total, journal)
-        count = write_jsonl(output, ({**row, "reward": one} for row, one in zip(rows, found, strict=True)))
+        rewards = scorer.stream(chats, total, journal)
+        count = write_jsonl(output, ({**row, "reward": reward} for row, reward in zip(rows, rewards, strict=True)))
         journal.path.unlink(missing_ok=True)
     return count
 

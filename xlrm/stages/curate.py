@@ -84,9 +84,9 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     and ArtifactError for a dataset of the Hub that cannot be downloaded."""
     loaded = _load(config)
     contamination = Contamination(
-        (entry, row["prompt"]) for use in _HELD_OUT for entry, one in loaded.get(use, {}).items() for row in one.rows
+        (entry, row["prompt"]) for use in _HELD_OUT for entry, data in loaded.get(use, {}).items() for row in data.rows
     )
-    origins = {use: {entry: one.origin for entry, one in entries.items()} for use, entries in loaded.items()}
+    origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
     kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates)
     pairs, heldout = curation.hold_out(kept, config.train_share, config.heldout_pairs, config.seed)
     tables = {
@@ -105,7 +105,7 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
         ]
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} is taken from a branch that moves; {pinned} stays as it is")
-    rejects = [{"source": entry, **row} for entry, one in loaded["preferences"].items() for row in one.rejects]
+    rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]
     curation.write(tables, rejects, card, output)
     metrics = {_METRIC.get(name, name): len(rows) for name, rows in tables.items()}
     return metrics | {name: float(count) for name, count in report.totals().items()}
@@ -120,20 +120,20 @@ def _load(config: Config) -> dict[str, curation.Sources]:
         catalog.check(benchmarks.HELD_OUT, name)
     bench = benchmarks.load(config.benchmark, language, config.benchmark_items, seed)
     benchmarks.check_pairs(config.benchmark, bench.rows)
-    found = {"benchmark": {config.benchmark: bench}}
+    datasets = {"benchmark": {config.benchmark: bench}}
     if config.prompts:
-        found |= curation.load_prompts(
+        datasets |= curation.load_prompts(
             config.prompts, config.eval_prompt_set, language, config.train_prompts, config.eval_prompts, seed
         )
     if config.decontaminate:
-        found["decontaminate"] = {
+        datasets["decontaminate"] = {
             name: catalog.load(benchmarks.HELD_OUT, name, language, None, seed, ("prompt",))
             for name in config.decontaminate
         }
     if name := config.parallel:
-        found["parallel"] = {name: catalog.load(PARALLEL, name, language, config.parallel_texts, seed, ("text",))}
-    found["preferences"] = {
+        datasets["parallel"] = {name: catalog.load(PARALLEL, name, language, config.parallel_texts, seed, ("text",))}
+    datasets["preferences"] = {
         name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share)
         for name in config.preferences
     }
-    return found
+    return datasets

@@ -49,16 +49,16 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     results: dict[str, dict[str, dict]] = {}
     kept: list[dict] = []
     for name, languages in items.items():
-        one = {}
+        by_language = {}
         for language, rows in languages.items():
-            found = list(itertools.islice(scored, len(rows)))
-            one[language] = reward_results.result(rows, found, config.ties)
-            kept += reward_table.records(name, language, rows, found)
-        results[name] = with_missing(f"evaluate: {name}", one, languages)
+            rewards = list(itertools.islice(scored, len(rows)))
+            by_language[language] = reward_results.result(rows, rewards, config.ties)
+            kept += reward_table.records(name, language, rows, rewards)
+        results[name] = with_missing(f"evaluate: {name}", by_language, languages)
     reward_table.write(output / reward_table.FILE, kept)
     own = results.pop(CORPUS)
-    said = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
-    (output / "results.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
+    report = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
+    (output / "results.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
     return _metrics(config.language, own, results)
 
 
@@ -70,10 +70,10 @@ def _corpus(corpora: Path, language: str) -> list[dict]:
 
 def _metrics(language: str | None, own: dict[str, dict], others: dict[str, dict[str, dict]]) -> dict[str, float]:
     """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks."""
-    found = {}
+    metrics = {}
     for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
-        for on, one in results.items():
-            for name, value in one["accuracy"].items():
-                found[f"{prefix}accuracy/{on}/{name}"] = value
-    average = found.get(f"accuracy/{language}/average")
-    return ({"own_accuracy": average} if average is not None else {}) | found
+        for on, result in results.items():
+            for name, value in result["accuracy"].items():
+                metrics[f"{prefix}accuracy/{on}/{name}"] = value
+    average = metrics.get(f"accuracy/{language}/average")
+    return ({"own_accuracy": average} if average is not None else {}) | metrics

@@ -31,7 +31,7 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
     unreadable benchmark, and GateError for a judge that refuses too many questions or costs too much.
     """
     languages = config.languages if config.models else ()
-    rows = {one: read_rows(corpora / one / "benchmark.jsonl", COLUMNS) for one in languages}
+    rows = {language: read_rows(corpora / language / "benchmark.jsonl", COLUMNS) for language in languages}
     results = external_models.evaluate_all(rows, config, output)
     (output / "results.json").write_text(json.dumps({"models": results}, indent=2), encoding="utf-8")
     return {
@@ -41,12 +41,12 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
 
 def _metrics(prefix: str, result: dict) -> dict[str, float]:
     """Flat metrics: accuracies by language; for a judge also its position bias and its cost in US dollars."""
-    found = {
+    metrics = {
         f"{prefix}/accuracy/{language}/{name}": value
-        for language, one in result["results"].items()
-        for name, value in one["accuracy"].items()
+        for language, entry in result["results"].items()
+        for name, value in entry["accuracy"].items()
     }
     for language, shares in result.get("bias", {}).items():
-        found |= {f"{prefix}/{name}/{language}": value for name, value in shares.items()}
-    found[f"{prefix}/usd"] = result["cost"].get("usd")
-    return {key: value for key, value in found.items() if value is not None}
+        metrics |= {f"{prefix}/{name}/{language}": value for name, value in shares.items()}
+    metrics[f"{prefix}/usd"] = result["cost"].get("usd")
+    return {key: value for key, value in metrics.items() if value is not None}

@@ -55,13 +55,13 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
             raise DataError(f"judge: {candidates} and {reference} answer different prompts")
         pairs = [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
         preferences = judge.prefer(pairs, config.language)
-        found = [_verdict(labeler, *verdict) for verdict in zip(pairs, preferences, strict=True)]
-        wins = np.array([row["preference"] - 1 for row in found])
+        rows = [_verdict(labeler, *verdict) for verdict in zip(pairs, preferences, strict=True)]
+        wins = np.array([row["preference"] - 1 for row in rows])
         mean, low, high = mean_interval(wins)
-        draws = sum(row["preference"] == 1.5 for row in found)
-        results[labeler] = {"win_rate": mean, "interval": [low, high], "items": len(found), "draws": draws}
+        draws = sum(row["preference"] == 1.5 for row in rows)
+        results[labeler] = {"win_rate": mean, "interval": [low, high], "items": len(rows), "draws": draws}
         metrics[f"win_rate/{labeler}"] = mean
-        verdicts += found
+        verdicts += rows
     write_jsonl(output / "verdicts.jsonl", verdicts)
     (output / "results.json").write_text(json.dumps({"language": config.language, "results": results}, indent=2))
     return metrics

@@ -50,20 +50,20 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     """Writes plan.json: the estimated work for each language, and its shards. Raises ConfigError for invalid settings,
     DataError for an unreadable corpus, and GateError if the translation alone exceeds a limit."""
-    found = workload.estimates(corpus, config.targets, config.translate, config.files)
-    for code, one in found.items():
-        progress.say(f"plan[{code}]: {one}")
+    jobs = workload.estimates(corpus, config.targets, config.translate, config.files)
+    for code, job in jobs.items():
+        progress.say(f"plan[{code}]: {job}")
     numbers = range(1, config.shards + 1)
     parts = [{"language": code, "shard": f"{n}/{config.shards}"} for code in config.targets for n in numbers]
     plan = {
-        "languages": {code: asdict(one) for code, one in found.items()}, "parts": parts,
+        "languages": {code: asdict(job) for code, job in jobs.items()}, "parts": parts,
         "assumptions": effort.assumptions(),
     }  # fmt: skip
     (output / "plan.json").write_text(json.dumps(plan, indent=1), encoding="utf-8")
-    hours = [one.gpu_hours for one in found.values() if one.gpu_hours is not None]
+    hours = [job.gpu_hours for job in jobs.values() if job.gpu_hours is not None]
     _check_limits(config, sum(hours))
     return {
-        "segments": sum(one.segments for one in found.values()), "tokens": sum(one.tokens for one in found.values()),
+        "segments": sum(job.segments for job in jobs.values()), "tokens": sum(job.tokens for job in jobs.values()),
     } | ({"gpu_hours": sum(hours)} if hours else {})  # fmt: skip
 
 

@@ -54,9 +54,9 @@ def run(
     models = candidates.gather(config.prefix, reward_models, evaluations, lineage)
     registered = {facts.name: champion.register(config, facts, output / facts.name) for facts in models}
     metrics = champion.report(registered, output)
-    refused = {name: one for name, one in registered.items() if not one.decision.promoted}
+    refused = {name: entry for name, entry in registered.items() if not entry.decision.promoted}
     if config.gate == "enforce" and refused:
         mlflow_runs.current_run().log(metrics)  # a stage that fails logs no metrics itself
-        why = "; ".join(f"{name} version {one.version}: {one.decision.reason}" for name, one in refused.items())
+        why = "; ".join(f"{name} version {entry.version}: {entry.decision.reason}" for name, entry in refused.items())
         raise GateError(f"register: not promoted, and the champion stays, where there is one: {why}")
     return metrics

@@ -45,22 +45,22 @@ def run(
     that of the language's own model. `correlation/...` is between a model's accuracy in other languages and its f, or
     the distance of its f from the base model's. Raises DataError for evaluations that cannot be compared.
     """
-    found = results.read_evaluations(evaluations or [])
-    comparisons = results.compare_all(found[0], found[1:]) if found else []
+    evaluated = results.read_evaluations(evaluations or [])
+    comparisons = results.compare_all(evaluated[0], evaluated[1:]) if evaluated else []
     represented, validation = _read(representations, "results.json"), _read(corpora, "summary.json")
     material = Material(
-        facts=facts.gather(config.run, lineage, found, validation),
-        evaluations=found,
+        facts=facts.gather(config.run, lineage, evaluated, validation),
+        evaluations=evaluated,
         comparisons=comparisons,
         mean=results.mean_delta(comparisons),
         representations=represented,
-        transfer=transfer.measure(found, represented["models"]) if represented else None,
+        transfer=transfer.measure(evaluated, represented["models"]) if represented else None,
         win_rates=results.read_win_rates(verdicts or []),
         validation=validation,
         registered=_read(registered, "registered.json"),
         artifacts=provenance.made(lineage),
         external=results.read_external(external) if external else [],
-        mistakes=mistakes.find(found, corpora) if corpora else {},
+        mistakes=mistakes.find(evaluated, corpora) if corpora else {},
         curves=curves.read(lineage),
     )
     _write(material, config, output)

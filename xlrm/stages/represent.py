@@ -59,18 +59,18 @@ def run(
 ) -> dict[str, float]:
     """Writes results.json; reads `corpora` if `parallel` is null. Raises ConfigError, DataError or ArtifactError for
     unavailable texts or models."""
-    found = parallel_texts.gather(config.parallel, corpora, config.languages, config.texts, config.seed)
+    parallel = parallel_texts.gather(config.parallel, corpora, config.languages, config.texts, config.seed)
     # Norms first: an unavailable model fails before hours of work.
     compared = {"base": str(base), **{name: name for name in config.norm_models}}
-    norms = embedding_norms.compare(compared, found.texts, config.token_sets)
+    norms = embedding_norms.compare(compared, parallel.texts, config.token_sets)
     results, metrics = {}, {}
     for name, path in hidden_states.named(base, reward_models).items():
-        results[name] = hidden_states.measure(path, found.texts, config, name).as_json()
+        results[name] = hidden_states.measure(path, parallel.texts, config, name).as_json()
         metrics[f"singular/{name}"] = results[name]["mean"]
     reading = {name: value for name, value in counted(config).items() if name in Reading.model_fields}
     report = {
-        "languages": config.languages, "texts": len(found), "reading": reading, "parallel": found.account,
+        "languages": config.languages, "texts": len(parallel), "reading": reading, "parallel": parallel.account,
         "models": results, "token_sets": config.token_sets.model_dump(), "embedding_norms": norms,
     }  # fmt: skip
     (output / "results.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
-    return {"texts": len(found)} | metrics
+    return {"texts": len(parallel)} | metrics

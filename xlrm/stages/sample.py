@@ -37,6 +37,6 @@ def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) ->
                         [row["prompt"] for row in rows], 1 if judged else config.samples, greedy=judged
                     )
                     count += sum(map(len, responses))
-                    found = [{**row, "responses": texts} for row, texts in zip(rows, responses, strict=True)]
-                    write_jsonl(output / str(place) / split / f"{language}.jsonl", found)
+                    records = [{**row, "responses": texts} for row, texts in zip(rows, responses, strict=True)]
+                    write_jsonl(output / str(place) / split / f"{language}.jsonl", records)
     return {"responses": float(count)}

@@ -36,15 +36,15 @@ def run(config: Config, *, source: Path, translations: list[Path], output: Path)
     `parity`, all languages keep the same rows. The order is the source's. Raises DataError for an unreadable corpus,
     and GateError if too many rows of a file fail in a language, or none is kept.
     """
-    found = corpus_check.read(source, translations)
-    reports = corpus_check.check(found, config.limits, config.max_reject_share)
-    kept = corpus_check.passing(found, reports, config.parity)
-    summary = report.summary(found, reports, kept, config.model_dump(mode="json"))
-    write_jsonl(output / "rejects.jsonl", (reject for one in reports for reject in one.rejects()))
+    loaded = corpus_check.read(source, translations)
+    reports = corpus_check.check(loaded, config.limits, config.max_reject_share)
+    kept = corpus_check.passing(loaded, reports, config.parity)
+    summary = report.summary(loaded, reports, kept, config.model_dump(mode="json"))
+    write_jsonl(output / "rejects.jsonl", (reject for file_report in reports for reject in file_report.rejects()))
     (output / "summary.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
     (output / "data_docs.html").write_text(report.data_docs(summary, reports), encoding="utf-8")
     if not summary["passed"]:
         raise GateError(report.refusal(reports, kept))
-    for corpus in found:
+    for corpus in loaded:
         corpus_check.write(corpus, kept[corpus.language.code], output / corpus.language.code)
-    return report.metrics(summary, found, reports)
+    return report.metrics(summary, loaded, reports)

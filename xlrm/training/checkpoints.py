@@ -83,10 +83,10 @@ def _say_what_does_not_fit(folder: Path, label: str) -> None:
     if not PartialState().is_local_main_process:
         return
     own = _own_part()
-    for one in sorted(folder.glob("checkpoint-*")):
-        if (part := marked(one)) and part != own:
+    for checkpoint in sorted(folder.glob("checkpoint-*")):
+        if (part := marked(checkpoint)) and part != own:
             was, now = (f"{each['processes']} process(es), this node's from {each['first']} on" for each in (part, own))
-            progress.say(f"{label}: {one.name} is thrown away: it has the parts of {was}; now there are {now}")
+            progress.say(f"{label}: {checkpoint.name} is thrown away: it has the parts of {was}; now there are {now}")
 
 
 def keeper(unfinished: str) -> "TrainerCallback":
@@ -142,12 +142,12 @@ def keeping_reference(trainer: type, kept: Path, unfinished: str) -> type:
             if _on_every_node(_has_reference(kept, uri)):
                 return datasets.concatenate_datasets([dataset, datasets.load_from_disk(str(kept))], axis=1)
             with _each_for_itself(self):
-                found = super()._precompute_ref_logps(dataset, name, batch_size)
+                result = super()._precompute_ref_logps(dataset, name, batch_size)
             if self.is_local_process_zero():
-                _keep(found.select_columns(["ref_chosen_logps", "ref_rejected_logps"]), kept)
+                _keep(result.select_columns(["ref_chosen_logps", "ref_rejected_logps"]), kept)
             if self.is_world_process_zero():
                 _send_reference(kept, uri)
-            return found
+            return result
 
     return Keeping
 
@@ -214,7 +214,7 @@ def _keep(dataset: "Dataset", path: Path) -> None:
 
 def whole_steps(folder: Path, part: dict[str, int]) -> set[int]:
     """Steps of the checkpoints in `folder` that are complete for this `part` of the processes."""
-    return {int(one.name.split("-")[1]) for one in folder.glob("checkpoint-*") if marked(one) == part}
+    return {int(path.name.split("-")[1]) for path in folder.glob("checkpoint-*") if marked(path) == part}
 
 
 def _finish(folder: Path, step: int) -> None:

@@ -19,16 +19,16 @@ Columns = dict[str, list]
 
 def ordered(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> "Dataset":
     """Dataset of token ids; with `similar_lengths` in training order. Logs how many rows reach `max_length`."""
-    found = dataset(tokenizer, rows, config)
-    lengths = longest(found.to_dict())
+    encoded = dataset(tokenizer, rows, config)
+    lengths = longest(encoded.to_dict())
     if cut := sum(length >= config.max_length for length in lengths):
         progress.say(
             f"reward[{config.language}]: {cut} of {len(lengths)} rows reach max_length {config.max_length}; "
             "what is beyond is cut off their beginning"
         )
     if config.similar_lengths:
-        return found.select(similar_lengths_together(lengths, config.batch_size, config.seed))
-    return found
+        return encoded.select(similar_lengths_together(lengths, config.batch_size, config.seed))
+    return encoded
 
 
 def dataset(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], config: RewardTraining) -> "Dataset":
@@ -59,18 +59,18 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int
 def judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int) -> Columns:
     """Columns input_ids and labels (1 good, 0 bad). A row with response and label is one judgment, a pair is two.
     Raises DataError for a row that is neither."""
-    found: list[tuple[str, str, float]] = []
+    answers: list[tuple[str, str, float]] = []
     for number, row in enumerate(rows, 1):
         if row.get("response") and row.get("label") in (0, 1):
-            found.append((row["prompt"], row["response"], float(row["label"])))
+            answers.append((row["prompt"], row["response"], float(row["label"])))
         elif row.get("chosen") and row.get("rejected"):
-            found += [(row["prompt"], row["chosen"], 1.0), (row["prompt"], row["rejected"], 0.0)]
+            answers += [(row["prompt"], row["chosen"], 1.0), (row["prompt"], row["rejected"], 0.0)]
         else:
             raise DataError(f"pair {number}: neither response with a label of 0 or 1, nor chosen and rejected")
     ids = chat_templates.encode(
-        tokenizer, [chat_templates.conversation(prompt, text) for prompt, text, _ in found], max_length
+        tokenizer, [chat_templates.conversation(prompt, text) for prompt, text, _ in answers], max_length
     )
-    return {"input_ids": ids, "labels": [label for _, _, label in found]}
+    return {"input_ids": ids, "labels": [label for _, _, label in answers]}
 
 
 def mixture(found: dict[str, list[Row]], how: Literal["split", "all"], seed: int) -> list[Row]:
@@ -88,7 +88,7 @@ def mixture(found: dict[str, list[Row]], how: Literal["split", "all"], seed: int
     drawn = [list(tables)[i % len(tables)] for i in range(len(ids))]
     rng.shuffle(drawn)
     having = ([language for language in tables if row_id in tables[language]] for row_id in ids)
-    places = (one if one in able else rng.choice(able) for one, able in zip(drawn, having, strict=True))
+    places = (language if language in able else rng.choice(able) for language, able in zip(drawn, having, strict=True))
     return [tables[language][row_id] for language, row_id in zip(places, ids, strict=True)]
 
 
@@ -118,4 +118,4 @@ def similar_lengths_together(lengths: list[int], batch: int, seed: int) -> list[
         window = sorted(rows[start : min(start + 8 * batch, len(rows) - len(rest))], key=lengths.__getitem__)
         batches += [window[i : i + batch] for i in range(0, len(window), batch)]
     rng.shuffle(batches)
-    return [row for one in batches for row in one] + rest
+    return [row for group in batches for row in group] + rest

@@ -30,13 +30,13 @@ Point = dict[str, float]
 
 def points(history: Iterable[dict[str, Any]]) -> list[Point]:
     """Points of the curves, from the log history of transformers' Trainer; values that are not finite are left out."""
-    found = []
+    curve = []
     for entry in history:
         values = {name: float(entry[key]) for key, name in _NAMES.items() if key in entry}
         values = {name: value for name, value in values.items() if math.isfinite(value)}
         if values:
-            found.append({"step": int(entry["step"]), **values})
-    return found
+            curve.append({"step": int(entry["step"]), **values})
+    return curve
 
 
 def write(history: Iterable[dict[str, Any]], path: Path) -> None:

@@ -93,7 +93,7 @@ def pairs(prediction: Any) -> dict[str, float]:
     pairs' margins (n)."""
     import numpy as np
 
-    apart, margins = (np.asarray(one, dtype=float) for one in (prediction.predictions, prediction.label_ids))
+    apart, margins = (np.asarray(array, dtype=float) for array in (prediction.predictions, prediction.label_ids))
     loss = np.logaddexp(0, margins - apart).mean()
     return {"loss": float(loss), "accuracy": float((apart > 0).mean()), "margin": float(apart.mean())}
 
@@ -102,6 +102,6 @@ def judgments(prediction: Any) -> dict[str, float]:
     """Mean binary cross-entropy, and accuracy of the rewards' signs, from rewards (n) and labels (n; 1 good, 0 bad)."""
     import numpy as np
 
-    rewards, labels = (np.asarray(one, dtype=float) for one in (prediction.predictions, prediction.label_ids))
+    rewards, labels = (np.asarray(array, dtype=float) for array in (prediction.predictions, prediction.label_ids))
     loss = (np.logaddexp(0, rewards) - labels * rewards).mean()
     return {"loss": float(loss), "accuracy": float(((rewards > 0) == (labels > 0.5)).mean())}

@@ -36,9 +36,9 @@ def _bytes(checkpoint: Path) -> int:
 def send_folder(local: Path, uri: str, **facts: Any) -> None:
     """Uploads all files except `WHOLE`, then the record with these facts. Raises ArtifactError if the store fails."""
     _, every = artifacts.digest_directory(local)
-    files = [one for one in every if one.path != WHOLE]
+    files = [file for file in every if file.path != WHOLE]
     objects.upload_directory(local, files, uri)
-    record = facts | {"files": [one.model_dump() for one in files]}
+    record = facts | {"files": [file.model_dump() for file in files]}
     objects.write(objects.join(uri, _RECORD), json.dumps(record).encode())
 
 
@@ -48,7 +48,7 @@ def fetch_folder(uri: str, local: Path) -> bool:
     files = _record(uri).get("files")
     if files is None:
         return False
-    objects.download_directory(uri, [FileEntry(**one) for one in files], local)
+    objects.download_directory(uri, [FileEntry(**file) for file in files], local)
     return True
 
 

@@ -54,18 +54,18 @@ CHAT_TEMPLATE = (
 def examples(documents: Iterator[questions.Document], count: int, tokenizer) -> list[Example]:
     """The first `count` documents as input_ids and labels, which are -100 except on each second text: which question
     the first text asks cannot be predicted, and its loss would outweigh what the answers teach."""
-    found = []
+    encoded = []
     for document in itertools.islice(documents, count):
         first, second = (
             phrasebook.load(code).say(text) for text, code in zip(document.texts, document.languages, strict=True)
         )
         if document.languages[0] == document.languages[1]:
-            given, said = f"<|user|>{first}", f"<|assistant|>{second}{END}"
+            given, answer = f"<|user|>{first}", f"<|assistant|>{second}{END}"
         else:
-            given, said = f"{first}\n", second + END
-        given, said = (tokenizer(text)["input_ids"] for text in (given, said))
-        found.append({"input_ids": given + said, "labels": [-100] * len(given) + said})
-    return found
+            given, answer = f"{first}\n", second + END
+        given, answer = (tokenizer(text)["input_ids"] for text in (given, answer))
+        encoded.append({"input_ids": given + answer, "labels": [-100] * len(given) + answer})
+    return encoded
 
 
 def train_tokenizer(config: Pretraining):
@@ -101,9 +101,9 @@ def _vocabulary(code: str) -> Iterator[str]:
 
 def batches(config: Pretraining, tokenizer) -> list[list[Example]]:
     """Documents in batches of similar length with at most `batch_tokens` tokens, in random order."""
-    found = examples(questions.documents(list(config.languages), config.seed), config.documents, tokenizer)
+    encoded = examples(questions.documents(list(config.languages), config.seed), config.documents, tokenizer)
     batches: list[list[Example]] = [[]]
-    for example in sorted(found, key=lambda example: len(example["input_ids"])):
+    for example in sorted(encoded, key=lambda example: len(example["input_ids"])):
         if len(example["input_ids"]) * (len(batches[-1]) + 1) > config.batch_tokens:
             batches.append([])
         batches[-1].append(example)

@@ -180,7 +180,7 @@ def _check_installed(config: TrainingConfig) -> None:
     """Raises ConfigError for an optimizer that transformers does not know, or if a library is missing."""
     from transformers.training_args import OptimizerNames
 
-    known = [one.value for one in OptimizerNames]
+    known = [optimizer.value for optimizer in OptimizerNames]
     if config.optimizer not in known:
         raise ConfigError(f"optimizer {config.optimizer!r}: transformers knows {', '.join(known)}")
     needs = {
@@ -277,7 +277,7 @@ def _write_results(trainer: "Trainer", folder: Path) -> None:
     metrics = {f"train_{name}": sum(point[name] for point in last) / len(last) for name in names}
     if scored := [point for point in points if "heldout_loss" in point]:
         best = (folder / heldout.BEST).is_dir()
-        point = min(scored, key=lambda one: one["heldout_loss"]) if best else scored[-1]
+        point = min(scored, key=lambda entry: entry["heldout_loss"]) if best else scored[-1]
         metrics |= {name: point[name] for name in ("heldout_loss", "heldout_accuracy")}
         metrics["heldout_rows"] = float(len(trainer.eval_dataset))
     _write(folder / launch.METRICS, metrics | {"steps": float(trainer.state.global_step)})

@@ -45,10 +45,10 @@ class DocumentTranslator:
         return template if markers else template.without_markers()
 
     def _segments(self, segments: list[str], attempt: int) -> dict[str, str | None]:
-        found = self.memory.look_up(segments, attempt)
-        for block in _blocks([one for one in segments if one not in found], self.translator.block):
-            found |= self.translator.translate(block, attempt, partial(self._keep, attempt))
-        return found
+        translations = self.memory.look_up(segments, attempt)
+        for block in _blocks([segment for segment in segments if segment not in translations], self.translator.block):
+            translations |= self.translator.translate(block, attempt, partial(self._keep, attempt))
+        return translations
 
     def _keep(self, attempt: int, segment: str, translation: str | None) -> None:
         self.memory.add({segment: translation}, attempt)

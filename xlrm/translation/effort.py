@@ -99,18 +99,18 @@ def assumptions() -> dict[str, object]:
 
 
 def names(files: Iterable[File]) -> tuple[str, ...]:
-    return tuple(f"{one}.jsonl" for one in files)
+    return tuple(f"{file}.jsonl" for file in files)
 
 
 def parts(corpus: Path, shard: str = "1/1", files: Iterable[File] = FILES) -> list[tuple[Path, int, int]]:
     """(path, first row, row after the last) in a shard (NUMBER/OF) for each of `files` that the corpus has."""
     number, of = (int(part) for part in shard.split("/"))
-    found = []
+    ranges = []
     for name in names(files):
         if (corpus / name).is_file():
             count = jsonl.count_lines(corpus / name)
-            found.append((corpus / name, count * (number - 1) // of, count * number // of))
-    return found
+            ranges.append((corpus / name, count * (number - 1) // of, count * number // of))
+    return ranges
 
 
 def survey(
@@ -123,18 +123,20 @@ def survey(
         read = jsonl.stream(path, start, stop)
         while chunk := list(itertools.islice(read, _ROWS_AT_ONCE)):
             texts = [row[name] for row in chunk for name in TEXTS if name in row]
-            segments = dict.fromkeys(one for text in texts for one in _segments(text, source.code, longest, segmented))
-            new = [one for one in segments if hash(one) not in seen]
+            segments = dict.fromkeys(
+                segment for text in texts for segment in _segments(text, source.code, longest, segmented)
+            )
+            new = [segment for segment in segments if hash(segment) not in seen]
             seen.update(map(hash, new))
             work.texts += len(texts)
             work.segments += len(new)
-            work.source_bytes += sum(len(one.encode()) for one in new)
+            work.source_bytes += sum(len(segment.encode()) for segment in new)
             work.known.update({code: len(memory.look_up(new, 0)) for code, memory in memories.items()})
     return work
 
 
 def _segments(text: str, language: str, longest: int, segmented: bool) -> list[str]:
-    return [one.text for one in segmentation.split(text, language, longest).segments] if segmented else [text]
+    return [segment.text for segment in segmentation.split(text, language, longest).segments] if segmented else [text]
 
 
 def _ratio(language: Language) -> float:

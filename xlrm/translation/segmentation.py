@@ -105,7 +105,7 @@ class Template:
     def without_markers(self) -> "Template":
         """The template with literals kept aside also inside sentences, for models that lose markers."""
         parts = [part.between_markers() if isinstance(part, Segment) else (part,) for part in self.parts]
-        return Template(tuple(part for many in parts for part in many))
+        return Template(tuple(part for pieces in parts for part in pieces))
 
     def fill(self, translations: Iterable[str], spaced: bool = True) -> str:
         """The text with `translations` for its segments, in order; `spaced`: the target language writes spaces."""

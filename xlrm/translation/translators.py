@@ -79,7 +79,7 @@ class Translator:
             keep(texts[place], _whole(completion))
 
         made = self.complete(texts, attempt, each)
-        return {text: _whole(one) for text, one in zip(texts, made, strict=True)}
+        return {text: _whole(completion) for text, completion in zip(texts, made, strict=True)}
 
 
 def load(settings: Settings, source: Language, target: Language) -> Translator:

@@ -58,9 +58,9 @@ def rates(language: str) -> Rates:
     """Measured rates of the language; for one without measurements, the highest rate of each kind."""
     every = MEASURED.values()
     highest = Rates(
-        max(one.per_text for one in every),
-        max(one.per_number for one in every),
-        max(one.per_1000_characters for one in every),
+        max(measured.per_text for measured in every),
+        max(measured.per_number for measured in every),
+        max(measured.per_1000_characters for measured in every),
     )
     return MEASURED.get(language, highest)
 
@@ -82,9 +82,9 @@ def expected(language: str, rows: np.ndarray, failed: tuple[float, float, float]
     if not len(rows):
         return 0.0
     measured = rates(language)
-    found = rows * np.array([measured.per_text, measured.per_number, measured.per_1000_characters])
-    by_kind = np.minimum(np.mean(1 - np.exp(-found), axis=0), failed)
-    return float(min(np.mean(1 - np.exp(-found.sum(axis=1))), by_kind.sum()))
+    counts = rows * np.array([measured.per_text, measured.per_number, measured.per_1000_characters])
+    by_kind = np.minimum(np.mean(1 - np.exp(-counts), axis=0), failed)
+    return float(min(np.mean(1 - np.exp(-counts.sum(axis=1))), by_kind.sum()))
 
 
 def shares_by_kind(outcomes: Iterable[Outcome], rows: int) -> tuple[float, float, float]:
@@ -92,7 +92,7 @@ def shares_by_kind(outcomes: Iterable[Outcome], rows: int) -> tuple[float, float
     failed: tuple[set[int], set[int], set[int]] = (set(), set(), set())
     for outcome in outcomes:
         failed[kind(outcome.expectation.name)].update(outcome.failed)
-    return tuple(len(one) / max(rows, 1) for one in failed)
+    return tuple(len(indices) / max(rows, 1) for indices in failed)
 
 
 @dataclass(frozen=True)

@@ -33,17 +33,17 @@ FITTED_ROWS = 20_000  # maximum rows of a file from which its length bands are f
 def read(source: Path, translations: list[Path]) -> list[Corpus]:
     """The source, then one corpus per target language, with all files that the source has loaded. Raises DataError for
     two corpora in one language, an unreadable file, and a file of the source without rows."""
-    found = [corpora.read(source), *corpora.read_translations(translations)]
-    codes = [corpus.language.code for corpus in found]
+    loaded = [corpora.read(source), *corpora.read_translations(translations)]
+    codes = [corpus.language.code for corpus in loaded]
     if len(set(codes)) != len(codes):
         raise DataError(f"validate: one corpus a language, got {', '.join(codes)}")
     for name in [name for name in COLUMNS if name not in OPTIONAL or (source / name).is_file()]:
         first, *_ = [
-            corpus.rows(name) for corpus in found if corpus.has(name)
+            corpus.rows(name) for corpus in loaded if corpus.has(name)
         ]  # reads all, so that an unreadable file fails now
         if not len(first):
             raise DataError(f"{source / name}: no rows")
-    return found
+    return loaded
 
 
 def check(found: list[Corpus], limits: Limits, allowed: float) -> list[FileReport]:
@@ -57,7 +57,11 @@ def passing(found: list[Corpus], reports: list[FileReport], parity: bool) -> Kep
     source = found[0]
     kept: Kept = {corpus.language.code: {} for corpus in found}
     for name, rows in source.files.items():
-        failed = {one.language.code: {one.ids[row] for row in one.failed} for one in reports if one.file == name}
+        failed = {
+            report.language.code: {report.ids[row] for row in report.failed}
+            for report in reports
+            if report.file == name
+        }
         everywhere = set().union(*failed.values())
         for code, ids in [(code, ids) for code, ids in kept.items() if code in failed]:
             dropped = everywhere if parity else failed[code] | failed[source.language.code]
@@ -79,7 +83,7 @@ def _reports(found: list[Corpus], name: str, limits: Limits, allowed: float) -> 
 
     source = found[0]
     amounts = _amounts(source, name)
-    for corpus in [one for one in found if one.has(name)]:
+    for corpus in [corpus for corpus in found if corpus.has(name)]:
         translated, rows = corpus is not source, corpus.rows(name)
         plan = _plan(limits, source, corpus, name)
         outcomes = suite.check_ids(rows.ids, source.rows(name).ids if translated else None)

@@ -79,7 +79,7 @@ def bands(
 
 
 def _lengths(pair: tuple[dict, dict], column: str) -> tuple[int, int]:
-    row, source = (one.get(column) for one in pair)
+    row, source = (record.get(column) for record in pair)
     usable = isinstance(row, str) and isinstance(source, str)
     return (len(prose(row).strip()), len(prose(source).strip())) if usable else (0, 0)
 
@@ -92,10 +92,10 @@ def frame(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None]) -> p
     texts = {name: [_text(row, name) for row in rows] for name in plan.columns if name != "id"}
     measured: dict[str, pd.Series] = {}
     for column in plan.texts:
-        found = (
+        results = (
             _of_translation(plan, column, texts[column], sources) if plan.source else _of_itself(plan, texts[column])
         )
-        for name, values in found.items():
+        for name, values in results.items():
             measured[f"{name}:{column}"] = pd.Series(values, dtype="float" if name == "script" else "str")
     return pd.DataFrame(texts, dtype="str").assign(**measured)
 
@@ -114,15 +114,15 @@ def _of_itself(plan: Plan, texts: list[str]) -> dict[str, list]:
 
 def _of_translation(plan: Plan, column: str, texts: list[str], sources: Sequence[dict | None]) -> dict[str, list]:
     pairs = _pairs(texts, [_text(row, column) for row in sources])
-    found = {name: [pair and measure(pair) for pair in pairs] for name, measure in plan.measures(column).items()}
+    results = {name: [pair and measure(pair) for pair in pairs] for name, measure in plan.measures(column).items()}
     spoken = [pair.prose if pair else prose(text) for pair, text in zip(pairs, texts, strict=True)]
-    found["script"] = script_share(spoken, plan.language.script).tolist()
-    found["language"] = _identifier(plan).doubts(spoken)
-    _leave_names_out(plan, found, pairs, spoken)
-    _excuse_quotations(plan, found)
+    results["script"] = script_share(spoken, plan.language.script).tolist()
+    results["language"] = _identifier(plan).doubts(spoken)
+    _leave_names_out(plan, results, pairs, spoken)
+    _excuse_quotations(plan, results)
     if column not in SPOKEN:
-        _excuse(plan, found, pairs)
-    return found | {"language": _languages(plan, spoken, found["language"])}
+        _excuse(plan, results, pairs)
+    return results | {"language": _languages(plan, spoken, results["language"])}
 
 
 def _leave_names_out(plan: Plan, found: dict[str, list], pairs: list[Pair | None], spoken: list[str]) -> None:

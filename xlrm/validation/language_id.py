@@ -44,8 +44,8 @@ class Identifier:
         """Text -> its likeliest language with the probabilities, or None if it is in its own language. All models are
         used, and only this language and the doubted ones are candidates. `doubts`: text -> language that `doubts()`
         gave."""
-        found = _probabilities(list(doubts), _thorough(frozenset(doubts.values()) | {self.language}))
-        return {text: self._verdict(one) for text, one in zip(doubts, found, strict=True)}
+        probabilities = _probabilities(list(doubts), _thorough(frozenset(doubts.values()) | {self.language}))
+        return {text: self._verdict(candidates) for text, candidates in zip(doubts, probabilities, strict=True)}
 
     def _verdict(self, probabilities: dict[str, float]) -> str | None:
         likeliest, own = next(iter(probabilities)), probabilities[self.language]
@@ -56,8 +56,10 @@ class Identifier:
 
 def _probabilities(texts: list[str], detector) -> list[dict[str, float]]:
     """Language -> probability for each text, the likeliest first."""
-    found = detector.compute_language_confidence_values_in_parallel([text[:_CHARACTERS] for text in texts])
-    return [{one.language.iso_code_639_1.name.lower(): one.value for one in many} for many in found]
+    confidences = detector.compute_language_confidence_values_in_parallel([text[:_CHARACTERS] for text in texts])
+    return [
+        {score.language.iso_code_639_1.name.lower(): score.value for score in candidates} for candidates in confidences
+    ]
 
 
 @cache

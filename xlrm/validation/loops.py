@@ -24,16 +24,16 @@ def looped(text: str, source: str, times: int) -> str | None:
 
 def _letters(text: str, times: int) -> Iterator[str]:
     """Single letters repeated more than twice `times` times, so that "Aaaaah" is allowed."""
-    if found := re.search(rf"([^\W\d_])\1{{{2 * times + 1},}}", text):
-        yield found[1]
+    if match := re.search(rf"([^\W\d_])\1{{{2 * times + 1},}}", text):
+        yield match[1]
 
 
 def _short(text: str, times: int) -> Iterator[str]:
     """Repeated words and phrases of two to nine characters, including the characters between them."""
-    for found in _short_loop(times).finditer(text):
-        least = _WIDE_CHARACTERS if found[1][0] >= "\u3040" else _WORDS_CHARACTERS
-        if len(found[0]) >= least and len(set(found[1])) > 1:
-            yield found[1]
+    for match in _short_loop(times).finditer(text):
+        least = _WIDE_CHARACTERS if match[1][0] >= "\u3040" else _WORDS_CHARACTERS
+        if len(match[0]) >= least and len(set(match[1])) > 1:
+            yield match[1]
 
 
 def _short_loop(times: int) -> re.Pattern:
@@ -51,24 +51,24 @@ def _long(text: str, times: int) -> Iterator[str]:
         if text.count(sample) >= times - 1:
             for length in _distances(text, sample, at):
                 around = max(0, at - times * length), at + times * length + len(sample)
-                if found := re.compile(rf"(.{{{length}}})\1{{{times - 1}}}", re.DOTALL).search(text, *around):
-                    yield found[1]
+                if match := re.compile(rf"(.{{{length}}})\1{{{times - 1}}}", re.DOTALL).search(text, *around):
+                    yield match[1]
 
 
 def _distances(text: str, sample: str, at: int) -> list[int]:
     """Distances between the sample at `at` and its other occurrences, from 10 to 300 characters."""
-    found, place = set(), text.find(sample, max(0, at - _LONGEST))
+    distances, place = set(), text.find(sample, max(0, at - _LONGEST))
     while 0 <= place <= at + _LONGEST:
-        found.add(abs(place - at))
+        distances.add(abs(place - at))
         place = text.find(sample, place + 1)
-    return sorted(length for length in found if length >= _CHARACTERS)
+    return sorted(length for length in distances if length >= _CHARACTERS)
 
 
 def _sentences(text: str, source: str, times: int) -> str | None:
     """Sentence that occurs at least `times` times anywhere, and more often than any sentence of the source."""
     if sum(text.count(mark) for mark in ".!?。！？\n") < times - 1:
         return None
-    found, known = (Counter(one.strip() for one in _SENTENCE.findall(many)) for many in (text, source))
+    counts, known = (Counter(sentence.strip() for sentence in _SENTENCE.findall(passage)) for passage in (text, source))
     often = max(known.values(), default=0)
-    long = (one for one, count in found.items() if count >= times and count > often)
-    return next((one for one in long if len(one) >= _SENTENCE_CHARACTERS), None)
+    long = (sentence for sentence, count in counts.items() if count >= times and count > often)
+    return next((sentence for sentence in long if len(sentence) >= _SENTENCE_CHARACTERS), None)

@@ -94,12 +94,12 @@ def lost(text: str, source: str, language: str, source_language: str) -> list[st
     # Of a measure given twice, 45 miles (72 km), the translation needs only one.
     checked = _CONVERTED.sub(" ", source)
     missing = [
-        one.said
-        for one in _wanted(checked, language, source_language)
-        if not (_among(one, present) or _worded_as(one.words, text))
-        or (one.below_zero and not _is_below_zero(one.values, text, language))
+        wanted.said
+        for wanted in _wanted(checked, language, source_language)
+        if not (_among(wanted, present) or _worded_as(wanted.words, text))
+        or (wanted.below_zero and not _is_below_zero(wanted.values, text, language))
     ]
-    return [found for found in missing if found != "100" or "%" in text or not _ALL.search(checked)]
+    return [numeral for numeral in missing if numeral != "100" or "%" in text or not _ALL.search(checked)]
 
 
 def _plain(text: str) -> str:
@@ -111,16 +111,16 @@ def _plain(text: str) -> str:
 def values(text: str, language: str) -> set[float]:
     """All values that the numbers in the text may have: with thousands separators or decimals, with words such as
     million, in words, and as Roman numerals."""
-    found: set[float] = set()
+    numbers: set[float] = set()
     for match in _NUMERAL.finditer(text):
         readings = _readings(match[0], language)
         if not _GROUPED.fullmatch(match[0]):
-            found |= {float(piece) for piece in _PIECE.findall(match[0])}  # 14.00 may be an hour
-        found |= readings | {value * by for value in readings for by in _magnitudes(text, match.end(), language)}
-    found |= set(_worded(text, language)) | {_roman(roman) for roman in _ROMAN.findall(text)}
+            numbers |= {float(piece) for piece in _PIECE.findall(match[0])}  # 14.00 may be an hour
+        numbers |= readings | {value * by for value in readings for by in _magnitudes(text, match.end(), language)}
+    numbers |= set(_worded(text, language)) | {_roman(roman) for roman in _ROMAN.findall(text)}
     if language in UNITS:
-        found |= set(_built(text, language))
-    return {round(value, 6) for value in found}
+        numbers |= set(_built(text, language))
+    return {round(value, 6) for value in numbers}
 
 
 def _wanted(source: str, language: str, source_language: str) -> Iterator[Wanted]:
@@ -160,16 +160,16 @@ def _numerals(source: str, language: str) -> Iterator[re.Match]:
 def _fractions(source: str) -> dict[int, set[float]]:
     """Position of a number that is part of a fraction -> values of the whole fraction; the 1 of 1/3 may also
     be 3 (a third)."""
-    found: dict[int, set[float]] = {}
+    fractions: dict[int, set[float]] = {}
     for match in _FRACTION.finditer(source):
-        whole, part, of = (float(one or 0) for one in match.groups())
+        whole, part, of = (float(group or 0) for group in match.groups())
         if of:
-            found[match.start(2)] = found[match.start(3)] = {part / of, whole + part / of}
+            fractions[match.start(2)] = fractions[match.start(3)] = {part / of, whole + part / of}
             if part == 1:
-                found[match.start(2)] |= {of}
+                fractions[match.start(2)] |= {of}
             if match[1]:
-                found[match.start(1)] = {whole + part / of}
-    return found
+                fractions[match.start(1)] = {whole + part / of}
+    return fractions
 
 
 def _months(number: str, language: str) -> tuple[str, ...]:
@@ -200,10 +200,10 @@ def _idle(match: re.Match, source: str) -> bool:
     before = source[max(0, match.start() - 6) : match.start()]
     on_the_hour = not match[0].strip("0") and before[-1:] in (":", ".")
     century = match[0].endswith("00") and _DECADE.match(source, match.end())
-    one = match[0] == "1" and _FIRST.search(before)
+    first = match[0] == "1" and _FIRST.search(before)
     formula = match[0] in "234" and _FORMULA.search(before)
     inches = _INCHES.search(before) or (before[-2:-1].isdigit() and _HEIGHT.match(source, match.start() - 2))
-    return bool(on_the_hour or century or one or inches or formula)
+    return bool(on_the_hour or century or first or inches or formula)
 
 
 def _otherwise(value: float, source: str, end: int) -> Iterator[float]:
@@ -232,18 +232,18 @@ def _among(wanted: Wanted, present: set[float]) -> bool:
     years = {value % 100 for value in present if 1900 <= value < 2100} if wanted.year else set()
     return bool(
         exact & (present | years)
-        or any(abs(one - value) <= max(_ROUNDED * value, 1) for value in about for one in present)
+        or any(abs(other - value) <= max(_ROUNDED * value, 1) for value in about for other in present)
     )
 
 
 def _readings(numeral: str, language: str) -> set[float]:
     """Values of a numeral: with thousands separators removed and, if the language allows it, as a decimal, as 1.234."""
     joined = re.sub(r"[.,'’\u00a0\u202f ](?=\d{3}(?!\d))", "", numeral).replace(",", ".")
-    found = {float(joined)} if joined.count(".") < 2 else set()
+    readings = {float(joined)} if joined.count(".") < 2 else set()
     decimal = "." if language in DECIMAL_POINT else ","
     if _GROUPED.fullmatch(numeral) and numeral.count(decimal) == 1 and not re.search(r"[’'\s]", numeral):
-        found |= {float(numeral.replace(",", "."))} if len(re.findall(r"[.,]", numeral)) == 1 else set()
-    return found
+        readings |= {float(numeral.replace(",", "."))} if len(re.findall(r"[.,]", numeral)) == 1 else set()
+    return readings
 
 
 def _magnitudes(text: str, end: int, language: str) -> Iterator[float]:
@@ -312,8 +312,8 @@ def _parts(word: str, language: str) -> list[tuple[float, bool]]:
     """(value, whether it only multiplies others) of a number word, or of each part of a compound one."""
     if language in COMPOUNDS and (joined := _compound(language).match(word)):
         parts = [_compounds(language)[part] for part in _compound_part(language).findall(joined[0])]
-        if len(found := [(value, False) for value in parts if value]) > 1:
-            return found
+        if len(pieces := [(value, False) for value in parts if value]) > 1:
+            return pieces
     if (value := _look_up(WORDS.get(language, {}), word)) is not None:
         return [(value, False)]
     scale = _look_up(MAGNITUDES.get(language, {}), word)
@@ -322,7 +322,7 @@ def _parts(word: str, language: str) -> list[tuple[float, bool]]:
 
 @cache
 def _compounds(language: str) -> dict[str, float]:
-    return {part: float(value) for part, value in (one.split("|") for one in COMPOUNDS[language].split())}
+    return {part: float(value) for part, value in (entry.split("|") for entry in COMPOUNDS[language].split())}
 
 
 @cache
@@ -343,8 +343,8 @@ def _roman(numeral: str) -> float:
 @cache
 def _builder(language: str) -> re.Pattern:
     units, digits = "".join(UNITS[language]), "".join(DIGITS[language])
-    one = rf"(?:\d+(?:[.,]\d+)*|[{units}{digits}])"
-    return re.compile(rf"{one}(?:\s?{one})*")
+    numeral = rf"(?:\d+(?:[.,]\d+)*|[{units}{digits}])"
+    return re.compile(rf"{numeral}(?:\s?{numeral})*")
 
 
 def _built(text: str, language: str) -> Iterator[float]:
@@ -376,4 +376,4 @@ def _is_none(match: re.Match, text: str, language: str) -> bool:
     if language == "ko" and text.startswith("분의", match.end()):
         return False
     needed = (*UNITS[language], *(DIGITS[language] if language == "zh" else ()))
-    return not any(one in match[0] for one in needed)
+    return not any(unit in match[0] for unit in needed)

@@ -93,7 +93,7 @@ def metrics(summary: dict[str, Any], corpora: list[Corpus], reports: list[FileRe
     """Flat metrics: rows of the source (`rows_in`), kept in all languages (`rows_out`) and in each (`kept`), repaired
     texts by language, and failures by language and by expectation."""
     failed = {f"failures/{corpus.language.code}": 0 for corpus in corpora}
-    repaired = {f"repaired/{one.language.code}": one.repairs["mended"] for one in corpora if one.repairs}
+    repaired = {f"repaired/{corpus.language.code}": corpus.repairs["mended"] for corpus in corpora if corpus.repairs}
     by_expectation: Counter[str] = Counter()
     for report in reports:
         code = report.language.code
@@ -108,11 +108,11 @@ def metrics(summary: dict[str, Any], corpora: list[Corpus], reports: list[FileRe
 
 def refusal(reports: list[FileReport], kept: Kept) -> str:
     """Error message in one line: the refused files, worst first, then the files without kept rows."""
-    refused = sorted((one for one in reports if not one.verdict.passed), key=lambda one: -one.verdict.excess)
+    refused = sorted((file for file in reports if not file.verdict.passed), key=lambda file: -file.verdict.excess)
     empty = {code: ", ".join(name for name in ids if not ids[name]) for code, ids in kept.items()}
     nothing = [f"no row of {names} passed in {code}" for code, names in empty.items() if names]
-    said = "; ".join([*map(_of_file, refused), *nothing])
-    return f"validate: translations refused, max_reject_share is {reports[0].allowed:.1%}: {said}"
+    reasons = "; ".join([*map(_of_file, refused), *nothing])
+    return f"validate: translations refused, max_reject_share is {reports[0].allowed:.1%}: {reasons}"
 
 
 def _of_file(report: FileReport) -> str:
@@ -134,8 +134,8 @@ def data_docs(summary: dict[str, Any], reports: list[FileReport]) -> str:
     by_language: dict[str, list[FileReport]] = {}
     for report in reports:
         by_language.setdefault(report.language.name, []).append(report)
-    totals = {name: sum((report.failures for report in many), Counter()) for name, many in by_language.items()}
-    applies = {name: {o.expectation.name for r in many for o in r.outcomes} for name, many in by_language.items()}
+    totals = {name: sum((report.failures for report in group), Counter()) for name, group in by_language.items()}
+    applies = {name: {o.expectation.name for r in group for o in r.outcomes} for name, group in by_language.items()}
     folder = Path(__file__).parent
     pages = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = pages.get_template("data_docs.html.j2")

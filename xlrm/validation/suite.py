@@ -82,8 +82,8 @@ def failures(
     sources = [known.get(row.get("id")) for row in rows]
     both = [(row, original) for row, original in zip(rows, sources, strict=True) if original]
     plan = Plan(columns, target, source, limits, bands(columns, target, source, limits, both))
-    found, wanted = ([_id(row) for row in many] for many in (rows, source_rows))
-    return check_ids(found, wanted) + check(plan, rows, sources)
+    ids, wanted = ([_id(row) for row in table] for table in (rows, source_rows))
+    return check_ids(ids, wanted) + check(plan, rows, sources)
 
 
 def _id(row: dict) -> str:
@@ -94,9 +94,9 @@ def check_ids(ids: list[str], source_ids: list[str] | None = None) -> list[Outco
     """Outcomes of the checks of a whole file's ids; the ids of missing source rows follow its own."""
     known = pd.Index(source_ids or ids).unique()
     lacking = known.difference(pd.Index(ids), sort=False).tolist() if source_ids else []
-    found = pd.Series([*ids, *lacking], dtype="str")
+    column = pd.Series([*ids, *lacking], dtype="str")
     expected = rules_of_ids(translated=bool(source_ids))
-    return validate(pd.DataFrame({"id": found, "parity": _parity(found, len(ids), known)}), expected)
+    return validate(pd.DataFrame({"id": column, "parity": _parity(column, len(ids), known)}), expected)
 
 
 def check(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None] = ()) -> list[Outcome]:
@@ -114,44 +114,44 @@ def merged(parts: Iterable[tuple[int, list[Outcome]]]) -> list[Outcome]:
         for number, outcome in enumerate(outcomes):
             checked[number] = checked.get(number, 0) + outcome.checked
             failed.setdefault(number, {}).update({start + row: value for row, value in outcome.failed.items()})
-    return [Outcome(one, checked[number], failed[number]) for number, one in enumerate(wanted)]
+    return [Outcome(expectation, checked[number], failed[number]) for number, expectation in enumerate(wanted)]
 
 
 def rules_of_ids(translated: bool) -> list[Expectation]:
-    found = [
+    checks = [
         Expectation("schema", "id", "ExpectColumnValuesToMatchRegex", _on("id", regex=r"\S")),
         Expectation("unique", "id", "ExpectColumnValuesToBeUnique", _on("id")),
     ]
-    return [*found, Expectation("parity", "id", "ExpectColumnValuesToBeNull", _on("parity"))] if translated else found
+    return [*checks, Expectation("parity", "id", "ExpectColumnValuesToBeNull", _on("parity"))] if translated else checks
 
 
 def plain_rules(columns: tuple[str, ...]) -> list[Expectation]:
     names = [name for name in columns if name != "id"]
-    found = [Expectation("schema", name, "ExpectColumnValuesToMatchRegex", _on(name, regex=r"\S")) for name in names]
+    checks = [Expectation("schema", name, "ExpectColumnValuesToMatchRegex", _on(name, regex=r"\S")) for name in names]
     both = {"column_A": "rejected", "column_B": "chosen"}
     pair = Expectation("pair", "rejected", "ExpectColumnPairTextsToDiffer", both, "whatever their case")
-    return [*found, pair] if "rejected" in names else found
+    return [*checks, pair] if "rejected" in names else checks
 
 
 def rules(plan: Plan) -> list[Expectation]:
     """Expectations on the texts of a file."""
-    found, share = plain_rules(plan.columns), plan.limits.min_script_share
-    said = f"at least {share:.0%} of the letters outside code are {plan.language.script}"
+    checks, share = plain_rules(plan.columns), plan.limits.min_script_share
+    script_rule = f"at least {share:.0%} of the letters outside code are {plan.language.script}"
     sure = f"{plan.language.name}, from {plan.limits.language_letters} letters on"
-    found += [_between("script", name, share, None, said) for name in plan.texts]
-    found += [_none("language", name, sure) for name in plan.texts]
-    return found + [_none(name, column, rule) for column in plan.bands for name, rule in _limits(plan, column).items()]
+    checks += [_between("script", name, share, None, script_rule) for name in plan.texts]
+    checks += [_none("language", name, sure) for name in plan.texts]
+    return checks + [_none(name, column, rule) for column in plan.bands for name, rule in _limits(plan, column).items()]
 
 
 def _limits(plan: Plan, column: str) -> dict[str, str]:
     """Name of each measure of a translation -> its limits in words."""
     limits = plan.limits
-    said = {
+    wording = {
         "length": plan.bands[column].rule,
         "untranslated": f"of {limits.untranslated_words} words or more",
         "loop": f"{limits.loop_times} times in a row",
     }
-    return {name: said.get(name, "") for name in plan.measures(column)}
+    return {name: wording.get(name, "") for name in plan.measures(column)}
 
 
 def validate(rows: pd.DataFrame, wanted: list[Expectation]) -> list[Outcome]:
@@ -159,7 +159,7 @@ def validate(rows: pd.DataFrame, wanted: list[Expectation]) -> list[Outcome]:
     import great_expectations as gx
 
     kinds = _kinds()
-    made = [kinds(one.kind)(**one.arguments, meta={"number": number}) for number, one in enumerate(wanted)]
+    made = [kinds(rule.kind)(**rule.arguments, meta={"number": number}) for number, rule in enumerate(wanted)]
     batch = _batches().get_batch({"dataframe": rows})
     suite = gx.ExpectationSuite(name="rows", expectations=made)
     outcomes = {}

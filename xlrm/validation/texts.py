@@ -73,12 +73,12 @@ def changed_code(pair: Pair) -> str | None:
     """Fenced or inline code that only one of the two texts has."""
     if "`" not in pair.text and "`" not in pair.source:
         return None
-    return _difference(*(Counter(_CODE.findall(one)) for one in (pair.text, pair.source)))
+    return _difference(*(Counter(_CODE.findall(side)) for side in (pair.text, pair.source)))
 
 
 def changed_placeholders(pair: Pair) -> str | None:
     """Placeholders, markup and URLs that only one of the two texts has."""
-    text, source = (_CODE.sub(" ", one) if "`" in one else one for one in (pair.text, pair.source))
+    text, source = (_CODE.sub(" ", side) if "`" in side else side for side in (pair.text, pair.source))
     return _difference(Counter(_marks(text)), Counter(_marks(source)))
 
 
@@ -93,7 +93,7 @@ def _marks(text: str) -> Iterator[str]:
 
 def _difference(found: Counter, wanted: Counter) -> str | None:
     parts = {"lost": wanted - found, "added": found - wanted}
-    return "; ".join(f"{verb} {', '.join(sorted(many.elements()))}" for verb, many in parts.items() if many) or None
+    return "; ".join(f"{verb} {', '.join(sorted(part.elements()))}" for verb, part in parts.items() if part) or None
 
 
 def lost_numbers(language: str, source_language: str) -> Measure:
@@ -121,12 +121,12 @@ def untranslated(least_words: int) -> Measure:
     as many characters in a script without spaces."""
 
     def measure(pair: Pair) -> str | None:
-        text, source = (" ".join(one.split()) for one in (pair.prose, pair.source_prose))
-        found = [match.span() for match in _TOKEN.finditer(source)]
-        width = 2 * least_words if len(_WIDE.findall(source)) > len(found) / 2 else least_words
-        for (start, _), (_, end) in zip(found, found[width - 1 :], strict=False):
+        text, source = (" ".join(side.split()) for side in (pair.prose, pair.source_prose))
+        spans = [match.span() for match in _TOKEN.finditer(source)]
+        width = 2 * least_words if len(_WIDE.findall(source)) > len(spans) / 2 else least_words
+        for (start, _), (_, end) in zip(spans, spans[width - 1 :], strict=False):
             if source[start:end] in text and _is_prose(source[start:end]):
-                return _whole(start, end, found, source, text)
+                return _whole(start, end, spans, source, text)
         return None
 
     return measure
@@ -142,22 +142,22 @@ def _whole(start: int, end: int, found: list[tuple[int, int]], source: str, text
 
 def _is_prose(text: str) -> bool:
     """Whether the text is not a title or list of names, which have capitalised words with `_JOINTS` between them."""
-    found = _TOKEN.findall(text)
-    small = {word for word in found if word == word.lower()}
-    if len(found) > _NAMES or len(small) == len(found) or (len(found) > 3 and not any(map(str.islower, text))):
+    tokens = _TOKEN.findall(text)
+    small = {word for word in tokens if word == word.lower()}
+    if len(tokens) > _NAMES or len(small) == len(tokens) or (len(tokens) > 3 and not any(map(str.islower, text))):
         return True
     return not small <= set(_JOINTS.split())
 
 
 def without_names(pair: Pair) -> str:
     """Text without the names that are unchanged from its source."""
-    text, source = (" ".join(one.split()) for one in (pair.prose, pair.source_prose))
-    found, place = [match.span() for match in _TOKEN.finditer(source)], 0
-    while place < len(found):
-        start, after = found[place][0], place
-        while after < len(found) and source[start : found[after][1]] in text:
+    text, source = (" ".join(side.split()) for side in (pair.prose, pair.source_prose))
+    spans, place = [match.span() for match in _TOKEN.finditer(source)], 0
+    while place < len(spans):
+        start, after = spans[place][0], place
+        while after < len(spans) and source[start : spans[after][1]] in text:
             after += 1
-        run = source[start : found[after - 1][1]] if after > place else ""
+        run = source[start : spans[after - 1][1]] if after > place else ""
         if run and not _is_prose(run):
             text = text.replace(run, " ")
         place = max(after, place + 1)
@@ -176,14 +176,14 @@ def truncated(band: Band) -> Measure:
         of_lines = "\n" in pair.source.strip()
         if not of_lines and "\n" in pair.text.strip():
             return None
-        found, source = (_parts(one, of_lines) for one in (pair.prose, pair.source_prose))
-        length, first, whole = (sum(map(len, many)) for many in (found, source[: len(found)], source))
+        parts, source = (_parts(side, of_lines) for side in (pair.prose, pair.source_prose))
+        length, first, whole = (sum(map(len, pieces)) for pieces in (parts, source[: len(parts)], source))
         if of_lines:
-            fewer = len(found) < len(source) and _lines(pair.text) < _lines(pair.source)
-            short = bool(found) and fewer and band.nearer(length, first, whole)
+            fewer = len(parts) < len(source) and _lines(pair.text) < _lines(pair.source)
+            short = bool(parts) and fewer and band.nearer(length, first, whole)
         else:
-            short = 0 < 2 * len(found) <= len(source) and length < whole * band.around(whole, _SHORT)[0]
-        return f"{len(found)} of {len(source)} {'lines' if of_lines else 'sentences'}" if short else None
+            short = 0 < 2 * len(parts) <= len(source) and length < whole * band.around(whole, _SHORT)[0]
+        return f"{len(parts)} of {len(source)} {'lines' if of_lines else 'sentences'}" if short else None
 
     return measure
 
@@ -194,7 +194,7 @@ def _lines(text: str) -> int:
 
 
 def _parts(text: str, of_lines: bool) -> list[str]:
-    return [one for one in (text.split("\n") if of_lines else _SENTENCE_END.split(text)) if one.strip()]
+    return [part for part in (text.split("\n") if of_lines else _SENTENCE_END.split(text)) if part.strip()]
 
 
 def cut(pair: Pair) -> str | None:
@@ -226,8 +226,8 @@ def off_band(band: Band, length_from: int) -> Measure:
         if not length or not reference or max(length, reference) < length_from:
             return None
         of_lines = "\n" in pair.source.strip()
-        found, source = (len(_parts(one, of_lines)) for one in (pair.prose, pair.source_prose))
-        extra = found >= 2 * source and length > reference * band.mean
+        count, source = (len(_parts(side, of_lines)) for side in (pair.prose, pair.source_prose))
+        extra = count >= 2 * source and length > reference * band.mean
         low, high = band.around(reference, _SHORT if extra else 1)
         ratio = length / reference
         return None if low <= ratio <= high else f"{ratio:.2f} times as long, not {low:.2f} to {high:.2f}"

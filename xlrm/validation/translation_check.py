@@ -27,5 +27,7 @@ def fit(
 def _failed(plan: "Plan", rows: Sequence[dict], sources: Sequence[dict]) -> list[tuple[int, str, str]]:
     from xlrm.validation.suite import check
 
-    outcomes = [one for one in check(plan, rows, sources) if one.expectation.column in plan.texts]
-    return [(row, one.expectation.column, one.expectation.name) for one in outcomes for row in one.failed]
+    outcomes = [outcome for outcome in check(plan, rows, sources) if outcome.expectation.column in plan.texts]
+    return [
+        (row, outcome.expectation.column, outcome.expectation.name) for outcome in outcomes for row in outcome.failed
+    ]

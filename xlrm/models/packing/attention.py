@@ -24,7 +24,7 @@ class Attention:
     """Attention of each segment's queries to its keys, in a row of T tokens."""
 
     def __init__(self, segments: list[Segment], tokens: int, device: Any):
-        self.segments = [one for one in segments if len(one[0])]
+        self.segments = [segment for segment in segments if len(segment[0])]
         self.tokens, self.device = tokens, device
 
     def __call__(
@@ -37,7 +37,7 @@ class Attention:
         if query.is_cuda and torch.is_autocast_enabled("cuda"):
             half = torch.get_autocast_dtype("cuda")
             query, key, value = query.to(half), key.to(half), value.to(half)
-        query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))
+        query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
         attend = self._flash if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) else self._sdpa
         return attend(query, key, value, scale)[None]
 
@@ -47,10 +47,10 @@ class Attention:
         from torch.nn.attention.varlen import varlen_attn
 
         (asked, seen, back), starts, longest = self._ragged
-        found = varlen_attn(
+        output = varlen_attn(
             asked(query), seen(key), seen(value), *starts, *longest, scale=scale, window_size=(-1, 0), enable_gqa=True
         )
-        return back(torch.cat([found.new_zeros(1, *found.shape[1:]), found]))
+        return back(torch.cat([output.new_zeros(1, *output.shape[1:]), output]))
 
     @cached_property
     def _ragged(self) -> tuple[tuple[Gather, Gather, Gather], list["torch.Tensor"], list[int]]:
@@ -65,19 +65,19 @@ class Attention:
         import torch
 
         if query.is_cuda and query.shape[1] > key.shape[1]:  # no fast kernel supports grouped heads with a mask
-            key, value = (one.repeat_interleave(query.shape[1] // key.shape[1], 1) for one in (key, value))
+            key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], 1) for tensor in (key, value))
         asked, seen, back = self._gathers_of_buckets
         sizes = [(len(bucket), *_size(bucket)) for bucket in self._buckets]
         queries = asked(query).split([count * size for count, size, _ in sizes])
-        keys, values = (seen(one).split([count * size for count, _, size in sizes]) for one in (key, value))
-        found = [query.new_zeros(1, *query.shape[1:])]
+        keys, values = (seen(tensor).split([count * size for count, _, size in sizes]) for tensor in (key, value))
+        outputs = [query.new_zeros(1, *query.shape[1:])]
         for (count, *_), mask, *parts in zip(sizes, self._masks, queries, keys, values, strict=True):
-            q, k, v = (one.unflatten(0, (count, -1)).transpose(1, 2) for one in parts)
+            q, k, v = (tensor.unflatten(0, (count, -1)).transpose(1, 2) for tensor in parts)
             out = torch.nn.functional.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] > k.shape[1]
             )
-            found.append(out.transpose(1, 2).flatten(0, 1))
-        return back(torch.cat(found))
+            outputs.append(out.transpose(1, 2).flatten(0, 1))
+        return back(torch.cat(outputs))
 
     @cached_property
     def _buckets(self) -> list[list[Segment]]:
@@ -85,7 +85,7 @@ class Attention:
         if padding it costs less than a further call."""
         buckets: list[list[Segment]] = []
         area = longest = 0
-        for segment in sorted(self.segments, key=lambda one: (_continues(one), len(one[0]), len(one[1]))):
+        for segment in sorted(self.segments, key=lambda item: (_continues(item), len(item[0]), len(item[1]))):
             queries, keys = len(segment[0]), len(segment[1])
             if buckets and _continues(buckets[-1][0]) == _continues(segment):
                 filled = (len(buckets[-1]) + 1) * queries * max(keys, longest)
@@ -103,18 +103,21 @@ class Attention:
         prefix, for which causal attention is enough."""
         import torch
 
-        found = []
+        masks = []
         for bucket in self._buckets:
             queries, keys = _size(bucket)
             ahead = torch.tensor([len(seen) - len(asked) for asked, seen in bucket])
             until = (ahead[:, None] + torch.arange(queries))[:, None, :, None]
-            found.append((torch.arange(keys) <= until).to(self.device) if _continues(bucket[0]) else None)
-        return found
+            masks.append((torch.arange(keys) <= until).to(self.device) if _continues(bucket[0]) else None)
+        return masks
 
     @cached_property
     def _gathers_of_buckets(self) -> tuple[Gather, Gather, Gather]:
         filled = [
-            [tuple(_filled(one, size) for one, size in zip(segment, _size(bucket), strict=True)) for segment in bucket]
+            [
+                tuple(_filled(part, size) for part, size in zip(segment, _size(bucket), strict=True))
+                for segment in bucket
+            ]
             for bucket in self._buckets
         ]
         return self._gathers(filled)
@@ -123,12 +126,12 @@ class Attention:
         """Gathers of queries and keys from the row, and of outputs, preceded by a line of zeros, back into the row."""
         import numpy as np
 
-        asked, seen = (np.concatenate([one[side] for bucket in buckets for one in bucket]) for side in (0, 1))
+        asked, seen = (np.concatenate([segment[side] for bucket in buckets for segment in bucket]) for side in (0, 1))
         back = np.zeros(self.tokens, dtype=int)
         real = np.flatnonzero(asked >= 0)
         back[asked[real]] = 1 + real
         lines = [self.tokens, self.tokens, len(asked) + 1]
-        return tuple(Gather(*one, self.device) for one in zip((asked, seen, back), lines, strict=True))
+        return tuple(Gather(*pair, self.device) for pair in zip((asked, seen, back), lines, strict=True))
 
 
 def _continues(segment: Segment) -> bool:

@@ -43,10 +43,10 @@ def _gathering() -> Any:
         def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
             how = ctx.how
             gradient = torch.cat([gradient.new_zeros(1, *gradient.shape[1:]), gradient])
-            found = gradient.index_select(0, how.first)
+            result = gradient.index_select(0, how.first)
             if len(how.again):
-                found.index_add_(0, how.again_of, gradient.index_select(0, how.again))
-            return found, None
+                result.index_add_(0, how.again_of, gradient.index_select(0, how.again))
+            return result, None
 
     return Gathering
 

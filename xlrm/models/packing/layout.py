@@ -53,7 +53,7 @@ def lay_out(
     places: dict[int, np.ndarray] = {}
     inner: list[Segment] = []
     last: list[Segment] = []
-    read = spans or [(0, len(one)) for one in sequences]
+    read = spans or [(0, len(sequence)) for sequence in sequences]
     for members, shared in shared_beginnings(sequences):
         begin = np.arange(len(row), len(row) + shared)
         row += sequences[members[0]][:shared]

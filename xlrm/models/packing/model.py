@@ -119,9 +119,9 @@ class _Packer:
         sequences, width = self._sequences(args, kwargs)
         if not sequences:
             return None
-        ends = [len(one) - 1 for one in sequences]
-        for line, one in enumerate(sequences):
-            while ends[line] and one[ends[line]] == self.config.pad_token_id:
+        ends = [len(sequence) - 1 for sequence in sequences]
+        for line, sequence in enumerate(sequences):
+            while ends[line] and sequence[ends[line]] == self.config.pad_token_id:
                 ends[line] -= 1
         layout = lay_out(sequences, [(end, end + 1) for end in ends], (len(ends), 1), width, model.device)
         return _given(kwargs, layout, input_ids=layout.taken(layout.ids[0])[:, None])
@@ -135,7 +135,7 @@ class _Packer:
             return None
         labels = kwargs["labels"][:, 1:].cpu()
         labelled = [np.flatnonzero(line) for line in (labels != -100).numpy()]
-        spans = [(int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0) for found in labelled]
+        spans = [(int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0) for positions in labelled]
         count = sum(stop - first for first, stop in spans)
         if not count:
             return None
@@ -146,7 +146,7 @@ class _Packer:
     def _sequences(self, args: tuple, kwargs: dict) -> tuple[list[list[int]] | None, int]:
         """Sequences of a batch padded on the right, and its width; (None, 0) for a batch that is not to be packed."""
         ids, mask = args[0] if args else kwargs.get("input_ids"), kwargs.get("attention_mask")
-        more = len(args) > 1 or kwargs.get("use_cache") or any(kwargs.get(one) is not None for one in _MORE)
+        more = len(args) > 1 or kwargs.get("use_cache") or any(kwargs.get(name) is not None for name in _MORE)
         if ids is None or more or (mask is not None and mask.ndim != 2):
             return None, 0
         width = ids.shape[1]
@@ -201,7 +201,7 @@ def _take(decoder: Any, args: tuple, kwargs: dict, output: Any) -> Any:
         return output
     output.last_hidden_state = _shaped(output.last_hidden_state, layout)
     if output.get("hidden_states") is not None:
-        output.hidden_states = tuple(_shaped(one, layout) for one in output.hidden_states)
+        output.hidden_states = tuple(_shaped(states, layout) for states in output.hidden_states)
     return output
 
 
@@ -215,8 +215,8 @@ def _padded(values: "torch.Tensor", layout: Layout) -> "torch.Tensor":
     import torch
 
     places = torch.from_numpy(layout.unpad).to(values.device)
-    found = values.new_zeros(layout.lines * layout.width, *values.shape[1:]).index_copy(0, places, values)
-    return found.unflatten(0, (layout.lines, layout.width))
+    padded = values.new_zeros(layout.lines * layout.width, *values.shape[1:]).index_copy(0, places, values)
+    return padded.unflatten(0, (layout.lines, layout.width))
 
 
 def _spread(model: Any, args: tuple, kwargs: dict, output: Any) -> Any:

@@ -14,7 +14,7 @@ _MIN_SHARED = 8
 def batches(sequences: Sequence[Tokens], batch_tokens: int, packed: bool) -> Iterator[list[int]]:
     """Indices of the sequences of each batch, from short to long. A batch has at most `batch_tokens` tokens, or is a
     single sequence. If `packed`, shared prefixes count once; else padding counts too."""
-    lengths = [len(one) for one in sequences]
+    lengths = [len(sequence) for sequence in sequences]
     groups = shared_beginnings(sequences) if packed else [([place], 0) for place in range(len(sequences))]
     batch: list[int] = []
     used = 0

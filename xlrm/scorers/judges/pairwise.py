@@ -215,9 +215,9 @@ class Judge:
             if completion.whole:  # not saved if cut off or refused, so that a later run asks again
                 self.memory.add({keys[place]: completion.text}, 0)
 
-        found = self.engine.complete([json.loads(key) for key in keys], 1, self.decoding, keep)
+        completions = self.engine.complete([json.loads(key) for key in keys], 1, self.decoding, keep)
         self.memory.send()
-        return {key: answer for key, (answer,) in zip(keys, found, strict=True)}
+        return {key: answer for key, (answer,) in zip(keys, completions, strict=True)}
 
     def _check(self) -> None:
         share = self.settings.max_refused_share
@@ -257,12 +257,12 @@ def check_budget(estimates: dict[str, Estimate], settings: Settings) -> None:
     """Raises ConfigError if the estimates exceed `max_usd` in total, or if one has no price."""
     if settings.max_usd is None:
         return
-    if unpriced := [name for name, one in estimates.items() if one.usd is None]:
+    if unpriced := [name for name, estimate in estimates.items() if estimate.usd is None]:
         raise ConfigError(
             f"judge.max_usd={settings.max_usd}: no price is known for {', '.join(unpriced)}; say judge.usd_per_million, as "
             f"{{{unpriced[0]}: [2.5, 10]}}"
         )
-    total = sum(one.usd for one in estimates.values())
+    total = sum(estimate.usd for estimate in estimates.values())
     if total > settings.max_usd:
         raise ConfigError(
             f"judge.max_usd={settings.max_usd}: judging is estimated at {dollars(total)}; raise it or judge less"

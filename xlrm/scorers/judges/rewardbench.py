@@ -37,14 +37,14 @@ def bias(judged: Sequence[dict]) -> dict[str, float | None]:
     """
     verdicts = [verdict for row in judged for verdict in row["verdicts"]]
     named = [verdict for verdict in verdicts if verdict != "error"]
-    found: dict[str, float | None] = {
+    shares: dict[str, float | None] = {
         "errors": _share(len(verdicts) - len(named), len(verdicts)), "first": _share(named.count("A"), len(named)),
     }  # fmt: skip
     twice = [tuple(row["verdicts"]) for row in judged if len(row["verdicts"]) == 2]
     if twice:
-        found["consistent"] = _share(twice.count(("A", "B")) + twice.count(("B", "A")), len(twice))
-        found["position_bias"] = _share(twice.count(("A", "A")) - twice.count(("B", "B")), len(twice))
-    return found
+        shares["consistent"] = _share(twice.count(("A", "B")) + twice.count(("B", "A")), len(twice))
+        shares["position_bias"] = _share(twice.count(("A", "A")) - twice.count(("B", "B")), len(twice))
+    return shares
 
 
 def _pair(row: dict) -> Pair:
@@ -55,12 +55,12 @@ def _pair(row: dict) -> Pair:
 
 def _judged(judgement: Judgement) -> dict:
     order = "both" if len(judgement.a_first) > 1 else "chosen first" if judgement.a_first[0] else "rejected first"
-    found = {
+    record = {
         "order": order, "verdicts": list(judgement.verdicts), "credit": credit(judgement),
         "answers": [answer.text for answer in judgement.answers],
     }  # fmt: skip
     refusals = [answer.refused for answer in judgement.answers if answer.refused]
-    return found | ({"refused": refusals} if refusals else {})
+    return record | ({"refused": refusals} if refusals else {})
 
 
 def _share(count: int, of: int) -> float | None:
