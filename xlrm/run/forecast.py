@@ -256,20 +256,18 @@ def _weights(shapes: Iterable[Shape | str], precision: str) -> float | None:
 
 
 def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row]:
-    for code, estimate in translated.items():
+    for code, left in translated.items():
         config = scene.config("translate", language=code)
         parameters = translators.parameters(config, LANGUAGES[scene.experiment.source], LANGUAGES[code])
-        what = f"{estimate.texts:,} texts, {estimate.segments:,} segments" + (
-            f", {estimate.known:,} known" if estimate.known else ""
-        )
-        common = (f"translate[{code}]", what, "decoding", "bfloat16", estimate.tokens)
+        what = f"{left.texts:,} texts, {left.segments:,} segments" + (f", {left.known:,} known" if left.known else "")
+        common = (f"translate[{code}]", what, "decoding", "bfloat16", left.tokens)
         if config.translator == "phrasebook":
-            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0, stored=estimate.bytes)
+            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0, stored=left.bytes)
         elif parameters is None:
             why = f"translate.translator: the size of {config.translator!r} is not known here"
-            yield Row(*common, why=why, stored=estimate.bytes)
+            yield Row(*common, why=why, stored=left.bytes)
         else:
-            yield Row(*common, flop=2 * parameters * estimate.tokens, stored=estimate.bytes)
+            yield Row(*common, flop=2 * parameters * left.tokens, stored=left.bytes)
 
 
 def _reward(scene: Scene) -> Row:
@@ -358,7 +356,7 @@ def _alignment(scene: Scene) -> list[Row]:
     targets, train, judged = scene.experiment.targets, scene.texts.train_prompts, scene.texts.eval_prompts
     sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
     align = scene.config("align", language=targets[0], labeler=targets[0])
-    several = scene.answered(train, sample.samples, sample.max_new_tokens, shared=False)
+    drawn = scene.answered(train, sample.samples, sample.max_new_tokens, shared=False)
     single = scene.answered(judged, 1, sample.max_new_tokens, shared=False)
     ranked = scene.answered(train, sample.samples, sample.max_new_tokens, rank.max_length)
     pairs = scene.answered(train, 2, sample.max_new_tokens, align.max_length) * 2
@@ -372,14 +370,7 @@ def _alignment(scene: Scene) -> list[Row]:
     policies = _weights([scene.policy] * 2 * n, LOADED_IN)
     return [
         scene.row(
-            "sample",
-            what[0],
-            "decoding",
-            sample.precision,
-            several + single,
-            {"forward": 1},
-            head=True,
-            of=scene.policy,
+            "sample", what[0], "decoding", sample.precision, drawn + single, {"forward": 1}, head=True, of=scene.policy
         ),
         scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": 2}),
         scene.row("align", what[2], "training", align.precision, pairs, passes, True, scene.policy, policies),

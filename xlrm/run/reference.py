@@ -155,7 +155,7 @@ def _key(metadata: list[Any]) -> str:
 def _value(value: Any) -> str:
     """The value as YAML on one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_value(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_value(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
     if value is None or isinstance(value, bool):
