@@ -142,7 +142,7 @@ def _make(
         def facts() -> dict[str, Any]:
             return {
                 "stage": name, "key": key, "config": config.model_dump(mode="json"),
-                "inputs": {k: [Input(uri=artifact.uri, digest=artifact.digest) for artifact in v] for k, v in given.items()},
+                "inputs": {k: [Input(uri=item.uri, digest=item.digest) for item in v] for k, v in given.items()},
                 "code_version": version, "git_commit": provenance.git_commit(), "image": os.environ.get("XLRM_IMAGE"),
                 "versions": libraries, "started": started, "seconds": time.monotonic() - clock,
                 "peak_memory_mib": _peak_memory_mib(), "mlflow_run_id": run.id,
