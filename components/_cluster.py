@@ -108,8 +108,8 @@ class Cluster:
     def pods(self, name: str) -> list[Any]:
         """Pods of all nodes, sorted by rank; of several pods of a node the newest comes last."""
         select = f"jobset.sigs.k8s.io/jobset-name={name},jobset.sigs.k8s.io/replicatedjob-name=node"
-        found = self._ask("list pods", self.core.list_namespaced_pod, self.namespace, label_selector=select).items
-        return sorted(found, key=lambda pod: (rank(pod), pod.metadata.creation_timestamp))
+        pods = self._ask("list pods", self.core.list_namespaced_pod, self.namespace, label_selector=select).items
+        return sorted(pods, key=lambda pod: (rank(pod), pod.metadata.creation_timestamp))
 
     def log(self, pod: str, **options: Any) -> Any:
         """The log of a pod. Raises NoLog while it has none, ArtifactError if access is refused, and urllib3's
@@ -163,15 +163,15 @@ class Cluster:
 def _line(error: Any) -> str:
     """An error in one line of at most 500 characters: the API's own message if there is one."""
     try:
-        said = json.loads(error.body)["message"]
+        message = json.loads(error.body)["message"]
     except (AttributeError, KeyError, TypeError, ValueError):
-        said = str(error)
-    return " ".join(said.split())[:500]
+        message = str(error)
+    return " ".join(message.split())[:500]
 
 
 def _owners(job: dict[str, Any]) -> dict[str, str]:
     """uid -> kind and name of each owner of the job."""
-    return {one["uid"]: f"{one['kind']} {one['name']}" for one in job["metadata"].get("ownerReferences") or []}
+    return {owner["uid"]: f"{owner['kind']} {owner['name']}" for owner in job["metadata"].get("ownerReferences") or []}
 
 
 def ended(job: dict[str, Any]) -> str:
@@ -181,10 +181,12 @@ def ended(job: dict[str, Any]) -> str:
     the job's own, and withdraws the failure when the garbage collector has removed the earlier one (Status in
     jobset.go, removeFailedCondition).
     """
-    for one in job.get("status", {}).get("conditions", []):
-        of_another = one["type"] == "Failed" and one["lastTransitionTime"] < job["metadata"]["creationTimestamp"]
-        if one["type"] in ("Complete", "Failed") and one["status"] == "True" and not of_another:
-            return one["type"]
+    for condition in job.get("status", {}).get("conditions", []):
+        of_another = (
+            condition["type"] == "Failed" and condition["lastTransitionTime"] < job["metadata"]["creationTimestamp"]
+        )
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True" and not of_another:
+            return condition["type"]
     return ""
 
 
@@ -220,15 +222,15 @@ def start(cluster: Cluster, body: dict[str, Any]) -> dict[str, Any]:
 def follow(cluster: Cluster, name: str, nodes: int) -> None:
     """Returns when the job is complete. Raises JobError if it fails or someone else deletes it (so it is not created
     again), and ArtifactError if it cannot be followed."""
-    log, said = Log(cluster), ""
+    log, state = Log(cluster), ""
     with BadEnds(cluster, name, nodes).gathered(PAUSE_S) as bad:
         while True:
             job = cluster.get(name)
             if job is None or not (going(job) or ended(job)):
                 raise JobError(f"TrainJob {name} was deleted before its end")
             pods, end = cluster.pods(name), ended(job)
-            if not end and (now := _state(job, pods, nodes)) != said:
-                said = now
+            if not end and (now := _state(job, pods, nodes)) != state:
+                state = now
                 progress.say(f"TrainJob {name}: {now}")
             if first := [pod for pod in pods if rank(pod) == 0]:
                 log.read(first[-1].metadata.name, follow=not end)
@@ -242,8 +244,8 @@ def follow(cluster: Cluster, name: str, nodes: int) -> None:
 
 def _state(job: dict[str, Any], pods: list[Any], nodes: int) -> str:
     """How many nodes run, and what the first waiting node waits for."""
-    for one in job.get("status", {}).get("conditions", []):
-        if one["type"] == "Suspended" and one["status"] == "True":
+    for condition in job.get("status", {}).get("conditions", []):
+        if condition["type"] == "Suspended" and condition["status"] == "True":
             return "suspended, until its queue has room"
     running = sum(pod.status.phase in ("Running", "Succeeded") for pod in pods)
     waiting = next((f"; {pod.metadata.name}: {why}" for pod in pods if (why := _waits_for(pod))), "")
@@ -251,19 +253,19 @@ def _state(job: dict[str, Any], pods: list[Any], nodes: int) -> str:
 
 
 def _waits_for(pod: Any) -> str:
-    for one in pod.status.container_statuses or []:
-        if one.state.waiting:
-            return " ".join(filter(None, (one.state.waiting.reason, one.state.waiting.message)))
-    for one in pod.status.conditions or []:
-        if one.type == "PodScheduled" and one.status == "False":
-            return one.message or one.reason or ""
+    for entry in pod.status.container_statuses or []:
+        if entry.state.waiting:
+            return " ".join(filter(None, (entry.state.waiting.reason, entry.state.waiting.message)))
+    for entry in pod.status.conditions or []:
+        if entry.type == "PodScheduled" and entry.status == "False":
+            return entry.message or entry.reason or ""
     return ""
 
 
 def _failure(name: str, job: dict[str, Any], bad: BadEnds, log: Log) -> str:
     """Why a job failed, in one line: the job's own message, and how the first node of the last round ended."""
-    why = next(one for one in job["status"]["conditions"] if one["type"] == "Failed")
-    said = f"TrainJob {name} failed: {why.get('reason', '')}: {why.get('message', '')}"
+    why = next(condition for condition in job["status"]["conditions"] if condition["type"] == "Failed")
+    message = f"TrainJob {name} failed: {why.get('reason', '')}: {why.get('message', '')}"
     if ends := bad.said():
-        return f"{said}; {ends}"
-    return f"{said}: {log.last}" if log.last else said
+        return f"{message}; {ends}"
+    return f"{message}: {log.last}" if log.last else message

@@ -16,13 +16,13 @@ from xlrm.store import artifacts, objects
 def finished(made: Steps) -> dict[str, str]:
     """Label -> URI of each step's artifact in the store. A step counts as unfinished if a step that it reads from is
     unfinished, if the libraries of its image are not known yet, or if what it uses from outside cannot be looked up."""
-    found: dict[str, str] = {}
+    uris: dict[str, str] = {}
     for label, step in made.items():
-        if all(one in found for of in step.inputs.values() for one in ([of] if isinstance(of, str) else of)):
-            uri = _address(step, found)
+        if all(name in uris for of in step.inputs.values() for name in ([of] if isinstance(of, str) else of)):
+            uri = _address(step, uris)
             if uri and artifacts.find(uri):
-                found[label] = uri
-    return found
+                uris[label] = uri
+    return uris
 
 
 def _address(step: Step, found: Mapping[str, str]) -> str | None:

@@ -52,8 +52,8 @@ class BadEnd:
     """The first error in the last lines of its log, or else the last line."""
 
     def __str__(self) -> str:
-        said = f"node {self.rank} ({self.pod} on {self.machine}) ended with status {self.status}"
-        return f"{said}: {self.reason}" if self.reason else said
+        message = f"node {self.rank} ({self.pod} on {self.machine}) ended with status {self.status}"
+        return f"{message}: {self.reason}" if self.reason else message
 
 
 @dataclass
@@ -97,15 +97,15 @@ class BadEnds:
         """Records each end once, and prints it with the last lines of the node's log."""
         ending = all(pod.metadata.deletion_timestamp for pod in pods)
         with self.lock:
-            found = ((pod, previous, end) for pod in pods for previous, end in _bad_ends(pod))
-            for pod, previous, end in sorted(found, key=lambda one: (one[2].finished_at, rank(one[0]))):
+            ends = ((pod, previous, end) for pod in pods for previous, end in _bad_ends(pod))
+            for pod, previous, end in sorted(ends, key=lambda entry: (entry[2].finished_at, rank(entry[0]))):
                 if (pod.metadata.name, end.finished_at) in self.known:
                     continue
-                one = self._end(pod, previous, end)
-                self.known.add((one.pod, one.at))
-                progress.say(f"TrainJob {self.job}: {one}")
+                bad_end = self._end(pod, previous, end)
+                self.known.add((bad_end.pod, bad_end.at))
+                progress.say(f"TrainJob {self.job}: {bad_end}")
                 if previous or not ending or not self.last:  # otherwise the end of the job caused it
-                    self._add(one)
+                    self._add(bad_end)
             self.over = self.over or self._all_run_again(pods)
 
     def said(self) -> str:
@@ -115,7 +115,7 @@ class BadEnds:
             return f"{before}{min(self.last)}" if self.last else ""
 
     def _add(self, end: BadEnd) -> None:
-        if self.over or len({one.rank for one in self.last}) == self.nodes:
+        if self.over or len({bad_end.rank for bad_end in self.last}) == self.nodes:
             self.earlier, self.last, self.over = self.earlier + len(self.last), [], False
         self.last.append(end)
 
@@ -124,7 +124,7 @@ class BadEnds:
         wait for nodes that have not noticed the failure yet."""
         if not self.last:
             return False
-        first, ended = min(self.last).at, {one.rank for one in self.last}
+        first, ended = min(self.last).at, {bad_end.rank for bad_end in self.last}
         again = {rank(pod) for pod in pods for since in _runs_since(pod) if rank(pod) in ended or since > first}
         return len(again) == self.nodes
 
@@ -146,23 +146,23 @@ class BadEnds:
 
 def _bad_ends(pod: Any) -> Iterator[tuple[bool, Any]]:
     """(whether the container was restarted since, its terminated state) of each bad end."""
-    for one in pod.status.container_statuses or []:
-        for previous, state in ((True, one.last_state), (False, one.state)):
+    for container in pod.status.container_statuses or []:
+        for previous, state in ((True, container.last_state), (False, container.state)):
             if state and state.terminated and state.terminated.exit_code:
                 yield previous, state.terminated
 
 
 def _runs_since(pod: Any) -> list[datetime]:
     """When the pod's containers were started, if they are running."""
-    states = [one.state for one in pod.status.container_statuses or []]
-    return [one.running.started_at for one in states if one and one.running]
+    states = [container.state for container in pod.status.container_statuses or []]
+    return [state.running.started_at for state in states if state and state.running]
 
 
 def _reason(lines: list[str]) -> str:
     """The first error of a log, without the rank that torch puts before it, or else its last line. Later errors are
     consequences; torch's ChildFailedError follows any error and carries no message."""
     errors = (_ERROR.fullmatch(line) for line in lines if "ChildFailedError" not in line)
-    return next((found[1] for found in errors if found), lines[-1] if lines else "")
+    return next((match[1] for match in errors if match), lines[-1] if lines else "")
 
 
 @dataclass
@@ -212,7 +212,7 @@ def _lines(chunks: Iterable[bytes], keep_rest: bool) -> Iterator[str]:
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
-        yield from (one.decode(errors="replace") for one in whole)
+        yield from (line.decode(errors="replace") for line in whole)
     if rest and keep_rest:
         yield rest.decode(errors="replace")
 
@@ -220,8 +220,8 @@ def _lines(chunks: Iterable[bytes], keep_rest: bool) -> Iterator[str]:
 def _comparable(time_of_line: str) -> str:
     """The timestamp with all nine digits of a second, because a kubelet may omit trailing zeros. Empty for any other
     text."""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", time_of_line)
-    return f"{found[1]}.{found[2] or '':0<9}{found[3]}" if found else ""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", time_of_line)
+    return f"{match[1]}.{match[2] or '':0<9}{match[3]}" if match else ""
 
 
 def _age_s(time_of_line: str) -> int:

@@ -29,18 +29,18 @@ def own(uri: str | None) -> str:
 def refused(label: str) -> str:
     """The page of what a step's gate refused, with the reason first; empty if it refused nothing or there is no
     page."""
-    found, file = _run.refused(label), pages.FILES.get(label.split("-")[0])
-    if not found or not file or _run.made(label):  # a later try of the run has made it
+    refusal, file = _run.refused(label), pages.FILES.get(label.split("-")[0])
+    if not refusal or not file or _run.made(label):  # a later try of the run has made it
         return ""
-    page = objects.read_bytes(objects.join(found.uri, file)) or b""
-    return pages.with_reason(page.decode(), f"{label}: refused", found.reason)
+    page = objects.read_bytes(objects.join(refusal.uri, file)) or b""
+    return pages.with_reason(page.decode(), f"{label}: refused", refusal.reason)
 
 
 def _own(uri: str, record: Record) -> str:
-    wanted = tuple(one for one in record.files if one.path == pages.FILES.get(record.stage))
+    wanted = tuple(file for file in record.files if file.path == pages.FILES.get(record.stage))
     return "".join(
-        (artifacts.fetch(uri, addresses.home() / "cache", wanted) / one.path).read_text(encoding="utf-8")
-        for one in wanted
+        (artifacts.fetch(uri, addresses.home() / "cache", wanted) / file.path).read_text(encoding="utf-8")
+        for file in wanted
     )
 
 
@@ -52,7 +52,7 @@ def markdown(label: str, uri: str, record: Record) -> str:
         "git commit": record.git_commit or "unknown", "image": record.image or "none",
     }  # fmt: skip
     metrics = [f"| {_cell(key)} | {value:,.4g} |" for key, value in record.metrics.items()]
-    given = [f"- {name}: `{one.uri}`" for name, many in record.inputs.items() for one in many] or ["- nothing"]
+    given = [f"- {name}: `{item.uri}`" for name, items in record.inputs.items() for item in items] or ["- nothing"]
     text = json.dumps(record.config, indent=2, ensure_ascii=False)
     return "\n".join(
         [

@@ -30,9 +30,9 @@ class Run(BaseModel, frozen=True, extra="forbid"):
 
     def step(self, label: str) -> Step:
         """The step with this label. Raises ConfigError if the run has no such step."""
-        if not (found := self.steps().get(label)):
+        if not (step := self.steps().get(label)):
             raise ConfigError(f"{label}: no step of this run; there are {', '.join(self.steps())}")
-        return found
+        return step
 
     def labels(self, names: str) -> list[str]:
         """Labels for comma-separated names; the name of a stage stands for all steps of that stage. Raises
@@ -95,14 +95,14 @@ def inputs(step: Step, known: Mapping[str, str] | None = None) -> Inputs:
     is missing."""
 
     def uri(label: str) -> str:
-        found = made(label) if known is None else known.get(label)
-        if not found and known is None and step.shows_refusals and (kept := refused(label)):
+        artifact_uri = made(label) if known is None else known.get(label)
+        if not artifact_uri and known is None and step.shows_refusals and (kept := refused(label)):
             return artifacts.refused(kept.uri)
-        if not found:
+        if not artifact_uri:
             raise ArtifactError(f"{step.label}: takes what {label} makes, and this run has nothing of that")
-        return found
+        return artifact_uri
 
-    return {name: uri(of) if isinstance(of, str) else [uri(one) for one in of] for name, of in step.inputs.items()}
+    return {name: uri(of) if isinstance(of, str) else [uri(label) for label in of] for name, of in step.inputs.items()}
 
 
 def _text(uri: str) -> str | None:

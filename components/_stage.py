@@ -90,7 +90,7 @@ def _to_the_end(label: str) -> int:
 
 def _killed(number: int) -> str:
     """Error text for a step that a signal ended and that therefore noted no error."""
-    name = next((one.name for one in signal.Signals if one == number), f"signal {number}")
+    name = next((entry.name for entry in signal.Signals if entry == number), f"signal {number}")
     return f"killed by {name}" + (", as the system does where memory runs out" if number == signal.SIGKILL else "")
 
 

@@ -99,11 +99,11 @@ def job_name(uri: str) -> str:
 
 def stage_arguments(name: str, config: dict[str, Any], inputs: Inputs, experiment: str) -> list[str]:
     """Arguments with which `xlrm` runs the component's stage on a node."""
-    said = ["stage", name, *(f"{field}={_in_yaml(value)}" for field, value in config.items())]
-    said += ["--experiment", experiment]
+    arguments = ["stage", name, *(f"{field}={_in_yaml(value)}" for field, value in config.items())]
+    arguments += ["--experiment", experiment]
     for key, uris in inputs.items():
-        said += ["--input", f"{key}={uris}"] if isinstance(uris, str) else ["--inputs", f"{key}={','.join(uris)}"]
-    return said
+        arguments += ["--input", f"{key}={uris}"] if isinstance(uris, str) else ["--inputs", f"{key}={','.join(uris)}"]
+    return arguments
 
 
 def _in_yaml(value: Any) -> str:
@@ -115,7 +115,9 @@ def _in_yaml(value: Any) -> str:
 
 def train_job(name: str, arguments: list[str], nodes: int, node: Node, pod: dict[str, Any]) -> dict[str, Any]:
     """The TrainJob, in the form of Kubeflow Trainer 2.2 and later. `pod`: the component's own pod."""
-    container = next((one for one in pod["spec"]["containers"] if one["name"] == "main"), pod["spec"]["containers"][0])
+    container = next(
+        (entry for entry in pod["spec"]["containers"] if entry["name"] == "main"), pod["spec"]["containers"][0]
+    )
     gpus = {"nvidia.com/gpu": node.gpus} if node.gpus else {}
     return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob",
@@ -124,7 +126,7 @@ def train_job(name: str, arguments: list[str], nodes: int, node: Node, pod: dict
             "runtimeRef": {"name": RUNTIME},
             "trainer": {
                 "image": container["image"], "numNodes": nodes, "command": ["xlrm"],
-                "args": [one.replace("$", "$$") for one in arguments],  # Kubernetes expands $(NAME)
+                "args": [argument.replace("$", "$$") for argument in arguments],  # Kubernetes expands $(NAME)
                 "env": _variables(container),
                 "resourcesPerNode": {
                     "requests": {"cpu": node.cpu, "memory": node.memory},
@@ -141,14 +143,14 @@ def train_job(name: str, arguments: list[str], nodes: int, node: Node, pod: dict
 def _owner(pod: dict[str, Any]) -> dict[str, Any]:
     """Owner with which the job is deleted: the workflow, which also owns the next try's pod; for a pod without one,
     the pod itself."""
-    owners = [one for one in pod["metadata"].get("ownerReferences") or [] if one.get("controller")]
+    owners = [owner for owner in pod["metadata"].get("ownerReferences") or [] if owner.get("controller")]
     owner = owners[0] if owners else {"apiVersion": "v1", "kind": "Pod"} | pod["metadata"]
     return {key: owner[key] for key in ("apiVersion", "kind", "name", "uid")}
 
 
 def _variables(container: dict[str, Any]) -> list[dict[str, Any]]:
-    passed = [one for one in container.get("env") or [] if one["name"].startswith(PASSED_ON)]
-    given = {one["name"]: one for one in passed if one["name"] not in WITHHELD}
+    passed = [variable for variable in container.get("env") or [] if variable["name"].startswith(PASSED_ON)]
+    given = {variable["name"]: variable for variable in passed if variable["name"] not in WITHHELD}
     for name in INJECTED:
         if value := os.environ.get(name):
             given.setdefault(name, {"name": name, "value": value})
@@ -193,8 +195,8 @@ def _run(cluster: Cluster, body: dict[str, Any], nodes: int) -> None:
         follow(cluster, name, nodes)
     except (ConfigError, JobError, SystemExit, KeyboardInterrupt):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the task is already ending
-        if said := cluster.delete_at_last(body, job):
-            progress.say(f"TrainJob {name}: {said}")
+        if outcome := cluster.delete_at_last(body, job):
+            progress.say(f"TrainJob {name}: {outcome}")
         raise
     except Exception:
         if job:

@@ -46,9 +46,9 @@ def settle(
     status 2 and one line for a wrong value or for what cannot work on the placement.
     """
     with _noted("configure"):
-        said = {name: value for name, value in shorthands.items() if value not in ("", [], 0)}
-        found, where = _settled(pipeline, preset, experiment, said | overrides)
-        run = _run.Run(pipeline=pipeline, experiment=found, hardware=Hardware(**placement))
+        settings = {name: value for name, value in shorthands.items() if value not in ("", [], 0)}
+        resolved, where = _settled(pipeline, preset, experiment, settings | overrides)
+        run = _run.Run(pipeline=pipeline, experiment=resolved, hardware=Hardware(**placement))
         made = run.steps()
         hardware.check(made, run.hardware, where)
         _run.begin(run)
@@ -56,7 +56,7 @@ def settle(
         for label, uri in done.items():
             _run.note_made(label, uri)
         todo = {label: made[label] for label in made if label not in done}
-        write(page, _markdown(found, where, made, done, estimate.table(found, pipeline, run.hardware)))
+        write(page, _markdown(resolved, where, made, done, estimate.table(resolved, pipeline, run.hardware)))
     progress.say(f"configure: {len(done)} of {len(made)} steps were finished before")
     note_ended("configure", SUCCEEDED, "" if todo else NOTHING_LEFT)
     return Left(str(len(todo)), **shared_out(todo, run.hardware))

@@ -78,7 +78,7 @@ def here() -> int | None:
     """Number of GPUs that a task on this machine may see; None if unknown. CUDA is not asked, which would take
     seconds and memory."""
     if (seen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return len([one for one in seen.split(",") if one.strip() not in ("", "-1")])
+        return len([device for device in seen.split(",") if device.strip() not in ("", "-1")])
     if DRIVER.is_dir():
         return sum(1 for _ in DRIVER.iterdir())
     return None if WINDOWS.exists() else 0

@@ -86,7 +86,7 @@ class Notes:
     @property
     def end(self) -> Note | None:
         """How the run ended; None if a task began after that, because the server can retry a run."""
-        begun = [one.started for one in self.tasks.values()]
+        begun = [note.started for note in self.tasks.values()]
         return self.last if self.last and max(begun, default=self.last.changed) <= self.last.changed else None
 
     def error(self, label: str) -> str:
@@ -96,7 +96,7 @@ class Notes:
 
     def failed(self) -> dict[str, str]:
         """Label -> why, for tasks that ended as FAILED."""
-        return {label: self.why(one) for label, one in self.tasks.items() if one.state == FAILED}
+        return {label: self.why(note) for label, note in self.tasks.items() if note.state == FAILED}
 
     def why(self, one: Note) -> str:
         return self.error(one.label) or one.line()
@@ -104,9 +104,9 @@ class Notes:
     def lost(self) -> dict[str, str]:
         """Label -> why, for tasks that began and did not end, and for errors of tasks that noted nothing else. Only
         meaningful for a run in which nothing runs any more and something failed."""
-        running = [one for one in self.tasks.values() if one.state == RUNNING]
+        running = [note for note in self.tasks.values() if note.state == RUNNING]
         errors = {label: self.error(label) for label in self.failures if label not in self.tasks}
-        return {one.label: one.killed for one in running} | errors
+        return {note.label: note.killed for note in running} | errors
 
 
 def notes(run: str) -> Notes:
@@ -123,7 +123,7 @@ def notes(run: str) -> Notes:
                 failures.setdefault(label, []).append(uri)
             case ["end", change] if _CHANGE.fullmatch(change):
                 last = _note("", change, uri, None)
-    return Notes(dict(sorted(tasks.items(), key=lambda one: one[1].started)), failures, last)
+    return Notes(dict(sorted(tasks.items(), key=lambda entry: entry[1].started)), failures, last)
 
 
 def _note(label: str, change: str, uri: str, before: Note | None) -> Note:

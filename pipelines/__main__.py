@@ -167,8 +167,8 @@ def doctor(
     from pipelines.doctor import checks as cluster_checks
 
     with errors_in_one_line():
-        found = [*machine.checks({"pipeline"}), *cluster_checks(namespace, context)]
-    raise typer.Exit(0 if machine.show(found) else 2)
+        checks = [*machine.checks({"pipeline"}), *cluster_checks(namespace, context)]
+    raise typer.Exit(0 if machine.show(checks) else 2)
 
 
 @app.command()

@@ -73,15 +73,15 @@ def _contents(
 ) -> dict[str, dict[str, Any]]:
     """Step -> what its result depends on. `outside`: names of optional functions of a stage that say what it takes
     from elsewhere; `destination` is not one of them, because it depends on the cluster."""
-    found = {}
+    contents = {}
     for label, step in steps(pipeline, loaded).items():
         config, module = stage_config(step.stage, step.config), stage_module(step.stage)
         functions = [getattr(module, name) for name in outside if hasattr(module, name)]
-        found[label] = {
+        contents[label] = {
             "settings": fields.counted(config), "code": provenance.code_version(module.__name__),
-            "outside": [_look_up(partial(one, config), unknown) for one in functions],
+            "outside": [_look_up(partial(function, config), unknown) for function in functions],
         }  # fmt: skip
-    return found
+    return contents
 
 
 def _pin(loaded: Experiment, pipeline: str, unknown: list[str]) -> Experiment:
@@ -100,18 +100,18 @@ def _pin(loaded: Experiment, pipeline: str, unknown: list[str]) -> Experiment:
 
 def _pins(config: BaseModel, unknown: list[str]) -> dict[str, Any]:
     """Fields that name datasets and revisions on the Hub -> their values with commits."""
-    found: dict[str, Any] = {}
+    pins: dict[str, Any] = {}
     for name in fields.marked(type(config), fields.Sets):
         value = getattr(config, name)
         if isinstance(value, str):
-            found[name] = _pinned(value, unknown)
+            pins[name] = _pinned(value, unknown)
         elif value:
-            found[name] = [_pinned(entry, unknown) for entry in value]
-    for name, said in fields.marked(type(config), fields.RevisionOf).items():
-        model = getattr(config, said.model)
-        if model not in said.made_here and not Path(model).is_dir():
-            found[name] = _look_up(partial(hub.model_commit, model, getattr(config, name)), unknown)
-    return found
+            pins[name] = [_pinned(entry, unknown) for entry in value]
+    for name, mark in fields.marked(type(config), fields.RevisionOf).items():
+        model = getattr(config, mark.model)
+        if model not in mark.made_here and not Path(model).is_dir():
+            pins[name] = _look_up(partial(hub.model_commit, model, getattr(config, name)), unknown)
+    return pins
 
 
 def _pinned(entry: str, unknown: list[str]) -> str:

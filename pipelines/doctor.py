@@ -114,10 +114,10 @@ def _why(error: Exception) -> str:
     """The error in one line."""
     if isinstance(error, ApiException) and error.status:
         try:
-            said = json.loads(error.body)["message"]
+            message = json.loads(error.body)["message"]
         except (TypeError, ValueError, KeyError):
-            said = error.reason
-        return f"{error.status}: {said}"
+            message = error.reason
+        return f"{error.status}: {message}"
     if "timed out" in str(error) or isinstance(error, TimeoutError):
         return f"no answer in {SECONDS} seconds"
     return re.sub(r".*Caused by \w+\(.*?: (.*?)'?\)+$", r"\1", " ".join(str(error).split()))
@@ -139,16 +139,16 @@ def _connect(context: str | None) -> client.ApiClient:
 
 
 def _addresses(core: client.CoreV1Api, namespace: str) -> dict[str, str]:
-    found = core.read_namespaced_config_map(platform.ADDRESSES, namespace, _request_timeout=SECONDS).data or {}
-    if missing := [key for key in ("XLRM_STORE", "MLFLOW_TRACKING_URI") if not found.get(key)]:
+    values = core.read_namespaced_config_map(platform.ADDRESSES, namespace, _request_timeout=SECONDS).data or {}
+    if missing := [key for key in ("XLRM_STORE", "MLFLOW_TRACKING_URI") if not values.get(key)]:
         raise Missing(f"{platform.ADDRESSES} has no {', '.join(missing)}")
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in values.items() if value}
 
 
 def _secret(core: client.CoreV1Api, namespace: str, name: str, keys: tuple[str, ...]) -> str:
     """Checks that the secret's keys have values, without showing them."""
-    found = core.read_namespaced_secret(name, namespace, _request_timeout=SECONDS).data or {}
-    if missing := [key for key in keys if not found.get(key)]:
+    values = core.read_namespaced_secret(name, namespace, _request_timeout=SECONDS).data or {}
+    if missing := [key for key in keys if not values.get(key)]:
         raise Missing(f"no value for {', '.join(missing)}")
     return ", ".join(keys)
 
@@ -190,7 +190,7 @@ def _rights(api: client.ApiClient, namespace: str) -> str:
 
 def _trainer(api: client.ApiClient) -> str:
     kinds = client.CustomObjectsApi(api).get_api_resources("trainer.kubeflow.org", "v1alpha1", _request_timeout=SECONDS)
-    if "TrainJob" not in {one.kind for one in kinds.resources}:
+    if "TrainJob" not in {resource.kind for resource in kinds.resources}:
         raise Missing("trainer.kubeflow.org/v1alpha1 without TrainJob")
     return "trainer.kubeflow.org/v1alpha1"
 
@@ -199,12 +199,12 @@ def _quota(core: client.CoreV1Api, namespace: str) -> str:
     """Checks that the quotas have room for the largest stage: a pod that exceeds a quota would wait for ever."""
     gpus, memory, cores = (max(getattr(ask, what) for ask in asks()) for what in ("gpus", "memory", "cores"))
     most = {f"requests.{GPU}": gpus, "requests.cpu": cores, "requests.memory": memory, "limits.memory": memory}
-    for one in core.list_namespaced_resource_quota(namespace, _request_timeout=SECONDS).items:
-        for key in most.keys() & (one.status.hard or {}).keys():
-            hard, used = one.status.hard[key], (one.status.used or {}).get(key, "0")
+    for quota in core.list_namespaced_resource_quota(namespace, _request_timeout=SECONDS).items:
+        for key in most.keys() & (quota.status.hard or {}).keys():
+            hard, used = quota.status.hard[key], (quota.status.used or {}).get(key, "0")
             if parse_quantity(hard) - parse_quantity(used) < most[key]:
                 takes = f"{most[key] / 2**30:g}Gi" if key.endswith("memory") else f"{most[key]:g}"
-                raise Missing(f"{one.metadata.name}: {key}: {used} of {hard} used, a stage takes {takes}")
+                raise Missing(f"{quota.metadata.name}: {key}: {used} of {hard} used, a stage takes {takes}")
     return f"room for {gpus} GPUs, {cores:g} cores, {memory / 2**30:g} GiB"
 
 
@@ -235,14 +235,14 @@ def asks() -> tuple[Ask, ...]:
     pipeline = build(on)
     stages = MessageToDict(pipeline.pipeline_spec)["deploymentSpec"]["executors"]
     settings = MessageToDict(pipeline.platform_spec)["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    found = {
+    asked = {
         _asked(stage["container"], settings.get(name, {})) for name, stage in stages.items() if "container" in stage
     }
     for name in TRAININGS if on.nodes > 1 else ():
         needs, labels = on.tasks[name], {f"{GPU}.product": on.gpu_product} if on.gpu_product else {}
-        memory, cores = (float(parse_quantity(one)) for one in (needs.memory, needs.cores))
-        found.add(Ask(needs.gpus or 0, memory, cores, tuple(labels.items()), image(name)))
-    return tuple(sorted(found))
+        memory, cores = (float(parse_quantity(quantity)) for quantity in (needs.memory, needs.cores))
+        asked.add(Ask(needs.gpus or 0, memory, cores, tuple(labels.items()), image(name)))
+    return tuple(sorted(asked))
 
 
 def _asked(container: dict[str, Any], settings: dict[str, Any]) -> Ask:
@@ -271,28 +271,28 @@ def _nodes(core: client.CoreV1Api) -> Iterator[Check]:
             f"{', '.join(sorted(products)) or 'no node is labelled'}; stages ask for {product}",
             "install NVIDIA's GPU operator (its feature discovery labels nodes), or set XLRM_PLACEMENT: docs/kubeflow.md",
         )  # fmt: skip
-    for said, fitting in {str(ask): [n for n in nodes if _fits(n, ask)] for ask in asks()}.items():
-        found = f"{len(fitting)} of {len(nodes)} ready nodes are large enough, and free of taints that keep it away"
+    for needs, fitting in {str(ask): [n for n in nodes if _fits(n, ask)] for ask in asks()}.items():
+        message = f"{len(fitting)} of {len(nodes)} ready nodes are large enough, and free of taints that keep it away"
         yield Check(
-            f"a node with {said}",
+            f"a node with {needs}",
             bool(fitting),
-            found,
+            message,
             "add a node, or another XLRM_PLACEMENT: docs/kubeflow.md",
         )
 
 
 def _ready(node: client.V1Node) -> bool:
     return not node.spec.unschedulable and any(
-        one.type == "Ready" and one.status == "True" for one in node.status.conditions or []
+        condition.type == "Ready" and condition.status == "True" for condition in node.status.conditions or []
     )
 
 
 def _fits(node: client.V1Node, ask: Ask) -> bool:
     has, labels = node.status.allocatable, node.metadata.labels or {}
-    refused = [(one.key, one.effect) for one in node.spec.taints or [] if one.effect != "PreferNoSchedule"]
+    refused = [(taint.key, taint.effect) for taint in node.spec.taints or [] if taint.effect != "PreferNoSchedule"]
     return (
         all(labels.get(key) == value for key, value in ask.labels)
-        and all(ask.gpus and one == (GPU, "NoSchedule") for one in refused)  # platform.py tolerates this taint
+        and all(ask.gpus and taint == (GPU, "NoSchedule") for taint in refused)  # platform.py tolerates this taint
         and int(has.get(GPU, 0)) >= ask.gpus
         and parse_quantity(has["memory"]) >= ask.memory
         and parse_quantity(has["cpu"]) >= ask.cores
@@ -333,7 +333,7 @@ def _ready_pods(api: client.ApiClient, namespace: str, service: str) -> int | No
         _preload_content=False,
     )
     slices = json.loads(answer.data)["items"]  # the client's class rejects the null of a service without pods
-    pods = [pod for one in slices for pod in one.get("endpoints") or []]
+    pods = [pod for part in slices for pod in part.get("endpoints") or []]
     return sum(pod.get("conditions", {}).get("ready") is not False for pod in pods) if slices else None
 
 
@@ -350,13 +350,13 @@ def _login(core: client.CoreV1Api, namespace: str) -> dict[str, tuple[str, str]]
         auths = json.loads(base64.b64decode(secret.get(".dockerconfigjson", "") or "e30=")).get("auths", {})
     except (ApiException, HTTPError, ValueError):
         return {}
-    found = {}
+    logins = {}
     for where, auth in auths.items():
         both = base64.b64decode(auth.get("auth", "")).decode() or f"{auth.get('username')}:{auth.get('password')}"
         user, _, password = both.partition(":")
         host = urlsplit(where).netloc or where.partition("/")[0]
-        found[HUB if host == "index.docker.io" else host] = (user, password)
-    return found
+        logins[HUB if host == "index.docker.io" else host] = (user, password)
+    return logins
 
 
 def _image(image: str, login: dict[str, tuple[str, str]]) -> str:

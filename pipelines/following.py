@@ -145,31 +145,31 @@ def _late(watch: _Watch, cancel: bool) -> Outcome:
                     return _ended(watch)
             heard = watch.run and watch.run.state == "CANCELING"
             then = "it is being cancelled" if heard else f"{then}, and cannot be cancelled ({error})"
-    said = f"time is up, the run has not ended; {then}: {watch.server.link(watch.run_id)}"
-    return Outcome(said, TIMED_OUT, tasks=standing.tasks(watch.run, watch.notes))
+    message = f"time is up, the run has not ended; {then}: {watch.server.link(watch.run_id)}"
+    return Outcome(message, TIMED_OUT, tasks=standing.tasks(watch.run, watch.notes))
 
 
 def _ended(watch: _Watch) -> Outcome:
     end, tasks = watch.state, standing.tasks(watch.run, watch.notes)
     if end == "FAILED":
         tasks = reasons.explained(watch.server, watch.run_id, watch.notes, tasks)
-    failed = [one for one in tasks if one.state == "FAILED"]
-    for one in failed:
-        if one.line:
-            progress.say(f"error: {one.title}: {one.line}")
-    said = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(end, f"failed{_more(watch, failed)}")
-    return Outcome(f"the run {said}: {watch.server.link(watch.run_id)}", _CODES[end], tasks=tasks)
+    failed = [task for task in tasks if task.state == "FAILED"]
+    for task in failed:
+        if task.line:
+            progress.say(f"error: {task.title}: {task.line}")
+    ending = {"SUCCEEDED": "succeeded", "CANCELED": "was cancelled"}.get(end, f"failed{_more(watch, failed)}")
+    return Outcome(f"the run {ending}: {watch.server.link(watch.run_id)}", _CODES[end], tasks=tasks)
 
 
 def _more(watch: _Watch, failed: list[Task]) -> str:
     """Which tasks failed, and why the first one failed."""
-    said = f" in {', '.join(dict.fromkeys(one.title for one in failed))}" if failed else ""
-    lines = [one.line for one in failed if one.line] or ([] if failed else reasons.noted_end(watch.notes))
-    if [one.name for one in failed] == ["report"] and not lines:
-        said += " (which registers models: where the gate refused one, the page of conclude has the decision)"
+    message = f" in {', '.join(dict.fromkeys(task.title for task in failed))}" if failed else ""
+    lines = [task.line for task in failed if task.line] or ([] if failed else reasons.noted_end(watch.notes))
+    if [task.name for task in failed] == ["report"] and not lines:
+        message += " (which registers models: where the gate refused one, the page of conclude has the decision)"
     if watch.run.error and watch.run.error.message:
         lines = [watch.run.error.message]
-    return f"{said}: {lines[0]}" if lines else said
+    return f"{message}: {lines[0]}" if lines else message
 
 
 def markdown(outcome: Outcome) -> str:
@@ -182,9 +182,9 @@ def _table(outcome: Outcome) -> Iterator[str]:
     yield from (f"| {name} | {_cell(value)} |" for name, value in outcome.facts.items())
     if outcome.tasks:
         yield from ("", "| task | state | |", "|---|---|---|")
-        for one in outcome.tasks:
-            more = one.line if one.state == "FAILED" and one.line else standing.took(one)
-            yield f"| {one.name} | {standing.plain(one.state)} | {_cell(more)} |"
+        for task in outcome.tasks:
+            more = task.line if task.state == "FAILED" and task.line else standing.took(task)
+            yield f"| {task.name} | {standing.plain(task.state)} | {_cell(more)} |"
 
 
 def _cell(text: str) -> str:

@@ -137,10 +137,10 @@ class Server:
         return self._all("runs", "run", experiment_id=experiment_id)
 
     def run(self, run_id: str) -> Any:
-        found = self._ask("the run", self._client.runs.run_service_get_run, run_id=run_id)
-        if found.run_id != run_id:  # after a login page (expired token), the client returns an empty run
+        run = self._ask("the run", self._client.runs.run_service_get_run, run_id=run_id)
+        if run.run_id != run_id:  # after a login page (expired token), the client returns an empty run
             raise self._strange()
-        return found
+        return run
 
     def workflow(self, run_id: str) -> dict[str, Any]:
         """The run's Argo workflow, as far as it is known; empty if the server does not give it. Only version 1 of
@@ -172,10 +172,10 @@ class Server:
     def _first(self, service: str, kind: str, name: str, key: str = "display_name", **where: Any) -> Any:
         """The first item of this name, or None. `key`: the field that is unique among items of a kind."""
         predicate = {"operation": "EQUALS", "key": key, "stringValue": name}
-        said = json.dumps({"predicates": [predicate]})
-        for one in "%+":  # the server URL-decodes the value a second time
-            said = said.replace(one, f"\\u{ord(one):04x}")
-        return next(self._all(service, kind, filter=said, **where), None)
+        query = json.dumps({"predicates": [predicate]})
+        for character in "%+":  # the server URL-decodes the value a second time
+            query = query.replace(character, f"\\u{ord(character):04x}")
+        return next(self._all(service, kind, filter=query, **where), None)
 
     def _all(self, service: str, kind: str, **where: Any) -> Iterator[Any]:
         request = getattr(getattr(self._client, service), f"{service.removesuffix('s')}_service_list_{kind}s")
@@ -197,14 +197,14 @@ class Server:
 
 
 def _host(host: str | None) -> str:
-    found = host or os.environ.get("KF_PIPELINES_ENDPOINT")
-    if not found and "KUBERNETES_SERVICE_HOST" in os.environ:
-        found = IN_CLUSTER
-    if not found:
+    address = host or os.environ.get("KF_PIPELINES_ENDPOINT")
+    if not address and "KUBERNETES_SERVICE_HOST" in os.environ:
+        address = IN_CLUSTER
+    if not address:
         raise ConfigError("no Kubeflow Pipelines server: give --host or set KF_PIPELINES_ENDPOINT")
-    if not found.startswith(("http://", "https://")):
-        raise ConfigError(f"--host {found!r}: an address that begins with https:// or http://")
-    return found.rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(f"--host {address!r}: an address that begins with https:// or http://")
+    return address.rstrip("/")
 
 
 def _client(host: str) -> Any:
@@ -247,14 +247,14 @@ def _tried(what: str, request: Callable[[], Any], taken_may_pass: bool = False) 
     try:
         return request()
     except api.ApiException as error:
-        said = f"{error.status} {_said(error)}"
+        message = f"{error.status} {_said(error)}"
         if error.status == 409 and taken_may_pass:
-            raise _Taken(said) from error
+            raise _Taken(message) from error
         # Some errors in the input come with status 500, too.
-        if error.status in (0, 408, 429) or (error.status >= 500 and "Invalid input error" not in said):
-            raise _Passing(said) from error
+        if error.status in (0, 408, 429) or (error.status >= 500 and "Invalid input error" not in message):
+            raise _Passing(message) from error
         hint = f"; is the token ({' or '.join(TOKENS)}) right, and not expired?" if error.status in (401, 403) else ""
-        raise ConfigError(f"the server refuses {what}: {said}{hint}") from error
+        raise ConfigError(f"the server refuses {what}: {message}{hint}") from error
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", None) or error
         raise _Passing(f"no answer: {type(reason).__name__}") from error
@@ -266,7 +266,7 @@ def _said(error: api.ApiException) -> str:
     """The server's message, whose field differs between the API and uploads; the text of a proxy's answer."""
     try:
         body = json.loads(error.body)
-        said = body.get("message") or body.get("error_message") or body.get("error")
+        message = body.get("message") or body.get("error_message") or body.get("error")
     except (TypeError, ValueError, AttributeError):
-        said = error.body
-    return " ".join(str(said or error.reason).split())[:500]
+        message = error.body
+    return " ".join(str(message or error.reason).split())[:500]

@@ -58,8 +58,8 @@ class Task:
         return cls(component, about, Path(pages[0]["uri"]) if pages else None)
 
     def heard(self, line: str) -> None:
-        _, prefix, said = line.partition(progress.PREFIX)
-        if error := _ERROR.fullmatch(said):
+        _, prefix, message = line.partition(progress.PREFIX)
+        if error := _ERROR.fullmatch(message):
             self.step, self.why = error.groups()
         elif prefix:
             self.tail.clear()
@@ -185,12 +185,12 @@ def process(command: list[str], ended_by: Callable, env_vars: dict[str, str] | N
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             env=os.environ | (env_vars or {}),
-        ) as one,
-        ended_by(one.terminate),
+        ) as child,
+        ended_by(child.terminate),
     ):  # fmt: skip
-        for line in one.stdout:
+        for line in child.stdout:
             print(line, end="")
-        return one.wait()
+        return child.wait()
 
 
 def take_over(tasks: Tasks) -> None:

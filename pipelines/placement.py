@@ -76,7 +76,7 @@ class Placement(BaseModel):
     def hardware(self) -> Hardware:
         """The hardware that a run has to know: `configure` checks the experiment against it, estimates the run and
         distributes the steps; a training on several nodes requests it."""
-        tasks = {name: Share(gpus=one.gpus, pods=one.pods) for name, one in self.tasks.items() if name in LOOPS}
+        tasks = {name: Share(gpus=needs.gpus, pods=needs.pods) for name, needs in self.tasks.items() if name in LOOPS}
         if self.nodes == 1:
             return Hardware(name=self.name, gpu_product=self.gpu_product, tasks=tasks)
         for name in TRAININGS:
@@ -96,8 +96,8 @@ def load(name: str) -> Placement:
     if not path.is_file():
         raise ConfigError(f"--placement {name!r}: neither a file nor one of {', '.join(SHIPPED)}")
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        placement = Placement(**{"name": path.stem, "tasks": {}} | found)
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        placement = Placement(**{"name": path.stem, "tasks": {}} | document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -35,13 +35,14 @@ class Failure:
 
 def explained(server: Any, run_id: str, notes: Notes, tasks: list[Task]) -> list[Task]:
     """The tasks of a run, each failed one with the reason, including tasks whose failure only Argo knows."""
-    found = {one.name: one for one in failures(server.workflow(run_id)) if is_ours(one.name)}
-    tasks = [replace(one, state="FAILED") if one.state == UNKNOWN and one.name in found else one for one in tasks]
-    names, noted = {one.name for one in tasks}, tasks_of(one.stage for one in notes.tasks.values())
-    more = [Task(name, "FAILED") for name in found if name not in names]
-    tasks += [one for one in more if one.driver or one.stage not in noted]
+    failed = {failure.name: failure for failure in failures(server.workflow(run_id)) if is_ours(failure.name)}
+    tasks = [replace(task, state="FAILED") if task.state == UNKNOWN and task.name in failed else task for task in tasks]
+    names, noted = {task.name for task in tasks}, tasks_of(note.stage for note in notes.tasks.values())
+    more = [Task(name, "FAILED") for name in failed if name not in names]
+    tasks += [task for task in more if task.driver or task.stage not in noted]
     return [
-        replace(one, line=_why(server, run_id, notes, one, found)) if one.state == "FAILED" else one for one in tasks
+        replace(task, line=_why(server, run_id, notes, task, failed)) if task.state == "FAILED" else task
+        for task in tasks
     ]
 
 
@@ -72,18 +73,18 @@ def failures(workflow: dict[str, Any]) -> list[Failure]:
     """Failed nodes in the order in which they failed, without those that succeeded when tried again."""
     failed = [node for node in _nodes(workflow) if node.get("phase") in ("Failed", "Error")]
     pods = sorted((node for node in failed if node.get("type") == "Pod"), key=lambda node: node.get("finishedAt") or "")
-    found = {}
+    by_name = {}
     for pod in pods:
         around = [node for node in failed if f"{pod['name']}.".startswith((f"{node['name']}.", f"{node['name']}("))]
         for name in {node["displayName"] for node in around}:
-            found[name] = Failure(name, _pod_name(workflow, pod), _NO_REASON.sub("", pod.get("message") or ""))
-    return list(found.values())
+            by_name[name] = Failure(name, _pod_name(workflow, pod), _NO_REASON.sub("", pod.get("message") or ""))
+    return list(by_name.values())
 
 
 def said_by_driver(log: str) -> str:
     """The error that ended a driver, from its pod's log and without the stack; empty if there is none."""
-    said = _DRIVER_SAYS.findall(log)
-    return said[-1].strip()[:_CHARACTERS] if said else ""
+    errors = _DRIVER_SAYS.findall(log)
+    return errors[-1].strip()[:_CHARACTERS] if errors else ""
 
 
 def _nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
@@ -96,7 +97,7 @@ def _nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
             nodes = json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))
         except (ValueError, OSError, EOFError, zlib.error):  # cut off
             nodes = {}
-    return [one for one in (nodes or {}).values() if one.get("name") and one.get("displayName")]
+    return [node for node in (nodes or {}).values() if node.get("name") and node.get("displayName")]
 
 
 def _pod_name(workflow: dict[str, Any], node: dict[str, Any]) -> str:

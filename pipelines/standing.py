@@ -52,18 +52,18 @@ def state(run: Any, notes: Notes) -> str:
     """The run's state, corrected in three cases: the server reports a cancelled run as failed, has reported Argo's
     phase Error as no state at all, and hides the failure of other tasks if the exit handler succeeds
     (kubeflow/pipelines#10917)."""
-    said = run.state or _UNSPECIFIED
-    if said == _UNSPECIFIED and _is_set(run.finished_at):
+    reported = run.state or _UNSPECIFIED
+    if reported == _UNSPECIFIED and _is_set(run.finished_at):
         return "FAILED"
-    if said == "FAILED" and _was_cancelled(run):
+    if reported == "FAILED" and _was_cancelled(run):
         return "CANCELED"
-    if said == "SUCCEEDED" and _has_failure(run, notes):
+    if reported == "SUCCEEDED" and _has_failure(run, notes):
         return "FAILED"
-    return said
+    return reported
 
 
 def _was_cancelled(run: Any) -> bool:
-    return any(one.state == "CANCELING" for one in run.state_history or ())
+    return any(entry.state == "CANCELING" for entry in run.state_history or ())
 
 
 def ended(run: Any, notes: Notes) -> bool:
@@ -71,9 +71,11 @@ def ended(run: Any, notes: Notes) -> bool:
 
 
 def _has_failure(run: Any, notes: Notes) -> bool:
-    handlers = [one.state for one in _details(run) if re.fullmatch(r"exit-handler-\d+", one.display_name or "")]
+    handlers = [
+        detail.state for detail in _details(run) if re.fullmatch(r"exit-handler-\d+", detail.display_name or "")
+    ]
     noted = notes.end.state if notes.end else ""
-    return "FAILED" in (noted, *handlers, *(one.state for one in tasks(run, notes)))
+    return "FAILED" in (noted, *handlers, *(task.state for task in tasks(run, notes)))
 
 
 def tasks(run: Any, notes: Notes) -> list[Task]:
@@ -83,16 +85,16 @@ def tasks(run: Any, notes: Notes) -> list[Task]:
     never began, is added."""
     over = run is not None and (run.state in ENDS or _is_set(run.finished_at))
     lost = over and run.state != "SUCCEEDED" and not _was_cancelled(run)
-    noted = [_noted(one, lost) for one in notes.tasks.values()]
-    known = tasks_of(one.stage for one in noted)
-    failed = tasks_of(one.stage for one in noted if one.state == "FAILED")
-    found = noted + [
-        one
-        for one in map(_detailed, _details(run))
-        if one and (one.driver or one.stage not in known or (one.state == "FAILED" and one.stage not in failed))
+    noted = [_noted(note, lost) for note in notes.tasks.values()]
+    known = tasks_of(task.stage for task in noted)
+    failed = tasks_of(task.stage for task in noted if task.state == "FAILED")
+    listed = noted + [
+        task
+        for task in map(_detailed, _details(run))
+        if task and (task.driver or task.stage not in known or (task.state == "FAILED" and task.stage not in failed))
     ]
-    found = [replace(one, state=UNKNOWN) if over and one.state in _GOING_ON else one for one in found]
-    return sorted(found, key=lambda one: one.started or datetime.max.replace(tzinfo=UTC))
+    listed = [replace(task, state=UNKNOWN) if over and task.state in _GOING_ON else task for task in listed]
+    return sorted(listed, key=lambda task: task.started or datetime.max.replace(tzinfo=UTC))
 
 
 def tasks_of(stages: Iterable[str]) -> set[str]:
@@ -123,7 +125,7 @@ def _state(detail: Any) -> str:
         return detail.state
     if not _is_set(detail.end_time):
         return _UNSPECIFIED
-    before = any(one.state not in (None, "", _UNSPECIFIED) for one in detail.state_history or ())
+    before = any(entry.state not in (None, "", _UNSPECIFIED) for entry in detail.state_history or ())
     return "FAILED" if before or detail.start_time != detail.end_time else OMITTED
 
 
@@ -148,10 +150,10 @@ def line(run: Any, notes: Notes, now: datetime | None = None) -> str:
     `now` is given."""
     if run is None:
         return "no answer yet"
-    found = [one for one in tasks(run, notes) if one.state != OMITTED]
-    done = sum(one.state in ("SUCCEEDED", "SKIPPED") for one in found)
-    counted = f", {done} of {len(found)} tasks begun are done" if found else ""
-    running = [f"{one.name}{_since(one, now)}" for one in found if one.state == "RUNNING"]
+    begun = [task for task in tasks(run, notes) if task.state != OMITTED]
+    done = sum(task.state in ("SUCCEEDED", "SKIPPED") for task in begun)
+    counted = f", {done} of {len(begun)} tasks begun are done" if begun else ""
+    running = [f"{task.name}{_since(task, now)}" for task in begun if task.state == "RUNNING"]
     return plain(run.state) + counted + (f", now {', '.join(running)}" if running else "")
 
 

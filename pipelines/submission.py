@@ -136,8 +136,8 @@ def prepare(
     _check_secrets(loaded.as_file())
     package = compile_package(pipeline, folder, placement)
     content = changes.content(loaded, package)
-    for one in content.unknown:
-        progress.say(f"taken as unchanged: {one}")
+    for entry in content.unknown:
+        progress.say(f"taken as unchanged: {entry}")
     return Submission(pipeline, content, package, _commit(), estimate.table(loaded, name, placement.hardware()))
 
 
@@ -151,8 +151,8 @@ def compile_package(pipeline: str, folder: Path, placement: placements.Placement
     path = folder / f"{pipeline}.yaml"
     Compiler().compile(importlib.import_module(f"pipelines.{pipeline}").build(placement), str(path))
     compiled = package.load(path)
-    if found := rules.findings(compiled) or rules.size_findings(compiled, _largest(placement)):
-        raise ConfigError(f"placement {placement.name}: {found[0]}; fewer pods of a component, or another value there")
+    if errors := rules.findings(compiled) or rules.size_findings(compiled, _largest(placement)):
+        raise ConfigError(f"placement {placement.name}: {errors[0]}; fewer pods of a component, or another value there")
     return path
 
 
@@ -170,16 +170,16 @@ def arguments(made: Submission) -> dict[str, Any]:
 
 
 def seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not match:
         raise ConfigError(f"--timeout {text!r}: a number and its unit, such as 90m or 12h")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def cron(text: str) -> str:
     """A cron expression in the form of Kubeflow Pipelines, with seconds first."""
     fields = text.split()
-    if len(fields) not in (5, 6) or not all(re.fullmatch(r"[\w*/,?#-]+", one) for one in fields):
+    if len(fields) not in (5, 6) or not all(re.fullmatch(r"[\w*/,?#-]+", field) for field in fields):
         raise ConfigError(
             f"--schedule {text!r}: five fields as in cron, or six with seconds first, such as '0 3 * * 1'"
         )
@@ -199,7 +199,7 @@ def _run(made: Submission, if_changed: bool, patience, cancel: bool, host, names
         print_result(server.link(run.run_id))
         if run.state == "SUCCEEDED":
             return Outcome(f"nothing has changed since {server.link(run.run_id)} succeeded; no run started", SUCCEEDED)
-        said = f"a run of the same content is under way: {server.link(run.run_id)}"
+        message = f"a run of the same content is under way: {server.link(run.run_id)}"
     else:
         version = _upload(server, made, facts)
         name = f"{made.experiment.name[:60]} {made.pipeline} {made.commit[:12]} {uuid.uuid4().hex[:8]}"
@@ -213,10 +213,10 @@ def _run(made: Submission, if_changed: bool, patience, cancel: bool, host, names
         )  # fmt: skip
         facts |= {"run": _link(server, run)}
         print_result(server.link(run.run_id))
-        said = f"run {name} started: {server.link(run.run_id)}"
+        message = f"run {name} started: {server.link(run.run_id)}"
     if patience is None:
-        return Outcome(said, SUCCEEDED)
-    progress.say(said)
+        return Outcome(message, SUCCEEDED)
+    progress.say(message)
     return following.follow(server, run.run_id, patience, cancel)
 
 
@@ -263,13 +263,13 @@ def _upload(server, made: Submission, facts: dict[str, str]):
 
 def _known(server, experiment_id: str, made: Submission):
     """The newest successful run with the same content, or else a run under way."""
-    found = [run for run in server.runs(experiment_id) if _same(run, made.content)]
-    for run in found:
+    runs = [run for run in server.runs(experiment_id) if _same(run, made.content)]
+    for run in runs:
         if run.state == "SUCCEEDED":
             whole = server.run(run.run_id)  # a list may lack the states of the tasks
             if following.succeeded(whole):
                 return whole
-    return next((run for run in found if run.state != "CANCELING" and not standing.ended(run, Notes())), None)
+    return next((run for run in runs if run.state != "CANCELING" and not standing.ended(run, Notes())), None)
 
 
 def _same(run, content: changes.Content) -> bool:
@@ -328,7 +328,7 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+        for entry in value:
+            yield from _texts(entry)
     else:
         yield str(value)

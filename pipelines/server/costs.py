@@ -49,7 +49,7 @@ def by_task(nodes: list[Node]) -> dict[str, Cost]:
 def _held(node: Node, names: tuple[str, ...]) -> list[int]:
     """Sizes in bytes of the node's inputs and outputs with these names."""
     sides = [node.status.get(side, {}).get("parameters", []) for side in ("inputs", "outputs")]
-    return [len(go_json(one).encode()) for side in sides for one in side if one["name"] in names]
+    return [len(go_json(parameter).encode()) for side in sides for parameter in side if parameter["name"] in names]
 
 
 # The cost of one more of a thing
@@ -188,10 +188,10 @@ def unit_costs(*, defaults: bool) -> dict[str, int]:
     plain = status_bytes(smallest(), Facts(), defaults=defaults)
     alone = deepcopy(smallest())
     alone.pipeline["root"]["dag"]["tasks"].pop("task")
-    found = {"the smallest task": plain - status_bytes(alone, Facts(), defaults=defaults)}
+    costs = {"the smallest task": plain - status_bytes(alone, Facts(), defaults=defaults)}
     for name, (more, less) in MORE.items():
-        found[name] = _sized(more, defaults) - (_sized(less, defaults) if less else plain)
-    return found
+        costs[name] = _sized(more, defaults) - (_sized(less, defaults) if less else plain)
+    return costs
 
 
 def _sized(change: Callable[[Package], Any], defaults: bool) -> int:

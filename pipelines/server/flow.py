@@ -25,27 +25,27 @@ def flow_findings(scope: Scope) -> Iterator[str]:
 
 def waits_for(task: Document) -> list[str]:
     """Tasks that a task depends on, explicitly or through its inputs (argocompiler/dag.go, addImplicitDependencies)."""
-    return list(dict.fromkeys([*task.get("dependentTasks", ()), *(one for _, _, one, _ in produced(task))]))
+    return list(dict.fromkeys([*task.get("dependentTasks", ()), *(producer for _, _, producer, _ in produced(task))]))
 
 
 def _waits(scope: Scope, key: str, task: Document) -> Iterator[str]:
     """Argo's `depends: X.Succeeded` (argocompiler/dag.go, depends): if X is skipped, every task that depends on it
     is omitted."""
-    for one in waits_for(task):
-        other = scope.tasks.get(one)
+    for name in waits_for(task):
+        other = scope.tasks.get(name)
         if other is None:
-            yield f"{scope.place(key)}: depends on {one}, which is not in its DAG"
+            yield f"{scope.place(key)}: depends on {name}, which is not in its DAG"
         elif is_exit(other):
             # dag.go, DAG: the DAG's template does not list exit tasks.
-            yield f"{scope.place(key)}: depends on the exit task {one}, which is no task of its DAG"
+            yield f"{scope.place(key)}: depends on the exit task {name}, which is no task of its DAG"
         elif condition(other) and not is_exit(task):
             # Argo, workflow/controller/dag.go, evaluateDependsLogic: Skipped is not Succeeded.
-            yield f"{scope.place(key)}: omitted when the condition of {one} does not hold"
+            yield f"{scope.place(key)}: omitted when the condition of {name} does not hold"
 
 
 def _cycles(scope: Scope) -> Iterator[str]:
     """Argo, workflow/validate/validate.go, sortDAGTasks."""
-    left = {key: {one for one in waits_for(task) if one in scope.tasks} for key, task in scope.tasks.items()}
+    left = {key: {name for name in waits_for(task) if name in scope.tasks} for key, task in scope.tasks.items()}
     while ready := [key for key, others in left.items() if not others & left.keys()]:
         for key in ready:
             left.pop(key)
@@ -90,30 +90,30 @@ def _exit(scope: Scope, key: str, task: Document) -> Iterator[str]:
     before = waits_for(task)
     if len(before) != 1:
         yield f"{scope.place(key)}: an exit task after {len(before)} tasks, it runs once after each"
-    for _, _, one, _ in produced(task):
-        yield f"{scope.place(key)}: an exit task that takes an output of {one}, which may not have any"
+    for _, _, name, _ in produced(task):
+        yield f"{scope.place(key)}: an exit task that takes an output of {name}, which may not have any"
     for kind in ("parameterIterator", "artifactIterator"):
         if kind in task:
             yield f"{scope.place(key)}: an exit task that is a loop"
-    for one in before:
-        other = scope.tasks.get(one, {})
+    for name in before:
+        other = scope.tasks.get(name, {})
         if condition(other):
             # Argo, workflow/controller/dag.go, executeDAGTask: hooks run for completed tasks, and Skipped is not
             # completed.
-            yield f"{scope.place(key)}: an exit task after {one}, and never run when its condition does not hold"
+            yield f"{scope.place(key)}: an exit task after {name}, and never run when its condition does not hold"
         if "parameterIterator" in other or "importer" in scope.package.executor(
             other.get("componentRef", {}).get("name", "")
         ):
             # dag.go, task: iteratorTask and importerTask get no exit template.
-            yield f"{scope.place(key)}: an exit task after {one}, a loop or an importer, which has no exit hook: it never runs"
+            yield f"{scope.place(key)}: an exit task after {name}, a loop or an importer, which has no exit hook: it never runs"
 
 
 def _exits(scope: Scope) -> Iterator[str]:
     """dag.go, DAG: a task has one exit hook; of several exit tasks the last one gets it."""
     hooks: dict[str, list[str]] = {}
     for key, task in sorted(scope.tasks.items()):
-        for one in waits_for(task) if is_exit(task) else ():
-            hooks.setdefault(one, []).append(key)
-    for one, keys in hooks.items():
+        for name in waits_for(task) if is_exit(task) else ():
+            hooks.setdefault(name, []).append(key)
+    for name, keys in hooks.items():
         for key in keys[:-1]:
-            yield f"{scope.place(key)}: {keys[-1]} is the exit task of {one} too, and only that one runs"
+            yield f"{scope.place(key)}: {keys[-1]} is the exit task of {name} too, and only that one runs"

@@ -112,15 +112,15 @@ def _made(scope: Scope, place: str, kind: str, task: Document, name: str, output
 def _lacking(scope: Scope, key: str, task: Document) -> Iterator[str]:
     """handleParamTypeValidationAndConversion: required inputs of a component that get no value."""
     item = task.get("parameterIterator", {}).get("itemInput")
-    for name, one in definitions(scope.package.of(task), "input", "parameters").items():
-        if name in inputs(task, "parameters") or name == item or one.get("parameterType") in LATE:
+    for name, definition in definitions(scope.package.of(task), "input", "parameters").items():
+        if name in inputs(task, "parameters") or name == item or definition.get("parameterType") in LATE:
             continue
-        if not one.get("isOptional") and one.get("defaultValue") is None:
+        if not definition.get("isOptional") and definition.get("defaultValue") is None:
             yield f"{scope.place(key, name)}: neither value nor default, and not optional"
-        elif not one.get("isOptional"):
+        elif not definition.get("isOptional"):
             yield f"{scope.place(key, name)}: a default without isOptional, which the driver does not give"
-    for name, one in definitions(scope.package.of(task), "input", "artifacts").items():
-        if name not in inputs(task, "artifacts") and not one.get("isOptional"):
+    for name, definition in definitions(scope.package.of(task), "input", "artifacts").items():
+        if name not in inputs(task, "artifacts") and not definition.get("isOptional"):
             yield f"{scope.place(key, name)}: no artifact, and not optional"
 
 
@@ -170,9 +170,9 @@ def loops(
     inside = tasks(scope.package.of(task))
     chosen = _selected(scope.package.of(task), kind, key)
     if "parameterIterator" in task:
-        return [(producer, task, any(condition(inside.get(one, {})) for one, _ in chosen))]
-    found = [loops(inside, scope, subtask, kind, output) for subtask, output in chosen]
-    return [one for many in found for one in many]
+        return [(producer, task, any(condition(inside.get(subtask, {})) for subtask, _ in chosen))]
+    nested = [loops(inside, scope, subtask, kind, output) for subtask, output in chosen]
+    return [loop for group in nested for loop in group]
 
 
 def _selected(component: Document, kind: str, key: str) -> list[tuple[str, str]]:
@@ -180,12 +180,12 @@ def _selected(component: Document, kind: str, key: str) -> list[tuple[str, str]]
     source = component.get("dag", {}).get("outputs", {}).get(kind, {}).get(key, {})
     if kind == "artifacts":
         return [
-            (one.get("producerSubtask", ""), one.get("outputArtifactKey", ""))
-            for one in source.get("artifactSelectors", ())
+            (selector.get("producerSubtask", ""), selector.get("outputArtifactKey", ""))
+            for selector in source.get("artifactSelectors", ())
         ]
     several = source.get("valueFromOneof", {}).get("parameterSelectors", ())
     chosen = [source["valueFromParameter"]] if "valueFromParameter" in source else several
-    return [(one.get("producerSubtask", ""), one.get("outputParameterKey", "")) for one in chosen]
+    return [(selector.get("producerSubtask", ""), selector.get("outputParameterKey", "")) for selector in chosen]
 
 
 def _collected(scope: Scope, key: str, task: Document, never_empty: frozenset[str]) -> Iterator[str]:
@@ -201,10 +201,10 @@ def _collected(scope: Scope, key: str, task: Document, never_empty: frozenset[st
 
 def produced(task: Document) -> Iterator[tuple[str, str, str, str]]:
     """(kind, input, producing task, output) of each input that another task makes."""
-    for kind, one in (("parameters", "Parameter"), ("artifacts", "Artifact")):
+    for kind, suffix in (("parameters", "Parameter"), ("artifacts", "Artifact")):
         for name, source in inputs(task, kind).items():
-            if f"taskOutput{one}" in source:
-                yield kind, name, *_maker(source, one)
+            if f"taskOutput{suffix}" in source:
+                yield kind, name, *_maker(source, suffix)
 
 
 def _maker(source: Document, kind: str) -> tuple[str, str]:

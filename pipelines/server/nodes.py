@@ -53,7 +53,7 @@ class Node:
     @property
     def bytes(self) -> int:
         """Size in bytes, including its key in status.nodes."""
-        held = {key: one for key, one in self.status.items() if one != []}
+        held = {key: value for key, value in self.status.items() if value != []}
         return len(go_json(held).encode()) + len(self.status["id"]) + 4
 
 
@@ -104,7 +104,7 @@ class Run:
         """Calls a template as the DAG's task `key` (executeTemplate)."""
         name = f"{spot.inside}.{key}" if spot.inside else key
         flag = {
-            one: True for one, on in (("hooked", called.hooked), ("retried", called.retried or self.defaults)) if on
+            mark: True for mark, on in (("hooked", called.hooked), ("retried", called.retried or self.defaults)) if on
         }
         held = {"inputs": {"parameters": called.parameters}} if called.parameters else {}
         held |= {"nodeFlag": flag} if flag else {}
@@ -114,7 +114,7 @@ class Run:
         below = replace(spot, parents=(retry.status["id"],))
         done = self._body(below, f"{name}(0)", template, called, held)
         retry.end = done.end
-        retry.status.update({one: value for one, value in done.status.items() if one == "outputs"})
+        retry.status.update({part: value for part, value in done.status.items() if part == "outputs"})
         return replace(done, last=tuple(retry.status["children"]))
 
     def _body(self, spot: Spot, name: str, template: str, called: Called, held: Document) -> Done:

@@ -51,9 +51,9 @@ class Package:
 def without_nulls(document: Any) -> Any:
     """The document as protojson reads it: a null counts as absent, except in a field that may hold any value."""
     if isinstance(document, dict):
-        kept = {key: one for key, one in document.items() if one is not None or key in VALUES}
-        return {key: one if key in VALUES else without_nulls(one) for key, one in kept.items()}
-    return [without_nulls(one) for one in document] if isinstance(document, list) else document
+        kept = {key: value for key, value in document.items() if value is not None or key in VALUES}
+        return {key: value if key in VALUES else without_nulls(value) for key, value in kept.items()}
+    return [without_nulls(entry) for entry in document] if isinstance(document, list) else document
 
 
 def load(path: Path) -> Package:
@@ -102,7 +102,7 @@ def proto_json(value: Any) -> str:
 
 def _whole(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _whole(one) for key, one in value.items()}
+        return {key: _whole(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_whole(one) for one in value]
+        return [_whole(entry) for entry in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

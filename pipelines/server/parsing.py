@@ -16,9 +16,9 @@ def parse_findings(package: Package) -> Iterator[str]:
     if (version := pipeline.get("schemaVersion")) != "2.1.0":
         yield f"{package.name}: schemaVersion {version}, and a server takes 2.1.0"
     yield from _parsed(package, pipeline.get("deploymentSpec", {}), specs.PipelineDeploymentConfig())
-    found = list(_parsed(package, platform, specs.PlatformSpec()))
-    yield from found
-    executors = {} if found else platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {})
+    findings = list(_parsed(package, platform, specs.PlatformSpec()))
+    yield from findings
+    executors = {} if findings else platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {})
     for name, settings in executors.get("executors", {}).items():
         yield from _parsed(package, settings, kubernetes.KubernetesExecutorConfig(), f"{name}: ")
 

@@ -53,13 +53,13 @@ def executor_input(package: Package, task: str, component: Document, given: Docu
             key: {"outputFile": f"/tmp/kfp/outputs/{key}"} for key in definitions(component, "output", "parameters")
         },
         "artifacts": {
-            key: {"artifacts": [{"name": key, "type": one.get("artifactType", {}), "uri": f"{root}/{key}"}]}
-            for key, one in {**declared, "executor-logs": logs}.items()
+            key: {"artifacts": [{"name": key, "type": definition.get("artifactType", {}), "uri": f"{root}/{key}"}]}
+            for key, definition in {**declared, "executor-logs": logs}.items()
         },
         "outputFile": f"/{root.replace('://', '/')}/output_metadata.json",
     }
     held = {"parameterValues": given["parameters"], "artifacts": given["artifacts"]}
-    return {"inputs": {key: one for key, one in held.items() if one}, "outputs": outputs}
+    return {"inputs": {key: value for key, value in held.items() if value}, "outputs": outputs}
 
 
 def pod_spec_patch(package: Package, task: str, name: str, given: Document) -> str:
@@ -71,10 +71,11 @@ def pod_spec_patch(package: Package, task: str, name: str, given: Document) -> s
     held = executor_input(package, task, component, given)
     texts = {"{name}": package.name, "{input}": proto_json(held), "{component}": proto_json(component)}
     arguments = [
-        _resolved(one, given["parameters"]) for one in [*container.get("command", []), *container.get("args", [])]
+        _resolved(argument, given["parameters"])
+        for argument in [*container.get("command", []), *container.get("args", [])]
     ]
     main = {
-        "name": "main", "image": container.get("image", ""), "command": [texts.get(one, one) for one in LAUNCHER],
+        "name": "main", "image": container.get("image", ""), "command": [texts.get(part, part) for part in LAUNCHER],
         "args": arguments, "env": [*container.get("env", []), *environment(package.settings(name))],
         "resources": _resources(container.get("resources", {})),
     }  # fmt: skip
@@ -103,19 +104,21 @@ def _resources(asked: Document) -> Document:
     accelerator = asked.get("accelerator", {})
     limits[accelerator.get("resourceType", "")] = accelerator.get("resourceCount")
     both = {"limits": limits, "requests": requests}
-    return {key: given for key, one in both.items() if (given := {name: value for name, value in one.items() if value})}
+    return {
+        key: given for key, side in both.items() if (given := {name: value for name, value in side.items() if value})
+    }
 
 
 def environment(settings: Document) -> Iterator[Document]:
     """Variables from secrets, config maps and fields (driver/k8s.go, extendPodSpecPatch)."""
     for kind, short in (("secret", "secretKeyRef"), ("configMap", "configMapKeyRef")):
-        for one in settings.get(f"{kind}AsEnv", ()):
-            optional = {"optional": one["optional"]} if "optional" in one else {}
-            for pair in one.get("keyToEnv", ()):
-                reference = {"name": object_name(one, kind), "key": pair.get(f"{kind}Key", ""), **optional}
+        for source in settings.get(f"{kind}AsEnv", ()):
+            optional = {"optional": source["optional"]} if "optional" in source else {}
+            for pair in source.get("keyToEnv", ()):
+                reference = {"name": object_name(source, kind), "key": pair.get(f"{kind}Key", ""), **optional}
                 yield {"name": pair.get("envVar", ""), "valueFrom": {short: reference}}
-    for one in settings.get("fieldPathAsEnv", ()):
-        yield {"name": one.get("name", ""), "valueFrom": {"fieldRef": {"fieldPath": one.get("fieldPath", "")}}}
+    for source in settings.get("fieldPathAsEnv", ()):
+        yield {"name": source.get("name", ""), "valueFrom": {"fieldRef": {"fieldPath": source.get("fieldPath", "")}}}
 
 
 def object_name(one: Document, kind: str) -> str:
@@ -128,21 +131,24 @@ def _extended(main: Document, settings: Document) -> Document:
     pod: Document = {"containers": [main]}
     if mounts := settings.get("emptyDirMounts"):
         pod["volumes"] = [
-            {"name": one["volumeName"], "emptyDir": {"medium": one.get("medium"), "sizeLimit": one.get("sizeLimit")}}
-            for one in mounts
+            {
+                "name": mount["volumeName"],
+                "emptyDir": {"medium": mount.get("medium"), "sizeLimit": mount.get("sizeLimit")},
+            }
+            for mount in mounts
         ]
-        main["volumeMounts"] = [{"name": one["volumeName"], "mountPath": one["mountPath"]} for one in mounts]
+        main["volumeMounts"] = [{"name": mount["volumeName"], "mountPath": mount["mountPath"]} for mount in mounts]
     if policy := settings.get("imagePullPolicy"):
         main["imagePullPolicy"] = policy
     if context := settings.get("securityContext"):
-        user = {key: int(one) if key != "runAsNonRoot" else one for key, one in context.items()}
+        user = {key: int(value) if key != "runAsNonRoot" else value for key, value in context.items()}
         main["securityContext"] = {"capabilities": {"drop": ["ALL"]}, **user}
     if deadline := settings.get("activeDeadlineSeconds"):
         pod["activeDeadlineSeconds"] = int(deadline)
     if labels := settings.get("nodeSelector", {}).get("labels"):
         pod["nodeSelector"] = labels
     if secrets := settings.get("imagePullSecret"):
-        pod["imagePullSecrets"] = [{"name": object_name(one, "secret")} for one in secrets]
+        pod["imagePullSecrets"] = [{"name": object_name(secret, "secret")} for secret in secrets]
     if tolerations := settings.get("tolerations"):
         pod["tolerations"] = tolerations
     return pod

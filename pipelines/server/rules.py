@@ -26,13 +26,13 @@ def findings(package: Package, never_empty: Iterable[str] = ()) -> list[str]:
     not be collected.
     """
     package = Package(without_nulls(package.pipeline), without_nulls(package.platform))
-    if found := [*parse_findings(package)]:
-        return found  # the other rules rely on the types
-    found = [*compile_findings(package)]
+    if lines := [*parse_findings(package)]:
+        return lines  # the other rules rely on the types
+    lines = [*compile_findings(package)]
     full = frozenset(never_empty)
     for scope in scopes(package):
-        found += [*task_findings(scope), *input_findings(scope, full), *flow_findings(scope), *setting_findings(scope)]
-    return list(dict.fromkeys(found))
+        lines += [*task_findings(scope), *input_findings(scope, full), *flow_findings(scope), *setting_findings(scope)]
+    return list(dict.fromkeys(lines))
 
 
 def size_findings(package: Package, facts: Facts, *, defaults: bool = True) -> list[str]:

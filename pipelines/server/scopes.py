@@ -46,7 +46,7 @@ class Scope:
 def scopes(package: Package) -> Iterator[Scope]:
     """Scope of the root, then of every DAG that a task enters. A DAG nested in itself is entered once."""
     declared = definitions(package.component(ROOT), "input", "parameters")
-    null = frozenset(key for key, one in declared.items() if nullable(one))
+    null = frozenset(key for key, definition in declared.items() if nullable(definition))
     yield from _below(Scope(package, ROOT, frozenset(declared) - null, null, frozenset()), ())
 
 
@@ -68,10 +68,10 @@ def _inner(scope: Scope, key: str, task: Document) -> Scope:
     name = component_name(task)
     declared = definitions(scope.package.component(name), "input", "parameters")
     passed = inputs(task, "parameters")
-    absent = {one for one, source in passed.items() if source.get("componentInputParameter") in scope.null}
+    absent = {parameter for parameter, source in passed.items() if source.get("componentInputParameter") in scope.null}
     missing = dict.fromkeys(absent, f"null in {scope.dag}.{key}, and so nowhere inside")
-    null = {one for one in declared if one not in passed and nullable(declared[one])}
-    given = {*passed, *(one for one in declared if declared[one].get("isOptional"))} - absent - null
+    null = {parameter for parameter in declared if parameter not in passed and nullable(declared[parameter])}
+    given = {*passed, *(parameter for parameter in declared if declared[parameter].get("isOptional"))} - absent - null
     if iterator := task.get("parameterIterator"):
         # In an iteration the driver deletes the list that is iterated over from the inputs.
         listed = iterator.get("items", {}).get("inputParameter", "")

@@ -52,12 +52,12 @@ def _container(scope: Scope, key: str, container: Document) -> Iterator[str]:
 def _placeholders(scope: Scope, key: str, task: Document, container: Document) -> Iterator[str]:
     """driver/util.go, resolveContainerArgs; resolve.go, resolvePodSpecInputRuntimeParameter: a missing value is an
     error."""
-    parts = {one: container.get(one) for one in ("command", "args", "image", "resources")}
+    parts = {part: container.get(part) for part in ("command", "args", "image", "resources")}
     for part, value in parts.items():
         texts = [
-            one for one in _texts(value) if "$.outputs" not in one and not one.lstrip().startswith('{"IfPresent":')
+            text for text in _texts(value) if "$.outputs" not in text and not text.lstrip().startswith('{"IfPresent":')
         ]
-        for name in dict.fromkeys(one for text in texts for one in PLACEHOLDER.findall(text)):
+        for name in dict.fromkeys(name for text in texts for name in PLACEHOLDER.findall(text)):
             if name not in inputs(task, "parameters"):
                 yield f"{scope.place(key, name)}: {part} of the container names it, and the task does not take it"
 
@@ -65,7 +65,7 @@ def _placeholders(scope: Scope, key: str, task: Document, container: Document) -
 def _variables(scope: Scope, key: str, variables: list[Document]) -> Iterator[str]:
     """The pod has one list of variables, beginning with the container's own; of two with one name the later one
     counts."""
-    for name, times in Counter(one.get("name", "") for one in variables).items():
+    for name, times in Counter(variable.get("name", "") for variable in variables).items():
         if times > 1:
             yield f"{scope.place(key)}: variable {name} is set {times} times"
         if not name:
@@ -76,26 +76,26 @@ def _variables(scope: Scope, key: str, variables: list[Document]) -> Iterator[st
 
 def _labels(scope: Scope, key: str, settings: Document) -> Iterator[str]:
     held = {**settings.get("podMetadata", {}).get("labels", {}), **settings.get("nodeSelector", {}).get("labels", {})}
-    for name, one in held.items():
-        if not LABEL.fullmatch(one):
-            yield f"{scope.place(key)}: label {name}: {one!r} is no value of a label"
+    for name, value in held.items():
+        if not LABEL.fullmatch(value):
+            yield f"{scope.place(key)}: label {name}: {value!r} is no value of a label"
 
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _texts(one)
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _texts(entry)
 
 
 def _resources(scope: Scope, key: str, asked: Document) -> Iterator[str]:
     """driver.go, getPodResource."""
-    held = {name: one for name, one in asked.items() if name.startswith("resource")}
+    held = {name: amount for name, amount in asked.items() if name.startswith("resource")}
     held["accelerator"] = asked.get("accelerator", {}).get("resourceCount")
-    for name, one in held.items():
-        if one and not PLACEHOLDER.search(one) and not QUANTITY.fullmatch(one):
-            yield f"{scope.place(key)}: {name} {one!r} is no quantity"
+    for name, amount in held.items():
+        if amount and not PLACEHOLDER.search(amount) and not QUANTITY.fullmatch(amount):
+            yield f"{scope.place(key)}: {name} {amount!r} is no quantity"
     for kind in ("Cpu", "Memory"):
         request, limit = (asked.get(f"{kind.lower()}{side}", 0.0) for side in ("Request", "Limit"))
         if limit and request > limit:
@@ -115,8 +115,8 @@ def _values(scope: Scope, key: str, settings: Document) -> Iterator[str]:
         if name.endswith("NameParameter") and source.get("runtimeValue", {}).get("constant", "x") == "":
             yield f"{scope.place(key)}: {name} is empty"
     for kind in ("secret", "configMap"):
-        for one in [*settings.get(f"{kind}AsEnv", ()), *settings.get(f"{kind}AsVolume", ())]:
-            if not one.get(f"{kind}Name") and f"{kind}NameParameter" not in one:
+        for entry in [*settings.get(f"{kind}AsEnv", ()), *settings.get(f"{kind}AsVolume", ())]:
+            if not entry.get(f"{kind}Name") and f"{kind}NameParameter" not in entry:
                 yield f"{scope.place(key)}: a {kind} without a name"
 
 
@@ -131,27 +131,27 @@ def _sources(settings: Any) -> Iterator[tuple[str, Document]]:
                 yield name, value
             yield from _sources(value)
     elif isinstance(settings, list):
-        for one in settings:
-            yield from _sources(one)
+        for entry in settings:
+            yield from _sources(entry)
 
 
 def _volumes(scope: Scope, key: str, settings: Document) -> Iterator[str]:
     """Mount paths and volume names are unique in a pod; sizes are parsed with MustParse, which crashes the driver on
     an error."""
-    mounts = [one for kind in MOUNTS for one in settings.get(kind, ())]
-    if not all(one.get("mountPath") for one in mounts):
+    mounts = [mount for kind in MOUNTS for mount in settings.get(kind, ())]
+    if not all(mount.get("mountPath") for mount in mounts):
         yield f"{scope.place(key)}: a volume without a mount path"
-    for path, times in Counter(one.get("mountPath", "") for one in mounts).items():
+    for path, times in Counter(mount.get("mountPath", "") for mount in mounts).items():
         if times > 1 or path.rstrip("/") in OWN_PATHS:
             yield f"{scope.place(key)}: mount path {path} is taken"
-    named = Counter(one["volumeName"] for one in mounts if "volumeName" in one)
+    named = Counter(mount["volumeName"] for mount in mounts if "volumeName" in mount)
     for name, times in named.items():
         if times > 1 or name in OWN_VOLUMES:
             yield f"{scope.place(key)}: volume name {name} is taken"
-    for one in mounts:
-        size = one.get("sizeLimit") or one.get("size")
+    for mount in mounts:
+        size = mount.get("sizeLimit") or mount.get("size")
         if size and not QUANTITY.fullmatch(size):
-            yield f"{scope.place(key)}: volume {one.get('volumeName')}: size {size!r} is no quantity"
+            yield f"{scope.place(key)}: volume {mount.get('volumeName')}: size {size!r} is no quantity"
 
 
 def _security(scope: Scope, key: str, settings: Document) -> Iterator[str]:
@@ -163,8 +163,8 @@ def _security(scope: Scope, key: str, settings: Document) -> Iterator[str]:
 def _waiting(scope: Scope, key: str, task: Document, settings: Document) -> Iterator[str]:
     """A pod waits for a missing secret or config map until its deadline."""
     needed = [
-        object_name(one, kind) or "what a run names" for kind in ("secret", "configMap") for way in ("AsEnv", "AsVolume")
-        for one in settings.get(f"{kind}{way}", ()) if not one.get("optional")
+        object_name(entry, kind) or "what a run names" for kind in ("secret", "configMap") for way in ("AsEnv", "AsVolume")
+        for entry in settings.get(f"{kind}{way}", ()) if not entry.get("optional")
     ]  # fmt: skip
     if needed and int(settings.get("activeDeadlineSeconds", 0)) <= 0:
         names = ", ".join(dict.fromkeys(needed))

@@ -51,16 +51,16 @@ def simulate(package: Package, facts: Facts, *, defaults: bool = True) -> list[N
         return inside(run.call(driver.then(spot), "root", ROOT, _called(_dag(run, ROOT, given))))
 
     run.call(Spot("", "", 0.0, ()), run.workflow, "entrypoint", Called("DAG", [], entry))
-    return sorted(run.nodes.values(), key=lambda one: one.start)
+    return sorted(run.nodes.values(), key=lambda node: node.start)
 
 
 def status_bytes(package: Package, facts: Facts, *, defaults: bool = True) -> int:
     """Size of status.nodes as JSON."""
-    return sum(one.bytes for one in simulate(package, facts, defaults=defaults))
+    return sum(node.bytes for node in simulate(package, facts, defaults=defaults))
 
 
 def pods(nodes: list[Node]) -> list[Node]:
-    return [one for one in nodes if one.status["type"] == "Pod"]
+    return [node for node in nodes if node.status["type"] == "Pod"]
 
 
 # DAGs
@@ -79,26 +79,26 @@ def _dag(run: Run, name: str, given: Document) -> Callable[[Spot], Done]:
         without: set[str] = set()
         for key, task in _ordered(all_tasks):
             run.owner = f"{name}.{key}"
-            before = [one for one in task.get("dependentTasks", ()) if one in done]
+            before = [other for other in task.get("dependentTasks", ()) if other in done]
             omitted = bool(without.intersection(before))
-            here = _joined([done[one] for one in before]).then(spot) if before else spot
+            here = _joined([done[other] for other in before]).then(spot) if before else spot
             done[key] = _omitted(run, here, key) if omitted else _task(run, name, key, given, here)
             without.update([key] if omitted or _not_triggered(run, key, task) else [])
         return inside(
-            _joined([done[key] for key in _last(all_tasks) if key in done], [one.end for one in done.values()])
+            _joined([done[key] for key in _last(all_tasks) if key in done], [result.end for result in done.values()])
         )
 
     return body
 
 
 def _joined(many: list[Done], ends: list[float] | None = None) -> Done:
-    last = tuple(dict.fromkeys(one for done in many for one in done.last))
+    last = tuple(dict.fromkeys(node_id for done in many for node_id in done.last))
     return Done(max(ends or [done.end for done in many]), last)
 
 
 def _last(all_tasks: Mapping[str, Document]) -> list[str]:
     """Tasks that no other task waits for (Argo, workflow/controller/dag.go, findLeafTaskNames)."""
-    awaited = {one for task in all_tasks.values() if not is_exit(task) for one in task.get("dependentTasks", ())}
+    awaited = {name for task in all_tasks.values() if not is_exit(task) for name in task.get("dependentTasks", ())}
     return [key for key in all_tasks if key not in awaited]
 
 
@@ -140,8 +140,8 @@ def _task(run: Run, dag: str, key: str, given: Document, spot: Spot) -> Done:
         done = run.call(spot, key, template, _called(_iterator(run, key, task, resolved)))
     else:
         done = _single(run, key, key, task, resolved, spot)
-    for name, one in siblings.items():
-        if is_exit(one) and key in one.get("dependentTasks", ()):
+    for name, sibling in siblings.items():
+        if is_exit(sibling) and key in sibling.get("dependentTasks", ()):
             done = _hook(run, dag, name, given, key, done.then(spot))
     return done
 

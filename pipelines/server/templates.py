@@ -79,7 +79,7 @@ def retry_findings(scope: Scope, key: str, task: Document) -> Iterator[str]:
     policy = task.get("retryPolicy")
     if not policy or not policy.get("maxRetryCount"):
         return
-    wait, most = (_seconds(policy.get(one)) for one in ("backoffDuration", "backoffMaxDuration"))
+    wait, most = (_seconds(policy.get(field)) for field in ("backoffDuration", "backoffMaxDuration"))
     if most < 1:
         # Argo, operator.go, processNodeRetries: a maximum of 0 is valid and is reached at once.
         yield f"{scope.place(key)}: no backoffMaxDuration of a second or more: never tried again"
@@ -130,7 +130,7 @@ def _shared_specs(package: Package) -> Iterator[str]:
     first: dict[str, str] = {}
     for name in reachable(package):
         held = first.setdefault(argument_key(package, name), name)
-        specs = [{**package.component(one), "executorLabel": ""} for one in (held, name)]
+        specs = [{**package.component(component), "executorLabel": ""} for component in (held, name)]
         if specs[0] != specs[1]:
             yield f"{package.name}: {name}: its container is that of {held}, whose inputs and outputs it gets too"
 
@@ -159,8 +159,8 @@ def _lengths(package: Package) -> Iterator[str]:
         for what, text in _arguments(package, name):
             if (size := len(text.encode())) >= ARGUMENT_LIMIT:
                 yield f"{package.name}: {name}: {what} has {size:,} bytes; a driver's argument has less than {ARGUMENT_LIMIT:,}"
-            if found := VARIABLE.search(text):
-                yield f"{package.name}: {name}: {what} has {found[0]}, which Argo takes for a variable of its own"
+            if variable := VARIABLE.search(text):
+                yield f"{package.name}: {name}: {what} has {variable[0]}, which Argo takes for a variable of its own"
     for name in definitions(package.component(ROOT), "input", "parameters"):
         if not PARAMETER.fullmatch(name):
             yield f"{package.name}: {name}: a parameter's name has letters, digits, hyphens and underscores"

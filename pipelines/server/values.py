@@ -35,7 +35,7 @@ class Facts:
 
 def root_inputs(package: Package, facts: Facts) -> Document:
     declared = definitions(package.pipeline["root"], "input", "parameters")
-    values = {key: one.get("defaultValue") for key, one in declared.items()}
+    values = {key: definition.get("defaultValue") for key, definition in declared.items()}
     return {"parameters": {**values, **facts.arguments}, "artifacts": {}}
 
 
@@ -44,13 +44,17 @@ def resolve(package: Package, facts: Facts, dag: Document, task: Document, given
     resolveInputs)."""
     known = definitions(package.of(task), "input", "parameters")
     parameters = {
-        key: _typed(_parameter(package, facts, dag, one, given), known.get(key, {}))
-        for key, one in inputs(task, "parameters").items()
+        key: _typed(_parameter(package, facts, dag, source, given), known.get(key, {}))
+        for key, source in inputs(task, "parameters").items()
     }
     artifacts = {
-        key: _artifacts(package, facts, dag, one, given["artifacts"]) for key, one in inputs(task, "artifacts").items()
+        key: _artifacts(package, facts, dag, source, given["artifacts"])
+        for key, source in inputs(task, "artifacts").items()
     }
-    return {"parameters": {key: one for key, one in parameters.items() if one is not None}, "artifacts": artifacts}
+    return {
+        "parameters": {key: value for key, value in parameters.items() if value is not None},
+        "artifacts": artifacts,
+    }
 
 
 def items(task: Document, resolved: Document, facts: Facts, name: str) -> list[Any]:
@@ -103,7 +107,7 @@ def _returned(package: Package, facts: Facts, dag: Document, task: str, key: str
 def _artifacts(package: Package, facts: Facts, dag: Document, source: Document, given: Document) -> Document:
     if "componentInputArtifact" in source:
         held = given.get(source["componentInputArtifact"], {"artifacts": []})["artifacts"]
-        return {"artifacts": [{key: one for key, one in held_one.items() if key != "type"} for held_one in held]}
+        return {"artifacts": [{key: value for key, value in stored.items() if key != "type"} for stored in held]}
     produced = source["taskOutputArtifact"]
     return {"artifacts": _made(package, facts, dag, produced["producerTask"], produced["outputArtifactKey"])}
 
@@ -115,6 +119,9 @@ def _made(package: Package, facts: Facts, dag: Document, task: str, key: str) ->
     if "dag" not in component:
         return [artifact(package, task, key, dict(facts.metadata))]
     selectors = component["dag"].get("outputs", {}).get("artifacts", {}).get(key, {}).get("artifactSelectors", [])
-    made = [_made(package, facts, component, one["producerSubtask"], one["outputArtifactKey"]) for one in selectors[:1]]
+    made = [
+        _made(package, facts, component, selector["producerSubtask"], selector["outputArtifactKey"])
+        for selector in selectors[:1]
+    ]
     times = facts.counts.get(task, 2) if "parameterIterator" in spec else 1
-    return [one for many in made for one in many] * times
+    return [document for group in made for document in group] * times

@@ -56,7 +56,9 @@ def reachable(package: Package, name: str = ROOT, seen: set[str] | None = None) 
     if name in seen or not package.component(name):
         return []
     seen.add(name)
-    inner = [one for key in sorted(tasks(package.component(name))) for one in _below(package, name, key, seen)]
+    inner = [
+        component for key in sorted(tasks(package.component(name))) for component in _below(package, name, key, seen)
+    ]
     return [*inner, name]
 
 
@@ -152,7 +154,7 @@ def _calls(package: Package, key: str, task_name: str, task: Document) -> Iterat
         )
         return
     retry = {f"retry-backoff-{number}": "000000" for number in range(4)} if "retryPolicy" in task else {}
-    patch = {one: _output(key, one) for one in ("pod-spec-patch", "cached-decision")}
+    patch = {output: _output(key, output) for output in ("pod-spec-patch", "cached-decision")}
     yield _call(key, "system-container-executor", {**patch, **retry}, after)
 
 
@@ -161,7 +163,7 @@ def _output(key: str, name: str) -> str:
 
 
 def _depends(task: Document) -> Document:
-    waits = " && ".join(f"{one}.Succeeded" for one in task.get("dependentTasks", ()))
+    waits = " && ".join(f"{name}.Succeeded" for name in task.get("dependentTasks", ()))
     return {"depends": waits} if waits else {}
 
 

@@ -48,18 +48,18 @@ def problems(experiment: Experiment, pipeline: str) -> Iterator[str]:
         yield f"plan.max_usd: {plan.max_usd:g}: plan.usd_per_gpu_hour, the price of an hour of an A100, is wanted with it"
     if plan.max_usd is None and plan.max_gpu_hours is None:
         return
-    found = of(experiment, pipeline)
+    estimate = of(experiment, pipeline)
     field = "max_gpu_hours" if plan.max_usd is None else "max_usd"
-    for row in found.rows:
+    for row in estimate.rows:
         if row.flop is None or (row.why and plan.max_usd is not None):
             yield f"plan.{field}: {getattr(plan, field):g}: what {row.stage} takes is not known: {row.why}"
     for field, value, unit in (
-        ("max_gpu_hours", found.gpu_hours, "hours of an A100"),
-        ("max_usd", found.usd, "US dollars"),
+        ("max_gpu_hours", estimate.gpu_hours, "hours of an A100"),
+        ("max_usd", estimate.usd, "US dollars"),
     ):
         limit = getattr(plan, field)
         if limit is not None and value is not None and value > limit:
-            yield f"plan.{field}: {limit:g} is less than the {value:,.3g} {unit} of the estimate; {_most(found)}"
+            yield f"plan.{field}: {limit:g} is less than the {value:,.3g} {unit} of the estimate; {_most(estimate)}"
 
 
 def _most(found: Budget) -> str:
@@ -68,7 +68,7 @@ def _most(found: Budget) -> str:
     for row in found.rows:
         stage = row.stage.partition("[")[0]
         by_stage[stage] = by_stage.get(stage, 0) + (row.hours(MFU) or 0)
-    most = sorted(by_stage.items(), key=lambda one: -one[1])[:3]
+    most = sorted(by_stage.items(), key=lambda entry: -entry[1])[:3]
     return f"most are {', '.join(f'{hours:,.3g} h of {stage}' for stage, hours in most)}"
 
 
@@ -89,8 +89,8 @@ def markdown(found: Budget, gpus: Callable[[Row], int | None], gpu_product: str 
 
 def _hours_rest_on(gpu: str) -> list[str]:
     """The assumed utilisation, and the peaks of both GPUs if the placement's is no A100."""
-    said = forecast.assumptions(MFU, gpu)
-    return said[:1] if gpu == forecast.A100 else said[:3]
+    sentences = forecast.assumptions(MFU, gpu)
+    return sentences[:1] if gpu == forecast.A100 else sentences[:3]
 
 
 def _cells(found: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:

@@ -72,8 +72,8 @@ def checks(needed: Set[str] = DEMO) -> Iterator[Check]:
 def _image() -> str | None:
     """Name of the project's image that this process runs in, from the name it was built with (REGISTRY/xlrm-NAME:TAG);
     None outside of them."""
-    found = re.search(r"/xlrm-(\w+)(?=[:@]|$)", os.environ.get("XLRM_IMAGE", ""))
-    return found[1] if found and found[1] in IMAGES else None
+    match = re.search(r"/xlrm-(\w+)(?=[:@]|$)", os.environ.get("XLRM_IMAGE", ""))
+    return match[1] if match and match[1] in IMAGES else None
 
 
 def _installed(package: str, extra: str, required: bool, image: str | None) -> Check:
@@ -107,7 +107,7 @@ def _tracking() -> Check:
         models = mlflow_registry.models()
     except XlrmError as error:
         return Check("MLflow", False, str(error), "set MLFLOW_TRACKING_URI, or unset it for a local database")
-    return Check("MLflow", True, f"{uri}, {len({one.name for one in models})} registered models", "")
+    return Check("MLflow", True, f"{uri}, {len({model.name for model in models})} registered models", "")
 
 
 def _gpu(image: str | None) -> Check:

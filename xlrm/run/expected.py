@@ -43,22 +43,22 @@ def texts(experiment: Experiment) -> Texts:
 
 def published(experiment: Experiment) -> Published:
     """Assumed lengths of the benchmarks and parallel texts that are read in their published translations."""
-    found, config = Published(), experiment.config("represent")
+    result, config = Published(), experiment.config("represent")
     for entry in experiment.config("evaluate").benchmarks:
         row = catalog.find(benchmarks.TABLE, entry)
         count = SIZES.get(row.name) if row else None
         if row is None or count is None:
-            found.benchmarks[benchmarks.label(entry)] = f"how many items {entry} has is not known before it is read"
+            result.benchmarks[benchmarks.label(entry)] = f"how many items {entry} has is not known before it is read"
             continue
         item = _item(experiment, entry, BEST_OF.get(row.name, 2))
-        found.benchmarks[benchmarks.label(entry)] = {
+        result.benchmarks[benchmarks.label(entry)] = {
             code: [_told_in(item, code)] * count for code in experiment.languages if code in row.languages
         }
     if config.parallel:
         count = size(config.parallel, config.texts or 1000)
         passage = _item(experiment, config.parallel).prompt
-        found.parallel = {code: [_told_in(Item(passage, ()), code).prompt] * count for code in experiment.languages}
-    return found
+        result.parallel = {code: [_told_in(Item(passage, ()), code).prompt] * count for code in experiment.languages}
+    return result
 
 
 def translated(experiment: Experiment, of: Texts) -> dict[str, Estimate]:

@@ -119,11 +119,11 @@ class Scene:
         self, prompts: Iterable[float], count: int, longest: int, limit: float = math.inf, shared: bool = True
     ) -> Load:
         """Tokens of prompts with `count` sampled responses of at most `longest` tokens each, in all targets."""
-        found = Load()
+        total = Load()
         for scale in map(self.scale, self.experiment.targets):
             answer = answer_length(self.texts.pairs, scale, longest)
-            found += load([Item(prompt * scale, (answer,) * count) for prompt in prompts], 1, limit, shared)
-        return found
+            total += load([Item(prompt * scale, (answer,) * count) for prompt in prompts], 1, limit, shared)
+        return total
 
     def row(
         self, stage: str, what: str, work: str, precision: str, reading: Load, passes: Mapping[Kind, float],
@@ -155,34 +155,36 @@ def rows(
     made = steps(pipeline, experiment).values()
     stages, trained = {step.stage for step in made}, tuple(step.of[0] for step in made if step.stage == "reward")
     scene = Scene(experiment, texts, published or Published(), base, policy, trained, fetch)
-    found = [_base(scene), *_translate(scene, translated or {}), _reward(scene), *_evaluate(scene)]
-    found += _external(scene) if "external" in stages else ()
-    found += [_represent(scene)] if "represent" in stages else []
+    table = [_base(scene), *_translate(scene, translated or {}), _reward(scene), *_evaluate(scene)]
+    table += _external(scene) if "external" in stages else ()
+    table += [_represent(scene)] if "represent" in stages else []
     aligning = "align" in stages and (texts.train_prompts or texts.eval_prompts)
-    return found + (_alignment(scene) if aligning else [])
+    return table + (_alignment(scene) if aligning else [])
 
 
 def read_published(experiment: Experiment) -> Published:
     """Published texts, or why they cannot be read. Raises ConfigError for settings that are not allowed."""
-    found = Published()
+    result = Published()
     source, languages = experiment.source, experiment.languages
     config = experiment.config("evaluate")
     for entry in config.benchmarks:
         try:
             loaded = {code: benchmarks.load_published(entry, code, source) for code in languages}
         except XlrmError as error:
-            found.benchmarks[benchmarks.label(entry)] = str(error)
+            result.benchmarks[benchmarks.label(entry)] = str(error)
             continue
-        lengths = {code: [workloads.item(row) for row in one.rows] for code, one in loaded.items() if one}
-        found.benchmarks[benchmarks.label(entry)] = lengths
+        lengths = {
+            code: [workloads.item(row) for row in benchmark.rows] for code, benchmark in loaded.items() if benchmark
+        }
+        result.benchmarks[benchmarks.label(entry)] = lengths
     config = experiment.config("represent")
     if config.parallel:
         try:
             texts = parallel_texts.load(config.parallel, languages, config.texts, config.seed).texts
-            found.parallel = {code: [workloads.size(text) for text in many] for code, many in texts.items()}
+            result.parallel = {code: [workloads.size(text) for text in passages] for code, passages in texts.items()}
         except XlrmError as error:
-            found.parallel = str(error)
-    return found
+            result.parallel = str(error)
+    return result
 
 
 def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool = True) -> Shape | str:
@@ -196,13 +198,13 @@ def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool =
 
 def utilisation(given: Iterable[str]) -> dict[str, float]:
     """MFU with values from the command line, such as training=0.35. Raises ConfigError."""
-    found = dict(MFU)
+    shares = dict(MFU)
     for text in given:
         name, _, value = text.partition("=")
         if name not in MFU:
             raise ConfigError(f"--mfu {text}: written NAME=SHARE, where NAME is {', '.join(MFU)}")
-        found[name] = _share(text, value)
-    return found
+        shares[name] = _share(text, value)
+    return shares
 
 
 def _share(text: str, value: str) -> float:
@@ -218,7 +220,7 @@ def assumptions(mfu: Mapping[str, float], gpu: str = A100) -> list[str]:
     """Sentences on what the figures assume, to be shown beside them."""
     return [
         "utilisation of the peak: " + _listed(mfu),
-        *(f"peak of an {one}, TFLOP/s: " + _listed(_tera(PEAK[one])) for one in dict.fromkeys((A100, gpu))),
+        *(f"peak of an {name}, TFLOP/s: " + _listed(_tera(PEAK[name])) for name in dict.fromkeys((A100, gpu))),
         "bytes of a token: " + _listed(effort.BYTES_PER_TOKEN),
         "bytes of a translation for one of English: " + _listed(effort.BYTES_OF_TRANSLATION),
         f"translating: {effort.PROMPT_TOKENS} tokens of prompt a segment, 2 x parameters for each token",
@@ -254,18 +256,18 @@ def _weights(shapes: Iterable[Shape | str], precision: str) -> float | None:
 
 
 def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row]:
-    for code, one in translated.items():
+    for code, left in translated.items():
         config = scene.config("translate", language=code)
         parameters = translators.parameters(config, LANGUAGES[scene.experiment.source], LANGUAGES[code])
-        what = f"{one.texts:,} texts, {one.segments:,} segments" + (f", {one.known:,} known" if one.known else "")
-        common = (f"translate[{code}]", what, "decoding", "bfloat16", one.tokens)
+        what = f"{left.texts:,} texts, {left.segments:,} segments" + (f", {left.known:,} known" if left.known else "")
+        common = (f"translate[{code}]", what, "decoding", "bfloat16", left.tokens)
         if config.translator == "phrasebook":
-            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0, stored=one.bytes)
+            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0, stored=left.bytes)
         elif parameters is None:
             why = f"translate.translator: the size of {config.translator!r} is not known here"
-            yield Row(*common, why=why, stored=one.bytes)
+            yield Row(*common, why=why, stored=left.bytes)
         else:
-            yield Row(*common, flop=2 * parameters * one.tokens, stored=one.bytes)
+            yield Row(*common, flop=2 * parameters * left.tokens, stored=left.bytes)
 
 
 def _reward(scene: Scene) -> Row:
@@ -288,12 +290,12 @@ def _evaluate(scene: Scene) -> Iterator[Row]:
     reading = scene.read(scene.texts.benchmark, config.max_length)
     what = f"{models} reward models x {len(codes)} languages x {len(scene.texts.benchmark):,} items"
     yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": models})
-    for name, found in scene.published.benchmarks.items():
-        if isinstance(found, str):
-            yield Row("evaluate", name, "scoring", config.precision, why=found)
+    for name, entry in scene.published.benchmarks.items():
+        if isinstance(entry, str):
+            yield Row("evaluate", name, "scoring", config.precision, why=entry)
             continue
-        reading = _read_as_published(found, config.max_length)
-        what = f"{models} reward models x {sum(map(len, found.values())):,} items of {name}"
+        reading = _read_as_published(entry, config.max_length)
+        what = f"{models} reward models x {sum(map(len, entry.values())):,} items of {name}"
         yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": models})
 
 
@@ -334,16 +336,16 @@ def _served(
 
 def _represent(scene: Scene) -> Row:
     """The base model and every reward model on the same texts."""
-    codes, found = scene.experiment.languages, scene.published.parallel
+    codes, published = scene.experiment.languages, scene.published.parallel
     config = scene.config("represent", languages=codes)
-    if isinstance(found, str):
-        return Row("represent", str(config.parallel), "scoring", LOADED_IN, why=found)
-    if found is None:
+    if isinstance(published, str):
+        return Row("represent", str(config.parallel), "scoring", LOADED_IN, why=published)
+    if published is None:
         texts = alone(scene.texts.parallel[: config.texts])
         count, reading = len(texts), scene.read(texts, config.max_length)
     else:
-        reading = _read_as_published({code: alone(many) for code, many in found.items()}, config.max_length)
-        count = max(map(len, found.values()))
+        reading = _read_as_published({code: alone(lengths) for code, lengths in published.items()}, config.max_length)
+        count = max(map(len, published.values()))
     models = len(scene.trained) + 1
     what = f"{models} models x {len(codes)} languages x {count:,} texts"
     return scene.row("represent", what, "scoring", LOADED_IN, reading, {"forward": models})
@@ -354,8 +356,8 @@ def _alignment(scene: Scene) -> list[Row]:
     targets, train, judged = scene.experiment.targets, scene.texts.train_prompts, scene.texts.eval_prompts
     sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
     align = scene.config("align", language=targets[0], labeler=targets[0])
-    several = scene.answered(train, sample.samples, sample.max_new_tokens, shared=False)
-    one = scene.answered(judged, 1, sample.max_new_tokens, shared=False)
+    drawn = scene.answered(train, sample.samples, sample.max_new_tokens, shared=False)
+    single = scene.answered(judged, 1, sample.max_new_tokens, shared=False)
     ranked = scene.answered(train, sample.samples, sample.max_new_tokens, rank.max_length)
     pairs = scene.answered(train, 2, sample.max_new_tokens, align.max_length) * 2
     kind: Kind = "checkpointed" if align.gradient_checkpointing else "training"
@@ -368,12 +370,12 @@ def _alignment(scene: Scene) -> list[Row]:
     policies = _weights([scene.policy] * 2 * n, LOADED_IN)
     return [
         scene.row(
-            "sample", what[0], "decoding", sample.precision, several + one, {"forward": 1}, head=True, of=scene.policy
+            "sample", what[0], "decoding", sample.precision, drawn + single, {"forward": 1}, head=True, of=scene.policy
         ),
         scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": 2}),
         scene.row("align", what[2], "training", align.precision, pairs, passes, True, scene.policy, policies),
         scene.row(
-            "sample", what[3], "decoding", sample.precision, one, {"forward": 2}, True, scene.policy, aligned=True
+            "sample", what[3], "decoding", sample.precision, single, {"forward": 2}, True, scene.policy, aligned=True
         ),
     ]
 
@@ -385,7 +387,7 @@ def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:
 
 def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
     own = {code: effort.tokens_of(1, LANGUAGES[code], LANGUAGES[code]) for code in items}
-    return sum((load(many, own[code], limit) for code, many in items.items()), Load())
+    return sum((load(texts, own[code], limit) for code, texts in items.items()), Load())
 
 
 def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:

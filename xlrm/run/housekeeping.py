@@ -67,18 +67,18 @@ class Store:
     """models:/NAME/VERSION -> names of the artifacts that its tags refer to."""
 
     def of(self, kind: str) -> list[Item]:
-        return [one for one in self.items if one.kind == kind]
+        return [item for item in self.items if item.kind == kind]
 
     def lineage(self, names: Iterable[str]) -> set[str]:
         """`names`, and the names of all artifacts they were made from."""
-        found, left = set(), list(names)
+        reached, left = set(), list(names)
         while left:
             name = left.pop()
-            if name not in found:
-                found.add(name)
+            if name not in reached:
+                reached.add(name)
                 inputs = self.records[name].inputs.values() if name in self.records else ()
-                left += [_name(one.uri) for many in inputs for one in many]
-        return found
+                left += [_name(entry.uri) for group in inputs for entry in group]
+        return reached
 
     @cached_property
     def models(self) -> dict[str, set[str]]:
@@ -94,30 +94,32 @@ class Store:
 def look(uri: str) -> Store:
     """Reads a store. Raises ArtifactError if the store or MLflow does not answer, or a record cannot be read."""
     items = _items(uri)
-    named = {one.name: one for one in items if one.kind == ARTIFACT}
+    named = {item.name: item for item in items if item.kind == ARTIFACT}
     with ThreadPoolExecutor(objects.PARALLEL_FILES) as pool:
-        found = pool.map(artifacts.find, [one.uri for one in named.values()])
-        records = {name: record for name, record in zip(named, found, strict=True) if record}
-        runs = {one.name.partition("/")[2]: one for one in items if one.kind == RUN}
+        results = pool.map(artifacts.find, [item.uri for item in named.values()])
+        records = {name: record for name, record in zip(named, results, strict=True) if record}
+        runs = {item.name.partition("/")[2]: item for item in items if item.kind == RUN}
         noted = dict(zip(runs, pool.map(_noted, runs.values()), strict=True))
     return Store(uri, items, records, noted, _registered(records))
 
 
 def _items(uri: str) -> list[Item]:
     folders: dict[str, list[objects.Stored]] = {}
-    for one in objects.list_files(uri):
-        parts = one.uri.removeprefix(uri).strip("/").split("/")
+    for file in objects.list_files(uri):
+        parts = file.uri.removeprefix(uri).strip("/").split("/")
         depth = _DEPTHS.get(parts[0], 2)
         if len(parts) > depth:
-            folders.setdefault("/".join(parts[:depth]), []).append(one)
+            folders.setdefault("/".join(parts[:depth]), []).append(file)
     return [_item(uri, name, files) for name, files in folders.items()]
 
 
 def _item(store: str, name: str, files: list[objects.Stored]) -> Item:
     where = f"{store.rstrip('/')}/{name}"
-    paths = frozenset(unquote(one.uri.removeprefix(f"{where}/")) for one in files)
+    paths = frozenset(unquote(file.uri.removeprefix(f"{where}/")) for file in files)
     kind = _KINDS.get(name.split("/")[0]) or _kind(name, paths)
-    return Item(kind, unquote(name), where, sum(one.size for one in files), max(one.changed for one in files), paths)
+    return Item(
+        kind, unquote(name), where, sum(file.size for file in files), max(file.changed for file in files), paths
+    )
 
 
 def _kind(name: str, paths: frozenset[str]) -> str:
@@ -145,15 +147,17 @@ def _registered(records: Mapping[str, Record]) -> dict[str, set[str]]:
     by_digest: dict[str, set[str]] = {}
     for name, record in records.items():
         by_digest.setdefault(record.digest, set()).add(name)
-    found = {}
+    versions = {}
     for version in mlflow_registry.models():
         tags = version.tags.items()
         named = {_name(value) for key, value in tags if key.endswith("_uri")}
-        found[version.uri] = named.union(*(by_digest.get(value, ()) for key, value in tags if key.endswith("digest")))
+        versions[version.uri] = named.union(
+            *(by_digest.get(value, ()) for key, value in tags if key.endswith("digest"))
+        )
     for name, record in records.items():
         if record.stage == "register" and not (record.mlflow_run_id and mlflow_runs.knows_run(record.mlflow_run_id)):
-            found[f"another MLflow, by {name}"] = {name}
-    return found
+            versions[f"another MLflow, by {name}"] = {name}
+    return versions
 
 
 def plan(store: Store, older_than_days: float, named_runs: Iterable[str] = ()) -> list[Item]:
@@ -170,7 +174,7 @@ def plan(store: Store, older_than_days: float, named_runs: Iterable[str] = ()) -
 
 
 def _run_to_remove(store: Store, name: str, end: float) -> str:
-    run = next((one for one in store.of(RUN) if one.name == f"runs/{name}"), None)
+    run = next((item for item in store.of(RUN) if item.name == f"runs/{name}"), None)
     if run is None:
         raise ConfigError(
             f"--run {name}: no such run in {store.uri}; there are {', '.join(sorted(store.runs)) or 'none'}"
@@ -184,13 +188,13 @@ def _run_to_remove(store: Store, name: str, end: float) -> str:
 
 def _judged(store: Store, end: float, named: frozenset[str]) -> list[Item]:
     """The store's items, with the reason set on those to remove."""
-    going = {one.name.partition("/")[2] for one in store.of(RUN) if one.changed < end} | named
+    going = {item.name.partition("/")[2] for item in store.of(RUN) if item.changed < end} | named
     noted = set().union(*store.runs.values())
-    stay = set().union(*store.models.values(), *(store.lineage(store.runs[one]) for one in store.runs.keys() - going))
+    stay = set().union(*store.models.values(), *(store.lineage(store.runs[run]) for run in store.runs.keys() - going))
     of_runs = store.lineage(noted)
-    stay |= store.lineage(one.name for one in store.of(ARTIFACT) if one.name not in of_runs and one.changed >= end)
-    gone = {f"runs/{one}" for one in going} | (noted - stay)
-    return [replace(one, why="" if one.name in stay else _why(one, gone, end)) for one in store.items]
+    stay |= store.lineage(item.name for item in store.of(ARTIFACT) if item.name not in of_runs and item.changed >= end)
+    gone = {f"runs/{run}" for run in going} | (noted - stay)
+    return [replace(item, why="" if item.name in stay else _why(item, gone, end)) for item in store.items]
 
 
 def _why(item: Item, gone: set[str], end: float) -> str:
@@ -241,16 +245,16 @@ def _if_old(item: Item, end: float) -> str:
 
 
 def _local(kind: str, path: Path, home: Path) -> Item:
-    files = [one.stat() for one in [path, *path.rglob("*")] if one.is_file()]
-    changed = max((one.st_mtime for one in files), default=path.stat().st_mtime)
-    return Item(kind, path.relative_to(home).as_posix(), str(path), sum(one.st_size for one in files), changed)
+    files = [file.stat() for file in [path, *path.rglob("*")] if file.is_file()]
+    changed = max((stat.st_mtime for stat in files), default=path.stat().st_mtime)
+    return Item(kind, path.relative_to(home).as_posix(), str(path), sum(stat.st_size for stat in files), changed)
 
 
 def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> None:
     """Removes the items that have a reason, and calls `said` after each. Artifacts go before those they were made from,
     a record before its files, and runs last, since they name the artifacts: after an interruption, every artifact that
     is left is complete, with all it was made from."""
-    going = [one for one in items if one.why]
+    going = [item for item in items if item.why]
     for item in sorted(going, key=_order(store)):
         if item.kind in (WORK, CACHE, LOCAL_RUN, LOG):
             _remove_local(Path(item.uri))

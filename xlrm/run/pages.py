@@ -31,8 +31,8 @@ def with_reason(page: str, title: str, reason: str) -> str:
     """The page, Markdown or HTML, with a title and a reason at its top."""
     if not page.lstrip().startswith("<"):
         return f"# {title}\n\n{reason}\n\n{page}"
-    said = f"<h1>{html.escape(title)}</h1>\n<p><strong>{html.escape(reason)}</strong></p>\n"
-    return re.sub(r"<body[^>]*>|$", lambda start: f"{start[0]}\n{said}", page, count=1)
+    heading = f"<h1>{html.escape(title)}</h1>\n<p><strong>{html.escape(reason)}</strong></p>\n"
+    return re.sub(r"<body[^>]*>|$", lambda start: f"{start[0]}\n{heading}", page, count=1)
 
 
 def _stage(kept: str) -> str:

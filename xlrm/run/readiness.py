@@ -37,8 +37,8 @@ _NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 def check(experiment: Experiment, pipeline: str, where: str) -> None:
     """Raises ConfigError, one line that begins with `where`, for the first problem."""
     stages = {step.stage for step in steps(pipeline, experiment).values()}
-    for one in CHECKS:
-        for problem in one(experiment, stages):
+    for rule in CHECKS:
+        for problem in rule(experiment, stages):
             raise ConfigError(f"{where}: {problem}")
     for problem in budget.problems(experiment, pipeline):
         raise ConfigError(f"{where}: {problem}")
@@ -142,14 +142,14 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str], ...]]:
     """Section of a model -> (stage, field) of the lengths that it reads or writes."""
-    found = {
+    limits = {
         "base": (
             ("reward", "max_length"), ("evaluate", "max_length"), ("rank", "max_length"), ("represent", "max_length"),
         ),
     }  # fmt: skip
     if "align" in stages:
-        found[POLICY] = (("sample", "max_new_tokens"), ("align", "max_length"))
-    return found
+        limits[POLICY] = (("sample", "max_new_tokens"), ("align", "max_length"))
+    return limits
 
 
 def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[str]:
@@ -172,12 +172,12 @@ def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[str]:
     if "external" not in stages or not config.models:
         return
     try:
-        found = reward_models.find_all(one for one in config.models if not one.startswith(("/", ".")))
+        models = reward_models.find_all(name for name in config.models if not name.startswith(("/", ".")))
     except ConfigError as error:
         yield f"external.models: {error}"
         return
     judge = config.judge
-    if judge.max_new_tokens >= judge.context and any(model.kind == "generative" for model in found):
+    if judge.max_new_tokens >= judge.context and any(model.kind == "generative" for model in models):
         yield (
             f"external.judge.max_new_tokens: {judge.max_new_tokens} leaves no room for a question in "
             f"external.judge.context={judge.context}; less than that is allowed"

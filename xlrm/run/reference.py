@@ -78,7 +78,7 @@ def inputs(stage: str) -> Iterator[InputEntry]:
     made: dict[str, dict[str, None]] = {}
     for steps in _pipelines():
         by_label = {step.label: f"{step.stage} ({step.section})" if step.section else step.stage for step in steps}
-        for step in (one for one in steps if one.stage == stage):
+        for step in (step for step in steps if step.stage == stage):
             for name, labels in step.inputs.items():
                 for label in (labels,) if isinstance(labels, str) else labels:
                     made.setdefault(name, {})[by_label[label]] = None
@@ -101,7 +101,7 @@ def _pipelines() -> list[list[Step]]:
 @cache
 def _sentences(config: type[BaseModel]) -> dict[str, str]:
     """Field -> the string under it, in the class or in one that it extends."""
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for cls in reversed(config.__mro__):
         if cls is BaseModel or not issubclass(cls, BaseModel):
             continue
@@ -112,8 +112,8 @@ def _sentences(config: type[BaseModel]) -> dict[str, str]:
                 and isinstance(below, ast.Expr)
                 and isinstance(below.value, ast.Constant)
             ):
-                found[node.target.id] = " ".join(str(below.value.value).split())
-    return found
+                sentences[node.target.id] = " ".join(str(below.value.value).split())
+    return sentences
 
 
 def _type(annotation: Any) -> str:
@@ -128,7 +128,7 @@ def _type(annotation: Any) -> str:
     if kind is dict:
         return f"mapping of {_type(parts[0])} to {_type(parts[1])}"
     if kind in (list, tuple):
-        kinds = [one for one in parts if one is not Ellipsis]
+        kinds = [part for part in parts if part is not Ellipsis]
         return (
             f"list of {_type(kinds[0])}"
             if len(kinds) == 1 or Ellipsis in parts
@@ -140,22 +140,22 @@ def _type(annotation: Any) -> str:
 
 
 def _bounds(metadata: list[Any]) -> Iterator[str]:
-    for one in metadata:
+    for constraint in metadata:
         for name, sign in _BOUNDS.items():
-            if (bound := getattr(one, name, None)) is not None:
+            if (bound := getattr(constraint, name, None)) is not None:
                 yield f"{sign} {bound}"
 
 
 def _key(metadata: list[Any]) -> str:
     if NotCounted in metadata:
         return "no"
-    return "partly" if any(isinstance(one, CountedIf) for one in metadata) else ""
+    return "partly" if any(isinstance(mark, CountedIf) for mark in metadata) else ""
 
 
 def _value(value: Any) -> str:
     """The value as YAML on one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_value(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_value(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
     if value is None or isinstance(value, bool):
@@ -169,12 +169,12 @@ def _value(value: Any) -> str:
 def help_of(stage: str) -> Group:
     """Help of a stage: what it does, its inputs and its fields, readable from 60 columns on."""
     parts: list[Any] = [Text(_first_paragraph(stage)), Text()]
-    parts += [Text("Inputs", style="bold"), *(Padding(Text(_input(one)), (0, 0, 0, 2)) for one in inputs(stage))]
+    parts += [Text("Inputs", style="bold"), *(Padding(Text(_input(entry)), (0, 0, 0, 2)) for entry in inputs(stage))]
     parts += [Text(), Text("Fields", style="bold")]
-    for one in entries(config_class(stage)):
-        default = f" = {one.default}" if one.default else ", must be given"
-        head = Text.from_markup(f"  [bold]{escape(one.name)}[/]: {escape(one.type)}{escape(default)}")
-        notes = " ".join(filter(None, [one.sentence, f"({_KEY[one.key]})" if one.key else ""]))
+    for entry in entries(config_class(stage)):
+        default = f" = {entry.default}" if entry.default else ", must be given"
+        head = Text.from_markup(f"  [bold]{escape(entry.name)}[/]: {escape(entry.type)}{escape(default)}")
+        notes = " ".join(filter(None, [entry.sentence, f"({_KEY[entry.key]})" if entry.key else ""]))
         parts += [head, Padding(Text(notes), (0, 0, 0, 6))]
     return Group(*parts)
 
@@ -197,7 +197,7 @@ def _first_paragraph(stage: str) -> str:
 
 def markdown() -> str:
     """Tables of the experiment's fields and of all sections."""
-    top = [one for one in entries(Experiment) if one.name != "stages"]
+    top = [entry for entry in entries(Experiment) if entry.name != "stages"]
     parts = ["## The experiment's own fields", *_table(top, with_key=False)]
     for stage in STAGES:
         parts += [
@@ -225,24 +225,24 @@ def section(title: str, config: type[BaseModel]) -> str:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    *most, last = [f"`{one}`" for one in names]
+    *most, last = [f"`{name}`" for name in names]
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def _inputs_table(stage: str) -> list[str]:
     rows = []
-    for one in inputs(stage):
-        number = f"{'several' if one.several else 'one'}{', optional' if one.optional else ''}"
-        rows.append(f"| `{one.name}` | {number} | {', '.join(one.makers)} |")
+    for entry in inputs(stage):
+        number = f"{'several' if entry.several else 'one'}{', optional' if entry.optional else ''}"
+        rows.append(f"| `{entry.name}` | {number} | {', '.join(entry.makers)} |")
     return ["", "| input | artifacts | made by |", "|---|---|---|", *rows] if rows else []
 
 
 def _table(found: Any, with_key: bool = True) -> list[str]:
     head = ["| field | type | default | |", "|---|---|---|---|"]
     rows = []
-    for one in found:
-        note = f" *({_KEY[one.key]})*" if one.key and with_key else ""
-        default = f"`{one.default}`" if one.default else "must be given"
-        cells = (f"`{one.name}`", one.type, default, f"{one.sentence}{note}")
+    for entry in found:
+        note = f" *({_KEY[entry.key]})*" if entry.key and with_key else ""
+        default = f"`{entry.default}`" if entry.default else "must be given"
+        cells = (f"`{entry.name}`", entry.type, default, f"{entry.sentence}{note}")
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return ["", *head, *rows]

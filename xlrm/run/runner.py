@@ -124,7 +124,7 @@ def _place(module: Any, store: str, name: str, key: str) -> tuple[str, str]:
 def _stage_key(name: str, config: BaseModel, given: dict, version: str, libraries: dict[str, str]) -> str:
     module = stage_module(name)
     outside = {name: getattr(module, name)(config) for name in _OUTSIDE if hasattr(module, name)}
-    digests = {k: [one.digest for one in v] for k, v in given.items()}
+    digests = {k: [artifact.digest for artifact in v] for k, v in given.items()}
     return _key(name, fields.counted(config), digests, outside, version, libraries)
 
 
@@ -142,7 +142,7 @@ def _make(
         def facts() -> dict[str, Any]:
             return {
                 "stage": name, "key": key, "config": config.model_dump(mode="json"),
-                "inputs": {k: [Input(uri=one.uri, digest=one.digest) for one in v] for k, v in given.items()},
+                "inputs": {k: [Input(uri=item.uri, digest=item.digest) for item in v] for k, v in given.items()},
                 "code_version": version, "git_commit": provenance.git_commit(), "image": os.environ.get("XLRM_IMAGE"),
                 "versions": libraries, "started": started, "seconds": time.monotonic() - clock,
                 "peak_memory_mib": _peak_memory_mib(), "mlflow_run_id": run.id,
@@ -150,7 +150,7 @@ def _make(
 
         local: dict[str, Any] = _local_inputs(given, inputs)
         if "lineage" in inspect.signature(module.run).parameters:
-            local["lineage"] = artifacts.lineage(one.uri for many in given.values() for one in many)
+            local["lineage"] = artifacts.lineage(artifact.uri for group in given.values() for artifact in group)
         try:
             metrics = module.run(config, **local, output=work / "output")
         except GateError as error:
@@ -170,25 +170,25 @@ def _given(name: str, config: BaseModel, inputs: Inputs) -> dict[str, list[_Give
     """The input artifacts with the files that the stage reads: those that `reads(config)` names, else all."""
     module = stage_module(name)
     reads = module.reads(config) if hasattr(module, "reads") else {}
-    found = {}
+    result = {}
     for key, uris in sorted(inputs.items()):
         patterns = reads.get(key, ("*",))
-        found[key] = []
+        result[key] = []
         for uri in [uris] if isinstance(uris, str) else uris:
             files = artifacts.load(uri).files
             wanted = tuple(f for f in files if any(fnmatch(f.path, pattern) for pattern in patterns))
             if patterns and not wanted:
                 raise ConfigError(f"{name}.{key}: {uri} has none of the files {', '.join(patterns)}")
-            found[key].append(_Given(uri, wanted))
-    return found
+            result[key].append(_Given(uri, wanted))
+    return result
 
 
 def _check_names(name: str, module: Any, inputs: Inputs) -> None:
     """Raises ConfigError for an unknown input and for a missing one."""
     has = {
-        key: one.default is one.empty
-        for key, one in inspect.signature(module.run).parameters.items()
-        if one.kind is one.KEYWORD_ONLY and key not in ("output", "lineage")
+        key: parameter.default is parameter.empty
+        for key, parameter in inspect.signature(module.run).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and key not in ("output", "lineage")
     }
     needed = {key for key, wanted in has.items() if wanted}
     if wrong := [*sorted(inputs.keys() - has), *sorted(needed - inputs.keys())]:
@@ -198,7 +198,10 @@ def _check_names(name: str, module: Any, inputs: Inputs) -> None:
 
 def _local_inputs(given: dict[str, list[_Given]], inputs: Inputs) -> dict[str, Path | list[Path]]:
     cache = addresses.home() / "cache"
-    local = {key: [artifacts.fetch(one.uri, cache, one.files) for one in many] for key, many in given.items()}
+    local = {
+        key: [artifacts.fetch(artifact.uri, cache, artifact.files) for artifact in group]
+        for key, group in given.items()
+    }
     return {key: paths[0] if isinstance(inputs[key], str) else paths for key, paths in local.items()}
 
 
@@ -257,9 +260,9 @@ def _disk_space(label: str, work: Path) -> Iterator[None]:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if not full and shutil.disk_usage(work).free >= 2**20:
             raise
-        said = " ".join(str(error).split())[:200]
+        message = " ".join(str(error).split())[:200]
         raise ArtifactError(
-            f"{label}: no space left ({said}): make some and run it again; what is done is kept in {work}"
+            f"{label}: no space left ({message}): make some and run it again; what is done is kept in {work}"
         ) from error
 
 

@@ -116,7 +116,10 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
     """Steps that align a policy with the source's and one with the language's own reward model, and compare their
     responses with those of the policy they were trained from."""
     labelers = [experiment.source, language]
-    given, policies = {"language": language, "labelers": labelers}, tuple(f"align-{language}-{one}" for one in labelers)
+    given, policies = (
+        {"language": language, "labelers": labelers},
+        tuple(f"align-{language}-{code}" for code in labelers),
+    )
     ranked = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
     answers = {"languages": [language], "split": "eval"}
     judged = Step("judge", (language,), given, {"reference": "sample-policy", "candidates": f"sample-{language}"})
@@ -124,10 +127,10 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
         Step("rank", (language,), given, ranked),
         *(
             Step(
-                "align", (language, one), {"language": language, "labeler": one},
+                "align", (language, code), {"language": language, "labeler": code},
                 {"policy": policy, "ranked": f"rank-{language}"},
             )
-            for one in labelers
+            for code in labelers
         ),
         Step("sample", (language,), answers, {"policies": policies, "corpora": "validate"}),
         *([judged] if _judged(experiment) else []),

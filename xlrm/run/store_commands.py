@@ -20,8 +20,8 @@ def artifacts(
 
     with errors_in_one_line():
         store = housekeeping.look(addresses.store())
-        found = store.of(housekeeping.ARTIFACT)
-        rows = [_described(store, one) for one in found if stage in (None, one.name.split("/")[0])]
+        items = store.of(housekeeping.ARTIFACT)
+        rows = [_described(store, item) for item in items if stage in (None, item.name.split("/")[0])]
     rows.sort(key=lambda row: row["made"], reverse=True)
     if as_json:
         for row in rows:
@@ -73,17 +73,17 @@ def gc(
     with errors_in_one_line():
         store = housekeeping.look(addresses.store())
         items = housekeeping.plan(store, older_than, run or ())
-    going = [one for one in items if one.why]
+    going = [item for item in items if item.why]
     if busy := housekeeping.at_work(addresses.home()):
         progress.say(f"{', '.join(busy)}: at work in {addresses.home()}; nothing of the store goes meanwhile")
     _print([("", "stay", "size", "go", "size"), *_totals(items)])
     if going:
         print_result("")
-        _print([(one.kind, one.name, housekeeping.shown_size(one.size), one.why) for one in going])
+        _print([(item.kind, item.name, housekeeping.shown_size(item.size), item.why) for item in going])
     if delete:
         with errors_in_one_line():
             housekeeping.remove(store, items)
-    size = housekeeping.shown_size(sum(one.size for one in going))
+    size = housekeeping.shown_size(sum(item.size for item in going))
     where = f"of {addresses.shown(addresses.store())} and {addresses.home()}"
     progress.say(f"{size} removed {where}" if delete else f"{size} would go {where}; `--delete` removes it")
 
@@ -92,11 +92,11 @@ def _totals(items) -> list[tuple[str, ...]]:
     from xlrm.run.housekeeping import shown_size
 
     rows = []
-    for kind in dict.fromkeys(one.kind for one in items):
-        of = [one for one in items if one.kind == kind]
-        split = ([one for one in of if not one.why], [one for one in of if one.why])
+    for kind in dict.fromkeys(item.kind for item in items):
+        of = [item for item in items if item.kind == kind]
+        split = ([item for item in of if not item.why], [item for item in of if item.why])
         rows.append(
-            (kind, *(cell for part in split for cell in (str(len(part)), shown_size(sum(one.size for one in part)))))
+            (kind, *(cell for part in split for cell in (str(len(part)), shown_size(sum(item.size for item in part)))))
         )
     return rows
 

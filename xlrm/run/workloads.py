@@ -57,7 +57,7 @@ def load(items: Iterable[Item], scale: float = 1.0, limit: float = math.inf, sha
     """
     tokens = squares = 0.0
     for item, times in Counter(items).items():
-        prompt, lengths = item.prompt * scale, [(item.prompt + one) * scale for one in item.responses]
+        prompt, lengths = item.prompt * scale, [(item.prompt + length) * scale for length in item.responses]
         whole = [min(length, limit) for length in lengths]
         again = (len(whole) - 1) * (shared and max(lengths) <= limit)
         tokens += times * (sum(whole) - again * prompt)
