@@ -118,10 +118,10 @@ def test_every_field_of_its_own_section_counts_but_those_that_cannot_change_a_re
         ("rank", {"precision": "bfloat16"}, True),
         ("evaluate", {"precision": "bfloat16"}, True),
         ("external", {"models": ("armorm",)}, True),  # whose row says bfloat16
-        ("external", {"models": ("armorm",), "dtype": "float32"}, False),
+        ("external", {"models": ("armorm",), "precision": "float32"}, False),
         ("external", {"models": ("org/scalar",)}, False),
-        ("external", {"models": ("org/scalar",), "dtype": "bfloat16"}, True),
-        ("external", {"models": ("gpt-4o",), "dtype": "bfloat16"}, False),  # none that is scored in batches
+        ("external", {"models": ("org/scalar",), "precision": "bfloat16"}, True),
+        ("external", {"models": ("gpt-4o",), "precision": "bfloat16"}, False),  # none that is scored in batches
     ],
 )
 def test_tokens_in_a_batch_count_where_rewards_depend_on_the_batch(stage: str, settings: dict, counts: bool) -> None:

@@ -28,7 +28,7 @@ EXPERIMENT = {
     "register": {"prefix": "mine", "gate": "report", "benchmarks": ["learned"]},
 }  # fmt: skip
 PIPELINE = f"""
-import os, sys
+import os, sys, yaml
 from kfp import local
 from pipelines import placement
 from pipelines.retrain import build
@@ -36,7 +36,7 @@ from pipelines.retrain import build
 os.environ["KFP_RUN_ID"] = sys.argv[2]
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
 experiment = {EXPERIMENT!r} | {{"evaluate": {{"benchmarks": [sys.argv[3]]}}}}
-build(placement.load("local"))(experiment=experiment)
+build(placement.load("local"))(experiment=yaml.safe_dump(experiment))
 """
 
 
