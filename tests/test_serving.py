@@ -20,7 +20,7 @@ from reward_server import Server, new_model, started, until
 from typer.testing import CliRunner
 
 from xlrm.cli import app
-from xlrm.models import chat_templates, loading
+from xlrm.models import chat_templates, loading, vllm_engine
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scoring
 from xlrm.serving.service import Loaded, Service
@@ -321,6 +321,7 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token, monkey
 def test_an_engine_that_is_not_installed_is_one_line(model) -> None:
     result = CliRunner().invoke(app, ["serve", "--port", "0", str(model), "--engine", "vllm"])
     assert result.exit_code == 2 and "engine vllm: vllm is not installed; pip install" in result.output
+    assert vllm_engine._OWNER not in os.environ, "processes of later trainings would take this one for their vLLM's"
 
 
 def test_a_long_request_does_not_keep_short_ones_from_being_tokenised(model) -> None:

@@ -92,13 +92,13 @@ def logits(engine: Any, encoded: Sequence[list[int]]) -> list[float]:
 def _start(asked: dict[str, Any]) -> Any:
     import torch
 
-    os.environ[_OWNER] = str(os.getpid())
     # A forked process would inherit the state of locks and threads, and not import `xlrm`, which ties it to its owner.
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     vllm = _vllm()
     atexit.unregister(end)
     atexit.register(end)  # registered after vLLM imported multiprocessing, so called before that waits for its children
+    os.environ[_OWNER] = str(os.getpid())
     try:
         return vllm.LLM(
             tensor_parallel_size=max(1, torch.cuda.device_count()), trust_remote_code=False, load_format="safetensors",
