@@ -67,16 +67,17 @@ class _Watch:
             self.run, self.answered = self.server.run(self.run_id), time.monotonic()
         except ServerError as error:
             if time.monotonic() - self.answered > OUTAGE_SECONDS:
-                raise ServerError(f"{error}; the run goes on: {link}") from error
+                error.within("", f"the run continues: {link}")
+                raise
         except ConfigError as error:
-            raise ServerError(f"cannot follow the run any more: {error}: {link}") from error
+            raise ServerError(f"the run can no longer be followed: {error}", hint=link) from error
 
     def read_notes(self) -> None:
         try:
             self.notes, self.readable = notes(self.run_id), True
         except ArtifactError as error:
             if self.readable:
-                progress.say(f"what the tasks noted in the store cannot be read: {error}")
+                progress.say(f"the notes of the tasks in the store cannot be read: {error}")
             self.readable = False
 
     def say(self) -> None:

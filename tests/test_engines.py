@@ -7,6 +7,7 @@ import kubeflow_server
 import pytest
 import sentencepiece
 import torch
+from refusals import refused
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -140,10 +141,11 @@ def test_a_template_without_a_system_message_is_one_line(llama) -> None:
     tokenizer.chat_template = (
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
     )
-    with pytest.raises(ConfigError, match="chat template takes no such conversation: No system role"):
+    with refused(ConfigError, "chat template") as raised:
         chat_templates.as_chats(
             tokenizer, [[{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]]
         )
+    assert raised.value.message.endswith("No system role")
 
 
 def test_each_answer_is_told_with_its_tokens(llama) -> None:
@@ -293,15 +295,14 @@ def test_a_prompt_beyond_the_context_is_refused_and_no_other(llama) -> None:
 def test_a_language_the_model_does_not_know_is_an_error(m2m) -> None:
     from dataclasses import replace
 
-    with pytest.raises(ConfigError, match="does not know Klingon"):
+    with refused(ConfigError, "language", "qq"):
         unknown = replace(KOREAN, code="qq", name="Klingon", flores="tlh_Latn")
         one_each(Transformers(Model(str(m2m)), 4, (ENGLISH, unknown)), ["One."], Decoding(5))
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path) -> None:
-    with pytest.raises(ArtifactError, match=r"cannot load .*nosuch") as caught:
+    with refused(ArtifactError, tmp_path / "nosuch"):
         one_each(Transformers(Model(str(tmp_path / "nosuch"))), ["One."], Decoding(5))
-    assert "\n" not in str(caught.value)
 
 
 def endpoint(monkeypatch, server) -> generation.Endpoint:
@@ -345,9 +346,11 @@ def test_an_endpoint_is_asked_again_after_an_error_and_never_tells_its_key(monke
         broken = endpoint(monkeypatch, server)
         broken.client = broken.client.with_options(max_retries=0)
         one_each(broken, PROMPTS, Decoding(9))
-    assert "model 'served' gave no answer: 500" in str(caught.value) and "sk-secret" not in str(caught.value)
+    assert (
+        caught.value.value == "served" and caught.value.message.endswith("500") and "sk-secret" not in str(caught.value)
+    )
     monkeypatch.delenv("OPENAI_BASE_URL")
-    with pytest.raises(ConfigError, match="OPENAI_BASE_URL is not set"):
+    with refused(ConfigError, "OPENAI_BASE_URL"):
         one_each(generation.Endpoint(Model("served")), PROMPTS, Decoding(9))
 
 
@@ -396,7 +399,7 @@ def test_x_almas_commit_tells_its_versions_apart(code: str, groups: list[int], m
 
 
 def test_x_alma_has_none_for_two_groups() -> None:
-    with pytest.raises(ConfigError, match="no model for Spanish to Korean"):
+    with refused(ConfigError, "translate.translator"):
         translators.x_alma_model(SPANISH, KOREAN)
     assert translators.x_alma_model(SPANISH, LANGUAGES["it"]).endswith("Group2")
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import refusals
 from test_registry import (  # noqa: F401
     NAME,
     SETTINGS,
@@ -207,8 +208,9 @@ def test_its_page_and_aliases_say_where_it_stands_now(state, register) -> None:
 def test_with_enforce_a_refusal_is_one_each_time(state, register) -> None:
     first, _ = state(register)
     for _ in range(2):
-        with pytest.raises(GateError, match="xlrm-en version 2: "):
+        with refusals.refused(GateError, "register") as raised:
             run_stage("register", SETTINGS | {"gate": "enforce"}, inputs_of(first))
+        assert "xlrm-en version 2: " in raised.value.message
 
 
 def asked_of_others(one: dict) -> dict:

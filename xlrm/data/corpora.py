@@ -59,15 +59,18 @@ class RowsOnDisk:
 def _rows(path: Path) -> Iterator[tuple[int, dict]]:
     """(offset of its first byte, row) for each row."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError("no such file", where=path)
     offset = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
                     yield offset, parse_line(line.decode("utf-8"))
-                except (DataError, UnicodeDecodeError) as error:
-                    raise DataError(f"{path}:{number}: {error}") from error
+                except DataError as error:
+                    error.within(f"{path}:{number}: ")
+                    raise
+                except UnicodeDecodeError as error:
+                    raise DataError(f"not UTF-8 ({error})", where=f"{path}:{number}") from error
             offset += len(line)
 
 
@@ -113,10 +116,13 @@ def read_translations(folders: list[Path]) -> list[Corpus]:
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise DataError(f'{path}: no such file; a corpus says its language there, as {{"language": "es"}}')
+        raise DataError('no such file; it names the language of the corpus, as {"language": "es"}', where=path)
     description = json.loads(path.read_text(encoding="utf-8"))
     if description.get("language") not in LANGUAGES:
-        raise DataError(f"{path}: no language {description.get('language')!r}; there are {', '.join(LANGUAGES)}")
+        raise DataError(
+            "no such language",
+            where=f"{path}: language", value=description.get("language"), hint=f"there are {', '.join(LANGUAGES)}",
+        )  # fmt: skip
     return description
 
 
@@ -124,12 +130,14 @@ def _ordered(code: str, parts: list[tuple[Path, dict]]) -> list[tuple[Path, dict
     """Shards in their order. Raises DataError if one is missing or duplicated."""
     shards = [description.get("shard", [1, 1]) for _, description in parts]
     if any(not _is_shard(shard) for shard in shards) or len({count for _, count in shards}) > 1:
-        raise DataError(f"{code}: shards are [number, count] of one count, got {_list(shards)}")
+        raise DataError(
+            "shards are [number, count] with the same count", where=f"corpus {code}: shard", value=_list(shards)
+        )
     count, numbers = int(shards[0][1]), [int(number) for number, _ in shards]
     for number in range(1, count + 1):
         if numbers.count(number) != 1:
-            state = "missing" if number not in numbers else "there more than once"
-            raise DataError(f"{code}: shard {number} of {count} is {state}; got {_list(shards)}")
+            state = "missing" if number not in numbers else "duplicated"
+            raise DataError(state, where=f"corpus {code}: shard {number} of {count}", value=_list(shards))
     return [part for _, part in sorted(zip(numbers, parts, strict=True), key=lambda pair: pair[0])]
 
 

@@ -210,7 +210,8 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
         rows, read = list(source.rows(records)), len(records)
     except (KeyError, TypeError, IndexError) as error:
         raise DataError(
-            f"{source.repository} at {source.revision!r}: a record is not as expected: {type(error).__name__} {error}"
+            f"a record has an unexpected form: {type(error).__name__} {error}",
+            where=f"{source.repository} at {source.revision}",
         ) from error
     if source.counts and source.counts != (read, len(rows)):
         counted, card = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))

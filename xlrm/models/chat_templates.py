@@ -29,7 +29,9 @@ def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     try:
         texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True, date_string=_DATE)
     except jinja2.TemplateError as error:
-        raise ConfigError(f"the model's chat template takes no such conversation: {line(error)}") from error
+        raise ConfigError(
+            f"the model's chat template rejects the conversation: {line(error)}", where="chat template"
+        ) from error
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 

@@ -106,7 +106,7 @@ class Endpoint(Engine):
 
         if not os.environ.get("OPENAI_BASE_URL"):
             raise ConfigError(
-                "OPENAI_BASE_URL is not set: the address of the served model, such as http://host:8000/v1"
+                "not set; it is the address of the served model, such as http://host:8000/v1", where="OPENAI_BASE_URL"
             )
         key = os.environ.get("OPENAI_API_KEY") or "none"
         return openai.OpenAI(api_key=key, max_retries=self.retries, timeout=self.timeout_seconds)
@@ -143,7 +143,7 @@ class Endpoint(Engine):
         except openai.APIError as error:
             where = addresses.shown(os.environ["OPENAI_BASE_URL"])
             reason = getattr(error, "status_code", None) or type(error).__name__
-            raise ArtifactError(f"{where}: model {self.model.name!r} gave no answer: {reason}") from error
+            raise ArtifactError(f"no answer: {reason}", where=f"{where}: model", value=self.model.name) from error
         choice, usage = reply.choices[0], reply.usage
         tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
         return Completion(choice.message.content or "", choice.finish_reason == "stop", tokens)

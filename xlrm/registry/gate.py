@@ -115,7 +115,10 @@ def decide(
     conditions = rule.rule()
     known = reward_table.benchmarks(challenger)
     if missing := [name for name in rule.benchmarks if name not in known]:
-        raise ConfigError(f"register.benchmarks: evaluate knows no {missing[0]}; it has {', '.join(known)}")
+        raise ConfigError(
+            "the evaluation does not have this benchmark", where="register.benchmarks", value=missing[0],
+            hint=f"it has {', '.join(known)}",
+        )  # fmt: skip
     if reason := _no_better_than_chance(challenger, rule, ties, own):
         return Decision(False, reason, version, conditions)
     if version is None:
@@ -162,9 +165,9 @@ def check_rewards(path: Path) -> None:
     for (name, language, item, _, side, number), reward in _by_response(path).items():
         if reward is None or not math.isfinite(reward):
             raise DataError(
-                f"{path}: reward of {item} ({side} {number}, {language}, {name}): {reward}; a finite number is allowed, and "
-                "a model that gives another is not registered"
-            )
+                "a finite number is required to register a model",
+                where=f"{path}: reward of {item} ({side} {number}, {language}, {name})", value=reward,
+            )  # fmt: skip
 
 
 def same(ours: Path, theirs: Path) -> bool:

@@ -177,12 +177,14 @@ def _run_to_remove(store: Store, name: str, end: float) -> str:
     run = next((item for item in store.of(RUN) if item.name == f"runs/{name}"), None)
     if run is None:
         raise ConfigError(
-            f"--run {name}: no such run in {store.uri}; there are {', '.join(sorted(store.runs)) or 'none'}"
-        )
+            f"no such run in {store.uri}",
+            where="--run", value=name, hint=f"there are {', '.join(sorted(store.runs)) or 'none'}",
+        )  # fmt: skip
     if run.changed > end and "run.json" in run.files and not any(path.startswith("end/") for path in run.files):
         raise ConfigError(
-            f"--run {name}: it has not ended; one that was killed goes when it is older than --older-than"
-        )
+            "this run has not ended; a run that was killed is removed once it is older than --older-than",
+            where="--run", value=name,
+        )  # fmt: skip
     return name
 
 

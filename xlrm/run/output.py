@@ -81,7 +81,7 @@ def told(error: XlrmError) -> Iterator[str]:
     if not (isinstance(error, GateError) and error.kept):
         yield f"error: {error}"
         return
-    yield f"error: {str(error).removesuffix(f'; see {error.kept}')}"
+    yield f"error: {error.reason}"
     yield f"page: {local(pages.refused(error) or error.kept)}"
     if remedy := pages.remedy(error):
         yield f"next: {remedy}"

@@ -1,11 +1,12 @@
 """Annotations of fields of a stage's config, in `Annotated[...]`: whether a field counts for the result, and what it
-names on the Hub."""
+names on the Hub; and the error of fields that do not fit together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
 
 
 class NotCounted:
@@ -32,6 +33,11 @@ class RevisionOf:
     """Name of the field with the model's name."""
     made_here: tuple[str, ...] = ()
     """Names of models that are not on the Hub."""
+
+
+def conflict(field: str, value: Any, message: LiteralString) -> PydanticCustomError:
+    """The error that a validator of the whole config raises; it names the field whose value does not fit the others."""
+    return PydanticCustomError("conflict", message, {"field": field, "value": value})
 
 
 def counted(config: BaseModel) -> dict[str, Any]:

@@ -27,14 +27,16 @@ def read_rows(path: Path, required: tuple[str, ...] = ()) -> list[dict]:
     for number, row in enumerate(rows, 1):
         for field in required:
             if not row.get(field):
-                raise DataError(f"{path}:{number}: no '{field}'; a row needs {', '.join(required)}")
+                raise DataError(
+                    "missing or empty", where=f"{path}:{number}: {field}", hint=f"a row needs {', '.join(required)}"
+                )
     return rows
 
 
 def each_row(path: Path) -> Iterator[dict]:
     """Iterator over the rows that `read_rows` returns."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError("no such file", where=path)
     if path.suffix == ".parquet":
         import pyarrow.parquet
 
@@ -44,7 +46,7 @@ def each_row(path: Path) -> Iterator[dict]:
         with path.open(encoding="utf-8") as file:
             yield from (_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip())
     else:
-        raise DataError(f"{path}: files of rows end in .jsonl or .parquet, not {path.suffix or 'nothing'!r}")
+        raise DataError("a file of rows ends in .jsonl or .parquet", where=path)
 
 
 def count_lines(path: Path) -> int:
@@ -64,7 +66,8 @@ def _parse(path: Path, number: int, line: str) -> dict:
     try:
         return parse_line(line)
     except DataError as error:
-        raise DataError(f"{path}:{number}: {error}") from error
+        error.within(f"{path}:{number}: ")
+        raise
 
 
 def parse_line(line: str) -> dict:
@@ -74,5 +77,5 @@ def parse_line(line: str) -> dict:
     except json.JSONDecodeError as error:
         raise DataError(f"not JSON ({error})") from error
     if not isinstance(row, dict):
-        raise DataError(f"a row is a JSON object, not {type(row).__name__}")
+        raise DataError("a row is a JSON object", value=row)
     return row

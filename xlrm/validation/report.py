@@ -112,7 +112,7 @@ def refusal(reports: list[FileReport], kept: Kept) -> str:
     empty = {code: ", ".join(name for name in ids if not ids[name]) for code, ids in kept.items()}
     nothing = [f"no row of {names} passed in {code}" for code, names in empty.items() if names]
     reasons = "; ".join([*map(_of_file, refused), *nothing])
-    return f"validate: translations refused, max_reject_share is {reports[0].allowed:.1%}: {reasons}"
+    return f"translations refused: {reasons}"
 
 
 def _of_file(report: FileReport) -> str:
