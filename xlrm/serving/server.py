@@ -75,5 +75,5 @@ def serve(service: Service, host: str, port: int) -> None:
     shown, guarded = listener.getsockname()[1], "with a token" if service.token else f"without a token ({TOKEN})"
     progress.say(f"listening on http://{f'[{host}]' if ':' in host else host}:{shown}, {guarded}")
     server.run(sockets=[listener])
-    if service.life and not service.life.cancelled() and (error := service.life.exception()):
-        raise error
+    if service.life and not service.life.cancelled() and (failure := service.life.exception()):
+        raise failure
