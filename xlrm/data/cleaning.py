@@ -6,12 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-Row = dict[str, str]
+Row = dict[str, Any]
 PAIR = ("prompt", "chosen", "rejected")
 REASONS = ("rejected", "unusable", "duplicate", "conflict", "near_duplicate", "contaminated")
 

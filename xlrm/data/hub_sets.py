@@ -227,7 +227,7 @@ def sample(size: int, count: int | None, seed: int) -> list[int]:
 
 def origin(repository: str, revision: str, commit: str | None, licence: str) -> dict[str, str | int]:
     """Origin of rows; a local folder has no revision."""
-    facts = {"licence": licence, "repository": repository}
+    facts: dict[str, str | int] = {"licence": licence, "repository": repository}
     if not Path(repository).is_dir():
         facts["revision"] = revision
     return facts | ({"commit": commit} if commit else {})
