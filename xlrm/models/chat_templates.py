@@ -1,17 +1,14 @@
 """Conversations as token ids: applying a model's chat template, and finding the tokens that end its turn."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from xlrm.errors import ConfigError
 from xlrm.models import loading
+from xlrm.models.decoding import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-from typing import Any
-
-from xlrm.errors import ConfigError
-from xlrm.models.decoding import Prompt
 
 # A fixed date, since today's would change the answer from day to day; Llama 3's template uses this one by default.
 _DATE = "26 Jul 2024"
@@ -110,7 +107,8 @@ def encode(
     """
     if not conversations:
         return []
-    return encode_texts(tokenizer, tokenizer.apply_chat_template(list(conversations), tokenize=False), max_length)
+    texts: Any = tokenizer.apply_chat_template(list(conversations), tokenize=False)  # strings, since not tokenized
+    return encode_texts(tokenizer, texts, max_length)
 
 
 def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> list[list[int]]:

@@ -66,8 +66,10 @@ class Request:
 class Engine(ABC):
     """Generates text with one model, which is loaded only when the first prompt arrives."""
 
-    block: int
-    """Recommended number of completions per call."""
+    @property
+    @abstractmethod
+    def block(self) -> int:
+        """Recommended number of completions per call."""
 
     def complete(
         self, prompts: Sequence[Prompt], n: int, decoding: Decoding, each: Each = no_one,

@@ -34,7 +34,7 @@ class Vllm(Engine):
     block: int = 4096
 
     @cached_property
-    def limit(self) -> int:
+    def limit(self) -> int | None:
         from transformers import AutoConfig
 
         return self.context.within(transformers_engine.loaded(AutoConfig, self.model))
@@ -48,7 +48,7 @@ class Vllm(Engine):
         from transformers import AutoConfig, GenerationConfig
 
         try:
-            given = GenerationConfig.from_pretrained(self.model.name, revision=self.model.revision)
+            given = GenerationConfig.from_pretrained(self.model.name, revision=self.model.revision or "main")
         except OSError:  # the model has no generation_config.json
             given = transformers_engine.loaded(AutoConfig, self.model)
         return chat_templates.ends(self.tokenizer, given)

@@ -180,7 +180,7 @@ def _drawing(decoding: Decoding, count: int, seeds: list[int]) -> list[Any]:
     """Logits processors for sampling, in the order in which transformers and vLLM apply them."""
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-    processors = [TemperatureLogitsWarper(float(decoding.temperature))]
+    processors: list[Any] = [TemperatureLogitsWarper(float(decoding.temperature))]
     if decoding.top_k:
         processors.append(TopKLogitsWarper(decoding.top_k))
     if decoding.top_p < 1:
