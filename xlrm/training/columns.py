@@ -40,7 +40,7 @@ def dataset(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], config: R
     return Dataset.from_dict(pairs(tokenizer, rows, config.max_length, config.margin))
 
 
-def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int, margin: bool) -> Columns:
+def pairs(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length: int, margin: bool) -> Columns:
     """Columns chosen_ids, rejected_ids and, with `margin`, margin, which TRL's RewardTrainer uses unchanged. Raises
     DataError if `margin` is set and no pair has one."""
     columns: Columns = {
@@ -56,7 +56,7 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int
     return columns
 
 
-def judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int) -> Columns:
+def judgments(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length: int) -> Columns:
     """Columns input_ids and labels (1 good, 0 bad). A row with response and label is one judgment, a pair is two.
     Raises DataError for a row that is neither."""
     answers: list[tuple[str, str, float]] = []
