@@ -134,13 +134,16 @@ class Question:
         return json.dumps(self.messages, ensure_ascii=False)
 
 
+Engine = generation.Endpoint | generation.Transformers | generation.Vllm
+
+
 @dataclass
 class Judge:
     """A model as judge, with its engine, its saved answers and their cost."""
 
     model: RewardModel
     settings: Settings
-    engine: generation.Engine
+    engine: Engine
     memory: Memory
     cost: Cost
 
@@ -170,7 +173,7 @@ class Judge:
     def reach(self) -> None:
         """Checks the settings before any question: raises ConfigError if OPENAI_BASE_URL is not set for a served judge,
         or if `context` is set above what a local model can read."""
-        self.engine.client if self.served else self.engine.limit  # noqa: B018
+        self.engine.client if isinstance(self.engine, generation.Endpoint) else self.engine.limit
 
     def close(self) -> None:
         """Frees the engine."""
@@ -262,7 +265,7 @@ def check_budget(estimates: dict[str, Estimate], settings: Settings) -> None:
             f"judge.max_usd={settings.max_usd}: no price is known for {', '.join(unpriced)}; say judge.usd_per_million, as "
             f"{{{unpriced[0]}: [2.5, 10]}}"
         )
-    total = sum(estimate.usd for estimate in estimates.values())
+    total = sum(estimate.usd or 0.0 for estimate in estimates.values())
     if total > settings.max_usd:
         raise ConfigError(
             f"judge.max_usd={settings.max_usd}: judging is estimated at {dollars(total)}; raise it or judge less"
@@ -273,7 +276,7 @@ def dollars(usd: float | None) -> str:
     return "price unknown" if usd is None else f"${usd:,.2f}"
 
 
-def _engine(model: RewardModel, settings: Settings, name: str, version: str | None) -> generation.Engine:
+def _engine(model: RewardModel, settings: Settings, name: str, version: str | None) -> Engine:
     if name == "endpoint":
         served = generation.Model(model.repository)
         return generation.Endpoint(
