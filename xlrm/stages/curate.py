@@ -130,8 +130,8 @@ def _load(config: Config) -> dict[str, curation.Sources]:
             name: catalog.load(benchmarks.HELD_OUT, name, language, None, seed, ("prompt",))
             for name in config.decontaminate
         }
-    if name := config.parallel:
-        datasets["parallel"] = {name: catalog.load(PARALLEL, name, language, config.parallel_texts, seed, ("text",))}
+    if texts := config.parallel:
+        datasets["parallel"] = {texts: catalog.load(PARALLEL, texts, language, config.parallel_texts, seed, ("text",))}
     datasets["preferences"] = {
         name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share)
         for name in config.preferences
