@@ -31,7 +31,9 @@ OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 
 # What is asked and answered
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 500, 503)}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 500, 503)
+}
 _TOKEN = Security(HTTPBearer(auto_error=False, description=f"Where the server was started with {TOKEN}."))
 router = APIRouter()
 
