@@ -43,7 +43,7 @@ DOORS = {
     "boto3": "xlrm.store.buckets",
     "botocore": "xlrm.store.buckets",
     "matplotlib": "xlrm.reporting.plots",
-    "openai": "xlrm.models.generation",
+    "openai": "xlrm.models.endpoint_engine",
     "vllm": "xlrm.models.vllm_engine",
     "fastapi": "xlrm.serving.web",
     "uvicorn": "xlrm.serving.server",
