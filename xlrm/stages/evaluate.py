@@ -64,7 +64,7 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
 
 def _corpus(corpora: Path, language: str) -> list[dict]:
     return read_rows(
-        corpora / language / "benchmark.jsonl", ("id", "prompt", "chosen", "rejected", "subset", "section")
+        corpora / language / "benchmark.jsonl", ("id", "prompt", "chosen", "rejected", "subset", "section"), ("weight",)
     )
 
 

@@ -31,7 +31,7 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
     unreadable benchmark, and GateError for a judge that refuses too many questions or costs too much.
     """
     languages = config.languages if config.models else ()
-    rows = {language: read_rows(corpora / language / "benchmark.jsonl", COLUMNS) for language in languages}
+    rows = {language: read_rows(corpora / language / "benchmark.jsonl", COLUMNS, ("weight",)) for language in languages}
     results = external_models.evaluate_all(rows, config, output)
     (output / "results.json").write_text(json.dumps({"models": results}, indent=2), encoding="utf-8")
     return {

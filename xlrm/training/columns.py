@@ -50,9 +50,10 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int
         for side in ("chosen", "rejected")
     }
     if margin:
-        if not any("margin" in row for row in rows):
+        margins = [row.get("margin") for row in rows]
+        if all(value is None for value in margins):
             raise DataError("reward.margin: no pair has a margin; true needs some that have")
-        columns["margin"] = [float(row.get("margin", 0.0)) for row in rows]
+        columns["margin"] = [float(value or 0) for value in margins]
     return columns
 
 

@@ -21,7 +21,7 @@ nested because transformers would load a folder of adapters that is directly in 
 def rows(corpora: Path, languages: list[str], required: tuple[str, ...]) -> list[dict]:
     """Held-out rows of the corpus in these languages; empty if it has none."""
     files = [corpora / language / FILE for language in languages]
-    return [row for file in files if file.is_file() for row in read_rows(file, required)]
+    return [row for file in files if file.is_file() for row in read_rows(file, required, ("margin",))]
 
 
 def dataset(folder: Path) -> "Dataset | None":
