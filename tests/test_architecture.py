@@ -189,7 +189,7 @@ def test_a_stage_runs_from_a_config_and_directories(stage: str) -> None:
 
 
 STAGE_LINES = 80
-LONG_STAGES = {"curate": 139, "report": 81, "translate": 91}
+LONG_STAGES = {"curate": 139, "translate": 90}
 """Stages that are longer, with the lines they have: a number here can only fall."""
 
 
@@ -248,7 +248,7 @@ def test_a_room_says_in_two_sentences_what_it_knows_and_must_not_know(path: Path
     assert len(sentences) == 2, f"{path}: what the room knows, and what it must not know"
 
 
-WORDS = {"found": 33, "many": 1, "one": 23, "said": 6, "told": 0}
+WORDS = {"found": 33, "many": 1, "one": 23, "said": 5, "told": 0}
 """Names that tell a reader nothing, with how often they are given to a variable or a parameter: a number here can only fall."""
 
 

@@ -31,7 +31,7 @@ def test_every_reader_names_file_line_and_field(number: str, tmp_path: Path) -> 
     path = tmp_path / "rows.jsonl"
     path.write_text(line("0.5") + line(number))
     for read in (read_rows, lambda path: list(each_row(path)), lambda path: list(stream(path))):
-        with pytest.raises(DataError, match=rf"rows\.jsonl:2: 'margin' is -?(nan|inf); a finite number is allowed"):
+        with pytest.raises(DataError, match=r"rows\.jsonl:2: 'margin' is -?(nan|inf); a finite number is allowed"):
             read(path)
     _, rejects = pair_records.read_pairs(path)
     assert [reject["line"] for reject in rejects] == [2] and "'margin' is" in rejects[0]["reason"]

@@ -94,9 +94,9 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
         **({"heldout": heldout} if heldout else {}),
         "benchmark": loaded["benchmark"][config.benchmark].rows,
     }
-    card = {"language": config.language, **data_card.terms(origins), "sources": report.as_dict(), "origins": origins}
+    prompts = None
     if config.prompts:
-        tables["prompts"], card["prompts"] = curation.clean_prompts(
+        tables["prompts"], prompts = curation.clean_prompts(
             config.prompts, loaded, contamination, config.train_prompts, config.seed
         )
     if config.parallel:
@@ -106,7 +106,7 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} is taken from a branch that moves; {pinned} stays as it is")
     rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]
-    curation.write(tables, rejects, card, output)
+    curation.write(tables, rejects, data_card.card(config.language, origins, report.counts(), prompts), output)
     metrics = {_METRIC.get(name, name): len(rows) for name, rows in tables.items()}
     return metrics | {name: float(count) for name, count in report.totals().items()}
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm import progress
+from xlrm.data.corpus_schema import PREFERENCE_PAIRS
 from xlrm.errors import DataError
 from xlrm.models import chat_templates
 from xlrm.training.recipes import RewardTraining
@@ -97,7 +98,7 @@ def _by_id(language: str, rows: list[Row]) -> dict[str, Row]:
     for number, row in enumerate(rows, 1):
         if row.get("id") is None:
             raise DataError(
-                f"{language}/preferences.jsonl:{number}: no 'id'; a mixture tells pairs of languages apart by it"
+                f"{language}/{PREFERENCE_PAIRS.file}:{number}: no 'id'; a mixture tells pairs of languages apart by it"
             )
     return {row["id"]: row for row in rows}
 
