@@ -5,7 +5,6 @@ python -m benchmarks.resume [--json FILE]
 """
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.served_translations import serving
+from xlrm.data.corpus_schema import Description
 from xlrm.store.jsonl import write_jsonl
 
 STAGE = """
@@ -47,7 +47,7 @@ def _corpus(folder: Path, rows: int) -> int:
         for i in range(rows)
     )
     write_jsonl(folder / "preferences.jsonl", pairs)
-    (folder / "corpus.json").write_text(json.dumps({"language": "en"}))
+    Description(language="en").write(folder)
     return 30 * rows
 
 

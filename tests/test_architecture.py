@@ -47,7 +47,7 @@ DOORS = {
     "boto3": "xlrm.store.buckets",
     "botocore": "xlrm.store.buckets",
     "matplotlib": "xlrm.reporting.plots",
-    "openai": "xlrm.models.generation",
+    "openai": "xlrm.models.endpoint_engine",
     "vllm": "xlrm.models.vllm_engine",
     "fastapi": "xlrm.serving.web",
     "uvicorn": "xlrm.serving.server",
@@ -227,7 +227,7 @@ def test_a_stage_runs_from_a_config_and_directories(stage: str) -> None:
 
 
 STAGE_LINES = 80
-LONG_STAGES = {"curate": 139, "report": 81, "translate": 91}
+LONG_STAGES = {"curate": 139, "translate": 90}
 """Stages that are longer, with the lines they have: a number here can only fall."""
 
 
@@ -286,7 +286,7 @@ def test_a_room_says_in_two_sentences_what_it_knows_and_must_not_know(path: Path
     assert len(sentences) == 2, f"{path}: what the room knows, and what it must not know"
 
 
-WORDS = {"found": 33, "many": 1, "one": 23, "said": 6, "told": 0}
+WORDS = {"found": 33, "many": 1, "one": 23, "said": 5, "told": 0}
 """Names that tell a reader nothing, with how often they are given to a variable or a parameter: a number here can only fall."""
 
 
@@ -322,5 +322,5 @@ def test_functions_and_files_stay_short() -> None:
     assert median(lengths.values()) <= 12, f"half of the functions have more than 12 lines; the longest: {said}"
     assert quantiles(lengths.values(), n=10)[-1] <= 40, f"one function in ten has more than 40 lines: {said}"
     files = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in SOURCES.items()}
-    long = {name: lines for name, lines in files.items() if lines > 420}
-    assert not long, f"files of more than 420 lines: {long}; two things that change for different reasons are two files"
+    long = {name: lines for name, lines in files.items() if lines > 400}
+    assert not long, f"files of more than 400 lines: {long}; two things that change for different reasons are two files"

@@ -112,7 +112,7 @@ def load(entry: str, home: Path, **environment: str) -> dict:
     script = (
         "import json, sys; from xlrm.data import catalog; from xlrm.errors import XlrmError\n"
         "try:\n    found = catalog.load_pairs(sys.argv[1], 'en', 10, 0)\n"
-        "    print(json.dumps(found.origin | {'rows': len(found.rows)}))\n"
+        "    print(json.dumps(found.origin.model_dump(exclude_unset=True) | {'rows': len(found.rows)}))\n"
         "except XlrmError as error:\n    print(json.dumps({'error': str(error)}))"
     )
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}

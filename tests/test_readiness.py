@@ -11,8 +11,8 @@ from pipelines import placement
 from xlrm.errors import ConfigError, GateError
 from xlrm.models import base_models
 from xlrm.run import budget, expected, forecast
+from xlrm.run.assumptions import MFU
 from xlrm.run.experiment import build, load
-from xlrm.run.forecast import MFU
 from xlrm.run.sections import CROSS_LINGUAL, RETRAIN
 from xlrm.run.steps import PIPELINES, Step, steps
 from xlrm.stages import judge, plan

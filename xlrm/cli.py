@@ -91,13 +91,13 @@ def estimate(
     ] = None,
 ) -> None:
     """Curate an experiment's corpus, unless that is finished, and estimate the work of every stage on GPUs."""
-    from xlrm.run import experiment, forecast, workloads
+    from xlrm.run import assumptions, experiment, forecast, workloads
     from xlrm.run.runner import run_stage
     from xlrm.store import artifacts
     from xlrm.translation import workload
 
     with errors_in_one_line():
-        shares = forecast.utilisation(mfu or ())
+        shares = assumptions.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
         curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
@@ -109,7 +109,7 @@ def estimate(
     for why in dict.fromkeys(row.why for row in rows if row.why):
         stages = ", ".join(dict.fromkeys(row.stage for row in rows if row.why == why))
         table.print(f"– {stages}: {why}", markup=False, highlight=False)
-    for line in (forecast.FORMULA, *forecast.assumptions(shares)):
+    for line in (assumptions.FORMULA, *assumptions.sentences(shares)):
         table.print(line, style="dim", markup=False, highlight=False)
 
 

@@ -92,6 +92,9 @@ class Transformers(Engine):
                 for place, completion in zip(places, made, strict=True):
                     tell(place, completion)
 
+    def check(self) -> None:
+        self.limit  # noqa: B018  (read here)
+
     def close(self) -> None:
         """Frees the model and the GPU memory."""
         self.__dict__.pop("network", None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from xlrm.data.corpus_schema import TABLES, Name
 from xlrm.evaluation.credit import responses
 from xlrm.store import jsonl
 
@@ -94,6 +95,6 @@ def read(corpus: Path) -> Texts:
     )  # fmt: skip
 
 
-def _rows(corpus: Path, name: str) -> Iterable[dict]:
-    path = corpus / f"{name}.jsonl"
+def _rows(corpus: Path, name: Name) -> Iterable[dict]:
+    path = corpus / TABLES[name].file
     return jsonl.stream(path) if path.is_file() else ()

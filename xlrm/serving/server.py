@@ -62,6 +62,7 @@ def serve(service: Service, host: str, port: int) -> None:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
     except OSError as error:
         raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}; name another") from error
     service.token = _token()

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xlrm.data.corpus_schema import HELDOUT_PAIRS
 from xlrm.store.jsonl import read_rows
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
-FILE = "heldout.jsonl"
-"""File of a corpus with the held-out pairs, from the same datasets as the training pairs."""
+
 BEST = "best/model"
 """Folder of the weights with the lowest held-out loss so far, in a training's folder and in its checkpoints. It is
 nested because transformers would load a folder of adapters that is directly in a checkpoint."""
@@ -20,8 +20,9 @@ nested because transformers would load a folder of adapters that is directly in 
 
 def rows(corpora: Path, languages: list[str], required: tuple[str, ...]) -> list[dict]:
     """Held-out rows of the corpus in these languages; empty if it has none."""
-    files = [corpora / language / FILE for language in languages]
-    return [row for file in files if file.is_file() for row in read_rows(file, required)]
+    files = [corpora / language / HELDOUT_PAIRS.file for language in languages]
+    numbers = HELDOUT_PAIRS.numbers
+    return [row for file in files if file.is_file() for row in read_rows(file, required, numbers)]
 
 
 def dataset(folder: Path) -> "Dataset | None":

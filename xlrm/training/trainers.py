@@ -51,7 +51,7 @@ def train_reward_model(
         model = loading.new_reward_model(base, tokenizer, config.seed)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
-            margin = config.margin and any("margin" in row for row in heldout_rows)
+            margin = config.margin and any(row.get("margin") is not None for row in heldout_rows)
             columns.dataset(tokenizer, heldout_rows, config.model_copy(update={"margin": margin})).save_to_disk(
                 folder / "heldout"
             )

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from xlrm.data.corpus_schema import TEXTS
 from xlrm.errors import GateError
 from xlrm.translation.documents import DocumentTranslator
-from xlrm.translation.effort import TEXTS
 
 ROWS_AT_ONCE = 1000
 

@@ -11,7 +11,7 @@ from math import sqrt
 
 import numpy as np
 
-from xlrm.validation.frame import TEXTS
+from xlrm.data.corpus_schema import TEXTS
 from xlrm.validation.suite import Outcome
 from xlrm.validation.texts import prose
 

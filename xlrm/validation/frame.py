@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from xlrm.data.corpus_schema import TEXTS
 from xlrm.languages import Language
 from xlrm.validation.language_id import Identifier
 from xlrm.validation.lengths import Band, fit
@@ -27,7 +28,6 @@ from xlrm.validation.texts import (
     without_names,
 )
 
-TEXTS = ("prompt", "chosen", "rejected", "text")
 SPOKEN = ("prompt", "chosen", "text")  # a rejected answer may be wrong because of its language
 ASKED = ("prompt", "text")  # an answer may be a list of names, the same in both languages
 _NO_LETTERS = "ªº"  # 12.ª is an ordinal

@@ -134,16 +134,13 @@ class Question:
         return json.dumps(self.messages, ensure_ascii=False)
 
 
-Engine = generation.Endpoint | generation.Transformers | generation.Vllm
-
-
 @dataclass
 class Judge:
     """A model as judge, with its engine, its saved answers and their cost."""
 
     model: RewardModel
     settings: Settings
-    engine: Engine
+    engine: generation.Engine
     memory: Memory
     cost: Cost
 
@@ -173,7 +170,7 @@ class Judge:
     def reach(self) -> None:
         """Checks the settings before any question: raises ConfigError if OPENAI_BASE_URL is not set for a served judge,
         or if `context` is set above what a local model can read."""
-        self.engine.client if isinstance(self.engine, generation.Endpoint) else self.engine.limit
+        self.engine.check()
 
     def close(self) -> None:
         """Frees the engine."""
@@ -276,7 +273,7 @@ def dollars(usd: float | None) -> str:
     return "price unknown" if usd is None else f"${usd:,.2f}"
 
 
-def _engine(model: RewardModel, settings: Settings, name: str, version: str | None) -> Engine:
+def _engine(model: RewardModel, settings: Settings, name: str, version: str | None) -> generation.Engine:
     if name == "endpoint":
         served = generation.Model(model.repository)
         return generation.Endpoint(
