@@ -69,7 +69,7 @@ def _commit(name: str, revision: str | None, kind: str) -> str:
             f"cannot find {name!r} on the Hub: {type(error).__name__}; check the id or the folder, and the network"
         ) from error
     if commit is None:
-        raise ArtifactError(f"the Hub names no commit of {name!r}; name one: {name}@COMMIT")
+        raise ArtifactError(f"the Hub names no commit of {name!r}; give one as its revision")
     return commit
 
 
