@@ -88,7 +88,8 @@ def _node(hardware: Hardware, stage: str) -> Node:
         return Node(gpus=has.gpus, gpu_product=hardware.gpu_product, cpu=has.cores, memory=has.memory)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = {"cpu": "cores"}.get(str(first["loc"][0]), first["loc"][0])
+        name = str(first["loc"][0])
+        field = {"cpu": "cores"}.get(name, name)
         raise ConfigError.invalid({**first, "loc": (field,)}, f"tasks.{stage}.") from error
 
 

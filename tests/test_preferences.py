@@ -8,6 +8,7 @@ import pytest
 from refusals import refused
 
 from xlrm.data import catalog, pair_records
+from xlrm.data.hub_sets import Origin
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.stages import curate
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -89,7 +90,7 @@ def test_a_set_of_the_hub_is_a_dataset_by_its_name_alone(tmp_path, monkeypatch) 
     assert loaded.rows == [WANTED | {"id": "mine-0"}]
     assert [reject["line"] for reject in loaded.rejects] == [2, 3]
     assert [reject["reason"].partition(":")[0] for reject in loaded.rejects] == ["chosen='user'", "chosen=[]"]
-    assert loaded.origin == {"licence": "unknown", "repository": str(tmp_path / "mine")}
+    assert loaded.origin == Origin(licence="unknown", repository=str(tmp_path / "mine"))
     assert len(catalog.load_pairs(f"hub:{tmp_path / 'mine'}:b:dev", "en", 10, 0).rows) == 2
     with refused(ArtifactError, f"{tmp_path / 'mine'} at main") as raised:
         catalog.load_pairs(f"hub:{tmp_path / 'mine'}", "en", 10, 0)

@@ -14,8 +14,8 @@ from xlrm.data.catalog import SPOKEN
 from xlrm.errors import ConfigError, GateError
 from xlrm.models import base_models
 from xlrm.run import budget, expected, forecast
+from xlrm.run.assumptions import MFU
 from xlrm.run.experiment import build, load
-from xlrm.run.forecast import MFU
 from xlrm.run.sections import CROSS_LINGUAL, RETRAIN
 from xlrm.run.steps import PIPELINES, Step, steps
 from xlrm.stages import judge, plan
@@ -46,6 +46,7 @@ IMPOSSIBLE = (
     ("demo", "sample.max_new_tokens=4096", "sample.max_new_tokens", 4096),
     ("paper_a_qwen", "policy.model=phrasebook-tiny sample.max_new_tokens=8000", "sample.max_new_tokens", 8000),
     ("paper_a_qwen", "translate.max_new_tokens=4000", "translate.max_new_tokens", 4000),
+    ("demo", "translate.limits.loop_times=9", "translate.limits", {"loop_times": 9}),
     ("demo", "sample.samples=1", "sample.samples", 1),
     ("demo", "sample.temperature=0", "sample.temperature", 0.0),
     ("demo", "align.batch_size=256", "align.batch_size", 256),

@@ -37,6 +37,17 @@ class XlrmError(Exception):
         self.hint = "; ".join(filter(None, (self.hint, hint)))
         return self
 
+    @classmethod
+    def invalid(cls, details: Mapping[str, Any], place: str = "", hint: str = "") -> Self:
+        """The error of a field that pydantic refused, from an entry of `ValidationError.errors()`. `place` is as in
+        `within`. A check of several fields names the one to change in the entry's context, as `field` and `value`."""
+        context = {"value": details["input"] if details["loc"] else None} | details.get("ctx", {})
+        message, value = details["msg"].removeprefix("Value error, "), context["value"]
+        if details["loc"] and value is None:
+            message += ", not null"
+        where = ".".join(map(str, (*details["loc"], *filter(None, [context.get("field")]))))
+        return cls(message, where=where, value=None if details["type"] == "missing" else value, hint=hint).within(place)
+
     def __str__(self) -> str:
         value = "" if self.value is None else _shown(self.value)
         subject = "=".join(filter(None, (self.where, value)))
@@ -49,16 +60,7 @@ def _shown(value: object) -> str:
 
 
 class ConfigError(XlrmError):
-    @classmethod
-    def invalid(cls, details: Mapping[str, Any], place: str = "", hint: str = "") -> Self:
-        """The error of a field that pydantic refused, from an entry of `ValidationError.errors()`. `place` is as in
-        `within`. A check of several fields names the one to change in the entry's context, as `field` and `value`."""
-        context = {"value": details["input"] if details["loc"] else None} | details.get("ctx", {})
-        message, value = details["msg"].removeprefix("Value error, "), context["value"]
-        if details["loc"] and value is None:
-            message += ", not null"
-        where = ".".join(map(str, (*details["loc"], *filter(None, [context.get("field")]))))
-        return cls(message, where=where, value=None if details["type"] == "missing" else value, hint=hint).within(place)
+    pass
 
 
 class DataError(XlrmError):

@@ -145,7 +145,9 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     for section, limits in _models(asked, stages).items():
         model = asked.config(section).model
         context = base_models.context(model)
-        for stage, field in limits if context else ():
+        if context is None:
+            continue
+        for stage, field in limits:
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
             if stage in stages and value > context - room:
                 yield ConfigError(
@@ -156,7 +158,7 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str], ...]]:
     """Section of a model -> (stage, field) of the lengths that it reads or writes."""
-    limits = {
+    limits: dict[str, tuple[tuple[str, str], ...]] = {
         "base": (
             ("reward", "max_length"), ("evaluate", "max_length"), ("rank", "max_length"), ("represent", "max_length"),
         ),
@@ -180,6 +182,12 @@ def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[Confi
             f"{config.longest_segment} included; at most {max(room, 0)} allowed",
             where="translate.max_new_tokens", value=config.max_new_tokens,
         )  # fmt: skip
+
+
+def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    limits = asked.stages.get("translate", {}).get("limits")
+    if limits is not None:
+        yield ConfigError("it is now validate.limits, for both stages", where="translate.limits", value=limits)
 
 
 def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -240,8 +248,8 @@ def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             where="represent.parallel",
         )  # fmt: skip
     row = catalog.find(PUBLISHED_PARALLEL, entry) if entry else None
-    for code in asked.languages if row else ():
-        if code not in row.languages:
+    for code in asked.languages:
+        if row and code not in row.languages:
             yield ConfigError(
                 f"a dataset in {code!r} is required",
                 where="represent.parallel", value=entry, hint=f"it is in {', '.join(row.languages)}",
@@ -314,5 +322,5 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, sets_of_the_corpus, translators_languages, tiny_models_languages, published_benchmarks, parallel_texts,
-    judges_prompts, models_from_elsewhere, lengths, lengths_of_translations, pairs_to_align_on, batches,
+    judges_prompts, models_from_elsewhere, lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches,
 )  # fmt: skip

@@ -170,7 +170,7 @@ class Judge:
     def reach(self) -> None:
         """Checks the settings before any question: raises ConfigError if OPENAI_BASE_URL is not set for a served judge,
         or if `context` is set above what a local model can read."""
-        self.engine.client if self.served else self.engine.limit  # noqa: B018
+        self.engine.check()
 
     def close(self) -> None:
         """Frees the engine."""
@@ -264,7 +264,7 @@ def check_budget(estimates: dict[str, Estimate], settings: Settings) -> None:
             f"the price of {', '.join(unpriced)} is unknown", where="judge.max_usd", value=settings.max_usd,
             hint=f"set judge.usd_per_million, as {{{unpriced[0]}: [2.5, 10]}}",
         )  # fmt: skip
-    total = sum(estimate.usd for estimate in estimates.values())
+    total = sum(estimate.usd or 0.0 for estimate in estimates.values())
     if total > settings.max_usd:
         raise ConfigError(
             f"less than the estimate of {dollars(total)} for judging", where="judge.max_usd", value=settings.max_usd,
