@@ -270,6 +270,6 @@ def _failure(job: dict[str, Any], bad: BadEnds, log: Log) -> str:
     """Why a job failed, in one line: the job's own message, and how the first node of the last round ended."""
     why = next(condition for condition in job["status"]["conditions"] if condition["type"] == "Failed")
     message = f"failed: {why.get('reason', '')}: {why.get('message', '')}"
-    if ends := bad.said():
+    if ends := bad.summary():
         return f"{message}; {ends}"
     return f"{message}: {log.last}" if log.last else message

@@ -130,7 +130,7 @@ def submit(
         goes_on = "; a run that has been started continues" if "run" in facts else "; no run has been started"
         outcome = Outcome(f"interrupted{goes_on}", INTERRUPTED)
     outcome.facts = facts
-    progress.say(outcome.said)
+    progress.say(outcome.message)
     _append(summary, following.markdown(outcome))
     raise typer.Exit(outcome.code)
 
@@ -321,7 +321,7 @@ def _append(summary: Path | None, text: str) -> bool:
         with summary.open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        progress.say(f"error: --summary {summary}: {error.strerror or error}; a file that can be written is wanted")
+        progress.say(f"error: --summary {summary}: {error.strerror or error}; a writable file is required")
         return False
     return True
 

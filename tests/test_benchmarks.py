@@ -41,7 +41,7 @@ def test_rewardbench_2_is_six_subsets_of_lists(tmp_path) -> None:
 
 
 def _mine(weights: dict[str, int]) -> benchmarks.Benchmark:
-    """Of RewardBench's subset names, with rows 2 to 1: hep-cpp is right, hep-go wrong."""
+    """RewardBench's subset names, with rows 2 to 1: hep-cpp is right, hep-go wrong."""
     rows = [PAIR | {"id": str(i), "subset": subset} for i, subset in enumerate(("hep-cpp", "hep-cpp", "hep-go"))]
     dataset = Dataset("mine", "mit", ("en",), lambda language, count, seed: rows)
     return benchmarks.Benchmark(dataset, {"hep-cpp": "Code", "hep-go": "Code"}, weights)

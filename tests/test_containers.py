@@ -50,7 +50,7 @@ def test_no_daemon_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
 
 
 class Container:
-    """Of a daemon that no test has here; `.ci/containers` has one, and sees to the real thing."""
+    """A container of a daemon that no test has here; `.ci/containers` has one, and sees to the real thing."""
 
     def __init__(self, status: int):
         self.status, self.removed = status, False

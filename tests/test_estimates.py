@@ -39,7 +39,7 @@ OF_3B = "policy.model=Qwen/Qwen2.5-3B-Instruct"
 
 
 def rows(*overrides: str, texts: Texts = FEW, published: Published = PUBLISHED) -> dict[str, list[Row]]:
-    """Of paper A's experiment for English and Spanish, by stage."""
+    """The estimate of paper A's experiment for English and Spanish, by stage."""
     found: dict[str, list[Row]] = {}
     loaded = experiment.load(CONFIGS / "paper_a_qwen.yaml", ("targets=[es]", *overrides))
     for row in forecast.rows(loaded, texts, published):

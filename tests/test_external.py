@@ -145,7 +145,7 @@ def test_a_finished_model_is_not_evaluated_again(corpora, scalar, tmp_path, monk
 
 
 def test_interrupted_scoring_goes_on_on_another_machine(corpora, scalar, tmp_path, monkeypatch) -> None:
-    """Of 32 conversations of both languages, twelve of which have a reward on the store."""
+    """A run of 32 conversations of both languages, twelve of which have a reward on the store."""
     monkeypatch.setattr(interface, "WINDOW", 4)
     monkeypatch.setattr(answers, "SECONDS_BETWEEN_FILES", 0)
     config, real, asked = {"models": (f"mine={scalar}",), "languages": ("en", "ko")}, TransformersScorer.rewards, []

@@ -30,7 +30,7 @@ TINY = Pretraining(languages=("en", "ko"), layers=1, width=64, vocabulary=1024, 
 
 
 def statuses() -> list[str]:
-    """Of all runs in MLflow's database, in the order in which they were begun."""
+    """Statuses of all runs in MLflow's database, in the order in which they were begun."""
     with closing(sqlite3.connect(addresses.home() / "mlflow.db")) as database:
         return [status for (status,) in database.execute("select status from runs order by start_time")]
 

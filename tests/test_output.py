@@ -94,7 +94,7 @@ def conclude(folder: str, status: dict):
 
 
 def test_a_failure_ends_a_run_at_once_but_for_its_account(tmp_path: Path, monkeypatch) -> None:
-    """Of a loop one task fails, one is at work and one has not begun, nor has a task that depends on none of them."""
+    """One task of a loop fails, one is at work and one has not begun, nor has a task that depends on none of them."""
     file = tmp_path / "tasks.py"
     file.write_text(MODULE)
 

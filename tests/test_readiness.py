@@ -96,7 +96,7 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
 
 
 def test_what_is_checked_and_estimated_are_the_steps(monkeypatch) -> None:
-    """Of a pipeline that looks at representations, and trains in a target language alone."""
+    """A pipeline that looks at representations, and trains in a target language alone."""
     own = [Step("reward", ("ko",)), Step("represent")]
     monkeypatch.setitem(PIPELINES, RETRAIN, lambda _: own)
     found = paper(pipeline=RETRAIN).rows

@@ -51,7 +51,7 @@ def give_up(*_) -> None:
 
 @pytest.fixture
 def prefix() -> str:
-    """Of the names, in the one registry of the session."""
+    """Prefix of the names, in the one registry of the session."""
     return f"m{secrets.token_hex(3)}"
 
 

@@ -34,7 +34,7 @@ SAID = {
 
 @pytest.fixture(scope="module")
 def reward_model(tiny_base, tmp_path_factory) -> Path:
-    """Of Korean, with other weights than the base model's."""
+    """A reward model of Korean, with other weights than the base model's."""
     folder = tmp_path_factory.mktemp("rm")
     tokenizer = loading.load_tokenizer(tiny_base)
     model = loading.new_reward_model(tiny_base, tokenizer, seed=5)

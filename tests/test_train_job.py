@@ -322,7 +322,7 @@ def test_a_failed_job_says_why_in_one_line_and_is_deleted(
     line = log.splitlines()[-1]
     assert line.startswith(
         f"xlrm │ error: reward: TrainJob {name}: failed: FailedJobs: jobset failed due to one or more job failures (first failed "
-        f"job: {name}-node-0); after 4 bad end(s) that it went on from, node 1 ({name}-node-0-1-"
+        f"job: {name}-node-0); after 4 earlier failure(s), node 1 ({name}-node-0-1-"
     )
     assert line.endswith(f" on machine-1) ended with {said}")
     assert "xlrm │ step 1" in log and last_words[0] in log
@@ -352,12 +352,12 @@ def test_an_end_that_the_job_went_on_from_is_not_the_reason_of_a_later_one(kube,
 
     kube.runs = runs
     line = fails(capsys, given).splitlines()[-1]
-    assert f"; after {1 if replaced else 2} bad end(s) that it went on from, node 0 (" in line
+    assert f"; after {1 if replaced else 2} earlier failure(s), node 0 (" in line
     assert line.endswith(" on machine-0) ended with status 1: torch.OutOfMemoryError: of the third day")
 
 
 def test_pods_that_are_not_started_again_say_why_too(kube, given, capsys) -> None:
-    """Of a runtime with restartPolicy Never: they stay."""
+    """The pods of a runtime with restartPolicy Never stay."""
 
     def runs(kube: Kube, job: dict) -> None:
         pods = [kube.start_pod(job, rank) for rank in (0, 1)]
@@ -479,7 +479,7 @@ def test_a_failed_job_of_the_try_before_is_waited_for(kube, given, capsys) -> No
 
 
 def test_pods_that_stay_are_named(kube, given, capsys, monkeypatch) -> None:
-    """Of a machine that answers no more."""
+    """The pods of a machine that answers no more."""
     monkeypatch.setattr(_cluster, "PATIENCE_S", 0.3)
     kube.grace_s = 3600.0
 

@@ -126,9 +126,7 @@ def decide(
     if champion is None:
         return Decision(False, f"version {version}, the champion, has no rewards to compare with", version, conditions)
     if _by_response(challenger) == _by_response(champion):
-        return Decision(
-            False, f"every reward is that of version {version}, the champion: nothing is better", version, conditions
-        )
+        return Decision(False, f"every reward equals that of version {version}, the champion", version, conditions)
     rows: list[Row] = []
     for name in rule.benchmarks:
         ours, theirs = reward_table.read(challenger, name), reward_table.read(champion, name)
@@ -211,11 +209,11 @@ def _incomparable(name: str, ours: dict, theirs: dict, both: Pairs, rule: Rule) 
     none of a section in a language, so that nothing shows that the challenger is not worse there. None if it can."""
     share = sum(map(len, both.values())) / sum(map(len, ours.values()))
     if share < rule.min_common_share:
-        return f"the champion was asked {share:.1%} of the items of {name}, and {rule.min_common_share:.1%} are wanted"
+        return f"the champion was evaluated on {share:.1%} of the items of {name}; {rule.min_common_share:.1%} are required"
     compared = _parts({language: [item for item, _ in pairs] for language, pairs in both.items()})
     if alone := sorted((_parts(ours) | _parts(theirs)) - compared):
         language, section = alone[0]
-        return f"no item of {section} in {language} on {name} was asked of both, so nothing says who is better there"
+        return f"no item of {section} in {language} on {name} is in both evaluations, so they cannot be compared there"
     return None
 
 

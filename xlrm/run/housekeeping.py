@@ -252,8 +252,8 @@ def _local(kind: str, path: Path, home: Path) -> Item:
     return Item(kind, path.relative_to(home).as_posix(), str(path), sum(stat.st_size for stat in files), changed)
 
 
-def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> None:
-    """Removes the items that have a reason, and calls `said` after each. Artifacts go before those they were made from,
+def remove(store: Store, items: Iterable[Item], report: Callable[[Item], None] = lambda _: None) -> None:
+    """Removes the items that have a reason, and calls `report` after each. Artifacts go before those they were made from,
     a record before its files, and runs last, since they name the artifacts: after an interruption, every artifact that
     is left is complete, with all it was made from."""
     going = [item for item in items if item.why]
@@ -262,7 +262,7 @@ def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = l
             _remove_local(Path(item.uri))
         else:
             objects.remove_directory(item.uri, _FIRST.get(item.kind, ()))
-        said(item)
+        report(item)
 
 
 def _order(store: Store) -> Callable[[Item], tuple[int, int]]:

@@ -51,10 +51,10 @@ def counted(config: BaseModel) -> dict[str, Any]:
     return values
 
 
-def _counts(said: Any, config: BaseModel) -> bool:
-    if isinstance(said, CountedIf):
-        return said.condition(config)
-    return said is not NotCounted
+def _counts(mark: Any, config: BaseModel) -> bool:
+    if isinstance(mark, CountedIf):
+        return mark.condition(config)
+    return mark is not NotCounted
 
 
 def marked(config: type[BaseModel], kind: type) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def _of_file(report: FileReport) -> str:
     causes = ", ".join(f"{name} {count}" for name, count in report.failures.most_common(3))
     return (
         f"{report.language.name} {report.file}: {verdict.failed:.1%} of {len(report.ids)} rows failed, "
-        f"{verdict.expected:.1%} expected of right translations, excess {verdict.excess:.1%}, limit {verdict.limit:.1%} "
+        f"{verdict.expected:.1%} expected of correct translations, excess {verdict.excess:.1%}, limit {verdict.limit:.1%} "
         f"({causes})"
     )
 
