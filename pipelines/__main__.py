@@ -101,6 +101,7 @@ def _run_locally(
 
     warnings.filterwarnings("ignore", module="kfp")  # images and resources mean nothing in a local run
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads sleep, and do not hold up the other task
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     name = pipeline.replace("_", "-")
     with (

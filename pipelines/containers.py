@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from kfp import local
 _PASSED_ON = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
-    "HF_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OMP_NUM_THREADS", "XLRM_PARENT_RUN",
-    "KFP_RUN_ID", "XLRM_TRIES",
+    "HF_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OMP_NUM_THREADS", "OMP_WAIT_POLICY",
+    "XLRM_PARENT_RUN", "KFP_RUN_ID", "XLRM_TRIES",
 )  # fmt: skip
 """Addresses and secrets that a task may need; those set here are passed on to the container."""
 STOP_SECONDS = 5

@@ -253,7 +253,7 @@ def _external(scene: Scene) -> Iterator[Row]:
         if model.kind == "classifier":
             reading, of = scene.read(items, config.max_length), model.shape or _external_shape(model, scene.fetch)
             yield scene.row(
-                "external", what, "scoring", config.precision or model.dtype, reading, {"forward": 1}, of=of
+                "external", what, "scoring", config.precision or model.precision, reading, {"forward": 1}, of=of
             )
             continue
         reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())

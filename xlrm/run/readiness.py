@@ -169,6 +169,12 @@ def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[str]:
         )
 
 
+def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[str]:
+    limits = asked.stages.get("translate", {}).get("limits")
+    if limits is not None:
+        yield f"translate.limits: {limits!r}; it is now validate.limits, for both stages"
+
+
 def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[str]:
     config = asked.config("external")
     if "external" not in stages or not config.models:
@@ -274,5 +280,5 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, sets_of_the_corpus, translators_languages, tiny_models_languages, published_benchmarks, parallel_texts,
-    judges_prompts, models_from_elsewhere, lengths, lengths_of_translations, pairs_to_align_on, batches,
+    judges_prompts, models_from_elsewhere, lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches,
 )  # fmt: skip
