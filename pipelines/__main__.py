@@ -9,6 +9,7 @@ import shutil
 import sys
 import uuid
 import warnings
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -116,7 +117,9 @@ def _run_locally(
         kind = containers.runner(tasks) if runner == "docker" else local.SubprocessRunner(use_venv=False)
         local.init(kind, pipeline_root=str(root))
         run_all(experiment=experiment.write(loaded))
-    return _kept(_written(root), loaded.name)
+    report = _written(root)
+    assert report, "a pipeline without a failure ends with `conclude`"
+    return _kept(report, loaded.name)
 
 
 def _written(root: Path) -> Path | None:
@@ -134,7 +137,7 @@ def _kept(page: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _quiet_logging():
+def _quiet_logging() -> Iterator[None]:
     """Silences KFP's account of every task; its errors are in the log."""
     logging.disable(logging.WARNING)
     try:

@@ -9,7 +9,7 @@ texts.
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,13 +37,16 @@ LOADED_IN = "float32"
 """Precision in which `xlrm.analysis.hidden_states` loads models."""
 
 
+Work = Literal["training", "scoring", "decoding"]
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the estimate."""
 
     stage: str
     what: str
-    work: Literal["training", "scoring", "decoding"]
+    work: Work
     precision: str
     tokens: float | None = None
     flop: float | None = None
@@ -65,7 +68,7 @@ class Published:
     """Lengths of texts outside the corpus by language, in bytes, or why they are unknown."""
 
     benchmarks: dict[str, dict[str, list[Item]] | str] = field(default_factory=dict)
-    parallel: dict[str, list[int]] | str | None = None
+    parallel: dict[str, list[float]] | str | None = None
     """None if the corpus has the texts."""
 
 
@@ -110,7 +113,7 @@ class Scene:
         return total
 
     def row(
-        self, stage: str, what: str, work: str, precision: str, reading: Load, passes: Mapping[Kind, float],
+        self, stage: str, what: str, work: Work, precision: str, reading: Load, passes: Mapping[Kind, float],
         head: bool = False, of: Shape | str | None = None, stored: float | None = None, aligned: bool = False,
     ) -> Row:  # fmt: skip
         """Row for `passes` over the tokens of `reading`, by the base model or by a model of shape `of`."""
@@ -203,14 +206,13 @@ def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row
         config = scene.config("translate", language=code)
         parameters = translators.parameters(config, LANGUAGES[scene.experiment.source], LANGUAGES[code])
         what = f"{left.texts:,} texts, {left.segments:,} segments" + (f", {left.known:,} known" if left.known else "")
-        common = (f"translate[{code}]", what, "decoding", "bfloat16", left.tokens)
+        row = Row(f"translate[{code}]", what, "decoding", "bfloat16", left.tokens, stored=left.bytes)
         if config.translator == "phrasebook":
-            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0, stored=left.bytes)
+            yield replace(row, what=f"{what}; no model", flop=0.0)
         elif parameters is None:
-            why = f"translate.translator: the size of {config.translator!r} is not known here"
-            yield Row(*common, why=why, stored=left.bytes)
+            yield replace(row, why=f"translate.translator: the size of {config.translator!r} is not known here")
         else:
-            yield Row(*common, flop=2 * parameters * left.tokens, stored=left.bytes)
+            yield replace(row, flop=2 * parameters * left.tokens)
 
 
 def _reward(scene: Scene) -> Row:
@@ -270,11 +272,11 @@ def _served(
 ) -> Row:
     """A judge at an endpoint, whose tokens have a price and whose operations are not counted."""
     price = settings.usd_per_million.get(model.name, model.usd_per_million)
-    common = ("external", f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens)
+    row = Row("external", f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens, flop=0.0)
     if price is None:
-        return Row(*common, flop=0.0, why=f"external.judge.usd_per_million has no price of {model.name}")
+        return replace(row, why=f"external.judge.usd_per_million has no price of {model.name}")
     usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
-    return Row(*common, flop=0.0, usd=usd)
+    return replace(row, usd=usd)
 
 
 def _represent(scene: Scene) -> Row:

@@ -55,7 +55,7 @@ def data(experiment: Experiment, files: dict[str, list[str]]) -> list[Step]:
     planned = Step("plan", config=given, inputs={"corpus": "curate"})
     checked = files | {"limits": experiment.stages.get("validate", {}).get("limits", {})}
     translated = [_translation(*part, checked) for part in translation_parts(experiment)]
-    inputs = {"source": "curate", "translations": tuple(step.label for step in translated)}
+    inputs: Inputs = {"source": "curate", "translations": tuple(step.label for step in translated)}
     return [curated, planned, *translated, Step("validate", inputs=inputs)]
 
 
@@ -121,7 +121,7 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
         {"language": language, "labelers": labelers},
         tuple(f"align-{language}-{code}" for code in labelers),
     )
-    ranked = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
+    ranked: Inputs = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
     answers = {"languages": [language], "split": "eval"}
     judged = Step("judge", (language,), given, {"reference": "sample-policy", "candidates": f"sample-{language}"})
     return [

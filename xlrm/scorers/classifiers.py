@@ -81,9 +81,10 @@ def _llama(folder: Path, precision: str) -> "PreTrainedModel":
     from transformers import LlamaModel
 
     with _quietly(folder):
-        body, report = LlamaModel.from_pretrained(
+        loaded: Any = LlamaModel.from_pretrained(
             folder, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
+    body, report = loaded
     if report["missing_keys"]:
         raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {sorted(report['missing_keys'])[:5]}")
     body = body.to(loading.device()).eval()
@@ -127,9 +128,10 @@ class ArmoRM(TransformersScorer):
                 )
         return encoded
 
-    def logits(self, input_ids: "torch.Tensor", attention_mask: "torch.Tensor") -> "torch.Tensor":
+    def logits(self, **inputs: "torch.Tensor") -> "torch.Tensor":
         import torch
 
+        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
         states = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         each = torch.arange(len(input_ids), device=input_ids.device)
         rewards = states[each, attention_mask.sum(1) - 1] @ self.heads["regression_layer.weight"].T
@@ -186,7 +188,7 @@ def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:
     """ArmoRM's weights other than the Llama's, in float32. Raises ArtifactError if some are missing."""
     from safetensors import safe_open
 
-    heads = {}
+    heads: dict[str, torch.Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as opened:
             heads |= {name: opened.get_tensor(name).float() for name in opened.keys() if not name.startswith("model.")}  # noqa: SIM118
