@@ -118,10 +118,10 @@ def _place(model: str, folder: Path) -> tuple[Path, str]:
     folder = hub.model_folder(model, files)
     for file in files:
         if not (folder / file).is_file():
-            raise ArtifactError(f"{model}: no {file}; weights in safetensors are allowed")
+            raise ArtifactError("no such file; only weights in safetensors are loaded", where=folder / file)
         if key := _ends_with(_keys(folder / file), name):
             return folder / file, key
-    raise ArtifactError(f"{model}: no weights named {name} in {', '.join(files)}")
+    raise ArtifactError(f"no weights named {name} in {', '.join(files)}", where=model)
 
 
 def _parameter(folder: Path) -> str:

@@ -34,7 +34,9 @@ def _rendered(tokenizer: Any, chat: list[Message]) -> str:
         text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, date_string=_DATE)
     except jinja2.TemplateError as error:
         if not system:
-            raise ConfigError(f"the model's chat template takes no such conversation: {line(error)}") from error
+            raise ConfigError(
+                f"the model's chat template rejects the conversation: {line(error)}", where="chat template"
+            ) from error
         text = ""
     return text if system in text else _rendered(tokenizer, without_system(chat))
 
