@@ -90,7 +90,9 @@ def named(base: Path, reward_models: Sequence[Path]) -> dict[str, Path]:
         name = json.loads(card.read_text(encoding="utf-8"))["language"] if card.exists() else path.name
         if name in folders:
             raise DataError(
-                f"{folders[name]} and {path} have the same name; names must differ", where="represent", value=name
+                f"{folders[name]} and {path} have the same name; names must differ",
+                where="represent.reward_models",
+                value=name,
             )
         folders[name] = path
     return folders
@@ -195,9 +197,7 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # no state needs it
         raise ArtifactError(f"missing weights: {', '.join(missing[:3])} ({len(missing)} in all)", where=path)
     if model.config.is_encoder_decoder:
-        raise ConfigError(
-            "a model with only an encoder or only a decoder is allowed", where="represent", value=str(path)
-        )
+        raise ConfigError("a model with only an encoder or only a decoder is allowed", where=path)
     layers = model.config.num_hidden_layers
     if not -layers - 1 <= layer <= layers:
         raise ConfigError(f"{path} has layers -{layers + 1} to {layers}", where="represent.layer", value=layer)
