@@ -1,6 +1,5 @@
 """Reward models to register, each with its evaluation, its lineage and the data card of its corpus."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -10,8 +9,10 @@ from typing import Any
 from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
+from xlrm.evaluation.results import EvaluationResults
+from xlrm.models.cards import RewardModelCard
 from xlrm.registry import gate, releases
-from xlrm.scorers import fingerprints
+from xlrm.scorers.fingerprints import Fingerprint
 from xlrm.store import addresses, artifacts, objects
 from xlrm.store.artifacts import Record
 
@@ -22,7 +23,7 @@ def gather(
     """Facts of each model, which is registered as {prefix}-{language}, with the evaluation of the model in that
     language; for an artifact of `reward`, with the evaluation of that very artifact. Raises DataError for two models of
     one name, a model without its own evaluation, and an evaluation with numbers that are not finite."""
-    labelled = [(_language(path / "results.json"), path) for path in evaluations]
+    labelled = [(_language(EvaluationResults.read(path), path), path) for path in evaluations]
     models = [_facts(prefix, model, labelled, lineage) for model in reward_models]
     if twice := [name for name, times in Counter(facts.name for facts in models).items() if times > 1]:
         raise DataError(
@@ -33,18 +34,18 @@ def gather(
     return models
 
 
-def _language(file: Path) -> str:
-    """Language of a model or an evaluation, from the file that its stage wrote."""
-    language = _read(file).get("language")
-    if not (language and isinstance(language, str)):
+def _language(results: EvaluationResults, folder: Path) -> str:
+    """Language of the model that was evaluated."""
+    if not results.language:
         raise DataError(
-            f"register: {file}: language: {language!r}; the code of one is needed, as in `evaluate language=en`"
+            f"register: {folder / results.FILE}: language: {results.language!r}; the code of one is needed, as in "
+            "`evaluate language=en`"
         )
-    return language
+    return results.language
 
 
 def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: dict[str, Record]) -> releases.Facts:
-    language, (digest, files) = _language(model / "xlrm.json"), artifacts.digest_directory(model)
+    language, (digest, files) = RewardModelCard.read(model).language, artifacts.digest_directory(model)
     trained = [uri for uri, record in lineage.items() if record.stage == "reward" and record.digest == digest]
     uri = next(iter(trained), None)
     origin = _ancestors(uri, lineage) if uri else {}
@@ -75,17 +76,17 @@ def _evaluation(
 def _is_of(folder: Path, record: Record) -> bool:
     """Whether the evaluation in `folder` is the artifact of `record`."""
     kept = {entry.path: entry.sha256 for entry in record.files}
-    files = [folder / name for name in ("results.json", reward_table.FILE)]
+    files = [folder / name for name in (EvaluationResults.FILE, reward_table.FILE)]
     return all(kept.get(path.name) == objects.sha256_of(path) for path in files if path.is_file())
 
 
 def _check_finite(evaluation: Path) -> None:
     """Raises DataError for an evaluation with a number that is not finite, since nothing can be compared with it."""
-    gate.check_rewards(_there(evaluation / reward_table.FILE))
-    for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
-        if entry := next(_not_finite(_read(path)), None):
+    gate.check_rewards(evaluation / reward_table.FILE)
+    for file in (EvaluationResults, Fingerprint):
+        if entry := next(_not_finite(file.read(evaluation).model_dump(mode="json")), None):
             field, value = entry
-            raise DataError(f"register: {path}: {field}: {value}; a finite number is allowed")
+            raise DataError(f"register: {evaluation / file.FILE}: {field}: {value}; a finite number is allowed")
 
 
 def _not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
@@ -106,13 +107,3 @@ def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
 def _corpus(uri: str, record: Record) -> DataCard:
     files = tuple(entry for entry in record.files if entry.path == DataCard.FILE)
     return DataCard.read(artifacts.fetch(uri, addresses.home() / "cache", files))
-
-
-def _read(path: Path) -> dict:
-    return json.loads(_there(path).read_text(encoding="utf-8"))
-
-
-def _there(path: Path) -> Path:
-    if not path.is_file():
-        raise DataError(f"register: {path}: no such file; the stages reward and evaluate write what is registered")
-    return path

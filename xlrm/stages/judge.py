@@ -1,12 +1,12 @@
 """Judges aligned policies against the policy before alignment, from their responses to the same prompts."""
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from xlrm.errors import ConfigError, DataError
-from xlrm.evaluation.statistics import mean_interval
+from xlrm.evaluation import win_rates
+from xlrm.evaluation.win_rates import JudgeResults
 from xlrm.scorers.judges.gold import JUDGES
 from xlrm.scorers.judges.pairs import Pair
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -38,10 +38,8 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> dict[str, float]:
-    """Writes verdicts.jsonl and results.json. The win rate is mean(preference - 1); a draw is half a win (alpaca_eval).
-    Raises ConfigError without a judge, and DataError for responses to different prompts."""
-    import numpy as np
-
+    """Writes verdicts.jsonl and results.json. Raises ConfigError without a judge, and DataError for responses to
+    different prompts."""
     if config.judge is None:
         raise ConfigError(
             f"judge.judge: null, which leaves this stage out of a pipeline; there are {', '.join(JUDGES)}"
@@ -56,14 +54,11 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
         pairs = [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
         preferences = judge.prefer(pairs, config.language)
         rows = [_verdict(labeler, *verdict) for verdict in zip(pairs, preferences, strict=True)]
-        wins = np.array([row["preference"] - 1 for row in rows])
-        mean, low, high = mean_interval(wins)
-        draws = sum(row["preference"] == 1.5 for row in rows)
-        results[labeler] = {"win_rate": mean, "interval": [low, high], "items": len(rows), "draws": draws}
-        metrics[f"win_rate/{labeler}"] = mean
+        results[labeler] = win_rates.win_rate(preferences)
+        metrics[f"win_rate/{labeler}"] = results[labeler].win_rate
         verdicts += rows
     write_jsonl(output / "verdicts.jsonl", verdicts)
-    (output / "results.json").write_text(json.dumps({"language": config.language, "results": results}, indent=2))
+    JudgeResults(language=config.language, results=results).write(output)
     return metrics
 
 
