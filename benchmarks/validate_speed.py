@@ -118,8 +118,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = parser().parse_args()
-    given = (options.rows or 1_000_000,) if options.kind == "plain" else (options.rows or 100_000, options.languages)
-    record.write(__spec__.name, options, {"plain": plain, "stage": stage}[options.kind](*given))
+    given = (options.rows or 100_000, options.languages)
+    figures = plain(options.rows or 1_000_000) if options.kind == "plain" else stage(*given)
+    record.write(__spec__.name, options, figures)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_every_usual_form_is_the_same_row(record: dict) -> None:
     ("record", "reason"),
     [
         ({"prompt": "p", "chosen": "c"}, "no 'rejected'"),
-        (WANTED | {"margin": "large"}, "'margin' is 'large'; a number is allowed"),
+        (WANTED | {"margin": "large"}, "'margin' is 'large'; a finite number is allowed"),
         ({"chosen": "c", "rejected": "r"}, "no 'prompt', and no messages to take it from"),
         ({"chosen": [YES], "rejected": [NO]}, "no 'prompt', and no messages"),
         ({"prompt": "p", "chosen": 3, "rejected": "r"}, "'chosen' is neither text nor messages"),

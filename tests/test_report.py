@@ -28,10 +28,11 @@ from xlrm.evaluation.results import (
     EvaluationResults,
     ExternalModelResults,
     ExternalResults,
+    JudgeResults,
+    WinRate,
     read_evaluations,
 )
 from xlrm.evaluation.statistics import summary
-from xlrm.evaluation.win_rates import JudgeResults, WinRate
 from xlrm.registry import gate
 from xlrm.registry.champion import Registered
 from xlrm.reporting import lineage as provenance

@@ -1,6 +1,7 @@
 """JSON files that one stage writes and another reads."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import pytest
 from xlrm.data.corpus_schema import Description, Repairs
 from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
+from xlrm.evaluation.results import Estimate, EvaluationResults, JudgeResults
+from xlrm.models.cards import RewardModelCard
+from xlrm.registry import gate
+from xlrm.registry.champion import Registered
 from xlrm.stages import curate
 from xlrm.store.json_file import JsonFile
 
@@ -22,6 +27,15 @@ from xlrm.store.json_file import JsonFile
         (Description, '{"language": "es", "shard": [1, "a"]}', "shard.1: Input should be a valid integer.*, got 'a'"),
         (Description, '{"language": "es", "repairs": {"tried": 0.5}}', "repairs.tried: .*integer.*, got 0.5"),
         (DataCard, '{"language": "en"}', "licences: Field required"),
+        (EvaluationResults, '{"models": {}}', "language: Field required"),
+        (
+            EvaluationResults,
+            '{"language": "en", "results": {"es": {"items": 3}}}',
+            "results.es.accuracy: Field required",
+        ),
+        (JudgeResults, '{"language": "es", "results": {"en": {"win_rate": "x"}}}', "results.en.win_rate: .*, got 'x'"),
+        (RewardModelCard, '{"language": "ko"}', "pairs: Field required"),
+        (Registered, '{"versions": {"demo-en": 3}}', "versions.demo-en: Input should be a valid string, got 3"),
     ],
 )
 def test_a_file_with_other_content_is_refused_with_its_field_and_value(
@@ -37,6 +51,28 @@ def test_fields_of_other_versions_are_ignored_and_those_that_are_absent_have_def
     (tmp_path / "corpus.json").write_text('{"language": "es", "repairs": {"tried": 2}, "of_another_version": 1}')
     assert Description.read(tmp_path) == Description(language="es", repairs=Repairs(tried=2))
     assert Description.find(tmp_path / "elsewhere") is Description.find(None) is None
+
+
+def test_results_of_before_they_had_further_benchmarks_are_read_and_written_as_they_were(tmp_path: Path) -> None:
+    parts = {"average": 0.5}
+    result = {
+        "items": 2, "accuracy": parts, "interval": {"average": [0.25, math.inf]}, "length_baseline": parts,
+        "random_baseline": parts,
+    }  # fmt: skip
+    content = json.dumps({"language": "en", "results": {"ko": result}}, indent=2)
+    (tmp_path / "results.json").write_text(content)
+    results = EvaluationResults.read(tmp_path)
+    assert results.tie_policy == "lost" and results.benchmarks == {} and results.results["ko"].missing == ()
+    assert results.results["ko"].estimate() == Estimate(0.5, 0.25, math.inf)
+    results.write(tmp_path / "again")
+    assert (tmp_path / "again" / "results.json").read_text() == content
+
+
+def test_a_decision_is_read_as_it_was_written(tmp_path: Path) -> None:
+    row = gate.Row("corpus", "all", "average", 80, 0.71, 0.69, -0.02, -0.05, 0.01, "not better")
+    decision = gate.Decision(False, "not better on corpus", "2", {"benchmarks": ["corpus"]}, (row,))
+    Registered(versions={"demo-en": "3"}, decisions={"demo-en": decision}).write(tmp_path)
+    assert Registered.read(tmp_path).decisions["demo-en"] == decision == gate.Decision.from_json(decision.as_json())
 
 
 def test_a_curated_corpus_is_described_in_one_file_for_all_that_read_it(tmp_path: Path) -> None:

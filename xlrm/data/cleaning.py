@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +15,7 @@ from xlrm.data.corpus_schema import PAIR
 if TYPE_CHECKING:
     import numpy as np
 
-Row = dict[str, str]
+Row = dict[str, Any]
 REASONS = ("rejected", "unusable", "duplicate", "conflict", "near_duplicate", "contaminated")
 
 # A word, or one character of a script without spaces between words.
@@ -68,11 +68,9 @@ class Report:
         return {source: self._counts(source) for source in self.rows_in}
 
     def _counts(self, source: str) -> Counts:
-        dropped, hits = self.dropped.get(source, {}), self.hits.get(source)
+        dropped, hits = dict(self.dropped.get(source, Counter())), self.hits.get(source)
         contaminated = {"contaminated_by": dict(sorted(hits.items()))} if hits else {}
-        return Counts(
-            **{"in": self.rows_in[source], "dropped": dict(dropped), "out": self.rows_out[source]}, **contaminated
-        )
+        return Counts(**{"in": self.rows_in[source], "dropped": dropped, "out": self.rows_out[source]}, **contaminated)
 
     def totals(self) -> dict[str, int]:
         every = sum(self.dropped.values(), Counter())

@@ -23,7 +23,9 @@ class Table:
 
     name: Name
     columns: tuple[str, ...]
-    """Columns of every row; pairs may have more, such as margin."""
+    """Columns of every row."""
+    numbers: tuple[str, ...] = ()
+    """Further columns, which are a number, null or absent."""
     optional: bool = False
 
     @property
@@ -32,13 +34,13 @@ class Table:
 
     def read(self, folder: Path) -> list[dict]:
         """Raises DataError for a file or a row that cannot be read, and for a row without one of the columns."""
-        return read_rows(folder / self.file, self.columns)
+        return read_rows(folder / self.file, self.columns, self.numbers)
 
 
-PREFERENCE_PAIRS = Table("preferences", ("id", *PAIR, "subset", "source"))
-HELDOUT_PAIRS = Table("heldout", PREFERENCE_PAIRS.columns, optional=True)
+PREFERENCE_PAIRS = Table("preferences", ("id", *PAIR, "subset", "source"), ("margin",))
+HELDOUT_PAIRS = Table("heldout", PREFERENCE_PAIRS.columns, PREFERENCE_PAIRS.numbers, optional=True)
 """Held-out pairs, from the same datasets as the preference pairs."""
-BENCHMARK_ITEMS = Table("benchmark", ("id", *PAIR, "subset", "section"))
+BENCHMARK_ITEMS = Table("benchmark", ("id", *PAIR, "subset", "section"), ("weight",))
 CORPUS_PROMPTS = Table("prompts", ("id", "prompt", "split"), optional=True)
 """Prompts that policies are aligned on (split train) and judged on (split eval)."""
 PARALLEL_TEXTS = Table("parallel", ("id", "text"), optional=True)

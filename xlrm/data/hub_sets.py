@@ -16,6 +16,7 @@ from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
 from xlrm.languages import LANGUAGES
 from xlrm.store import hub
+from xlrm.store.jsonl import not_a_number
 
 Record = dict
 Row = dict
@@ -229,6 +230,9 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
         raise DataError(
             f"{source.repository} at {source.revision!r}: a record is not as expected: {type(error).__name__} {error}"
         ) from error
+    for number, row in enumerate(rows, 1):
+        if problem := not_a_number("margin", row.get("margin")):
+            raise DataError(f"{source.repository} at {source.revision!r}: row {number}: {problem}")
     if source.counts and source.counts != (read, len(rows)):
         counted, card = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
         progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {card}")

@@ -42,6 +42,9 @@ class Result(BaseModel):
     """Expected accuracies of random rewards."""
     ties: int | None = None
     """Items with equal rewards; None for a model that gives verdicts."""
+    verdicts: int | None = None
+    unreadable: int | None = None
+    """Verdicts that name neither response; None for a model that gives rewards."""
     missing: tuple[str, ...] = ()
     """Subsets of the benchmark without an item in this language."""
 
@@ -131,6 +134,41 @@ class ExternalResults(JsonFile):
     WRITTEN_BY: ClassVar[str] = "the stage external writes it"
 
     models: dict[str, ExternalModelResults]
+
+
+class WinRate(BaseModel):
+    """An aligned policy against the policy it was trained from; a draw is half a win."""
+
+    model_config = ConfigDict(frozen=True)
+
+    win_rate: float
+    interval: tuple[float, float]
+    """95 % bootstrap interval over prompts."""
+    items: int
+    """Prompts."""
+    draws: int
+    verdicts: int | None = None
+    unreadable: int | None = None
+    """Verdicts of a generative judge that name neither response."""
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.win_rate, *self.interval)
+
+
+class JudgeResults(JsonFile):
+    """results.json of the stage judge."""
+
+    FILE: ClassVar[str] = "results.json"
+    WRITTEN_BY: ClassVar[str] = "the stage judge writes it"
+
+    language: str
+    """Language of the responses."""
+    judge: str | None = None
+    cost: Cost | None = None
+    """Of a generative judge."""
+    results: dict[str, WinRate]
+    """Reward model that the policy was aligned to -> its win rate."""
 
 
 class SingleResult(Result, JsonFile):

@@ -1,10 +1,7 @@
 """Reward models to register, each with its evaluation, its lineage and the data card of its corpus."""
 
-import math
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
@@ -15,6 +12,7 @@ from xlrm.registry import gate, releases
 from xlrm.scorers.fingerprints import Fingerprint
 from xlrm.store import addresses, artifacts, objects
 from xlrm.store.artifacts import Record
+from xlrm.store.jsonl import not_finite
 
 
 def gather(
@@ -84,16 +82,9 @@ def _check_finite(evaluation: Path) -> None:
     """Raises DataError for an evaluation with a number that is not finite, since nothing can be compared with it."""
     gate.check_rewards(evaluation / reward_table.FILE)
     for file in (EvaluationResults, Fingerprint):
-        if entry := next(_not_finite(file.read(evaluation).model_dump(mode="json")), None):
+        if entry := next(not_finite(file.read(evaluation).model_dump(mode="json")), None):
             field, value = entry
             raise DataError(f"register: {evaluation / file.FILE}: {field}: {value}; a finite number is allowed")
-
-
-def _not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield field, value
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from _not_finite(item, f"{field}.{key}" if field else str(key))
 
 
 def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:

@@ -32,6 +32,10 @@ PROMOTED, REFUSED, WITHDRAWN, BY_HAND = "promoted", "refused", "withdrawn", "by 
 version that the gate had not promoted."""
 
 
+VERSION = "version/"
+"""Start of the metric with the version that a name was registered as."""
+
+
 @dataclass(frozen=True)
 class Registration:
     """Result of registering a model, now or earlier."""
@@ -112,7 +116,7 @@ def report(decided: dict[str, Registration], output: Path) -> dict[str, float]:
     text = "\n".join(result.decision.markdown(name, result.since) for name, result in decided.items())
     (output / "gate.md").write_text(text, encoding="utf-8")
     metrics = {f"promoted/{name}": float(result.decision.promoted) for name, result in decided.items()}
-    metrics |= {f"version/{name}": float(result.version) for name, result in decided.items()}
+    metrics |= {f"{VERSION}{name}": float(result.version) for name, result in decided.items()}
     for name, result in decided.items():
         whole = [row.difference for row in result.decision.rows if row.verdict in ("better", "not better")]
         metrics |= {f"difference/{name}": sum(whole) / len(whole)} if whole else {}
@@ -126,7 +130,7 @@ def still_registered(record: Record) -> bool:
 
     made = [artifacts.find(given.uri) for given in record.inputs["reward_models"]]
     digests = {artifact.digest for artifact in made if artifact}  # empty if the store was cleared
-    numbers = {k.removeprefix("version/"): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith("version/")}
+    numbers = {k.removeprefix(VERSION): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith(VERSION)}
     there = [
         version
         for name in numbers

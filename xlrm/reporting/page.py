@@ -112,15 +112,17 @@ def _transfer_figure(material: Material) -> str:
 
 def _models(material: Material) -> list[tuple[str, str, str, Estimate | None, Decision | None]]:
     """Name, version, address, accuracy in its own language and gate's decision of each registered model."""
-    models = []
-    for name, version in material.registered.versions.items() if material.registered else ():
-        aliases = material.registered.aliases.get(name, [])
+    registered, models = material.registered, []
+    if registered is None:
+        return []
+    for name, version in registered.versions.items():
+        aliases = registered.aliases.get(name, [])
         uri = f"models:/{name}@{aliases[0]}" if aliases else f"models:/{name}/{version}"
         own = next(
             (evaluation for evaluation in material.evaluations if name.endswith(f"-{evaluation.language}")), None
         )
         accuracy = own.accuracy(own.language) if own else None
-        models.append((name, version, uri, accuracy, material.registered.decisions.get(name)))
+        models.append((name, version, uri, accuracy, registered.decisions.get(name)))
     return models
 
 

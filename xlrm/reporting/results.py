@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlrm.evaluation.results import Estimate, Evaluation, ExternalResults, Results
-from xlrm.evaluation.win_rates import JudgeResults
+from xlrm.evaluation.results import Estimate, Evaluation, ExternalResults, JudgeResults, Results
 from xlrm.languages import LANGUAGES
 from xlrm.reporting.published import paper_tables
 from xlrm.reporting.published.paper_tables import Cell

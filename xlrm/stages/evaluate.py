@@ -18,7 +18,8 @@ from xlrm.store.fields import Sets
 
 class Config(Scoring):
     language: str | None = None
-    """Language the reward model was trained in, for labels only; null for a model from elsewhere."""
+    """Language the reward model was trained in: `register` and `report` match models and evaluations by it, and it changes
+    no reward. Null for a model from elsewhere."""
     languages: tuple[str, ...] = ("en",)
     """Languages to evaluate on, the source language first."""
     benchmarks: Annotated[tuple[str, ...], Sets] = ()

@@ -39,7 +39,7 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
 
 def _metrics(prefix: str, result: ExternalModelResults) -> dict[str, float]:
     """Flat metrics: accuracies by language; for a judge also its position bias and its cost in US dollars."""
-    metrics = {
+    metrics: dict[str, float | None] = {
         f"{prefix}/accuracy/{language}/{name}": value
         for language, entry in result.results.items()
         for name, value in entry.accuracy.items()

@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from xlrm.errors import ConfigError, DataError
-from xlrm.evaluation import win_rates
-from xlrm.evaluation.win_rates import JudgeResults
+from xlrm.evaluation.results import JudgeResults, WinRate
+from xlrm.evaluation.statistics import mean_interval
 from xlrm.scorers.judges.gold import JUDGES
 from xlrm.scorers.judges.pairs import Pair
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -38,8 +38,10 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> dict[str, float]:
-    """Writes verdicts.jsonl and results.json. Raises ConfigError without a judge, and DataError for responses to
-    different prompts."""
+    """Writes verdicts.jsonl and results.json. The win rate is mean(preference - 1); a draw is half a win (alpaca_eval).
+    Raises ConfigError without a judge, and DataError for responses to different prompts."""
+    import numpy as np
+
     if config.judge is None:
         raise ConfigError(
             f"judge.judge: null, which leaves this stage out of a pipeline; there are {', '.join(JUDGES)}"
@@ -54,8 +56,10 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
         pairs = [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
         preferences = judge.prefer(pairs, config.language)
         rows = [_verdict(labeler, *verdict) for verdict in zip(pairs, preferences, strict=True)]
-        results[labeler] = win_rates.win_rate(preferences)
-        metrics[f"win_rate/{labeler}"] = results[labeler].win_rate
+        mean, *interval = mean_interval(np.array(preferences) - 1)
+        draws = sum(row["preference"] == 1.5 for row in rows)
+        results[labeler] = WinRate(win_rate=mean, interval=tuple(interval), items=len(rows), draws=draws)
+        metrics[f"win_rate/{labeler}"] = mean
         verdicts += rows
     write_jsonl(output / "verdicts.jsonl", verdicts)
     JudgeResults(language=config.language, results=results).write(output)

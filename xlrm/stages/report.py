@@ -8,8 +8,7 @@ from xlrm.analysis import comparisons, transfer
 from xlrm.analysis.representations import Representations
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import reward_table
-from xlrm.evaluation.results import EvaluationResults, ExternalResults, read_evaluations
-from xlrm.evaluation.win_rates import JudgeResults
+from xlrm.evaluation.results import EvaluationResults, ExternalResults, JudgeResults, read_evaluations
 from xlrm.registry.champion import Registered
 from xlrm.reporting import curves, facts, mistakes, page, results, tables
 from xlrm.reporting import lineage as provenance

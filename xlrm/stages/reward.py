@@ -62,5 +62,8 @@ def required(config: Config) -> tuple[str, ...]:
 def training_rows(config: Config, corpora: Path) -> list[dict]:
     """Pairs of one language, or a mixture, in corpus order. Raises DataError for a pair without an id in a mixture."""
     languages = config.language.split("+")
-    rows = {language: read_rows(corpora / language / PREFERENCE_PAIRS.file, required(config)) for language in languages}
+    rows = {
+        language: read_rows(corpora / language / PREFERENCE_PAIRS.file, required(config), PREFERENCE_PAIRS.numbers)
+        for language in languages
+    }
     return next(iter(rows.values())) if len(rows) == 1 else columns.mixture(rows, config.mixture, config.seed)

@@ -32,7 +32,7 @@ class Config(translators.Settings):
     files: tuple[Name, ...] = FILES
     """Files of the corpus to translate; a model trained in one language needs only the benchmark in the others."""
     limits: Limits = Limits()
-    """Thresholds of the checks on translations, the same as in `validate`."""
+    """Thresholds of the checks on translations. Pipelines fill in the experiment's `validate.limits`."""
 
     @field_validator("shard")
     @classmethod

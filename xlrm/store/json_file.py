@@ -31,7 +31,7 @@ class JsonFile(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise DataError(f"{path}: {_problem(error)}") from error
+            raise DataError(f"{path}: {_problem(error)}; {cls.WRITTEN_BY}") from error
 
     @classmethod
     def find(cls, folder: Path | None) -> Self | None:

@@ -41,7 +41,7 @@ def dataset(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], config: R
     return Dataset.from_dict(pairs(tokenizer, rows, config.max_length, config.margin))
 
 
-def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int, margin: bool) -> Columns:
+def pairs(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length: int, margin: bool) -> Columns:
     """Columns chosen_ids, rejected_ids and, with `margin`, margin, which TRL's RewardTrainer uses unchanged. Raises
     DataError if `margin` is set and no pair has one."""
     columns: Columns = {
@@ -51,13 +51,14 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int
         for side in ("chosen", "rejected")
     }
     if margin:
-        if not any("margin" in row for row in rows):
+        margins = [row.get("margin") for row in rows]
+        if all(value is None for value in margins):
             raise DataError("reward.margin: no pair has a margin; true needs some that have")
-        columns["margin"] = [float(row.get("margin", 0.0)) for row in rows]
+        columns["margin"] = [float(value or 0) for value in margins]
     return columns
 
 
-def judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int) -> Columns:
+def judgments(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length: int) -> Columns:
     """Columns input_ids and labels (1 good, 0 bad). A row with response and label is one judgment, a pair is two.
     Raises DataError for a row that is neither."""
     answers: list[tuple[str, str, float]] = []

@@ -113,7 +113,8 @@ def survey(
     memories: Mapping[str, Memory],
 ) -> Work:  # fmt: skip
     """Work in the rows of `files`, as (path, from, to), with the segments in the memory of each target language."""
-    work, seen = Work(), set()
+    work = Work()
+    seen: set[int] = set()
     for path, start, stop in files:
         read = jsonl.stream(path, start, stop)
         while chunk := list(itertools.islice(read, _ROWS_AT_ONCE)):

@@ -66,7 +66,7 @@ def write(corpus: Corpus, kept: dict[str, list[str]], folder: Path) -> None:
     """Writes the kept rows of each file, and corpus.json."""
     for name, ids in kept.items():
         rows = corpus.rows(name)
-        write_jsonl(folder / name, rows.at([rows.first[row_id] for row_id in ids]))
+        write_jsonl(folder / name, (row for row in rows.at([rows.first[row_id] for row_id in ids]) if row is not None))
     Description(language=corpus.language.code).write(folder)
 
 
