@@ -185,7 +185,7 @@ def test_a_language_has_the_tokens_that_only_its_texts_use(tiny_base) -> None:
     assert set(once["en"]) == (of("cat dog cat") | of("dog sun")) - of("sun 해") - of("고양이 고양이")
     assert set(twice["en"]) < set(once["en"]) and not set(once["en"]) & set(once["ko"])
     assert tokenizer.pad_token_id not in once["en"] and twice["ko"]
-    shared = embedding_norms.own_tokens(tokenizer, {"en": ["cat cat cat"], "ko": ["cat"]}, TokenSets(share=0.75))
+    shared = embedding_norms.own_tokens(tokenizer, {"en": ["cat cat cat"], "ko": ["cat"]}, TokenSets(min_share=0.75))
     assert set(shared["en"]) == of("cat cat cat") & set(shared["en"]) != set() and not shared["ko"]
 
 
@@ -296,7 +296,11 @@ def test_a_file_that_will_not_do_is_named(tmp_path, line, said) -> None:
             r"^represent.parallel: no dataset 'flores'; there are belebele, or the path of a .jsonl",
         ),
         ("represent", {"position": "middle"}, r"^represent.position: .*'last', 'mean' or 'first', got 'middle'$"),
-        ("represent", {"token_sets": {"share": 0.5}}, r"^represent.token_sets.share: .* greater than 0.5, got 0.5$"),
+        (
+            "represent",
+            {"token_sets": {"min_share": 0.5}},
+            r"^represent.token_sets.min_share: .* greater than 0.5, got 0.5$",
+        ),
         ("curate", {"parallel": "belebele@v1"}, r"^curate.parallel: .*represent.parallel.*, got 'belebele@v1'$"),
     ],
 )

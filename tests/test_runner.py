@@ -192,6 +192,13 @@ def test_a_file_that_changed_is_curated_again(tmp_path) -> None:
         ("curate", {"max_rejects": 0.1}, {}, ConfigError, "curate.max_rejects: .*; it is now curate.max_reject_share$"),
         ("external", {"dtype": "float32"}, {}, ConfigError, "external.dtype: .*; it is now external.precision$"),
         ("register", {"shared": 0.5}, {}, ConfigError, "register.shared: .*; it is now register.min_common_share$"),
+        (
+            "represent",
+            {"token_sets": {"share": 1.0}},
+            {},
+            ConfigError,
+            "share: .*; it is now represent.token_sets.min_share$",
+        ),
         ("curate", {"pears": 3}, {}, ConfigError, "curate.pears.*got 3; fields of curate: .*pairs"),
         ("curate", {"pairs": "many"}, {}, ConfigError, "curate.pairs: .*integer.*got 'many'"),
         ("curate", {"preferences": ["nosuch"]}, {}, ConfigError, "no dataset 'nosuch'; there are phrasebook"),

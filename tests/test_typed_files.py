@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from xlrm.analysis.embedding_norms import TokenSets
+from xlrm.analysis.representations import Representations
 from xlrm.data.corpus_schema import Description, Repairs
 from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
@@ -66,6 +68,16 @@ def test_results_of_before_they_had_further_benchmarks_are_read_and_written_as_t
     assert results.results["ko"].estimate() == Estimate(0.5, 0.25, math.inf)
     results.write(tmp_path / "again")
     assert (tmp_path / "again" / "results.json").read_text() == content
+
+
+def test_thresholds_of_tokens_are_read_by_their_former_name(tmp_path: Path) -> None:
+    content = {
+        "languages": ["en", "ko"], "texts": 1, "reading": {"layer": -1}, "models": {}, "embedding_norms": {},
+        "parallel": {"set": "belebele", "rows": 1, "incomplete": 0, "duplicates": 0, "used": 1},
+        "token_sets": {"min_count": 2, "share": 0.75},
+    }  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert Representations.read(tmp_path).token_sets == TokenSets(min_count=2, min_share=0.75)
 
 
 def test_a_decision_is_read_as_it_was_written(tmp_path: Path) -> None:

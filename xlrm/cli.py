@@ -188,7 +188,7 @@ def evaluate(
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
             settings = external_models.Settings(models=(model,), ties=ties, **_given(max_length=max_length))
-            result = external_models.evaluate(model, rows, language, settings, output)
+            result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
         else:
             scored = reward_table.score_items(rows, _load(model, Scoring(**_given(max_length=max_length))))
             name = benchmarks.label(benchmark)

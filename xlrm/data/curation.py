@@ -14,6 +14,7 @@ from xlrm.errors import DataError
 from xlrm.store.jsonl import write_jsonl
 
 Rows = list[dict]
+Tables = dict[Name, Rows]
 Sources = dict[str, Loaded]
 """Entry of the config -> the rows loaded for it."""
 
@@ -113,7 +114,7 @@ def _say(report: Report, what: str) -> None:
         progress.say(f"curate: {source}: {counts.rows_in} {what} in, dropped {detail}, {counts.rows_out} out")
 
 
-def write(tables: dict[Name, Rows], rejects: Rows, card: data_card.DataCard, output: Path) -> None:
+def write(tables: Tables, rejects: Rows, card: data_card.DataCard, output: Path) -> None:
     """Writes each table to its file, with unique ids, and the card as corpus.json and curation.md."""
     for name, rows in tables.items():
         write_jsonl(output / TABLES[name].file, cleaning.unique_ids(rows))

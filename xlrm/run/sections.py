@@ -51,6 +51,7 @@ def config_class(section: str) -> type[BaseModel]:
 
 _RENAMED = {
     "curate.max_rejects": "max_reject_share", "external.dtype": "precision", "register.shared": "min_common_share",
+    "represent.token_sets.share": "token_sets.min_share",
 }  # fmt: skip
 """Former name of a field -> its name."""
 

@@ -9,7 +9,6 @@ from xlrm import progress
 from xlrm.data import catalog, curation, data_card
 from xlrm.data.catalog import PARALLEL, PREFERENCES
 from xlrm.data.cleaning import Contamination
-from xlrm.data.corpus_schema import Name
 from xlrm.evaluation import benchmarks
 from xlrm.store.fields import Sets
 
@@ -90,7 +89,7 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
     kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates)
     pairs, heldout = curation.hold_out(kept, config.train_share, config.heldout_pairs, config.seed)
-    tables: dict[Name, curation.Rows] = {
+    tables: curation.Tables = {
         "preferences": pairs,
         **({"heldout": heldout} if heldout else {}),
         "benchmark": loaded["benchmark"][config.benchmark].rows,
