@@ -28,8 +28,10 @@ from xlrm.data import data_card
 from xlrm.errors import ArtifactError, DataError, GateError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import credit, tied
+from xlrm.evaluation.results import EvaluationResults
 from xlrm.evaluation.statistics import summary
 from xlrm.models import chat_templates, loading
+from xlrm.models.cards import BaseModelCard, RewardModelCard
 from xlrm.registry import licence_terms, mlflow_loader, releases
 from xlrm.run.experiment import build
 from xlrm.run.runner import run_stage
@@ -100,8 +102,7 @@ def evaluated(tmp_path, uri: str, folder, right: int) -> str:
     scored = [([1.0], [0.0 if i % 10 < right else 2.0]) for i in range(200)]
     reward_table.write(output / reward_table.FILE, list(reward_table.records(reward_table.CORPUS, "en", rows, scored)))
     results = {"en": summary(rows, credit(rows, scored), tied(scored))}
-    said = {"language": "en", "tie_policy": "lost", "results": results, "benchmarks": {}}
-    (output / "results.json").write_text(json.dumps(said))
+    EvaluationResults(language="en", tie_policy="lost", results=results, benchmarks={}).write(output)
     return published("evaluate", output, {"model": uri}, language="en")
 
 
@@ -212,9 +213,8 @@ def test_what_a_licence_asks_for_is_said() -> None:
 
 def test_the_card_names_a_translator_whose_terms_nobody_knows_and_a_toy(trained, tmp_path) -> None:
     uri, folder = trained(1)
-    card = json.loads((folder / "xlrm.json").read_text())
-    card |= {"base_model": {"model": "phrasebook-tiny", "revision": None}, "language": "ko"}
-    (folder / "xlrm.json").write_text(json.dumps(card))
+    toy = {"base_model": BaseModelCard(model="phrasebook-tiny", revision=None), "language": "ko"}
+    RewardModelCard.read(folder).model_copy(update=toy).write(folder)
     made = artifacts.load(uri)
     origin = {
         str(i): made.model_copy(update={"stage": "translate", "config": {"language": "ko", "translator": who}})
@@ -453,11 +453,13 @@ def without_a_language(folder) -> None:
 
 
 def with_an_infinite_accuracy(folder) -> None:
-    edit(folder / "results.json", results={"en": {"accuracy": {"average": float("inf")}}})
+    results = EvaluationResults.read(folder)
+    results.results["en"].accuracy["average"] = float("inf")
+    results.write(folder)
 
 
 def with_a_probe_that_is_no_number(folder) -> None:
-    edit(folder / fingerprints.FILE, probes=[{"messages": [], "reward": float("nan")}])
+    edit(folder / fingerprints.Fingerprint.FILE, probes=[{"messages": [], "reward": float("nan")}])
 
 
 @pytest.mark.parametrize(
@@ -557,7 +559,7 @@ def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered
 
 
 def _fingerprint(registered) -> str:
-    return (mlflow_registry.cached(f"models:/{NAME}@champion") / fingerprints.FILE).read_text()
+    return (mlflow_registry.cached(f"models:/{NAME}@champion") / fingerprints.Fingerprint.FILE).read_text()
 
 
 def test_a_pulled_folder_is_a_plain_hugging_face_model(registered, tmp_path) -> None:
@@ -685,7 +687,7 @@ def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> Non
         ("model.safetensors", None, "cannot be loaded: Error no file named model.safetensors"),
         ("config.json", "{", "not a valid JSON file"),
         ("tokenizer.json", None, "cannot be loaded"),
-        ("fingerprint.json", "{", "not a fingerprint: JSONDecodeError"),
+        ("fingerprint.json", "{", "fingerprint.json: Invalid JSON"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_one_line(registered, tmp_path, file, content, said) -> None:
@@ -794,9 +796,9 @@ def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:
         for name, found in (("one by one", one_by_one), ("bfloat16", half), ("a head with 30 % of noise", damaged))
     }
     print(off)
-    assert off["one by one"] < fingerprints.TOLERANCE["float32"] / 10
-    assert off["bfloat16"] < fingerprints.TOLERANCE["bfloat16"]
-    assert off["a head with 30 % of noise"] > fingerprints.TOLERANCE["bfloat16"]
+    assert off["one by one"] < fingerprints.TOLERANCE.float32 / 10
+    assert off["bfloat16"] < fingerprints.TOLERANCE.bfloat16
+    assert off["a head with 30 % of noise"] > fingerprints.TOLERANCE.bfloat16
 
 
 def test_another_chat_template_is_another_model(registered, tmp_path) -> None:
@@ -830,7 +832,7 @@ def test_evaluating_takes_the_fingerprint_in_float32(trained, tmp_path) -> None:
         output.mkdir(parents=True)
         config = evaluate.Config(language="en", precision=precision)
         evaluate.run(config, model=folder, corpora=tmp_path / "corpora", output=output)
-        found.append([one["reward"] for one in json.loads((output / fingerprints.FILE).read_text())["probes"]])
+        found.append([probe.reward for probe in fingerprints.Fingerprint.read(output).probes])
     assert found[0] == pytest.approx(found[1], abs=1e-6) and np.ptp(found[0]) > 0.05
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import reward_table
@@ -85,8 +85,7 @@ class Decision:
 
     @classmethod
     def from_json(cls, text: str) -> "Decision":
-        fields = json.loads(text)
-        return cls(**fields | {"rows": tuple(Row(**row) for row in fields["rows"])})
+        return TypeAdapter(cls).validate_json(text)
 
     def markdown(self, name: str, since: str = "") -> str:
         """The decision as Kubeflow's and MLflow's pages show it. `since`: the present state, for a decision made
@@ -174,7 +173,7 @@ def same(ours: Path, theirs: Path) -> bool:
     rewards, others = _by_response(ours), _by_response(theirs)
     if rewards.keys() != others.keys():
         return False
-    allowed = fingerprints.TOLERANCE["bfloat16"] * (max(rewards.values()) - min(rewards.values()))
+    allowed = fingerprints.TOLERANCE.bfloat16 * (max(rewards.values()) - min(rewards.values()))
     return all(abs(reward - others[key]) <= allowed + 1e-5 * abs(reward) for key, reward in rewards.items())
 
 

@@ -31,7 +31,8 @@ class JsonFile(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise DataError.invalid(error.errors(include_url=False)[0], f"{path}: ") from error
+            details = error.errors(include_url=False)[0]
+            raise DataError.invalid(details, f"{path}: ", cls.WRITTEN_BY) from error
 
     @classmethod
     def find(cls, folder: Path | None) -> Self | None:
