@@ -300,7 +300,7 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
     assert "does not become the champion" in page and "| corpus | en | average |" in page
     own = SimpleNamespace(path=str(addresses.home() / "page"))
     _stage._show_refused("register", own)
-    assert Path(own.path).read_text() == page and page.startswith("# register: refused\n\nregister: not promoted, and")
+    assert Path(own.path).read_text() == page and page.startswith("# register: refused\n\nregister: not promoted")
     _run.note_made("validate", "file:///nothing/of/it/is/read")
     given = _run.inputs(_run.read().step("report"))
     assert artifacts.load(given["registered"]).stage == "register", "a report takes what was refused too"
@@ -687,7 +687,7 @@ def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> Non
         ("model.safetensors", None, "cannot be loaded: Error no file named model.safetensors"),
         ("config.json", "{", "not a valid JSON file"),
         ("tokenizer.json", None, "cannot be loaded"),
-        ("fingerprint.json", "{", "fingerprint.json: Invalid JSON"),
+        ("fingerprint.json", "{", "not a fingerprint: Invalid JSON"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_one_line(registered, tmp_path, file, content, said) -> None:

@@ -140,7 +140,7 @@ def representations(languages: tuple[str, ...], rng: np.random.Generator) -> Rep
 
 
 def validation(languages: tuple[str, ...], **failures: int) -> Summary:
-    """Of a corpus of 2,400 pairs, in which so many failed each expectation."""
+    """Summary of a corpus of 2,400 pairs, in which so many failed each expectation."""
     kept = 2400 - sum(failures.values())
     files = {"preferences.jsonl": FileSummary(rows_in=2400, rows_out=kept, failures=failures)}
     return Summary(rows_in=2400, rows_out=kept, languages=dict.fromkeys(languages, files))

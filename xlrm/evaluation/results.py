@@ -166,7 +166,7 @@ class JudgeResults(JsonFile):
     """Language of the responses."""
     judge: str | None = None
     cost: Cost | None = None
-    """Of a generative judge."""
+    """Results of a generative judge."""
     results: dict[str, WinRate]
     """Reward model that the policy was aligned to -> its win rate."""
 
