@@ -62,7 +62,9 @@ _SETTINGS = (
 
 def write_base_model(folder: Path, model: str, revision: str | None) -> None:
     """Writes base.json, from which the card of a reward model reads its base model's name and revision."""
-    (folder / "base.json").write_text(json.dumps({"model": model, "revision": revision}, indent=2) + "\n")
+    (folder / "base.json").write_text(
+        json.dumps({"model": model, "revision": revision}, indent=2, allow_nan=False) + "\n"
+    )
 
 
 def write_reward_model(
@@ -78,9 +80,9 @@ def write_reward_model(
         "kind": "reward model", "language": language, "pairs": rows, "base_model": origin,
         "chat_template_sha256": template,
     }  # fmt: skip
-    (folder / "xlrm.json").write_text(json.dumps(card, indent=2) + "\n")
+    (folder / "xlrm.json").write_text(json.dumps(card, indent=2, allow_nan=False) + "\n")
     text = _CARD.format(
-        languages=json.dumps(language.split("+")), base_model=origin["model"], language=_spoken(language),
+        languages=json.dumps(language.split("+"), allow_nan=False), base_model=origin["model"], language=_spoken(language),
         rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
         settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _SETTINGS),
         train_loss=metrics["train_loss"], template=template, dtype=dtype,
