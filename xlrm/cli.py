@@ -194,7 +194,9 @@ def evaluate(
             results = {language: reward_results.result(rows, scored, ties)}
             result = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
-        (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
+        (output / "results.json").write_text(
+            json.dumps({"tie_policy": ties, **result}, indent=2, allow_nan=False) + "\n"
+        )
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
     equal = f", {result['ties']} with equal rewards ({ties})" if "ties" in result else ""

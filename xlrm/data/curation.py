@@ -119,5 +119,7 @@ def write(tables: dict[str, Rows], rejects: Rows, card: dict, output: Path) -> N
         write_jsonl(output / f"{name}.jsonl", cleaning.unique_ids(rows))
     if rejects:
         write_jsonl(output / "rejects.jsonl", rejects)
-    (output / "corpus.json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+    (output / "corpus.json").write_text(
+        json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
     (output / "curation.md").write_text(data_card.markdown(card), encoding="utf-8")

@@ -58,7 +58,7 @@ class Settings(BaseModel):
 def version(settings: Settings) -> str:
     """Versions of the models as JSON, because a name stays the same when a folder or the newest commit on the Hub
     changes."""
-    return json.dumps([_version(model, settings) for model in reward_models.find_all(settings.models)])
+    return json.dumps([_version(model, settings) for model in reward_models.find_all(settings.models)], allow_nan=False)
 
 
 def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, dict]:
@@ -113,7 +113,7 @@ def _evaluate(model: RewardModel, judges: dict[str, Judge], rows: Rows, settings
     journal = reward_journal.Journal.beside(output, model.name)
     result = _results(model, judges, rows, settings, output / model.name, journal)
     part = output / model.name / "results.json.part"
-    part.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    part.write_text(json.dumps(result, indent=2, allow_nan=False), encoding="utf-8")
     part.replace(output / model.name / "results.json")  # last, because it marks the folder as complete
     return result
 

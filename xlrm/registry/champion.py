@@ -61,7 +61,7 @@ def register(rule: Rule, facts: releases.Facts, folder: Path) -> Registration:
 def promote(uri: str) -> "tuple[Version, Version | None]":
     """Makes a version the champion by hand. Returns it and the previous champion, which is marked as withdrawn first:
     even after an interruption, registering its model again does not bring it back. Raises DataError for a version with
-    rewards that are not finite, since no decision by hand makes it work."""
+    rewards that are not finite or all equal, since no decision by hand makes it work."""
     from xlrm.tracking import mlflow_registry
 
     chosen = mlflow_registry.version(uri)
@@ -71,6 +71,7 @@ def promote(uri: str) -> "tuple[Version, Version | None]":
     with _file(chosen, releases.REWARDS) as kept:
         if kept:
             gate.check_rewards(kept)
+            gate.check_differences(chosen.uri, kept)
     if before:
         mlflow_registry.tag(before.name, before.number, {GATE: WITHDRAWN})
     mlflow_registry.set_alias(chosen.name, chosen.number, CHAMPION)
@@ -93,7 +94,7 @@ def report(decided: dict[str, Registration], output: Path) -> dict[str, float]:
         },
         "decisions": {name: asdict(result.decision) for name, result in decided.items()},
     }
-    (output / "registered.json").write_text(json.dumps(registered, indent=2), encoding="utf-8")
+    (output / "registered.json").write_text(json.dumps(registered, indent=2, allow_nan=False), encoding="utf-8")
     text = "\n".join(result.decision.markdown(name, result.since) for name, result in decided.items())
     (output / "gate.md").write_text(text, encoding="utf-8")
     metrics = {f"promoted/{name}": float(result.decision.promoted) for name, result in decided.items()}

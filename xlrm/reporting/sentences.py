@@ -67,7 +67,7 @@ def memory(mib: float) -> str:
 
 def shown(value: Any) -> str:
     """Text, or JSON for any other value, without user names and passwords in addresses."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
     while (clean := addresses.shown(text)) != text:  # a password may itself have an @
         text = clean
     return text

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError, DataError
-from xlrm.models import loading
+from xlrm.models import loading, weights
 from xlrm.models.chat_templates import Message
 from xlrm.models.packing import model as packing
 from xlrm.models.reward_models import RewardModel
@@ -84,6 +84,7 @@ def _llama(folder: Path, dtype: str) -> "PreTrainedModel":
         )
     if report["missing_keys"]:
         raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {sorted(report['missing_keys'])[:5]}")
+    weights.check_finite(folder)
     body = body.to(loading.device()).eval()
     packing.enable(body)
     return body

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xlrm.errors import ArtifactError
+from xlrm.errors import ArtifactError, DataError
+from xlrm.store import jsonl
 
 if TYPE_CHECKING:
     from xlrm.scorers.interface import Scorer
@@ -54,35 +55,31 @@ def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
 
 
 def write(folder: Path, scorer: "Scorer") -> None:
-    """Writes fingerprint.json for a scorer whose model is loaded in float32."""
+    """Writes fingerprint.json for a scorer whose model is loaded in float32. Raises ArtifactError for a reward that is
+    not finite."""
     values = rewards(scorer, list(PROBES))
     probes = [{"messages": chat, "reward": reward} for chat, reward in zip(PROBES, values, strict=True)]
     fingerprint = {"precision": "float32", "max_length": MAX_LENGTH, "tolerance": TOLERANCE, "probes": probes}
-    (folder / FILE).write_text(json.dumps(fingerprint, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(fingerprint, ensure_ascii=False, indent=1, allow_nan=False)
+    (folder / FILE).write_text(f"{text}\n", encoding="utf-8")
 
 
 def check(folder: Path, precision: str, scorer: "Scorer") -> None:
-    """Raises ArtifactError if the model's rewards differ from those in the fingerprint in `folder`, or if that file is
-    not a fingerprint. Without the file, checks nothing."""
+    """Raises ArtifactError if the model's rewards differ from those in the fingerprint in `folder`, or are not finite,
+    or if that file is not a fingerprint, or one with a number that is not finite. Without the file, checks nothing."""
     if not (folder / FILE).is_file():
         return
     try:
-        kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        expected, tolerance = [probe["reward"] for probe in kept["probes"]], kept["tolerance"][precision]
-    except (ValueError, KeyError, TypeError) as error:
+        kept = jsonl.parse_line((folder / FILE).read_text(encoding="utf-8"))
+        expected = [float(probe["reward"]) for probe in kept["probes"]]
+        allowed = kept["tolerance"][precision] * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
+    except (DataError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / FILE}: not a fingerprint: {error!r}; fetch the folder again") from error
     values = rewards(scorer, [probe["messages"] for probe in kept["probes"]])
-    allowed = tolerance * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
-    worst = max(range(len(values)), key=lambda i: _off(values[i], expected[i]))
-    if _off(values[worst], expected[worst]) > allowed:
+    worst = max(range(len(values)), key=lambda i: abs(values[i] - expected[i]))
+    if not abs(values[worst] - expected[worst]) <= allowed:
         raise ArtifactError(
             f"{folder}: not the model that was registered: probe {worst + 1} of {len(values)} of {FILE} gets the reward "
             f"{values[worst]:.4f}, not {expected[worst]:.4f} (allowed in {precision}: {allowed:.4f} off); remove the folder "
             "and fetch it again"
         )
-
-
-def _off(found: float, expected: float) -> float:
-    """Absolute difference; infinite if it is NaN."""
-    distance = abs(found - expected)
-    return distance if distance == distance else float("inf")

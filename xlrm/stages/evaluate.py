@@ -58,7 +58,7 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     reward_table.write(output / reward_table.FILE, kept)
     own = results.pop(CORPUS)
     report = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
-    (output / "results.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    (output / "results.json").write_text(json.dumps(report, indent=2, allow_nan=False), encoding="utf-8")
     return _metrics(config.language, own, results)
 
 

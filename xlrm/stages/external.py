@@ -33,7 +33,7 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
     languages = config.languages if config.models else ()
     rows = {language: read_rows(corpora / language / "benchmark.jsonl", COLUMNS, ("weight",)) for language in languages}
     results = external_models.evaluate_all(rows, config, output)
-    (output / "results.json").write_text(json.dumps({"models": results}, indent=2), encoding="utf-8")
+    (output / "results.json").write_text(json.dumps({"models": results}, indent=2, allow_nan=False), encoding="utf-8")
     return {
         key: value for name, result in results.items() for key, value in _metrics(f"external/{name}", result).items()
     }

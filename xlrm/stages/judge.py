@@ -63,7 +63,9 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
         metrics[f"win_rate/{labeler}"] = mean
         verdicts += rows
     write_jsonl(output / "verdicts.jsonl", verdicts)
-    (output / "results.json").write_text(json.dumps({"language": config.language, "results": results}, indent=2))
+    (output / "results.json").write_text(
+        json.dumps({"language": config.language, "results": results}, indent=2, allow_nan=False)
+    )
     return metrics
 
 

@@ -59,7 +59,7 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
         "languages": {code: asdict(job) for code, job in jobs.items()}, "parts": parts,
         "assumptions": effort.assumptions(),
     }  # fmt: skip
-    (output / "plan.json").write_text(json.dumps(plan, indent=1), encoding="utf-8")
+    (output / "plan.json").write_text(json.dumps(plan, indent=1, allow_nan=False), encoding="utf-8")
     hours = [job.gpu_hours for job in jobs.values() if job.gpu_hours is not None]
     _check_limits(config, sum(hours))
     return {

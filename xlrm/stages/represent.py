@@ -72,5 +72,7 @@ def run(
         "languages": config.languages, "texts": len(parallel), "reading": reading, "parallel": parallel.account,
         "models": results, "token_sets": config.token_sets.model_dump(), "embedding_norms": norms,
     }  # fmt: skip
-    (output / "results.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+    (output / "results.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
     return {"texts": len(parallel)} | metrics

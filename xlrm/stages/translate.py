@@ -81,7 +81,7 @@ def _finish(config: Config, loop: RepairLoop, estimate: Estimate, output: Path) 
         "language": config.language, "shard": [int(number), int(of)], "translator": documents.translator.identity,
         "repairs": {"tried": loop.failed, "mended": loop.mended, "untranslated": untranslated}, "files": list(config.files),
     }  # fmt: skip
-    (output / "corpus.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+    (output / "corpus.json").write_text(json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False), "utf-8")
     if loop.untranslated:
         jsonl.write_jsonl(output / "untranslated.jsonl", loop.untranslated)
     return {

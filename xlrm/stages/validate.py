@@ -41,7 +41,9 @@ def run(config: Config, *, source: Path, translations: list[Path], output: Path)
     kept = corpus_check.passing(loaded, reports, config.parity)
     summary = report.summary(loaded, reports, kept, config.model_dump(mode="json"))
     write_jsonl(output / "rejects.jsonl", (reject for file_report in reports for reject in file_report.rejects()))
-    (output / "summary.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
+    (output / "summary.json").write_text(
+        json.dumps(summary, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8"
+    )
     (output / "data_docs.html").write_text(report.data_docs(summary, reports), encoding="utf-8")
     if not summary["passed"]:
         raise GateError(report.refusal(reports, kept))

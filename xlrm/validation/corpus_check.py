@@ -74,7 +74,9 @@ def write(corpus: Corpus, kept: dict[str, list[str]], folder: Path) -> None:
     for name, ids in kept.items():
         rows = corpus.rows(name)
         write_jsonl(folder / name, rows.at([rows.first[row_id] for row_id in ids]))
-    (folder / corpora.DESCRIPTION).write_text(json.dumps({"language": corpus.language.code}), encoding="utf-8")
+    (folder / corpora.DESCRIPTION).write_text(
+        json.dumps({"language": corpus.language.code}, allow_nan=False), encoding="utf-8"
+    )
 
 
 def _reports(found: list[Corpus], name: str, limits: Limits, allowed: float) -> Iterator[FileReport]:
