@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
 from xlrm.models import weights
@@ -96,9 +97,9 @@ def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
     return records | {uri: lineage[uri]}
 
 
-def _corpus(uri: str, record: Record) -> dict:
-    files = tuple(entry for entry in record.files if entry.path == "corpus.json")
-    return _read(artifacts.fetch(uri, addresses.home() / "cache", files) / "corpus.json")
+def _corpus(uri: str, record: Record) -> DataCard:
+    files = tuple(entry for entry in record.files if entry.path == DataCard.FILE)
+    return DataCard.read(artifacts.fetch(uri, addresses.home() / "cache", files))
 
 
 def _read(path: Path) -> dict:
