@@ -49,12 +49,12 @@ def bits(folder: Path) -> list[int]:
 
 def refused(tmp_path: Path, stored: Path, message: str) -> None:
     """Every way to get the model ends in an error with the message."""
-    shutil.rmtree(addresses.home() / "cache", ignore_errors=True)
+    for left in (addresses.home() / "cache", tmp_path / "download"):
+        shutil.rmtree(left, ignore_errors=True)
     with pytest.raises(ArtifactError, match=message):
         mlflow_registry.download(URI, tmp_path / "download")
     with pytest.raises(ArtifactError, match=message):
         mlflow_registry.cached(URI)
-    shutil.rmtree(tmp_path / "download")
     with pytest.raises(ValueError, match=message.removeprefix(f"models:/{NAME}/1/")):
         mlflow_loader._load_pyfunc(str(stored))
 
