@@ -98,14 +98,13 @@ def add_version(name: str, folders: list[Path], tags: dict[str, str], descriptio
 
     A logged model of plain files needs no temporary copy, and downloads as the same Hugging Face folder.
     """
-    entries = version_files.listed(folders)
     with connected() as client, patiently():
         from mlflow.entities import LoggedModelStatus
 
         _name_there(client, name)
         experiment = client.get_run(run.id).info.experiment_id
         model = client.create_logged_model(experiment, name=name, source_run_id=run.id, tags=tags)
-        files = {version_files.TAG: _send(client, model, folders, entries)}
+        files = {version_files.TAG: _send(client, model, folders, {})}
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         made = client.create_model_version(
             name, model.artifact_location, run_id=run.id, tags=tags | files | {_MODEL_ID: model.model_id},
@@ -129,13 +128,13 @@ def add_files(registered: Version, folder: Path) -> None:
         if not (known := _entries(current)):  # registered before files were listed
             client.log_model_artifacts(model.model_id, str(folder))
             return
-        digest = _send(client, model, [folder], known | version_files.listed([folder]))
+        digest = _send(client, model, [folder], known)
         client.set_model_version_tag(current.name, current.number, version_files.TAG, digest)
 
 
-def _send(client: Any, model: Any, folders: list[Path], entries: dict[str, FileEntry]) -> str:
-    """Uploads the files of `folders` and then the list `entries`, and checks them in the store. Returns the list's
-    digest."""
+def _send(client: Any, model: Any, folders: list[Path], known: dict[str, FileEntry]) -> str:
+    """Uploads the files of `folders`, and then the list of these and of those that are `known`, and checks what it
+    uploaded in the store. Returns the list's digest."""
     from mlflow.environment_variables import MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE as LARGE
 
     sent = version_files.listed(folders)
@@ -143,10 +142,10 @@ def _send(client: Any, model: Any, folders: list[Path], entries: dict[str, FileE
         direct_store.check_upload(model.artifact_location)
     for folder in folders:
         client.log_model_artifacts(model.model_id, str(folder))
-    with TemporaryDirectory() as folder:
-        digest = version_files.write(Path(folder), entries.values())
-        client.log_model_artifacts(model.model_id, folder)
-        sent |= version_files.listed([Path(folder)])
+    with TemporaryDirectory() as temporary:
+        digest = version_files.write(Path(temporary), (known | sent).values())
+        client.log_model_artifacts(model.model_id, temporary)
+        sent |= version_files.listed([Path(temporary)])
     _check_stored(model.artifact_location, sent)
     return digest
 
@@ -161,8 +160,8 @@ def _check_stored(location: str, sent: dict[str, FileEntry]) -> None:
         return
     direct_store.check_download(location, FILES)
     for path, entry in sent.items():
-        with TemporaryDirectory() as folder:
-            local = Path(direct_store.artifacts().download_artifacts(f"{location}/{path}", dst_path=folder))
+        with TemporaryDirectory() as temporary:
+            local = Path(direct_store.artifacts().download_artifacts(f"{location}/{path}", dst_path=temporary))
             version_files.check_file(local, path, {path: entry}, where)
 
 

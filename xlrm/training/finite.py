@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import Trainer
 
 
-def checked(trainer: type["Trainer"], label: str) -> type["Trainer"]:
+def checked(trainer: type, label: str) -> type["Trainer"]:
     """Subclass of a trainer that raises ConfigError, in all processes, for a step whose loss (in any process), gradient
     norm or held-out loss is NaN or infinite. Its arguments need `logging_nan_inf_filter=False`: by default transformers
     replaces such a loss by the mean of the others. The norm shows all gradients, in all processes."""
