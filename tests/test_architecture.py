@@ -330,6 +330,17 @@ def test_components_and_pipelines_import_what_exists() -> None:
                 assert not missing, f"{name}: {node.module} has no {missing}"
 
 
+def test_json_that_is_written_is_valid_json() -> None:
+    """Python's json writes NaN and Infinity by default, which no other reader takes; what is hashed is not written."""
+    for name, tree in TREES.items():
+        hashed = [call for call in ast.walk(tree) if isinstance(call, ast.Call) and "sha256" in ast.unparse(call.func)]
+        within = {id(node) for call in hashed for node in ast.walk(call)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.dumps", "json.dump"):
+                strict = any(keyword.arg == "allow_nan" for keyword in node.keywords)
+                assert strict or id(node) in within, f"{name}:{node.lineno}: json.dumps without allow_nan=False"
+
+
 def test_functions_and_files_stay_short() -> None:
     lengths = {
         f"{name}.{node.name}": node.end_lineno - node.lineno + 1

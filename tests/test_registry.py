@@ -41,7 +41,7 @@ from xlrm.scorers.interface import Scoring
 from xlrm.stages import evaluate, reward
 from xlrm.store import addresses, artifacts
 from xlrm.store.jsonl import write_jsonl
-from xlrm.tracking import mlflow_client, mlflow_registry
+from xlrm.tracking import mlflow_client, mlflow_registry, version_files
 from xlrm.training import model_card
 
 NAME = "xlrm-en"
@@ -448,6 +448,11 @@ def with_a_reward(value: float):
     return change
 
 
+def with_equal_rewards(folder) -> None:
+    rows = pyarrow.parquet.read_table(folder / reward_table.FILE).to_pylist()
+    reward_table.write(folder / reward_table.FILE, [row | {"reward": 0.0} for row in rows])
+
+
 def without_a_language(folder) -> None:
     edit(folder / "results.json", language=None)
 
@@ -460,6 +465,35 @@ def with_an_infinite_accuracy(folder) -> None:
 
 def with_a_probe_that_is_no_number(folder) -> None:
     edit(folder / fingerprints.Fingerprint.FILE, probes=[{"messages": [], "reward": float("nan")}])
+
+
+def test_a_model_with_a_weight_that_is_no_number_is_registered_by_no_evaluation(trained, tmp_path) -> None:
+    uri, folder = trained(1)
+    evaluation = artifacts.fetch(evaluated(tmp_path, uri, folder, 9), addresses.home() / "cache")
+    broken, copy = tmp_path / "broken", tmp_path / "evaluation"
+    shutil.copytree(folder, broken)
+    shutil.copytree(evaluation, copy)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.embed_tokens.weight"][7] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    edit(copy / "results.json", note="of the other model")
+    inputs = {"reward_models": [published("reward", broken, {}, language="en")]}
+    inputs["evaluations"] = [published("evaluate", copy, {"model": inputs["reward_models"][0]}, language="en")]
+    with pytest.raises(ArtifactError, match=r"model\.safetensors: model\.embed_tokens\.weight\[7, 0\] is nan"):
+        run_stage("register", SETTINGS, inputs)
+    assert mlflow_registry.models(NAME) == []
+
+
+def test_a_head_of_zeros_becomes_no_champion(trained, tmp_path) -> None:
+    uri, folder = trained(1)
+    inputs = {"reward_models": [uri], "evaluations": [evaluated(tmp_path, uri, folder, 9)]}
+    done = run_stage("register", SETTINGS, changed(tmp_path, with_equal_rewards))
+    assert done.record.metrics["promoted/xlrm-en"] == 0.0 and aliases() == {"1": ("challenger",)}
+    assert mlflow_registry.models(NAME)[0].tags["gate.reason"].startswith("not better than chance in en on corpus")
+    by_hand = command("promote", f"models:/{NAME}/1")
+    assert by_hand.exit_code == 2 and "every reward is 0.0" in by_hand.stderr and aliases() == {"1": ("challenger",)}
+    run_stage("register", SETTINGS, inputs)
+    assert aliases() == {"2": ("champion",), "1": ()}
 
 
 @pytest.mark.parametrize(
@@ -503,12 +537,20 @@ def test_a_model_at_chance_is_a_challenger_and_no_champion(register) -> None:
     assert aliases()["3"] == ("champion",)
 
 
+def without_lists() -> None:
+    """All versions, as they were registered before files were listed."""
+    for file in (addresses.home() / "mlartifacts").rglob(version_files.FILES):
+        file.unlink()
+    for model in mlflow_registry.models():
+        mlflow_client.client().delete_model_version_tag(model.name, model.number, version_files.TAG)
+
+
 def test_a_version_whose_rewards_are_no_numbers_is_not_promoted_by_hand(register) -> None:
     register(1, 7)
     register(2, 6)
     for file in (addresses.home() / "mlartifacts").rglob("evaluation/rewards.parquet"):
         with_a_reward(float("nan"))(file.parent)
-        (file.parents[1] / mlflow_registry.FILES).unlink()  # as of versions from before there was one
+    without_lists()
     done = command("promote", f"models:/{NAME}/2")
     assert done.exit_code == 2 and "nan" in done.stderr and aliases() == {"2": ("challenger",), "1": ("champion",)}
 
@@ -595,6 +637,9 @@ def test_mlflow_needs_no_xlrm_to_load_it(registered, tmp_path, monkeypatch) -> N
         expected, abs=1e-5
     )
     damage(folder)
+    with pytest.raises(ValueError, match=r"model\.safetensors: corrupted"):
+        loader._load_pyfunc(str(folder))
+    list_files(folder)
     with pytest.raises(ValueError, match="not the model that was registered"):
         loader._load_pyfunc(str(folder))
 
@@ -634,10 +679,18 @@ def test_without_xlrm_a_model_reads_no_more_than_its_positions(tiny_base, tmp_pa
     transformers.BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     fingerprints.write(folder, scorer := engines.load(folder, Scoring()))
+    list_files(folder)
     expected = scorer.score(CHATS)
     without_xlrm(monkeypatch)
     found = mlflow_loader._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS])
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def list_files(folder) -> None:
+    """Lists the files of a folder, as registering does."""
+    (folder / version_files.FILES).unlink(missing_ok=True)
+    listed = version_files.listed([folder])
+    version_files.write(folder, (listed[path] for path in listed if path != "registered_model_meta"))
 
 
 def damage(folder) -> None:

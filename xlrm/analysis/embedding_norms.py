@@ -117,7 +117,8 @@ def compare(
 
 
 def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":
-    """Norms of all input embeddings (vocabulary), float64, read from the weights a few rows at a time."""
+    """Norms of all input embeddings (vocabulary), float64, read from the weights a few rows at a time. Raises
+    ArtifactError for one that is not finite."""
     import numpy as np
     from safetensors import safe_open
 
@@ -127,7 +128,10 @@ def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":
         rows = weights.get_slice(key)
         for start in range(0, rows.get_shape()[0], _ROWS_AT_ONCE):
             chunks.append(rows[start : start + _ROWS_AT_ONCE].double().norm(dim=1).numpy())
-    return np.concatenate(chunks)
+    vocabulary = np.concatenate(chunks)
+    if (broken := np.flatnonzero(~np.isfinite(vocabulary))).size:
+        raise ArtifactError(f"{file}: {key}[{broken[0]}] has values that are not finite; fetch the model again")
+    return vocabulary
 
 
 def _place(model: str, folder: Path) -> tuple[Path, str]:

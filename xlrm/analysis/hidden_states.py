@@ -143,7 +143,7 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
     per language, and at most the states of `TEXTS_AT_ONCE` texts are in memory.
 
     Raises ConfigError for a layer that the model does not have, or an encoder-decoder; ArtifactError if the
-    tokenizer cannot be loaded or weights are missing.
+    tokenizer cannot be loaded, weights are missing or not finite, or a state is zero or not finite.
     """
     import numpy as np
 
@@ -157,6 +157,8 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
         encoded = _encode(tokenizer, [text for column in block for text in column], reading)
         sameness.truncated += sum(longer for _, longer in encoded)
         states = hidden_states(model, tokenizer, [ids for ids, _ in encoded], reading)
+        if not (np.linalg.norm(states, axis=1) > 0).all() or not np.isfinite(states).all():
+            raise ArtifactError(f"{path}: a text's hidden state is zero or not finite, and has no direction to compare")
         sameness.add(np.stack(np.split(states, len(block)), axis=1))
         counter.advance(len(block[0]))
     counter.close()
@@ -217,7 +219,7 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     import torch
     from transformers import AutoModel
 
-    from xlrm.models import loading
+    from xlrm.models import loading, weights
     from xlrm.models.packing import model as packing
 
     model, report = AutoModel.from_pretrained(
@@ -225,6 +227,7 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     )
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # no state needs it
         raise ArtifactError(f"missing weights: {', '.join(missing[:3])} ({len(missing)} in all)", where=path)
+    weights.check_finite(path)
     if model.config.is_encoder_decoder:
         raise ConfigError(
             "a model with only an encoder or only a decoder is allowed", where="represent", value=str(path)

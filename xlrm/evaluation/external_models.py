@@ -59,7 +59,7 @@ class Settings(BaseModel):
 def version(settings: Settings) -> str:
     """Versions of the models as JSON, because a name stays the same when a folder or the newest commit on the Hub
     changes."""
-    return json.dumps([_version(model, settings) for model in reward_models.find_all(settings.models)])
+    return json.dumps([_version(model, settings) for model in reward_models.find_all(settings.models)], allow_nan=False)
 
 
 def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, ExternalModelResults]:

@@ -7,6 +7,7 @@ from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.results import EvaluationResults
+from xlrm.models import weights
 from xlrm.models.cards import RewardModelCard
 from xlrm.registry import gate, releases
 from xlrm.scorers.fingerprints import Fingerprint
@@ -20,7 +21,8 @@ def gather(
 ) -> list[releases.Facts]:
     """Facts of each model, which is registered as {prefix}-{language}, with the evaluation of the model in that
     language; for an artifact of `reward`, with the evaluation of that very artifact. Raises DataError for two models of
-    one name, a model without its own evaluation, and an evaluation with numbers that are not finite."""
+    one name, a model without its own evaluation, and an evaluation with numbers that are not finite; ArtifactError for a
+    model with such weights."""
     labelled = [(_language(EvaluationResults.read(path), path), path) for path in evaluations]
     models = [_facts(prefix, model, labelled, lineage) for model in reward_models]
     if duplicated := [name for name, times in Counter(facts.name for facts in models).items() if times > 1]:
@@ -29,6 +31,7 @@ def gather(
             where="register.reward_models", value=", ".join(duplicated),
         )  # fmt: skip
     for facts in models:
+        weights.check_finite(facts.model)
         _check_finite(facts.evaluation)
     return models
 
@@ -45,14 +48,14 @@ def _language(results: EvaluationResults, folder: Path) -> str:
 
 
 def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: dict[str, Record]) -> releases.Facts:
-    language, (digest, files) = RewardModelCard.read(model).language, artifacts.digest_directory(model)
+    language, (digest, _) = RewardModelCard.read(model).language, artifacts.digest_directory(model)
     trained = [uri for uri, record in lineage.items() if record.stage == "reward" and record.digest == digest]
     uri = next(iter(trained), None)
     origin = _ancestors(uri, lineage) if uri else {}
     curated = [(where, record) for where, record in origin.items() if record.stage == "curate"]
     evaluation, evaluated = _evaluation(language, labelled, trained, lineage)
     corpus = _corpus(*curated[-1]) if curated else None
-    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated, files)
+    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated)
 
 
 def _evaluation(

@@ -81,7 +81,7 @@ def register(rule: Rule, facts: releases.Facts, folder: Path) -> Registration:
 def promote(uri: str) -> "tuple[Version, Version | None]":
     """Makes a version the champion by hand. Returns it and the previous champion, which is marked as withdrawn first:
     even after an interruption, registering its model again does not bring it back. Raises DataError for a version with
-    rewards that are not finite, since no decision by hand makes it work."""
+    rewards that are not finite or all equal, since no decision by hand makes it work."""
     from xlrm.tracking import mlflow_registry
 
     chosen = mlflow_registry.version(uri)
@@ -91,6 +91,7 @@ def promote(uri: str) -> "tuple[Version, Version | None]":
     with _file(chosen, releases.REWARDS) as kept:
         if kept:
             gate.check_rewards(kept)
+            gate.check_differences(chosen.uri, kept)
     if before:
         mlflow_registry.tag(before.name, before.number, {GATE: WITHDRAWN})
     mlflow_registry.set_alias(chosen.name, chosen.number, CHAMPION)

@@ -81,7 +81,7 @@ class Decision:
     rows: tuple[Row, ...] = ()
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Decision":
@@ -165,6 +165,15 @@ def check_rewards(path: Path) -> None:
                 "a finite number is required to register a model",
                 where=f"{path}: reward of {item} ({side} {number}, {language}, {name})", value=reward,
             )  # fmt: skip
+
+
+def check_differences(name: str, path: Path) -> None:
+    """Raises DataError for a rewards.parquet in which all rewards are equal, as those of a head of zeros."""
+    rewards = set(_by_response(path).values())
+    if len(rewards) == 1:
+        raise DataError(
+            f"{name}: every reward is {rewards.pop()}; a champion gives different responses different rewards"
+        )
 
 
 def same(ours: Path, theirs: Path) -> bool:

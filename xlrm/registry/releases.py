@@ -2,7 +2,6 @@
 
 README.md            the card: recipe, evaluation, data, licence, limits, origin
 MLmodel, ...         the flavour python_function, with signature and input example, so that MLflow needs no copy of its own
-files.json           size and sha256 of every file, to check a download
 fingerprint.json     rewards of probe conversations, computed by the stage evaluate
 evaluation/          rewards.parquet, which the next challenger is compared with
 """
@@ -25,12 +24,10 @@ from xlrm.registry import licence_terms, mlflow_loader
 from xlrm.registry.licence_terms import Terms
 from xlrm.scorers import fingerprints
 from xlrm.scorers.fingerprints import Fingerprint
-from xlrm.store import addresses, artifacts
-from xlrm.store.artifacts import FileEntry, Record
+from xlrm.store import addresses
+from xlrm.store.artifacts import Record
 from xlrm.tracking.metric_keys import key as metric_key
-from xlrm.tracking.mlflow_registry import FILES
 
-GATE_FILES = ("gate.json", "gate.md")
 REWARDS = f"evaluation/{reward_table.FILE}"
 _LOADER = "xlrm_reward_model"
 _TEXT = {"type": "string", "required": True}
@@ -65,8 +62,6 @@ class Facts:
     corpus: DataCard | None
     """None if `origin` has no artifact of the stage curate."""
     evaluation_uri: str | None = None
-    files: tuple[FileEntry, ...] = ()
-    """Files of the model's folder."""
 
     @property
     def results(self) -> EvaluationResults:
@@ -107,15 +102,6 @@ def write(folder: Path, facts: Facts) -> None:
     shutil.copyfile(facts.evaluation / Fingerprint.FILE, folder / Fingerprint.FILE)
     (folder / "README.md").write_text(card(facts), encoding="utf-8")
     _write_flavour(folder, facts)
-    _write_files(folder, facts)
-
-
-def _write_files(folder: Path, facts: Facts) -> None:
-    """Lists the files of the model and of `folder`; a file that both have counts as in `folder`. The gate's files are
-    left out, because they are written later."""
-    _, own = artifacts.digest_directory(folder)
-    files = {file.path: file.model_dump() for file in (*facts.files, *own) if file.path not in (FILES, *GATE_FILES)}
-    (folder / FILES).write_text(json.dumps(list(files.values()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_flavour(folder: Path, facts: Facts) -> None:
@@ -128,7 +114,11 @@ def _write_flavour(folder: Path, facts: Facts) -> None:
     }  # fmt: skip
     model = {
         "flavors": {"python_function": flavour},
-        "signature": {"inputs": json.dumps(INPUTS), "outputs": json.dumps(OUTPUTS), "params": None},
+        "signature": {
+            "inputs": json.dumps(INPUTS, allow_nan=False),
+            "outputs": json.dumps(OUTPUTS, allow_nan=False),
+            "params": None,
+        },
         "saved_input_example_info": {"artifact_path": "input_example.json", "type": "json_object"},
     }
     _yaml(folder / "MLmodel", model)
@@ -137,7 +127,9 @@ def _write_flavour(folder: Path, facts: Facts) -> None:
     # Without builds such as +cpu or +cu126, which the default package index does not have.
     pinned = [f"{name}=={versions[name].partition('+')[0]}" if name in versions else name for name in _REQUIRED]
     (folder / "requirements.txt").write_text("\n".join(["mlflow>=3.17,<4", "jinja2", *pinned]) + "\n")
-    (folder / "input_example.json").write_text(json.dumps(EXAMPLE, ensure_ascii=False), encoding="utf-8")
+    (folder / "input_example.json").write_text(
+        json.dumps(EXAMPLE, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
     (folder / "code").mkdir(exist_ok=True)
     shutil.copyfile(mlflow_loader.__file__, folder / "code" / f"{_LOADER}.py")
 

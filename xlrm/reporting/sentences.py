@@ -64,7 +64,7 @@ def memory(mib: float) -> str:
 
 def shown(value: Any) -> str:
     """Text, or JSON for any other value, without user names and passwords in addresses."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
     return addresses.shown(text)
 
 

@@ -4,6 +4,7 @@ Wrong weights, a missing or damaged head, another chat template or another token
 meaningless.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -90,15 +91,16 @@ def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
 
 
 def write(folder: Path, scorer: "Scorer") -> None:
-    """Writes fingerprint.json for a scorer whose model is loaded in float32."""
+    """Writes fingerprint.json for a scorer whose model is loaded in float32. Raises ArtifactError for a reward that is
+    not finite."""
     values = rewards(scorer, list(PROBES))
     probes = tuple(Probe(messages=chat, reward=reward) for chat, reward in zip(PROBES, values, strict=True))
     Fingerprint(precision="float32", max_length=MAX_LENGTH, tolerance=TOLERANCE, probes=probes).write(folder)
 
 
 def check(folder: Path, precision: str, scorer: "Scorer") -> None:
-    """Raises ArtifactError if the model's rewards differ from those in the fingerprint in `folder`, or if that file is
-    not a fingerprint. Without the file, checks nothing."""
+    """Raises ArtifactError if the model's rewards differ from those in the fingerprint in `folder` or are not finite,
+    or if that file is not a fingerprint. Without the file, checks nothing."""
     try:
         kept = Fingerprint.find(folder)
     except DataError as error:
@@ -111,18 +113,14 @@ def check(folder: Path, precision: str, scorer: "Scorer") -> None:
     if kept is None:
         return
     expected = [probe.reward for probe in kept.probes]
+    if not all(map(math.isfinite, expected)):
+        raise ArtifactError("not a fingerprint: a reward is not finite", where=folder / kept.FILE)
     values = rewards(scorer, [probe.messages for probe in kept.probes])
     allowed = getattr(kept.tolerance, precision) * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
-    worst = max(range(len(values)), key=lambda i: _off(values[i], expected[i]))
-    if _off(values[worst], expected[worst]) > allowed:
+    worst = max(range(len(values)), key=lambda i: abs(values[i] - expected[i]))
+    if not abs(values[worst] - expected[worst]) <= allowed:
         raise ArtifactError(
             f"not the model that was registered: probe {worst + 1} of {len(values)} of {kept.FILE} has the reward "
             f"{values[worst]:.4f} instead of {expected[worst]:.4f} (difference allowed in {precision}: {allowed:.4f})",
             where=folder, hint="remove the folder and download it again",
         )  # fmt: skip
-
-
-def _off(found: float, expected: float) -> float:
-    """Absolute difference; infinite if it is NaN."""
-    distance = abs(found - expected)
-    return distance if distance == distance else float("inf")
