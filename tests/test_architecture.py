@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from components import RUNS
+from xlrm import errors
 from xlrm.run.experiment import STAGES, stage_module
 
 ROOT = Path(__file__).parents[1]
@@ -318,6 +319,19 @@ def test_a_docstring_begins_with_its_subject(folder: str) -> None:
         if text[:3] == "Of "
     ]
     assert not bad, "begin with what it is: a noun or a verb"
+
+
+def test_errors_are_compared_by_their_fields() -> None:
+    """Sentences are for readers and may be reworded; `match` is for errors of libraries."""
+    own = {name for name, cls in vars(errors).items() if inspect.isclass(cls) and issubclass(cls, errors.XlrmError)}
+    matched = [
+        f"{path.name}:{node.lineno}"
+        for path in sorted((ROOT / "tests").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.raises"
+        if own & {ast.unparse(node.args[0])} and any(keyword.arg == "match" for keyword in node.keywords)
+    ]
+    assert not matched, "compare where and value, as `refused` of tests/refusals.py does"
 
 
 def test_components_and_pipelines_import_what_exists() -> None:
