@@ -137,19 +137,19 @@ def hidden_states(
     import numpy as np
     import torch
 
+    from xlrm.models import padding
     from xlrm.models.packing import model as packing
     from xlrm.models.packing import sharing
 
-    pooled = np.empty((len(encoded), model.config.hidden_size))
+    pooled = np.empty((len(encoded), model.config.get_text_config().hidden_size))
+    kinds = padding.kinds(model.config, encoded)
     with torch.inference_mode():
-        for places in sharing.batches(encoded, reading.batch_tokens, packing.enabled(model)):
-            inputs = tokenizer.pad(
-                {"input_ids": [list(encoded[i]) for i in places]}, padding_side="right", return_tensors="pt"
-            ).to(model.device)
-            if reading.layer == -1:
-                states = model(**inputs).last_hidden_state
-            else:
-                states = model(**inputs, output_hidden_states=True).hidden_states[reading.layer]
+        for places in sharing.batches(encoded, reading.batch_tokens, packing.enabled(model), kinds):
+            with padding.padded(model, [encoded[i] for i in places]) as inputs:
+                if reading.layer == -1:
+                    states = model(**inputs).last_hidden_state
+                else:
+                    states = model(**inputs, output_hidden_states=True).hidden_states[reading.layer]
             pooled[places] = _pool(states.double(), inputs["attention_mask"], reading.position).cpu().numpy()
     return pooled
 
@@ -188,13 +188,14 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     from xlrm.models.packing import model as packing
 
     model, report = AutoModel.from_pretrained(
-        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-    )
+        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+        **loading.attention(loading.load_config(path)),
+    )  # fmt: skip
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # no state needs it
         raise ArtifactError(f"{path}: weights are missing: {', '.join(missing[:3])} ({len(missing)} in all)")
     if model.config.is_encoder_decoder:
         raise ConfigError(f"represent: {path} has an encoder and a decoder; a model with one of them is allowed")
-    layers = model.config.num_hidden_layers
+    layers = model.config.get_text_config().num_hidden_layers
     if not -layers - 1 <= layer <= layers:
         raise ConfigError(f"represent.layer: {path} has no layer {layer}; -{layers + 1} to {layers} are allowed")
     model = model.eval().to(loading.device())

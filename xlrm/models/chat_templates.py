@@ -1,20 +1,16 @@
 """Conversations as token ids: applying a model's chat template, and finding the tokens that end its turn."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from xlrm.models import loading
+from xlrm.errors import ConfigError
+from xlrm.models import templates
+from xlrm.models.decoding import Prompt
+from xlrm.models.templates import TemplateRefusal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-from typing import Any
-
-from xlrm.errors import ConfigError
-from xlrm.models.decoding import Prompt
-
-# A fixed date, since today's would change the answer from day to day; Llama 3's template uses this one by default.
-_DATE = "26 Jul 2024"
 _ANSWER = "4"
 """An answer that appears in no template; `turn_ends` reads the token after it."""
 
@@ -23,14 +19,14 @@ def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt, ending with the start of the assistant's turn; only the template adds special tokens.
 
     Raises ConfigError if the template rejects the messages, such as a system message."""
-    import jinja2
+    return tokenizer(_asking(tokenizer, prompts), add_special_tokens=False)["input_ids"]
 
-    chats = [messages(prompt) for prompt in prompts]
+
+def _asking(tokenizer: Any, prompts: Sequence[Prompt]) -> list[str]:
     try:
-        texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True, date_string=_DATE)
-    except jinja2.TemplateError as error:
-        raise ConfigError(f"the model's chat template takes no such conversation: {line(error)}") from error
-    return tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return templates.render(tokenizer, [messages(prompt) for prompt in prompts], add_generation_prompt=True)
+    except TemplateRefusal as error:
+        raise ConfigError(f"the model's chat template takes no such conversation: {error.reason}") from error
 
 
 def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -43,10 +39,8 @@ def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
 def as_trained(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt exactly as conversations begin in `encode`, the encoding used in training, including a
     BOS that only the tokenizer adds. `tokenizer` must come from `loading.load_tokenizer`."""
-    chats = [messages(prompt) for prompt in prompts]
-    texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-    texts, special = loading.one_bos(tokenizer, texts)
-    return tokenizer(texts, add_special_tokens=special)["input_ids"]
+    bos = [tokenizer.bos_token_id] if templates.adds_bos(tokenizer) else []
+    return [ids if ids[:1] == bos else bos + ids for ids in as_chats(tokenizer, prompts)]
 
 
 def messages(prompt: Prompt) -> list[dict[str, str]]:
@@ -63,21 +57,21 @@ def turn_ends(tokenizer: Any) -> set[int]:
     or <end_of_turn>; else the empty set. A model ends its turn with this token even if its EOS is a different one."""
     if tokenizer.chat_template is None:
         return set()
-    import jinja2
-
     chat = [*messages("2 + 2?"), {"role": "assistant", "content": _ANSWER}]
     try:
-        written = tokenizer.apply_chat_template(chat, tokenize=False, date_string=_DATE)
-    except jinja2.TemplateError:
+        (written,) = templates.render(tokenizer, [chat])
+    except TemplateRefusal:
         return set()
     tail = written.rpartition(_ANSWER)[2] if _ANSWER in written else ""
     behind = tokenizer(tail, add_special_tokens=False)["input_ids"][:1]
     return set(behind).intersection(tokenizer.added_tokens_decoder)
 
 
-def ends(tokenizer: Any, generation_config: Any) -> list[int]:
-    """Ids of tokens that end a completion: from generation_config.json, the tokenizer's EOS and `turn_ends`."""
+def ends(tokenizer: Any, generation_config: Any, config: Any) -> list[int]:
+    """Ids of tokens that end a completion: from generation_config.json, or else config.json, the tokenizer's EOS and
+    `turn_ends`."""
     given = generation_config.eos_token_id
+    given = config.get_text_config().eos_token_id if given is None else given
     end_ids = set(given if isinstance(given, list) else [given]) | {tokenizer.eos_token_id} | turn_ends(tokenizer)
     return sorted(end_ids - {None})
 
@@ -105,15 +99,25 @@ def encode(
 ) -> list[list[int]]:
     """Token ids of each conversation in the chat template; one longer than `max_length` loses its beginning.
 
-    The tokenizer adds its special tokens (BOS, [CLS], EOS), and truncation keeps them. If the template writes a BOS
-    too, there is still only one.
-    """
-    if not conversations:
-        return []
-    return encode_texts(tokenizer, tokenizer.apply_chat_template(list(conversations), tokenize=False), max_length)
+    Raises TemplateRefusal for a conversation that the template does not accept."""
+    return encode_texts(tokenizer, templates.render(tokenizer, conversations), max_length)
 
 
 def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> list[list[int]]:
-    """Same as `encode`, for texts to which a chat template was applied; either all begin with BOS or none does."""
-    texts, special = loading.one_bos(tokenizer, texts)
-    return tokenizer(texts, truncation=True, max_length=max_length, add_special_tokens=special)["input_ids"]
+    """Same as `encode`, for texts to which a chat template was applied.
+
+    The tokenizer adds its special tokens (BOS, [CLS], EOS), and truncation keeps them. If the template writes a first
+    one too, there is still only one. The text is tokenised as it is, since without the template's BOS some tokenizers
+    would begin it with a space."""
+    if not texts:
+        return []
+    first = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
+    encoded = tokenizer(texts, verbose=False)["input_ids"]  # else it warns of texts that are cut below
+    once = (ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids for ids in encoded)
+    return [_cut(ids, first, max_length) for ids in once]
+
+
+def _cut(ids: list[int], first: set[int], max_length: int) -> list[int]:
+    if len(ids) <= max_length:
+        return ids
+    return [ids[0], *ids[len(ids) - max_length + 1 :]] if ids[0] in first else ids[-max_length:]
