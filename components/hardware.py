@@ -14,6 +14,7 @@ from xlrm.processes import launch
 from xlrm.run.experiment import stage_config
 from xlrm.run.steps import Step, Steps
 from xlrm.training import trainers
+from xlrm.training.recipes import TrainingConfig
 
 TRAININGS = ("reward", "align")
 """Stages, and components of the same names, that may train on several nodes."""
@@ -91,6 +92,7 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[str]:
         yield from (f"{field}: vllm needs a GPU" for field in _engines(config))
     if step.stage not in TRAININGS:
         return
+    assert isinstance(config, TrainingConfig)
     if gpus and config.processes > gpus:
         yield f"processes: {config.processes} is more than the {gpus} GPUs of a pod"
     if not gpus and trainers.needs_bitsandbytes(config):

@@ -11,6 +11,7 @@ from xlrm.models.templates import TemplateRefusal
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Message = dict[str, str]
 _ANSWER = "4"
 """An answer that appears in no template; `turn_ends` reads the token after it."""
 
@@ -18,15 +19,30 @@ _ANSWER = "4"
 def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt, ending with the start of the assistant's turn; only the template adds special tokens.
 
-    Raises ConfigError if the template rejects the messages, such as a system message."""
-    return tokenizer(_asking(tokenizer, prompts), add_special_tokens=False)["input_ids"]
+    Raises ConfigError if the template rejects the messages."""
+    texts = [_asking(tokenizer, messages(prompt)) for prompt in prompts]
+    return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
-def _asking(tokenizer: Any, prompts: Sequence[Prompt]) -> list[str]:
+def _asking(tokenizer: Any, chat: list[Message]) -> str:
+    """The chat in the model's template; `without_system` if the template rejects the system message or drops it."""
+    system = chat[0]["content"].strip() if chat[0]["role"] == "system" else ""
     try:
-        return templates.render(tokenizer, [messages(prompt) for prompt in prompts], add_generation_prompt=True)
+        (text,) = templates.render(tokenizer, [chat], add_generation_prompt=True)
     except TemplateRefusal as error:
-        raise ConfigError(f"the model's chat template takes no such conversation: {error.reason}") from error
+        if not system:
+            raise ConfigError(f"the model's chat template takes no such conversation: {error.reason}") from error
+        text = ""
+    return text if system in text else _asking(tokenizer, without_system(chat))
+
+
+def without_system(chat: list[Message]) -> list[Message]:
+    """The chat for models without a system role: the system message's text, a blank line, and the user's text are one
+    message of the user."""
+    if len(chat) < 2 or chat[0]["role"] != "system":
+        return chat
+    system, user, *later = chat
+    return [{"role": user["role"], "content": f"{system['content']}\n\n{user['content']}"}, *later]
 
 
 def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -82,11 +98,8 @@ def text_of(tokenizer: Any, written: list[int], ends: list[int]) -> str:
     return tokenizer.decode(written[:end], skip_special_tokens=True)
 
 
-def line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-Message = dict[str, str]
+def line(message: object) -> str:
+    return " ".join(str(message).split())[:200]
 
 
 def conversation(prompt: str | list[Message], response: str) -> list[Message]:

@@ -243,7 +243,7 @@ def context(config: "PretrainedConfig") -> int | None:
     return int(min(limits) * (rope.get("factor") or 1 if scaled else 1)) - table
 
 
-def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedModel":
+def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrainedModel":
     """A trained scalar reward model, on `device()`, with packed batches if its family supports them
     (`xlrm.models.packing`).
 
@@ -256,7 +256,7 @@ def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedMo
     config = load_config(path)
     with _in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            path, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+            path, config=config, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
             **attention(config),
         )  # fmt: skip
     if report["missing_keys"] or model.config.num_labels != 1:

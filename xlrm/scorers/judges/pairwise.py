@@ -170,7 +170,7 @@ class Judge:
     def reach(self) -> None:
         """Checks the settings before any question: raises ConfigError if OPENAI_BASE_URL is not set for a served judge,
         or if `context` is set above what a local model can read."""
-        self.engine.client if self.served else self.engine.limit  # noqa: B018
+        self.engine.check()
 
     def close(self) -> None:
         """Frees the engine."""
@@ -262,7 +262,7 @@ def check_budget(estimates: dict[str, Estimate], settings: Settings) -> None:
             f"judge.max_usd={settings.max_usd}: no price is known for {', '.join(unpriced)}; say judge.usd_per_million, as "
             f"{{{unpriced[0]}: [2.5, 10]}}"
         )
-    total = sum(estimate.usd for estimate in estimates.values())
+    total = sum(estimate.usd or 0.0 for estimate in estimates.values())
     if total > settings.max_usd:
         raise ConfigError(
             f"judge.max_usd={settings.max_usd}: judging is estimated at {dollars(total)}; raise it or judge less"
