@@ -74,7 +74,7 @@ LONG = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
             "phi3",
             {"rope_parameters": LONG | {"rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.5,
                                         "original_max_position_embeddings": 64},
-             "hidden_size": 64, "num_attention_heads": 4},
+             "hidden_size": 64, "num_attention_heads": 4, "original_max_position_embeddings": 64},
             {"rope_theta": 1e4, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 64,
              "rope_scaling": {"type": "longrope"} | LONG},
         ),

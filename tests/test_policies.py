@@ -44,7 +44,7 @@ def policy(folder: Path, ends: list[int] | None = None, steps: int = 0, **change
 )
 def test_a_turn_ends_with_every_end_token_of_the_model(tmp_path, ends, config) -> None:
     folder = policy(tmp_path / "policy", ends, steps=40, eos_token_id=config)
-    settings = sampling.Settings(max_new_tokens=30)
+    settings = sampling.Settings(max_new_tokens=20)
     with sampling.policy(folder, settings, tmp_path / "sample" / "output") as asked:
         ((found,),) = asked.respond([ASKED], 1, greedy=True)
     assert (found.text, found.whole) == (ANSWER, True)
@@ -53,8 +53,8 @@ def test_a_turn_ends_with_every_end_token_of_the_model(tmp_path, ends, config) -
         chat_templates.messages(ASKED), add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
     how = {} if ends else {"eos_token_id": config}
-    written = model.generate(**inputs, max_new_tokens=30, do_sample=False, **how)[0, inputs["input_ids"].shape[1] :]
-    assert words.decode(written, skip_special_tokens=True) == ANSWER
+    written = model.generate(**inputs, max_new_tokens=20, do_sample=False, **how)[0, inputs["input_ids"].shape[1] :]
+    assert words.decode(written, skip_special_tokens=True).strip() == ANSWER
 
 
 def test_a_policy_without_a_pad_token_is_sampled_and_aligned(tmp_path) -> None:
@@ -65,7 +65,13 @@ def test_a_policy_without_a_pad_token_is_sampled_and_aligned(tmp_path) -> None:
     pairs = [{"id": "0", "prompt": ASKED, "chosen": ANSWER, "rejected": "No, no, no."}] * 4
     write_jsonl(tmp_path / "ranked" / "en.jsonl", pairs)
     config = align.Config(
-        language="en", labeler="en", learning_rate=1e-4, batch_size=2, device_batch_size=2, gradient_checkpointing=False
+        language="en",
+        labeler="en",
+        learning_rate=1e-4,
+        batch_size=2,
+        device_batch_size=2,
+        max_length=128,
+        gradient_checkpointing=False,
     )
     align.run(config, policy=base, ranked=tmp_path / "ranked", output=output)
     assert len(AutoTokenizer.from_pretrained(output)) == loading.load_causal_lm(output).config.vocab_size

@@ -81,6 +81,7 @@ def reward_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     """Same as `load_tokenizer`, with a pad token that ends no conversation, for a reward model to be trained: a decoder
     reads its reward from the last token that is not padding. Another pad token is replaced by `PAD_TOKEN`."""
     tokenizer = load_tokenizer(path)
+    tokenizer.padding_side = "right"
     if tokenizer.pad_token_id in {None, tokenizer.eos_token_id, *chat_templates.turn_ends(tokenizer)}:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     return tokenizer

@@ -8,7 +8,8 @@ import ctypes
 import datetime
 import itertools
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from xlrm.errors import ArtifactError, DataError
@@ -45,6 +46,8 @@ _PIN = (
 )
 SECONDS = 20.0
 """Time limit on rendering one conversation."""
+_LARGEST = 1_000_000
+"""Largest number that a template may name."""
 _CHARACTERS, _TIMES = 1_000_000, 20
 """Limit on the text of a conversation: `_CHARACTERS`, and `_TIMES` those of its messages."""
 
@@ -85,7 +88,8 @@ def pinned(template: str) -> str:
 
 
 def _check(template: str, path: object) -> None:
-    """Raises ArtifactError for a power, a single operation that no time limit can stop."""
+    """Raises ArtifactError for a power or a number by which one operation takes all time or memory, which no limit can
+    stop."""
     import jinja2
 
     try:
@@ -93,8 +97,12 @@ def _check(template: str, path: object) -> None:
     except jinja2.TemplateSyntaxError as error:
         raise ArtifactError(f"{path}: chat template, line {error.lineno}: {error.message}") from error
     for (_, _, before), (line, kind, text) in itertools.pairwise(tokens):
-        if kind == "operator" and text == "**" and before not in ("(", ","):  # there it unpacks the arguments of a call
-            raise ArtifactError(f"{path}: chat template, line {line}: a power (**) is not allowed")
+        power = kind == "operator" and text == "**" and before not in ("(", ",")  # there it unpacks arguments of a call
+        if power or (kind == "integer" and int(text, 0) > _LARGEST):
+            what = "a power (**)" if power else text
+            raise ArtifactError(
+                f"{path}: chat template, line {line}: {what} is not allowed; numbers are up to {_LARGEST}"
+            )
 
 
 def adds_bos(tokenizer: Any) -> bool:
@@ -105,20 +113,28 @@ def render(tokenizer: Any, chats: Sequence[list[Mapping[str, Any]]], **options: 
     """Text of each conversation in the tokenizer's template. `options`: those of transformers' apply_chat_template.
 
     Raises TemplateRefusal for a conversation that the template does not accept."""
-    texts = []
-    for place, chat in enumerate(chats):
-        try:
-            with _limited(SECONDS):
-                text = tokenizer.apply_chat_template(chat, tokenize=False, **options)
-        except _TooLong:
-            raise TemplateRefusal(place, f"it does not end within {SECONDS:.0f} seconds") from None
-        except Exception as error:  # of any kind: the template is a program
-            raise TemplateRefusal(place, " ".join(str(error).split())[:200] or type(error).__name__) from error
-        most = _CHARACTERS + _TIMES * sum(len(str(message.get("content"))) for message in chat)
-        if len(text) > most:
-            raise TemplateRefusal(place, f"it writes {len(text):,} characters; at most {most:,} are allowed")
-        texts.append(text)
+    texts: list[str] = []
+    try:
+        with _watched() as begin:
+            for chat in chats:
+                begin()
+                texts.append(_rendered(tokenizer, chat, options))
+    except _TooLong:
+        raise TemplateRefusal(len(texts), f"it does not end within {SECONDS:g} seconds") from None
+    except _Refused as error:
+        raise TemplateRefusal(len(texts), str(error)) from error.__cause__
     return texts
+
+
+def _rendered(tokenizer: Any, chat: list[Mapping[str, Any]], options: dict[str, Any]) -> str:
+    try:
+        text = tokenizer.apply_chat_template(chat, tokenize=False, **options)
+    except Exception as error:  # of any kind: the template is a program
+        raise _Refused(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    most = _CHARACTERS + _TIMES * sum(len(str(message.get("content"))) for message in chat)
+    if len(text) > most:
+        raise _Refused(f"it writes {len(text):,} characters; at most {most:,} are allowed")
+    return text
 
 
 def writes_bos(tokenizer: Any) -> bool:
@@ -127,26 +143,35 @@ def writes_bos(tokenizer: Any) -> bool:
     return text.startswith(tokenizer.bos_token)
 
 
+class _Refused(Exception):
+    """Why a conversation is refused."""
+
+
 class _TooLong(BaseException):
     """Raised in the thread of a template that exceeds its time."""
 
 
 @contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Raises _TooLong in this thread, whichever it is, if the block takes longer."""
-    thread, lock, finished = ctypes.c_ulong(threading.get_ident()), threading.Lock(), False
+def _watched() -> Iterator[Callable[[], None]]:
+    """Raises _TooLong in this thread, whichever it is, once `SECONDS` have passed since the last call of the function that
+    it gives."""
+    thread, lock, finished = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
+    begun = time.monotonic()
 
-    def stop() -> None:
-        with lock:
-            if not finished:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TooLong))
+    def begin() -> None:
+        nonlocal begun
+        begun = time.monotonic()
 
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
+    def watch() -> None:
+        while not finished.wait(SECONDS / 10):
+            with lock:
+                if not finished.is_set() and time.monotonic() - begun > SECONDS:
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TooLong))
+                    return
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
-        yield
+        yield begin
     finally:
         with lock:
-            finished = True
-        timer.cancel()
+            finished.set()
