@@ -30,7 +30,7 @@ def kinds(config: "PretrainedConfig", sequences: Sequence[Sequence[int]]) -> lis
     encoder-decoders read, and its length where padding or a longer sequence would change its states."""
     longest = _unscaled(config) if config.model_type in FAMILIES else 0
     end = config.eos_token_id if config.is_encoder_decoder else None
-    return [(list(ids).count(end), len(ids) if len(ids) > longest else 0) for ids in sequences]
+    return [(sum(token == end for token in ids), len(ids) if len(ids) > longest else 0) for ids in sequences]
 
 
 @contextlib.contextmanager
@@ -41,7 +41,8 @@ def padded(network: "PreTrainedModel", sequences: Sequence[Sequence[int]]) -> It
     Raises ArtifactError for a token that the model has no embedding for."""
     import torch
 
-    config, rows = network.config.get_text_config(), network.get_input_embeddings().num_embeddings
+    embeddings: Any = network.get_input_embeddings()
+    config, rows = network.config.get_text_config(), embeddings.num_embeddings
     largest = max(map(max, sequences))
     if largest >= rows:
         raise ArtifactError(

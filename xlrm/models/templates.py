@@ -109,7 +109,7 @@ def adds_bos(tokenizer: Any) -> bool:
     return tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
-def render(tokenizer: Any, chats: Sequence[list[Mapping[str, Any]]], **options: Any) -> list[str]:
+def render(tokenizer: Any, chats: Sequence[Sequence[Mapping[str, Any]]], **options: Any) -> list[str]:
     """Text of each conversation in the tokenizer's template. `options`: those of transformers' apply_chat_template.
 
     Raises TemplateRefusal for a conversation that the template does not accept."""
@@ -126,7 +126,7 @@ def render(tokenizer: Any, chats: Sequence[list[Mapping[str, Any]]], **options: 
     return texts
 
 
-def _rendered(tokenizer: Any, chat: list[Mapping[str, Any]], options: dict[str, Any]) -> str:
+def _rendered(tokenizer: Any, chat: Sequence[Mapping[str, Any]], options: dict[str, Any]) -> str:
     try:
         text = tokenizer.apply_chat_template(chat, tokenize=False, **options)
     except Exception as error:  # of any kind: the template is a program

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xlrm.languages import LANGUAGES
-from xlrm.models import chat_templates
+from xlrm.models import chat_templates, templates
 from xlrm.models.loading import attention, load_config, own_tokenizer
 
 _CARD = """---
@@ -97,7 +97,7 @@ def _reading(folder: Path) -> str:
     tokenizer = own_tokenizer(folder)
     probe = chat_templates.conversation("1", "2")
     (ids,) = chat_templates.encode(tokenizer, [probe], 10**9)
-    text = tokenizer.apply_chat_template(probe, tokenize=False)
+    (text,) = templates.render(tokenizer, [probe])
     written = "tokenizer.apply_chat_template(messages, tokenize=False)"
     readings = {
         'tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)': tokenizer(

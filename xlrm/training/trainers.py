@@ -130,7 +130,8 @@ def dpo_worker(folder: Path) -> None:
         DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
     )
     model = loading.load_causal_lm(policy)
-    if (tokenizer.pad_token_id or 0) >= model.get_input_embeddings().num_embeddings:
+    embeddings: Any = model.get_input_embeddings()
+    if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
         tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
     packing.enable(model)
     unfinished_uri = json.loads((folder / "job.json").read_text())["unfinished"]
