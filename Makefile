@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist workst
 test: $(VENV)/.installed  ## Run all tests, in TEST_PROCESSES processes (2), each for a core and 4 GB
 	$(PYTEST)
 
-test-fast: $(VENV)/.installed  ## Run the tests that take under two minutes together
+test-fast: $(VENV)/.installed  ## Run the tests that train no model and run no pipeline
 	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed  ## Check style, types, the direction of imports and the Dockerfile

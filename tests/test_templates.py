@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from refusals import refused
 from test_families import CHATS, MARKS, SMALL, TURNS, build, plain, score, tokenizer
 from transformers import AutoTokenizer
 
@@ -58,12 +59,12 @@ def test_a_template_is_pinned_once(tmp_path) -> None:
 
 
 def test_named_templates_without_a_default_are_refused(tmp_path) -> None:
-    with pytest.raises(ArtifactError, match="its chat templates are rag, tool_use; one named default is needed"):
+    with refused(ArtifactError, tmp_path):
         score(folder_of(tmp_path, {"tool_use": TURNS, "rag": TURNS}))
 
 
 def test_without_a_template_there_is_no_reward(tmp_path) -> None:
-    with pytest.raises(ArtifactError, match=r"no chat template.*chat_template\.jinja"):
+    with refused(ArtifactError, tmp_path):
         score(folder_of(tmp_path, None))
 
 
@@ -82,10 +83,9 @@ def test_a_conversation_that_the_template_refuses_is_one_line(tmp_path, template
     rows = [{"messages": messages}] if "{% if %}" in template else [{"messages": CHATS[0]}, {"messages": messages}]
     rows = rows[-1:] if "'name'" in template else rows
     write_jsonl(tmp_path / "in.jsonl", rows)
-    with pytest.raises(DataError) as caught:
+    with refused(DataError, f"{tmp_path / 'in.jsonl'}:{len(rows)}") as caught:
         score_file(lambda: folder, tmp_path / "in.jsonl", tmp_path / "out.jsonl", Scoring())
-    assert str(caught.value).startswith(f"{tmp_path / 'in.jsonl'}:{len(rows)}: ") and reason in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert reason in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -98,21 +98,21 @@ def test_a_conversation_that_the_template_refuses_is_one_line(tmp_path, template
 def test_a_template_that_does_not_end_is_stopped(monkeypatch, template: str) -> None:
     monkeypatch.setattr(templates, "SECONDS", 0.2)
     begun = time.monotonic()
-    with pytest.raises(TemplateRefusal, match="does not end within"):
+    with refused(TemplateRefusal, "conversation 1"):
         templates.render(tokenizer(template=template), CHATS)
     assert time.monotonic() - begun < 5
 
 
 def test_a_template_that_writes_too_much_is_refused() -> None:
     template = "{{ 'one ' * 500000 }}" + TURNS
-    with pytest.raises(TemplateRefusal, match="at most 1,000,"):
+    with refused(TemplateRefusal, "conversation 1"):
         templates.render(tokenizer(template=template), CHATS)
 
 
 @pytest.mark.parametrize("hostile", ["{{ 9 ** 9 ** 9 }}", "{{ 'a' * 10_000_000_000 }}"])
 def test_what_no_limit_can_stop_is_refused(hostile: str) -> None:
     templates.prepare(tokenizer(template="{{ dict(a=1, **messages[0]) }}"), "here")
-    with pytest.raises(ArtifactError, match=r"here: chat template, line 2: .* is not allowed"):
+    with refused(ArtifactError, "here: chat template, line 2"):
         templates.prepare(tokenizer(template=f"{{# #}}\n{hostile}"), "here")
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from xlrm.data.corpus_schema import Description, Repairs
 from xlrm.data.data_card import DataCard
@@ -13,24 +14,23 @@ from xlrm.store.json_file import JsonFile
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "message"),
+    ("file", "content", "field", "value"),
     [
-        (Description, "{", "Invalid JSON"),
-        (Description, "[]", "Input should be an object"),
-        (Description, "{}", "language: Field required"),
-        (Description, '{"language": "xx"}', "language: no such language; there are en, .*, got 'xx'"),
-        (Description, '{"language": "es", "shard": [1, "a"]}', "shard.1: Input should be a valid integer.*, got 'a'"),
-        (Description, '{"language": "es", "repairs": {"tried": 0.5}}', "repairs.tried: .*integer.*, got 0.5"),
-        (DataCard, '{"language": "en"}', "licences: Field required"),
+        (Description, "{", "", None),
+        (Description, "[]", "", None),
+        (Description, "{}", ": language", None),
+        (Description, '{"language": "xx"}', ": language", "xx"),
+        (Description, '{"language": "es", "shard": [1, "a"]}', ": shard.1", "a"),
+        (Description, '{"language": "es", "repairs": {"tried": 0.5}}', ": repairs.tried", 0.5),
+        (DataCard, '{"language": "en"}', ": licences", None),
     ],
 )
 def test_a_file_with_other_content_is_refused_with_its_field_and_value(
-    file: type[JsonFile], content: str, message: str, tmp_path: Path
+    file: type[JsonFile], content: str, field: str, value: object, tmp_path: Path
 ) -> None:
     (tmp_path / file.FILE).write_text(content)
-    with pytest.raises(DataError, match=f"^{tmp_path / file.FILE}: {message}") as raised:
+    with refused(DataError, f"{tmp_path / file.FILE}{field}", value):
         file.read(tmp_path)
-    assert "\n" not in str(raised.value)
 
 
 def test_fields_of_other_versions_are_ignored_and_those_that_are_absent_have_defaults(tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ def _asking(tokenizer: Any, chat: list[Message]) -> str:
         (text,) = templates.render(tokenizer, [chat], add_generation_prompt=True)
     except TemplateRefusal as error:
         if not system:
-            raise ConfigError(f"the model's chat template takes no such conversation: {error.reason}") from error
+            raise ConfigError(
+                f"the model's chat template rejects the conversation: {error.reason}", where="chat template"
+            ) from error
         text = ""
     return text if system in text else _asking(tokenizer, without_system(chat))
 

@@ -58,7 +58,7 @@ def own_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     with _in_one_line(path):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     if not tokenizer("a")["input_ids"]:  # transformers' substitute for a missing tokenizer has no vocabulary
-        raise ArtifactError(f"{path}: cannot be loaded: it has no tokenizer")
+        raise ArtifactError("cannot be loaded: no tokenizer", where=path)
     templates.prepare(tokenizer, path)
     return tokenizer
 
@@ -111,7 +111,7 @@ def _in_one_line(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(f"{path}: cannot be loaded: {' '.join(str(error).split())[:500]}") from error
+        raise ArtifactError(f"cannot be loaded: {' '.join(str(error).split())[:500]}", where=path) from error
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -165,7 +165,7 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
     )  # fmt: skip
     body = f"{model.base_model_prefix}."
     if lost := [name for name in sorted(report["missing_keys"]) if name.startswith(body) and "pooler" not in name]:
-        raise ArtifactError(f"{path}: no weights for {lost[0]} and {len(lost) - 1} more of the base model")
+        raise ArtifactError(f"missing weights of the base model: {lost[0]} and {len(lost) - 1} more", where=path)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
     for each in (model.config, model.config.get_text_config()):  # two of a model that also reads images
@@ -222,7 +222,9 @@ class Context:
             return self.tokens if most is None else most
         if self.given and self.tokens > most:
             raise ConfigError(
-                f"{self.field}={self.tokens}: more than this {config.model_type} model reads; allowed are up to {most}"
+                f"at most {most} tokens of this {config.model_type} model are allowed",
+                where=self.field,
+                value=self.tokens,
             )
         return min(self.tokens, most)
 
@@ -253,7 +255,7 @@ def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrain
     from transformers import AutoModelForSequenceClassification
 
     if not (Path(path) / "config.json").exists():
-        raise ArtifactError(f"{path} is not a model: it has no config.json")
+        raise ArtifactError("not a model: no config.json", where=path)
     config = load_config(path)
     with _in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -262,8 +264,9 @@ def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrain
         )  # fmt: skip
     if report["missing_keys"] or model.config.num_labels != 1:
         raise ArtifactError(
-            f"{path} is not a scalar reward model: {model.config.num_labels} labels, "
-            f"missing weights {sorted(report['missing_keys']) or 'none'}; allowed: 1 label, none missing"
+            f"not a scalar reward model, which has 1 label and all weights: {model.config.num_labels} labels, "
+            f"missing weights: {', '.join(sorted(report['missing_keys'])) or 'none'}",
+            where=path,
         )
     model = model.eval().to(device())
     packing.enable(model)

@@ -92,7 +92,7 @@ class Policy:
             counter.advance(1)
             if completion.refused:
                 progress.say(
-                    f"sample: a prompt of {completion.refused} that policy and sample.context allow: no response"
+                    f"sample: no response to a prompt of {completion.refused} that the policy and sample.context allow"
                 )
 
         there = {

@@ -56,12 +56,12 @@ class TemplateRefusal(DataError):
     """A conversation that a chat template does not accept, or for which it exceeds the limits."""
 
     def __init__(self, place: int, reason: str):
-        super().__init__(f"conversation {place + 1}: the model's chat template refuses it: {reason}")
+        super().__init__(f"the model's chat template rejects it: {reason}", where=f"conversation {place + 1}")
         self.place, self.reason = place, reason
-        """Index of the conversation, and why it is refused, in one line."""
+        """Index of the conversation, and why it is rejected, in one line."""
 
     def after(self, count: int) -> "TemplateRefusal":
-        """The same refusal of a conversation that `count` others precede."""
+        """The same for a conversation that `count` others precede."""
         return TemplateRefusal(self.place + count, self.reason)
 
 
@@ -73,9 +73,8 @@ def prepare(tokenizer: Any, path: object) -> None:
     template = tokenizer.chat_template
     if isinstance(template, dict):
         if "default" not in template:
-            raise ArtifactError(
-                f"{path}: its chat templates are {', '.join(sorted(template))}; one named default is needed"
-            )
+            names = ", ".join(sorted(template))
+            raise ArtifactError(f"one of the chat templates must be named default; there are {names}", where=path)
         template = template["default"]
     if template:
         _check(template, path)
@@ -95,14 +94,14 @@ def _check(template: str, path: object) -> None:
     try:
         tokens = [token for token in jinja2.Environment().lex(template) if token[1] != "whitespace"]
     except jinja2.TemplateSyntaxError as error:
-        raise ArtifactError(f"{path}: chat template, line {error.lineno}: {error.message}") from error
+        where = f"{path}: chat template, line {error.lineno}"
+        raise ArtifactError(str(error.message), where=where) from error
     for (_, _, before), (line, kind, text) in itertools.pairwise(tokens):
         power = kind == "operator" and text == "**" and before not in ("(", ",")  # there it unpacks arguments of a call
         if power or (kind == "integer" and int(text, 0) > _LARGEST):
             what = "a power (**)" if power else text
-            raise ArtifactError(
-                f"{path}: chat template, line {line}: {what} is not allowed; numbers are up to {_LARGEST}"
-            )
+            message = f"{what} is not allowed; numbers are up to {_LARGEST}"
+            raise ArtifactError(message, where=f"{path}: chat template, line {line}")
 
 
 def adds_bos(tokenizer: Any) -> bool:

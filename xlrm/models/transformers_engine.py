@@ -223,7 +223,9 @@ def loaded(kind: Any, model: Model, **more: Any) -> Any:
         return kind.from_pretrained(model.name, revision=model.revision, trust_remote_code=False, **more)
     except (OSError, ValueError) as error:
         message = str(error).strip().splitlines()[0]
-        raise ArtifactError(f"cannot load {model.name!r}: {message}; check the id, the revision, HF_TOKEN") from error
+        raise ArtifactError(
+            f"cannot be loaded: {message}", where=model.name, hint="check the id, the revision and HF_TOKEN"
+        ) from error
 
 
 def _is_token(tokenizer: Any, name: str) -> bool:
@@ -237,4 +239,8 @@ def _language_token(tokenizer: Any, language: Language) -> str:
     for name in names:
         if _is_token(tokenizer, name):
             return name
-    raise ConfigError(f"the translation model does not know {language.name} ({', '.join(names)})")
+    raise ConfigError(
+        f"the translation model has no token for {language.name} ({', '.join(names)})",
+        where="language",
+        value=language.code,
+    )

@@ -22,10 +22,11 @@ def gather(
     one name, a model without its own evaluation, and an evaluation with numbers that are not finite."""
     labelled = [(_language(path / "results.json"), path) for path in evaluations]
     models = [_facts(prefix, model, labelled, lineage) for model in reward_models]
-    if twice := [name for name, times in Counter(facts.name for facts in models).items() if times > 1]:
+    if duplicated := [name for name, times in Counter(facts.name for facts in models).items() if times > 1]:
         raise DataError(
-            f"register.reward_models: more than one is registered as {', '.join(twice)}; register one at a time"
-        )
+            "more than one model would get this name; register them one at a time",
+            where="register.reward_models", value=", ".join(duplicated),
+        )  # fmt: skip
     for facts in models:
         _check_finite(facts.evaluation)
     return models
@@ -36,7 +37,9 @@ def _language(file: Path) -> str:
     language = _read(file).get("language")
     if not (language and isinstance(language, str)):
         raise DataError(
-            f"register: {file}: language: {language!r}; the code of one is needed, as in `evaluate language=en`"
+            "the code of a language is required, as in `evaluate language=en`",
+            where=f"register: {file}: language",
+            value=language,
         )
     return language
 
@@ -60,14 +63,18 @@ def _evaluation(
     named = [path for code, path in labelled if code == language]
     if not named:
         there = ", ".join(code for code, _ in labelled)
-        raise DataError(f"register: no evaluation of the model of {language}; there are {there or 'none'}")
+        raise DataError(
+            f"no evaluation of the model of {language}",
+            where="register.evaluations",
+            hint=f"there are {there or 'none'}",
+        )
     if not trained:
         return named[-1], None
     for path in named:
         for uri, record in lineage.items():
             if any(given.uri in trained for given in record.inputs.get("model", ())) and _is_of(path, record):
                 return path, uri
-    raise DataError(f"register: the evaluation in {language} is of another model")
+    raise DataError(f"the evaluation in {language} is of another model", where="register.evaluations")
 
 
 def _is_of(folder: Path, record: Record) -> bool:
@@ -83,7 +90,7 @@ def _check_finite(evaluation: Path) -> None:
     for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
         if entry := next(not_finite(_read(path)), None):
             field, value = entry
-            raise DataError(f"register: {path}: {field}: {value}; a finite number is allowed")
+            raise DataError("a finite number is required", where=f"register: {path}: {field}", value=value)
 
 
 def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
@@ -105,5 +112,7 @@ def _read(path: Path) -> dict:
 
 def _there(path: Path) -> Path:
     if not path.is_file():
-        raise DataError(f"register: {path}: no such file; the stages reward and evaluate write what is registered")
+        raise DataError(
+            "no such file; the stages reward and evaluate write what is registered", where=f"register: {path}"
+        )
     return path

@@ -33,7 +33,7 @@ def utilisation(given: Iterable[str]) -> dict[str, float]:
     for text in given:
         name, _, value = text.partition("=")
         if name not in MFU:
-            raise ConfigError(f"--mfu {text}: written NAME=SHARE, where NAME is {', '.join(MFU)}")
+            raise ConfigError(f"written NAME=SHARE, where NAME is {', '.join(MFU)}", where="--mfu", value=text)
         shares[name] = _share(text, value)
     return shares
 
@@ -44,7 +44,7 @@ def _share(text: str, value: str) -> float:
             return float(value)
     except ValueError:
         pass
-    raise ConfigError(f"--mfu {text}: a share above 0 and up to 1 is allowed, got {value!r}")
+    raise ConfigError("a share above 0 and up to 1 is allowed", where="--mfu", value=text)
 
 
 def sentences(mfu: Mapping[str, float], gpu: str = A100) -> list[str]:

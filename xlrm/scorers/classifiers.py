@@ -66,7 +66,9 @@ def _llama(folder: Path, precision: str) -> "PreTrainedModel":
         )
     body, report = loaded
     if report["missing_keys"]:
-        raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {sorted(report['missing_keys'])[:5]}")
+        raise ArtifactError(
+            f"not an ArmoRM: missing weights: {', '.join(sorted(report['missing_keys'])[:5])}", where=folder
+        )
     body = body.to(loading.device()).eval()
     packing.enable(body)
     return body
@@ -103,9 +105,10 @@ class ArmoRM(TransformersScorer):
         for ids in encoded:
             if not any(ids[i : i + size] == self.prompt_end for i in range(len(ids) - size, -1, -1)):
                 raise DataError(
-                    f"an answer of more than {self.max_length - size} tokens leaves no prompt for ArmoRM to read; raise "
-                    f"external.max_length={self.max_length}, where the model reads more"
-                )
+                    f"a response of more than {self.max_length - size} tokens leaves no prompt for ArmoRM to read; a higher "
+                    "limit is required, if the model allows it",
+                    where="external.max_length", value=self.max_length,
+                )  # fmt: skip
         return encoded
 
     def logits(self, **inputs: "torch.Tensor") -> "torch.Tensor":
@@ -159,7 +162,7 @@ def _quietly(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise ArtifactError(f"cannot be loaded: {str(error).strip().splitlines()[0]}", where=folder) from error
     finally:
         logging.set_verbosity(before)
 
@@ -175,5 +178,5 @@ def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:
     needed = {f"gating.layers.{i}.{part}" for i in range(gate_layers) for part in _PARTS}
     needed |= {"regression_layer.weight", "reward_transform_matrix", "gating.logit_scale"}
     if missing := sorted(needed - heads.keys()):
-        raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {missing}")
+        raise ArtifactError(f"not an ArmoRM: missing weights: {', '.join(missing)}", where=folder)
     return heads

@@ -45,9 +45,9 @@ def tokenizer_of(folder: Path) -> "PreTrainedTokenizerBase":
     tokenizer = loading.own_tokenizer(folder)
     if not tokenizer.chat_template:
         raise ArtifactError(
-            f"{folder}: its tokenizer has no chat template, so nothing says how it reads a conversation; write the one "
-            "of its model card to chat_template.jinja there"
-        )
+            "the tokenizer has no chat template, so the format of a conversation is unknown", where=folder,
+            hint="write the one of its model card to chat_template.jinja there",
+        )  # fmt: skip
     return tokenizer
 
 

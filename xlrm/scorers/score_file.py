@@ -32,9 +32,7 @@ def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: S
         try:
             count = write_jsonl(output, ({**row, "reward": reward} for row, reward in zip(rows, rewards, strict=True)))
         except TemplateRefusal as error:
-            raise DataError(
-                f"{source}:{error.place + 1}: the model's chat template refuses it: {error.reason}"
-            ) from error
+            raise DataError(error.message, where=f"{source}:{error.place + 1}") from error
         journal.path.unlink(missing_ok=True)
     return count
 
@@ -44,4 +42,5 @@ def _conversations(file: Path, rows: Iterator[dict]) -> Iterator[list[conversati
         try:
             yield conversations.of_row(row)
         except DataError as error:
-            raise DataError(f"{file}:{number}: {error}") from error
+            error.within(f"{file}:{number}: ")
+            raise

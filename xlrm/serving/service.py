@@ -159,7 +159,7 @@ class Service:
         engines.check(folder, self.scoring)
         scorer = engines.load(folder, self.scoring)
         if not all(map(math.isfinite, scorer.rewards(scorer.encode([_WARM_UP])))):
-            raise ArtifactError(f"{folder}: its rewards are no numbers: the weights are damaged or overflow")
+            raise ArtifactError("a reward is not a finite number: the weights are damaged or overflow", where=folder)
         version = folder.name if self.uri.startswith("models:/") else ""
         return Loaded(scorer, version, artifacts.digest_directory(folder)[0])
 

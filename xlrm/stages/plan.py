@@ -73,5 +73,7 @@ def _check_limits(config: Config, hours: float) -> None:
     for field, value, limit in (("max_gpu_hours", hours, config.max_gpu_hours), ("max_usd", usd, config.max_usd)):
         if limit is not None and value > limit:
             raise GateError(
-                f"plan.{field}: {limit:g} is less than the {value:,.3g} that translating this corpus takes alone"
+                f"less than the {value:,.3g} that translating this corpus alone takes",
+                where=f"plan.{field}",
+                value=limit,
             )

@@ -59,5 +59,5 @@ def run(
     if config.gate == "enforce" and refused:
         mlflow_runs.current_run().log(metrics)  # a stage that fails logs no metrics itself
         why = "; ".join(f"{name} version {entry.version}: {entry.decision.reason}" for name, entry in refused.items())
-        raise GateError(f"register: not promoted, and the champion stays, where there is one: {why}")
+        raise GateError(f"not promoted; a champion stays unchanged: {why}", where="register")
     return metrics

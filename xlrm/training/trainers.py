@@ -60,7 +60,12 @@ def train_reward_model(
         return folder / "start"
 
     if config.keep == "best" and not heldout_rows:
-        raise ConfigError("reward.keep: best goes by the pairs held out, and there are none: see curate.train_share")
+        raise ConfigError(
+            "uses the loss on held-out pairs, and there are none",
+            where="reward.keep",
+            value="best",
+            hint="see curate.train_share",
+        )
     metrics = _run("reward_worker", prepare, folder, config, RewardTraining)
     if metrics and config.lora_rank:
         _merge(folder, output)
@@ -185,7 +190,12 @@ def _check_installed(config: TrainingConfig) -> None:
 
     known = [optimizer.value for optimizer in OptimizerNames]
     if config.optimizer not in known:
-        raise ConfigError(f"optimizer {config.optimizer!r}: transformers knows {', '.join(known)}")
+        raise ConfigError(
+            "transformers has no such optimizer",
+            where="optimizer",
+            value=config.optimizer,
+            hint=f"it has {', '.join(known)}",
+        )
     needs = {
         "bitsandbytes": needs_bitsandbytes(config),
         "deepspeed": launch.world(config.processes) > 1,
@@ -194,10 +204,11 @@ def _check_installed(config: TrainingConfig) -> None:
         try:
             metadata.version(library)
         except metadata.PackageNotFoundError as error:
+            field = "processes" if library == "deepspeed" else "optimizer"
             raise ConfigError(
-                f"optimizer {config.optimizer}, {launch.world(config.processes)} process(es): needs {library}; "
-                "pip install 'xlrm[gpu]'"
-            ) from error
+                f"needs {library}, which is not installed",
+                where=field, value=getattr(config, field), hint="pip install 'xlrm[gpu]'",
+            ) from error  # fmt: skip
 
 
 def _check_length(field: str, config: TrainingConfig, model: Path) -> None:
@@ -210,7 +221,7 @@ def _check_batch(config: TrainingConfig, rows: int) -> None:
     launch.split_batch(config.batch_size, config.device_batch_size, launch.world(config.processes))
     if rows < config.batch_size:
         raise ConfigError(
-            f"batch_size: {config.batch_size} is more than the {rows} rows to train on; take {rows} at most"
+            f"at most the {rows} rows to train on are allowed", where="batch_size", value=config.batch_size
         )
 
 
@@ -245,7 +256,7 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
     """Trains, from the newest checkpoint that all nodes have, if any, and saves the model into `trained`."""
     if trainer.args.n_gpu > 1:
         raise ConfigError(
-            f"{label}: one process sees {trainer.args.n_gpu} GPUs; set CUDA_VISIBLE_DEVICES to one of them"
+            f"a process of {label} sees {trainer.args.n_gpu} GPUs; it must see only one", where="CUDA_VISIBLE_DEVICES"
         )
     job = json.loads((folder / "job.json").read_text())
     trainer.add_callback(progress.training_steps(label))

@@ -42,5 +42,4 @@ def _settings(section: dict[str, Any]) -> translators.Settings:
     try:
         return translators.Settings(**section)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(f"translate.{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from error
+        raise ConfigError.invalid(error.errors(include_url=False)[0], "translate.") from error

@@ -173,12 +173,6 @@ def facts() -> tuple[Fact, ...]:
     )
 
 
-RELATIONS = (
-    "capital", "town", "plays", "home", "food", "color", "sum", "difference",
-    "greater", "bigger", "after", "count", "code",
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Task:
     """An instruction whose answer is a list: slots of the question, the right list and the wrong lists."""
