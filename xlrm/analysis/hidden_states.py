@@ -172,19 +172,19 @@ def hidden_states(
     import numpy as np
     import torch
 
+    from xlrm.models import padding
     from xlrm.models.packing import model as packing
     from xlrm.models.packing import sharing
 
-    pooled = np.empty((len(encoded), model.config.hidden_size))
+    pooled = np.empty((len(encoded), model.config.get_text_config().hidden_size))
+    kinds = padding.kinds(model.config, encoded)
     with torch.inference_mode():
-        for places in sharing.batches(encoded, reading.batch_tokens, packing.enabled(model)):
-            inputs = tokenizer.pad(
-                {"input_ids": [list(encoded[i]) for i in places]}, padding_side="right", return_tensors="pt"
-            ).to(model.device)
-            if reading.layer == -1:
-                states = model(**inputs).last_hidden_state
-            else:
-                states = model(**inputs, output_hidden_states=True).hidden_states[reading.layer]
+        for places in sharing.batches(encoded, reading.batch_tokens, packing.enabled(model), kinds):
+            with padding.padded(model, [encoded[i] for i in places]) as inputs:
+                if reading.layer == -1:
+                    states = model(**inputs).last_hidden_state
+                else:
+                    states = model(**inputs, output_hidden_states=True).hidden_states[reading.layer]
             pooled[places] = _pool(states.double(), inputs["attention_mask"], reading.position).cpu().numpy()
     return pooled
 
@@ -223,8 +223,9 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     from xlrm.models.packing import model as packing
 
     model, report = AutoModel.from_pretrained(
-        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-    )
+        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+        **loading.attention(loading.load_config(path)),
+    )  # fmt: skip
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # no state needs it
         raise ArtifactError(f"missing weights: {', '.join(missing[:3])} ({len(missing)} in all)", where=path)
     weights.check_finite(path)
@@ -232,7 +233,7 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
         raise ConfigError(
             "a model with only an encoder or only a decoder is allowed", where="represent", value=str(path)
         )
-    layers = model.config.num_hidden_layers
+    layers = model.config.get_text_config().num_hidden_layers
     if not -layers - 1 <= layer <= layers:
         raise ConfigError(f"{path} has layers -{layers + 1} to {layers}", where="represent.layer", value=layer)
     model = model.eval().to(loading.device())

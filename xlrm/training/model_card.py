@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xlrm.languages import LANGUAGES
+from xlrm.models import chat_templates, templates
 from xlrm.models.cards import BaseModelCard, RewardModelCard
+from xlrm.models.loading import attention, load_config, own_tokenizer
 
 _CARD = """---
 library_name: transformers
@@ -39,8 +41,8 @@ raw logit: rewards of two responses to one prompt can be compared, a single one 
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
+model = AutoModelForSequenceClassification.from_pretrained(folder{attention}).eval()
+ids = {reading}
 reward = model(**ids).logits[0, 0]
 ```
 
@@ -82,9 +84,30 @@ def write_reward_model(
         languages=json.dumps(card.languages), base_model=origin.model, language=_spoken(language),
         rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
         settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _SETTINGS),
-        train_loss=metrics["train_loss"], template=template, dtype=dtype,
+        train_loss=metrics["train_loss"], template=template, dtype=dtype, reading=_reading(folder),
+        attention="".join(f', {name}="{value}"' for name, value in attention(load_config(folder)).items()),
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _reading(folder: Path) -> str:
+    """The expression by which plain transformers reads the variable `messages` as this project does. Whether the
+    tokenizer or the template writes special tokens differs between models."""
+    tokenizer = own_tokenizer(folder)
+    probe = chat_templates.conversation("1", "2")
+    (ids,) = chat_templates.encode(tokenizer, [probe], 10**9)
+    (text,) = templates.render(tokenizer, [probe])
+    written = "tokenizer.apply_chat_template(messages, tokenize=False)"
+    readings = {
+        'tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)': tokenizer(
+            text, add_special_tokens=False
+        ),
+        f'tokenizer({written}, return_tensors="pt")': tokenizer(text),
+        f'tokenizer({written}.removeprefix(tokenizer.bos_token), return_tensors="pt")': tokenizer(
+            text.removeprefix(tokenizer.bos_token or "")
+        ),
+    }
+    return next((reading for reading, tokens in readings.items() if tokens["input_ids"] == ids), list(readings)[-1])
 
 
 def _spoken(language: str) -> str:

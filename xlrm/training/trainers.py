@@ -47,7 +47,7 @@ def train_reward_model(
     _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
 
     def prepare() -> Path:
-        tokenizer = loading.load_tokenizer(base)
+        tokenizer = loading.reward_tokenizer(base)
         model = loading.new_reward_model(base, tokenizer, config.seed)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
@@ -140,6 +140,9 @@ def dpo_worker(folder: Path) -> None:
         DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
     )
     model = loading.load_causal_lm(policy)
+    embeddings: Any = model.get_input_embeddings()
+    if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
+        tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
     packing.enable(model)
     unfinished_uri = json.loads((folder / "job.json").read_text())["unfinished"]
     label = f"align[{config.language}]"
@@ -330,7 +333,7 @@ def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
-    how: dict[str, Any] = {"dtype": torch.float32}
+    how: dict[str, Any] = {"dtype": torch.float32} | loading.attention(loading.load_config(start))
     if config.quantize:
         how["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
