@@ -149,7 +149,7 @@ def test_a_killed_training_on_two_nodes_ends_where_it_would_have_on_one(tiny_bas
     whole = lab.train("one", 1, 4)
     assert not (lab.home("one", 0) / "extensions").exists(), "compiled behind a lock that outlives a killed process"
     first, _ = lab.killed("two", 2, 2)
-    assert "another process is gone" in first.splitlines()[-1] and first.splitlines()[-1].startswith("error: ")
+    assert "another process has ended" in first.splitlines()[-1] and first.splitlines()[-1].startswith("error: ")
     reached = lab.reached("two", 2)
     shutil.rmtree(lab.home("two", 1))
     assert lab.train("two", 2, 2) == whole
