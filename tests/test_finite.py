@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
+from refusals import refused
 from safetensors.torch import load_file, save_file
 from test_registry import list_files
 
@@ -46,22 +47,24 @@ def test_every_reader_names_file_line_and_field(number: str, tmp_path: Path) -> 
     path = tmp_path / "rows.jsonl"
     path.write_text(line("0.5") + line(number))
     for read in (read_rows, lambda path: list(each_row(path)), lambda path: list(stream(path))):
-        with pytest.raises(DataError, match=r"rows\.jsonl:2: 'margin' is -?(nan|inf); a finite number is allowed"):
+        with pytest.raises(DataError) as raised:
             read(path)
+        assert raised.value.where == f"{path}:2: margin" and not math.isfinite(raised.value.value)
     _, rejects = pair_records.read_pairs(path)
-    assert [reject["line"] for reject in rejects] == [2] and "'margin' is" in rejects[0]["reason"]
+    assert [reject["line"] for reject in rejects] == [2] and rejects[0]["reason"].startswith("margin=")
 
 
 def test_a_number_within_a_row_is_named_by_its_way(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "p", "scores": [1, {"a": NaN}]}\n')
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: 'scores\.1\.a' is nan"):
+    with pytest.raises(DataError) as raised:
         read_rows(path)
+    assert raised.value.where == f"{path}:1: scores.1.a"
     path.write_text('{"margin": NaN, "margin": 1}\n')
-    with pytest.raises(DataError, match="'a field' is NaN"):
+    with refused(DataError, f"{path}:1", "NaN"):
         read_rows(path)
     path.write_text('{"margin": ' + "9" * 5000 + "}\n")
-    with pytest.raises(DataError, match="not JSON"):
+    with refused(DataError, f"{path}:1"):
         read_rows(path)
 
 
@@ -70,8 +73,9 @@ def test_parquet_is_read_by_the_same_rule(value: float, tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     rows = [PAIR | {"margin": 1.0, "other": 1.0}, PAIR | {"margin": value, "other": 1.0}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    with pytest.raises(DataError, match=r"rows\.parquet:2: 'margin' is -?(nan|inf)"):
+    with pytest.raises(DataError) as raised:
         read_rows(path)
+    assert raised.value.where == f"{path}:2: margin" and not math.isfinite(raised.value.value)
     pairs, rejects = pair_records.read_pairs(path)
     assert len(pairs) == 1 and [reject["line"] for reject in rejects] == [2]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([PAIR | {"margin": None, "other": value}]), path)
@@ -80,7 +84,7 @@ def test_parquet_is_read_by_the_same_rule(value: float, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "0.5", True, [1], 10**400, 1e39, math.nan])
 def test_a_margin_is_a_number_that_float32_has(value: object) -> None:
-    with pytest.raises(DataError, match=r"'margin' is .*; a finite number is allowed"):
+    with refused(DataError, "margin", value):
         pair_records.pair_of(PAIR | {"margin": value})
     for right in (0, -2, 0.5, 3.4e38):
         assert pair_records.pair_of(PAIR | {"margin": right})["margin"] == right
@@ -93,8 +97,9 @@ def test_margins_of_known_datasets_are_numbers_too(tmp_path: Path) -> None:
     records[1]["helpfulness"] = math.nan
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "train.parquet")
     (tmp_path / "train.jsonl").unlink()
-    with pytest.raises(DataError, match=rf"{tmp_path} at 'main': row 1: 'margin' is nan"):
+    with pytest.raises(DataError) as raised:
         hub_sets.load(hub_sets.SOURCES["helpsteer2"].at(str(tmp_path), None), "en", None, 0)
+    assert raised.value.where == f"{tmp_path} at main: row 1: margin" and math.isnan(raised.value.value)
 
 
 def test_curate_rejects_the_row_and_says_why(tmp_path: Path) -> None:
@@ -106,7 +111,7 @@ def test_curate_rejects_the_row_and_says_why(tmp_path: Path) -> None:
     config = {"preferences": (str(path),), "prompts": None, "parallel": None, "benchmark_items": 28}
     assert curate.run(curate.Config(**config), output=output)["dropped_rejected"] == 1
     (reject,) = read_rows(output / "rejects.jsonl")
-    assert reject["line"] == 21 and reject["reason"] == "'margin' is nan; a finite number is allowed"
+    assert reject["line"] == 21 and reject["reason"].startswith("margin=nan: ")
     assert {row["margin"] for row in read_rows(output / "preferences.jsonl")} == {0.5}
 
 
@@ -130,13 +135,14 @@ def test_rows_of_a_corpus_made_elsewhere_are_checked_where_they_are_read(file, f
         if name == file:
             whole[1] = whole[1].replace('"margin": 0.5', f'"{field}": {value}')
         (folder / f"{name}.jsonl").write_text("".join(whole))
-    with pytest.raises(DataError, match=rf"{file}\.jsonl:2: '{field}' is "):
+    with pytest.raises(DataError) as raised:
         if file == "benchmark":
             config = evaluate.Config(language="en")
             evaluate.run(config, model=tmp_path, corpora=tmp_path / "corpora", output=tmp_path)
         else:
             config = reward.Config(language="en", margin=True)
             reward.run(config, base=tmp_path, corpora=tmp_path / "corpora", output=tmp_path)
+    assert raised.value.where == f"{folder / file}.jsonl:2: {field}"
 
 
 def test_nothing_is_written_that_is_not_json(tmp_path: Path) -> None:

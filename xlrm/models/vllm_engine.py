@@ -110,7 +110,9 @@ def _start(asked: dict[str, Any]) -> Any:
         )  # fmt: skip
     except (RuntimeError, ValueError) as error:
         message = " ".join(str(error).split())[:300]
-        raise ArtifactError(f"{asked['model']}: vLLM does not start: {message}; its log above says more") from error
+        raise ArtifactError(
+            f"vLLM does not start: {message}", where=asked["model"], hint="its log above gives details"
+        ) from error
     finally:
         del os.environ[_OWNER]
 
@@ -120,5 +122,7 @@ def _vllm() -> Any:
     try:
         import vllm
     except ModuleNotFoundError as error:
-        raise ConfigError(f"engine vllm: {error.name} is not installed; pip install 'xlrm[sample]'") from error
+        raise ConfigError(
+            f"vllm needs {error.name}, which is not installed", where="engine", hint="pip install 'xlrm[sample]'"
+        ) from error
     return vllm

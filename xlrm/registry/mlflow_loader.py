@@ -2,6 +2,7 @@
 `mlflow.pyfunc.load_model` needs only torch and transformers. If xlrm is installed, its engine scores, which gives the
 same rewards faster."""
 
+import datetime
 import hashlib
 import json
 from pathlib import Path
@@ -84,51 +85,62 @@ def _plain(folder: Path) -> Any:
     """Scores with transformers alone, one conversation at a time, in float32. Raises ValueError for a model with a
     weight that is not finite, or whose rewards differ from its fingerprint."""
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.truncation_side = "left"
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer, config = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
+    text = config.get_text_config()
+    if (text.pad_token_id or 0) >= text.vocab_size:  # a token without an embedding, which some families cannot load
+        text.pad_token_id = None
+    # Other implementations of attention leave out soft caps (Gemma 2).
+    eager = {"attn_implementation": "eager"} if getattr(text, "attn_logit_softcapping", None) else {}
+    model = AutoModelForSequenceClassification.from_pretrained(folder, config=config, dtype=torch.float32, **eager)
+    model = model.eval()
     for name, tensor in model.state_dict().items():
         known = not tensor.is_floating_point() or not tensor.numel()
         if not known and not all(torch.isfinite(bound) for bound in torch.aminmax(tensor)):
             raise ValueError(f"{folder}: {name} has values that are not finite; fetch the model again")
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-    positions = _positions(model)
+    limit = _limit(model)
 
     def rewards(chats: list, max_length: int = MAX_LENGTH) -> list[float]:
         found = []
         for chat in chats:
+            for module in model.modules():  # positions that depend on the longest text (dynamic NTK): on this one
+                if hasattr(module, "max_seq_len_cached"):
+                    module.max_seq_len_cached = 0
+            ids = torch.tensor([_ids(tokenizer, chat, min(max_length, limit))], device=model.device)
             with torch.inference_mode():
-                inputs = tokenizer(
-                    **_text(tokenizer, chat),
-                    truncation=True,
-                    max_length=min(max_length, positions),
-                    return_tensors="pt",
-                )
-                found.append(float(model(**inputs.to(model.device)).logits[0, 0]))
+                found.append(float(model(ids).logits[0, 0]))
         return found
 
     _check(folder, rewards)
     return rewards
 
 
-def _positions(model: Any) -> int:
-    """Tokens that a model with a table of positions can read (BERT, XLM-R); MAX_LENGTH for all models that compute
-    positions."""
-    for name, module in model.named_modules():
-        if name.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return MAX_LENGTH
+def _limit(model: Any) -> int:
+    """Tokens that a model reads, as `xlrm.models.loading` has them; MAX_LENGTH if it states no limit."""
+    text, rope = model.config.get_text_config(), getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    lengths = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    scale = (rope.get("factor") or 1) if rope.get("rope_type") in ("linear", "dynamic") else 1
+    limits = [] if model.config.is_encoder_decoder else [int(each * scale) for each in lengths if each and each > 0]
+    for name, module in model.named_modules():  # a table of positions, whose first rows are unused
+        if name.endswith(("position_embeddings", "wpe", "embed_positions")) and hasattr(module, "num_embeddings"):
+            before = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(module.num_embeddings - getattr(module, "offset", before))
+            break
+    return min([MAX_LENGTH, *limits])
 
 
-def _text(tokenizer: Any, chat: list) -> dict[str, Any]:
-    """The text of the chat template, with one BOS if both it and the tokenizer would write one."""
-    text, bos = tokenizer.apply_chat_template(chat, tokenize=False), tokenizer.bos_token
-    adds = bool(bos) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
-    written = bool(bos) and text.startswith(bos)
-    return {"text": text.removeprefix(bos) if written and adds else text, "add_special_tokens": adds or not written}
+def _ids(tokenizer: Any, chat: list, max_length: int) -> list[int]:
+    """Token ids of a conversation in the model's chat template, with a fixed date for today's, and one BOS if both it
+    and the tokenizer write one. A longer one loses its beginning except the BOS."""
+    fixed = datetime.datetime(2024, 7, 26).strftime
+    ids = tokenizer(tokenizer.apply_chat_template(chat, tokenize=False, strftime_now=fixed))["input_ids"]
+    first = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
+    ids = ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids
+    if len(ids) <= max_length:
+        return ids
+    return [ids[0], *ids[len(ids) - max_length + 1 :]] if ids[0] in first else ids[-max_length:]
 
 
 def _check(folder: Path, rewards_of: Any) -> None:

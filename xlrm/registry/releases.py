@@ -17,10 +17,13 @@ import yaml
 from xlrm.data import data_card
 from xlrm.data.data_card import DataCard
 from xlrm.evaluation import reward_table
+from xlrm.evaluation.results import EvaluationResults, Result
 from xlrm.models.base_models import TINY
+from xlrm.models.cards import RewardModelCard
 from xlrm.registry import licence_terms, mlflow_loader
 from xlrm.registry.licence_terms import Terms
 from xlrm.scorers import fingerprints
+from xlrm.scorers.fingerprints import Fingerprint
 from xlrm.store import addresses
 from xlrm.store.artifacts import Record
 from xlrm.tracking.metric_keys import key as metric_key
@@ -61,12 +64,12 @@ class Facts:
     evaluation_uri: str | None = None
 
     @property
-    def results(self) -> dict:
-        return json.loads((self.evaluation / "results.json").read_text(encoding="utf-8"))
+    def results(self) -> EvaluationResults:
+        return EvaluationResults.read(self.evaluation)
 
     @property
-    def card(self) -> dict:
-        return json.loads((self.model / "xlrm.json").read_text(encoding="utf-8"))
+    def card(self) -> RewardModelCard:
+        return RewardModelCard.read(self.model)
 
     @property
     def terms(self) -> Terms:
@@ -75,12 +78,12 @@ class Facts:
         data |= {
             f"translations by {name}": licence_terms.of_model(name) for name in self.translators if name != PHRASEBOOK
         }
-        return licence_terms.terms(self.card["base_model"]["model"], data)
+        return licence_terms.terms(self.card.base_model.model, data)
 
     @property
     def translators(self) -> list[str]:
         """Translators that wrote the training data, if it is translated."""
-        languages = self.card["language"].split("+")
+        languages = self.card.languages
         stages = [
             record
             for record in self.origin.values()
@@ -96,7 +99,7 @@ class Facts:
 def write(folder: Path, facts: Facts) -> None:
     (folder / "evaluation").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(facts.evaluation / reward_table.FILE, folder / REWARDS)
-    shutil.copyfile(facts.evaluation / fingerprints.FILE, folder / fingerprints.FILE)
+    shutil.copyfile(facts.evaluation / Fingerprint.FILE, folder / Fingerprint.FILE)
     (folder / "README.md").write_text(card(facts), encoding="utf-8")
     _write_flavour(folder, facts)
 
@@ -151,26 +154,20 @@ def _evaluation(facts: Facts) -> Iterator[str]:
     yield ""
     yield "Accuracy with its 95 % interval (bootstrap over items)."
     results = facts.results
-    for benchmark, languages in {reward_table.CORPUS: results["results"], **results["benchmarks"]}.items():
+    for benchmark, languages in {reward_table.CORPUS: results.results, **results.benchmarks}.items():
         yield ""
         yield f"**{benchmark}**"
         yield ""
-        sections = list(dict.fromkeys(name for result in languages.values() for name in _sections(result)))
+        sections = list(dict.fromkeys(name for result in languages.values() for name in result.parts))
         yield _row(["language", "items", *sections])
         yield _row(["---"] * (len(sections) + 2))
         for language, result in languages.items():
-            yield _row([language, result["items"], *(_accuracy(result, name) for name in sections)])
+            yield _row([language, result.items, *(_accuracy(result, name) for name in sections)])
 
 
-def _sections(result: dict) -> list[str]:
-    return [name for name in result["accuracy"] if not name.startswith("subset/")]
-
-
-def _accuracy(result: dict, name: str) -> str:
-    if name not in result["accuracy"]:
-        return "–"
-    low, high = result["interval"][name]
-    return f"{result['accuracy'][name]:.3f} ({low:.3f} – {high:.3f})"
+def _accuracy(result: Result, name: str) -> str:
+    accuracy = result.estimate(name)
+    return f"{accuracy.value:.3f} ({accuracy.low:.3f} – {accuracy.high:.3f})" if accuracy else "–"
 
 
 def _data(facts: Facts) -> Iterator[str]:
@@ -196,19 +193,14 @@ def _licence(facts: Facts) -> Iterator[str]:
 
 
 def _limits(facts: Facts) -> Iterator[str]:
-    results = facts.results["results"]
-    accuracies = {
-        (on, name): value
-        for on, result in results.items()
-        for name, value in result["accuracy"].items()
-        if name in _sections(result)
-    }
+    results = facts.results.results
+    accuracies = {(on, name): result.accuracy[name] for on, result in results.items() for name in result.parts}
     (on, section), lowest = min(accuracies.items(), key=lambda item: item[1])
-    trained = facts.card["language"].split("+")
+    trained = facts.card.languages
     others = [code for code in results if code not in trained]
     yield "## Limits"
     yield ""
-    if facts.card["base_model"]["model"] == TINY:
+    if facts.card.base_model.model == TINY:
         yield f"- A toy, to try the pipeline with: {TINY} was made in minutes from made-up texts. No use beyond that."
     yield f"- Weakest of what was measured: {section} in {on}, {lowest:.3f}."
     yield f"- Not measured: other languages than {', '.join(results)}, and what these benchmarks do not ask."
@@ -243,7 +235,7 @@ def summary(facts: Facts) -> str:
 
 def tags(facts: Facts) -> dict[str, str]:
     """Tags to look up a version by: artifacts and digests of model and data, commit, image, licence, accuracies."""
-    entries = {"language": facts.card["language"], "base_model": facts.card["base_model"]["model"]}
+    entries = {"language": facts.card.language, "base_model": facts.card.base_model.model}
     entries |= {"digest": facts.digest, "evaluation_uri": addresses.shown(facts.evaluation_uri or "")}
     entries |= {"licence": facts.terms.licence, "non_commercial": str(facts.terms.non_commercial).lower()}
     for stage, label in (("reward", "artifact"), ("curate", "data.source"), ("validate", "data")):
@@ -252,7 +244,7 @@ def tags(facts: Facts) -> dict[str, str]:
             entries |= {f"{label}_uri": addresses.shown(uri), f"{label}_digest": record.digest}
             if stage == "reward":
                 entries |= {"git_commit": record.git_commit or "", "image": record.image or ""}
-    for on, result in facts.results["results"].items():
-        for name in _sections(result):
-            entries[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
+    for on, result in facts.results.results.items():
+        for name in result.parts:
+            entries[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result.accuracy[name]:.4f}"
     return {key: value for key, value in entries.items() if value}

@@ -20,7 +20,7 @@ CROSS_LINGUAL, RETRAIN = "cross-lingual-transfer", "retrain"
 
 def stage_module(name: str) -> ModuleType:
     if name not in STAGES:
-        raise ConfigError(f"no stage '{name}'; there are {', '.join(STAGES)}")
+        raise ConfigError("no such stage", where="stage", value=name, hint=f"there are {', '.join(STAGES)}")
     return importlib.import_module(f"xlrm.stages.{name}")
 
 
@@ -66,10 +66,10 @@ def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> N
             continue
         field = ".".join([name, *(str(part) for part in first["loc"])])
         allowed = ", ".join(config_class(name).model_fields)
-        hint = f"; fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
+        hint = f"fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
         if new := _RENAMED.get(field):
-            hint = f"; it is now {name}.{new}"
-        raise ConfigError(f"{where}{field}: {first['msg']}, got {first['input']!r}{hint}") from error
+            hint = f"it is now {name}.{new}"
+        raise ConfigError.invalid(first, f"{where}{name}.", hint) from error
 
 
 def _check_finite(name: str, values: dict[str, Any], where: str) -> None:

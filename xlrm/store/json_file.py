@@ -27,11 +27,12 @@ class JsonFile(BaseModel):
         """Raises DataError, which names file, field and value, for a missing file and for one with other content."""
         path = folder / cls.FILE
         if not path.is_file():
-            raise DataError(f"{path}: no such file; {cls.WRITTEN_BY}")
+            raise DataError(f"no such file; {cls.WRITTEN_BY}", where=path)
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise DataError(f"{path}: {_problem(error)}") from error
+            details = error.errors(include_url=False)[0]
+            raise DataError.invalid(details, f"{path}: ", cls.WRITTEN_BY) from error
 
     @classmethod
     def find(cls, folder: Path | None) -> Self | None:
@@ -46,11 +47,3 @@ class JsonFile(BaseModel):
         text = json.dumps(content, indent=self.INDENT, ensure_ascii=False, allow_nan=False) + self.END
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(folder / self.FILE)
-
-
-def _problem(error: ValidationError) -> str:
-    """The first problem in one line: field, what is allowed, and the value."""
-    first = error.errors(include_url=False)[0]
-    field = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
-    value = "" if isinstance(first["input"], dict | bytes) else f", got {first['input']!r:.80}"
-    return f"{field}{first['msg'].removeprefix('Value error, ')}{value}"

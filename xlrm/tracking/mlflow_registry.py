@@ -69,7 +69,7 @@ def version(uri: str) -> Version:
     rest = uri.removeprefix("models:/")
     name, separator, which = rest.rpartition("@") if "@" in rest else rest.rpartition("/")
     if not (uri.startswith("models:/") and name and which):
-        raise ConfigError(f"{uri!r}: a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise ConfigError("a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION", value=uri)
     if nothing_yet():
         raise _no_such_model(uri)
     with connected() as client:
@@ -88,7 +88,7 @@ def version(uri: str) -> Version:
 def _no_such_model(uri: str) -> ArtifactError:
     names = ", ".join(f"models:/{m.name}@{a}" for m in models() for a in m.aliases) or "none"
     where = addresses.shown(addresses.tracking_uri())
-    return ArtifactError(f"{uri}: no such registered model; there are: {names}, in {where}")
+    return ArtifactError(f"no such registered model in {where}", where=uri, hint=f"there are {names}")
 
 
 def add_version(name: str, folders: list[Path], tags: dict[str, str], description: str, run: Run) -> str:
@@ -228,7 +228,7 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
     model = version(uri)
     where = f"{model.uri}/{file}".rstrip("/")
     if file and not has(model, file):
-        raise ArtifactError(f"{where}: no such file")
+        raise ArtifactError("no such file", where=where)
     with connected(), patiently():
         direct_store.check_download(model.uri, file)
         local = Path(direct_store.artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
@@ -237,11 +237,11 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
         return local
     if not _has_files(local):
         raise ArtifactError(
-            f"{where}: MLflow has the version and none of its files; they were to be at {_source(model)}"
+            f"MLflow has this version but none of its files, which should be at {_source(model)}", where=where
         )
     version_files.check_folder(local, model.uri, model.tags.get(version_files.TAG))
     if not (local / _MODEL).is_file():
-        raise ArtifactError(f"{where}: no model: there is no {_MODEL} at {_source(model)}")
+        raise ArtifactError(f"no model: there is no {_MODEL} at {_source(model)}", where=where)
     return local
 
 

@@ -70,7 +70,7 @@ def to_mlflow(run_id: str) -> "TrainerCallback":
             self.begin(state)
             self.sender.wait()
             if self.sent < len(state.log_history):
-                progress.say(f"MLflow run {run.id} lacks the end of the curves; they are in {FILE} too")
+                progress.say(f"MLflow run {run.id} lacks the end of the training curves; {FILE} has all of them")
 
         def begin(self, state: "TrainerState") -> None:
             self.begun = time.monotonic()

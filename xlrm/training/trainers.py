@@ -47,7 +47,7 @@ def train_reward_model(
     _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
 
     def prepare() -> Path:
-        tokenizer = loading.load_tokenizer(base)
+        tokenizer = loading.reward_tokenizer(base)
         model = loading.new_reward_model(base, tokenizer, config.seed)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
@@ -60,7 +60,12 @@ def train_reward_model(
         return folder / "start"
 
     if config.keep == "best" and not heldout_rows:
-        raise ConfigError("reward.keep: best goes by the pairs held out, and there are none: see curate.train_share")
+        raise ConfigError(
+            "uses the loss on held-out pairs, and there are none",
+            where="reward.keep",
+            value="best",
+            hint="see curate.train_share",
+        )
     metrics = _run("reward_worker", prepare, folder, config, RewardTraining)
     if metrics:
         finite.check_trained(folder / "trained", f"reward[{config.language}]", metrics["steps"])
@@ -135,6 +140,9 @@ def dpo_worker(folder: Path) -> None:
         DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
     )
     model = loading.load_causal_lm(policy)
+    embeddings: Any = model.get_input_embeddings()
+    if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
+        tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
     packing.enable(model)
     unfinished_uri = json.loads((folder / "job.json").read_text())["unfinished"]
     label = f"align[{config.language}]"
@@ -190,7 +198,12 @@ def _check_installed(config: TrainingConfig) -> None:
 
     known = [optimizer.value for optimizer in OptimizerNames]
     if config.optimizer not in known:
-        raise ConfigError(f"optimizer {config.optimizer!r}: transformers knows {', '.join(known)}")
+        raise ConfigError(
+            "transformers has no such optimizer",
+            where="optimizer",
+            value=config.optimizer,
+            hint=f"it has {', '.join(known)}",
+        )
     needs = {
         "bitsandbytes": needs_bitsandbytes(config),
         "deepspeed": launch.world(config.processes) > 1,
@@ -199,10 +212,11 @@ def _check_installed(config: TrainingConfig) -> None:
         try:
             metadata.version(library)
         except metadata.PackageNotFoundError as error:
+            field = "processes" if library == "deepspeed" else "optimizer"
             raise ConfigError(
-                f"optimizer {config.optimizer}, {launch.world(config.processes)} process(es): needs {library}; "
-                "pip install 'xlrm[gpu]'"
-            ) from error
+                f"needs {library}, which is not installed",
+                where=field, value=getattr(config, field), hint="pip install 'xlrm[gpu]'",
+            ) from error  # fmt: skip
 
 
 def _check_length(field: str, config: TrainingConfig, model: Path) -> None:
@@ -215,7 +229,7 @@ def _check_batch(config: TrainingConfig, rows: int) -> None:
     launch.split_batch(config.batch_size, config.device_batch_size, launch.world(config.processes))
     if rows < config.batch_size:
         raise ConfigError(
-            f"batch_size: {config.batch_size} is more than the {rows} rows to train on; take {rows} at most"
+            f"at most the {rows} rows to train on are allowed", where="batch_size", value=config.batch_size
         )
 
 
@@ -250,7 +264,7 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
     """Trains, from the newest checkpoint that all nodes have, if any, and saves the model into `trained`."""
     if trainer.args.n_gpu > 1:
         raise ConfigError(
-            f"{label}: one process sees {trainer.args.n_gpu} GPUs; set CUDA_VISIBLE_DEVICES to one of them"
+            f"a process of {label} sees {trainer.args.n_gpu} GPUs; it must see only one", where="CUDA_VISIBLE_DEVICES"
         )
     job = json.loads((folder / "job.json").read_text())
     trainer.add_callback(progress.training_steps(label))
@@ -319,7 +333,7 @@ def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
-    how: dict[str, Any] = {"dtype": torch.float32}
+    how: dict[str, Any] = {"dtype": torch.float32} | loading.attention(loading.load_config(start))
     if config.quantize:
         how["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
