@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlrm.errors import ArtifactError, ConfigError
-from xlrm.models import chat_templates, templates, vllm_engine
+from xlrm.models import chat_templates, templates, vllm_engine, weights
 from xlrm.models.packing import model as packing
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
     """A base model of any family with a new scalar head: weights N(0, std 1/sqrt(d + 1)), bias 0 (paper A, appendix B).
 
     If the head has more layers (XLM-R, mT5), transformers initialises the others, with the same seed. Raises
-    ArtifactError if weights of the base model are missing.
+    ArtifactError if weights of the base model are missing or not finite.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -166,6 +166,7 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
     body = f"{model.base_model_prefix}."
     if lost := [name for name in sorted(report["missing_keys"]) if name.startswith(body) and "pooler" not in name]:
         raise ArtifactError(f"missing weights of the base model: {lost[0]} and {len(lost) - 1} more", where=path)
+    weights.check_finite(Path(path))
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
     for each in (model.config, model.config.get_text_config()):  # two of a model that also reads images
@@ -251,7 +252,7 @@ def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrain
     (`xlrm.models.packing`).
 
     Raises ArtifactError for a folder that is not a complete scalar reward model: transformers would initialise missing
-    weights at random, and the rewards would be meaningless."""
+    weights at random, and the rewards would be meaningless. So they would be with a weight that is not finite."""
     from transformers import AutoModelForSequenceClassification
 
     if not (Path(path) / "config.json").exists():
@@ -268,6 +269,7 @@ def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrain
             f"missing weights: {', '.join(sorted(report['missing_keys'])) or 'none'}",
             where=path,
         )
+    weights.check_finite(Path(path))
     model = model.eval().to(device())
     packing.enable(model)
     return model

@@ -75,4 +75,6 @@ def _tokenizer(config: dict) -> dict:
 def _rewrite(path: Path, change: Callable[[dict], dict]) -> None:
     if path.is_file():
         config = change(json.loads(path.read_text(encoding="utf-8")))
-        path.write_text(json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+        )

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.languages import Language
-from xlrm.models import chat_templates, loading, templates
+from xlrm.models import chat_templates, loading, templates, weights
 from xlrm.models.decoding import Completion, Decoding, Engine, Precision, Prompt, Request
 from xlrm.models.loading import Context
 
@@ -73,6 +74,8 @@ class Transformers(Engine):
         kind = AutoModelForSeq2SeqLM if self.config.is_encoder_decoder else AutoModelForCausalLM
         how = {"config": self.config, "dtype": self.precision} | loading.attention(self.config)
         network = loaded(kind, self.model, use_safetensors=True, **how)
+        if (folder := Path(self.model.name)).is_dir():
+            weights.check_finite(folder)
         network.generation_config = _ids_of(network.generation_config)
         return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 

@@ -3,17 +3,23 @@
 same rewards faster."""
 
 import datetime
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 MAX_LENGTH = 2048
 """Tokens; a longer conversation loses its beginning."""
+_FILES = "files.json"
+_META = "registered_model_meta"
+"""What MLflow writes into a folder that it downloads."""
 _COLUMNS = {"messages", "prompt", "response"}
 _ROW = "a row has messages, or prompt and response, as text"
 
 
 def _load_pyfunc(path: str) -> "RewardModel":
+    """Raises ValueError for a folder whose files are not those that were registered."""
+    _check_files(Path(path))
     try:
         from xlrm.scorers.engines import load
         from xlrm.scorers.interface import Scoring
@@ -29,7 +35,7 @@ class RewardModel:
     def predict(self, model_input: Any, params: dict | None = None) -> Any:
         """Raw rewards (n): logits, not their sigmoids. `model_input` is a data frame or a list of n rows, all with
         `messages` or all with `prompt` and `response`, since MLflow accepts no mixture. Raises ValueError for any other
-        row."""
+        row, and for a reward that is not finite."""
         import numpy as np
 
         columns = getattr(model_input, "columns", _COLUMNS)
@@ -37,7 +43,10 @@ class RewardModel:
             raise ValueError(f"{_ROW}; there are none of these columns")
         rows = model_input.to_dict("records") if hasattr(model_input, "to_dict") else list(model_input)
         chats = [_conversation(number, row) for number, row in enumerate(rows)]
-        return np.array(self.rewards_of(chats), dtype=np.float64)
+        rewards = np.array(self.rewards_of(chats), dtype=np.float64)
+        if len(broken := np.flatnonzero(~np.isfinite(rewards))):
+            raise ValueError(f"row {broken[0]}: its reward is {rewards[broken[0]]}; a finite number is allowed")
+        return rewards
 
 
 def _conversation(number: int, row: Any) -> list[dict[str, str]]:
@@ -73,8 +82,8 @@ def _checked(number: int, messages: list) -> list[dict[str, str]]:
 
 
 def _plain(folder: Path) -> Any:
-    """Scores with transformers alone, one conversation at a time, in float32. Raises ValueError for a model whose
-    rewards differ from its fingerprint."""
+    """Scores with transformers alone, one conversation at a time, in float32. Raises ValueError for a model with a
+    weight that is not finite, or whose rewards differ from its fingerprint."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -86,6 +95,10 @@ def _plain(folder: Path) -> Any:
     eager = {"attn_implementation": "eager"} if getattr(text, "attn_logit_softcapping", None) else {}
     model = AutoModelForSequenceClassification.from_pretrained(folder, config=config, dtype=torch.float32, **eager)
     model = model.eval()
+    for name, tensor in model.state_dict().items():
+        known = not tensor.is_floating_point() or not tensor.numel()
+        if not known and not all(torch.isfinite(bound) for bound in torch.aminmax(tensor)):
+            raise ValueError(f"{folder}: {name} has values that are not finite; fetch the model again")
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     limit = _limit(model)
 
@@ -131,9 +144,37 @@ def _ids(tokenizer: Any, chat: list, max_length: int) -> list[int]:
 
 
 def _check(folder: Path, rewards_of: Any) -> None:
-    kept = json.loads((folder / "fingerprint.json").read_text(encoding="utf-8"))
-    expected = [one["reward"] for one in kept["probes"]]
-    found = rewards_of([one["messages"] for one in kept["probes"]], kept["max_length"])
-    allowed = kept["tolerance"]["float32"] * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
-    if not all(abs(one - other) <= allowed for one, other in zip(found, expected, strict=True)):
+    path = folder / "fingerprint.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        expected = [float(probe["reward"]) for probe in kept["probes"]]
+        allowed = kept["tolerance"]["float32"] * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a fingerprint: {error!r}; fetch the folder again") from error
+    rewards = rewards_of([probe["messages"] for probe in kept["probes"]], kept["max_length"])
+    # Written so that NaN, on either side, fails.
+    apart = [abs(reward - other) for reward, other in zip(rewards, expected, strict=True)]
+    if not (allowed < float("inf") and all(distance <= allowed for distance in apart)):
         raise ValueError(f"{folder}: not the model that was registered: its probes get other rewards; fetch it again")
+
+
+def _check_files(folder: Path) -> None:
+    """Raises ValueError for a file that is missing, changed or added, by the rules of `xlrm.tracking.version_files`."""
+    path = folder / _FILES
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; it lists the files that were registered: fetch the folder again")
+    try:
+        listed = {entry["path"]: entry["sha256"] for entry in json.loads(path.read_text(encoding="utf-8"))}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a list of files: {error!r}: fetch the folder again") from error
+    for name, digest in listed.items():
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name}: missing, and listed in {_FILES}: fetch the folder again")
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise ValueError(f"{folder / name}: corrupted: its sha256 is not that in {_FILES}: fetch it again")
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        unread = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if not path.is_dir() and not unread and "/".join(parts) not in (*listed, _FILES, _META):
+            raise ValueError(f"{path}: not listed in {_FILES}, so added later; remove the file")

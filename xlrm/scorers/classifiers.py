@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError, DataError
-from xlrm.models import loading
+from xlrm.models import loading, weights
 from xlrm.models.chat_templates import Message
 from xlrm.models.packing import model as packing
 from xlrm.models.reward_models import RewardModel
@@ -69,6 +69,7 @@ def _llama(folder: Path, precision: str) -> "PreTrainedModel":
         raise ArtifactError(
             f"not an ArmoRM: missing weights: {', '.join(sorted(report['missing_keys'])[:5])}", where=folder
         )
+    weights.check_finite(folder)
     body = body.to(loading.device()).eval()
     packing.enable(body)
     return body

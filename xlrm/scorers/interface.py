@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from xlrm.errors import ArtifactError
 from xlrm.models import chat_templates
 from xlrm.models.chat_templates import Message
 from xlrm.models.templates import TemplateRefusal
@@ -81,10 +83,12 @@ class Scorer(ABC):
 
         `conversations`: messages, or their `tokens`. `total`: number of conversations, for the progress display.
         `journal`: saves rewards, with which a later run continues; the caller must make sure that conversations and
-        model are the same. Raises TemplateRefusal for a conversation that the chat template does not accept.
+        model are the same. Raises TemplateRefusal for a conversation that the chat template does not accept, and
+        ArtifactError for a reward that is not finite.
         """
         counter, done = Counter("score", total, "conversations"), 0
         before = journal.read(WINDOW) if journal else []
+        check_finite(before)
         known: dict[bytes, float] = {}
         for window in _windows(conversations):
             encoded = self._encoded(window, done)
@@ -97,6 +101,7 @@ class Scorer(ABC):
                 if new:
                     known.update(zip(new, self.rewards(list(new.values()), counter), strict=True))
                 rewards = [known[key] for key in keys]
+                check_finite(rewards, done + 1)
                 if journal:
                     journal.append(rewards)
             for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
@@ -114,6 +119,15 @@ class Scorer(ABC):
             return self.encode(window)
         except TemplateRefusal as error:
             raise error.after(before) from error
+
+
+def check_finite(rewards: Sequence[float], first: int = 1) -> None:
+    """Raises ArtifactError for a reward that is NaN or infinite. `first`: number of the first conversation."""
+    for number, reward in enumerate(rewards, first):
+        if not math.isfinite(reward):
+            raise ArtifactError(
+                f"conversation {number}: its reward is {reward}; a finite number is allowed: the model's weights overflow"
+            )
 
 
 def _windows(items: Iterable) -> Iterator[list]:

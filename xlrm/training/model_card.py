@@ -8,6 +8,7 @@ from typing import Any
 
 from xlrm.languages import LANGUAGES
 from xlrm.models import chat_templates, templates
+from xlrm.models.cards import BaseModelCard, RewardModelCard
 from xlrm.models.loading import attention, load_config, own_tokenizer
 
 _CARD = """---
@@ -64,7 +65,7 @@ _SETTINGS = (
 
 def write_base_model(folder: Path, model: str, revision: str | None) -> None:
     """Writes base.json, from which the card of a reward model reads its base model's name and revision."""
-    (folder / "base.json").write_text(json.dumps({"model": model, "revision": revision}, indent=2) + "\n")
+    BaseModelCard(model=model, revision=revision).write(folder)
 
 
 def write_reward_model(
@@ -72,17 +73,15 @@ def write_reward_model(
 ) -> None:
     """Writes xlrm.json and README.md into the model's `folder`. `language`: codes joined by +. `base`: folder of the
     base model; its name is read from base.json if a stage wrote the folder."""
-    named = base / "base.json"
-    origin = json.loads(named.read_text()) if named.exists() else {"model": base.name, "revision": None}
+    origin = BaseModelCard.find(base) or BaseModelCard(model=base.name, revision=None)
     template = hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()
     dtype = json.loads((folder / "config.json").read_text())["dtype"]
-    card = {
-        "kind": "reward model", "language": language, "pairs": rows, "base_model": origin,
-        "chat_template_sha256": template,
-    }  # fmt: skip
-    (folder / "xlrm.json").write_text(json.dumps(card, indent=2) + "\n")
+    card = RewardModelCard(
+        kind="reward model", language=language, pairs=rows, base_model=origin, chat_template_sha256=template
+    )
+    card.write(folder)
     text = _CARD.format(
-        languages=json.dumps(language.split("+")), base_model=origin["model"], language=_spoken(language),
+        languages=json.dumps(card.languages), base_model=origin.model, language=_spoken(language),
         rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
         settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _SETTINGS),
         train_loss=metrics["train_loss"], template=template, dtype=dtype, reading=_reading(folder),
