@@ -52,7 +52,7 @@ def send(url: str, kind: str, until: float) -> None:
 
 
 def latencies(url: str, seconds: float) -> list[float]:
-    """Of small requests, in milliseconds."""
+    """Milliseconds that each small request takes."""
     taken, until = [], time.monotonic() + seconds
     with httpx.Client(base_url=url, timeout=300) as client:
         while time.monotonic() < until:

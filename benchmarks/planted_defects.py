@@ -91,7 +91,8 @@ def _plant(
     found: Found, clean: list[Item], source: list[Row], language: str, group: list[Defect], rng: random.Random
 ) -> None:
     rows = {item.rows[language]["id"]: item.rows[language] for item in clean}
-    places, planted = rng.sample(clean, len(clean)), {}
+    places = rng.sample(clean, len(clean))
+    planted: dict = {}
     for defect in group:
         changed = _changed(places, language, defect, rng)
         rows |= {row_id: rows[row_id] | change for row_id, change in changed}
@@ -199,7 +200,7 @@ def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
     found.add_argument("--seeds", type=int, default=5)
     found.add_argument("--half", choices=("tune", "report"), default="report")
-    found.add_argument("--gate", action="store_true", help="at which share of wrong rows a file is refused")
+    found.add_argument("--gate", action="store_true", help="measure the share of wrong rows at which a file is refused")
     return found
 
 

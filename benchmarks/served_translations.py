@@ -18,7 +18,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self, answer: Callable[[str, dict], tuple], read: Callable[[str], str]):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
-        """(text asked about, request) -> (answer, finish reason), and for an error also its status and headers."""
+        """(text asked about, request) -> (answer, finish reason), and for an error also its status and headers. An answer
+        that is no text is sent as the whole reply."""
         self.read = read
         """Last message -> text asked about."""
         self.asked: Counter[str] = Counter()
@@ -35,6 +36,8 @@ class Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: "Server"
+
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = self.server.read(request["messages"][-1]["content"])
@@ -43,11 +46,16 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.asked[text] += 1
             self.server.requests.append(request | {"authorization": self.headers["Authorization"]})
+        if not isinstance(translation, str):
+            return self._send(translation, status, headers)
         choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": translation}}
         read, written = sum(len(one["content"].split()) for one in request["messages"]), len(translation.split())
         usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         body = {"id": "1", "object": "chat.completion", "created": 0, "model": request["model"], "choices": [choice]}
-        data = json.dumps(body | {"usage": usage} if status == 200 else {"error": {"message": translation}}).encode()
+        self._send(body | {"usage": usage} if status == 200 else {"error": {"message": translation}}, status, headers)
+
+    def _send(self, reply: object, status: int, headers: dict[str, str]) -> None:
+        data = json.dumps(reply).encode()
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -61,7 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _text_to_translate(content: str) -> str:
-    return PROMPT.fullmatch(content)[3]
+    asked = PROMPT.fullmatch(content)
+    assert asked, content
+    return asked[3]
 
 
 @contextmanager

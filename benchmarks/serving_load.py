@@ -25,6 +25,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -281,12 +282,12 @@ def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
     found.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     found.add_argument("--connections", nargs="+", choices=["kept", "new"], default=["kept", "new"])
-    found.add_argument("--seconds", type=float, default=8, help="of each measurement")
+    found.add_argument("--seconds", type=float, default=8, help="seconds of each measurement")
     found.add_argument("--rounds", type=int, default=3)
-    found.add_argument("--threads", type=int, default=1, help="of PyTorch in a server")
+    found.add_argument("--threads", type=int, default=1, help="PyTorch threads of a server")
     found.add_argument("--pairs", type=int, default=60)
     found.add_argument("--layers", type=int, default=2)
-    found.add_argument("--hidden", type=int, default=128, help="a multiple of 128")
+    found.add_argument("--hidden", type=int, default=128, help="hidden size of the model, a multiple of 128")
     found.add_argument("--restart-clients", type=int, default=8, help="with 0, no rolling restart")
     return found
 
@@ -316,7 +317,7 @@ def main(given: argparse.Namespace) -> int:
     console.print(f"{workload.described(rows)}; a model of {given.layers} layers, {given.hidden} wide")
     shown, loads = table(found)
     console.print(shown)
-    figures = {"loads": loads}
+    figures: dict[str, Any] = {"loads": loads}
     for restart in restarts:
         sentence, figures["restart"] = restarted(restart, clients)
         console.print(sentence)

@@ -48,9 +48,9 @@ def run(steps: str, output: Any, page: Any) -> None:
     if failed:
         sys.exit(failed)
     with errors_in_one_line(labels[0]):
-        made = {label: _run.made(label) or "" for label in labels}
-        tell(output, made)
-        write(page, _pages.page(made))
+        uris = {label: _run.made(label) or "" for label in labels}
+        tell(output, uris)
+        write(page, _pages.page(uris))
     _note_libraries()
 
 
@@ -75,7 +75,7 @@ def _to_the_end(label: str) -> int:
         status = _in_process(label)
         if status in (0, WRONG) or pause is None:
             break
-        progress.say(f"{label}: ended with status {status}; again in {pause} s")
+        progress.say(f"{label}: ended with status {status}; trying again in {pause} s")
         time.sleep(pause)
     if status == 0:
         note_ended(label, SUCCEEDED)
@@ -136,7 +136,7 @@ def _note_libraries() -> None:
         try:
             objects.write(where, json.dumps(provenance.installed()).encode())
         except ArtifactError as error:
-            progress.say(f"the libraries of this image cannot be noted: {error}")
+            progress.say(f"the library versions of this image cannot be stored: {error}")
 
 
 def libraries_uri(image: str | None) -> str | None:

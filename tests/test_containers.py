@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from kfp.local import docker_task_handler
+from refusals import refused
 
 from pipelines import containers
 from xlrm.errors import ConfigError
@@ -21,11 +22,13 @@ def test_a_task_gets_the_addresses_and_the_secrets_that_are_set_here(monkeypatch
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XLRM_HOME", str(tmp_path))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "lab")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.setenv("EDITOR", "vi")
 
     told = containers.environment(tmp_path)
 
     assert told["XLRM_HOME"] == str(tmp_path)
+    assert told["OMP_WAIT_POLICY"] == "PASSIVE"
     assert told["XLRM_STORE"] == f"file://{tmp_path}/store"
     assert told["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
     assert told["AWS_ACCESS_KEY_ID"] == "lab"
@@ -42,16 +45,12 @@ def test_a_task_runs_as_who_starts_it() -> None:
 def test_no_daemon_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
 
-    with pytest.raises(
-        ConfigError, match=r"no Docker daemon answers at unix://.*none\.sock .*; start one, or set DOCKER_HOST"
-    ) as raised:
+    with refused(ConfigError, f"unix://{tmp_path}/none.sock"):
         containers.runner(None)
-
-    assert "\n" not in str(raised.value)
 
 
 class Container:
-    """Of a daemon that no test has here; `.ci/containers` has one, and sees to the real thing."""
+    """A container of a daemon that no test has here; `.ci/containers` has one, and sees to the real thing."""
 
     def __init__(self, status: int):
         self.status, self.removed = status, False

@@ -1,12 +1,14 @@
 """Engines on tiny models made here, and on a server of ours: the prompt as the model is to read it, answers in order."""
 
 import json
+import re
 from pathlib import Path
 
 import kubeflow_server
 import pytest
 import sentencepiece
 import torch
+from refusals import refused
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -135,15 +137,26 @@ def test_a_conversation_is_read_with_its_system_message(llama) -> None:
     assert tokenizer.decode(ids).replace(" ", "") == "<s>[INST]Judge.[/INST]<s>[INST]One.[/INST]"
 
 
-def test_a_template_without_a_system_message_is_one_line(llama) -> None:
+JUDGED = [{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]
+TURNS = "{% for m in messages %}{% if m['role'] == 'user' %}<s>{{ m['content'] }}{% endif %}{% endfor %}"
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM + TURNS, TURNS], ids=["refused", "dropped"])
+def test_a_system_message_that_a_template_does_not_take_goes_before_the_users(llama, template) -> None:
     tokenizer = Transformers(Model(str(llama))).tokenizer
-    tokenizer.chat_template = (
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
-    )
-    with pytest.raises(ConfigError, match="chat template takes no such conversation: No system role"):
-        chat_templates.as_chats(
-            tokenizer, [[{"role": "system", "content": "Judge."}, {"role": "user", "content": "One."}]]
-        )
+    tokenizer.chat_template = template
+    both, alone = chat_templates.as_chats(tokenizer, [JUDGED, "One."])
+    assert both == tokenizer("<s>Judge.\n\nOne.", add_special_tokens=False)["input_ids"]
+    assert alone == tokenizer("<s>One.", add_special_tokens=False)["input_ids"]
+
+
+def test_a_template_that_takes_no_conversation_is_one_line(llama) -> None:
+    tokenizer = Transformers(Model(str(llama))).tokenizer
+    tokenizer.chat_template = "{{ raise_exception('None at all') }}"
+    with refused(ConfigError, "chat template") as raised:
+        chat_templates.as_chats(tokenizer, [JUDGED])
+    assert raised.value.message.endswith("None at all")
 
 
 def test_each_answer_is_told_with_its_tokens(llama) -> None:
@@ -293,15 +306,14 @@ def test_a_prompt_beyond_the_context_is_refused_and_no_other(llama) -> None:
 def test_a_language_the_model_does_not_know_is_an_error(m2m) -> None:
     from dataclasses import replace
 
-    with pytest.raises(ConfigError, match="does not know Klingon"):
+    with refused(ConfigError, "language", "qq"):
         unknown = replace(KOREAN, code="qq", name="Klingon", flores="tlh_Latn")
         one_each(Transformers(Model(str(m2m)), 4, (ENGLISH, unknown)), ["One."], Decoding(5))
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path) -> None:
-    with pytest.raises(ArtifactError, match=r"cannot load .*nosuch") as caught:
+    with refused(ArtifactError, tmp_path / "nosuch"):
         one_each(Transformers(Model(str(tmp_path / "nosuch"))), ["One."], Decoding(5))
-    assert "\n" not in str(caught.value)
 
 
 def endpoint(monkeypatch, server) -> generation.Endpoint:
@@ -345,9 +357,11 @@ def test_an_endpoint_is_asked_again_after_an_error_and_never_tells_its_key(monke
         broken = endpoint(monkeypatch, server)
         broken.client = broken.client.with_options(max_retries=0)
         one_each(broken, PROMPTS, Decoding(9))
-    assert "model 'served' gave no answer: 500" in str(caught.value) and "sk-secret" not in str(caught.value)
+    assert (
+        caught.value.value == "served" and caught.value.message.endswith("500") and "sk-secret" not in str(caught.value)
+    )
     monkeypatch.delenv("OPENAI_BASE_URL")
-    with pytest.raises(ConfigError, match="OPENAI_BASE_URL is not set"):
+    with refused(ConfigError, "OPENAI_BASE_URL"):
         one_each(generation.Endpoint(Model("served")), PROMPTS, Decoding(9))
 
 
@@ -362,9 +376,166 @@ def test_a_server_that_knows_openais_fields_alone_is_asked_with_those(monkeypatc
         assert [one.text for one in one_each(engine, PROMPTS, Decoding(9))] == ["A", "B"]
         (penal,) = one_each(engine, PROMPTS[:1], Decoding(9))
         assert penal.text == "A" and "top_k" not in server.requests[-1]
-        engine.openai_alone = False
+        engine.refused = frozenset()
         (asked,) = one_each(engine, PROMPTS[:1], Decoding(9, repetition_penalty=1.2))
     assert "top_k" in asked.refused
+
+
+def test_a_server_is_asked_without_what_it_refuses(monkeypatch) -> None:
+    """By OpenAI's words for its reasoning models and by those of Gemma's template, one after the other."""
+
+    def picky(text: str, request: dict) -> tuple:
+        if "max_tokens" in request:
+            said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+            return said, "refused", 400, {}
+        if request["messages"][0]["role"] == "system":
+            return "System role not supported", "refused", 400, {}
+        return text, "stop"
+
+    with serving(picky, read=str) as server:
+        engine = endpoint(monkeypatch, server)
+        assert one_each(engine, [JUDGED, "Two."], Decoding(9)) == [
+            Completion("Judge.\n\nOne.", True), Completion("Two.", True),
+        ]  # fmt: skip
+        before = len(server.requests)
+        assert one_each(engine, [JUDGED], Decoding(9))[0].text == "Judge.\n\nOne."
+        assert len(server.requests) == before + 1, "what was refused once is not sent again"
+    request = server.requests[-1]
+    assert request["max_completion_tokens"] == 9 and request["top_k"] == -1 and "max_tokens" not in request
+
+
+def test_a_prompt_that_is_too_long_is_no_refusal_of_a_field(monkeypatch) -> None:
+    """vLLM's words, which name max_completion_tokens too."""
+    said = "'max_tokens' or 'max_completion_tokens' is too large: 9. The context length is 8 tokens, and the system has none."
+    with serving(lambda *_: (said, "refused", 400, {}), read=str) as server:
+        engine = endpoint(monkeypatch, server)
+        (long,) = one_each(engine, [JUDGED], Decoding(9))
+    assert "is too large" in long.refused and not engine.refused and len(server.requests) == 1
+
+
+def reply(choices, **more) -> dict:
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": choices,
+        "usage": usage,
+    } | more
+
+
+def choice(content, ended: str = "stop", **more) -> list[dict]:
+    return [{"index": 0, "finish_reason": ended, "message": {"role": "assistant", "content": content} | more}]
+
+
+EMPTY = [
+    reply([]), reply(None, error={"message": "upstream overloaded", "code": 502}), reply(choice(None)), None, [],
+    reply([{"index": 0, "finish_reason": "stop", "message": None}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "empty", EMPTY, ids=["no choices", "null choices", "null text", "null", "list", "null message"]
+)
+def test_a_reply_without_an_answer_is_asked_for_again(empty, monkeypatch) -> None:
+    replies = iter([empty, reply(choice("Yes."))])
+    monkeypatch.setattr("xlrm.models.endpoint_engine._delay", lambda attempt: 0)
+    with serving(lambda *_: (next(replies), "stop"), read=str) as server:
+        (answer,) = one_each(endpoint(monkeypatch, server), ["Is it?"], Decoding(9))
+    assert (answer.text, answer.whole) == ("Yes.", True)
+    assert answer.tokens == ((14, 4) if isinstance(empty, dict) else (7, 2)), "each reply has its price"
+
+
+@pytest.mark.parametrize(
+    ("empty", "reason"),
+    [
+        (reply([]), "replies without choices"),
+        (reply(None, error={"message": "overloaded, key sk-secret"}), r"overloaded, key \*\*\*"),
+        (None, "replies without choices"),
+    ],
+)
+def test_a_server_without_answers_is_one_line(empty, reason, monkeypatch) -> None:
+    monkeypatch.setattr("xlrm.models.endpoint_engine._delay", lambda attempt: 0)
+    with serving(lambda *_: (empty, "stop"), read=str) as server, pytest.raises(ArtifactError) as caught:
+        one_each(endpoint(monkeypatch, server), ["Is it?"], Decoding(9))
+    assert re.fullmatch(rf"http://127\.0\.0\.1:\d+/v1: model 'served' gave no answer: {reason}", str(caught.value))
+    assert len(server.requests) == 1 + generation.Endpoint.retries
+
+
+@pytest.mark.parametrize(
+    ("message", "whole", "refused", "requests"),
+    [
+        (choice(None, reasoning_content="Because."), False, "answers without text", 6),
+        (choice(None, "length", reasoning_content="Because."), False, None, 1),
+        (choice(None, "content_filter"), False, "content_filter", 1),
+        (choice(None, refusal="I cannot."), False, "I cannot.", 1),
+        (choice(""), True, None, 1),
+    ],
+)
+def test_an_answer_without_text(message, whole, refused, requests, monkeypatch) -> None:
+    monkeypatch.setattr("xlrm.models.endpoint_engine._delay", lambda attempt: 0)
+    with serving(lambda *_: (reply(message), "stop"), read=str) as server:
+        assert one_each(endpoint(monkeypatch, server), ["Is it?"], Decoding(9)) == [
+            Completion("", whole, refused=refused)
+        ]
+    assert len(server.requests) == requests
+
+
+def test_delays_double_up_to_eight_seconds_less_a_quarter() -> None:
+    from xlrm.models.endpoint_engine import _delay
+
+    assert _delay(0) == 0
+    for attempt, seconds in enumerate((0.5, 1, 2, 4, 8, 8), start=1):
+        assert 0.75 * seconds <= _delay(attempt) <= seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("B is right. [[B]]", "B is right. [[B]]"),
+        ("<think>A? [[A]]</think>\n[[B]]", "\n[[B]]"),
+        ("The template began the thinking. [[A]]</think>[[B]]", "[[B]]"),
+        ("<think>It quotes </think> and goes on. [[A]]</think>[[B]]", "[[B]]"),
+        (" <think>It has no end. [[A]]", ""),
+        ("It has the mark <think> in it. [[B]]", "It has the mark <think> in it. [[B]]"),
+    ],
+)
+def test_the_answer_comes_after_the_thinking(text: str, answer: str) -> None:
+    assert Completion(text, True).answer == answer
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("OPENAI_BASE_URL", "localhost:8000/v1", "localhost:8000/v1"),
+        ("OPENAI_BASE_URL", "ftp://me:sk-secret@host/v1?key=sk-secret", "ftp://host/v1"),
+        ("OPENAI_API_KEY", "sk-secret “quoted”", None),
+    ],
+)
+def test_an_address_or_a_key_that_cannot_be_right_is_one_line(name, value, shown, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv(name, value)
+    with refused(ConfigError, name, shown) as caught:
+        one_each(generation.Endpoint(Model("served")), ["Is it?"], Decoding(9))
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_a_key_is_in_no_error(monkeypatch) -> None:
+    """Whole, as OpenAI shortens it, or in the address."""
+    said = "Incorrect API key: sk-secret, sent as Bearer sk-secret and kept as sk-se****et."
+    with serving(lambda *_: (said, "refused", 400, {}), read=str) as server:
+        engine = endpoint(monkeypatch, server)
+        (refused,) = one_each(engine, ["Is it?"], Decoding(9))
+        assert "sk-se" not in refused.refused and "Incorrect API key: ***" in refused.refused
+        with_password = server.address.replace("//", "//me:sk-p@ss@") + "?api-key=sk-secret"
+    monkeypatch.setenv("OPENAI_BASE_URL", with_password)
+    engine = generation.Endpoint(Model("served"), retries=0)
+    with pytest.raises(ArtifactError) as gone:
+        one_each(engine, ["Is it?"], Decoding(9))
+    assert gone.value.value == "served" and gone.value.message.endswith("APIConnectionError")
+    assert "sk-" not in str(gone.value) and "ss@" not in str(gone.value)
 
 
 PROMPTS = [translators.PROMPT.format(source="English", target="Spanish", text=text) for text in ("a", "b")]
@@ -396,7 +567,7 @@ def test_x_almas_commit_tells_its_versions_apart(code: str, groups: list[int], m
 
 
 def test_x_alma_has_none_for_two_groups() -> None:
-    with pytest.raises(ConfigError, match="no model for Spanish to Korean"):
+    with refused(ConfigError, "translate.translator"):
         translators.x_alma_model(SPANISH, KOREAN)
     assert translators.x_alma_model(SPANISH, LANGUAGES["it"]).endswith("Group2")
 

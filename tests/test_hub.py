@@ -10,8 +10,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from refusals import refused
 
-from xlrm.errors import ConfigError
+from xlrm.errors import ArtifactError, ConfigError
 from xlrm.stages import base
 from xlrm.store import hub
 
@@ -24,7 +25,7 @@ JUDGE = {"dpo_model/config.json": b"{}", "dpo_model/model.safetensors": b"weight
 
 class Hub(BaseHTTPRequestHandler):
     """The set me/mine has two files at one commit, me/gated is behind its licence, the model me/model has the files of MODEL,
-    me/judge keeps what counts in a folder, and there is nothing else."""
+    me/judge keeps what counts in a folder, me/uncommitted is a model without commits, and there is nothing else."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -37,6 +38,8 @@ class Hub(BaseHTTPRequestHandler):
         path = self.path.split("?")[0].removeprefix("/api")
         if f"{path}/".removeprefix("/models").startswith("/me/judge/"):
             return self.judge(path)
+        if path.startswith("/models/me/uncommitted"):
+            return self.say(200, {"id": "me/uncommitted", "siblings": [], "tags": []})
         if path.startswith(("/me/model/", "/models/me/model")):
             return self.model(path.removeprefix("/models"))
         _, kind, owner, name, *rest = f"{path}/".rstrip("/").split("/") + [""] * 3
@@ -112,7 +115,7 @@ def load(entry: str, home: Path, **environment: str) -> dict:
     script = (
         "import json, sys; from xlrm.data import catalog; from xlrm.errors import XlrmError\n"
         "try:\n    found = catalog.load_pairs(sys.argv[1], 'en', 10, 0)\n"
-        "    print(json.dumps(found.origin | {'rows': len(found.rows)}))\n"
+        "    print(json.dumps(found.origin.model_dump(exclude_unset=True) | {'rows': len(found.rows)}))\n"
         "except XlrmError as error:\n    print(json.dumps({'error': str(error)}))"
     )
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
@@ -131,7 +134,7 @@ def test_a_set_is_loaded_with_the_commit_it_is_of_and_then_without_the_hub(addre
     assert load("magpie=me/mine", tmp_path, HF_HUB_OFFLINE="1") == found
     other = load(f"magpie=me/mine@{'1' * 40}", tmp_path, HF_HUB_OFFLINE="1")
     assert other["error"].startswith(
-        f"cannot fetch 'me/mine' at '{'1' * 40}': the cache holds commit {COMMIT}; HF_HUB_"
+        f"me/mine at {'1' * 40}: cannot be downloaded: the cache holds commit {COMMIT}; HF_HUB_"
     )
     pinned = load(f"hub:me/mine@{COMMIT}", tmp_path, HF_ENDPOINT=address)
     assert pinned == {"rows": 3, "licence": "unknown", "repository": "me/mine", "revision": COMMIT, "commit": COMMIT}
@@ -142,23 +145,23 @@ def test_a_set_is_loaded_with_the_commit_it_is_of_and_then_without_the_hub(addre
     [
         (
             "hub:me/none",
-            "'me/none' at 'main': Dataset 'me/none' doesn't exist on the Hub or cannot be accessed; check the id",
+            "me/none at main: cannot be downloaded: Dataset 'me/none' doesn't exist on the Hub or cannot be accessed; check",
         ),
         (
             "magpie=me/mine@v9",
-            "'me/mine' at 'v9': Revision 'v9' doesn't exist for dataset 'me/mine' on the Hub; check the",
+            "me/mine at v9: cannot be downloaded: Revision 'v9' doesn't exist for dataset 'me/mine' on the Hub; check the",
         ),
         ("wildguard=me/gated", "accept its licence at https://huggingface.co/datasets/me/gated and set HF_TOKEN"),
         ("hub:me/gated", "accept its licence at https://huggingface.co/datasets/me/gated and set HF_TOKEN"),
         (
             "hub:me/mine::test",
-            "'me/mine' at 'main': Unknown split \"test\". Should be one of ['train']; check the id, the",
+            "me/mine at main: cannot be downloaded: Unknown split \"test\". Should be one of ['train']; check the id, the",
         ),
     ],
 )
 def test_what_cannot_be_had_says_why_and_what_to_do(entry: str, said: str, address: str, tmp_path: Path) -> None:
     error = load(entry, tmp_path, HF_ENDPOINT=address)["error"]
-    assert error.startswith("cannot fetch ") and said in error and "\n" not in error
+    assert error.startswith("me/") and said in error and "\n" not in error
 
 
 def test_a_hub_that_is_away_is_said(tmp_path: Path) -> None:
@@ -208,7 +211,7 @@ def test_of_a_model_only_the_weights_with_its_embeddings_are_fetched(model_addre
     assert len({name for name in sent if name.endswith(".safetensors")}) == 1
     assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
     error = norms("me/model@v9", tmp_path / "home", address)["error"]
-    assert error.startswith("cannot fetch 'me/model': RevisionNotFoundError; check the id") and "\n" not in error
+    assert error.startswith("me/model: cannot be downloaded: RevisionNotFoundError; ") and "\n" not in error
 
 
 FETCH = """
@@ -229,7 +232,7 @@ except XlrmError as error:
         ("me/judge", f"{COMMIT} dpo_model config.json model.safetensors"),
         (
             "me/none",
-            "cannot fetch 'me/none': RepositoryNotFoundError; check the id or the folder, and the network; a gated",
+            "me/none: cannot be downloaded: RepositoryNotFoundError; check the id or the folder, and the network; a gated",
         ),
     ],
 )
@@ -241,6 +244,15 @@ def test_a_model_comes_without_what_nobody_reads(name: str, said: str, address: 
     assert done.stdout.strip().startswith(said), done.stdout + done.stderr
 
 
+def test_a_hub_that_names_no_commit_is_an_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    with refused(ArtifactError, "me/uncommitted"):
+        hub.model_commit("me/uncommitted", None)
+    assert hub.model_commit("me/uncommitted", COMMIT) == COMMIT
+
+
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "copy" / "dpo_model").mkdir(parents=True)
     assert hub.whole_model(str(tmp_path / "copy"), None, "dpo_model") == tmp_path / "copy" / "dpo_model"
@@ -249,9 +261,7 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_base_model_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"base.model: '.*' is no id of a model on the Hub, OWNER/NAME; a folder is not"
-    ):
+    with refused(ConfigError, "base.model", str(tmp_path)):
         base.fetch(str(tmp_path), "main", tmp_path / "output")
 
 

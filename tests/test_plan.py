@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from refusals import refused
 from typer.testing import CliRunner
 
 from xlrm.cli import app
+from xlrm.data.corpus_schema import Description
 from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.stages import plan
@@ -24,7 +26,7 @@ def corpus(tmp_path) -> Path:
     write_jsonl(tmp_path / "preferences.jsonl", rows)
     write_jsonl(tmp_path / "prompts.jsonl", [{"id": "c", "prompt": "So so.", "split": "train"}])
     write_jsonl(tmp_path / "rejects.jsonl", [{"source": "x", "line": 1, "reason": "not to be translated"}])
-    (tmp_path / "corpus.json").write_text(json.dumps({"language": "en"}))
+    Description(language="en").write(tmp_path)
     return tmp_path
 
 
@@ -72,12 +74,13 @@ def test_shards_take_each_row_once(of: int, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
-    [({"targets": ("xx",)}, "no language 'xx'"), ({"translate": {"batch_size": "many"}}, "translate.batch_size.*'many'"),
-     ({"targets": ("ko",), "translate": {"engine": "abacus"}}, "translate.engine.*'abacus'")],
+    ("fields", "place", "value"),
+    [({"targets": ("xx",)}, "plan.targets", "xx"),
+     ({"translate": {"batch_size": "many"}}, "translate.batch_size", "many"),
+     ({"targets": ("ko",), "translate": {"engine": "abacus"}}, "translate.engine", "abacus")],
 )  # fmt: skip
-def test_wrong_settings_are_named(fields: dict, message: str, corpus) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_wrong_settings_are_named(fields: dict, place: str, value: str, corpus) -> None:
+    with refused(ConfigError, place, value):
         plan.run(Config(**fields), corpus=corpus, output=corpus)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
+from refusals import refused
 from transformers import PreTrainedTokenizerBase
 
 from xlrm.data.phrasebook import language, questions
@@ -219,8 +220,9 @@ def test_the_head_starts_as_paper_a_says(tiny_base) -> None:
 
 
 def test_a_base_model_is_not_taken_for_a_reward_model(tiny_base) -> None:
-    with pytest.raises(ArtifactError, match=r"score\.weight"):
+    with refused(ArtifactError, tiny_base) as raised:
         loading.load_reward_model(tiny_base)
+    assert "score.weight" in raised.value.message
 
 
 def test_a_classifier_with_two_labels_is_refused(scorer, tmp_path) -> None:
@@ -233,5 +235,5 @@ def test_a_classifier_with_two_labels_is_refused(scorer, tmp_path) -> None:
 
 
 def test_no_model_at_all(tmp_path) -> None:
-    with pytest.raises(ArtifactError, match=r"no config\.json"):
+    with refused(ArtifactError, tmp_path):
         loading.load_reward_model(tmp_path)

@@ -100,18 +100,18 @@ def test_vllms_paths(server, model, expected) -> None:
         ("/v1/rewards", "[1]", 422, "body: a JSON object"),
         ("/v1/rewards", {"conversations": []}, 422, "conversations: List should have at least 1 item"),
         ("/v1/rewards", {"conversations": [PAIR], "temperature": 1}, 422, "temperature: Extra inputs"),
-        ("/v1/rewards", {"conversations": [PAIR, {"prompt": "p"}]}, 422, "conversations.1: a row is {"),
+        ("/v1/rewards", {"conversations": [PAIR, {"prompt": "p"}]}, 422, "conversations.1: a row needs {"),
         (
             "/v1/rewards",
             {"conversations": [{"a": 1}] * 1500},
             422,
-            "conversations.0: a row is {",
+            "conversations.0: a row needs {",
         ),
         (
             "/v1/rewards",
             {"conversations": [PAIR | {"prompt": 1}]},
             422,
-            "conversations.0: a row is {",
+            "conversations.0: a row needs {",
         ),
         ("/v1/rewards", {"conversations": [PAIR], "k" * 9000: 1}, 422, "k" * 200 + ": Extra inputs"),
         (
@@ -124,7 +124,7 @@ def test_vllms_paths(server, model, expected) -> None:
             "/v1/rewards",
             {"conversations": [[{"role": "user"}]]},
             422,
-            "conversations.0: a message has role and content",
+            "conversations.0: a message needs role and content",
         ),
         ("/v1/rewards", '{"conversations": [{"prompt": "\\ud800", "response": "r"}]}', 422, "half of a surrogate pair"),
         ("/v1/rewards", {"model": "other", "conversations": [PAIR]}, 404, "model: 'other' is not served here"),
@@ -351,5 +351,5 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token, monkey
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
 def test_an_engine_that_is_not_installed_is_one_line(model) -> None:
     result = CliRunner().invoke(app, ["serve", "--port", "0", str(model), "--engine", "vllm"])
-    assert result.exit_code == 2 and "engine vllm: vllm is not installed; pip install" in result.output
+    assert result.exit_code == 2 and "engine: vllm needs vllm, which is not installed; pip install" in result.output
     assert vllm_engine._OWNER not in os.environ, "processes of later trainings would take this one for their vLLM's"

@@ -4,10 +4,9 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
-from click import Context
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -26,7 +25,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-MaxLength = Annotated[int | None, typer.Option(help="Tokens (2048, or the model's); longer ones lose their beginning.")]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        help="Maximum tokens of a conversation (default: 2048, or the model's limit if lower); longer ones lose their beginning."
+    ),
+]
 ModelOption = Annotated[
     str, typer.Option(help="A reward model: folder, models:/NAME@ALIAS, or artifact URI (file:// or s3://).")
 ]
@@ -49,7 +53,7 @@ def main(
 class StageCommand(TyperCommand):
     """Shows a stage's own help for `xlrm stage NAME --help`."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         from xlrm.run import reference
 
         if args and args[0] in reference.STAGES and "--help" in args:
@@ -63,7 +67,7 @@ def stage(
     name: Annotated[
         str, typer.Argument(help="Name of the stage; `xlrm stage NAME --help` shows its inputs and fields.")
     ],
-    fields: Annotated[list[str] | None, typer.Argument(help="field=value ...")] = None,
+    fields: Annotated[list[str] | None, typer.Argument(help="Settings of the stage, as field=value.")] = None,
     inputs: Annotated[list[str] | None, typer.Option("--input", help="name=URI of an artifact.")] = None,
     list_inputs: Annotated[
         list[str] | None, typer.Option("--inputs", help="name=URI,URI,... for an input that is a list.")
@@ -86,19 +90,24 @@ def stage(
 @app.command()
 def estimate(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings that replace those of the file, as stage.field=value.")
+    ] = None,
     mfu: Annotated[
-        list[str] | None, typer.Option(help="training=, scoring= or decoding=SHARE of the peak that is made use of.")
+        list[str] | None,
+        typer.Option(
+            help="Share of a GPU's peak that is reached, as training=, scoring= or decoding=SHARE; may be repeated."
+        ),
     ] = None,
 ) -> None:
-    """Curate an experiment's corpus, unless that is finished, and estimate the work of every stage on GPUs."""
-    from xlrm.run import experiment, forecast, workloads
+    """Curate an experiment's corpus, unless that is already done, and estimate the GPU work of every stage."""
+    from xlrm.run import assumptions, experiment, forecast, workloads
     from xlrm.run.runner import run_stage
     from xlrm.store import artifacts
     from xlrm.translation import workload
 
     with errors_in_one_line():
-        shares = forecast.utilisation(mfu or ())
+        shares = assumptions.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
         curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
@@ -110,14 +119,14 @@ def estimate(
     for why in dict.fromkeys(row.why for row in rows if row.why):
         stages = ", ".join(dict.fromkeys(row.stage for row in rows if row.why == why))
         table.print(f"– {stages}: {why}", markup=False, highlight=False)
-    for line in (forecast.FORMULA, *forecast.assumptions(shares)):
+    for line in (assumptions.FORMULA, *assumptions.sentences(shares)):
         table.print(line, style="dim", markup=False, highlight=False)
 
 
 def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
     from xlrm.run.budget import figure
 
-    table = Table("stage", "what", "work", title=f"{name}: about what its stages on GPUs take")
+    table = Table("stage", "what", "work", title=f"{name}: estimated work of its stages on GPUs")
     for column in ("tokens", "PFLOP", "A100-hours"):
         table.add_column(column, justify="right")
     for row in rows:
@@ -125,7 +134,7 @@ def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
         table.add_row(escape(row.stage), escape(row.what), f"{row.work}, {row.precision}", *map(figure, figures))
     known = [row for row in rows if row.flop is not None]
     total = (sum(row.flop for row in known) / 1e15, sum(row.hours(shares) for row in known))
-    left_out = f"without {len(rows) - len(known)} not known" if len(known) < len(rows) else ""
+    left_out = f"without {len(rows) - len(known)} unknown" if len(known) < len(rows) else ""
     table.add_section()
     table.add_row("total", left_out, "", "", *map(figure, total))
     return table
@@ -134,7 +143,7 @@ def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
 def _assignment(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"{text!r}: written name=value")
+        raise ConfigError("NAME=VALUE is required", value=text)
     return key, value
 
 
@@ -161,17 +170,20 @@ def score(
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Option(help="As for score, or one from elsewhere: armorm, offsetbias, gpt-4o, served=ID, ...")
+        str,
+        typer.Option(
+            help="A model as for `xlrm score`, or a published one: armorm, offsetbias, gpt-4o, served=ID, ..."
+        ),
     ],
     benchmark: Annotated[
-        str, typer.Option(help="A benchmark by name, or a .jsonl or .parquet file of pairs or best-of-n lists.")
+        str, typer.Option(help="Name of a benchmark, or a .jsonl or .parquet file of pairs or best-of-n lists.")
     ],
     output: Annotated[Path, typer.Option(help="Folder for results.json and the rewards or verdicts.")],
-    language: Annotated[str, typer.Option(help="Language of a benchmark that has several.")] = "en",
-    items: Annotated[int, typer.Option(help="Items, at most.")] = 100_000,
-    ties: Annotated[str, typer.Option(help="A pair with equal rewards is lost, or counts half.")] = "lost",
+    language: Annotated[str, typer.Option(help="Language to evaluate in, if the benchmark has several.")] = "en",
+    items: Annotated[int, typer.Option(help="Maximum number of items.")] = 100_000,
+    ties: Annotated[str, typer.Option(help="How a pair with equal rewards counts: lost or half.")] = "lost",
     max_length: MaxLength = None,
-    log: Annotated[str | None, typer.Option(help="MLflow experiment in which a run keeps the accuracies.")] = None,
+    log: Annotated[str | None, typer.Option(help="MLflow experiment to log the accuracies to.")] = None,
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm.data import cleaning
@@ -182,7 +194,10 @@ def evaluate(
 
     with errors_in_one_line():
         if ties not in get_args(Ties):
-            raise ConfigError(f"--ties {ties}: it is {' or '.join(get_args(Ties))}")
+            raise ConfigError(
+                "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
+            )
+        policy = cast(Ties, ties)
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
@@ -191,7 +206,7 @@ def evaluate(
         else:
             scored = reward_table.score_items(rows, _load(model, Scoring(**_given(max_length=max_length))))
             name = benchmarks.label(benchmark)
-            results = {language: reward_results.result(rows, scored, ties)}
+            results = {language: reward_results.result(rows, scored, policy)}
             result = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
@@ -223,12 +238,12 @@ def serve(
     fields: Annotated[
         list[str] | None, typer.Argument(help="setting=value: limits and batching, see docs/serving.md.")
     ] = None,
-    host: Annotated[str, typer.Option(help="0.0.0.0 answers other machines too.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
-    engine: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.", min=0, max=65535)] = 8000,
+    engine: Annotated[str, typer.Option(help="Library that computes rewards: transformers or vllm.")] = "transformers",
+    precision: Annotated[str, typer.Option(help="Number format of the computation: float32 or bfloat16.")] = "float32",
     max_length: MaxLength = None,
-    batch_tokens: Annotated[int, typer.Option(help="In a forward pass, at most.")] = 8192,
+    batch_tokens: Annotated[int, typer.Option(help="Maximum tokens of a forward pass.")] = 8192,
 ) -> None:
     """Serve one model's rewards over HTTP. If XLRM_SERVE_TOKEN is set, requests must send it as a bearer token."""
     from xlrm.run.experiment import parse_value
@@ -246,7 +261,9 @@ def _serving() -> Any:
     try:
         from xlrm.serving import server
     except ModuleNotFoundError as error:
-        raise ConfigError(f"xlrm serve: {error.name} is not installed; pip install 'xlrm[serve]'") from error
+        raise ConfigError(
+            f"{error.name} is not installed", where="xlrm serve", hint="pip install 'xlrm[serve]'"
+        ) from error
     return server
 
 
@@ -255,15 +272,14 @@ def _checked(kind: Any, given: dict[str, Any]) -> Any:
         return kind(**given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        hint = f"; there are {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        field = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"xlrm serve: {field}: {first['msg']}, got {first['input']!r}{hint}") from error
+        hint = f"there are {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise ConfigError.invalid(first, "xlrm serve: ", hint) from error
 
 
 @app.command()
 def models() -> None:
-    """List the registered versions, newest first, with the gate's decision and average accuracies: one
-    models:/NAME@ALIAS a line, or models:/NAME/VERSION for a version without an alias."""
+    """List the registered versions, newest first, with the gate's decision and average accuracies. Each line begins with
+    models:/NAME@ALIAS, or with models:/NAME/VERSION for a version without an alias."""
     from xlrm.tracking import mlflow_registry
 
     with errors_in_one_line():
@@ -302,7 +318,7 @@ def pull(
     with errors_in_one_line():
         part = folder / ".part"  # left by an interrupted pull
         if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
-            raise ConfigError(f"{folder} is not empty, or no folder; name a new one")
+            raise ConfigError("an empty or new folder is required", where="FOLDER", value=str(folder))
         shutil.rmtree(part, ignore_errors=True)
         for path in mlflow_registry.download(uri, part).iterdir():
             path.rename(folder / path.name)
@@ -312,9 +328,9 @@ def pull(
 
 @app.command()
 def report(
-    output: Annotated[Path, typer.Argument(help="Where to write the page.")] = Path("report.html"),
+    output: Annotated[Path, typer.Argument(help="File to write the page to.")] = Path("report.html"),
     artifact: Annotated[
-        str | None, typer.Option(help="URI of a report artifact; the newest in the store without it.")
+        str | None, typer.Option(help="URI of a report artifact (default: the newest in the store).")
     ] = None,
 ) -> None:
     """Copy a run's report out of the store: the newest, or a given one."""
@@ -328,7 +344,7 @@ def report(
 
 @app.command()
 def doctor() -> None:
-    """Check this machine: what is installed, what can be reached, what is missing, and what to do about it.
+    """Check this machine: what is installed, reachable or missing, and what to do about it.
 
     `python -m pipelines doctor` checks a cluster too.
     """

@@ -89,7 +89,9 @@ def named(base: Path, reward_models: Sequence[Path]) -> dict[str, Path]:
         card = path / "xlrm.json"
         name = json.loads(card.read_text(encoding="utf-8"))["language"] if card.exists() else path.name
         if name in folders:
-            raise DataError(f"represent: {folders[name]} and {path} are both {name!r}; one model of a name is allowed")
+            raise DataError(
+                f"{folders[name]} and {path} have the same name; names must differ", where="represent", value=name
+            )
         folders[name] = path
     return folders
 
@@ -175,8 +177,8 @@ def _encode(tokenizer: "PreTrainedTokenizerBase", texts: list[str], reading: Rea
     kept = tokenizer(texts, truncation=True, max_length=reading.max_length)["input_ids"]
     # A truncated text has exactly `max_length` tokens, as may a complete one: encoding in full tells them apart.
     full = [i for i, ids in enumerate(kept) if len(ids) >= reading.max_length]
-    whole = dict(zip(full, tokenizer([texts[i] for i in full])["input_ids"], strict=True)) if full else {}
-    return [(ids, len(whole.get(i, ids)) > len(ids)) for i, ids in enumerate(kept)]
+    uncut = dict(zip(full, tokenizer([texts[i] for i in full])["input_ids"], strict=True)) if full else {}
+    return [(ids, len(uncut.get(i, ids)) > len(ids)) for i, ids in enumerate(kept)]
 
 
 def _load(path: Path, layer: int) -> "PreTrainedModel":
@@ -191,12 +193,14 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
         path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
     )
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # no state needs it
-        raise ArtifactError(f"{path}: weights are missing: {', '.join(missing[:3])} ({len(missing)} in all)")
+        raise ArtifactError(f"missing weights: {', '.join(missing[:3])} ({len(missing)} in all)", where=path)
     if model.config.is_encoder_decoder:
-        raise ConfigError(f"represent: {path} has an encoder and a decoder; a model with one of them is allowed")
+        raise ConfigError(
+            "a model with only an encoder or only a decoder is allowed", where="represent", value=str(path)
+        )
     layers = model.config.num_hidden_layers
     if not -layers - 1 <= layer <= layers:
-        raise ConfigError(f"represent.layer: {path} has no layer {layer}; -{layers + 1} to {layers} are allowed")
+        raise ConfigError(f"{path} has layers -{layers + 1} to {layers}", where="represent.layer", value=layer)
     model = model.eval().to(loading.device())
     packing.enable(model)
     return model

@@ -1,19 +1,20 @@
 """Turns loaded sources into the tables of a corpus: pairs for training and held-out pairs, prompts for alignment and
 for judging."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
-from xlrm.data.cleaning import PAIR, Contamination, Report
+from xlrm.data.cleaning import Contamination, Counts, Report
+from xlrm.data.corpus_schema import PAIR, TABLES, Name
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import write_jsonl
 
 Rows = list[dict]
+Tables = dict[Name, Rows]
 Sources = dict[str, Loaded]
 """Entry of the config -> the rows loaded for it."""
 
@@ -26,8 +27,9 @@ def load_pairs(entry: str, language: str, count: int, seed: int, max_reject_shar
     if len(loaded.rejects) > max_reject_share * total:
         first = f"line {loaded.rejects[0]['line']}: {loaded.rejects[0]['reason']}"
         raise DataError(
-            f"{entry}: {len(loaded.rejects)} of {total} rows cannot be used, more than "
-            f"curate.max_reject_share={max_reject_share}; the first: {first}"
+            f"{len(loaded.rejects)} of {total} rows are unusable, more than "
+            f"curate.max_reject_share={max_reject_share} allows; the first: {first}",
+            where=entry,
         )
     return replace(loaded, rows=loaded.rows[:count])
 
@@ -71,7 +73,7 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
         report.reject(name, len(source.rejects))
     _say(report, "pairs")
     if not kept:
-        raise DataError(f"curate.preferences: no pair of {', '.join(loaded)} is left")
+        raise DataError("no pair is left after cleaning", where="curate.preferences", value=", ".join(loaded))
     return kept, report
 
 
@@ -81,24 +83,24 @@ def hold_out(pairs: Rows, train_share: float, heldout: int, seed: int) -> tuple[
     others = sorted(set(range(len(pairs))).difference(chosen))
     kept = [others[i] for i in hub_sets.sample(len(others), heldout, seed)]
     if others:
-        progress.say(f"curate: of {len(pairs)} pairs {len(chosen)} to train on, {len(kept)} of the others held out")
+        progress.say(f"curate: {len(pairs)} pairs: {len(chosen)} for training, {len(kept)} of the others held out")
     return [pairs[i] for i in chosen], [pairs[i] for i in kept]
 
 
 def clean_prompts(
     entry: str, loaded: dict[str, Sources], contamination: Contamination, count: int, seed: int
-) -> tuple[Rows, dict]:
+) -> tuple[Rows, dict[str, Counts]]:
     """Prompts for alignment, at most `count` and without those that judging uses, followed by the prompts for
     judging; and the counts. Raises DataError if none is left for alignment."""
     rows = loaded["prompts"][entry].rows
     row = catalog.find(PROMPTS, entry)
-    counts = {}
+    counts: dict[str, Counts] = {}
     if not (row and row.alike):
         rows, report = cleaning.clean_prompts(rows, entry, contamination)
         _say(report, "prompts")
-        counts = report.as_dict()
+        counts = report.counts()
         if not rows:
-            raise DataError(f"curate.prompts: no prompt of {entry} is left to align on")
+            raise DataError("no prompt to align on is left after cleaning", where="curate.prompts", value=entry)
         rows = [rows[i] for i in hub_sets.sample(len(rows), count, seed)]
     (judged,) = loaded["eval_prompts"].values()
     both = [("train", row) for row in rows] + [("eval", row) for row in judged.rows]
@@ -106,18 +108,18 @@ def clean_prompts(
 
 
 def _say(report: Report, what: str) -> None:
-    for source, counts in report.as_dict().items():
-        dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items()) or "none"
-        hits = ", ".join(f"{count} of {name}" for name, count in counts.get("contaminated_by", {}).items())
+    for source, counts in report.counts().items():
+        dropped = ", ".join(f"{count} {reason}" for reason, count in counts.dropped.items()) or "none"
+        hits = ", ".join(f"{count} of {name}" for name, count in counts.contaminated_by.items())
         detail = f"{dropped} ({hits})" if hits else dropped
-        progress.say(f"curate: {source}: {counts['in']} {what} in, dropped {detail}, {counts['out']} out")
+        progress.say(f"curate: {source}: {counts.rows_in} {what} in, dropped {detail}, {counts.rows_out} out")
 
 
-def write(tables: dict[str, Rows], rejects: Rows, card: dict, output: Path) -> None:
-    """Writes each table to a file of its name, with unique ids, and the card as corpus.json and curation.md."""
+def write(tables: Tables, rejects: Rows, card: data_card.DataCard, output: Path) -> None:
+    """Writes each table to its file, with unique ids, and the card as corpus.json and curation.md."""
     for name, rows in tables.items():
-        write_jsonl(output / f"{name}.jsonl", cleaning.unique_ids(rows))
+        write_jsonl(output / TABLES[name].file, cleaning.unique_ids(rows))
     if rejects:
         write_jsonl(output / "rejects.jsonl", rejects)
-    (output / "corpus.json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+    card.write(output)
     (output / "curation.md").write_text(data_card.markdown(card), encoding="utf-8")

@@ -68,10 +68,12 @@ def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
     import pyarrow.parquet
 
     if not path.is_file():
-        raise DataError(f"{path}: no such file; evaluate writes the rewards of every response there")
+        raise DataError("no such file; evaluate writes the rewards of all responses there", where=path)
     table = pyarrow.parquet.read_table(path)
     if missing := [name for name in _COLUMNS if name not in table.column_names]:
-        raise DataError(f"{path}: no column {', '.join(missing)}; the columns are {', '.join(_COLUMNS)}")
+        raise DataError(
+            f"missing columns: {', '.join(missing)}", where=path, hint=f"required are {', '.join(_COLUMNS)}"
+        )
     items: dict[tuple[str, str], dict] = {}
     for record in table.to_pylist():
         if record["benchmark"] == benchmark:

@@ -46,7 +46,7 @@ def with_missing(where: str, results: dict[str, dict], items: Mapping[str, list[
     missing = benchmarks.missing(items)
     for language, subsets in missing.items():
         progress.say(
-            f"{where} in {language} has no item of {', '.join(subsets)}: its averages are over the subsets that are left"
+            f"{where} in {language} has no item of {', '.join(subsets)}: its averages are over the other subsets"
         )
     return {code: result | ({"missing": missing[code]} if code in missing else {}) for code, result in results.items()}
 

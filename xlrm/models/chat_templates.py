@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from xlrm.errors import ConfigError, DataError
 from xlrm.models import loading
+from xlrm.models.decoding import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-from typing import Any
-
-from xlrm.errors import ConfigError, DataError
-from xlrm.models.decoding import Prompt
-
+Message = dict[str, str]
 # A fixed date, since today's would change the answer from day to day; Llama 3's template uses this one by default.
 _DATE = "26 Jul 2024"
 _ANSWER = "4"
@@ -23,15 +21,34 @@ _ANSWER = "4"
 def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt, ending with the start of the assistant's turn; only the template adds special tokens.
 
-    Raises ConfigError if the template rejects the messages, such as a system message."""
+    Raises ConfigError if the template rejects the messages."""
+    texts = [_rendered(tokenizer, messages(prompt)) for prompt in prompts]
+    return tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+
+def _rendered(tokenizer: Any, chat: list[Message]) -> str:
+    """The chat in the model's template; `without_system` if the template rejects the system message or drops it."""
     import jinja2
 
-    chats = [messages(prompt) for prompt in prompts]
+    system = chat[0]["content"].strip() if chat[0]["role"] == "system" else ""
     try:
-        texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True, date_string=_DATE)
+        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, date_string=_DATE)
     except jinja2.TemplateError as error:
-        raise ConfigError(f"the model's chat template takes no such conversation: {line(error)}") from error
-    return tokenizer(texts, add_special_tokens=False)["input_ids"]
+        if not system:
+            raise ConfigError(
+                f"the model's chat template rejects the conversation: {line(error)}", where="chat template"
+            ) from error
+        text = ""
+    return text if system in text else _rendered(tokenizer, without_system(chat))
+
+
+def without_system(chat: list[Message]) -> list[Message]:
+    """The chat for models without a system role: the system message's text, a blank line, and the user's text are one
+    message of the user."""
+    if len(chat) < 2 or chat[0]["role"] != "system":
+        return chat
+    system, user, *later = chat
+    return [{"role": user["role"], "content": f"{system['content']}\n\n{user['content']}"}, *later]
 
 
 def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -125,11 +142,8 @@ class AnswerTurn:
         return (text.removesuffix(mark) if mark else text) + self.end
 
 
-def line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-Message = dict[str, str]
+def line(message: object) -> str:
+    return " ".join(str(message).split())[:200]
 
 
 def conversation(prompt: str | list[Message], response: str) -> list[Message]:
@@ -147,7 +161,8 @@ def encode(
     """
     if not conversations:
         return []
-    return encode_texts(tokenizer, tokenizer.apply_chat_template(list(conversations), tokenize=False), max_length)
+    texts: Any = tokenizer.apply_chat_template(list(conversations), tokenize=False)  # strings, since not tokenized
+    return encode_texts(tokenizer, texts, max_length)
 
 
 def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> list[list[int]]:

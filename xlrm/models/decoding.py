@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +21,14 @@ class Completion:
     """Tokens read and written; zeros if an endpoint does not report them."""
     refused: str | None = None
     """Why the model refuses this prompt (too long, filtered), which a retry would not change; None if it does not."""
+
+    @property
+    def answer(self) -> str:
+        """The text after the thinking, which ends at the last </think>: it begins with <think>, or in the prompt. Empty
+        if a thinking that begins in the text has no end."""
+        if "</think>" in self.text:
+            return self.text.rpartition("</think>")[2]
+        return "" if self.text.lstrip().startswith("<think>") else self.text
 
 
 Each = Callable[[int, int, Completion], None]
@@ -63,11 +71,18 @@ class Request:
     seed: int
 
 
+def blocks(prompts: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(prompts), size):
+        yield prompts[start : start + size]
+
+
 class Engine(ABC):
     """Generates text with one model, which is loaded only when the first prompt arrives."""
 
-    block: int
-    """Recommended number of completions per call."""
+    @property
+    @abstractmethod
+    def block(self) -> int:
+        """Recommended number of completions per call."""
 
     def complete(
         self, prompts: Sequence[Prompt], n: int, decoding: Decoding, each: Each = no_one,
@@ -89,6 +104,11 @@ class Engine(ABC):
         if asked:
             self._ask([Request(prompts[i], seed_of(decoding.seed, prompts[i], k)) for i, k in asked], decoding, tell)
         return [[completions[place, number] for number in range(n)] for place in range(len(prompts))]
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises ConfigError for a context above what the model can read, or a server's address that is missing or
+        wrong; loads nothing."""
 
     @abstractmethod
     def close(self) -> None:

@@ -3,23 +3,21 @@
 Each is a `decoding.Engine`; translation, sampling and judging call its method `complete`.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from xlrm.errors import ArtifactError, ConfigError
+from xlrm.languages import Language
 from xlrm.models import chat_templates, transformers_engine, vllm_engine
 from xlrm.models.decoding import Completion, Decoding, Engine, Precision, Request
+from xlrm.models.endpoint_engine import Endpoint
 from xlrm.models.loading import Context
 from xlrm.models.transformers_engine import Model, Transformers
-from xlrm.store import addresses
 
-__all__ = ["Endpoint", "Engine", "EngineName", "Model", "Transformers", "Vllm"]
+__all__ = ["Endpoint", "Engine", "EngineName", "Model", "Transformers", "Vllm", "make_engine"]
 
-
+EngineName = Literal["transformers", "vllm", "endpoint"]
 _LLAMA_2 = Context("context", 4096)
 
 
@@ -34,7 +32,7 @@ class Vllm(Engine):
     block: int = 4096
 
     @cached_property
-    def limit(self) -> int:
+    def limit(self) -> int | None:
         from transformers import AutoConfig
 
         return self.context.within(transformers_engine.loaded(AutoConfig, self.model))
@@ -48,7 +46,7 @@ class Vllm(Engine):
         from transformers import AutoConfig, GenerationConfig
 
         try:
-            given = GenerationConfig.from_pretrained(self.model.name, revision=self.model.revision)
+            given = GenerationConfig.from_pretrained(self.model.name, revision=self.model.revision or "main")
         except OSError:  # the model has no generation_config.json
             given = transformers_engine.loaded(AutoConfig, self.model)
         return chat_templates.ends(self.tokenizer, given)
@@ -60,6 +58,9 @@ class Vllm(Engine):
             asked = [encoded[place] for place in fit]
             how = [self._parameters(decoding, len(encoded[place]), requests[place].seed) for place in fit]
             vllm_engine.generate(self._engine(), asked, how, lambda i, output: tell(fit[i], self._completion(output)))
+
+    def check(self) -> None:
+        self.limit  # noqa: B018  (read here)
 
     def close(self) -> None:
         vllm_engine.end()
@@ -83,97 +84,14 @@ class Vllm(Engine):
         return Completion(text, first.finish_reason == "stop", (len(output.prompt_token_ids), len(written)))
 
 
-@dataclass
-class Endpoint(Engine):
-    """A server with OpenAI's chat completions API, at OPENAI_BASE_URL, with OPENAI_API_KEY if it requires one."""
-
-    model: Model
-    parallel: int = 32
-    """Concurrent requests."""
-    block: int = 256
-    retries: int = 5
-    """Retries of a request after a lost connection, a timeout or status 408, 409, 429 or 5xx. The delay is the server's
-    Retry-After (over two minutes: no retry), or else 0.5 s, doubled each time up to 8 s, minus a random part of up to a
-    quarter. This is the openai client's own rule."""
-    timeout_seconds: float = 600.0
-    """Timeout of one request, in seconds."""
-    openai_alone: bool = field(default=False, init=False)
-    """Whether the server has rejected fields that are not part of OpenAI's protocol."""
-
-    @cached_property
-    def client(self) -> Any:
-        import openai
-
-        if not os.environ.get("OPENAI_BASE_URL"):
-            raise ConfigError(
-                "OPENAI_BASE_URL is not set: the address of the served model, such as http://host:8000/v1"
-            )
-        key = os.environ.get("OPENAI_API_KEY") or "none"
-        return openai.OpenAI(api_key=key, max_retries=self.retries, timeout=self.timeout_seconds)
-
-    def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
-        """Raises ArtifactError if a request fails after its retries; first calls `tell` for every answer that has
-        arrived, including those to requests still running at the failure."""
-        self.client  # noqa: B018  (created once here, not by several threads)
-        reported = set()
-        with ThreadPoolExecutor(self.parallel) as pool:
-            asked = {pool.submit(self._one, request, decoding): place for place, request in enumerate(requests)}
-            try:
-                for future in as_completed(asked):
-                    completion = future.result()
-                    reported.add(future)
-                    tell(asked[future], completion)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                for future in asked.keys() - reported:
-                    if _came(future):
-                        tell(asked[future], future.result())
-                raise
-
-    def close(self) -> None:
-        pass
-
-    def _one(self, request: Request, decoding: Decoding) -> Completion:
-        import openai
-
-        try:
-            reply = self._asked(request, decoding)
-        except openai.BadRequestError as error:
-            return Completion("", False, refused=chat_templates.line(error))
-        except openai.APIError as error:
-            where = addresses.shown(os.environ["OPENAI_BASE_URL"])
-            reason = getattr(error, "status_code", None) or type(error).__name__
-            raise ArtifactError(f"{where}: model {self.model.name!r} gave no answer: {reason}") from error
-        choice, usage = reply.choices[0], reply.usage
-        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        return Completion(choice.message.content or "", choice.finish_reason == "stop", tokens)
-
-    def _asked(self, request: Request, decoding: Decoding) -> Any:
-        """Adds two fields that are not OpenAI's, because vLLM, SGLang and others would take them from the model's
-        generation_config.json. A server that rejects them has no such defaults: if they do not change the sampling, the
-        request is repeated without them. Raises the client's errors."""
-        import openai
-
-        more = {"top_k": decoding.top_k or -1, "repetition_penalty": decoding.repetition_penalty}
-        if self.openai_alone:
-            more = {}
-        try:
-            return self.client.chat.completions.create(
-                model=self.model.name, messages=chat_templates.messages(request.prompt), seed=request.seed,
-                temperature=decoding.temperature, top_p=decoding.top_p, max_tokens=decoding.max_new_tokens, extra_body=more,
-            )  # fmt: skip
-        except openai.BadRequestError as error:
-            if not any(name in str(error) for name in more) or (decoding.top_k, decoding.repetition_penalty) != (
-                0,
-                1.0,
-            ):
-                raise
-            self.openai_alone = True
-            return self._asked(request, decoding)
-
-
-EngineName = Literal["transformers", "vllm", "endpoint"]
-
-
-def _came(future: Future) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
+def make_engine(
+    name: EngineName, model: Model, context: Context, precision: Precision, batch_size: int,
+    languages: tuple[Language, Language] | None = None, **requests: Any,
+) -> Engine:  # fmt: skip
+    """The engine of this name, which loads the model at the first prompt. `batch_size` and `languages` are for
+    transformers; `requests` are fields of `Endpoint`, which needs none of the others."""
+    if name == "vllm":
+        return Vllm(model, context, precision)
+    if name == "endpoint":
+        return Endpoint(model, **requests)
+    return Transformers(model, batch_size, languages, precision, context)

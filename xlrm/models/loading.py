@@ -63,7 +63,7 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     with _in_one_line(path):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     if not tokenizer("a")["input_ids"]:  # transformers' substitute for a missing tokenizer has no vocabulary
-        raise ArtifactError(f"{path}: cannot be loaded: it has no tokenizer")
+        raise ArtifactError("cannot be loaded: no tokenizer", where=path)
     tokenizer.truncation_side = "left"
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
@@ -87,7 +87,7 @@ def _in_one_line(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(f"{path}: cannot be loaded: {' '.join(str(error).split())[:500]}") from error
+        raise ArtifactError(f"cannot be loaded: {' '.join(str(error).split())[:500]}", where=path) from error
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -147,7 +147,7 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
     )  # fmt: skip
     body = f"{model.base_model_prefix}."
     if lost := [name for name in sorted(report["missing_keys"]) if name.startswith(body) and "pooler" not in name]:
-        raise ArtifactError(f"{path}: no weights for {lost[0]} and {len(lost) - 1} more of the base model")
+        raise ArtifactError(f"missing weights of the base model: {lost[0]} and {len(lost) - 1} more", where=path)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -198,7 +198,9 @@ class Context:
             return self.tokens if most is None else most
         if self.given and self.tokens > most:
             raise ConfigError(
-                f"{self.field}={self.tokens}: more than this {config.model_type} model reads; allowed are up to {most}"
+                f"at most {most} tokens of this {config.model_type} model are allowed",
+                where=self.field,
+                value=self.tokens,
             )
         return min(self.tokens, most)
 
@@ -220,7 +222,7 @@ def context(config: "PretrainedConfig") -> int | None:
     return int(min(limits) * (rope.get("factor") or 1 if scaled else 1)) - table
 
 
-def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedModel":
+def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrainedModel":
     """A trained scalar reward model, on `device()`, with packed batches if its family supports them
     (`xlrm.models.packing`).
 
@@ -229,15 +231,16 @@ def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedMo
     from transformers import AutoModelForSequenceClassification
 
     if not (Path(path) / "config.json").exists():
-        raise ArtifactError(f"{path} is not a model: it has no config.json")
+        raise ArtifactError("not a model: no config.json", where=path)
     with _in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            path, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     if report["missing_keys"] or model.config.num_labels != 1:
         raise ArtifactError(
-            f"{path} is not a scalar reward model: {model.config.num_labels} labels, "
-            f"missing weights {sorted(report['missing_keys']) or 'none'}; allowed: 1 label, none missing"
+            f"not a scalar reward model, which has 1 label and all weights: {model.config.num_labels} labels, "
+            f"missing weights: {', '.join(sorted(report['missing_keys'])) or 'none'}",
+            where=path,
         )
     model = model.eval().to(device())
     packing.enable(model)

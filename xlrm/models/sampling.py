@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
 from xlrm.models import generation, loading
-from xlrm.models.decoding import Completion, Decoding, Precision
+from xlrm.models.decoding import Completion, Decoding, Precision, blocks
 from xlrm.store import hub, unfinished
 from xlrm.store.answers import Memory
 
@@ -47,7 +47,9 @@ class Settings(BaseModel):
     """Seed from which, with the prompt and the number of the response, each response's own seed is derived."""
 
     def decoding(self, greedy: bool) -> Decoding:
-        drawn = {} if greedy else {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+        drawn: dict[str, Any] = (
+            {} if greedy else {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+        )
         return Decoding(self.max_new_tokens, repetition_penalty=self.repetition_penalty, seed=self.seed, **drawn)
 
 
@@ -75,7 +77,7 @@ class Policy:
             known = [kept.look_up(wanted, number) for number in range(samples)]
             left = len(wanted) * samples - sum(map(len, known))
             with contextlib.closing(progress.Counter("sample", left, "responses")) as counter:
-                for block in _blocks(wanted, max(1, self.engine.block // samples)):
+                for block in blocks(wanted, max(1, self.engine.block // samples)):
                     responses |= self._ask(block, known, decoding, kept, counter)
         return [responses[text] for text in prompts]
 
@@ -88,7 +90,7 @@ class Policy:
             counter.advance(1)
             if completion.refused:
                 progress.say(
-                    f"sample: a prompt of {completion.refused} that policy and sample.context allow: no response"
+                    f"sample: no response to a prompt of {completion.refused} that the policy and sample.context allow"
                 )
 
         there = {
@@ -115,16 +117,7 @@ def policy(folder: Path, settings: Settings, work: Path) -> Iterator[Policy]:
     Raises ConfigError if `sample.context` is set above what the policy can read."""
     context = loading.Context.of(settings, "sample.context")
     model = generation.Model(str(folder), own=True)
-    engine: generation.Transformers | generation.Vllm
-    if settings.engine == "vllm":
-        engine = generation.Vllm(model, context, settings.precision)
-    else:
-        engine = generation.Transformers(model, settings.batch_size, precision=settings.precision, context=context)
-    engine.limit  # noqa: B018  (raises before anything is loaded)
+    engine = generation.make_engine(settings.engine, model, context, settings.precision, settings.batch_size)
+    engine.check()
     with contextlib.closing(engine):
         yield Policy(folder, settings, engine, work)
-
-
-def _blocks(prompts: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(prompts), size):
-        yield prompts[start : start + size]

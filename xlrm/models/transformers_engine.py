@@ -92,6 +92,9 @@ class Transformers(Engine):
                 for place, completion in zip(places, made, strict=True):
                     tell(place, completion)
 
+    def check(self) -> None:
+        self.limit  # noqa: B018  (read here)
+
     def close(self) -> None:
         """Frees the model and the GPU memory."""
         self.__dict__.pop("network", None)
@@ -180,7 +183,7 @@ def _drawing(decoding: Decoding, count: int, seeds: list[int]) -> list[Any]:
     """Logits processors for sampling, in the order in which transformers and vLLM apply them."""
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-    processors = [TemperatureLogitsWarper(float(decoding.temperature))]
+    processors: list[Any] = [TemperatureLogitsWarper(float(decoding.temperature))]
     if decoding.top_k:
         processors.append(TopKLogitsWarper(decoding.top_k))
     if decoding.top_p < 1:
@@ -215,7 +218,9 @@ def loaded(kind: Any, model: Model, **more: Any) -> Any:
         return kind.from_pretrained(model.name, revision=model.revision, trust_remote_code=False, **more)
     except (OSError, ValueError) as error:
         message = str(error).strip().splitlines()[0]
-        raise ArtifactError(f"cannot load {model.name!r}: {message}; check the id, the revision, HF_TOKEN") from error
+        raise ArtifactError(
+            f"cannot be loaded: {message}", where=model.name, hint="check the id, the revision and HF_TOKEN"
+        ) from error
 
 
 def _is_token(tokenizer: Any, name: str) -> bool:
@@ -229,4 +234,8 @@ def _language_token(tokenizer: Any, language: Language) -> str:
     for name in names:
         if _is_token(tokenizer, name):
             return name
-    raise ConfigError(f"the translation model does not know {language.name} ({', '.join(names)})")
+    raise ConfigError(
+        f"the translation model has no token for {language.name} ({', '.join(names)})",
+        where="language",
+        value=language.code,
+    )

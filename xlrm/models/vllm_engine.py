@@ -24,9 +24,9 @@ _running: dict[str, Any] = {}
 """The running engine by its options; at most one."""
 
 
-def running(model: str, max_tokens: int, precision: str, **options: Any) -> Any:
+def running(model: str, max_tokens: int | None, precision: str, **options: Any) -> Any:
     """The engine for `model`: the running one if its options are the same, else a new one, after the other has ended,
-    since a GPU has no room for two. `max_tokens` limits prompt and completion together.
+    since a GPU has no room for two. `max_tokens` limits prompt and completion together; None for the limit of the model.
 
     Raises ConfigError if vLLM is not installed, ArtifactError if it does not start."""
     asked = dict(model=model, max_model_len=max_tokens, dtype=precision, **options)
@@ -106,7 +106,9 @@ def _start(asked: dict[str, Any]) -> Any:
         )  # fmt: skip
     except (RuntimeError, ValueError) as error:
         message = " ".join(str(error).split())[:300]
-        raise ArtifactError(f"{asked['model']}: vLLM does not start: {message}; its log above says more") from error
+        raise ArtifactError(
+            f"vLLM does not start: {message}", where=asked["model"], hint="its log above gives details"
+        ) from error
     finally:
         del os.environ[_OWNER]
 
@@ -116,5 +118,7 @@ def _vllm() -> Any:
     try:
         import vllm
     except ModuleNotFoundError as error:
-        raise ConfigError(f"engine vllm: {error.name} is not installed; pip install 'xlrm[sample]'") from error
+        raise ConfigError(
+            f"vllm needs {error.name}, which is not installed", where="engine", hint="pip install 'xlrm[sample]'"
+        ) from error
     return vllm

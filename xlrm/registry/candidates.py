@@ -1,18 +1,17 @@
 """Reward models to register, each with its evaluation, its lineage and the data card of its corpus."""
 
 import json
-import math
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
 from xlrm.registry import gate, releases
 from xlrm.scorers import fingerprints
 from xlrm.store import addresses, artifacts, objects
 from xlrm.store.artifacts import Record
+from xlrm.store.jsonl import not_finite
 
 
 def gather(
@@ -23,10 +22,11 @@ def gather(
     one name, a model without its own evaluation, and an evaluation with numbers that are not finite."""
     labelled = [(_language(path / "results.json"), path) for path in evaluations]
     models = [_facts(prefix, model, labelled, lineage) for model in reward_models]
-    if twice := [name for name, times in Counter(facts.name for facts in models).items() if times > 1]:
+    if duplicated := [name for name, times in Counter(facts.name for facts in models).items() if times > 1]:
         raise DataError(
-            f"register.reward_models: more than one is registered as {', '.join(twice)}; register one at a time"
-        )
+            "more than one model would get this name; register them one at a time",
+            where="register.reward_models", value=", ".join(duplicated),
+        )  # fmt: skip
     for facts in models:
         _check_finite(facts.evaluation)
     return models
@@ -37,7 +37,9 @@ def _language(file: Path) -> str:
     language = _read(file).get("language")
     if not (language and isinstance(language, str)):
         raise DataError(
-            f"register: {file}: language: {language!r}; the code of one is needed, as in `evaluate language=en`"
+            "the code of a language is required, as in `evaluate language=en`",
+            where=f"register: {file}: language",
+            value=language,
         )
     return language
 
@@ -61,14 +63,18 @@ def _evaluation(
     named = [path for code, path in labelled if code == language]
     if not named:
         there = ", ".join(code for code, _ in labelled)
-        raise DataError(f"register: no evaluation of the model of {language}; there are {there or 'none'}")
+        raise DataError(
+            f"no evaluation of the model of {language}",
+            where="register.evaluations",
+            hint=f"there are {there or 'none'}",
+        )
     if not trained:
         return named[-1], None
     for path in named:
         for uri, record in lineage.items():
             if any(given.uri in trained for given in record.inputs.get("model", ())) and _is_of(path, record):
                 return path, uri
-    raise DataError(f"register: the evaluation in {language} is of another model")
+    raise DataError(f"the evaluation in {language} is of another model", where="register.evaluations")
 
 
 def _is_of(folder: Path, record: Record) -> bool:
@@ -82,16 +88,9 @@ def _check_finite(evaluation: Path) -> None:
     """Raises DataError for an evaluation with a number that is not finite, since nothing can be compared with it."""
     gate.check_rewards(_there(evaluation / reward_table.FILE))
     for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
-        if entry := next(_not_finite(_read(path)), None):
+        if entry := next(not_finite(_read(path)), None):
             field, value = entry
-            raise DataError(f"register: {path}: {field}: {value}; a finite number is allowed")
-
-
-def _not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield field, value
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from _not_finite(item, f"{field}.{key}" if field else str(key))
+            raise DataError("a finite number is required", where=f"register: {path}: {field}", value=value)
 
 
 def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
@@ -102,9 +101,9 @@ def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
     return records | {uri: lineage[uri]}
 
 
-def _corpus(uri: str, record: Record) -> dict:
-    files = tuple(entry for entry in record.files if entry.path == "corpus.json")
-    return _read(artifacts.fetch(uri, addresses.home() / "cache", files) / "corpus.json")
+def _corpus(uri: str, record: Record) -> DataCard:
+    files = tuple(entry for entry in record.files if entry.path == DataCard.FILE)
+    return DataCard.read(artifacts.fetch(uri, addresses.home() / "cache", files))
 
 
 def _read(path: Path) -> dict:
@@ -113,5 +112,7 @@ def _read(path: Path) -> dict:
 
 def _there(path: Path) -> Path:
     if not path.is_file():
-        raise DataError(f"register: {path}: no such file; the stages reward and evaluate write what is registered")
+        raise DataError(
+            "no such file; the stages reward and evaluate write what is registered", where=f"register: {path}"
+        )
     return path

@@ -52,9 +52,9 @@ def register(rule: Rule, facts: releases.Facts, folder: Path) -> Registration:
     finished = next((version for version in same if _is_finished(version, facts)), None)
     if finished is None:
         return _go_on(rule, facts, folder, next((version for version in same if GATE not in version.tags), None))
-    progress.say(f"register: {facts.name} version {finished.number}: registered before, gate {finished.tags[GATE]}")
+    progress.say(f"register: {facts.name} version {finished.number}: already registered, gate {finished.tags[GATE]}")
     now = f"version {champion.number}" if (champion := _champion(known)) else "none"
-    since = f"Registered before, as version {finished.number}; champion now: {now}."
+    since = f"Already registered as version {finished.number}; current champion: {now}."
     return Registration(finished.number, _written(_stands(finished), facts, folder, since), since)
 
 

@@ -115,7 +115,10 @@ def decide(
     conditions = rule.rule()
     known = reward_table.benchmarks(challenger)
     if missing := [name for name in rule.benchmarks if name not in known]:
-        raise ConfigError(f"register.benchmarks: evaluate knows no {missing[0]}; it has {', '.join(known)}")
+        raise ConfigError(
+            "the evaluation does not have this benchmark", where="register.benchmarks", value=missing[0],
+            hint=f"it has {', '.join(known)}",
+        )  # fmt: skip
     if reason := _no_better_than_chance(challenger, rule, ties, own):
         return Decision(False, reason, version, conditions)
     if version is None:
@@ -123,9 +126,7 @@ def decide(
     if champion is None:
         return Decision(False, f"version {version}, the champion, has no rewards to compare with", version, conditions)
     if _by_response(challenger) == _by_response(champion):
-        return Decision(
-            False, f"every reward is that of version {version}, the champion: nothing is better", version, conditions
-        )
+        return Decision(False, f"every reward equals that of version {version}, the champion", version, conditions)
     rows: list[Row] = []
     for name in rule.benchmarks:
         ours, theirs = reward_table.read(challenger, name), reward_table.read(champion, name)
@@ -162,9 +163,9 @@ def check_rewards(path: Path) -> None:
     for (name, language, item, _, side, number), reward in _by_response(path).items():
         if reward is None or not math.isfinite(reward):
             raise DataError(
-                f"{path}: reward of {item} ({side} {number}, {language}, {name}): {reward}; a finite number is allowed, and "
-                "a model that gives another is not registered"
-            )
+                "a finite number is required to register a model",
+                where=f"{path}: reward of {item} ({side} {number}, {language}, {name})", value=reward,
+            )  # fmt: skip
 
 
 def same(ours: Path, theirs: Path) -> bool:
@@ -208,11 +209,11 @@ def _incomparable(name: str, ours: dict, theirs: dict, both: Pairs, rule: Rule) 
     none of a section in a language, so that nothing shows that the challenger is not worse there. None if it can."""
     share = sum(map(len, both.values())) / sum(map(len, ours.values()))
     if share < rule.min_common_share:
-        return f"the champion was asked {share:.1%} of the items of {name}, and {rule.min_common_share:.1%} are wanted"
+        return f"the champion was evaluated on {share:.1%} of the items of {name}; {rule.min_common_share:.1%} are required"
     compared = _parts({language: [item for item, _ in pairs] for language, pairs in both.items()})
     if alone := sorted((_parts(ours) | _parts(theirs)) - compared):
         language, section = alone[0]
-        return f"no item of {section} in {language} on {name} was asked of both, so nothing says who is better there"
+        return f"no item of {section} in {language} on {name} is in both evaluations, so they cannot be compared there"
     return None
 
 

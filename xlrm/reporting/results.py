@@ -126,8 +126,9 @@ def read_evaluations(folders: list[Path]) -> list[Evaluation]:
     codes = Counter(evaluation.language for evaluation in evaluations)
     if repeated := [code for code, times in codes.items() if times > 1]:
         raise DataError(
-            f"report.evaluations: {codes[repeated[0]]} of evaluate.language {repeated[0]!r}; one of each is allowed"
-        )
+            f"{codes[repeated[0]]} evaluations have this evaluate.language; one of each is allowed",
+            where="report.evaluations", value=repeated[0],
+        )  # fmt: skip
     return evaluations
 
 
@@ -135,7 +136,10 @@ def _read_evaluation(folder: Path) -> Evaluation:
     path = folder / "results.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     if not content["language"]:
-        raise DataError(f"{path}: no language; set evaluate.language to the one its reward model was trained in")
+        raise DataError(
+            "missing; set evaluate.language to the language that its reward model was trained in",
+            where=f"{path}: language",
+        )
     scores = reward_table.read(folder / reward_table.FILE)
     return Evaluation(
         content["language"], content["results"], scores, content["tie_policy"], content.get("benchmarks", {})
@@ -221,8 +225,9 @@ def mean_delta(comparisons: list[Comparison]) -> MeanDifference | None:
     rows, ours, theirs = _shared([_credits(comparison.source, comparison.own) for comparison in comparisons])
     if not rows:
         return None
-    means = (accuracies(rows, side)[AVERAGE] for side in (ours, theirs))
-    return MeanDifference(*paired(rows, ours - theirs)[AVERAGE], *means, len(rows))
+    source, own = (accuracies(rows, side)[AVERAGE] for side in (ours, theirs))
+    value, low, high, p = paired(rows, ours - theirs)[AVERAGE]
+    return MeanDifference(value, low, high, p, source, own, len(rows))
 
 
 Credits = tuple[list[dict], "np.ndarray", "np.ndarray"]
@@ -236,14 +241,15 @@ def _credits(source: Evaluation, own: Evaluation) -> Credits:
     others = {(row["id"], row["text"]): row for row in source.scores[own.language]}
     if others.keys() != {(row["id"], row["text"]) for row in rows}:
         raise DataError(
-            f"report: the reward models of {source.language} and {own.language} were not evaluated on the same items "
-            f"of {own.language}; evaluate both on the same corpora"
-        )
+            f"the reward models of {source.language} and {own.language} were not evaluated on the same items of "
+            f"{own.language}",
+            where="report.evaluations", hint="evaluate both on the same corpora",
+        )  # fmt: skip
     if source.tie_policy != own.tie_policy:
         raise DataError(
-            f"report: evaluate.ties of the reward models of {source.language} and {own.language} is "
-            f"{source.tie_policy} and {own.tie_policy}; evaluate both with one of them"
-        )
+            f"the reward models of {source.language} and {own.language} were evaluated with different rules",
+            where="evaluate.ties", value=(source.tie_policy, own.tie_policy), hint="evaluate both with the same",
+        )  # fmt: skip
     matched = [others[row["id"], row["text"]] for row in rows]
     ours, theirs = ([(row["chosen"], row["rejected"]) for row in side] for side in (matched, rows))
     return rows, credit(rows, ours, source.tie_policy), credit(rows, theirs, own.tie_policy)
@@ -257,7 +263,8 @@ def _shared(found: list[Credits]) -> Credits:
     rows = [row for row in found[0][0] if all(row["id"] in where for where in places)]
     wanted = [[where[row["id"]] for row in rows] for where in places]
     ours, theirs = (
-        np.mean([credits[side][at] for credits, at in zip(found, wanted, strict=True)], axis=0) for side in (1, 2)
+        np.mean([credits[at] for credits, at in zip(side, wanted, strict=True)], axis=0)
+        for side in ([ours for _, ours, _ in found], [theirs for _, _, theirs in found])
     )
     return rows, ours, theirs
 

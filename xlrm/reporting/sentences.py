@@ -21,6 +21,7 @@ from xlrm.reporting.results import (
 )
 from xlrm.reporting.transfer import Correlation, Transfer
 from xlrm.store import addresses
+from xlrm.validation.summary import FileSummary, Summary
 
 MINUS = "\u2212"
 LEVEL = 0.05
@@ -68,9 +69,7 @@ def memory(mib: float) -> str:
 def shown(value: Any) -> str:
     """Text, or JSON for any other value, without user names and passwords in addresses."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    while (clean := addresses.shown(text)) != text:  # a password may itself have an @
-        text = clean
-    return text
+    return addresses.shown(text)
 
 
 def names(codes: list[str]) -> str:
@@ -176,7 +175,7 @@ def matrix(evaluations: list[Evaluation]) -> str:
     if len(evaluations) < 2 or not own:
         return chance
     where = f"In {'all' if ahead == len(own) else ahead or 'none'} of the {len(own)} languages"
-    return f"{where}, the model trained in the language is the best one. {chance}"
+    return f"{where}, the model trained in that language is the best. {chance}"
 
 
 def _chance(evaluations: list[Evaluation]) -> str:
@@ -227,10 +226,10 @@ def missing(results: dict[str, dict]) -> str:
             languages.setdefault(subsets, []).append(on)
     if not languages:
         return ""
-    lacking = "; ".join(f"in {names(codes)}, none of {listed(list(subsets))}" for subsets, codes in languages.items())
+    lacking = "; ".join(f"{listed(list(subsets))} in {names(codes)}" for subsets, codes in languages.items())
     return (
-        f"The test lacks subsets: {lacking}. Averages there are over the subsets that are left, so do not compare them with "
-        "those of the whole benchmark."
+        f"The test has no items of these subsets: {lacking}. Averages there are over the other subsets and cannot be compared "
+        "with those of the whole benchmark."
     )
 
 
@@ -245,15 +244,15 @@ def paper_means() -> dict[str, float]:
 
 def singular(models: dict[str, dict]) -> str:
     away = {name: result["mean"] - models["base"]["mean"] for name, result in models.items() if name != "base"}
-    base = f"f, how alike the hidden states of one text are in all languages, is {models['base']['mean']:.3f} in the base model"
+    base = f"f, the similarity of a text's hidden states across languages, is {models['base']['mean']:.3f} in the base model"
     if not away:
         return f"{base}."
     nearest, farthest = (pick(away, key=lambda name: abs(away[name])) for pick in (min, max))
     if nearest == farthest:
-        return f"{base}; the {model_name(nearest)} is {signed(away[nearest], 3)} from that."
+        return f"{base}; the {model_name(nearest)} differs from it by {signed(away[nearest], 3)}."
     return (
-        f"{base}; the {model_name(nearest)} stays nearest to that ({signed(away[nearest], 3)}), "
-        f"the {model_name(farthest)} moves farthest ({signed(away[farthest], 3)})."
+        f"{base}; the {model_name(nearest)} is closest to it ({signed(away[nearest], 3)}), "
+        f"the {model_name(farthest)} farthest from it ({signed(away[farthest], 3)})."
     )
 
 
@@ -284,7 +283,7 @@ def correlated(found: Transfer) -> str:
     count = len(found.models)
     if not found.share or not found.moved:
         return (
-            f"To correlate f with accuracy takes three reward models or more with different values; there are {count}."
+            f"Correlating f with accuracy needs at least three reward models with different values; there are {count}."
         )
     return (
         f"Over {count} reward models, accuracy in languages other than their own has a correlation of "
@@ -305,7 +304,7 @@ def wins(found: list[WinRate]) -> str:
     kinds = ((better, "better than"), (worse, "worse than"), (len(found) - better - worse, "level with"))
     counted = [f"{count} {'is' if count == 1 else 'are'} {kind}" for count, kind in kinds if count]
     note = " (level: an even score lies within the interval)" if better + worse < len(found) else ""
-    return f"Of {len(found)} aligned policies, {listed(counted)} the one they came from{note}."
+    return f"Of {len(found)} aligned policies, {listed(counted)} the policy they were trained from{note}."
 
 
 def verdict(decision: dict[str, Any] | None) -> str:
@@ -328,21 +327,21 @@ def refused(registered: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def validated(summary: dict[str, Any]) -> str:
+def validated(summary: Summary) -> str:
     """How many rows passed, and which languages and files the gate refused."""
-    passed = f"{summary['rows_out']:,} of {summary['rows_in']:,} rows passed in every language."
-    if summary.get("passed", True):
+    passed = f"{summary.rows_out:,} of {summary.rows_in:,} rows passed in every language."
+    if summary.passed:
         return passed
     refused = [
         f"{name.removesuffix('.jsonl')} in {language_name(code)}{_failed(file)}"
-        for code, files in summary["languages"].items()
+        for code, files in summary.languages.items()
         for name, file in files.items()
-        if not (file.get("passed", True) and file["rows_out"])
+        if not (file.passed and file.rows_out)
     ]
     return f"The gate refused the translations{f': {listed(refused)}' if refused else ''}. {passed}"
 
 
-def _failed(file: dict[str, Any]) -> str:
-    if "limit" not in file:
+def _failed(file: FileSummary) -> str:
+    if file.failed is None or file.expected is None or file.limit is None:
         return ""
-    return f" ({percent(file['failed'])}{PERCENT} of the rows failed, {percent(file['expected'] + file['limit'])}{PERCENT} may)"
+    return f" ({percent(file.failed)}{PERCENT} of the rows failed, {percent(file.expected + file.limit)}{PERCENT} are allowed)"

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -19,7 +20,7 @@ WIDTH = 240
 QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
 """Environment of a command in a terminal: it hides the warnings of libraries, which are meant for a log file."""
 
-_PLAIN = {"soft_wrap": True, "highlight": False, "markup": False, "emoji": False}
+_PLAIN: dict[str, Any] = {"soft_wrap": True, "highlight": False, "markup": False, "emoji": False}
 errors = Console(stderr=True, **_PLAIN)
 
 
@@ -72,16 +73,16 @@ def errors_in_one_line() -> Iterator[None]:
         with nothing_but_results():
             yield
     except XlrmError as error:
-        for line in told(error):
+        for line in lines_of(error):
             errors.print(line, style="bold red" if line.startswith("error") else None)
         raise typer.Exit(2) from error
 
 
-def told(error: XlrmError) -> Iterator[str]:
+def lines_of(error: XlrmError) -> Iterator[str]:
     if not (isinstance(error, GateError) and error.kept):
         yield f"error: {error}"
         return
-    yield f"error: {str(error).removesuffix(f'; see {error.kept}')}"
+    yield f"error: {error.reason}"
     yield f"page: {local(pages.refused(error) or error.kept)}"
     if remedy := pages.remedy(error):
         yield f"next: {remedy}"

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -16,9 +17,9 @@ SECTIONS = (*STAGES, POLICY)
 CROSS_LINGUAL, RETRAIN = "cross-lingual-transfer", "retrain"
 
 
-def stage_module(name: str):
+def stage_module(name: str) -> ModuleType:
     if name not in STAGES:
-        raise ConfigError(f"no stage '{name}'; there are {', '.join(STAGES)}")
+        raise ConfigError("no such stage", where="stage", value=name, hint=f"there are {', '.join(STAGES)}")
     return importlib.import_module(f"xlrm.stages.{name}")
 
 
@@ -28,6 +29,7 @@ def stage_config(name: str, values: dict[str, Any], where: str = "") -> BaseMode
         return config_class(name)(**values)
     except ValidationError as error:
         _raise(name, error, where)
+        raise  # for the type alone: `_raise` leaves out no error here
 
 
 def check_section(name: str, values: dict[str, Any], where: str) -> None:
@@ -49,6 +51,7 @@ def config_class(section: str) -> type[BaseModel]:
 
 _RENAMED = {
     "curate.max_rejects": "max_reject_share", "external.dtype": "precision", "register.shared": "min_common_share",
+    "represent.token_sets.share": "token_sets.min_share",
 }  # fmt: skip
 """Former name of a field -> its name."""
 
@@ -59,10 +62,10 @@ def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> N
             continue
         field = ".".join([name, *(str(part) for part in first["loc"])])
         allowed = ", ".join(config_class(name).model_fields)
-        hint = f"; fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
+        hint = f"fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
         if new := _RENAMED.get(field):
-            hint = f"; it is now {name}.{new}"
-        raise ConfigError(f"{where}{field}: {first['msg']}, got {first['input']!r}{hint}") from error
+            hint = f"it is now {name}.{new}"
+        raise ConfigError.invalid(first, f"{where}{name}.", hint) from error
 
 
 class Experiment(BaseModel, frozen=True, extra="forbid"):

@@ -32,10 +32,12 @@ _PROMPT_END = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 _PARTS = ("weight", "bias")
 
 
-def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None, given: bool = False) -> Scorer:
+def load(
+    row: RewardModel, max_length: int, batch_tokens: int, precision: str | None = None, given: bool = False
+) -> Scorer:
     """Scorer of a classifier. A conversation longer than `max_length`, or than the model can read, loses its beginning.
 
-    `dtype` overrides the row's: float32 rewards depend on the batch by less than 1e-5, bfloat16 has only 8 bits.
+    `precision` overrides the row's: float32 rewards depend on the batch by less than 1e-5, bfloat16 has only 8 bits.
     `given`: whether the user set `max_length`; then ConfigError is raised if it exceeds what the model can read.
 
     Raises ArtifactError for a model that is unavailable, has no chat template or lacks weights, which would otherwise
@@ -43,7 +45,7 @@ def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None
     """
     folder = hub.whole_model(row.repository, row.revision, row.folder)
     tokenizer = _tokenizer(folder)
-    network = _NETWORKS[row.adapter](folder, dtype or row.dtype)
+    network = _NETWORKS[row.adapter](folder, precision or row.precision)
     _agree_on_padding(network, tokenizer)
     loading.Context("external.max_length", max_length, given).within(network.config)
     if row.adapter == "armorm":
@@ -58,10 +60,10 @@ def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder}: no tokenizer: {str(error).strip().splitlines()[0]}") from error
+        raise ArtifactError(f"no tokenizer: {str(error).strip().splitlines()[0]}", where=folder) from error
     if not tokenizer.chat_template:
         raise ArtifactError(
-            f"{folder}: its tokenizer has no chat template, so nothing says how it reads a conversation"
+            "the tokenizer has no chat template, so the format of a conversation is unknown", where=folder
         )
     tokenizer.truncation_side = "left"
     if "date_string" in tokenizer.chat_template:
@@ -69,21 +71,24 @@ def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def _scalar(folder: Path, dtype: str) -> "PreTrainedModel":
+def _scalar(folder: Path, precision: str) -> "PreTrainedModel":
     with _quietly(folder):
-        return loading.load_reward_model(folder, dtype)
+        return loading.load_reward_model(folder, precision)
 
 
-def _llama(folder: Path, dtype: str) -> "PreTrainedModel":
+def _llama(folder: Path, precision: str) -> "PreTrainedModel":
     """ArmoRM's Llama, without its heads."""
     from transformers import LlamaModel
 
     with _quietly(folder):
-        body, report = LlamaModel.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        loaded: Any = LlamaModel.from_pretrained(
+            folder, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
+    body, report = loaded
     if report["missing_keys"]:
-        raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {sorted(report['missing_keys'])[:5]}")
+        raise ArtifactError(
+            f"not an ArmoRM: missing weights: {', '.join(sorted(report['missing_keys'])[:5])}", where=folder
+        )
     body = body.to(loading.device()).eval()
     packing.enable(body)
     return body
@@ -120,14 +125,16 @@ class ArmoRM(TransformersScorer):
         for ids in encoded:
             if not any(ids[i : i + size] == self.prompt_end for i in range(len(ids) - size, -1, -1)):
                 raise DataError(
-                    f"an answer of more than {self.max_length - size} tokens leaves no prompt for ArmoRM to read; raise "
-                    f"external.max_length={self.max_length}, where the model reads more"
-                )
+                    f"a response of more than {self.max_length - size} tokens leaves no prompt for ArmoRM to read; a higher "
+                    "limit is required, if the model allows it",
+                    where="external.max_length", value=self.max_length,
+                )  # fmt: skip
         return encoded
 
-    def logits(self, input_ids: "torch.Tensor", attention_mask: "torch.Tensor") -> "torch.Tensor":
+    def logits(self, **inputs: "torch.Tensor") -> "torch.Tensor":
         import torch
 
+        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
         states = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         each = torch.arange(len(input_ids), device=input_ids.device)
         rewards = states[each, attention_mask.sum(1) - 1] @ self.heads["regression_layer.weight"].T
@@ -175,7 +182,7 @@ def _quietly(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise ArtifactError(f"cannot be loaded: {str(error).strip().splitlines()[0]}", where=folder) from error
     finally:
         logging.set_verbosity(before)
 
@@ -184,14 +191,14 @@ def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:
     """ArmoRM's weights other than the Llama's, in float32. Raises ArtifactError if some are missing."""
     from safetensors import safe_open
 
-    heads = {}
+    heads: dict[str, torch.Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as opened:
             heads |= {name: opened.get_tensor(name).float() for name in opened.keys() if not name.startswith("model.")}  # noqa: SIM118
     needed = {f"gating.layers.{i}.{part}" for i in range(gate_layers) for part in _PARTS}
     needed |= {"regression_layer.weight", "reward_transform_matrix", "gating.logit_scale"}
     if missing := sorted(needed - heads.keys()):
-        raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {missing}")
+        raise ArtifactError(f"not an ArmoRM: missing weights: {', '.join(missing)}", where=folder)
     return heads
 
 

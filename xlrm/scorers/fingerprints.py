@@ -50,7 +50,8 @@ PROBES: tuple[Conversation, ...] = (
 
 def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
     """Rewards of probes, truncated to `MAX_LENGTH` tokens, in batches of a fixed size."""
-    return replace(scorer, max_length=MAX_LENGTH, batch_tokens=_BATCH_TOKENS).score(probes)
+    alike = replace(scorer, max_length=MAX_LENGTH, batch_tokens=_BATCH_TOKENS)  # type: ignore[type-var]  # a dataclass
+    return alike.score(probes)
 
 
 def write(folder: Path, scorer: "Scorer") -> None:
@@ -70,16 +71,18 @@ def check(folder: Path, precision: str, scorer: "Scorer") -> None:
         kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
         expected, tolerance = [probe["reward"] for probe in kept["probes"]], kept["tolerance"][precision]
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder / FILE}: not a fingerprint: {error!r}; fetch the folder again") from error
+        raise ArtifactError(
+            f"not a fingerprint: {error!r}", where=folder / FILE, hint="download the folder again"
+        ) from error
     values = rewards(scorer, [probe["messages"] for probe in kept["probes"]])
     allowed = tolerance * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
     worst = max(range(len(values)), key=lambda i: _off(values[i], expected[i]))
     if _off(values[worst], expected[worst]) > allowed:
         raise ArtifactError(
-            f"{folder}: not the model that was registered: probe {worst + 1} of {len(values)} of {FILE} gets the reward "
-            f"{values[worst]:.4f}, not {expected[worst]:.4f} (allowed in {precision}: {allowed:.4f} off); remove the folder "
-            "and fetch it again"
-        )
+            f"not the model that was registered: probe {worst + 1} of {len(values)} of {FILE} has the reward "
+            f"{values[worst]:.4f} instead of {expected[worst]:.4f} (difference allowed in {precision}: {allowed:.4f})",
+            where=folder, hint="remove the folder and download it again",
+        )  # fmt: skip
 
 
 def _off(found: float, expected: float) -> float:

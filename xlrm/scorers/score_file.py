@@ -38,4 +38,5 @@ def _conversations(file: Path, rows: Iterator[dict]) -> Iterator[list[conversati
         try:
             yield conversations.of_row(row)
         except DataError as error:
-            raise DataError(f"{file}:{number}: {error}") from error
+            error.within(f"{file}:{number}: ")
+            raise

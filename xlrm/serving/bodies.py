@@ -36,7 +36,7 @@ def _read(kind: type[Asked], body: bytes) -> Asked:
     try:
         return kind.model_validate(json.loads(body))
     except ValidationError as error:
-        raise Refused(422, exchange.said(error.errors(include_url=False, include_input=False))) from None
+        raise Refused(422, exchange.problem_line(error.errors(include_url=False, include_input=False))) from None
     except json.JSONDecodeError as error:
         raise Refused(422, f"body: not JSON at character {error.pos}") from None
     except (ValueError, RecursionError):

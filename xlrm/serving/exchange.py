@@ -206,7 +206,7 @@ class State(BaseModel):
 NOT_AN_OBJECT = "body: a JSON object, sent with Content-Type: application/json"
 
 
-def said(errors: Sequence[Any]) -> str:
+def problem_line(errors: Sequence[Any]) -> str:
     """The first of pydantic's errors in one line: the field and what is wrong with it."""
     first = errors[0]
     if not first["loc"] and first["type"] != "value_error":

@@ -66,6 +66,7 @@ class Settings(BaseModel):
 @dataclass(frozen=True)
 class Loaded:
     scorer: Scorer
+    tokenizing: Tokenizing
     version: str
     digest: str
     sigmoid: bool
@@ -90,7 +91,6 @@ class Service:
     awaited: bool = False
     """Whether the model was unavailable at the last attempt and is waited for."""
     loaded: Loaded | None = None
-    tokenizing: Tokenizing | None = None
     batcher: Batcher | None = None
     stopping: bool = False
     waiting: int = 0
@@ -132,7 +132,6 @@ class Service:
         self.awaited = False
         loop = asyncio.get_running_loop()
         self.loaded = loaded = await loop.run_in_executor(self.model_thread, self._load, folder)
-        self.tokenizing = await loop.run_in_executor(self.model_thread, Tokenizing, loaded.scorer)
         scorer, most, wait_seconds = loaded.scorer, self.settings.batch_conversations, self.settings.wait_ms / 1000
         self.batcher = Batcher(
             scorer.rewards, self.model_thread, scorer.batch_tokens, most, wait_seconds, self.metrics.batch_done
@@ -166,11 +165,10 @@ class Service:
         engines.check(folder, self.scoring)
         scorer = engines.load(folder, self.scoring)
         if not all(map(math.isfinite, scorer.rewards(scorer.encode([_WARM_UP])))):
-            raise ArtifactError(f"{folder}: its rewards are no numbers: the weights are damaged or overflow")
+            raise ArtifactError("a reward is not a finite number: the weights are damaged or overflow", where=folder)
         version = folder.name if self.uri.startswith("models:/") else ""
-        config = loading.load_config(folder)
-        sigmoid = config.problem_type != "regression"
-        return Loaded(scorer, version, artifacts.digest_directory(folder)[0], sigmoid)
+        sigmoid = loading.load_config(folder).problem_type != "regression"
+        return Loaded(scorer, Tokenizing(scorer), version, artifacts.digest_directory(folder)[0], sigmoid)
 
     async def score(
         self, model: str | None, *, chats: Sequence[list[dict]] = (), texts: Sequence[str] = ()
@@ -181,9 +179,10 @@ class Service:
         self._admit(model, count)
         sizes = [sum(len(m["role"]) + len(m["content"]) for m in chat) for chat in chats] or list(map(len, texts))
         self._limit(sizes)
+        assert self.loaded and self.batcher, "nothing is admitted before"
         self.waiting += count
         try:
-            encoded = await self._encode(chats, texts, sizes)
+            encoded = await _encode(self.loaded.tokenizing, chats, texts, sizes)
             rewards = await self.batcher.rewards(encoded)
         finally:
             self.waiting -= count
@@ -196,6 +195,7 @@ class Service:
         """Rewards of a policy's prompts and responses in one text each. Raises Refused, also for a text that the chat
         template did not write."""
         self._admit(None, len(queries))
+        assert self.loaded, "nothing is admitted before"
         texts = []
         for place, query in enumerate(queries):
             try:
@@ -223,14 +223,17 @@ class Service:
             place = sizes.index(max(sizes))
             raise Refused(413, f"conversation {place}: {sizes[place]} characters; at most {most}")
 
-    async def _encode(self, chats: Sequence[list[dict]], texts: Sequence[str], sizes: Sequence[int]) -> list[list[int]]:
-        try:
-            if texts:
-                encoded = await self.tokenizing.encode_texts(texts, sizes)
-            else:
-                encoded = await self.tokenizing.encode_chats(chats, sizes)
-        except TemplateError as error:
-            raise Refused(422, f"the model's chat template refuses this: {error}") from error
-        if empty := [place for place, ids in enumerate(encoded) if not ids]:
-            raise Refused(422, f"conversation {empty[0]}: no tokens")
-        return encoded
+
+async def _encode(
+    tokenizing: Tokenizing, chats: Sequence[list[dict]], texts: Sequence[str], sizes: Sequence[int]
+) -> list[list[int]]:
+    try:
+        if texts:
+            encoded = await tokenizing.encode_texts(texts, sizes)
+        else:
+            encoded = await tokenizing.encode_chats(chats, sizes)
+    except TemplateError as error:
+        raise Refused(422, f"the model's chat template refuses this: {error}") from error
+    if empty := [place for place, ids in enumerate(encoded) if not ids]:
+        raise Refused(422, f"conversation {empty[0]}: no tokens")
+    return encoded

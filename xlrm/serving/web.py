@@ -5,7 +5,7 @@ import contextlib
 import hmac
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, get_type_hints
@@ -29,7 +29,9 @@ OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 
 # What is asked and answered
 
-_REFUSALS = {code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 500, 503)}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 500, 503)
+}
 _TOKEN = Security(HTTPBearer(auto_error=False, description=f"Where the server was started with {TOKEN}."))
 
 
@@ -89,7 +91,8 @@ async def _of_text(
 ) -> tuple[list[float], exchange.Usage]:
     chats = [asked.messages] if asked.messages else ()
     values, usage = await _while_there(request, service.score(asked.model, chats=chats, texts=asked.input))
-    return [_sigmoid(value) for value in values] if asked.use_activation and service.loaded.sigmoid else values, usage
+    activated = asked.use_activation and service.loaded and service.loaded.sigmoid
+    return [_sigmoid(value) for value in values] if activated else values, usage
 
 
 @posted.post("/get_reward", responses=_REFUSALS, dependencies=[_TOKEN])
@@ -155,7 +158,7 @@ async def metrics(service: Here) -> Response:
 # Errors, token, limits of a body
 
 
-def _problem(code: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def _problem(code: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     line = " ".join(message.split())
     answer = ProblemAnswer(error=exchange.Problem(message=line, type=HTTPStatus(code).phrase, code=code))
     return JSONResponse(answer.model_dump(), code, headers)
@@ -245,13 +248,13 @@ def build(service: Service, ended: Callable[[], None] = lambda: None) -> Door:
     app = FastAPI(
         title="xlrm reward server", version=__version__, description="Rewards of conversations by one reward model.",
         docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan,
+        exception_handlers={
+            Refused: _refused, StarletteHTTPException: _elsewhere, ClientDisconnect: _left, Exception: _broken,
+        },
     )  # fmt: skip
     app.state.service = service
     for paths in (router, posted):
         app.include_router(paths)
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(StarletteHTTPException, _elsewhere)
-    app.add_exception_handler(ClientDisconnect, _left)
-    app.add_exception_handler(Exception, _broken)
-    known = frozenset(route.path for route in (*router.routes, *posted.routes)) | {"/openapi.json"}
+    routes = (*router.routes, *posted.routes)
+    known = frozenset(route.path for route in routes if isinstance(route, APIRoute)) | {"/openapi.json"}
     return Door(app, service, known)

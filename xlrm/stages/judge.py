@@ -44,7 +44,9 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
 
     if config.judge is None:
         raise ConfigError(
-            f"judge.judge: null, which leaves this stage out of a pipeline; there are {', '.join(JUDGES)}"
+            "null, which leaves this stage out of a pipeline",
+            where="judge.judge",
+            hint=f"there are {', '.join(JUDGES)}",
         )
     judge = JUDGES[config.judge]
     base = _responses(reference / "0" / "eval" / f"{config.language}.jsonl")
@@ -52,7 +54,7 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
     for place, labeler in enumerate(config.labelers):
         aligned = _responses(candidates / str(place) / "eval" / f"{config.language}.jsonl")
         if aligned.keys() != base.keys():
-            raise DataError(f"judge: {candidates} and {reference} answer different prompts")
+            raise DataError("do not answer the same prompts", where="judge", value=(str(candidates), str(reference)))
         pairs = [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
         preferences = judge.prefer(pairs, config.language)
         rows = [_verdict(labeler, *verdict) for verdict in zip(pairs, preferences, strict=True)]

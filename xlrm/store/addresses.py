@@ -28,4 +28,4 @@ def database() -> Path | None:
 
 def shown(uri: str) -> str:
     """`uri` without user name and password, for messages."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    return re.sub(r"//[^/\s]*@", "//", uri)  # a password may itself have an @

@@ -111,5 +111,5 @@ def _key(text: str, attempt: int) -> bytes:
 def _rows(uri: str, name: str) -> list[tuple[bytes, str | None]]:
     data = objects.read_bytes(uri)
     if data is None or hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
-        raise ArtifactError(f"{uri}: not what was written there; delete it, and what it held is asked for again")
+        raise ArtifactError("corrupted", where=uri, hint="delete it, and its answers are requested again")
     return [(bytes.fromhex(key), text) for key, text in map(json.loads, gzip.decompress(data).splitlines())]

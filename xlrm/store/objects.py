@@ -148,7 +148,7 @@ class _File:
         with _file_errors(self.uri):
             copyfile(source, copy)
             if fault := _fault(copy, entry, str(source)):
-                raise ArtifactError(f"{source}: changed while it was stored: {fault}; store it again")
+                raise ArtifactError(f"changed while it was stored: {fault}", where=source, hint="store it again")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(copy, self.path)
 
@@ -199,8 +199,10 @@ def _at(uri: str) -> _File | buckets.Object:
     bucket, _, key = rest.partition("/")
     if scheme == "s3" and re.fullmatch(r"[\w.-]+", bucket):
         return buckets.Object(uri, bucket, key.strip("/"))
-    allowed = "allowed are file:///absolute/path and s3://bucket/prefix"
-    raise ArtifactError(f"not the URI of a store: '{buckets.without_login(uri)}'; {allowed}")
+    raise ArtifactError(
+        "not the URI of a store; file:///absolute/path and s3://bucket/prefix are allowed",
+        value=buckets.without_login(uri),
+    )
 
 
 def _in_parallel(
@@ -218,7 +220,9 @@ def _in_parallel(
 
 def _check(path: Path, entry: FileEntry, uri: str) -> None:
     if fault := _fault(path, entry, uri):
-        raise ArtifactError(f"{uri}: corrupted: {fault}; remove the artifact it belongs to, and make that again")
+        raise ArtifactError(
+            f"corrupted: {fault}", where=uri, hint="remove the artifact it belongs to and make it again"
+        )
 
 
 def _fault(path: Path, entry: FileEntry, name: str) -> str | None:
@@ -274,6 +278,6 @@ def _file_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise ArtifactError(f"{uri}: missing ({error})") from error
+        raise ArtifactError(f"missing ({error})", where=uri) from error
     except OSError as error:
-        raise ArtifactError(f"{uri}: {error}") from error
+        raise ArtifactError(str(error), where=uri) from error

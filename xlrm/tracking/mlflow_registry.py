@@ -69,7 +69,7 @@ def version(uri: str) -> Version:
     rest = uri.removeprefix("models:/")
     name, separator, which = rest.rpartition("@") if "@" in rest else rest.rpartition("/")
     if not (uri.startswith("models:/") and name and which):
-        raise ConfigError(f"{uri!r}: a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise ConfigError("a registered model is written models:/NAME@ALIAS or models:/NAME/VERSION", value=uri)
     if nothing_yet():
         raise _no_such_model(uri)
     with connected() as client:
@@ -88,7 +88,7 @@ def version(uri: str) -> Version:
 def _no_such_model(uri: str) -> ArtifactError:
     names = ", ".join(f"models:/{m.name}@{a}" for m in models() for a in m.aliases) or "none"
     where = addresses.shown(addresses.tracking_uri())
-    return ArtifactError(f"{uri}: no such registered model; there are: {names}, in {where}")
+    return ArtifactError(f"no such registered model in {where}", where=uri, hint=f"there are {names}")
 
 
 def add_version(name: str, folders: list[Path], tags: dict[str, str], description: str, run: Run) -> str:
@@ -186,13 +186,13 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
     model = version(uri)
     where = f"{model.uri}/{file}".rstrip("/")
     if file and not has(model, file):
-        raise ArtifactError(f"{where}: no such file")
+        raise ArtifactError("no such file", where=where)
     with connected(), patiently():
         direct_store.check_download(model.uri, file)
         local = Path(direct_store.artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
     if not (local.is_file() or _has_files(local)):
         raise ArtifactError(
-            f"{where}: MLflow has the version and none of its files; they were to be at {_source(model)}"
+            f"MLflow has this version but none of its files, which should be at {_source(model)}", where=where
         )
     _check_files(model, local, file)
     return local
@@ -208,7 +208,7 @@ def _check_files(version: Version, local: Path, file: str) -> None:
             kept = [entry for entry in _files(download(version.uri, Path(folder), FILES)) if entry.path == file]
         if kept and objects.sha256_of(local) != kept[0].sha256:
             raise ArtifactError(
-                f"{version.uri}/{file}: corrupted: its sha256 is not that in {FILES}; register it again"
+                f"corrupted: its sha256 differs from {FILES}", where=f"{version.uri}/{file}", hint="register it again"
             )
 
 
@@ -216,7 +216,7 @@ def _files(path: Path) -> list[FileEntry]:
     try:
         return [FileEntry(**fields) for fields in json.loads(path.read_bytes())]
     except (ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: not a list of files: {' '.join(str(error).split())[:200]}") from error
+        raise ArtifactError(f"not a list of files: {' '.join(str(error).split())[:200]}", where=path) from error
 
 
 def _has_files(folder: Path) -> bool:

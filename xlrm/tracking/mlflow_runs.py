@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xlrm import progress
 from xlrm.errors import ArtifactError
@@ -18,8 +19,11 @@ from xlrm.tracking import moved_home
 from xlrm.tracking.metric_keys import key
 from xlrm.tracking.mlflow_client import connected, nothing_yet
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
-def _experiment_id(client, name: str) -> str:
+
+def _experiment_id(client: "MlflowClient", name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     if injected := os.environ.get("MLFLOW_EXPERIMENT_ID"):
@@ -154,7 +158,7 @@ def close_left_open(note: Path, finished: str | None = None) -> None:
         with contextlib.suppress(ArtifactError), connected() as client:  # a run that this MLflow does not know any more
             if client.get_run(left["run"]).info.status == "RUNNING":
                 client.set_terminated(left["run"], status)
-                progress.say(f"MLflow: run {left['run']} of a process that was killed: closed as {status}")
+                progress.say(f"MLflow: closed run {left['run']} of a killed process as {status}")
     note.unlink(missing_ok=True)
 
 

@@ -23,7 +23,7 @@ from xlrm.training.kept_checkpoints import WHOLE, Kept, fetch_folder, mark, mark
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainerState
 
 _OF_THE_FIRST = ("trainer_state.json", "scheduler.pt", "latest")
 """Files that transformers and DeepSpeed write in the first process only but read in every process."""
@@ -47,7 +47,8 @@ def agreed(folder: Path, label: str, unfinished: str) -> Path | None:
     here.wait_for_everyone()
     if here.is_main_process and any(each):
         progress.say(
-            f"{label}: " + (f"goes on from step {step}" if step else "begins anew: not every node has a checkpoint")
+            f"{label}: "
+            + (f"continues from step {step}" if step else "starts from the beginning: no checkpoint is on every node")
         )
     return _checkpoint(folder, step) if step else None
 
@@ -56,11 +57,11 @@ def _is_here(step: int, folder: Path, label: str, unfinished: str) -> bool:
     """Whether this node has the checkpoint; if not, its first process tries to download it from the store."""
     if not _is_first_of_node() or step in whole_steps(folder, _own_part()):
         return True
-    progress.say(f"{label}: step {step} is taken from the store")
+    progress.say(f"{label}: downloading the checkpoint of step {step} from the store")
     try:
         _kept(unfinished).fetch(step, folder)
     except ArtifactError as error:
-        progress.say(f"{label}: step {step} is of no use: {error}")
+        progress.say(f"{label}: the checkpoint of step {step} is unusable: {error}")
         return False
     return True
 
@@ -86,7 +87,7 @@ def _say_what_does_not_fit(folder: Path, label: str) -> None:
     for checkpoint in sorted(folder.glob("checkpoint-*")):
         if (part := marked(checkpoint)) and part != own:
             was, now = (f"{each['processes']} process(es), this node's from {each['first']} on" for each in (part, own))
-            progress.say(f"{label}: {checkpoint.name} is thrown away: it has the parts of {was}; now there are {now}")
+            progress.say(f"{label}: {checkpoint.name} is removed: it was written by {was}, and this training has {now}")
 
 
 def keeper(unfinished: str) -> "TrainerCallback":
@@ -99,10 +100,10 @@ def keeper(unfinished: str) -> "TrainerCallback":
         def __init__(self) -> None:
             self.sender = Sender()
 
-        def on_train_begin(self, args, state, control, **kwargs):
+        def on_train_begin(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             state.save_steps = args.save_steps  # else a resumed training keeps the checkpoint's value
 
-        def on_save(self, args, state, control, **kwargs):
+        def on_save(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             folder, step = Path(args.output_dir), state.global_step
             if state.is_world_process_zero:
                 heldout.copy_best(folder.parent, _checkpoint(folder, step))
@@ -116,7 +117,7 @@ def keeper(unfinished: str) -> "TrainerCallback":
             shutil.copytree(checkpoint, copy, copy_function=os.link)  # hard links survive the removal of the checkpoint
             self.sender.start(f"checkpoint {checkpoint.name}", lambda: kept.send(copy))
 
-        def on_train_end(self, args, state, control, **kwargs):
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.sender.wait()
 
     return Keeper()
@@ -138,7 +139,7 @@ def keeping_reference(trainer: type, kept: Path, unfinished: str) -> type:
     uri = objects.join(unfinished, "reference")
 
     class Keeping(trainer):
-        def _precompute_ref_logps(self, dataset, name, batch_size):
+        def _precompute_ref_logps(self, dataset: "Dataset", name: str, batch_size: int) -> "Dataset":
             if _on_every_node(_has_reference(kept, uri)):
                 return datasets.concatenate_datasets([dataset, datasets.load_from_disk(str(kept))], axis=1)
             with _each_for_itself(self):
@@ -162,7 +163,7 @@ def _has_reference(kept: Path, uri: str) -> bool:
         if not fetch_folder(uri, partial):
             return False
     except ArtifactError as error:
-        progress.say(f"the reference's log-probabilities are computed again: {error}")
+        progress.say(f"the reference model's log-probabilities are computed again: {error}")
         return False
     partial.rename(kept)
     return True
@@ -172,7 +173,7 @@ def _send_reference(kept: Path, uri: str) -> None:
     try:
         send_folder(kept, uri)
     except ArtifactError as error:
-        progress.say(f"the reference's log-probabilities are on this machine alone: {error}")
+        progress.say(f"the reference model's log-probabilities are only on this machine, not in the store: {error}")
 
 
 @contextlib.contextmanager

@@ -90,7 +90,7 @@ class Kept:
         """Downloads to `folder`/checkpoint-STEP and marks it as complete. Raises ArtifactError if it is missing."""
         local = folder / f"checkpoint-{step}"
         if not fetch_folder(self._folder(step), local):
-            raise ArtifactError(f"{self._folder(step)}: no longer there, or not whole")
+            raise ArtifactError("missing or incomplete", where=self._folder(step))
         mark(local, self.part)
 
     def _found(self) -> set[int]:

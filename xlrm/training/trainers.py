@@ -51,7 +51,7 @@ def train_reward_model(
         model = loading.new_reward_model(base, tokenizer, config.seed)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
-            margin = config.margin and any("margin" in row for row in heldout_rows)
+            margin = config.margin and any(row.get("margin") is not None for row in heldout_rows)
             columns.dataset(tokenizer, heldout_rows, config.model_copy(update={"margin": margin})).save_to_disk(
                 folder / "heldout"
             )
@@ -60,7 +60,12 @@ def train_reward_model(
         return folder / "start"
 
     if config.keep == "best" and not heldout_rows:
-        raise ConfigError("reward.keep: best goes by the pairs held out, and there are none: see curate.train_share")
+        raise ConfigError(
+            "uses the loss on held-out pairs, and there are none",
+            where="reward.keep",
+            value="best",
+            hint="see curate.train_share",
+        )
     metrics = _run("reward_worker", prepare, folder, config, RewardTraining)
     if metrics and config.lora_rank:
         _merge(folder, output)
@@ -182,7 +187,12 @@ def _check_installed(config: TrainingConfig) -> None:
 
     known = [optimizer.value for optimizer in OptimizerNames]
     if config.optimizer not in known:
-        raise ConfigError(f"optimizer {config.optimizer!r}: transformers knows {', '.join(known)}")
+        raise ConfigError(
+            "transformers has no such optimizer",
+            where="optimizer",
+            value=config.optimizer,
+            hint=f"it has {', '.join(known)}",
+        )
     needs = {
         "bitsandbytes": needs_bitsandbytes(config),
         "deepspeed": launch.world(config.processes) > 1,
@@ -191,10 +201,11 @@ def _check_installed(config: TrainingConfig) -> None:
         try:
             metadata.version(library)
         except metadata.PackageNotFoundError as error:
+            field = "processes" if library == "deepspeed" else "optimizer"
             raise ConfigError(
-                f"optimizer {config.optimizer}, {launch.world(config.processes)} process(es): needs {library}; "
-                "pip install 'xlrm[gpu]'"
-            ) from error
+                f"needs {library}, which is not installed",
+                where=field, value=getattr(config, field), hint="pip install 'xlrm[gpu]'",
+            ) from error  # fmt: skip
 
 
 def _check_length(field: str, config: TrainingConfig, model: Path) -> None:
@@ -207,7 +218,7 @@ def _check_batch(config: TrainingConfig, rows: int) -> None:
     launch.split_batch(config.batch_size, config.device_batch_size, launch.world(config.processes))
     if rows < config.batch_size:
         raise ConfigError(
-            f"batch_size: {config.batch_size} is more than the {rows} rows to train on; take {rows} at most"
+            f"at most the {rows} rows to train on are allowed", where="batch_size", value=config.batch_size
         )
 
 
@@ -242,7 +253,7 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
     """Trains, from the newest checkpoint that all nodes have, if any, and saves the model into `trained`."""
     if trainer.args.n_gpu > 1:
         raise ConfigError(
-            f"{label}: one process sees {trainer.args.n_gpu} GPUs; set CUDA_VISIBLE_DEVICES to one of them"
+            f"a process of {label} sees {trainer.args.n_gpu} GPUs; it must see only one", where="CUDA_VISIBLE_DEVICES"
         )
     job = json.loads((folder / "job.json").read_text())
     trainer.add_callback(progress.training_steps(label))
@@ -250,11 +261,11 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
     if job["run"] and trainer.is_world_process_zero():
         trainer.add_callback(curves.to_mlflow(job["run"]))
     with launch.together("agreeing on a checkpoint"):
-        last = checkpoints.agreed(Path(trainer.args.output_dir), label, job["unfinished"])
+        last = checkpoints.agreed(folder / "checkpoints", label, job["unfinished"])
         if trainer.is_world_process_zero():
             heldout.copy_best(last or folder / "nothing", folder)
     with launch.together("training"):
-        trainer.train(resume_from_checkpoint=last and str(last))
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     with launch.together("saving the model"):
         trainer.save_model(str(folder / "trained"))
         if trainer.is_world_process_zero():
@@ -279,13 +290,14 @@ def _write_results(trainer: "Trainer", folder: Path) -> None:
         best = (folder / heldout.BEST).is_dir()
         point = min(scored, key=lambda entry: entry["heldout_loss"]) if best else scored[-1]
         metrics |= {name: point[name] for name in ("heldout_loss", "heldout_accuracy")}
-        metrics["heldout_rows"] = float(len(trainer.eval_dataset))
+        rows: Any = trainer.eval_dataset
+        metrics["heldout_rows"] = float(len(rows))
     _write(folder / launch.METRICS, metrics | {"steps": float(trainer.state.global_step)})
 
 
 def _pointwise_trainer(
     start: Path, tokenizer: "PreTrainedTokenizerBase", config: RewardTraining, arguments: "TrainingArguments",
-    sets: dict[str, "Dataset | None"],
+    sets: dict[str, Any],
 ) -> "Trainer":  # fmt: skip
     """Trainer with the loss -z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z (paper B, section 2). The
     paper prints sigmoid(1 - r) in the second term, which could not separate bad responses from good ones."""

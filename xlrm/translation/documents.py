@@ -1,10 +1,11 @@
 """Translation of whole texts: cut into segments, looked up in the memory, translated if new, and joined again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
 from xlrm.languages import Language
+from xlrm.models.decoding import blocks
 from xlrm.progress import Counter
 from xlrm.store.answers import Memory
 from xlrm.translation import segmentation
@@ -46,7 +47,7 @@ class DocumentTranslator:
 
     def _segments(self, segments: list[str], attempt: int) -> dict[str, str | None]:
         translations = self.memory.look_up(segments, attempt)
-        for block in _blocks([segment for segment in segments if segment not in translations], self.translator.block):
+        for block in blocks([segment for segment in segments if segment not in translations], self.translator.block):
             translations |= self.translator.translate(block, attempt, partial(self._keep, attempt))
         return translations
 
@@ -64,8 +65,3 @@ class DocumentTranslator:
                 return None
             restored.append(whole)
         return template.fill(restored, self.target.spaces)
-
-
-def _blocks(segments: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(segments), size):
-        yield segments[start : start + size]

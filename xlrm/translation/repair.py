@@ -4,10 +4,11 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+from xlrm.data.corpus_schema import TEXTS
 from xlrm.errors import GateError
 from xlrm.translation.documents import DocumentTranslator
-from xlrm.translation.effort import TEXTS
 
 ROWS_AT_ONCE = 1000
 
@@ -65,7 +66,7 @@ class RepairLoop:
         self.mended += len(first) - len(failing)
 
     def _replace(
-        self, check: Check, chunk: Rows, known: Translations, failing: dict[str, str], wanted: set[str], **options
+        self, check: Check, chunk: Rows, known: Translations, failing: dict[str, str], wanted: set[str], **options: Any
     ) -> dict[str, str]:  # fmt: skip
         """Translates the `wanted` among the failing texts with other `options`, keeps translations that pass or are the
         first complete ones, and returns the texts that still fail."""
@@ -83,9 +84,9 @@ class RepairLoop:
         if self.failed > self.max_share * self.texts:
             reasons = ", ".join(f"{name} {count}" for name, count in Counter(failing.values()).most_common(3))
             raise GateError(
-                f"translate[{self.documents.target.code}]: {self.failed} of the first {self.texts} texts fail, more than "
-                f"translate.max_repair_share={self.max_share}: {reasons}; look at the translator first"
-            )
+                f"{self.failed} of the first {self.texts} texts in {self.documents.target.code} fail: {reasons}",
+                where="translate.max_repair_share", value=self.max_share, hint="check the translator first",
+            )  # fmt: skip
 
 
 def _failing(check: Check, chunk: Rows, known: Translations) -> dict[str, str]:

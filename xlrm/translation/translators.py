@@ -1,6 +1,6 @@
 """Translators with a common interface: a list of segments to their translations, in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,7 +43,8 @@ class Settings(BaseModel):
     precision: Precision = "bfloat16"
     """Number format of the model (X-ALMA's README), with transformers and vLLM."""
     context: int = Field(4096, ge=256)
-    """Limit on the tokens of prompt and translation, with vLLM; at most what the model can read. Llama 2 reads 4096."""
+    """Limit on the tokens of prompt and translation, with transformers and vLLM; at most what the model can read.
+    Llama 2 reads 4096."""
     batch_size: int = Field(16, ge=1)
     """Segments in a batch, with transformers."""
 
@@ -59,7 +60,7 @@ Told = Callable[[int, Completion], None]
 
 @dataclass(frozen=True)
 class Translator:
-    identity: dict[str, object]
+    identity: Mapping[str, object]
     """Everything that a translation depends on except the text and the attempt; identifies the translation memory."""
     attempts: int
     """Number of ways to decode: first greedy, then others for segments whose translation failed."""
@@ -92,7 +93,10 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
     if settings.engine != "endpoint":
         revision = hub.model_version(name, revision)
     model = generation.Model(name, None if Path(name).is_dir() else revision)
-    engine = _engine(settings, model, (source, target))
+    context = Context.of(settings, "translate.context")
+    engine = generation.make_engine(
+        settings.engine, model, context, settings.precision, settings.batch_size, (source, target)
+    )
     attempts = _attempts(settings)
 
     def complete(texts: list[str], attempt: int, each: Told) -> list[Completion]:
@@ -109,13 +113,13 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
 
 def _whole(completion: Completion) -> str | None:
     """The translation with its lines joined, as a segment is one line; None if it is incomplete or blank."""
-    return " ".join(completion.text.split("\n")).strip() or None if completion.whole else None
+    return " ".join(completion.answer.split("\n")).strip() or None if completion.whole else None
 
 
 def language(code: str, field: str) -> Language:
     """Row of the language table. Raises ConfigError, with the config's `field`, for an unknown code."""
     if code not in LANGUAGES:
-        raise ConfigError(f"{field}: no language {code!r}; there are {', '.join(LANGUAGES)}")
+        raise ConfigError("no such language", where=field, value=code, hint=f"there are {', '.join(LANGUAGES)}")
     return LANGUAGES[code]
 
 
@@ -131,7 +135,7 @@ def revision(settings: Settings, target: Language) -> str:
 def _x_alma_models(target: Language) -> list[str]:
     """Ids of the X-ALMA models that may translate into a language: its group's, or all for English (no group)."""
     groups = {language.x_alma_group for language in ([target] if target.x_alma_group else LANGUAGES.values())}
-    return [X_ALMA.format(group=group) for group in sorted(groups - {None})]
+    return [X_ALMA.format(group=group) for group in sorted(group for group in groups if group is not None)]
 
 
 def model_name(settings: Settings, source: Language, target: Language) -> str:
@@ -148,7 +152,7 @@ def x_alma_model(source: Language, target: Language) -> str:
     other pairs."""
     groups = {language.x_alma_group for language in (source, target)} - {None}
     if len(groups) != 1:
-        raise ConfigError(f"translate.translator: X-ALMA has no model for {source.name} to {target.name}")
+        raise ConfigError(f"X-ALMA has no model for {source.name} to {target.name}", where="translate.translator")
     return X_ALMA.format(group=groups.pop())
 
 
@@ -164,14 +168,6 @@ def _phrasebook(source: Language, target: Language) -> Translator:
     revision = provenance.code_version(translator.__name__)
     identity = {"translator": "phrasebook", "revision": revision, "source": source.code, "target": target.code}
     return Translator(identity, attempts=1, block=4096, complete=complete)
-
-
-def _engine(settings: Settings, model: generation.Model, languages: tuple[Language, Language]) -> generation.Engine:
-    if settings.engine == "vllm":
-        return generation.Vllm(model, Context.of(settings, "translate.context"), settings.precision)
-    if settings.engine == "endpoint":
-        return generation.Endpoint(model)
-    return generation.Transformers(model, settings.batch_size, languages, settings.precision)
 
 
 def _attempts(settings: Settings) -> tuple[Decoding, ...]:

@@ -13,21 +13,21 @@ from xlrm.validation.frame import Plan, bands, frame
 from xlrm.validation.limits import Limits
 
 MEANING = {
-    "schema": "every field is there, is a string and is not blank",
-    "unique": "an id stands once in its file",
-    "parity": "the ids are those of the source, in its order",
+    "schema": "every field is present, is a string and is not blank",
+    "unique": "an id occurs only once in its file",
+    "parity": "the ids are those of the source, in the same order",
     "pair": "chosen and rejected are still different texts",
     "script": "the letters are those of the language",
-    "language": "the text is in its language, as lingua identifies it",
-    "length": "the text is about as long as its source lets expect",
-    "truncated": "the text goes on after the first lines of its source",
-    "cut": "the text does not stop within a sentence",
-    "copy": "the text is not the source's, untranslated",
-    "untranslated": "no sentence or line is left as it is in the source",
-    "code": "what is between backticks is the source's",
-    "placeholder": "placeholders, markup and addresses are the source's",
-    "number": "no number is lost, in whatever way it is written",
-    "loop": "no word or phrase comes over and over where the source has none",
+    "language": "the text is in the right language, as identified by lingua",
+    "length": "the length of the text is plausible for its source",
+    "truncated": "the text does not end after the first lines of its source",
+    "cut": "the text does not stop in the middle of a sentence",
+    "copy": "the text is not an untranslated copy of its source",
+    "untranslated": "no sentence or line is left untranslated",
+    "code": "the text between backticks is the same as in the source",
+    "placeholder": "placeholders, markup and addresses are the same as in the source",
+    "number": "no number is lost, however it is written",
+    "loop": "no word or phrase is repeated over and over unless the source does so",
 }
 SHOWN_CHARACTERS = 160
 """Characters kept of a value that failed."""
@@ -180,7 +180,7 @@ def _outcome(expectation: Expectation, rows: pd.DataFrame, result: dict) -> Outc
 
 
 @cache
-def _batches():
+def _batches() -> Any:
     """Batch definition for a frame, in an in-memory context without files, analytics and progress bars."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -207,7 +207,7 @@ def _kinds() -> Callable[[str], type]:
         condition_metric_name = "column_pair_values.texts_differ"
 
         @column_pair_condition_partial(engine=PandasExecutionEngine)
-        def _pandas(cls, column_A, column_B, **_):
+        def _pandas(cls, column_A: pd.Series, column_B: pd.Series, **_: Any) -> pd.Series:
             return column_A.str.strip().str.casefold() != column_B.str.strip().str.casefold()
 
     class ExpectColumnPairTextsToDiffer(ColumnPairMapExpectation):
@@ -236,7 +236,7 @@ def _none(name: str, column: str, rule: str) -> Expectation:
 
 def _parity(ids: pd.Series, present: int, known: pd.Index) -> pd.Series:
     """Defect of each id, or NaN; ids from row `present` on are in the source only."""
-    place = pd.Series(known.get_indexer(ids), dtype=float)
+    place = pd.Series(known.get_indexer(pd.Index(ids)), dtype=float)
     place[place < 0] = np.nan
     wrong = pd.Series(None, place.index, dtype="str")
     wrong[place.ffill().diff() < 0] = "out of order"

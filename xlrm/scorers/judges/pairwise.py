@@ -170,7 +170,7 @@ class Judge:
     def reach(self) -> None:
         """Checks the settings before any question: raises ConfigError if OPENAI_BASE_URL is not set for a served judge,
         or if `context` is set above what a local model can read."""
-        self.engine.client if self.served else self.engine.limit  # noqa: B018
+        self.engine.check()
 
     def close(self) -> None:
         """Frees the engine."""
@@ -223,14 +223,16 @@ class Judge:
         share = self.settings.max_refused_share
         if self.cost.refused > share * self.cost.questions:
             raise GateError(
-                f"{self.model.name} would not read {self.cost.refused} of {self.cost.questions} questions, more than "
-                f"judge.max_refused_share={share}: {self.cost.refusal}"
-            )
+                f"{self.model.name} refused {self.cost.refused} of {self.cost.questions} questions, more than allowed: "
+                f"{self.cost.refusal}",
+                where="judge.max_refused_share", value=share,
+            )  # fmt: skip
         if self.settings.max_usd is not None and (self.cost.usd or 0) > self.settings.max_usd:
             raise GateError(
-                f"{self.model.name} has cost {dollars(self.cost.usd)}, more than judge.max_usd={self.settings.max_usd}; what "
-                "it said is kept, and a run with a higher limit goes on from there"
-            )
+                f"{self.model.name} has cost {dollars(self.cost.usd)}, which is more",
+                where="judge.max_usd", value=self.settings.max_usd,
+                hint="its answers are kept, and a run with a higher limit continues from there",
+            )  # fmt: skip
 
 
 def load(model: RewardModel, settings: Settings) -> Judge:
@@ -259,14 +261,15 @@ def check_budget(estimates: dict[str, Estimate], settings: Settings) -> None:
         return
     if unpriced := [name for name, estimate in estimates.items() if estimate.usd is None]:
         raise ConfigError(
-            f"judge.max_usd={settings.max_usd}: no price is known for {', '.join(unpriced)}; say judge.usd_per_million, as "
-            f"{{{unpriced[0]}: [2.5, 10]}}"
-        )
-    total = sum(estimate.usd for estimate in estimates.values())
+            f"the price of {', '.join(unpriced)} is unknown", where="judge.max_usd", value=settings.max_usd,
+            hint=f"set judge.usd_per_million, as {{{unpriced[0]}: [2.5, 10]}}",
+        )  # fmt: skip
+    total = sum(estimate.usd or 0.0 for estimate in estimates.values())
     if total > settings.max_usd:
         raise ConfigError(
-            f"judge.max_usd={settings.max_usd}: judging is estimated at {dollars(total)}; raise it or judge less"
-        )
+            f"less than the estimate of {dollars(total)} for judging", where="judge.max_usd", value=settings.max_usd,
+            hint="raise it or judge fewer items",
+        )  # fmt: skip
 
 
 def dollars(usd: float | None) -> str:

@@ -1,0 +1,212 @@
+"""An engine for a model that is served elsewhere with OpenAI's chat completions API."""
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from xlrm.errors import ArtifactError, ConfigError
+from xlrm.models import chat_templates
+from xlrm.models.decoding import Completion, Decoding, Engine, Request
+from xlrm.models.transformers_engine import Model
+from xlrm.store import addresses
+
+_KEY = "OPENAI_API_KEY"
+_Feature = Literal["sampling fields", "max_tokens", "system message"]
+_NO_MAX_TOKENS = re.compile(r"use\W+max_completion_tokens", re.IGNORECASE)
+"""Not any mention of the field: vLLM also names it to a prompt that is too long."""
+_NO_SYSTEM = re.compile(
+    r"system.{0,20}(role|message|prompt|instruction)|role.{0,40}system|developer instruction|roles must alternate",
+    re.IGNORECASE,
+)
+"""The words of Gemma's and Mistral's chat templates, of OpenAI for o1-mini, and of Google for Gemma."""
+
+
+@dataclass
+class Endpoint(Engine):
+    """A server with OpenAI's chat completions API, at OPENAI_BASE_URL, with OPENAI_API_KEY if it requires one.
+
+    What a server refuses to take is left out of this and later requests if the model can be asked the same without it:
+    `top_k` and `repetition_penalty`, where they change nothing; `max_tokens`, which becomes `max_completion_tokens`; and
+    the system message, whose text goes before the user's (`chat_templates.without_system`)."""
+
+    model: Model
+    parallel: int = 32
+    """Concurrent requests."""
+    block: int = 256
+    retries: int = 5
+    """Retries of a request after a lost connection, a timeout, status 408, 409, 429 or 5xx, or a reply without an
+    answer in it. The delay is the server's Retry-After (over two minutes: no retry), or else 0.5 s, doubled each time up
+    to 8 s, minus a random part of up to a quarter. This is the openai client's own rule, except for the last kind."""
+    timeout_seconds: float = 600.0
+    """Timeout of one request, in seconds."""
+    refused: frozenset[_Feature] = field(default=frozenset(), init=False)
+    """What the server has refused to take."""
+
+    @cached_property
+    def client(self) -> Any:
+        """Raises ConfigError if the address or the key cannot be right."""
+        import openai
+
+        address, key = os.environ.get("OPENAI_BASE_URL", "").strip(), os.environ.get(_KEY, "").strip() or "none"
+        if not address:
+            raise ConfigError(
+                "not set; it is the address of the served model, such as http://host:8000/v1", where="OPENAI_BASE_URL"
+            )
+        if not re.match(r"https?://[^/\s]+\S*$", address):
+            raise ConfigError(
+                "an address such as http://host:8000/v1 is required", where="OPENAI_BASE_URL", value=_server()
+            )
+        if not re.fullmatch(r"[!-~]+", key):
+            raise ConfigError(
+                "contains characters that no key has, such as spaces or typographic quotation marks", where=_KEY
+            )
+        return openai.OpenAI(base_url=address, api_key=key, max_retries=self.retries, timeout=self.timeout_seconds)
+
+    def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
+        """Raises ArtifactError if a request fails after its retries; first calls `tell` for every answer that has
+        arrived, including those to requests still running at the failure."""
+        self.client  # noqa: B018  (created once here, not by several threads)
+        reported = set()
+        with ThreadPoolExecutor(self.parallel) as pool:
+            asked = {pool.submit(self._complete, request, decoding): place for place, request in enumerate(requests)}
+            try:
+                for future in as_completed(asked):
+                    completion = future.result()
+                    reported.add(future)
+                    tell(asked[future], completion)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                for future in asked.keys() - reported:
+                    if _came(future):
+                        tell(asked[future], future.result())
+                raise
+
+    def check(self) -> None:
+        self.client  # noqa: B018  (made here)
+
+    def close(self) -> None:
+        pass
+
+    def _complete(self, request: Request, decoding: Decoding) -> Completion:
+        """The completion with the tokens of all replies. A model that repeatedly answers without text refuses the
+        prompt. Raises ArtifactError for a server that gives no reply, or none with choices."""
+        import openai
+
+        tokens, reply = (0, 0), None
+        for attempt in range(self.retries + 1):
+            time.sleep(_delay(attempt))
+            try:
+                reply = self._send(request, decoding)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                return Completion("", False, tokens, refused=_line(error))
+            except openai.APIError as error:
+                raise self._failed(str(getattr(error, "status_code", None) or type(error).__name__)) from error
+            except ValueError:  # no JSON
+                continue
+            tokens = _added(tokens, getattr(reply, "usage", None))
+            if completion := _completion(reply):
+                return replace(completion, tokens=tokens)
+        if _message(reply):
+            return Completion("", False, tokens, refused="answers without text")
+        raise self._failed(_reason(reply))
+
+    def _failed(self, reason: str) -> ArtifactError:
+        return ArtifactError(f"no answer: {reason}", where=f"{_server()}: model", value=self.model.name)
+
+    def _send(self, request: Request, decoding: Decoding) -> Any:
+        """The reply to the request, without what the server refuses. Raises the client's errors."""
+        import openai
+
+        while True:
+            without = self.refused
+            try:
+                return self.client.chat.completions.create(**self._fields(request, decoding, without))
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                refused = _refused(str(error), request, decoding) - without
+                if not refused:
+                    raise
+                self.refused = self.refused | refused
+
+    def _fields(self, request: Request, decoding: Decoding, without: frozenset[_Feature]) -> dict[str, Any]:
+        """Besides OpenAI's own fields two others, because vLLM, SGLang and others would take them from the model's
+        generation_config.json."""
+        messages = chat_templates.messages(request.prompt)
+        more = {"top_k": decoding.top_k or -1, "repetition_penalty": decoding.repetition_penalty}
+        return {
+            "model": self.model.name, "seed": request.seed, "temperature": decoding.temperature, "top_p": decoding.top_p,
+            "messages": chat_templates.without_system(messages) if "system message" in without else messages,
+            "max_completion_tokens" if "max_tokens" in without else "max_tokens": decoding.max_new_tokens,
+            "extra_body": {} if "sampling fields" in without else more,
+        }  # fmt: skip
+
+
+def _refused(message: str, request: Request, decoding: Decoding) -> set[_Feature]:
+    """What a server that answers with this error does not take, if the model can be asked the same without it."""
+    features: set[_Feature] = set()
+    neutral = (decoding.top_k, decoding.repetition_penalty) == (0, 1.0)
+    if neutral and ("top_k" in message or "repetition_penalty" in message):
+        features.add("sampling fields")
+    if _NO_MAX_TOKENS.search(message):
+        features.add("max_tokens")
+    if chat_templates.messages(request.prompt)[0]["role"] == "system" and _NO_SYSTEM.search(message):
+        features.add("system message")
+    return features
+
+
+def _delay(attempt: int) -> float:
+    """Seconds before an attempt: none before the first, number 0."""
+    return min(8.0, 0.5 * 2 ** (attempt - 1)) * (1 - random.random() / 4) if attempt else 0.0
+
+
+def _message(reply: Any) -> Any:
+    """The message in a reply; None if it has none. Servers may send anything, such as a text or null."""
+    choices = getattr(reply, "choices", None)
+    return getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+
+
+def _completion(reply: Any) -> Completion | None:
+    """The answer in a reply, which is not the thinking in `reasoning_content`; None if it is missing without a
+    reason."""
+    if not (message := _message(reply)):
+        return None
+    text, ended = message.content, reply.choices[0].finish_reason
+    if isinstance(text, str) and (text or ended != "content_filter"):
+        return Completion(text, ended == "stop")
+    if ended == "length":  # the limit was reached in the thinking
+        return Completion("", False)
+    reason = getattr(message, "refusal", None) or (ended if ended == "content_filter" else None)
+    return Completion("", False, refused=_line(reason)) if reason else None
+
+
+def _reason(reply: Any) -> str:
+    """Why a reply has no choices: the error in it, if there is one."""
+    error = getattr(reply, "error", None)
+    message = error.get("message") if isinstance(error, dict) else error
+    return _line(message) if message else "replies without choices"
+
+
+def _added(tokens: tuple[int, int], usage: Any) -> tuple[int, int]:
+    read, written = (getattr(usage, name, None) or 0 for name in ("prompt_tokens", "completion_tokens"))
+    return tokens[0] + read, tokens[1] + written
+
+
+def _server() -> str:
+    """The address for messages, without what may be a key."""
+    return addresses.shown(os.environ["OPENAI_BASE_URL"].strip()).partition("?")[0]
+
+
+def _line(message: object) -> str:
+    """A server's message on one line, without the key, which servers may repeat whole or shortened."""
+    key = os.environ.get(_KEY, "").strip()
+    text = str(message).replace(key, "***") if key else str(message)
+    return chat_templates.line(re.sub(r"\b(sk-|Bearer\s+)[\w*.-]+", r"\1***", text))
+
+
+def _came(future: Future) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
