@@ -3,7 +3,8 @@
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow
@@ -16,7 +17,7 @@ from test_registry import list_files
 
 from xlrm.analysis import hidden_states
 from xlrm.data import catalog, hub_sets, pair_records
-from xlrm.errors import ArtifactError, ConfigError, DataError
+from xlrm.errors import ArtifactError, ConfigError, DataError, XlrmError
 from xlrm.models import loading, weights
 from xlrm.models.transformers_engine import Model, Transformers
 from xlrm.registry import gate, mlflow_loader
@@ -37,6 +38,16 @@ NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999", "-1e400")
 
 def line(number: str, field: str = "margin") -> str:
     return f'{json.dumps(PAIR)[:-1]}, "{field}": {number}}}\n'
+
+
+@contextmanager
+def not_a_number(kind: type[XlrmError], where: str) -> Iterator[pytest.ExceptionInfo[XlrmError]]:
+    """As `refused`, for a value that is NaN or infinite, at a place that begins with `where`."""
+    with pytest.raises(kind) as raised:
+        yield raised
+    error = raised.value
+    assert type(error) is kind and error.where.startswith(where) and not math.isfinite(error.value), str(error)
+    assert error.message and "\n" not in str(error)
 
 
 # Rows
@@ -151,13 +162,11 @@ def test_nothing_is_written_that_is_not_json(tmp_path: Path) -> None:
     assert not (tmp_path / "rows.jsonl").exists()
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, "1e999"])
+@pytest.mark.parametrize("value", [math.inf, "1e999"])
 def test_a_field_of_an_experiment_is_a_finite_number(value) -> None:
-    with pytest.raises(ConfigError, match=r"reward\.learning_rate: .*(finite number|greater than 0).*, got"):
+    with refused(ConfigError, "reward.learning_rate", math.inf):
         sections.stage_config("reward", {"language": "en", "learning_rate": value})
-    with pytest.raises(
-        ConfigError, match=r"x: base\.pretraining\.learning_rate: .*(finite number|greater than 0).*, got"
-    ):
+    with refused(ConfigError, "x: base.pretraining.learning_rate", math.inf):
         sections.check_section("base", {"pretraining": {"learning_rate": float(value)}}, "x: ")
 
 
@@ -193,17 +202,19 @@ def checkpoints(folder: Path) -> list[Path]:
     return list((folder / "work" / "checkpoints").glob("checkpoint-*"))
 
 
-@pytest.mark.parametrize("changes", [{}, {"loss": "pointwise"}, {"lora_rank": 2}], ids=str)
-def test_a_loss_that_is_not_finite_ends_the_training_of_a_reward_model(tiny_base, tmp_path, changes) -> None:
-    with pytest.raises(ConfigError, match=r"^reward\[en\]: step 2 of \d: loss nan.*lower learning_rate=1e\+30$"):
+@pytest.mark.parametrize(("changes", "steps"), [({}, 3), ({"loss": "pointwise"}, 6), ({"lora_rank": 2}, 3)], ids=str)
+def test_a_loss_that_is_not_finite_ends_the_training_of_a_reward_model(tiny_base, tmp_path, changes, steps) -> None:
+    with not_a_number(ConfigError, f"reward[en]: step 2 of {steps}: loss") as raised:
         train(tiny_base, tmp_path, learning_rate=1e30, log_steps=100, warmup=0.0, save_steps=2, **changes)
+    assert raised.value.hint == "lower learning_rate=1e+30"
     assert checkpoints(tmp_path) == [] and not (tmp_path / "work" / "output" / "model.safetensors").exists()
 
 
 @pytest.mark.slow
 def test_it_ends_in_several_processes_too(tiny_base, tmp_path) -> None:
-    with pytest.raises(ArtifactError, match=r"^training in 2 processes .*: reward\[en\]: step 2 of 3: loss (nan|inf)"):
+    with pytest.raises(ArtifactError) as raised:
         train(tiny_base, tmp_path, learning_rate=1e30, warmup=0.0, processes=2)
+    assert "reward[en]: step 2 of 3: loss=" in str(raised.value) and "\n" not in str(raised.value)
     assert checkpoints(tmp_path) == []
 
 
@@ -211,14 +222,15 @@ def test_a_gradient_that_is_not_finite_ends_it_where_the_loss_is(tiny_base, tmp_
     base = changed(
         tiny_base, tmp_path / "base", lambda name, tensor: tensor * 1e22 if name == "model.norm.weight" else None
     )
-    with pytest.raises(ConfigError, match=r"^reward\[en\]: step 1 of 3: gradient norm inf; "):
+    with refused(ConfigError, "reward[en]: step 1 of 3: gradient norm", math.inf):
         train(base, tmp_path, log_steps=100)
     assert checkpoints(tmp_path) == []
 
 
 def test_the_last_step_is_followed_by_no_loss_and_its_weights_are_checked(tiny_base, tmp_path) -> None:
-    with pytest.raises(ConfigError, match=r"^reward\[en\]: after step 1, the last: .*safetensors: .* is -?(nan|inf)"):
+    with not_a_number(ConfigError, "reward[en]: after step 1, the last: ") as raised:
         train(tiny_base, tmp_path, learning_rate=1e39, batch_size=12, warmup=0.0)
+    assert "model.safetensors: " in raised.value.where
 
 
 def test_an_alignment_and_a_pretraining_end_the_same_way(tiny_base, tmp_path) -> None:
@@ -226,10 +238,10 @@ def test_an_alignment_and_a_pretraining_end_the_same_way(tiny_base, tmp_path) ->
     output = tmp_path / "align" / "output"
     output.mkdir(parents=True)
     config = align.Config(language="en", labeler="en", learning_rate=1e30, warmup=0.0, **FEW)
-    with pytest.raises(ConfigError, match=r"^align\[en\]: step 2 of 3: loss nan"):
+    with not_a_number(ConfigError, "align[en]: step 2 of 3: loss"):
         align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=output)
     output = tmp_path / "base" / "output"
-    with pytest.raises(ConfigError, match=r"^base: step \d+ of \d+: (loss|gradient norm) (nan|inf)"):
+    with not_a_number(ConfigError, "base: step "):
         pretrain(SMALL.model_copy(update={"learning_rate": 1e38, "matrix_learning_rate": 1e38}), output)
     assert not output.exists()
 
@@ -352,9 +364,9 @@ DOORS = (
 def test_a_weight_that_is_no_number_is_named_at_every_door(door, broken, corpora, tmp_path) -> None:
     output = tmp_path / "output"
     output.mkdir()
-    with pytest.raises((ArtifactError, ValueError), match=r"model\.embed_tokens\.weight") as raised:
+    with pytest.raises((ArtifactError, ValueError)) as raised:
         door(broken, corpora, output)
-    assert "\n" not in str(raised.value)
+    assert "model.embed_tokens.weight" in str(raised.value) and "\n" not in str(raised.value)
     assert not list(output.rglob("*.parquet")) and not list(output.rglob("results.json"))
 
 
@@ -369,7 +381,7 @@ def test_every_place_of_every_type_is_seen(dtype, tmp_path) -> None:
                     continue  # it has no infinity
                 tensors = {"a": torch.zeros(2, 2), "empty": torch.zeros(0), "whole": torch.arange(3), "b.c": tensor}
                 save_file(tensors, tmp_path / "model.safetensors")
-                with pytest.raises(ArtifactError, match=rf"model\.safetensors: b\.c\[{place}\] is -?(nan|inf)"):
+                with not_a_number(ArtifactError, f"{tmp_path}/model.safetensors: b.c[{place}]"):
                     weights.check_finite(tmp_path)
     save_file({"a": torch.full((3,), 3e38), "b": torch.ones(9).to(dtype)}, tmp_path / "model.safetensors")
     weights.check_finite(tmp_path)
@@ -388,10 +400,9 @@ def test_a_reward_that_is_no_number_is_an_error_where_the_weights_are_numbers(mo
     for door in (score, rank_with, evaluate_in, external_in, serve):
         output = tmp_path / door.__name__
         output.mkdir()
-        with pytest.raises(
-            ArtifactError, match=r"conversation 1: its reward is -?(inf|nan)|its rewards are no numbers"
-        ):
+        with pytest.raises(ArtifactError) as raised:
             door(folder, corpora, output)
+        assert raised.value.where in ("conversation 1: reward", str(folder)), str(raised.value)
         assert not list(output.rglob("*.parquet")) and not (output / "out.jsonl").exists()
     rewards = mlflow_loader.RewardModel(lambda chats: [1.0, math.nan])
     with pytest.raises(ValueError, match="row 1: its reward is nan"):
@@ -401,7 +412,7 @@ def test_a_reward_that_is_no_number_is_an_error_where_the_weights_are_numbers(mo
 def test_kept_rewards_of_an_interrupted_run_are_checked_too(model, tmp_path) -> None:
     journal = reward_journal.Journal(tmp_path / "rewards.journal")
     journal.append([0.5] * (interface.WINDOW - 1) + [math.nan])
-    with pytest.raises(ArtifactError, match=f"conversation {interface.WINDOW}: its reward is nan"):
+    with not_a_number(ArtifactError, f"conversation {interface.WINDOW}: reward"):
         engines.load(model, Scoring()).score([[{"role": "user", "content": "a"}]], journal)
 
 
@@ -415,7 +426,7 @@ def test_a_head_of_zeros_is_evaluated_as_ties(model, corpora, tmp_path) -> None:
         assert json.loads((output / "results.json").read_text())["results"]["en"]["ties"] == len(ROWS)
         decision = gate.decide(None, output / "rewards.parquet", None, gate.Rule(resamples=100), ties, ("en",))
         assert not decision.promoted and decision.reason.startswith("not better than chance in en on corpus")
-        with pytest.raises(DataError, match=r"every reward is 0\.0"):
+        with refused(DataError, "models:/m/1: rewards.parquet", 0.0):
             gate.check_differences("models:/m/1", output / "rewards.parquet")
 
 
@@ -431,8 +442,9 @@ def test_a_fingerprint_with_no_number_is_none(model, number, field, tmp_path) ->
     kept = json.loads(text)
     value = kept["probes"][3]["reward"] if field == "reward" else kept["tolerance"]["float32"]
     (folder / fingerprints.FILE).write_text(text.replace(f'"{field}": {value}', f'"{field}": {number}', 1))
-    with pytest.raises(ArtifactError, match=r"fingerprint\.json: not a fingerprint"):
+    with pytest.raises(ArtifactError) as raised:
         engines.load(folder, Scoring())
+    assert raised.value.where.startswith(f"{folder}/fingerprint.json")
     with pytest.raises(ValueError, match=r"not the model that was registered|not a fingerprint"):
         mlflow_loader._check(folder, lambda chats, length: [math.nan] * len(chats))
 
@@ -440,6 +452,6 @@ def test_a_fingerprint_with_no_number_is_none(model, number, field, tmp_path) ->
 def test_no_fingerprint_is_written_of_rewards_that_are_no_numbers(model, tmp_path) -> None:
     scorer = engines.load(model, Scoring())
     scorer.network.score.weight.data.fill_(math.nan)
-    with pytest.raises(ArtifactError, match="its reward is nan"):
+    with not_a_number(ArtifactError, "conversation 1: reward"):
         fingerprints.write(tmp_path, scorer)
     assert not (tmp_path / fingerprints.FILE).exists()

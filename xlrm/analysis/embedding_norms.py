@@ -130,7 +130,11 @@ def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":
             chunks.append(rows[start : start + _ROWS_AT_ONCE].double().norm(dim=1).numpy())
     vocabulary = np.concatenate(chunks)
     if (broken := np.flatnonzero(~np.isfinite(vocabulary))).size:
-        raise ArtifactError(f"{file}: {key}[{broken[0]}] has values that are not finite; fetch the model again")
+        row = int(broken[0])
+        raise ArtifactError(
+            "weights are finite numbers", where=f"{file}: {key}[{row}]: norm", value=float(vocabulary[row]),
+            hint="download the model again",
+        )  # fmt: skip
     return vocabulary
 
 

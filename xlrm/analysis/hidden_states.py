@@ -158,7 +158,7 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
         sameness.truncated += sum(longer for _, longer in encoded)
         states = hidden_states(model, tokenizer, [ids for ids, _ in encoded], reading)
         if not (np.linalg.norm(states, axis=1) > 0).all() or not np.isfinite(states).all():
-            raise ArtifactError(f"{path}: a text's hidden state is zero or not finite, and has no direction to compare")
+            raise ArtifactError("the hidden state of a text is zero or not finite, so it has no direction", where=path)
         sameness.add(np.stack(np.split(states, len(block)), axis=1))
         counter.advance(len(block[0]))
     counter.close()

@@ -88,7 +88,7 @@ class Policy:
         counter: progress.Counter,
     ) -> dict[str, list[Completion]]:  # fmt: skip
         def keep(place: int, number: int, completion: Completion) -> None:
-            kept.add({prompts[place]: json.dumps([completion.text.strip(), completion.whole])}, number)
+            kept.add({prompts[place]: json.dumps([completion.text.strip(), completion.whole], allow_nan=False)}, number)
             counter.advance(1)
             if completion.refused:
                 progress.say(

@@ -21,10 +21,10 @@ def check_finite(folder: Path) -> None:
                 for name in weights.keys():  # noqa: SIM118 - no dictionary
                     _check(f"{file}: {name}", weights.get_tensor(name))
         except (OSError, SafetensorError) as error:
-            raise ArtifactError(f"{file}: cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+            raise ArtifactError(f"cannot be loaded: {' '.join(str(error).split())[:200]}", where=file) from error
 
 
-def _check(label: str, tensor: "torch.Tensor") -> None:
+def _check(tensor_name: str, tensor: "torch.Tensor") -> None:
     import torch
 
     if not tensor.is_floating_point() or not tensor.numel():
@@ -36,5 +36,6 @@ def _check(label: str, tensor: "torch.Tensor") -> None:
         return
     place = (~torch.isfinite(values)).nonzero()[0].tolist()
     raise ArtifactError(
-        f"{label}{place} is {float(values[tuple(place)])}; weights are finite numbers: train or fetch the model again"
-    )
+        "weights are finite numbers", where=f"{tensor_name}{place}", value=float(values[tuple(place)]),
+        hint="train or download the model again",
+    )  # fmt: skip

@@ -172,7 +172,7 @@ def check_differences(name: str, path: Path) -> None:
     rewards = set(_by_response(path).values())
     if len(rewards) == 1:
         raise DataError(
-            f"{name}: every reward is {rewards.pop()}; a champion gives different responses different rewards"
+            "all rewards are equal; a champion tells responses apart", where=f"{name}: {path.name}", value=rewards.pop()
         )
 
 

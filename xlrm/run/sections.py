@@ -74,7 +74,7 @@ def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> N
 
 def _check_finite(name: str, values: dict[str, Any], where: str) -> None:
     for field, value in not_finite(values):
-        raise ConfigError(f"{where}{name}.{field}: a finite number is allowed, got {value}")
+        raise ConfigError("a finite number is required", where=f"{where}{name}.{field}", value=value)
 
 
 class Experiment(BaseModel, frozen=True, extra="forbid"):

@@ -4,12 +4,11 @@ Wrong weights, a missing or damaged head, another chat template or another token
 meaningless.
 """
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from xlrm.errors import ArtifactError, DataError
 from xlrm.store.json_file import JsonFile
@@ -27,8 +26,8 @@ class Tolerance(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    float32: float
-    bfloat16: float
+    float32: FiniteFloat
+    bfloat16: FiniteFloat
 
 
 TOLERANCE = Tolerance(float32=0.001, bfloat16=0.1)
@@ -67,7 +66,7 @@ class Probe(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     messages: Conversation
-    reward: float
+    reward: FiniteFloat
 
 
 class Fingerprint(JsonFile):
@@ -81,7 +80,7 @@ class Fingerprint(JsonFile):
     precision: str
     max_length: int
     tolerance: Tolerance
-    probes: tuple[Probe, ...]
+    probes: tuple[Probe, ...] = Field(min_length=1)
 
 
 def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
@@ -113,8 +112,6 @@ def check(folder: Path, precision: str, scorer: "Scorer") -> None:
     if kept is None:
         return
     expected = [probe.reward for probe in kept.probes]
-    if not all(map(math.isfinite, expected)):
-        raise ArtifactError("not a fingerprint: a reward is not finite", where=folder / kept.FILE)
     values = rewards(scorer, [probe.messages for probe in kept.probes])
     allowed = getattr(kept.tolerance, precision) * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
     worst = max(range(len(values)), key=lambda i: abs(values[i] - expected[i]))

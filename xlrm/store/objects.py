@@ -98,7 +98,9 @@ def added(local: Path, known: Container[str]) -> list[str]:
 def refuse_added(local: Path, known: Container[str], uri: str) -> None:
     """Raises ArtifactError, with `uri`, for a file that was added to a directory with the files `known`."""
     if others := added(local, known):
-        raise ArtifactError(f"{join(uri, others[0])}: added after it was stored; remove the file")
+        raise ArtifactError(
+            "added later: not among the files that were stored", where=join(uri, others[0]), hint="remove it"
+        )
 
 
 def read_bytes(uri: str) -> bytes | None:

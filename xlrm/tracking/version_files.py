@@ -46,11 +46,12 @@ def read(path: Path, uri: str, digest: str | None) -> dict[str, FileEntry]:
     digest; None for a version without one."""
     data = path.read_bytes()
     if digest and hashlib.sha256(data).hexdigest() != digest:
-        raise ArtifactError(f"{uri}/{FILES}: corrupted: its sha256 is not that in the tag {TAG}; {_REMEDY}")
+        raise ArtifactError(f"corrupted: its sha256 is not that in the tag {TAG}", where=f"{uri}/{FILES}", hint=_REMEDY)
     try:
         entries = [FileEntry(**fields) for fields in json.loads(data)]
     except (ValueError, TypeError) as error:
-        raise ArtifactError(f"{uri}/{FILES}: not a list of files: {' '.join(str(error).split())[:200]}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"not a list of files: {reason}", where=f"{uri}/{FILES}", hint=_REMEDY) from error
     return {entry.path: entry for entry in entries}
 
 
@@ -59,7 +60,7 @@ def check_folder(folder: Path, uri: str, digest: str | None) -> None:
     added."""
     if not (folder / FILES).is_file():
         if digest:
-            raise ArtifactError(f"{uri}/{FILES}: missing, and the version has the tag {TAG}; {_REMEDY}")
+            raise ArtifactError(f"missing, and the version has the tag {TAG}", where=f"{uri}/{FILES}", hint=_REMEDY)
         say_unchecked(uri)
         return
     entries = read(folder / FILES, uri, digest)
@@ -73,7 +74,7 @@ def check_file(path: Path, file: str, entries: dict[str, FileEntry], uri: str) -
         entry = entries[file].model_copy(update={"path": path.name})
         objects.verify_directory(path.parent, [entry], f"{uri}/{posixpath.dirname(file)}".rstrip("/"), _REMEDY)
     elif file not in NOT_LISTED:
-        raise ArtifactError(f"{uri}/{file}: not in {FILES}, so not a file of this version; {_REMEDY}")
+        raise ArtifactError(f"added later: not in {FILES}", where=f"{uri}/{file}", hint="remove it")
 
 
 @cache

@@ -32,11 +32,13 @@ def checked(trainer: type, label: str) -> type["Trainer"]:
             return metrics
 
         def check(self, values: dict[str, float]) -> None:
-            if broken := [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]:
-                raise ConfigError(
-                    f"{label}: step {self.state.global_step} of {self.state.max_steps}: {', '.join(broken)}; finite numbers "
-                    f"are allowed: lower learning_rate={self.args.learning_rate:g}"
-                )
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    raise ConfigError(
+                        "a finite number is required",
+                        where=f"{label}: step {self.state.global_step} of {self.state.max_steps}: {name}", value=value,
+                        hint=f"lower learning_rate={self.args.learning_rate:g}",
+                    )  # fmt: skip
 
     return Checked
 
@@ -47,4 +49,7 @@ def check_trained(folder: Path, label: str, steps: float) -> None:
     try:
         weights.check_finite(folder)
     except ArtifactError as error:
-        raise ConfigError(f"{label}: after step {steps:.0f}, the last: {error}; lower learning_rate") from error
+        raise ConfigError(
+            error.message, where=f"{label}: after step {steps:.0f}, the last: {error.where}", value=error.value,
+            hint="lower learning_rate",
+        ) from error  # fmt: skip

@@ -81,7 +81,7 @@ def write_reward_model(
     )
     card.write(folder)
     text = _CARD.format(
-        languages=json.dumps(card.languages), base_model=origin.model, language=_spoken(language),
+        languages=json.dumps(card.languages, allow_nan=False), base_model=origin.model, language=_spoken(language),
         rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
         settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _SETTINGS),
         train_loss=metrics["train_loss"], template=template, dtype=dtype, reading=_reading(folder),
