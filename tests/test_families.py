@@ -2,6 +2,7 @@
 without padding, in float32, in the model's own chat template."""
 
 import copy
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from xlrm.registry import mlflow_loader
 from xlrm.scorers import classifiers, engines, fingerprints
 from xlrm.scorers.interface import Scoring
 from xlrm.stages import reward
+from xlrm.store import objects
+from xlrm.tracking import version_files
 from xlrm.training import model_card
 
 MARKS = ("<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<unk>")
@@ -172,7 +175,13 @@ def external(folder: Path) -> list[float]:
 
 
 def pyfunc(folder: Path) -> list[float]:
-    return mlflow_loader._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS]).tolist()
+    files = [{"path": path.name, "sha256": objects.sha256_of(path)} for path in folder.iterdir() if path.is_file()]
+    listed = folder / version_files.FILES
+    listed.write_text(json.dumps(files))
+    try:
+        return mlflow_loader._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS]).tolist()
+    finally:
+        listed.unlink()
 
 
 def pyfunc_without_xlrm(folder: Path) -> list[float]:
@@ -180,7 +189,7 @@ def pyfunc_without_xlrm(folder: Path) -> list[float]:
     try:
         return mlflow_loader._plain(folder)(CHATS)
     finally:
-        (folder / fingerprints.FILE).unlink()
+        (folder / "fingerprint.json").unlink()
 
 
 DOORS = (score, external, pyfunc, pyfunc_without_xlrm)
