@@ -151,7 +151,7 @@ def test_registered_models_are_listed_scored_and_pulled(model, tmp_path) -> None
     assert run("pull", "models:/xlrm-test-en@champion", pulled).exit_code == 0
     assert {path.name for path in pulled.iterdir()} == {path.name for path in model.iterdir()}
     refused = run("pull", "models:/xlrm-test-en@champion", pulled)
-    assert refused.exit_code == 2 and "is not empty" in refused.output
+    assert refused.exit_code == 2 and f"FOLDER='{pulled}': " in refused.output
     write(tmp_path / "in.jsonl", ROWS)
     rewards = []
     for uri in (model, pulled, "models:/xlrm-test-en@champion", "models:/xlrm-test-en/1"):

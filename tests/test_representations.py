@@ -320,7 +320,7 @@ def test_the_stage_on_a_file_of_parallel_texts(tiny_base, reward_model, file, tm
         assert np.array(one["cosine"]).shape == (2, 2)
     assert found["models"]["base"]["mean"] != found["models"]["ko"]["mean"]
     assert found["embedding_norms"]["base"] == found["embedding_norms"][str(tiny_base)]
-    with refused(DataError, "represent", "ko"):
+    with refused(DataError, "represent.reward_models", "ko"):
         represent.run(config, base=tiny_base, reward_models=[reward_model] * 2, output=tmp_path)
 
 

@@ -237,7 +237,7 @@ def test_too_many_rejects_raise(tmp_path):
         run(made, tmp_path, limits={"min_script_share": 0.65})
     message = str(raised.value)
     assert re.search(
-        r"Korean preferences\.jsonl: 100\.0% of 10 rows failed, \d\.\d% expected of right translations, "
+        r"Korean preferences\.jsonl: 100\.0% of 10 rows failed, \d\.\d% expected of correct translations, "
         r"excess \d+\.\d%, limit \d\d\.\d% \(script 10\)",
         message,
     )
@@ -272,7 +272,7 @@ def test_a_corpus_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "es" / "corpus.json").write_text('{"language": "en"}')
     write_jsonl(tmp_path / "es" / "parallel.jsonl", made["en"]["parallel.jsonl"])
     folders = {"source": tmp_path / "en", "translations": [tmp_path / "es"], "output": tmp_path / "output"}
-    with refused(DataError, "validate", "en, en"):
+    with refused(DataError, "validate.translations", "en, en"):
         validate.run(validate.Config(), **folders)
     (tmp_path / "es" / "corpus.json").unlink()
     with refused(DataError, tmp_path / "es/corpus.json"):

@@ -121,7 +121,9 @@ def named(base: Path, reward_models: Sequence[Path]) -> dict[str, Path]:
         name = card.language if card else path.name
         if name in folders:
             raise DataError(
-                f"{folders[name]} and {path} have the same name; names must differ", where="represent", value=name
+                f"{folders[name]} and {path} have the same name; names must differ",
+                where="represent.reward_models",
+                value=name,
             )
         folders[name] = path
     return folders
@@ -230,9 +232,7 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
         raise ArtifactError(f"missing weights: {', '.join(missing[:3])} ({len(missing)} in all)", where=path)
     weights.check_finite(path)
     if model.config.is_encoder_decoder:
-        raise ConfigError(
-            "a model with only an encoder or only a decoder is allowed", where="represent", value=str(path)
-        )
+        raise ConfigError("a model with only an encoder or only a decoder is allowed", where=path)
     layers = model.config.get_text_config().num_hidden_layers
     if not -layers - 1 <= layer <= layers:
         raise ConfigError(f"{path} has layers -{layers + 1} to {layers}", where="represent.layer", value=layer)

@@ -54,7 +54,7 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
     for place, labeler in enumerate(config.labelers):
         aligned = _responses(candidates / str(place) / "eval" / f"{config.language}.jsonl")
         if aligned.keys() != base.keys():
-            raise DataError("do not answer the same prompts", where="judge", value=(str(candidates), str(reference)))
+            raise DataError(f"other prompts than in {reference}", where="judge.candidates", value=str(candidates))
         pairs = [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
         preferences = judge.prefer(pairs, config.language)
         rows = [_verdict(labeler, *verdict) for verdict in zip(pairs, preferences, strict=True)]

@@ -247,7 +247,9 @@ def _entry(local: Path, path: Path) -> FileEntry:
     except OSError as error:
         _cannot_read(error)
     except ValidationError as error:
-        raise ArtifactError(f"an artifact cannot have a file of this name: {_problems(error)}", value=path) from error
+        raise ArtifactError(
+            f"a file of this name is not allowed: {_problems(error)}", where=local, value=name
+        ) from error
 
 
 def _digest(files: Iterable[FileEntry]) -> str:

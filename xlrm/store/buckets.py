@@ -39,7 +39,7 @@ HINTS = {
     "NoSuchKey": "missing: there is no such object",
     "404": "missing: there is no such object, or no such bucket",
     "ProfileNotFound": "AWS_PROFILE names a profile that is not in AWS_CONFIG_FILE",
-    "BadDigest": "what arrived is not what was sent; try again, and check whether the local files change meanwhile",
+    "BadDigest": "the received data differs from what was sent; try again, and check whether the local files change meanwhile",
     "SSLError": "does it speak TLS, and is its certificate one that AWS_CA_BUNDLE or the system trusts?",
     **dict.fromkeys(NO_ENTRY + NO_KEYS, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to keys that may do this"),
     **dict.fromkeys(["ExpiredToken", "InvalidToken"], "the session token has expired or is wrong; get new credentials"),

@@ -29,7 +29,7 @@ def read(source: Path, translations: list[Path]) -> list[Corpus]:
     loaded = [corpora.read(source), *corpora.read_translations(translations)]
     codes = [corpus.language.code for corpus in loaded]
     if len(set(codes)) != len(codes):
-        raise DataError("one corpus of each language is allowed", where="validate", value=", ".join(codes))
+        raise DataError("one corpus of each language is allowed", where="validate.translations", value=", ".join(codes))
     for name in [table.file for table in TABLES.values() if not table.optional or (source / table.file).is_file()]:
         first, *_ = [
             corpus.rows(name) for corpus in loaded if corpus.has(name)
