@@ -143,7 +143,7 @@ def test_a_killed_training_on_two_nodes_ends_where_it_would_have_on_one(tiny_bas
     """Two nodes of two processes: one is killed, and comes back without its disk, so it goes on from the store. The same bytes
     as four processes of one node, which nobody disturbed."""
     write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(60))  # no multiple of the batch
-    fields = RECIPE | {"language": "en", "epochs": 3, "save_steps": 8}
+    fields = RECIPE | {"language": "en", "epochs": 4, "save_steps": 8}
     inputs = {"base": tiny_base, "corpora": tmp_path / "corpora"}
     lab = Lab(tmp_path, "reward", fields, inputs, empty_database)
     whole = lab.train("one", 1, 4)
@@ -192,7 +192,7 @@ def test_an_alignment_on_two_nodes_ends_where_it_would_have_on_one(tiny_base, tm
     """Two nodes of one process, one of them killed, against two processes of one node. Each node keeps the reference's
     log-probabilities for itself."""
     write_jsonl(tmp_path / "ranked" / "en.jsonl", pairs(64))
-    fields = RECIPE | {"language": "en", "labeler": "en", "epochs": 3, "save_steps": 8}
+    fields = RECIPE | {"language": "en", "labeler": "en", "epochs": 4, "save_steps": 8}
     lab = Lab(tmp_path, "align", fields, {"policy": tiny_base, "ranked": tmp_path / "ranked"}, empty_database)
     whole = lab.train("one", 1, 2)
     lab.killed("two", 2, 1)
