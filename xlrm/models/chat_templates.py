@@ -1,9 +1,10 @@
 """Conversations as token ids: applying a model's chat template, and finding the tokens that end its turn."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, DataError
 from xlrm.models import templates
 from xlrm.models.decoding import Prompt
 from xlrm.models.templates import TemplateRefusal
@@ -98,6 +99,39 @@ def text_of(tokenizer: Any, written: list[int], ends: list[int]) -> str:
     """Decoded text of a completion, without the token that ended it and without special tokens."""
     end = len(written) - 1 if written and written[-1] in ends else len(written)
     return tokenizer.decode(written[:end], skip_special_tokens=True)
+
+
+@dataclass(frozen=True)
+class AnswerTurn:
+    """What a chat template writes around an assistant's answer."""
+
+    start: str
+    """The generation prompt, such as "<|im_start|>assistant\\n"; empty for a template without one."""
+    end: str
+    """Such as "<|im_end|>\\n"."""
+    eos: str | None
+    """The tokenizer's EOS, which a policy may write where the template writes something else."""
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> "AnswerTurn":
+        question = messages("2 + 2?")
+        asked, answered = templates.render(tokenizer, [question, conversation(question, _ANSWER)])
+        (open_turn,) = templates.render(tokenizer, [question], add_generation_prompt=True)
+        start = open_turn.removeprefix(asked) if open_turn.startswith(asked) else ""
+        return cls(start, answered.rpartition(_ANSWER)[2], tokenizer.eos_token)
+
+    def complete(self, text: str) -> str:
+        """The text of a whole conversation from a policy's prompt and completion, which ends with the token at which
+        the policy stopped, or with none if it was cut: the template's end of turn replaces it. Raises DataError for a
+        text in which no assistant's turn begins as this template writes it."""
+        if self.start not in text:
+            raise DataError(f"no assistant's turn begins in it: the model's chat template writes {self.start!r}")
+        mark = self.end.rstrip()
+        if self.eos and self.eos != mark:
+            text = text.removesuffix(self.eos)
+        if text.endswith(self.end):
+            return text
+        return (text.removesuffix(mark) if mark else text) + self.end
 
 
 def line(message: object) -> str:

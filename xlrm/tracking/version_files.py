@@ -9,6 +9,7 @@ adapter changes rewards.
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -69,7 +70,8 @@ def check_folder(folder: Path, uri: str, digest: str | None) -> None:
 def check_file(path: Path, file: str, entries: dict[str, FileEntry], uri: str) -> None:
     """Raises ArtifactError if `path`, the version's file `file`, is not that of the list."""
     if file in entries:
-        objects.verify_directory(path.parent, [entries[file].model_copy(update={"path": path.name})], uri, _REMEDY)
+        entry = entries[file].model_copy(update={"path": path.name})
+        objects.verify_directory(path.parent, [entry], f"{uri}/{posixpath.dirname(file)}".rstrip("/"), _REMEDY)
     elif file not in NOT_LISTED:
         raise ArtifactError(f"{uri}/{file}: not in {FILES}, so not a file of this version; {_REMEDY}")
 
