@@ -192,7 +192,7 @@ def test_an_alignment_on_two_nodes_ends_where_it_would_have_on_one(tiny_base, tm
     """Two nodes of one process, one of them killed, against two processes of one node. Each node keeps the reference's
     log-probabilities for itself."""
     write_jsonl(tmp_path / "ranked" / "en.jsonl", pairs(64))
-    fields = RECIPE | {"language": "en", "labeler": "en", "epochs": 4, "save_steps": 8}
+    fields = RECIPE | {"language": "en", "labeler": "en", "epochs": 3, "save_steps": 8}
     lab = Lab(tmp_path, "align", fields, {"policy": tiny_base, "ranked": tmp_path / "ranked"}, empty_database)
     whole = lab.train("one", 1, 2)
     lab.killed("two", 2, 1)
