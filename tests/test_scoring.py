@@ -151,7 +151,7 @@ def test_pretraining_sees_chats_as_the_template_writes_them(tiny_base) -> None:
 
 
 def test_padding_is_a_token_of_its_own(tiny_base, tmp_path) -> None:
-    """Of a reward model that is trained here."""
+    """Reward models that are trained here."""
     tokenizer = loading.reward_tokenizer(tiny_base)
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     tokenizer.pad_token = tokenizer.eos_token

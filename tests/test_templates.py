@@ -128,7 +128,7 @@ def test_the_time_limit_is_of_each_conversation_and_leaves_no_thread(monkeypatch
 
 
 def test_a_turns_end_is_no_padding(tmp_path) -> None:
-    """Of a reward model to be trained, which reads its last token that is not padding."""
+    """A reward model to be trained, which reads its last token that is not padding."""
     for pad in ("</s>", "<|end|>", None):
         tokenizer(template=TURNS.replace("<|end|>\n", "<|end|>"), pad_token=pad).save_pretrained(tmp_path)
         assert loading.reward_tokenizer(tmp_path).pad_token == loading.PAD_TOKEN
