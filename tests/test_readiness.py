@@ -1,6 +1,7 @@
 """Experiments that cannot work are refused when they are loaded, in one line; those that are shipped can."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from xlrm.stages import judge, plan
 from xlrm.store import fields
 
 IMPOSSIBLE = (
-    ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge: Value error, no such judge; there are phrasebook, or null"),
+    ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge: Value error, no such judge; there are phrasebook, self-taught[=MODEL], "),
     ("paper_a_qwen", "judge.judge=phrasebook", "judge.judge: 'phrasebook' reads prompts of phrasebook alone"),
     ("demo", "name=a/b", "name: 'a/b'"),
     ("demo", "curate.preferences=[helpsteer3]", "curate.preferences: no dataset 'helpsteer3'"),
@@ -35,6 +36,21 @@ IMPOSSIBLE = (
     ("demo", "source=es targets=[ko] evaluate.benchmarks=[rewardbench-2]", "evaluate.benchmarks: 'rewardbench-2' is in en, none"),
     ("demo", "register.benchmarks=[m-rewardbench]", "register.benchmarks: 'm-rewardbench' is none that evaluate.benchmarks"),
     ("paper_a_qwen", "external.models=[armour]", "external.models: no reward model 'armour'"),
+    ("paper_a_qwen", "judge.judge=armorm", "judge.judge: Value error, no such judge; there are phrasebook, "),
+    ("paper_a_qwen", "judge.judge=served", "judge.judge: Value error, reward model 'served': say which, as served=MODEL_ID"),
+    (
+        "paper_a_qwen", "judge.judge=self-taught judge.context=1024",
+        "judge.max_new_tokens: 2048 leaves no room for a question in judge.context=1024",
+    ),
+    ("paper_a_qwen", "judge.judge=served=m judge.max_usd=9", "judge.max_usd: 9: no price is known for m; set judge.usd_per"),
+    (
+        "paper_a_qwen", "external.models=[served=m] external.judge.max_usd=9",
+        "external.judge.max_usd: 9: no price is known for m; set external.judge.usd_per_million",
+    ),
+    (
+        "paper_a_qwen", "judge.judge=served=m plan.max_usd=1000 plan.usd_per_gpu_hour=1",
+        "plan.max_usd: 1000: what judge takes is not known",
+    ),
     (
         "paper_a_qwen", "external.models=[self-taught] external.judge.max_new_tokens=16384",
         "external.judge.max_new_tokens: 16384 leaves no room for a question",
@@ -93,6 +109,10 @@ def test_shipped_experiments_work_on_shipped_placements(preset: str, on: str, mo
 def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
     preset = Path(PRESETS["paper_a_qwen"])
     assert load(preset, ("represent.parallel=null", "judge.judge=phrasebook"), RETRAIN)
+    assert load(preset, ("judge.judge=gpt-4o", "judge.max_usd=50")), (
+        "a generative judge reads any prompt in any language"
+    )
+    assert load(preset, ("judge.judge=served=m", "judge.engine=endpoint", "judge.max_new_tokens=32768"))
     assert load(preset, ("curate.prompts=null", "curate.eval_prompt_set=null", "sample.samples=1"))
 
 
@@ -141,6 +161,27 @@ def test_vllm_is_refused_on_a_machine_without_gpus(stage: str, monkeypatch, tmp_
         (tmp_path / "driver" / name).mkdir(parents=True)
     assert hardware.here() == 2
     hardware.check(made, given, "demo")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        (("judge.judge=self-taught",), "judge.engine: vllm needs a GPU, and is the engine of self-taught"),
+        (
+            ("external.models=[self-taught]",),
+            "external.judge.engine: vllm needs a GPU, and is the engine of self-taught",
+        ),
+        (("judge.judge=self-taught", "judge.engine=vllm"), "judge.engine: vllm needs a GPU; "),
+        (("judge.judge=self-taught", "judge.engine=endpoint", "external.models=[gpt-4o]"), ""),
+    ],
+)
+def test_a_judges_own_engine_needs_a_gpu_too(overrides, field, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), overrides))
+    if not field:
+        return hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
+    with pytest.raises(ConfigError, match=rf"demo: {re.escape(field)}.* a pod of (answer|sample) has 0 GPU"):
+        hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
 
 
 def test_without_a_judge_there_is_nothing_to_judge_by(tmp_path) -> None:

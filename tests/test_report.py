@@ -119,17 +119,22 @@ def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 24
         margins = {on: rng.normal(MARGIN.get((trained, on), 0.1), 1, len(subsets)).tolist() for on in languages}
         evaluations.append(evaluation(folder / f"evaluate-{trained}", trained, margins, subsets, ("m-rewardbench",)))
     represented = representations(languages, rng)
+    lost = {"verdicts": 240, "unreadable": 3}
     verdicts = [
-        written(folder / f"judge-{one}", "results.json", {"language": one, "results": {
-            languages[0]: {"win_rate": 0.61, "interval": [0.53, 0.69], "items": 120, "draws": 11},
-            one: {"win_rate": 0.66, "interval": [0.58, 0.74], "items": 120, "draws": 9},
+        written(folder / f"judge-{one}", "results.json", {"language": one, "judge": "gpt-4o", "cost": {}, "results": {
+            languages[0]: {"win_rate": 0.61, "interval": [0.53, 0.69], "items": 120, "draws": 11} | lost,
+            one: {"win_rate": 0.66, "interval": [0.58, 0.74], "items": 120, "draws": 9} | lost,
         }})
         for one in languages[1:]
     ]  # fmt: skip
     results = json.loads((evaluations[0] / "results.json").read_text())["results"]
     external = {
         "a-classifier": {"kind": "classifier", "results": results, "cost": {}},
-        "a-judge": {"kind": "generative", "results": {languages[0]: results[languages[0]]}, "cost": {}},
+        "a-judge": {
+            "kind": "generative",
+            "cost": {},
+            "results": {languages[0]: results[languages[0]] | {"verdicts": 240, "unreadable": 7}},
+        },
     }
     files = {"preferences.jsonl": {"rows_in": 2400, "rows_out": 2391, "failures": {"length": 9}}}
     summary = {
@@ -314,6 +319,16 @@ def test_table_2_stands_beside_models_off_the_shelf(whole):
     assert f"{100 * mine:.1f}" in found[found.index("a-classifier") : found.index("a-judge")]
     judge = found[found.index("a-judge") : found.index("English RM")]
     assert judge.count("&ndash;") == 2, "not evaluated in two languages"
+    assert "7 of 240 unreadable" in judge and "a-judge: 7 of 240 verdicts are unreadable" in found
+
+
+def test_who_judged_and_what_could_not_be_read_stand_beside_the_win_rates(whole):
+    verdicts = 240 * 2 * len(LANGUAGES[1:])
+    found = section(whole[2], "wins")
+    assert (
+        f"judged by gpt-4o; a draw or an unreadable verdict is half a win; {6 * len(LANGUAGES[1:])} of {verdicts:,}"
+        in found
+    )
 
 
 def test_what_the_paper_says_of_figure_3_stands_beside_the_win_rates(whole):

@@ -197,8 +197,10 @@ def evaluate(
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
-    equal = f", {result['ties']} with equal rewards ({ties})" if "ties" in result else ""
-    console().print(_results_table(f"{benchmark}, {len(rows)} items{equal}", result))
+    note = f", {result['ties']} with equal rewards ({ties})" if "ties" in result else ""
+    if "unreadable" in result:
+        note += f", {result['unreadable']} of {result['verdicts']} verdicts unreadable (0.5 each)"
+    console().print(_results_table(f"{benchmark}, {len(rows)} items{note}", result))
 
 
 def _logged(experiment: str, params: dict[str, str], result: dict) -> None:
@@ -206,6 +208,8 @@ def _logged(experiment: str, params: dict[str, str], result: dict) -> None:
 
     with mlflow_runs.run(experiment, f"evaluate {params['benchmark']}", params, {}) as run:
         run.log({f"accuracy/{params['language']}/{name}": value for name, value in result["accuracy"].items()})
+        if "unreadable" in result:
+            run.log({f"unreadable/{params['language']}": result["unreadable"]})
 
 
 def _results_table(title: str, result: dict) -> Table:

@@ -93,6 +93,10 @@ class WinRate:
     rate: Estimate
     items: int
     draws: int
+    judge: str
+    verdicts: int
+    unreadable: int
+    """Verdicts that could not be read; each is half a win."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class External:
     """classifier or generative."""
     averages: dict[str, Estimate]
     """Language -> average accuracy."""
+    unreadable: dict[str, tuple[int, int]]
+    """For a generative model: language -> (verdicts that could not be read, verdicts)."""
 
 
 def estimate(result: dict | None, name: str = AVERAGE) -> Estimate | None:
@@ -148,7 +154,12 @@ def read_external(folder: Path) -> list[External]:
     externals = []
     for name, model in content["models"].items():
         averages = {code: average for code, result in model["results"].items() if (average := estimate(result))}
-        externals.append(External(name, model["kind"], averages))
+        counts = {
+            code: (result["unreadable"], result["verdicts"])
+            for code, result in model["results"].items()
+            if model["kind"] == "generative"
+        }
+        externals.append(External(name, model["kind"], averages, counts))
     return sorted(externals, key=lambda external: external.kind)
 
 
@@ -158,7 +169,9 @@ def read_win_rates(folders: list[Path]) -> list[WinRate]:
         content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         for labeler, result in content["results"].items():
             rate = Estimate(result["win_rate"], *result["interval"])
-            rates.append(WinRate(content["language"], labeler, rate, result["items"], result["draws"]))
+            counts = (result[name] for name in ("items", "draws"))
+            verdicts = (result[name] for name in ("verdicts", "unreadable"))
+            rates.append(WinRate(content["language"], labeler, rate, *counts, content["judge"], *verdicts))
     return rates
 
 

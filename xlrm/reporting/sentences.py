@@ -13,6 +13,7 @@ from xlrm.reporting.results import (
     Comparison,
     Estimate,
     Evaluation,
+    External,
     MeanDifference,
     WinRate,
     language_name,
@@ -304,6 +305,28 @@ def wins(found: list[WinRate]) -> str:
     counted = [f"{count} {'is' if count == 1 else 'are'} {kind}" for count, kind in kinds if count]
     note = " (level: an even score lies within the interval)" if better + worse < len(found) else ""
     return f"Of {len(found)} aligned policies, {listed(counted)} the one they came from{note}."
+
+
+def judges(rates: list[WinRate]) -> str:
+    return listed(list(dict.fromkeys(rate.judge for rate in rates)))
+
+
+def unreadable_verdicts(rates: list[WinRate]) -> str:
+    return unreadable(sum(rate.unreadable for rate in rates), sum(rate.verdicts for rate in rates))
+
+
+def unreadable_in(models: list[External]) -> str:
+    """How many verdicts of each generative model could not be read, over all languages."""
+    counts = {
+        model.name: tuple(map(sum, zip(*model.unreadable.values(), strict=True)))
+        for model in models
+        if model.unreadable
+    }
+    return listed([f"{name}: {unreadable(*count)}" for name, count in counts.items()])
+
+
+def unreadable(count: int, verdicts: int) -> str:
+    return f"{count:,} of {verdicts:,} verdicts are unreadable"
 
 
 def verdict(decision: dict[str, Any] | None) -> str:

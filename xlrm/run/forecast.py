@@ -7,28 +7,25 @@ checkpointing counts; it is assumed, one value for each kind of work. A base mod
 pretrained on a CPU. Space counts saved models, and texts.
 """
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from xlrm.data import parallel_texts
 from xlrm.errors import ConfigError, XlrmError
-from xlrm.evaluation import benchmarks
+from xlrm.evaluation import benchmarks, external_models
 from xlrm.languages import LANGUAGES
 from xlrm.models import reward_models
-from xlrm.models.base_models import BASE_MODELS, TINY
-from xlrm.models.compute import Kind, Shape, flops, shape
-from xlrm.models.reward_models import RewardModel
-from xlrm.run import workloads
+from xlrm.models.base_models import TINY
+from xlrm.models.compute import Kind, Shape, flops
+from xlrm.run import judges, workloads
+from xlrm.run.judges import Judge
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, Experiment
+from xlrm.run.shapes import base_shape, external_shape
 from xlrm.run.steps import steps
 from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
 from xlrm.scorers.judges import pairwise
-from xlrm.store import hub
-from xlrm.training.pretraining import Pretraining
 from xlrm.translation import effort, translators
 from xlrm.translation.effort import Estimate
 
@@ -70,7 +67,7 @@ class Row:
     usd: float = 0.0
     """US dollars that an endpoint charges."""
     aligned: bool = False
-    """Whether it uses policies made by `align`, and therefore runs after it."""
+    """Whether it uses policies made by `align`, and therefore runs after it on the same GPUs."""
 
     def hours(self, mfu: Mapping[str, float], gpu: str = A100) -> float | None:
         return None if self.flop is None else self.flop / (PEAK[gpu][self.precision] * mfu[self.work]) / 3600
@@ -159,7 +156,8 @@ def rows(
     table += _external(scene) if "external" in stages else ()
     table += [_represent(scene)] if "represent" in stages else []
     aligning = "align" in stages and (texts.train_prompts or texts.eval_prompts)
-    return table + (_alignment(scene) if aligning else [])
+    table += _alignment(scene) if aligning else []
+    return table + (list(_policies_judged(scene)) if aligning and "judge" in stages else [])
 
 
 def read_published(experiment: Experiment) -> Published:
@@ -185,15 +183,6 @@ def read_published(experiment: Experiment) -> Published:
         except XlrmError as error:
             result.parallel = str(error)
     return result
-
-
-def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool = True) -> Shape | str:
-    """Shape of a base model, or the reason why it is unknown."""
-    if name == TINY:  # as `xlrm.training.pretraining` makes it
-        width, heads = pretraining.width, pretraining.width // 32
-        return Shape(pretraining.layers, width, 3 * width, heads, heads, 32, pretraining.vocabulary)
-    known = BASE_MODELS[name].shape if name in BASE_MODELS else None
-    return known or _shape_at(name if Path(name).is_dir() else f"{name}@{revision}", fetch=fetch)
 
 
 def utilisation(given: Iterable[str]) -> dict[str, float]:
@@ -306,32 +295,48 @@ def _external(scene: Scene) -> Iterator[Row]:
     for model in reward_models.find_all(config.models):
         what = f"{model.name} x {len(codes)} languages x {len(items):,} items"
         if model.kind == "classifier":
-            reading, of = scene.read(items, config.max_length), model.shape or _external_shape(model, scene.fetch)
+            reading, of = scene.read(items, config.max_length), external_shape(model, scene.fetch)
             yield scene.row(
                 "external", what, "scoring", config.precision or model.dtype, reading, {"forward": 1}, of=of
             )
             continue
         reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
-        orders = 1 + (config.judge.orders == "both")
-        if (config.judge.engine or model.engine) == "endpoint":
-            yield _served(
-                model, what, reading, orders, len(codes) * len(items) * config.judge.answer_tokens, config.judge
-            )
-        else:
-            of = model.shape or _external_shape(model, scene.fetch)
-            yield scene.row("external", what, "decoding", "bfloat16", reading, {"forward": orders}, head=True, of=of)
+        judge = Judge("external", external_models.SECTION, model, config.judge)
+        yield _judging(scene, judge, what, reading, len(codes) * len(items))
 
 
-def _served(
-    model: RewardModel, what: str, reading: Load, orders: int, written: float, settings: pairwise.Settings
-) -> Row:
-    """A judge at an endpoint, whose tokens have a price and whose operations are not counted."""
-    price = settings.usd_per_million.get(model.name, model.usd_per_million)
-    common = ("external", f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens)
-    if price is None:
-        return Row(*common, flop=0.0, why=f"external.judge.usd_per_million has no price of {model.name}")
+def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -> Row:
+    """A generative judge that reads `reading`, its answers included, for each order in which it is shown the pairs. At
+    an endpoint tokens have a price, and operations are not counted."""
+    orders = 1 + (judge.settings.orders == "both")
+    if judge.engine != "endpoint":
+        of = external_shape(judge.model, scene.fetch)
+        precision, aligned = judge.settings.precision, judge.stage == "judge"
+        return scene.row(
+            judge.stage, what, "decoding", precision, reading, {"forward": orders}, True, of, aligned=aligned
+        )
+    common = (judge.stage, f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens)
+    if (price := pairwise.price_of(judge.model, judge.settings)) is None:
+        return Row(*common, flop=0.0, why=f"{judge.section}.usd_per_million has no price of {judge.model.name}")
+    written = pairs * judge.settings.answer_tokens
     usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
     return Row(*common, flop=0.0, usd=usd)
+
+
+def _policies_judged(scene: Scene) -> Iterator[Row]:
+    """Both aligned policies of each target against the policy that they were trained from; a judge that knows the right
+    answers takes nothing."""
+    targets, prompts = scene.experiment.targets, scene.texts.eval_prompts
+    longest = scene.config("sample", languages=targets).max_new_tokens
+    for judge in judges.generative("judge", scene.config("judge")):
+        reading = Load()
+        for scale in map(scene.scale, targets):
+            answer = answer_length(scene.texts.pairs, scale, longest) / scale
+            reading += _judged(
+                [Item(prompt, (answer, answer)) for prompt in prompts], scale, judge.settings.answer_tokens
+            )
+        what = f"2 policies x {len(targets)} languages x {len(prompts):,} prompts by {judge.model.name}"
+        yield _judging(scene, judge, what, reading * 2, 2 * len(targets) * len(prompts))
 
 
 def _represent(scene: Scene) -> Row:
@@ -388,20 +393,3 @@ def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:
 def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
     own = {code: effort.tokens_of(1, LANGUAGES[code], LANGUAGES[code]) for code in items}
     return sum((load(texts, own[code], limit) for code, texts in items.items()), Load())
-
-
-def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:
-    name = f"{model.repository}@{model.revision}" if model.revision else model.repository
-    return _shape_at(name, model.folder or "", fetch)
-
-
-def _shape_at(name: str, folder: str = "", fetch: bool = True) -> Shape | str:
-    """Shape from the config.json of a folder or of the Hub, or the reason why it is unknown."""
-    file = Path(folder, "config.json")
-    if not (fetch or Path(name).is_dir()):
-        return f"the size of {name} is not known before it is fetched"
-    try:
-        config = json.loads((hub.model_folder(name, [str(file)]) / file).read_text(encoding="utf-8"))
-        return shape(config) or f"{name}: operations of a {config.get('model_type')!r} model are not counted here"
-    except (XlrmError, OSError, ValueError, KeyError) as error:
-        return f"the size of {name} is not known: {error}"

@@ -17,9 +17,10 @@ from xlrm.evaluation.reward_table import CORPUS
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget
+from xlrm.run import budget, judges
 from xlrm.run.sections import POLICY, Experiment
 from xlrm.run.steps import steps
+from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.gold import JUDGES
 from xlrm.translation import translators
 from xlrm.translation.effort import PROMPT_TOKENS
@@ -172,16 +173,24 @@ def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[str]:
     if "external" not in stages or not config.models:
         return
     try:
-        models = reward_models.find_all(name for name in config.models if not name.startswith(("/", ".")))
+        reward_models.find_all(name for name in config.models if not name.startswith(("/", ".")))
     except ConfigError as error:
         yield f"external.models: {error}"
-        return
-    judge = config.judge
-    if judge.max_new_tokens >= judge.context and any(model.kind == "generative" for model in models):
-        yield (
-            f"external.judge.max_new_tokens: {judge.max_new_tokens} leaves no room for a question in "
-            f"external.judge.context={judge.context}; less than that is allowed"
-        )
+
+
+def generative_judges(asked: Experiment, stages: Stages) -> Iterator[str]:
+    """Judges of this machine without room for a question, and served ones without the price that a budget needs."""
+    for stage in ("external", "judge"):
+        for judge in judges.generative(stage, asked.config(stage)) if stage in stages else ():
+            settings, section = judge.settings, judge.section
+            if judge.engine != "endpoint" and settings.max_new_tokens >= settings.context:
+                yield (
+                    f"{section}.max_new_tokens: {settings.max_new_tokens} leaves no room for a question in "
+                    f"{section}.context={settings.context}; less than that is allowed"
+                )
+            unpriced = judge.engine == "endpoint" and pairwise.price_of(judge.model, settings) is None
+            if settings.max_usd is not None and unpriced:
+                yield f"{section}.max_usd: {settings.max_usd:g}: {pairwise.no_price([judge.model.name], section)}"
 
 
 def published_benchmarks(asked: Experiment, stages: Stages) -> Iterator[str]:
@@ -222,9 +231,9 @@ def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 
 def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[str]:
-    if "judge" not in stages:
+    judge, curated = JUDGES.get(asked.config("judge").judge or ""), asked.config("curate")
+    if "judge" not in stages or judge is None:  # a generative judge reads any prompt
         return
-    judge, curated = JUDGES[asked.config("judge").judge], asked.config("curate")
     field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
     entry = getattr(curated, field)
     if judge.prompts is not None and entry not in judge.prompts and not catalog.is_file(entry):
@@ -272,5 +281,5 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, sets_of_the_corpus, translators_languages, tiny_models_languages, published_benchmarks, parallel_texts,
-    judges_prompts, models_from_elsewhere, lengths, lengths_of_translations, pairs_to_align_on, batches,
+    judges_prompts, models_from_elsewhere, generative_judges, lengths, lengths_of_translations, pairs_to_align_on, batches,
 )  # fmt: skip

@@ -40,7 +40,8 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
 
 
 def _metrics(prefix: str, result: dict) -> dict[str, float]:
-    """Flat metrics: accuracies by language; for a judge also its position bias and its cost in US dollars."""
+    """Flat metrics: accuracies by language; for a judge also its position bias, the share of verdicts that could not be
+    read (errors), and its cost in US dollars."""
     metrics = {
         f"{prefix}/accuracy/{language}/{name}": value
         for language, entry in result["results"].items()
