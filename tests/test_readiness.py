@@ -11,7 +11,7 @@ from configs import PRESETS
 from pipelines import placement
 from xlrm.errors import ConfigError, GateError
 from xlrm.models import base_models
-from xlrm.run import budget, expected, forecast
+from xlrm.run import budget, expected
 from xlrm.run.experiment import build, load
 from xlrm.run.forecast import MFU
 from xlrm.run.sections import CROSS_LINGUAL, RETRAIN
@@ -296,7 +296,7 @@ def test_translating_alone_may_be_too_much_once_it_is_counted() -> None:
 
 
 def test_nothing_is_fetched_for_an_estimate(monkeypatch) -> None:
-    monkeypatch.setattr(forecast.hub, "model_folder", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("xlrm.store.hub.model_folder", lambda *_: pytest.fail("the Hub was asked"))
     found = paper("base.model=org/Other-1B", "external.models=[org/reward]")
     why = {row.stage: row.why for row in found.rows if row.why}
     assert why["reward"] == "the size of org/Other-1B@main is not known before it is fetched"

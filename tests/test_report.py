@@ -814,7 +814,7 @@ def test_counts_of_none_and_all_read_as_words(tmp_path):
     ],
 )
 def test_aligned_policies_are_counted_in_a_sentence(intervals, said):
-    rates = [results.WinRate("es", "en", results.Estimate(0.5, *ends), 120, 0) for ends in intervals]
+    rates = [results.WinRate("es", "en", results.Estimate(0.5, *ends), 120, 0, "gpt-4o", 120, 0) for ends in intervals]
     assert said in sentences.wins(rates)
 
 
