@@ -13,11 +13,14 @@ demo: $(VENV)/.installed  ## Run the whole pipeline here, to its report (under t
 demo-short: $(VENV)/.installed  ## The same pipeline in under three minutes, with models too small to judge by
 	$(BIN)/python -m pipelines run configs/demo_short.yaml
 
-test: $(VENV)/.installed  ## Run all tests
-	$(BIN)/python -m pytest
+# Each process begins with a part of the tests, in their order, and takes over some of another's when it has none left.
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
+test: $(VENV)/.installed  ## Run all tests, in TEST_PROCESSES processes (2), each for a core and 4 GB
+	$(PYTEST)
 
-test-fast: $(VENV)/.installed  ## Run the tests that take under two minutes together
-	$(BIN)/python -m pytest -m "not slow"
+test-fast: $(VENV)/.installed  ## Run the tests that train no model and run no pipeline
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed  ## Check style, types, the direction of imports and the Dockerfile
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy

@@ -209,9 +209,9 @@ def peak_over_idle(work: Callable[[], Any], device: str) -> float:
         work()
         return (torch.cuda.max_memory_allocated() - idle) / 2**20
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to the present size: proc(5)
-    idle = _held("VmRSS")
+    held = _held("VmRSS")
     work()
-    return _held("VmHWM") - idle
+    return _held("VmHWM") - held
 
 
 def _held(name: str) -> float:

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks import record
 from xlrm.data.phrasebook import world
@@ -102,16 +103,16 @@ def work(stage: str, root: Path) -> Callable[[Path], object]:
         return lambda folder: cli.score(model, folder / "asked.jsonl", folder / "scored.jsonl")
     from xlrm.stages import curate, translate, validate
 
-    def curated(folder: Path):
+    def curated(folder: Path) -> Any:
         files = {"preferences": (str(folder / "made.jsonl"),), "benchmark": str(folder / "benchmark.jsonl")}
         config = curate.Config(**files, pairs=10**9, prompts=None, parallel=None)
         return curate.run(config, output=folder / "en")
 
-    def translated(folder: Path):
+    def translated(folder: Path) -> Any:
         os.environ["XLRM_HOME"] = str(folder / "home")  # empty, so that no translation is known
         return translate.run(translate.Config(language="es"), corpus=folder / "en", output=folder / "es")
 
-    def validated(folder: Path):
+    def validated(folder: Path) -> Any:
         return validate.run(
             validate.Config(), source=folder / "en", translations=[folder / "es"], output=folder / "corpora"
         )

@@ -14,6 +14,7 @@ goal is missed.
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import contest, workload
@@ -23,7 +24,7 @@ from benchmarks.workload import Row
 
 
 def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
-    def prepare(packed: bool, precomputed: bool):
+    def prepare(packed: bool, precomputed: bool) -> Callable[[list[Row]], Run]:
         return lambda rows: _alignment(folder, rows, options, packed, precomputed)
 
     return [

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from benchmarks import record
 from benchmarks.defect_counts import Found, alarm_table
@@ -180,7 +181,7 @@ def main() -> None:
         measured = measured_rates()
         for code, rates in measured.items():
             print(f'    "{code}": {rates},')
-        figures = {"rates": {code: asdict(rates) for code, rates in measured.items()}}
+        figures: dict[str, Any] = {"rates": {code: asdict(rates) for code, rates in measured.items()}}
     else:
         sentences, blocks, gate = alarms_of_sentences(), alarms_of_documentation(), verdicts()
         print(alarm_table(sentences, "sentences"), alarm_table(blocks, "blocks"), gate_table(gate), sep="\n\n")

@@ -115,7 +115,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    options, runs = parser().parse_args(), []
+    options = parser().parse_args()
+    runs: list[dict] = []
     print(
         f"{'package':23} {'preset':14} {'placement':17} {'spec':>8} {'with':>9} {'':5} {'without':>9} {'':5}", end=" "
     )

@@ -91,7 +91,8 @@ def _plant(
     found: Found, clean: list[Item], source: list[Row], language: str, group: list[Defect], rng: random.Random
 ) -> None:
     rows = {item.rows[language]["id"]: item.rows[language] for item in clean}
-    places, planted = rng.sample(clean, len(clean)), {}
+    places = rng.sample(clean, len(clean))
+    planted: dict = {}
     for defect in group:
         changed = _changed(places, language, defect, rng)
         rows |= {row_id: rows[row_id] | change for row_id, change in changed}

@@ -5,7 +5,6 @@ python -m benchmarks.resume [--json FILE]
 """
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,8 @@ import time
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.served_translations import serving
+from benchmarks.served_translations import Server, serving
+from xlrm.data.corpus_schema import Description
 from xlrm.store.jsonl import write_jsonl
 
 STAGE = """
@@ -47,11 +47,11 @@ def _corpus(folder: Path, rows: int) -> int:
         for i in range(rows)
     )
     write_jsonl(folder / "preferences.jsonl", pairs)
-    (folder / "corpus.json").write_text(json.dumps({"language": "en"}))
+    Description(language="en").write(folder)
     return 30 * rows
 
 
-def kill_and_resume(stage: str, folder: Path, server, kill_at: float, home: str = "home") -> tuple[int, int]:
+def kill_and_resume(stage: str, folder: Path, server: Server, kill_at: float, home: str = "home") -> tuple[int, int]:
     """(requests before a kill after `kill_at` of them, requests of the run that continues). The second run has the
     same store and the local state `home`, which is empty unless it is "home"; its output is `resumed`. Then an
     uninterrupted run with an empty store and state writes `whole`. `stage` is a program that takes an input and an

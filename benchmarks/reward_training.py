@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -45,7 +46,7 @@ TOLERANCES = {
 
 
 def start(
-    base: Path, corpora: Path, work: Path, environment: dict[str, str] | None = None, **changes
+    base: Path, corpora: Path, work: Path, environment: dict[str, str] | None = None, **changes: Any
 ) -> subprocess.Popen:
     """Starts the stage in a separate process, with its output in {work}.log."""
     arguments = [json.dumps(RECIPE | changes), str(base), str(corpora), str(work / "output")]
@@ -55,11 +56,12 @@ def start(
         )
 
 
-def run(*arguments, **changes) -> float:
+def run(*arguments: Path, **changes: Any) -> float:
     """Runs the stage and returns the seconds that it took."""
     begun = time.monotonic()
-    if start(*arguments, **changes).wait():
-        sys.exit(arguments[2].with_suffix(".log").read_text()[-3000:])
+    base, corpora, work = arguments
+    if start(base, corpora, work, **changes).wait():
+        sys.exit(work.with_suffix(".log").read_text()[-3000:])
     return time.monotonic() - begun
 
 
@@ -148,9 +150,9 @@ def main() -> None:
 
 def measure(folder: Path, options: argparse.Namespace) -> tuple[Table, dict, list[str]]:
     """(table to print, figures, differences above their tolerances)."""
-    from xlrm.data.catalog import PREFERENCES
+    from xlrm.data.catalog import load_pairs
 
-    rows = read_rows(options.data) if options.data else PREFERENCES["phrasebook"].rows("en", options.pairs, 0)
+    rows = read_rows(options.data) if options.data else load_pairs("phrasebook", "en", options.pairs, 0).rows
     rows = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows[: options.pairs]]
     write_jsonl(folder / "corpora" / "en" / "preferences.jsonl", rows)
     given = (small_base(folder / "base"), folder / "corpora")

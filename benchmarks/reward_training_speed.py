@@ -12,13 +12,16 @@ gradient norm (relative), and of an entry of the first step's gradient. Exits wi
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import contest, workload
 from benchmarks.contest import Benchmark, Contestant, Parity, Run
 from benchmarks.workload import Row
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
 BATCH = 8
 LOSS, NORM = 1e-5, 1e-4
 
@@ -31,7 +34,7 @@ class Learned(NamedTuple):
 
 
 def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
-    def prepare(packed: bool, checkpointing: bool = False):
+    def prepare(packed: bool, checkpointing: bool = False) -> Callable[[list[Row]], Run]:
         return lambda rows: _training(folder, rows, options, packed, checkpointing)
 
     return [
@@ -76,14 +79,14 @@ def recipe(options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def first_gradients():
+def first_gradients() -> "TrainerCallback":
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):
         def __init__(self) -> None:
             self.gradients: dict[str, Any] = {}
 
-        def on_pre_optimizer_step(self, args, state, control, model=None, **more) -> None:
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
             if not self.gradients:
                 named = ((name, one.grad) for name, one in model.named_parameters() if one.grad is not None)
                 self.gradients = {name: gradient.detach().to("cpu", copy=True) for name, gradient in named}
@@ -93,7 +96,8 @@ def first_gradients():
 
 def learned(trainer: Any, keeper: Any) -> Learned:
     log = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
-    return Learned(*([float(one[name]) for one in log] for name in ("loss", "grad_norm")), keeper.gradients)
+    losses, norms = ([float(one[name]) for one in log] for name in ("loss", "grad_norm"))
+    return Learned(losses, norms, keeper.gradients)
 
 
 def parity(ours: Learned, theirs: Learned, options: argparse.Namespace) -> Parity:

@@ -12,7 +12,9 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 WAYS = {
     "run_rm": (64, "right", {"truncation": True, "max_length": 2048}),
@@ -54,7 +56,11 @@ def _to_the_cpu() -> None:
     from transformers import BatchEncoding
 
     move = BatchEncoding.to
-    BatchEncoding.to = lambda self, device, **more: move(self, "cpu" if device == "cuda" else device, **more)
+
+    def moved(self: Any, device: Any, **more: Any) -> Any:
+        return move(self, "cpu" if device == "cuda" else device, **more)
+
+    BatchEncoding.to = moved  # type: ignore[method-assign]  # for this process alone
 
 
 def serve(model: str, device: str, dtype: str, threads: str) -> None:
@@ -88,7 +94,7 @@ def serve(model: str, device: str, dtype: str, threads: str) -> None:
         answers.flush()
 
 
-def _texts(pairs: list[dict], tokenizer):
+def _texts(pairs: list[dict], tokenizer: Any) -> Any:
     """Conversations formatted by the package's own function; not timed."""
     from datasets import Dataset
     from rewardbench.utils import prepare_dialogue_from_tokenizer
@@ -98,7 +104,7 @@ def _texts(pairs: list[dict], tokenizer):
     return Dataset.from_list([{side: row[side] for side in ("text_chosen", "text_rejected")} for row in written])
 
 
-def _score(pipe, texts, way: str, accelerator) -> dict:
+def _score(pipe: Any, texts: Any, way: str, accelerator: Any) -> dict:
     """The package's loop: padded batches in file order; for each batch the chosen, then the rejected responses."""
     from torch.utils.data import DataLoader
 
@@ -194,4 +200,5 @@ def _ties_rows(rng: random.Random, step: float | None, lift: float, gaps: bool) 
 
 
 if __name__ == "__main__":
-    {"score": score, "serve": serve, "rewardbench-2": rewardbench_2}[sys.argv[1]](*sys.argv[2:])
+    commands: dict[str, Callable] = {"score": score, "serve": serve, "rewardbench-2": rewardbench_2}
+    commands[sys.argv[1]](*sys.argv[2:])

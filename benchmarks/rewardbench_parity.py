@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import record
 
@@ -40,7 +40,7 @@ MARKUP = {
     "llama": ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|pad|>"],
     "qwen2": ["<|im_start|>", "<|im_end|>", "<|pad|>"],
 }
-_SIZES = {
+_SIZES: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 16384, "num_labels": 1, "problem_type": "regression",
 }  # fmt: skip
@@ -74,10 +74,15 @@ def make_model(folder: Path, kind: str, texts: Iterator[str] | list[str], seed: 
 
     from xlrm.models.transformers4 import write_older_names
 
+    config: LlamaConfig | Qwen2Config
     tokenizer = _tokenizer(kind, texts)
-    ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id}
+    ids: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+    }
     if kind == "llama":  # rotary positions of Llama 3.2's config.json
-        rope = {
+        rope: dict[str, Any] = {
             "rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192,
         }  # fmt: skip
@@ -106,7 +111,7 @@ def draw_weights(model: "PreTrainedModel", seed: int) -> None:
                 weight.copy_(torch.from_numpy((scale * rng.standard_normal(weight.shape)).astype("float32")))
 
 
-def _tokenizer(kind: str, texts: Iterator[str] | list[str]):
+def _tokenizer(kind: str, texts: Iterator[str] | list[str]) -> Any:
     """Byte-level BPE with 1,024 tokens, of the class that transformers loads for models of the kind."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
@@ -146,7 +151,9 @@ def theirs(python: Path, model: Path, pairs: list[dict], batch_size: int) -> lis
     with tempfile.TemporaryDirectory() as name:
         given, output = Path(name) / "pairs.jsonl", Path(name) / "rewards.json"
         given.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
-        command = [python.absolute(), ORACLE.absolute(), "score", model.absolute(), given, output, str(batch_size)]
+        command = [
+            *map(str, (python.absolute(), ORACLE.absolute(), "score", model.absolute(), given, output, batch_size))
+        ]
         done = subprocess.run(
             command, cwd=name, env=clean_environment(name), capture_output=True, text=True, check=False
         )
@@ -209,9 +216,9 @@ def _forget_old_names(path: Path) -> None:
 
 def write_golden(python: Path, output: Path, count: int = 20) -> None:
     """Writes the package's results for synthetic pairs, together with the pairs."""
-    from xlrm.data.catalog import PREFERENCES
+    from xlrm.data.catalog import load_pairs
 
-    rows = [row for code in ("en", "ko") for row in PREFERENCES["phrasebook"].rows(code, count // 2, 0)]
+    rows = [row for code in ("en", "ko") for row in load_pairs("phrasebook", code, count // 2, 0).rows]
     pairs = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]
     golden: dict = {
         "source": "rewardbench 0.1.4, by benchmarks/rewardbench_oracle.py score",

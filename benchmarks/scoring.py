@@ -49,6 +49,7 @@ class Server:
         pairs = [
             {"prompt": row["prompt"]} | dict(zip(("chosen", "rejected"), row["responses"], strict=True)) for row in rows
         ]
+        assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps({"pairs": pairs, "way": way}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()

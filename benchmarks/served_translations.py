@@ -36,6 +36,8 @@ class Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: "Server"
+
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = self.server.read(request["messages"][-1]["content"])
@@ -67,7 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _text_to_translate(content: str) -> str:
-    return PROMPT.fullmatch(content)[3]
+    asked = PROMPT.fullmatch(content)
+    assert asked, content
+    return asked[3]
 
 
 @contextmanager

@@ -21,7 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from benchmarks import record
 
@@ -42,14 +45,14 @@ EXPERIMENT = {
 class Imports:
     """Seconds spent in imports so far, and those in importing torch and what it imports."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.all = self.torch = 0.0
         self.depth = self.torch_depth = 0
         for loader in (importlib.machinery.SourceFileLoader, importlib.machinery.ExtensionFileLoader):
-            loader.exec_module = self._timed(loader.exec_module)
+            loader.exec_module = self._timed(loader.exec_module)  # type: ignore[method-assign]  # for this process
 
-    def _timed(self, execute):
-        def exec_module(loader, module):
+    def _timed(self, execute: Callable[[Any, ModuleType], None]) -> Any:
+        def exec_module(loader: Any, module: ModuleType) -> None:
             of_torch = module.__name__.partition(".")[0] == "torch"
             began = time.perf_counter()
             self.depth += 1
@@ -73,9 +76,9 @@ def as_step(label: str) -> None:
 
     found = runner.stage_module
 
-    def timed(run):
+    def timed(run: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(run)
-        def clocked(*arguments, **named):
+        def clocked(*arguments: Any, **named: Any) -> Any:
             imported, torch, began = imports.all, imports.torch, time.perf_counter()
             try:
                 return run(*arguments, **named)
@@ -85,8 +88,8 @@ def as_step(label: str) -> None:
 
         return clocked
 
-    def stage_module(name: str):
-        module = found(name)
+    def stage_module(name: str) -> ModuleType:
+        module: Any = found(name)
         if not hasattr(module.run, "__wrapped__"):
             seen["stage"] = name
             module.run = timed(module.run)

@@ -18,14 +18,14 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import record
+from xlrm.data.corpus_schema import PAIR, PREFERENCE_PAIRS, Description
 from xlrm.data.phrasebook import translator
 from xlrm.stages import curate, validate
 from xlrm.store.jsonl import write_jsonl
-from xlrm.validation import corpus_check, suite
+from xlrm.validation import suite
 
 LANGUAGES = ("en", "es", "it", "ko", "zh")
-COLUMNS = corpus_check.COLUMNS["preferences.jsonl"]
-TEXTS = ("prompt", "chosen", "rejected")
+COLUMNS = PREFERENCE_PAIRS.columns
 
 
 def memory() -> float:
@@ -63,8 +63,8 @@ def pairs(count: int) -> Iterator[list[dict]]:
 
 
 def _translated(row: dict, code: str) -> dict:
-    texts = translator.translate([row[name] for name in TEXTS], "en", code)
-    return row | dict(zip(TEXTS, texts, strict=True))
+    texts = translator.translate([row[name] for name in PAIR], "en", code)
+    return row | dict(zip(PAIR, texts, strict=True))
 
 
 def _row(number: int, code: str, first: dict, more: list[dict]) -> dict:
@@ -96,7 +96,7 @@ def _write(folder: Path, count: int, languages: int) -> None:
     files = {}
     for code in LANGUAGES[:languages]:
         (folder / code).mkdir()
-        (folder / code / "corpus.json").write_text(json.dumps({"language": code}))
+        Description(language=code).write(folder / code)
         files[code] = (folder / code / "preferences.jsonl").open("w", encoding="utf-8")
     for number, many in enumerate(pairs(count)):
         for code, row in zip(files, many, strict=False):
@@ -118,8 +118,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = parser().parse_args()
-    given = (options.rows or 1_000_000,) if options.kind == "plain" else (options.rows or 100_000, options.languages)
-    record.write(__spec__.name, options, {"plain": plain, "stage": stage}[options.kind](*given))
+    given = (options.rows or 100_000, options.languages)
+    figures = plain(options.rows or 1_000_000) if options.kind == "plain" else stage(*given)
+    record.write(__spec__.name, options, figures)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,9 @@ def operations(rows: list[Row], config: dict) -> float:
     shapes = _shapes(rows)
     tokens = sum(prompt + sum(responses) for prompt, responses in shapes)
     seen = sum(p * p / 2 + sum(r * (p + r / 2) for r in responses) for p, responses in shapes)
-    return compute.flops(compute.shape(config).size(head=False), tokens, 2 * seen / tokens, "forward")
+    shape = compute.shape(config)
+    assert shape, config
+    return compute.flops(shape.size(head=False), tokens, 2 * seen / tokens, "forward")
 
 
 # The model
@@ -121,7 +123,7 @@ def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, 
     from xlrm.models.transformers4 import write_older_names
 
     tokenizer = _tokenizer()
-    config = Qwen2Config(
+    config = Qwen2Config(  # type: ignore[call-arg]  # num_labels is one of every config
         vocab_size=len(tokenizer), hidden_size=options.hidden, intermediate_size=options.hidden * 43 // 8,
         num_hidden_layers=options.layers, num_attention_heads=max(1, options.hidden // 64),
         num_key_value_heads=max(1, min(2, options.hidden // 128)), max_position_embeddings=16384, num_labels=1,
@@ -139,7 +141,7 @@ def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, 
     write_older_names(folder)
 
 
-def _tokenizer():
+def _tokenizer() -> Any:
     """A tokenizer of the class that transformers loads for models of the kind; its merges make each of WORDS, with
     and without a space before it, one token."""
     from tokenizers.pre_tokenizers import ByteLevel
@@ -148,7 +150,8 @@ def _tokenizer():
     starts = sorted({word[:2] for word in WORDS})
     tokens = [*sorted(ByteLevel.alphabet()), *starts, *WORDS, *(f"Ġ{word}" for word in WORDS)]
     merges = [*((one[0], one[1]) for one in starts), *((w[:2], w[2]) for w in WORDS), *(("Ġ", word) for word in WORDS)]
-    tokenizer = Qwen2Tokenizer(
+    kind: Any = Qwen2Tokenizer  # its types know neither pairs of merges nor a tokenizer without an unknown token
+    tokenizer = kind(
         vocab={token: place for place, token in enumerate(tokens)}, merges=merges, unk_token=None, eos_token="<|end|>",
         pad_token="<|pad|>", additional_special_tokens=list(MARKS[:2]),
     )  # fmt: skip

@@ -48,9 +48,9 @@ def run(steps: str, output: Any, page: Any) -> None:
     if failed:
         sys.exit(failed)
     with errors_in_one_line(labels[0]):
-        made = {label: _run.made(label) or "" for label in labels}
-        tell(output, made)
-        write(page, _pages.page(made))
+        uris = {label: _run.made(label) or "" for label in labels}
+        tell(output, uris)
+        write(page, _pages.page(uris))
     _note_libraries()
 
 

@@ -87,7 +87,8 @@ def _node(hardware: Hardware, stage: str) -> Node:
         return Node(gpus=has.gpus, gpu_product=hardware.gpu_product, cpu=has.cores, memory=has.memory)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = {"cpu": "cores"}.get(first["loc"][0], first["loc"][0])
+        name = str(first["loc"][0])
+        field = {"cpu": "cores"}.get(name, name)
         raise ConfigError(f"tasks.{stage}.{field}: {first['msg']}, got {first['input']!r}") from error
 
 

@@ -9,7 +9,7 @@ from components import image
 def conclude(
     pipeline: str, status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown],
     decision: dsl.Output[dsl.Markdown], report: dsl.Output[dsl.HTML],
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Reports the end of a run in its log, in the UI and, where there is an address for that, to people; and shows the
     decision on its reward models, and its report."""
     from components._notice import report as tell

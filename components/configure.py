@@ -20,7 +20,9 @@ def configure(
     pairs: int,
     overrides: dict,
     page: dsl.Output[dsl.Markdown],
-) -> NamedTuple("Left", Output=str, translate=list, reward=list, sample=list, evaluate=list, align=list, answer=list):
+) -> NamedTuple(  # type: ignore[valid-type]  # kfp runs this function's text alone
+    "Left", Output=str, translate=list, reward=list, sample=list, evaluate=list, align=list, answer=list
+):
     """Settles the experiment, refuses what is not right in it before anything is paid for, and finds what is left to do.
 
     Returns:

@@ -6,7 +6,7 @@ from components import image
 
 
 @dsl.component(base_image=image("curate"), install_kfp_package=False)
-def curate(steps: str, made: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.Markdown]):
+def curate(steps: str, made: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.Markdown]) -> None:
     """Curates preference pairs, a benchmark, prompts and parallel texts, and plans their translation."""
     from components._stage import run
 

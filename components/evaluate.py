@@ -6,7 +6,7 @@ from components import image
 
 
 @dsl.component(base_image=image("evaluate"), install_kfp_package=False)
-def evaluate(steps: str, made: dsl.Output[dsl.Artifact], page: dsl.Output[dsl.Markdown]):
+def evaluate(steps: str, made: dsl.Output[dsl.Artifact], page: dsl.Output[dsl.Markdown]) -> None:
     """Evaluates reward models, ranks sampled responses by them, compares their representations."""
     from components._stage import run
 

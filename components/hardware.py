@@ -15,6 +15,7 @@ from xlrm.run import judges
 from xlrm.run.experiment import stage_config
 from xlrm.run.steps import Step, Steps
 from xlrm.training import trainers
+from xlrm.training.recipes import TrainingConfig
 
 TRAININGS = ("reward", "align")
 """Stages, and components of the same names, that may train on several nodes."""
@@ -96,6 +97,7 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[str]:
                 yield f"{field}: vllm needs a GPU, and is the engine of {judge.model.name} where none is set"
     if step.stage not in TRAININGS:
         return
+    assert isinstance(config, TrainingConfig)
     if gpus and config.processes > gpus:
         yield f"processes: {config.processes} is more than the {gpus} GPUs of a pod"
     if not gpus and trainers.needs_bitsandbytes(config):

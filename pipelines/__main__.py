@@ -9,6 +9,7 @@ import shutil
 import sys
 import uuid
 import warnings
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -100,6 +101,7 @@ def _run_locally(
 
     warnings.filterwarnings("ignore", module="kfp")  # images and resources mean nothing in a local run
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads sleep, and do not hold up the other task
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     name = pipeline.replace("_", "-")
     with (
@@ -115,7 +117,9 @@ def _run_locally(
         kind = containers.runner(tasks) if runner == "docker" else local.SubprocessRunner(use_venv=False)
         local.init(kind, pipeline_root=str(root))
         run_all(experiment=experiment.write(loaded))
-    return _kept(_written(root), loaded.name)
+    report = _written(root)
+    assert report, "a pipeline without a failure ends with `conclude`"
+    return _kept(report, loaded.name)
 
 
 def _written(root: Path) -> Path | None:
@@ -133,7 +137,7 @@ def _kept(page: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _quiet_logging():
+def _quiet_logging() -> Iterator[None]:
     """Silences KFP's account of every task; its errors are in the log."""
     logging.disable(logging.WARNING)
     try:

@@ -5,24 +5,26 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.local_tasks import Tasks
 from xlrm.errors import ConfigError
 from xlrm.processes import signals
 from xlrm.store import addresses
 
+if TYPE_CHECKING:
+    from kfp import local
 _PASSED_ON = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
-    "HF_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OMP_NUM_THREADS", "XLRM_PARENT_RUN",
-    "KFP_RUN_ID", "XLRM_TRIES",
+    "HF_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OMP_NUM_THREADS", "OMP_WAIT_POLICY",
+    "XLRM_PARENT_RUN", "KFP_RUN_ID", "XLRM_TRIES",
 )  # fmt: skip
 """Addresses and secrets that a task may need; those set here are passed on to the container."""
 STOP_SECONDS = 5
 """Seconds that a container has between SIGTERM and SIGKILL."""
 
 
-def runner(tasks: Tasks):
+def runner(tasks: Tasks) -> "local.DockerRunner":
     """KFP's Docker runner for the daemon at DOCKER_HOST, with containers started by `tasks`. Raises ConfigError if no
     daemon answers.
 
@@ -32,6 +34,7 @@ def runner(tasks: Tasks):
     loopback.
     """
     import docker
+    from docker.types import Mount
     from kfp import local
     from kfp.local import docker_task_handler
 
@@ -42,7 +45,7 @@ def runner(tasks: Tasks):
     return local.DockerRunner(
         user=user(security), network_mode="host", read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"],
         tmpfs={"/tmp": ""}, shm_size="1g", environment=environment(home),
-        mounts=[docker.types.Mount(target=str(home), source=str(home), type="bind")],
+        mounts=[Mount(target=str(home), source=str(home), type="bind")],
     )  # fmt: skip
 
 
@@ -87,7 +90,7 @@ def user(security: list[str]) -> str:
     return "0:0" if "name=rootless" in security else f"{os.getuid()}:{os.getgid()}"
 
 
-def _ask(docker) -> list[str]:
+def _ask(docker: Any) -> list[str]:
     """The daemon's security options. Raises ConfigError if no daemon answers."""
     try:
         client = docker.from_env(timeout=10)

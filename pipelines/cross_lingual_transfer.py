@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
 
 from components.align import align
 from components.answer import answer
@@ -50,7 +51,7 @@ def _transfer(place: Place, left: dict[str, Any]) -> None:
     place(report(steps="judge,register,report")).after(answered)
 
 
-def build(placement: Placement):
+def build(placement: Placement) -> BaseComponent:
     """The pipeline, with its tasks placed so."""
     place = partial(placed, placement=placement)
 
@@ -64,7 +65,7 @@ def build(placement: Placement):
         preference_sets: list = [],  # noqa: B006
         preset: str = "paper_a_qwen",
         target_languages: list = [],  # noqa: B006
-    ):
+    ) -> None:
         """Train reward models in one language and in others, compare them in all, and align policies with them.
 
         Args:

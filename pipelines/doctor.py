@@ -264,7 +264,7 @@ def _nodes(core: client.CoreV1Api) -> Iterator[Check]:
     except (ApiException, HTTPError) as error:
         yield Check("nodes", False, _why(error), "ask somebody who may list nodes, or go on at your own risk", False)
         return
-    products = {(node.metadata.labels or {}).get(f"{GPU}.product") for node in nodes} - {None}
+    products = {node.metadata.labels.get(f"{GPU}.product", "") for node in nodes if node.metadata.labels} - {""}
     if product := placement.current().gpu_product:
         yield Check(
             "GPUs", product in products,

@@ -90,7 +90,7 @@ class _Watch:
         progress.say(f"{(now - self.begun) / 60:.0f} min: {silent if now - self.answered > SAY_SECONDS else ''}{since}")
 
 
-def follow(server, run_id: str, patience: float, cancel: bool) -> Outcome:
+def follow(server: Any, run_id: str, patience: float, cancel: bool) -> Outcome:
     """Follows the run until it ends or `patience` seconds are over. Continues after an outage; raises ServerError
     after a long one or if a token has expired, without ending the run."""
     watch = _Watch(server, run_id)

@@ -179,7 +179,7 @@ class Server:
 
     def _all(self, service: str, kind: str, **where: Any) -> Iterator[Any]:
         request = getattr(getattr(self._client, service), f"{service.removesuffix('s')}_service_list_{kind}s")
-        token = ""
+        token: str | None = ""
         while token is not None:
             answer = self._ask(
                 f"the list of {kind.replace('_', ' ')}s", request,

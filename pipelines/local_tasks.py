@@ -188,7 +188,7 @@ def process(command: list[str], ended_by: Callable, env_vars: dict[str, str] | N
         ) as child,
         ended_by(child.terminate),
     ):  # fmt: skip
-        for line in child.stdout:
+        for line in child.stdout or ():
             print(line, end="")
         return child.wait()
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
 
 from components.conclude import conclude
 from components.configure import configure
@@ -13,7 +14,7 @@ from pipelines.placement import Placement
 from pipelines.platform import placed
 
 
-def build(placement: Placement):
+def build(placement: Placement) -> BaseComponent:
     """The pipeline, with its tasks placed so."""
     place = partial(placed, placement=placement)
 
@@ -24,7 +25,7 @@ def build(placement: Placement):
         overrides: dict = {},  # noqa: B006
         preset: str = "paper_a_qwen",
         target_languages: list = [],  # noqa: B006
-    ):
+    ) -> None:
         """Train the source language's reward model anew, and let it replace the champion if it is better, else fail.
 
         Args:

@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +37,9 @@ from xlrm.run.output import print_result
 from xlrm.run.steps import steps
 from xlrm.store import provenance
 
+if TYPE_CHECKING:
+    from pipelines.kubeflow import Server
+    from pipelines.server.values import Facts
 PIPELINES = ("cross_lingual_transfer", "retrain")
 PLACEMENT_HELP = f"What it runs on: {', '.join(placements.CLUSTERS)}, or a file; else XLRM_PLACEMENT."
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -156,7 +159,7 @@ def compile_package(pipeline: str, folder: Path, placement: placements.Placement
     return path
 
 
-def _largest(placement: placements.Placement):
+def _largest(placement: placements.Placement) -> "Facts":
     """Facts about a run with all the pods that a placement allows."""
     from pipelines.server.values import Facts
 
@@ -186,7 +189,10 @@ def cron(text: str) -> str:
     return " ".join(fields if len(fields) == 6 else ["0", *fields])
 
 
-def _run(made: Submission, if_changed: bool, patience, cancel: bool, host, namespace, facts) -> Outcome:
+def _run(
+    made: Submission, if_changed: bool, patience: float | None, cancel: bool, host: str | None, namespace: str | None,
+    facts: dict[str, str],
+) -> Outcome:  # fmt: skip
     import kfp_server_api as api
 
     from pipelines.kubeflow import Server
@@ -220,7 +226,7 @@ def _run(made: Submission, if_changed: bool, patience, cancel: bool, host, names
     return following.follow(server, run.run_id, patience, cancel)
 
 
-def _schedule(made: Submission, when: str, host, namespace, facts: dict[str, str]) -> Outcome:
+def _schedule(made: Submission, when: str, host: str | None, namespace: str | None, facts: dict[str, str]) -> Outcome:
     """Starts a schedule, and switches off earlier schedules of the same experiment and pipeline."""
     import kfp_server_api as api
 
@@ -252,8 +258,8 @@ def _schedule(made: Submission, when: str, host, namespace, facts: dict[str, str
     return Outcome(f"scheduled: {name}, {when}, {recurring.recurring_run_id}", SUCCEEDED)
 
 
-def _upload(server, made: Submission, facts: dict[str, str]):
-    document = importlib.import_module(f"pipelines.{made.pipeline}").__doc__.strip()
+def _upload(server: "Server", made: Submission, facts: dict[str, str]) -> Any:
+    document = str(importlib.import_module(f"pipelines.{made.pipeline}").__doc__).strip()
     version = server.version(
         made.pipeline.replace("_", "-"), document, made.version, made.package, f"commit {made.commit}"
     )
@@ -261,7 +267,7 @@ def _upload(server, made: Submission, facts: dict[str, str]):
     return version
 
 
-def _known(server, experiment_id: str, made: Submission):
+def _known(server: "Server", experiment_id: str, made: Submission) -> Any:
     """The newest successful run with the same content, or else a run under way."""
     runs = [run for run in server.runs(experiment_id) if _same(run, made.content)]
     for run in runs:
@@ -272,7 +278,7 @@ def _known(server, experiment_id: str, made: Submission):
     return next((run for run in runs if run.state != "CANCELING" and not standing.ended(run, Notes())), None)
 
 
-def _same(run, content: changes.Content) -> bool:
+def _same(run: Any, content: changes.Content) -> bool:
     """Whether the run has this content. If the Hub could not be asked for everything, the known commits must be
     those that the run was given."""
     about = run.description or ""
@@ -282,7 +288,7 @@ def _same(run, content: changes.Content) -> bool:
     return f"names {content.names}" in about and all(commit in given for commit in content.commits)
 
 
-def _link(server, run) -> str:
+def _link(server: "Server", run: Any) -> str:
     return f"[{run.display_name}]({server.link(run.run_id)})"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from swift_server import moved, s3, s3_server, s3_store, store  # noqa: F401
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of one test do not hold up the others
 SHARED_DATA = Path(os.environ.get("XLRM_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -21,11 +21,13 @@ def test_a_task_gets_the_addresses_and_the_secrets_that_are_set_here(monkeypatch
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XLRM_HOME", str(tmp_path))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "lab")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.setenv("EDITOR", "vi")
 
     told = containers.environment(tmp_path)
 
     assert told["XLRM_HOME"] == str(tmp_path)
+    assert told["OMP_WAIT_POLICY"] == "PASSIVE"
     assert told["XLRM_STORE"] == f"file://{tmp_path}/store"
     assert told["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
     assert told["AWS_ACCESS_KEY_ID"] == "lab"

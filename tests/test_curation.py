@@ -7,6 +7,7 @@ import pytest
 
 from xlrm.data import cleaning, data_card
 from xlrm.data.cleaning import Contamination
+from xlrm.data.hub_sets import Origin
 from xlrm.errors import ConfigError, DataError
 from xlrm.run.experiment import stage_config
 from xlrm.stages import curate
@@ -23,7 +24,7 @@ def reasons(
     rows: list[dict], benchmark: tuple[str, ...] = (), alike: frozenset[str] = frozenset()
 ) -> tuple[list, dict]:
     kept, report = cleaning.clean(rows, Contamination(("bench", prompt) for prompt in benchmark), 0.8, alike)
-    return kept, {source: counts["dropped"] for source, counts in report.as_dict().items() if counts["dropped"]}
+    return kept, {source: counts.dropped for source, counts in report.counts().items() if counts.dropped}
 
 
 def test_each_reason_is_found_and_counted_by_source() -> None:
@@ -47,9 +48,9 @@ def test_each_reason_is_found_and_counted_by_source() -> None:
         "b": {"unusable": 1, "conflict": 1, "near_duplicate": 1, "contaminated": 1},
     }
     _, report = cleaning.clean(rows, Contamination(("bench", prompt) for prompt in benchmark), 0.8)
-    assert report.as_dict()["b"]["contaminated_by"] == {"bench": 1} and "contaminated_by" not in report.as_dict()["a"]
-    for counts in report.as_dict().values():
-        assert counts["in"] == sum(counts["dropped"].values()) + counts["out"]
+    assert report.counts()["b"].contaminated_by == {"bench": 1} and not report.counts()["a"].contaminated_by
+    for counts in report.counts().values():
+        assert counts.rows_in == sum(counts.dropped.values()) + counts.rows_out
     assert report.totals()["dropped_conflict"] == 2
 
 
@@ -146,10 +147,9 @@ def test_the_stage_reports_sources_licences_and_a_share_of_what_is_clean(tmp_pat
     ],
 )
 def test_the_terms_are_the_strictest_of_what_is_trained_on(used: dict, non_commercial: bool, unknown: int) -> None:
-    terms = data_card.terms(
-        {use: {str(i): {"licence": one} for i, one in enumerate(all_)} for use, all_ in used.items()}
-    )
-    assert terms["non_commercial"] is non_commercial and len(terms["unknown_terms"]) == unknown
+    origins = {use: {str(i): Origin(licence=one) for i, one in enumerate(all_)} for use, all_ in used.items()}
+    card = data_card.card("en", origins, {})
+    assert card.non_commercial is non_commercial and len(card.unknown_terms) == unknown
 
 
 def test_ids_are_made_unique_and_own_ones_stay_where_they_are() -> None:
@@ -252,7 +252,7 @@ def test_real_pairs_against_a_real_benchmark(shared_data, tmp_path) -> None:
     planted = rows[0] | {"prompt": f"Please. {longest}", "source": "planted"}
     contamination = Contamination(("bench", item["prompt"]) for item in bench)
     _, report = cleaning.clean([*rows, planted], contamination, 0.8)
-    assert report.as_dict()["real"]["dropped"] == {"near_duplicate": 57, "contaminated": 1}
-    assert report.as_dict()["planted"] == {
+    assert report.counts()["real"].dropped == {"near_duplicate": 57, "contaminated": 1}
+    assert report.counts()["planted"].model_dump(by_alias=True) == {
         "in": 1, "dropped": {"contaminated": 1}, "out": 0, "contaminated_by": {"bench": 1}
     }  # fmt: skip

@@ -13,7 +13,7 @@ from xlrm.cli import app
 from xlrm.models import loading, reward_models
 from xlrm.models.base_models import BASE_MODELS
 from xlrm.models.compute import PASSES, Shape, Size, flops, shape
-from xlrm.run import experiment, forecast
+from xlrm.run import assumptions, experiment, forecast
 from xlrm.run.forecast import Published, Row
 from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
 from xlrm.scorers import engines
@@ -159,7 +159,7 @@ def test_reward_models() -> None:
     tokens, squares = 600 + 720, 400**2 + 300**2 - 100**2 + 480**2 + 360**2 - 120**2
     assert row.tokens == pytest.approx(86_000 * tokens)
     assert row.flop == pytest.approx(86_000 * 4 * (2 * QWEN_3B * tokens + ATTENTION * squares))
-    assert row.hours(forecast.MFU) == pytest.approx(5.67, abs=0.01)  # 2.549e18 / (312e12 x 0.4 x 3600)
+    assert row.hours(assumptions.MFU) == pytest.approx(5.67, abs=0.01)  # 2.549e18 / (312e12 x 0.4 x 3600)
     assert row.what == "2 reward models, 86,000 pairs each"
 
 
@@ -174,7 +174,7 @@ def test_settings_of_the_training_count(override: str, ratio: float) -> None:
 def test_pointwise_training_shares_nothing_and_float32_has_a_peak_of_its_own() -> None:
     assert only(rows("reward.loss=pointwise"), "reward").tokens == pytest.approx(860 * (400 + 300) * 2.2)
     slow, fast = only(rows("reward.precision=float32"), "reward"), only(rows(), "reward")
-    assert slow.hours(forecast.MFU) == pytest.approx(16 * fast.hours(forecast.MFU))
+    assert slow.hours(assumptions.MFU) == pytest.approx(16 * fast.hours(assumptions.MFU))
 
 
 def test_evaluation_is_every_model_on_every_language_and_on_what_is_published() -> None:
@@ -248,7 +248,7 @@ def test_what_is_not_known_is_said(tmp_path) -> None:
     assert found["evaluate"][1].why == "no network" and only(found, "represent").why == "no texts"
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mixtral"}))
     row = only(rows(f"external.models=[mine={tmp_path}]"), "external")
-    assert "'mixtral' model are not counted" in row.why and row.hours(forecast.MFU) is None
+    assert "'mixtral' model are not counted" in row.why and row.hours(assumptions.MFU) is None
 
 
 def test_a_local_models_size_is_read_from_its_config(tmp_path) -> None:
@@ -310,8 +310,8 @@ def test_a_base_model_of_unknown_size_is_said_once_and_no_prompts_leave_alignmen
 
 def test_hours_follow_the_utilisation() -> None:
     row = Row("reward", "", "training", "bfloat16", tokens=1, flop=312e12 * 3600)
-    assert row.hours(forecast.utilisation([])) == pytest.approx(1 / 0.4)
-    assert row.hours(forecast.utilisation(["training=0.25", "scoring=0.9"])) == pytest.approx(4)
+    assert row.hours(assumptions.utilisation([])) == pytest.approx(1 / 0.4)
+    assert row.hours(assumptions.utilisation(["training=0.25", "scoring=0.9"])) == pytest.approx(4)
 
 
 @pytest.mark.parametrize(

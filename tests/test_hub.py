@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from xlrm.errors import ConfigError
+from xlrm.errors import ArtifactError, ConfigError
 from xlrm.stages import base
 from xlrm.store import hub
 
@@ -24,7 +24,7 @@ JUDGE = {"dpo_model/config.json": b"{}", "dpo_model/model.safetensors": b"weight
 
 class Hub(BaseHTTPRequestHandler):
     """The set me/mine has two files at one commit, me/gated is behind its licence, the model me/model has the files of MODEL,
-    me/judge keeps what counts in a folder, and there is nothing else."""
+    me/judge keeps what counts in a folder, me/uncommitted is a model without commits, and there is nothing else."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -37,6 +37,8 @@ class Hub(BaseHTTPRequestHandler):
         path = self.path.split("?")[0].removeprefix("/api")
         if f"{path}/".removeprefix("/models").startswith("/me/judge/"):
             return self.judge(path)
+        if path.startswith("/models/me/uncommitted"):
+            return self.say(200, {"id": "me/uncommitted", "siblings": [], "tags": []})
         if path.startswith(("/me/model/", "/models/me/model")):
             return self.model(path.removeprefix("/models"))
         _, kind, owner, name, *rest = f"{path}/".rstrip("/").split("/") + [""] * 3
@@ -112,7 +114,7 @@ def load(entry: str, home: Path, **environment: str) -> dict:
     script = (
         "import json, sys; from xlrm.data import catalog; from xlrm.errors import XlrmError\n"
         "try:\n    found = catalog.load_pairs(sys.argv[1], 'en', 10, 0)\n"
-        "    print(json.dumps(found.origin | {'rows': len(found.rows)}))\n"
+        "    print(json.dumps(found.origin.model_dump(exclude_unset=True) | {'rows': len(found.rows)}))\n"
         "except XlrmError as error:\n    print(json.dumps({'error': str(error)}))"
     )
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
@@ -239,6 +241,15 @@ def test_a_model_comes_without_what_nobody_reads(name: str, said: str, address: 
     environment = kept | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": address, "HF_HUB_DISABLE_XET": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip().startswith(said), done.stdout + done.stderr
+
+
+def test_a_hub_that_names_no_commit_is_an_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    with pytest.raises(ArtifactError, match="the Hub names no commit of 'me/uncommitted'; give one as its revision"):
+        hub.model_commit("me/uncommitted", None)
+    assert hub.model_commit("me/uncommitted", COMMIT) == COMMIT
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:

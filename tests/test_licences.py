@@ -3,7 +3,7 @@
 import pytest
 
 from xlrm.data import data_card, licences
-from xlrm.data.hub_sets import SOURCES
+from xlrm.data.hub_sets import SOURCES, Origin
 from xlrm.models.base_models import BASE_MODELS
 from xlrm.models.reward_models import REWARD_MODELS
 from xlrm.registry import licence_terms
@@ -24,14 +24,13 @@ TABLE = [
 
 @pytest.mark.parametrize(("licence", "non_commercial", "known"), TABLE)
 def test_corpus_and_registry_read_a_licence_alike(licence: str, non_commercial: bool, known: bool) -> None:
-    card = data_card.terms({"preferences": {"mine": {"licence": licence}}})
+    card = data_card.card("en", {"preferences": {"mine": Origin(licence=licence)}}, {})
     terms = licence_terms.terms("Qwen/Qwen2.5-7B-Instruct", {"mine": licence})
-    assert card["non_commercial"] is terms.non_commercial is non_commercial
-    assert bool(card["unknown_terms"]) is bool(terms.unknown) is not known
+    assert card.non_commercial is terms.non_commercial is non_commercial
+    assert bool(card.unknown_terms) is bool(terms.unknown) is not known
     assert ("not for commercial use" in licences.conditions(licence)) is non_commercial
     assert ("unknown" in licences.conditions(licence)) is not known
-    said = data_card.markdown({"language": "en", "sources": {}, "origins": {}, **card})
-    assert f"Terms of the whole: {licence_terms.summary(terms)}." in said
+    assert f"Terms of the whole: {licence_terms.summary(terms)}." in data_card.markdown(card)
 
 
 def test_the_parts_of_creative_commons_are_all_said() -> None:

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from xlrm.cli import app
+from xlrm.data.corpus_schema import Description
 from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.stages import plan
@@ -24,7 +25,7 @@ def corpus(tmp_path) -> Path:
     write_jsonl(tmp_path / "preferences.jsonl", rows)
     write_jsonl(tmp_path / "prompts.jsonl", [{"id": "c", "prompt": "So so.", "split": "train"}])
     write_jsonl(tmp_path / "rejects.jsonl", [{"source": "x", "line": 1, "reason": "not to be translated"}])
-    (tmp_path / "corpus.json").write_text(json.dumps({"language": "en"}))
+    Description(language="en").write(tmp_path)
     return tmp_path
 
 

@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from xlrm.data import catalog, pair_records
+from xlrm.data.hub_sets import Origin
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.stages import curate
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -41,7 +42,7 @@ def test_every_usual_form_is_the_same_row(record: dict) -> None:
     ("record", "reason"),
     [
         ({"prompt": "p", "chosen": "c"}, "no 'rejected'"),
-        (WANTED | {"margin": "large"}, "'margin' is 'large'; a number is allowed"),
+        (WANTED | {"margin": "large"}, "'margin' is 'large'; a finite number is allowed"),
         ({"chosen": "c", "rejected": "r"}, "no 'prompt', and no messages to take it from"),
         ({"chosen": [YES], "rejected": [NO]}, "no 'prompt', and no messages"),
         ({"prompt": "p", "chosen": 3, "rejected": "r"}, "'chosen' is neither text nor messages"),
@@ -94,7 +95,7 @@ def test_a_set_of_the_hub_is_a_dataset_by_its_name_alone(tmp_path, monkeypatch) 
         {"line": 2, "reason": "the last message of 'chosen' is by 'user', not 'assistant'"},
         {"line": 3, "reason": "'chosen' is neither text nor messages with role and content: []"},
     ]
-    assert loaded.origin == {"licence": "unknown", "repository": str(tmp_path / "mine")}
+    assert loaded.origin == Origin(licence="unknown", repository=str(tmp_path / "mine"))
     assert len(catalog.load_pairs(f"hub:{tmp_path / 'mine'}:b:dev", "en", 10, 0).rows) == 2
     with pytest.raises(
         ArtifactError,

@@ -12,8 +12,8 @@ from pipelines import placement
 from xlrm.errors import ConfigError, GateError
 from xlrm.models import base_models
 from xlrm.run import budget, expected
+from xlrm.run.assumptions import MFU
 from xlrm.run.experiment import build, load
-from xlrm.run.forecast import MFU
 from xlrm.run.sections import CROSS_LINGUAL, RETRAIN
 from xlrm.run.steps import PIPELINES, Step, steps
 from xlrm.stages import judge, plan
@@ -62,6 +62,7 @@ IMPOSSIBLE = (
     ("demo", "sample.max_new_tokens=4096", "sample.max_new_tokens: 4096 leaves no room for a prompt"),
     ("paper_a_qwen", "policy.model=phrasebook-tiny sample.max_new_tokens=8000", "sample.max_new_tokens: 8000 leaves no room"),
     ("paper_a_qwen", "translate.max_new_tokens=4000", "translate.max_new_tokens: 4000 with translate.longest_segment=400"),
+    ("demo", "translate.limits.loop_times=9", "translate.limits: {'loop_times': 9}; it is now validate.limits"),
     ("demo", "sample.samples=1", "sample.samples: 1 response to a prompt makes no pair"),
     ("demo", "sample.temperature=0", "sample.temperature: 0 makes all responses to a prompt the same"),
     ("demo", "align.batch_size=256", "align.batch_size: 256 is more than curate.train_prompts=120"),

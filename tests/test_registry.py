@@ -23,6 +23,7 @@ from components import _run, _stage, _step
 from components.conclude import conclude
 from xlrm import progress
 from xlrm.cli import app
+from xlrm.data import data_card
 from xlrm.errors import ArtifactError, DataError, GateError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import credit, tied
@@ -219,18 +220,10 @@ def test_the_card_names_a_translator_whose_terms_nobody_knows_and_a_toy(trained,
         for i, who in enumerate(("phrasebook", "x-alma"))
     }
     evaluation = artifacts.fetch(evaluated(tmp_path, uri, folder, 7), addresses.home() / "cache")
-    facts = releases.Facts("n", folder, "d", evaluation, origin, {"origins": {"preferences": {}}} | ACCOUNT)
+    facts = releases.Facts("n", folder, "d", evaluation, origin, data_card.card("en", {"preferences": {}}, {}))
     said = releases.card(facts)
     assert "translations by x-alma (unknown)" in said and "translations by phrasebook" not in said
     assert "- A toy, to try the pipeline with" in said and facts.terms.licence == "other"
-
-
-ACCOUNT = {
-    "language": "en",
-    "sources": {},
-    "non_commercial": False,
-    "unknown_terms": [],
-}
 
 
 def test_every_licence_of_a_known_set_is_understood() -> None:

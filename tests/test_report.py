@@ -101,7 +101,7 @@ def representations(languages: tuple[str, ...], rng: np.random.Generator) -> dic
     }  # fmt: skip
     norms = {one: rng.normal(1 + i / 10, 0.1, 50).tolist() for i, one in enumerate(languages)} | {languages[-1]: []}
     return {
-        "languages": list(languages), "texts": 60, "models": models, "token_sets": {"min_count": 2, "share": 1.0},
+        "languages": list(languages), "texts": 60, "models": models, "token_sets": {"min_count": 2, "min_share": 1.0},
         "reading": {"position": "last", "template": "raw", "layer": -1, "max_length": 1024},
         "parallel": {"set": "belebele", "incomplete": 1, "duplicates": 2},
         "embedding_norms": {

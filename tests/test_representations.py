@@ -15,6 +15,7 @@ from xlrm.analysis import embedding_norms, hidden_states
 from xlrm.analysis.embedding_norms import TokenSets
 from xlrm.analysis.hidden_states import Reading, Sameness, spectrum
 from xlrm.data import hub_sets, parallel_texts
+from xlrm.data.hub_sets import Origin
 from xlrm.data.parallel_texts import align
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.models import loading
@@ -182,7 +183,7 @@ def test_a_language_has_the_tokens_that_only_its_texts_use(tiny_base) -> None:
     assert set(once["en"]) == (of("cat dog cat") | of("dog sun")) - of("sun 해") - of("고양이 고양이")
     assert set(twice["en"]) < set(once["en"]) and not set(once["en"]) & set(once["ko"])
     assert tokenizer.pad_token_id not in once["en"] and twice["ko"]
-    shared = embedding_norms.own_tokens(tokenizer, {"en": ["cat cat cat"], "ko": ["cat"]}, TokenSets(share=0.75))
+    shared = embedding_norms.own_tokens(tokenizer, {"en": ["cat cat cat"], "ko": ["cat"]}, TokenSets(min_share=0.75))
     assert set(shared["en"]) == of("cat cat cat") & set(shared["en"]) != set() and not shared["ko"]
 
 
@@ -222,9 +223,9 @@ def test_distances_by_hand() -> None:
 def test_texts_are_aligned_and_each_is_there_once(capsys) -> None:
     english = {"a": "One.", "b": "Two.", "c": "One. ", "d": "Four.", "e": "Five."}
     korean = {"e": "다섯.", "b": "둘.", "c": "하나!", "a": "하나.", "d": " ", "f": "여섯."}
-    found = align("set", {"en": english, "ko": korean}, {"licence": "mit"}, None, 0)
+    found = align("set", {"en": english, "ko": korean}, {"en": Origin(licence="mit")}, None, 0)
     assert found.texts == {"en": ["One.", "Two.", "Five."], "ko": ["하나.", "둘.", "다섯."]}
-    assert found.account == {
+    assert found.account.model_dump(exclude_unset=True) == {
         "set": "set", "licence": "mit", "rows": 6, "incomplete": 2, "duplicates": 1, "used": 3
     }  # fmt: skip
     assert "set: 6 texts, 2 not in every language, 1 there before, 3 used" in capsys.readouterr().err
@@ -261,7 +262,7 @@ def test_belebele_is_aligned_by_link_and_its_counts_are_held_to_the_card(tmp_pat
     entry = belebele(tmp_path / "set", ("en", "ko"))
     found = parallel_texts.load(entry, ("en", "ko"), None, 0)
     assert found.texts == {code: [f"Passage {i} {code}" for i in range(5)] for code in ("en", "ko")}
-    assert found.account["records"] == {"en": 12, "ko": 10} and found.account["incomplete"] == 1
+    assert found.account.records == {"en": 12, "ko": 10} and found.account.incomplete == 1
     said = capsys.readouterr().err
     assert "(kor_Hang) has 5 rows of 10 records, its card says 488 rows of 900 records" in said
     config = represent.Config(languages=("en", "ko"), parallel=entry)
@@ -293,7 +294,11 @@ def test_a_file_that_will_not_do_is_named(tmp_path, line, said) -> None:
             r"^represent.parallel: no dataset 'flores'; there are belebele, or the path of a .jsonl",
         ),
         ("represent", {"position": "middle"}, r"^represent.position: .*'last', 'mean' or 'first', got 'middle'$"),
-        ("represent", {"token_sets": {"share": 0.5}}, r"^represent.token_sets.share: .* greater than 0.5, got 0.5$"),
+        (
+            "represent",
+            {"token_sets": {"min_share": 0.5}},
+            r"^represent.token_sets.min_share: .* greater than 0.5, got 0.5$",
+        ),
         ("curate", {"parallel": "belebele@v1"}, r"^curate.parallel: .*represent.parallel.*, got 'belebele@v1'$"),
     ],
 )

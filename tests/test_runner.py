@@ -58,10 +58,11 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
 
 
 PLANNED = {("plan", "translate", field) for field in translators.Settings.model_fields} | {
-    ("translate", "plan", "shards")
-}
-"""An estimate is of a translator, whose settings stand in another section; and a shard is one of so many."""
-TRIED: dict[str, Any] = {"plan.shards": 2}
+    ("translate", "plan", "shards"), ("translate", "validate", "limits"),
+}  # fmt: skip
+"""(stage, section, field) where a field of another section counts: an estimate is of the translator, a shard is one of
+`plan.shards`, and translations are checked with the limits that `validate` has."""
+TRIED: dict[str, Any] = {"plan.shards": 2, "validate.limits": {"loop_times": 9}}
 """Values to try, where a pipeline has use for the field."""
 
 
@@ -192,6 +193,13 @@ def test_a_file_that_changed_is_curated_again(tmp_path) -> None:
         ("curate", {"max_rejects": 0.1}, {}, ConfigError, "curate.max_rejects: .*; it is now curate.max_reject_share$"),
         ("external", {"dtype": "float32"}, {}, ConfigError, "external.dtype: .*; it is now external.precision$"),
         ("register", {"shared": 0.5}, {}, ConfigError, "register.shared: .*; it is now register.min_common_share$"),
+        (
+            "represent",
+            {"token_sets": {"share": 1.0}},
+            {},
+            ConfigError,
+            "share: .*; it is now represent.token_sets.min_share$",
+        ),
         ("curate", {"pears": 3}, {}, ConfigError, "curate.pears.*got 3; fields of curate: .*pairs"),
         ("curate", {"pairs": "many"}, {}, ConfigError, "curate.pairs: .*integer.*got 'many'"),
         ("curate", {"preferences": ["nosuch"]}, {}, ConfigError, "no dataset 'nosuch'; there are phrasebook"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from xlrm.data.corpus_schema import Description
 from xlrm.models.transformers_engine import Transformers
 from xlrm.scorers.reward_journal import Journal
 from xlrm.stages import sample, translate
@@ -148,7 +149,7 @@ def test_translations_are_kept_as_they_come(monkeypatch, tmp_path) -> None:
 
     monkeypatch.setattr(answers, "SECONDS_BETWEEN_FILES", 0)
     write_jsonl(tmp_path / "corpus/preferences.jsonl", [{"id": str(i), "prompt": f"Text {i}."} for i in range(40)])
-    (tmp_path / "corpus" / "corpus.json").write_text('{"language": "en"}')
+    Description(language="en").write(tmp_path / "corpus")
     (tmp_path / "es").mkdir()
     seen = []
 

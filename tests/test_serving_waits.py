@@ -1,5 +1,6 @@
 """A reward server that is started before its model is there: it waits, alive and not ready, for as long as it is told to."""
 
+import os
 import re
 import signal
 import socket
@@ -39,7 +40,9 @@ def mlflow(address: str, folder: Path) -> Iterator[None]:
         sys.executable, "-m", "mlflow", "server", "--workers=1", "--host=127.0.0.1", f"--port={address.rpartition(':')[2]}",
         f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}", f"--artifacts-destination={folder / 'mlartifacts'}",
     ]  # fmt: skip
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    settings = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes that nothing here needs
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env=settings, start_new_session=True, **quiet)
     try:
         until(lambda: answers(address) or process.poll() is not None, [], 120)
         yield

@@ -142,7 +142,7 @@ def test_a_killed_training_on_two_nodes_ends_where_it_would_have_on_one(tiny_bas
     """Two nodes of two processes: one is killed, and comes back without its disk, so it goes on from the store. The same bytes
     as four processes of one node, which nobody disturbed."""
     write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", pairs(60))  # no multiple of the batch
-    fields = RECIPE | {"language": "en", "epochs": 4, "save_steps": 8}
+    fields = RECIPE | {"language": "en", "epochs": 3, "save_steps": 8}
     inputs = {"base": tiny_base, "corpora": tmp_path / "corpora"}
     lab = Lab(tmp_path, "reward", fields, inputs, empty_database)
     whole = lab.train("one", 1, 4)

@@ -164,7 +164,7 @@ def test_rewardbench_has_its_sections_and_ids_in_text(tmp_path) -> None:
     assert [(row["id"], row["section"]) for row in loaded.rows] == [
         ("0", "Chat"), ("4117", "Reasoning"), ("2850", "Safety"), ("1200", "Chat Hard"),
     ]  # fmt: skip
-    assert loaded.rows[0]["chosen"] == "Jupiter." and loaded.origin["licence"] == "odc-by (assumed)"
+    assert loaded.rows[0]["chosen"] == "Jupiter." and loaded.origin.licence == "odc-by (assumed)"
 
 
 def test_paper_as_recipe_on_samples(tmp_path) -> None:

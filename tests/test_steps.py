@@ -45,6 +45,13 @@ def test_every_step_of_a_shipped_experiment_has_a_config_that_holds(pipeline: st
         assert all(getattr(config, field) is not None for field in step.config if step.config[field] is not None)
 
 
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_translations_are_checked_with_the_limits_of_validate(pipeline: str) -> None:
+    made = steps(pipeline, load(PRESETS["demo"], ("validate.limits.loop_times=9",))).values()
+    configs = [stage_config(step.stage, step.config) for step in made if step.stage in ("translate", "validate")]
+    assert len(configs) == 5 and {config.limits.loop_times for config in configs} == {9}
+
+
 def test_paper_a_has_the_steps_of_its_sections() -> None:
     made = steps("cross-lingual-transfer", load(PRESETS["paper_a_qwen"]))
     count = {stage: sum(step.stage == stage for step in made.values()) for stage in STAGES}
@@ -101,7 +108,9 @@ def test_a_translation_in_shards_is_a_step_for_each() -> None:
     made = steps("retrain", build({"name": "x", "targets": ["es", "ko"], "plan": {"shards": 2.0}}, {}, "test"))
     parts = ("translate-es-1of2", "translate-es-2of2", "translate-ko-1of2", "translate-ko-2of2")
     assert made["validate"].inputs["translations"] == parts
-    assert made["translate-ko-2of2"].config == {"language": "ko", "shard": "2/2", "files": ["benchmark"]}
+    assert made["translate-ko-2of2"].config == {
+        "language": "ko", "shard": "2/2", "files": ["benchmark"], "limits": {},
+    }  # fmt: skip
 
 
 def test_an_unknown_pipeline_is_refused() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.served_translations import Server, serving
+from xlrm.data.corpus_schema import Description
 from xlrm.errors import ConfigError, DataError, GateError
 from xlrm.stages import translate
 from xlrm.stages.translate import Config
@@ -32,7 +33,7 @@ def corpus(tmp_path) -> Path:
 
     write_jsonl(folder / "preferences.jsonl", map(pair, range(40)))
     write_jsonl(folder / "benchmark.jsonl", ({**pair(i), "id": f"b{i}", "section": "all"} for i in range(40, 50)))
-    (folder / "corpus.json").write_text(json.dumps({"language": "en"}))
+    Description(language="en").write(folder)
     return folder
 
 
@@ -160,7 +161,7 @@ def test_what_stays_wrong_is_not_taken_for_mended(monkeypatch, tmp_path) -> None
             for i in range(300)
         ),
     )
-    (folder / "corpus.json").write_text(json.dumps({"language": "en"}))
+    Description(language="en").write(folder)
 
     def answer(text: str, _: dict) -> tuple[str, str]:
         number = int(text.split(" for ")[1].split()[0])

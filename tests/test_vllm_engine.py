@@ -116,7 +116,7 @@ def test_an_engine_does_not_outlive_a_killed_process(script, number) -> None:
     process.stdout.close()
 
 
-@pytest.mark.parametrize(("owner", "expected"), [(os.getpid(), signal.SIGKILL), (None, 0)])
+@pytest.mark.parametrize(("owner", "expected"), [(os.getpid(), signal.SIGKILL), (None, 0)], ids=["own", "other"])
 def test_processes_of_other_programs_are_left_alone(monkeypatch, owner, expected) -> None:
     if owner:
         monkeypatch.setenv(vllm_engine._OWNER, str(owner))

@@ -4,10 +4,9 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
-from click import Context
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -49,7 +48,7 @@ def main(
 class StageCommand(TyperCommand):
     """Shows a stage's own help for `xlrm stage NAME --help`."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         from xlrm.run import reference
 
         if args and args[0] in reference.STAGES and "--help" in args:
@@ -92,13 +91,13 @@ def estimate(
     ] = None,
 ) -> None:
     """Curate an experiment's corpus, unless that is finished, and estimate the work of every stage on GPUs."""
-    from xlrm.run import experiment, forecast, workloads
+    from xlrm.run import assumptions, experiment, forecast, workloads
     from xlrm.run.runner import run_stage
     from xlrm.store import artifacts
     from xlrm.translation import workload
 
     with errors_in_one_line():
-        shares = forecast.utilisation(mfu or ())
+        shares = assumptions.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
         curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
@@ -110,7 +109,7 @@ def estimate(
     for why in dict.fromkeys(row.why for row in rows if row.why):
         stages = ", ".join(dict.fromkeys(row.stage for row in rows if row.why == why))
         table.print(f"– {stages}: {why}", markup=False, highlight=False)
-    for line in (forecast.FORMULA, *forecast.assumptions(shares)):
+    for line in (assumptions.FORMULA, *assumptions.sentences(shares)):
         table.print(line, style="dim", markup=False, highlight=False)
 
 
@@ -183,6 +182,7 @@ def evaluate(
     with errors_in_one_line():
         if ties not in get_args(Ties):
             raise ConfigError(f"--ties {ties}: it is {' or '.join(get_args(Ties))}")
+        policy = cast(Ties, ties)
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
@@ -191,7 +191,7 @@ def evaluate(
         else:
             scored = reward_table.score_items(rows, _load(model, Scoring(**_given(max_length=max_length))))
             name = benchmarks.label(benchmark)
-            results = {language: reward_results.result(rows, scored, ties)}
+            results = {language: reward_results.result(rows, scored, policy)}
             result = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
         (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")

@@ -3,7 +3,10 @@
 import os
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback, TrainerState
 PREFIX = "xlrm │ "
 SECONDS_BETWEEN_LINES = 15
 NO_BARS = {
@@ -51,24 +54,24 @@ class Counter:
         self.bar.close()
 
 
-def training_steps(label: str):
+def training_steps(label: str) -> "TrainerCallback":
     """A callback for transformers' Trainer. It prints a line every SECONDS_BETWEEN_LINES with the step, the loss and
     the time left, and a line for each evaluation on held-out pairs."""
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
+        def on_train_begin(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             self.begun = self.said = time.monotonic()
             self.first = state.global_step
 
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            now = time.monotonic()
-            if "eval_loss" in (logs or {}):
+        def on_log(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
+            now, logs = time.monotonic(), kwargs.get("logs") or {}
+            if "eval_loss" in logs:
                 right = f", accuracy {logs['eval_accuracy']:.3f}" if "eval_accuracy" in logs else ""
                 say(
                     f"{label}: step {state.global_step} of {state.max_steps}, held out: loss {logs['eval_loss']:.3f}{right}"
                 )
-            if now - self.said < SECONDS_BETWEEN_LINES or "loss" not in (logs or {}):
+            if now - self.said < SECONDS_BETWEEN_LINES or "loss" not in logs:
                 return
             self.said = now
             left = (now - self.begun) / (state.global_step - self.first) * (state.max_steps - state.global_step)

@@ -106,7 +106,7 @@ class Run:
         flag = {
             mark: True for mark, on in (("hooked", called.hooked), ("retried", called.retried or self.defaults)) if on
         }
-        held = {"inputs": {"parameters": called.parameters}} if called.parameters else {}
+        held: Document = {"inputs": {"parameters": called.parameters}} if called.parameters else {}
         held |= {"nodeFlag": flag} if flag else {}
         if not flag.get("retried"):
             return self._body(spot, name, template, called, held)
@@ -131,7 +131,7 @@ def pod(run: Run, seconds: float, template: str, outputs: list[Document]) -> Cal
     def body(spot: Spot) -> Done:
         name = f"{run.workflow}-{template}-{spot.boundary.rsplit('-', 1)[-1]}"
         key = f"private-artifacts/kubeflow/{run.workflow}/2026/01/01/{name}/main.log"
-        made = {"parameters": outputs} if outputs else {}
+        made: Document = {"parameters": outputs} if outputs else {}
         made |= {"artifacts": [{"name": "main-logs", "s3": {"key": key}}], "exitCode": "0"}
         status = {"outputs": made, "hostNodeName": "node-000", "taskResultSynced": True}
         return Done(spot.start + seconds, (spot.boundary,), status)

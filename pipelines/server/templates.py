@@ -25,8 +25,6 @@ MiB."""
 ARGUMENT_LIMIT = 128 * 1024
 """Linux, MAX_ARG_STRLEN: maximum length of one process argument. Drivers receive specs as arguments, launchers
 inputs."""
-FILE_LIMIT = 32 << 20
-"""apiserver/common/const.go, MaxFileLength."""
 
 
 def compile_findings(package: Package) -> Iterator[str]:

@@ -33,7 +33,7 @@ class TokenSets(BaseModel):
 
     min_count: int = Field(2, ge=1)
     """Fewest uses of a token in the language's texts; a token used once may be a name or an error."""
-    share: float = Field(1.0, gt=0.5, le=1)
+    min_share: float = Field(1.0, gt=0.5, le=1)
     """Smallest share of a token's uses in all languages that are in this language. Above one half, no token belongs to
     two languages; at 1, no other language uses it."""
 
@@ -54,7 +54,9 @@ def own_tokens(
     total = sum(uses.values(), Counter())
     return {
         language: sorted(
-            token for token, count in counts.items() if count >= sets.min_count and count >= sets.share * total[token]
+            token
+            for token, count in counts.items()
+            if count >= sets.min_count and count >= sets.min_share * total[token]
         )
         for language, counts in uses.items()
     }

@@ -175,8 +175,8 @@ def _encode(tokenizer: "PreTrainedTokenizerBase", texts: list[str], reading: Rea
     kept = tokenizer(texts, truncation=True, max_length=reading.max_length)["input_ids"]
     # A truncated text has exactly `max_length` tokens, as may a complete one: encoding in full tells them apart.
     full = [i for i, ids in enumerate(kept) if len(ids) >= reading.max_length]
-    whole = dict(zip(full, tokenizer([texts[i] for i in full])["input_ids"], strict=True)) if full else {}
-    return [(ids, len(whole.get(i, ids)) > len(ids)) for i, ids in enumerate(kept)]
+    uncut = dict(zip(full, tokenizer([texts[i] for i in full])["input_ids"], strict=True)) if full else {}
+    return [(ids, len(uncut.get(i, ids)) > len(ids)) for i, ids in enumerate(kept)]
 
 
 def _load(path: Path, layer: int) -> "PreTrainedModel":

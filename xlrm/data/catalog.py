@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xlrm.data import hub_sets, pair_records
-from xlrm.data.hub_sets import Loaded, Source
+from xlrm.data.hub_sets import Loaded, Origin, Source
 from xlrm.data.licences import YOUR_OWN
 from xlrm.data.phrasebook import questions
 from xlrm.data.phrasebook.translator import render
@@ -131,11 +131,11 @@ def load(
             raise ConfigError(f"dataset {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
         if isinstance(row.rows, Source):
             return hub_sets.load(row.rows, language, count, seed)
-        return Loaded(row.rows(language, GENERATED_ROWS if count is None else count, seed), {"licence": row.licence})
+        return Loaded(row.rows(language, GENERATED_ROWS if count is None else count, seed), Origin(licence=row.licence))
     rows = read_rows(Path(entry), required)
     if not rows:
         raise DataError(f"{entry}: no rows")
-    return Loaded(_with_ids(rows[:count], Path(entry).stem), {"licence": YOUR_OWN, "file": entry})
+    return Loaded(_with_ids(rows[:count], Path(entry).stem), Origin(licence=YOUR_OWN, file=entry))
 
 
 def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
@@ -155,7 +155,7 @@ def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
         origin, stem = hub_sets.origin(repository, revision or "main", commit, "unknown"), Path(repository).name
     else:
         rows, rejects = pair_records.read_pairs(Path(entry))
-        origin, stem = {"licence": YOUR_OWN, "file": entry}, Path(entry).stem
+        origin, stem = Origin(licence=YOUR_OWN, file=entry), Path(entry).stem
     return Loaded(_with_ids(rows, stem), origin, rejects)
 
 

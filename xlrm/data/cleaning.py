@@ -6,13 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlrm.data.corpus_schema import PAIR
 
 if TYPE_CHECKING:
     import numpy as np
 
-Row = dict[str, str]
-PAIR = ("prompt", "chosen", "rejected")
+Row = dict[str, Any]
 REASONS = ("rejected", "unusable", "duplicate", "conflict", "near_duplicate", "contaminated")
 
 # A word, or one character of a script without spaces between words.
@@ -21,6 +24,19 @@ _WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+")
 _PERMUTATIONS, _BANDS, _SHINGLE = 120, 20, 3
 _CANDIDATES, _PART = 100, 0.5
 _NGRAM, _COVERED = 8, 0.5
+
+
+class Counts(BaseModel):
+    """Rows of one source."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows_in: int = Field(alias="in")
+    dropped: dict[str, int]
+    """Reason -> rows."""
+    rows_out: int = Field(alias="out")
+    contaminated_by: dict[str, int] = {}
+    """Benchmark or prompts -> contaminated rows that match them; a row may match several."""
 
 
 @dataclass
@@ -47,16 +63,14 @@ class Report:
             self.rows_in[source] += count
             self.dropped.setdefault(source, Counter())["rejected"] += count
 
-    def as_dict(self) -> dict[str, dict]:
-        return {
-            source: {
-                "in": count,
-                "dropped": dict(self.dropped.get(source, Counter())),
-                "out": self.rows_out[source],
-            }
-            | ({"contaminated_by": dict(sorted(hits.items()))} if (hits := self.hits.get(source)) else {})
-            for source, count in self.rows_in.items()
-        }
+    def counts(self) -> dict[str, Counts]:
+        """Source -> its counts."""
+        return {source: self._counts(source) for source in self.rows_in}
+
+    def _counts(self, source: str) -> Counts:
+        dropped, hits = dict(self.dropped.get(source, Counter())), self.hits.get(source)
+        contaminated = {"contaminated_by": dict(sorted(hits.items()))} if hits else {}
+        return Counts(**{"in": self.rows_in[source], "dropped": dropped, "out": self.rows_out[source]}, **contaminated)
 
     def totals(self) -> dict[str, int]:
         every = sum(self.dropped.values(), Counter())

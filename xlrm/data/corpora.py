@@ -7,13 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xlrm.data.corpus_schema import Description, Repairs
 from xlrm.errors import DataError
 from xlrm.languages import LANGUAGES, Language
 from xlrm.store.jsonl import parse_line
-
-DESCRIPTION = "corpus.json"
-"""File beside a corpus's files: its language, and how it was made."""
-REPAIRS = ("tried", "mended", "untranslated")
 
 
 class RowsOnDisk:
@@ -78,8 +75,8 @@ class Corpus:
     """The corpus's folder, or its shards in order."""
     translator: dict[str, Any] | None = None
     """The translator, from corpus.json."""
-    repairs: dict[str, int] | None = None
-    """Counts of rows that the translation's own checks rejected: tried again, repaired, left untranslated."""
+    repairs: Repairs | None = None
+    """Sums over the shards."""
     made: tuple[str, ...] | None = None
     """Names of its files without their ending, if corpus.json lists them; None for all."""
     files: dict[str, RowsOnDisk] = field(default_factory=dict)
@@ -97,63 +94,41 @@ class Corpus:
 
 def read(folder: Path) -> Corpus:
     """A whole corpus. Raises DataError as `read_translations` does."""
-    return _corpus([(folder, _description(folder))])
+    return _corpus([(folder, Description.read(folder))])
 
 
 def read_translations(folders: list[Path]) -> list[Corpus]:
     """One corpus per language, with shards joined. Raises DataError for a language or shard that is missing or
     duplicated."""
-    parts: dict[str, list[tuple[Path, dict]]] = {}
+    parts: dict[str, list[tuple[Path, Description]]] = {}
     for folder in folders:
-        description = _description(folder)
-        parts.setdefault(description["language"], []).append((folder, description))
+        description = Description.read(folder)
+        parts.setdefault(description.language, []).append((folder, description))
     return [_corpus(_ordered(code, shards)) for code, shards in parts.items()]
 
 
-def _description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise DataError(f'{path}: no such file; a corpus says its language there, as {{"language": "es"}}')
-    description = json.loads(path.read_text(encoding="utf-8"))
-    if description.get("language") not in LANGUAGES:
-        raise DataError(f"{path}: no language {description.get('language')!r}; there are {', '.join(LANGUAGES)}")
-    return description
-
-
-def _ordered(code: str, parts: list[tuple[Path, dict]]) -> list[tuple[Path, dict]]:
+def _ordered(code: str, parts: list[tuple[Path, Description]]) -> list[tuple[Path, Description]]:
     """Shards in their order. Raises DataError if one is missing or duplicated."""
-    shards = [description.get("shard", [1, 1]) for _, description in parts]
-    if any(not _is_shard(shard) for shard in shards) or len({count for _, count in shards}) > 1:
-        raise DataError(f"{code}: shards are [number, count] of one count, got {_list(shards)}")
-    count, numbers = int(shards[0][1]), [int(number) for number, _ in shards]
+    shards = [description.shard for _, description in parts]
+    numbers, counts = [number for number, _ in shards], {count for _, count in shards}
+    listed = ", ".join(str(list(shard)) for shard in shards)
+    if len(counts) > 1 or any(not 1 <= number <= count for number, count in shards):
+        raise DataError(f"{code}: shards are [number, count] of one count, got {listed}")
+    (count,) = counts
     for number in range(1, count + 1):
         if numbers.count(number) != 1:
             state = "missing" if number not in numbers else "there more than once"
-            raise DataError(f"{code}: shard {number} of {count} is {state}; got {_list(shards)}")
-    return [part for _, part in sorted(zip(numbers, parts, strict=True), key=lambda pair: pair[0])]
+            raise DataError(f"{code}: shard {number} of {count} is {state}; got {listed}")
+    return sorted(parts, key=lambda part: part[1].shard)
 
 
-def _is_shard(shard: Any) -> bool:
-    """Whether the value describes a shard; numbers may be floats, because KFP makes every number one."""
-    return isinstance(shard, list) and len(shard) == 2 and all(x == int(x) for x in shard) and 1 <= shard[0] <= shard[1]
-
-
-def _list(shards: list) -> str:
-    return ", ".join(map(str, shards))
-
-
-def _corpus(parts: list[tuple[Path, dict]]) -> Corpus:
+def _corpus(parts: list[tuple[Path, Description]]) -> Corpus:
     description = parts[0][1]
-    repairs = [entry["repairs"] for _, entry in parts if entry.get("repairs")]
-    total = {key: sum(counts.get(key, 0) for counts in repairs) for key in REPAIRS} if repairs else None
+    repairs = [shard.repairs for _, shard in parts if shard.repairs]
     return Corpus(
-        LANGUAGES[description["language"]],
+        LANGUAGES[description.language],
         [folder for folder, _ in parts],
-        description.get("translator"),
-        total,
-        _made(description),
+        description.translator,
+        sum(repairs[1:], repairs[0]) if repairs else None,
+        description.files,
     )
-
-
-def _made(said: dict[str, Any]) -> tuple[str, ...] | None:
-    return tuple(said["files"]) if "files" in said else None

@@ -1,19 +1,20 @@
 """Turns loaded sources into the tables of a corpus: pairs for training and held-out pairs, prompts for alignment and
 for judging."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
-from xlrm.data.cleaning import PAIR, Contamination, Report
+from xlrm.data.cleaning import Contamination, Counts, Report
+from xlrm.data.corpus_schema import PAIR, TABLES, Name
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import write_jsonl
 
 Rows = list[dict]
+Tables = dict[Name, Rows]
 Sources = dict[str, Loaded]
 """Entry of the config -> the rows loaded for it."""
 
@@ -87,16 +88,16 @@ def hold_out(pairs: Rows, train_share: float, heldout: int, seed: int) -> tuple[
 
 def clean_prompts(
     entry: str, loaded: dict[str, Sources], contamination: Contamination, count: int, seed: int
-) -> tuple[Rows, dict]:
+) -> tuple[Rows, dict[str, Counts]]:
     """Prompts for alignment, at most `count` and without those that judging uses, followed by the prompts for
     judging; and the counts. Raises DataError if none is left for alignment."""
     rows = loaded["prompts"][entry].rows
     row = catalog.find(PROMPTS, entry)
-    counts = {}
+    counts: dict[str, Counts] = {}
     if not (row and row.alike):
         rows, report = cleaning.clean_prompts(rows, entry, contamination)
         _say(report, "prompts")
-        counts = report.as_dict()
+        counts = report.counts()
         if not rows:
             raise DataError(f"curate.prompts: no prompt of {entry} is left to align on")
         rows = [rows[i] for i in hub_sets.sample(len(rows), count, seed)]
@@ -106,18 +107,18 @@ def clean_prompts(
 
 
 def _say(report: Report, what: str) -> None:
-    for source, counts in report.as_dict().items():
-        dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items()) or "none"
-        hits = ", ".join(f"{count} of {name}" for name, count in counts.get("contaminated_by", {}).items())
+    for source, counts in report.counts().items():
+        dropped = ", ".join(f"{count} {reason}" for reason, count in counts.dropped.items()) or "none"
+        hits = ", ".join(f"{count} of {name}" for name, count in counts.contaminated_by.items())
         detail = f"{dropped} ({hits})" if hits else dropped
-        progress.say(f"curate: {source}: {counts['in']} {what} in, dropped {detail}, {counts['out']} out")
+        progress.say(f"curate: {source}: {counts.rows_in} {what} in, dropped {detail}, {counts.rows_out} out")
 
 
-def write(tables: dict[str, Rows], rejects: Rows, card: dict, output: Path) -> None:
-    """Writes each table to a file of its name, with unique ids, and the card as corpus.json and curation.md."""
+def write(tables: Tables, rejects: Rows, card: data_card.DataCard, output: Path) -> None:
+    """Writes each table to its file, with unique ids, and the card as corpus.json and curation.md."""
     for name, rows in tables.items():
-        write_jsonl(output / f"{name}.jsonl", cleaning.unique_ids(rows))
+        write_jsonl(output / TABLES[name].file, cleaning.unique_ids(rows))
     if rejects:
         write_jsonl(output / "rejects.jsonl", rejects)
-    (output / "corpus.json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+    card.write(output)
     (output / "curation.md").write_text(data_card.markdown(card), encoding="utf-8")

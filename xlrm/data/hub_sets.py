@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from xlrm import progress
 from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
 from xlrm.languages import LANGUAGES
 from xlrm.store import hub
+from xlrm.store.jsonl import not_a_number
 
 Record = dict
 Row = dict
@@ -51,13 +54,28 @@ class Source:
         return replace(self, repository=repository, revision=revision or "main", licence=self.licence + ASSUMED)
 
 
+class Origin(BaseModel):
+    """Where rows come from, and their terms."""
+
+    model_config = ConfigDict(frozen=True)
+
+    licence: str
+    file: str | None = None
+    repository: str | None = None
+    revision: str | None = None
+    """Not set for a local folder."""
+    commit: str | None = None
+    records: int | None = None
+    rows: int | None = None
+    """Rows made from the records, before a sample was drawn."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """Rows with ids, and their origin."""
 
     rows: list[Row]
-    origin: dict[str, str | int]
-    """Licence; file, or repository, revision and, if known, commit; numbers of records and of rows."""
+    origin: Origin
     rejects: list[Row] = field(default_factory=list)
     """Line and reason of each record that could not be read as a row."""
 
@@ -212,11 +230,14 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
         raise DataError(
             f"{source.repository} at {source.revision!r}: a record is not as expected: {type(error).__name__} {error}"
         ) from error
+    for number, row in enumerate(rows, 1):
+        if problem := not_a_number("margin", row.get("margin")):
+            raise DataError(f"{source.repository} at {source.revision!r}: row {number}: {problem}")
     if source.counts and source.counts != (read, len(rows)):
         counted, card = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
         progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {card}")
     kept = sample(len(rows), count, seed)
-    facts = origin(source.repository, source.revision, commit, source.licence) | {"records": read, "rows": len(rows)}
+    facts = origin(source.repository, source.revision, commit, source.licence, records=read, rows=len(rows))
     return Loaded([{"id": f"{source.name}-{i}", **rows[i]} for i in kept], facts)
 
 
@@ -225,9 +246,7 @@ def sample(size: int, count: int | None, seed: int) -> list[int]:
     return sorted(random.Random(seed).sample(range(size), size if count is None else min(count, size)))
 
 
-def origin(repository: str, revision: str, commit: str | None, licence: str) -> dict[str, str | int]:
-    """Origin of rows; a local folder has no revision."""
-    facts = {"licence": licence, "repository": repository}
-    if not Path(repository).is_dir():
-        facts["revision"] = revision
-    return facts | ({"commit": commit} if commit else {})
+def origin(repository: str, revision: str, commit: str | None, licence: str, **counts: int) -> Origin:
+    """Origin of rows; a local folder has no revision. `counts`: records and rows."""
+    pinned = ({} if Path(repository).is_dir() else {"revision": revision}) | ({"commit": commit} if commit else {})
+    return Origin.model_validate({"licence": licence, "repository": repository, **pinned, **counts})

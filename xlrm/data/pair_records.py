@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xlrm.data import conversations
 from xlrm.errors import DataError
-from xlrm.store.jsonl import parse_line, read_rows
+from xlrm.store.jsonl import not_a_number, parquet_rows, parse_line
 
 Row = dict
 
@@ -33,7 +33,7 @@ def sort_out(records: Iterable[tuple[int, Row | str]]) -> tuple[list[Row], list[
 
 
 def pair_of(record: Row) -> Row:
-    """The pair in a record, with the record's own id, subset, section and margin (a number). Raises DataError with
+    """The pair in a record, with the record's own id, subset, section and margin (a finite number). Raises DataError with
     the reason if it cannot be used."""
     (chosen, before), (rejected, other) = (_response(record, side) for side in ("chosen", "rejected"))
     if record.get("prompt") is not None:
@@ -45,8 +45,8 @@ def pair_of(record: Row) -> Row:
         if not conversations.is_whole(text):
             raise DataError(f"'{key}' holds {conversations.HALF_CHARACTER}")
     margin = record.get("margin")
-    if margin is not None and not isinstance(margin, int | float):
-        raise DataError(f"'margin' is {margin!r}; a number is allowed")
+    if problem := not_a_number("margin", margin):
+        raise DataError(problem)
     return pair | {key: record[key] for key in ("id", "subset", "section", "margin") if record.get(key) is not None}
 
 
@@ -83,8 +83,10 @@ def _messages(value: object, name: str) -> list[conversations.Message]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Row | str]]:
-    if path.suffix == ".parquet" or not path.is_file():
-        yield from enumerate(read_rows(path), 1)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.suffix == ".parquet":
+        yield from enumerate(parquet_rows(path), 1)
         return
     with path.open(encoding="utf-8") as file:
         yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())

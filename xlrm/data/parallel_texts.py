@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from xlrm import progress
 from xlrm.data import catalog, hub_sets
 from xlrm.data.catalog import PUBLISHED_PARALLEL
-from xlrm.data.hub_sets import Source
+from xlrm.data.corpus_schema import PARALLEL_TEXTS
+from xlrm.data.hub_sets import Origin, Source
 from xlrm.data.licences import YOUR_OWN
 from xlrm.errors import ConfigError, DataError
 from xlrm.store.jsonl import read_rows
@@ -21,12 +24,33 @@ Table = dict[str, str]
 """Id -> text, in one language."""
 
 
+class Account(BaseModel):
+    """Where parallel texts come from, and how many there are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    set: str
+    """Dataset or file as the config names it."""
+    licence: str | None = None
+    file: str | None = None
+    repository: str | None = None
+    revision: str | None = None
+    records: dict[str, int | None] = {}
+    """By language."""
+    commit: dict[str, str | None] = {}
+    """By language."""
+    rows: int
+    incomplete: int
+    """Rows without a text in every language."""
+    duplicates: int
+    used: int
+
+
 @dataclass(frozen=True)
 class Parallel:
     texts: dict[str, list[str]]
     """Language -> texts; texts at the same index say the same in each language."""
-    account: dict[str, Any]
-    """Origin, and the numbers of rows and of texts."""
+    account: Account
 
     def __len__(self) -> int:
         return len(next(iter(self.texts.values())))
@@ -60,22 +84,25 @@ def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> 
     """
     check(entry)
     if row := catalog.find(PUBLISHED_PARALLEL, entry):
-        tables, origin = _published(row, languages, seed)
+        tables, origins = _published(row, languages, seed)
     else:
-        tables, origin = _columns(Path(entry), languages), {"licence": YOUR_OWN, "file": entry}
-    return align(entry, tables, origin, count, seed)
+        tables = _columns(Path(entry), languages)
+        origins = dict.fromkeys(languages, Origin(licence=YOUR_OWN, file=entry))
+    return align(entry, tables, origins, count, seed)
 
 
 def read_corpora(folder: Path, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
     """The texts that `curate` selected and `translate` translated. Raises DataError for a row without id or text."""
     tables = {}
     for language in languages:
-        rows = read_rows(folder / language / "parallel.jsonl", ("id", "text"))
+        rows = PARALLEL_TEXTS.read(folder / language)
         tables[language] = {str(row["id"]): row["text"] for row in rows}
     return align("the translated corpora", tables, {}, count, seed)
 
 
-def align(entry: str, tables: Mapping[str, Table], origin: dict[str, Any], count: int | None, seed: int) -> Parallel:
+def align(
+    entry: str, tables: Mapping[str, Table], origins: Mapping[str, Origin], count: int | None, seed: int
+) -> Parallel:
     """Texts by id, in the order of the first language, for the ids with a text in every language. Of rows whose texts
     in the first language differ only in white space, the first is kept. The rows left out are counted and logged."""
     first = next(iter(tables.values()))
@@ -88,18 +115,28 @@ def align(entry: str, tables: Mapping[str, Table], origin: dict[str, Any], count
         firsts.setdefault(" ".join(first[name].split()), name)
     once = list(firsts.values())
     kept = [once[i] for i in hub_sets.sample(len(once), count, seed)]
-    account = {
-        "set": entry, **origin, "rows": len(ids), "incomplete": len(ids) - len(whole),
-        "duplicates": len(whole) - len(once), "used": len(kept),
-    }  # fmt: skip
+    counts = {"incomplete": len(ids) - len(whole), "duplicates": len(whole) - len(once), "used": len(kept)}
+    account = Account.model_validate({"set": entry, **_shared(origins), "rows": len(ids), **counts})
     progress.say(
-        f"represent: {entry}: {len(ids)} texts, {account['incomplete']} not in every language, {account['duplicates']} "
-        f"there before, {len(kept)} used"
+        f"represent: {entry}: {len(ids)} texts, {account.incomplete} not in every language, {account.duplicates} "
+        f"there before, {account.used} used"
     )
     return Parallel({language: [table[name] for name in kept] for language, table in tables.items()}, account)
 
 
-def _published(row: catalog.Dataset, languages: Sequence[str], seed: int) -> tuple[dict[str, Table], dict[str, Any]]:
+def _shared(origins: Mapping[str, Origin]) -> dict[str, Any]:
+    """Fields of `Account`: what the origins of all languages have in common, and the records and commit of each."""
+    first = next(iter(origins.values()), None)
+    if first is None:
+        return {}
+    shared = first.model_dump(include={"licence", "file", "repository", "revision"}, exclude_unset=True)
+    if first.records is None:
+        return shared
+    records = {language: origin.records for language, origin in origins.items()}
+    return shared | {"records": records, "commit": {language: origin.commit for language, origin in origins.items()}}
+
+
+def _published(row: catalog.Dataset, languages: Sequence[str], seed: int) -> tuple[dict[str, Table], dict[str, Origin]]:
     tables, origins = {}, {}
     for language in languages:
         if language not in row.languages:
@@ -108,9 +145,7 @@ def _published(row: catalog.Dataset, languages: Sequence[str], seed: int) -> tup
         loaded = hub_sets.load(row.rows, language, None, seed)
         tables[language] = {record["id"]: record["text"] for record in loaded.rows}
         origins[language] = loaded.origin
-    shared = {key: value for key, value in origins[languages[0]].items() if key not in ("records", "rows", "commit")}
-    by_language = {key: {lang: origin.get(key) for lang, origin in origins.items()} for key in ("records", "commit")}
-    return tables, shared | by_language
+    return tables, origins
 
 
 def _columns(path: Path, languages: Sequence[str]) -> dict[str, Table]:

@@ -32,7 +32,7 @@ Rows = dict[str, list[dict]]
 def _depends_on_the_batch(settings: "Settings") -> bool:
     """Whether a classifier's rewards depend on the batch, as they do in bfloat16."""
     classifiers = (model for model in reward_models.find_all(settings.models) if model.kind == "classifier")
-    return any((settings.precision or model.dtype) != "float32" for model in classifiers)
+    return any((settings.precision or model.precision) != "float32" for model in classifiers)
 
 
 class Settings(BaseModel):

@@ -103,8 +103,8 @@ def text_of(tokenizer: Any, written: list[int], ends: list[int]) -> str:
     return tokenizer.decode(written[:end], skip_special_tokens=True)
 
 
-def line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def line(message: object) -> str:
+    return " ".join(str(message).split())[:200]
 
 
 def conversation(prompt: str | list[Message], response: str) -> list[Message]:
@@ -122,7 +122,8 @@ def encode(
     """
     if not conversations:
         return []
-    return encode_texts(tokenizer, tokenizer.apply_chat_template(list(conversations), tokenize=False), max_length)
+    texts: Any = tokenizer.apply_chat_template(list(conversations), tokenize=False)  # strings, since not tokenized
+    return encode_texts(tokenizer, texts, max_length)
 
 
 def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> list[list[int]]:

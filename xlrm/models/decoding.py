@@ -79,8 +79,10 @@ def blocks(prompts: list[str], size: int) -> Iterator[list[str]]:
 class Engine(ABC):
     """Generates text with one model, which is loaded only when the first prompt arrives."""
 
-    block: int
-    """Recommended number of completions per call."""
+    @property
+    @abstractmethod
+    def block(self) -> int:
+        """Recommended number of completions per call."""
 
     def complete(
         self, prompts: Sequence[Prompt], n: int, decoding: Decoding, each: Each = no_one,
@@ -102,6 +104,11 @@ class Engine(ABC):
         if asked:
             self._ask([Request(prompts[i], seed_of(decoding.seed, prompts[i], k)) for i, k in asked], decoding, tell)
         return [[completions[place, number] for number in range(n)] for place in range(len(prompts))]
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises ConfigError for a context above what the model can read, or a server's address that is missing or
+        wrong; loads nothing."""
 
     @abstractmethod
     def close(self) -> None:

@@ -83,6 +83,9 @@ class Endpoint(Engine):
                         tell(asked[future], future.result())
                 raise
 
+    def check(self) -> None:
+        self.client  # noqa: B018  (made here)
+
     def close(self) -> None:
         pass
 

@@ -32,7 +32,7 @@ class Vllm(Engine):
     block: int = 4096
 
     @cached_property
-    def limit(self) -> int:
+    def limit(self) -> int | None:
         from transformers import AutoConfig
 
         return self.context.within(transformers_engine.loaded(AutoConfig, self.model))
@@ -46,7 +46,7 @@ class Vllm(Engine):
         from transformers import AutoConfig, GenerationConfig
 
         try:
-            given = GenerationConfig.from_pretrained(self.model.name, revision=self.model.revision)
+            given = GenerationConfig.from_pretrained(self.model.name, revision=self.model.revision or "main")
         except OSError:  # the model has no generation_config.json
             given = transformers_engine.loaded(AutoConfig, self.model)
         return chat_templates.ends(self.tokenizer, given)
@@ -58,6 +58,9 @@ class Vllm(Engine):
             asked = [encoded[place] for place in fit]
             how = [self._parameters(decoding, len(encoded[place]), requests[place].seed) for place in fit]
             vllm_engine.generate(self._engine(), asked, how, lambda i, output: tell(fit[i], self._completion(output)))
+
+    def check(self) -> None:
+        self.limit  # noqa: B018  (read here)
 
     def close(self) -> None:
         vllm_engine.end()

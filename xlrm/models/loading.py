@@ -220,7 +220,7 @@ def context(config: "PretrainedConfig") -> int | None:
     return int(min(limits) * (rope.get("factor") or 1 if scaled else 1)) - table
 
 
-def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedModel":
+def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrainedModel":
     """A trained scalar reward model, on `device()`, with packed batches if its family supports them
     (`xlrm.models.packing`).
 
@@ -232,7 +232,7 @@ def load_reward_model(path: str | Path, dtype: str = "float32") -> "PreTrainedMo
         raise ArtifactError(f"{path} is not a model: it has no config.json")
     with _in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            path, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     if report["missing_keys"] or model.config.num_labels != 1:
         raise ArtifactError(

@@ -38,7 +38,7 @@ class RewardModel:
     """For a generative model: key of `JUDGE_PROMPTS` in `xlrm.scorers.judges.prompts`."""
     engine: Literal["transformers", "vllm", "endpoint"] = "vllm"
     """For a generative model: the engine that runs it."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of a classifier's weights, as loaded in its card's example."""
     revision: str | None = None
     """Commit, tag or branch; None for the Hub's newest. For a served model, any text that identifies its version."""
@@ -105,7 +105,7 @@ def find(entry: str) -> RewardModel:
     shown = name if repository else _short(place)
     if not (_NAME.fullmatch(shown) and (Path(place).is_dir() or _HUB_ID.fullmatch(place))):
         raise ConfigError(f"no reward model {entry!r}; {_ALLOWED}")
-    return RewardModel(shown, place, "unknown", dtype="float32", revision=revision)
+    return RewardModel(shown, place, "unknown", precision="float32", revision=revision)
 
 
 def find_all(entries: Iterable[str]) -> list[RewardModel]:

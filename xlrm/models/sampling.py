@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,7 +47,9 @@ class Settings(BaseModel):
     """Seed from which, with the prompt and the number of the response, each response's own seed is derived."""
 
     def decoding(self, greedy: bool) -> Decoding:
-        drawn = {} if greedy else {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+        drawn: dict[str, Any] = (
+            {} if greedy else {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+        )
         return Decoding(self.max_new_tokens, repetition_penalty=self.repetition_penalty, seed=self.seed, **drawn)
 
 
@@ -116,6 +118,6 @@ def policy(folder: Path, settings: Settings, work: Path) -> Iterator[Policy]:
     context = loading.Context.of(settings, "sample.context")
     model = generation.Model(str(folder), own=True)
     engine = generation.make_engine(settings.engine, model, context, settings.precision, settings.batch_size)
-    engine.limit  # noqa: B018  (raises before anything is loaded)
+    engine.check()
     with contextlib.closing(engine):
         yield Policy(folder, settings, engine, work)

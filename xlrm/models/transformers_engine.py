@@ -92,6 +92,9 @@ class Transformers(Engine):
                 for place, completion in zip(places, made, strict=True):
                     tell(place, completion)
 
+    def check(self) -> None:
+        self.limit  # noqa: B018  (read here)
+
     def close(self) -> None:
         """Frees the model and the GPU memory."""
         self.__dict__.pop("network", None)
@@ -180,7 +183,7 @@ def _drawing(decoding: Decoding, count: int, seeds: list[int]) -> list[Any]:
     """Logits processors for sampling, in the order in which transformers and vLLM apply them."""
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-    processors = [TemperatureLogitsWarper(float(decoding.temperature))]
+    processors: list[Any] = [TemperatureLogitsWarper(float(decoding.temperature))]
     if decoding.top_k:
         processors.append(TopKLogitsWarper(decoding.top_k))
     if decoding.top_p < 1:

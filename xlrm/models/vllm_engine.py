@@ -24,9 +24,9 @@ _running: dict[str, Any] = {}
 """The running engine by its options; at most one."""
 
 
-def running(model: str, max_tokens: int, precision: str, **options: Any) -> Any:
+def running(model: str, max_tokens: int | None, precision: str, **options: Any) -> Any:
     """The engine for `model`: the running one if its options are the same, else a new one, after the other has ended,
-    since a GPU has no room for two. `max_tokens` limits prompt and completion together.
+    since a GPU has no room for two. `max_tokens` limits prompt and completion together; None for the limit of the model.
 
     Raises ConfigError if vLLM is not installed, ArtifactError if it does not start."""
     asked = dict(model=model, max_model_len=max_tokens, dtype=precision, **options)

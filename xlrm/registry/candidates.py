@@ -1,18 +1,17 @@
 """Reward models to register, each with its evaluation, its lineage and the data card of its corpus."""
 
 import json
-import math
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
 from xlrm.registry import gate, releases
 from xlrm.scorers import fingerprints
 from xlrm.store import addresses, artifacts, objects
 from xlrm.store.artifacts import Record
+from xlrm.store.jsonl import not_finite
 
 
 def gather(
@@ -82,16 +81,9 @@ def _check_finite(evaluation: Path) -> None:
     """Raises DataError for an evaluation with a number that is not finite, since nothing can be compared with it."""
     gate.check_rewards(_there(evaluation / reward_table.FILE))
     for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
-        if entry := next(_not_finite(_read(path)), None):
+        if entry := next(not_finite(_read(path)), None):
             field, value = entry
             raise DataError(f"register: {path}: {field}: {value}; a finite number is allowed")
-
-
-def _not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield field, value
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from _not_finite(item, f"{field}.{key}" if field else str(key))
 
 
 def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
@@ -102,9 +94,9 @@ def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
     return records | {uri: lineage[uri]}
 
 
-def _corpus(uri: str, record: Record) -> dict:
-    files = tuple(entry for entry in record.files if entry.path == "corpus.json")
-    return _read(artifacts.fetch(uri, addresses.home() / "cache", files) / "corpus.json")
+def _corpus(uri: str, record: Record) -> DataCard:
+    files = tuple(entry for entry in record.files if entry.path == DataCard.FILE)
+    return DataCard.read(artifacts.fetch(uri, addresses.home() / "cache", files))
 
 
 def _read(path: Path) -> dict:

@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from xlrm.data import data_card
+from xlrm.data.data_card import DataCard
 from xlrm.evaluation import reward_table
 from xlrm.models.base_models import TINY
 from xlrm.registry import licence_terms, mlflow_loader
@@ -58,8 +59,8 @@ class Facts:
     """The folder that the stage evaluate wrote."""
     origin: dict[str, Record]
     """URI -> record of the model's own artifact and of all artifacts that it was made from."""
-    corpus: dict | None
-    """The data card, corpus.json of the stage curate; None if `origin` has no artifact of that stage."""
+    corpus: DataCard | None
+    """None if `origin` has no artifact of the stage curate."""
     evaluation_uri: str | None = None
     files: tuple[FileEntry, ...] = ()
     """Files of the model's folder."""
@@ -74,8 +75,8 @@ class Facts:
 
     @property
     def terms(self) -> Terms:
-        preferences = (self.corpus or {}).get("origins", {}).get("preferences", {})
-        data = {entry: source["licence"] for entry, source in preferences.items()} or {"training data": "unknown"}
+        data = self.corpus.licences if self.corpus else {}
+        data = data or {"training data": "unknown"}
         data |= {
             f"translations by {name}": licence_terms.of_model(name) for name in self.translators if name != PHRASEBOOK
         }

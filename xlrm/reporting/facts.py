@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
+from xlrm.data.corpus_schema import CORPUS_PROMPTS
 from xlrm.models.base_models import TINY
 from xlrm.reporting.results import Evaluation, tested
 from xlrm.store.artifacts import Record
-
-PROMPTS = "prompts.jsonl"
-"""File of a corpus with the prompts that policies are aligned on."""
+from xlrm.validation.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,7 @@ class Facts:
         return TINY in self.bases
 
 
-def gather(
-    run: str, lineage: dict[str, Record], evaluations: list[Evaluation], validation: dict[str, Any] | None
-) -> Facts:
-    """`validation`: results of the stage validate."""
+def gather(run: str, lineage: dict[str, Record], evaluations: list[Evaluation], validation: Summary | None) -> Facts:
     rewards, policies = (_of(stage, lineage) for stage in ("reward", "align"))
     return Facts(
         run=run,
@@ -51,7 +46,7 @@ def gather(
         prompts=_pairs(policies),
         items={on: result["items"] for on, result in tested(evaluations).items()},
         aligned=len(policies),
-        has_prompts=not validation or any(PROMPTS in files for files in validation["languages"].values()),
+        has_prompts=not validation or any(CORPUS_PROMPTS.file in files for files in validation.languages.values()),
         finished=max((record.started + timedelta(seconds=record.seconds) for record in lineage.values()), default=None),
     )
 

@@ -10,6 +10,7 @@ from xlrm.reporting.lineage import Made
 from xlrm.reporting.mistakes import Mistake
 from xlrm.reporting.results import AVERAGE, Comparison, Evaluation, External, MeanDifference, WinRate
 from xlrm.reporting.transfer import Transfer
+from xlrm.validation.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ class Material:
     transfer: Transfer | None = None
     """Correlation of f with accuracy in other languages."""
     win_rates: list[WinRate] = field(default_factory=list)
-    validation: dict[str, Any] | None = None
-    """Results of the stage validate."""
+    validation: Summary | None = None
     registered: dict[str, Any] | None = None
     """Results of the stage register."""
     artifacts: list[Made] = field(default_factory=list)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import responses
 from xlrm.reporting.results import Evaluation
@@ -38,7 +39,7 @@ Item = tuple[str, dict]
 def find(evaluations: list[Evaluation], corpora: Path) -> dict[str, list[Mistake]]:
     """Language of the reward model -> its mistakes, section by section, on items whose texts are in `corpora`."""
     languages = dict.fromkeys(on for evaluation in evaluations for on in evaluation.scores)
-    texts = {on: _texts(corpora / on / "benchmark.jsonl", on) for on in languages}
+    texts = {on: _texts(corpora / on / BENCHMARK_ITEMS.file, on) for on in languages}
     return {evaluation.language: worst for evaluation in evaluations if (worst := _worst(evaluation, texts))}
 
 

@@ -26,6 +26,7 @@ from xlrm.reporting.results import (
     tested,
 )
 from xlrm.reporting.tables import Table
+from xlrm.validation.summary import Summary
 
 FILTERS = (
     sentences.percent, sentences.percent_range, sentences.points, sentences.points_range, sentences.signed,
@@ -68,7 +69,7 @@ def _context(material: Material) -> dict[str, Any]:
         "average": AVERAGE,
         "chance": CHANCE,
         "meaning": _meaning(),
-        "failures": _failures(material.validation or {"languages": {}}),
+        "failures": _failures(material.validation) if material.validation else {},
         "models": _models(material),
         "benchmarks": further(evaluations),
         **_published(source),
@@ -172,11 +173,11 @@ def _subsets(source: Evaluation) -> dict[str, dict[str, int]]:
     return {name: dict(counts[name]) for name in sections([source]) if name in counts}
 
 
-def _failures(validation: dict[str, Any]) -> dict[str, dict[str, int]]:
+def _failures(validation: Summary) -> dict[str, dict[str, int]]:
     """Language -> expectation -> failed rows over all its files."""
     return {
-        language: dict(sum((Counter(file["failures"]) for file in files.values()), Counter()))
-        for language, files in validation["languages"].items()
+        language: dict(sum((Counter(file.failures) for file in files.values()), Counter()))
+        for language, files in validation.languages.items()
     }
 
 

@@ -11,17 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xlrm.reporting.labels import Box, spread
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ROLES = ("ink", "soft", "line", "panel", "source", "target", "right", "wrong", "base")
 _COLOUR = {role: f"#0000{number:02x}" for number, role in enumerate(ROLES, 1)}  # placeholders that `_inline` replaces
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 11, "axes.unicode_minus": True,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.linewidth": 1,
     "axes.edgecolor": _COLOUR["line"], "axes.labelcolor": _COLOUR["soft"], "text.color": _COLOUR["ink"],
@@ -157,8 +158,8 @@ def scatter(name: str, marks: list[Mark], line: float, x_label: str, y_label: st
 def _label(axes: "Axes", marks: list[Mark]) -> None:
     """Puts each mark's label beside it, to the left if there is no room to the right, without overlap. A line leads to
     a label that had to move."""
-    axes.figure.draw_without_rendering()
-    axes.figure.set_layout_engine("none")  # labels are placed in this layout
+    _figure(axes).draw_without_rendering()
+    _figure(axes).set_layout_engine("none")  # labels are placed in this layout
     frame = axes.get_window_extent()
     places = [tuple(axes.transData.transform((mark.x, mark.y))) for mark in marks]
     notes = [
@@ -245,16 +246,24 @@ def _axes(name: str, width: int, height: int) -> "Iterator[Axes]":
         yield figure.subplots()
 
 
+def _figure(axes: "Axes") -> "Figure":
+    figure = axes.get_figure(root=True)
+    assert figure, "from `_axes`"
+    return figure
+
+
 def _svg(axes: "Axes", title: str) -> str:
     file = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    axes.figure.savefig(file, format="svg", metadata=nothing)
+    _figure(axes).savefig(file, format="svg", metadata=nothing)
     return _inline(file.getvalue(), title)
 
 
 def _inline(svg: str, title: str) -> str:
     """The `svg` element alone, without what a page does not need: namespaces, fonts, ids of groups, white space."""
-    box, width = re.search(r'viewBox="0 0 (\S+) [^"]*"', svg).group(0, 1)
+    view = re.search(r'viewBox="0 0 (\S+) [^"]*"', svg)
+    assert view, "matplotlib writes one"
+    box, width = view.group(0, 1)
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     for pattern, new in (
         (r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", ""),

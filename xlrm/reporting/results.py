@@ -234,8 +234,9 @@ def mean_delta(comparisons: list[Comparison]) -> MeanDifference | None:
     rows, ours, theirs = _shared([_credits(comparison.source, comparison.own) for comparison in comparisons])
     if not rows:
         return None
-    means = (accuracies(rows, side)[AVERAGE] for side in (ours, theirs))
-    return MeanDifference(*paired(rows, ours - theirs)[AVERAGE], *means, len(rows))
+    source, own = (accuracies(rows, side)[AVERAGE] for side in (ours, theirs))
+    value, low, high, p = paired(rows, ours - theirs)[AVERAGE]
+    return MeanDifference(value, low, high, p, source, own, len(rows))
 
 
 Credits = tuple[list[dict], "np.ndarray", "np.ndarray"]
@@ -270,7 +271,8 @@ def _shared(found: list[Credits]) -> Credits:
     rows = [row for row in found[0][0] if all(row["id"] in where for where in places)]
     wanted = [[where[row["id"]] for row in rows] for where in places]
     ours, theirs = (
-        np.mean([credits[side][at] for credits, at in zip(found, wanted, strict=True)], axis=0) for side in (1, 2)
+        np.mean([credits[at] for credits, at in zip(side, wanted, strict=True)], axis=0)
+        for side in ([ours for _, ours, _ in found], [theirs for _, _, theirs in found])
     )
     return rows, ours, theirs
 

@@ -22,6 +22,7 @@ from xlrm.reporting.results import (
 )
 from xlrm.reporting.transfer import Correlation, Transfer
 from xlrm.store import addresses
+from xlrm.validation.summary import FileSummary, Summary
 
 MINUS = "\u2212"
 LEVEL = 0.05
@@ -349,21 +350,21 @@ def refused(registered: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def validated(summary: dict[str, Any]) -> str:
+def validated(summary: Summary) -> str:
     """How many rows passed, and which languages and files the gate refused."""
-    passed = f"{summary['rows_out']:,} of {summary['rows_in']:,} rows passed in every language."
-    if summary.get("passed", True):
+    passed = f"{summary.rows_out:,} of {summary.rows_in:,} rows passed in every language."
+    if summary.passed:
         return passed
     refused = [
         f"{name.removesuffix('.jsonl')} in {language_name(code)}{_failed(file)}"
-        for code, files in summary["languages"].items()
+        for code, files in summary.languages.items()
         for name, file in files.items()
-        if not (file.get("passed", True) and file["rows_out"])
+        if not (file.passed and file.rows_out)
     ]
     return f"The gate refused the translations{f': {listed(refused)}' if refused else ''}. {passed}"
 
 
-def _failed(file: dict[str, Any]) -> str:
-    if "limit" not in file:
+def _failed(file: FileSummary) -> str:
+    if file.failed is None or file.expected is None or file.limit is None:
         return ""
-    return f" ({percent(file['failed'])}{PERCENT} of the rows failed, {percent(file['expected'] + file['limit'])}{PERCENT} may)"
+    return f" ({percent(file.failed)}{PERCENT} of the rows failed, {percent(file.expected + file.limit)}{PERCENT} may)"

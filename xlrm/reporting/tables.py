@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from xlrm.reporting import lineage
@@ -64,6 +65,13 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
         ),
     }  # fmt: skip
     return {name: table for name, table in made.items() if table.rows}
+
+
+def write(tables: dict[str, Table], folder: Path) -> None:
+    """Writes each table to a file of its name; without tables there is no folder."""
+    for name, table in tables.items():
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.csv").write_bytes(table.content())
 
 
 def _table(columns: str, rows: Iterable[tuple]) -> Table:
@@ -178,11 +186,11 @@ def _wins(material: Material) -> Iterator[tuple]:
 
 
 def _validation(material: Material) -> Iterator[tuple]:
-    keys = ("rows_in", "rows_out", "passed", "failed", "expected", "limit")
-    for language, files in (material.validation or {"languages": {}})["languages"].items():
+    for language, files in material.validation.languages.items() if material.validation else ():
         for name, file in files.items():
-            for expectation, count in (file["failures"] or {"": 0}).items():
-                yield language, name, *(file.get(key, "") for key in keys), expectation, count
+            values = (file.rows_in, file.rows_out, file.passed, file.failed, file.expected, file.limit)
+            for expectation, count in (file.failures or {"": 0}).items():
+                yield language, name, *values, expectation, count
 
 
 def _artifacts(material: Material) -> Iterator[tuple]:

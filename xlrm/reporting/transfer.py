@@ -75,8 +75,8 @@ def measure(evaluations: list[Evaluation], models: dict[str, dict[str, Any]]) ->
         }
         if others and evaluation.language in models:
             result = models[evaluation.language]
-            share = Estimate(result["mean"], *result["interval"])
-            transferred.append(Transferred(evaluation.language, share, abs(share.value - base), others))
+            mean = Estimate(result["mean"], *result["interval"])
+            transferred.append(Transferred(evaluation.language, mean, abs(mean.value - base), others))
     accuracy, moved = [model.accuracy for model in transferred], [model.moved for model in transferred]
     share = correlate([model.share.value for model in transferred], accuracy)
     return Transfer(transferred, share, correlate(moved, accuracy), _by_language(transferred))

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from xlrm.run import expected, forecast
-from xlrm.run.forecast import MFU, Row
+from xlrm.run import assumptions, expected, forecast
+from xlrm.run.assumptions import MFU
+from xlrm.run.forecast import Row
 from xlrm.run.sections import Experiment
 
 HEAD = ("stage", "what", "A100-hours", "GPUs", "hours on as many {gpu}s", "USD", "GB kept")
@@ -75,7 +76,7 @@ def _most(found: Budget) -> str:
 def markdown(found: Budget, gpus: Callable[[Row], int | None], gpu_product: str = "") -> str:
     """The estimate as a Markdown table with notes. `gpus`: how many GPUs work on a row side by side, None if unknown;
     `gpu_product`: product label that NVIDIA gives their nodes."""
-    gpu = forecast.PRODUCTS.get(gpu_product, forecast.A100)
+    gpu = assumptions.PRODUCTS.get(gpu_product, assumptions.A100)
     lines = [_line(name.format(gpu=gpu) for name in HEAD), _line(["---", "---", *["---:"] * (len(HEAD) - 2)])]
     lines += [_line(_cells(found, row, gpus(row), gpu)) for row in found.rows]
     unknown = [row for row in found.rows if row.flop is None]
@@ -89,8 +90,8 @@ def markdown(found: Budget, gpus: Callable[[Row], int | None], gpu_product: str 
 
 def _hours_rest_on(gpu: str) -> list[str]:
     """The assumed utilisation, and the peaks of both GPUs if the placement's is no A100."""
-    sentences = forecast.assumptions(MFU, gpu)
-    return sentences[:1] if gpu == forecast.A100 else sentences[:3]
+    sentences = assumptions.sentences(MFU, gpu)
+    return sentences[:1] if gpu == assumptions.A100 else sentences[:3]
 
 
 def _cells(found: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:

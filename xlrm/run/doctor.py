@@ -58,7 +58,7 @@ def checks(needed: Set[str] = DEMO) -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check("Python", (3, 11) <= sys.version_info < (3, 14), version, "install Python 3.11, 3.12 or 3.13")
     image = _image()
-    needed = IMAGES.get(image, needed)
+    needed = IMAGES.get(image or "", needed)
     for extra, packages in PACKAGES.items():
         for package in packages:
             yield _installed(package, extra, extra in needed, image)

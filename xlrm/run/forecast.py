@@ -1,25 +1,25 @@
 """Estimate of each GPU stage of an experiment: tokens, floating-point operations, A100-hours and space in the store.
 
 Operations are counted (`xlrm.models.compute`) for the tokens estimated from the corpus's bytes
-(`xlrm.translation.effort`); hours are operations / (the A100's peak in the stage's precision x utilisation).
-Utilisation is model FLOP utilisation (Chowdhery et al. 2022, appendix B), except that recomputation by gradient
-checkpointing counts; it is assumed, one value for each kind of work. A base model takes no GPU: it is fetched, or
-pretrained on a CPU. Space counts saved models, and texts.
+(`xlrm.translation.effort`); hours are operations / (the GPU's peak in the stage's precision x utilisation), both in
+`xlrm.run.assumptions`. A base model takes no GPU: it is fetched, or pretrained on a CPU. Space counts saved models, and
+texts.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from xlrm.data import parallel_texts
-from xlrm.errors import ConfigError, XlrmError
+from xlrm.errors import XlrmError
 from xlrm.evaluation import benchmarks, external_models
 from xlrm.languages import LANGUAGES
 from xlrm.models import reward_models
 from xlrm.models.base_models import TINY
 from xlrm.models.compute import Kind, Shape, flops
 from xlrm.run import judges, workloads
+from xlrm.run.assumptions import A100, PEAK
 from xlrm.run.judges import Judge
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, Experiment
 from xlrm.run.shapes import base_shape, external_shape
@@ -29,25 +29,12 @@ from xlrm.scorers.judges import pairwise
 from xlrm.translation import effort, translators
 from xlrm.translation.effort import Estimate
 
-MFU = {"training": 0.4, "scoring": 0.5, "decoding": effort.UTILISATION}
-"""Kind of work -> assumed share of the peak, not measured here. PaLM reached 0.46 in training (Chowdhery et al. 2022);
-scoring needs no gradients and no exchange between GPUs; decoding one token at a time waits for memory."""
-A100 = "A100"
-PEAK = {
-    A100: {"bfloat16": effort.A100_FLOPS, "float32": 19.5e12},
-    "H100": {"bfloat16": 989e12, "float32": 67e12},
-}
-"""GPU -> dense FLOP/s (NVIDIA's data sheets; H100: SXM5), float32 without TF32, which PyTorch leaves off."""
-PRODUCTS = {"NVIDIA-H100-80GB-HBM3": "H100"}
-"""Node label nvidia.com/gpu.product -> GPU. For other labels, hours of an A100 are shown."""
 BYTES_OF_WEIGHT = {"bfloat16": 2, "float32": 4}
 LOADED_IN = "float32"
 """Precision in which `xlrm.analysis.hidden_states` loads models."""
-FORMULA = (
-    "A100-hours = operations / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
-    "x passes: 1 forward, 2 backward (1 with LoRA), 1 more with gradient checkpointing; DPO reads its pairs once more, for "
-    "the reference (Kaplan et al. 2020, section 2.1)."
-)
+
+
+Work = Literal["training", "scoring", "decoding"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +43,7 @@ class Row:
 
     stage: str
     what: str
-    work: Literal["training", "scoring", "decoding"]
+    work: Work
     precision: str
     tokens: float | None = None
     flop: float | None = None
@@ -78,7 +65,7 @@ class Published:
     """Lengths of texts outside the corpus by language, in bytes, or why they are unknown."""
 
     benchmarks: dict[str, dict[str, list[Item]] | str] = field(default_factory=dict)
-    parallel: dict[str, list[int]] | str | None = None
+    parallel: dict[str, list[float]] | str | None = None
     """None if the corpus has the texts."""
 
 
@@ -123,7 +110,7 @@ class Scene:
         return total
 
     def row(
-        self, stage: str, what: str, work: str, precision: str, reading: Load, passes: Mapping[Kind, float],
+        self, stage: str, what: str, work: Work, precision: str, reading: Load, passes: Mapping[Kind, float],
         head: bool = False, of: Shape | str | None = None, stored: float | None = None, aligned: bool = False,
     ) -> Row:  # fmt: skip
         """Row for `passes` over the tokens of `reading`, by the base model or by a model of shape `of`."""
@@ -185,47 +172,6 @@ def read_published(experiment: Experiment) -> Published:
     return result
 
 
-def utilisation(given: Iterable[str]) -> dict[str, float]:
-    """MFU with values from the command line, such as training=0.35. Raises ConfigError."""
-    shares = dict(MFU)
-    for text in given:
-        name, _, value = text.partition("=")
-        if name not in MFU:
-            raise ConfigError(f"--mfu {text}: written NAME=SHARE, where NAME is {', '.join(MFU)}")
-        shares[name] = _share(text, value)
-    return shares
-
-
-def _share(text: str, value: str) -> float:
-    try:
-        if 0 < float(value) <= 1:
-            return float(value)
-    except ValueError:
-        pass
-    raise ConfigError(f"--mfu {text}: a share above 0 and up to 1 is allowed, got {value!r}")
-
-
-def assumptions(mfu: Mapping[str, float], gpu: str = A100) -> list[str]:
-    """Sentences on what the figures assume, to be shown beside them."""
-    return [
-        "utilisation of the peak: " + _listed(mfu),
-        *(f"peak of an {name}, TFLOP/s: " + _listed(_tera(PEAK[name])) for name in dict.fromkeys((A100, gpu))),
-        "bytes of a token: " + _listed(effort.BYTES_PER_TOKEN),
-        "bytes of a translation for one of English: " + _listed(effort.BYTES_OF_TRANSLATION),
-        f"translating: {effort.PROMPT_TOKENS} tokens of prompt a segment, 2 x parameters for each token",
-        "a sampled response is as long as the corpus's mean chosen one, cut at sample.max_new_tokens",
-        "prompts shared by responses are computed once in training and scoring; the chat template's marks are not counted",
-    ]
-
-
-def _tera(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: value / 1e12 for name, value in values.items()}
-
-
-def _listed(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in values.items())
-
-
 # Stages
 
 
@@ -249,14 +195,13 @@ def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row
         config = scene.config("translate", language=code)
         parameters = translators.parameters(config, LANGUAGES[scene.experiment.source], LANGUAGES[code])
         what = f"{left.texts:,} texts, {left.segments:,} segments" + (f", {left.known:,} known" if left.known else "")
-        common = (f"translate[{code}]", what, "decoding", "bfloat16", left.tokens)
+        row = Row(f"translate[{code}]", what, "decoding", "bfloat16", left.tokens, stored=left.bytes)
         if config.translator == "phrasebook":
-            yield Row(common[0], f"{what}; no model", *common[2:], flop=0.0, stored=left.bytes)
+            yield replace(row, what=f"{what}; no model", flop=0.0)
         elif parameters is None:
-            why = f"translate.translator: the size of {config.translator!r} is not known here"
-            yield Row(*common, why=why, stored=left.bytes)
+            yield replace(row, why=f"translate.translator: the size of {config.translator!r} is not known here")
         else:
-            yield Row(*common, flop=2 * parameters * left.tokens, stored=left.bytes)
+            yield replace(row, flop=2 * parameters * left.tokens)
 
 
 def _reward(scene: Scene) -> Row:
@@ -297,7 +242,7 @@ def _external(scene: Scene) -> Iterator[Row]:
         if model.kind == "classifier":
             reading, of = scene.read(items, config.max_length), external_shape(model, scene.fetch)
             yield scene.row(
-                "external", what, "scoring", config.precision or model.dtype, reading, {"forward": 1}, of=of
+                "external", what, "scoring", config.precision or model.precision, reading, {"forward": 1}, of=of
             )
             continue
         reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
@@ -315,12 +260,12 @@ def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -
         return scene.row(
             judge.stage, what, "decoding", precision, reading, {"forward": orders}, True, of, aligned=aligned
         )
-    common = (judge.stage, f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens)
+    row = Row(judge.stage, f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens, flop=0.0)
     if (price := pairwise.price_of(judge.model, judge.settings)) is None:
-        return Row(*common, flop=0.0, why=f"{judge.section}.usd_per_million has no price of {judge.model.name}")
+        return replace(row, why=f"{judge.section}.usd_per_million has no price of {judge.model.name}")
     written = pairs * judge.settings.answer_tokens
     usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
-    return Row(*common, flop=0.0, usd=usd)
+    return replace(row, usd=usd)
 
 
 def _policies_judged(scene: Scene) -> Iterator[Row]:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -19,7 +20,7 @@ WIDTH = 240
 QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
 """Environment of a command in a terminal: it hides the warnings of libraries, which are meant for a log file."""
 
-_PLAIN = {"soft_wrap": True, "highlight": False, "markup": False, "emoji": False}
+_PLAIN: dict[str, Any] = {"soft_wrap": True, "highlight": False, "markup": False, "emoji": False}
 errors = Console(stderr=True, **_PLAIN)
 
 

@@ -131,7 +131,9 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[str]:
     for section, limits in _models(asked, stages).items():
         model = asked.config(section).model
         context = base_models.context(model)
-        for stage, field in limits if context else ():
+        if context is None:
+            continue
+        for stage, field in limits:
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
             if stage in stages and value > context - room:
                 over = "leaves no room for a prompt in" if room else "is more than"
@@ -143,7 +145,7 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[str]:
 
 def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str], ...]]:
     """Section of a model -> (stage, field) of the lengths that it reads or writes."""
-    limits = {
+    limits: dict[str, tuple[tuple[str, str], ...]] = {
         "base": (
             ("reward", "max_length"), ("evaluate", "max_length"), ("rank", "max_length"), ("represent", "max_length"),
         ),
@@ -166,6 +168,12 @@ def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[str]:
             f"translate.max_new_tokens: {config.max_new_tokens} with translate.longest_segment={config.longest_segment} and "
             f"its prompt is more than the {context} tokens of {config.translator}; up to {max(room, 0)} is allowed"
         )
+
+
+def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[str]:
+    limits = asked.stages.get("translate", {}).get("limits")
+    if limits is not None:
+        yield f"translate.limits: {limits!r}; it is now validate.limits, for both stages"
 
 
 def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[str]:
@@ -225,8 +233,8 @@ def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[str]:
     if entry is None and asked.config("curate").parallel is None:
         yield "represent.parallel: null, and curate.parallel is null too: a set or file of texts is wanted in one of them"
     row = catalog.find(PUBLISHED_PARALLEL, entry) if entry else None
-    for code in asked.languages if row else ():
-        if code not in row.languages:
+    for code in asked.languages:
+        if row and code not in row.languages:
             yield f"represent.parallel: {entry!r} is in {', '.join(row.languages)}, not in {code!r}"
 
 
@@ -281,5 +289,6 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, sets_of_the_corpus, translators_languages, tiny_models_languages, published_benchmarks, parallel_texts,
-    judges_prompts, models_from_elsewhere, generative_judges, lengths, lengths_of_translations, pairs_to_align_on, batches,
+    judges_prompts, models_from_elsewhere, generative_judges, lengths, lengths_of_translations, limits_of_translations,
+    pairs_to_align_on, batches,
 )  # fmt: skip

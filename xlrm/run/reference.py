@@ -60,7 +60,8 @@ def entries(config: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
     """The fields of a config. A field that is a config is followed by its own fields, such as `limits.copied_words`."""
     sentences = _sentences(config)
     for name, field in config.model_fields.items():
-        nested = inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel)
+        kind = field.annotation
+        nested = kind if inspect.isclass(kind) and issubclass(kind, BaseModel) else None
         default = "" if field.is_required() else _value(field.get_default(call_default_factory=True))
         yield FieldEntry(
             name=prefix + name,
@@ -70,7 +71,7 @@ def entries(config: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
             key=_key(field.metadata),
         )
         if nested:
-            yield from entries(field.annotation, f"{prefix}{name}.")
+            yield from entries(nested, f"{prefix}{name}.")
 
 
 def inputs(stage: str) -> Iterator[InputEntry]:
@@ -105,10 +106,12 @@ def _sentences(config: type[BaseModel]) -> dict[str, str]:
     for cls in reversed(config.__mro__):
         if cls is BaseModel or not issubclass(cls, BaseModel):
             continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
-        for node, below in itertools.pairwise(body):
+        definition = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        assert isinstance(definition, ast.ClassDef)
+        for node, below in itertools.pairwise(definition.body):
             if (
                 isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
                 and isinstance(below, ast.Expr)
                 and isinstance(below.value, ast.Constant)
             ):

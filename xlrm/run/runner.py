@@ -129,8 +129,9 @@ def _stage_key(name: str, config: BaseModel, given: dict, version: str, librarie
 
 
 def _make(
-    module, config: BaseModel, given, inputs: Inputs, work: Path, uri: str, label, key, version, libraries, experiment
-) -> Record:
+    module: Any, config: BaseModel, given: dict[str, list[_Given]], inputs: Inputs, work: Path, uri: str, label: str,
+    key: str, version: str, libraries: dict[str, str], experiment: str,
+) -> Record:  # fmt: skip
     from xlrm.tracking import mlflow_runs
 
     name = module.__name__.split(".")[-1]
@@ -170,7 +171,7 @@ def _given(name: str, config: BaseModel, inputs: Inputs) -> dict[str, list[_Give
     """The input artifacts with the files that the stage reads: those that `reads(config)` names, else all."""
     module = stage_module(name)
     reads = module.reads(config) if hasattr(module, "reads") else {}
-    result = {}
+    result: dict[str, list[_Given]] = {}
     for key, uris in sorted(inputs.items()):
         patterns = reads.get(key, ("*",))
         result[key] = []

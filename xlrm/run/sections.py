@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -16,7 +17,7 @@ SECTIONS = (*STAGES, POLICY)
 CROSS_LINGUAL, RETRAIN = "cross-lingual-transfer", "retrain"
 
 
-def stage_module(name: str):
+def stage_module(name: str) -> ModuleType:
     if name not in STAGES:
         raise ConfigError(f"no stage '{name}'; there are {', '.join(STAGES)}")
     return importlib.import_module(f"xlrm.stages.{name}")
@@ -28,6 +29,7 @@ def stage_config(name: str, values: dict[str, Any], where: str = "") -> BaseMode
         return config_class(name)(**values)
     except ValidationError as error:
         _raise(name, error, where)
+        raise  # for the type alone: `_raise` leaves out no error here
 
 
 def check_section(name: str, values: dict[str, Any], where: str) -> None:
@@ -49,6 +51,7 @@ def config_class(section: str) -> type[BaseModel]:
 
 _RENAMED = {
     "curate.max_rejects": "max_reject_share", "external.dtype": "precision", "register.shared": "min_common_share",
+    "represent.token_sets.share": "token_sets.min_share",
 }  # fmt: skip
 """Former name of a field -> its name."""
 

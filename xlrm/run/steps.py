@@ -58,8 +58,9 @@ def data(experiment: Experiment, files: dict[str, list[str]]) -> list[Step]:
     curated, section = Step("curate", config={"language": experiment.source}), experiment.stages.get("translate", {})
     given = {"targets": list(experiment.targets), "translate": section} | files
     planned = Step("plan", config=given, inputs={"corpus": "curate"})
-    translated = [_translation(*part, files) for part in translation_parts(experiment)]
-    inputs = {"source": "curate", "translations": tuple(step.label for step in translated)}
+    checked = files | {"limits": experiment.stages.get("validate", {}).get("limits", {})}
+    translated = [_translation(*part, checked) for part in translation_parts(experiment)]
+    inputs: Inputs = {"source": "curate", "translations": tuple(step.label for step in translated)}
     return [curated, planned, *translated, Step("validate", inputs=inputs)]
 
 
@@ -69,9 +70,9 @@ def translation_parts(experiment: Experiment) -> list[tuple[str, int, int]]:
     return [(language, number, shards) for language in experiment.targets for number in range(1, shards + 1)]
 
 
-def _translation(language: str, number: int, shards: int, files: dict[str, list[str]]) -> Step:
+def _translation(language: str, number: int, shards: int, given: dict[str, Any]) -> Step:
     of = (language,) if shards == 1 else (language, f"{number}of{shards}")
-    return Step("translate", of, {"language": language, "shard": f"{number}/{shards}"} | files, {"corpus": "curate"})
+    return Step("translate", of, {"language": language, "shard": f"{number}/{shards}"} | given, {"corpus": "curate"})
 
 
 def _reward(language: str) -> Step:
@@ -125,7 +126,7 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
         {"language": language, "labelers": labelers},
         tuple(f"align-{language}-{code}" for code in labelers),
     )
-    ranked = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
+    ranked: Inputs = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
     answers = {"languages": [language], "split": "eval"}
     judged = Step("judge", (language,), given, {"reference": "sample-policy", "candidates": f"sample-{language}"})
     return [

@@ -2,13 +2,16 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xlrm import progress
 from xlrm.run.output import errors_in_one_line, print_result
 from xlrm.store import addresses
+
+if TYPE_CHECKING:
+    from xlrm.run.housekeeping import Item, Store
 
 
 def artifacts(
@@ -32,7 +35,7 @@ def artifacts(
         progress.say(f"no artifacts{f' of {stage}' if stage else ''} in {addresses.store()}")
 
 
-def _described(store, item) -> dict:
+def _described(store: "Store", item: "Item") -> dict:
     runs, versions = store.used_by(item.name)
     made = store.records[item.name].started.isoformat(timespec="seconds")
     stage, key = item.name.split("/")
@@ -88,7 +91,7 @@ def gc(
     progress.say(f"{size} removed {where}" if delete else f"{size} would go {where}; `--delete` removes it")
 
 
-def _totals(items) -> list[tuple[str, ...]]:
+def _totals(items: "list[Item]") -> list[tuple[str, ...]]:
     from xlrm.run.housekeeping import shown_size
 
     rows = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from xlrm.data.corpus_schema import TABLES, Name
 from xlrm.evaluation.credit import responses
 from xlrm.store import jsonl
 
@@ -44,9 +45,9 @@ class Texts:
 
     pairs: Sequence[Item] = field(default_factory=list)
     benchmark: Sequence[Item] = field(default_factory=list)
-    train_prompts: Sequence[int] = field(default_factory=list)
-    eval_prompts: Sequence[int] = field(default_factory=list)
-    parallel: Sequence[int] = field(default_factory=list)
+    train_prompts: Sequence[float] = field(default_factory=list)
+    eval_prompts: Sequence[float] = field(default_factory=list)
+    parallel: Sequence[float] = field(default_factory=list)
 
 
 def load(items: Iterable[Item], scale: float = 1.0, limit: float = math.inf, shared: bool = True) -> Load:
@@ -87,13 +88,13 @@ def size(text: str) -> int:
 def read(corpus: Path) -> Texts:
     """Lengths of a curated corpus. Raises DataError for a row that cannot be read."""
     prompts = [(row["split"], size(row["prompt"])) for row in _rows(corpus, "prompts")]
+    train, evaluation = ([length for split, length in prompts if split == wanted] for wanted in ("train", "eval"))
     return Texts(
         [item(row) for row in _rows(corpus, "preferences")], [item(row) for row in _rows(corpus, "benchmark")],
-        *([length for split, length in prompts if split == wanted] for wanted in ("train", "eval")),
-        [size(row["text"]) for row in _rows(corpus, "parallel")],
+        train, evaluation, [size(row["text"]) for row in _rows(corpus, "parallel")],
     )  # fmt: skip
 
 
-def _rows(corpus: Path, name: str) -> Iterable[dict]:
-    path = corpus / f"{name}.jsonl"
+def _rows(corpus: Path, name: Name) -> Iterable[dict]:
+    path = corpus / TABLES[name].file
     return jsonl.stream(path) if path.is_file() else ()

@@ -32,10 +32,12 @@ _PROMPT_END = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 _PARTS = ("weight", "bias")
 
 
-def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None = None, given: bool = False) -> Scorer:
+def load(
+    row: RewardModel, max_length: int, batch_tokens: int, precision: str | None = None, given: bool = False
+) -> Scorer:
     """Scorer of a classifier. A conversation longer than `max_length`, or than the model can read, loses its beginning.
 
-    `dtype` overrides the row's: float32 rewards depend on the batch by less than 1e-5, bfloat16 has only 8 bits.
+    `precision` overrides the row's: float32 rewards depend on the batch by less than 1e-5, bfloat16 has only 8 bits.
     `given`: whether the user set `max_length`; then ConfigError is raised if it exceeds what the model can read.
 
     Raises ArtifactError for a model that is unavailable, has no chat template or lacks weights, which would otherwise
@@ -43,7 +45,7 @@ def load(row: RewardModel, max_length: int, batch_tokens: int, dtype: str | None
     """
     folder = hub.whole_model(row.repository, row.revision, row.folder)
     tokenizer = _tokenizer(folder)
-    network = _NETWORKS[row.adapter](folder, dtype or row.dtype)
+    network = _NETWORKS[row.adapter](folder, precision or row.precision)
     _agree_on_padding(network, tokenizer)
     loading.Context("external.max_length", max_length, given).within(network.config)
     if row.adapter == "armorm":
@@ -69,19 +71,20 @@ def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def _scalar(folder: Path, dtype: str) -> "PreTrainedModel":
+def _scalar(folder: Path, precision: str) -> "PreTrainedModel":
     with _quietly(folder):
-        return loading.load_reward_model(folder, dtype)
+        return loading.load_reward_model(folder, precision)
 
 
-def _llama(folder: Path, dtype: str) -> "PreTrainedModel":
+def _llama(folder: Path, precision: str) -> "PreTrainedModel":
     """ArmoRM's Llama, without its heads."""
     from transformers import LlamaModel
 
     with _quietly(folder):
-        body, report = LlamaModel.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        loaded: Any = LlamaModel.from_pretrained(
+            folder, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
+    body, report = loaded
     if report["missing_keys"]:
         raise ArtifactError(f"{folder}: not an ArmoRM: missing weights {sorted(report['missing_keys'])[:5]}")
     body = body.to(loading.device()).eval()
@@ -125,9 +128,10 @@ class ArmoRM(TransformersScorer):
                 )
         return encoded
 
-    def logits(self, input_ids: "torch.Tensor", attention_mask: "torch.Tensor") -> "torch.Tensor":
+    def logits(self, **inputs: "torch.Tensor") -> "torch.Tensor":
         import torch
 
+        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
         states = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         each = torch.arange(len(input_ids), device=input_ids.device)
         rewards = states[each, attention_mask.sum(1) - 1] @ self.heads["regression_layer.weight"].T
@@ -184,7 +188,7 @@ def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:
     """ArmoRM's weights other than the Llama's, in float32. Raises ArtifactError if some are missing."""
     from safetensors import safe_open
 
-    heads = {}
+    heads: dict[str, torch.Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as opened:
             heads |= {name: opened.get_tensor(name).float() for name in opened.keys() if not name.startswith("model.")}  # noqa: SIM118

@@ -94,8 +94,8 @@ class VllmScorer(Scorer):
 
     folder: Path
     config: "PretrainedConfig"
-    context: int
-    """Longest sequence in tokens that the engine accepts."""
+    context: int | None
+    """Longest sequence in tokens that the engine accepts; None for the model's own limit."""
     precision: str
     tokenizer: "PreTrainedTokenizerBase"
     max_length: int = 2048

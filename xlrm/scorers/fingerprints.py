@@ -50,7 +50,8 @@ PROBES: tuple[Conversation, ...] = (
 
 def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
     """Rewards of probes, truncated to `MAX_LENGTH` tokens, in batches of a fixed size."""
-    return replace(scorer, max_length=MAX_LENGTH, batch_tokens=_BATCH_TOKENS).score(probes)
+    alike = replace(scorer, max_length=MAX_LENGTH, batch_tokens=_BATCH_TOKENS)  # type: ignore[type-var]  # a dataclass
+    return alike.score(probes)
 
 
 def write(folder: Path, scorer: "Scorer") -> None:

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -189,7 +190,7 @@ class State(BaseModel):
     digest: str | None = Field(None, description="sha256 over the files of the folder that was loaded.")
 
 
-def said(errors: list[dict[str, Any]]) -> str:
+def said(errors: Sequence[Any]) -> str:
     """The first of pydantic's errors in one line: the field and what is wrong with it."""
     first = errors[0]
     if first["type"] == "json_invalid":

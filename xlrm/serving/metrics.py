@@ -1,5 +1,7 @@
 """Prometheus metrics of a reward server. The only module that imports prometheus_client."""
 
+from typing import Any
+
 import prometheus_client as prometheus
 
 CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
@@ -11,7 +13,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = prometheus.CollectorRegistry()
         prometheus.ProcessCollector(registry=self.registry)
-        here = {"registry": self.registry}
+        here: dict[str, Any] = {"registry": self.registry}
         sizes = (1, 2, 4, 8, 16, 32, 64, 128, 256)
         self.requests = prometheus.Counter("xlrm_requests", "Requests answered.", ["path", "status"], **here)
         self.seconds = prometheus.Histogram("xlrm_request_seconds", "From headers to answer.", ["path"], **here)

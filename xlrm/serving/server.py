@@ -62,6 +62,7 @@ def serve(service: Service, host: str, port: int) -> None:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
     except OSError as error:
         raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}; name another") from error
     service.token = _token()
@@ -75,5 +76,5 @@ def serve(service: Service, host: str, port: int) -> None:
     shown, guarded = listener.getsockname()[1], "with a token" if service.token else f"without a token ({TOKEN})"
     progress.say(f"listening on http://{f'[{host}]' if ':' in host else host}:{shown}, {guarded}")
     server.run(sockets=[listener])
-    if service.life and not service.life.cancelled() and (error := service.life.exception()):
-        raise error
+    if service.life and not service.life.cancelled() and (failure := service.life.exception()):
+        raise failure

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict, Field
@@ -169,10 +170,11 @@ class Service:
         refused."""
         sizes = [sum(len(m["role"]) + len(m["content"]) for m in chat) for chat in chats] or list(map(len, texts))
         self._admit(model, sizes)
+        assert self.loaded and self.batcher, "nothing is admitted before"
         count = len(chats) or len(texts)
         self.waiting += count
         try:
-            encoded = await self._encode(chats, texts)
+            encoded = await self._encode(self.loaded.scorer, chats, texts)
             rewards = await self.batcher.rewards(encoded)
         finally:
             self.waiting -= count
@@ -198,9 +200,10 @@ class Service:
             waiting = f"{self.waiting} conversations wait and {len(sizes)} more are asked"
             raise Refused(429, f"{waiting}; at most {limits.max_waiting} wait", 1)
 
-    async def _encode(self, chats: Sequence[list[dict]], texts: Sequence[str]) -> list[list[int]]:
-        scorer, encoded = self.loaded.scorer, []
-        asked, work = (texts, partial(_encode_each, scorer)) if texts else (chats, scorer.encode)
+    async def _encode(self, scorer: Scorer, chats: Sequence[list[dict]], texts: Sequence[str]) -> list[list[int]]:
+        encoded: list[list[int]] = []
+        asked: Sequence[Any] = texts or chats
+        work: Callable[[Any], list[list[int]]] = partial(_encode_each, scorer) if texts else scorer.encode
         try:
             for start in range(0, len(asked), _TOKENISED):
                 part = partial(work, asked[start : start + _TOKENISED])

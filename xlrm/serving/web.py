@@ -5,7 +5,7 @@ import contextlib
 import hmac
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
@@ -30,7 +31,9 @@ OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 
 # What is asked and answered
 
-_REFUSALS = {code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 500, 503)}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 500, 503)
+}
 _TOKEN = Security(HTTPBearer(auto_error=False, description=f"Where the server was started with {TOKEN}."))
 router = APIRouter()
 
@@ -80,7 +83,7 @@ async def _of_text(
     if asked.messages:
         answering = service.score(asked.model, chats=[[message.model_dump() for message in asked.messages]])
     else:
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input or ()
         answering = service.score(asked.model, texts=texts)
     values, usage = await _while_there(request, answering)
     return [_sigmoid(value) for value in values] if asked.use_activation else values, usage
@@ -142,7 +145,7 @@ async def metrics(service: Here) -> Response:
 # Errors, token, limits of a body
 
 
-def _problem(code: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def _problem(code: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     line = " ".join(message.split())
     answer = ProblemAnswer(error=exchange.Problem(message=line, type=HTTPStatus(code).phrase, code=code))
     return JSONResponse(answer.model_dump(), code, headers)
@@ -238,13 +241,12 @@ def build(service: Service, ended: Callable[[], None] = lambda: None) -> Door:
     app = FastAPI(
         title="xlrm reward server", version=__version__, description="Rewards of conversations by one reward model.",
         docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan,
+        exception_handlers={
+            Refused: _refused, StarletteHTTPException: _elsewhere, RequestValidationError: _invalid,
+            ClientDisconnect: _left, Exception: _broken,
+        },
     )  # fmt: skip
     app.state.service = service
     app.include_router(router)
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(StarletteHTTPException, _elsewhere)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(ClientDisconnect, _left)
-    app.add_exception_handler(Exception, _broken)
-    paths = frozenset(route.path for route in router.routes) | {"/openapi.json"}
+    paths = frozenset(route.path for route in router.routes if isinstance(route, APIRoute)) | {"/openapi.json"}
     return Door(app, service, paths)

@@ -89,14 +89,14 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
     kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates)
     pairs, heldout = curation.hold_out(kept, config.train_share, config.heldout_pairs, config.seed)
-    tables = {
+    tables: curation.Tables = {
         "preferences": pairs,
         **({"heldout": heldout} if heldout else {}),
         "benchmark": loaded["benchmark"][config.benchmark].rows,
     }
-    card = {"language": config.language, **data_card.terms(origins), "sources": report.as_dict(), "origins": origins}
+    prompts = None
     if config.prompts:
-        tables["prompts"], card["prompts"] = curation.clean_prompts(
+        tables["prompts"], prompts = curation.clean_prompts(
             config.prompts, loaded, contamination, config.train_prompts, config.seed
         )
     if config.parallel:
@@ -106,7 +106,7 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} is taken from a branch that moves; {pinned} stays as it is")
     rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]
-    curation.write(tables, rejects, card, output)
+    curation.write(tables, rejects, data_card.card(config.language, origins, report.counts(), prompts), output)
     metrics = {_METRIC.get(name, name): len(rows) for name, rows in tables.items()}
     return metrics | {name: float(count) for name, count in report.totals().items()}
 
@@ -130,8 +130,8 @@ def _load(config: Config) -> dict[str, curation.Sources]:
             name: catalog.load(benchmarks.HELD_OUT, name, language, None, seed, ("prompt",))
             for name in config.decontaminate
         }
-    if name := config.parallel:
-        datasets["parallel"] = {name: catalog.load(PARALLEL, name, language, config.parallel_texts, seed, ("text",))}
+    if texts := config.parallel:
+        datasets["parallel"] = {texts: catalog.load(PARALLEL, texts, language, config.parallel_texts, seed, ("text",))}
     datasets["preferences"] = {
         name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share)
         for name in config.preferences

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from xlrm.data import catalog
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import reward_results, reward_table
 from xlrm.evaluation.credit import Ties
 from xlrm.evaluation.reward_table import CORPUS
@@ -13,12 +14,12 @@ from xlrm.evaluation.statistics import with_missing
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scoring
 from xlrm.store.fields import Sets
-from xlrm.store.jsonl import read_rows
 
 
 class Config(Scoring):
     language: str | None = None
-    """Language the reward model was trained in, for labels only; null for a model from elsewhere."""
+    """Language the reward model was trained in: `register` and `report` match models and evaluations by it, and it changes
+    no reward. Null for a model from elsewhere."""
     languages: tuple[str, ...] = ("en",)
     """Languages to evaluate on, the source language first."""
     benchmarks: Annotated[tuple[str, ...], Sets] = ()
@@ -29,7 +30,7 @@ class Config(Scoring):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": tuple(f"{language}/benchmark.jsonl" for language in config.languages)}
+    return {"corpora": tuple(f"{language}/{BENCHMARK_ITEMS.file}" for language in config.languages)}
 
 
 def files(config: Config) -> str:
@@ -42,7 +43,7 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     """Writes results.json, rewards.parquet and the model's fingerprint. Raises ConfigError for an unknown benchmark,
     DataError for invalid benchmark rows, and ArtifactError for an unavailable dataset or model."""
     engines.check(model, config)
-    items = {CORPUS: {code: _corpus(corpora, code) for code in config.languages}}
+    items = {CORPUS: {code: BENCHMARK_ITEMS.read(corpora / code) for code in config.languages}}
     items |= reward_results.published(config.benchmarks, config.languages)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
     scored = iter(reward_results.score_with_fingerprint(model, every, config, output))
@@ -60,12 +61,6 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     report = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
     (output / "results.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
     return _metrics(config.language, own, results)
-
-
-def _corpus(corpora: Path, language: str) -> list[dict]:
-    return read_rows(
-        corpora / language / "benchmark.jsonl", ("id", "prompt", "chosen", "rejected", "subset", "section")
-    )
 
 
 def _metrics(language: str | None, own: dict[str, dict], others: dict[str, dict[str, dict]]) -> dict[str, float]:

@@ -3,10 +3,8 @@
 import json
 from pathlib import Path
 
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import external_models
-from xlrm.store.jsonl import read_rows
-
-COLUMNS = ("id", "prompt", "chosen", "rejected", "subset", "section")
 
 
 class Config(external_models.Settings):
@@ -15,7 +13,7 @@ class Config(external_models.Settings):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": tuple(f"{language}/benchmark.jsonl" for language in config.languages)}
+    return {"corpora": tuple(f"{language}/{BENCHMARK_ITEMS.file}" for language in config.languages)}
 
 
 def fingerprint(config: Config) -> str:
@@ -31,7 +29,7 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
     unreadable benchmark, and GateError for a judge that refuses too many questions or costs too much.
     """
     languages = config.languages if config.models else ()
-    rows = {language: read_rows(corpora / language / "benchmark.jsonl", COLUMNS) for language in languages}
+    rows = {language: BENCHMARK_ITEMS.read(corpora / language) for language in languages}
     results = external_models.evaluate_all(rows, config, output)
     (output / "results.json").write_text(json.dumps({"models": results}, indent=2), encoding="utf-8")
     return {

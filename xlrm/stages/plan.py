@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from xlrm import progress
-from xlrm.data import corpora
+from xlrm.data import corpus_schema
+from xlrm.data.corpus_schema import Description, Name
 from xlrm.errors import GateError
 from xlrm.store.fields import NotCounted
 from xlrm.translation import effort, workload
-from xlrm.translation.effort import FILES, File
+from xlrm.translation.effort import FILES
 
 
 class Config(BaseModel):
@@ -24,7 +25,7 @@ class Config(BaseModel):
     """Shards per target language; they are translated in parallel if there are enough GPUs."""
     translate: dict[str, Any] = {}
     """Section `translate` of the experiment; only the translator's settings in it are used."""
-    files: tuple[File, ...] = FILES
+    files: tuple[Name, ...] = FILES
     """Files of the corpus that are translated."""
     usd_per_gpu_hour: Annotated[float | None, NotCounted] = Field(None, ge=0)
     """US dollars per A100 hour, for the estimate; null shows no costs. Prices vary too much for a default."""
@@ -44,7 +45,7 @@ class Config(BaseModel):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpus": (corpora.DESCRIPTION, *effort.names(config.files))}
+    return {"corpus": (Description.FILE, *corpus_schema.files(config.files))}
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:

@@ -1,10 +1,11 @@
 """Ranks sampled responses with each reward model; the best and worst response to a prompt form a preference pair."""
 
 from pathlib import Path
+from typing import Any
 
 from xlrm.models import chat_templates, loading
 from xlrm.scorers import engines
-from xlrm.scorers.interface import Scoring
+from xlrm.scorers.interface import Scoring, Tokens
 from xlrm.scorers.reward_journal import Journal
 from xlrm.store.jsonl import read_rows, write_jsonl
 
@@ -28,10 +29,11 @@ def run(config: Config, *, samples: Path, reward_models: list[Path], output: Pat
     for path in reward_models:
         engines.check(path, config)
     metrics = {}
-    written, before = [], (None, 0)
+    written: list[Tokens] = []
+    before: tuple[Any, int] = (None, 0)
     for labeler, path in zip(config.labelers, reward_models, strict=True):
         scorer = engines.load(path, config)
-        if scorer.max_length != before[1] or not loading.same_text(scorer.tokenizer, before[0]):
+        if scorer.max_length != before[1] or not loading.same_text(before[0], scorer.tokenizer):
             written, before = scorer.tokens(chats), (scorer.tokenizer, scorer.max_length)
         rewards = iter(scorer.score(written, Journal.beside(output, labeler)))
         del scorer

@@ -15,7 +15,8 @@ from xlrm.store.artifacts import Record
 
 class Config(gate.Rule):
     prefix: str = Field("xlrm", pattern=r"^[\w-]+$")
-    """Prefix of the registered names {prefix}-{language}."""
+    """Prefix of the registered names {prefix}-{language}: experiments with equal prefixes add versions to the same models,
+    and each new version is compared with the champion there."""
     gate: Literal["report", "enforce"] = "report"
     """What happens if a challenger is not promoted: report records the decision, enforce also fails the run, after
     everything is stored. The decision itself is the same."""

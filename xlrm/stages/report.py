@@ -6,10 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.reporting import curves, facts, mistakes, page, results, tables, transfer
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting.material import Material
 from xlrm.store.artifacts import Record
+from xlrm.validation.summary import Summary
 
 
 class Config(BaseModel):
@@ -24,7 +26,7 @@ class Config(BaseModel):
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     result = ("results.json",)
     return {
-        "corpora": ("summary.json", "*/benchmark.jsonl"), "evaluations": (*result, "rewards.parquet"),
+        "corpora": (Summary.FILE, f"*/{BENCHMARK_ITEMS.file}"), "evaluations": (*result, "rewards.parquet"),
         "representations": result, "verdicts": result, "external": result, "registered": ("registered.json",),
         "policies": ("curves.jsonl", "training_log.jsonl"),
     }  # fmt: skip
@@ -47,7 +49,7 @@ def run(
     """
     evaluated = results.read_evaluations(evaluations or [])
     comparisons = results.compare_all(evaluated[0], evaluated[1:]) if evaluated else []
-    represented, validation = _read(representations, "results.json"), _read(corpora, "summary.json")
+    represented, validation = _read(representations, "results.json"), Summary.find(corpora)
     material = Material(
         facts=facts.gather(config.run, lineage, evaluated, validation),
         evaluations=evaluated,
@@ -69,10 +71,7 @@ def run(
 
 def _write(material: Material, config: Config, output: Path) -> None:
     made = tables.gather(material, paper=material.source == "en")
-    for name, table in made.items():
-        path = output / "tables" / f"{name}.csv"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(table.content())
+    tables.write(made, output / "tables")
     (output / "report.html").write_text(page.render(material, config.title, made), encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ from xlrm.analysis import embedding_norms, hidden_states
 from xlrm.analysis.embedding_norms import TokenSets
 from xlrm.analysis.hidden_states import Reading
 from xlrm.data import catalog, parallel_texts
+from xlrm.data.corpus_schema import PARALLEL_TEXTS
 from xlrm.store import hub
 from xlrm.store.fields import Sets, counted
 
@@ -39,7 +40,7 @@ class Config(Reading):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": () if config.parallel else tuple(f"{code}/parallel.jsonl" for code in config.languages)}
+    return {"corpora": () if config.parallel else tuple(f"{code}/{PARALLEL_TEXTS.file}" for code in config.languages)}
 
 
 def files(config: Config) -> str:
@@ -68,8 +69,9 @@ def run(
         results[name] = hidden_states.measure(path, parallel.texts, config, name).as_json()
         metrics[f"singular/{name}"] = results[name]["mean"]
     reading = {name: value for name, value in counted(config).items() if name in Reading.model_fields}
+    account = parallel.account.model_dump(exclude_unset=True)
     report = {
-        "languages": config.languages, "texts": len(parallel), "reading": reading, "parallel": parallel.account,
+        "languages": config.languages, "texts": len(parallel), "reading": reading, "parallel": account,
         "models": results, "token_sets": config.token_sets.model_dump(), "embedding_norms": norms,
     }  # fmt: skip
     (output / "results.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")

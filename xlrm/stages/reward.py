@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS
 from xlrm.store.jsonl import read_rows
 from xlrm.training import columns, heldout, model_card
 from xlrm.training.trainers import RewardTraining
@@ -36,7 +37,7 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
         "corpora": tuple(
             f"{language}/{name}"
             for language in config.language.split("+")
-            for name in ("preferences.jsonl", heldout.FILE)
+            for name in (PREFERENCE_PAIRS.file, HELDOUT_PAIRS.file)
         )
     }
 
@@ -61,5 +62,8 @@ def required(config: Config) -> tuple[str, ...]:
 def training_rows(config: Config, corpora: Path) -> list[dict]:
     """Pairs of one language, or a mixture, in corpus order. Raises DataError for a pair without an id in a mixture."""
     languages = config.language.split("+")
-    rows = {language: read_rows(corpora / language / "preferences.jsonl", required(config)) for language in languages}
+    rows = {
+        language: read_rows(corpora / language / PREFERENCE_PAIRS.file, required(config), PREFERENCE_PAIRS.numbers)
+        for language in languages
+    }
     return next(iter(rows.values())) if len(rows) == 1 else columns.mixture(rows, config.mixture, config.seed)

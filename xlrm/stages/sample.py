@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from xlrm.data.corpus_schema import CORPUS_PROMPTS
 from xlrm.models import sampling
-from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.store.jsonl import write_jsonl
 
 
 class Config(sampling.Settings):
@@ -18,7 +19,7 @@ class Config(sampling.Settings):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": tuple(f"{language}/prompts.jsonl" for language in config.languages)}
+    return {"corpora": tuple(f"{language}/{CORPUS_PROMPTS.file}" for language in config.languages)}
 
 
 def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) -> dict[str, float]:
@@ -29,7 +30,7 @@ def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) ->
     for place, path in enumerate(policies):
         with sampling.policy(path, config, output) as policy:
             for language in config.languages:
-                prompts = read_rows(corpora / language / "prompts.jsonl", ("prompt", "split"))
+                prompts = CORPUS_PROMPTS.read(corpora / language)
                 for split in splits:
                     rows = [row for row in prompts if row["split"] == split]
                     judged = split == "eval"

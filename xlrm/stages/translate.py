@@ -1,20 +1,20 @@
 """Translates a corpus, or one shard of it, into one language, and translates again the texts that fail a check."""
 
 import contextlib
-import json
 from functools import partial
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from xlrm import progress
-from xlrm.data import corpora
+from xlrm.data import corpora, corpus_schema
+from xlrm.data.corpus_schema import Description, Name, Repairs
 from xlrm.languages import LANGUAGES
 from xlrm.store import jsonl
 from xlrm.store.answers import Memory
 from xlrm.translation import effort, translators
 from xlrm.translation.documents import DocumentTranslator
-from xlrm.translation.effort import FILES, Estimate, File
+from xlrm.translation.effort import FILES, Estimate
 from xlrm.translation.repair import RepairLoop
 from xlrm.validation import translation_check
 from xlrm.validation.limits import Limits
@@ -29,10 +29,10 @@ class Config(translators.Settings):
     """Maximum number of times a text that fails a check is translated again, with beam search or another seed."""
     max_repair_share: float = Field(0.3, ge=0, le=1)
     """Maximum share of first translations that may fail a check; above it the translator is unfit: the stage fails."""
-    files: tuple[File, ...] = FILES
+    files: tuple[Name, ...] = FILES
     """Files of the corpus to translate; a model trained in one language needs only the benchmark in the others."""
     limits: Limits = Limits()
-    """Thresholds of the checks on translations, the same as in `validate`."""
+    """Thresholds of the checks on translations. Pipelines fill in the experiment's `validate.limits`."""
 
     @field_validator("shard")
     @classmethod
@@ -44,7 +44,7 @@ class Config(translators.Settings):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpus": (corpora.DESCRIPTION, *effort.names(config.files))}
+    return {"corpus": (Description.FILE, *corpus_schema.files(config.files))}
 
 
 def fingerprint(config: Config) -> str:
@@ -77,11 +77,10 @@ def _finish(config: Config, loop: RepairLoop, estimate: Estimate, output: Path) 
     """Writes corpus.json and, if a text was left untranslated, untranslated.jsonl; returns the metrics."""
     documents, untranslated = loop.documents, len(loop.untranslated)
     number, _, of = config.shard.partition("/")
-    card = {
-        "language": config.language, "shard": [int(number), int(of)], "translator": documents.translator.identity,
-        "repairs": {"tried": loop.failed, "mended": loop.mended, "untranslated": untranslated}, "files": list(config.files),
-    }  # fmt: skip
-    (output / "corpus.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+    Description(
+        language=config.language, shard=(int(number), int(of)), translator=documents.translator.identity,
+        repairs=Repairs(tried=loop.failed, mended=loop.mended, untranslated=untranslated), files=config.files,
+    ).write(output)  # fmt: skip
     if loop.untranslated:
         jsonl.write_jsonl(output / "untranslated.jsonl", loop.untranslated)
     return {

@@ -1,11 +1,11 @@
 """Checks a corpus and its translations row by row, and keeps the rows that pass in each language."""
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm.data import corpora
+from xlrm.data import corpus_schema
+from xlrm.data.corpus_schema import Description
 from xlrm.errors import GateError
 from xlrm.store.jsonl import write_jsonl
 from xlrm.validation import corpus_check, report
@@ -25,7 +25,7 @@ class Config(BaseModel):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    files = (corpora.DESCRIPTION, *corpus_check.COLUMNS)
+    files = (Description.FILE, *corpus_schema.files())
     return {"source": files, "translations": files}
 
 
@@ -41,9 +41,9 @@ def run(config: Config, *, source: Path, translations: list[Path], output: Path)
     kept = corpus_check.passing(loaded, reports, config.parity)
     summary = report.summary(loaded, reports, kept, config.model_dump(mode="json"))
     write_jsonl(output / "rejects.jsonl", (reject for file_report in reports for reject in file_report.rejects()))
-    (output / "summary.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
+    summary.write(output)
     (output / "data_docs.html").write_text(report.data_docs(summary, reports), encoding="utf-8")
-    if not summary["passed"]:
+    if not summary.passed:
         raise GateError(report.refusal(reports, kept))
     for corpus in loaded:
         corpus_check.write(corpus, kept[corpus.language.code], output / corpus.language.code)

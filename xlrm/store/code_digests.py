@@ -162,15 +162,15 @@ class Reader:
         return [type(node).__name__, *self._fields(node, scopes)]
 
     def _fields(self, node: ast.AST, scopes: Scopes) -> Iterator[list]:
-        inner = self._inner(node, scopes) if isinstance(node, _SCOPES) else scopes
-        for field in _order(type(node)):
+        inner = self._inner(node, scopes)
+        for field in _order(node._fields):
             value = getattr(node, field, None)
             if value is None or value == []:  # Python versions differ in their fields
                 continue
             if field in ("annotation", "returns"):
                 value = _unquoted(value)
             if isinstance(node, _COMPREHENSIONS) and field == "generators":
-                yield [field, [self._generator(generator, i, scopes, inner) for i, generator in enumerate(value)]]
+                yield [field, [self._generator(part, i, scopes, inner) for i, part in enumerate(node.generators)]]
             else:
                 outside = field != "body" and inner is not scopes and not isinstance(node, _COMPREHENSIONS)
                 yield [field, self._value(value, scopes if outside else inner)]
@@ -183,21 +183,23 @@ class Reader:
         return sorted(map(list, fields.items()))
 
     def _inner(self, node: ast.AST, scopes: Scopes) -> Scopes:
-        """Scopes inside a node that opens a scope."""
+        """Scopes inside a node, with its own if it opens one."""
         if isinstance(node, ast.ClassDef):
             return (*scopes, (True, self.module.bound_in(node.body)))
         if isinstance(node, _FUNCTIONS):
             body = node.body if isinstance(node.body, list) else [node.body]
             arguments = [arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)]
             return (*scopes, (False, dict.fromkeys(arg.arg for arg in arguments) | self.module.bound_in(body)))
-        return (*scopes, (False, self.module.bound_in([generator.target for generator in node.generators])))
+        if isinstance(node, _COMPREHENSIONS):
+            return (*scopes, (False, self.module.bound_in([generator.target for generator in node.generators])))
+        return scopes
 
     def _pieces(self, node: ast.JoinedStr, scopes: Scopes) -> Iterator[Any]:
         """Parts of an f-string, with adjacent literal text joined, because Python versions split it differently."""
         text = ""
         for piece in node.values:
             if isinstance(piece, ast.Constant):
-                text += piece.value
+                text += str(piece.value)
                 continue
             yield from [text] if text else []
             text = ""
@@ -206,8 +208,8 @@ class Reader:
 
 
 @cache
-def _order(kind: type[ast.AST]) -> tuple[str, ...]:
-    return tuple(sorted(set(kind._fields).difference(_WITHOUT_MEANING)))
+def _order(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(fields).difference(_WITHOUT_MEANING)))
 
 
 def _constant(value: Any) -> list:
@@ -308,7 +310,8 @@ class Code:
             base = self.folder.joinpath(*parts)
             paths = (base / "__init__.py", *([base.with_suffix(".py")] if parts else []))
             path = next((path for path in paths if root == self.folder.name and path.is_file()), None)
-            self._modules[name] = path and Module(name, path, root, ast.parse(path.read_text(encoding="utf-8")))
+            tree = path and ast.parse(path.read_text(encoding="utf-8"))
+            self._modules[name] = Module(name, path, root, tree) if path and tree else None
         return self._modules[name]
 
     def _read(self, name: str) -> "Reading":

@@ -63,11 +63,14 @@ def _commit(name: str, revision: str | None, kind: str) -> str:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=TIMEOUT_SECONDS).sha
+        commit = HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=TIMEOUT_SECONDS).sha
     except (httpx.HTTPError, HFValidationError, OSError) as error:
         raise ArtifactError(
             f"cannot find {name!r} on the Hub: {type(error).__name__}; check the id or the folder, and the network"
         ) from error
+    if commit is None:
+        raise ArtifactError(f"the Hub names no commit of {name!r}; give one as its revision")
+    return commit
 
 
 def model_version(name: str, revision: str | None) -> str:

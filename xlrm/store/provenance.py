@@ -11,6 +11,7 @@ from pathlib import Path
 
 from xlrm.store.code_digests import Code
 
+_PYTHON = ".".join(map(str, sys.version_info[:3]))
 PACKAGE = Path(__file__).parents[__name__.count(".") - 1]
 """The folder of xlrm, computed from this module's depth in it."""
 CARRIERS = (
@@ -64,13 +65,13 @@ def _code() -> Code:
 def installed() -> dict[str, str]:
     """Versions of Python and of every library here, by normalised name."""
     libraries = {_normalised(item.metadata["Name"]): item.version for item in reversed([*metadata.distributions()])}
-    return libraries | {"python": _version("python")}
+    return libraries | {"python": _PYTHON}
 
 
 def _version(name: str) -> str | None:
     """Version of a library; None for a module whose distribution has another name."""
     try:
-        return ".".join(map(str, sys.version_info[:3])) if name == "python" else metadata.version(name)
+        return _PYTHON if name == "python" else metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
 

@@ -6,19 +6,22 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xlrm import progress
 from xlrm.processes import locks
 from xlrm.store import addresses
 from xlrm.tracking import direct_store, mlflow_errors, moved_home
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 LOCKED_SECONDS = 20
 """Seconds to wait for a database that another process has locked; MLflow waits as long in its sessions
 (mlflow/store/db/utils.py)."""
 
 
-def client():
+def client() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_ENABLE_TELEMETRY", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for name in (direct_store.DIRECT_DOWNLOAD, direct_store.DIRECT_UPLOAD):
@@ -33,7 +36,7 @@ def client():
     return _client_of(uri)
 
 
-def _client_of(uri: str):
+def _client_of(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     for handler in logging.getLogger("mlflow").handlers:

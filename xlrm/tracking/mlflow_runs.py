@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xlrm import progress
 from xlrm.errors import ArtifactError
@@ -18,8 +19,11 @@ from xlrm.tracking import moved_home
 from xlrm.tracking.metric_keys import key
 from xlrm.tracking.mlflow_client import connected, nothing_yet
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
-def _experiment_id(client, name: str) -> str:
+
+def _experiment_id(client: "MlflowClient", name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     if injected := os.environ.get("MLFLOW_EXPERIMENT_ID"):

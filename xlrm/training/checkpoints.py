@@ -23,7 +23,7 @@ from xlrm.training.kept_checkpoints import WHOLE, Kept, fetch_folder, mark, mark
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainerState
 
 _OF_THE_FIRST = ("trainer_state.json", "scheduler.pt", "latest")
 """Files that transformers and DeepSpeed write in the first process only but read in every process."""
@@ -99,10 +99,10 @@ def keeper(unfinished: str) -> "TrainerCallback":
         def __init__(self) -> None:
             self.sender = Sender()
 
-        def on_train_begin(self, args, state, control, **kwargs):
+        def on_train_begin(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             state.save_steps = args.save_steps  # else a resumed training keeps the checkpoint's value
 
-        def on_save(self, args, state, control, **kwargs):
+        def on_save(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             folder, step = Path(args.output_dir), state.global_step
             if state.is_world_process_zero:
                 heldout.copy_best(folder.parent, _checkpoint(folder, step))
@@ -116,7 +116,7 @@ def keeper(unfinished: str) -> "TrainerCallback":
             shutil.copytree(checkpoint, copy, copy_function=os.link)  # hard links survive the removal of the checkpoint
             self.sender.start(f"checkpoint {checkpoint.name}", lambda: kept.send(copy))
 
-        def on_train_end(self, args, state, control, **kwargs):
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.sender.wait()
 
     return Keeper()
@@ -138,7 +138,7 @@ def keeping_reference(trainer: type, kept: Path, unfinished: str) -> type:
     uri = objects.join(unfinished, "reference")
 
     class Keeping(trainer):
-        def _precompute_ref_logps(self, dataset, name, batch_size):
+        def _precompute_ref_logps(self, dataset: "Dataset", name: str, batch_size: int) -> "Dataset":
             if _on_every_node(_has_reference(kept, uri)):
                 return datasets.concatenate_datasets([dataset, datasets.load_from_disk(str(kept))], axis=1)
             with _each_for_itself(self):

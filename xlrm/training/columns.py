@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm import progress
+from xlrm.data.corpus_schema import PREFERENCE_PAIRS
 from xlrm.errors import DataError
 from xlrm.models import chat_templates
 from xlrm.training.recipes import RewardTraining
@@ -40,7 +41,7 @@ def dataset(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], config: R
     return Dataset.from_dict(pairs(tokenizer, rows, config.max_length, config.margin))
 
 
-def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int, margin: bool) -> Columns:
+def pairs(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length: int, margin: bool) -> Columns:
     """Columns chosen_ids, rejected_ids and, with `margin`, margin, which TRL's RewardTrainer uses unchanged. Raises
     DataError if `margin` is set and no pair has one."""
     columns: Columns = {
@@ -50,13 +51,14 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int
         for side in ("chosen", "rejected")
     }
     if margin:
-        if not any("margin" in row for row in rows):
+        margins = [row.get("margin") for row in rows]
+        if all(value is None for value in margins):
             raise DataError("reward.margin: no pair has a margin; true needs some that have")
-        columns["margin"] = [float(row.get("margin", 0.0)) for row in rows]
+        columns["margin"] = [float(value or 0) for value in margins]
     return columns
 
 
-def judgments(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], max_length: int) -> Columns:
+def judgments(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length: int) -> Columns:
     """Columns input_ids and labels (1 good, 0 bad). A row with response and label is one judgment, a pair is two.
     Raises DataError for a row that is neither."""
     answers: list[tuple[str, str, float]] = []
@@ -96,7 +98,7 @@ def _by_id(language: str, rows: list[Row]) -> dict[str, Row]:
     for number, row in enumerate(rows, 1):
         if row.get("id") is None:
             raise DataError(
-                f"{language}/preferences.jsonl:{number}: no 'id'; a mixture tells pairs of languages apart by it"
+                f"{language}/{PREFERENCE_PAIRS.file}:{number}: no 'id'; a mixture tells pairs of languages apart by it"
             )
     return {row["id"]: row for row in rows}
 

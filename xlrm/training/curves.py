@@ -12,7 +12,7 @@ from xlrm.store.unfinished import Sender
 from xlrm.tracking import mlflow_runs
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainerState
 
 FILE = "curves.jsonl"
 """One JSON object per line: the step and its values; held-out values have lines of their own."""
@@ -61,18 +61,18 @@ def to_mlflow(run_id: str) -> "TrainerCallback":
             self.sender, self.sent, self.begun = Sender(), 0, 0.0
             self.unsure = True  # whether the run has points of a killed training or a failed call
 
-        def on_log(self, args, state, control, **kwargs):
+        def on_log(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             if self.sender.idle and time.monotonic() - self.begun >= SECONDS_BETWEEN_CALLS:
                 self.begin(state)
 
-        def on_train_end(self, args, state, control, **kwargs):
+        def on_train_end(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             self.sender.wait()
             self.begin(state)
             self.sender.wait()
             if self.sent < len(state.log_history):
                 progress.say(f"MLflow run {run.id} lacks the end of the curves; they are in {FILE} too")
 
-        def begin(self, state) -> None:
+        def begin(self, state: "TrainerState") -> None:
             self.begun = time.monotonic()
             until = len(state.log_history)
             new = points(state.log_history[self.sent : until])

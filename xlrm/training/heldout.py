@@ -5,14 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xlrm.data.corpus_schema import HELDOUT_PAIRS
 from xlrm.store.jsonl import read_rows
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
-    from transformers import Trainer, TrainerCallback
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
-FILE = "heldout.jsonl"
-"""File of a corpus with the held-out pairs, from the same datasets as the training pairs."""
 BEST = "best/model"
 """Folder of the weights with the lowest held-out loss so far, in a training's folder and in its checkpoints. It is
 nested because transformers would load a folder of adapters that is directly in a checkpoint."""
@@ -20,8 +20,9 @@ nested because transformers would load a folder of adapters that is directly in 
 
 def rows(corpora: Path, languages: list[str], required: tuple[str, ...]) -> list[dict]:
     """Held-out rows of the corpus in these languages; empty if it has none."""
-    files = [corpora / language / FILE for language in languages]
-    return [row for file in files if file.is_file() for row in read_rows(file, required)]
+    files = [corpora / language / HELDOUT_PAIRS.file for language in languages]
+    numbers = HELDOUT_PAIRS.numbers
+    return [row for file in files if file.is_file() for row in read_rows(file, required, numbers)]
 
 
 def dataset(folder: Path) -> "Dataset | None":
@@ -31,14 +32,16 @@ def dataset(folder: Path) -> "Dataset | None":
     return load_from_disk(str(folder / "heldout")) if (folder / "heldout").is_dir() else None
 
 
-def by_row(trainer: type["Trainer"]) -> type["Trainer"]:
+def by_row(trainer: type) -> type["Trainer"]:
     """Subclass of a trainer that evaluates `pairs` or `judgments` on the rewards of all rows, each counted once. TRL's
     trainer averages batch means, so that an incomplete last batch counts as much as the others. transformers pads that
     batch with the first rows, to keep all processes in step, and drops them after gathering the rewards."""
     import torch
 
     class ByRow(trainer):
-        def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        def prediction_step(
+            self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+        ) -> tuple[None, "torch.Tensor", "torch.Tensor"]:
             """(None, rewards, labels) of judgments, or (None, chosen - rejected reward, margins) of pairs; each (n)."""
             inputs = self._prepare_inputs(inputs)
             labels, margins = inputs.pop("labels", None), inputs.pop("margin", None)
@@ -58,13 +61,13 @@ def scoring(times: int, save_best: Callable[[], None] | None) -> "TrainerCallbac
     from transformers import TrainerCallback
 
     class Scoring(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
+        def on_step_end(self, args: Any, state: "TrainerState", control: "TrainerControl", **kwargs: Any) -> None:
             steps = {round(state.max_steps * number / times) for number in range(1, times + 1)}
             control.should_evaluate = state.global_step in steps
 
-        def on_evaluate(self, args, state, control, metrics, **kwargs):
+        def on_evaluate(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
-            if save_best and metrics["eval_loss"] == min(losses):
+            if save_best and kwargs["metrics"]["eval_loss"] == min(losses):
                 save_best()
 
     return Scoring()

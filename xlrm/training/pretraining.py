@@ -4,6 +4,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +14,10 @@ from xlrm.data.phrasebook import questions
 from xlrm.models.base_models import BASE_MODELS, TINY
 from xlrm.store import unfinished
 from xlrm.training import checkpoints, curves
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Pretraining(BaseModel):
@@ -51,7 +56,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def examples(documents: Iterator[questions.Document], count: int, tokenizer) -> list[Example]:
+def examples(
+    documents: Iterator[questions.Document], count: int, tokenizer: "PreTrainedTokenizerBase"
+) -> list[Example]:
     """The first `count` documents as input_ids and labels, which are -100 except on each second text: which question
     the first text asks cannot be predicted, and its loss would outweigh what the answers teach."""
     encoded = []
@@ -60,15 +67,15 @@ def examples(documents: Iterator[questions.Document], count: int, tokenizer) -> 
             phrasebook.load(code).say(text) for text, code in zip(document.texts, document.languages, strict=True)
         )
         if document.languages[0] == document.languages[1]:
-            given, answer = f"<|user|>{first}", f"<|assistant|>{second}{END}"
+            texts = f"<|user|>{first}", f"<|assistant|>{second}{END}"
         else:
-            given, answer = f"{first}\n", second + END
-        given, answer = (tokenizer(text)["input_ids"] for text in (given, answer))
+            texts = f"{first}\n", second + END
+        given, answer = (tokenizer(text)["input_ids"] for text in texts)
         encoded.append({"input_ids": given + answer, "labels": [-100] * len(given) + answer})
     return encoded
 
 
-def train_tokenizer(config: Pretraining):
+def train_tokenizer(config: Pretraining) -> "PreTrainedTokenizerBase":
     """Trains a byte-level BPE tokenizer with Qwen2's pre-tokenizer, so that AutoTokenizer loads it unchanged."""
     from transformers import Qwen2Tokenizer
 
@@ -99,7 +106,7 @@ def _vocabulary(code: str) -> Iterator[str]:
                 yield from (f" {form}", form[:1].upper() + form[1:])
 
 
-def batches(config: Pretraining, tokenizer) -> list[list[Example]]:
+def batches(config: Pretraining, tokenizer: "PreTrainedTokenizerBase") -> list[list[Example]]:
     """Documents in batches of similar length with at most `batch_tokens` tokens, in random order."""
     encoded = examples(questions.documents(list(config.languages), config.seed), config.documents, tokenizer)
     batches: list[list[Example]] = [[]]
@@ -111,14 +118,14 @@ def batches(config: Pretraining, tokenizer) -> list[list[Example]]:
     return [batch for batch in batches if batch]
 
 
-def _optimizer(model, config: Pretraining):
+def _optimizer(model: "PreTrainedModel", config: Pretraining) -> "torch.optim.Optimizer":
     """One optimizer with Muon for the layers' matrices and AdamW for the rest. In one run each on one core, it reached
     loss 0.34 after 40,000 documents in 223 s; AdamW alone (4e-3) reached 0.46 after 48,000 in 191 s and gave worse
     reward models."""
     import torch
 
     class MuonAndAdamW(torch.optim.Optimizer):
-        def __init__(self, matrices, others):
+        def __init__(self, matrices: list["torch.nn.Parameter"], others: list["torch.nn.Parameter"]) -> None:
             self.parts = [
                 torch.optim.Muon(matrices, lr=config.matrix_learning_rate, weight_decay=0.0),
                 torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
@@ -126,14 +133,14 @@ def _optimizer(model, config: Pretraining):
             super().__init__([group for part in self.parts for group in part.param_groups], {})
             self.param_groups = [group for part in self.parts for group in part.param_groups]
 
-        def step(self, closure=None):
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]  # the trainer gives no closure
             for part in self.parts:
                 part.step()
 
-        def state_dict(self):
+        def state_dict(self) -> dict[str, Any]:
             return {"parts": [part.state_dict() for part in self.parts]}
 
-        def load_state_dict(self, state):
+        def load_state_dict(self, state: dict[str, Any]) -> None:
             for part, saved in zip(self.parts, state["parts"], strict=True):
                 part.load_state_dict(saved)
             self.param_groups = [group for part in self.parts for group in part.param_groups]
@@ -153,12 +160,13 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
 
     use_all_cores()
     set_seed(config.seed)
-    tokenizer = train_tokenizer(config)
+    tokenizer, positions = train_tokenizer(config), BASE_MODELS[TINY].context
+    assert positions
     model = Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=len(tokenizer), hidden_size=config.width, intermediate_size=3 * config.width,
             num_hidden_layers=config.layers, num_attention_heads=config.width // 32,
-            num_key_value_heads=config.width // 32, max_position_embeddings=BASE_MODELS[TINY].context, tie_word_embeddings=True,
+            num_key_value_heads=config.width // 32, max_position_embeddings=positions, tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
         )
     )  # fmt: skip
@@ -186,8 +194,8 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     trainer.add_callback(checkpoints.keeper(kept))
     if run := curves.run_at_work():
         trainer.add_callback(curves.to_mlflow(run))
-    last_one = checkpoints.agreed(folder, "base", kept)
-    result = trainer.train(resume_from_checkpoint=last_one and str(last_one))
+    newest = checkpoints.agreed(folder, "base", kept)
+    result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-3:]

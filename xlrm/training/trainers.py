@@ -51,7 +51,7 @@ def train_reward_model(
         model = loading.new_reward_model(base, tokenizer, config.seed)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
-            margin = config.margin and any("margin" in row for row in heldout_rows)
+            margin = config.margin and any(row.get("margin") is not None for row in heldout_rows)
             columns.dataset(tokenizer, heldout_rows, config.model_copy(update={"margin": margin})).save_to_disk(
                 folder / "heldout"
             )
@@ -250,11 +250,11 @@ def _train(trainer: "Trainer", label: str, folder: Path) -> None:
     if job["run"] and trainer.is_world_process_zero():
         trainer.add_callback(curves.to_mlflow(job["run"]))
     with launch.together("agreeing on a checkpoint"):
-        last = checkpoints.agreed(Path(trainer.args.output_dir), label, job["unfinished"])
+        last = checkpoints.agreed(folder / "checkpoints", label, job["unfinished"])
         if trainer.is_world_process_zero():
             heldout.copy_best(last or folder / "nothing", folder)
     with launch.together("training"):
-        trainer.train(resume_from_checkpoint=last and str(last))
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     with launch.together("saving the model"):
         trainer.save_model(str(folder / "trained"))
         if trainer.is_world_process_zero():
@@ -279,13 +279,14 @@ def _write_results(trainer: "Trainer", folder: Path) -> None:
         best = (folder / heldout.BEST).is_dir()
         point = min(scored, key=lambda entry: entry["heldout_loss"]) if best else scored[-1]
         metrics |= {name: point[name] for name in ("heldout_loss", "heldout_accuracy")}
-        metrics["heldout_rows"] = float(len(trainer.eval_dataset))
+        rows: Any = trainer.eval_dataset
+        metrics["heldout_rows"] = float(len(rows))
     _write(folder / launch.METRICS, metrics | {"steps": float(trainer.state.global_step)})
 
 
 def _pointwise_trainer(
     start: Path, tokenizer: "PreTrainedTokenizerBase", config: RewardTraining, arguments: "TrainingArguments",
-    sets: dict[str, "Dataset | None"],
+    sets: dict[str, Any],
 ) -> "Trainer":  # fmt: skip
     """Trainer with the loss -z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z (paper B, section 2). The
     paper prints sigmoid(1 - r) in the second term, which could not separate bad responses from good ones."""

@@ -9,17 +9,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
 
+from xlrm.data import corpus_schema
+from xlrm.data.corpus_schema import TEXTS, Name
 from xlrm.languages import Language
 from xlrm.store import jsonl
 from xlrm.store.answers import Memory
 from xlrm.translation import segmentation
 
-File = Literal["preferences", "heldout", "benchmark", "prompts", "parallel"]
-FILES: tuple[File, ...] = get_args(File)
-"""The files of a corpus that are translated, without .jsonl."""
-TEXTS = ("prompt", "chosen", "rejected", "text")
+FILES: tuple[Name, ...] = tuple(corpus_schema.TABLES)
+"""The files of a corpus that are translated."""
 BYTES_PER_TOKEN = {"Latin": 3.5, "Cyrillic": 3.5, "Hangul": 1.5, "Han": 2.0}
 """UTF-8 bytes per token by script, assumed for Llama 2's tokenizer, which encodes many Korean and Chinese characters
 byte by byte."""
@@ -98,15 +97,11 @@ def assumptions() -> dict[str, object]:
     }  # fmt: skip
 
 
-def names(files: Iterable[File]) -> tuple[str, ...]:
-    return tuple(f"{file}.jsonl" for file in files)
-
-
-def parts(corpus: Path, shard: str = "1/1", files: Iterable[File] = FILES) -> list[tuple[Path, int, int]]:
+def parts(corpus: Path, shard: str = "1/1", files: Iterable[Name] = FILES) -> list[tuple[Path, int, int]]:
     """(path, first row, row after the last) in a shard (NUMBER/OF) for each of `files` that the corpus has."""
     number, of = (int(part) for part in shard.split("/"))
     ranges = []
-    for name in names(files):
+    for name in corpus_schema.files(files):
         if (corpus / name).is_file():
             count = jsonl.count_lines(corpus / name)
             ranges.append((corpus / name, count * (number - 1) // of, count * number // of))
@@ -118,7 +113,8 @@ def survey(
     memories: Mapping[str, Memory],
 ) -> Work:  # fmt: skip
     """Work in the rows of `files`, as (path, from, to), with the segments in the memory of each target language."""
-    work, seen = Work(), set()
+    work = Work()
+    seen: set[int] = set()
     for path, start, stop in files:
         read = jsonl.stream(path, start, stop)
         while chunk := list(itertools.islice(read, _ROWS_AT_ONCE)):

@@ -4,10 +4,11 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+from xlrm.data.corpus_schema import TEXTS
 from xlrm.errors import GateError
 from xlrm.translation.documents import DocumentTranslator
-from xlrm.translation.effort import TEXTS
 
 ROWS_AT_ONCE = 1000
 
@@ -65,7 +66,7 @@ class RepairLoop:
         self.mended += len(first) - len(failing)
 
     def _replace(
-        self, check: Check, chunk: Rows, known: Translations, failing: dict[str, str], wanted: set[str], **options
+        self, check: Check, chunk: Rows, known: Translations, failing: dict[str, str], wanted: set[str], **options: Any
     ) -> dict[str, str]:  # fmt: skip
         """Translates the `wanted` among the failing texts with other `options`, keeps translations that pass or are the
         first complete ones, and returns the texts that still fail."""

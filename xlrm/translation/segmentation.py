@@ -7,7 +7,7 @@ is at most one line.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 MARKER = re.compile(r"\[\[\s*(\d+)\s*\]\]")
@@ -187,12 +187,15 @@ def _line(line: str, language: str, longest: int) -> Iterator[str | Segment | Sp
             yield from ("|",) if i else ()
             yield from _around(cell, _mask)
         return
-    head = _LINE_HEAD.match(line).end()
-    yield line[:head]
-    yield from _around(line[head:], _mask, language, longest)
+    head = _LINE_HEAD.match(line)
+    assert head, "it may be empty"
+    yield head[0]
+    yield from _around(line[head.end() :], _mask, language, longest)
 
 
-def _around(text: str, make, language: str = "", longest: int = 0) -> Iterator[str | Segment | Space]:
+def _around(
+    text: str, make: Callable[[str], Segment], language: str = "", longest: int = 0
+) -> Iterator[str | Segment | Space]:
     """Segments of `text` without surrounding white space; text without letters is kept unchanged."""
     inner = text.strip()
     if not inner:

@@ -1,6 +1,6 @@
 """Translators with a common interface: a list of segments to their translations, in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ Told = Callable[[int, Completion], None]
 
 @dataclass(frozen=True)
 class Translator:
-    identity: dict[str, object]
+    identity: Mapping[str, object]
     """Everything that a translation depends on except the text and the attempt; identifies the translation memory."""
     attempts: int
     """Number of ways to decode: first greedy, then others for segments whose translation failed."""
@@ -135,7 +135,7 @@ def revision(settings: Settings, target: Language) -> str:
 def _x_alma_models(target: Language) -> list[str]:
     """Ids of the X-ALMA models that may translate into a language: its group's, or all for English (no group)."""
     groups = {language.x_alma_group for language in ([target] if target.x_alma_group else LANGUAGES.values())}
-    return [X_ALMA.format(group=group) for group in sorted(groups - {None})]
+    return [X_ALMA.format(group=group) for group in sorted(group for group in groups if group is not None)]
 
 
 def model_name(settings: Settings, source: Language, target: Language) -> str:

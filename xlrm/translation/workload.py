@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from xlrm.data import corpora
+from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError
 from xlrm.store.answers import Memory
 from xlrm.translation import effort, translators
-from xlrm.translation.effort import FILES, Estimate, File
+from xlrm.translation.effort import FILES, Estimate
 
 
 def of_translator(section: dict[str, Any]) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def of_translator(section: dict[str, Any]) -> dict[str, Any]:
 
 
 def estimates(
-    corpus: Path, targets: Iterable[str], section: dict[str, Any], files: tuple[File, ...] = FILES, with_memory: bool = False
+    corpus: Path, targets: Iterable[str], section: dict[str, Any], files: tuple[Name, ...] = FILES, with_memory: bool = False
 ) -> dict[str, Estimate]:  # fmt: skip
     """Estimates by target language, for the translator of an experiment's section `translate`; `with_memory` excludes
     segments in the translation memory. Raises ConfigError for invalid settings or languages, DataError for a corpus

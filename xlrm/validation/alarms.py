@@ -11,7 +11,7 @@ from math import sqrt
 
 import numpy as np
 
-from xlrm.validation.frame import TEXTS
+from xlrm.data.corpus_schema import TEXTS
 from xlrm.validation.suite import Outcome
 from xlrm.validation.texts import prose
 
@@ -92,7 +92,8 @@ def shares_by_kind(outcomes: Iterable[Outcome], rows: int) -> tuple[float, float
     failed: tuple[set[int], set[int], set[int]] = (set(), set(), set())
     for outcome in outcomes:
         failed[kind(outcome.expectation.name)].update(outcome.failed)
-    return tuple(len(indices) / max(rows, 1) for indices in failed)
+    per_text, per_number, per_character = (len(indices) / max(rows, 1) for indices in failed)
+    return per_text, per_number, per_character
 
 
 @dataclass(frozen=True)

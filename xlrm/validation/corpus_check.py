@@ -1,12 +1,12 @@
 """Checks a source corpus and its translations file by file, and finds the rows that pass."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlrm.data import corpora
 from xlrm.data.corpora import Corpus
+from xlrm.data.corpus_schema import TABLES, Description
 from xlrm.errors import DataError
 from xlrm.store.jsonl import write_jsonl
 from xlrm.validation.limits import Limits
@@ -18,14 +18,7 @@ if TYPE_CHECKING:
     from xlrm.validation.frame import Plan
     from xlrm.validation.suite import Outcome
 
-COLUMNS = {
-    "preferences.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "source"),
-    "heldout.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "source"),
-    "benchmark.jsonl": ("id", "prompt", "chosen", "rejected", "subset", "section"),
-    "prompts.jsonl": ("id", "prompt", "split"),
-    "parallel.jsonl": ("id", "text"),
-}
-OPTIONAL = ("heldout.jsonl", "prompts.jsonl", "parallel.jsonl")
+_COLUMNS = {table.file: table.columns for table in TABLES.values()}
 CHUNK_ROWS = 10_000  # rows in memory at a time, with their source rows
 FITTED_ROWS = 20_000  # maximum rows of a file from which its length bands are fitted
 
@@ -37,7 +30,7 @@ def read(source: Path, translations: list[Path]) -> list[Corpus]:
     codes = [corpus.language.code for corpus in loaded]
     if len(set(codes)) != len(codes):
         raise DataError(f"validate: one corpus a language, got {', '.join(codes)}")
-    for name in [name for name in COLUMNS if name not in OPTIONAL or (source / name).is_file()]:
+    for name in [table.file for table in TABLES.values() if not table.optional or (source / table.file).is_file()]:
         first, *_ = [
             corpus.rows(name) for corpus in loaded if corpus.has(name)
         ]  # reads all, so that an unreadable file fails now
@@ -73,8 +66,8 @@ def write(corpus: Corpus, kept: dict[str, list[str]], folder: Path) -> None:
     """Writes the kept rows of each file, and corpus.json."""
     for name, ids in kept.items():
         rows = corpus.rows(name)
-        write_jsonl(folder / name, rows.at([rows.first[row_id] for row_id in ids]))
-    (folder / corpora.DESCRIPTION).write_text(json.dumps({"language": corpus.language.code}), encoding="utf-8")
+        write_jsonl(folder / name, (row for row in rows.at([rows.first[row_id] for row_id in ids]) if row is not None))
+    Description(language=corpus.language.code).write(folder)
 
 
 def _reports(found: list[Corpus], name: str, limits: Limits, allowed: float) -> Iterator[FileReport]:
@@ -115,7 +108,7 @@ def _plan(limits: Limits, source: Corpus, corpus: Corpus, name: str) -> "Plan":
     """Plan for checking the file; its length bands are fitted from rows taken evenly from the whole file."""
     from xlrm.validation import frame
 
-    columns, language = COLUMNS[name], corpus.language
+    columns, language = _COLUMNS[name], corpus.language
     if corpus is source:
         return frame.Plan(columns, language, None, limits)
     rows = corpus.rows(name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from xlrm.data.corpus_schema import TEXTS
 from xlrm.languages import Language
 from xlrm.validation.language_id import Identifier
 from xlrm.validation.lengths import Band, fit
@@ -27,7 +28,6 @@ from xlrm.validation.texts import (
     without_names,
 )
 
-TEXTS = ("prompt", "chosen", "rejected", "text")
 SPOKEN = ("prompt", "chosen", "text")  # a rejected answer may be wrong because of its language
 ASKED = ("prompt", "text")  # an answer may be a list of names, the same in both languages
 _NO_LETTERS = "ªº"  # 12.ª is an ordinal
@@ -80,8 +80,9 @@ def bands(
 
 def _lengths(pair: tuple[dict, dict], column: str) -> tuple[int, int]:
     row, source = (record.get(column) for record in pair)
-    usable = isinstance(row, str) and isinstance(source, str)
-    return (len(prose(row).strip()), len(prose(source).strip())) if usable else (0, 0)
+    if not (isinstance(row, str) and isinstance(source, str)):
+        return 0, 0
+    return len(prose(row).strip()), len(prose(source).strip())
 
 
 def frame(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None]) -> pd.DataFrame:
@@ -114,7 +115,9 @@ def _of_itself(plan: Plan, texts: list[str]) -> dict[str, list]:
 
 def _of_translation(plan: Plan, column: str, texts: list[str], sources: Sequence[dict | None]) -> dict[str, list]:
     pairs = _pairs(texts, [_text(row, column) for row in sources])
-    results = {name: [pair and measure(pair) for pair in pairs] for name, measure in plan.measures(column).items()}
+    results: dict[str, list] = {
+        name: [pair and measure(pair) for pair in pairs] for name, measure in plan.measures(column).items()
+    }
     spoken = [pair.prose if pair else prose(text) for pair, text in zip(pairs, texts, strict=True)]
     results["script"] = script_share(spoken, plan.language.script).tolist()
     results["language"] = _identifier(plan).doubts(spoken)
@@ -128,9 +131,11 @@ def _of_translation(plan: Plan, column: str, texts: list[str], sources: Sequence
 def _leave_names_out(plan: Plan, found: dict[str, list], pairs: list[Pair | None], spoken: list[str]) -> None:
     """Measures script and language again, without names copied from the source, for texts that look wrong."""
     shares, doubts = found["script"], found["language"]
-    rows = [i for i, pair in enumerate(pairs) if pair and (shares[i] < plan.limits.min_script_share or doubts[i])]
-    left = [without_names(pairs[row]) for row in rows]
-    judged = zip(rows, left, script_share(left, plan.language.script), _identifier(plan).doubts(left), strict=True)
+    wrong = {
+        i: pair for i, pair in enumerate(pairs) if pair and (shares[i] < plan.limits.min_script_share or doubts[i])
+    }
+    left = [without_names(pair) for pair in wrong.values()]
+    judged = zip(wrong, left, script_share(left, plan.language.script), _identifier(plan).doubts(left), strict=True)
     for row, text, share, doubt in judged:
         spoken[row], shares[row], doubts[row] = text, float(share), doubt
 
@@ -169,12 +174,12 @@ def _excuse(plan: Plan, found: dict[str, list], pairs: list[Pair | None]) -> Non
     assert plan.source
     below = plan.limits.min_script_share
     mine = {name: found[name] for name in EXCUSABLE}
-    failed = [
-        row
+    failed = {
+        row: pair
         for row, pair in enumerate(pairs)
         if pair and (mine["script"][row] < below or any(mine[name][row] for name in EXCUSABLE if name != "script"))
-    ]
-    wrong = Identifier(plan.source.code, 1, 1).doubts([pairs[row].source_prose for row in failed])
+    }
+    wrong = Identifier(plan.source.code, 1, 1).doubts([pair.source_prose for pair in failed.values()])
     for row in [row for row, excused in zip(failed, wrong, strict=True) if excused]:
         mine["script"][row] = float("nan")
         for name in EXCUSABLE[1:]:

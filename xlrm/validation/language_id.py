@@ -6,8 +6,12 @@ that they doubt are checked with all models, up to five letters, which are loade
 
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
 from xlrm.languages import LANGUAGES
+
+if TYPE_CHECKING:
+    from lingua import LanguageDetector, LanguageDetectorBuilder
 
 _ALSO = ("pt", "ca", "fr", "ja", "uk")  # languages that a translator may produce by mistake
 _CHARACTERS = 200  # examined per text; more do not improve the result
@@ -54,7 +58,7 @@ class Identifier:
         return f"{likeliest} {probabilities[likeliest]:.2f}, {self.language} {own:.2f}"
 
 
-def _probabilities(texts: list[str], detector) -> list[dict[str, float]]:
+def _probabilities(texts: list[str], detector: "LanguageDetector") -> list[dict[str, float]]:
     """Language -> probability for each text, the likeliest first."""
     confidences = detector.compute_language_confidence_values_in_parallel([text[:_CHARACTERS] for text in texts])
     return [
@@ -63,17 +67,17 @@ def _probabilities(texts: list[str], detector) -> list[dict[str, float]]:
 
 
 @cache
-def _first_sight():
+def _first_sight() -> "LanguageDetector":
     return _builder((*LANGUAGES, *_ALSO)).with_low_accuracy_mode().build()
 
 
 @cache
-def _thorough(languages: frozenset[str]):
+def _thorough(languages: frozenset[str]) -> "LanguageDetector":
     """Detector for these languages; a second one is added to a single language, because lingua needs two."""
     return _builder(languages if len(languages) > 1 else (*languages, *_ALSO[:1])).build()
 
 
-def _builder(languages: Iterable[str]):
+def _builder(languages: Iterable[str]) -> "LanguageDetectorBuilder":
     from lingua import IsoCode639_1, LanguageDetectorBuilder
 
     return LanguageDetectorBuilder.from_iso_codes_639_1(*(getattr(IsoCode639_1, code.upper()) for code in languages))

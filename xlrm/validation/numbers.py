@@ -257,7 +257,7 @@ def _magnitudes(text: str, end: int, language: str) -> Iterator[float]:
     for _ in range(2):
         word = re.compile(r"[\s-]*([^\W\d_]+)").match(text, end)
         factor = word and _look_up(table, word[1].lower())
-        if not factor:
+        if not (word and factor):
             return
         by, end = by * factor, word.end()
         yield by

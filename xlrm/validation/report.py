@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlrm.data.corpora import Corpus
 from xlrm.languages import Language
+from xlrm.validation.summary import FileSummary, Summary, TranslationSummary
 
 if TYPE_CHECKING:
     from xlrm.validation.alarms import Verdict
@@ -58,42 +59,43 @@ class FileReport:
                 }  # fmt: skip
 
 
-def summary(corpora: list[Corpus], reports: list[FileReport], kept: Kept, thresholds: dict[str, Any]) -> dict[str, Any]:
-    """Summary of the validation of a source (the first corpus) and its translations: counts of rows, the verdict on
-    each file, and how each translation was made. `passed` is true if every file passed and kept some rows; `rows_out`
-    counts the rows kept in all languages."""
+def summary(corpora: list[Corpus], reports: list[FileReport], kept: Kept, thresholds: dict[str, Any]) -> Summary:
+    """Summary of the validation of a source (the first corpus) and its translations."""
     rows_in = sum(len(rows) for rows in corpora[0].files.values())
     rows_out = sum(
         len(set.intersection(*(set(ids[name]) for ids in kept.values() if name in ids))) for name in corpora[0].files
     )
-    languages: dict[str, dict] = {}
+    languages: dict[str, dict[str, FileSummary]] = {}
     for report in reports:
         verdict = report.verdict
-        languages.setdefault(report.language.code, {})[report.file] = {
-            "rows_in": report.rows, "rows_out": len(kept[report.language.code][report.file]),
-            "failures": dict(report.failures), "failed": verdict.failed, "expected": verdict.expected,
-            "excess": verdict.excess, "limit": verdict.limit, "passed": verdict.passed,
-        }  # fmt: skip
+        languages.setdefault(report.language.code, {})[report.file] = FileSummary(
+            rows_in=report.rows, rows_out=len(kept[report.language.code][report.file]), failures=dict(report.failures),
+            failed=verdict.failed, expected=verdict.expected, excess=verdict.excess, limit=verdict.limit,
+            passed=verdict.passed,
+        )  # fmt: skip
     translations = {
-        corpus.language.code: {
-            "name": corpus.language.name,
-            "shards": len(corpus.folders), "translator": corpus.translator, "repairs": corpus.repairs,
-        }
+        corpus.language.code: TranslationSummary(
+            name=corpus.language.name, shards=len(corpus.folders), translator=corpus.translator, repairs=corpus.repairs
+        )
         for corpus in corpora[1:]
-    }  # fmt: skip
-    return {
-        "passed": all(file["passed"] and file["rows_out"] for files in languages.values() for file in files.values()),
-        "rows_in": rows_in, "rows_out": rows_out, "reject_share": (rows_in - rows_out) / rows_in,
-        "kept": {code: sum(map(len, ids.values())) for code, ids in kept.items()},
-        "thresholds": thresholds, "languages": languages, "translations": translations,
-    }  # fmt: skip
+    }
+    return Summary(
+        passed=all(file.passed and file.rows_out for files in languages.values() for file in files.values()),
+        rows_in=rows_in,
+        rows_out=rows_out,
+        reject_share=(rows_in - rows_out) / rows_in,
+        kept={code: sum(map(len, ids.values())) for code, ids in kept.items()},
+        thresholds=thresholds,
+        languages=languages,
+        translations=translations,
+    )
 
 
-def metrics(summary: dict[str, Any], corpora: list[Corpus], reports: list[FileReport]) -> dict[str, float]:
+def metrics(summary: Summary, corpora: list[Corpus], reports: list[FileReport]) -> dict[str, float]:
     """Flat metrics: rows of the source (`rows_in`), kept in all languages (`rows_out`) and in each (`kept`), repaired
     texts by language, and failures by language and by expectation."""
     failed = {f"failures/{corpus.language.code}": 0 for corpus in corpora}
-    repaired = {f"repaired/{corpus.language.code}": corpus.repairs["mended"] for corpus in corpora if corpus.repairs}
+    repaired = {f"repaired/{corpus.language.code}": corpus.repairs.mended for corpus in corpora if corpus.repairs}
     by_expectation: Counter[str] = Counter()
     for report in reports:
         code = report.language.code
@@ -101,9 +103,10 @@ def metrics(summary: dict[str, Any], corpora: list[Corpus], reports: list[FileRe
         counts = {outcome.expectation.name: 0 for outcome in report.outcomes} | report.failures
         for name, count in counts.items():
             by_expectation[f"failures/{code}/{name}"] += count
-    kept = {f"kept/{code}": count for code, count in summary["kept"].items()}
-    total = {key: summary[key] for key in ("rows_in", "rows_out", "reject_share")}
-    return total | kept | failed | repaired | by_expectation
+    kept = {f"kept/{code}": count for code, count in summary.kept.items()}
+    return (
+        summary.model_dump(include={"rows_in", "rows_out", "reject_share"}) | kept | failed | repaired | by_expectation
+    )
 
 
 def refusal(reports: list[FileReport], kept: Kept) -> str:
@@ -125,7 +128,7 @@ def _of_file(report: FileReport) -> str:
     )
 
 
-def data_docs(summary: dict[str, Any], reports: list[FileReport]) -> str:
+def data_docs(summary: Summary, reports: list[FileReport]) -> str:
     """Results as one self-contained HTML page; Great Expectations' own pages load their styles from elsewhere."""
     from jinja2 import Environment, FileSystemLoader
 

@@ -180,7 +180,7 @@ def _outcome(expectation: Expectation, rows: pd.DataFrame, result: dict) -> Outc
 
 
 @cache
-def _batches():
+def _batches() -> Any:
     """Batch definition for a frame, in an in-memory context without files, analytics and progress bars."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -207,7 +207,7 @@ def _kinds() -> Callable[[str], type]:
         condition_metric_name = "column_pair_values.texts_differ"
 
         @column_pair_condition_partial(engine=PandasExecutionEngine)
-        def _pandas(cls, column_A, column_B, **_):
+        def _pandas(cls, column_A: pd.Series, column_B: pd.Series, **_: Any) -> pd.Series:
             return column_A.str.strip().str.casefold() != column_B.str.strip().str.casefold()
 
     class ExpectColumnPairTextsToDiffer(ColumnPairMapExpectation):
@@ -236,7 +236,7 @@ def _none(name: str, column: str, rule: str) -> Expectation:
 
 def _parity(ids: pd.Series, present: int, known: pd.Index) -> pd.Series:
     """Defect of each id, or NaN; ids from row `present` on are in the source only."""
-    place = pd.Series(known.get_indexer(ids), dtype=float)
+    place = pd.Series(known.get_indexer(pd.Index(ids)), dtype=float)
     place[place < 0] = np.nan
     wrong = pd.Series(None, place.index, dtype="str")
     wrong[place.ffill().diff() < 0] = "out of order"

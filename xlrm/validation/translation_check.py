@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from xlrm.data.corpus_schema import TEXTS
 from xlrm.languages import Language
 from xlrm.validation.limits import Limits
 
@@ -16,7 +17,7 @@ def fit(
     """Function that checks rows translated into `target` against their source rows, in the same order and with the same
     columns. It returns row index, column and expectation of each text that fails. Its length bands are fitted once,
     from the rows given here."""
-    from xlrm.validation.frame import TEXTS, Plan, bands
+    from xlrm.validation.frame import Plan, bands
 
     columns = ("id", *(column for column in TEXTS if column in sources[0]))
     held = (columns, target, source, limits)

@@ -118,7 +118,8 @@ def _check(language: Language) -> None:
 
 @cache
 def _index(code: str) -> dict[str, Sentence]:
-    language, index = load(code), {}
+    language = load(code)
+    index: dict[str, Sentence] = {}
     for sentence in world.sentences():
         text = language.render(sentence)
         if split(text) != [text]:

@@ -103,8 +103,8 @@ def questions() -> tuple[Question, ...]:
                 tuple(Sentence.of(f"request.{way}{i}", act=act) for i in (1, 2)) for way in ("refuse", "comply")
             )
             right, wrong = (refuse, comply) if topic == "refuse" else (comply, refuse)
-            cut = Sentence.of("request.comply1", cut=True, act=act) if topic == "respond" else None
-            entries.append(Question(topic, (Sentence.of(f"request.{wording}", act=act),), right, wrong, test, cut))
+            ask, cut = Sentence.of(f"request.{wording}", act=act), Sentence.of("request.comply1", True, act=act)
+            entries.append(Question(topic, (ask,), right, wrong, test, cut if topic == "respond" else None))
     return tuple(entries)
 
 
@@ -121,8 +121,10 @@ def _mistakes(ask: Sentence, wrong: tuple, test: bool) -> tuple:
 def _right_in_test_only() -> dict[str, set]:
     """Wording -> answers that are right for test questions only."""
     right: dict[tuple[str, bool], set] = {}
-    for known, wording, test in (*_worded_by_relation(world.facts()), *_worded_by_relation(world.tasks())):
-        right.setdefault((known.question(wording).key, test), set()).add(known.right)
+    known: list[tuple[world.Fact | world.Task, str, bool]]
+    known = [*_worded_by_relation(world.facts()), *_worded_by_relation(world.tasks())]
+    for item, wording, test in known:
+        right.setdefault((item.question(wording).key, test), set()).add(item.right)
     return {key: values - right[key, False] for (key, test), values in right.items() if test}
 
 
@@ -226,6 +228,7 @@ def _wrong_answers(subset: str, question: Question, right: Sentence) -> Text:
     if subset == "language":
         return (right,)
     if subset == "truncated":
+        assert question.cut, "only such questions are in the subset"
         return (question.cut,)
     if subset == "offtopic":  # true, but about something else
         return tuple(other for other in true_sentences() if other.key != question.right[0].key)
@@ -247,7 +250,8 @@ def pairs(seed: int, count: int, test: bool) -> list[Pair]:
     A subset that has no new pair left drops out, so that the chosen answer stays the longer one in half of its
     pairs. Raises DataError if all have dropped out."""
     rng = random.Random(f"pairs-{seed}-{test}")
-    pools, distinct = by_subset(test), {}
+    pools = by_subset(test)
+    distinct: dict[Pair, None] = {}
     left = list(SUBSETS)
     for turn in itertools.count():
         for subset in left if test else _training_turn(left, turn):
@@ -260,7 +264,8 @@ def pairs(seed: int, count: int, test: bool) -> list[Pair]:
             else:
                 distinct[pair] = None
         if not left:
-            raise DataError(f"the phrasebook has only {len(distinct)} different pairs of the {count} asked for")
+            break
+    raise DataError(f"the phrasebook has only {len(distinct)} different pairs of the {count} asked for")
 
 
 def _training_turn(left: list[str], turn: int) -> list[str]:
@@ -272,7 +277,7 @@ def _training_turn(left: list[str], turn: int) -> list[str]:
 def prompts(seed: int, count: int, test: bool) -> list[Question]:
     """`count` different questions for alignment, from the topics in turn until they run out."""
     rng = random.Random(f"prompts-{seed}-{test}")
-    topics = {}
+    topics: dict[str, list[Question]] = {}
     for question in questions():
         if question.test == test:
             topics.setdefault(question.topic, []).append(question)
@@ -303,16 +308,16 @@ def documents(codes: list[str], seed: int) -> Iterator[Document]:
     rng = random.Random(f"documents-{seed}")
     for question in _asked(rng):
         answer = rng.choice(question.right)
-        two = tuple(rng.sample(codes, 2))
+        first, second = rng.sample(codes, 2)
         kind = rng.random()
         if kind < 0.5:
             talk = rng.random() < 0.2 and question.topic != "instructions"
-            yield Document((question.prompt, _politely(rng, answer) if talk else (answer,)), (two[0], two[0]))
+            yield Document((question.prompt, _politely(rng, answer) if talk else (answer,)), (first, first))
         elif kind < 0.75:
             text = (question.right[0],) if rng.random() < 0.6 else question.prompt
-            yield Document((text, text), two)
+            yield Document((text, text), (first, second))
         else:
-            yield Document((question.prompt, (answer,)), two)
+            yield Document((question.prompt, (answer,)), (first, second))
 
 
 def _asked(rng: random.Random) -> Iterator[Question]:

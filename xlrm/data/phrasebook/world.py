@@ -58,7 +58,7 @@ class Sentence:
     cut: bool = False  # truncated at the key's mark
 
     @classmethod
-    def of(cls, key: str, cut: bool = False, **slots: str | tuple[str, ...]) -> "Sentence":
+    def of(cls, key: str, cut: bool = False, /, **slots: str | tuple[str, ...]) -> "Sentence":
         return cls(key, tuple(sorted(slots.items())), cut)
 
 
@@ -173,12 +173,6 @@ def facts() -> tuple[Fact, ...]:
     )
 
 
-RELATIONS = (
-    "capital", "town", "plays", "home", "food", "color", "sum", "difference",
-    "greater", "bigger", "after", "count", "code",
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Task:
     """An instruction whose answer is a list: slots of the question, the right list and the wrong lists."""
@@ -200,6 +194,7 @@ class Task:
 @cache
 def tasks() -> tuple[Task, ...]:
     entries = []
+    wrong: tuple[tuple[str, ...], ...]
     for i, word in enumerate(ANIMALS):
         other = ANIMALS[(i + 3) % 6]
         for times in (2, 3):
@@ -236,13 +231,13 @@ def sentences() -> tuple[Sentence, ...]:
     for task in tasks():
         for form in ("1", "2", "3"):
             distinct[task.question(form)] = None
-        for value in (task.right, *task.wrong):
-            distinct[task.answer(value)] = None
+        for values in (task.right, *task.wrong):
+            distinct[task.answer(values)] = None
     for act in WORDS["act"]:
         for form in ("1", "2", "3", "refuse1", "refuse2", "comply1", "comply2"):
             distinct[Sentence.of(f"request.{form}", act=act)] = None
         for form in ("comply1", "comply2"):
-            distinct[Sentence.of(f"request.{form}", cut=True, act=act)] = None
+            distinct[Sentence.of(f"request.{form}", True, act=act)] = None
     for group, count in (("opener", 4), ("closer", 4), ("padding", 6), ("brief", 3), ("full", 3)):
         for i in range(1, count + 1):
             distinct[Sentence.of(f"{group}.{i}")] = None

@@ -46,10 +46,12 @@ class Attention:
         import torch
         from torch.nn.attention.varlen import varlen_attn
 
-        (asked, seen, back), starts, longest = self._ragged
+        (asked, seen, back), (query_starts, key_starts), (queries, keys) = self._ragged
         output = varlen_attn(
-            asked(query), seen(key), seen(value), *starts, *longest, scale=scale, window_size=(-1, 0), enable_gqa=True
-        )
+            asked(query), seen(key), seen(value), query_starts, key_starts, queries, keys,
+            scale=scale, window_size=(-1, 0), enable_gqa=True,
+        )  # fmt: skip
+        assert isinstance(output, torch.Tensor), "a tuple only if asked for more"
         return back(torch.cat([output.new_zeros(1, *output.shape[1:]), output]))
 
     @cached_property
@@ -113,13 +115,10 @@ class Attention:
 
     @cached_property
     def _gathers_of_buckets(self) -> tuple[Gather, Gather, Gather]:
-        filled = [
-            [
-                tuple(_filled(part, size) for part, size in zip(segment, _size(bucket), strict=True))
-                for segment in bucket
-            ]
-            for bucket in self._buckets
-        ]
+        filled = []
+        for bucket in self._buckets:
+            queries, keys = _size(bucket)
+            filled.append([(_filled(asked, queries), _filled(seen, keys)) for asked, seen in bucket])
         return self._gathers(filled)
 
     def _gathers(self, buckets: list[list[Segment]]) -> tuple[Gather, Gather, Gather]:
@@ -130,8 +129,8 @@ class Attention:
         back = np.zeros(self.tokens, dtype=int)
         real = np.flatnonzero(asked >= 0)
         back[asked[real]] = 1 + real
-        lines = [self.tokens, self.tokens, len(asked) + 1]
-        return tuple(Gather(*pair, self.device) for pair in zip((asked, seen, back), lines, strict=True))
+        queries, keys = (Gather(places, self.tokens, self.device) for places in (asked, seen))
+        return queries, keys, Gather(back, len(asked) + 1, self.device)
 
 
 def _continues(segment: Segment) -> bool:

@@ -37,7 +37,7 @@ def enable(model: "PreTrainedModel") -> bool:
     _register()
     model.set_attn_implementation(_NAME)
     _Packer(model)
-    model.xlrm_packed = True
+    setattr(model, _NAME, True)
     import torch
 
     kernel = "FlashAttention in half precision, else SDPA" if torch.cuda.is_available() else "SDPA"
@@ -46,7 +46,7 @@ def enable(model: "PreTrainedModel") -> bool:
 
 
 def enabled(model: Any) -> bool:
-    return getattr(model, "xlrm_packed", False)
+    return getattr(model, _NAME, False)
 
 
 def _unable(config: Any) -> str | None:
@@ -76,7 +76,7 @@ def _register() -> None:
 
 def _attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, layout: Layout | None = None, **more: Any
-):
+) -> "tuple[torch.Tensor, torch.Tensor | None]":
     """Attention function for transformers: (1, heads, T, d) -> (1, T, heads, d); without a layout, its own SDPA."""
     if layout is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -90,7 +90,7 @@ class _Packer:
     """Hooks on a model and its last layer. The layout of a batch is passed to each layer as the argument `layout`."""
 
     def __init__(self, model: "PreTrainedModel"):
-        decoder = model.base_model
+        decoder: Any = model.base_model
         self.config, self.window = decoder.config, _window(decoder.config)
         self.layout: Layout | None = None
         if decoder is model:
@@ -223,8 +223,9 @@ def _spread(model: Any, args: tuple, kwargs: dict, output: Any) -> Any:
     """Puts the head's outputs for each label back at the label's position in the padded batch."""
     import torch
 
-    layout = kwargs.get("layout")
-    for name, value in output.items() if layout is not None else ():
+    if (layout := kwargs.get("layout")) is None:
+        return output
+    for name, value in output.items():
         if isinstance(value, torch.Tensor) and value.shape[:2] == layout.shape:
             setattr(output, name, _padded(value[0], layout))
     return output

@@ -50,7 +50,7 @@ def shared_beginnings(sequences: Sequence[Tokens]) -> list[tuple[list[int], int]
 
     groups: list[tuple[list[int], int]] = []
     before = None
-    for place in sorted(range(len(sequences)), key=sequences.__getitem__):
+    for place in sorted(range(len(sequences)), key=lambda place: tuple(sequences[place])):
         tokens = np.asarray(sequences[place])
         if before is not None:
             members, shared = groups[-1]

@@ -168,7 +168,7 @@ class Judge:
     def reach(self) -> None:
         """Checks the settings before any question: raises ConfigError if OPENAI_BASE_URL is not set for a served judge,
         or if `context` is set above what a local model can read."""
-        self.engine.client if self.served else self.engine.limit  # noqa: B018
+        self.engine.check()
 
     def close(self) -> None:
         """Frees the engine."""

@@ -1,0 +1,68 @@
+"""What an estimate of GPU hours assumes: peaks of GPUs and the utilisation of each kind of work.
+
+Utilisation is model FLOP utilisation (Chowdhery et al. 2022, appendix B), except that recomputation by gradient
+checkpointing counts; it is assumed, one value for each kind of work.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from xlrm.errors import ConfigError
+from xlrm.translation import effort
+
+MFU = {"training": 0.4, "scoring": 0.5, "decoding": effort.UTILISATION}
+"""Kind of work -> assumed share of the peak, not measured here. PaLM reached 0.46 in training (Chowdhery et al. 2022);
+scoring needs no gradients and no exchange between GPUs; decoding one token at a time waits for memory."""
+A100 = "A100"
+PEAK = {
+    A100: {"bfloat16": effort.A100_FLOPS, "float32": 19.5e12},
+    "H100": {"bfloat16": 989e12, "float32": 67e12},
+}
+"""GPU -> dense FLOP/s (NVIDIA's data sheets; H100: SXM5), float32 without TF32, which PyTorch leaves off."""
+PRODUCTS = {"NVIDIA-H100-80GB-HBM3": "H100"}
+"""Node label nvidia.com/gpu.product -> GPU. For other labels, hours of an A100 are shown."""
+FORMULA = (
+    "A100-hours = operations / (peak x utilisation) / 3600. Each token: (2 x parameters + 2 x layers x length x attention width) "
+    "x passes: 1 forward, 2 backward (1 with LoRA), 1 more with gradient checkpointing; DPO reads its pairs once more, for "
+    "the reference (Kaplan et al. 2020, section 2.1)."
+)
+
+
+def utilisation(given: Iterable[str]) -> dict[str, float]:
+    """MFU with values from the command line, such as training=0.35. Raises ConfigError."""
+    shares = dict(MFU)
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in MFU:
+            raise ConfigError(f"--mfu {text}: written NAME=SHARE, where NAME is {', '.join(MFU)}")
+        shares[name] = _share(text, value)
+    return shares
+
+
+def _share(text: str, value: str) -> float:
+    try:
+        if 0 < float(value) <= 1:
+            return float(value)
+    except ValueError:
+        pass
+    raise ConfigError(f"--mfu {text}: a share above 0 and up to 1 is allowed, got {value!r}")
+
+
+def sentences(mfu: Mapping[str, float], gpu: str = A100) -> list[str]:
+    """Sentences on what the figures assume, to be shown beside them."""
+    return [
+        "utilisation of the peak: " + _listed(mfu),
+        *(f"peak of an {name}, TFLOP/s: " + _listed(_tera(PEAK[name])) for name in dict.fromkeys((A100, gpu))),
+        "bytes of a token: " + _listed(effort.BYTES_PER_TOKEN),
+        "bytes of a translation for one of English: " + _listed(effort.BYTES_OF_TRANSLATION),
+        f"translating: {effort.PROMPT_TOKENS} tokens of prompt a segment, 2 x parameters for each token",
+        "a sampled response is as long as the corpus's mean chosen one, cut at sample.max_new_tokens",
+        "prompts shared by responses are computed once in training and scoring; the chat template's marks are not counted",
+    ]
+
+
+def _tera(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value / 1e12 for name, value in values.items()}
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())

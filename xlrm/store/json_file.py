@@ -1,0 +1,56 @@
+"""JSON files that one stage writes and another reads: each is a pydantic model, the one place that names its fields."""
+
+import json
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from xlrm.errors import DataError
+
+
+class JsonFile(BaseModel):
+    """A file with a fixed name in a folder. Fields of other versions are ignored when it is read; fields that were not
+    set are left out when it is written."""
+
+    # By default pydantic writes a number that is not finite as null.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants", protected_namespaces=())
+
+    FILE: ClassVar[str]
+    WRITTEN_BY: ClassVar[str]
+    """For an error: who writes the file, or what it should contain."""
+    INDENT: ClassVar[int | None] = 2
+    END: ClassVar[str] = ""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Raises DataError, which names file, field and value, for a missing file and for one with other content."""
+        path = folder / cls.FILE
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; {cls.WRITTEN_BY}")
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise DataError(f"{path}: {_problem(error)}") from error
+
+    @classmethod
+    def find(cls, folder: Path | None) -> Self | None:
+        """As `read`; None without a folder, and for a folder without the file."""
+        return cls.read(folder) if folder and (folder / cls.FILE).is_file() else None
+
+    def write(self, folder: Path) -> None:
+        """Writes under a temporary name first, so that the file is complete or absent."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+        temporary = folder / f"{self.FILE}.part"
+        text = json.dumps(content, indent=self.INDENT, ensure_ascii=False) + self.END
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder / self.FILE)
+
+
+def _problem(error: ValidationError) -> str:
+    """The first problem in one line: field, what is allowed, and the value."""
+    first = error.errors(include_url=False)[0]
+    field = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+    value = "" if isinstance(first["input"], dict | bytes) else f", got {first['input']!r:.80}"
+    return f"{field}{first['msg'].removeprefix('Value error, ')}{value}"
