@@ -7,6 +7,7 @@ import pytest
 
 from components import IMAGES, RUNS, component_of
 from configs import PRESETS
+from pipelines.platform import GIVEN
 from xlrm.errors import ConfigError
 from xlrm.run.experiment import STAGES, build, load, stage_config, stage_module
 from xlrm.run.steps import PIPELINES, Step, steps
@@ -128,4 +129,6 @@ def test_every_step_has_a_component_whose_image_it_runs_in() -> None:
     assert {judge: component_of(step) for judge, step in judged.items()} == judges
     served = replace(judged["self-taught"], config=judged["self-taught"].config | {"engine": "endpoint"})
     assert component_of(served) == "report"
+    assert "report" in GIVEN["xlrm-endpoint"], "for a served judge"
+    assert "answer" in GIVEN["xlrm-hub"], "for a gated judge"
     assert set(IMAGES) <= set(RUNS) and component_of(Step("register")) == "report"

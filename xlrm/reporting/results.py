@@ -169,9 +169,8 @@ def read_win_rates(folders: list[Path]) -> list[WinRate]:
         content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         for labeler, result in content["results"].items():
             rate = Estimate(result["win_rate"], *result["interval"])
-            counts = (result[name] for name in ("items", "draws"))
-            verdicts = (result[name] for name in ("verdicts", "unreadable"))
-            rates.append(WinRate(content["language"], labeler, rate, *counts, content["judge"], *verdicts))
+            counts = {name: result[name] for name in ("items", "draws", "verdicts", "unreadable")}
+            rates.append(WinRate(content["language"], labeler, rate, judge=content["judge"], **counts))
     return rates
 
 
