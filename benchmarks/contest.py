@@ -233,14 +233,14 @@ def matmul_rate(options: argparse.Namespace) -> float:
 
 def parser(doc: str, count: int, layers: int = 4) -> argparse.ArgumentParser:
     found = record.parser(doc)
-    found.add_argument("--pairs", type=int, default=count, help="or prompts, where these have more responses")
+    found.add_argument("--pairs", type=int, default=count, help="number of pairs, or of prompts with several responses")
     found.add_argument("--layers", type=int, default=layers)
-    found.add_argument("--hidden", type=int, default=384, help="a multiple of 128")
+    found.add_argument("--hidden", type=int, default=384, help="hidden size of the model, a multiple of 128")
     found.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     found.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     found.add_argument("--rounds", type=int, default=3)
     found.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    found.add_argument("--no-memory", dest="weigh", action="store_false", help="leave the memory unmeasured")
+    found.add_argument("--no-memory", dest="weigh", action="store_false", help="do not measure memory")
     found.add_argument("--of", help=argparse.SUPPRESS)
     found.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return found

@@ -54,7 +54,7 @@ def measure(count: int, targets: list[str]) -> list[dict]:
 def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
     found.add_argument("rows", type=int, nargs="?", default=100_000)
-    found.add_argument("targets", nargs="?", default="es,it,ko,zh", help="languages, with commas between")
+    found.add_argument("targets", nargs="?", default="es,it,ko,zh", help="target languages, separated by commas")
     return found
 
 

@@ -43,7 +43,7 @@ def measure(path: Path, pairs: list[dict], answers: int) -> dict[str, str]:
 
 def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
-    found.add_argument("generative", type=Path, help="the package's rewardbench/generative.py")
+    found.add_argument("generative", type=Path, help="rewardbench/generative.py of the package")
     found.add_argument("pairs", type=Path, help="a .jsonl file with prompt, chosen and rejected")
     return found
 

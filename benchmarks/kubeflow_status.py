@@ -108,9 +108,9 @@ def show(options: argparse.Namespace, on: placement.Placement, folder: Path) -> 
 
 def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
-    found.add_argument("--tasks", action="store_true", help="what each task costs, with KFP's templateDefaults")
-    found.add_argument("--languages", default=",".join(NINE), help="beside the source; none: those of the preset")
-    found.add_argument("--placement", action="append", help="all that ship, if none is named")
+    found.add_argument("--tasks", action="store_true", help="show the size of each task, with KFP's templateDefaults")
+    found.add_argument("--languages", default=",".join(NINE), help="target languages; empty: those of the preset")
+    found.add_argument("--placement", action="append", help="placement to measure (default: all shipped ones)")
     return found
 
 

@@ -200,7 +200,7 @@ def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
     found.add_argument("--seeds", type=int, default=5)
     found.add_argument("--half", choices=("tune", "report"), default="report")
-    found.add_argument("--gate", action="store_true", help="at which share of wrong rows a file is refused")
+    found.add_argument("--gate", action="store_true", help="measure the share of wrong rows at which a file is refused")
     return found
 
 

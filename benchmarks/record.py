@@ -26,7 +26,7 @@ def parser(doc: str) -> argparse.ArgumentParser:
     """Parser of a benchmark with the option `--json`; `doc`, the benchmark's docstring, is its help."""
     found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument(
-        "--json", type=_new_file, metavar="FILE", help="where to write figures, machine, commit and versions too"
+        "--json", type=_new_file, metavar="FILE", help="new file for figures, machine, commit and versions"
     )
     return found
 

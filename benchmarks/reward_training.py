@@ -134,7 +134,7 @@ def small_base(folder: Path) -> Path:
 def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
     found.add_argument("--pairs", type=int, default=304)
-    found.add_argument("--data", type=Path, help="a file of pairs; made-up ones of the phrasebook without it")
+    found.add_argument("--data", type=Path, help="file of pairs (default: generated ones of the phrasebook)")
     return found
 
 

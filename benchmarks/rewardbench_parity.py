@@ -234,14 +234,16 @@ def write_golden(python: Path, output: Path, count: int = 20) -> None:
 
 def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
-    found.add_argument("--venv", type=Path, default=VENV, help="of the package (XLRM_REWARDBENCH_VENV)")
-    found.add_argument("--data", type=Path, default=SHARED_DATA, help="with rewardbench_mini_en.jsonl")
+    found.add_argument(
+        "--venv", type=Path, default=VENV, help="virtual environment with rewardbench (XLRM_REWARDBENCH_VENV)"
+    )
+    found.add_argument("--data", type=Path, default=SHARED_DATA, help="folder with rewardbench_mini_en.jsonl")
     found.add_argument("--pairs", type=int, default=300)
     found.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
     found.add_argument(
-        "--new-names-only", action="store_true", help="rotary positions as transformers 5 alone writes them"
+        "--new-names-only", action="store_true", help="write rotary positions only under transformers 5's names"
     )
-    found.add_argument("--golden", type=Path, help="write the package's rewards of made-up pairs there, and no more")
+    found.add_argument("--golden", type=Path, help="only write the package's rewards of generated pairs to this file")
     return found
 
 

@@ -106,7 +106,10 @@ BENCHMARK = Benchmark("benchmarks.scoring", "Scoring pairs", contestants, worklo
 def parser() -> argparse.ArgumentParser:
     found = contest.parser(__doc__, count=60)
     found.add_argument(
-        "--venv", type=Path, default=rewardbench_parity.VENV, help="of rewardbench (XLRM_REWARDBENCH_VENV)"
+        "--venv",
+        type=Path,
+        default=rewardbench_parity.VENV,
+        help="virtual environment with rewardbench (XLRM_REWARDBENCH_VENV)",
     )
     return found
 

@@ -272,12 +272,12 @@ def table(found: dict[tuple, list[Load]]) -> tuple[Table, list[dict]]:
 def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
     found.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
-    found.add_argument("--seconds", type=float, default=8, help="of each measurement")
+    found.add_argument("--seconds", type=float, default=8, help="seconds of each measurement")
     found.add_argument("--rounds", type=int, default=3)
-    found.add_argument("--threads", type=int, default=1, help="of PyTorch in a server")
+    found.add_argument("--threads", type=int, default=1, help="PyTorch threads of a server")
     found.add_argument("--pairs", type=int, default=60)
     found.add_argument("--layers", type=int, default=2)
-    found.add_argument("--hidden", type=int, default=128, help="a multiple of 128")
+    found.add_argument("--hidden", type=int, default=128, help="hidden size of the model, a multiple of 128")
     found.add_argument("--restart-clients", type=int, default=8)
     return found
 

@@ -111,7 +111,9 @@ def _write(folder: Path, count: int, languages: int) -> None:
 def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
     found.add_argument("kind", nargs="?", choices=("plain", "stage"), default="plain")
-    found.add_argument("rows", type=int, nargs="?", help="1,000,000 of plain, 100,000 of the stage")
+    found.add_argument(
+        "rows", type=int, nargs="?", help="number of rows (default: 1,000,000 without the stage, 100,000 with it)"
+    )
     found.add_argument("languages", type=int, nargs="?", default=len(LANGUAGES), choices=range(1, len(LANGUAGES) + 1))
     return found
 

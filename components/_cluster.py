@@ -47,14 +47,14 @@ class Cluster:
                 return cls(client.CustomObjectsApi(), client.CoreV1Api(), context.get("namespace", "default"))
             config.load_incluster_config()
         except config.ConfigException as error:
-            raise ConfigError(f"nodes: needs a Kubernetes cluster, if more than 1 ({error})") from error
+            raise ConfigError(f"more than 1 needs a Kubernetes cluster ({error})", where="nodes") from error
         return cls(client.CustomObjectsApi(), client.CoreV1Api(), _NAMESPACE.read_text(encoding="utf-8").strip())
 
     def own_pod(self) -> dict[str, Any]:
         """The component's own pod, as the API writes it; KFP_POD_NAME names it. Raises ConfigError without that
         variable."""
         if not (name := os.environ.get("KFP_POD_NAME")):
-            raise ConfigError("nodes: needs a pod of Kubeflow Pipelines, if more than 1, which KFP_POD_NAME names")
+            raise ConfigError("more than 1 needs a pod of Kubeflow Pipelines, which KFP_POD_NAME names", where="nodes")
         pod = self._ask("get pods", self.core.read_namespaced_pod, name, self.namespace)
         return self.core.api_client.sanitize_for_serialization(pod)
 
@@ -147,17 +147,18 @@ class Cluster:
                 last = error
             if time.monotonic() > until:
                 raise ArtifactError(
-                    f"{what}: no answer from the API server for {patience_s:.0f} s: {_line(last)}"
+                    f"no answer from the API server for {patience_s:.0f} s: {_line(last)}", where=what
                 ) from last
             time.sleep(PAUSE_S)
 
     def refused(self, what: str, error: Any) -> ArtifactError:
         if error.status == 403 and "denied the request" not in _line(error):  # as a webhook of Kubeflow Trainer does
             return ArtifactError(
-                f"{what}: this pod's service account may not, in namespace {self.namespace}: bind it to the Role xlrm-train-jobs"
-            )
-        hint = "; Kubeflow Trainer 2.2 or later must be installed" if "trainjobs" in what else ""
-        return ArtifactError(f"{what}: the API server says {error.status}: {_line(error)}{hint}")
+                f"forbidden for this pod's service account in namespace {self.namespace}",
+                where=what, hint="bind it to the Role xlrm-train-jobs",
+            )  # fmt: skip
+        hint = "Kubeflow Trainer 2.2 or later must be installed" if "trainjobs" in what else ""
+        return ArtifactError(f"the API server answers {error.status}: {_line(error)}", where=what, hint=hint)
 
 
 def _line(error: Any) -> str:
@@ -205,17 +206,20 @@ def start(cluster: Cluster, body: dict[str, Any]) -> dict[str, Any]:
     while True:
         job = cluster.get(name)
         if job and going(job):
-            progress.say(f"TrainJob {name}: runs already, followed")
+            progress.say(f"TrainJob {name}: already running, following it")
             return job
         pods = cluster.pods(name)
         if job:
             cluster.delete(name, "Foreground" if ended(job) == "Complete" else "Background")
         elif not pods and (job := cluster.create(body)):
-            progress.say(f"TrainJob {name}: made in namespace {cluster.namespace}")
+            progress.say(f"TrainJob {name}: created in namespace {cluster.namespace}")
             return job
         if time.monotonic() > until:
             held = ", ".join(pod.metadata.name for pod in pods) or "the job itself"
-            raise ArtifactError(f"TrainJob {name}: an earlier one is not gone after {PATIENCE_S:.0f} s: {held}")
+            raise ArtifactError(
+                f"an earlier job of this name still exists after {PATIENCE_S:.0f} s, because of {held}",
+                where=f"TrainJob {name}",
+            )
         time.sleep(PAUSE_S)
 
 
@@ -227,7 +231,7 @@ def follow(cluster: Cluster, name: str, nodes: int) -> None:
         while True:
             job = cluster.get(name)
             if job is None or not (going(job) or ended(job)):
-                raise JobError(f"TrainJob {name} was deleted before its end")
+                raise JobError("deleted before its end", where=f"TrainJob {name}")
             pods, end = cluster.pods(name), ended(job)
             if not end and (now := _state(job, pods, nodes)) != state:
                 state = now
@@ -236,7 +240,7 @@ def follow(cluster: Cluster, name: str, nodes: int) -> None:
                 log.read(first[-1].metadata.name, follow=not end)
             if end == "Failed":
                 bad.note(pods)
-                raise JobError(_failure(name, job, bad, log))
+                raise JobError(_failure(job, bad, log), where=f"TrainJob {name}")
             if end:
                 return
             time.sleep(PAUSE_S)
@@ -262,10 +266,10 @@ def _waits_for(pod: Any) -> str:
     return ""
 
 
-def _failure(name: str, job: dict[str, Any], bad: BadEnds, log: Log) -> str:
+def _failure(job: dict[str, Any], bad: BadEnds, log: Log) -> str:
     """Why a job failed, in one line: the job's own message, and how the first node of the last round ended."""
     why = next(condition for condition in job["status"]["conditions"] if condition["type"] == "Failed")
-    message = f"TrainJob {name} failed: {why.get('reason', '')}: {why.get('message', '')}"
-    if ends := bad.said():
+    message = f"failed: {why.get('reason', '')}: {why.get('message', '')}"
+    if ends := bad.summary():
         return f"{message}; {ends}"
     return f"{message}: {log.last}" if log.last else message

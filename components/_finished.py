@@ -32,7 +32,7 @@ def _address(step: Step, found: Mapping[str, str]) -> str | None:
     try:
         return runner.address(step.stage, step.config, _run.inputs(step, found), libraries=libraries)
     except XlrmError as error:
-        progress.say(f"{step.label}: taken as not finished: {error}")
+        progress.say(f"{step.label}: treated as unfinished: {error}")
         return None
 
 

@@ -108,10 +108,10 @@ class BadEnds:
                     self._add(bad_end)
             self.over = self.over or self._all_run_again(pods)
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """The first end of the last round, and the number of ends in earlier rounds; empty if none is known."""
         with self.lock:
-            before = f"after {self.earlier} bad end(s) that it went on from, " if self.earlier else ""
+            before = f"after {self.earlier} earlier failure(s), " if self.earlier else ""
             return f"{before}{min(self.last)}" if self.last else ""
 
     def _add(self, end: BadEnd) -> None:

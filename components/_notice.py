@@ -74,7 +74,7 @@ def _ended(pipeline: str, status: Any) -> End:
     try:
         return ended(pipeline, status, notes(run) if run else Notes())
     except ArtifactError as error:
-        progress.say(f"what the tasks noted cannot be read: {error}")
+        progress.say(f"the notes of the tasks cannot be read: {error}")
         return ended(pipeline, status, Notes())
 
 
@@ -92,10 +92,10 @@ def _post(address: str, text: str) -> None:
     """Sends the text. Errors are only logged, so an unreachable chat does not fail a run; the address is a secret
     and not shown."""
     request = urllib.request.Request(
-        address, data=json.dumps({"text": text}).encode(), headers={"Content-Type": "application/json"}
+        address, data=json.dumps({"text": text}, allow_nan=False).encode(), headers={"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=SECONDS):
             pass
     except (OSError, ValueError) as error:
-        progress.say(f"{ADDRESS}: nobody could be told: {type(error).__name__}")
+        progress.say(f"{ADDRESS}: the message could not be sent: {type(error).__name__}")

@@ -31,7 +31,7 @@ class Run(BaseModel, frozen=True, extra="forbid"):
     def step(self, label: str) -> Step:
         """The step with this label. Raises ConfigError if the run has no such step."""
         if not (step := self.steps().get(label)):
-            raise ConfigError(f"{label}: no step of this run; there are {', '.join(self.steps())}")
+            raise ConfigError("this run has no such step", where=label, hint=f"there are {', '.join(self.steps())}")
         return step
 
     def labels(self, names: str) -> list[str]:
@@ -55,7 +55,7 @@ class Refused(BaseModel, frozen=True, extra="forbid"):
 def folder(*parts: str) -> str:
     """Address of something that belongs to this run. Raises ConfigError outside of a run."""
     if not (run := os.environ.get(ID)):
-        raise ConfigError(f"{ID}: not set; a component is a task of a run, a single stage is `xlrm stage`")
+        raise ConfigError("not set; a component is a task of a run", where=ID, hint="`xlrm stage` runs a single stage")
     return objects.join(addresses.store(), "runs", run, *parts)
 
 
@@ -67,7 +67,9 @@ def read() -> Run:
     """The run that `configure` stored. Raises ArtifactError if `configure` has not run."""
     where = folder("run.json")
     if (data := objects.read_bytes(where)) is None:
-        raise ArtifactError(f"{where}: missing: the task `configure` writes it; is XLRM_STORE the same for all tasks?")
+        raise ArtifactError(
+            "missing; the task `configure` writes it", where=where, hint="is XLRM_STORE the same for all tasks?"
+        )
     return Run.model_validate_json(data)
 
 
@@ -99,7 +101,7 @@ def inputs(step: Step, known: Mapping[str, str] | None = None) -> Inputs:
         if not artifact_uri and known is None and step.shows_refusals and (kept := refused(label)):
             return artifacts.refused(kept.uri)
         if not artifact_uri:
-            raise ArtifactError(f"{step.label}: takes what {label} makes, and this run has nothing of that")
+            raise ArtifactError(f"this run has no artifact of {label}, which this step reads", where=step.label)
         return artifact_uri
 
     return {name: uri(of) if isinstance(of, str) else [uri(label) for label in of] for name, of in step.inputs.items()}

@@ -75,7 +75,7 @@ def _to_the_end(label: str) -> int:
         status = _in_process(label)
         if status in (0, WRONG) or pause is None:
             break
-        progress.say(f"{label}: ended with status {status}; again in {pause} s")
+        progress.say(f"{label}: ended with status {status}; trying again in {pause} s")
         time.sleep(pause)
     if status == 0:
         note_ended(label, SUCCEEDED)
@@ -134,9 +134,9 @@ def _note_libraries() -> None:
     done."""
     if where := libraries_uri(os.environ.get("XLRM_IMAGE")):
         try:
-            objects.write(where, json.dumps(provenance.installed()).encode())
+            objects.write(where, json.dumps(provenance.installed(), allow_nan=False).encode())
         except ArtifactError as error:
-            progress.say(f"the libraries of this image cannot be noted: {error}")
+            progress.say(f"the library versions of this image cannot be stored: {error}")
 
 
 def libraries_uri(image: str | None) -> str | None:

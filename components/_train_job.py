@@ -64,7 +64,7 @@ def train_on_nodes(hardware: Hardware, step: Step, inputs: Inputs, experiment: s
     node, uri = _node(hardware, step.stage), runner.address(step.stage, step.config, inputs)
     if not artifacts.find(uri):
         for problem in problems(step, node.gpus, hardware.nodes):  # each node would find these out minutes later
-            raise ConfigError(f"{step.stage}.{problem}")
+            raise problem.within(f"{step.stage}.")
         _train(uri, hardware.nodes, node, stage_arguments(step.stage, step.config, inputs, experiment))
 
 
@@ -76,8 +76,9 @@ def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
         _run(cluster, body, nodes)
     if not artifacts.find(uri):
         raise JobError(
-            f"TrainJob {name} is complete, but {uri} is not there: do its nodes have this pod's image and XLRM_STORE?"
-        )
+            "complete, but its artifact is missing; do its nodes have this pod's image and XLRM_STORE?",
+            where=f"TrainJob {name}", value=uri,
+        )  # fmt: skip
 
 
 def _node(hardware: Hardware, stage: str) -> Node:
@@ -89,7 +90,7 @@ def _node(hardware: Hardware, stage: str) -> Node:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         field = {"cpu": "cores"}.get(name, name)
-        raise ConfigError(f"tasks.{stage}.{field}: {first['msg']}, got {first['input']!r}") from error
+        raise ConfigError.invalid({**first, "loc": (field,)}, f"tasks.{stage}.") from error
 
 
 def job_name(uri: str) -> str:
@@ -201,7 +202,9 @@ def _run(cluster: Cluster, body: dict[str, Any], nodes: int) -> None:
         raise
     except Exception:
         if job:
-            progress.say(f"TrainJob {name}: goes on, and the next try follows it; to end it: {cluster.by_hand(name)}")
+            progress.say(
+                f"TrainJob {name}: keeps running, and the next try follows it; to end it: {cluster.by_hand(name)}"
+            )
         raise
 
 

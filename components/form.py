@@ -57,7 +57,7 @@ def settle(
             _run.note_made(label, uri)
         todo = {label: made[label] for label in made if label not in done}
         write(page, _markdown(resolved, where, made, done, estimate.table(resolved, pipeline, run.hardware)))
-    progress.say(f"configure: {len(done)} of {len(made)} steps were finished before")
+    progress.say(f"configure: {len(done)} of {len(made)} steps were already finished")
     note_ended("configure", SUCCEEDED, "" if todo else NOTHING_LEFT)
     return Left(str(len(todo)), **shared_out(todo, run.hardware))
 
@@ -81,7 +81,7 @@ def _settled(pipeline: str, preset: str, experiment: str, overrides: dict[str, A
     if experiment:
         return build(parse(experiment, "experiment"), overrides, "experiment", pipeline), "experiment"
     if preset not in PRESETS:
-        raise ConfigError(f"preset: no preset {preset!r}; there are {', '.join(PRESETS)}")
+        raise ConfigError("no such preset", where="preset", value=preset, hint=f"there are {', '.join(PRESETS)}")
     raw = {"name": preset} | yaml.safe_load(Path(PRESETS[preset]).read_text(encoding="utf-8"))
     return build(raw, overrides, f"preset {preset}", pipeline), f"preset {preset}"
 
@@ -108,7 +108,7 @@ def shared_out(todo: Steps, hardware: Hardware) -> dict[str, list[str]]:
 def _markdown(found: Experiment, where: str, made: Steps, done: dict[str, str], estimate: str) -> str:
     text = yaml.safe_dump(found.as_file(), allow_unicode=True, sort_keys=False)
     left = [label for label in made if label not in done]
-    lines = [f"# {found.name}", "", f"From the {where}; what is not named has the stage's default.", ""]
-    lines += [f"Of {len(made)} steps {len(done)} were finished before; left: {', '.join(left) or 'none'}.", ""]
-    lines += ["```yaml", f"{text}```", "", "## Estimate", "", "Of all steps, as if none were finished.", ""]
+    lines = [f"# {found.name}", "", f"From the {where}; settings that are not listed have the stage's defaults.", ""]
+    lines += [f"{len(done)} of {len(made)} steps are already finished; to do: {', '.join(left) or 'none'}.", ""]
+    lines += ["```yaml", f"{text}```", "", "## Estimate", "", "For all steps, as if none were finished.", ""]
     return "\n".join([*lines, estimate])

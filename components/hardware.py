@@ -71,8 +71,8 @@ def check(steps: Steps, hardware: Hardware, where: str) -> None:
         if gpus is None:
             continue
         for problem in problems(step, gpus, hardware.nodes if component in TRAININGS else 1):
-            raise ConfigError(
-                f"{where}: {step.stage}.{problem}; on placement {hardware.name} a pod of {component} has {gpus} GPU(s)"
+            raise problem.within(
+                f"{where}: {step.stage}.", f"on placement {hardware.name} a pod of {component} has {gpus} GPU(s)"
             )
 
 
@@ -86,26 +86,28 @@ def here() -> int | None:
     return None if WINDOWS.exists() else 0
 
 
-def problems(step: Step, gpus: int, nodes: int) -> Iterator[str]:
-    """Problems of a step on `nodes` nodes with `gpus` GPUs each; each text begins with the field."""
+def problems(step: Step, gpus: int, nodes: int) -> Iterator[ConfigError]:
+    """Problems of a step on `nodes` nodes with `gpus` GPUs each; their places are the fields."""
     config = stage_config(step.stage, step.config)
     if not gpus:
-        yield from (f"{field}: vllm needs a GPU" for field in _engines(config))
+        yield from (ConfigError("vllm needs a GPU", where=field) for field in _engines(config))
         for judge in judges.generative(step.stage, config):
             if judge.settings.engine is None and judge.engine == "vllm":
                 field = f"{judge.section}.engine".removeprefix(f"{step.stage}.")
-                yield f"{field}: vllm needs a GPU, and is the engine of {judge.model.name} where none is set"
+                yield ConfigError(f"vllm needs a GPU, and is the engine of {judge.model.name}", where=field)
     if step.stage not in TRAININGS:
         return
     assert isinstance(config, TrainingConfig)
     if gpus and config.processes > gpus:
-        yield f"processes: {config.processes} is more than the {gpus} GPUs of a pod"
+        yield ConfigError(f"at most the {gpus} GPUs of a pod are allowed", where="processes", value=config.processes)
     if not gpus and trainers.needs_bitsandbytes(config):
-        yield f"optimizer: {config.optimizer} needs bitsandbytes, which is in no image without CUDA"
+        yield ConfigError(
+            "needs bitsandbytes, which images without CUDA do not contain", where="optimizer", value=config.optimizer
+        )
     try:
         launch.split_batch(config.batch_size, config.device_batch_size, (config.processes or max(1, gpus)) * nodes)
     except ConfigError as error:
-        yield str(error)
+        yield error
 
 
 def _engines(config: BaseModel, prefix: str = "") -> Iterator[str]:

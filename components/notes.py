@@ -146,7 +146,7 @@ def _write(uri: str, text: str) -> None:
     try:
         objects.write_new(uri, text.encode())
     except ArtifactError as error:
-        progress.say(f"cannot be noted: {error}")
+        progress.say(f"a note of this task cannot be stored: {error}")
 
 
 def _read(uri: str) -> str:

@@ -33,15 +33,24 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings that replace those of the file, as stage.field=value.")
+    ] = None,
     pipeline: Annotated[str, typer.Option(help=f"{' or '.join(submission.PIPELINES)}.")] = submission.PIPELINES[0],
-    runner: Annotated[Literal["process", "docker"], typer.Option(help="What a task is here.")] = "process",
+    runner: Annotated[
+        Literal["process", "docker"], typer.Option(help="Run each task as a process or a Docker container.")
+    ] = "process",
 ) -> None:
     """Run a pipeline on this machine, task by task, with Kubeflow Pipelines' local runner, and print the path of its
     report. Exit codes: 2 if the user can fix the cause, such as a gate that refuses; 1 for any other failure."""
     with errors_in_one_line():
         if pipeline not in submission.PIPELINES:
-            raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(submission.PIPELINES)}")
+            raise ConfigError(
+                "no such pipeline",
+                where="--pipeline",
+                value=pipeline,
+                hint=f"there are {', '.join(submission.PIPELINES)}",
+            )
         name, on = pipeline.replace("_", "-"), placement.load(placement.LOCAL).hardware()
         loaded = experiment.load(config, tuple(overrides or ()), name)
         hardware.check(steps(name, loaded), on, str(config))
@@ -74,7 +83,7 @@ def _failed(name: str, root: Path, failure: local_tasks.Failure | None, error: R
         errors.print(f"The last lines of {failure.step}:", *failure.lines, sep="\n")
     # `conclude` shows a report even after `register` refused.
     report = _written(root) if failure.step == "register" and failure.page else None
-    rest = "only the report was made after it" if report else "nothing more was started"
+    rest = "only the report was made after that" if report else "no further step was started"
     errors.print(f"{failure.step} failed, and {rest}.", style="bold red")
     if failure.page:
         errors.print(f"page: {_kept(failure.page, f'{name}-{failure.step}')}")
@@ -82,7 +91,7 @@ def _failed(name: str, root: Path, failure: local_tasks.Failure | None, error: R
         errors.print(f"report: {_kept(report, name)}")
     remedy = pages.REMEDIES.get(failure.step) if failure.page else ""
     errors.print(f"log: {log}")
-    errors.print(f"next: {remedy or 'mend the cause'}; the same command then goes on from what is finished")
+    errors.print(f"next: {remedy or 'fix the cause'}; the same command then continues from what is finished")
     return 2 if failure.status == 2 else 1
 
 
@@ -162,9 +171,10 @@ def compile_pipelines(
 @app.command()
 def doctor(
     namespace: Annotated[
-        str, typer.Option(help="Kubeflow profile of the pipelines; kubeflow without profiles.")
+        str,
+        typer.Option(help="Namespace of the pipelines: the Kubeflow profile, or kubeflow if there are no profiles."),
     ] = "xlrm",
-    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig; else its current one.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig (default: its current one).")] = None,
 ) -> None:
     """Check this machine and the Kubernetes cluster before a run there. Exit code 2: something is missing that
     submitting a run, or the run itself, needs."""
@@ -177,7 +187,7 @@ def doctor(
 
 @app.command()
 def reference(
-    output: Annotated[Path, typer.Argument(help="The page to write.")] = Path("docs/configuration.md"),
+    output: Annotated[Path, typer.Argument(help="File to write the page to.")] = Path("docs/configuration.md"),
 ) -> None:
     """Write the page with every field of an experiment and of a placement."""
     from pipelines import configuration_page

@@ -99,4 +99,6 @@ def _ask(docker: Any) -> list[str]:
         return security or []
     except docker.errors.DockerException as error:
         address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-        raise ConfigError(f"no Docker daemon answers at {address} ({error}); start one, or set DOCKER_HOST") from error
+        raise ConfigError(
+            f"no Docker daemon answers ({error})", where=address, hint="start one, or set DOCKER_HOST"
+        ) from error

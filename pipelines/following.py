@@ -28,7 +28,7 @@ _CODES = {"SUCCEEDED": SUCCEEDED, "FAILED": FAILED, "SKIPPED": FAILED, "CANCELED
 class Outcome:
     """The result of a submission: what the summary shows."""
 
-    said: str
+    message: str
     code: int
     facts: dict[str, str] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _Watch:
     """Whether the notes can be read; the error is printed once."""
     begun: float = field(default_factory=time.monotonic)
     answered: float = field(default_factory=time.monotonic)
-    said: tuple[float, str] = (0, "")
+    printed: tuple[float, str] = (0, "")
 
     def look(self) -> bool:
         """Asks for the run's state; returns whether the run has ended."""
@@ -67,24 +67,25 @@ class _Watch:
             self.run, self.answered = self.server.run(self.run_id), time.monotonic()
         except ServerError as error:
             if time.monotonic() - self.answered > OUTAGE_SECONDS:
-                raise ServerError(f"{error}; the run goes on: {link}") from error
+                error.within("", f"the run continues: {link}")
+                raise
         except ConfigError as error:
-            raise ServerError(f"cannot follow the run any more: {error}: {link}") from error
+            raise ServerError(f"the run can no longer be followed: {error}", hint=link) from error
 
     def read_notes(self) -> None:
         try:
             self.notes, self.readable = notes(self.run_id), True
         except ArtifactError as error:
             if self.readable:
-                progress.say(f"what the tasks noted in the store cannot be read: {error}")
+                progress.say(f"the notes of the tasks in the store cannot be read: {error}")
             self.readable = False
 
     def say(self) -> None:
         """Prints what has changed, and each minute the state of the run."""
         now, line = time.monotonic(), standing.line(self.run, self.notes)
-        if line == self.said[1] and now - self.said[0] < SAY_SECONDS - _tick():
+        if line == self.printed[1] and now - self.printed[0] < SAY_SECONDS - _tick():
             return
-        self.said = now, line
+        self.printed = now, line
         silent = f"no answer from the server for {(now - self.answered) / 60:.0f} min, before that "
         since = standing.line(self.run, self.notes, datetime.now(UTC))
         progress.say(f"{(now - self.begun) / 60:.0f} min: {silent if now - self.answered > SAY_SECONDS else ''}{since}")
@@ -174,7 +175,7 @@ def _more(watch: _Watch, failed: list[Task]) -> str:
 
 def markdown(outcome: Outcome) -> str:
     """The outcome as Markdown, for the summary page of a continuous integration."""
-    return "\n".join([f"### {_cell(outcome.said)}", "", *_table(outcome), ""])
+    return "\n".join([f"### {_cell(outcome.message)}", "", *_table(outcome), ""])
 
 
 def _table(outcome: Outcome) -> Iterator[str]:

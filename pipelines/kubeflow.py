@@ -55,14 +55,15 @@ class Server:
         except (ValueError, AttributeError):
             raise self._strange() from None
         if multi_user and not namespace:
-            raise ConfigError("--namespace: this server has several users; name the profile's namespace")
+            raise ConfigError("this server has several users; give the namespace of a profile", where="--namespace")
         self.namespace = namespace if multi_user else None
 
     def _strange(self) -> ConfigError:
         return ConfigError(
-            f"--host {addresses.shown(self.host)} does not answer as Kubeflow Pipelines does; a page to log in at, "
-            f"perhaps: check the address and the token ({' or '.join(TOKENS)})"
-        )
+            "does not answer as Kubeflow Pipelines does; it may be a login page",
+            where="--host", value=addresses.shown(self.host),
+            hint=f"check the address and the token ({' or '.join(TOKENS)})",
+        )  # fmt: skip
 
     def link(self, run_id: str) -> str:
         page = os.environ.get("KF_PIPELINES_UI_ENDPOINT") or self.host
@@ -172,7 +173,7 @@ class Server:
     def _first(self, service: str, kind: str, name: str, key: str = "display_name", **where: Any) -> Any:
         """The first item of this name, or None. `key`: the field that is unique among items of a kind."""
         predicate = {"operation": "EQUALS", "key": key, "stringValue": name}
-        query = json.dumps({"predicates": [predicate]})
+        query = json.dumps({"predicates": [predicate]}, allow_nan=False)
         for character in "%+":  # the server URL-decodes the value a second time
             query = query.replace(character, f"\\u{ord(character):04x}")
         return next(self._all(service, kind, filter=query, **where), None)
@@ -201,9 +202,11 @@ def _host(host: str | None) -> str:
     if not address and "KUBERNETES_SERVICE_HOST" in os.environ:
         address = IN_CLUSTER
     if not address:
-        raise ConfigError("no Kubeflow Pipelines server: give --host or set KF_PIPELINES_ENDPOINT")
+        raise ConfigError(
+            "no Kubeflow Pipelines server is named", where="--host", hint="give it or set KF_PIPELINES_ENDPOINT"
+        )
     if not address.startswith(("http://", "https://")):
-        raise ConfigError(f"--host {address!r}: an address that begins with https:// or http://")
+        raise ConfigError("an address that begins with https:// or http:// is required", where="--host", value=address)
     return address.rstrip("/")
 
 
@@ -214,10 +217,10 @@ def _client(host: str) -> Any:
 
     token = next(((name, os.environ[name].strip()) for name in TOKENS if os.environ.get(name, "").strip()), None)
     if token and not re.fullmatch(r"[!-~]+", token[1]):
-        raise ConfigError(f"{token[0]}: a token is one word of ASCII, and this value is none")
+        raise ConfigError("a token is a word of printable ASCII characters without spaces", where=token[0])
     file = os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN_FILE
     if file != TOKEN_FILE and not Path(file).is_file():
-        raise ConfigError(f"KF_PIPELINES_SA_TOKEN_PATH={file!r}: there is no such file")
+        raise ConfigError("no such file", where="KF_PIPELINES_SA_TOKEN_PATH", value=file)
     credentials = ServiceAccountTokenVolumeCredentials(file) if not token and Path(file).is_file() else None
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # failures and retries are reported here
     with warnings.catch_warnings():
@@ -237,8 +240,8 @@ def _patiently(what: str, action: Callable[[], Any]) -> Any:
         except _Passing as error:
             if pause is None:
                 kind = ConfigError if isinstance(error, _Taken) else ServerError
-                raise kind(f"{what}: {error}, {len(PAUSES) + 1} times") from error
-            progress.say(f"{what}: {error}; again in {pause} s")
+                raise kind(f"{error}, {len(PAUSES) + 1} times", where=what) from error
+            progress.say(f"{what}: {error}; trying again in {pause} s")
             time.sleep(pause)
     raise AssertionError("unreachable")
 
@@ -253,8 +256,8 @@ def _tried(what: str, request: Callable[[], Any], taken_may_pass: bool = False) 
         # Some errors in the input come with status 500, too.
         if error.status in (0, 408, 429) or (error.status >= 500 and "Invalid input error" not in message):
             raise _Passing(message) from error
-        hint = f"; is the token ({' or '.join(TOKENS)}) right, and not expired?" if error.status in (401, 403) else ""
-        raise ConfigError(f"the server refuses {what}: {message}{hint}") from error
+        hint = f"is the token ({' or '.join(TOKENS)}) right, and not expired?" if error.status in (401, 403) else ""
+        raise ConfigError(f"refused by the server: {message}", where=what, hint=hint) from error
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", None) or error
         raise _Passing(f"no answer: {type(reason).__name__}") from error

@@ -94,18 +94,24 @@ def load(name: str) -> Placement:
     value."""
     path = FOLDER / f"{name}.yaml" if name in SHIPPED else Path(name)
     if not path.is_file():
-        raise ConfigError(f"--placement {name!r}: neither a file nor one of {', '.join(SHIPPED)}")
+        raise ConfigError(
+            "neither a file nor a shipped placement",
+            where="--placement",
+            value=name,
+            hint=f"there are {', '.join(SHIPPED)}",
+        )
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         placement = Placement(**{"name": path.stem, "tasks": {}} | document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{path}: {where}: {first['msg']}, got {first['input']!r}") from error
+        raise ConfigError.invalid(error.errors(include_url=False)[0], f"{path}: ") from error
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise ConfigError(f"{path}: not a placement: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"not a placement: {' '.join(str(error).split())}", where=path) from error
     if open_ended := [task for task, needs in placement.tasks.items() if needs.gpus is None and name != LOCAL]:
-        raise ConfigError(f"{path}: tasks.{open_ended[0]}.gpus: a number, 0 for none; null is for this machine alone")
+        raise ConfigError(
+            f"a number is required, 0 for none; null is only for the placement {LOCAL}",
+            where=f"{path}: tasks.{open_ended[0]}.gpus",
+        )
     return placement
 
 

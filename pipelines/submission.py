@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pipelines.kubeflow import Server
     from pipelines.server.values import Facts
 PIPELINES = ("cross_lingual_transfer", "retrain")
-PLACEMENT_HELP = f"What it runs on: {', '.join(placements.CLUSTERS)}, or a file; else XLRM_PLACEMENT."
+PLACEMENT_HELP = f"Hardware to run on: {', '.join(placements.CLUSTERS)}, or a file (default: XLRM_PLACEMENT)."
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 
@@ -73,17 +73,27 @@ class Submission:
 
 def submit(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings that replace those of the file, as stage.field=value.")
+    ] = None,
     pipeline: Annotated[str, typer.Option(help=f"{' or '.join(PIPELINES)}.")] = PIPELINES[0],
     placement: Annotated[str | None, typer.Option(help=PLACEMENT_HELP)] = None,
-    if_changed: Annotated[bool, typer.Option("--if-changed", help="Start nothing that has succeeded before.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
-    timeout: Annotated[str, typer.Option(help="How long to wait, such as 90m or 12h.")] = "24h",
-    cancel_on_timeout: Annotated[bool, typer.Option("--cancel-on-timeout", help="Cancel the run then.")] = False,
-    schedule: Annotated[str | None, typer.Option(help="Run on a schedule: cron, of five fields or six.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address of the server; else KF_PIPELINES_ENDPOINT.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Profile, where the server has several.")] = None,
-    summary: Annotated[Path | None, typer.Option(help="Markdown; else GITHUB_STEP_SUMMARY.")] = None,
+    if_changed: Annotated[
+        bool, typer.Option("--if-changed", help="Start no run if one of the same content has succeeded.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the run.")] = False,
+    timeout: Annotated[str, typer.Option(help="Maximum time to wait, such as 90m or 12h.")] = "24h",
+    cancel_on_timeout: Annotated[
+        bool, typer.Option("--cancel-on-timeout", help="Cancel the run at the timeout.")
+    ] = False,
+    schedule: Annotated[
+        str | None, typer.Option(help="Run on a schedule in cron format, five fields or six with seconds first.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address of the server (default: KF_PIPELINES_ENDPOINT).")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Kubeflow profile, if the server has several.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="File for a summary in Markdown (default: GITHUB_STEP_SUMMARY).")
+    ] = None,
 ) -> None:
     """Start a run on a Kubeflow Pipelines server, or a schedule of runs; docs/retraining.md has the exit codes."""
     summary = summary or (Path(os.environ["GITHUB_STEP_SUMMARY"]) if os.environ.get("GITHUB_STEP_SUMMARY") else None)
@@ -95,7 +105,9 @@ def submit(
         patience = seconds(timeout)
         if schedule and (wait or if_changed):
             raise ConfigError(
-                "--schedule: the server starts these runs, so there is none to --wait for or --if-changed"
+                "the server starts these runs later, so --wait and --if-changed do not apply",
+                where="--schedule",
+                value=schedule,
             )
         with tempfile.TemporaryDirectory() as folder:
             on = placements.load(placement) if placement else placements.current()
@@ -115,10 +127,10 @@ def submit(
 
         outcome = Outcome(f"error: {error}", UNREACHABLE if isinstance(error, ServerError) else REFUSED)
     except KeyboardInterrupt:
-        goes_on = "; a run that has been started goes on" if "run" in facts else "; no run has been started"
+        goes_on = "; a run that has been started continues" if "run" in facts else "; no run has been started"
         outcome = Outcome(f"interrupted{goes_on}", INTERRUPTED)
     outcome.facts = facts
-    progress.say(outcome.said)
+    progress.say(outcome.message)
     _append(summary, following.markdown(outcome))
     raise typer.Exit(outcome.code)
 
@@ -128,19 +140,21 @@ def prepare(
 ) -> Submission:
     """Checks all that can be checked without a server. Raises ConfigError."""
     if pipeline not in PIPELINES:
-        raise ConfigError(f"--pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
+        raise ConfigError(
+            "no such pipeline", where="--pipeline", value=pipeline, hint=f"there are {', '.join(PIPELINES)}"
+        )
     name = pipeline.replace("_", "-")
     try:
         loaded = experiment.load(config, overrides, name)
     except ConfigError as error:  # the message contains the values that it is about
-        _check_secrets({"overrides": list(overrides), "error": str(error)})
+        _check_secrets({"overrides": list(overrides), "error": str(error), "value": repr(error.value)})
         raise
     hardware.check(steps(name, loaded), placement.hardware(), str(config))
     _check_secrets(loaded.as_file())
     package = compile_package(pipeline, folder, placement)
     content = changes.content(loaded, package)
     for entry in content.unknown:
-        progress.say(f"taken as unchanged: {entry}")
+        progress.say(f"assumed to be unchanged: {entry}")
     return Submission(pipeline, content, package, _commit(), estimate.table(loaded, name, placement.hardware()))
 
 
@@ -155,7 +169,11 @@ def compile_package(pipeline: str, folder: Path, placement: placements.Placement
     Compiler().compile(importlib.import_module(f"pipelines.{pipeline}").build(placement), str(path))
     compiled = package.load(path)
     if errors := rules.findings(compiled) or rules.size_findings(compiled, _largest(placement)):
-        raise ConfigError(f"placement {placement.name}: {errors[0]}; fewer pods of a component, or another value there")
+        raise ConfigError(
+            errors[0],
+            where=f"placement {placement.name}",
+            hint="reduce the pods of a component, or change the value named",
+        )
     return path
 
 
@@ -175,7 +193,7 @@ def arguments(made: Submission) -> dict[str, Any]:
 def seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not match:
-        raise ConfigError(f"--timeout {text!r}: a number and its unit, such as 90m or 12h")
+        raise ConfigError("a number and its unit are allowed, such as 90m or 12h", where="--timeout", value=text)
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -184,7 +202,9 @@ def cron(text: str) -> str:
     fields = text.split()
     if len(fields) not in (5, 6) or not all(re.fullmatch(r"[\w*/,?#-]+", field) for field in fields):
         raise ConfigError(
-            f"--schedule {text!r}: five fields as in cron, or six with seconds first, such as '0 3 * * 1'"
+            "five fields as in cron, or six with seconds first, are allowed, such as '0 3 * * 1'",
+            where="--schedule",
+            value=text,
         )
     return " ".join(fields if len(fields) == 6 else ["0", *fields])
 
@@ -205,7 +225,7 @@ def _run(
         print_result(server.link(run.run_id))
         if run.state == "SUCCEEDED":
             return Outcome(f"nothing has changed since {server.link(run.run_id)} succeeded; no run started", SUCCEEDED)
-        message = f"a run of the same content is under way: {server.link(run.run_id)}"
+        message = f"a run of the same content is already running: {server.link(run.run_id)}"
     else:
         version = _upload(server, made, facts)
         name = f"{made.experiment.name[:60]} {made.pipeline} {made.commit[:12]} {uuid.uuid4().hex[:8]}"
@@ -284,7 +304,7 @@ def _same(run: Any, content: changes.Content) -> bool:
     about = run.description or ""
     if not content.unknown:
         return f"content {content.key}" in about
-    given = json.dumps(run.runtime_config.parameters) if run.runtime_config else ""
+    given = json.dumps(run.runtime_config.parameters, allow_nan=False) if run.runtime_config else ""
     return f"names {content.names}" in about and all(commit in given for commit in content.commits)
 
 
@@ -301,7 +321,7 @@ def _append(summary: Path | None, text: str) -> bool:
         with summary.open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        progress.say(f"error: --summary {summary}: {error.strerror or error}; a file that can be written is wanted")
+        progress.say(f"error: --summary {summary}: {error.strerror or error}; a writable file is required")
         return False
     return True
 
@@ -326,7 +346,8 @@ def _check_secrets(settings: dict[str, Any]) -> None:
         secret = value.strip()
         if _SECRET.search(name) and len(secret) >= 8 and any(secret in text for text in texts):
             raise ConfigError(
-                f"the experiment holds the value of {name}; secrets reach stages by name, not as settings"
+                "the experiment contains the value of this variable; secrets reach stages by name, not as settings",
+                where=name,
             )
 
 

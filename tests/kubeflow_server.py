@@ -55,11 +55,11 @@ class Kubeflow:
     """What it answers instead of everything: a page to log in at."""
     faults: list[Fault] = field(default_factory=list)
     states: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "SUCCEEDED"])
-    """Of a run, one a look at it; the last stays."""
+    """States of a run, one for each request; the last stays."""
     failing: dict[str, str] = field(default_factory=dict)
     """Task -> the state it ends in, in a run that ends. Nobody says why."""
     error: str = ""
-    """Of a run that failed."""
+    """Error message of a run that failed."""
     lag: int = 0
     """Looks at a run that has ended at which its tasks still are as they were while it ran."""
     frozen: bool = False
@@ -69,14 +69,14 @@ class Kubeflow:
     messages: dict[str, str] = field(default_factory=dict)
     """Task -> what Argo says of its pod that failed."""
     logs: dict[str, str] = field(default_factory=dict)
-    """Of drivers that failed, by task, as long as their pods are there."""
+    """Logs of drivers that failed, by task, as long as their pods are there."""
     experiments: dict[str, Json] = field(default_factory=dict)
     pipelines: dict[str, Json] = field(default_factory=dict)
     versions: dict[str, Json] = field(default_factory=dict)
     runs: dict[str, Json] = field(default_factory=dict)
     recurring_runs: dict[str, Json] = field(default_factory=dict)
     commits: dict[str, str] = field(default_factory=dict)
-    """Of the Hub, which is on the same server: set -> the commit of its main branch."""
+    """Commits of the Hub, which is on the same server: set -> the commit of its main branch."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
     address: str = ""
@@ -94,7 +94,7 @@ class Refused(Exception):
 
 NEVER = "1970-01-01T00:00:00Z"
 NOT_YET = "0001-01-01T00:00:00Z"
-"""Of tasks, Go's zero time; of runs it is that of Unix."""
+"""Go's zero time for tasks; for runs it is that of Unix."""
 TASKS = (
     "root-driver",
     "root",

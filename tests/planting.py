@@ -37,7 +37,7 @@ def component(name: str, *path: str, **fields: Any) -> Change:
 
 
 def setting(**fields: Any) -> Change:
-    """Of the first task's executor."""
+    """Fields of the first task's executor."""
     return lambda _, settings: settings["exec-make"].update(fields)
 
 

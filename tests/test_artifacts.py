@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from refusals import refused
 from test_storage import read
 
 from xlrm.errors import ArtifactError
@@ -90,21 +91,22 @@ def test_only_directories_of_files_can_be_published(tmp_path):
     write(tmp_path / "name", {"a": b"1"})
     os.close(os.open(bytes(tmp_path / "name") + b"/\xff", os.O_CREAT | os.O_WRONLY))
     for name in ("missing", "empty", "link", "folder link", "pipe", "name", "link/a"):
-        with pytest.raises(ArtifactError, match=str(tmp_path / name)):
+        with pytest.raises(ArtifactError) as raised:
             artifacts.publish(tmp_path / name, uri, **FACTS)
+        assert raised.value.where.startswith(str(tmp_path / name))
     assert not (tmp_path / "store").exists()
 
 
 def test_a_folder_that_cannot_be_read_is_not_left_out(local, tmp_path, monkeypatch):
     scandir = os.scandir
 
-    def refused(path):  # not by chmod: root may read everything
+    def denied(path):  # not by chmod: root may read everything
         if Path(path) == local / "b":
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(ArtifactError, match=f"{local}/b: cannot be read"):
+    monkeypatch.setattr(os, "scandir", denied)
+    with refused(ArtifactError, local / "b"):
         artifacts.digest_directory(local)
 
 
@@ -121,16 +123,15 @@ def test_a_folder_that_cannot_be_read_is_not_left_out(local, tmp_path, monkeypat
 )
 def test_facts_that_cannot_be_recorded_store_nothing(tmp_path, local, name, value):
     uri = (tmp_path / "store").as_uri()
-    with pytest.raises(ArtifactError, match=name) as caught:
+    with refused(ArtifactError, uri) as raised:
         artifacts.publish(local, uri, **FACTS | {name: value})
-    assert uri in str(caught.value)
+    assert name in raised.value.message
     assert not (tmp_path / "store").exists()
 
 
 def test_a_missing_artifact_is_named(uri):
-    with pytest.raises(ArtifactError, match="run the stage") as caught:
+    with refused(ArtifactError, uri):
         artifacts.load(uri)
-    assert f"no artifact at {uri}:" in str(caught.value)
 
 
 GARBLED = {
@@ -152,9 +153,9 @@ def test_a_garbled_record_is_named(store, uri, tmp_path, garble):
     assert garble(text) != text
     store.overwrite(where, garble(text).encode())
     for act in (artifacts.find, artifacts.load, lambda uri: artifacts.fetch(uri, tmp_path / "cache")):
-        with pytest.raises(ArtifactError, match="run its stage again") as caught:
+        with refused(ArtifactError, where) as raised:
             act(uri)
-        assert where in str(caught.value)
+        assert uri in raised.value.hint
 
 
 @pytest.mark.parametrize("damage", [b"2" * 5000, None])
@@ -165,9 +166,8 @@ def test_a_damaged_file_is_named(store, uri, local, tmp_path, damage):
         store.delete(where)
     else:
         store.overwrite(where, damage)
-    with pytest.raises(ArtifactError, match="missing" if damage is None else "corrupted") as caught:
+    with refused(ArtifactError, where):
         artifacts.fetch(uri, tmp_path / "cache")
-    assert where in str(caught.value)
 
 
 def test_what_is_published_is_not_sent_again(uri, local, moved):
@@ -183,7 +183,7 @@ def test_an_upload_that_fails_leaves_no_artifact_and_goes_on_later(uri, local, t
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, "digest_directory", lambda _: (digest, files))
         (local / "f").write_bytes(b"g")  # after it was read: the last file fails
-        with pytest.raises(ArtifactError, match="change"):
+        with refused(ArtifactError, local / "f"):
             artifacts.publish(local, uri, **FACTS)
     assert artifacts.find(uri) is None
     assert moved.pop() == "f"
@@ -329,6 +329,6 @@ def test_the_first_record_counts_when_two_writers_differ(uri, local, tmp_path, m
 def test_a_cache_that_cannot_be_written_is_named(s3_store, local, tmp_path):
     uri = objects.join(s3_store.uri, "reward", "k1")
     artifacts.publish(local, uri, **FACTS)
-    with pytest.raises(ArtifactError, match="cache") as caught:
+    with pytest.raises(ArtifactError) as raised:
         artifacts.fetch(uri, local / "f")
-    assert str(local / "f") in str(caught.value)
+    assert str(local / "f") in raised.value.where

@@ -24,7 +24,7 @@ class Slow:
 
 
 def answers(requests: list[list[int]], **how: float) -> tuple[list, list[list[int]], Batcher]:
-    """Of requests that come while the first is being scored: what each got, and the batches, in numbers of tokens."""
+    """Requests that come while the first is being scored: what each got, and the batches, in numbers of tokens."""
     slow = Slow(threading.Event(), [])
 
     async def all_of_them() -> tuple[list, Batcher]:

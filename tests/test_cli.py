@@ -73,38 +73,31 @@ def test_interrupted_scoring_is_gone_on_with_and_leaves_no_trace(model, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "place"),
     [
-        ("not json\n", "in.jsonl:1: not JSON"),
-        ('{"prompt": "p", "response": "r"}\n[1]\n', "in.jsonl:2: a row is a JSON object, not list"),
-        ('{"prompt": "p"}\n', "in.jsonl:1: a row is"),
-        ('{"messages": [{"role": "user"}]}\n', "in.jsonl:1: a message has role and content"),
-        ('{"messages": [{"role": "user", "content": "x"}]}\n', "the last message is the one to score"),
-        (None, "in.jsonl: no such file"),
+        ("not json\n", "in.jsonl:1: "),
+        ('{"prompt": "p", "response": "r"}\n[1]\n', "in.jsonl:2=[1]: "),
+        ('{"prompt": "p"}\n', "in.jsonl:1=['prompt']: "),
+        ('{"messages": [{"role": "user"}]}\n', "in.jsonl:1: messages={'role': 'user'}: "),
+        ('{"messages": [{"role": "user", "content": "x"}]}\n', "in.jsonl:1: role='user': "),
+        (None, "in.jsonl: "),
     ],
 )
-def test_an_unreadable_row_is_one_line_and_nothing_is_written(model, tmp_path, content, message) -> None:
+def test_an_unreadable_row_is_one_line_and_nothing_is_written(model, tmp_path, content, place) -> None:
     if content is not None:
         (tmp_path / "in.jsonl").write_text(content)
     result = run("score", "--model", model, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
     assert result.exit_code == 2
-    assert message in result.output and "Traceback" not in result.output
+    assert place in result.output and "Traceback" not in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert not (tmp_path / "out.jsonl").exists()
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ("/nosuch/model", "/nosuch/model is not a model"),
-        ("models:/nosuch@champion", "models:/nosuch@champion: no such registered model; there are: none"),
-        ("file:///nosuch/reward/abc", "no artifact at file:///nosuch/reward/abc"),
-    ],
-)
-def test_a_model_that_is_not_there(tmp_path, wrong, message) -> None:
+@pytest.mark.parametrize("wrong", ["/nosuch/model", "models:/nosuch@champion", "file:///nosuch/reward/abc"])
+def test_a_model_that_is_not_there(tmp_path, wrong) -> None:
     write(tmp_path / "in.jsonl", ROWS)
     result = run("score", "--model", wrong, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
-    assert (result.exit_code, message in result.output) == (2, True), result.output
+    assert (result.exit_code, f"error: {wrong}: " in result.output) == (2, True), result.output
     assert not (tmp_path / "out.jsonl").exists()
 
 
@@ -135,12 +128,12 @@ def test_evaluate_on_best_of_n_with_ties_of_ones_choice(model, tmp_path) -> None
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["random_baseline"]["average"] == pytest.approx((4 / 3 + 1 / 2) / 5) and found["tie_policy"] == "half"
     refused = run(*given, "--ties", "maybe")
-    assert refused.exit_code == 2 and "--ties maybe: it is lost or half" in refused.output
+    assert refused.exit_code == 2 and "--ties='maybe': " in refused.output
 
 
 def test_evaluate_on_a_benchmark_that_is_not_there(model, tmp_path) -> None:
     result = run("evaluate", "--model", model, "--benchmark", "nosuch", "--output", tmp_path / "out")
-    assert result.exit_code == 2 and "no dataset 'nosuch'" in result.output
+    assert result.exit_code == 2 and "error: 'nosuch': " in result.output
     assert not (tmp_path / "out").exists()
 
 
@@ -197,10 +190,10 @@ def test_a_stage_prints_its_artifacts_uri(home) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nosuch",), "no stage 'nosuch'"),
-        (("curate", "pairs"), "written name=value"),
-        (("curate", "pairs=[1"), "not a value YAML can read"),
-        (("curate", "pairs=0"), "curate.pairs"),
+        (("nosuch",), "stage='nosuch': "),
+        (("curate", "pairs"), "'pairs': "),
+        (("curate", "pairs=[1"), "pairs='[1': "),
+        (("curate", "pairs=0"), "curate.pairs=0: "),
     ],
 )
 def test_a_stage_with_wrong_arguments(home, arguments, message) -> None:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from kfp.dsl.executor import Executor
 from kfp.dsl.types import artifact_types
+from refusals import refused
 
 from components import _notice, _pages, _run, _stage, _step
 from components import notes as kept
@@ -98,10 +99,10 @@ def test_a_whole_experiment_stands_for_the_preset(view) -> None:
 @pytest.mark.parametrize(
     ("preset", "overrides", "said"),
     [
-        ("paper_b", {}, "preset: no preset 'paper_b'; there are demo, demo_short, paper_a_llama, paper_a_qwen"),
-        ("demo", {"reward.learning_rat": 1}, "preset demo: reward.learning_rat:"),
-        ("demo", {"rewards.epochs": 1}, "preset demo: no stage or setting 'rewards'"),
-        ("demo", {"targets": ["xx"]}, "preset demo: targets: no language 'xx'"),
+        ("paper_b", {}, "preset='paper_b': "),
+        ("demo", {"reward.learning_rat": 1}, "preset demo: reward.learning_rat=1: "),
+        ("demo", {"rewards.epochs": 1}, "preset demo='rewards': "),
+        ("demo", {"targets": ["xx"]}, "preset demo: targets='xx': "),
     ],
 )
 def test_a_wrong_form_is_one_line_and_status_2(view, capsys, preset, overrides, said) -> None:
@@ -139,11 +140,8 @@ def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: s
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"reward.batch_size": 6}, "reward.batch_size: 6 is no multiple of the 4 processes"),
-        (
-            {"reward.processes": 8},
-            "reward.processes: 8 is more than the 4 GPUs of a pod; on placement a100-80gb a pod of reward has 4 GPU(s)",
-        ),
+        ({"reward.batch_size": 6}, "reward.batch_size=6: "),
+        ({"reward.processes": 8}, "reward.processes=8: "),
     ],
 )
 def test_what_cannot_work_on_the_gpus_is_refused_before_anything_runs(view, capsys, overrides, said) -> None:
@@ -244,18 +242,16 @@ def test_a_stage_stands_for_all_its_steps(view) -> None:
     settled(view, overrides={"targets": ["es", "ko"]}, pipeline="cross-lingual-transfer")
     found = _run.read().labels("judge,register,align-ko-en")
     assert found == ["judge-es", "judge-ko", "register", "align-ko-en"]
-    with pytest.raises(ConfigError, match="reward-xx: no step of this run; there are curate, "):
+    with refused(ConfigError, "reward-xx"):
         _run.read().labels("reward-xx")
 
 
 def test_a_step_of_no_run_is_one_line(view, monkeypatch) -> None:
     begun(view)
-    with pytest.raises(
-        Exception, match=r"reward-ko: no step of this run; there are curate, plan, translate-es, validate"
-    ):
+    with refused(ConfigError, "reward-ko"):
         _run.read().step("reward-ko")
     monkeypatch.delenv(_run.ID)
-    with pytest.raises(Exception, match="KFP_RUN_ID: not set; a component is a task of a run"):
+    with refused(ConfigError, _run.ID):
         _run.read()
 
 
@@ -276,7 +272,7 @@ def test_what_may_pass_is_tried_again_where_it_is_and_what_is_the_users_is_not(v
     missing = in_a_task("validate", XLRM_TRIES="3")  # takes what nothing has made: the store may have it next time
     said, _ = missing.communicate(timeout=300)
     assert missing.returncode == 2 and said.count("error: validate:") == 3 and said.count("again in 0 s") == 2, said
-    assert "takes what curate makes" in notes("run-1").failed()["validate"]
+    assert "curate" in notes("run-1").failed()["validate"]
     wrong = in_a_task("nowhere", XLRM_TRIES="3")
     said, _ = wrong.communicate(timeout=300)
     assert wrong.returncode == 2 and said.count("error: nowhere:") == 1, said
@@ -526,4 +522,4 @@ def test_a_chat_that_is_down_fails_no_run_and_keeps_its_address(chat, view, monk
     monkeypatch.setenv(_notice.ADDRESS, f"http://127.0.0.1:{chat.server_port}/secret-path")
     _notice.report("retrain", SimpleNamespace(state="SUCCEEDED", error_message=""), view)
     said = capsys.readouterr().err
-    assert "nobody could be told: HTTPError" in said and "secret-path" not in said and len(chat.told) == 1
+    assert "XLRM_NOTIFY_URL: " in said and "HTTPError" in said and "secret-path" not in said and len(chat.told) == 1

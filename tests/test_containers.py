@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from kfp.local import docker_task_handler
+from refusals import refused
 
 from pipelines import containers
 from xlrm.errors import ConfigError
@@ -44,16 +45,12 @@ def test_a_task_runs_as_who_starts_it() -> None:
 def test_no_daemon_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
 
-    with pytest.raises(
-        ConfigError, match=r"no Docker daemon answers at unix://.*none\.sock .*; start one, or set DOCKER_HOST"
-    ) as raised:
+    with refused(ConfigError, f"unix://{tmp_path}/none.sock"):
         containers.runner(None)
-
-    assert "\n" not in str(raised.value)
 
 
 class Container:
-    """Of a daemon that no test has here; `.ci/containers` has one, and sees to the real thing."""
+    """A container of a daemon that no test has here; `.ci/containers` has one, and sees to the real thing."""
 
     def __init__(self, status: int):
         self.status, self.removed = status, False
@@ -96,5 +93,5 @@ def test_a_run_without_a_daemon_ends_in_that_line(home: Path) -> None:
     environment = {**os.environ, "DOCKER_HOST": f"unix://{home}/none.sock", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pipelines", "run", "configs/demo_short.yaml", "--runner", "docker"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "error: no Docker daemon answers" in done.stderr, done.stderr
+    assert done.returncode == 2 and "error: unix:" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr

@@ -99,7 +99,7 @@ def test_the_baselines() -> None:
 
 
 def test_chance_in_ties() -> None:
-    """Of its parts, the accuracies are known: with 2 right and 2 wrong answers 1/C(4, 2), with one and one 1/2."""
+    """The accuracies of its parts are known: with 2 right and 2 wrong answers 1/C(4, 2), with one and one 1/2."""
     rows = [
         row | {"chosen": ["a"] * (1 + (i % 2)), "rejected": ["b"] * (1 + (i % 2))}
         for i, row in enumerate(ties_rows([f"{kind}:{n}" for n in range(50) for kind in ("ref", "tied")]))

@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from refusals import refused
 
 from xlrm.data import cleaning, data_card
 from xlrm.data.cleaning import Contamination
@@ -176,7 +177,7 @@ def test_ids_are_unique_in_every_table_of_a_corpus(tmp_path) -> None:
     ids = [one["id"] for one in read_rows(tmp_path / "pairs" / "preferences.jsonl")]
     assert ids[:6] == ["x", "x#2", "only-0", "mine-3", "mine-4", "mine-5"]
     assert ids[6:] == ["x#3", "x#4", "only-1", "mine-3#2", "mine-4#2", "mine-5#2"]
-    with pytest.raises(DataError, match=r"no prompt of .* is left to align on"):
+    with refused(DataError, "curate.prompts", str(files[0])):
         curate.run(config, output=tmp_path / "nothing")
     curate.run(config.model_copy(update={"prompts": None}), output=tmp_path / "bench")
     assert [one["id"] for one in read_rows(tmp_path / "bench" / "benchmark.jsonl")][:3] == ["x", "x#2", "only-0"]
@@ -227,19 +228,19 @@ def test_prompts_of_one_set_are_split_and_those_to_align_on_cleaned(tmp_path) ->
 @pytest.mark.parametrize("field", ["preferences", "decontaminate"])
 def test_a_name_that_is_none_is_said_before_anything_is_read(field: str, tmp_path) -> None:
     config = curate.Config(**{"benchmark": str(tmp_path / "none.jsonl"), field: ("magpei",)})
-    with pytest.raises(ConfigError, match="no dataset 'magpei'; there are "):
+    with refused(ConfigError, "", "magpei"):
         curate.run(config, output=tmp_path / "out")
 
 
 def test_prompts_to_judge_by_need_prompts_to_align_on() -> None:
-    with pytest.raises(ConfigError, match="eval_prompt_set='alpacaeval' is of no use without prompts"):
+    with refused(ConfigError, "curate.eval_prompt_set", "alpacaeval"):
         stage_config("curate", {"prompts": None, "eval_prompt_set": "alpacaeval"})
 
 
 def test_nothing_left_is_an_error(tmp_path) -> None:
     mine = tmp_path / "mine.jsonl"
     write_jsonl(mine, [row("Is tea wet?", "Yes.", "Yes.")])
-    with pytest.raises(DataError, match=r"curate\.preferences: no pair of .*mine.jsonl is left"):
+    with refused(DataError, "curate.preferences", str(mine)):
         curate.run(curate.Config(preferences=(str(mine),)), output=tmp_path / "out")
 
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 ROOMS = {path.parent.name for path in (ROOT / "xlrm").glob("*/__init__.py")}
 TAGS = {"data.source_uri", "data.source_digest"}
-"""Of a registered version: they only look like modules."""
+"""Parts of a registered version that only look like modules."""
 _ENDINGS = r"(?:json|jsonl|md|yaml|html|csv|parquet|css|txt|log)"
 _PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
@@ -28,7 +28,7 @@ def unknown(text: str) -> list[str]:
 
 
 def _places(name: str) -> Iterator[str]:
-    """Of a name, the path below the root that it stands for; nothing for what is no file or module."""
+    """Path below the root that a name stands for; nothing for what is no file or module."""
     path = re.sub(r"<[^>]+>", "*", name)
     if re.fullmatch(r"(?:xlrm|components|pipelines|benchmarks|configs|tests|k8s|docs|docker)/[\w./*-]*", path):
         yield path

@@ -8,6 +8,7 @@ import kubeflow_server
 import pytest
 import sentencepiece
 import torch
+from refusals import refused
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -153,8 +154,9 @@ def test_a_system_message_that_a_template_does_not_take_goes_before_the_users(ll
 def test_a_template_that_takes_no_conversation_is_one_line(llama) -> None:
     tokenizer = Transformers(Model(str(llama))).tokenizer
     tokenizer.chat_template = "{{ raise_exception('None at all') }}"
-    with pytest.raises(ConfigError, match="chat template takes no such conversation: None at all"):
+    with refused(ConfigError, "chat template") as raised:
         chat_templates.as_chats(tokenizer, [JUDGED])
+    assert raised.value.message.endswith("None at all")
 
 
 def test_each_answer_is_told_with_its_tokens(llama) -> None:
@@ -304,15 +306,14 @@ def test_a_prompt_beyond_the_context_is_refused_and_no_other(llama) -> None:
 def test_a_language_the_model_does_not_know_is_an_error(m2m) -> None:
     from dataclasses import replace
 
-    with pytest.raises(ConfigError, match="does not know Klingon"):
+    with refused(ConfigError, "language", "qq"):
         unknown = replace(KOREAN, code="qq", name="Klingon", flores="tlh_Latn")
         one_each(Transformers(Model(str(m2m)), 4, (ENGLISH, unknown)), ["One."], Decoding(5))
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path) -> None:
-    with pytest.raises(ArtifactError, match=r"cannot load .*nosuch") as caught:
+    with refused(ArtifactError, tmp_path / "nosuch"):
         one_each(Transformers(Model(str(tmp_path / "nosuch"))), ["One."], Decoding(5))
-    assert "\n" not in str(caught.value)
 
 
 def endpoint(monkeypatch, server) -> generation.Endpoint:
@@ -356,9 +357,11 @@ def test_an_endpoint_is_asked_again_after_an_error_and_never_tells_its_key(monke
         broken = endpoint(monkeypatch, server)
         broken.client = broken.client.with_options(max_retries=0)
         one_each(broken, PROMPTS, Decoding(9))
-    assert "model 'served' gave no answer: 500" in str(caught.value) and "sk-secret" not in str(caught.value)
+    assert (
+        caught.value.value == "served" and caught.value.message.endswith("500") and "sk-secret" not in str(caught.value)
+    )
     monkeypatch.delenv("OPENAI_BASE_URL")
-    with pytest.raises(ConfigError, match="OPENAI_BASE_URL is not set"):
+    with refused(ConfigError, "OPENAI_BASE_URL"):
         one_each(generation.Endpoint(Model("served")), PROMPTS, Decoding(9))
 
 
@@ -503,22 +506,18 @@ def test_the_answer_comes_after_the_thinking(text: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("name", "value", "shown"),
     [
-        ("OPENAI_BASE_URL", "localhost:8000/v1", "OPENAI_BASE_URL=localhost:8000/v1: not an address"),
-        (
-            "OPENAI_BASE_URL",
-            "ftp://me:sk-secret@host/v1?key=sk-secret",
-            "OPENAI_BASE_URL=ftp://host/v1: not an address",
-        ),
-        ("OPENAI_API_KEY", "sk-secret “quoted”", "OPENAI_API_KEY: has characters that no key has"),
+        ("OPENAI_BASE_URL", "localhost:8000/v1", "localhost:8000/v1"),
+        ("OPENAI_BASE_URL", "ftp://me:sk-secret@host/v1?key=sk-secret", "ftp://host/v1"),
+        ("OPENAI_API_KEY", "sk-secret “quoted”", None),
     ],
 )
-def test_an_address_or_a_key_that_cannot_be_right_is_one_line(name, value, message, monkeypatch) -> None:
+def test_an_address_or_a_key_that_cannot_be_right_is_one_line(name, value, shown, monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+    with refused(ConfigError, name, shown) as caught:
         one_each(generation.Endpoint(Model("served")), ["Is it?"], Decoding(9))
     assert "sk-secret" not in str(caught.value)
 
@@ -533,10 +532,9 @@ def test_a_key_is_in_no_error(monkeypatch) -> None:
         with_password = server.address.replace("//", "//me:sk-p@ss@") + "?api-key=sk-secret"
     monkeypatch.setenv("OPENAI_BASE_URL", with_password)
     engine = generation.Endpoint(Model("served"), retries=0)
-    with pytest.raises(
-        ArtifactError, match=r"//127.0.0.1:\d+/v1: model 'served' gave no answer: APIConnectionError"
-    ) as gone:
+    with pytest.raises(ArtifactError) as gone:
         one_each(engine, ["Is it?"], Decoding(9))
+    assert gone.value.value == "served" and gone.value.message.endswith("APIConnectionError")
     assert "sk-" not in str(gone.value) and "ss@" not in str(gone.value)
 
 
@@ -569,7 +567,7 @@ def test_x_almas_commit_tells_its_versions_apart(code: str, groups: list[int], m
 
 
 def test_x_alma_has_none_for_two_groups() -> None:
-    with pytest.raises(ConfigError, match="no model for Spanish to Korean"):
+    with refused(ConfigError, "translate.translator"):
         translators.x_alma_model(SPANISH, KOREAN)
     assert translators.x_alma_model(SPANISH, LANGUAGES["it"]).endswith("Group2")
 

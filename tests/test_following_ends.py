@@ -113,7 +113,7 @@ def test_a_success_that_a_note_denies_is_none(
 
 
 def test_the_last_try_counts(submit: Submit, server: Kubeflow, noted: Noted) -> None:
-    """Of a task, and of a run that the server tries again, which concludes nothing the second time."""
+    """A task, and a run, that the server tries again, which concludes nothing the second time."""
     server.states = ["RUNNING"]
     submit()
     noted(curate=(FAILED, "the Hub was away"), end=(FAILED, "curate: the Hub was away"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from refusals import refused
 from test_training import TRAINING, pairs
 from torch.nn.functional import logsigmoid
 
@@ -129,7 +130,7 @@ def test_a_margin_counts_in_the_loss_and_not_in_the_accuracy(tiny_base, tmp_path
 
 def test_the_best_of_nothing_is_refused(tiny_base, tmp_path) -> None:
     write_jsonl(tmp_path / "corpora" / "en" / "preferences.jsonl", ROWS[:16])
-    with pytest.raises(ConfigError, match=r"reward\.keep: best"):
+    with refused(ConfigError, "reward.keep", "best"):
         train(tiny_base, tmp_path / "corpora", tmp_path / "work", keep="best")
     with pytest.raises(ValidationError, match="heldout_scorings above 0"):
         reward.Config(**TRAINING | {"keep": "best", "heldout_scorings": 0})

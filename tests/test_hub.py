@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from refusals import refused
 
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.stages import base
@@ -133,7 +134,7 @@ def test_a_set_is_loaded_with_the_commit_it_is_of_and_then_without_the_hub(addre
     assert load("magpie=me/mine", tmp_path, HF_HUB_OFFLINE="1") == found
     other = load(f"magpie=me/mine@{'1' * 40}", tmp_path, HF_HUB_OFFLINE="1")
     assert other["error"].startswith(
-        f"cannot fetch 'me/mine' at '{'1' * 40}': the cache holds commit {COMMIT}; HF_HUB_"
+        f"me/mine at {'1' * 40}: cannot be downloaded: the cache holds commit {COMMIT}; HF_HUB_"
     )
     pinned = load(f"hub:me/mine@{COMMIT}", tmp_path, HF_ENDPOINT=address)
     assert pinned == {"rows": 3, "licence": "unknown", "repository": "me/mine", "revision": COMMIT, "commit": COMMIT}
@@ -144,23 +145,23 @@ def test_a_set_is_loaded_with_the_commit_it_is_of_and_then_without_the_hub(addre
     [
         (
             "hub:me/none",
-            "'me/none' at 'main': Dataset 'me/none' doesn't exist on the Hub or cannot be accessed; check the id",
+            "me/none at main: cannot be downloaded: Dataset 'me/none' doesn't exist on the Hub or cannot be accessed; check",
         ),
         (
             "magpie=me/mine@v9",
-            "'me/mine' at 'v9': Revision 'v9' doesn't exist for dataset 'me/mine' on the Hub; check the",
+            "me/mine at v9: cannot be downloaded: Revision 'v9' doesn't exist for dataset 'me/mine' on the Hub; check the",
         ),
         ("wildguard=me/gated", "accept its licence at https://huggingface.co/datasets/me/gated and set HF_TOKEN"),
         ("hub:me/gated", "accept its licence at https://huggingface.co/datasets/me/gated and set HF_TOKEN"),
         (
             "hub:me/mine::test",
-            "'me/mine' at 'main': Unknown split \"test\". Should be one of ['train']; check the id, the",
+            "me/mine at main: cannot be downloaded: Unknown split \"test\". Should be one of ['train']; check the id, the",
         ),
     ],
 )
 def test_what_cannot_be_had_says_why_and_what_to_do(entry: str, said: str, address: str, tmp_path: Path) -> None:
     error = load(entry, tmp_path, HF_ENDPOINT=address)["error"]
-    assert error.startswith("cannot fetch ") and said in error and "\n" not in error
+    assert error.startswith("me/") and said in error and "\n" not in error
 
 
 def test_a_hub_that_is_away_is_said(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_of_a_model_only_the_weights_with_its_embeddings_are_fetched(model_addre
     assert len({name for name in sent if name.endswith(".safetensors")}) == 1
     assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
     error = norms("me/model@v9", tmp_path / "home", address)["error"]
-    assert error.startswith("cannot fetch 'me/model': RevisionNotFoundError; check the id") and "\n" not in error
+    assert error.startswith("me/model: cannot be downloaded: RevisionNotFoundError; ") and "\n" not in error
 
 
 FETCH = """
@@ -231,7 +232,7 @@ except XlrmError as error:
         ("me/judge", f"{COMMIT} dpo_model config.json model.safetensors"),
         (
             "me/none",
-            "cannot fetch 'me/none': RepositoryNotFoundError; check the id or the folder, and the network; a gated",
+            "me/none: cannot be downloaded: RepositoryNotFoundError; check the id or the folder, and the network; a gated",
         ),
     ],
 )
@@ -247,7 +248,7 @@ def test_a_hub_that_names_no_commit_is_an_error(address: str, monkeypatch: pytes
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", address)
-    with pytest.raises(ArtifactError, match="the Hub names no commit of 'me/uncommitted'; give one as its revision"):
+    with refused(ArtifactError, "me/uncommitted"):
         hub.model_commit("me/uncommitted", None)
     assert hub.model_commit("me/uncommitted", COMMIT) == COMMIT
 
@@ -260,9 +261,7 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_base_model_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"base.model: '.*' is no id of a model on the Hub, OWNER/NAME; a folder is not"
-    ):
+    with refused(ConfigError, "base.model", str(tmp_path)):
         base.fetch(str(tmp_path), "main", tmp_path / "output")
 
 

@@ -272,7 +272,7 @@ def test_serving_serves_what_an_experiment_registers(overlay: list[dict]) -> Non
 
 
 def test_an_apply_can_change_whatever_was_applied_before(overlay: list[dict]) -> None:
-    """Of a job or a pod on its own Kubernetes refuses another image and other settings."""
+    """In a job or a pod on its own, Kubernetes refuses another image and other settings."""
     assert not {"Job", "Pod"} & {o["kind"] for o in overlay}
 
 

@@ -63,7 +63,7 @@ def test_a_spoilt_checkpoint_leaves_the_one_before_it(s3_store: S3Store, tmp_pat
         patch.setattr(checkpoints, "_kept", lambda _: kept)
         found = checkpoints.agreed(tmp_path / "there", "reward[en]", s3_store.uri)
     assert found == tmp_path / "there" / "checkpoint-5" and marked(found) == part
-    assert "step 10 is of no use" in capfd.readouterr().err
+    assert "the checkpoint of step 10 is unusable" in capfd.readouterr().err
 
 
 def test_what_a_stage_kept_goes_with_its_end(tmp_path: Path) -> None:

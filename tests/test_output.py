@@ -94,7 +94,7 @@ def conclude(folder: str, status: dict):
 
 
 def test_a_failure_ends_a_run_at_once_but_for_its_account(tmp_path: Path, monkeypatch) -> None:
-    """Of a loop one task fails, one is at work and one has not begun, nor has a task that depends on none of them."""
+    """One task of a loop fails, one is at work and one has not begun, nor has a task that depends on none of them."""
     file = tmp_path / "tasks.py"
     file.write_text(MODULE)
 
@@ -162,9 +162,9 @@ def test_the_last_lines_of_a_crash_are_its_last_traceback() -> None:
 @pytest.mark.parametrize(
     ("step", "refused", "rest", "named"),
     [
-        ("register", True, "only the report was made after it", ["page", "report", "log", "next"]),
-        ("register", False, "nothing more was started", ["log", "next"]),
-        ("validate", True, "nothing more was started", ["page", "log", "next"]),
+        ("register", True, "only the report was made after that", ["page", "report", "log", "next"]),
+        ("register", False, "no further step was started", ["log", "next"]),
+        ("validate", True, "no further step was started", ["page", "log", "next"]),
     ],
 )
 def test_a_refusal_by_register_names_the_report_that_was_made_after_it(

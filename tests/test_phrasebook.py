@@ -4,6 +4,7 @@ import random
 from collections import Counter
 
 import pytest
+from refusals import refused
 
 from xlrm.data.phrasebook import language, questions, world
 from xlrm.data.phrasebook.judge import grade, judge
@@ -56,7 +57,7 @@ def test_a_wrong_language_answer_stays_in_the_wrong_language(code: str) -> None:
 
 
 def test_text_from_elsewhere_cannot_be_translated() -> None:
-    with pytest.raises(DataError, match="The moon is made of cheese"):
+    with refused(DataError, "en.yaml", "The moon is made of cheese."):
         translate(["Of course. The moon is made of cheese."], "en", "ko")
 
 
@@ -64,8 +65,9 @@ def test_a_language_file_must_have_exactly_the_keys_of_english(tmp_path, monkeyp
     text = (language.FOLDER / "es.yaml").read_text(encoding="utf-8").replace("capital.2:", "capitel.2:")
     (tmp_path / "xx.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(language, "FOLDER", tmp_path)
-    with pytest.raises(ConfigError, match=r"capital\.2.*capitel\.2"):
+    with refused(ConfigError, "xx.yaml") as raised:
         language.load("xx")
+    assert "capital.2" in raised.value.hint and "capitel.2" in raised.value.hint
 
 
 def test_train_and_test_share_no_question() -> None:
@@ -127,7 +129,7 @@ def test_the_gold_judge_prefers_what_the_pairs_prefer(code: str) -> None:
 def test_the_judge_gives_nothing_for_nonsense() -> None:
     prompt = render(questions.prompts(0, 1, test=True)[0].prompt, "en")
     assert grade(prompt, "", "en") == grade(prompt, "asdf qwer", "en") == 0
-    with pytest.raises(DataError, match="nowhere"):
+    with refused(DataError, "en.yaml", "Where is nowhere?"):
         grade("Where is nowhere?", "Of course.", "en")
 
 
@@ -135,5 +137,5 @@ def test_more_pairs_than_there_are_is_an_error(monkeypatch) -> None:
     question = questions.by_subset(test=True)["lists"][:1]
     monkeypatch.setattr(questions, "by_subset", lambda test: {"lists": question})
     monkeypatch.setattr(questions, "SUBSETS", {"lists": "Chat Hard"})
-    with pytest.raises(DataError, match="of the 10000 asked for"):
+    with refused(DataError, "curate.pairs", 10_000):
         questions.pairs(0, 10_000, test=True)

@@ -16,6 +16,7 @@ from google.protobuf import json_format, struct_pb2
 from kfp.compiler import Compiler
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.pipeline_spec import pipeline_spec_pb2
+from refusals import refused
 
 import xlrm
 from components import RUNS
@@ -174,23 +175,22 @@ def test_training_on_several_nodes_waits_on_a_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "field", "value"),
     [
-        ("tasks: {rewards: {gpus: 1}}", "tasks: Value error, no component 'rewards'; there are configure, curate"),
-        ("tasks: {reward: {gpus: -1}}", "tasks.reward.gpus: Input should be greater than or equal to 0, got -1"),
-        ("tasks: {reward: {memory: much}}", "tasks.reward.memory: Value error, no quantity of Kubernetes above 0"),
-        ("tasks: {reward: {cores: 0}}", "tasks.reward.cores: Value error, no quantity of Kubernetes above 0"),
-        ("tasks: {reward: {gpus: null}}", "tasks.reward.gpus: a number, 0 for none"),
-        ("gpu: A100", "gpu: Extra inputs are not permitted, got 'A100'"),
-        ("- 1", "not a placement"),
+        ("tasks: {rewards: {gpus: 1}}", ": tasks", {"rewards": {"gpus": 1}}),
+        ("tasks: {reward: {gpus: -1}}", ": tasks.reward.gpus", -1),
+        ("tasks: {reward: {memory: much}}", ": tasks.reward.memory", "much"),
+        ("tasks: {reward: {cores: 0}}", ": tasks.reward.cores", 0),
+        ("tasks: {reward: {gpus: null}}", ": tasks.reward.gpus", None),
+        ("gpu: A100", ": gpu", "A100"),
+        ("- 1", "", None),
     ],
 )
-def test_a_wrong_placement_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_placement_is_one_line(tmp_path: Path, text: str, field: str, value: object) -> None:
     (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(ConfigError) as error:
+    with refused(ConfigError, f"{tmp_path / 'mine.yaml'}{field}", value):
         placement.load(str(tmp_path / "mine.yaml"))
-    assert str(error.value).startswith(f"{tmp_path / 'mine.yaml'}: {said}") and "\n" not in str(error.value)
-    with pytest.raises(ConfigError, match="--placement 'a1000': neither a file nor one of a100-40gb"):
+    with refused(ConfigError, "--placement", "a1000"):
         placement.load("a1000")
 
 
@@ -284,43 +284,40 @@ def test_a_shipped_experiment_loads(path: Path) -> None:
 
 
 WRONG = {
-    "unknown section": ("rewards: {epochs: 1}", (), ("rewards", "reward,")),
-    "misspelled setting": ("target: [es]", (), ("no stage or setting 'target'", "targets,")),
-    "unknown field": ("reward: {epoch: 1}", (), ("reward.epoch:", "got 1", "epochs")),
-    "unknown field beside missing ones": ("align: {betas: 0.1}", (), ("align.betas:", "got 0.1", "beta, labeler")),
-    "unknown field of a part": ("base: {pretraining: {depth: 3}}", (), ("base.pretraining.depth:", "got 3")),
-    "wrong type": ("reward: {batch_size: many}", (), ("reward.batch_size:", "got 'many'")),
-    "half a pair": ("reward: {batch_size: 16.5}", (), ("reward.batch_size:", "got 16.5")),
-    "out of range": ("reward: {warmup: 1}", (), ("reward.warmup:", "less than 1", "got 1")),
-    "section that is a number": ("reward: 3", (), ("reward:", "got 3")),
-    "section that is false": ("reward: false", (), ("reward:", "got False")),
-    "targets that are a word": ("targets: es", (), ("targets:", "got 'es'")),
-    "unknown target": ("targets: [es, xx]", (), ("targets:", "'xx'", "es, it, ko, zh")),
-    "unknown source": ("source: xx", (), ("source:", "'xx'", "en, es")),
-    "duplicate target": ("targets: [es, ko, es]", (), ("targets:", "'es'", "twice")),
-    "source among the targets": ("source: es\ntargets: [es, ko]", (), ("targets:", "'es'", "twice")),
-    "no targets": ("targets: []", (), ("targets:", "got")),
-    "not YAML": ("reward: {epochs: 1", (), ("not YAML", "line 1")),
-    "not text": (b"name: \xff\xfe", (), ("not YAML",)),
-    "list": ("- reward", (), ("mapping", "list")),
-    "empty list": ("[]", (), ("mapping", "list")),
-    "number as a name": ("1: {}", (), ("1",)),
-    "number as a field": ("reward: {1: 2}", (), ("reward", "1")),
-    "wrong type by override": ("", ("reward.batch_size=many",), ("reward.batch_size:", "got 'many'")),
-    "unknown section by override": ("", ("rewards.epochs=1",), ("rewards", "reward,")),
+    "unknown section": ("rewards: {epochs: 1}", (), "", "rewards"),
+    "misspelled setting": ("target: [es]", (), "", "target"),
+    "unknown field": ("reward: {epoch: 1}", (), "reward.epoch", 1),
+    "unknown field beside missing ones": ("align: {betas: 0.1}", (), "align.betas", 0.1),
+    "unknown field of a part": ("base: {pretraining: {depth: 3}}", (), "base.pretraining.depth", 3),
+    "wrong type": ("reward: {batch_size: many}", (), "reward.batch_size", "many"),
+    "half a pair": ("reward: {batch_size: 16.5}", (), "reward.batch_size", 16.5),
+    "out of range": ("reward: {warmup: 1}", (), "reward.warmup", 1),
+    "section that is a number": ("reward: 3", (), "reward", 3),
+    "section that is false": ("reward: false", (), "reward", False),
+    "targets that are a word": ("targets: es", (), "targets", "es"),
+    "unknown target": ("targets: [es, xx]", (), "targets", "xx"),
+    "unknown source": ("source: xx", (), "source", "xx"),
+    "duplicate target": ("targets: [es, ko, es]", (), "targets", ("en", "es", "ko", "es")),
+    "source among the targets": ("source: es\ntargets: [es, ko]", (), "targets", ("es", "es", "ko")),
+    "no targets": ("targets: []", (), "targets", []),
+    "not YAML": ("reward: {epochs: 1", (), "", None),
+    "not text": (b"name: \xff\xfe", (), "", None),
+    "list": ("- reward", (), "", None),
+    "empty list": ("[]", (), "", None),
+    "number as a name": ("1: {}", (), "", 1),
+    "number as a field": ("reward: {1: 2}", (), "stages.reward.1.[key]", 1),
+    "wrong type by override": ("", ("reward.batch_size=many",), "reward.batch_size", "many"),
+    "unknown section by override": ("", ("rewards.epochs=1",), "", "rewards"),
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_experiment_is_refused_by_file_field_and_value(tmp_path: Path, wrong: str) -> None:
-    content, overrides, expected = WRONG[wrong]
+    content, overrides, field, value = WRONG[wrong]
     path = tmp_path / "wrong.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ConfigError) as error:
+    with refused(ConfigError, f"{path}: {field}" if field else path, value):
         load(path, overrides)
-    said = str(error.value)
-    assert said.startswith(f"{path}: ") and "\n" not in said, said
-    assert all(part in said.removeprefix(f"{path}: ") for part in expected), f"{said!r} lacks one of {expected}"
 
 
 @pytest.mark.parametrize(
@@ -336,7 +333,7 @@ def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such experiment file"):
+    with refused(ConfigError, tmp_path / "nowhere.yaml"):
         load(tmp_path / "nowhere.yaml")
 
 
@@ -388,5 +385,5 @@ def test_a_whole_number_as_a_float_is_an_integer_and_half_a_one_is_refused() -> 
     assert through_kubeflow({"batch_size": 16})["batch_size"].__class__ is float
     for number in (16, 16.0):
         assert repr(stage_config("reward", {"language": "ko", "batch_size": number}).batch_size) == "16"
-    with pytest.raises(ConfigError, match=r"reward\.batch_size: .* got 16\.5"):
+    with refused(ConfigError, "reward.batch_size", 16.5):
         stage_config("reward", {"language": "ko", "batch_size": 16.5})

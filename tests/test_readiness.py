@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from components import estimate, hardware
 from configs import PRESETS
 from pipelines import placement
+from xlrm.data.catalog import SPOKEN
 from xlrm.errors import ConfigError, GateError
 from xlrm.models import base_models
 from xlrm.run import budget, expected
@@ -20,77 +22,62 @@ from xlrm.stages import judge, plan
 from xlrm.store import fields
 
 IMPOSSIBLE = (
-    ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge: Value error, no such judge; there are phrasebook, self-taught[=MODEL], "),
-    ("paper_a_qwen", "judge.judge=phrasebook", "judge.judge: 'phrasebook' reads prompts of phrasebook alone"),
-    ("demo", "name=a/b", "name: 'a/b'"),
-    ("demo", "curate.preferences=[helpsteer3]", "curate.preferences: no dataset 'helpsteer3'"),
-    ("demo", "curate.preferences=[helpsteer2]", "translate.translator: 'phrasebook' translates its own sentences alone"),
-    ("paper_a_qwen", "source=es targets=[en]", "curate.preferences: 'safe-rlhf' is in en, not in 'es'"),
-    ("demo", "source=es targets=[ko] translate.translator=x-alma", "translate.translator: 'x-alma' has no model for Spanish to"),
-    ("demo", "targets=[es,de]", "base.pretraining.languages: en, es, it, ko, zh are without 'de'"),
-    ("demo", "base.pretraining.languages=[en,es,it,ko,zh,fr]", "base.pretraining.languages: 'fr'"),
-    ("demo", "curate.parallel=null", "represent.parallel: null, and curate.parallel is null too"),
-    ("paper_a_qwen", "evaluate.benchmarks=[rewardbench-3]", "evaluate.benchmarks: no dataset 'rewardbench-3'"),
-    ("paper_a_qwen", "evaluate.benchmarks=[m-rewardbench,m-rewardbench@v1]", "evaluate.benchmarks: 2 are called"),
-    ("paper_a_qwen", "evaluate.benchmarks=[corpus.jsonl]", "evaluate.benchmarks: 2 are called 'corpus'"),
-    ("demo", "source=es targets=[ko] evaluate.benchmarks=[rewardbench-2]", "evaluate.benchmarks: 'rewardbench-2' is in en, none"),
-    ("demo", "register.benchmarks=[m-rewardbench]", "register.benchmarks: 'm-rewardbench' is none that evaluate.benchmarks"),
-    ("paper_a_qwen", "external.models=[armour]", "external.models: no reward model 'armour'"),
-    ("paper_a_qwen", "judge.judge=armorm", "judge.judge: Value error, no such judge; there are phrasebook, "),
-    ("paper_a_qwen", "judge.judge=served", "judge.judge: Value error, reward model 'served': say which, as served=MODEL_ID"),
-    (
-        "paper_a_qwen", "judge.judge=self-taught judge.context=1024",
-        "judge.max_new_tokens: 2048 leaves no room for a question in judge.context=1024",
-    ),
-    ("paper_a_qwen", "judge.judge=served=m judge.max_usd=9", "judge.max_usd: 9: no price is known for m; set judge.usd_per"),
-    (
-        "paper_a_qwen", "external.models=[served=m] external.judge.max_usd=9",
-        "external.judge.max_usd: 9: no price is known for m; set external.judge.usd_per_million",
-    ),
-    (
-        "paper_a_qwen", "judge.judge=served=m plan.max_usd=1000 plan.usd_per_gpu_hour=1",
-        "plan.max_usd: 1000: what judge takes is not known",
-    ),
-    (
-        "paper_a_qwen", "external.models=[self-taught] external.judge.max_new_tokens=16384",
-        "external.judge.max_new_tokens: 16384 leaves no room for a question",
-    ),
-    ("paper_a_qwen", "reward.max_length=65536", "reward.max_length: 65536 is more than the 32768 tokens"),
-    ("paper_a_qwen", "evaluate.max_length=32769", "evaluate.max_length: 32769 is more than the 32768 tokens"),
-    ("paper_a_llama", "represent.max_length=200000", "represent.max_length: 200000 is more than the 131072 tokens"),
-    ("paper_a_qwen", "align.max_length=65536", "align.max_length: 65536 is more than the 32768 tokens"),
-    ("demo", "sample.max_new_tokens=4096", "sample.max_new_tokens: 4096 leaves no room for a prompt"),
-    ("paper_a_qwen", "policy.model=phrasebook-tiny sample.max_new_tokens=8000", "sample.max_new_tokens: 8000 leaves no room"),
-    ("paper_a_qwen", "translate.max_new_tokens=4000", "translate.max_new_tokens: 4000 with translate.longest_segment=400"),
-    ("demo", "translate.limits.loop_times=9", "translate.limits: {'loop_times': 9}; it is now validate.limits"),
-    ("demo", "sample.samples=1", "sample.samples: 1 response to a prompt makes no pair"),
-    ("demo", "sample.temperature=0", "sample.temperature: 0 makes all responses to a prompt the same"),
-    ("demo", "align.batch_size=256", "align.batch_size: 256 is more than curate.train_prompts=120"),
-    ("demo", "reward.batch_size=8192", "reward.batch_size: 8192 is more than the 5600 pairs"),
-    ("demo", "reward.processes=3", "reward.batch_size: 8 is no multiple of reward.processes=3"),
-    ("demo", "policy.nosuch=1", "policy.nosuch: Extra inputs are not permitted"),
-    ("paper_a_qwen", "plan.max_gpu_hours=100", "plan.max_gpu_hours: 100 is less than the"),
-    ("paper_a_qwen", "plan.max_usd=100", "plan.max_usd: 100: plan.usd_per_gpu_hour"),
-    ("paper_a_qwen", "plan.max_usd=100 plan.usd_per_gpu_hour=2", "plan.max_usd: 100 is less than the"),
-    ("paper_a_qwen", "base.model=org/Other-1B plan.max_gpu_hours=1000", "plan.max_gpu_hours: 1000: what reward takes is"),
-    (
-        "paper_a_qwen", "external.models=[served=x] plan.max_usd=1000 plan.usd_per_gpu_hour=1",
-        "plan.max_usd: 1000: what external takes is not known",
-    ),
+    ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge", 'gpt-5'),
+    ("paper_a_qwen", "judge.judge=phrasebook", "judge.judge", 'phrasebook'),
+    ("demo", "name=a/b", "name", 'a/b'),
+    ("demo", "curate.preferences=[helpsteer3]", "curate.preferences", 'helpsteer3'),
+    ("demo", "curate.preferences=[helpsteer2]", "translate.translator", 'phrasebook'),
+    ("paper_a_qwen", "source=es targets=[en]", "curate.preferences", 'safe-rlhf'),
+    ("demo", "source=es targets=[ko] translate.translator=x-alma", "translate.translator", 'x-alma'),
+    ("demo", "targets=[es,de]", "base.pretraining.languages", ('en', 'es', 'it', 'ko', 'zh')),
+    ("demo", "base.pretraining.languages=[en,es,it,ko,zh,fr]", "base.pretraining.languages", (*SPOKEN[:5], "fr")),
+    ("demo", "curate.parallel=null", "represent.parallel", None),
+    ("paper_a_qwen", "evaluate.benchmarks=[rewardbench-3]", "evaluate.benchmarks", 'rewardbench-3'),
+    ("paper_a_qwen", "evaluate.benchmarks=[m-rewardbench,m-rewardbench@v1]", "evaluate.benchmarks", 'm-rewardbench'),
+    ("paper_a_qwen", "evaluate.benchmarks=[corpus.jsonl]", "evaluate.benchmarks", 'corpus'),
+    ("demo", "source=es targets=[ko] evaluate.benchmarks=[rewardbench-2]", "evaluate.benchmarks", 'rewardbench-2'),
+    ("demo", "register.benchmarks=[m-rewardbench]", "register.benchmarks", 'm-rewardbench'),
+    ("paper_a_qwen", "external.models=[armour]", "external.models", "armour"),
+    ("paper_a_qwen", "judge.judge=armorm", "judge.judge", "armorm"),
+    ("paper_a_qwen", "judge.judge=served", "judge.judge", "served"),
+    ("paper_a_qwen", "judge.judge=self-taught judge.context=1024", "judge.max_new_tokens", 2048),
+    ("paper_a_qwen", "judge.judge=served=m judge.max_usd=9", "judge.max_usd", 9.0),
+    ("paper_a_qwen", "external.models=[served=m] external.judge.max_usd=9", "external.judge.max_usd", 9.0),
+    ("paper_a_qwen", "judge.judge=served=m plan.max_usd=1000 plan.usd_per_gpu_hour=1", "plan.max_usd", 1000.0),
+    ("paper_a_qwen", "external.models=[self-taught] external.judge.max_new_tokens=16384", "external.judge.max_new_tokens", 16384),
+    ("paper_a_qwen", "reward.max_length=65536", "reward.max_length", 65536),
+    ("paper_a_qwen", "evaluate.max_length=32769", "evaluate.max_length", 32769),
+    ("paper_a_llama", "represent.max_length=200000", "represent.max_length", 200000),
+    ("paper_a_qwen", "align.max_length=65536", "align.max_length", 65536),
+    ("demo", "sample.max_new_tokens=4096", "sample.max_new_tokens", 4096),
+    ("paper_a_qwen", "policy.model=phrasebook-tiny sample.max_new_tokens=8000", "sample.max_new_tokens", 8000),
+    ("paper_a_qwen", "translate.max_new_tokens=4000", "translate.max_new_tokens", 4000),
+    ("demo", "translate.limits.loop_times=9", "translate.limits", {"loop_times": 9}),
+    ("demo", "sample.samples=1", "sample.samples", 1),
+    ("demo", "sample.temperature=0", "sample.temperature", 0.0),
+    ("demo", "align.batch_size=256", "align.batch_size", 256),
+    ("demo", "reward.batch_size=8192", "reward.batch_size", 8192),
+    ("demo", "reward.processes=3", "reward.batch_size", 8),
+    ("demo", "policy.nosuch=1", "policy.nosuch", 1),
+    ("paper_a_qwen", "plan.max_gpu_hours=100", "plan.max_gpu_hours", 100.0),
+    ("paper_a_qwen", "plan.max_usd=100", "plan.max_usd", 100.0),
+    ("paper_a_qwen", "plan.max_usd=100 plan.usd_per_gpu_hour=2", "plan.max_usd", 100.0),
+    ("paper_a_qwen", "base.model=org/Other-1B plan.max_gpu_hours=1000", "plan.max_gpu_hours", 1000.0),
+    ("paper_a_qwen", "external.models=[served=x] plan.max_usd=1000 plan.usd_per_gpu_hour=1", "plan.max_usd", 1000.0),
 )  # fmt: skip
-"""Preset, overrides, and how the one line begins."""
+"""Preset, overrides, and the field and value that are refused."""
 
 
-def refusal(preset: str, overrides: str, pipeline: str = CROSS_LINGUAL) -> str:
+def refusal(preset: str, overrides: str, pipeline: str = CROSS_LINGUAL) -> ConfigError:
     with pytest.raises(ConfigError) as raised:
         load(Path(PRESETS[preset]), tuple(overrides.split(" ")), pipeline)
-    return str(raised.value)
+    return raised.value
 
 
-@pytest.mark.parametrize(("preset", "overrides", "line"), IMPOSSIBLE)
-def test_what_cannot_work_is_refused_in_one_line(preset: str, overrides: str, line: str) -> None:
-    said = refusal(preset, overrides)
-    assert said.startswith(f"{PRESETS[preset]}: {line}") and "\n" not in said
+@pytest.mark.parametrize(("preset", "overrides", "field", "value"), IMPOSSIBLE)
+def test_what_cannot_work_is_refused_in_one_line(preset: str, overrides: str, field: str, value: object) -> None:
+    error = refusal(preset, overrides)
+    assert (error.where, error.value) == (f"{PRESETS[preset]}: {field}", value) and "\n" not in str(error)
 
 
 @pytest.mark.parametrize("on", placement.SHIPPED)
@@ -101,8 +88,9 @@ def test_shipped_experiments_work_on_shipped_placements(preset: str, on: str, mo
     for pipeline in PIPELINES:
         made = steps(pipeline, load(Path(PRESETS[preset]), pipeline=pipeline))
         if preset.startswith("paper") and on == "cpu":
-            with pytest.raises(ConfigError, match="vllm needs a GPU"):
+            with pytest.raises(ConfigError) as raised:
                 hardware.check(made, given, preset)
+            assert raised.value.where.endswith(".engine")
         else:
             hardware.check(made, given, preset)
 
@@ -118,33 +106,32 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
 
 
 def test_what_is_checked_and_estimated_are_the_steps(monkeypatch) -> None:
-    """Of a pipeline that looks at representations, and trains in a target language alone."""
+    """A pipeline that looks at representations, and trains in a target language alone."""
     own = [Step("reward", ("ko",)), Step("represent")]
     monkeypatch.setitem(PIPELINES, RETRAIN, lambda _: own)
     found = paper(pipeline=RETRAIN).rows
     assert next(row.what for row in found if row.stage == "reward").startswith("1 reward models")
     assert any(row.stage == "represent" for row in found) and not any(row.stage == "external" for row in found)
-    assert "represent.parallel" in refusal("paper_a_qwen", "represent.parallel=null", RETRAIN)
+    assert refusal("paper_a_qwen", "represent.parallel=null", RETRAIN).where.endswith("represent.parallel")
 
 
 def test_a_folders_config_says_how_much_its_model_reads(tmp_path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 1024}))
-    said = refusal("paper_a_qwen", f"base.model={tmp_path}")
-    assert f"reward.max_length: 2048 is more than the 1024 tokens that {tmp_path} reads" in said
+    error = refusal("paper_a_qwen", f"base.model={tmp_path}")
+    assert error.where.endswith("reward.max_length") and error.value == 2048
+    assert str(tmp_path) in error.message and "1024" in error.message
 
 
 def test_the_tiny_model_reads_what_its_row_says(tiny_base) -> None:
     assert base_models.context(str(tiny_base)) == base_models.context("phrasebook-tiny") == 4096
 
 
-@pytest.mark.parametrize(
-    ("seen", "batch", "said"), [("0,1,2", 8, "batch_size: 8 is no multiple of the 3"), ("0,1", 8, ""), ("", 8, "")]
-)
-def test_a_batch_is_held_against_the_gpus_of_this_machine(seen: str, batch: int, said: str, monkeypatch) -> None:
+@pytest.mark.parametrize(("seen", "allowed"), [("0,1,2", False), ("0,1", True), ("", True)])
+def test_a_batch_is_held_against_the_gpus_of_this_machine(seen: str, allowed: bool, monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-    made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), (f"reward.batch_size={batch}",)))
-    if said:
-        with pytest.raises(ConfigError, match=said):
+    made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), ("reward.batch_size=8",)))
+    if not allowed:
+        with refused(ConfigError, "demo: reward.batch_size", 8):
             hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
     else:
         hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
@@ -156,7 +143,7 @@ def test_vllm_is_refused_on_a_machine_without_gpus(stage: str, monkeypatch, tmp_
     monkeypatch.setattr(hardware, "DRIVER", tmp_path / "driver")
     made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), (f"{stage}.engine=vllm",)))
     given = placement.load(placement.LOCAL).hardware()
-    with pytest.raises(ConfigError, match=rf"{stage}\.engine: vllm needs a GPU"):
+    with refused(ConfigError, f"demo: {stage}.engine"):
         hardware.check(made, given, "demo")
     for name in ("gpu 0", "gpu 1"):
         (tmp_path / "driver" / name).mkdir(parents=True)
@@ -167,26 +154,22 @@ def test_vllm_is_refused_on_a_machine_without_gpus(stage: str, monkeypatch, tmp_
 @pytest.mark.parametrize(
     ("overrides", "field"),
     [
-        (("judge.judge=self-taught",), "judge.engine: vllm needs a GPU, and is the engine of self-taught"),
-        (
-            ("external.models=[self-taught]",),
-            "external.judge.engine: vllm needs a GPU, and is the engine of self-taught",
-        ),
-        (("judge.judge=self-taught", "judge.engine=vllm"), "judge.engine: vllm needs a GPU; "),
-        (("judge.judge=self-taught", "judge.engine=endpoint", "external.models=[gpt-4o]"), ""),
+        (("judge.judge=self-taught",), "judge.engine"),
+        (("external.models=[self-taught]",), "external.judge.engine"),
+        (("judge.judge=self-taught", "judge.engine=vllm"), "judge.engine"),
     ],
 )
 def test_a_judges_own_engine_needs_a_gpu_too(overrides, field, monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), overrides))
-    if not field:
-        return hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
-    with pytest.raises(ConfigError, match=rf"demo: {re.escape(field)}.* a pod of (answer|sample) has 0 GPU"):
-        hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
+    given = placement.load(placement.LOCAL).hardware()
+    with refused(ConfigError, f"demo: {field}"):
+        hardware.check(steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), overrides)), given, "demo")
+    served = ("judge.judge=self-taught", "judge.engine=endpoint", "external.models=[gpt-4o]")
+    hardware.check(steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), served)), given, "demo")
 
 
 def test_without_a_judge_there_is_nothing_to_judge_by(tmp_path) -> None:
-    with pytest.raises(ConfigError, match=r"judge\.judge: null"):
+    with refused(ConfigError, "judge.judge"):
         config = judge.Config(language="es", labelers=("en",), judge=None)
         judge.run(config, reference=tmp_path, candidates=tmp_path, output=tmp_path)
 
@@ -286,13 +269,14 @@ def test_a_budget_that_is_kept_starts() -> None:
     assert build(raw, {"plan.max_gpu_hours": 1000, "external.models": ["served=x"]}, "test"), (
         "dollars are not asked for"
     )
-    with pytest.raises(ConfigError, match=r"plan.max_usd: .*most are .* of sample, .* of translate"):
+    with refused(ConfigError, "test: plan.max_usd", found.usd - 1) as raised:
         build(raw, limits | {"plan.max_usd": found.usd - 1}, "test")
+    assert re.findall(r" h of (\w+)", raised.value.hint) == ["sample", "translate", "rank"]
 
 
 def test_translating_alone_may_be_too_much_once_it_is_counted() -> None:
     plan._check_limits(plan.Config(max_gpu_hours=10, max_usd=20, usd_per_gpu_hour=2), 10)
-    with pytest.raises(GateError, match=r"plan\.max_usd: 20 is less than the 22"):
+    with refused(GateError, "plan.max_usd", 20):
         plan._check_limits(plan.Config(max_gpu_hours=11, max_usd=20, usd_per_gpu_hour=2), 11)
 
 
@@ -300,5 +284,5 @@ def test_nothing_is_fetched_for_an_estimate(monkeypatch) -> None:
     monkeypatch.setattr("xlrm.store.hub.model_folder", lambda *_: pytest.fail("the Hub was asked"))
     found = paper("base.model=org/Other-1B", "external.models=[org/reward]")
     why = {row.stage: row.why for row in found.rows if row.why}
-    assert why["reward"] == "the size of org/Other-1B@main is not known before it is fetched"
+    assert why["reward"] == "the size of org/Other-1B@main is unknown until it is downloaded"
     assert "org/reward" in why["external"]

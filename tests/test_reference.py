@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 class Inner(BaseModel):
     share: float = Field(0.5, gt=0, le=1)
-    """Of all."""
+    """Share of all."""
 
 
 class Base(BaseModel):
@@ -33,7 +33,7 @@ class Base(BaseModel):
 
 class Config(Base):
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of weights."""
+    """Precision of weights."""
     batch: Annotated[int | None, CountedIf(lambda config: True)] = None
     """Rows."""
     languages: tuple[str, ...] = ("en", "es")
@@ -48,11 +48,11 @@ def test_fields_of_a_class_of_those_it_extends_and_of_sections_in_it() -> None:
     assert found == [
         ("language", "text", "", "Code of the language.", ""),
         ("speed", "integer", "3", "Rows at a time.", "no"),
-        ("precision", "float32 | bfloat16", "float32", "Of weights.", ""),
+        ("precision", "float32 | bfloat16", "float32", "Precision of weights.", ""),
         ("batch", "integer or null", "null", "Rows.", "partly"),
         ("languages", "list of text", "[en, es]", "Codes.", ""),
         ("inner", "section", "{}", "More.", ""),
-        ("inner.share", "number, > 0, <= 1", "0.5", "Of all.", ""),
+        ("inner.share", "number, > 0, <= 1", "0.5", "Share of all.", ""),
         ("seed", "integer", "42", "Seed of the random numbers.", ""),
     ]
 

@@ -11,7 +11,7 @@ from xlrm import __version__
 ROOT = Path(__file__).parents[1]
 FORMS = sorted(path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml")
 KINDS = {"markdown", "textarea", "input", "dropdown", "checkboxes"}
-"""Of a form's parts, as GitHub knows them."""
+"""The parts of a form, as GitHub knows them."""
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from refusals import refused
 
 from xlrm.errors import ArtifactError, ConfigError, DataError, GateError
-from xlrm.run import runner
+from xlrm.run import runner, sections
 from xlrm.run.experiment import STAGES, Experiment, stage_config, stage_module
 from xlrm.run.runner import run_stage
 from xlrm.run.steps import steps
@@ -187,49 +188,47 @@ def test_a_file_that_changed_is_curated_again(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "config", "inputs", "error", "message"),
+    ("name", "config", "inputs", "error", "place", "value"),
     [
-        ("nosuch", {}, {}, ConfigError, "no stage 'nosuch'; there are .*curate"),
-        ("curate", {"max_rejects": 0.1}, {}, ConfigError, "curate.max_rejects: .*; it is now curate.max_reject_share$"),
-        ("external", {"dtype": "float32"}, {}, ConfigError, "external.dtype: .*; it is now external.precision$"),
-        ("register", {"shared": 0.5}, {}, ConfigError, "register.shared: .*; it is now register.min_common_share$"),
+        ("nosuch", {}, {}, ConfigError, "stage", "nosuch"),
+        ("curate", {"pears": 3}, {}, ConfigError, "curate.pears", 3),
+        ("curate", {"pairs": "many"}, {}, ConfigError, "curate.pairs", "many"),
+        ("curate", {"preferences": ["nosuch"]}, {}, ConfigError, "", "nosuch"),
+        ("curate", {"benchmark": "gone.jsonl"}, {}, DataError, "gone.jsonl", None),
         (
-            "represent",
-            {"token_sets": {"share": 1.0}},
-            {},
-            ConfigError,
-            "share: .*; it is now represent.token_sets.min_share$",
-        ),
-        ("curate", {"pears": 3}, {}, ConfigError, "curate.pears.*got 3; fields of curate: .*pairs"),
-        ("curate", {"pairs": "many"}, {}, ConfigError, "curate.pairs: .*integer.*got 'many'"),
-        ("curate", {"preferences": ["nosuch"]}, {}, ConfigError, "no dataset 'nosuch'; there are phrasebook"),
-        ("curate", {"benchmark": "gone.jsonl"}, {}, DataError, "gone.jsonl: no such file"),
-        ("translate", {"language": "ko"}, {"corpus": "file:///nosuch/curate/x"}, ArtifactError, "/nosuch/curate/x"),
-        ("translate", {"language": "ko"}, {"corpus": "ftp://host/x"}, ArtifactError, "ftp://host/x"),
-        (
-            "reward",
+            "translate",
             {"language": "ko"},
-            {"base": "file:///x"},
-            ConfigError,
-            "reward.corpora: this .*missing; .*: base, corpora",
+            {"corpus": "file:///nosuch/curate/x"},
+            ArtifactError,
+            "file:///nosuch/curate/x",
+            None,
         ),
-        ("curate", {}, {"corpus": "file:///x"}, ConfigError, "curate.corpus: no such input; inputs of curate: none"),
+        ("translate", {"language": "ko"}, {"corpus": "ftp://host/x"}, ArtifactError, "", "ftp://host/x/artifact.json"),
+        ("reward", {"language": "ko"}, {"base": "file:///x"}, ConfigError, "reward.corpora", None),
+        ("curate", {}, {"corpus": "file:///x"}, ConfigError, "curate.corpus", None),
     ],
 )
-def test_wrong_input_is_one_clear_error_and_leaves_nothing(home, name, config, inputs, error, message) -> None:
-    with pytest.raises(error, match=message) as caught:
+def test_wrong_input_is_one_clear_error_and_leaves_nothing(home, name, config, inputs, error, place, value) -> None:
+    with refused(error, place, value):
         run_stage(name, config, inputs)
-    assert "\n" not in str(caught.value)
     assert not (home / "store").exists()
+
+
+@pytest.mark.parametrize(("old", "new"), sections._RENAMED.items())
+def test_a_former_name_of_a_field_is_answered_by_its_name(old: str, new: str) -> None:
+    stage, *fields = old.split(".")
+    config = 1
+    for field in reversed(fields):
+        config = {field: config}
+    with refused(ConfigError, old, 1) as raised:
+        run_stage(stage, config, {})
+    assert raised.value.hint.endswith(f" {stage}.{new}")
 
 
 def test_a_translator_that_is_not_there(home) -> None:
     corpus = run_stage("curate", CURATE, {})
-    with pytest.raises(
-        ArtifactError, match=r"cannot find 'nosuch' on the Hub: \w+; check the id or the folder, and the network"
-    ) as caught:
+    with refused(ArtifactError, "nosuch"):
         run_stage("translate", {"language": "ko", "translator": "nosuch"}, {"corpus": corpus.uri})
-    assert "\n" not in str(caught.value)
 
 
 def test_what_a_gate_refuses_is_kept_and_is_no_artifact(home) -> None:
@@ -237,11 +236,10 @@ def test_what_a_gate_refuses_is_kept_and_is_no_artifact(home) -> None:
     corpus = run_stage("curate", CURATE, {})
     other = run_stage("translate", {"language": "es"}, {"corpus": run_stage("curate", CURATE | {"seed": 7}, {}).uri})
     for _ in range(2):
-        with pytest.raises(
-            GateError, match=r"max_reject_share is 5.0%: Spanish .* rows failed, .*; see file://\S+/refused/\w+$"
-        ) as refused:
+        with refused(GateError, "validate.max_reject_share", 0.05) as raised:
             run_stage("validate", {}, {"source": corpus.uri, "translations": [other.uri]})
-    where = str(refused.value).rsplit(" ", 1)[1]
+    where = raised.value.kept
+    assert "Spanish" in raised.value.message and str(raised.value).endswith(f"; see {where}")
     assert {uri.removeprefix(f"{where}/") for uri in objects.list_uris(where)} == {
         "data_docs.html", "rejects.jsonl", "summary.json",
     }  # fmt: skip

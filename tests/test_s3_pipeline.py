@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from xlrm.errors import ArtifactError
 from xlrm.run.runner import run_stage
@@ -95,7 +96,7 @@ def test_tasks_find_each_others_artifacts_in_s3_and_a_finished_run_starts_none(
     assert [path.parent.name for path in folder.glob("*/preferences.jsonl")] == ["en"], "the only language it trains in"
 
     again = run_pipeline(home, s3_store.uri, "two")
-    assert again.returncode == 0 and "configure: 12 of 12 steps were finished before" in again.stdout
+    assert again.returncode == 0 and "configure: 12 of 12 steps were already finished" in again.stdout
     begun = {uri.split("/")[-2] for uri in objects.list_uris(objects.join(s3_store.uri, "runs", "two", "tasks"))}
     assert begun == {"configure"} and made(s3_store.uri, "two") == uris, "no other task was started"
     decision = next((home / "kfp" / "two").rglob("conclude/decision")).read_text()
@@ -115,12 +116,10 @@ def test_a_corrupted_or_missing_input_is_named(home, s3_store, s3_server, monkey
     where = objects.join(corpus.uri, corpus.record.digest[:16], file.path)
     good = objects.read_bytes(where)
     s3_store.overwrite(where, good[:-1] + b"X")
-    with pytest.raises(ArtifactError, match=file.path) as corrupted:
+    with refused(ArtifactError, where):
         run_stage("translate", {"language": "es"}, {"corpus": corpus.uri})
-    assert where in str(corrupted.value)
     s3_store.delete(where)
-    with pytest.raises(ArtifactError) as missing:
+    with refused(ArtifactError, where):
         run_stage("translate", {"language": "ko"}, {"corpus": corpus.uri})
-    assert where in str(missing.value)
     s3_server.client.put_object(Bucket="lab", Key=where.removeprefix("s3://lab/"), Body=good)
     assert run_stage("translate", {"language": "ko"}, {"corpus": corpus.uri}).record.metrics["texts"] > 0

@@ -1,6 +1,7 @@
 """Names that people give to sections, from a benchmark's file to MLflow, the gate and the pages."""
 
 import pytest
+from refusals import refused
 
 from xlrm.errors import DataError
 from xlrm.evaluation import benchmarks, reward_results, reward_table
@@ -67,9 +68,8 @@ def test_the_gate_compares_in_it(tmp_path) -> None:
 @pytest.mark.parametrize("name", ["average", "Average", "subset/x"])
 def test_a_name_that_results_use_themselves_is_refused_when_the_benchmark_is_loaded(name: str, tmp_path) -> None:
     write_jsonl(tmp_path / "mine.jsonl", [row | {"section": section} for section in ("S", name) for row in named("p")])
-    with pytest.raises(DataError, match=rf"mine\.jsonl:3: section '{name}'.*'average'.*'subset/'") as raised:
+    with refused(DataError, f"{tmp_path / 'mine.jsonl'}:3: section", name):
         benchmarks.load(str(tmp_path / "mine.jsonl"), "en", None, 0)
-    assert "\n" not in str(raised.value)
 
 
 def test_subsets_that_are_gone_are_named(capsys) -> None:
@@ -81,8 +81,9 @@ def test_subsets_that_are_gone_are_named(capsys) -> None:
     ]
     assert benchmarks.missing({"en": rows}) == benchmarks.missing({"en": ROWS}) == benchmarks.missing({"en": []}) == {}
     left = [row for row in rows if not row["subset"].startswith("hep-r")]
-    found = with_missing("evaluate: corpus", {"en": {"items": 1}, "ko": {"items": 2}}, {"en": rows, "ko": left})
-    assert found == {"en": {"items": 1}, "ko": {"items": 2, "missing": ["hep-rust"]}}
+    result = reward_results.result(ROWS, [([1.0], [0.0])] * len(ROWS), "lost")
+    found = with_missing("evaluate: corpus", {"en": result, "ko": result}, {"en": rows, "ko": left})
+    assert found["en"] is result and found["ko"] == result.model_copy(update={"missing": ("hep-rust",)})
     assert "corpus in ko has no item of hep-rust" in "".join(capsys.readouterr())
     assert benchmarks.missing({"ko": left}) == {"ko": ["hep-rust"]}, "of a benchmark with weights the whole is known"
 

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 from reward_server import Server, new_model, started, until
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from xlrm.cli import app
@@ -249,29 +252,33 @@ def test_as_a_containers_first_process_it_ends_at_once_while_loading(model) -> N
         assert server.process.wait(4) == 128 + signal.SIGTERM
 
 
-def damaged(model: Path, folder: Path, name: str, row: int) -> Path:
-    """The model with no numbers in a row of one of its weights."""
-    import safetensors.torch
-
+def with_head(model: Path, folder: Path, head: torch.Tensor) -> Path:
+    """The model with another head: a row of its states' width."""
     shutil.copytree(model, folder)
-    weights = safetensors.torch.load_file(model / "model.safetensors")
-    (key,) = (one for one in weights if one.endswith(name))
-    weights[key][row] = float("nan")
-    safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    weights = load_file(model / "model.safetensors")
+    save_file(weights | {"score.weight": head[None]}, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
-def test_a_reward_that_is_no_number_is_an_error(model, expected, tmp_path) -> None:
-    (token,) = loading.load_tokenizer(model).encode("하", add_special_tokens=False)
-    with started(damaged(model, tmp_path / "token", "embed_tokens.weight", token)) as server:
+def last_state(model: Path, chat: list[dict]) -> torch.Tensor:
+    """State of the last token, which the head reads."""
+    scorer = engines.load(model, Scoring())
+    with torch.inference_mode():
+        return scorer.network.model(input_ids=torch.tensor(scorer.encode([chat]))).last_hidden_state[0, -1].clone()
+
+
+def test_a_reward_that_is_no_number_is_an_error(model, tmp_path) -> None:
+    state = last_state(model, CHATS[3])
+    overflows = state * (3.6e38 / float(state @ state))  # just above float32 for that conversation, below it for others
+    with started(with_head(model, tmp_path / "large", overflows)) as server:
         answer = server.post("/v1/rewards", {"conversations": [PAIR, CHATS[3]]})
         assert answer.status_code == 500
         assert answer.json()["error"]["message"] == "conversation 1: the model's reward is no number"
-        assert server.rewards([PAIR]) == pytest.approx(expected[:1], abs=1e-5)
-    result = CliRunner().invoke(
-        app, ["serve", "--port", "0", str(damaged(model, tmp_path / "head", "score.weight", 0))]
-    )
-    assert result.exit_code == 2 and "its rewards are no numbers" in result.output
+        assert all(map(math.isfinite, server.rewards([PAIR])))
+    heads = {"its rewards are no numbers": torch.full_like(state, 3e38), "score.weight[0, 0] is nan": state * math.nan}
+    for place, (message, head) in enumerate(heads.items()):
+        result = CliRunner().invoke(app, ["serve", "--port", "0", str(with_head(model, tmp_path / str(place), head))])
+        assert result.exit_code == 2 and message in result.output
 
 
 @pytest.mark.slow
@@ -343,7 +350,7 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token, monkey
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
 def test_an_engine_that_is_not_installed_is_one_line(model) -> None:
     result = CliRunner().invoke(app, ["serve", "--port", "0", str(model), "--engine", "vllm"])
-    assert result.exit_code == 2 and "engine vllm: vllm is not installed; pip install" in result.output
+    assert result.exit_code == 2 and "engine: vllm needs vllm, which is not installed; pip install" in result.output
     assert vllm_engine._OWNER not in os.environ, "processes of later trainings would take this one for their vLLM's"
 
 

@@ -2,11 +2,13 @@
 where there is no Hub. The sets here are folders laid out like repositories, which the real library loads."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from refusals import refused
 
 from xlrm.data import data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS, find, load, load_pairs
@@ -140,12 +142,12 @@ def test_every_table_takes_such_entries() -> None:
 
 @pytest.mark.parametrize("entry", ["magpie@", "magpie=", "=me/mine", "magpie=@x", "@x", ""])
 def test_an_entry_that_is_none_says_how_one_is_written(entry: str) -> None:
-    with pytest.raises(ConfigError, match=r"NAME\[=OWNER/NAME\]\[@REVISION\]"):
+    with refused(ConfigError, "", entry):
         load_pairs(entry, "en", 10, 0)
 
 
 def test_what_is_not_of_the_hub_has_no_revision() -> None:
-    with pytest.raises(ConfigError, match="'phrasebook@v1': phrasebook is not of the Hub"):
+    with refused(ConfigError, "", "phrasebook@v1"):
         load_pairs("phrasebook@v1", "en", 10, 0)
 
 
@@ -212,12 +214,13 @@ def test_prompts_of_the_hub_are_aligned_and_judged_on(tmp_path) -> None:
 
 def test_records_of_another_schema_are_named(tmp_path) -> None:
     entry = f"offsetbias={repository(tmp_path / 'other', [{'question': '?'}])}"
-    with pytest.raises(DataError, match=r"/other at 'main'.*KeyError '.*label"):
+    with refused(DataError, f"{tmp_path / 'other'} at main") as raised:
         load_pairs(entry, "en", 10, 0)
+    assert re.search("KeyError '.*label", raised.value.message)
 
 
 def test_a_set_is_not_asked_for_in_a_language_it_does_not_have() -> None:
-    with pytest.raises(ConfigError, match="'offsetbias' is in en, not in 'ko'"):
+    with refused(ConfigError, "", "offsetbias"):
         load(PREFERENCES, "offsetbias", "ko", 10, 0, ("prompt",))
 
 
@@ -225,8 +228,6 @@ def test_without_the_hub_there_is_one_line_that_says_what_to_do(monkeypatch) -> 
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ArtifactError,
-        match=r"^cannot fetch 'allenai/wildguardmix' at 'main': .*HF_HUB_OFFLINE is set.*accept its licence.*HF_TOKEN$",
-    ):
+    with refused(ArtifactError, "allenai/wildguardmix at main") as raised:
         load_pairs("wildguard", "en", 10, 0)
+    assert all(name in raised.value.hint for name in ("HF_HUB_OFFLINE", "licence", "HF_TOKEN"))

@@ -15,7 +15,7 @@ from xlrm.models import loading
 from xlrm.models.chat_templates import encode
 
 LOOSE = {"goal": 1e-3, "less_memory": None}
-"""Of a machine that is busy with other tests."""
+"""A machine that is busy with other tests."""
 
 
 @pytest.fixture(autouse=True)

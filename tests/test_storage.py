@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from botocore.awsrequest import AWSResponse
 from pydantic import ValidationError
+from refusals import refused
 
 from xlrm.errors import ArtifactError
 from xlrm.store import buckets, objects
@@ -106,7 +107,7 @@ def test_a_damaged_file_is_named_and_does_not_arrive(store, tmp_path, damage):
 def test_a_file_that_changes_meanwhile_is_not_stored(store, tmp_path):
     files = write(tmp_path / "local", {"a": b"old"})
     (tmp_path / "local/a").write_bytes(b"new")
-    with pytest.raises(ArtifactError, match="change"):
+    with refused(ArtifactError, tmp_path / "local/a"):
         objects.upload_directory(tmp_path / "local", files, store.uri)
     assert objects.list_uris(store.uri) == []
 
@@ -122,7 +123,7 @@ def test_after_an_error_nothing_more_is_begun(tmp_path, monkeypatch, moved):
         upload(place, folder, source, entry)
 
     monkeypatch.setattr(objects._File, "upload", slow_from_c_on)
-    with pytest.raises(ArtifactError, match=r"/b\b.*missing"):
+    with refused(ArtifactError, (tmp_path / "store/b").as_uri()):
         objects.upload_directory(tmp_path / "local", files, (tmp_path / "store").as_uri())
     assert len(moved) <= 4
 
@@ -180,8 +181,9 @@ def test_a_busy_server_is_asked_again_and_given_up(s3_store, answers, monkeypatc
     assert objects.read_bytes(objects.join(s3_store.uri, "record.json")) is None
     assert asked == ["GET", "GET"]
     queued.extend([(503, "SlowDown")] * 9)
-    with pytest.raises(ArtifactError, match=r"record\.json: SlowDown from http.*: later"):
+    with refused(ArtifactError, objects.join(s3_store.uri, "record.json")) as raised:
         objects.read_bytes(objects.join(s3_store.uri, "record.json"))
+    assert raised.value.message.startswith("SlowDown from http")
     assert len(asked) == 2 + buckets.ATTEMPTS
 
 
@@ -245,16 +247,17 @@ def test_a_missing_bucket_is_explained(s3, tmp_path):
         lambda: objects.upload_directory(tmp_path / "local", files, "s3://nobody-made-it"),
         lambda: objects.write_new("s3://nobody-made-it/a", b"1"),
     ):
-        with pytest.raises(ArtifactError, match=r"s3://nobody-made-it/a: NoSuchBucket.*create the bucket"):
+        with refused(ArtifactError, "s3://nobody-made-it/a") as raised:
             act()
+        assert raised.value.message.startswith("NoSuchBucket")
 
 
 def test_a_place_that_cannot_be_written_is_explained(tmp_path):
     (tmp_path / "file").write_bytes(b"1")
     uri = (tmp_path / "file/below").as_uri()
-    with pytest.raises(ArtifactError, match=uri):
+    with refused(ArtifactError, uri):
         objects.write_new(uri, b"1")
-    with pytest.raises(ArtifactError, match=tmp_path.as_uri()):
+    with refused(ArtifactError, tmp_path.as_uri()):
         objects.read_bytes(tmp_path.as_uri())
 
 

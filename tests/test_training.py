@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from pydantic import ValidationError
+from refusals import refused
 
 from benchmarks.reward_training import apart, kill_after_a_checkpoint, plain_trl, start
 from benchmarks.reward_training import log_of as log
@@ -76,7 +77,7 @@ def test_losses_gradients_and_weights_are_those_of_plain_trl(tiny_base, tmp_path
 
 
 def test_margins_that_nobody_gave_are_missed(tiny_base, corpora, tmp_path) -> None:
-    with pytest.raises(DataError, match=r"reward\.margin: no pair has a margin"):
+    with refused(DataError, "reward.margin", True):
         train(tiny_base, corpora, tmp_path, margin=True)
 
 
@@ -127,7 +128,7 @@ def test_a_pointwise_reward_model_learns(tiny_base, corpora, tmp_path) -> None:
 
 def test_rows_of_no_use_to_the_loss(tiny_base, tmp_path) -> None:
     write_jsonl(tmp_path / "corpora/en/preferences.jsonl", [{"prompt": "p", "response": "r", "label": 2}] * 8)
-    with pytest.raises(DataError, match="pair 1: neither response with a label of 0 or 1, nor chosen"):
+    with refused(DataError, "pair 1"):
         train(tiny_base, tmp_path / "corpora", tmp_path / "work", loss="pointwise")
 
 
@@ -136,7 +137,7 @@ def test_rows_of_no_use_to_the_loss(tiny_base, tmp_path) -> None:
     [
         ({"quantize": True}, "needs lora_rank above 0"),
         ({"quantize": True, "lora_rank": 8}, "needs precision bfloat16"),
-        ({"margin": True, "loss": "pointwise"}, "margin=true is of the bradley_terry loss"),
+        ({"margin": True, "loss": "pointwise"}, "needs the bradley_terry loss"),
         ({"language": "en+en"}, "codes of different languages"),
         ({"precision": "float16"}, "float32"),
     ],
@@ -147,15 +148,15 @@ def test_settings_that_do_not_belong_together(changes, message) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "place", "value"),
     [
-        ({"optimizer": "adamw"}, "optimizer 'adamw': transformers knows adamw_torch"),
-        ({"optimizer": "paged_adamw_8bit"}, "needs bitsandbytes; pip install 'xlrm\\[gpu\\]'"),
-        ({"processes": 2}, r"2 process\(es\): needs deepspeed"),
+        ({"optimizer": "adamw"}, "optimizer", "adamw"),
+        ({"optimizer": "paged_adamw_8bit"}, "optimizer", "paged_adamw_8bit"),
+        ({"processes": 2}, "processes", 2),
     ],
 )
 def test_what_is_not_installed_is_said_before_anything_is_made(
-    tiny_base, corpora, tmp_path, monkeypatch, changes, message
+    tiny_base, corpora, tmp_path, monkeypatch, changes, place, value
 ) -> None:
     def version(library: str) -> str:
         if library in ("bitsandbytes", "deepspeed"):  # as where these are not installed
@@ -164,7 +165,7 @@ def test_what_is_not_installed_is_said_before_anything_is_made(
 
     fake = SimpleNamespace(version=version, PackageNotFoundError=metadata.PackageNotFoundError)
     monkeypatch.setattr(trainers, "metadata", fake)
-    with pytest.raises(ConfigError, match=message):
+    with refused(ConfigError, place, value):
         train(tiny_base, corpora, tmp_path, **changes)
     assert not (tmp_path / "start").exists()
 
@@ -225,7 +226,7 @@ def test_a_mixture_has_every_pair_once_or_in_every_language(tmp_path) -> None:
         every
     ) == 60
     write_jsonl(tmp_path / "es" / "preferences.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
-    with pytest.raises(DataError, match=r"es/preferences\.jsonl:1: no 'id'"):
+    with refused(DataError, "es/preferences.jsonl:1: id"):
         reward.training_rows(reward.Config(language="en+es"), tmp_path)
 
 
@@ -315,7 +316,7 @@ def test_encoders_and_sequence_to_sequence_models_become_reward_models(family, c
 @pytest.mark.parametrize(("family", "limit"), [("bert", 48), ("xlm-roberta", 48)])
 def test_more_tokens_than_an_encoder_has_positions(family, limit, corpora, tmp_path) -> None:
     base = family_base(family, tmp_path / "base")
-    with pytest.raises(ConfigError, match=f"reward.max_length=64: .* allowed are up to {limit}"):
+    with refused(ConfigError, "reward.max_length", 64):
         train(base, corpora, tmp_path / "work", max_length=64)
 
 
@@ -535,7 +536,7 @@ def test_a_batch_fits_any_number_of_gpus(batch_size, device_batch_size, processe
 
 @pytest.mark.parametrize(("batch_size", "processes"), [(30, 4), (2, 4)])
 def test_a_batch_that_the_processes_cannot_share(batch_size, processes) -> None:
-    with pytest.raises(ConfigError, match=rf"^batch_size: {batch_size} .* {processes} processes"):
+    with refused(ConfigError, "batch_size", batch_size):
         launch.split_batch(batch_size, 8, processes)
 
 
@@ -562,7 +563,7 @@ def test_a_global_batch_is_made_of_all_processes_of_all_nodes(monkeypatch) -> No
     monkeypatch.setenv("PET_NNODES", "2")
     trainers._check_batch(recipe, 86_400)
     monkeypatch.setenv("PET_NNODES", "3")
-    with pytest.raises(ConfigError, match=r"batch_size: 128 .* 12 processes"):
+    with refused(ConfigError, "batch_size", 128):
         trainers._check_batch(recipe, 86_400)
 
 
@@ -625,13 +626,13 @@ def test_a_process_that_sees_several_gpus_does_not_train(tiny_base, corpora, tmp
     from transformers import TrainingArguments
 
     monkeypatch.setattr(TrainingArguments, "n_gpu", 4)
-    with pytest.raises(ConfigError, match="sees 4 GPUs"):
+    with refused(ConfigError, "CUDA_VISIBLE_DEVICES"):
         train(tiny_base, corpora, tmp_path, loss="pointwise")
 
 
 def test_more_processes_than_gpus(monkeypatch, corpora, tiny_base, tmp_path) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ConfigError, match=r"^processes: 4 .* 2 GPU"):
+    with refused(ConfigError, "processes", 4):
         train(tiny_base, corpora, tmp_path, processes=4)
     assert launch.processes(0) == launch.processes(2) == 2 and launch.processes(1) == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
@@ -643,5 +644,6 @@ def test_more_processes_than_gpus(monkeypatch, corpora, tiny_base, tmp_path) -> 
 )
 def test_nodes_that_make_no_sense(monkeypatch, name, value) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=f"{name}='{value}'"):
+    with pytest.raises(ConfigError) as raised:
         launch.Nodes.from_environment()
+    assert name in raised.value.where and value in raised.value.value

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 import xlrm
 from xlrm.errors import DataError, GateError
@@ -266,15 +267,15 @@ def test_pairs_held_out_are_validated_where_there_are_any(tmp_path):
 def test_a_corpus_that_cannot_be_read_is_named(tmp_path):
     made = {"en": corpora(count=2)["en"], "es": corpora(count=2)["es"]}
     del made["es"]["parallel.jsonl"]
-    with pytest.raises(DataError, match=r"es/parallel\.jsonl: no such file"):
+    with refused(DataError, tmp_path / "es/parallel.jsonl"):
         run(made, tmp_path)
     (tmp_path / "es" / "corpus.json").write_text('{"language": "en"}')
     write_jsonl(tmp_path / "es" / "parallel.jsonl", made["en"]["parallel.jsonl"])
     folders = {"source": tmp_path / "en", "translations": [tmp_path / "es"], "output": tmp_path / "output"}
-    with pytest.raises(DataError, match="one corpus a language, got en, en"):
+    with refused(DataError, "validate", "en, en"):
         validate.run(validate.Config(), **folders)
     (tmp_path / "es" / "corpus.json").unlink()
-    with pytest.raises(DataError, match=r'corpus\.json: no such file; .* \{"language": "es"\}'):
+    with refused(DataError, tmp_path / "es/corpus.json"):
         validate.run(validate.Config(), **folders)
 
 
@@ -316,16 +317,16 @@ def test_shards_are_put_together_in_their_order_and_their_repairs_added(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("described", "message"),
+    ("described", "place", "value"),
     [
-        ([{"shard": [1, 3]}, {"shard": [3, 3]}], r"es: shard 2 of 3 is missing; got \[3, 3\], \[1, 3\]"),
-        ([{"shard": [1, 2]}, {"shard": [1, 2]}], "es: shard 1 of 2 is there more than once"),
-        ([{"shard": [1, 2]}, {"shard": [2, 4]}], "es: shards are .number, count. of one count"),
-        ([{}, {}], "es: shard 1 of 1 is there more than once"),
+        ([{"shard": [1, 3]}, {"shard": [3, 3]}], "shard 2 of 3", "[3, 3], [1, 3]"),
+        ([{"shard": [1, 2]}, {"shard": [1, 2]}], "shard 1 of 2", "[1, 2], [1, 2]"),
+        ([{"shard": [1, 2]}, {"shard": [2, 4]}], "shard", "[2, 4], [1, 2]"),
+        ([{}, {}], "shard 1 of 1", "[1, 1], [1, 1]"),
     ],
 )
-def test_a_shard_that_is_missing_or_double_is_named(described, message, tmp_path):
-    with pytest.raises(DataError, match=message):
+def test_a_shard_that_is_missing_or_duplicated_is_named(described, place, value, tmp_path):
+    with refused(DataError, f"corpus es: {place}", value):
         validate.run(
             validate.Config(), source=english(tmp_path), translations=shards(tmp_path, described), output=tmp_path
         )

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from xlrm.errors import ConfigError
 from xlrm.models import chat_templates, generation, loading, vllm_engine
@@ -145,13 +146,12 @@ def test_a_context_above_the_models_is_one_line(tiny_base, tmp_path) -> None:
     write_jsonl(tmp_path / "samples/0/train/en.jsonl", [{"id": "1", "prompt": "One?", "responses": ["One.", "Two."]}])
     for engine in ("vllm", "transformers"):
         config = rank.Config(language="en", labelers=("en",), max_length=8192, engine=engine)
-        with pytest.raises(ConfigError) as caught:
+        with refused(ConfigError, "max_length", 8192):
             rank.run(config, samples=tmp_path / "samples", reward_models=[folder], output=tmp_path / "w" / "output")
-        assert str(caught.value) == "max_length=8192: more than this qwen2 model reads; allowed are up to 4096"
     assert engines.load(folder, Scoring(max_length=8192)).max_length == 4096
     for kind in (generation.Vllm, generation.Transformers):
         engine = kind(generation.Model(str(tiny_base)), context=Context("judge.context", 16384, given=True))
-        with pytest.raises(ConfigError, match=r"judge.context=16384: .* up to 4096"):
+        with refused(ConfigError, "judge.context", 16384):
             engine.complete(["One."], 1, Decoding(4))
         assert kind(generation.Model(str(tiny_base)), context=Context("judge.context", 16384)).limit == 4096
 

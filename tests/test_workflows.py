@@ -153,7 +153,7 @@ def test_commands_of_pipelines_have_the_options_they_are_given() -> None:
     ("overrides", "if_changed", "said"),
     [
         ("null", "true", ""),
-        ('["reward.epochs=2", "x=$(id) y"]', "false", "no stage or setting 'x'"),  # it came as it was, and was refused
+        ('["reward.epochs=2", "x=$(id) y"]', "false", "='x': "),  # it came as it was, and was refused
         ("reward.epochs=2", "true", "overrides: a JSON list is wanted"),
     ],
 )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 BACKOFF_LIMIT = 6
-"""Of a Kubernetes Job that names none; torch-distributed and JobSet name none."""
+"""The default of a Kubernetes Job that names none; torch-distributed and JobSet name none."""
 
 
 class Controllers:
@@ -166,7 +166,7 @@ class Controllers:
             raise _Gone
 
     def end_pod(self, pod: str, status: int = 0, reason: str = "") -> None:
-        """Of a pod that is not started again: it has ended well, or its runtime says restartPolicy Never."""
+        """Ends a pod for good: it has ended well, or its runtime says restartPolicy Never."""
         with self.changed:
             self._there(pod)
             status_ = {"phase": "Failed" if status else "Succeeded"}

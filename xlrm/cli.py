@@ -1,6 +1,5 @@
 """The `xlrm` command."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -21,11 +20,17 @@ from xlrm.run.output import console, errors, errors_in_one_line, print_result, q
 from xlrm.store import addresses
 
 if TYPE_CHECKING:
+    from xlrm.evaluation.results import Result
     from xlrm.scorers.interface import Scorer, Scoring
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-MaxLength = Annotated[int | None, typer.Option(help="Tokens (2048, or the model's); longer ones lose their beginning.")]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        help="Maximum tokens of a conversation (default: 2048, or the model's limit if lower); longer ones lose their beginning."
+    ),
+]
 ModelOption = Annotated[
     str, typer.Option(help="A reward model: folder, models:/NAME@ALIAS, or artifact URI (file:// or s3://).")
 ]
@@ -62,7 +67,7 @@ def stage(
     name: Annotated[
         str, typer.Argument(help="Name of the stage; `xlrm stage NAME --help` shows its inputs and fields.")
     ],
-    fields: Annotated[list[str] | None, typer.Argument(help="field=value ...")] = None,
+    fields: Annotated[list[str] | None, typer.Argument(help="Settings of the stage, as field=value.")] = None,
     inputs: Annotated[list[str] | None, typer.Option("--input", help="name=URI of an artifact.")] = None,
     list_inputs: Annotated[
         list[str] | None, typer.Option("--inputs", help="name=URI,URI,... for an input that is a list.")
@@ -85,12 +90,17 @@ def stage(
 @app.command()
 def estimate(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="stage.field=value ...")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings that replace those of the file, as stage.field=value.")
+    ] = None,
     mfu: Annotated[
-        list[str] | None, typer.Option(help="training=, scoring= or decoding=SHARE of the peak that is made use of.")
+        list[str] | None,
+        typer.Option(
+            help="Share of a GPU's peak that is reached, as training=, scoring= or decoding=SHARE; may be repeated."
+        ),
     ] = None,
 ) -> None:
-    """Curate an experiment's corpus, unless that is finished, and estimate the work of every stage on GPUs."""
+    """Curate an experiment's corpus, unless that is already done, and estimate the GPU work of every stage."""
     from xlrm.run import assumptions, experiment, forecast, workloads
     from xlrm.run.runner import run_stage
     from xlrm.store import artifacts
@@ -116,7 +126,7 @@ def estimate(
 def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
     from xlrm.run.budget import figure
 
-    table = Table("stage", "what", "work", title=f"{name}: about what its stages on GPUs take")
+    table = Table("stage", "what", "work", title=f"{name}: estimated work of its stages on GPUs")
     for column in ("tokens", "PFLOP", "A100-hours"):
         table.add_column(column, justify="right")
     for row in rows:
@@ -124,7 +134,7 @@ def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
         table.add_row(escape(row.stage), escape(row.what), f"{row.work}, {row.precision}", *map(figure, figures))
     known = [row for row in rows if row.flop is not None]
     total = (sum(row.flop for row in known) / 1e15, sum(row.hours(shares) for row in known))
-    left_out = f"without {len(rows) - len(known)} not known" if len(known) < len(rows) else ""
+    left_out = f"without {len(rows) - len(known)} unknown" if len(known) < len(rows) else ""
     table.add_section()
     table.add_row("total", left_out, "", "", *map(figure, total))
     return table
@@ -133,7 +143,7 @@ def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
 def _assignment(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"{text!r}: written name=value")
+        raise ConfigError("NAME=VALUE is required", value=text)
     return key, value
 
 
@@ -160,63 +170,70 @@ def score(
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Option(help="As for score, or one from elsewhere: armorm, offsetbias, gpt-4o, served=ID, ...")
+        str,
+        typer.Option(
+            help="A model as for `xlrm score`, or a published one: armorm, offsetbias, gpt-4o, served=ID, ..."
+        ),
     ],
     benchmark: Annotated[
-        str, typer.Option(help="A benchmark by name, or a .jsonl or .parquet file of pairs or best-of-n lists.")
+        str, typer.Option(help="Name of a benchmark, or a .jsonl or .parquet file of pairs or best-of-n lists.")
     ],
     output: Annotated[Path, typer.Option(help="Folder for results.json and the rewards or verdicts.")],
-    language: Annotated[str, typer.Option(help="Language of a benchmark that has several.")] = "en",
-    items: Annotated[int, typer.Option(help="Items, at most.")] = 100_000,
-    ties: Annotated[str, typer.Option(help="A pair with equal rewards is lost, or counts half.")] = "lost",
+    language: Annotated[str, typer.Option(help="Language to evaluate in, if the benchmark has several.")] = "en",
+    items: Annotated[int, typer.Option(help="Maximum number of items.")] = 100_000,
+    ties: Annotated[str, typer.Option(help="How a pair with equal rewards counts: lost or half.")] = "lost",
     max_length: MaxLength = None,
-    log: Annotated[str | None, typer.Option(help="MLflow experiment in which a run keeps the accuracies.")] = None,
+    log: Annotated[str | None, typer.Option(help="MLflow experiment to log the accuracies to.")] = None,
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm.data import cleaning
     from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
+    from xlrm.evaluation.results import SingleResult
     from xlrm.evaluation.statistics import with_missing
     from xlrm.models import reward_models
     from xlrm.scorers.interface import Scoring
 
     with errors_in_one_line():
         if ties not in get_args(Ties):
-            raise ConfigError(f"--ties {ties}: it is {' or '.join(get_args(Ties))}")
+            raise ConfigError(
+                "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
+            )
         policy = cast(Ties, ties)
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
             settings = external_models.Settings(models=(model,), ties=ties, **_given(max_length=max_length))
-            result = external_models.evaluate(model, rows, language, settings, output)
+            result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
         else:
             scored = reward_table.score_items(rows, _load(model, Scoring(**_given(max_length=max_length))))
             name = benchmarks.label(benchmark)
             results = {language: reward_results.result(rows, scored, policy)}
-            result = with_missing(f"evaluate: {name}", results, {language: rows})[language]
+            counted = with_missing(f"evaluate: {name}", results, {language: rows})[language]
+            result = SingleResult(tie_policy=policy, **counted.model_dump(exclude_unset=True))
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
-        (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
+        result.write(output)
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
-    note = f", {result['ties']} with equal rewards ({ties})" if "ties" in result else ""
-    if "unreadable" in result:
-        note += f", {result['unreadable']} of {result['verdicts']} verdicts unreadable (0.5 each)"
+    note = "" if result.ties is None else f", {result.ties} with equal rewards ({ties})"
+    if result.unreadable is not None:
+        note += f", {result.unreadable} of {result.verdicts} verdicts unreadable (0.5 each)"
     console().print(_results_table(f"{benchmark}, {len(rows)} items{note}", result))
 
 
-def _logged(experiment: str, params: dict[str, str], result: dict) -> None:
+def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
     from xlrm.tracking import mlflow_runs
 
     with mlflow_runs.run(experiment, f"evaluate {params['benchmark']}", params, {}) as run:
-        run.log({f"accuracy/{params['language']}/{name}": value for name, value in result["accuracy"].items()})
-        if "unreadable" in result:
-            run.log({f"unreadable/{params['language']}": result["unreadable"]})
+        run.log({f"accuracy/{params['language']}/{name}": value for name, value in result.accuracy.items()})
+        if result.unreadable is not None:
+            run.log({f"unreadable/{params['language']}": result.unreadable})
 
 
-def _results_table(title: str, result: dict) -> Table:
+def _results_table(title: str, result: "Result") -> Table:
     table = Table("", "accuracy", "95 % interval", "longest response", "chance", title=title)
-    for name, value in result["accuracy"].items():
-        low, high = result["interval"][name]
-        baselines = (f"{result[which][name]:.3f}" for which in ("length_baseline", "random_baseline"))
+    for name, value in result.accuracy.items():
+        low, high = result.interval[name]
+        baselines = (f"{baseline[name]:.3f}" for baseline in (result.length_baseline, result.random_baseline))
         table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
     return table
 
@@ -227,12 +244,12 @@ def serve(
     fields: Annotated[
         list[str] | None, typer.Argument(help="setting=value: limits and batching, see docs/serving.md.")
     ] = None,
-    host: Annotated[str, typer.Option(help="0.0.0.0 answers other machines too.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
-    engine: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.", min=0, max=65535)] = 8000,
+    engine: Annotated[str, typer.Option(help="Library that computes rewards: transformers or vllm.")] = "transformers",
+    precision: Annotated[str, typer.Option(help="Number format of the computation: float32 or bfloat16.")] = "float32",
     max_length: MaxLength = None,
-    batch_tokens: Annotated[int, typer.Option(help="In a forward pass, at most.")] = 8192,
+    batch_tokens: Annotated[int, typer.Option(help="Maximum tokens of a forward pass.")] = 8192,
 ) -> None:
     """Serve one model's rewards over HTTP. If XLRM_SERVE_TOKEN is set, requests must send it as a bearer token."""
     from xlrm.run.experiment import parse_value
@@ -250,7 +267,9 @@ def _serving() -> Any:
     try:
         from xlrm.serving import server
     except ModuleNotFoundError as error:
-        raise ConfigError(f"xlrm serve: {error.name} is not installed; pip install 'xlrm[serve]'") from error
+        raise ConfigError(
+            f"{error.name} is not installed", where="xlrm serve", hint="pip install 'xlrm[serve]'"
+        ) from error
     return server
 
 
@@ -259,15 +278,14 @@ def _checked(kind: Any, given: dict[str, Any]) -> Any:
         return kind(**given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        hint = f"; there are {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        field = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"xlrm serve: {field}: {first['msg']}, got {first['input']!r}{hint}") from error
+        hint = f"there are {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise ConfigError.invalid(first, "xlrm serve: ", hint) from error
 
 
 @app.command()
 def models() -> None:
-    """List the registered versions, newest first, with the gate's decision and average accuracies: one
-    models:/NAME@ALIAS a line, or models:/NAME/VERSION for a version without an alias."""
+    """List the registered versions, newest first, with the gate's decision and average accuracies. Each line begins with
+    models:/NAME@ALIAS, or with models:/NAME/VERSION for a version without an alias."""
     from xlrm.tracking import mlflow_registry
 
     with errors_in_one_line():
@@ -306,7 +324,7 @@ def pull(
     with errors_in_one_line():
         part = folder / ".part"  # left by an interrupted pull
         if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
-            raise ConfigError(f"{folder} is not empty, or no folder; name a new one")
+            raise ConfigError("an empty or new folder is required", where="FOLDER", value=str(folder))
         shutil.rmtree(part, ignore_errors=True)
         for path in mlflow_registry.download(uri, part).iterdir():
             path.rename(folder / path.name)
@@ -316,9 +334,9 @@ def pull(
 
 @app.command()
 def report(
-    output: Annotated[Path, typer.Argument(help="Where to write the page.")] = Path("report.html"),
+    output: Annotated[Path, typer.Argument(help="File to write the page to.")] = Path("report.html"),
     artifact: Annotated[
-        str | None, typer.Option(help="URI of a report artifact; the newest in the store without it.")
+        str | None, typer.Option(help="URI of a report artifact (default: the newest in the store).")
     ] = None,
 ) -> None:
     """Copy a run's report out of the store: the newest, or a given one."""
@@ -332,7 +350,7 @@ def report(
 
 @app.command()
 def doctor() -> None:
-    """Check this machine: what is installed, what can be reached, what is missing, and what to do about it.
+    """Check this machine: what is installed, reachable or missing, and what to do about it.
 
     `python -m pipelines doctor` checks a cluster too.
     """

@@ -7,12 +7,56 @@ XlrmError            every error that the user or the environment causes; shown 
 ├── JobError         a job on other machines that failed for good, after its own restarts
 └── GateError        results that were computed but are not good enough to continue with
 
-A message says where, what the value was, and what is allowed or what to do next.
+The line is `where=value: message; hint`. Tests compare these fields, not the line.
 """
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any, Self
+
+_SHOWN = 200
+"""Characters of a value in the line; the rest is cut off."""
 
 
 class XlrmError(Exception):
-    pass
+    def __init__(self, message: str, *, where: object = "", value: object = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        """What is wrong, or what is allowed there."""
+        self.where = str(where)
+        """File, line, field, option, variable or address, the widest first, as in `pairs.jsonl:41: margin`."""
+        self.value = value
+        """The value that was refused; None if there is none to show. Never a secret."""
+        self.hint = hint
+        """What is there to choose from, or what to do next."""
+
+    def within(self, place: str, hint: str = "") -> Self:
+        """This error, with a file or section before its place; `place` ends with the separator, as in `reward.` or
+        `demo.yaml: `. A second hint goes after the first."""
+        self.where = f"{place}{self.where}" if self.where else place.rstrip(":. ")
+        self.hint = "; ".join(filter(None, (self.hint, hint)))
+        return self
+
+    @classmethod
+    def invalid(cls, details: Mapping[str, Any], place: str = "", hint: str = "") -> Self:
+        """The error of a field that pydantic refused, from an entry of `ValidationError.errors()`. `place` is as in
+        `within`. A check of several fields names the one to change in the entry's context, as `field` and `value`."""
+        context = {"value": details["input"] if details["loc"] else None} | details.get("ctx", {})
+        message, value = details["msg"].removeprefix("Value error, "), context["value"]
+        if details["loc"] and value is None:
+            message += ", not null"
+        where = ".".join(map(str, (*details["loc"], *filter(None, [context.get("field")]))))
+        return cls(message, where=where, value=None if details["type"] == "missing" else value, hint=hint).within(place)
+
+    def __str__(self) -> str:
+        value = "" if self.value is None else _shown(self.value)
+        subject = "=".join(filter(None, (self.where, value)))
+        return (f"{subject}: " if subject else "") + self.message + (f"; {self.hint}" if self.hint else "")
+
+
+def _shown(value: object) -> str:
+    text = str(value) if isinstance(value, PurePath) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 class ConfigError(XlrmError):
@@ -34,3 +78,11 @@ class JobError(XlrmError):
 class GateError(XlrmError):
     kept: str = ""
     """URI of the folder with the refused results; empty if they were not kept."""
+
+    @property
+    def reason(self) -> str:
+        """The line without the URI."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return f"{self.reason}; see {self.kept}" if self.kept else self.reason

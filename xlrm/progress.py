@@ -34,7 +34,7 @@ class Counter:
         from tqdm import tqdm
 
         self.label, self.unit = label, unit
-        self.begun = self.said = time.monotonic()
+        self.begun = self.printed = time.monotonic()
         self.bar = tqdm(total=total, desc=label, unit=f" {unit}", disable=bars_hidden())
         self.total, self.done = total, 0
 
@@ -42,8 +42,8 @@ class Counter:
         self.done += count
         self.bar.update(count)
         now = time.monotonic()
-        if self.done and now - self.said >= SECONDS_BETWEEN_LINES:
-            self.said = now
+        if self.done and now - self.printed >= SECONDS_BETWEEN_LINES:
+            self.printed = now
             if self.total is None:
                 say(f"{self.label}: {self.done} {self.unit}")
                 return
@@ -61,7 +61,7 @@ def training_steps(label: str) -> "TrainerCallback":
 
     class Steps(TrainerCallback):
         def on_train_begin(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
-            self.begun = self.said = time.monotonic()
+            self.begun = self.printed = time.monotonic()
             self.first = state.global_step
 
         def on_log(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
@@ -71,9 +71,9 @@ def training_steps(label: str) -> "TrainerCallback":
                 say(
                     f"{label}: step {state.global_step} of {state.max_steps}, held out: loss {logs['eval_loss']:.3f}{right}"
                 )
-            if now - self.said < SECONDS_BETWEEN_LINES or "loss" not in logs:
+            if now - self.printed < SECONDS_BETWEEN_LINES or "loss" not in logs:
                 return
-            self.said = now
+            self.printed = now
             left = (now - self.begun) / (state.global_step - self.first) * (state.max_steps - state.global_step)
             loss = float(logs["loss"])
             say(f"{label}: step {state.global_step} of {state.max_steps}, loss {loss:.3f}, about {left:.0f} s left")

@@ -103,7 +103,7 @@ def find(table: Mapping[str, Dataset], entry: str) -> Dataset | None:
     if row is None or not (repository or revision):
         return row
     if not isinstance(row.rows, Source):
-        raise ConfigError(f"{entry!r}: {name} is not of the Hub, and has no repository or revision to choose")
+        raise ConfigError(f"{name} is not on the Hub, so it has no repository or revision to choose", value=entry)
     return replace(row, rows=row.rows.at(repository, revision))
 
 
@@ -114,7 +114,7 @@ def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> No
         return
     allowed = f"{', '.join(table)}, or the path of a .jsonl or .parquet file"
     more = f", or {HUB}OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]" if hub_too else ""
-    raise ConfigError(f"no dataset {entry!r}; there are {allowed}{more}")
+    raise ConfigError("no such dataset", value=entry, hint=f"there are {allowed}{more}")
 
 
 def load(
@@ -128,13 +128,15 @@ def load(
     check(table, entry)
     if row := find(table, entry):
         if language not in row.languages:
-            raise ConfigError(f"dataset {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
+            raise ConfigError(
+                f"a dataset in {language!r} is required", value=row.name, hint=f"it is in {', '.join(row.languages)}"
+            )
         if isinstance(row.rows, Source):
             return hub_sets.load(row.rows, language, count, seed)
         return Loaded(row.rows(language, GENERATED_ROWS if count is None else count, seed), Origin(licence=row.licence))
     rows = read_rows(Path(entry), required)
     if not rows:
-        raise DataError(f"{entry}: no rows")
+        raise DataError("no rows", where=entry)
     return Loaded(_with_ids(rows[:count], Path(entry).stem), Origin(licence=YOUR_OWN, file=entry))
 
 

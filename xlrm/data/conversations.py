@@ -27,10 +27,12 @@ def of_row(row: Mapping[str, Any]) -> list[Message]:
     elif isinstance(row.get("messages"), list) and row["messages"]:
         conversation = messages(row["messages"])
     else:
-        raise DataError('a row is {"messages": [...]} or {"prompt": ..., "response": ...}')
+        raise DataError('a row needs {"messages": [...]} or {"prompt": ..., "response": ...}', value=sorted(row))
     for message in conversation:
         if not all(map(is_whole, message.values())):
-            raise DataError(f"a message holds {HALF_CHARACTER}")
+            raise DataError(
+                f"a message contains {HALF_CHARACTER}", where="messages" if "messages" in row else "prompt, response"
+            )
     check_answered(conversation[-1]["role"])
     return conversation
 
@@ -39,10 +41,10 @@ def messages(value: Any) -> list[Message]:
     """Role and content of each message, without other fields. Raises DataError if `value` is not a list of messages,
     or is empty."""
     if not isinstance(value, list) or not value:
-        raise DataError(f"messages are a list of one or more, got {str(value)[:60]!r}")
+        raise DataError("a list of at least one message is allowed", where="messages", value=value)
     for message in value:
         if not _is_message(message):
-            raise DataError(f"a message has role and content as text, got {message!r}")
+            raise DataError("a message needs role and content as text", where="messages", value=message)
     return [{"role": message["role"], "content": message["content"]} for message in value]
 
 
@@ -59,4 +61,6 @@ def is_whole(text: str) -> bool:
 def check_answered(role: str) -> None:
     """Raises DataError if the role of the last message is not the assistant."""
     if role != ANSWERER:
-        raise DataError(f"the last message is the one to score: its role is {ANSWERER!r}, not {role[:40]!r}")
+        raise DataError(
+            f"the last message is the one to score, so its role must be {ANSWERER!r}", where="role", value=role
+        )

@@ -56,15 +56,18 @@ class RowsOnDisk:
 def _rows(path: Path) -> Iterator[tuple[int, dict]]:
     """(offset of its first byte, row) for each row."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError("no such file", where=path)
     offset = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
                     yield offset, parse_line(line.decode("utf-8"))
-                except (DataError, UnicodeDecodeError) as error:
-                    raise DataError(f"{path}:{number}: {error}") from error
+                except DataError as error:
+                    error.within(f"{path}:{number}: ")
+                    raise
+                except UnicodeDecodeError as error:
+                    raise DataError(f"not UTF-8 ({error})", where=f"{path}:{number}") from error
             offset += len(line)
 
 
@@ -111,14 +114,14 @@ def _ordered(code: str, parts: list[tuple[Path, Description]]) -> list[tuple[Pat
     """Shards in their order. Raises DataError if one is missing or duplicated."""
     shards = [description.shard for _, description in parts]
     numbers, counts = [number for number, _ in shards], {count for _, count in shards}
-    listed = ", ".join(str(list(shard)) for shard in shards)
+    listed, where = ", ".join(str(list(shard)) for shard in shards), f"corpus {code}: shard"
     if len(counts) > 1 or any(not 1 <= number <= count for number, count in shards):
-        raise DataError(f"{code}: shards are [number, count] of one count, got {listed}")
+        raise DataError("shards are [number, count] with the same count", where=where, value=listed)
     (count,) = counts
     for number in range(1, count + 1):
         if numbers.count(number) != 1:
-            state = "missing" if number not in numbers else "there more than once"
-            raise DataError(f"{code}: shard {number} of {count} is {state}; got {listed}")
+            state = "missing" if number not in numbers else "duplicated"
+            raise DataError(state, where=f"{where} {number} of {count}", value=listed)
     return sorted(parts, key=lambda part: part[1].shard)
 
 

@@ -27,8 +27,9 @@ def load_pairs(entry: str, language: str, count: int, seed: int, max_reject_shar
     if len(loaded.rejects) > max_reject_share * total:
         first = f"line {loaded.rejects[0]['line']}: {loaded.rejects[0]['reason']}"
         raise DataError(
-            f"{entry}: {len(loaded.rejects)} of {total} rows cannot be used, more than "
-            f"curate.max_reject_share={max_reject_share}; the first: {first}"
+            f"{len(loaded.rejects)} of {total} rows are unusable, more than "
+            f"curate.max_reject_share={max_reject_share} allows; the first: {first}",
+            where=entry,
         )
     return replace(loaded, rows=loaded.rows[:count])
 
@@ -72,7 +73,7 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
         report.reject(name, len(source.rejects))
     _say(report, "pairs")
     if not kept:
-        raise DataError(f"curate.preferences: no pair of {', '.join(loaded)} is left")
+        raise DataError("no pair is left after cleaning", where="curate.preferences", value=", ".join(loaded))
     return kept, report
 
 
@@ -82,7 +83,7 @@ def hold_out(pairs: Rows, train_share: float, heldout: int, seed: int) -> tuple[
     others = sorted(set(range(len(pairs))).difference(chosen))
     kept = [others[i] for i in hub_sets.sample(len(others), heldout, seed)]
     if others:
-        progress.say(f"curate: of {len(pairs)} pairs {len(chosen)} to train on, {len(kept)} of the others held out")
+        progress.say(f"curate: {len(pairs)} pairs: {len(chosen)} for training, {len(kept)} of the others held out")
     return [pairs[i] for i in chosen], [pairs[i] for i in kept]
 
 
@@ -99,7 +100,7 @@ def clean_prompts(
         _say(report, "prompts")
         counts = report.counts()
         if not rows:
-            raise DataError(f"curate.prompts: no prompt of {entry} is left to align on")
+            raise DataError("no prompt to align on is left after cleaning", where="curate.prompts", value=entry)
         rows = [rows[i] for i in hub_sets.sample(len(rows), count, seed)]
     (judged,) = loaded["eval_prompts"].values()
     both = [("train", row) for row in rows] + [("eval", row) for row in judged.rows]

@@ -16,7 +16,7 @@ from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
 from xlrm.languages import LANGUAGES
 from xlrm.store import hub
-from xlrm.store.jsonl import not_a_number
+from xlrm.store.jsonl import check_number
 
 Record = dict
 Row = dict
@@ -228,11 +228,11 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
         rows, read = list(source.rows(records)), len(records)
     except (KeyError, TypeError, IndexError) as error:
         raise DataError(
-            f"{source.repository} at {source.revision!r}: a record is not as expected: {type(error).__name__} {error}"
+            f"a record has an unexpected form: {type(error).__name__} {error}",
+            where=f"{source.repository} at {source.revision}",
         ) from error
     for number, row in enumerate(rows, 1):
-        if problem := not_a_number("margin", row.get("margin")):
-            raise DataError(f"{source.repository} at {source.revision!r}: row {number}: {problem}")
+        check_number(f"{source.repository} at {source.revision}: row {number}: margin", row.get("margin"))
     if source.counts and source.counts != (read, len(rows)):
         counted, card = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
         progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {card}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xlrm.data import conversations
 from xlrm.errors import DataError
-from xlrm.store.jsonl import not_a_number, parquet_rows, parse_line
+from xlrm.store.jsonl import check_number, parquet_rows, parse_line
 
 Row = dict
 
@@ -39,27 +39,28 @@ def pair_of(record: Row) -> Row:
     if record.get("prompt") is not None:
         before = record["prompt"]
     elif before != other:
-        raise DataError("the messages before chosen and before rejected differ")
+        raise DataError("the messages before chosen differ from those before rejected", where="chosen, rejected")
     pair = {"prompt": _prompt(before), "chosen": chosen, "rejected": rejected}
     for key, text in pair.items():
         if not conversations.is_whole(text):
-            raise DataError(f"'{key}' holds {conversations.HALF_CHARACTER}")
+            raise DataError(f"contains {conversations.HALF_CHARACTER}", where=key)
     margin = record.get("margin")
-    if problem := not_a_number("margin", margin):
-        raise DataError(problem)
+    check_number("margin", margin)
     return pair | {key: record[key] for key in ("id", "subset", "section", "margin") if record.get(key) is not None}
 
 
 def _response(record: Row, side: str) -> tuple[str, object]:
     """A side's last text, and the messages before it."""
     if side not in record:
-        raise DataError(f"no '{side}'")
+        raise DataError("missing; a pair needs chosen and rejected", where=side)
     value = record[side]
     if isinstance(value, str):
         return value, None
     messages = _messages(value, side)
     if messages[-1]["role"] != conversations.ANSWERER:
-        raise DataError(f"the last message of '{side}' is by {messages[-1]['role']!r}, not 'assistant'")
+        raise DataError(
+            f"the last message must have role {conversations.ANSWERER!r}", where=side, value=messages[-1]["role"]
+        )
     return messages[-1]["content"], messages[:-1]
 
 
@@ -67,11 +68,11 @@ def _prompt(value: object) -> str:
     if isinstance(value, str):
         return value
     if not value:
-        raise DataError("no 'prompt', and no messages to take it from")
+        raise DataError("missing, and chosen has no messages to take it from", where="prompt")
     messages = _messages(value, "prompt")
     if [message["role"] for message in messages] != ["user"]:
         roles = ", ".join(message["role"] for message in messages)
-        raise DataError(f"a prompt of {len(messages)} turns ({roles}); one by 'user' is what can be used")
+        raise DataError("a prompt of one message with role 'user' is allowed", where="prompt", value=roles)
     return messages[0]["content"]
 
 
@@ -79,12 +80,12 @@ def _messages(value: object, name: str) -> list[conversations.Message]:
     try:
         return conversations.messages(value)
     except DataError as error:
-        raise DataError(f"'{name}' is neither text nor messages with role and content: {str(value)[:60]}") from error
+        raise DataError("a text or messages with role and content are allowed", where=name, value=value) from error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Row | str]]:
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError("no such file", where=path)
     if path.suffix == ".parquet":
         yield from enumerate(parquet_rows(path), 1)
         return

@@ -61,7 +61,8 @@ def check(entry: str) -> None:
     try:
         catalog.check(PUBLISHED_PARALLEL, entry)
     except ConfigError as error:
-        raise ConfigError(f"represent.parallel: {error}") from error
+        error.within("represent.parallel: ")
+        raise
 
 
 def gather(entry: str | None, corpora: Path | None, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
@@ -71,7 +72,8 @@ def gather(entry: str | None, corpora: Path | None, languages: Sequence[str], co
         return load(entry, languages, count, seed)
     if corpora is None:
         raise ConfigError(
-            "represent.parallel: none, and no corpora; a set, a file or corpora with parallel.jsonl is allowed"
+            "null, and there are no corpora; a dataset, a file or corpora with parallel.jsonl are allowed",
+            where="represent.parallel",
         )
     return read_corpora(corpora, languages, count, seed)
 
@@ -109,7 +111,7 @@ def align(
     ids = dict.fromkeys(name for table in tables.values() for name in table)
     whole = [name for name in ids if all(table.get(name, "").strip() for table in tables.values())]
     if not whole:
-        raise DataError(f"represent.parallel: no text of {entry} is there in each of {', '.join(tables)}")
+        raise DataError(f"no text in all of {', '.join(tables)}", where="represent.parallel", value=entry)
     firsts: dict[str, str] = {}
     for name in whole:
         firsts.setdefault(" ".join(first[name].split()), name)
@@ -119,7 +121,7 @@ def align(
     account = Account.model_validate({"set": entry, **_shared(origins), "rows": len(ids), **counts})
     progress.say(
         f"represent: {entry}: {len(ids)} texts, {account.incomplete} not in every language, {account.duplicates} "
-        f"there before, {account.used} used"
+        f"duplicates, {account.used} used"
     )
     return Parallel({language: [table[name] for name in kept] for language, table in tables.items()}, account)
 
@@ -140,7 +142,10 @@ def _published(row: catalog.Dataset, languages: Sequence[str], seed: int) -> tup
     tables, origins = {}, {}
     for language in languages:
         if language not in row.languages:
-            raise ConfigError(f"represent.parallel: {row.name!r} is in {', '.join(row.languages)}, not in {language!r}")
+            raise ConfigError(
+                f"a dataset in {language!r} is required",
+                where="represent.parallel", value=row.name, hint=f"it is in {', '.join(row.languages)}",
+            )  # fmt: skip
         assert isinstance(row.rows, Source)
         loaded = hub_sets.load(row.rows, language, None, seed)
         tables[language] = {record["id"]: record["text"] for record in loaded.rows}
@@ -151,14 +156,14 @@ def _published(row: catalog.Dataset, languages: Sequence[str], seed: int) -> tup
 def _columns(path: Path, languages: Sequence[str]) -> dict[str, Table]:
     rows = read_rows(path)
     if not rows:
-        raise DataError(f"represent.parallel: {path}: no rows")
+        raise DataError("no rows", where=f"represent.parallel: {path}")
     columns = dict.fromkeys(name for row in rows for name in row)
     for language in languages:
         if language not in columns:
             raise DataError(
-                f"represent.parallel: {path}: no column {language!r}; there are {', '.join(columns)}, and "
-                f"represent.languages asks for {', '.join(languages)}"
-            )
+                f"no such column, but represent.languages has {', '.join(languages)}",
+                where=f"represent.parallel: {path}", value=language, hint=f"there are {', '.join(columns)}",
+            )  # fmt: skip
     return {
         language: {str(number): _text(path, number, language, row) for number, row in enumerate(rows, 1)}
         for language in languages
@@ -168,7 +173,5 @@ def _columns(path: Path, languages: Sequence[str]) -> dict[str, Table]:
 def _text(path: Path, number: int, language: str, row: dict) -> str:
     text = row.get(language)
     if text is not None and not isinstance(text, str):
-        raise DataError(
-            f"represent.parallel: {path}:{number}: {language!r} is {type(text).__name__}, a text is allowed"
-        )
+        raise DataError("a text is allowed", where=f"represent.parallel: {path}:{number}: {language}", value=text)
     return text or ""

@@ -141,8 +141,9 @@ def check_pairs(name: str, rows: list[dict]) -> None:
     """Raises ConfigError for a benchmark with lists of responses: only pairs can be translated."""
     if any(not isinstance(row[side], str) for row in rows for side in _SIDES):
         raise ConfigError(
-            f"curate.benchmark: {name} has lists of responses, and a corpus has pairs; name it in evaluate.benchmarks"
-        )
+            "has lists of responses, and only pairs can be translated", where="curate.benchmark", value=name,
+            hint="name it in evaluate.benchmarks",
+        )  # fmt: skip
 
 
 def section_weights(rows: list[dict]) -> dict[str, dict[str, float]]:
@@ -171,15 +172,15 @@ def _check_responses(where: str, row: dict) -> None:
     for side in _SIDES:
         texts = [row[side]] if isinstance(row[side], str) else row[side]
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{where}: '{side}' is a text or a list of texts, not {str(row[side])[:60]!r}")
+            raise DataError("a text or a list of texts is allowed", where=f"{where}: {side}", value=row[side])
 
 
 def _check_name(where: str, section: str) -> None:
     if section.lower() == AVERAGE or section.lower().startswith(SUBSET):
         raise DataError(
-            f"{where}: section {section!r}: any name is allowed but {AVERAGE!r}, which the mean of the sections has in "
-            f"results, and names that begin with {SUBSET!r}"
-        )
+            f"reserved: {AVERAGE!r} names the mean of the sections in results, and {SUBSET!r} begins the names of subsets",
+            where=f"{where}: section", value=section,
+        )  # fmt: skip
 
 
 def _check_sections(name: str, rows: list[dict], sections: dict[str, str]) -> None:
@@ -188,6 +189,6 @@ def _check_sections(name: str, rows: list[dict], sections: dict[str, str]) -> No
         if section not in present:
             allowed = ", ".join(subset for subset, its in sections.items() if its == section)
             raise DataError(
-                f"{name}: no item of section {section!r} (subsets {allowed}) among {len(rows)}; its average would be "
-                "another one: take more items, or name a file with the subsets there are"
-            )
+                f"no item among {len(rows)} (its subsets: {allowed}), so the average would not be comparable",
+                where=f"{name}: section", value=section, hint="take more items, or name a file with only the subsets you want",
+            )  # fmt: skip

@@ -9,6 +9,7 @@ from xlrm import progress
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import benchmarks, reward_table
 from xlrm.evaluation.credit import Rewards, Ties, credit, tied
+from xlrm.evaluation.results import Result
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary
 from xlrm.models import loading
@@ -22,17 +23,21 @@ def published(entries: Sequence[str], languages: Sequence[str]) -> dict[str, dic
     first language is the source. Raises ConfigError if two have the same label, DataError if none of a benchmark's
     files exists."""
     names = Counter([CORPUS, *map(benchmarks.label, entries)])
-    if double := [name for name, times in names.items() if times > 1]:
+    if duplicated := [name for name, times in names.items() if times > 1]:
         raise ConfigError(
-            f"evaluate.benchmarks: more than one is called {', '.join(double)} (the corpus's own: {CORPUS})"
+            f"names must differ, and {CORPUS!r} is the corpus's own",
+            where="evaluate.benchmarks",
+            value=", ".join(duplicated),
         )
     tables: dict[str, dict[str, list[dict]]] = {}
     for entry in entries:
         loaded = {code: benchmarks.load_published(entry, code, languages[0]) for code in languages}
         if absent := [code for code, dataset in loaded.items() if dataset is None]:
             if "{language}" in entry and len(absent) == len(loaded):
-                raise DataError(f"evaluate.benchmarks: no file {entry} for any of {', '.join(absent)}")
-            progress.say(f"evaluate: {entry} is not in {', '.join(absent)}: left out there")
+                raise DataError(
+                    f"no such file for any of {', '.join(absent)}", where="evaluate.benchmarks", value=entry
+                )
+            progress.say(f"evaluate: {entry} has no items in {', '.join(absent)}")
         tables[benchmarks.label(entry)] = {code: dataset.rows for code, dataset in loaded.items() if dataset}
     return tables
 
@@ -59,6 +64,6 @@ def _load(folder: Path, scoring: Scoring, output: Path) -> Scorer:
     return engines.load(folder, scoring)
 
 
-def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> dict:
-    """`statistics.summary` of a benchmark in one language."""
+def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> Result:
+    """Result on a benchmark in one language."""
     return summary(rows, credit(rows, scored, ties), tied(scored))

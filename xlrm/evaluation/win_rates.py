@@ -5,12 +5,13 @@ row (`xlrm.scorers.judges.pairwise`). Response a is the policy's before alignmen
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xlrm import progress
 from xlrm.errors import ConfigError, DataError
+from xlrm.evaluation.results import Cost, WinRate
 from xlrm.evaluation.statistics import mean_interval
 from xlrm.models import reward_models
 from xlrm.models.reward_models import REWARD_MODELS, RewardModel
@@ -36,7 +37,7 @@ def find(entry: str) -> RewardModel | None:
     if entry in JUDGES:
         return None
     if not reward_models.in_table(entry) or (model := reward_models.find(entry)).kind != "generative":
-        raise ConfigError(f"no such judge; there are {ALLOWED}")
+        raise ConfigError("no such judge", hint=f"there are {ALLOWED}")
     return model
 
 
@@ -50,8 +51,8 @@ def fingerprint(entry: str | None, settings: pairwise.Settings) -> str:
 @dataclass(frozen=True)
 class Verdicts:
     judgements: list[Judgement]
-    cost: dict[str, float | int | None]
-    """Questions, tokens and dollars of a generative judge; empty for others."""
+    cost: Cost | None
+    """Questions, tokens and dollars of a generative judge; None for others."""
 
 
 def judge(entry: str, settings: pairwise.Settings, pairs: Sequence[Pair], language: str) -> Verdicts:
@@ -59,13 +60,13 @@ def judge(entry: str, settings: pairwise.Settings, pairs: Sequence[Pair], langua
     unavailable, GateError for one that refuses too many questions or costs too much."""
     model = find(entry)
     if model is None:
-        return Verdicts(JUDGES[entry].judge(pairs, language), {})
+        return Verdicts(JUDGES[entry].judge(pairs, language), None)
     asked = pairwise.load(model, settings, SECTION)
     pairwise.prepare({model.name: asked}, pairs, settings, SECTION)
     with contextlib.closing(asked):
         judgements = asked.judge(pairs)
     progress.say(f"{SECTION}[{model.name}]: {asked.cost}")
-    return Verdicts(judgements, asked.cost.as_json())
+    return Verdicts(judgements, Cost(**asked.cost.as_json()))
 
 
 def pairs(reference: Path, candidate: Path, language: str) -> list[Pair]:
@@ -73,22 +74,29 @@ def pairs(reference: Path, candidate: Path, language: str) -> list[Pair]:
     different prompts."""
     base, aligned = (_responses(policy / "eval" / f"{language}.jsonl") for policy in (reference, candidate))
     if aligned.keys() != base.keys():
-        raise DataError(f"judge: {candidate} and {reference} answer different prompts")
+        values = (str(candidate.parent), str(reference.parent))
+        raise DataError("do not answer the same prompts", where="judge", value=values)
     return [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
 
 
-def win_rate(judgements: Sequence[Judgement]) -> dict:
-    """Mean of (preference - 1) with its interval, numbers of items, draws and verdicts, and of verdicts that could not
-    be read. A draw or an unreadable verdict is half a win."""
+def win_rate(judgements: Sequence[Judgement]) -> WinRate:
+    """Mean of (preference - 1). A draw or an unreadable verdict is half a win (alpaca_eval, RewardBench)."""
     import numpy as np
 
     mean, low, high = mean_interval(np.array([judgement.preference - 1 for judgement in judgements]))
     draws = sum(judgement.preference == 1.5 and not judgement.unreadable for judgement in judgements)
-    return {
-        "win_rate": mean, "interval": [low, high], "items": len(judgements), "draws": draws,
-        "verdicts": sum(len(judgement.verdicts) for judgement in judgements),
-        "unreadable": sum(judgement.unreadable for judgement in judgements),
-    }  # fmt: skip
+    return WinRate(
+        win_rate=mean, interval=(low, high), items=len(judgements), draws=draws,
+        verdicts=sum(len(judgement.verdicts) for judgement in judgements),
+        unreadable=sum(judgement.unreadable for judgement in judgements),
+    )  # fmt: skip
+
+
+def metrics(results: Mapping[str, WinRate], cost: Cost | None) -> dict[str, float]:
+    """Flat metrics: win rate and unreadable verdicts by reward model, and the cost in US dollars if it is known."""
+    rates = {f"win_rate/{name}": result.win_rate for name, result in results.items()}
+    rates |= {f"unreadable/{name}": float(result.unreadable or 0) for name, result in results.items()}
+    return rates if cost is None or cost.usd is None else rates | {"usd": cost.usd}
 
 
 def record(labeler: str, pair: Pair, judgement: Judgement) -> dict:

@@ -56,12 +56,16 @@ class Endpoint(Engine):
         address, key = os.environ.get("OPENAI_BASE_URL", "").strip(), os.environ.get(_KEY, "").strip() or "none"
         if not address:
             raise ConfigError(
-                "OPENAI_BASE_URL is not set: the address of the served model, such as http://host:8000/v1"
+                "not set; it is the address of the served model, such as http://host:8000/v1", where="OPENAI_BASE_URL"
             )
         if not re.match(r"https?://[^/\s]+\S*$", address):
-            raise ConfigError(f"OPENAI_BASE_URL={_server()}: not an address such as http://host:8000/v1")
+            raise ConfigError(
+                "an address such as http://host:8000/v1 is required", where="OPENAI_BASE_URL", value=_server()
+            )
         if not re.fullmatch(r"[!-~]+", key):
-            raise ConfigError(f"{_KEY}: has characters that no key has, such as spaces or typographic quotation marks")
+            raise ConfigError(
+                "contains characters that no key has, such as spaces or typographic quotation marks", where=_KEY
+            )
         return openai.OpenAI(base_url=address, api_key=key, max_retries=self.retries, timeout=self.timeout_seconds)
 
     def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
@@ -113,7 +117,7 @@ class Endpoint(Engine):
         raise self._failed(_reason(reply))
 
     def _failed(self, reason: str) -> ArtifactError:
-        return ArtifactError(f"{_server()}: model {self.model.name!r} gave no answer: {reason}")
+        return ArtifactError(f"no answer: {reason}", where=f"{_server()}: model", value=self.model.name)
 
     def _send(self, request: Request, decoding: Decoding) -> Any:
         """The reply to the request, without what the server refuses. Raises the client's errors."""

@@ -96,15 +96,15 @@ def find(entry: str) -> RewardModel:
     try:
         name, repository, revision = hub.parse_entry(entry)
     except ConfigError as error:
-        raise ConfigError(f"no reward model {entry!r}; {_ALLOWED}") from error
+        raise ConfigError("no such reward model", value=entry, hint=_ALLOWED) from error
     if row := REWARD_MODELS.get(name):
         if not (repository or row.repository):
-            raise ConfigError(f"reward model {entry!r}: say which, as {name}=MODEL_ID")
+            raise ConfigError(f"name the served model, as {name}=MODEL_ID", value=entry)
         return row.at(repository, revision)
     place = repository or name
     shown = name if repository else _short(place)
     if not (_NAME.fullmatch(shown) and (Path(place).is_dir() or _HUB_ID.fullmatch(place))):
-        raise ConfigError(f"no reward model {entry!r}; {_ALLOWED}")
+        raise ConfigError("no such reward model", value=entry, hint=_ALLOWED)
     return RewardModel(shown, place, "unknown", precision="float32", revision=revision)
 
 
@@ -114,7 +114,9 @@ def find_all(entries: Iterable[str]) -> list[RewardModel]:
     for entry in entries:
         row = find(entry)
         if row.name in by_name:
-            raise ConfigError(f"reward model {entry!r}: a second one named {row.name!r}; write NAME=REPOSITORY")
+            raise ConfigError(
+                f"another reward model is already named {row.name!r}", value=entry, hint="write NAME=REPOSITORY"
+            )
         by_name[row.name] = row
     return list(by_name.values())
 

@@ -49,9 +49,9 @@ class Nodes:
         )
         if not (count.isdigit() and rank.isdigit() and port.isdigit() and int(rank) < int(count)):
             raise ConfigError(
-                f"PET_NNODES={count!r}, PET_NODE_RANK={rank!r}, PET_MASTER_PORT={port!r}: whole numbers, the rank below the "
-                "number of nodes"
-            )
+                "whole numbers are required, with the rank below the number of nodes",
+                where="PET_NNODES, PET_NODE_RANK, PET_MASTER_PORT", value=(count, rank, port),
+            )  # fmt: skip
         return cls(int(count), int(rank), address, int(port))
 
 
@@ -63,7 +63,10 @@ def processes(wanted: int) -> int:
     gpus = torch.cuda.device_count()
     if gpus and wanted > gpus:
         raise ConfigError(
-            f"processes: {wanted} is more than the {gpus} GPU(s) of this node; take 0 (one for each) to {gpus}"
+            f"this node has {gpus} GPU(s)",
+            where="processes",
+            value=wanted,
+            hint=f"0 (one process for each) to {gpus} are allowed",
         )
     return wanted or max(1, gpus)
 
@@ -80,9 +83,9 @@ def split_batch(batch_size: int, device_batch_size: int, processes: int) -> tupl
     if rest or not share:
         near = max(share, 1) * processes
         raise ConfigError(
-            f"batch_size: {batch_size} is no multiple of the {processes} processes that share it, one for each GPU of all "
-            f"nodes; take one, such as {near} or {near + processes}"
-        )
+            f"a multiple of the {processes} processes that share it (one for each GPU of all nodes) is required",
+            where="batch_size", value=batch_size, hint=f"such as {near} or {near + processes}",
+        )  # fmt: skip
     device_batch = next(size for size in range(min(device_batch_size, share), 0, -1) if share % size == 0)
     return device_batch, share // device_batch
 
@@ -128,7 +131,8 @@ def together(what: str) -> Iterator[None]:
         who = f"process {os.environ.get('RANK', 0)} of {os.environ.get('WORLD_SIZE', 1)}"
         who += f", on node {Nodes.from_environment().rank}"
         raise ArtifactError(
-            f"{who}: {what}: another process is gone, or did not come in {PATIENCE_S} s: {str(error).splitlines()[0]}"
+            f"another process has ended, or did not arrive within {PATIENCE_S} s: {str(error).splitlines()[0]}",
+            where=f"{who}: {what}",
         ) from error
 
 
@@ -155,18 +159,20 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
     if nodes.count == 1:
         nodes = replace(nodes, port=_free_port())  # another training may use the default port
     config = folder / "accelerate.json"
-    config.write_text(json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2))
+    config.write_text(
+        json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2, allow_nan=False)
+    )
     (folder / _REASON).unlink(missing_ok=True)
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     command = [*accelerate, "-m", __name__, function, str(folder)]
-    progress.say(f"training in {each} processes on each of {nodes.count} node(s): DeepSpeed ZeRO-3")
+    progress.say(f"training with DeepSpeed ZeRO-3 in {each} processes on each of {nodes.count} node(s)")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # DeepSpeed calls ninja
     environment = {"PYTHONWARNINGS": "ignore::FutureWarning", **os.environ, "PATH": path}
     status = subprocess.call(command, env=environment, preexec_fn=die_with_parent)
     if status:
         reason = folder / _REASON
         why = reason.read_text() if reason.exists() else "the log above says why"
-        raise ArtifactError(f"training in {nodes.count * each} processes ended with status {status}: {why}")
+        raise ArtifactError(f"ended with status {status}: {why}", where=f"training in {nodes.count * each} processes")
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ def alone(path: Path, what: str = "") -> Iterator[None]:
     with _opened(path) as file:
         if not _taken(file, wait=False):
             if what:
-                progress.say(f"{what}: another process is at it{_of(path)}; waiting for its end")
+                progress.say(f"{what}: another process is working on it{_of(path)}; waiting for it to finish")
             _taken(file, wait=True)
         if _is_gone(path, file):  # deleted by its last holder
             file.close()
@@ -74,7 +74,7 @@ def _opened(path: Path) -> IO[bytes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+b")
     except OSError as error:
-        raise ArtifactError(f"{path}: cannot be used as a lock: {error}") from error
+        raise ArtifactError(f"cannot be used as a lock: {error}", where=path) from error
 
 
 def _taken(file: IO[bytes], wait: bool) -> bool:
@@ -83,7 +83,7 @@ def _taken(file: IO[bytes], wait: bool) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        raise ArtifactError(f"{file.name}: cannot be locked: {error}") from error
+        raise ArtifactError(f"cannot be locked: {error}", where=file.name) from error
     if file.writable():
         os.ftruncate(file.fileno(), 0)
     return True

@@ -53,7 +53,7 @@ def _end(number: int, _frame: object) -> None:
     that waits for such a lock is abandoned."""
     for ignored in SIGNALS:
         signal.signal(ignored, signal.SIG_IGN)
-    message = f"ended by {signal.Signals(number).name}; the same command goes on from what is there"
+    message = f"ended by {signal.Signals(number).name}; the same command continues from what is finished"
     actions = [lambda: progress.say(message), *reversed(_before_the_end)]
     threads = [threading.Thread(target=action, daemon=True) for action in actions]
     for thread in threads:

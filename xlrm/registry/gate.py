@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import reward_table
@@ -81,12 +81,11 @@ class Decision:
     rows: tuple[Row, ...] = ()
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Decision":
-        fields = json.loads(text)
-        return cls(**fields | {"rows": tuple(Row(**row) for row in fields["rows"])})
+        return TypeAdapter(cls).validate_json(text)
 
     def markdown(self, name: str, since: str = "") -> str:
         """The decision as Kubeflow's and MLflow's pages show it. `since`: the present state, for a decision made
@@ -115,7 +114,10 @@ def decide(
     conditions = rule.rule()
     known = reward_table.benchmarks(challenger)
     if missing := [name for name in rule.benchmarks if name not in known]:
-        raise ConfigError(f"register.benchmarks: evaluate knows no {missing[0]}; it has {', '.join(known)}")
+        raise ConfigError(
+            "the evaluation does not have this benchmark", where="register.benchmarks", value=missing[0],
+            hint=f"it has {', '.join(known)}",
+        )  # fmt: skip
     if reason := _no_better_than_chance(challenger, rule, ties, own):
         return Decision(False, reason, version, conditions)
     if version is None:
@@ -123,9 +125,7 @@ def decide(
     if champion is None:
         return Decision(False, f"version {version}, the champion, has no rewards to compare with", version, conditions)
     if _by_response(challenger) == _by_response(champion):
-        return Decision(
-            False, f"every reward is that of version {version}, the champion: nothing is better", version, conditions
-        )
+        return Decision(False, f"every reward equals that of version {version}, the champion", version, conditions)
     rows: list[Row] = []
     for name in rule.benchmarks:
         ours, theirs = reward_table.read(challenger, name), reward_table.read(champion, name)
@@ -162,9 +162,18 @@ def check_rewards(path: Path) -> None:
     for (name, language, item, _, side, number), reward in _by_response(path).items():
         if reward is None or not math.isfinite(reward):
             raise DataError(
-                f"{path}: reward of {item} ({side} {number}, {language}, {name}): {reward}; a finite number is allowed, and "
-                "a model that gives another is not registered"
-            )
+                "a finite number is required to register a model",
+                where=f"{path}: reward of {item} ({side} {number}, {language}, {name})", value=reward,
+            )  # fmt: skip
+
+
+def check_differences(name: str, path: Path) -> None:
+    """Raises DataError for a rewards.parquet in which all rewards are equal, as those of a head of zeros."""
+    rewards = set(_by_response(path).values())
+    if len(rewards) == 1:
+        raise DataError(
+            f"{name}: every reward is {rewards.pop()}; a champion gives different responses different rewards"
+        )
 
 
 def same(ours: Path, theirs: Path) -> bool:
@@ -173,7 +182,7 @@ def same(ours: Path, theirs: Path) -> bool:
     rewards, others = _by_response(ours), _by_response(theirs)
     if rewards.keys() != others.keys():
         return False
-    allowed = fingerprints.TOLERANCE["bfloat16"] * (max(rewards.values()) - min(rewards.values()))
+    allowed = fingerprints.TOLERANCE.bfloat16 * (max(rewards.values()) - min(rewards.values()))
     return all(abs(reward - others[key]) <= allowed + 1e-5 * abs(reward) for key, reward in rewards.items())
 
 
@@ -208,11 +217,11 @@ def _incomparable(name: str, ours: dict, theirs: dict, both: Pairs, rule: Rule) 
     none of a section in a language, so that nothing shows that the challenger is not worse there. None if it can."""
     share = sum(map(len, both.values())) / sum(map(len, ours.values()))
     if share < rule.min_common_share:
-        return f"the champion was asked {share:.1%} of the items of {name}, and {rule.min_common_share:.1%} are wanted"
+        return f"the champion was evaluated on {share:.1%} of the items of {name}; {rule.min_common_share:.1%} are required"
     compared = _parts({language: [item for item, _ in pairs] for language, pairs in both.items()})
     if alone := sorted((_parts(ours) | _parts(theirs)) - compared):
         language, section = alone[0]
-        return f"no item of {section} in {language} on {name} was asked of both, so nothing says who is better there"
+        return f"no item of {section} in {language} on {name} is in both evaluations, so they cannot be compared there"
     return None
 
 

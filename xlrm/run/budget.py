@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from xlrm.errors import ConfigError
 from xlrm.run import assumptions, expected, forecast
 from xlrm.run.assumptions import MFU
 from xlrm.run.forecast import Row
@@ -41,26 +42,34 @@ def of(experiment: Experiment, pipeline: str) -> Budget:
     return Budget(rows, experiment.config("plan"))
 
 
-def problems(experiment: Experiment, pipeline: str) -> Iterator[str]:
-    """A message for each limit that the estimate exceeds, and for each row of unknown work or price while a limit is
-    set; each begins with the field."""
+def problems(experiment: Experiment, pipeline: str) -> Iterator[ConfigError]:
+    """An error for each limit that the estimate exceeds, and for each row of unknown work or price while a limit is
+    set."""
     plan = experiment.config("plan")
     if plan.max_usd is not None and plan.usd_per_gpu_hour is None:
-        yield f"plan.max_usd: {plan.max_usd:g}: plan.usd_per_gpu_hour, the price of an hour of an A100, is wanted with it"
+        yield ConfigError(
+            "needs plan.usd_per_gpu_hour, the price of an A100 hour", where="plan.max_usd", value=plan.max_usd
+        )
     if plan.max_usd is None and plan.max_gpu_hours is None:
         return
     estimate = of(experiment, pipeline)
     field = "max_gpu_hours" if plan.max_usd is None else "max_usd"
     for row in estimate.rows:
         if row.flop is None or (row.why and plan.max_usd is not None):
-            yield f"plan.{field}: {getattr(plan, field):g}: what {row.stage} takes is not known: {row.why}"
+            yield ConfigError(
+                f"cannot be checked, because the cost of {row.stage} is unknown: {row.why}",
+                where=f"plan.{field}", value=getattr(plan, field),
+            )  # fmt: skip
     for field, value, unit in (
         ("max_gpu_hours", estimate.gpu_hours, "hours of an A100"),
         ("max_usd", estimate.usd, "US dollars"),
     ):
         limit = getattr(plan, field)
         if limit is not None and value is not None and value > limit:
-            yield f"plan.{field}: {limit:g} is less than the {value:,.3g} {unit} of the estimate; {_most(estimate)}"
+            yield ConfigError(
+                f"less than the estimate of {value:,.3g} {unit}",
+                where=f"plan.{field}", value=limit, hint=_most(estimate),
+            )  # fmt: skip
 
 
 def _most(found: Budget) -> str:
@@ -80,7 +89,7 @@ def markdown(found: Budget, gpus: Callable[[Row], int | None], gpu_product: str 
     lines = [_line(name.format(gpu=gpu) for name in HEAD), _line(["---", "---", *["---:"] * (len(HEAD) - 2)])]
     lines += [_line(_cells(found, row, gpus(row), gpu)) for row in found.rows]
     unknown = [row for row in found.rows if row.flop is None]
-    left_out = f"without {len(unknown)} not known" if unknown else ""
+    left_out = f"without {len(unknown)} unknown" if unknown else ""
     kept = sum(row.stored or 0 for row in found.rows) / 1e9
     lines.append(_line(["total", left_out, figure(found.gpu_hours), "", "", figure(found.usd), figure(kept)]))
     why = dict.fromkeys(f"- {row.stage.partition('[')[0]}: {row.why}" for row in found.rows if row.why)
@@ -105,10 +114,8 @@ def _cells(found: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:
 
 def _price(plan: Any) -> str:
     if plan.usd_per_gpu_hour is None:
-        return "- no dollars: plan.usd_per_gpu_hour has no price of an hour of an A100"
-    return (
-        f"- {plan.usd_per_gpu_hour:g} US dollars for an hour of an A100 (plan.usd_per_gpu_hour); storage is not priced"
-    )
+        return "- no costs in US dollars, because plan.usd_per_gpu_hour, the price of an A100 hour, is not set"
+    return f"- {plan.usd_per_gpu_hour:g} US dollars per A100 hour (plan.usd_per_gpu_hour), without storage"
 
 
 def figure(value: float | None) -> str:

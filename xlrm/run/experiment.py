@@ -37,11 +37,11 @@ def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LING
     """Reads an experiment from a file, for a pipeline. Raises ConfigError for a wrong file, section, field or value,
     and for settings that cannot work (`xlrm.run.readiness`), before anything is written."""
     if not path.is_file():
-        raise ConfigError(f"{path}: no such experiment file; the shipped ones are in configs/")
+        raise ConfigError("no such experiment file", where=path, hint="configs/ has the shipped ones")
     try:
         raw = parse(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"not YAML: {' '.join(str(error).split())}", where=path) from error
     return build({"name": path.stem} | raw, dict(map(_assignment, overrides)), str(path), pipeline)
 
 
@@ -50,9 +50,9 @@ def parse(text: str, where: str) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"not YAML: {' '.join(str(error).split())}", where=where) from error
     if not isinstance(raw, dict | None):
-        raise ConfigError(f"{where}: an experiment is a mapping of sections, not {type(raw).__name__}")
+        raise ConfigError(f"an experiment is a mapping of sections, not {type(raw).__name__}", where=where)
     return raw or {}
 
 
@@ -76,10 +76,7 @@ def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipelin
     try:
         experiment = Experiment(**top, stages=sections)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(
-            f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
-        ) from error
+        raise ConfigError.invalid(error.errors(include_url=False)[0], f"{where}: ") from error
     _check(experiment, where)
     readiness.check(experiment, pipeline, where)
     return experiment
@@ -90,13 +87,13 @@ def parse_value(name: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: {text!r} is not a value YAML can read") from error
+        raise ConfigError("not a value in YAML", where=name, value=text) from error
 
 
 def _assignment(override: str) -> tuple[str, Any]:
     name, equals, value = override.partition("=")
     if not equals or not all(name.split(".")):
-        raise ConfigError(f"{override!r}: an override is written stage.field=value")
+        raise ConfigError("an override is written stage.field=value", value=override)
     return name, parse_value(name, value)
 
 
@@ -108,16 +105,16 @@ def _override(raw: dict, name: str, value: Any) -> None:
             held[part] = {}
         held = held[part]
         if not isinstance(held, dict):
-            raise ConfigError(f"{name}={value!r}: {part} is {held!r}, which has no fields")
+            raise ConfigError(f"{part} is {held!r}, which has no fields", where=name, value=value)
     held[field] = value
 
 
 def _section(stage: str, values: Any, where: str) -> dict[str, Any]:
     if stage not in SECTIONS:
         known = ", ".join(("name", "source", "targets", *SECTIONS))
-        raise ConfigError(f"{where}: no stage or setting '{stage}'; there are {known}")
+        raise ConfigError("no such section or setting", where=where, value=stage, hint=f"there are {known}")
     if values is not None and not isinstance(values, dict):
-        raise ConfigError(f"{where}: {stage}: a section is a mapping of fields, got {values!r}")
+        raise ConfigError("a section is a mapping of fields", where=f"{where}: {stage}", value=values)
     return values or {}
 
 
@@ -125,8 +122,13 @@ def _check(experiment: Experiment, where: str) -> None:
     for field, languages in (("source", (experiment.source,)), ("targets", experiment.targets)):
         for language in languages:
             if language not in LANGUAGES:
-                raise ConfigError(f"{where}: {field}: no language {language!r}; there are {', '.join(LANGUAGES)}")
+                raise ConfigError(
+                    "no such language",
+                    where=f"{where}: {field}",
+                    value=language,
+                    hint=f"there are {', '.join(LANGUAGES)}",
+                )
     if len(set(experiment.languages)) != len(experiment.languages):
-        raise ConfigError(f"{where}: targets: {experiment.languages} name a language twice")
+        raise ConfigError("a language is duplicated", where=f"{where}: targets", value=experiment.languages)
     for stage, values in experiment.stages.items():
         check_section(stage, values, f"{where}: ")

@@ -6,9 +6,11 @@ Operations are counted (`xlrm.models.compute`) for the tokens estimated from the
 texts.
 """
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from xlrm.data import parallel_texts
@@ -16,16 +18,18 @@ from xlrm.errors import XlrmError
 from xlrm.evaluation import benchmarks, external_models
 from xlrm.languages import LANGUAGES
 from xlrm.models import reward_models
-from xlrm.models.base_models import TINY
-from xlrm.models.compute import Kind, Shape, flops
+from xlrm.models.base_models import BASE_MODELS, TINY
+from xlrm.models.compute import Kind, Shape, flops, shape
+from xlrm.models.reward_models import RewardModel
 from xlrm.run import judges, workloads
 from xlrm.run.assumptions import A100, PEAK
 from xlrm.run.judges import Judge
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, Experiment
-from xlrm.run.shapes import base_shape, external_shape
 from xlrm.run.steps import steps
 from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
 from xlrm.scorers.judges import pairwise
+from xlrm.store import hub
+from xlrm.training.pretraining import Pretraining
 from xlrm.translation import effort, translators
 from xlrm.translation.effort import Estimate
 
@@ -172,6 +176,15 @@ def read_published(experiment: Experiment) -> Published:
     return result
 
 
+def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool = True) -> Shape | str:
+    """Shape of a base model, or the reason why it is unknown."""
+    if name == TINY:  # as `xlrm.training.pretraining` makes it
+        width, heads = pretraining.width, pretraining.width // 32
+        return Shape(pretraining.layers, width, 3 * width, heads, heads, 32, pretraining.vocabulary)
+    known = BASE_MODELS[name].shape if name in BASE_MODELS else None
+    return known or _shape_at(name if Path(name).is_dir() else f"{name}@{revision}", fetch=fetch)
+
+
 # Stages
 
 
@@ -199,7 +212,7 @@ def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row
         if config.translator == "phrasebook":
             yield replace(row, what=f"{what}; no model", flop=0.0)
         elif parameters is None:
-            yield replace(row, why=f"translate.translator: the size of {config.translator!r} is not known here")
+            yield replace(row, why=f"translate.translator: the size of {config.translator!r} is unknown")
         else:
             yield replace(row, flop=2 * parameters * left.tokens)
 
@@ -240,7 +253,7 @@ def _external(scene: Scene) -> Iterator[Row]:
     for model in reward_models.find_all(config.models):
         what = f"{model.name} x {len(codes)} languages x {len(items):,} items"
         if model.kind == "classifier":
-            reading, of = scene.read(items, config.max_length), external_shape(model, scene.fetch)
+            reading, of = scene.read(items, config.max_length), _external_shape(model, scene.fetch)
             yield scene.row(
                 "external", what, "scoring", config.precision or model.precision, reading, {"forward": 1}, of=of
             )
@@ -255,14 +268,14 @@ def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -
     an endpoint tokens have a price, and operations are not counted."""
     orders = 1 + (judge.settings.orders == "both")
     if judge.engine != "endpoint":
-        of = external_shape(judge.model, scene.fetch)
+        of = _external_shape(judge.model, scene.fetch)
         precision, aligned = judge.settings.precision, judge.stage == "judge"
         return scene.row(
             judge.stage, what, "decoding", precision, reading, {"forward": orders}, True, of, aligned=aligned
         )
     row = Row(judge.stage, f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens, flop=0.0)
     if (price := pairwise.price_of(judge.model, judge.settings)) is None:
-        return replace(row, why=f"{judge.section}.usd_per_million has no price of {judge.model.name}")
+        return replace(row, why=f"{judge.section}.usd_per_million has no price for {judge.model.name}")
     written = pairs * judge.settings.answer_tokens
     usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
     return replace(row, usd=usd)
@@ -338,3 +351,22 @@ def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:
 def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
     own = {code: effort.tokens_of(1, LANGUAGES[code], LANGUAGES[code]) for code in items}
     return sum((load(texts, own[code], limit) for code, texts in items.items()), Load())
+
+
+def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:
+    if model.shape:
+        return model.shape
+    name = f"{model.repository}@{model.revision}" if model.revision else model.repository
+    return _shape_at(name, model.folder or "", fetch)
+
+
+def _shape_at(name: str, folder: str = "", fetch: bool = True) -> Shape | str:
+    """Shape from the config.json of a folder or of the Hub, or the reason why it is unknown."""
+    file = Path(folder, "config.json")
+    if not (fetch or Path(name).is_dir()):
+        return f"the size of {name} is unknown until it is downloaded"
+    try:
+        config = json.loads((hub.model_folder(name, [str(file)]) / file).read_text(encoding="utf-8"))
+        return shape(config) or f"{name}: the operations of a {config.get('model_type')!r} model cannot be counted"
+    except (XlrmError, OSError, ValueError, KeyError) as error:
+        return f"the size of {name} is unknown: {error}"

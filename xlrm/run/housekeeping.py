@@ -177,12 +177,14 @@ def _run_to_remove(store: Store, name: str, end: float) -> str:
     run = next((item for item in store.of(RUN) if item.name == f"runs/{name}"), None)
     if run is None:
         raise ConfigError(
-            f"--run {name}: no such run in {store.uri}; there are {', '.join(sorted(store.runs)) or 'none'}"
-        )
+            f"no such run in {store.uri}",
+            where="--run", value=name, hint=f"there are {', '.join(sorted(store.runs)) or 'none'}",
+        )  # fmt: skip
     if run.changed > end and "run.json" in run.files and not any(path.startswith("end/") for path in run.files):
         raise ConfigError(
-            f"--run {name}: it has not ended; one that was killed goes when it is older than --older-than"
-        )
+            "this run has not ended; a run that was killed is removed once it is older than --older-than",
+            where="--run", value=name,
+        )  # fmt: skip
     return name
 
 
@@ -250,8 +252,8 @@ def _local(kind: str, path: Path, home: Path) -> Item:
     return Item(kind, path.relative_to(home).as_posix(), str(path), sum(stat.st_size for stat in files), changed)
 
 
-def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> None:
-    """Removes the items that have a reason, and calls `said` after each. Artifacts go before those they were made from,
+def remove(store: Store, items: Iterable[Item], report: Callable[[Item], None] = lambda _: None) -> None:
+    """Removes the items that have a reason, and calls `report` after each. Artifacts go before those they were made from,
     a record before its files, and runs last, since they name the artifacts: after an interruption, every artifact that
     is left is complete, with all it was made from."""
     going = [item for item in items if item.why]
@@ -260,7 +262,7 @@ def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = l
             _remove_local(Path(item.uri))
         else:
             objects.remove_directory(item.uri, _FIRST.get(item.kind, ()))
-        said(item)
+        report(item)
 
 
 def _order(store: Store) -> Callable[[Item], tuple[int, int]]:

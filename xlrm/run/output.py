@@ -73,16 +73,16 @@ def errors_in_one_line() -> Iterator[None]:
         with nothing_but_results():
             yield
     except XlrmError as error:
-        for line in told(error):
+        for line in lines_of(error):
             errors.print(line, style="bold red" if line.startswith("error") else None)
         raise typer.Exit(2) from error
 
 
-def told(error: XlrmError) -> Iterator[str]:
+def lines_of(error: XlrmError) -> Iterator[str]:
     if not (isinstance(error, GateError) and error.kept):
         yield f"error: {error}"
         return
-    yield f"error: {str(error).removesuffix(f'; see {error.kept}')}"
+    yield f"error: {error.reason}"
     yield f"page: {local(pages.refused(error) or error.kept)}"
     if remedy := pages.remedy(error):
         yield f"next: {remedy}"

@@ -9,10 +9,10 @@ from xlrm.store import artifacts, objects
 FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
 """Stage -> name of that file."""
 REMEDIES = {
-    "translate": "take another translator, or let more of its texts be repaired (translate.max_repair_share)",
-    "validate": "take other translations or, where the page shows that these are right, allow more (validate.limits, "
+    "translate": "choose another translator, or allow more repairs (translate.max_repair_share)",
+    "validate": "use other translations or, if the page shows that these are correct, relax the limits (validate.limits, "
     "validate.max_reject_share)",
-    "register": "train a better model, or promote the refused one in spite of the gate: xlrm promote models:/NAME/VERSION",
+    "register": "train a better model, or promote the refused one despite the gate: xlrm promote models:/NAME/VERSION",
 }
 """Stage -> what to do when its gate refuses."""
 

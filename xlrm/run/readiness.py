@@ -27,8 +27,8 @@ from xlrm.translation.effort import PROMPT_TOKENS
 
 Stages = Collection[str]
 """Stages that the pipeline runs."""
-Check = Callable[[Experiment, Stages], Iterator[str]]
-"""Yields a message for each problem; it begins with section.field and the value."""
+Check = Callable[[Experiment, Stages], Iterator[ConfigError]]
+"""Yields an error for each problem, with section.field and the value."""
 
 X_ALMA_CONTEXT = 4096
 """`max_position_embeddings` of X-ALMA's config.json."""
@@ -40,17 +40,21 @@ def check(experiment: Experiment, pipeline: str, where: str) -> None:
     stages = {step.stage for step in steps(pipeline, experiment).values()}
     for rule in CHECKS:
         for problem in rule(experiment, stages):
-            raise ConfigError(f"{where}: {problem}")
+            raise problem.within(f"{where}: ")
     for problem in budget.problems(experiment, pipeline):
-        raise ConfigError(f"{where}: {problem}")
+        raise problem.within(f"{where}: ")
 
 
-def name_of_files(asked: Experiment, stages: Stages) -> Iterator[str]:
+def name_of_files(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     if not _NAME.fullmatch(asked.name) or asked.name in (".", ".."):
-        yield f"name: {asked.name!r}: reports and logs are named by it; up to 200 characters without / and \\ are allowed"
+        yield ConfigError(
+            "reports and logs are named by it; up to 200 characters without / and \\ are allowed",
+            where="name",
+            value=asked.name,
+        )
 
 
-def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[str]:
+def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Datasets that are unknown or not in the source's language."""
     config = asked.config("curate")
     table: Mapping[str, Dataset]
@@ -63,13 +67,16 @@ def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[str]:
                 catalog.check(table, entry, hub_too=field == "preferences")
                 row = catalog.find(table, entry)
             except ConfigError as error:
-                yield f"curate.{field}: {error}"
+                yield error.within(f"curate.{field}: ")
                 continue
             if row and asked.source not in row.languages:
-                yield f"curate.{field}: {entry!r} is in {', '.join(row.languages)}, not in {asked.source!r}, the source"
+                yield ConfigError(
+                    f"a dataset in {asked.source!r}, the source language, is required",
+                    where=f"curate.{field}", value=entry, hint=f"it is in {', '.join(row.languages)}",
+                )  # fmt: skip
 
 
-def translators_languages(asked: Experiment, stages: Stages) -> Iterator[str]:
+def translators_languages(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Languages that the translator does not know; for the phrasebook also datasets other than its own sentences."""
     config, source = asked.config("translate"), LANGUAGES[asked.source]
     if config.translator == "x-alma":
@@ -77,19 +84,24 @@ def translators_languages(asked: Experiment, stages: Stages) -> Iterator[str]:
             try:
                 translators.x_alma_model(source, LANGUAGES[target])
             except ConfigError:
-                yield (
-                    f"translate.translator: 'x-alma' has no model for {source.name} to {LANGUAGES[target].name}; it has them "
-                    f"between English and any language, and {_groups()}"
-                )
+                yield ConfigError(
+                    f"X-ALMA has no model for {source.name} to {LANGUAGES[target].name}",
+                    where="translate.translator", value=config.translator,
+                    hint=f"it translates between English and any language, and {_groups()}",
+                )  # fmt: skip
     if config.translator == "phrasebook":
         for code in asked.languages:
             if code not in SPOKEN:
-                yield f"translate.translator: 'phrasebook' speaks {', '.join(SPOKEN)}, not {code!r}"
+                yield ConfigError(
+                    f"the phrasebook has no language {code!r}",
+                    where="translate.translator", value=config.translator, hint=f"it has {', '.join(SPOKEN)}",
+                )  # fmt: skip
         for field, entry in _other_sets(asked):
-            yield (
-                f"translate.translator: 'phrasebook' translates its own sentences alone, and curate.{field} has {entry!r}; "
-                "x-alma or a model's Hub id or folder is wanted"
-            )
+            yield ConfigError(
+                f"the phrasebook translates only its own sentences, but curate.{field} is {entry!r}",
+                where="translate.translator", value=config.translator,
+                hint="set x-alma, or the Hub id or folder of a model",
+            )  # fmt: skip
 
 
 def _groups() -> str:
@@ -110,23 +122,26 @@ def _other_sets(asked: Experiment) -> Iterator[tuple[str, str]]:
                 yield field, entry
 
 
-def tiny_models_languages(asked: Experiment, stages: Stages) -> Iterator[str]:
+def tiny_models_languages(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     for section in _models(asked, stages):
         config = asked.config(section)
         if config.model == TINY:
             spoken = config.pretraining.languages
             for code in spoken:
                 if code not in SPOKEN:
-                    yield f"{section}.pretraining.languages: {code!r}: the phrasebook is in {', '.join(SPOKEN)}"
+                    yield ConfigError(
+                        f"the phrasebook has no language {code!r}",
+                        where=f"{section}.pretraining.languages", value=spoken, hint=f"it has {', '.join(SPOKEN)}",
+                    )  # fmt: skip
             for code in asked.languages:
                 if code not in spoken:
-                    yield (
-                        f"{section}.pretraining.languages: {', '.join(spoken)} are without {code!r}, a language of this "
-                        "experiment; all of them are wanted"
-                    )
+                    yield ConfigError(
+                        f"{code!r}, a language of this experiment, is missing",
+                        where=f"{section}.pretraining.languages", value=spoken, hint="name every language of the experiment",
+                    )  # fmt: skip
 
 
-def lengths(asked: Experiment, stages: Stages) -> Iterator[str]:
+def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Lengths beyond the context of the model that reads them."""
     for section, limits in _models(asked, stages).items():
         model = asked.config(section).model
@@ -136,11 +151,10 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[str]:
         for stage, field in limits:
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
             if stage in stages and value > context - room:
-                over = "leaves no room for a prompt in" if room else "is more than"
-                yield (
-                    f"{stage}.{field}: {value} {over} the {context} tokens that {model} reads; up to {context - room} is "
-                    "allowed"
-                )
+                yield ConfigError(
+                    f"{model} reads {context} tokens{', the prompt included' if room else ''}; at most {context - room} allowed",
+                    where=f"{stage}.{field}", value=value,
+                )  # fmt: skip
 
 
 def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -155,7 +169,7 @@ def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str
     return limits
 
 
-def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[str]:
+def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Segments that do not fit into the translator's context with the prompt and the translation, at one token a
     character."""
     config = asked.config("translate")
@@ -164,44 +178,45 @@ def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[str]:
     context = X_ALMA_CONTEXT if config.translator == "x-alma" else base_models.context(config.translator)
     room = context and context - config.longest_segment - PROMPT_TOKENS
     if room is not None and config.max_new_tokens > room:
-        yield (
-            f"translate.max_new_tokens: {config.max_new_tokens} with translate.longest_segment={config.longest_segment} and "
-            f"its prompt is more than the {context} tokens of {config.translator}; up to {max(room, 0)} is allowed"
-        )
+        yield ConfigError(
+            f"{config.translator} reads {context} tokens, the prompt and translate.longest_segment="
+            f"{config.longest_segment} included; at most {max(room, 0)} allowed",
+            where="translate.max_new_tokens", value=config.max_new_tokens,
+        )  # fmt: skip
 
 
-def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[str]:
+def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     limits = asked.stages.get("translate", {}).get("limits")
     if limits is not None:
-        yield f"translate.limits: {limits!r}; it is now validate.limits, for both stages"
+        yield ConfigError("it is now validate.limits, for both stages", where="translate.limits", value=limits)
 
 
-def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[str]:
+def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     config = asked.config("external")
     if "external" not in stages or not config.models:
         return
     try:
         reward_models.find_all(name for name in config.models if not name.startswith(("/", ".")))
     except ConfigError as error:
-        yield f"external.models: {error}"
+        yield error.within("external.models: ")
 
 
-def generative_judges(asked: Experiment, stages: Stages) -> Iterator[str]:
+def generative_judges(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Judges of this machine without room for a question, and served ones without the price that a budget needs."""
     for stage in ("external", "judge"):
         for judge in judges.generative(stage, asked.config(stage)) if stage in stages else ():
             settings, section = judge.settings, judge.section
             if judge.engine != "endpoint" and settings.max_new_tokens >= settings.context:
-                yield (
-                    f"{section}.max_new_tokens: {settings.max_new_tokens} leaves no room for a question in "
-                    f"{section}.context={settings.context}; less than that is allowed"
-                )
-            unpriced = judge.engine == "endpoint" and pairwise.price_of(judge.model, settings) is None
-            if settings.max_usd is not None and unpriced:
-                yield f"{section}.max_usd: {settings.max_usd:g}: {pairwise.no_price([judge.model.name], section)}"
+                yield ConfigError(
+                    f"less than {section}.context={settings.context} is allowed, which also holds the question",
+                    where=f"{section}.max_new_tokens", value=settings.max_new_tokens,
+                )  # fmt: skip
+            priced = judge.engine != "endpoint" or pairwise.price_of(judge.model, settings)
+            if settings.max_usd is not None and not priced:
+                yield pairwise.unpriced([judge.model.name], settings, section)
 
 
-def published_benchmarks(asked: Experiment, stages: Stages) -> Iterator[str]:
+def published_benchmarks(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Benchmarks that are unknown, have the same name or are in no language of the experiment, and benchmarks that the
     gate needs but `evaluate` does not use."""
     config = asked.config("evaluate")
@@ -210,77 +225,104 @@ def published_benchmarks(asked: Experiment, stages: Stages) -> Iterator[str]:
             catalog.check(benchmarks.TABLE, entry)
             row = catalog.find(benchmarks.TABLE, entry)
         except ConfigError as error:
-            yield f"evaluate.benchmarks: {error}"
+            yield error.within("evaluate.benchmarks: ")
             continue
         if row and not set(row.languages) & set(asked.languages):
-            yield (
-                f"evaluate.benchmarks: {entry!r} is in {', '.join(row.languages)}, none of them a language of this "
-                f"experiment, {', '.join(asked.languages)}"
-            )
+            yield ConfigError(
+                f"a benchmark in a language of this experiment ({', '.join(asked.languages)}) is required",
+                where="evaluate.benchmarks", value=entry, hint=f"it is in {', '.join(row.languages)}",
+            )  # fmt: skip
     labels = [CORPUS, *map(benchmarks.label, config.benchmarks)]
     for label, count in Counter(labels).items():
         if count > 1:
-            yield f"evaluate.benchmarks: {count} are called {label!r} (the corpus's own: {CORPUS!r}); one each is allowed"
+            yield ConfigError(
+                f"{count} benchmarks have this name; each needs its own, and {CORPUS!r} is the corpus's",
+                where="evaluate.benchmarks", value=label,
+            )  # fmt: skip
     for label in asked.config("register").benchmarks:
         if label not in labels:
-            yield f"register.benchmarks: {label!r} is none that evaluate.benchmarks names; there are {', '.join(labels)}"
+            yield ConfigError(
+                "a benchmark of evaluate.benchmarks is required",
+                where="register.benchmarks", value=label, hint=f"there are {', '.join(labels)}",
+            )  # fmt: skip
 
 
-def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[str]:
+def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     if "represent" not in stages:
         return
     entry = asked.config("represent").parallel
     if entry is None and asked.config("curate").parallel is None:
-        yield "represent.parallel: null, and curate.parallel is null too: a set or file of texts is wanted in one of them"
+        yield ConfigError(
+            "null, and curate.parallel is null too; name a dataset or file of parallel texts in one of them",
+            where="represent.parallel",
+        )  # fmt: skip
     row = catalog.find(PUBLISHED_PARALLEL, entry) if entry else None
     for code in asked.languages:
         if row and code not in row.languages:
-            yield f"represent.parallel: {entry!r} is in {', '.join(row.languages)}, not in {code!r}"
+            yield ConfigError(
+                f"a dataset in {code!r} is required",
+                where="represent.parallel", value=entry, hint=f"it is in {', '.join(row.languages)}",
+            )  # fmt: skip
 
 
-def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[str]:
+def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     judge, curated = JUDGES.get(asked.config("judge").judge or ""), asked.config("curate")
     if "judge" not in stages or judge is None:  # a generative judge reads any prompt
         return
     field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
     entry = getattr(curated, field)
     if judge.prompts is not None and entry not in judge.prompts and not catalog.is_file(entry):
-        yield (
-            f"judge.judge: {judge.name!r} reads prompts of {', '.join(judge.prompts)} alone, and curate.{field} is {entry!r}; "
-            "null aligns without verdicts"
-        )
+        yield ConfigError(
+            f"this judge reads only prompts of {', '.join(judge.prompts)}, but curate.{field} is {entry!r}",
+            where="judge.judge", value=judge.name, hint="null aligns without verdicts",
+        )  # fmt: skip
     for code in asked.targets:
         if judge.languages is not None and code not in judge.languages:
-            yield f"judge.judge: {judge.name!r} reads {', '.join(judge.languages)}, not {code!r}"
+            yield ConfigError(
+                f"this judge does not read {code!r}",
+                where="judge.judge", value=judge.name, hint=f"it reads {', '.join(judge.languages)}",
+            )  # fmt: skip
 
 
-def pairs_to_align_on(asked: Experiment, stages: Stages) -> Iterator[str]:
+def pairs_to_align_on(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Settings that give no preference pairs: a pair is the best and the worst of several different responses."""
     if "align" not in stages:
         return
     sample, align, prompts = asked.config("sample"), asked.config("align"), asked.config("curate").train_prompts
     if sample.samples < 2:
-        yield f"sample.samples: {sample.samples} response to a prompt makes no pair to align on; 2 or more are wanted"
+        yield ConfigError(
+            "2 or more responses to a prompt are required to make a pair to align on",
+            where="sample.samples", value=sample.samples,
+        )  # fmt: skip
     if sample.temperature == 0:
-        yield "sample.temperature: 0 makes all responses to a prompt the same, and no pair to align on; above 0 is wanted"
+        yield ConfigError(
+            "above 0 is required; at 0 all responses to a prompt are equal and make no pair to align on",
+            where="sample.temperature", value=sample.temperature,
+        )  # fmt: skip
     if align.batch_size > prompts:
-        yield f"align.batch_size: {align.batch_size} is more than curate.train_prompts={prompts}, a pair each at most"
+        yield ConfigError(
+            f"at most curate.train_prompts={prompts} is allowed, because each prompt gives at most one pair",
+            where="align.batch_size", value=align.batch_size,
+        )  # fmt: skip
 
 
-def batches(asked: Experiment, stages: Stages) -> Iterator[str]:
+def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Batches that are larger than the data or cannot be divided among the processes. GPUs that only a placement knows
     are checked in `components.hardware`."""
     curated, reward = asked.config("curate"), asked.config("reward")
     pairs = max(1, round(curated.train_share * curated.pairs * len(curated.preferences)))
     if reward.batch_size > pairs * (1 + (reward.loss == "pointwise")):
-        yield f"reward.batch_size: {reward.batch_size} is more than the {pairs} pairs that curate.pairs allows"
+        yield ConfigError(
+            f"more than the {pairs} pairs that curate.pairs and curate.train_share leave for training",
+            where="reward.batch_size", value=reward.batch_size,
+        )  # fmt: skip
     for stage in ("reward", "align"):
         config = asked.config(stage)
         if stage in stages and config.processes and config.batch_size % config.processes:
-            yield (
-                f"{stage}.batch_size: {config.batch_size} is no multiple of {stage}.processes={config.processes}, which share "
-                "it; one is wanted"
-            )
+            yield ConfigError(
+                f"a multiple of {stage}.processes={config.processes} is required, because the processes share the batch",
+                where=f"{stage}.batch_size", value=config.batch_size,
+            )  # fmt: skip
 
 
 def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def run_stage(
     _remove_leftovers(store or addresses.store())
     with _workspace(label, name, key) as work:
         if record := artifacts.find(uri):
-            progress.say(f"{label}: finished by the process that was waited for, reused")
+            progress.say(f"{label}: finished by another process meanwhile, reused")
             shutil.rmtree(work)
             return Artifact(uri, record)
         progress.say(f"{label}: started")
@@ -135,7 +135,7 @@ def _make(
     from xlrm.tracking import mlflow_runs
 
     name = module.__name__.split(".")[-1]
-    params = {f"{name}.{k}": json.dumps(v) for k, v in config.model_dump(mode="json").items()}
+    params = {f"{name}.{k}": json.dumps(v, allow_nan=False) for k, v in config.model_dump(mode="json").items()}
     tags = {"stage": name, "artifact_uri": uri, "code_version": version}
     started, clock = datetime.now(UTC), time.monotonic()
     with _disk_space(label, work), mlflow_runs.run(experiment, label, params, tags, work / _OPEN_RUN) as run:
@@ -155,10 +155,8 @@ def _make(
         try:
             metrics = module.run(config, **local, output=work / "output")
         except GateError as error:
-            kept = artifacts.keep_refused(work / "output", uri, metrics={}, **facts())
-            refused = GateError(f"{error}; see {kept}" if kept else str(error))
-            refused.kept = kept or ""
-            raise refused from error
+            error.kept = artifacts.keep_refused(work / "output", uri, metrics={}, **facts()) or ""
+            raise
         _check_metrics(label, metrics)
         record = artifacts.publish(work / "output", uri, metrics=metrics, **facts())
         run.log(metrics | {"cost/seconds": record.seconds, "cost/peak_memory_mib": record.peak_memory_mib})
@@ -179,7 +177,7 @@ def _given(name: str, config: BaseModel, inputs: Inputs) -> dict[str, list[_Give
             files = artifacts.load(uri).files
             wanted = tuple(f for f in files if any(fnmatch(f.path, pattern) for pattern in patterns))
             if patterns and not wanted:
-                raise ConfigError(f"{name}.{key}: {uri} has none of the files {', '.join(patterns)}")
+                raise ConfigError(f"has none of the files {', '.join(patterns)}", where=f"{name}.{key}", value=uri)
             result[key].append(_Given(uri, wanted))
     return result
 
@@ -194,7 +192,7 @@ def _check_names(name: str, module: Any, inputs: Inputs) -> None:
     needed = {key for key, wanted in has.items() if wanted}
     if wrong := [*sorted(inputs.keys() - has), *sorted(needed - inputs.keys())]:
         what = "no such input" if wrong[0] in inputs else "this input is missing"
-        raise ConfigError(f"{name}.{wrong[0]}: {what}; inputs of {name}: {', '.join(has) or 'none'}")
+        raise ConfigError(what, where=f"{name}.{wrong[0]}", hint=f"inputs of {name}: {', '.join(has) or 'none'}")
 
 
 def _local_inputs(given: dict[str, list[_Given]], inputs: Inputs) -> dict[str, Path | list[Path]]:
@@ -263,7 +261,9 @@ def _disk_space(label: str, work: Path) -> Iterator[None]:
             raise
         message = " ".join(str(error).split())[:200]
         raise ArtifactError(
-            f"{label}: no space left ({message}): make some and run it again; what is done is kept in {work}"
+            f"no space left ({message})",
+            where=label,
+            hint=f"free some and run it again; finished work is kept in {work}",
         ) from error
 
 

@@ -42,7 +42,9 @@ Steps = dict[str, Step]
 def steps(pipeline: str, experiment: Experiment) -> Steps:
     """Label -> step of the pipeline `cross-lingual-transfer` or `retrain`. Raises ConfigError for another name."""
     if pipeline not in PIPELINES:
-        raise ConfigError(f"pipeline {pipeline!r}: there are {', '.join(PIPELINES)}")
+        raise ConfigError(
+            "no such pipeline", where="pipeline", value=pipeline, hint=f"there are {', '.join(PIPELINES)}"
+        )
     made = [_in_section(step, experiment) for step in PIPELINES[pipeline](experiment)]
     return {step.label: step for step in made}
 

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def artifacts(
-    stage: Annotated[str | None, typer.Argument(help="Of this stage alone.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all runs and versions.")] = False,
+    stage: Annotated[str | None, typer.Argument(help="List only artifacts of this stage.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line, with all runs and versions.")
+    ] = False,
 ) -> None:
     """List the artifacts of the store, newest first: size, time, and the runs and versions that use each."""
     from xlrm.run import housekeeping
@@ -28,7 +30,7 @@ def artifacts(
     rows.sort(key=lambda row: row["made"], reverse=True)
     if as_json:
         for row in rows:
-            print_result(json.dumps(row))
+            print_result(json.dumps(row, allow_nan=False))
     elif rows:
         _print([("stage", "size", "made (UTC)", "runs", "registered", "artifact"), *map(_cells, rows)])
     else:
@@ -63,14 +65,14 @@ def _first(names: list[str]) -> str:
 
 def gc(
     older_than: Annotated[
-        float, typer.Option(min=0, help="Days after its last change that a run, or what belongs to none, is kept.")
+        float, typer.Option(min=0, help="Remove a run, or files of no run, this many days after the last change.")
     ] = 30,
     run: Annotated[
-        list[str] | None, typer.Option("--run", help="A run that goes, however young; may be repeated.")
+        list[str] | None, typer.Option("--run", help="A run to remove regardless of its age; may be repeated.")
     ] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; else it is only shown.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this option it is only listed.")] = False,
 ) -> None:
-    """Show what no kept run and no registered model uses, in the store and the local state; --delete removes it."""
+    """List what no kept run and no registered model uses, in the store and on this machine; --delete removes it."""
     from xlrm.run import housekeeping
 
     with errors_in_one_line():
@@ -78,8 +80,8 @@ def gc(
         items = housekeeping.plan(store, older_than, run or ())
     going = [item for item in items if item.why]
     if busy := housekeeping.at_work(addresses.home()):
-        progress.say(f"{', '.join(busy)}: at work in {addresses.home()}; nothing of the store goes meanwhile")
-    _print([("", "stay", "size", "go", "size"), *_totals(items)])
+        progress.say(f"{', '.join(busy)}: running in {addresses.home()}; nothing is removed from the store meanwhile")
+    _print([("", "kept", "size", "removable", "size"), *_totals(items)])
     if going:
         print_result("")
         _print([(item.kind, item.name, housekeeping.shown_size(item.size), item.why) for item in going])
@@ -87,8 +89,8 @@ def gc(
         with errors_in_one_line():
             housekeeping.remove(store, items)
     size = housekeeping.shown_size(sum(item.size for item in going))
-    where = f"of {addresses.shown(addresses.store())} and {addresses.home()}"
-    progress.say(f"{size} removed {where}" if delete else f"{size} would go {where}; `--delete` removes it")
+    where = f"from {addresses.shown(addresses.store())} and {addresses.home()}"
+    progress.say(f"{size} removed {where}" if delete else f"{size} can be removed {where}; `--delete` removes it")
 
 
 def _totals(items: "list[Item]") -> list[tuple[str, ...]]:

@@ -66,4 +66,4 @@ class Journal:
         try:
             objects.write(uri, self.path.read_bytes())
         except ArtifactError as error:
-            progress.say(f"rewards so far are on this machine alone: {error}")
+            progress.say(f"the rewards so far are only on this machine, not in the store: {error}")

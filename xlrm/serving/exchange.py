@@ -190,7 +190,7 @@ class State(BaseModel):
     digest: str | None = Field(None, description="sha256 over the files of the folder that was loaded.")
 
 
-def said(errors: Sequence[Any]) -> str:
+def problem_line(errors: Sequence[Any]) -> str:
     """The first of pydantic's errors in one line: the field and what is wrong with it."""
     first = errors[0]
     if first["type"] == "json_invalid":

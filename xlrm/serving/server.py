@@ -52,7 +52,7 @@ def _token() -> str | None:
     """The token, if one is set. Raises ConfigError, without showing it, for a token that no header can carry."""
     token = os.environ.get(TOKEN) or None
     if token and not (token.isascii() and token.isprintable() and token == token.strip()):
-        raise ConfigError(f"{TOKEN}: printable ASCII characters, with no white space or end of line around them")
+        raise ConfigError("printable ASCII characters without white space around them are allowed", where=TOKEN)
     return token
 
 
@@ -64,7 +64,9 @@ def serve(service: Service, host: str, port: int) -> None:
         listener = socket.create_server((host, port), family=family)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
     except OSError as error:
-        raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}; name another") from error
+        raise ConfigError(
+            f"{error.strerror or error}", where="--host, --port", value=(host, port), hint="choose another address"
+        ) from error
     service.token = _token()
     app = build(service, ended=lambda: setattr(server, "should_exit", True))
     config = uvicorn.Config(

@@ -10,12 +10,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
 from xlrm.errors import ArtifactError
 from xlrm.models import chat_templates
+from xlrm.models.templates import TemplateRefusal
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scorer, Scoring
 from xlrm.serving import exchange
@@ -159,7 +159,7 @@ class Service:
         engines.check(folder, self.scoring)
         scorer = engines.load(folder, self.scoring)
         if not all(map(math.isfinite, scorer.rewards(scorer.encode([_WARM_UP])))):
-            raise ArtifactError(f"{folder}: its rewards are no numbers: the weights are damaged or overflow")
+            raise ArtifactError("a reward is not a finite number: the weights are damaged or overflow", where=folder)
         version = folder.name if self.uri.startswith("models:/") else ""
         return Loaded(scorer, version, artifacts.digest_directory(folder)[0])
 
@@ -208,8 +208,9 @@ class Service:
             for start in range(0, len(asked), _TOKENISED):
                 part = partial(work, asked[start : start + _TOKENISED])
                 encoded += await asyncio.get_running_loop().run_in_executor(self.tokenizer_thread, part)
-        except TemplateError as error:
-            raise Refused(422, f"the model's chat template refuses this: {error}") from error
+        except TemplateRefusal as error:
+            place = len(encoded) + error.place
+            raise Refused(422, f"conversation {place}: the model's chat template refuses it: {error.reason}") from error
         if empty := [place for place, ids in enumerate(encoded) if not ids]:
             raise Refused(422, f"conversation {empty[0]}: no tokens")
         return encoded

@@ -167,7 +167,7 @@ async def _left(_: Request, error: ClientDisconnect) -> Response:
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    return _problem(422, exchange.said(error.errors()))
+    return _problem(422, exchange.problem_line(error.errors()))
 
 
 async def _broken(_: Request, error: Exception) -> JSONResponse:

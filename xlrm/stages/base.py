@@ -48,11 +48,11 @@ def fetch(name: str, revision: str, output: Path) -> dict[str, float]:
         snapshot_download(name, revision=revision, local_dir=output, allow_patterns=files)
     except HFValidationError as error:
         raise ConfigError(
-            f"base.model: {name!r} is no id of a model on the Hub, OWNER/NAME; a folder is not taken"
+            "the id of a model on the Hub, OWNER/NAME, is required", where="base.model", value=name
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(
-            f"base.model: cannot fetch {name!r} at {revision!r}: {type(error).__name__}; {hint}"
+            f"cannot be downloaded at {revision!r}: {type(error).__name__}", where="base.model", value=name, hint=hint
         ) from error
     shutil.rmtree(
         output / ".cache", ignore_errors=True
@@ -60,6 +60,6 @@ def fetch(name: str, revision: str, output: Path) -> dict[str, float]:
     weights = list(output.glob("*.safetensors"))
     if not weights:
         raise ArtifactError(
-            f"base.model: {name!r} at {revision!r} has no safetensors weights, and no others are loaded"
+            f"no weights in safetensors at {revision!r}; other formats are not loaded", where="base.model", value=name
         )
     return {"bytes": float(sum(path.stat().st_size for path in weights))}

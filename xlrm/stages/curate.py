@@ -10,7 +10,7 @@ from xlrm.data import catalog, curation, data_card
 from xlrm.data.catalog import PARALLEL, PREFERENCES
 from xlrm.data.cleaning import Contamination
 from xlrm.evaluation import benchmarks
-from xlrm.store.fields import Sets
+from xlrm.store.fields import Sets, conflict
 
 
 class Config(BaseModel):
@@ -55,17 +55,14 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _judging_needs_alignment(self) -> "Config":
         if self.eval_prompt_set and not self.prompts:
-            raise ValueError(f"eval_prompt_set={self.eval_prompt_set!r} is of no use without prompts to align on")
+            raise conflict("eval_prompt_set", self.eval_prompt_set, "needs curate.prompts, the prompts to align on")
         return self
 
     @field_validator("parallel")
     @classmethod
     def _published_texts_are_not_translated(cls, entry: str | None) -> str | None:
         if entry and catalog.find(catalog.PUBLISHED_PARALLEL, entry):
-            raise ValueError(
-                "it comes in its own languages, which are not translated: name it in represent.parallel, "
-                "and set curate.parallel to null"
-            )
+            raise ValueError("already in several languages, so not translated; name it in represent.parallel, not here")
         return entry
 
 
@@ -104,7 +101,7 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
             {"id": row["id"], "text": row["text"]} for row in loaded["parallel"][config.parallel].rows
         ]
     for entry, pinned in data_card.moving(origins).items():
-        progress.say(f"curate: {entry} is taken from a branch that moves; {pinned} stays as it is")
+        progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
     rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]
     curation.write(tables, rejects, data_card.card(config.language, origins, report.counts(), prompts), output)
     metrics = {_METRIC.get(name, name): len(rows) for name, rows in tables.items()}

@@ -1,6 +1,5 @@
 """Judges aligned policies against the policy before alignment, from their responses to the same prompts."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ from pydantic import Field, field_validator
 
 from xlrm.errors import ConfigError
 from xlrm.evaluation import win_rates
+from xlrm.evaluation.results import JudgeResults
 from xlrm.scorers.judges import pairwise
 from xlrm.store.fields import NotCounted
 from xlrm.store.jsonl import write_jsonl
@@ -34,7 +34,7 @@ class Config(pairwise.Settings):
             if judge is not None:
                 win_rates.find(judge)
         except ConfigError as error:
-            raise ValueError(f"{error}, or null for no verdicts") from error
+            raise ValueError(f"{error.message}; {error.hint or win_rates.ALLOWED}, or null for no verdicts") from error
         return judge
 
 
@@ -55,7 +55,9 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
     `win_rates.judge`."""
     if config.judge is None:
         raise ConfigError(
-            f"judge.judge: null, which leaves this stage out of a pipeline; there are {win_rates.ALLOWED}"
+            "null, which leaves this stage out of a pipeline",
+            where="judge.judge",
+            hint=f"there are {win_rates.ALLOWED}",
         )
     pairs = {
         labeler: win_rates.pairs(reference / "0", candidates / str(place), config.language)
@@ -69,8 +71,5 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
         records += [win_rates.record(labeler, *verdict) for verdict in judged]
         results[labeler] = win_rates.win_rate([judgement for _, judgement in judged])
     write_jsonl(output / "verdicts.jsonl", records)
-    report = {"language": config.language, "judge": config.judge, "cost": verdicts.cost, "results": results}
-    (output / "results.json").write_text(json.dumps(report, indent=2))
-    metrics = {f"{key}/{name}": float(of[key]) for name, of in results.items() for key in ("win_rate", "unreadable")}
-    usd = verdicts.cost.get("usd")
-    return metrics if usd is None else metrics | {"usd": usd}
+    JudgeResults(language=config.language, judge=config.judge, cost=verdicts.cost, results=results).write(output)
+    return win_rates.metrics(results, verdicts.cost)

@@ -28,7 +28,7 @@ class Config(RewardTraining):
     def _each_once(cls, language: str) -> str:
         codes = language.split("+")
         if not all(codes) or len(set(codes)) < len(codes):
-            raise ValueError("codes of different languages, joined by +")
+            raise ValueError("codes of different languages, joined by +, are allowed")
         return language
 
 

@@ -44,7 +44,7 @@ def run(config: Config, *, source: Path, translations: list[Path], output: Path)
     summary.write(output)
     (output / "data_docs.html").write_text(report.data_docs(summary, reports), encoding="utf-8")
     if not summary.passed:
-        raise GateError(report.refusal(reports, kept))
+        raise GateError(report.refusal(reports, kept), where="validate.max_reject_share", value=config.max_reject_share)
     for corpus in loaded:
         corpus_check.write(corpus, kept[corpus.language.code], output / corpus.language.code)
     return report.metrics(summary, loaded, reports)

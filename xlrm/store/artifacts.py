@@ -84,11 +84,11 @@ def digest_directory(local: Path) -> tuple[str, tuple[FileEntry, ...]]:
     directory that is missing or has no files, and for anything that is neither file nor folder, such as a symbolic
     link, which may point elsewhere tomorrow."""
     if not local.is_dir():
-        raise ArtifactError(f"{local}: not a directory; a stage writes its files into it")
+        raise ArtifactError("not a directory; a stage writes its files into it", where=local)
     with ThreadPoolExecutor(objects.PARALLEL_FILES) as pool:
         files = sorted(pool.map(partial(_entry, local), _regular_files(local)), key=attrgetter("path"))
     if not files:
-        raise ArtifactError(f"{local}: no files; an artifact has at least one")
+        raise ArtifactError("no files; an artifact has at least one", where=local)
     return _digest(files), tuple(files)
 
 
@@ -102,9 +102,11 @@ def find(uri: str) -> Record | None:
     try:
         record = Record.model_validate_json(data)
     except ValidationError as error:
-        raise ArtifactError(f"{where}: not the record of an artifact: {_problems(error)}; {_remedy(uri)}") from error
+        raise ArtifactError(
+            f"not the record of an artifact: {_problems(error)}", where=where, hint=_remedy(uri)
+        ) from error
     if record.digest != _digest(record.files):
-        raise ArtifactError(f"{where}: its digest does not fit its list of files; {_remedy(uri)}")
+        raise ArtifactError("its digest does not match its list of files", where=where, hint=_remedy(uri))
     return record
 
 
@@ -114,7 +116,7 @@ def wait(uri: str, seconds: float = 3600) -> Record:
     while (record := find(uri)) is None:
         if time.monotonic() > end:
             raise ArtifactError(
-                f"no artifact at {uri} {seconds:.0f} s after its making should have ended; see the first node"
+                f"no artifact {seconds:.0f} s after it should have been complete", where=uri, hint="see the first node"
             )
         time.sleep(min(2, seconds))
     return record
@@ -124,7 +126,7 @@ def load(uri: str) -> Record:
     """The record of the artifact at `uri`. Raises ArtifactError as `find` does, and if there is none."""
     record = find(uri)
     if record is None:
-        raise ArtifactError(f"no artifact at {uri}: correct the URI, or run the stage that makes it to its end")
+        raise ArtifactError("no artifact", where=uri, hint="correct the URI, or run the stage that makes it to its end")
     return record
 
 
@@ -193,26 +195,29 @@ def newest(store: str, stage: str) -> str:
     folder = objects.join(store, stage)
     uris = [uri.removesuffix(f"/{RECORD}") for uri in objects.list_uris(folder) if uri.endswith(f"/{RECORD}")]
     if not uris:
-        raise ArtifactError(f"no artifact of {stage} in {store}: run an experiment first (`make demo`)")
+        raise ArtifactError(f"no artifact of {stage}", where=store, hint="run an experiment first (`make demo`)")
     return max(uris, key=lambda uri: load(uri).started)
 
 
 def fetch(uri: str, cache: Path, files: tuple[FileEntry, ...] | None = None) -> Path:
     """A local directory with the files of the artifact at `uri`, or those of its `files`, each verified; it is
     read-only. A `file://` store is read in place; files from `s3://` are copied to `cache / digest`, once for all
-    processes. Raises ArtifactError with the URI of a file that is missing or corrupted."""
+    processes. Raises ArtifactError with the URI of a file that is missing, corrupted, or was added."""
     record = load(uri)
     data_uri = _data_uri(uri, record.digest)
     in_place = objects.local_path(data_uri)
     files = record.files if files is None else files
+    known = {entry.path for entry in record.files}
     if in_place is not None:
         objects.verify_directory(in_place, files, data_uri)
+        objects.refuse_added(in_place, known, data_uri)
         return in_place
     local = cache / record.digest
     with locks.alone(cache / f"{record.digest}.lock", f"fetching {uri}"):
         for leftover in list(local.rglob(f"{objects.UNFINISHED}*")):  # left by a process that was killed here
             rmtree(leftover)
         objects.download_directory(data_uri, files, local)
+        objects.refuse_added(local, known, local.absolute().as_uri())
     return local
 
 
@@ -224,13 +229,15 @@ def _regular_files(local: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(local, onerror=_cannot_read):
         for path in (Path(folder, name) for name in subfolders + names):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise ArtifactError(f"{path}: neither a file nor a folder; write a copy of what it stands for")
+                raise ArtifactError(
+                    "neither a file nor a folder", where=path, hint="replace a link by a copy of its target"
+                )
             if path.is_file():
                 yield path
 
 
 def _cannot_read(error: OSError) -> NoReturn:
-    raise ArtifactError(f"{error.filename}: cannot be read: {error}") from error
+    raise ArtifactError(f"cannot be read: {error}", where=error.filename) from error
 
 
 def _entry(local: Path, path: Path) -> FileEntry:
@@ -240,7 +247,7 @@ def _entry(local: Path, path: Path) -> FileEntry:
     except OSError as error:
         _cannot_read(error)
     except ValidationError as error:
-        raise ArtifactError(f"{path!r}: not a name for a file of an artifact: {_problems(error)}") from error
+        raise ArtifactError(f"an artifact cannot have a file of this name: {_problems(error)}", value=path) from error
 
 
 def _digest(files: Iterable[FileEntry]) -> str:
@@ -254,9 +261,9 @@ def _as_json(uri: str, fields: dict[str, Any]) -> bytes:
         plain = Record(**fields).model_dump(mode="json")
         return f"{json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
     except ValidationError as error:
-        raise ArtifactError(f"{uri}: these are not the facts of an artifact: {_problems(error)}") from error
+        raise ArtifactError(f"invalid fields of a record: {_problems(error)}", where=uri) from error
     except ValueError as error:
-        raise ArtifactError(f"{uri}: its config cannot be written as JSON: {error}") from error
+        raise ArtifactError(f"its config cannot be written as JSON: {error}", where=uri) from error
 
 
 def _problems(error: ValidationError) -> str:

@@ -165,9 +165,9 @@ def errors(uri: str) -> Iterator[None]:
     try:
         yield
     except RetriesExceededError as error:
-        raise ArtifactError(f"{uri}: {_explain(error.last_exception)}") from error
+        raise ArtifactError(_explain(error.last_exception), where=uri) from error
     except Exception as error:
-        raise ArtifactError(f"{uri}: {error if _of_a_file(error) else _explain(error)}") from error
+        raise ArtifactError(str(error) if _of_a_file(error) else _explain(error), where=uri) from error
 
 
 def _of_a_file(error: Exception) -> bool:

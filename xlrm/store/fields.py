@@ -1,11 +1,12 @@
 """Annotations of fields of a stage's config, in `Annotated[...]`: whether a field counts for the result, and what it
-names on the Hub."""
+names on the Hub; and the error of fields that do not fit together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
 
 
 class NotCounted:
@@ -34,6 +35,11 @@ class RevisionOf:
     """Names of models that are not on the Hub."""
 
 
+def conflict(field: str, value: Any, message: LiteralString) -> PydanticCustomError:
+    """The error that a validator of the whole config raises; it names the field whose value does not fit the others."""
+    return PydanticCustomError("conflict", message, {"field": field, "value": value})
+
+
 def counted(config: BaseModel) -> dict[str, Any]:
     """The config as JSON, without the fields that do not count."""
     values = config.model_dump(mode="json")
@@ -45,10 +51,10 @@ def counted(config: BaseModel) -> dict[str, Any]:
     return values
 
 
-def _counts(said: Any, config: BaseModel) -> bool:
-    if isinstance(said, CountedIf):
-        return said.condition(config)
-    return said is not NotCounted
+def _counts(mark: Any, config: BaseModel) -> bool:
+    if isinstance(mark, CountedIf):
+        return mark.condition(config)
+    return mark is not NotCounted
 
 
 def marked(config: type[BaseModel], kind: type) -> dict[str, Any]:

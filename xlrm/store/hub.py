@@ -40,8 +40,10 @@ def records(
     except (httpx.HTTPError, datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         message = " ".join(str(error).split())[:200] or type(error).__name__
         raise ArtifactError(
-            f"cannot fetch {repository!r} at {revision!r}: {message.rstrip('.')}; {_advice(error, repository, gated)}"
-        ) from error
+            f"cannot be downloaded: {message.rstrip('.')}",
+            where=f"{repository} at {revision}",
+            hint=_advice(error, repository, gated),
+        ) from error  # fmt: skip
     return table, commit
 
 
@@ -66,10 +68,10 @@ def _commit(name: str, revision: str | None, kind: str) -> str:
         commit = HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=TIMEOUT_SECONDS).sha
     except (httpx.HTTPError, HFValidationError, OSError) as error:
         raise ArtifactError(
-            f"cannot find {name!r} on the Hub: {type(error).__name__}; check the id or the folder, and the network"
+            f"not on the Hub: {type(error).__name__}", where=name, hint="check the id or the folder, and the network"
         ) from error
     if commit is None:
-        raise ArtifactError(f"the Hub names no commit of {name!r}; give one as its revision")
+        raise ArtifactError("the Hub names no commit", where=name, hint="give one as its revision")
     return commit
 
 
@@ -96,8 +98,9 @@ def model_folder(name: str, patterns: Sequence[str]) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
     except (httpx.HTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(
-            f"cannot fetch {repository!r}: {type(error).__name__}; check the id or the folder, and the network; a gated "
-            "model needs its licence accepted and HF_TOKEN"
+            f"cannot be downloaded: {type(error).__name__}",
+            where=repository,
+            hint="check the id or the folder, and the network; a gated model needs its licence accepted and HF_TOKEN",
         ) from error
 
 
@@ -138,5 +141,5 @@ _ENTRY = re.compile(r"(?P<name>[^=@]+)(?:=(?P<repository>[^@]+))?(?:@(?P<revisio
 def parse_entry(entry: str) -> tuple[str, str | None, str | None]:
     """Name, repository and revision of NAME[=REPOSITORY][@REVISION]. Raises ConfigError for anything else."""
     if not (match := _ENTRY.fullmatch(entry)):
-        raise ConfigError(f"no dataset {entry!r}; a set of the Hub is written NAME[=OWNER/NAME][@REVISION]")
+        raise ConfigError("a dataset of the Hub is written NAME[=OWNER/NAME][@REVISION]", value=entry)
     return match["name"], match["repository"], match["revision"]

@@ -14,7 +14,7 @@ class JsonFile(BaseModel):
     set are left out when it is written."""
 
     # By default pydantic writes a number that is not finite as null.
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants", allow_inf_nan=False, protected_namespaces=())
 
     FILE: ClassVar[str]
     WRITTEN_BY: ClassVar[str]
@@ -27,11 +27,12 @@ class JsonFile(BaseModel):
         """Raises DataError, which names file, field and value, for a missing file and for one with other content."""
         path = folder / cls.FILE
         if not path.is_file():
-            raise DataError(f"{path}: no such file; {cls.WRITTEN_BY}")
+            raise DataError(f"no such file; {cls.WRITTEN_BY}", where=path)
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise DataError(f"{path}: {_problem(error)}") from error
+            details = error.errors(include_url=False)[0]
+            raise DataError.invalid(details, f"{path}: ", cls.WRITTEN_BY) from error
 
     @classmethod
     def find(cls, folder: Path | None) -> Self | None:
@@ -43,14 +44,6 @@ class JsonFile(BaseModel):
         folder.mkdir(parents=True, exist_ok=True)
         content = self.model_dump(mode="json", exclude_unset=True, by_alias=True)
         temporary = folder / f"{self.FILE}.part"
-        text = json.dumps(content, indent=self.INDENT, ensure_ascii=False) + self.END
+        text = json.dumps(content, indent=self.INDENT, ensure_ascii=False, allow_nan=False) + self.END
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(folder / self.FILE)
-
-
-def _problem(error: ValidationError) -> str:
-    """The first problem in one line: field, what is allowed, and the value."""
-    first = error.errors(include_url=False)[0]
-    field = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
-    value = "" if isinstance(first["input"], dict | bytes) else f", got {first['input']!r:.80}"
-    return f"{field}{first['msg'].removeprefix('Value error, ')}{value}"

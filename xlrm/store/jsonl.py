@@ -12,6 +12,7 @@ from xlrm.errors import DataError
 
 LARGEST = 3.4e38
 """Numbers that models compute with are float32; a larger one becomes infinite there."""
+_FINITE = "a finite number is required"
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
@@ -34,42 +35,45 @@ def read_rows(path: Path, required: tuple[str, ...] = (), numbers: tuple[str, ..
     for number, row in enumerate(rows, 1):
         for field in required:
             if not row.get(field):
-                raise DataError(f"{path}:{number}: no '{field}'; a row needs {', '.join(required)}")
+                raise DataError(
+                    "missing or empty", where=f"{path}:{number}: {field}", hint=f"a row needs {', '.join(required)}"
+                )
         for field in numbers:
-            if problem := not_a_number(field, row.get(field)):
-                raise DataError(f"{path}:{number}: {problem}")
+            check_number(f"{path}:{number}: {field}", row.get(field))
     return rows
 
 
-def not_a_number(field: str, value: object) -> str | None:
-    """What is wrong with a field that is to be a number or null; None for nothing."""
+def check_number(place: str, value: object) -> None:
+    """Raises DataError for a value that is neither a finite number nor None."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST):
-        return None
-    return f"'{field}' is {repr(value)[:60]}; a finite number is allowed, of at most {LARGEST:g}"
+        return
+    raise DataError(f"a finite number of at most {LARGEST:g} is allowed", where=place, value=value)
 
 
 def not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
-    """(field, value) of each number in a JSON value that is not finite; a field within another is `outer.inner`."""
+    """(field, value) of each number in a value of JSON or YAML that is not finite; a field within another is `outer.inner`."""
     if isinstance(value, float) and not math.isfinite(value):
         yield field, value
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, item in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    ):
         yield from not_finite(item, f"{field}.{key}" if field else str(key))
 
 
 def each_row(path: Path) -> Iterator[dict]:
     """Iterator over the rows that `read_rows` returns."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError("no such file", where=path)
     if path.suffix == ".parquet":
         for number, row in enumerate(parquet_rows(path), 1):
             for field, value in not_finite(row):
-                raise DataError(f"{path}:{number}: {_problem(field, value)}")
+                raise DataError(_FINITE, where=f"{path}:{number}: {field}", value=value)
             yield row
     elif path.suffix in (".jsonl", ".json"):
         with path.open(encoding="utf-8") as file:
             yield from (_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip())
     else:
-        raise DataError(f"{path}: files of rows end in .jsonl or .parquet, not {path.suffix or 'nothing'!r}")
+        raise DataError("a file of rows ends in .jsonl or .parquet", where=path)
 
 
 def parquet_rows(path: Path) -> Iterator[dict]:
@@ -97,7 +101,8 @@ def _parse(path: Path, number: int, line: str) -> dict:
     try:
         return parse_line(line)
     except DataError as error:
-        raise DataError(f"{path}:{number}: {error}") from error
+        error.within(f"{path}:{number}: ")
+        raise
 
 
 def parse_line(line: str) -> dict:
@@ -106,12 +111,12 @@ def parse_line(line: str) -> dict:
     try:
         row = _DECODER.decode(line)
     except _NotFinite as error:
-        field, value = next(not_finite(json.loads(line)), ("a field", str(error)))
-        raise DataError(_problem(field, value)) from error
+        field, value = next(not_finite(json.loads(line)), ("", str(error)))
+        raise DataError(_FINITE, where=field, value=value) from error
     except ValueError as error:
         raise DataError(f"not JSON ({error})") from error
     if not isinstance(row, dict):
-        raise DataError(f"a row is a JSON object, not {type(row).__name__}")
+        raise DataError("a row is a JSON object", value=row)
     return row
 
 
@@ -126,7 +131,3 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
-
-
-def _problem(field: str, value: object) -> str:
-    return f"'{field}' is {value}; a finite number is allowed"

@@ -23,7 +23,7 @@ def remove(output: Path) -> None:
     try:
         objects.remove_directory(uri)
     except ArtifactError as error:
-        progress.say(f"{uri} is left over: {error}")
+        progress.say(f"{uri} cannot be removed: {error}")
 
 
 class Sender:
@@ -50,4 +50,4 @@ class Sender:
         try:
             action()
         except ArtifactError as error:
-            progress.say(f"{what}: not sent, and tried again with the next: {error}")
+            progress.say(f"{what}: not sent; tried again together with the next: {error}")

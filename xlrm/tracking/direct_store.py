@@ -64,8 +64,9 @@ def _check_answer(url: str, variable: str) -> None:
         where = urlsplit(url)
         host = f"{where.hostname}:{where.port}" if where.port else where.hostname
         raise ArtifactError(
-            f"MLflow, {addresses.shown(addresses.tracking_uri())}: {host}, the address of its store, does not answer here "
-            f"within {ANSWER_SECONDS} s ({type(error).__name__}); {variable}=false sends files through MLflow"
+            f"{host}, the address of its store, does not answer here within {ANSWER_SECONDS} s ({type(error).__name__})",
+            where=f"MLflow, {addresses.shown(addresses.tracking_uri())}",
+            hint=f"{variable}=false sends files through MLflow",
         ) from None
 
 

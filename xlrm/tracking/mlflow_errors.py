@@ -26,8 +26,8 @@ def is_one(error: Exception) -> bool:
 def in_one_line(error: Exception) -> ArtifactError:
     text = str(error).partition("[SQL:")[0]  # without the statement and its values
     message = _shown(" ".join(text.split()))[:500] or type(error).__name__
-    hint = next((f"; {hint}" for sign, hint in _HINTS.items() if sign in message), "")
-    return ArtifactError(f"MLflow, {addresses.shown(addresses.tracking_uri())}: {message}{hint}")
+    hint = next((hint for sign, hint in _HINTS.items() if sign in message), "")
+    return ArtifactError(message, where=f"MLflow, {addresses.shown(addresses.tracking_uri())}", hint=hint)
 
 
 def _shown(text: str) -> str:

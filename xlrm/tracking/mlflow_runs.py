@@ -106,7 +106,7 @@ def run(
 
         run_id = injected or client.create_run(_experiment_id(client, experiment), run_name=name).info.run_id
         if note and not injected:
-            note.write_text(json.dumps({"mlflow": addresses.tracking_uri(), "run": run_id}))
+            note.write_text(json.dumps({"mlflow": addresses.tracking_uri(), "run": run_id}, allow_nan=False))
         client.log_batch(
             run_id,
             params=[Param(key, value[:6000]) for key, value in params.items()],
@@ -158,7 +158,7 @@ def close_left_open(note: Path, finished: str | None = None) -> None:
         with contextlib.suppress(ArtifactError), connected() as client:  # a run that this MLflow does not know any more
             if client.get_run(left["run"]).info.status == "RUNNING":
                 client.set_terminated(left["run"], status)
-                progress.say(f"MLflow: run {left['run']} of a process that was killed: closed as {status}")
+                progress.say(f"MLflow: closed run {left['run']} of a killed process as {status}")
     note.unlink(missing_ok=True)
 
 

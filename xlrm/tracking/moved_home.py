@@ -26,7 +26,9 @@ def follow(database: Path, home: Path) -> None:
                     for table, column in _COLUMNS:
                         _replace(connection, table, column, before, home.as_uri())
     except sqlite3.Error as error:
-        raise ArtifactError(f"{database}: its addresses cannot be changed to where it is now: {error}") from error
+        raise ArtifactError(
+            f"the addresses in it cannot be changed to its current place: {error}", where=database
+        ) from error
     finally:
         connection.close()
 

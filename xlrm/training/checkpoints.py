@@ -47,7 +47,8 @@ def agreed(folder: Path, label: str, unfinished: str) -> Path | None:
     here.wait_for_everyone()
     if here.is_main_process and any(each):
         progress.say(
-            f"{label}: " + (f"goes on from step {step}" if step else "begins anew: not every node has a checkpoint")
+            f"{label}: "
+            + (f"continues from step {step}" if step else "starts from the beginning: no checkpoint is on every node")
         )
     return _checkpoint(folder, step) if step else None
 
@@ -56,11 +57,11 @@ def _is_here(step: int, folder: Path, label: str, unfinished: str) -> bool:
     """Whether this node has the checkpoint; if not, its first process tries to download it from the store."""
     if not _is_first_of_node() or step in whole_steps(folder, _own_part()):
         return True
-    progress.say(f"{label}: step {step} is taken from the store")
+    progress.say(f"{label}: downloading the checkpoint of step {step} from the store")
     try:
         _kept(unfinished).fetch(step, folder)
     except ArtifactError as error:
-        progress.say(f"{label}: step {step} is of no use: {error}")
+        progress.say(f"{label}: the checkpoint of step {step} is unusable: {error}")
         return False
     return True
 
@@ -86,7 +87,7 @@ def _say_what_does_not_fit(folder: Path, label: str) -> None:
     for checkpoint in sorted(folder.glob("checkpoint-*")):
         if (part := marked(checkpoint)) and part != own:
             was, now = (f"{each['processes']} process(es), this node's from {each['first']} on" for each in (part, own))
-            progress.say(f"{label}: {checkpoint.name} is thrown away: it has the parts of {was}; now there are {now}")
+            progress.say(f"{label}: {checkpoint.name} is removed: it was written by {was}, and this training has {now}")
 
 
 def keeper(unfinished: str) -> "TrainerCallback":
@@ -162,7 +163,7 @@ def _has_reference(kept: Path, uri: str) -> bool:
         if not fetch_folder(uri, partial):
             return False
     except ArtifactError as error:
-        progress.say(f"the reference's log-probabilities are computed again: {error}")
+        progress.say(f"the reference model's log-probabilities are computed again: {error}")
         return False
     partial.rename(kept)
     return True
@@ -172,7 +173,7 @@ def _send_reference(kept: Path, uri: str) -> None:
     try:
         send_folder(kept, uri)
     except ArtifactError as error:
-        progress.say(f"the reference's log-probabilities are on this machine alone: {error}")
+        progress.say(f"the reference model's log-probabilities are only on this machine, not in the store: {error}")
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ def ordered(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: Rewar
     if cut := sum(length >= config.max_length for length in lengths):
         progress.say(
             f"reward[{config.language}]: {cut} of {len(lengths)} rows reach max_length {config.max_length}; "
-            "what is beyond is cut off their beginning"
+            "longer ones lose their beginning"
         )
     if config.similar_lengths:
         return encoded.select(similar_lengths_together(lengths, config.batch_size, config.seed))
@@ -53,7 +53,12 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length:
     if margin:
         margins = [row.get("margin") for row in rows]
         if all(value is None for value in margins):
-            raise DataError("reward.margin: no pair has a margin; true needs some that have")
+            raise DataError(
+                "no pair has a margin",
+                where="reward.margin",
+                value=True,
+                hint="set it to false, or add margins to the pairs",
+            )
         columns["margin"] = [float(value or 0) for value in margins]
     return columns
 
@@ -68,7 +73,9 @@ def judgments(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_len
         elif row.get("chosen") and row.get("rejected"):
             answers += [(row["prompt"], row["chosen"], 1.0), (row["prompt"], row["rejected"], 0.0)]
         else:
-            raise DataError(f"pair {number}: neither response with a label of 0 or 1, nor chosen and rejected")
+            raise DataError(
+                "a response with a label of 0 or 1, or chosen and rejected, is required", where=f"pair {number}"
+            )
     ids = chat_templates.encode(
         tokenizer, [chat_templates.conversation(prompt, text) for prompt, text, _ in answers], max_length
     )
@@ -83,7 +90,7 @@ def mixture(found: dict[str, list[Row]], how: Literal["split", "all"], seed: int
     ids = dict.fromkeys(row_id for table in tables.values() for row_id in table)
     counts = ", ".join(f"{len(rows)} in {language}" for language, rows in found.items())
     everywhere = sum(all(row_id in table for table in tables.values()) for row_id in ids)
-    progress.say(f"reward: {len(ids)} pairs in all, {counts}, {everywhere} in every language")
+    progress.say(f"reward: {len(ids)} different pairs: {counts}; {everywhere} in every language")
     if how == "all":
         return [table[row_id] for row_id in ids for table in tables.values() if row_id in table]
     rng = random.Random(seed)
@@ -98,7 +105,8 @@ def _by_id(language: str, rows: list[Row]) -> dict[str, Row]:
     for number, row in enumerate(rows, 1):
         if row.get("id") is None:
             raise DataError(
-                f"{language}/{PREFERENCE_PAIRS.file}:{number}: no 'id'; a mixture tells pairs of languages apart by it"
+                "missing; a mixture of languages matches pairs by it",
+                where=f"{language}/{PREFERENCE_PAIRS.file}:{number}: id",
             )
     return {row["id"]: row for row in rows}
 

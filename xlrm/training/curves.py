@@ -40,7 +40,7 @@ def points(history: Iterable[dict[str, Any]]) -> list[Point]:
 
 
 def write(history: Iterable[dict[str, Any]], path: Path) -> None:
-    path.write_text("".join(f"{json.dumps(point)}\n" for point in points(history)))
+    path.write_text("".join(f"{json.dumps(point, allow_nan=False)}\n" for point in points(history)))
 
 
 def run_at_work() -> str | None:
@@ -70,7 +70,7 @@ def to_mlflow(run_id: str) -> "TrainerCallback":
             self.begin(state)
             self.sender.wait()
             if self.sent < len(state.log_history):
-                progress.say(f"MLflow run {run.id} lacks the end of the curves; they are in {FILE} too")
+                progress.say(f"MLflow run {run.id} lacks the end of the training curves; {FILE} has all of them")
 
         def begin(self, state: "TrainerState") -> None:
             self.begun = time.monotonic()

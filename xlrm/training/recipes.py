@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm.store.fields import NotCounted
+from xlrm.store.fields import NotCounted, conflict
 
 
 class TrainingConfig(BaseModel):
@@ -66,13 +66,15 @@ class RewardTraining(TrainingConfig):
     @model_validator(mode="after")
     def _belong_together(self) -> "RewardTraining":
         if self.quantize and not self.lora_rank:
-            raise ValueError("quantize=true needs lora_rank above 0: weights of 4 bits cannot be trained themselves")
+            raise conflict(
+                "quantize", True, "needs lora_rank above 0, because 4-bit weights cannot be trained themselves"
+            )
         if self.quantize and self.precision != "bfloat16":
-            raise ValueError("quantize=true needs precision bfloat16: adapters of a 4-bit model are kept in it")
+            raise conflict("quantize", True, "needs precision bfloat16, the precision of a 4-bit model's adapters")
         if self.keep == "best" and not self.heldout_scorings:
-            raise ValueError("keep=best goes by the pairs held out: it needs heldout_scorings above 0")
+            raise conflict("keep", "best", "needs heldout_scorings above 0, because it uses the loss on held-out pairs")
         if self.margin and self.loss == "pointwise":
-            raise ValueError("margin=true is of the bradley_terry loss; a pointwise one compares nothing")
+            raise conflict("margin", True, "needs the bradley_terry loss; a pointwise loss compares no responses")
         return self
 
 

@@ -84,9 +84,9 @@ class RepairLoop:
         if self.failed > self.max_share * self.texts:
             reasons = ", ".join(f"{name} {count}" for name, count in Counter(failing.values()).most_common(3))
             raise GateError(
-                f"translate[{self.documents.target.code}]: {self.failed} of the first {self.texts} texts fail, more than "
-                f"translate.max_repair_share={self.max_share}: {reasons}; look at the translator first"
-            )
+                f"{self.failed} of the first {self.texts} texts in {self.documents.target.code} fail: {reasons}",
+                where="translate.max_repair_share", value=self.max_share, hint="check the translator first",
+            )  # fmt: skip
 
 
 def _failing(check: Check, chunk: Rows, known: Translations) -> dict[str, str]:

@@ -119,7 +119,7 @@ def _whole(completion: Completion) -> str | None:
 def language(code: str, field: str) -> Language:
     """Row of the language table. Raises ConfigError, with the config's `field`, for an unknown code."""
     if code not in LANGUAGES:
-        raise ConfigError(f"{field}: no language {code!r}; there are {', '.join(LANGUAGES)}")
+        raise ConfigError("no such language", where=field, value=code, hint=f"there are {', '.join(LANGUAGES)}")
     return LANGUAGES[code]
 
 
@@ -152,7 +152,7 @@ def x_alma_model(source: Language, target: Language) -> str:
     other pairs."""
     groups = {language.x_alma_group for language in (source, target)} - {None}
     if len(groups) != 1:
-        raise ConfigError(f"translate.translator: X-ALMA has no model for {source.name} to {target.name}")
+        raise ConfigError(f"X-ALMA has no model for {source.name} to {target.name}", where="translate.translator")
     return X_ALMA.format(group=groups.pop())
 
 

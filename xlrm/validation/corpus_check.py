@@ -29,13 +29,13 @@ def read(source: Path, translations: list[Path]) -> list[Corpus]:
     loaded = [corpora.read(source), *corpora.read_translations(translations)]
     codes = [corpus.language.code for corpus in loaded]
     if len(set(codes)) != len(codes):
-        raise DataError(f"validate: one corpus a language, got {', '.join(codes)}")
+        raise DataError("one corpus of each language is allowed", where="validate", value=", ".join(codes))
     for name in [table.file for table in TABLES.values() if not table.optional or (source / table.file).is_file()]:
         first, *_ = [
             corpus.rows(name) for corpus in loaded if corpus.has(name)
         ]  # reads all, so that an unreadable file fails now
         if not len(first):
-            raise DataError(f"{source / name}: no rows")
+            raise DataError("no rows", where=source / name)
     return loaded
 
 

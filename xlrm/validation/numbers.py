@@ -73,7 +73,7 @@ _AROUND = 24  # characters beside a number that are searched for a word such as 
 class Wanted:
     """A number of the source, and the values or words that stand for it in a translation."""
 
-    said: str
+    text: str
     """The number as written in the source."""
     values: set[float]
     """Acceptable values, one of which suffices; a negative one means approximately its absolute value."""
@@ -94,7 +94,7 @@ def lost(text: str, source: str, language: str, source_language: str) -> list[st
     # Of a measure given twice, 45 miles (72 km), the translation needs only one.
     checked = _CONVERTED.sub(" ", source)
     missing = [
-        wanted.said
+        wanted.text
         for wanted in _wanted(checked, language, source_language)
         if not (_among(wanted, present) or _worded_as(wanted.words, text))
         or (wanted.below_zero and not _is_below_zero(wanted.values, text, language))

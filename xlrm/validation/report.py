@@ -115,7 +115,7 @@ def refusal(reports: list[FileReport], kept: Kept) -> str:
     empty = {code: ", ".join(name for name in ids if not ids[name]) for code, ids in kept.items()}
     nothing = [f"no row of {names} passed in {code}" for code, names in empty.items() if names]
     reasons = "; ".join([*map(_of_file, refused), *nothing])
-    return f"validate: translations refused, max_reject_share is {reports[0].allowed:.1%}: {reasons}"
+    return f"translations refused: {reasons}"
 
 
 def _of_file(report: FileReport) -> str:
@@ -123,7 +123,7 @@ def _of_file(report: FileReport) -> str:
     causes = ", ".join(f"{name} {count}" for name, count in report.failures.most_common(3))
     return (
         f"{report.language.name} {report.file}: {verdict.failed:.1%} of {len(report.ids)} rows failed, "
-        f"{verdict.expected:.1%} expected of right translations, excess {verdict.excess:.1%}, limit {verdict.limit:.1%} "
+        f"{verdict.expected:.1%} expected of correct translations, excess {verdict.excess:.1%}, limit {verdict.limit:.1%} "
         f"({causes})"
     )
 

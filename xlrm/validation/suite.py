@@ -13,21 +13,21 @@ from xlrm.validation.frame import Plan, bands, frame
 from xlrm.validation.limits import Limits
 
 MEANING = {
-    "schema": "every field is there, is a string and is not blank",
-    "unique": "an id stands once in its file",
-    "parity": "the ids are those of the source, in its order",
+    "schema": "every field is present, is a string and is not blank",
+    "unique": "an id occurs only once in its file",
+    "parity": "the ids are those of the source, in the same order",
     "pair": "chosen and rejected are still different texts",
     "script": "the letters are those of the language",
-    "language": "the text is in its language, as lingua identifies it",
-    "length": "the text is about as long as its source lets expect",
-    "truncated": "the text goes on after the first lines of its source",
-    "cut": "the text does not stop within a sentence",
-    "copy": "the text is not the source's, untranslated",
-    "untranslated": "no sentence or line is left as it is in the source",
-    "code": "what is between backticks is the source's",
-    "placeholder": "placeholders, markup and addresses are the source's",
-    "number": "no number is lost, in whatever way it is written",
-    "loop": "no word or phrase comes over and over where the source has none",
+    "language": "the text is in the right language, as identified by lingua",
+    "length": "the length of the text is plausible for its source",
+    "truncated": "the text does not end after the first lines of its source",
+    "cut": "the text does not stop in the middle of a sentence",
+    "copy": "the text is not an untranslated copy of its source",
+    "untranslated": "no sentence or line is left untranslated",
+    "code": "the text between backticks is the same as in the source",
+    "placeholder": "placeholders, markup and addresses are the same as in the source",
+    "number": "no number is lost, however it is written",
+    "loop": "no word or phrase is repeated over and over unless the source does so",
 }
 SHOWN_CHARACTERS = 160
 """Characters kept of a value that failed."""

@@ -23,7 +23,7 @@ def grade(prompt: str, response: str, language: str) -> int:
     spoken = languages.load(language)
     question = by_prompt().get(spoken.parse(prompt))
     if question is None:
-        raise DataError(f"not a question of the '{language}' phrasebook: {prompt!r}")
+        raise DataError(f"not a question of the phrasebook in {language!r}", where="prompt", value=prompt)
     try:
         sentences = spoken.parse(response)
     except DataError:

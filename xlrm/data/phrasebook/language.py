@@ -47,7 +47,10 @@ class Language:
             word = {"base": word}
         if form not in word:
             raise ConfigError(
-                f"{self.code}.yaml: words.{kind}.{concept} has no form '{form}'; it has {', '.join(sorted(word))}"
+                "no such form",
+                where=f"{self.code}.yaml: words.{kind}.{concept}",
+                value=form,
+                hint=f"there are {', '.join(sorted(word))}",
             )
         return word[form]
 
@@ -84,7 +87,7 @@ class Language:
         pieces = split(text)
         unknown = next((piece for piece in pieces if piece not in self.index), None)
         if unknown is not None or not pieces:
-            raise DataError(f"not in the '{self.code}' phrasebook: {unknown or text!r}")
+            raise DataError("not a sentence of the phrasebook", where=f"{self.code}.yaml", value=unknown or text)
         return tuple(self.index[piece] for piece in pieces)
 
 
@@ -98,7 +101,7 @@ def load(code: str) -> Language:
     English."""
     path = FOLDER / f"{code}.yaml"
     if not path.exists():
-        raise ConfigError(f"the phrasebook has no language '{code}'; it has {', '.join(codes())}")
+        raise ConfigError("the phrasebook has no such language", value=code, hint=f"it has {', '.join(codes())}")
     raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     language = Language(code, raw["sentence_join"], raw["list_join"], raw["words"], raw["sentences"])
     _check(language)
@@ -113,7 +116,10 @@ def _check(language: Language) -> None:
     present |= {f"sentences.{key}" for key in language.templates}
     if wanted != present:
         missing, extra = sorted(wanted - present), sorted(present - wanted)
-        raise ConfigError(f"{language.code}.yaml: missing {missing or 'nothing'}, not known {extra or 'nothing'}")
+        raise ConfigError(
+            "the keys of en.yaml are required",
+            where=f"{language.code}.yaml", hint=f"missing: {missing or 'none'}; unknown: {extra or 'none'}",
+        )  # fmt: skip
 
 
 @cache
@@ -123,8 +129,13 @@ def _index(code: str) -> dict[str, Sentence]:
     for sentence in world.sentences():
         text = language.render(sentence)
         if split(text) != [text]:
-            raise ConfigError(f"{code}.yaml: {sentence.key} is not one sentence: {text!r} splits into {split(text)}")
+            raise ConfigError(
+                f"a text of one sentence is required, and this splits into {split(text)}",
+                where=f"{code}.yaml: {sentence.key}", value=text,
+            )  # fmt: skip
         other = index.setdefault(text, sentence)
         if other != sentence:
-            raise ConfigError(f"{code}.yaml: {other} and {sentence} are both rendered as {text!r}")
+            raise ConfigError(
+                "the same text for different sentences", where=f"{code}.yaml: {other}, {sentence}", value=text
+            )
     return index

@@ -265,7 +265,7 @@ def pairs(seed: int, count: int, test: bool) -> list[Pair]:
                 distinct[pair] = None
         if not left:
             break
-    raise DataError(f"the phrasebook has only {len(distinct)} different pairs of the {count} asked for")
+    raise DataError(f"the phrasebook has only {len(distinct)} different pairs", where="curate.pairs", value=count)
 
 
 def _training_turn(left: list[str], turn: int) -> list[str]:

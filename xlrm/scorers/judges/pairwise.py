@@ -129,7 +129,7 @@ class Question:
 
     @property
     def key(self) -> str:
-        return json.dumps(self.messages, ensure_ascii=False)
+        return json.dumps(self.messages, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass
@@ -229,14 +229,16 @@ class Judge:
         share = self.settings.max_refused_share
         if self.cost.refused > share * self.cost.questions:
             raise GateError(
-                f"{self.model.name} would not read {self.cost.refused} of {self.cost.questions} questions, more than "
-                f"{self.section}.max_refused_share={share}: {self.cost.refusal}"
-            )
+                f"{self.model.name} refused {self.cost.refused} of {self.cost.questions} questions, more than allowed: "
+                f"{self.cost.refusal}",
+                where=f"{self.section}.max_refused_share", value=share,
+            )  # fmt: skip
         if self.settings.max_usd is not None and (self.cost.usd or 0) > self.settings.max_usd:
             raise GateError(
-                f"{self.model.name} has cost {dollars(self.cost.usd)}, more than {self.section}.max_usd={self.settings.max_usd}; "
-                "its answers are kept, and a run with a higher limit goes on from there"
-            )
+                f"{self.model.name} has cost {dollars(self.cost.usd)}, which is more",
+                where=f"{self.section}.max_usd", value=self.settings.max_usd,
+                hint="its answers are kept, and a run with a higher limit continues from there",
+            )  # fmt: skip
 
 
 def load(model: RewardModel, settings: Settings, section: str = "judge") -> Judge:
@@ -285,18 +287,22 @@ def check_budget(estimates: Mapping[str, Cost], settings: Settings, section: str
     """Raises ConfigError if the estimates exceed `max_usd` in total, or if one has no price."""
     if settings.max_usd is None:
         return
-    if unpriced := [name for name, estimate in estimates.items() if estimate.usd is None]:
-        raise ConfigError(f"{section}.max_usd={settings.max_usd}: {no_price(unpriced, section)}")
-    total = sum(estimate.usd or 0 for estimate in estimates.values())
+    if missing := [name for name, estimate in estimates.items() if estimate.usd is None]:
+        raise unpriced(missing, settings, section)
+    total = sum(estimate.usd or 0.0 for estimate in estimates.values())
     if total > settings.max_usd:
         raise ConfigError(
-            f"{section}.max_usd={settings.max_usd}: judging is estimated at {dollars(total)}; raise it or judge less"
-        )
+            f"less than the estimate of {dollars(total)} for judging", where=f"{section}.max_usd", value=settings.max_usd,
+            hint="raise it or judge fewer items",
+        )  # fmt: skip
 
 
-def no_price(names: Sequence[str], section: str) -> str:
-    """The sentence for judges without a price."""
-    return f"no price is known for {', '.join(names)}; set {section}.usd_per_million, such as {{{names[0]}: [2.5, 10]}}"
+def unpriced(names: Sequence[str], settings: Settings, section: str) -> ConfigError:
+    """The error of a budget for judges without a known price."""
+    return ConfigError(
+        f"the price of {', '.join(names)} is unknown", where=f"{section}.max_usd", value=settings.max_usd,
+        hint=f"set {section}.usd_per_million, as {{{names[0]}: [2.5, 10]}}",
+    )  # fmt: skip
 
 
 def dollars(usd: float | None) -> str:

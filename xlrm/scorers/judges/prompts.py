@@ -60,5 +60,5 @@ JUDGE_PROMPTS = {
 
 def find(name: str) -> JudgePrompt:
     if name not in JUDGE_PROMPTS:
-        raise ConfigError(f"no judge's prompt {name!r}; there are {', '.join(JUDGE_PROMPTS)}")
+        raise ConfigError("no such judge prompt", value=name, hint=f"there are {', '.join(JUDGE_PROMPTS)}")
     return JUDGE_PROMPTS[name]

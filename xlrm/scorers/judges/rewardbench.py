@@ -55,7 +55,9 @@ def unreadable(judged: Sequence[dict]) -> dict[str, int]:
 
 def _pair(row: dict) -> Pair:
     if not (isinstance(row["chosen"], str) and isinstance(row["rejected"], str)):
-        raise DataError(f"{row['id']}: a judge compares two answers; this benchmark has lists of them")
+        raise DataError(
+            "a judge compares two responses, and this benchmark has lists of them", where=f"item {row['id']}"
+        )
     return Pair(row["id"], row["prompt"], row["chosen"], row["rejected"])
 
 
