@@ -30,7 +30,7 @@ def answers(folder: Path, *policies: str, language: str = "ko") -> Path:
 
 @pytest.fixture
 def policies(tmp_path) -> dict[str, Path]:
-    """Of the aligned ones the first is better than the policy before alignment, the second worse."""
+    """The first aligned policy is better than the policy before alignment, the second worse."""
     return {
         "reference": answers(tmp_path / "reference", "right, though"),
         "candidates": answers(tmp_path / "candidates", "wrong", "wrong again"),
