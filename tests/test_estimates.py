@@ -232,7 +232,7 @@ def test_models_from_elsewhere_count_where_their_size_is_known() -> None:
 
 def test_what_is_not_known_is_said(tmp_path) -> None:
     found = rows(f"external.models=[mine={tmp_path}]", published=Published({"m-rewardbench": "no network"}, "no texts"))
-    assert only(found, "external").why.startswith(f"the size of {tmp_path} is not known")
+    assert only(found, "external").why.startswith(f"the size of {tmp_path} is unknown")
     assert found["evaluate"][1].why == "no network" and only(found, "represent").why == "no texts"
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mixtral"}))
     row = only(rows(f"external.models=[mine={tmp_path}]"), "external")
@@ -292,7 +292,7 @@ def test_the_command_shows_every_stage_with_formula_and_assumptions(config) -> N
 def test_a_base_model_of_unknown_size_is_said_once_and_no_prompts_leave_alignment_out(config) -> None:
     shown = invoke(config, "base.model=nosuch/model", "curate.prompts=null")
     assert shown.exit_code == 0, shown.output
-    assert shown.output.count("the size of nosuch/model@main is not known") == 1
+    assert shown.output.count("the size of nosuch/model@main is unknown") == 1
     assert "– reward, evaluate: the size" in shown.output and "align" not in shown.output
 
 

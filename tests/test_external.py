@@ -94,9 +94,9 @@ def test_a_judge_and_a_classifier_side_by_side(corpora, scalar, tmp_path, monkey
     kept = reward_table.read(tmp_path / "out" / "mine" / "rewards.parquet")
     scored = reward_table.score_items(benchmark(), engines.load(scalar, Scoring()))
     assert mine["results"]["en"]["accuracy"] == pytest.approx(
-        reward_results.result(benchmark(), scored, "lost")["accuracy"]
+        reward_results.result(benchmark(), scored, "lost").accuracy
     )
-    assert mine["results"]["en"].keys() == reward_results.result(benchmark(), scored, "lost").keys()
+    assert mine["results"]["en"].keys() == reward_results.result(benchmark(), scored, "lost").model_fields_set
     for ours, row, (chosen, rejected) in zip(kept["en"], benchmark(), scored, strict=True):
         assert ours["id"] == row["id"]
         assert ours["chosen"] + ours["rejected"] == pytest.approx([*chosen, *rejected], abs=1e-5)
@@ -245,7 +245,7 @@ def test_evaluate_takes_a_model_from_elsewhere(model: str, scalar, tmp_path, mon
         assert found["items"] == 8 and found["cost"]["requests"] == 8 and found["kind"] == "generative"
         assert len(read_rows(tmp_path / "out" / "verdicts.jsonl", ("verdicts",))) == 8
     else:
-        expected = "missing weights" if "armorm" in model else "nosuch=m is not a model"
+        expected = "missing weights" if "armorm" in model else "nosuch=m: not a model"
         assert result.exit_code == 2 and expected in result.output and "Traceback" not in result.output
 
 

@@ -90,7 +90,7 @@ def test_a_better_challenger_takes_the_place(tmp_path) -> None:
 def test_as_good_is_not_better(tmp_path) -> None:
     champion = evaluated(tmp_path / "a", seven_of_ten)
     again = decide(champion, champion, "1", RULE)
-    assert (again.promoted, again.rows) == (False, ()) and "every reward is that of version 1" in again.reason
+    assert (again.promoted, again.rows) == (False, ()) and "every reward equals that of version 1" in again.reason
     lucky = decide(champion, evaluated(tmp_path / "b", lambda _, i: i % 10 < 7 or i == 9), "1", RULE)
     assert not lucky.promoted and lucky.rows[0].difference > 0 and lucky.rows[0].low <= 0
 

@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
+from xlrm.evaluation.results import Evaluation, Results
+from xlrm.evaluation.reward_table import CORPUS
 from xlrm.reporting import lineage
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import table_2, tables_3_to_7
-from xlrm.reporting.results import SUBSET, Evaluation, estimate, tested
-from xlrm.reporting.sentences import mean_cosine, shown
-
-BASELINES = {"length_baseline": "longest response", "random_baseline": "chance"}
+from xlrm.reporting.results import tested
+from xlrm.reporting.sentences import shown
 
 
 @dataclass(frozen=True)
@@ -78,26 +79,22 @@ def _table(columns: str, rows: Iterable[tuple]) -> Table:
 
 def _accuracies(material: Material) -> Iterator[tuple]:
     for evaluation in material.evaluations:
-        yield from _of_results("corpus", evaluation.language, evaluation.results)
+        yield from _of_results(CORPUS, evaluation.language, evaluation.results)
         for name, results in evaluation.benchmarks.items():
             yield from _of_results(name, evaluation.language, results)
     yield from _of_baselines(material.evaluations)
 
 
-def _of_results(benchmark: str, model: str, results: dict[str, dict]) -> Iterator[tuple]:
+def _of_results(benchmark: str, model: str, results: Results) -> Iterator[tuple]:
     for on, result in results.items():
-        for part in result["accuracy"]:
-            accuracy = estimate(result, part)
-            assert accuracy, "an accuracy has an interval"
-            yield benchmark, model, on, part, result["items"], accuracy.value, accuracy.low, accuracy.high
+        for part, accuracy in result.accuracy.items():
+            yield benchmark, model, on, part, result.items, accuracy, *result.interval[part]
 
 
 def _of_baselines(evaluations: list[Evaluation]) -> Iterator[tuple]:
     for on, result in tested(evaluations).items():
-        for key, name in BASELINES.items():
-            yield from (
-                ("corpus", name, on, part, result["items"], value, "", "") for part, value in result[key].items()
-            )
+        for name, baseline in (("longest response", result.length_baseline), ("chance", result.random_baseline)):
+            yield from ((CORPUS, name, on, part, result.items, value, "", "") for part, value in baseline.items())
 
 
 def _deltas(material: Material) -> Iterator[tuple]:
@@ -123,20 +120,20 @@ def _paper() -> Iterator[tuple]:
         for part, value in cell.accuracy.items():
             yield cell.table, cell.reward_model, cell.trained_in, cell.language, part, value
     for name, row in table_2().items():
-        yield from ((2, name, "", on, "average", value) for on, value in row["average"].items())
+        yield from ((2, name, "", on, AVERAGE, value) for on, value in row["average"].items())
 
 
 def _models(material: Material) -> Iterator[tuple]:
-    registered = material.registered or {"versions": {}}
-    for name, version in registered["versions"].items():
-        decision = registered.get("decisions", {}).get(name, {})
-        values = (decision.get(key, "") for key in ("promoted", "reason", "champion"))
-        yield name, version, " ".join(registered.get("aliases", {}).get(name, [])), *values
+    if registered := material.registered:
+        for name, version in registered.versions.items():
+            decision = registered.decisions.get(name)
+            values = (decision.promoted, decision.reason, decision.champion) if decision else ("", "", "")
+            yield name, version, " ".join(registered.aliases.get(name, [])), *values
 
 
 def _gate(material: Material) -> Iterator[tuple]:
-    for name, decision in (material.registered or {}).get("decisions", {}).items():
-        yield from ((name, *row.values()) for row in decision["rows"])
+    for name, decision in material.registered.decisions.items() if material.registered else ():
+        yield from ((name, *asdict(row).values()) for row in decision.rows)
 
 
 def _mistakes(material: Material) -> Iterator[tuple]:
@@ -155,8 +152,8 @@ def _curves(material: Material) -> Table:
 
 
 def _representations(material: Material) -> Iterator[tuple]:
-    for name, result in (material.representations or {"models": {}})["models"].items():
-        yield name, result["mean"], *result["interval"], mean_cosine(result), " ".join(map(str, result["spectrum"]))
+    for name, result in material.representations.models.items() if material.representations else ():
+        yield name, result.mean, *result.interval, result.mean_cosine, " ".join(map(str, result.spectrum))
 
 
 def _correlations(material: Material) -> Iterator[tuple]:
@@ -169,11 +166,11 @@ def _correlations(material: Material) -> Iterator[tuple]:
 
 
 def _norms(material: Material) -> Iterator[tuple]:
-    keys = ("shift", "wasserstein", "relative", "ks")
-    for name, result in (material.representations or {"embedding_norms": {}})["embedding_norms"].items():
-        for language, norms in result["norms"].items():
-            away = result["distances"].get(language) or {}
-            yield name, language, len(norms), *(away.get(key, "") for key in keys)
+    for name, result in material.representations.embedding_norms.items() if material.representations else ():
+        for language, norms in result.norms.items():
+            away = result.distances.get(language)
+            values = (away.shift, away.wasserstein, away.relative, away.ks) if away else ("",) * 4
+            yield name, language, len(norms), *values
 
 
 def _wins(material: Material) -> Iterator[tuple]:

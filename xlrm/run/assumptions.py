@@ -52,11 +52,11 @@ def sentences(mfu: Mapping[str, float], gpu: str = A100) -> list[str]:
     return [
         "utilisation of the peak: " + _listed(mfu),
         *(f"peak of an {name}, TFLOP/s: " + _listed(_tera(PEAK[name])) for name in dict.fromkeys((A100, gpu))),
-        "bytes of a token: " + _listed(effort.BYTES_PER_TOKEN),
-        "bytes of a translation for one of English: " + _listed(effort.BYTES_OF_TRANSLATION),
-        f"translating: {effort.PROMPT_TOKENS} tokens of prompt a segment, 2 x parameters for each token",
-        "a sampled response is as long as the corpus's mean chosen one, cut at sample.max_new_tokens",
-        "prompts shared by responses are computed once in training and scoring; the chat template's marks are not counted",
+        "bytes per token: " + _listed(effort.BYTES_PER_TOKEN),
+        "bytes of a translation per byte of English: " + _listed(effort.BYTES_OF_TRANSLATION),
+        f"translation: {effort.PROMPT_TOKENS} prompt tokens per segment, 2 x parameters operations per token",
+        "a sampled response has the mean length of the corpus's chosen ones, at most sample.max_new_tokens",
+        "a prompt shared by responses is computed once in training and scoring; tokens of the chat template are not counted",
     ]
 
 

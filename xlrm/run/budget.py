@@ -114,10 +114,8 @@ def _cells(found: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:
 
 def _price(plan: Any) -> str:
     if plan.usd_per_gpu_hour is None:
-        return "- no dollars: plan.usd_per_gpu_hour has no price of an hour of an A100"
-    return (
-        f"- {plan.usd_per_gpu_hour:g} US dollars for an hour of an A100 (plan.usd_per_gpu_hour); storage is not priced"
-    )
+        return "- no costs in US dollars, because plan.usd_per_gpu_hour, the price of an A100 hour, is not set"
+    return f"- {plan.usd_per_gpu_hour:g} US dollars per A100 hour (plan.usd_per_gpu_hour), without storage"
 
 
 def figure(value: float | None) -> str:

@@ -48,7 +48,7 @@ def published(experiment: Experiment) -> Published:
         row = catalog.find(benchmarks.TABLE, entry)
         count = SIZES.get(row.name) if row else None
         if row is None or count is None:
-            result.benchmarks[benchmarks.label(entry)] = f"how many items {entry} has is not known before it is read"
+            result.benchmarks[benchmarks.label(entry)] = f"the number of items of {entry} is unknown until it is read"
             continue
         item = _item(experiment, entry, BEST_OF.get(row.name, 2))
         result.benchmarks[benchmarks.label(entry)] = {
@@ -86,9 +86,9 @@ def size(entry: str | None, most: int) -> int:
 def assumptions(plan: Any) -> list[str]:
     """Sentences on what the counts and lengths assume."""
     return [
-        f"of texts that are not the phrasebook's, a prompt or passage has {plan.prompt_tokens} tokens of English, a response "
-        f"{plan.response_tokens} (plan.prompt_tokens, plan.response_tokens); a segment half of translate.longest_segment",
-        "a set has as many rows as its card says, or as the settings allow; `xlrm estimate` counts both once they are curated",
+        f"texts other than the phrasebook's: a prompt or passage has {plan.prompt_tokens} English tokens, a response "
+        f"{plan.response_tokens} (plan.prompt_tokens, plan.response_tokens), a segment half of translate.longest_segment",
+        "rows of a dataset: as its card states, or as the settings allow; `xlrm estimate` counts them in the curated corpus",
     ]
 
 

@@ -210,7 +210,7 @@ def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row
         if config.translator == "phrasebook":
             yield replace(row, what=f"{what}; no model", flop=0.0)
         elif parameters is None:
-            yield replace(row, why=f"translate.translator: the size of {config.translator!r} is not known here")
+            yield replace(row, why=f"translate.translator: the size of {config.translator!r} is unknown")
         else:
             yield replace(row, flop=2 * parameters * left.tokens)
 
@@ -274,7 +274,7 @@ def _served(
     price = settings.usd_per_million.get(model.name, model.usd_per_million)
     row = Row("external", f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens, flop=0.0)
     if price is None:
-        return replace(row, why=f"external.judge.usd_per_million has no price of {model.name}")
+        return replace(row, why=f"external.judge.usd_per_million has no price for {model.name}")
     usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
     return replace(row, usd=usd)
 
@@ -344,9 +344,9 @@ def _shape_at(name: str, folder: str = "", fetch: bool = True) -> Shape | str:
     """Shape from the config.json of a folder or of the Hub, or the reason why it is unknown."""
     file = Path(folder, "config.json")
     if not (fetch or Path(name).is_dir()):
-        return f"the size of {name} is not known before it is fetched"
+        return f"the size of {name} is unknown until it is downloaded"
     try:
         config = json.loads((hub.model_folder(name, [str(file)]) / file).read_text(encoding="utf-8"))
-        return shape(config) or f"{name}: operations of a {config.get('model_type')!r} model are not counted here"
+        return shape(config) or f"{name}: the operations of a {config.get('model_type')!r} model cannot be counted"
     except (XlrmError, OSError, ValueError, KeyError) as error:
-        return f"the size of {name} is not known: {error}"
+        return f"the size of {name} is unknown: {error}"

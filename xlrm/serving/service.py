@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, DataError
 from xlrm.models import chat_templates, loading
+from xlrm.models.templates import TemplateRefusal
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scorer, Scoring
 from xlrm.serving import exchange
@@ -232,8 +232,10 @@ async def _encode(
             encoded = await tokenizing.encode_texts(texts, sizes)
         else:
             encoded = await tokenizing.encode_chats(chats, sizes)
-    except TemplateError as error:
-        raise Refused(422, f"the model's chat template refuses this: {error}") from error
+    except TemplateRefusal as error:
+        raise Refused(
+            422, f"conversation {error.place}: the model's chat template refuses it: {error.reason}"
+        ) from error
     if empty := [place for place, ids in enumerate(encoded) if not ids]:
         raise Refused(422, f"conversation {empty[0]}: no tokens")
     return encoded

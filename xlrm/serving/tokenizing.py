@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from xlrm.models import chat_templates
+from xlrm.models.templates import TemplateRefusal
 from xlrm.scorers.interface import Scorer
 
 _SHORT_CHARACTERS = 32_000
@@ -27,13 +28,13 @@ class Tokenizing:
         self._long = other, ThreadPoolExecutor(1, "tokenizer of long requests")
 
     async def encode_chats(self, chats: Sequence[list[dict]], sizes: Sequence[int]) -> list[list[int]]:
-        """Token ids of conversations. `sizes`: characters of each. Raises jinja2.TemplateError for a conversation that
+        """Token ids of conversations. `sizes`: characters of each. Raises TemplateRefusal for a conversation that
         the chat template refuses."""
         return await self._encode(lambda scorer, part: scorer.encode(part), chats, sizes)
 
     async def encode_texts(self, texts: Sequence[str], sizes: Sequence[int]) -> list[list[int]]:
         """Token ids of texts that the chat template wrote. `sizes`: characters of each."""
-        return await self._encode(_encode_each, texts, sizes)
+        return await self._encode(_encode_texts, texts, sizes)
 
     async def _encode(
         self, work: Callable[[Scorer, Any], list[list[int]]], items: Sequence, sizes: Sequence[int]
@@ -42,12 +43,15 @@ class Tokenizing:
         encoded: list[list[int]] = []
         for start, end in _parts(sizes):
             part = partial(work, scorer, items[start:end])
-            encoded += await asyncio.get_running_loop().run_in_executor(thread, part)
+            try:
+                encoded += await asyncio.get_running_loop().run_in_executor(thread, part)
+            except TemplateRefusal as error:
+                raise error.after(start) from error
         return encoded
 
 
-def _encode_each(scorer: Scorer, texts: Sequence[str]) -> list[list[int]]:
-    return [chat_templates.encode_texts(scorer.tokenizer, [text], scorer.max_length)[0] for text in texts]
+def _encode_texts(scorer: Scorer, texts: list[str]) -> list[list[int]]:
+    return chat_templates.encode_texts(scorer.tokenizer, texts, scorer.max_length)
 
 
 def _parts(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -1,11 +1,11 @@
 """Judges aligned policies against the policy before alignment, from their responses to the same prompts."""
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from xlrm.errors import ConfigError, DataError
+from xlrm.evaluation.results import JudgeResults, WinRate
 from xlrm.evaluation.statistics import mean_interval
 from xlrm.scorers.judges.gold import JUDGES
 from xlrm.scorers.judges.pairs import Pair
@@ -58,14 +58,13 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
         pairs = [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
         preferences = judge.prefer(pairs, config.language)
         rows = [_verdict(labeler, *verdict) for verdict in zip(pairs, preferences, strict=True)]
-        wins = np.array([row["preference"] - 1 for row in rows])
-        mean, low, high = mean_interval(wins)
+        mean, *interval = mean_interval(np.array(preferences) - 1)
         draws = sum(row["preference"] == 1.5 for row in rows)
-        results[labeler] = {"win_rate": mean, "interval": [low, high], "items": len(rows), "draws": draws}
+        results[labeler] = WinRate(win_rate=mean, interval=tuple(interval), items=len(rows), draws=draws)
         metrics[f"win_rate/{labeler}"] = mean
         verdicts += rows
     write_jsonl(output / "verdicts.jsonl", verdicts)
-    (output / "results.json").write_text(json.dumps({"language": config.language, "results": results}, indent=2))
+    JudgeResults(language=config.language, results=results).write(output)
     return metrics
 
 

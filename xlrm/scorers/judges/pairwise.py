@@ -131,7 +131,7 @@ class Question:
 
     @property
     def key(self) -> str:
-        return json.dumps(self.messages, ensure_ascii=False)
+        return json.dumps(self.messages, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass
