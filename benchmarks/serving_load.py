@@ -1,9 +1,10 @@
 """Requests per second and latencies of the reward server with its batches, and of one that scores each request alone.
 
-    python -m benchmarks.serving_load [--clients 1 8 32] [--seconds 8] [--json FILE]
+    python -m benchmarks.serving_load [--clients 1 8 32] [--connections kept new] [--seconds 8] [--json FILE]
 
-Clients on this machine's loopback send one conversation per request, and the next one after its answer. The comparison
-is the same server with `batch_conversations=1 wait_ms=0`: one request, one forward pass. The two are measured in turns.
+Clients on this machine's loopback send one conversation per request, and the next one after its answer, over a kept
+connection or a new one each time. The comparison is the same server with `batch_conversations=1 wait_ms=0`: one request,
+one forward pass. All are measured in turns.
 Then a rolling restart: two replicas behind a TCP proxy that, like a Kubernetes Service, sends new connections to
 replicas that report that they are ready; each is replaced by a new one under load. Exits with 1 if an answer is lost,
 or if a reward differs by more than 1e-5 from that of `xlrm score`.
@@ -24,6 +25,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -112,10 +114,13 @@ def serving(folder: Path, threads: int, *arguments: str) -> Iterator[Replica]:
 
 
 async def client(
-    url: str, bodies: list[dict], expected: list[float], order: Iterator[int], load: Load, end: asyncio.Event
+    url: str, work: tuple[list[dict], list[float]], order: Iterator[int], load: Load, end: asyncio.Event, kept: bool
 ) -> None:
-    """Sends requests over one connection, which is opened again if the server closes it. Nothing is sent twice."""
-    async with httpx.AsyncClient(base_url=url, timeout=60) as session:
+    """Sends requests over one connection, which is opened again if the server closes it, or over a new one each time.
+    Nothing is sent twice."""
+    bodies, expected = work
+    headers = {} if kept else {"Connection": "close"}
+    async with httpx.AsyncClient(base_url=url, timeout=60, headers=headers) as session:
         while not end.is_set():
             place = next(order) % len(bodies)
             begun = time.perf_counter()
@@ -131,10 +136,12 @@ async def client(
             load.apart = max(load.apart, abs(answer.json()["data"][0]["reward"] - expected[place]))
 
 
-async def send(url: str, clients: int, work: tuple[list[dict], list[float]], seconds: float | asyncio.Event) -> Load:
+async def send(
+    url: str, clients: int, work: tuple[list[dict], list[float]], seconds: float | asyncio.Event, kept: bool = True
+) -> Load:
     load, end, order = Load(), asyncio.Event(), itertools.count()
     begun = time.perf_counter()
-    running = [asyncio.create_task(client(url, *work, order, load, end)) for _ in range(clients)]
+    running = [asyncio.create_task(client(url, work, order, load, end, kept)) for _ in range(clients)]
     await (asyncio.sleep(seconds) if isinstance(seconds, int | float) else seconds.wait())
     end.set()
     await asyncio.gather(*running)
@@ -238,7 +245,7 @@ def work(folder: Path, rows: list[workload.Row]) -> tuple[list[dict], list[float
 def measure(
     folder: Path, options: argparse.Namespace, asked: tuple[list[dict], list[float]]
 ) -> dict[tuple, list[Load]]:
-    """(way, number of clients) -> a load for each round."""
+    """(way, number of clients, connections) -> a load for each round."""
     found: dict[tuple, list[Load]] = {}
     with ExitStack() as stack:
         servers = {
@@ -246,40 +253,54 @@ def measure(
         }
         for server in servers.values():
             asyncio.run(send(server.url, 2, asked, 1))
-        for _, clients, (way, server) in itertools.product(range(options.rounds), options.clients, servers.items()):
-            load = asyncio.run(send(server.url, clients, asked, options.seconds))
-            found.setdefault((way, clients), []).append(load)
-            print(f"{way}, {clients} clients: {load.rate:.0f} requests/s", file=sys.stderr)
+        settings = itertools.product(range(options.rounds), options.clients, options.connections, servers.items())
+        for _, clients, connections, (way, server) in settings:
+            load = asyncio.run(send(server.url, clients, asked, options.seconds, connections == "kept"))
+            found.setdefault((way, clients, connections), []).append(load)
+            print(f"{way}, {clients} clients, {connections} connections: {load.rate:.0f} requests/s", file=sys.stderr)
     return found
 
 
 def table(found: dict[tuple, list[Load]]) -> tuple[Table, list[dict]]:
     """Medians over the rounds, as a table and as figures."""
-    shown = Table("clients", "", "requests/s", "p50, ms", "p99, ms", "ratio")
+    shown = Table("clients", "connections", "", "requests/s", "p50, ms", "p99, ms", "ratio")
     rows = []
-    for way, clients in sorted(found, key=lambda key: (key[1], key[0] != "batches")):
-        loads, others = found[way, clients], found["one at a time", clients]
+    for way, clients, connections in sorted(found, key=lambda key: (key[1:], key[0] != "batches")):
+        loads, others = found[way, clients, connections], found["one at a time", clients, connections]
         ratio = median(one.rate / other.rate for one, other in zip(loads, others, strict=True))
         rate, p50, p99 = (
             median(values)
             for values in zip(*((one.rate, one.percentile(50), one.percentile(99)) for one in loads), strict=True)
         )
-        rows.append({"clients": clients, "way": way, "rate": rate, "p50": p50, "p99": p99, "ratio": ratio})
-        shown.add_row(str(clients), way, f"{rate:.0f}", f"{p50:.1f}", f"{p99:.1f}", f"{ratio:.2f}")
+        labels = {"clients": clients, "connections": connections, "way": way}
+        rows.append({**labels, "rate": rate, "p50": p50, "p99": p99, "ratio": ratio})
+        shown.add_row(str(clients), connections, way, f"{rate:.0f}", f"{p50:.1f}", f"{p99:.1f}", f"{ratio:.2f}")
     return shown, rows
 
 
 def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
     found.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    found.add_argument("--connections", nargs="+", choices=["kept", "new"], default=["kept", "new"])
     found.add_argument("--seconds", type=float, default=8, help="seconds of each measurement")
     found.add_argument("--rounds", type=int, default=3)
     found.add_argument("--threads", type=int, default=1, help="PyTorch threads of a server")
     found.add_argument("--pairs", type=int, default=60)
     found.add_argument("--layers", type=int, default=2)
     found.add_argument("--hidden", type=int, default=128, help="hidden size of the model, a multiple of 128")
-    found.add_argument("--restart-clients", type=int, default=8)
+    found.add_argument("--restart-clients", type=int, default=8, help="with 0, no rolling restart")
     return found
+
+
+def restarted(restart: Load, clients: int) -> tuple[str, dict]:
+    """The rolling restart as a sentence and as figures."""
+    lost, longest = len(restart.lost), max(restart.latencies) * 1000
+    sentence = (
+        f"rolling restart of 2 replicas under {clients} clients: {len(restart.latencies)} requests in "
+        f"{restart.seconds:.0f} s, {lost} lost, p50 {restart.percentile(50):.0f} ms, p99 {restart.percentile(99):.0f} ms, "
+        f"the longest {longest:.0f} ms"
+    )
+    return sentence, {"requests": len(restart.latencies), "seconds": restart.seconds, "lost": lost}
 
 
 def main(given: argparse.Namespace) -> int:
@@ -290,22 +311,21 @@ def main(given: argparse.Namespace) -> int:
         rows = workload.pairs(given.pairs)
         asked = work(folder, rows)
         found = measure(folder, given, asked) if given.rounds else {}
-        restart = asyncio.run(rolling(folder, given.threads, given.restart_clients, asked))
+        clients = given.restart_clients
+        restarts = [asyncio.run(rolling(folder, given.threads, clients, asked))] if clients else []
     console = Console(width=120)
     console.print(f"{workload.described(rows)}; a model of {given.layers} layers, {given.hidden} wide")
-    shown, told = table(found)
+    shown, loads = table(found)
     console.print(shown)
-    console.print(
-        f"rolling restart of 2 replicas under {given.restart_clients} clients: {len(restart.latencies)} requests in "
-        f"{restart.seconds:.0f} s, {len(restart.lost)} lost, p50 {restart.percentile(50):.0f} ms, p99 "
-        f"{restart.percentile(99):.0f} ms, the longest {max(restart.latencies) * 1000:.0f} ms"
-    )
-    every = [restart, *itertools.chain.from_iterable(found.values())]
+    figures: dict[str, Any] = {"loads": loads}
+    for restart in restarts:
+        sentence, figures["restart"] = restarted(restart, clients)
+        console.print(sentence)
+    every = [*restarts, *itertools.chain.from_iterable(found.values())]
     apart, lost = max(one.apart for one in every), [said for one in every for said in one.lost]
     console.print(f"rewards at most {apart:.1e} from those of xlrm.scorers.engines")
-    restarted = {"requests": len(restart.latencies), "seconds": restart.seconds, "lost": len(restart.lost)}
     missed = [f"lost: {said}" for said in dict.fromkeys(lost)] + [f"rewards apart by {apart}"] * (apart > TOLERANCE)
-    record.write(__spec__.name, given, {"loads": told, "restart": restarted, "apart": apart}, missed)
+    record.write(__spec__.name, given, {**figures, "apart": apart}, missed)
     for said in dict.fromkeys(lost):
         console.print(f"lost: {said}", markup=False)
     return 1 if missed else 0

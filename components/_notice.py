@@ -92,7 +92,7 @@ def _post(address: str, text: str) -> None:
     """Sends the text. Errors are only logged, so an unreachable chat does not fail a run; the address is a secret
     and not shown."""
     request = urllib.request.Request(
-        address, data=json.dumps({"text": text}).encode(), headers={"Content-Type": "application/json"}
+        address, data=json.dumps({"text": text}, allow_nan=False).encode(), headers={"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=SECONDS):

@@ -53,7 +53,7 @@ def markdown(label: str, uri: str, record: Record) -> str:
     }  # fmt: skip
     metrics = [f"| {_cell(key)} | {value:,.4g} |" for key, value in record.metrics.items()]
     given = [f"- {name}: `{item.uri}`" for name, items in record.inputs.items() for item in items] or ["- nothing"]
-    text = json.dumps(record.config, indent=2, ensure_ascii=False)
+    text = json.dumps(record.config, indent=2, ensure_ascii=False, allow_nan=False)
     return "\n".join(
         [
             f"# {label}", "", "| | |", "|---|---:|", *metrics, "",

@@ -134,7 +134,7 @@ def _note_libraries() -> None:
     done."""
     if where := libraries_uri(os.environ.get("XLRM_IMAGE")):
         try:
-            objects.write(where, json.dumps(provenance.installed()).encode())
+            objects.write(where, json.dumps(provenance.installed(), allow_nan=False).encode())
         except ArtifactError as error:
             progress.say(f"the library versions of this image cannot be stored: {error}")
 

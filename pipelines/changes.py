@@ -47,7 +47,7 @@ def content(loaded: Experiment, package: Path) -> Content:
     whole = [_documents(package), loaded.source, loaded.targets]
     strict = [*whole, _contents(pinned, pipeline, ("files", "fingerprint"), unknown)]
     loose = [*whole, _contents(loaded, pipeline, ("files",), unknown)]
-    commits = tuple(re.findall(r"\b[0-9a-f]{40}\b", json.dumps(pinned.as_file())))
+    commits = tuple(re.findall(r"\b[0-9a-f]{40}\b", json.dumps(pinned.as_file(), allow_nan=False)))
     return Content(pinned, _digest(strict), _digest(loose), tuple(dict.fromkeys(unknown)), commits)
 
 

@@ -173,7 +173,7 @@ class Server:
     def _first(self, service: str, kind: str, name: str, key: str = "display_name", **where: Any) -> Any:
         """The first item of this name, or None. `key`: the field that is unique among items of a kind."""
         predicate = {"operation": "EQUALS", "key": key, "stringValue": name}
-        query = json.dumps({"predicates": [predicate]})
+        query = json.dumps({"predicates": [predicate]}, allow_nan=False)
         for character in "%+":  # the server URL-decodes the value a second time
             query = query.replace(character, f"\\u{ord(character):04x}")
         return next(self._all(service, kind, filter=query, **where), None)

@@ -304,7 +304,7 @@ def _same(run: Any, content: changes.Content) -> bool:
     about = run.description or ""
     if not content.unknown:
         return f"content {content.key}" in about
-    given = json.dumps(run.runtime_config.parameters) if run.runtime_config else ""
+    given = json.dumps(run.runtime_config.parameters, allow_nan=False) if run.runtime_config else ""
     return f"names {content.names}" in about and all(commit in given for commit in content.commits)
 
 

@@ -22,7 +22,7 @@ from transformers import (
 
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.models import chat_templates, reward_models
-from xlrm.scorers import classifiers
+from xlrm.scorers import classifiers, engines
 from xlrm.scorers.interface import Scorer
 
 SPECIAL = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[PAD]"]
@@ -145,7 +145,7 @@ def test_what_is_longer_than_the_models_context_loses_its_beginning(name: str, r
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 96}))
     chat = chat_templates.conversation("How far is the moon? " * 20, "Far.")
-    assert len(chat_templates.encode(classifiers._tokenizer(folder), [chat], 4096)[0]) > 400
+    assert len(chat_templates.encode(engines.tokenizer_of(folder), [chat], 4096)[0]) > 400
     (found,) = scorer(f"{name}={folder}", max_length=4096).score([chat])
     assert [found] == pytest.approx(scorer(f"{name}={whole}", max_length=96).score([chat]), abs=1e-5)
     with refused(ConfigError, "external.max_length", 4096):
@@ -197,7 +197,7 @@ def test_the_models_own_padding_counts(tmp_path, pad: str | None) -> None:
 
 
 def test_truncation_takes_the_beginning(offsetbias) -> None:
-    tokens = classifiers._tokenizer(offsetbias)
+    tokens = engines.tokenizer_of(offsetbias)
     (whole,), (short,) = (chat_templates.encode(tokens, [CHATS[3]], length) for length in (2048, 64))
     assert short == [0, *whole[-63:]] and len(whole) > 150
     with torch.inference_mode():
@@ -210,7 +210,7 @@ def test_a_template_with_todays_date_has_a_fixed_one(tmp_path, offsetbias) -> No
     folder = shutil.copytree(offsetbias, tmp_path / "dated")
     dated = "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
     tokenizer(folder, dated + "{{ bos_token }}{{ date_string }}" + TEMPLATE.replace("{{ bos_token }}", ""))
-    loaded = classifiers._tokenizer(folder)
+    loaded = engines.tokenizer_of(folder)
     assert loaded.apply_chat_template(CHATS[0], tokenize=False).startswith("<|begin_of_text|>26 Jul 2024<|start")
 
 

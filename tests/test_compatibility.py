@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from xlrm.models import chat_templates, loading
 from xlrm.models.transformers4 import write_older_names
@@ -41,6 +42,62 @@ def test_positions_without_scaling_have_none(folder) -> None:
     write_older_names(folder)
     config = read(folder, "config.json")
     assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] and config["rope_scaling"] is None
+
+
+FULL, SLIDING = ({"rope_type": "default", "rope_theta": theta} for theta in (2e6, 3e4))
+LAYERS = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+LONG = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "old"),
+    [
+        (
+            "gemma3_text",
+            {"rope_parameters": {"full_attention": FULL | {"rope_type": "linear", "factor": 8.0}, "sliding_attention": SLIDING},
+             "layer_types": LAYERS, "num_hidden_layers": 6},
+            {"rope_theta": 2e6, "rope_local_base_freq": 3e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+             "sliding_window_pattern": 3},
+        ),
+        (
+            "modernbert",
+            {"rope_parameters": {"full_attention": FULL, "sliding_attention": SLIDING}, "layer_types": LAYERS[2:5] * 2,
+             "num_hidden_layers": 6},
+            {"global_rope_theta": 2e6, "local_rope_theta": 3e4, "global_attn_every_n_layers": 3},
+        ),
+        (
+            "gpt_neox",
+            {"rope_parameters": FULL | {"partial_rotary_factor": 0.5}},
+            {"rotary_emb_base": 2e6, "rotary_pct": 0.5},
+        ),
+        (
+            "phi3",
+            {"rope_parameters": LONG | {"rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.5,
+                                        "original_max_position_embeddings": 64},
+             "hidden_size": 64, "num_attention_heads": 4, "original_max_position_embeddings": 64},
+            {"rope_theta": 1e4, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 64,
+             "rope_scaling": {"type": "longrope"} | LONG},
+        ),
+    ],
+    ids=["gemma3", "modernbert", "gpt_neox", "phi3"],
+)  # fmt: skip
+@pytest.mark.parametrize("composite", [False, True])
+def test_positions_of_other_families_have_the_old_names_too(tmp_path, family, changes, old, composite) -> None:
+    """As the configs of transformers 4.51 take them; transformers 5 reads what it read before."""
+    made = AutoConfig.for_model(family, **changes)
+    made.save_pretrained(tmp_path)
+    plain = read(tmp_path, "config.json")
+    before = AutoConfig.from_pretrained(tmp_path).to_dict()
+    if composite:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": plain}))
+    write_older_names(tmp_path)
+    found = read(tmp_path, "config.json")
+    found = found["text_config"] if composite else found
+    assert {name: found[name] for name in old} == old
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    after = AutoConfig.from_pretrained(tmp_path).to_dict()
+    (after["rope_parameters"] or {}).pop("type", None)  # the old name of rope_type, beside it
+    assert {name: after[name] for name in before} == before
 
 
 def test_a_class_that_transformers_4_lacks_has_its_name_there(tmp_path) -> None:

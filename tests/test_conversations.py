@@ -6,7 +6,7 @@ import pytest
 from xlrm.data import conversations, pair_records
 from xlrm.errors import DataError
 from xlrm.registry import mlflow_loader
-from xlrm.serving import exchange, web
+from xlrm.serving import exchange
 
 ASK, SAY = {"role": "user", "content": "How much?"}, {"role": "assistant", "content": "Three."}
 HELP = {"role": "system", "content": "Be short."}
@@ -39,8 +39,7 @@ BAD = {
 
 
 def by_server(row: dict) -> list[dict]:
-    asked = exchange.RewardsRequest(conversations=[row.get("messages", row)])
-    return web._messages(asked.conversations[0])
+    return exchange.RewardsRequest(conversations=[row]).conversations[0]
 
 
 READERS = {"rule": conversations.of_row, "loader": lambda row: mlflow_loader._conversation(0, row), "server": by_server}
@@ -60,14 +59,14 @@ def test_all_readers_refuse_the_same_rows(reader: str, name: str) -> None:
         READERS[reader](BAD[name])
 
 
-@pytest.mark.parametrize("reader", ["rule", "loader"])
+@pytest.mark.parametrize("reader", READERS)
 def test_a_row_with_both_is_its_prompt_and_response(reader: str) -> None:
     row = {"messages": [HELP, SAY], "prompt": "How much?", "response": "Three."}
     assert READERS[reader](row) == [ASK, SAY]
     assert READERS[reader](row | {"prompt": None, "response": None}) == [HELP, SAY]
 
 
-@pytest.mark.parametrize("reader", ["rule", "loader"])
+@pytest.mark.parametrize("reader", READERS)
 def test_what_else_a_message_has_is_left_out(reader: str) -> None:
     assert READERS[reader]({"messages": [ASK | {"name": "Ann"}, SAY | {"tool_calls": None}]}) == [ASK, SAY]
 

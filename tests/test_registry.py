@@ -28,8 +28,10 @@ from xlrm.data import data_card
 from xlrm.errors import ArtifactError, DataError, GateError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import credit, tied
+from xlrm.evaluation.results import EvaluationResults
 from xlrm.evaluation.statistics import summary
 from xlrm.models import chat_templates, loading
+from xlrm.models.cards import BaseModelCard, RewardModelCard
 from xlrm.registry import licence_terms, mlflow_loader, releases
 from xlrm.run.experiment import build
 from xlrm.run.runner import run_stage
@@ -39,7 +41,7 @@ from xlrm.scorers.interface import Scoring
 from xlrm.stages import evaluate, reward
 from xlrm.store import addresses, artifacts
 from xlrm.store.jsonl import write_jsonl
-from xlrm.tracking import mlflow_client, mlflow_registry
+from xlrm.tracking import mlflow_client, mlflow_registry, version_files
 from xlrm.training import model_card
 
 NAME = "xlrm-en"
@@ -100,8 +102,7 @@ def evaluated(tmp_path, uri: str, folder, right: int) -> str:
     scored = [([1.0], [0.0 if i % 10 < right else 2.0]) for i in range(200)]
     reward_table.write(output / reward_table.FILE, list(reward_table.records(reward_table.CORPUS, "en", rows, scored)))
     results = {"en": summary(rows, credit(rows, scored), tied(scored))}
-    said = {"language": "en", "tie_policy": "lost", "results": results, "benchmarks": {}}
-    (output / "results.json").write_text(json.dumps(said))
+    EvaluationResults(language="en", tie_policy="lost", results=results, benchmarks={}).write(output)
     return published("evaluate", output, {"model": uri}, language="en")
 
 
@@ -212,9 +213,8 @@ def test_what_a_licence_asks_for_is_said() -> None:
 
 def test_the_card_names_a_translator_whose_terms_nobody_knows_and_a_toy(trained, tmp_path) -> None:
     uri, folder = trained(1)
-    card = json.loads((folder / "xlrm.json").read_text())
-    card |= {"base_model": {"model": "phrasebook-tiny", "revision": None}, "language": "ko"}
-    (folder / "xlrm.json").write_text(json.dumps(card))
+    toy = {"base_model": BaseModelCard(model="phrasebook-tiny", revision=None), "language": "ko"}
+    RewardModelCard.read(folder).model_copy(update=toy).write(folder)
     made = artifacts.load(uri)
     origin = {
         str(i): made.model_copy(update={"stage": "translate", "config": {"language": "ko", "translator": who}})
@@ -300,7 +300,7 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
     assert "does not become the champion" in page and "| corpus | en | average |" in page
     own = SimpleNamespace(path=str(addresses.home() / "page"))
     _stage._show_refused("register", own)
-    assert Path(own.path).read_text() == page and page.startswith("# register: refused\n\nregister: not promoted, and")
+    assert Path(own.path).read_text() == page and page.startswith("# register: refused\n\nregister: not promoted")
     _run.note_made("validate", "file:///nothing/of/it/is/read")
     given = _run.inputs(_run.read().step("report"))
     assert artifacts.load(given["registered"]).stage == "register", "a report takes what was refused too"
@@ -448,16 +448,57 @@ def with_a_reward(value: float):
     return change
 
 
+def with_equal_rewards(folder) -> None:
+    rows = pyarrow.parquet.read_table(folder / reward_table.FILE).to_pylist()
+    reward_table.write(folder / reward_table.FILE, [row | {"reward": 0.0} for row in rows])
+
+
 def without_a_language(folder) -> None:
     edit(folder / "results.json", language=None)
 
 
 def with_an_infinite_accuracy(folder) -> None:
-    edit(folder / "results.json", results={"en": {"accuracy": {"average": float("inf")}}})
+    results = EvaluationResults.read(folder)
+    results.results["en"].accuracy["average"] = float("inf")
+    results.write(folder)
 
 
 def with_a_probe_that_is_no_number(folder) -> None:
-    edit(folder / fingerprints.FILE, probes=[{"messages": [], "reward": float("nan")}])
+    edit(folder / fingerprints.Fingerprint.FILE, probes=[{"messages": [], "reward": float("nan")}])
+
+
+def test_a_model_with_a_weight_that_is_no_number_is_registered_by_no_evaluation(trained, tmp_path) -> None:
+    uri, folder = trained(1)
+    evaluation = artifacts.fetch(evaluated(tmp_path, uri, folder, 9), addresses.home() / "cache")
+    broken, copy = tmp_path / "broken", tmp_path / "evaluation"
+    shutil.copytree(folder, broken)
+    shutil.copytree(evaluation, copy)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.embed_tokens.weight"][7] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    edit(copy / "results.json", note="of the other model")
+    inputs = {"reward_models": [published("reward", broken, {}, language="en")]}
+    inputs["evaluations"] = [published("evaluate", copy, {"model": inputs["reward_models"][0]}, language="en")]
+    with pytest.raises(ArtifactError) as raised:
+        run_stage("register", SETTINGS, inputs)
+    assert raised.value.where.endswith("model.safetensors: model.embed_tokens.weight[7, 0]")
+    assert mlflow_registry.models(NAME) == []
+
+
+def test_a_head_of_zeros_becomes_no_champion(trained, tmp_path) -> None:
+    uri, folder = trained(1)
+    inputs = {"reward_models": [uri], "evaluations": [evaluated(tmp_path, uri, folder, 9)]}
+    done = run_stage("register", SETTINGS, changed(tmp_path, with_equal_rewards))
+    assert done.record.metrics["promoted/xlrm-en"] == 0.0 and aliases() == {"1": ("challenger",)}
+    assert mlflow_registry.models(NAME)[0].tags["gate.reason"].startswith("not better than chance in en on corpus")
+    by_hand = command("promote", f"models:/{NAME}/1")
+    assert (
+        by_hand.exit_code == 2
+        and f"models:/{NAME}/1: rewards.parquet=0.0: " in by_hand.stderr
+        and aliases() == {"1": ("challenger",)}
+    )
+    run_stage("register", SETTINGS, inputs)
+    assert aliases() == {"2": ("champion",), "1": ()}
 
 
 @pytest.mark.parametrize(
@@ -501,12 +542,20 @@ def test_a_model_at_chance_is_a_challenger_and_no_champion(register) -> None:
     assert aliases()["3"] == ("champion",)
 
 
+def without_lists() -> None:
+    """All versions, as they were registered before files were listed."""
+    for file in (addresses.home() / "mlartifacts").rglob(version_files.FILES):
+        file.unlink()
+    for model in mlflow_registry.models():
+        mlflow_client.client().delete_model_version_tag(model.name, model.number, version_files.TAG)
+
+
 def test_a_version_whose_rewards_are_no_numbers_is_not_promoted_by_hand(register) -> None:
     register(1, 7)
     register(2, 6)
     for file in (addresses.home() / "mlartifacts").rglob("evaluation/rewards.parquet"):
         with_a_reward(float("nan"))(file.parent)
-        (file.parents[1] / mlflow_registry.FILES).unlink()  # as of versions from before there was one
+    without_lists()
     done = command("promote", f"models:/{NAME}/2")
     assert done.exit_code == 2 and "nan" in done.stderr and aliases() == {"2": ("challenger",), "1": ("champion",)}
 
@@ -557,7 +606,7 @@ def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered
 
 
 def _fingerprint(registered) -> str:
-    return (mlflow_registry.cached(f"models:/{NAME}@champion") / fingerprints.FILE).read_text()
+    return (mlflow_registry.cached(f"models:/{NAME}@champion") / fingerprints.Fingerprint.FILE).read_text()
 
 
 def test_a_pulled_folder_is_a_plain_hugging_face_model(registered, tmp_path) -> None:
@@ -593,6 +642,9 @@ def test_mlflow_needs_no_xlrm_to_load_it(registered, tmp_path, monkeypatch) -> N
         expected, abs=1e-5
     )
     damage(folder)
+    with pytest.raises(ValueError, match=r"model\.safetensors: corrupted"):
+        loader._load_pyfunc(str(folder))
+    list_files(folder)
     with pytest.raises(ValueError, match="not the model that was registered"):
         loader._load_pyfunc(str(folder))
 
@@ -632,10 +684,18 @@ def test_without_xlrm_a_model_reads_no_more_than_its_positions(tiny_base, tmp_pa
     transformers.BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     fingerprints.write(folder, scorer := engines.load(folder, Scoring()))
+    list_files(folder)
     expected = scorer.score(CHATS)
     without_xlrm(monkeypatch)
     found = mlflow_loader._load_pyfunc(str(folder)).predict([{"messages": chat} for chat in CHATS])
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def list_files(folder) -> None:
+    """Lists the files of a folder, as registering does."""
+    (folder / version_files.FILES).unlink(missing_ok=True)
+    listed = version_files.listed([folder])
+    version_files.write(folder, (listed[path] for path in listed if path != "registered_model_meta"))
 
 
 def damage(folder) -> None:
@@ -685,7 +745,7 @@ def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> Non
         ("model.safetensors", None, "cannot be loaded: Error no file named model.safetensors"),
         ("config.json", "{", "not a valid JSON file"),
         ("tokenizer.json", None, "cannot be loaded"),
-        ("fingerprint.json", "{", "not a fingerprint: JSONDecodeError"),
+        ("fingerprint.json", "{", "not a fingerprint: Invalid JSON"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_one_line(registered, tmp_path, file, content, said) -> None:
@@ -794,9 +854,9 @@ def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:
         for name, found in (("one by one", one_by_one), ("bfloat16", half), ("a head with 30 % of noise", damaged))
     }
     print(off)
-    assert off["one by one"] < fingerprints.TOLERANCE["float32"] / 10
-    assert off["bfloat16"] < fingerprints.TOLERANCE["bfloat16"]
-    assert off["a head with 30 % of noise"] > fingerprints.TOLERANCE["bfloat16"]
+    assert off["one by one"] < fingerprints.TOLERANCE.float32 / 10
+    assert off["bfloat16"] < fingerprints.TOLERANCE.bfloat16
+    assert off["a head with 30 % of noise"] > fingerprints.TOLERANCE.bfloat16
 
 
 def test_another_chat_template_is_another_model(registered, tmp_path) -> None:
@@ -830,7 +890,7 @@ def test_evaluating_takes_the_fingerprint_in_float32(trained, tmp_path) -> None:
         output.mkdir(parents=True)
         config = evaluate.Config(language="en", precision=precision)
         evaluate.run(config, model=folder, corpora=tmp_path / "corpora", output=output)
-        found.append([one["reward"] for one in json.loads((output / fingerprints.FILE).read_text())["probes"]])
+        found.append([probe.reward for probe in fingerprints.Fingerprint.read(output).probes])
     assert found[0] == pytest.approx(found[1], abs=1e-6) and np.ptp(found[0]) > 0.05
 
 

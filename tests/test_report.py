@@ -12,20 +12,40 @@ import pyarrow.parquet
 import pytest
 from refusals import refused
 
-from xlrm.analysis.embedding_norms import distances
+from xlrm.analysis import comparisons
+from xlrm.analysis.comparisons import Difference
+from xlrm.analysis.embedding_norms import EmbeddingNorms, TokenSets, distances
+from xlrm.analysis.hidden_states import Reading, Similarity
+from xlrm.analysis.representations import Representations
+from xlrm.data.parallel_texts import Account
 from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
+from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.evaluation.credit import credit, tied
+from xlrm.evaluation.results import (
+    Cost,
+    Estimate,
+    Evaluation,
+    EvaluationResults,
+    ExternalModelResults,
+    ExternalResults,
+    JudgeResults,
+    WinRate,
+    read_evaluations,
+)
 from xlrm.evaluation.statistics import summary
+from xlrm.registry import gate
+from xlrm.registry.champion import Registered
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting import mistakes, plots, results, sentences
 from xlrm.reporting.curves import Curves
 from xlrm.reporting.labels import Box, spread
 from xlrm.reporting.plots import Mark
-from xlrm.reporting.results import AVERAGE, Difference
 from xlrm.stages import report
 from xlrm.store import artifacts
 from xlrm.store.artifacts import Record
+from xlrm.store.json_file import JsonFile
+from xlrm.validation.summary import FileSummary, Summary
 
 LANGUAGES = ("en", "es", "ko")
 SUBSETS = {
@@ -40,18 +60,18 @@ def evaluation(
 ) -> Path:
     """What the evaluate stage writes for a model whose `margins` (language -> items) are chosen minus rejected; on a
     `further` benchmark of that name as on the corpus's own."""
-    found, kept = {}, []
+    results, kept = {}, []
     for language, many in margins.items():
         rows = [
             {"id": f"b{i}", "subset": s, "section": SUBSETS[s], "chosen": "yes", "rejected": "no"}
             for i, s in enumerate(subsets)
         ]
         scored = [([margin / 2], [-margin / 2]) for margin in many]
-        found[language] = summary(rows, credit(rows, scored), tied(scored))
+        results[language] = summary(rows, credit(rows, scored), tied(scored))
         for name in (reward_table.CORPUS, *further):
             kept += reward_table.records(name, language, rows, scored)
-    said = {"language": trained, "tie_policy": "lost", "results": found, "benchmarks": dict.fromkeys(further, found)}
-    written(folder, "results.json", said)
+    benchmarks = dict.fromkeys(further, results)
+    EvaluationResults(language=trained, tie_policy="lost", results=results, benchmarks=benchmarks).write(folder)
     reward_table.write(folder / reward_table.FILE, kept)
     return folder
 
@@ -85,30 +105,45 @@ def lineage(languages: tuple[str, ...] = LANGUAGES) -> dict[str, Record]:
     return found
 
 
-def written(folder: Path, name: str, content: dict) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(json.dumps(content))
+def written(folder: Path, content: JsonFile) -> Path:
+    content.write(folder)
     return folder
 
 
-def representations(languages: tuple[str, ...], rng: np.random.Generator) -> dict:
+def changed(folder: Path, **fields) -> None:
+    """Writes the results of an evaluation again, with other fields."""
+    EvaluationResults.read(folder).model_copy(update=fields).write(folder)
+
+
+def similarity(mean: float, **fields) -> Similarity:
+    given = {"values": [mean], "cosine": [[1.0]], "truncated": 0} | fields
+    return Similarity(mean=mean, interval=(mean - 0.02, mean + 0.02), spectrum=[mean, 0.3, 0.2], **given)
+
+
+def representations(languages: tuple[str, ...], rng: np.random.Generator) -> Representations:
     """What the represent stage writes, with the norms of two models; the last language has no tokens of its own."""
     size = len(languages)
     models = {
-        name: {"mean": 0.4 + i / 50, "interval": [0.38 + i / 50, 0.42 + i / 50], "spectrum": [0.4 + i / 50, 0.3, 0.2],
-               "values": rng.normal(0.4 + i / 50, 0.05, 60).tolist(), "truncated": i,
-               "cosine": np.full((size, size), 0.3 + i / 10).tolist()}
+        name: similarity(
+            0.4 + i / 50, truncated=i, values=rng.normal(0.4 + i / 50, 0.05, 60).tolist(),
+            cosine=np.full((size, size), 0.3 + i / 10).tolist(),
+        )
         for i, name in enumerate(("base", *languages))
     }  # fmt: skip
     norms = {one: rng.normal(1 + i / 10, 0.1, 50).tolist() for i, one in enumerate(languages)} | {languages[-1]: []}
-    return {
-        "languages": list(languages), "texts": 60, "models": models, "token_sets": {"min_count": 2, "min_share": 1.0},
-        "reading": {"position": "last", "template": "raw", "layer": -1, "max_length": 1024},
-        "parallel": {"set": "belebele", "incomplete": 1, "duplicates": 2},
-        "embedding_norms": {
-            name: {"norms": norms, "distances": distances(norms)} for name in ("base", "HuggingFaceTB/SmolLM-1.7B")
-        },
-    }  # fmt: skip
+    embeddings = EmbeddingNorms(norms=norms, distances=distances(norms))
+    return Representations(
+        languages=languages, texts=60, models=models, token_sets=TokenSets(), reading=Reading(),
+        parallel=Account(set="belebele", rows=63, incomplete=1, duplicates=2, used=60),
+        embedding_norms=dict.fromkeys(("base", "HuggingFaceTB/SmolLM-1.7B"), embeddings),
+    )  # fmt: skip
+
+
+def validation(languages: tuple[str, ...], **failures: int) -> Summary:
+    """Summary of a corpus of 2,400 pairs, in which so many failed each expectation."""
+    kept = 2400 - sum(failures.values())
+    files = {"preferences.jsonl": FileSummary(rows_in=2400, rows_out=kept, failures=failures)}
+    return Summary(rows_in=2400, rows_out=kept, languages=dict.fromkeys(languages, files))
 
 
 def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 240) -> dict:
@@ -120,36 +155,30 @@ def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 24
         margins = {on: rng.normal(MARGIN.get((trained, on), 0.1), 1, len(subsets)).tolist() for on in languages}
         evaluations.append(evaluation(folder / f"evaluate-{trained}", trained, margins, subsets, ("m-rewardbench",)))
     represented = representations(languages, rng)
+    lost = {"verdicts": 240, "unreadable": 3}
     verdicts = [
-        written(folder / f"judge-{one}", "results.json", {"language": one, "results": {
-            languages[0]: {"win_rate": 0.61, "interval": [0.53, 0.69], "items": 120, "draws": 11},
-            one: {"win_rate": 0.66, "interval": [0.58, 0.74], "items": 120, "draws": 9},
-        }})
+        written(folder / f"judge-{one}", JudgeResults(language=one, judge="gpt-4o", results={
+            languages[0]: WinRate(win_rate=0.61, interval=(0.53, 0.69), items=120, draws=11, **lost),
+            one: WinRate(win_rate=0.66, interval=(0.58, 0.74), items=120, draws=9, **lost),
+        }))
         for one in languages[1:]
     ]  # fmt: skip
-    results = json.loads((evaluations[0] / "results.json").read_text())["results"]
+    results = EvaluationResults.read(evaluations[0]).results
+    judged = results[languages[0]].model_copy(update={"verdicts": 240, "unreadable": 7})
     external = {
-        "a-classifier": {"kind": "classifier", "results": results, "cost": {}},
-        "a-judge": {"kind": "generative", "results": {languages[0]: results[languages[0]]}, "cost": {}},
+        "a-classifier": ExternalModelResults(kind="classifier", results=results, cost=Cost()),
+        "a-judge": ExternalModelResults(kind="generative", results={languages[0]: judged}, cost=Cost()),
     }
-    files = {"preferences.jsonl": {"rows_in": 2400, "rows_out": 2391, "failures": {"length": 9}}}
-    summary = {
-        "passed": True, "rows_in": 2400, "rows_out": 2391, "reject_share": 9 / 2400,
-        "thresholds": {"max_reject_share": 0.05}, "languages": dict.fromkeys(languages, files),
-    }  # fmt: skip
-    versions = {f"demo-{one}": i for i, one in enumerate(languages, 3)}
+    versions = {f"demo-{one}": str(i) for i, one in enumerate(languages, 3)}
+    aliases = {one: ["champion"] for one in versions} | {"demo-es": []}
     return {
-        "corpora": written(folder / "corpora", "summary.json", summary),
+        "corpora": written(folder / "corpora", validation(languages, length=9)),
         "evaluations": evaluations,
-        "representations": written(folder / "represent", "results.json", represented),
+        "representations": written(folder / "represent", represented),
         "verdicts": verdicts,
-        "registered": written(
-            folder / "register",
-            "registered.json",
-            {"aliases": {one: ["champion"] for one in versions} | {"demo-es": []}, "versions": versions},
-        ),
+        "registered": written(folder / "register", Registered(versions=versions, aliases=aliases)),
         "lineage": lineage(languages),
-        "external": written(folder / "external", "results.json", {"models": external}),
+        "external": written(folder / "external", ExternalResults(models=external)),
     }
 
 
@@ -169,9 +198,9 @@ def whole(tmp_path_factory):
 def test_values_appear_with_their_intervals(whole):
     given, metrics, page = whole
     for on in LANGUAGES:
-        result = json.loads((given["evaluations"][0] / "results.json").read_text())["results"][on]
-        low, high = result["interval"][AVERAGE]
-        cell = f"<b>{100 * result['accuracy'][AVERAGE]:.1f}</b> <small>{100 * low:.0f}–{100 * high:.0f}</small>"
+        result = EvaluationResults.read(given["evaluations"][0]).results[on]
+        low, high = result.interval[AVERAGE]
+        cell = f"<b>{100 * result.accuracy[AVERAGE]:.1f}</b> <small>{100 * low:.0f}–{100 * high:.0f}</small>"
         assert cell in page
     for shown in ("Spanish", "Korean", "61.0 53–69", "length 9", "2,391", "models:/demo-ko@champion",
                   "xlrm pull models:/demo-es/4 DIR", "2026-01-02", "900 MiB", "run-7"):  # fmt: skip
@@ -185,8 +214,8 @@ def test_cells_at_chance_are_marked(whole):
     marks = [bool(flat) for _, flat in re.findall(cell, page)]
     expected = []
     for folder in given["evaluations"]:
-        for result in json.loads((folder / "results.json").read_text())["results"].values():
-            low, high = result["interval"][AVERAGE]
+        for result in EvaluationResults.read(folder).results.values():
+            low, high = result.interval[AVERAGE]
             expected.append(low <= 0.5 <= high)
     assert True in expected
     assert marks[: len(expected)] == expected
@@ -249,7 +278,7 @@ def test_deltas_are_english_minus_own(tmp_path):
         "right on 50.0\u00a0% of 4 test pairs in each of Spanish and Korean, models trained in those languages on "
         "62.5\u00a0%" in page
     )
-    spanish = results.compare(*results.read_evaluations(given["evaluations"])[:2])
+    spanish = comparisons.compare(*read_evaluations(given["evaluations"])[:2])
     assert {name: one.value for name, one in spanish.deltas.items() if "/" not in name} == {
         "Chat": 0.5, "Safety": 0, AVERAGE: 0.25,
     }  # fmt: skip
@@ -280,8 +309,7 @@ def test_a_source_that_is_not_english_has_no_papers_numbers_beside_it(tmp_path):
 
 def test_text_is_escaped(tmp_path):
     given = inputs(tmp_path, languages=("en", "es"), count=80)
-    path = given["corpora"] / "summary.json"
-    path.write_text(path.read_text().replace('"length"', '"<img src=x>"'))
+    validation(("en", "es"), **{"<img src=x>": 9}).write(given["corpora"])
     page = run(given, tmp_path / "output", title="</title><script>alert(1)</script>")[1]
     assert "<script" not in page
     assert "<img" not in page
@@ -311,10 +339,18 @@ def test_table_2_stands_beside_models_off_the_shelf(whole):
     given, _, page = whole
     found = section(page, "external")
     assert "Self-Taught-Llama-70B, the paper's generative 90.0 83.1 75.6" in found
-    mine = json.loads((given["evaluations"][0] / "results.json").read_text())["results"]["ko"]["accuracy"][AVERAGE]
+    mine = EvaluationResults.read(given["evaluations"][0]).results["ko"].accuracy[AVERAGE]
     assert f"{100 * mine:.1f}" in found[found.index("a-classifier") : found.index("a-judge")]
     judge = found[found.index("a-judge") : found.index("English RM")]
     assert judge.count("&ndash;") == 2, "not evaluated in two languages"
+    assert "7 of 240 unreadable" in judge and "a-judge: 7 of 240 verdicts are unreadable" in found
+
+
+def test_who_judged_and_what_could_not_be_read_stand_beside_the_win_rates(whole):
+    policies = 2 * len(LANGUAGES[1:])
+    assert f"judged by gpt-4o; {3 * policies} of {240 * policies:,} verdicts are unreadable" in section(
+        whole[2], "wins"
+    )
 
 
 def test_what_the_paper_says_of_figure_3_stands_beside_the_win_rates(whole):
@@ -324,8 +360,8 @@ def test_what_the_paper_says_of_figure_3_stands_beside_the_win_rates(whole):
 def test_a_further_benchmark_has_a_section(whole):
     given, _, page = whole
     found = section(page, "benchmark-1")
-    result = json.loads((given["evaluations"][1] / "results.json").read_text())["benchmarks"]["m-rewardbench"]["es"]
-    assert f"{100 * result['accuracy']['Chat Hard']:.1f}" in found
+    result = EvaluationResults.read(given["evaluations"][1]).benchmarks["m-rewardbench"]["es"]
+    assert f"{100 * result.accuracy['Chat Hard']:.1f}" in found
     assert found.startswith('id="benchmark-1"> m-rewardbench As published, in English, Spanish and Korean.')
     assert "chance 50.0 50.0 50.0 50.0 50.0" in found
 
@@ -334,12 +370,13 @@ def test_subsets_that_a_test_lacks_are_said_once(whole, tmp_path):
     """As the evaluate stage notes them: of the corpora's own benchmark under the matrix, of a further one in its section."""
     assert 'class="missing"' not in whole[2]
     given = inputs(tmp_path, languages=("en", "es", "ko"), count=16)
-    for path in (one / "results.json" for one in given["evaluations"]):
-        content = json.loads(path.read_text())
+    for folder in given["evaluations"]:
+        content = EvaluationResults.read(folder)
         for code in ("es", "ko"):
-            content["results"][code]["missing"] = ["hep-rust", "hep-go"]
-        content["benchmarks"]["m-rewardbench"]["en"]["missing"] = ["donotanswer"]
-        path.write_text(json.dumps(content))
+            content.results[code] = content.results[code].model_copy(update={"missing": ("hep-rust", "hep-go")})
+        further = content.benchmarks["m-rewardbench"]
+        further["en"] = further["en"].model_copy(update={"missing": ("donotanswer",)})
+        content.write(folder)
     page = run(given, tmp_path / "output")[1]
     said = "hep-rust and hep-go in Spanish and Korean."
     assert section(page, "matrix").count(said) == 1 and "hep-rust" not in section(page, "benchmark-1")
@@ -347,9 +384,9 @@ def test_subsets_that_a_test_lacks_are_said_once(whole, tmp_path):
 
 
 def test_differences_have_p_values_adjusted_for_their_number(whole):
-    evaluations = results.read_evaluations(whole[0]["evaluations"])
-    alone = [results.compare(evaluations[0], own).deltas for own in evaluations[1:]]
-    together = [one.deltas for one in results.compare_all(evaluations[0], evaluations[1:])]
+    evaluations = read_evaluations(whole[0]["evaluations"])
+    alone = [comparisons.compare(evaluations[0], own).deltas for own in evaluations[1:]]
+    together = [one.deltas for one in comparisons.compare_all(evaluations[0], evaluations[1:])]
     lowest = min((one[name].p, i, name) for i, one in enumerate(alone) for name in one if "/" not in name)
     assert together[lowest[1]][lowest[2]].p == pytest.approx(10 * lowest[0]), (
         "two languages, four sections and the average"
@@ -360,8 +397,7 @@ def test_differences_have_p_values_adjusted_for_their_number(whole):
 
 def test_evaluations_with_other_rules_for_ties_are_not_compared(tmp_path):
     given = inputs(tmp_path, count=16)
-    path = given["evaluations"][1] / "results.json"
-    path.write_text(path.read_text().replace('"tie_policy": "lost"', '"tie_policy": "half"'))
+    changed(given["evaluations"][1], tie_policy="half")
     with refused(DataError, "evaluate.ties", ("lost", "half")):
         run(given, tmp_path / "output")
 
@@ -412,7 +448,7 @@ def test_reward_models_come_before_representations(whole):
     order = re.findall(r'<section id="([^"]+)"', whole[2])
     assert order.index("models") < order.index("representations")
     assert order[0] == "matrix"
-    own = json.loads((whole[0]["evaluations"][2] / "results.json").read_text())["results"]["ko"]["accuracy"][AVERAGE]
+    own = EvaluationResults.read(whole[0]["evaluations"][2]).results["ko"].accuracy[AVERAGE]
     row = section(whole[2], "models")
     assert f"demo-ko 5 {100 * own:.1f}" in row
 
@@ -464,8 +500,7 @@ def test_one_reward_model_alone(tmp_path):
 
 def test_a_model_of_another_language_than_those_tested_is_not_compared(tmp_path):
     given = inputs(tmp_path, languages=("en", "es"), count=16)
-    path = given["evaluations"][1] / "results.json"
-    path.write_text(path.read_text().replace('"language": "es"', '"language": "en+es"'))
+    changed(given["evaluations"][1], language="en+es")
     metrics, page = run(given, tmp_path / "output")
     assert metrics == {}
     assert "English + Spanish" in section(page, "matrix") and "English against English + Spanish" in section(
@@ -486,9 +521,9 @@ def test_why_there_are_no_win_rates(tmp_path, files, aligned, said):
     lineage = {"s3://s/curate": record("curate", language="en", prompts="phrasebook")}
     if aligned:
         lineage["s3://s/align"] = record("align", language="es", labeler="en")
-    counts = {"rows_in": 10, "rows_out": 10, "failures": {}}
-    summary = {"passed": True, "rows_in": 10, "rows_out": 10, "languages": {"en": dict.fromkeys(files, counts)}}
-    given = {"corpora": written(tmp_path / "corpora", "summary.json", summary), "lineage": lineage}
+    counts = FileSummary(rows_in=10, rows_out=10, failures={})
+    summary = Summary(rows_in=10, rows_out=10, languages={"en": dict.fromkeys(files, counts)})
+    given = {"corpora": written(tmp_path / "corpora", summary), "lineage": lineage}
     assert said in section(run(given, tmp_path / "output")[1], "left-out")
 
 
@@ -497,13 +532,12 @@ def test_why_there_are_no_win_rates(tmp_path, files, aligned, said):
 
 def test_a_model_that_the_registry_refused_is_said_to_be(tmp_path):
     given = {"registered": tmp_path / "registered"}
-    row = {"benchmark": "corpus", "language": "all", "section": "average", "items": 80, "champion": 0.71, "challenger": 0.69,
-           "difference": -0.02, "low": -0.05, "high": 0.01, "verdict": "not better"}  # fmt: skip
-    decisions = {
-        "demo-en": {"promoted": False, "reason": "not better on corpus", "champion": "2", "rule": {}, "rows": [row]}
-    }
-    content = {"versions": {"demo-en": 3}, "aliases": {"demo-en": ["challenger"]}, "decisions": decisions}
-    written(given["registered"], "registered.json", content)
+    row = gate.Row("corpus", "all", "average", 80, 0.71, 0.69, -0.02, -0.05, 0.01, "not better")
+    decision = gate.Decision(False, "not better on corpus", "2", {}, (row,))
+    registered = Registered(
+        versions={"demo-en": "3"}, aliases={"demo-en": ["challenger"]}, decisions={"demo-en": decision}
+    )
+    registered.write(given["registered"])
     page = run({"registered": given["registered"], "lineage": {}}, tmp_path / "output")[1]
     assert "refused demo-en, version 3: not better on corpus." in plain(page[: page.index("</header>")])
     assert "refused: not better on corpus" in section(page, "models")
@@ -512,10 +546,10 @@ def test_a_model_that_the_registry_refused_is_said_to_be(tmp_path):
 
 def test_translations_that_were_refused_are_said_to_be(tmp_path):
     """A validation that kept nothing has only its summary."""
-    files = {"preferences.jsonl": {"rows_in": 100, "rows_out": 80, "failures": {"length": 20}, "failed": 0.2,
-                                   "expected": 0.02, "excess": 0.18, "limit": 0.07, "passed": False}}  # fmt: skip
-    content = {"passed": False, "rows_in": 100, "rows_out": 80, "languages": {"es": files}}
-    corpora = written(tmp_path / "corpora", "summary.json", content)
+    shares = {"failed": 0.2, "expected": 0.02, "excess": 0.18, "limit": 0.07}
+    file = FileSummary(rows_in=100, rows_out=80, failures={"length": 20}, passed=False, **shares)
+    content = Summary(passed=False, rows_in=100, rows_out=80, languages={"es": {"preferences.jsonl": file}})
+    corpora = written(tmp_path / "corpora", content)
     page = run({"corpora": corpora, "lineage": {}}, tmp_path / "output")[1]
     expected = "preferences in Spanish (20.0\u00a0% of the rows failed, 9.0\u00a0% are allowed)"
     assert expected in page[: page.index("</header>")] and "length 20" in section(page, "validation")
@@ -601,7 +635,7 @@ def corpus(folder: Path, language: str, subsets: list[str], texts: str = "{side}
     return rows
 
 
-def evaluated(rows: dict[str, list[dict]], margins: dict[str, list[float]], language: str = "en") -> results.Evaluation:
+def evaluated(rows: dict[str, list[dict]], margins: dict[str, list[float]], language: str = "en") -> Evaluation:
     scores, reports = {}, {}
     for on, many in rows.items():
         scored = [([margin], [0.0]) for margin in margins[on]]
@@ -609,7 +643,7 @@ def evaluated(rows: dict[str, list[dict]], margins: dict[str, list[float]], lang
         chosen = [one for one in kept if one["side"] == "chosen"]
         scores[on] = [one | {"chosen": side[0], "rejected": side[1]} for one, side in zip(chosen, scored, strict=True)]
         reports[on] = summary(many, credit(many, scored), tied(scored))
-    return results.Evaluation(language, reports, scores)
+    return Evaluation(language, reports, scores)
 
 
 def test_three_of_a_section_are_those_most_wrong_of_different_languages(tmp_path):
@@ -637,7 +671,7 @@ def test_wrongly_ranked_pairs_stand_on_the_page_escaped_and_shortened(tmp_path):
     rows = {on: corpus(given["corpora"], on, ["facts"] * 4, long) for on in ("en", "es")}
     for folder, language in zip(given["evaluations"], ("en", "es"), strict=True):
         one = evaluated(rows, {"en": [-0.25, 1, 1, 1], "es": [1, -0.5, 1, 1]}, language)
-        written(folder, "results.json", {"language": language, "tie_policy": "lost", "results": one.results})
+        EvaluationResults(language=language, tie_policy="lost", results=one.results).write(folder)
         scored = {on: [(item["chosen"], item["rejected"]) for item in items] for on, items in one.scores.items()}
         reward_table.write(
             folder / reward_table.FILE,
@@ -697,19 +731,14 @@ def table(page: str, name: str) -> list[dict[str, str]]:
 
 def test_tables_can_be_downloaded(whole):
     given, _, page = whole
-    result = json.loads((given["evaluations"][0] / "results.json").read_text())["results"]["ko"]
+    result = EvaluationResults.read(given["evaluations"][0]).results["ko"]
     (cell,) = [
         one for one in table(page, "accuracy")
         if (one["benchmark"], one["model"], one["tested_in"], one["part"]) == ("corpus", "en", "ko", "Safety")
     ]  # fmt: skip
-    assert (
-        float(cell["accuracy"]) == result["accuracy"]["Safety"]
-        and float(cell["low"]) == result["interval"]["Safety"][0]
-    )
+    assert float(cell["accuracy"]) == result.accuracy["Safety"] and float(cell["low"]) == result.interval["Safety"][0]
     differences = {(one["language"], one["part"]): one for one in table(page, "differences")}
-    spanish = results.compare_all(
-        *(lambda found: (found[0], found[1:]))(results.read_evaluations(given["evaluations"]))
-    )[0]
+    spanish = comparisons.compare_all(*(lambda found: (found[0], found[1:]))(read_evaluations(given["evaluations"])))[0]
     assert float(differences["es", AVERAGE]["p"]) == spanish.deltas[AVERAGE].p
     assert len(table(page, "win_rates")) == 4 and len(table(page, "artifacts")) == len(given["lineage"])
     assert not any("secret" in one["uri"] for one in table(page, "artifacts"))
@@ -738,12 +767,12 @@ def test_languages_are_compared_over_the_items_that_all_have(tmp_path):
     targets = [
         evaluated({on: rows[on]}, {on: [2 * one - 1 for one in own[on]]}, language=on) for on in ("es", "ko")
     ]  # fmt: skip
-    comparisons = results.compare_all(source, targets)
-    assert comparisons[0].deltas[AVERAGE].value == pytest.approx(4 / 6 - 2 / 6), "within a language, over all its items"
-    mean = results.mean_delta(comparisons)
+    compared = comparisons.compare_all(source, targets)
+    assert compared[0].deltas[AVERAGE].value == pytest.approx(4 / 6 - 2 / 6), "within a language, over all its items"
+    mean = comparisons.mean_delta(compared)
     assert (mean.items, mean.source, mean.own) == (5, pytest.approx(5 / 10), pytest.approx(6 / 10))
     assert mean.value == pytest.approx(-1 / 10)
-    shared = results.shared([source, *targets])
+    shared = comparisons.shared([source, *targets])
     assert shared.items == 5 and shared.averages["en", "es"].value == pytest.approx(3 / 5)
     assert (
         sentences.sizes([source, *targets]) == "Tests differ in size: 8 pairs in English, 6 in Spanish and 7 in Korean."
@@ -751,17 +780,17 @@ def test_languages_are_compared_over_the_items_that_all_have(tmp_path):
 
 
 def test_where_all_languages_have_the_same_items_nothing_is_said_twice(whole):
-    evaluations = results.read_evaluations(whole[0]["evaluations"])
-    assert results.shared(evaluations) is None and sentences.sizes(evaluations) == ""
+    evaluations = read_evaluations(whole[0]["evaluations"])
+    assert comparisons.shared(evaluations) is None and sentences.sizes(evaluations) == ""
     assert 'id="shared"' not in whole[2]
 
 
 # Sentences
 
 
-def comparison(value: float, p: float) -> results.Comparison:
-    one = results.Evaluation("en", {}, {})
-    return results.Comparison("es", one, one, {AVERAGE: Difference(value, value, value, p)})
+def comparison(value: float, p: float) -> comparisons.Comparison:
+    one = Evaluation("en", {}, {})
+    return comparisons.Comparison("es", one, one, {AVERAGE: Difference(value, value, value, p)})
 
 
 @pytest.mark.parametrize(
@@ -800,13 +829,13 @@ def test_counts_of_none_and_all_read_as_words(tmp_path):
     ],
 )
 def test_aligned_policies_are_counted_in_a_sentence(intervals, said):
-    rates = [results.WinRate("es", "en", results.Estimate(0.5, *ends), 120, 0) for ends in intervals]
+    rates = [results.AlignedPolicy("es", "en", Estimate(0.5, *ends), 120, 0, "gpt-4o", 120, 0) for ends in intervals]
     assert said in sentences.wins(rates)
 
 
 def test_what_training_moved_is_said_of_one_model_and_of_several():
-    models = {"base": {"mean": 0.4}, "en": {"mean": 0.42}}
+    models = {"base": similarity(0.4), "en": similarity(0.42)}
     assert sentences.singular(models).endswith("is 0.400 in the base model; the English RM differs from it by +0.020.")
-    assert sentences.singular(models | {"ko": {"mean": 0.31}}).endswith(
+    assert sentences.singular(models | {"ko": similarity(0.31)}).endswith(
         "; the English RM is closest to it (+0.020), the Korean RM farthest from it (−0.090)."
     )

@@ -12,15 +12,16 @@ import pytest
 import scipy.stats
 from refusals import refused
 
-from xlrm.analysis import embedding_norms, hidden_states
+from xlrm.analysis import embedding_norms, hidden_states, transfer
 from xlrm.analysis.embedding_norms import TokenSets
-from xlrm.analysis.hidden_states import Reading, Sameness, spectrum
+from xlrm.analysis.hidden_states import Reading, Sameness, Similarity, spectrum
 from xlrm.data import hub_sets, parallel_texts
 from xlrm.data.hub_sets import Origin
 from xlrm.data.parallel_texts import align
 from xlrm.errors import ArtifactError, ConfigError, DataError
+from xlrm.evaluation.results import Evaluation, Result
 from xlrm.models import loading
-from xlrm.reporting import results, transfer
+from xlrm.models.cards import BaseModelCard, RewardModelCard
 from xlrm.run.experiment import stage_config
 from xlrm.run.runner import run_stage
 from xlrm.stages import represent
@@ -41,7 +42,8 @@ def reward_model(tiny_base, tmp_path_factory) -> Path:
     model.model.layers[0].mlp.down_proj.weight.data *= 3
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "xlrm.json").write_text('{"language": "ko"}')
+    base = BaseModelCard(model="tiny", revision=None)
+    RewardModelCard(language="ko", pairs=1, base_model=base, chat_template_sha256="").write(folder)
     return folder
 
 
@@ -206,17 +208,17 @@ def test_norms_are_of_the_input_embeddings(tiny_base, tmp_path, sharded, monkeyp
 def test_distances_by_hand() -> None:
     """0, 1, 2, 3 moved by 2: half of it lies beyond the other's end. The standard deviation is sqrt(5) / 2."""
     found = embedding_norms.distances({"en": [0, 1, 2, 3], "es": [2, 3, 4, 5], "ko": []})
-    assert found == {"es": pytest.approx({
+    assert list(found) == ["es"] and found["es"].model_dump() == pytest.approx({
         "wasserstein": 2, "relative": 4 / math.sqrt(5), "ks": 0.5, "shift": 4 / math.sqrt(5)
-    })}  # fmt: skip
+    })  # fmt: skip
     rng = np.random.default_rng(0)
     one, other = rng.normal(0, 1, 83).round(1), rng.normal(0.3, 2, 41).round(1)  # rounded: there are ties
     steps = np.sort(np.concatenate([one, other]))
     apart = np.array([abs((one <= step).mean() - (other <= step).mean()) for step in steps])
     drawn = embedding_norms.distances({"en": one.tolist(), "es": other.tolist()})["es"]
-    assert drawn["ks"] == pytest.approx(apart.max())
-    assert drawn["wasserstein"] == pytest.approx((apart[:-1] * np.diff(steps)).sum()), "area between both functions"
-    assert embedding_norms.distances({"en": [1, 1], "es": [2]})["es"]["relative"] is None
+    assert drawn.ks == pytest.approx(apart.max())
+    assert drawn.wasserstein == pytest.approx((apart[:-1] * np.diff(steps)).sum()), "area between both functions"
+    assert embedding_norms.distances({"en": [1, 1], "es": [2]})["es"].relative is None
 
 
 # Parallel texts
@@ -369,16 +371,21 @@ def test_texts_of_ones_own_need_none_of_the_corpora(tiny_base, file, tmp_path) -
 # Correlation with transfer
 
 
-def evaluation(language: str, accuracies: dict[str, float]) -> results.Evaluation:
-    found = {
-        on: {"accuracy": {"average": value}, "interval": {"average": [value, value]}}
-        for on, value in accuracies.items()
+def evaluation(language: str, accuracies: dict[str, float]) -> Evaluation:
+    results = {}
+    for on, value in accuracies.items():
+        one = {"average": value}
+        results[on] = Result(
+            items=1, accuracy=one, interval={"average": (value, value)}, length_baseline=one, random_baseline=one
+        )
+    return Evaluation(language, results, {})
+
+
+def shares(**means: float) -> dict[str, Similarity]:
+    return {
+        name: Similarity(mean=mean, interval=(mean, mean), values=[], spectrum=[], cosine=[], truncated=0)
+        for name, mean in means.items()
     }
-    return results.Evaluation(language, found, {})
-
-
-def shares(**means: float) -> dict[str, dict]:
-    return {name: {"mean": mean, "interval": [mean, mean]} for name, mean in means.items()}
 
 
 def test_correlation_by_hand() -> None:

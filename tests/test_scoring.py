@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 from refusals import refused
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from xlrm.data.phrasebook import language, questions
 from xlrm.errors import ArtifactError
@@ -151,19 +151,27 @@ def test_pretraining_sees_chats_as_the_template_writes_them(tiny_base) -> None:
 
 
 def test_padding_is_a_token_of_its_own(tiny_base, tmp_path) -> None:
-    tokenizer = loading.load_tokenizer(tiny_base)
+    """Reward models that are trained here."""
+    tokenizer = loading.reward_tokenizer(tiny_base)
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(tmp_path)
-    again = loading.load_tokenizer(tmp_path)
+    again = loading.reward_tokenizer(tmp_path)
     assert again.pad_token_id != again.eos_token_id
 
 
-def test_a_template_with_todays_date_is_replaced(tiny_base, tmp_path) -> None:
+def test_a_template_with_todays_date_writes_a_fixed_one(tiny_base, tmp_path) -> None:
     tokenizer = loading.load_tokenizer(tiny_base)
-    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
-    tokenizer.save_pretrained(tmp_path)
-    assert loading.load_tokenizer(tmp_path).chat_template == loading.PLAIN
+    own = tokenizer.chat_template
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y, %B %-d') }}\n" + own
+    for _ in range(2):  # what is saved is loaded as it is
+        tokenizer.save_pretrained(tmp_path)
+        tokenizer = loading.load_tokenizer(tmp_path)
+    text, rest = (
+        AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(CHATS[0], tokenize=False, chat_template=template)
+        for template in (None, own)
+    )
+    assert text == f"26 Jul 2024, July 26\n{rest}"
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +193,12 @@ def llama_3_2(tmp_path_factory):
     tokenizer.chat_template = "{{ bos_token }}{{ strftime_now('%d %b %Y') }}" + loading.LLAMA3
     folder = tmp_path_factory.mktemp("llama")
     tokenizer.save_pretrained(folder)
-    return loading.load_tokenizer(folder)
+    return loading.reward_tokenizer(folder)
 
 
-def test_llamas_template_loses_its_date_and_nothing_else(llama_3_2) -> None:
+def test_llamas_template_gets_a_fixed_date_and_nothing_else(llama_3_2) -> None:
     assert llama_3_2.apply_chat_template(CHATS[0], tokenize=False) == (
-        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHow much is one plus two?<|eot_id|>"
+        "<|begin_of_text|>26 Jul 2024<|start_header_id|>user<|end_header_id|>\n\nHow much is one plus two?<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\nThree.<|eot_id|>"
     )
     assert llama_3_2.pad_token == loading.PAD_TOKEN and llama_3_2.pad_token_id != llama_3_2.eos_token_id

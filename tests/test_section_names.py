@@ -81,8 +81,9 @@ def test_subsets_that_are_gone_are_named(capsys) -> None:
     ]
     assert benchmarks.missing({"en": rows}) == benchmarks.missing({"en": ROWS}) == benchmarks.missing({"en": []}) == {}
     left = [row for row in rows if not row["subset"].startswith("hep-r")]
-    found = with_missing("evaluate: corpus", {"en": {"items": 1}, "ko": {"items": 2}}, {"en": rows, "ko": left})
-    assert found == {"en": {"items": 1}, "ko": {"items": 2, "missing": ["hep-rust"]}}
+    result = reward_results.result(ROWS, [([1.0], [0.0])] * len(ROWS), "lost")
+    found = with_missing("evaluate: corpus", {"en": result, "ko": result}, {"en": rows, "ko": left})
+    assert found["en"] is result and found["ko"] == result.model_copy(update={"missing": ("hep-rust",)})
     assert "corpus in ko has no item of hep-rust" in "".join(capsys.readouterr())
     assert benchmarks.missing({"ko": left}) == {"ko": ["hep-rust"]}, "of a benchmark with weights the whole is known"
 

@@ -72,7 +72,7 @@ def test_a_server_waits_for_the_registry_and_then_for_the_model(registry, home, 
             assert (server.get("/healthz").status_code, server.get("/readyz").status_code) == (200, 503)
             assert "xlrm_ready 0.0" in server.get("/metrics").text
             mlflow_registry.set_alias("xlrm-late", number, "champion")
-            until(lambda: server.get("/readyz").status_code == 200, server.lines)
+            until(lambda: server.get("/readyz").status_code == 200, server.lines, 120)
         assert server.get("/readyz").json()["version"] == number
         reward = engines.load(model, Scoring()).score([chat_templates.conversation(*PAIR.values())])
         assert server.rewards([PAIR]) == pytest.approx(reward, abs=1e-5)

@@ -1,6 +1,5 @@
 """The `xlrm` command."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -21,6 +20,7 @@ from xlrm.run.output import console, errors, errors_in_one_line, print_result, q
 from xlrm.store import addresses
 
 if TYPE_CHECKING:
+    from xlrm.evaluation.results import Result
     from xlrm.scorers.interface import Scorer, Scoring
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -188,6 +188,7 @@ def evaluate(
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm.data import cleaning
     from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
+    from xlrm.evaluation.results import SingleResult
     from xlrm.evaluation.statistics import with_missing
     from xlrm.models import reward_models
     from xlrm.scorers.interface import Scoring
@@ -202,32 +203,37 @@ def evaluate(
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
             settings = external_models.Settings(models=(model,), ties=ties, **_given(max_length=max_length))
-            result = external_models.evaluate(model, rows, language, settings, output)
+            result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
         else:
             scored = reward_table.score_items(rows, _load(model, Scoring(**_given(max_length=max_length))))
             name = benchmarks.label(benchmark)
             results = {language: reward_results.result(rows, scored, policy)}
-            result = with_missing(f"evaluate: {name}", results, {language: rows})[language]
+            counted = with_missing(f"evaluate: {name}", results, {language: rows})[language]
+            result = SingleResult(tie_policy=policy, **counted.model_dump(exclude_unset=True))
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
-        (output / "results.json").write_text(json.dumps({"tie_policy": ties, **result}, indent=2) + "\n")
+        result.write(output)
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
-    equal = f", {result['ties']} with equal rewards ({ties})" if "ties" in result else ""
-    console().print(_results_table(f"{benchmark}, {len(rows)} items{equal}", result))
+    note = "" if result.ties is None else f", {result.ties} with equal rewards ({ties})"
+    if result.unreadable is not None:
+        note += f", {result.unreadable} of {result.verdicts} verdicts unreadable (0.5 each)"
+    console().print(_results_table(f"{benchmark}, {len(rows)} items{note}", result))
 
 
-def _logged(experiment: str, params: dict[str, str], result: dict) -> None:
+def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
     from xlrm.tracking import mlflow_runs
 
     with mlflow_runs.run(experiment, f"evaluate {params['benchmark']}", params, {}) as run:
-        run.log({f"accuracy/{params['language']}/{name}": value for name, value in result["accuracy"].items()})
+        run.log({f"accuracy/{params['language']}/{name}": value for name, value in result.accuracy.items()})
+        if result.unreadable is not None:
+            run.log({f"unreadable/{params['language']}": result.unreadable})
 
 
-def _results_table(title: str, result: dict) -> Table:
+def _results_table(title: str, result: "Result") -> Table:
     table = Table("", "accuracy", "95 % interval", "longest response", "chance", title=title)
-    for name, value in result["accuracy"].items():
-        low, high = result["interval"][name]
-        baselines = (f"{result[which][name]:.3f}" for which in ("length_baseline", "random_baseline"))
+    for name, value in result.accuracy.items():
+        low, high = result.interval[name]
+        baselines = (f"{baseline[name]:.3f}" for baseline in (result.length_baseline, result.random_baseline))
         table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
     return table
 

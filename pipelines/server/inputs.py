@@ -153,7 +153,7 @@ def _mismatch(place: str, declared: Document, kind: str, source: Document) -> It
         yield f"{place}: type mismatch: expect {wanted}, got {kind}"
     literals = declared.get("literals")
     if literals and constant(source) is not None and constant(source) not in literals:
-        yield f"{place}: {constant(source)!r} is not among {json.dumps(literals)}"
+        yield f"{place}: {constant(source)!r} is not among {json.dumps(literals, allow_nan=False)}"
 
 
 # Loops

@@ -97,7 +97,7 @@ def go_json(value: Any) -> str:
 
 def proto_json(value: Any) -> str:
     """JSON as protojson writes it: no escapes, and whole numbers without a fraction."""
-    return json.dumps(_whole(value), separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(_whole(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _whole(value: Any) -> Any:

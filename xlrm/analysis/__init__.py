@@ -1,1 +1,1 @@
-"""Measurements of finished models. Must not know training, registering or rendering."""
+"""Measurements of finished models, and comparisons of their results. Must not know training, registering or rendering."""

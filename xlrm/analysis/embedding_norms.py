@@ -8,7 +8,7 @@ could not separate English, Spanish and Italian.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,31 @@ class TokenSets(BaseModel):
     min_share: float = Field(1.0, gt=0.5, le=1)
     """Smallest share of a token's uses in all languages that are in this language. Above one half, no token belongs to
     two languages; at 1, no other language uses it."""
+
+
+class Distance(BaseModel):
+    """Distance of the norms of a language's tokens from those of the source language."""
+
+    model_config = ConfigDict(frozen=True)
+
+    wasserstein: float
+    """1-Wasserstein, in units of the norms."""
+    relative: float | None
+    """The same, divided by the source's standard deviation; None if that is 0."""
+    ks: float
+    """Kolmogorov-Smirnov, 0 to 1."""
+    shift: float | None
+    """Mean minus the source's, in standard deviations of the source; None if that is 0."""
+
+
+class EmbeddingNorms(BaseModel):
+    """Norms of a model's token embeddings, by language."""
+
+    model_config = ConfigDict(frozen=True)
+
+    norms: dict[str, list[float]]
+    distances: dict[str, Distance]
+    """From the first language; languages without tokens are left out."""
 
 
 def own_tokens(
@@ -80,19 +105,20 @@ def norms(model: str, texts: Mapping[str, Sequence[str]], sets: TokenSets) -> di
 
 def compare(
     models: Mapping[str, str], texts: Mapping[str, Sequence[str]], sets: TokenSets
-) -> dict[str, dict[str, Any]]:
-    """Model name -> {"norms": `norms`, "distances": `distances` from the first language of `texts`}."""
+) -> dict[str, EmbeddingNorms]:
+    """Model name -> its norms and their distances from the first language of `texts`."""
     results = {}
     for name, model in models.items():
         by_language = norms(model, texts, sets)
-        results[name] = {"norms": by_language, "distances": distances(by_language)}
+        results[name] = EmbeddingNorms(norms=by_language, distances=distances(by_language))
         sizes = ", ".join(f"{language} {len(values)}" for language, values in by_language.items())
         progress.say(f"represent: {name}: tokens of one language only: {sizes}")
     return results
 
 
 def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":
-    """Norms of all input embeddings (vocabulary), float64, read from the weights a few rows at a time."""
+    """Norms of all input embeddings (vocabulary), float64, read from the weights a few rows at a time. Raises
+    ArtifactError for one that is not finite."""
     import numpy as np
     from safetensors import safe_open
 
@@ -102,7 +128,14 @@ def vocabulary_norms(model: str, folder: Path) -> "np.ndarray":
         rows = weights.get_slice(key)
         for start in range(0, rows.get_shape()[0], _ROWS_AT_ONCE):
             chunks.append(rows[start : start + _ROWS_AT_ONCE].double().norm(dim=1).numpy())
-    return np.concatenate(chunks)
+    vocabulary = np.concatenate(chunks)
+    if (broken := np.flatnonzero(~np.isfinite(vocabulary))).size:
+        row = int(broken[0])
+        raise ArtifactError(
+            "weights are finite numbers", where=f"{file}: {key}[{row}]: norm", value=float(vocabulary[row]),
+            hint="download the model again",
+        )  # fmt: skip
+    return vocabulary
 
 
 def _place(model: str, folder: Path) -> tuple[Path, str]:
@@ -146,24 +179,23 @@ def _keys(file: Path) -> list[str]:
         return list(weights.keys())
 
 
-def distances(norms: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float | None]]:
-    """Distances of each language from the first one, the source: `wasserstein` (1-Wasserstein, in units of the norms),
-    `relative` (the same divided by the source's standard deviation), `ks` (Kolmogorov-Smirnov, 0 to 1) and `shift`
-    (mean minus the source's, in standard deviations of the source). Languages without tokens are left out."""
+def distances(norms: Mapping[str, Sequence[float]]) -> dict[str, Distance]:
+    """Distances of each language from the first one, the source; languages without tokens are left out."""
     import numpy as np
     from scipy import stats
 
     source, *others = norms
     reference = np.array(norms[source])
-    results: dict[str, dict[str, float | None]] = {}
+    results: dict[str, Distance] = {}
     for language in others:
         other = np.array(norms[language])
         if not len(reference) or not len(other):
             continue
         moved, spread = float(stats.wasserstein_distance(reference, other)), float(reference.std())
-        results[language] = {
-            "wasserstein": moved, "relative": moved / spread if spread else None,
-            "ks": float(stats.ks_2samp(reference, other, method="asymp").statistic),
-            "shift": float(other.mean() - reference.mean()) / spread if spread else None,
-        }  # fmt: skip
+        results[language] = Distance(
+            wasserstein=moved,
+            relative=moved / spread if spread else None,
+            ks=float(stats.ks_2samp(reference, other, method="asymp").statistic),
+            shift=float(other.mean() - reference.mean()) / spread if spread else None,
+        )
     return results

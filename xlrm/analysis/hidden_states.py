@@ -4,17 +4,18 @@ f(x) = sigma_1 / sum(sigma_i), with the singular values of the matrix (languages
 ranges from 1 / languages, if all states are orthogonal and equally long, to 1, if all are parallel.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError, DataError
+from xlrm.evaluation.results import Estimate
 from xlrm.evaluation.statistics import mean_interval
+from xlrm.models.cards import RewardModelCard
 from xlrm.store.fields import NotCounted
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+BASE = "base"
+"""Name of the base model; reward models are named by their language."""
 TEXTS_AT_ONCE = 64
 """Texts whose states in all languages are in memory together: 8 MB for five languages and 3072 dimensions in float64,
 plus temporary copies."""
@@ -43,6 +46,35 @@ class Reading(BaseModel):
     """Limit on the tokens of a text; a longer one loses its beginning, and is counted in `truncated`."""
     batch_tokens: Annotated[int, NotCounted] = Field(8192, ge=16)
     """Limit on the tokens of a forward pass, with padding; the results do not depend on it."""
+
+
+class Similarity(BaseModel):
+    """Similarity of one model's hidden states across languages."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: float
+    """Mean of f over the texts."""
+    interval: tuple[float, float]
+    """95 % bootstrap interval of the mean."""
+    values: list[float]
+    """f of each text."""
+    spectrum: list[float]
+    """sigma_i / sum(sigma), mean over the texts (min(languages, hidden))."""
+    cosine: list[list[float]]
+    """Cosine of the states of two languages, mean over the texts (languages, languages)."""
+    truncated: int
+    """Number of truncated texts, each language counted separately."""
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.mean, *self.interval)
+
+    @property
+    def mean_cosine(self) -> float:
+        """Mean over pairs of two languages."""
+        cells = [value for i, row in enumerate(self.cosine) for value in row[i + 1 :]]
+        return sum(cells) / len(cells)
 
 
 @dataclass
@@ -69,25 +101,24 @@ class Sameness:
         self.spectrum = (done * self.spectrum + sigma.sum(axis=0)) / (done + more)
         self.cosine = (done * self.cosine + (unit @ unit.swapaxes(1, 2)).sum(axis=0)) / (done + more)
 
-    def as_json(self) -> dict[str, Any]:
-        """Mean of f, its 95 % interval (bootstrap over texts), and values, spectrum and cosine to six places."""
+    def similarity(self) -> Similarity:
+        """Values, spectrum and cosine are rounded to six places."""
         import numpy as np
 
         mean, low, high = mean_interval(np.array(self.shares))
-        return {
-            "mean": mean, "interval": [low, high], "values": [round(value, 6) for value in self.shares],
-            "spectrum": np.round(self.spectrum, 6).tolist(), "cosine": np.round(self.cosine, 6).tolist(),
-            "truncated": self.truncated,
-        }  # fmt: skip
+        return Similarity(
+            mean=mean, interval=(low, high), values=[round(value, 6) for value in self.shares],
+            spectrum=np.round(self.spectrum, 6).tolist(), cosine=np.round(self.cosine, 6).tolist(), truncated=self.truncated,
+        )  # fmt: skip
 
 
 def named(base: Path, reward_models: Sequence[Path]) -> dict[str, Path]:
     """Name -> folder: `base`, and each reward model by the language in its xlrm.json, else by the name of its folder.
     Raises DataError if two models have the same name."""
-    folders = {"base": base}
+    folders = {BASE: base}
     for path in reward_models:
-        card = path / "xlrm.json"
-        name = json.loads(card.read_text(encoding="utf-8"))["language"] if card.exists() else path.name
+        card = RewardModelCard.find(path)
+        name = card.language if card else path.name
         if name in folders:
             raise DataError(
                 f"{folders[name]} and {path} have the same name; names must differ",
@@ -114,7 +145,7 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
     per language, and at most the states of `TEXTS_AT_ONCE` texts are in memory.
 
     Raises ConfigError for a layer that the model does not have, or an encoder-decoder; ArtifactError if the
-    tokenizer cannot be loaded or weights are missing.
+    tokenizer cannot be loaded, weights are missing or not finite, or a state is zero or not finite.
     """
     import numpy as np
 
@@ -128,6 +159,8 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
         encoded = _encode(tokenizer, [text for column in block for text in column], reading)
         sameness.truncated += sum(longer for _, longer in encoded)
         states = hidden_states(model, tokenizer, [ids for ids, _ in encoded], reading)
+        if not (np.linalg.norm(states, axis=1) > 0).all() or not np.isfinite(states).all():
+            raise ArtifactError("the hidden state of a text is zero or not finite, so it has no direction", where=path)
         sameness.add(np.stack(np.split(states, len(block)), axis=1))
         counter.advance(len(block[0]))
     counter.close()
@@ -141,19 +174,19 @@ def hidden_states(
     import numpy as np
     import torch
 
+    from xlrm.models import padding
     from xlrm.models.packing import model as packing
     from xlrm.models.packing import sharing
 
-    pooled = np.empty((len(encoded), model.config.hidden_size))
+    pooled = np.empty((len(encoded), model.config.get_text_config().hidden_size))
+    kinds = padding.kinds(model.config, encoded)
     with torch.inference_mode():
-        for places in sharing.batches(encoded, reading.batch_tokens, packing.enabled(model)):
-            inputs = tokenizer.pad(
-                {"input_ids": [list(encoded[i]) for i in places]}, padding_side="right", return_tensors="pt"
-            ).to(model.device)
-            if reading.layer == -1:
-                states = model(**inputs).last_hidden_state
-            else:
-                states = model(**inputs, output_hidden_states=True).hidden_states[reading.layer]
+        for places in sharing.batches(encoded, reading.batch_tokens, packing.enabled(model), kinds):
+            with padding.padded(model, [encoded[i] for i in places]) as inputs:
+                if reading.layer == -1:
+                    states = model(**inputs).last_hidden_state
+                else:
+                    states = model(**inputs, output_hidden_states=True).hidden_states[reading.layer]
             pooled[places] = _pool(states.double(), inputs["attention_mask"], reading.position).cpu().numpy()
     return pooled
 
@@ -188,17 +221,19 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     import torch
     from transformers import AutoModel
 
-    from xlrm.models import loading
+    from xlrm.models import loading, weights
     from xlrm.models.packing import model as packing
 
     model, report = AutoModel.from_pretrained(
-        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-    )
+        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+        **loading.attention(loading.load_config(path)),
+    )  # fmt: skip
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):  # no state needs it
         raise ArtifactError(f"missing weights: {', '.join(missing[:3])} ({len(missing)} in all)", where=path)
+    weights.check_finite(path)
     if model.config.is_encoder_decoder:
         raise ConfigError("a model with only an encoder or only a decoder is allowed", where=path)
-    layers = model.config.num_hidden_layers
+    layers = model.config.get_text_config().num_hidden_layers
     if not -layers - 1 <= layer <= layers:
         raise ConfigError(f"{path} has layers -{layers + 1} to {layers}", where="represent.layer", value=layer)
     model = model.eval().to(loading.device())

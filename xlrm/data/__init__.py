@@ -1,4 +1,4 @@
-"""Rows: their origin, their cleaning, and the account of both.
+"""Rows: their origin, their cleaning, the account of both, and the schema of a corpus.
 
 Knows nothing of models, tokens or translation.
 """

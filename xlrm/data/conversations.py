@@ -55,7 +55,11 @@ def _is_message(one: Any) -> bool:
 
 def is_whole(text: str) -> bool:
     """Whether the text has no half of a surrogate pair."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_answered(role: str) -> None:

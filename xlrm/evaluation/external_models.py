@@ -13,16 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlrm import progress
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import Ties, credit, responses, tied
+from xlrm.evaluation.results import Bias, Cost, ExternalModelResults, Results, SingleExternalResult
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary, with_missing
 from xlrm.models import reward_models
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers import classifiers, reward_journal
 from xlrm.scorers.judges import pairwise, rewardbench
-from xlrm.scorers.judges.pairwise import Estimate, Judge
+from xlrm.scorers.judges.pairwise import Judge
 from xlrm.store.fields import CountedIf
 from xlrm.store.jsonl import write_jsonl
 
+SECTION = "external.judge"
+"""Where the settings of judges are, for messages."""
 Rows = dict[str, list[dict]]
 """Language -> rows of a benchmark."""
 
@@ -58,30 +61,31 @@ class Settings(BaseModel):
 def version(settings: Settings) -> str:
     """Versions of the models as JSON, because a name stays the same when a folder or the newest commit on the Hub
     changes."""
-    return json.dumps([_version(model, settings) for model in reward_models.find_all(settings.models)])
+    return json.dumps([_version(model, settings) for model in reward_models.find_all(settings.models)], allow_nan=False)
 
 
-def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, dict]:
-    """Model -> its part of results.json: kind, version, cost and, by language, `statistics.summary`. Each model's
-    rewards.parquet or verdicts.jsonl goes to a folder of its name in `output`; a model that is finished there is not
-    run again.
+def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, ExternalModelResults]:
+    """Model -> its results. They and its rewards.parquet or verdicts.jsonl go to a folder of its name in `output`; a
+    model that is finished there is not run again.
 
     Raises ConfigError for unknown models or too high costs, ArtifactError for unavailable models, and GateError if a
     judge refuses to answer.
     """
     models = reward_models.find_all(settings.models)
     judges = _judges([model for model in models if not _finished(output, model)], rows, settings)
-    results = {}
+    results: dict[str, ExternalModelResults] = {}
     for model in sorted(models, key=lambda item: item.kind):  # classifiers first: vLLM takes the rest of a GPU's memory
         results[model.name] = _finished(output, model) or _evaluate(model, judges, rows, settings, output)
     return {model.name: results[model.name] for model in models}
 
 
-def evaluate(entry: str, rows: list[dict], language: str, settings: Settings, output: Path) -> dict:
-    """One model on one benchmark: its summary with cost and bias; its result for each item is written to `output`."""
+def evaluate(entry: str, rows: list[dict], language: str, settings: Settings, output: Path) -> SingleExternalResult:
+    """One model on one benchmark; its result for each item is written to `output`."""
     model = reward_models.find(entry)
-    result = _results(model, _judges([model], {language: rows}, settings), {language: rows}, settings, output)
-    return result["results"][language] | {key: value for key, value in result.items() if key != "results"}
+    results = _results(model, _judges([model], {language: rows}, settings), {language: rows}, settings, output)
+    about = results.model_dump(exclude_unset=True, exclude={"results"})
+    fields = results.results[language].model_dump(exclude_unset=True) | about
+    return SingleExternalResult(tie_policy=settings.ties, **fields)
 
 
 def _version(model: RewardModel, settings: Settings) -> str | None:
@@ -90,50 +94,46 @@ def _version(model: RewardModel, settings: Settings) -> str | None:
 
 def _judges(models: Sequence[RewardModel], rows: Rows, settings: Settings) -> dict[str, Judge]:
     """Name -> judge; logs the estimated cost of each and checks the budget before any of them is asked."""
-    judges = {model.name: pairwise.load(model, settings.judge) for model in models if model.kind == "generative"}
-    estimates: dict[str, Estimate] = {}
-    for name, judge in judges.items():
-        estimates[name] = judge.estimate(rewardbench.pairs([row for table in rows.values() for row in table]))
-        judge.cost.estimated_usd = estimates[name].usd
-        progress.say(f"external[{name}]: {estimates[name]}")
-        if estimates[name].known < estimates[name].questions:
-            judge.reach()
-    pairwise.check_budget(
-        {name: estimate for name, estimate in estimates.items() if judges[name].served}, settings.judge
-    )
+    judges = {
+        model.name: pairwise.load(model, settings.judge, SECTION) for model in models if model.kind == "generative"
+    }
+    pairs = rewardbench.pairs([row for table in rows.values() for row in table]) if judges else []
+    pairwise.prepare(judges, pairs, settings.judge, SECTION)
     return judges
 
 
-def _finished(output: Path, model: RewardModel) -> dict | None:
-    path = output / model.name / "results.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def _finished(output: Path, model: RewardModel) -> ExternalModelResults | None:
+    return ExternalModelResults.find(output / model.name)
 
 
-def _evaluate(model: RewardModel, judges: dict[str, Judge], rows: Rows, settings: Settings, output: Path) -> dict:
+def _evaluate(
+    model: RewardModel, judges: dict[str, Judge], rows: Rows, settings: Settings, output: Path
+) -> ExternalModelResults:
     journal = reward_journal.Journal.beside(output, model.name)
-    result = _results(model, judges, rows, settings, output / model.name, journal)
-    part = output / model.name / "results.json.part"
-    part.write_text(json.dumps(result, indent=2), encoding="utf-8")
-    part.replace(output / model.name / "results.json")  # last, because it marks the folder as complete
-    return result
+    results = _results(model, judges, rows, settings, output / model.name, journal)
+    results.write(output / model.name)  # last, because it marks the folder as complete
+    return results
 
 
 def _results(
     model: RewardModel, judges: dict[str, Judge], rows: Rows, settings: Settings, output: Path,
     journal: reward_journal.Journal | None = None,
-) -> dict:  # fmt: skip
-    """The model's part of results.json; its result for each item is written to `output`."""
-    about: dict[str, str | None] = {"kind": model.kind, "repository": model.repository, "licence": model.licence}
-    about["version"] = _version(model, settings)
+) -> ExternalModelResults:  # fmt: skip
+    """The model's results; its result for each item is written to `output`."""
+    bias = {}
     if judge := judges.pop(model.name, None):
-        result = _judged(model, judge, rows, output)
+        results, bias["bias"] = _judged(model, judge, rows, output)
+        cost = Cost(**judge.cost.as_json())
     else:
-        cost = {"conversations": sum(len(side) for table in rows.values() for row in table for side in responses(row))}
-        result = {"cost": cost, "results": _rewarded(model, rows, settings, output, journal)}
-    return about | result | {"results": with_missing(f"external[{model.name}]: benchmark", result["results"], rows)}
+        results = _rewarded(model, rows, settings, output, journal)
+        cost = Cost(conversations=sum(len(side) for table in rows.values() for row in table for side in responses(row)))
+    return ExternalModelResults(
+        kind=model.kind, repository=model.repository, licence=model.licence, version=_version(model, settings), cost=cost,
+        results=with_missing(f"external[{model.name}]: benchmark", results, rows), **bias,
+    )  # fmt: skip
 
 
-def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> dict:
+def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> tuple[Results, Bias]:
     import numpy as np
 
     with contextlib.closing(judge):
@@ -141,10 +141,11 @@ def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> dict:
     progress.say(f"external[{model.name}]: {judge.cost}")
     write_jsonl(output / "verdicts.jsonl", _verdicts(rows, items))
     credits = {code: np.array([row["credit"] for row in records]) for code, records in items.items()}
-    return {
-        "cost": judge.cost.as_json(), "bias": {code: rewardbench.bias(records) for code, records in items.items()},
-        "results": {code: summary(rows[code], earned) for code, earned in credits.items()},
-    }  # fmt: skip
+    results = {
+        code: summary(rows[code], earned).model_copy(update=rewardbench.unreadable(items[code]))
+        for code, earned in credits.items()
+    }
+    return results, {code: rewardbench.bias(records) for code, records in items.items()}
 
 
 def _verdicts(rows: Rows, judged: Rows) -> list[dict]:
@@ -161,8 +162,7 @@ def _rewarded(
     settings: Settings,
     output: Path,
     journal: reward_journal.Journal | None,
-) -> dict[str, dict]:
-    """Language -> results of a classifier."""
+) -> Results:
     from xlrm.models import loading
 
     every = [row for table in rows.values() for row in table]
@@ -172,7 +172,7 @@ def _rewarded(
     rewards = iter(reward_table.score_items(every, scorer, journal))
     del scorer
     loading.free_gpu()
-    results: dict[str, dict] = {}
+    results: Results = {}
     kept: list[dict] = []
     for language, table in rows.items():
         scored = list(itertools.islice(rewards, len(table)))

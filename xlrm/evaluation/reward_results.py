@@ -9,6 +9,7 @@ from xlrm import progress
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import benchmarks, reward_table
 from xlrm.evaluation.credit import Rewards, Ties, credit, tied
+from xlrm.evaluation.results import Result
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary
 from xlrm.models import loading
@@ -63,6 +64,6 @@ def _load(folder: Path, scoring: Scoring, output: Path) -> Scorer:
     return engines.load(folder, scoring)
 
 
-def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> dict:
-    """`statistics.summary` of a benchmark in one language."""
+def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> Result:
+    """Result on a benchmark in one language."""
     return summary(rows, credit(rows, scored, ties), tied(scored))

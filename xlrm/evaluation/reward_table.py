@@ -55,10 +55,10 @@ def write(path: Path, found: list[dict]) -> None:
 
 
 def benchmarks(path: Path) -> list[str]:
-    """Benchmarks whose rewards are in the file."""
+    """Benchmarks whose rewards are in the file. Raises DataError for a missing file."""
     import pyarrow.parquet
 
-    return pyarrow.parquet.read_table(path, columns=["benchmark"])["benchmark"].unique().to_pylist()
+    return pyarrow.parquet.read_table(_existing(path), columns=["benchmark"])["benchmark"].unique().to_pylist()
 
 
 def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
@@ -67,9 +67,7 @@ def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
     or other columns."""
     import pyarrow.parquet
 
-    if not path.is_file():
-        raise DataError("no such file; evaluate writes the rewards of all responses there", where=path)
-    table = pyarrow.parquet.read_table(path)
+    table = pyarrow.parquet.read_table(_existing(path))
     if missing := [name for name in _COLUMNS if name not in table.column_names]:
         raise DataError(
             f"missing columns: {', '.join(missing)}", where=path, hint=f"required are {', '.join(_COLUMNS)}"
@@ -83,6 +81,12 @@ def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
     for (language, _), item in items.items():
         by_language.setdefault(language, []).append(item)
     return by_language
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError("no such file; evaluate writes the rewards of all responses there", where=path)
+    return path
 
 
 def _item(one: dict) -> dict:

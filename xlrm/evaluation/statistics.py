@@ -7,6 +7,7 @@ from xlrm import progress
 from xlrm.evaluation import benchmarks
 from xlrm.evaluation import credit as credits
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET, section_weights
+from xlrm.evaluation.results import Result, Results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,23 +25,20 @@ class Paired(NamedTuple):
     p: float
 
 
-def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> dict:
-    """Results of a reward model on one benchmark in one language. `rows`: the benchmark's; `credit` (n): from
-    `xlrm.evaluation.credit`; `ties`: number of items with equal rewards, left out if None.
-
-    `accuracy`, `interval`, `length_baseline` (always the longest response) and `random_baseline` (expected value of
-    random rewards) have an entry for each section, the average, and each `subset/<name>`.
-    """
-    return {
-        "items": len(rows),
-        "accuracy": accuracies(rows, credit),
-        "interval": intervals(rows, credit),
-        "length_baseline": accuracies(rows, credits.by_length(rows)),
-        "random_baseline": accuracies(rows, credits.by_chance(rows)),
-    } | ({} if ties is None else {"ties": ties})
+def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> Result:
+    """`rows`: the benchmark's; `credit` (n): from `xlrm.evaluation.credit`; `ties`: number of items with equal
+    rewards."""
+    return Result(
+        items=len(rows),
+        accuracy=accuracies(rows, credit),
+        interval=intervals(rows, credit),
+        length_baseline=accuracies(rows, credits.by_length(rows)),
+        random_baseline=accuracies(rows, credits.by_chance(rows)),
+        **({} if ties is None else {"ties": ties}),
+    )
 
 
-def with_missing(where: str, results: dict[str, dict], items: Mapping[str, list[dict]]) -> dict[str, dict]:
+def with_missing(where: str, results: Results, items: Mapping[str, list[dict]]) -> Results:
     """Adds `missing` to the `results` of each language whose `items` lack subsets of their benchmark, for example
     after validation, and logs it after `where`: incomplete sections are weighted as if they were complete."""
     missing = benchmarks.missing(items)
@@ -48,7 +46,10 @@ def with_missing(where: str, results: dict[str, dict], items: Mapping[str, list[
         progress.say(
             f"{where} in {language} has no item of {', '.join(subsets)}: its averages are over the other subsets"
         )
-    return {code: result | ({"missing": missing[code]} if code in missing else {}) for code, result in results.items()}
+    return {
+        code: result.model_copy(update={"missing": tuple(missing[code])}) if code in missing else result
+        for code, result in results.items()
+    }
 
 
 def accuracies(rows: list[dict], credit: "np.ndarray") -> dict[str, float]:

@@ -59,7 +59,7 @@ class Decoding:
 def seed_of(seed: int, prompt: Prompt, number: int = 0) -> int:
     """Seed in [0, 2^31) of completion `number` of a prompt, independent of the other prompts in a call. A single seed
     for all prompts would give them the same noise."""
-    text = json.dumps([seed, number, prompt], ensure_ascii=False)
+    text = json.dumps([seed, number, prompt], ensure_ascii=False, allow_nan=False)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1
 
 

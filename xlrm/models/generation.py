@@ -45,11 +45,12 @@ class Vllm(Engine):
     def ends(self) -> list[int]:
         from transformers import AutoConfig, GenerationConfig
 
+        config = transformers_engine.loaded(AutoConfig, self.model)
         try:
             given = GenerationConfig.from_pretrained(self.model.name, revision=self.model.revision or "main")
         except OSError:  # the model has no generation_config.json
-            given = transformers_engine.loaded(AutoConfig, self.model)
-        return chat_templates.ends(self.tokenizer, given)
+            given = config.get_text_config()
+        return chat_templates.ends(self.tokenizer, given, config)
 
     def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
         """Refuses prompts that are too long itself, because vLLM would raise and lose the other prompts too."""

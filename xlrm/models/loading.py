@@ -1,11 +1,12 @@
 """Loading models and tokenizers so that their results are reproducible.
 
-Safetensors only, no remote code, a dedicated pad token, a chat template without dates.
+Safetensors only, no remote code, a chat template without today's date, attention as the model was trained with.
 """
 
 import contextlib
 import gc
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlrm.errors import ArtifactError, ConfigError
-from xlrm.models import vllm_engine
+from xlrm.models import chat_templates, templates, vllm_engine, weights
 from xlrm.models.packing import model as packing
 
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from torch.nn import Linear
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-# Templates without dates and default system prompts, so that a conversation always gives the same text. They write a BOS
-# if the tokenizer adds one, so that tokenising their text with or without special tokens gives the same ids.
-_BOS = "{{ bos_token if bos_token else '' }}"
+_BOS = "{{ bos_token }}"
+# For tokenizers without a template, without dates and default system prompts.
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -49,34 +49,58 @@ def use_all_cores() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
-def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
-    """A tokenizer with a dedicated pad token that truncates from the left.
+def own_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer in the folder, with its own chat template, if it has one, made independent of today's date.
 
-    Truncation drops the oldest turns, never the answer (paper A's code: `truncation_side="left"`). A pad token equal to
-    EOS would hide the token that the reward is read from, so it is replaced by `PAD_TOKEN`. A chat template that is
-    missing, or writes today's date (Llama 3.2's) and so changes rewards from day to day, is replaced too.
-
-    Raises ArtifactError if `path` does not have the tokenizer's files.
-    """
+    Raises ArtifactError if `path` does not have the tokenizer's files, or a template that is not allowed."""
     from transformers import AutoTokenizer
 
     with _in_one_line(path):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     if not tokenizer("a")["input_ids"]:  # transformers' substitute for a missing tokenizer has no vocabulary
         raise ArtifactError("cannot be loaded: no tokenizer", where=path)
+    templates.prepare(tokenizer, path)
+    return tokenizer
+
+
+def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model that this project trains, with a template of its own if the folder has none. Truncates
+    from the left, which drops the oldest turns, never the answer (paper A's code: `truncation_side="left"`).
+
+    Raises ArtifactError if `path` does not have the tokenizer's files."""
+    tokenizer = own_tokenizer(path)
     tokenizer.truncation_side = "left"
-    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
-        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
-    if tokenizer.chat_template is None or "strftime_now" in tokenizer.chat_template:
+    if tokenizer.chat_template is None:
         tokenizer.chat_template = _template(tokenizer)
+    if tokenizer("")["input_ids"] == [tokenizer.bos_token_id] and not templates.writes_bos(tokenizer):
+        tokenizer.chat_template = _BOS + tokenizer.chat_template  # for trainers and readers that add no special tokens
+    return tokenizer
+
+
+def reward_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
+    """Same as `load_tokenizer`, with a pad token that ends no conversation, for a reward model to be trained: a decoder
+    reads its reward from the last token that is not padding. Another pad token is replaced by `PAD_TOKEN`."""
+    tokenizer = load_tokenizer(path)
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token_id in {None, tokenizer.eos_token_id, *chat_templates.turn_ends(tokenizer)}:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     return tokenizer
 
 
 def load_config(path: str | Path) -> "PretrainedConfig":
+    """Config of the model in the folder, `loadable`. Raises ArtifactError if the folder has none."""
     from transformers import AutoConfig
 
     with _in_one_line(path):
-        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+        return loadable(AutoConfig.from_pretrained(path, trust_remote_code=False))
+
+
+def loadable(config: "PretrainedConfig") -> "PretrainedConfig":
+    """The config without a pad token that has no embedding, with which transformers does not load some families."""
+    text = config.get_text_config()
+    if (getattr(text, "pad_token_id", None) or 0) >= getattr(text, "vocab_size", math.inf):
+        text.pad_token_id = None
+    return config
 
 
 @contextlib.contextmanager
@@ -91,25 +115,9 @@ def _in_one_line(path: str | Path) -> Iterator[None]:
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """The template whose turn markers are in the vocabulary, else `PLAIN`; begins with BOS if the tokenizer adds
-    one."""
+    """The template whose turn markers are in the vocabulary, else `PLAIN`."""
     vocabulary = tokenizer.get_vocab()
-    template = next((t for t, mark in _MARKS.items() if mark in vocabulary), PLAIN)
-    return _BOS + template if adds_bos(tokenizer) else template
-
-
-def adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    return tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
-
-
-def one_bos(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> tuple[list[str], bool]:
-    """Texts from a chat template, and whether the tokenizer must add special tokens, so that each text has a single
-    BOS. If both write a BOS, the template's is removed, because truncation keeps only the tokenizer's."""
-    bos, adds = tokenizer.bos_token, adds_bos(tokenizer)
-    written = bool(bos) and bool(texts) and texts[0].startswith(bos)
-    if written and adds:
-        texts = [text.removeprefix(bos) for text in texts]
-    return texts, adds or not written
+    return next((template for template, mark in _MARKS.items() if mark in vocabulary), PLAIN)
 
 
 def same_text(one: "PreTrainedTokenizerBase | None", other: "PreTrainedTokenizerBase") -> bool:
@@ -126,32 +134,43 @@ def load_causal_lm(path: str | Path) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForCausalLM
 
+    config = load_config(path)
     return AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **attention(config)
     )
+
+
+def attention(config: "PretrainedConfig") -> dict[str, str]:
+    """Arguments of `from_pretrained` for the attention that the model was trained with. transformers' default, SDPA,
+    leaves out soft caps (Gemma 2) without a word."""
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return {"attn_implementation": "eager"} if capped else {}
 
 
 def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
     """A base model of any family with a new scalar head: weights N(0, std 1/sqrt(d + 1)), bias 0 (paper A, appendix B).
 
     If the head has more layers (XLM-R, mT5), transformers initialises the others, with the same seed. Raises
-    ArtifactError if weights of the base model are missing.
+    ArtifactError if weights of the base model are missing or not finite.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    config = load_config(path)
+    config.num_labels, config.problem_type = 1, "regression"
     torch.manual_seed(seed)
     model, report = AutoModelForSequenceClassification.from_pretrained(
-        path, num_labels=1, problem_type="regression", dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
-        output_loading_info=True,
+        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+        **attention(config),
     )  # fmt: skip
     body = f"{model.base_model_prefix}."
     if lost := [name for name in sorted(report["missing_keys"]) if name.startswith(body) and "pooler" not in name]:
         raise ArtifactError(f"missing weights of the base model: {lost[0]} and {len(lost) - 1} more", where=path)
+    weights.check_finite(Path(path))
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
-    model.config.pad_token_id = tokenizer.pad_token_id
-    model.config.use_cache = False
+    for each in (model.config, model.config.get_text_config()):  # two of a model that also reads images
+        each.pad_token_id, each.use_cache = tokenizer.pad_token_id, False
     head = score_head(model)
     torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     if head.bias is not None:
@@ -167,11 +186,17 @@ def score_head(model: "PreTrainedModel") -> "Linear":
 
 
 def positions(model: "PreTrainedModel") -> int | None:
-    """Longest input in tokens of a model with learned position embeddings (BERT, XLM-R); None for other models."""
+    """Longest input in tokens of a model with a table of positions (BERT, XLM-R, GPT-2, OPT); None for other models."""
     for name, module in model.named_modules():
-        if name.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+        if name.endswith(_TABLES) and hasattr(module, "num_embeddings") and "vision" not in name:
+            before = 0 if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - getattr(module, "offset", before)
     return None
+
+
+_TABLES = ("position_embeddings", "wpe", "embed_positions")
+"""Ends of the names of tables of positions. Their first rows are unused: `offset` (OPT, BART), or those up to the pad
+token's (RoBERTa)."""
 
 
 @dataclass(frozen=True)
@@ -227,21 +252,24 @@ def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrain
     (`xlrm.models.packing`).
 
     Raises ArtifactError for a folder that is not a complete scalar reward model: transformers would initialise missing
-    weights at random, and the rewards would be meaningless."""
+    weights at random, and the rewards would be meaningless. So they would be with a weight that is not finite."""
     from transformers import AutoModelForSequenceClassification
 
     if not (Path(path) / "config.json").exists():
         raise ArtifactError("not a model: no config.json", where=path)
+    config = load_config(path)
     with _in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            path, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
+            path, config=config, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+            **attention(config),
+        )  # fmt: skip
     if report["missing_keys"] or model.config.num_labels != 1:
         raise ArtifactError(
             f"not a scalar reward model, which has 1 label and all weights: {model.config.num_labels} labels, "
             f"missing weights: {', '.join(sorted(report['missing_keys'])) or 'none'}",
             where=path,
         )
+    weights.check_finite(Path(path))
     model = model.eval().to(device())
     packing.enable(model)
     return model

@@ -1,8 +1,9 @@
 """Sampling a policy's responses, which are saved as they arrive, so that a killed run continues on any machine."""
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -68,11 +69,12 @@ class Policy:
         """Digest of the files in `folder`."""
         return hub.model_version(str(self.folder), None)
 
-    def respond(self, prompts: Sequence[str], samples: int, greedy: bool) -> list[list[str]]:
-        """`samples` responses to each prompt, in order; empty strings for a prompt that the policy refuses."""
+    def respond(self, prompts: Sequence[str], samples: int, greedy: bool) -> list[list[Completion]]:
+        """`samples` responses to each prompt, in order, without surrounding white space; their texts are empty for a
+        prompt that the policy refuses."""
         decoding = self.settings.decoding(greedy)
         wanted = list(dict.fromkeys(prompts))
-        responses: dict[str, list[str]] = {}
+        responses: dict[str, list[Completion]] = {}
         with contextlib.closing(self._memory(decoding)) as kept:
             known = [kept.look_up(wanted, number) for number in range(samples)]
             left = len(wanted) * samples - sum(map(len, known))
@@ -84,9 +86,9 @@ class Policy:
     def _ask(
         self, prompts: list[str], known: list[dict[str, str | None]], decoding: Decoding, kept: Memory,
         counter: progress.Counter,
-    ) -> dict[str, list[str]]:  # fmt: skip
+    ) -> dict[str, list[Completion]]:  # fmt: skip
         def keep(place: int, number: int, completion: Completion) -> None:
-            kept.add({prompts[place]: completion.text.strip()}, number)
+            kept.add({prompts[place]: json.dumps([completion.text.strip(), completion.whole], allow_nan=False)}, number)
             counter.advance(1)
             if completion.refused:
                 progress.say(
@@ -94,19 +96,19 @@ class Policy:
                 )
 
         there = {
-            (place, number): Completion(texts[text] or "", True)
+            (place, number): Completion(*json.loads(texts[text] or '["", false]'))
             for number, texts in enumerate(known)
             for place, text in enumerate(prompts)
             if text in texts
         }
         completions = self.engine.complete(prompts, len(known), decoding, keep, there)
         return {
-            text: [answer.text.strip() for answer in answers]
+            text: [replace(answer, text=answer.text.strip()) for answer in answers]
             for text, answers in zip(prompts, completions, strict=True)
         }
 
     def _memory(self, decoding: Decoding) -> Memory:
-        asked = {"policy": self.version, "decoding": asdict(decoding)}
+        asked = {"policy": self.version, "decoding": asdict(decoding), "answer": ["text", "whole"]}
         how = self.settings.model_dump(include={"engine", "precision", "context"})
         return Memory(MEMORY, asked | how, unfinished.address(self.work), self.work.parent)
 

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.languages import Language
-from xlrm.models import chat_templates, loading
+from xlrm.models import chat_templates, loading, templates, weights
 from xlrm.models.decoding import Completion, Decoding, Engine, Precision, Prompt, Request
 from xlrm.models.loading import Context
 
@@ -25,7 +26,11 @@ class Model:
     def tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        return loading.load_tokenizer(self.name) if self.own else loaded(AutoTokenizer, self)
+        if self.own:
+            return loading.load_tokenizer(self.name)
+        tokenizer = loaded(AutoTokenizer, self)
+        templates.prepare(tokenizer, self.name)
+        return tokenizer
 
     def encode(self, tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Token ids of each prompt, ending with the start of the assistant's turn."""
@@ -52,7 +57,7 @@ class Transformers(Engine):
     def config(self) -> Any:
         from transformers import AutoConfig
 
-        return loaded(AutoConfig, self.model)
+        return loading.loadable(loaded(AutoConfig, self.model))
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -67,13 +72,16 @@ class Transformers(Engine):
         from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
         kind = AutoModelForSeq2SeqLM if self.config.is_encoder_decoder else AutoModelForCausalLM
-        network = loaded(kind, self.model, dtype=self.precision, use_safetensors=True)
+        how = {"config": self.config, "dtype": self.precision} | loading.attention(self.config)
+        network = loaded(kind, self.model, use_safetensors=True, **how)
+        if (folder := Path(self.model.name)).is_dir():
+            weights.check_finite(folder)
         network.generation_config = _ids_of(network.generation_config)
         return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     @cached_property
     def ends(self) -> list[int]:
-        return chat_templates.ends(self.tokenizer, self.network.generation_config)
+        return chat_templates.ends(self.tokenizer, self.network.generation_config, self.config)
 
     @cached_property
     def limit(self) -> int | None:

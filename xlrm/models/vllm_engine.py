@@ -17,6 +17,7 @@ from typing import Any
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError
+from xlrm.models import weights
 
 _OWNER = "XLRM_OWNS_VLLM"
 """Environment variable of an engine's processes: the id of this process, with which they must end."""
@@ -28,7 +29,8 @@ def running(model: str, max_tokens: int | None, precision: str, **options: Any) 
     """The engine for `model`: the running one if its options are the same, else a new one, after the other has ended,
     since a GPU has no room for two. `max_tokens` limits prompt and completion together; None for the limit of the model.
 
-    Raises ConfigError if vLLM is not installed, ArtifactError if it does not start."""
+    Raises ConfigError if vLLM is not installed, ArtifactError if it does not start, and for a folder with a weight that
+    is not finite."""
     asked = dict(model=model, max_model_len=max_tokens, dtype=precision, **options)
     if repr(asked) not in _running:
         end()
@@ -92,6 +94,8 @@ def logits(engine: Any, encoded: Sequence[list[int]]) -> list[float]:
 def _start(asked: dict[str, Any]) -> Any:
     import torch
 
+    if (folder := Path(asked["model"])).is_dir():
+        weights.check_finite(folder)
     # A forked process would inherit the state of locks and threads, and not import `xlrm`, which ties it to its owner.
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")

@@ -159,7 +159,9 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
     if nodes.count == 1:
         nodes = replace(nodes, port=_free_port())  # another training may use the default port
     config = folder / "accelerate.json"
-    config.write_text(json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2))
+    config.write_text(
+        json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2, allow_nan=False)
+    )
     (folder / _REASON).unlink(missing_ok=True)
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     command = [*accelerate, "-m", __name__, function, str(folder)]

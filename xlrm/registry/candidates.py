@@ -1,14 +1,16 @@
 """Reward models to register, each with its evaluation, its lineage and the data card of its corpus."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
 from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
+from xlrm.evaluation.results import EvaluationResults
+from xlrm.models import weights
+from xlrm.models.cards import RewardModelCard
 from xlrm.registry import gate, releases
-from xlrm.scorers import fingerprints
+from xlrm.scorers.fingerprints import Fingerprint
 from xlrm.store import addresses, artifacts, objects
 from xlrm.store.artifacts import Record
 from xlrm.store.jsonl import not_finite
@@ -19,8 +21,9 @@ def gather(
 ) -> list[releases.Facts]:
     """Facts of each model, which is registered as {prefix}-{language}, with the evaluation of the model in that
     language; for an artifact of `reward`, with the evaluation of that very artifact. Raises DataError for two models of
-    one name, a model without its own evaluation, and an evaluation with numbers that are not finite."""
-    labelled = [(_language(path / "results.json"), path) for path in evaluations]
+    one name, a model without its own evaluation, and an evaluation with numbers that are not finite; ArtifactError for a
+    model with such weights."""
+    labelled = [(_language(EvaluationResults.read(path), path), path) for path in evaluations]
     models = [_facts(prefix, model, labelled, lineage) for model in reward_models]
     if duplicated := [name for name, times in Counter(facts.name for facts in models).items() if times > 1]:
         raise DataError(
@@ -28,31 +31,31 @@ def gather(
             where="register.reward_models", value=", ".join(duplicated),
         )  # fmt: skip
     for facts in models:
+        weights.check_finite(facts.model)
         _check_finite(facts.evaluation)
     return models
 
 
-def _language(file: Path) -> str:
-    """Language of a model or an evaluation, from the file that its stage wrote."""
-    language = _read(file).get("language")
-    if not (language and isinstance(language, str)):
+def _language(results: EvaluationResults, folder: Path) -> str:
+    """Language of the model that was evaluated."""
+    if not results.language:
         raise DataError(
             "the code of a language is required, as in `evaluate language=en`",
-            where=f"register: {file}: language",
-            value=language,
+            where=f"register: {folder / results.FILE}: language",
+            value=results.language,
         )
-    return language
+    return results.language
 
 
 def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: dict[str, Record]) -> releases.Facts:
-    language, (digest, files) = _language(model / "xlrm.json"), artifacts.digest_directory(model)
+    language, (digest, _) = RewardModelCard.read(model).language, artifacts.digest_directory(model)
     trained = [uri for uri, record in lineage.items() if record.stage == "reward" and record.digest == digest]
     uri = next(iter(trained), None)
     origin = _ancestors(uri, lineage) if uri else {}
     curated = [(where, record) for where, record in origin.items() if record.stage == "curate"]
     evaluation, evaluated = _evaluation(language, labelled, trained, lineage)
     corpus = _corpus(*curated[-1]) if curated else None
-    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated, files)
+    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated)
 
 
 def _evaluation(
@@ -80,17 +83,18 @@ def _evaluation(
 def _is_of(folder: Path, record: Record) -> bool:
     """Whether the evaluation in `folder` is the artifact of `record`."""
     kept = {entry.path: entry.sha256 for entry in record.files}
-    files = [folder / name for name in ("results.json", reward_table.FILE)]
+    files = [folder / name for name in (EvaluationResults.FILE, reward_table.FILE)]
     return all(kept.get(path.name) == objects.sha256_of(path) for path in files if path.is_file())
 
 
 def _check_finite(evaluation: Path) -> None:
     """Raises DataError for an evaluation with a number that is not finite, since nothing can be compared with it."""
-    gate.check_rewards(_there(evaluation / reward_table.FILE))
-    for path in (evaluation / "results.json", evaluation / fingerprints.FILE):
-        if entry := next(not_finite(_read(path)), None):
+    gate.check_rewards(evaluation / reward_table.FILE)
+    for file in (EvaluationResults, Fingerprint):
+        if entry := next(not_finite(file.read(evaluation).model_dump(mode="json")), None):
             field, value = entry
-            raise DataError("a finite number is required", where=f"register: {path}: {field}", value=value)
+            where = f"register: {evaluation / file.FILE}: {field}"
+            raise DataError("a finite number is required", where=where, value=value)
 
 
 def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
@@ -104,15 +108,3 @@ def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
 def _corpus(uri: str, record: Record) -> DataCard:
     files = tuple(entry for entry in record.files if entry.path == DataCard.FILE)
     return DataCard.read(artifacts.fetch(uri, addresses.home() / "cache", files))
-
-
-def _read(path: Path) -> dict:
-    return json.loads(_there(path).read_text(encoding="utf-8"))
-
-
-def _there(path: Path) -> Path:
-    if not path.is_file():
-        raise DataError(
-            "no such file; the stages reward and evaluate write what is registered", where=f"register: {path}"
-        )
-    return path

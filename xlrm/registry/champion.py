@@ -4,13 +4,14 @@ A finished registration is never judged again. An interrupted one continues: its
 model's files, and the tag GATE, set last, says that a version is registered and judged.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
 
 from xlrm import progress
 from xlrm.evaluation import reward_table
@@ -18,6 +19,7 @@ from xlrm.registry import gate, releases
 from xlrm.registry.gate import Decision, Rule
 from xlrm.store import artifacts
 from xlrm.store.artifacts import Record
+from xlrm.store.json_file import JsonFile
 
 if TYPE_CHECKING:
     from xlrm.tracking.mlflow_registry import Version
@@ -30,6 +32,10 @@ PROMOTED, REFUSED, WITHDRAWN, BY_HAND = "promoted", "refused", "withdrawn", "by 
 version that the gate had not promoted."""
 
 
+VERSION = "version/"
+"""Start of the metric with the version that a name was registered as."""
+
+
 @dataclass(frozen=True)
 class Registration:
     """Result of registering a model, now or earlier."""
@@ -38,6 +44,20 @@ class Registration:
     decision: Decision
     since: str = ""
     """For a version that was registered before: a sentence that says which version is the champion now."""
+
+
+class Registered(JsonFile):
+    """registered.json of the stage register."""
+
+    FILE: ClassVar[str] = "registered.json"
+    WRITTEN_BY: ClassVar[str] = "the stage register writes it"
+
+    versions: dict[str, str]
+    """Registered name -> version."""
+    aliases: dict[str, list[str]] = Field(default_factory=dict)
+    """Registered name -> the version's aliases when the stage ran."""
+    decisions: dict[str, Decision] = Field(default_factory=dict)
+    """Registered name -> the gate's decision."""
 
 
 def register(rule: Rule, facts: releases.Facts, folder: Path) -> Registration:
@@ -61,7 +81,7 @@ def register(rule: Rule, facts: releases.Facts, folder: Path) -> Registration:
 def promote(uri: str) -> "tuple[Version, Version | None]":
     """Makes a version the champion by hand. Returns it and the previous champion, which is marked as withdrawn first:
     even after an interruption, registering its model again does not bring it back. Raises DataError for a version with
-    rewards that are not finite, since no decision by hand makes it work."""
+    rewards that are not finite or all equal, since no decision by hand makes it work."""
     from xlrm.tracking import mlflow_registry
 
     chosen = mlflow_registry.version(uri)
@@ -71,6 +91,7 @@ def promote(uri: str) -> "tuple[Version, Version | None]":
     with _file(chosen, releases.REWARDS) as kept:
         if kept:
             gate.check_rewards(kept)
+            gate.check_differences(chosen.uri, kept)
     if before:
         mlflow_registry.tag(before.name, before.number, {GATE: WITHDRAWN})
     mlflow_registry.set_alias(chosen.name, chosen.number, CHAMPION)
@@ -85,19 +106,18 @@ def report(decided: dict[str, Registration], output: Path) -> dict[str, float]:
     """Writes the decisions and the versions' aliases to `output`, and returns the metrics."""
     from xlrm.tracking import mlflow_registry
 
-    registered = {
-        "versions": {name: result.version for name, result in decided.items()},
-        "aliases": {
+    Registered(
+        versions={name: result.version for name, result in decided.items()},
+        aliases={
             name: mlflow_registry.version(f"models:/{name}/{result.version}").aliases
             for name, result in decided.items()
         },
-        "decisions": {name: asdict(result.decision) for name, result in decided.items()},
-    }
-    (output / "registered.json").write_text(json.dumps(registered, indent=2), encoding="utf-8")
+        decisions={name: result.decision for name, result in decided.items()},
+    ).write(output)
     text = "\n".join(result.decision.markdown(name, result.since) for name, result in decided.items())
     (output / "gate.md").write_text(text, encoding="utf-8")
     metrics = {f"promoted/{name}": float(result.decision.promoted) for name, result in decided.items()}
-    metrics |= {f"version/{name}": float(result.version) for name, result in decided.items()}
+    metrics |= {f"{VERSION}{name}": float(result.version) for name, result in decided.items()}
     for name, result in decided.items():
         whole = [row.difference for row in result.decision.rows if row.verdict in ("better", "not better")]
         metrics |= {f"difference/{name}": sum(whole) / len(whole)} if whole else {}
@@ -111,7 +131,7 @@ def still_registered(record: Record) -> bool:
 
     made = [artifacts.find(given.uri) for given in record.inputs["reward_models"]]
     digests = {artifact.digest for artifact in made if artifact}  # empty if the store was cleared
-    numbers = {k.removeprefix("version/"): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith("version/")}
+    numbers = {k.removeprefix(VERSION): f"{v:.0f}" for k, v in record.metrics.items() if k.startswith(VERSION)}
     there = [
         version
         for name in numbers
@@ -215,8 +235,8 @@ def _stored(version: "Version") -> Decision | None:
 
 
 def _compare(rule: Rule, facts: releases.Facts, champion: "Version | None") -> Decision:
-    challenger, ties = facts.evaluation / reward_table.FILE, facts.results["tie_policy"]
-    own = tuple(facts.card["language"].split("+"))
+    challenger, ties = facts.evaluation / reward_table.FILE, facts.results.tie_policy
+    own = tuple(facts.card.languages)
     if champion is None:
         return gate.decide(None, challenger, None, rule, ties, own)
     with _file(champion, releases.REWARDS) as kept:

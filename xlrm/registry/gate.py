@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import reward_table
@@ -81,12 +81,11 @@ class Decision:
     rows: tuple[Row, ...] = ()
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Decision":
-        fields = json.loads(text)
-        return cls(**fields | {"rows": tuple(Row(**row) for row in fields["rows"])})
+        return TypeAdapter(cls).validate_json(text)
 
     def markdown(self, name: str, since: str = "") -> str:
         """The decision as Kubeflow's and MLflow's pages show it. `since`: the present state, for a decision made
@@ -168,13 +167,22 @@ def check_rewards(path: Path) -> None:
             )  # fmt: skip
 
 
+def check_differences(name: str, path: Path) -> None:
+    """Raises DataError for a rewards.parquet in which all rewards are equal, as those of a head of zeros."""
+    rewards = set(_by_response(path).values())
+    if len(rewards) == 1:
+        raise DataError(
+            "all rewards are equal; a champion tells responses apart", where=f"{name}: {path.name}", value=rewards.pop()
+        )
+
+
 def same(ours: Path, theirs: Path) -> bool:
     """Whether two rewards.parquet are the same evaluation: of the same items, with the rewards of one model. Another
     precision, batch or machine changes rewards by no more than a fingerprint allows."""
     rewards, others = _by_response(ours), _by_response(theirs)
     if rewards.keys() != others.keys():
         return False
-    allowed = fingerprints.TOLERANCE["bfloat16"] * (max(rewards.values()) - min(rewards.values()))
+    allowed = fingerprints.TOLERANCE.bfloat16 * (max(rewards.values()) - min(rewards.values()))
     return all(abs(reward - others[key]) <= allowed + 1e-5 * abs(reward) for key, reward in rewards.items())
 
 

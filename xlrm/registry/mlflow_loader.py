@@ -2,17 +2,24 @@
 `mlflow.pyfunc.load_model` needs only torch and transformers. If xlrm is installed, its engine scores, which gives the
 same rewards faster."""
 
+import datetime
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 MAX_LENGTH = 2048
 """Tokens; a longer conversation loses its beginning."""
+_FILES = "files.json"
+_META = "registered_model_meta"
+"""What MLflow writes into a folder that it downloads."""
 _COLUMNS = {"messages", "prompt", "response"}
 _ROW = "a row has messages, or prompt and response, as text"
 
 
 def _load_pyfunc(path: str) -> "RewardModel":
+    """Raises ValueError for a folder whose files are not those that were registered."""
+    _check_files(Path(path))
     try:
         from xlrm.scorers.engines import load
         from xlrm.scorers.interface import Scoring
@@ -28,7 +35,7 @@ class RewardModel:
     def predict(self, model_input: Any, params: dict | None = None) -> Any:
         """Raw rewards (n): logits, not their sigmoids. `model_input` is a data frame or a list of n rows, all with
         `messages` or all with `prompt` and `response`, since MLflow accepts no mixture. Raises ValueError for any other
-        row."""
+        row, and for a reward that is not finite."""
         import numpy as np
 
         columns = getattr(model_input, "columns", _COLUMNS)
@@ -36,7 +43,10 @@ class RewardModel:
             raise ValueError(f"{_ROW}; there are none of these columns")
         rows = model_input.to_dict("records") if hasattr(model_input, "to_dict") else list(model_input)
         chats = [_conversation(number, row) for number, row in enumerate(rows)]
-        return np.array(self.rewards_of(chats), dtype=np.float64)
+        rewards = np.array(self.rewards_of(chats), dtype=np.float64)
+        if len(broken := np.flatnonzero(~np.isfinite(rewards))):
+            raise ValueError(f"row {broken[0]}: its reward is {rewards[broken[0]]}; a finite number is allowed")
+        return rewards
 
 
 def _conversation(number: int, row: Any) -> list[dict[str, str]]:
@@ -72,56 +82,99 @@ def _checked(number: int, messages: list) -> list[dict[str, str]]:
 
 
 def _plain(folder: Path) -> Any:
-    """Scores with transformers alone, one conversation at a time, in float32. Raises ValueError for a model whose
-    rewards differ from its fingerprint."""
+    """Scores with transformers alone, one conversation at a time, in float32. Raises ValueError for a model with a
+    weight that is not finite, or whose rewards differ from its fingerprint."""
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.truncation_side = "left"
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer, config = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
+    text = config.get_text_config()
+    if (text.pad_token_id or 0) >= text.vocab_size:  # a token without an embedding, which some families cannot load
+        text.pad_token_id = None
+    # Other implementations of attention leave out soft caps (Gemma 2).
+    eager = {"attn_implementation": "eager"} if getattr(text, "attn_logit_softcapping", None) else {}
+    model = AutoModelForSequenceClassification.from_pretrained(folder, config=config, dtype=torch.float32, **eager)
+    model = model.eval()
+    for name, tensor in model.state_dict().items():
+        known = not tensor.is_floating_point() or not tensor.numel()
+        if not known and not all(torch.isfinite(bound) for bound in torch.aminmax(tensor)):
+            raise ValueError(f"{folder}: {name} has values that are not finite; fetch the model again")
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-    positions = _positions(model)
+    limit = _limit(model)
 
     def rewards(chats: list, max_length: int = MAX_LENGTH) -> list[float]:
         found = []
         for chat in chats:
+            for module in model.modules():  # positions that depend on the longest text (dynamic NTK): on this one
+                if hasattr(module, "max_seq_len_cached"):
+                    module.max_seq_len_cached = 0
+            ids = torch.tensor([_ids(tokenizer, chat, min(max_length, limit))], device=model.device)
             with torch.inference_mode():
-                inputs = tokenizer(
-                    **_text(tokenizer, chat),
-                    truncation=True,
-                    max_length=min(max_length, positions),
-                    return_tensors="pt",
-                )
-                found.append(float(model(**inputs.to(model.device)).logits[0, 0]))
+                found.append(float(model(ids).logits[0, 0]))
         return found
 
     _check(folder, rewards)
     return rewards
 
 
-def _positions(model: Any) -> int:
-    """Tokens that a model with a table of positions can read (BERT, XLM-R); MAX_LENGTH for all models that compute
-    positions."""
-    for name, module in model.named_modules():
-        if name.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return MAX_LENGTH
+def _limit(model: Any) -> int:
+    """Tokens that a model reads, as `xlrm.models.loading` has them; MAX_LENGTH if it states no limit."""
+    text, rope = model.config.get_text_config(), getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    lengths = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    scale = (rope.get("factor") or 1) if rope.get("rope_type") in ("linear", "dynamic") else 1
+    limits = [] if model.config.is_encoder_decoder else [int(each * scale) for each in lengths if each and each > 0]
+    for name, module in model.named_modules():  # a table of positions, whose first rows are unused
+        if name.endswith(("position_embeddings", "wpe", "embed_positions")) and hasattr(module, "num_embeddings"):
+            before = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(module.num_embeddings - getattr(module, "offset", before))
+            break
+    return min([MAX_LENGTH, *limits])
 
 
-def _text(tokenizer: Any, chat: list) -> dict[str, Any]:
-    """The text of the chat template, with one BOS if both it and the tokenizer would write one."""
-    text, bos = tokenizer.apply_chat_template(chat, tokenize=False), tokenizer.bos_token
-    adds = bool(bos) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
-    written = bool(bos) and text.startswith(bos)
-    return {"text": text.removeprefix(bos) if written and adds else text, "add_special_tokens": adds or not written}
+def _ids(tokenizer: Any, chat: list, max_length: int) -> list[int]:
+    """Token ids of a conversation in the model's chat template, with a fixed date for today's, and one BOS if both it
+    and the tokenizer write one. A longer one loses its beginning except the BOS."""
+    fixed = datetime.datetime(2024, 7, 26).strftime
+    ids = tokenizer(tokenizer.apply_chat_template(chat, tokenize=False, strftime_now=fixed))["input_ids"]
+    first = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
+    ids = ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids
+    if len(ids) <= max_length:
+        return ids
+    return [ids[0], *ids[len(ids) - max_length + 1 :]] if ids[0] in first else ids[-max_length:]
 
 
 def _check(folder: Path, rewards_of: Any) -> None:
-    kept = json.loads((folder / "fingerprint.json").read_text(encoding="utf-8"))
-    expected = [one["reward"] for one in kept["probes"]]
-    found = rewards_of([one["messages"] for one in kept["probes"]], kept["max_length"])
-    allowed = kept["tolerance"]["float32"] * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
-    if not all(abs(one - other) <= allowed for one, other in zip(found, expected, strict=True)):
+    path = folder / "fingerprint.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        expected = [float(probe["reward"]) for probe in kept["probes"]]
+        allowed = kept["tolerance"]["float32"] * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a fingerprint: {error!r}; fetch the folder again") from error
+    rewards = rewards_of([probe["messages"] for probe in kept["probes"]], kept["max_length"])
+    # Written so that NaN, on either side, fails.
+    apart = [abs(reward - other) for reward, other in zip(rewards, expected, strict=True)]
+    if not (allowed < float("inf") and all(distance <= allowed for distance in apart)):
         raise ValueError(f"{folder}: not the model that was registered: its probes get other rewards; fetch it again")
+
+
+def _check_files(folder: Path) -> None:
+    """Raises ValueError for a file that is missing, changed or added, by the rules of `xlrm.tracking.version_files`."""
+    path = folder / _FILES
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; it lists the files that were registered: fetch the folder again")
+    try:
+        listed = {entry["path"]: entry["sha256"] for entry in json.loads(path.read_text(encoding="utf-8"))}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a list of files: {error!r}: fetch the folder again") from error
+    for name, digest in listed.items():
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name}: missing, and listed in {_FILES}: fetch the folder again")
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise ValueError(f"{folder / name}: corrupted: its sha256 is not that in {_FILES}: fetch it again")
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        unread = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if not path.is_dir() and not unread and "/".join(parts) not in (*listed, _FILES, _META):
+            raise ValueError(f"{path}: not listed in {_FILES}, so added later; remove the file")

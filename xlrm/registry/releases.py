@@ -2,7 +2,6 @@
 
 README.md            the card: recipe, evaluation, data, licence, limits, origin
 MLmodel, ...         the flavour python_function, with signature and input example, so that MLflow needs no copy of its own
-files.json           size and sha256 of every file, to check a download
 fingerprint.json     rewards of probe conversations, computed by the stage evaluate
 evaluation/          rewards.parquet, which the next challenger is compared with
 """
@@ -18,16 +17,17 @@ import yaml
 from xlrm.data import data_card
 from xlrm.data.data_card import DataCard
 from xlrm.evaluation import reward_table
+from xlrm.evaluation.results import EvaluationResults, Result
 from xlrm.models.base_models import TINY
+from xlrm.models.cards import RewardModelCard
 from xlrm.registry import licence_terms, mlflow_loader
 from xlrm.registry.licence_terms import Terms
 from xlrm.scorers import fingerprints
-from xlrm.store import addresses, artifacts
-from xlrm.store.artifacts import FileEntry, Record
+from xlrm.scorers.fingerprints import Fingerprint
+from xlrm.store import addresses
+from xlrm.store.artifacts import Record
 from xlrm.tracking.metric_keys import key as metric_key
-from xlrm.tracking.mlflow_registry import FILES
 
-GATE_FILES = ("gate.json", "gate.md")
 REWARDS = f"evaluation/{reward_table.FILE}"
 _LOADER = "xlrm_reward_model"
 _TEXT = {"type": "string", "required": True}
@@ -62,16 +62,14 @@ class Facts:
     corpus: DataCard | None
     """None if `origin` has no artifact of the stage curate."""
     evaluation_uri: str | None = None
-    files: tuple[FileEntry, ...] = ()
-    """Files of the model's folder."""
 
     @property
-    def results(self) -> dict:
-        return json.loads((self.evaluation / "results.json").read_text(encoding="utf-8"))
+    def results(self) -> EvaluationResults:
+        return EvaluationResults.read(self.evaluation)
 
     @property
-    def card(self) -> dict:
-        return json.loads((self.model / "xlrm.json").read_text(encoding="utf-8"))
+    def card(self) -> RewardModelCard:
+        return RewardModelCard.read(self.model)
 
     @property
     def terms(self) -> Terms:
@@ -80,12 +78,12 @@ class Facts:
         data |= {
             f"translations by {name}": licence_terms.of_model(name) for name in self.translators if name != PHRASEBOOK
         }
-        return licence_terms.terms(self.card["base_model"]["model"], data)
+        return licence_terms.terms(self.card.base_model.model, data)
 
     @property
     def translators(self) -> list[str]:
         """Translators that wrote the training data, if it is translated."""
-        languages = self.card["language"].split("+")
+        languages = self.card.languages
         stages = [
             record
             for record in self.origin.values()
@@ -101,18 +99,9 @@ class Facts:
 def write(folder: Path, facts: Facts) -> None:
     (folder / "evaluation").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(facts.evaluation / reward_table.FILE, folder / REWARDS)
-    shutil.copyfile(facts.evaluation / fingerprints.FILE, folder / fingerprints.FILE)
+    shutil.copyfile(facts.evaluation / Fingerprint.FILE, folder / Fingerprint.FILE)
     (folder / "README.md").write_text(card(facts), encoding="utf-8")
     _write_flavour(folder, facts)
-    _write_files(folder, facts)
-
-
-def _write_files(folder: Path, facts: Facts) -> None:
-    """Lists the files of the model and of `folder`; a file that both have counts as in `folder`. The gate's files are
-    left out, because they are written later."""
-    _, own = artifacts.digest_directory(folder)
-    files = {file.path: file.model_dump() for file in (*facts.files, *own) if file.path not in (FILES, *GATE_FILES)}
-    (folder / FILES).write_text(json.dumps(list(files.values()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_flavour(folder: Path, facts: Facts) -> None:
@@ -125,7 +114,11 @@ def _write_flavour(folder: Path, facts: Facts) -> None:
     }  # fmt: skip
     model = {
         "flavors": {"python_function": flavour},
-        "signature": {"inputs": json.dumps(INPUTS), "outputs": json.dumps(OUTPUTS), "params": None},
+        "signature": {
+            "inputs": json.dumps(INPUTS, allow_nan=False),
+            "outputs": json.dumps(OUTPUTS, allow_nan=False),
+            "params": None,
+        },
         "saved_input_example_info": {"artifact_path": "input_example.json", "type": "json_object"},
     }
     _yaml(folder / "MLmodel", model)
@@ -134,7 +127,9 @@ def _write_flavour(folder: Path, facts: Facts) -> None:
     # Without builds such as +cpu or +cu126, which the default package index does not have.
     pinned = [f"{name}=={versions[name].partition('+')[0]}" if name in versions else name for name in _REQUIRED]
     (folder / "requirements.txt").write_text("\n".join(["mlflow>=3.17,<4", "jinja2", *pinned]) + "\n")
-    (folder / "input_example.json").write_text(json.dumps(EXAMPLE, ensure_ascii=False), encoding="utf-8")
+    (folder / "input_example.json").write_text(
+        json.dumps(EXAMPLE, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
     (folder / "code").mkdir(exist_ok=True)
     shutil.copyfile(mlflow_loader.__file__, folder / "code" / f"{_LOADER}.py")
 
@@ -159,26 +154,20 @@ def _evaluation(facts: Facts) -> Iterator[str]:
     yield ""
     yield "Accuracy with its 95 % interval (bootstrap over items)."
     results = facts.results
-    for benchmark, languages in {reward_table.CORPUS: results["results"], **results["benchmarks"]}.items():
+    for benchmark, languages in {reward_table.CORPUS: results.results, **results.benchmarks}.items():
         yield ""
         yield f"**{benchmark}**"
         yield ""
-        sections = list(dict.fromkeys(name for result in languages.values() for name in _sections(result)))
+        sections = list(dict.fromkeys(name for result in languages.values() for name in result.parts))
         yield _row(["language", "items", *sections])
         yield _row(["---"] * (len(sections) + 2))
         for language, result in languages.items():
-            yield _row([language, result["items"], *(_accuracy(result, name) for name in sections)])
+            yield _row([language, result.items, *(_accuracy(result, name) for name in sections)])
 
 
-def _sections(result: dict) -> list[str]:
-    return [name for name in result["accuracy"] if not name.startswith("subset/")]
-
-
-def _accuracy(result: dict, name: str) -> str:
-    if name not in result["accuracy"]:
-        return "–"
-    low, high = result["interval"][name]
-    return f"{result['accuracy'][name]:.3f} ({low:.3f} – {high:.3f})"
+def _accuracy(result: Result, name: str) -> str:
+    accuracy = result.estimate(name)
+    return f"{accuracy.value:.3f} ({accuracy.low:.3f} – {accuracy.high:.3f})" if accuracy else "–"
 
 
 def _data(facts: Facts) -> Iterator[str]:
@@ -204,19 +193,14 @@ def _licence(facts: Facts) -> Iterator[str]:
 
 
 def _limits(facts: Facts) -> Iterator[str]:
-    results = facts.results["results"]
-    accuracies = {
-        (on, name): value
-        for on, result in results.items()
-        for name, value in result["accuracy"].items()
-        if name in _sections(result)
-    }
+    results = facts.results.results
+    accuracies = {(on, name): result.accuracy[name] for on, result in results.items() for name in result.parts}
     (on, section), lowest = min(accuracies.items(), key=lambda item: item[1])
-    trained = facts.card["language"].split("+")
+    trained = facts.card.languages
     others = [code for code in results if code not in trained]
     yield "## Limits"
     yield ""
-    if facts.card["base_model"]["model"] == TINY:
+    if facts.card.base_model.model == TINY:
         yield f"- A toy, to try the pipeline with: {TINY} was made in minutes from made-up texts. No use beyond that."
     yield f"- Weakest of what was measured: {section} in {on}, {lowest:.3f}."
     yield f"- Not measured: other languages than {', '.join(results)}, and what these benchmarks do not ask."
@@ -251,7 +235,7 @@ def summary(facts: Facts) -> str:
 
 def tags(facts: Facts) -> dict[str, str]:
     """Tags to look up a version by: artifacts and digests of model and data, commit, image, licence, accuracies."""
-    entries = {"language": facts.card["language"], "base_model": facts.card["base_model"]["model"]}
+    entries = {"language": facts.card.language, "base_model": facts.card.base_model.model}
     entries |= {"digest": facts.digest, "evaluation_uri": addresses.shown(facts.evaluation_uri or "")}
     entries |= {"licence": facts.terms.licence, "non_commercial": str(facts.terms.non_commercial).lower()}
     for stage, label in (("reward", "artifact"), ("curate", "data.source"), ("validate", "data")):
@@ -260,7 +244,7 @@ def tags(facts: Facts) -> dict[str, str]:
             entries |= {f"{label}_uri": addresses.shown(uri), f"{label}_digest": record.digest}
             if stage == "reward":
                 entries |= {"git_commit": record.git_commit or "", "image": record.image or ""}
-    for on, result in facts.results["results"].items():
-        for name in _sections(result):
-            entries[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result['accuracy'][name]:.4f}"
+    for on, result in facts.results.results.items():
+        for name in result.parts:
+            entries[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result.accuracy[name]:.4f}"
     return {key: value for key, value in entries.items() if value}

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from xlrm.data.corpus_schema import CORPUS_PROMPTS
+from xlrm.evaluation.results import Evaluation
 from xlrm.models.base_models import TINY
-from xlrm.reporting.results import Evaluation, tested
+from xlrm.reporting.results import tested
 from xlrm.store.artifacts import Record
 from xlrm.validation.summary import Summary
 
@@ -44,7 +45,7 @@ def gather(run: str, lineage: dict[str, Record], evaluations: list[Evaluation], 
         policies=_models("policy", policies, lineage),
         pairs=_pairs(rewards),
         prompts=_pairs(policies),
-        items={on: result["items"] for on, result in tested(evaluations).items()},
+        items={on: result.items for on, result in tested(evaluations).items()},
         aligned=len(policies),
         has_prompts=not validation or any(CORPUS_PROMPTS.file in files for files in validation.languages.values()),
         finished=max((record.started + timedelta(seconds=record.seconds) for record in lineage.values()), default=None),

@@ -1,13 +1,18 @@
 """The figures of the page, and what each shows."""
 
+from xlrm.analysis.comparisons import Comparison
+from xlrm.analysis.embedding_norms import EmbeddingNorms
+from xlrm.analysis.hidden_states import BASE, Similarity
+from xlrm.analysis.transfer import Transferred
+from xlrm.evaluation.benchmarks import AVERAGE
+from xlrm.evaluation.results import Evaluation
 from xlrm.languages import LANGUAGES
 from xlrm.reporting import curves as trainings
 from xlrm.reporting import plots
 from xlrm.reporting.curves import Curves
 from xlrm.reporting.plots import Line, Mark, Point, Spread
 from xlrm.reporting.published.paper_tables import table_1
-from xlrm.reporting.results import AVERAGE, CHANCE, Comparison, Evaluation, WinRate, language_name, paper_delta
-from xlrm.reporting.transfer import Transferred
+from xlrm.reporting.results import CHANCE, AlignedPolicy, language_name, paper_delta
 
 MARKERS = ("^", "s")
 """Markers of the paper's models, in the table's order."""
@@ -64,12 +69,12 @@ def _rewards(rows: list[dict], side: str) -> list[float]:
     return [reward for row in rows for reward in row[side]]
 
 
-def singular_shares(models: dict[str, dict], source: str) -> str:
-    """`models`: results of the stage represent, the base model first, then the reward models by language."""
+def singular_shares(models: dict[str, Similarity], source: str) -> str:
+    """`models`: the base model first, then the reward models by language."""
     rows = [
         Spread(
-            model_name(name), result["values"], result["mean"],
-            {"base": "base", source: "source"}.get(name, "target"), *result["interval"],
+            model_name(name), result.values, result.mean, {BASE: "base", source: "source"}.get(name, "target"),
+            *result.interval,
         )
         for name, result in models.items()
     ]  # fmt: skip
@@ -77,15 +82,14 @@ def singular_shares(models: dict[str, dict], source: str) -> str:
 
 
 def model_name(name: str) -> str:
-    if name == "base":
+    if name == BASE:
         return "Base model"
     return f"{language_name(name)} RM" if all(code in LANGUAGES for code in name.split("+")) else name
 
 
-def embedding_norms(models: dict[str, dict]) -> dict[str, str]:
-    """Model -> figure, for models in which a language has tokens of its own. `models`: results of the stage
-    represent."""
-    figures = {name: _norms(f"norms-{place}", result["norms"]) for place, (name, result) in enumerate(models.items())}
+def embedding_norms(models: dict[str, EmbeddingNorms]) -> dict[str, str]:
+    """Model -> figure, for models in which a language has tokens of its own."""
+    figures = {name: _norms(f"norms-{place}", result.norms) for place, (name, result) in enumerate(models.items())}
     return {name: figure for name, figure in figures.items() if figure}
 
 
@@ -114,7 +118,7 @@ def transfer(models: list[Transferred], base: float, source: str) -> str:
     )
 
 
-def win_rates(found: list[WinRate], source: str) -> str:
+def win_rates(found: list[AlignedPolicy], source: str) -> str:
     rows: dict[str, list[Point]] = {}
     for win in found:
         rate, role = win.rate, "source" if win.labeler == source else "target"

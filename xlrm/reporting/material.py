@@ -1,15 +1,19 @@
 """The material of a report."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from xlrm.analysis.comparisons import Comparison, MeanDifference
+from xlrm.analysis.representations import Representations
+from xlrm.analysis.transfer import Transfer
+from xlrm.evaluation.benchmarks import AVERAGE
+from xlrm.evaluation.results import Evaluation
+from xlrm.registry.champion import Registered
 from xlrm.reporting import omissions
 from xlrm.reporting.curves import Curves
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.mistakes import Mistake
-from xlrm.reporting.results import AVERAGE, Comparison, Evaluation, External, MeanDifference, WinRate
-from xlrm.reporting.transfer import Transfer
+from xlrm.reporting.results import AlignedPolicy, External
 from xlrm.validation.summary import Summary
 
 
@@ -23,14 +27,12 @@ class Material:
     comparisons: list[Comparison] = field(default_factory=list)
     mean: MeanDifference | None = None
     """Mean of the comparisons' differences in average accuracy."""
-    representations: dict[str, Any] | None = None
-    """Results of the stage represent."""
+    representations: Representations | None = None
     transfer: Transfer | None = None
     """Correlation of f with accuracy in other languages."""
-    win_rates: list[WinRate] = field(default_factory=list)
+    win_rates: list[AlignedPolicy] = field(default_factory=list)
     validation: Summary | None = None
-    registered: dict[str, Any] | None = None
-    """Results of the stage register."""
+    registered: Registered | None = None
     artifacts: list[Made] = field(default_factory=list)
     external: list[External] = field(default_factory=list)
     """Reward models from elsewhere."""

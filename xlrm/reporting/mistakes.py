@@ -7,7 +7,7 @@ from typing import Any
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import responses
-from xlrm.reporting.results import Evaluation
+from xlrm.evaluation.results import Evaluation
 from xlrm.store.jsonl import each_row
 
 COUNT = 3

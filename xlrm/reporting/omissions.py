@@ -1,7 +1,8 @@
 """What a report leaves out, and how to get it: a sentence for each part that is missing in its inputs."""
 
+from xlrm.evaluation.results import Evaluation
 from xlrm.reporting.facts import Facts
-from xlrm.reporting.results import Evaluation, External, WinRate, language_name
+from xlrm.reporting.results import AlignedPolicy, External, language_name
 
 
 def of_inputs(given: dict[str, bool]) -> list[str]:
@@ -34,7 +35,7 @@ def of_evaluations(evaluations: list[Evaluation], compared: set[str], has_curves
     return sentences
 
 
-def of_models(external: list[External], win_rates: list[WinRate], facts: Facts) -> list[str]:
+def of_models(external: list[External], win_rates: list[AlignedPolicy], facts: Facts) -> list[str]:
     """Sentences for missing models from elsewhere and missing alignment."""
     sentences = []
     if not external:

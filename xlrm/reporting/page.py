@@ -4,25 +4,24 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from xlrm.analysis.comparisons import shared
+from xlrm.analysis.hidden_states import BASE
+from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
+from xlrm.evaluation.results import Estimate, Evaluation
+from xlrm.registry.gate import Decision
 from xlrm.reporting import figures, lineage, mistakes, sentences
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import SECTIONS as COLUMNS
 from xlrm.reporting.published.paper_tables import figure_3, table_1, table_2, tables_3_to_7
 from xlrm.reporting.results import (
-    AVERAGE,
     CHANCE,
     SECTIONS,
-    SUBSET,
-    Estimate,
-    Evaluation,
     further,
     language_name,
     paper_cells,
     paper_delta,
-    section_names,
     sections,
-    shared,
     tested,
 )
 from xlrm.reporting.tables import Table
@@ -31,7 +30,7 @@ from xlrm.validation.summary import Summary
 FILTERS = (
     sentences.percent, sentences.percent_range, sentences.points, sentences.points_range, sentences.signed,
     sentences.p_value, sentences.duration, sentences.memory, sentences.shown, sentences.names, sentences.shortened,
-    sentences.verdict, figures.model_name, language_name, section_names,
+    sentences.verdict, figures.model_name, language_name,
 )  # fmt: skip
 
 
@@ -91,13 +90,13 @@ def _published(source: str) -> dict[str, Any]:
 
 
 def _figures(material: Material) -> dict[str, Any]:
-    source, represented = material.source, material.representations or {"models": {}, "embedding_norms": {}}
+    source, represented = material.source, material.representations
     return {
         "deltas": figures.deltas(material.comparisons, sections(material.evaluations)) if material.comparisons else {},
         "rewards": figures.rewards(material.evaluations),
         "curves": figures.curves(material.curves, source),
-        "singular_shares": figures.singular_shares(represented["models"], source) if represented["models"] else "",
-        "embedding_norms": figures.embedding_norms(represented["embedding_norms"]),
+        "singular_shares": figures.singular_shares(represented.models, source) if represented else "",
+        "embedding_norms": figures.embedding_norms(represented.embedding_norms) if represented else {},
         "transfer_figure": _transfer_figure(material),
         "win_rates": figures.win_rates(material.win_rates, source),
     }
@@ -107,22 +106,23 @@ def _transfer_figure(material: Material) -> str:
     """Figure of the correlation; empty if there is none."""
     if not (material.representations and material.transfer and material.transfer.share):
         return ""
-    base = material.representations["models"]["base"]["mean"]
+    base = material.representations.models[BASE].mean
     return figures.transfer(material.transfer.models, base, material.source)
 
 
-def _models(material: Material) -> list[tuple[str, str, str, Estimate | None, dict | None]]:
+def _models(material: Material) -> list[tuple[str, str, str, Estimate | None, Decision | None]]:
     """Name, version, address, accuracy in its own language and gate's decision of each registered model."""
-    registered = material.registered or {"versions": {}}
-    models = []
-    for name, version in registered["versions"].items():
-        aliases = registered.get("aliases", {}).get(name, [])
+    registered, models = material.registered, []
+    if registered is None:
+        return []
+    for name, version in registered.versions.items():
+        aliases = registered.aliases.get(name, [])
         uri = f"models:/{name}@{aliases[0]}" if aliases else f"models:/{name}/{version}"
         own = next(
             (evaluation for evaluation in material.evaluations if name.endswith(f"-{evaluation.language}")), None
         )
         accuracy = own.accuracy(own.language) if own else None
-        models.append((name, version, uri, accuracy, registered.get("decisions", {}).get(name)))
+        models.append((name, version, uri, accuracy, registered.decisions.get(name)))
     return models
 
 

@@ -4,22 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from xlrm.analysis.comparisons import Comparison, MeanDifference
+from xlrm.analysis.hidden_states import BASE, Similarity
+from xlrm.analysis.representations import Representations
+from xlrm.analysis.transfer import Correlation, Transfer
+from xlrm.evaluation.benchmarks import AVERAGE
+from xlrm.evaluation.results import Estimate, Evaluation, Results
+from xlrm.registry.champion import Registered
+from xlrm.registry.gate import Decision
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.figures import model_name
 from xlrm.reporting.published.paper_tables import table_1
-from xlrm.reporting.results import (
-    AVERAGE,
-    CHANCE,
-    Comparison,
-    Estimate,
-    Evaluation,
-    MeanDifference,
-    WinRate,
-    language_name,
-    paper_delta,
-    tested,
-)
-from xlrm.reporting.transfer import Correlation, Transfer
+from xlrm.reporting.results import CHANCE, AlignedPolicy, External, language_name, paper_delta, tested
 from xlrm.store import addresses
 from xlrm.validation.summary import FileSummary, Summary
 
@@ -68,7 +64,7 @@ def memory(mib: float) -> str:
 
 def shown(value: Any) -> str:
     """Text, or JSON for any other value, without user names and passwords in addresses."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
     return addresses.shown(text)
 
 
@@ -205,7 +201,7 @@ def ties(evaluations: list[Evaluation]) -> str:
     """How many items had equal rewards, and how these were counted."""
     results = [result for evaluation in evaluations for result in evaluation.results.values()]
     counted = {"lost": "as lost", "half": "half"}[evaluations[0].tie_policy]
-    items, equal = (sum(result.get(key) or 0 for result in results) for key in ("items", "ties"))
+    items, equal = sum(result.items for result in results), sum(result.ties or 0 for result in results)
     if not equal:
         return f"Chosen and rejected had different rewards in all {items:,} cases."
     return f"Chosen and rejected had the same reward in {equal:,} of {items:,} cases, which count {counted}."
@@ -213,17 +209,17 @@ def ties(evaluations: list[Evaluation]) -> str:
 
 def sizes(evaluations: list[Evaluation]) -> str:
     """A sentence if the tests differ in size between languages; else empty."""
-    items = {on: result["items"] for on, result in tested(evaluations).items()}
+    items = {on: result.items for on, result in tested(evaluations).items()}
     return f"Tests differ in size: {counts(items, 'pairs')}." if len(set(items.values())) > 1 else ""
 
 
-def missing(results: dict[str, dict]) -> str:
-    """Which subsets have no item in which languages; empty if none is missing. `results`: language -> result on one
-    benchmark, as from `tested`."""
+def missing(results: Results) -> str:
+    """Which subsets have no item in which languages; empty if none is missing. `results`: on one benchmark, as from
+    `tested`."""
     languages: dict[tuple[str, ...], list[str]] = {}
     for on, result in results.items():
-        if subsets := tuple(result.get("missing", ())):
-            languages.setdefault(subsets, []).append(on)
+        if result.missing:
+            languages.setdefault(result.missing, []).append(on)
     if not languages:
         return ""
     lacking = "; ".join(f"{listed(list(subsets))} in {names(codes)}" for subsets, codes in languages.items())
@@ -242,9 +238,10 @@ def paper_means() -> dict[str, float]:
     return means
 
 
-def singular(models: dict[str, dict]) -> str:
-    away = {name: result["mean"] - models["base"]["mean"] for name, result in models.items() if name != "base"}
-    base = f"f, the similarity of a text's hidden states across languages, is {models['base']['mean']:.3f} in the base model"
+def singular(models: dict[str, Similarity]) -> str:
+    mean = models[BASE].mean
+    away = {name: result.mean - mean for name, result in models.items() if name != BASE}
+    base = f"f, the similarity of a text's hidden states across languages, is {mean:.3f} in the base model"
     if not away:
         return f"{base}."
     nearest, farthest = (pick(away, key=lambda name: abs(away[name])) for pick in (min, max))
@@ -260,23 +257,17 @@ POSITION = {"last": "last token", "mean": "mean over all tokens", "first": "firs
 TEMPLATE = {"raw": "raw text", "chat": "the text as a user's message, in the chat template"}
 
 
-def reading(representations: dict[str, Any]) -> str:
+def reading(representations: Representations) -> str:
     """Which hidden states were compared, and on how many texts of which dataset."""
-    mode, account = representations["reading"], representations["parallel"]
-    layer = "after the final norm" if mode["layer"] == -1 else "before the final norm"
-    place = f"{POSITION[mode['position']]}, layer {signed(mode['layer'], 0)} ({layer}); {TEMPLATE[mode['template']]}"
-    texts = Path(account["set"]).name  # the last part of a path, for a file or a local dataset
-    left_out = account["incomplete"] + account["duplicates"]
+    mode, account = representations.reading, representations.parallel
+    layer = "after the final norm" if mode.layer == -1 else "before the final norm"
+    place = f"{POSITION[mode.position]}, layer {signed(mode.layer, 0)} ({layer}); {TEMPLATE[mode.template]}"
+    texts = Path(account.set).name  # the last part of a path, for a file or a local dataset
+    left_out = account.incomplete + account.duplicates
     return (
-        f"{place}; {representations['texts']:,} texts of {texts}"
+        f"{place}; {representations.texts:,} texts of {texts}"
         f"{f', {left_out:,} more left out as duplicates or not in every language' if left_out else ''}"
     )
-
-
-def mean_cosine(model: dict[str, Any]) -> float:
-    """Mean cosine over pairs of two languages."""
-    cells = [value for i, row in enumerate(model["cosine"]) for value in row[i + 1 :]]
-    return sum(cells) / len(cells)
 
 
 def correlated(found: Transfer) -> str:
@@ -296,7 +287,7 @@ def _correlation(one: Correlation) -> str:
     return f"{signed(one.pearson, 2)}{ends}"
 
 
-def wins(found: list[WinRate]) -> str:
+def wins(found: list[AlignedPolicy]) -> str:
     """How many aligned policies win and lose against the policy they were trained from: those whose interval excludes
     an even score."""
     better = sum(win.rate.low > CHANCE for win in found)
@@ -307,23 +298,40 @@ def wins(found: list[WinRate]) -> str:
     return f"Of {len(found)} aligned policies, {listed(counted)} the policy they were trained from{note}."
 
 
-def verdict(decision: dict[str, Any] | None) -> str:
-    """The gate's decision on a model. `decision`: as the stage register writes it."""
-    if not decision:
-        return ""
-    reason = decision["reason"]
-    return f"{'accepted' if decision['promoted'] else 'refused'}: {reason}"
+def judged(policies: list[AlignedPolicy]) -> str:
+    """By whom the policies were judged, and how many verdicts could not be read."""
+    names = listed(list(dict.fromkeys(policy.judge for policy in policies if policy.judge)))
+    lost = unreadable(sum(policy.unreadable for policy in policies), sum(policy.verdicts for policy in policies))
+    return f", judged by {names}; {lost}" if names else ""
 
 
-def refused(registered: dict[str, Any] | None) -> list[str]:
+def unreadable_in(models: list[External]) -> str:
+    """How many verdicts of each generative model could not be read, over all languages."""
+    counts = {
+        model.name: [sum(column) for column in zip(*model.unreadable.values(), strict=True)]
+        for model in models
+        if model.unreadable
+    }
+    return listed([f"{name}: {unreadable(*count)}" for name, count in counts.items()])
+
+
+def unreadable(count: int, verdicts: int) -> str:
+    return f"{count:,} of {verdicts:,} verdicts are unreadable"
+
+
+def verdict(decision: Decision | None) -> str:
+    """The gate's decision on a model."""
+    return f"{'accepted' if decision.promoted else 'refused'}: {decision.reason}" if decision else ""
+
+
+def refused(registered: Registered | None) -> list[str]:
     """A sentence for each model that the gate refused."""
     if not registered:
         return []
-    decisions, versions = registered.get("decisions", {}), registered["versions"]
     return [
-        f"The registry's gate refused {name}, version {versions[name]}: {decision['reason']}."
-        for name, decision in decisions.items()
-        if not decision["promoted"]
+        f"The registry's gate refused {name}, version {registered.versions[name]}: {decision.reason}."
+        for name, decision in registered.decisions.items()
+        if not decision.promoted
     ]
 
 

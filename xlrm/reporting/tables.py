@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
+from xlrm.evaluation.results import Evaluation, Results
+from xlrm.evaluation.reward_table import CORPUS
 from xlrm.reporting import lineage
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import table_2, tables_3_to_7
-from xlrm.reporting.results import SUBSET, Evaluation, estimate, tested
-from xlrm.reporting.sentences import mean_cosine, shown
-
-BASELINES = {"length_baseline": "longest response", "random_baseline": "chance"}
+from xlrm.reporting.results import tested
+from xlrm.reporting.sentences import shown
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
     made = {
         "accuracy": _table("benchmark model tested_in part items accuracy low high", _accuracies(material)),
         "differences": _table("language part difference low high p source_accuracy own_accuracy", _deltas(material)),
-        "external": _table("model kind tested_in accuracy low high", _external(material)),
+        "external": _table("model kind tested_in accuracy low high unreadable verdicts", _external(material)),
         "paper": _table("table model trained_in tested_in part accuracy_percent", _paper() if paper else ()),
         "models": _table("name version aliases accepted reason champion_then", _models(material)),
         "gate": _table("name benchmark language section items champion challenger difference low high verdict", _gate(material)),
@@ -54,7 +55,9 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
         "representations": _table("model f low high mean_cosine singular_value_shares", _representations(material)),
         "correlations": _table("accuracy_and models pearson low high p spearman spearman_p", _correlations(material)),
         "embedding_norms": _table("model language tokens shift wasserstein relative ks", _norms(material)),
-        "win_rates": _table("language preferences_by win_rate low high prompts draws", _wins(material)),
+        "win_rates": _table(
+            "language preferences_by win_rate low high prompts draws judge unreadable verdicts", _wins(material)
+        ),
         "validation": _table("language file rows_in rows_out passed failed_share expected_share limit expectation failed_rows",
             _validation(material),
         ),
@@ -78,26 +81,22 @@ def _table(columns: str, rows: Iterable[tuple]) -> Table:
 
 def _accuracies(material: Material) -> Iterator[tuple]:
     for evaluation in material.evaluations:
-        yield from _of_results("corpus", evaluation.language, evaluation.results)
+        yield from _of_results(CORPUS, evaluation.language, evaluation.results)
         for name, results in evaluation.benchmarks.items():
             yield from _of_results(name, evaluation.language, results)
     yield from _of_baselines(material.evaluations)
 
 
-def _of_results(benchmark: str, model: str, results: dict[str, dict]) -> Iterator[tuple]:
+def _of_results(benchmark: str, model: str, results: Results) -> Iterator[tuple]:
     for on, result in results.items():
-        for part in result["accuracy"]:
-            accuracy = estimate(result, part)
-            assert accuracy, "an accuracy has an interval"
-            yield benchmark, model, on, part, result["items"], accuracy.value, accuracy.low, accuracy.high
+        for part, accuracy in result.accuracy.items():
+            yield benchmark, model, on, part, result.items, accuracy, *result.interval[part]
 
 
 def _of_baselines(evaluations: list[Evaluation]) -> Iterator[tuple]:
     for on, result in tested(evaluations).items():
-        for key, name in BASELINES.items():
-            yield from (
-                ("corpus", name, on, part, result["items"], value, "", "") for part, value in result[key].items()
-            )
+        for name, baseline in (("longest response", result.length_baseline), ("chance", result.random_baseline)):
+            yield from ((CORPUS, name, on, part, result.items, value, "", "") for part, value in baseline.items())
 
 
 def _deltas(material: Material) -> Iterator[tuple]:
@@ -114,7 +113,8 @@ def _deltas(material: Material) -> Iterator[tuple]:
 def _external(material: Material) -> Iterator[tuple]:
     for model in material.external:
         yield from (
-            (model.name, model.kind, on, cell.value, cell.low, cell.high) for on, cell in model.averages.items()
+            (model.name, model.kind, on, cell.value, cell.low, cell.high, *model.unreadable.get(on, ("", "")))
+            for on, cell in model.averages.items()
         )
 
 
@@ -123,20 +123,20 @@ def _paper() -> Iterator[tuple]:
         for part, value in cell.accuracy.items():
             yield cell.table, cell.reward_model, cell.trained_in, cell.language, part, value
     for name, row in table_2().items():
-        yield from ((2, name, "", on, "average", value) for on, value in row["average"].items())
+        yield from ((2, name, "", on, AVERAGE, value) for on, value in row["average"].items())
 
 
 def _models(material: Material) -> Iterator[tuple]:
-    registered = material.registered or {"versions": {}}
-    for name, version in registered["versions"].items():
-        decision = registered.get("decisions", {}).get(name, {})
-        values = (decision.get(key, "") for key in ("promoted", "reason", "champion"))
-        yield name, version, " ".join(registered.get("aliases", {}).get(name, [])), *values
+    if registered := material.registered:
+        for name, version in registered.versions.items():
+            decision = registered.decisions.get(name)
+            values = (decision.promoted, decision.reason, decision.champion) if decision else ("", "", "")
+            yield name, version, " ".join(registered.aliases.get(name, [])), *values
 
 
 def _gate(material: Material) -> Iterator[tuple]:
-    for name, decision in (material.registered or {}).get("decisions", {}).items():
-        yield from ((name, *row.values()) for row in decision["rows"])
+    for name, decision in material.registered.decisions.items() if material.registered else ():
+        yield from ((name, *asdict(row).values()) for row in decision.rows)
 
 
 def _mistakes(material: Material) -> Iterator[tuple]:
@@ -155,8 +155,8 @@ def _curves(material: Material) -> Table:
 
 
 def _representations(material: Material) -> Iterator[tuple]:
-    for name, result in (material.representations or {"models": {}})["models"].items():
-        yield name, result["mean"], *result["interval"], mean_cosine(result), " ".join(map(str, result["spectrum"]))
+    for name, result in material.representations.models.items() if material.representations else ():
+        yield name, result.mean, *result.interval, result.mean_cosine, " ".join(map(str, result.spectrum))
 
 
 def _correlations(material: Material) -> Iterator[tuple]:
@@ -169,16 +169,17 @@ def _correlations(material: Material) -> Iterator[tuple]:
 
 
 def _norms(material: Material) -> Iterator[tuple]:
-    keys = ("shift", "wasserstein", "relative", "ks")
-    for name, result in (material.representations or {"embedding_norms": {}})["embedding_norms"].items():
-        for language, norms in result["norms"].items():
-            away = result["distances"].get(language) or {}
-            yield name, language, len(norms), *(away.get(key, "") for key in keys)
+    for name, result in material.representations.embedding_norms.items() if material.representations else ():
+        for language, norms in result.norms.items():
+            away = result.distances.get(language)
+            values = (away.shift, away.wasserstein, away.relative, away.ks) if away else ("",) * 4
+            yield name, language, len(norms), *values
 
 
 def _wins(material: Material) -> Iterator[tuple]:
     for win in material.win_rates:
-        yield win.language, win.labeler, win.rate.value, win.rate.low, win.rate.high, win.items, win.draws
+        rate = (win.rate.value, win.rate.low, win.rate.high)
+        yield win.language, win.labeler, *rate, win.items, win.draws, win.judge, win.unreadable, win.verdicts
 
 
 def _validation(material: Material) -> Iterator[tuple]:

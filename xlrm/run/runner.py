@@ -135,7 +135,7 @@ def _make(
     from xlrm.tracking import mlflow_runs
 
     name = module.__name__.split(".")[-1]
-    params = {f"{name}.{k}": json.dumps(v) for k, v in config.model_dump(mode="json").items()}
+    params = {f"{name}.{k}": json.dumps(v, allow_nan=False) for k, v in config.model_dump(mode="json").items()}
     tags = {"stage": name, "artifact_uri": uri, "code_version": version}
     started, clock = datetime.now(UTC), time.monotonic()
     with _disk_space(label, work), mlflow_runs.run(experiment, label, params, tags, work / _OPEN_RUN) as run:

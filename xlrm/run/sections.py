@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 import xlrm.stages
 from xlrm.errors import ConfigError
+from xlrm.store.jsonl import not_finite
 
 STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
 POLICY = "policy"
@@ -26,10 +27,12 @@ def stage_module(name: str) -> ModuleType:
 def stage_config(name: str, values: dict[str, Any], where: str = "") -> BaseModel:
     """Validates the config of a stage. Raises ConfigError, one line that names field, value and what is allowed."""
     try:
-        return config_class(name)(**values)
+        config = config_class(name)(**values)
     except ValidationError as error:
         _raise(name, error, where)
         raise  # for the type alone: `_raise` leaves out no error here
+    _check_finite(name, config.model_dump(), where)
+    return config
 
 
 def check_section(name: str, values: dict[str, Any], where: str) -> None:
@@ -39,6 +42,7 @@ def check_section(name: str, values: dict[str, Any], where: str) -> None:
         config_class(name)(**values)
     except ValidationError as error:
         _raise(name, error, where, ignore="missing")
+    _check_finite(name, values, where)
 
 
 def stage_of(section: str) -> str:
@@ -66,6 +70,11 @@ def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> N
         if new := _RENAMED.get(field):
             hint = f"it is now {name}.{new}"
         raise ConfigError.invalid(first, f"{where}{name}.", hint) from error
+
+
+def _check_finite(name: str, values: dict[str, Any], where: str) -> None:
+    for field, value in not_finite(values):
+        raise ConfigError("a finite number is required", where=f"{where}{name}.{field}", value=value)
 
 
 class Experiment(BaseModel, frozen=True, extra="forbid"):

@@ -30,7 +30,7 @@ def artifacts(
     rows.sort(key=lambda row: row["made"], reverse=True)
     if as_json:
         for row in rows:
-            print_result(json.dumps(row))
+            print_result(json.dumps(row, allow_nan=False))
     elif rows:
         _print([("stage", "size", "made (UTC)", "runs", "registered", "artifact"), *map(_cells, rows)])
     else:

@@ -1,7 +1,7 @@
 """Classifier reward models from elsewhere, each adapted to take conversations and give rewards, in order.
 
 No code from a model's repository is run. Each model is adapted to a scalar one, and scored like this project's models
-(`xlrm.scorers.engines`): one BOS, reward at the last token that is not padding, truncation from the left, no dropout.
+(`xlrm.scorers.engines`), with its own chat template.
 """
 
 import contextlib
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError, DataError
-from xlrm.models import loading
+from xlrm.models import loading, weights
 from xlrm.models.chat_templates import Message
 from xlrm.models.packing import model as packing
 from xlrm.models.reward_models import RewardModel
+from xlrm.scorers import engines
 from xlrm.scorers.engines import TransformersScorer
 from xlrm.scorers.interface import Scorer, Tokens
 from xlrm.scorers.reward_journal import Journal
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# A fixed date for templates that write today's, so that rewards do not depend on it; Llama 3.1's and 3.2's default.
-_DATE = '{% set date_string = "26 Jul 2024" %}'
 # ArmoRM computes its gate at the end of the prompt: the first token of the last occurrence of this sequence
 # (modeling_custom.py of RLHFlow/ArmoRM-Llama3-8B-v0.1: token_pattern and find_token_for_gating).
 _PROMPT_END = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -44,31 +43,12 @@ def load(
     be initialised at random.
     """
     folder = hub.whole_model(row.repository, row.revision, row.folder)
-    tokenizer = _tokenizer(folder)
+    tokenizer = engines.tokenizer_of(folder)
     network = _NETWORKS[row.adapter](folder, precision or row.precision)
-    _agree_on_padding(network, tokenizer)
     loading.Context("external.max_length", max_length, given).within(network.config)
     if row.adapter == "armorm":
         return ArmoRM(network, tokenizer, max_length, batch_tokens, **_armorm_parts(folder, network, tokenizer))
     return TransformersScorer(network, tokenizer, max_length, batch_tokens)
-
-
-def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """The model's own tokenizer and chat template, since others would change its rewards."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"no tokenizer: {str(error).strip().splitlines()[0]}", where=folder) from error
-    if not tokenizer.chat_template:
-        raise ArtifactError(
-            "the tokenizer has no chat template, so the format of a conversation is unknown", where=folder
-        )
-    tokenizer.truncation_side = "left"
-    if "date_string" in tokenizer.chat_template:
-        tokenizer.chat_template = _DATE + tokenizer.chat_template
-    return tokenizer
 
 
 def _scalar(folder: Path, precision: str) -> "PreTrainedModel":
@@ -89,6 +69,7 @@ def _llama(folder: Path, precision: str) -> "PreTrainedModel":
         raise ArtifactError(
             f"not an ArmoRM: missing weights: {', '.join(sorted(report['missing_keys'])[:5])}", where=folder
         )
+    weights.check_finite(folder)
     body = body.to(loading.device()).eval()
     packing.enable(body)
     return body
@@ -200,16 +181,3 @@ def _heads(folder: Path, gate_layers: int) -> dict[str, "torch.Tensor"]:
     if missing := sorted(needed - heads.keys()):
         raise ArtifactError(f"not an ArmoRM: missing weights: {', '.join(missing)}", where=folder)
     return heads
-
-
-def _agree_on_padding(network: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Makes tokenizer and model use the same pad token, since the head reads the last token that is not
-    `config.pad_token_id`. If the config has none, adds a pad token that no text contains."""
-    named = network.config.pad_token_id
-    if named is not None:
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(named)
-        return
-    tokenizer.add_special_tokens({"pad_token": loading.PAD_TOKEN})
-    if len(tokenizer) > network.get_input_embeddings().num_embeddings:
-        network.resize_token_embeddings(len(tokenizer))
-    network.config.pad_token_id = tokenizer.pad_token_id

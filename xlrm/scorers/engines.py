@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xlrm.models import loading, vllm_engine
+from xlrm.errors import ArtifactError
+from xlrm.models import loading, padding, vllm_engine
 from xlrm.models.packing import model as packing
 from xlrm.models.packing import sharing
 from xlrm.progress import Counter
@@ -38,13 +39,25 @@ def load(folder: Path, scoring: Scoring) -> Scorer:
     return scorer
 
 
+def tokenizer_of(folder: Path) -> "PreTrainedTokenizerBase":
+    """The model's own tokenizer and chat template, since others would change its rewards. Raises ArtifactError for a
+    folder without them."""
+    tokenizer = loading.own_tokenizer(folder)
+    if not tokenizer.chat_template:
+        raise ArtifactError(
+            "the tokenizer has no chat template, so the format of a conversation is unknown", where=folder,
+            hint="write the one of its model card to chat_template.jinja there",
+        )  # fmt: skip
+    return tokenizer
+
+
 def _load_transformers(folder: Path, scoring: Scoring) -> Scorer:
-    network, tokenizer = loading.load_reward_model(folder, scoring.precision), loading.load_tokenizer(folder)
+    network, tokenizer = loading.load_reward_model(folder, scoring.precision), tokenizer_of(folder)
     return TransformersScorer(network, tokenizer, scoring.max_length, scoring.batch_tokens)
 
 
 def _load_vllm(folder: Path, scoring: Scoring) -> Scorer:
-    config, tokenizer = loading.load_config(folder), loading.load_tokenizer(folder)
+    config, tokenizer = loading.load_config(folder), tokenizer_of(folder)
     # Long enough for the fingerprint's probes too, since another length would start another engine.
     context = loading.Context("max_length", max(scoring.max_length, fingerprints.MAX_LENGTH)).within(config)
     return VllmScorer(folder, config, context, scoring.precision, tokenizer, scoring.max_length, scoring.batch_tokens)
@@ -53,7 +66,7 @@ def _load_vllm(folder: Path, scoring: Scoring) -> Scorer:
 @dataclass(eq=False)
 class TransformersScorer(Scorer):
     """Scorer with transformers. Rewards do not depend on the batch, which is packed (`xlrm.models.packing`) or padded
-    on the right with a mask and a dedicated pad token; there is no dropout, and one precision throughout."""
+    so that no reward changes (`xlrm.models.padding`); there is no dropout, and one precision throughout."""
 
     network: "PreTrainedModel"
     """Reward model on its device, from `loading.load_reward_model`."""
@@ -71,12 +84,11 @@ class TransformersScorer(Scorer):
         import torch
 
         rewards = [0.0] * len(token_ids)
+        kinds = padding.kinds(self.network.config, token_ids)
         with torch.inference_mode():
-            for places in sharing.batches(token_ids, self.batch_tokens, packing.enabled(self.network)):
-                inputs = self.tokenizer.pad(
-                    {"input_ids": [token_ids[i] for i in places]}, padding_side="right", return_tensors="pt"
-                )
-                logits = self.logits(**inputs.to(self.network.device)).float().tolist()
+            for places in sharing.batches(token_ids, self.batch_tokens, packing.enabled(self.network), kinds):
+                with padding.padded(self.network, [token_ids[i] for i in places]) as inputs:
+                    logits = self.logits(**inputs).float().tolist()
                 for place, logit in zip(places, logits, strict=True):
                     rewards[place] = logit
                 if counter:

@@ -4,21 +4,33 @@ Wrong weights, a missing or damaged head, another chat template or another token
 meaningless.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from xlrm.errors import ArtifactError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from xlrm.errors import ArtifactError, DataError
+from xlrm.store.json_file import JsonFile
 
 if TYPE_CHECKING:
     from xlrm.scorers.interface import Scorer
 
-FILE = "fingerprint.json"
 MAX_LENGTH = 256
 """Limit on the tokens of a probe; the longest probes lose their beginning, so that truncation is checked too."""
 _BATCH_TOKENS = 8192
-TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
+
+
+class Tolerance(BaseModel):
+    """Allowed difference of a reward, by precision of the computation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    float32: FiniteFloat
+    bfloat16: FiniteFloat
+
+
+TOLERANCE = Tolerance(float32=0.001, bfloat16=0.1)
 """Allowed difference from the stored reward, as a share of the spread (largest minus smallest) of the probes' rewards,
 by precision of the computation. docs/registry.md has the measurements, also of damaged models."""
 Conversation = list[dict[str, str]]
@@ -48,6 +60,29 @@ PROBES: tuple[Conversation, ...] = (
 """Fixed conversations: several languages, good and bad responses, short and long, one turn or more."""
 
 
+class Probe(BaseModel):
+    """A conversation and its reward."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    messages: Conversation
+    reward: FiniteFloat
+
+
+class Fingerprint(JsonFile):
+    """fingerprint.json: the rewards of the probes, in float32."""
+
+    FILE: ClassVar[str] = "fingerprint.json"
+    WRITTEN_BY: ClassVar[str] = "the stage evaluate writes it"
+    INDENT: ClassVar[int | None] = 1
+    END: ClassVar[str] = "\n"
+
+    precision: str
+    max_length: int
+    tolerance: Tolerance
+    probes: tuple[Probe, ...] = Field(min_length=1)
+
+
 def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
     """Rewards of probes, truncated to `MAX_LENGTH` tokens, in batches of a fixed size."""
     alike = replace(scorer, max_length=MAX_LENGTH, batch_tokens=_BATCH_TOKENS)  # type: ignore[type-var]  # a dataclass
@@ -55,37 +90,34 @@ def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
 
 
 def write(folder: Path, scorer: "Scorer") -> None:
-    """Writes fingerprint.json for a scorer whose model is loaded in float32."""
+    """Writes fingerprint.json for a scorer whose model is loaded in float32. Raises ArtifactError for a reward that is
+    not finite."""
     values = rewards(scorer, list(PROBES))
-    probes = [{"messages": chat, "reward": reward} for chat, reward in zip(PROBES, values, strict=True)]
-    fingerprint = {"precision": "float32", "max_length": MAX_LENGTH, "tolerance": TOLERANCE, "probes": probes}
-    (folder / FILE).write_text(json.dumps(fingerprint, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    probes = tuple(Probe(messages=chat, reward=reward) for chat, reward in zip(PROBES, values, strict=True))
+    Fingerprint(precision="float32", max_length=MAX_LENGTH, tolerance=TOLERANCE, probes=probes).write(folder)
 
 
 def check(folder: Path, precision: str, scorer: "Scorer") -> None:
-    """Raises ArtifactError if the model's rewards differ from those in the fingerprint in `folder`, or if that file is
-    not a fingerprint. Without the file, checks nothing."""
-    if not (folder / FILE).is_file():
-        return
+    """Raises ArtifactError if the model's rewards differ from those in the fingerprint in `folder` or are not finite,
+    or if that file is not a fingerprint. Without the file, checks nothing."""
     try:
-        kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        expected, tolerance = [probe["reward"] for probe in kept["probes"]], kept["tolerance"][precision]
-    except (ValueError, KeyError, TypeError) as error:
+        kept = Fingerprint.find(folder)
+    except DataError as error:
         raise ArtifactError(
-            f"not a fingerprint: {error!r}", where=folder / FILE, hint="download the folder again"
+            f"not a fingerprint: {error.message}",
+            where=error.where,
+            value=error.value,
+            hint="download the folder again",
         ) from error
-    values = rewards(scorer, [probe["messages"] for probe in kept["probes"]])
-    allowed = tolerance * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
-    worst = max(range(len(values)), key=lambda i: _off(values[i], expected[i]))
-    if _off(values[worst], expected[worst]) > allowed:
+    if kept is None:
+        return
+    expected = [probe.reward for probe in kept.probes]
+    values = rewards(scorer, [probe.messages for probe in kept.probes])
+    allowed = getattr(kept.tolerance, precision) * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
+    worst = max(range(len(values)), key=lambda i: abs(values[i] - expected[i]))
+    if not abs(values[worst] - expected[worst]) <= allowed:
         raise ArtifactError(
-            f"not the model that was registered: probe {worst + 1} of {len(values)} of {FILE} has the reward "
+            f"not the model that was registered: probe {worst + 1} of {len(values)} of {kept.FILE} has the reward "
             f"{values[worst]:.4f} instead of {expected[worst]:.4f} (difference allowed in {precision}: {allowed:.4f})",
             where=folder, hint="remove the folder and download it again",
         )  # fmt: skip
-
-
-def _off(found: float, expected: float) -> float:
-    """Absolute difference; infinite if it is NaN."""
-    distance = abs(found - expected)
-    return distance if distance == distance else float("inf")

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from xlrm.errors import ArtifactError
 from xlrm.models import chat_templates
 from xlrm.models.chat_templates import Message
+from xlrm.models.templates import TemplateRefusal
 from xlrm.progress import Counter
 from xlrm.scorers.reward_journal import Journal
 from xlrm.store.fields import CountedIf
@@ -62,7 +65,8 @@ class Scorer(ABC):
     def tokens(self, conversations: Iterable[list[Message]] | Iterable[Tokens]) -> list[Tokens]:
         """Token ids of many conversations, in compact arrays. Scorers with the same tokenizer and `max_length` accept
         them instead of conversations."""
-        return [array("I", ids) for window in _windows(conversations) for ids in self._encoded(window)]
+        windows = enumerate(_windows(conversations))
+        return [array("I", ids) for number, window in windows for ids in self._encoded(window, number * WINDOW)]
 
     def score(
         self, conversations: Sequence[list[Message]] | Sequence[Tokens], journal: Journal | None = None
@@ -79,13 +83,15 @@ class Scorer(ABC):
 
         `conversations`: messages, or their `tokens`. `total`: number of conversations, for the progress display.
         `journal`: saves rewards, with which a later run continues; the caller must make sure that conversations and
-        model are the same.
+        model are the same. Raises ArtifactError for a reward that is not finite, and TemplateRefusal for a conversation
+        that the chat template does not accept.
         """
         counter, done = Counter("score", total, "conversations"), 0
         before = journal.read(WINDOW) if journal else []
+        check_finite(before)
         known: dict[bytes, float] = {}
         for window in _windows(conversations):
-            encoded = self._encoded(window)
+            encoded = self._encoded(window, done)
             keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
             rewards = before[done : done + len(window)]
             if len(rewards) == len(window):
@@ -95,6 +101,7 @@ class Scorer(ABC):
                 if new:
                     known.update(zip(new, self.rewards(list(new.values()), counter), strict=True))
                 rewards = [known[key] for key in keys]
+                check_finite(rewards, done + 1)
                 if journal:
                     journal.append(rewards)
             for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
@@ -104,8 +111,24 @@ class Scorer(ABC):
             yield from rewards
         counter.close()
 
-    def _encoded(self, window: list) -> list[list[int]]:
-        return [ids.tolist() for ids in window] if isinstance(window[0], array) else self.encode(window)
+    def _encoded(self, window: list, before: int) -> list[list[int]]:
+        """Token ids of the conversations of a window, which `before` others precede."""
+        if isinstance(window[0], array):
+            return [ids.tolist() for ids in window]
+        try:
+            return self.encode(window)
+        except TemplateRefusal as error:
+            raise error.after(before) from error
+
+
+def check_finite(rewards: Sequence[float], first: int = 1) -> None:
+    """Raises ArtifactError for a reward that is NaN or infinite. `first`: number of the first conversation."""
+    for number, reward in enumerate(rewards, first):
+        if not math.isfinite(reward):
+            raise ArtifactError(
+                "a finite reward is allowed", where=f"conversation {number}: reward", value=reward,
+                hint="the model's weights overflow",
+            )  # fmt: skip
 
 
 def _windows(items: Iterable) -> Iterator[list]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xlrm.data import conversations
 from xlrm.errors import DataError
+from xlrm.models.templates import TemplateRefusal
 from xlrm.processes import locks
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scoring
@@ -28,7 +29,10 @@ def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: S
         rows, asked = itertools.tee(each_row(source))
         chats = _conversations(source, asked)
         rewards = scorer.stream(chats, total, journal)
-        count = write_jsonl(output, ({**row, "reward": reward} for row, reward in zip(rows, rewards, strict=True)))
+        try:
+            count = write_jsonl(output, ({**row, "reward": reward} for row, reward in zip(rows, rewards, strict=True)))
+        except TemplateRefusal as error:
+            raise DataError(error.message, where=f"{source}:{error.place + 1}") from error
         journal.path.unlink(missing_ok=True)
     return count
 

@@ -1,19 +1,17 @@
-"""Requests and answers of the reward server, as JSON: its own /v1/rewards, and vLLM's /classify and /pooling."""
+"""Requests and answers of the reward server, as JSON: its own /v1/rewards, vLLM's /classify and /pooling, and OpenRLHF's
+/get_reward."""
 
-import re
 import time
 import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
 from xlrm.data import conversations
 from xlrm.errors import DataError
 
 STRICT = ConfigDict(extra="forbid")
-_ALTERNATIVE = re.compile(r"(messages|pair|str)$|(list|function-after)\[")
-"""Names that pydantic puts into an error's location for the one of several types that it tried."""
 
 
 def _whole(text: str) -> str:
@@ -24,36 +22,51 @@ def _whole(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_whole)]
 _AT_ONCE = Field(fail_fast=True)
-"""For lists: reports the first invalid item only. Reporting all of them for megabytes would block the server for half a
-minute."""
+"""For lists: reports the first invalid item only, since a list of megabytes may have a million."""
+Texts = Annotated[
+    list[Text],
+    _AT_ONCE,
+    BeforeValidator(
+        lambda given: [given] if isinstance(given, str) else given or [], json_schema_input_type=str | list[str]
+    ),
+]
+"""A text or several."""
+
+# The rows of `xlrm.data.conversations`, whose functions read them; these classes only describe them.
 
 
 class Message(BaseModel):
-    model_config = STRICT
+    """Other fields are ignored."""
 
-    role: Text = Field(min_length=1, examples=["user"])
-    content: Text
+    role: str = Field(min_length=1, examples=["user"])
+    content: str
 
 
-def _ends_with_an_answer(messages: list[Message]) -> None:
+class Messages(BaseModel):
+    """Other fields are ignored."""
+
+    messages: list[Message] = Field(min_length=1)
+
+
+class Pair(BaseModel):
+    """A prompt (a text or messages) and the response to score. Other fields are ignored."""
+
+    prompt: str | Annotated[list[Message], Field(min_length=1)]
+    response: str
+
+
+def _of_row(row: Any) -> list[conversations.Message]:
+    if not isinstance(row, dict | list):
+        raise ValueError("a list of messages, or a row with messages or with prompt and response")
     try:
-        conversations.check_answered(messages[-1].role)
+        return conversations.of_row({"messages": row} if isinstance(row, list) else row)
     except DataError as error:
         raise ValueError(str(error)) from None
 
 
-class Pair(BaseModel):
-    """A prompt (a text or messages) and the response to score."""
-
-    model_config = STRICT
-
-    prompt: Text | Annotated[list[Message], Field(min_length=1), _AT_ONCE]
-    response: Text
-
-
+_Messages = Annotated[list[Message], Field(min_length=1)]
 Conversation = Annotated[
-    Annotated[list[Message], Field(min_length=1), _AT_ONCE, Tag("messages")] | Annotated[Pair, Tag("pair")],
-    Discriminator(lambda value: "messages" if isinstance(value, list) else "pair"),
+    list[conversations.Message], PlainValidator(_of_row, json_schema_input_type=_Messages | Messages | Pair)
 ]
 
 
@@ -64,20 +77,9 @@ class RewardsRequest(BaseModel):
     conversations: list[Conversation] = Field(
         min_length=1,
         fail_fast=True,
-        description="Each a list of messages that ends with the assistant's, or a prompt and a response.",
+        description="Each a list of messages that ends with the assistant's, or a row of a file for `xlrm score`.",
         examples=[[{"prompt": "How much is one plus two?", "response": "Three."}]],
     )
-
-    @field_validator("conversations")
-    @classmethod
-    def _answered(cls, asked: list[list[Message] | Pair]) -> list[list[Message] | Pair]:
-        for place, conversation in enumerate(asked):
-            if isinstance(conversation, list):
-                try:
-                    _ends_with_an_answer(conversation)
-                except ValueError as error:
-                    raise ValueError(f"conversation {place}: {error}") from None
-        return asked
 
 
 class TextRequest(BaseModel):
@@ -86,29 +88,40 @@ class TextRequest(BaseModel):
     model_config = STRICT
 
     model: str | None = Field(None, description="The name the model is served under; left out, it is that one.")
-    input: Text | Annotated[list[Text], _AT_ONCE] | None = Field(
-        None, description="Texts that were written by the model's chat template."
-    )
-    messages: Annotated[list[Message], _AT_ONCE] | None = Field(
-        None, description="One conversation, instead of `input`."
-    )
+    input: Texts = Field([], description="A text or texts that were written by the model's chat template.")
+    messages: (
+        Annotated[list[conversations.Message], PlainValidator(_of_row, json_schema_input_type=_Messages)] | None
+    ) = Field(None, description="One conversation, instead of `input`.")
     use_activation: bool = Field(
         False,
-        description="True gives the sigmoid of the reward; left out, vLLM gives that too, unless the model's problem_type is "
-        "regression.",
+        description="True applies what vLLM applies if this is true or left out: nothing if the model's problem_type is "
+        "regression, as in models trained here, else the sigmoid.",
     )
     user: str | None = Field(None, description="Not used.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "TextRequest":
-        texts = [self.input] if isinstance(self.input, str) else self.input
-        if bool(texts) == bool(self.messages):
+        if bool(self.input) == bool(self.messages):
             raise ValueError("either input, a text or texts, or messages")
-        if texts and not all(texts):
+        if not all(self.input):
             raise ValueError("input: a text is not empty")
-        if self.messages:
-            _ends_with_an_answer(self.messages)
         return self
+
+
+class QueryRequest(BaseModel):
+    """OpenRLHF's request for the rewards of a policy's responses. Other fields are ignored."""
+
+    query: Texts = Field(
+        min_length=1, description="Texts of prompt and response, as the model's chat template writes them."
+    )
+    prompts: Any = Field(None, description="Not used.")
+    labels: Any = Field(None, description="Not used.")
+
+
+class QueryAnswer(BaseModel):
+    rewards: list[float] = Field(description="Raw logits, one for each text of `query`.")
+    scores: list[float] = Field(description="The same; OpenRLHF filters prompts by it (dynamic filtering).")
+    extra_logs: dict[str, list[float]] = Field(default_factory=dict, description="Empty.")
 
 
 class Usage(BaseModel):
@@ -190,13 +203,14 @@ class State(BaseModel):
     digest: str | None = Field(None, description="sha256 over the files of the folder that was loaded.")
 
 
+NOT_AN_OBJECT = "body: a JSON object, sent with Content-Type: application/json"
+
+
 def problem_line(errors: Sequence[Any]) -> str:
     """The first of pydantic's errors in one line: the field and what is wrong with it."""
     first = errors[0]
-    if first["type"] == "json_invalid":
-        return f"body: not JSON at character {first['loc'][-1]}"
-    if first["loc"] == ("body",) and first["type"] != "value_error":
-        return "body: a JSON object, sent with Content-Type: application/json"
-    field = ".".join(str(part) for part in first["loc"][1:] if not _ALTERNATIVE.match(str(part)))[:200]
+    if not first["loc"] and first["type"] != "value_error":
+        return NOT_AN_OBJECT
+    field = ".".join(map(str, first["loc"]))[:200]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{field or 'body'}: {first['msg'].removeprefix('Value error, ')}{more}"

@@ -6,25 +6,23 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
-from xlrm.errors import ArtifactError
-from xlrm.models import chat_templates
+from xlrm.errors import ArtifactError, DataError
+from xlrm.models import chat_templates, loading
+from xlrm.models.templates import TemplateRefusal
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scorer, Scoring
 from xlrm.serving import exchange
 from xlrm.serving.batching import Batcher
 from xlrm.serving.metrics import Metrics
+from xlrm.serving.tokenizing import Tokenizing
 from xlrm.store import artifacts
 
-_TOKENISED = 16
-"""Conversations of a request that are tokenised at a time, so that other requests get their turn in between."""
 _ASKED_EVERY_SECONDS, _SAID_EVERY_SECONDS = 5, 60
 """Seconds between attempts to fetch a model that is not available yet, and between log lines about it."""
 _WARM_UP = [{"role": "user", "content": "How much is one plus two?"}, {"role": "assistant", "content": "Three."}]
@@ -68,8 +66,16 @@ class Settings(BaseModel):
 @dataclass(frozen=True)
 class Loaded:
     scorer: Scorer
+    tokenizing: Tokenizing
     version: str
     digest: str
+    sigmoid: bool
+    """Whether vLLM gives the sigmoid of the reward: unless the model's problem_type is regression (`get_act_fn` in
+    vllm/model_executor/layers/pooler/activations.py of 0.31)."""
+
+    @cached_property
+    def turn(self) -> chat_templates.AnswerTurn:
+        return chat_templates.AnswerTurn.of(self.scorer.tokenizer)
 
 
 @dataclass(eq=False)
@@ -95,7 +101,7 @@ class Service:
         self.metrics = Metrics()
         self.metrics.waiting.set_function(lambda: self.waiting)
         self.metrics.ready.set_function(lambda: self.status == "ready")
-        self.model_thread, self.tokenizer_thread = (ThreadPoolExecutor(1, name) for name in ("model", "tokenizer"))
+        self.model_thread = ThreadPoolExecutor(1, "model")
         self.started = int(time.time())
 
     @cached_property
@@ -124,8 +130,8 @@ class Service:
         """Fetches and loads the model, and answers until it is cancelled. Raises the errors of fetching and loading."""
         folder = await self._fetched()
         self.awaited = False
-        load = partial(self._load, folder)
-        self.loaded = loaded = await asyncio.get_running_loop().run_in_executor(self.model_thread, load)
+        loop = asyncio.get_running_loop()
+        self.loaded = loaded = await loop.run_in_executor(self.model_thread, self._load, folder)
         scorer, most, wait_seconds = loaded.scorer, self.settings.batch_conversations, self.settings.wait_ms / 1000
         self.batcher = Batcher(
             scorer.rewards, self.model_thread, scorer.batch_tokens, most, wait_seconds, self.metrics.batch_done
@@ -161,20 +167,22 @@ class Service:
         if not all(map(math.isfinite, scorer.rewards(scorer.encode([_WARM_UP])))):
             raise ArtifactError("a reward is not a finite number: the weights are damaged or overflow", where=folder)
         version = folder.name if self.uri.startswith("models:/") else ""
-        return Loaded(scorer, version, artifacts.digest_directory(folder)[0])
+        sigmoid = loading.load_config(folder).problem_type != "regression"
+        return Loaded(scorer, Tokenizing(scorer), version, artifacts.digest_directory(folder)[0], sigmoid)
 
     async def score(
         self, model: str | None, *, chats: Sequence[list[dict]] = (), texts: Sequence[str] = ()
     ) -> tuple[list[float], exchange.Usage]:
         """Rewards of conversations or of texts, and the tokens they took. Raises Refused for a request that is
         refused."""
-        sizes = [sum(len(m["role"]) + len(m["content"]) for m in chat) for chat in chats] or list(map(len, texts))
-        self._admit(model, sizes)
-        assert self.loaded and self.batcher, "nothing is admitted before"
         count = len(chats) or len(texts)
+        self._admit(model, count)
+        sizes = [sum(len(m["role"]) + len(m["content"]) for m in chat) for chat in chats] or list(map(len, texts))
+        self._limit(sizes)
+        assert self.loaded and self.batcher, "nothing is admitted before"
         self.waiting += count
         try:
-            encoded = await self._encode(self.loaded.scorer, chats, texts)
+            encoded = await _encode(self.loaded.tokenizing, chats, texts, sizes)
             rewards = await self.batcher.rewards(encoded)
         finally:
             self.waiting -= count
@@ -183,37 +191,51 @@ class Service:
         tokens = sum(map(len, encoded))
         return rewards, exchange.Usage(prompt_tokens=tokens, total_tokens=tokens)
 
-    def _admit(self, model: str | None, sizes: list[int]) -> None:
-        """Raises Refused for an unknown model, a model that is not loaded yet, and too many conversations or
-        characters. `sizes`: characters of each conversation."""
+    async def score_queries(self, queries: Sequence[str]) -> list[float]:
+        """Rewards of a policy's prompts and responses in one text each. Raises Refused, also for a text that the chat
+        template did not write."""
+        self._admit(None, len(queries))
+        assert self.loaded, "nothing is admitted before"
+        texts = []
+        for place, query in enumerate(queries):
+            try:
+                texts.append(self.loaded.turn.complete(query))
+            except DataError as error:
+                raise Refused(422, f"query.{place}: {error}") from None
+        return (await self.score(None, texts=texts))[0]
+
+    def _admit(self, model: str | None, count: int) -> None:
+        """Raises Refused for an unknown model, a model that is not loaded yet, and too many conversations."""
         limits = self.settings
         if model is not None and model not in self.names:
             raise Refused(404, f"model: {model[:200]!r} is not served here; there is {' or '.join(self.names)}")
         if self.batcher is None:
             raise Refused(503, f"the model is {'waited for' if self.awaited else 'being loaded'}", 5)
-        if len(sizes) > limits.max_conversations:
-            raise Refused(413, f"{len(sizes)} conversations; in a request at most {limits.max_conversations}")
-        if max(sizes) > limits.max_characters:
-            place = sizes.index(max(sizes))
-            raise Refused(413, f"conversation {place}: {sizes[place]} characters; at most {limits.max_characters}")
-        if self.waiting and self.waiting + len(sizes) > limits.max_waiting:
-            waiting = f"{self.waiting} conversations wait and {len(sizes)} more are asked"
+        if count > limits.max_conversations:
+            raise Refused(413, f"{count} conversations; in a request at most {limits.max_conversations}")
+        if self.waiting and self.waiting + count > limits.max_waiting:
+            waiting = f"{self.waiting} conversations wait and {count} more are asked"
             raise Refused(429, f"{waiting}; at most {limits.max_waiting} wait", 1)
 
-    async def _encode(self, scorer: Scorer, chats: Sequence[list[dict]], texts: Sequence[str]) -> list[list[int]]:
-        encoded: list[list[int]] = []
-        asked: Sequence[Any] = texts or chats
-        work: Callable[[Any], list[list[int]]] = partial(_encode_each, scorer) if texts else scorer.encode
-        try:
-            for start in range(0, len(asked), _TOKENISED):
-                part = partial(work, asked[start : start + _TOKENISED])
-                encoded += await asyncio.get_running_loop().run_in_executor(self.tokenizer_thread, part)
-        except TemplateError as error:
-            raise Refused(422, f"the model's chat template refuses this: {error}") from error
-        if empty := [place for place, ids in enumerate(encoded) if not ids]:
-            raise Refused(422, f"conversation {empty[0]}: no tokens")
-        return encoded
+    def _limit(self, sizes: list[int]) -> None:
+        """Raises Refused for a conversation of too many characters; `sizes` are those of each."""
+        if max(sizes) > (most := self.settings.max_characters):
+            place = sizes.index(max(sizes))
+            raise Refused(413, f"conversation {place}: {sizes[place]} characters; at most {most}")
 
 
-def _encode_each(scorer: Scorer, texts: Sequence[str]) -> list[list[int]]:
-    return [chat_templates.encode_texts(scorer.tokenizer, [text], scorer.max_length)[0] for text in texts]
+async def _encode(
+    tokenizing: Tokenizing, chats: Sequence[list[dict]], texts: Sequence[str], sizes: Sequence[int]
+) -> list[list[int]]:
+    try:
+        if texts:
+            encoded = await tokenizing.encode_texts(texts, sizes)
+        else:
+            encoded = await tokenizing.encode_chats(chats, sizes)
+    except TemplateRefusal as error:
+        raise Refused(
+            422, f"conversation {error.place}: the model's chat template refuses it: {error.reason}"
+        ) from error
+    if empty := [place for place, ids in enumerate(encoded) if not ids]:
+        raise Refused(422, f"conversation {empty[0]}: no tokens")
+    return encoded

@@ -8,10 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, Security
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
@@ -19,8 +18,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from xlrm import __version__
-from xlrm.models import chat_templates
-from xlrm.serving import exchange
+from xlrm.serving import bodies, exchange
 from xlrm.serving.exchange import ProblemAnswer
 from xlrm.serving.metrics import CONTENT_TYPE
 from xlrm.serving.service import Refused, Service
@@ -35,7 +33,26 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": ProblemAnswer} for code in (401, 404, 413, 422, 429, 500, 503)
 }
 _TOKEN = Security(HTTPBearer(auto_error=False, description=f"Where the server was started with {TOKEN}."))
+
+
+class Posted(APIRoute):
+    """A path whose function takes a request's body (`asked`), the service and the request, and returns the answer.
+
+    FastAPI would read and validate the body on the event loop: up to seconds for 8 MiB, in which no one is answered."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        kind = get_type_hints(self.endpoint)["asked"]
+
+        async def handle(request: Request) -> Response:
+            asked = await bodies.read(kind, await request.body(), request.headers.get("content-type", ""))
+            answer = await self.endpoint(asked, _service(request), request)
+            return Response(answer.model_dump_json(), media_type="application/json")
+
+        return handle
+
+
 router = APIRouter()
+posted = APIRouter(route_class=Posted)
 
 
 def _service(request: Request) -> Service:
@@ -45,23 +62,15 @@ def _service(request: Request) -> Service:
 Here = Annotated[Service, Depends(_service)]
 
 
-@router.post("/v1/rewards", responses=_REFUSALS, dependencies=[_TOKEN])
+@posted.post("/v1/rewards", responses=_REFUSALS, dependencies=[_TOKEN])
 async def rewards(asked: exchange.RewardsRequest, service: Here, request: Request) -> exchange.RewardsAnswer:
     """Rewards of conversations, in their order: raw logits, equal to those of `xlrm score`."""
-    chats = [_messages(chat) for chat in asked.conversations]
-    values, usage = await _while_there(request, service.score(asked.model, chats=chats))
+    values, usage = await _while_there(request, service.score(asked.model, chats=asked.conversations))
     data = [exchange.Reward(index=i, reward=reward) for i, reward in enumerate(values)]
     return exchange.RewardsAnswer(model=service.uri, data=data, usage=usage)
 
 
-def _messages(one: list[exchange.Message] | exchange.Pair) -> list[dict]:
-    if isinstance(one, list):
-        return [message.model_dump() for message in one]
-    dumped = one.model_dump()
-    return chat_templates.conversation(dumped["prompt"], dumped["response"])
-
-
-@router.post("/classify", responses=_REFUSALS, dependencies=[_TOKEN])
+@posted.post("/classify", responses=_REFUSALS, dependencies=[_TOKEN])
 async def classify(asked: exchange.TextRequest, service: Here, request: Request) -> exchange.ClassifyAnswer:
     """vLLM's /classify: `probs` holds the reward."""
     values, usage = await _of_text(asked, service, request)
@@ -69,7 +78,7 @@ async def classify(asked: exchange.TextRequest, service: Here, request: Request)
     return exchange.ClassifyAnswer(model=service.uri, data=data, usage=usage)
 
 
-@router.post("/pooling", responses=_REFUSALS, dependencies=[_TOKEN])
+@posted.post("/pooling", responses=_REFUSALS, dependencies=[_TOKEN])
 async def pooling(asked: exchange.TextRequest, service: Here, request: Request) -> exchange.PoolingAnswer:
     """vLLM's /pooling: `data` holds the reward."""
     values, usage = await _of_text(asked, service, request)
@@ -80,13 +89,17 @@ async def pooling(asked: exchange.TextRequest, service: Here, request: Request) 
 async def _of_text(
     asked: exchange.TextRequest, service: Service, request: Request
 ) -> tuple[list[float], exchange.Usage]:
-    if asked.messages:
-        answering = service.score(asked.model, chats=[[message.model_dump() for message in asked.messages]])
-    else:
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input or ()
-        answering = service.score(asked.model, texts=texts)
-    values, usage = await _while_there(request, answering)
-    return [_sigmoid(value) for value in values] if asked.use_activation else values, usage
+    chats = [asked.messages] if asked.messages else ()
+    values, usage = await _while_there(request, service.score(asked.model, chats=chats, texts=asked.input))
+    activated = asked.use_activation and service.loaded and service.loaded.sigmoid
+    return [_sigmoid(value) for value in values] if activated else values, usage
+
+
+@posted.post("/get_reward", responses=_REFUSALS, dependencies=[_TOKEN])
+async def get_reward(asked: exchange.QueryRequest, service: Here, request: Request) -> exchange.QueryAnswer:
+    """Rewards of a policy's responses, as OpenRLHF's remote reward model gives them."""
+    values = await _while_there(request, service.score_queries(asked.query))
+    return exchange.QueryAnswer(rewards=values, scores=values)
 
 
 async def _while_there(request: Request, answering: Coroutine) -> Any:
@@ -156,18 +169,12 @@ async def _refused(_: Request, error: Refused) -> JSONResponse:
 
 
 async def _elsewhere(_: Request, error: StarletteHTTPException) -> JSONResponse:
-    if error.status_code == 400:  # FastAPI's status for what Python's json refuses besides bad syntax
-        return _problem(422, "body: not JSON in UTF-8, or nested too deeply, or a number too long")
     return _problem(error.status_code, error.detail, error.headers)
 
 
 async def _left(_: Request, error: ClientDisconnect) -> Response:
     """An answer that nobody reads, since the client has gone; it is counted under 499, nginx's status for that."""
     return Response(status_code=499)
-
-
-async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    return _problem(422, exchange.problem_line(error.errors()))
 
 
 async def _broken(_: Request, error: Exception) -> JSONResponse:
@@ -242,11 +249,12 @@ def build(service: Service, ended: Callable[[], None] = lambda: None) -> Door:
         title="xlrm reward server", version=__version__, description="Rewards of conversations by one reward model.",
         docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan,
         exception_handlers={
-            Refused: _refused, StarletteHTTPException: _elsewhere, RequestValidationError: _invalid,
-            ClientDisconnect: _left, Exception: _broken,
+            Refused: _refused, StarletteHTTPException: _elsewhere, ClientDisconnect: _left, Exception: _broken,
         },
     )  # fmt: skip
     app.state.service = service
-    app.include_router(router)
-    paths = frozenset(route.path for route in router.routes if isinstance(route, APIRoute)) | {"/openapi.json"}
-    return Door(app, service, paths)
+    for paths in (router, posted):
+        app.include_router(paths)
+    routes = (*router.routes, *posted.routes)
+    known = frozenset(route.path for route in routes if isinstance(route, APIRoute)) | {"/openapi.json"}
+    return Door(app, service, known)

@@ -1,7 +1,6 @@
 """Evaluates a reward model on the corpus benchmark in every language, and on further published benchmarks."""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from xlrm.data import catalog
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import reward_results, reward_table
 from xlrm.evaluation.credit import Ties
+from xlrm.evaluation.results import EvaluationResults, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import with_missing
 from xlrm.scorers import engines
@@ -47,7 +47,7 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     items |= reward_results.published(config.benchmarks, config.languages)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
     scored = iter(reward_results.score_with_fingerprint(model, every, config, output))
-    results: dict[str, dict[str, dict]] = {}
+    results: dict[str, Results] = {}
     kept: list[dict] = []
     for name, languages in items.items():
         by_language = {}
@@ -58,17 +58,17 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
         results[name] = with_missing(f"evaluate: {name}", by_language, languages)
     reward_table.write(output / reward_table.FILE, kept)
     own = results.pop(CORPUS)
-    report = {"language": config.language, "tie_policy": config.ties, "results": own, "benchmarks": results}
-    (output / "results.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    report = EvaluationResults(language=config.language, tie_policy=config.ties, results=own, benchmarks=results)
+    report.write(output)
     return _metrics(config.language, own, results)
 
 
-def _metrics(language: str | None, own: dict[str, dict], others: dict[str, dict[str, dict]]) -> dict[str, float]:
+def _metrics(language: str | None, own: Results, others: dict[str, Results]) -> dict[str, float]:
     """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks."""
     metrics = {}
     for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
         for on, result in results.items():
-            for name, value in result["accuracy"].items():
+            for name, value in result.accuracy.items():
                 metrics[f"{prefix}accuracy/{on}/{name}"] = value
     average = metrics.get(f"accuracy/{language}/average")
     return ({"own_accuracy": average} if average is not None else {}) | metrics

@@ -1,10 +1,10 @@
 """Evaluates reward models trained elsewhere on the benchmark in every language (paper A, section 5, Table 2)."""
 
-import json
 from pathlib import Path
 
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import external_models
+from xlrm.evaluation.results import ExternalModelResults, ExternalResults
 
 
 class Config(external_models.Settings):
@@ -31,20 +31,21 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
     languages = config.languages if config.models else ()
     rows = {language: BENCHMARK_ITEMS.read(corpora / language) for language in languages}
     results = external_models.evaluate_all(rows, config, output)
-    (output / "results.json").write_text(json.dumps({"models": results}, indent=2), encoding="utf-8")
+    ExternalResults(models=results).write(output)
     return {
         key: value for name, result in results.items() for key, value in _metrics(f"external/{name}", result).items()
     }
 
 
-def _metrics(prefix: str, result: dict) -> dict[str, float]:
-    """Flat metrics: accuracies by language; for a judge also its position bias and its cost in US dollars."""
-    metrics = {
+def _metrics(prefix: str, result: ExternalModelResults) -> dict[str, float]:
+    """Flat metrics: accuracies by language; for a judge also its position bias, the share of verdicts that could not be
+    read (errors), and its cost in US dollars."""
+    metrics: dict[str, float | None] = {
         f"{prefix}/accuracy/{language}/{name}": value
-        for language, entry in result["results"].items()
-        for name, value in entry["accuracy"].items()
+        for language, entry in result.results.items()
+        for name, value in entry.accuracy.items()
     }
-    for language, shares in result.get("bias", {}).items():
+    for language, shares in result.bias.items():
         metrics |= {f"{prefix}/{name}/{language}": value for name, value in shares.items()}
-    metrics[f"{prefix}/usd"] = result["cost"].get("usd")
+    metrics[f"{prefix}/usd"] = result.cost.usd
     return {key: value for key, value in metrics.items() if value is not None}

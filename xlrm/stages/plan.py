@@ -1,7 +1,5 @@
 """Plans the translation of a corpus: estimates the work, and divides each language into shards."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,12 +53,8 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     for code, job in jobs.items():
         progress.say(f"plan[{code}]: {job}")
     numbers = range(1, config.shards + 1)
-    parts = [{"language": code, "shard": f"{n}/{config.shards}"} for code in config.targets for n in numbers]
-    plan = {
-        "languages": {code: asdict(job) for code, job in jobs.items()}, "parts": parts,
-        "assumptions": effort.assumptions(),
-    }  # fmt: skip
-    (output / "plan.json").write_text(json.dumps(plan, indent=1), encoding="utf-8")
+    parts = [workload.Part(language=code, shard=f"{n}/{config.shards}") for code in config.targets for n in numbers]
+    workload.Plan(languages=jobs, parts=parts, assumptions=effort.assumptions()).write(output)
     hours = [job.gpu_hours for job in jobs.values() if job.gpu_hours is not None]
     _check_limits(config, sum(hours))
     return {

@@ -8,7 +8,10 @@ from typing import Literal
 from pydantic import Field
 
 from xlrm.errors import GateError
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.results import EvaluationResults
 from xlrm.registry import candidates, champion, gate
+from xlrm.scorers.fingerprints import Fingerprint
 from xlrm.store import addresses
 from xlrm.store.artifacts import Record
 
@@ -23,7 +26,7 @@ class Config(gate.Rule):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"evaluations": ("results.json", "rewards.parquet", "fingerprint.json")}
+    return {"evaluations": (EvaluationResults.FILE, reward_table.FILE, Fingerprint.FILE)}
 
 
 def destination(config: Config) -> str:

@@ -1,13 +1,16 @@
 """Writes the results of an experiment as one self-contained HTML page, and its tables as CSV files."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from xlrm.analysis import comparisons, transfer
+from xlrm.analysis.representations import Representations
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
-from xlrm.reporting import curves, facts, mistakes, page, results, tables, transfer
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.results import EvaluationResults, ExternalResults, JudgeResults, read_evaluations
+from xlrm.registry.champion import Registered
+from xlrm.reporting import curves, facts, mistakes, page, results, tables
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting.material import Material
 from xlrm.store.artifacts import Record
@@ -24,11 +27,11 @@ class Config(BaseModel):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    result = ("results.json",)
     return {
-        "corpora": (Summary.FILE, f"*/{BENCHMARK_ITEMS.file}"), "evaluations": (*result, "rewards.parquet"),
-        "representations": result, "verdicts": result, "external": result, "registered": ("registered.json",),
-        "policies": ("curves.jsonl", "training_log.jsonl"),
+        "corpora": (Summary.FILE, f"*/{BENCHMARK_ITEMS.file}"), "evaluations": (EvaluationResults.FILE, reward_table.FILE),
+        "representations": (Representations.FILE,), "verdicts": (JudgeResults.FILE,),
+        "external": (ExternalResults.FILE,), "registered": (Registered.FILE,),
+        "policies": (curves.FILE, "training_log.jsonl"),
     }  # fmt: skip
 
 
@@ -47,19 +50,19 @@ def run(
     that of the language's own model. `correlation/...` is between a model's accuracy in other languages and its f, or
     the distance of its f from the base model's. Raises DataError for evaluations that cannot be compared.
     """
-    evaluated = results.read_evaluations(evaluations or [])
-    comparisons = results.compare_all(evaluated[0], evaluated[1:]) if evaluated else []
-    represented, validation = _read(representations, "results.json"), Summary.find(corpora)
+    evaluated = read_evaluations(evaluations or [])
+    compared = comparisons.compare_all(evaluated[0], evaluated[1:]) if evaluated else []
+    represented, validation = Representations.find(representations), Summary.find(corpora)
     material = Material(
         facts=facts.gather(config.run, lineage, evaluated, validation),
         evaluations=evaluated,
-        comparisons=comparisons,
-        mean=results.mean_delta(comparisons),
+        comparisons=compared,
+        mean=comparisons.mean_delta(compared),
         representations=represented,
-        transfer=transfer.measure(evaluated, represented["models"]) if represented else None,
+        transfer=transfer.measure(evaluated, represented.models) if represented else None,
         win_rates=results.read_win_rates(verdicts or []),
         validation=validation,
-        registered=_read(registered, "registered.json"),
+        registered=Registered.find(registered),
         artifacts=provenance.made(lineage),
         external=results.read_external(external) if external else [],
         mistakes=mistakes.find(evaluated, corpora) if corpora else {},
@@ -73,8 +76,3 @@ def _write(material: Material, config: Config, output: Path) -> None:
     made = tables.gather(material, paper=material.source == "en")
     tables.write(made, output / "tables")
     (output / "report.html").write_text(page.render(material, config.title, made), encoding="utf-8")
-
-
-def _read(folder: Path | None, name: str) -> dict[str, Any] | None:
-    path = folder / name if folder else None
-    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None

@@ -1,7 +1,6 @@
 """Measures how similar representations are across languages, in the base model and in every reward model (paper A,
 section 3): hidden states of the same text, and norms of token embeddings."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,8 @@ from pydantic import Field, field_validator
 
 from xlrm.analysis import embedding_norms, hidden_states
 from xlrm.analysis.embedding_norms import TokenSets
-from xlrm.analysis.hidden_states import Reading
+from xlrm.analysis.hidden_states import BASE, Reading, Similarity
+from xlrm.analysis.representations import Representations
 from xlrm.data import catalog, parallel_texts
 from xlrm.data.corpus_schema import PARALLEL_TEXTS
 from xlrm.store import hub
@@ -62,17 +62,14 @@ def run(
     unavailable texts or models."""
     parallel = parallel_texts.gather(config.parallel, corpora, config.languages, config.texts, config.seed)
     # Norms first: an unavailable model fails before hours of work.
-    compared = {"base": str(base), **{name: name for name in config.norm_models}}
+    compared = {BASE: str(base), **{name: name for name in config.norm_models}}
     norms = embedding_norms.compare(compared, parallel.texts, config.token_sets)
-    results, metrics = {}, {}
+    results: dict[str, Similarity] = {}
     for name, path in hidden_states.named(base, reward_models).items():
-        results[name] = hidden_states.measure(path, parallel.texts, config, name).as_json()
-        metrics[f"singular/{name}"] = results[name]["mean"]
+        results[name] = hidden_states.measure(path, parallel.texts, config, name).similarity()
     reading = {name: value for name, value in counted(config).items() if name in Reading.model_fields}
-    account = parallel.account.model_dump(exclude_unset=True)
-    report = {
-        "languages": config.languages, "texts": len(parallel), "reading": reading, "parallel": account,
-        "models": results, "token_sets": config.token_sets.model_dump(), "embedding_norms": norms,
-    }  # fmt: skip
-    (output / "results.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
-    return {"texts": len(parallel)} | metrics
+    Representations(
+        languages=config.languages, texts=len(parallel), reading=Reading(**reading), parallel=parallel.account,
+        models=results, token_sets=TokenSets(**config.token_sets.model_dump()), embedding_norms=norms,
+    ).write(output)  # fmt: skip
+    return {"texts": len(parallel)} | {f"singular/{name}": result.mean for name, result in results.items()}

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from xlrm.data.corpus_schema import CORPUS_PROMPTS
 from xlrm.models import sampling
+from xlrm.models.decoding import Completion
 from xlrm.store.jsonl import write_jsonl
 
 
@@ -23,9 +24,10 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) -> dict[str, float]:
-    """Writes {index of the policy}/{split}/{language}.jsonl with id, prompt and responses. Responses are saved to the store
-    during the run, so a killed run continues with the missing ones, on any machine."""
-    count = 0
+    """Writes {index of the policy}/{split}/{language}.jsonl with id, prompt, responses and, for each response, whether the
+    policy ended it itself (`finished`) rather than being cut at the limit. Responses are saved to the store during the
+    run, so a killed run continues with the missing ones, on any machine."""
+    count = cut = 0
     splits = ("train", "eval") if config.split == "all" else (config.split,)
     for place, path in enumerate(policies):
         with sampling.policy(path, config, output) as policy:
@@ -37,7 +39,13 @@ def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) ->
                     responses = policy.respond(
                         [row["prompt"] for row in rows], 1 if judged else config.samples, greedy=judged
                     )
+                    records = [_record(row, completions) for row, completions in zip(rows, responses, strict=True)]
                     count += sum(map(len, responses))
-                    records = [{**row, "responses": texts} for row, texts in zip(rows, responses, strict=True)]
+                    cut += sum(not finished for record in records for finished in record["finished"])
                     write_jsonl(output / str(place) / split / f"{language}.jsonl", records)
-    return {"responses": float(count)}
+    return {"responses": float(count), "cut": float(cut)}
+
+
+def _record(row: dict, completions: list[Completion]) -> dict:
+    texts, finished = [each.text for each in completions], [each.whole for each in completions]
+    return {**row, "responses": texts, "finished": finished}

@@ -29,7 +29,7 @@ class Memory:
     unfinished stage."""
 
     def __init__(self, kind: str, identity: Mapping[str, object], store: str | None = None, home: Path | None = None):
-        described = json.dumps(identity, sort_keys=True, ensure_ascii=False)
+        described = json.dumps(identity, sort_keys=True, ensure_ascii=False, allow_nan=False)
         name = hashlib.sha256(described.encode()).hexdigest()[:24]
         self.uri = objects.join(store or addresses.store(), kind, name)
         path = (home or addresses.home() / "cache") / kind / hashlib.sha256(self.uri.encode()).hexdigest()[:24]
@@ -66,7 +66,9 @@ class Memory:
         while rows := self.database.execute(
             "select key, text from known where sent = 0 order by key limit ?", (_ROWS_A_FILE,)
         ).fetchall():
-            lines = "".join(json.dumps([key.hex(), text], ensure_ascii=False) + "\n" for key, text in rows)
+            lines = "".join(
+                json.dumps([key.hex(), text], ensure_ascii=False, allow_nan=False) + "\n" for key, text in rows
+            )
             data = gzip.compress(lines.encode(), compresslevel=3, mtime=0)
             name = f"{hashlib.sha256(data).hexdigest()}.jsonl.gz"
             objects.write_new(objects.join(self.uri, name), data)

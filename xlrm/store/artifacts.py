@@ -202,19 +202,22 @@ def newest(store: str, stage: str) -> str:
 def fetch(uri: str, cache: Path, files: tuple[FileEntry, ...] | None = None) -> Path:
     """A local directory with the files of the artifact at `uri`, or those of its `files`, each verified; it is
     read-only. A `file://` store is read in place; files from `s3://` are copied to `cache / digest`, once for all
-    processes. Raises ArtifactError with the URI of a file that is missing or corrupted."""
+    processes. Raises ArtifactError with the URI of a file that is missing, corrupted, or was added."""
     record = load(uri)
     data_uri = _data_uri(uri, record.digest)
     in_place = objects.local_path(data_uri)
     files = record.files if files is None else files
+    known = {entry.path for entry in record.files}
     if in_place is not None:
         objects.verify_directory(in_place, files, data_uri)
+        objects.refuse_added(in_place, known, data_uri)
         return in_place
     local = cache / record.digest
     with locks.alone(cache / f"{record.digest}.lock", f"fetching {uri}"):
         for leftover in list(local.rglob(f"{objects.UNFINISHED}*")):  # left by a process that was killed here
             rmtree(leftover)
         objects.download_directory(data_uri, files, local)
+        objects.refuse_added(local, known, local.absolute().as_uri())
     return local
 
 

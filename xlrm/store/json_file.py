@@ -14,7 +14,7 @@ class JsonFile(BaseModel):
     set are left out when it is written."""
 
     # By default pydantic writes a number that is not finite as null.
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants", allow_inf_nan=False, protected_namespaces=())
 
     FILE: ClassVar[str]
     WRITTEN_BY: ClassVar[str]
@@ -31,7 +31,8 @@ class JsonFile(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise DataError.invalid(error.errors(include_url=False)[0], f"{path}: ") from error
+            details = error.errors(include_url=False)[0]
+            raise DataError.invalid(details, f"{path}: ", cls.WRITTEN_BY) from error
 
     @classmethod
     def find(cls, folder: Path | None) -> Self | None:
@@ -43,6 +44,6 @@ class JsonFile(BaseModel):
         folder.mkdir(parents=True, exist_ok=True)
         content = self.model_dump(mode="json", exclude_unset=True, by_alias=True)
         temporary = folder / f"{self.FILE}.part"
-        text = json.dumps(content, indent=self.INDENT, ensure_ascii=False) + self.END
+        text = json.dumps(content, indent=self.INDENT, ensure_ascii=False, allow_nan=False) + self.END
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(folder / self.FILE)

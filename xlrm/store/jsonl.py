@@ -51,10 +51,12 @@ def check_number(place: str, value: object) -> None:
 
 
 def not_finite(value: Any, field: str = "") -> Iterator[tuple[str, float]]:
-    """(field, value) of each number in a JSON value that is not finite; a field within another is `outer.inner`."""
+    """(field, value) of each number in a value of JSON or YAML that is not finite; a field within another is `outer.inner`."""
     if isinstance(value, float) and not math.isfinite(value):
         yield field, value
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, item in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    ):
         yield from not_finite(item, f"{field}.{key}" if field else str(key))
 
 

@@ -18,7 +18,7 @@ Everything here raises ArtifactError with the URI and what to do; keys and secre
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ from xlrm.store.files import FileEntry, Stored, sha256_of
 
 PARALLEL_FILES = 8
 UNFINISHED = ".unfinished-"  # prefix of folders with incomplete files; only a killed process leaves one
+REMAKE = "remove the artifact it belongs to, and make that again"
 _AT_WORK = ".lock"  # a file in it, locked by the process that writes there
 
 
@@ -79,9 +80,27 @@ def download_directory(uri: str, files: Iterable[FileEntry], local: Path) -> Non
     _in_parallel(download, files, _at(uri).receiving())
 
 
-def verify_directory(local: Path, files: Iterable[FileEntry], uri: str) -> None:
-    """Checks `files` of the directory `local`; errors name `uri`."""
-    _in_parallel(lambda _, entry: _check(local / entry.path, entry, join(uri, entry.path)), files, nullcontext())
+def verify_directory(local: Path, files: Iterable[FileEntry], uri: str, remedy: str = REMAKE) -> None:
+    """Checks `files` of the directory `local`; errors name `uri` and `remedy`."""
+    _in_parallel(
+        lambda _, entry: _check(local / entry.path, entry, join(uri, entry.path), remedy), files, nullcontext()
+    )
+
+
+def added(local: Path, known: Container[str]) -> list[str]:
+    """Sorted paths of the files in `local` that are not among `known`, without those that no loader of a model reads:
+    names that begin with a dot, and Python's `__pycache__`."""
+    paths = [path.relative_to(local) for path in local.rglob("*") if not path.is_dir()]
+    read = [path for path in paths if not any(part.startswith(".") or part == "__pycache__" for part in path.parts)]
+    return sorted(path.as_posix() for path in read if path.as_posix() not in known)
+
+
+def refuse_added(local: Path, known: Container[str], uri: str) -> None:
+    """Raises ArtifactError, with `uri`, for a file that was added to a directory with the files `known`."""
+    if others := added(local, known):
+        raise ArtifactError(
+            "added later: not among the files that were stored", where=join(uri, others[0]), hint="remove it"
+        )
 
 
 def read_bytes(uri: str) -> bytes | None:
@@ -218,11 +237,9 @@ def _in_parallel(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check(path: Path, entry: FileEntry, uri: str) -> None:
+def _check(path: Path, entry: FileEntry, uri: str, remedy: str = REMAKE) -> None:
     if fault := _fault(path, entry, uri):
-        raise ArtifactError(
-            f"corrupted: {fault}", where=uri, hint="remove the artifact it belongs to and make it again"
-        )
+        raise ArtifactError(f"corrupted: {fault}", where=uri, hint=remedy)
 
 
 def _fault(path: Path, entry: FileEntry, name: str) -> str | None:

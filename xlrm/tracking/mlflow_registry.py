@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import posixpath
 import shutil
 from dataclasses import dataclass
@@ -10,17 +9,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.processes import locks
 from xlrm.store import addresses, objects
-from xlrm.store.objects import FileEntry
-from xlrm.tracking import direct_store
+from xlrm.store.artifacts import FileEntry
+from xlrm.tracking import direct_store, version_files
 from xlrm.tracking.mlflow_client import connected, nothing_yet, patiently
 from xlrm.tracking.mlflow_runs import Run
+from xlrm.tracking.version_files import FILES
 
-FILES = "files.json"
-"""File of a version with path, size and sha256 of its files: the only means to detect bytes that changed between store
-and reader."""
+_MODEL = "config.json"
+"""A file that every model has."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def _no_such_model(uri: str) -> ArtifactError:
 
 def add_version(name: str, folders: list[Path], tags: dict[str, str], description: str, run: Run) -> str:
     """Registers the files of `folders` as a new version of `name` and returns its number; a file in a later folder
-    replaces one of the same name. The version appears only when all its files are stored.
+    replaces one of the same name. The version appears only when all its files are stored, and have been read back and
+    compared with their list (`xlrm.tracking.version_files`). Raises ArtifactError for a file that differs.
 
     A logged model of plain files needs no temporary copy, and downloads as the same Hugging Face folder.
     """
@@ -103,11 +104,10 @@ def add_version(name: str, folders: list[Path], tags: dict[str, str], descriptio
         _name_there(client, name)
         experiment = client.get_run(run.id).info.experiment_id
         model = client.create_logged_model(experiment, name=name, source_run_id=run.id, tags=tags)
-        for folder in folders:
-            _send(client, model, folder)
+        files = {version_files.TAG: _send(client, model, folders, {})}
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         made = client.create_model_version(
-            name, model.artifact_location, run_id=run.id, tags=tags | {_MODEL_ID: model.model_id},
+            name, model.artifact_location, run_id=run.id, tags=tags | files | {_MODEL_ID: model.model_id},
             model_id=model.model_id, description=description[:5000],
         )  # fmt: skip
     return str(made.version)
@@ -120,18 +120,49 @@ def _name_there(client: Any, name: str) -> None:
         client.create_registered_model(name)
 
 
-def add_files(version: Version, folder: Path) -> None:
-    """Stores further files with a version, replacing those of the same names."""
+def add_files(registered: Version, folder: Path) -> None:
+    """Stores further files with a version, replacing those of the same names, as `add_version` does."""
     with connected() as client, patiently():
-        _send(client, client.get_logged_model(version.tags[_MODEL_ID]), folder)
+        current = version(registered.uri)
+        model = client.get_logged_model(current.tags[_MODEL_ID])
+        if not (known := _entries(current)):  # registered before files were listed
+            client.log_model_artifacts(model.model_id, str(folder))
+            return
+        digest = _send(client, model, [folder], known)
+        client.set_model_version_tag(current.name, current.number, version_files.TAG, digest)
 
 
-def _send(client: Any, model: Any, folder: Path) -> None:
+def _send(client: Any, model: Any, folders: list[Path], known: dict[str, FileEntry]) -> str:
+    """Uploads the files of `folders`, and then the list of these and of those that are `known`, and checks what it
+    uploaded in the store. Returns the list's digest."""
     from mlflow.environment_variables import MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE as LARGE
 
-    if any(path.stat().st_size >= LARGE.get() for path in folder.rglob("*") if path.is_file()):
+    sent = version_files.listed(folders)
+    if any(entry.size >= LARGE.get() for entry in sent.values()):
         direct_store.check_upload(model.artifact_location)
-    client.log_model_artifacts(model.model_id, str(folder))
+    for folder in folders:
+        client.log_model_artifacts(model.model_id, str(folder))
+    with TemporaryDirectory() as temporary:
+        digest = version_files.write(Path(temporary), (known | sent).values())
+        client.log_model_artifacts(model.model_id, temporary)
+        sent |= version_files.listed([Path(temporary)])
+    _check_stored(model.artifact_location, sent)
+    return digest
+
+
+def _check_stored(location: str, sent: dict[str, FileEntry]) -> None:
+    """Raises ArtifactError if a file that was uploaded to `location` differs from its entry: a server may have cut it
+    off, or a disk changed it. Files of a remote store are downloaded one at a time."""
+    where, remedy = addresses.shown(location), "it was not stored as it was sent; run the stage again"
+    if location.startswith("file://"):
+        if (folder := objects.local_path(location)) is not None:
+            objects.verify_directory(folder, sent.values(), where, remedy)
+        return
+    direct_store.check_download(location, FILES)
+    for path, entry in sent.items():
+        with TemporaryDirectory() as temporary:
+            local = Path(direct_store.artifacts().download_artifacts(f"{location}/{path}", dst_path=temporary))
+            version_files.check_file(local, path, {path: entry}, where)
 
 
 def tag(name: str, number: str, tags: dict[str, str]) -> None:
@@ -151,21 +182,32 @@ def drop_alias(name: str, alias: str) -> None:
 
 
 def cached(uri: str) -> Path:
-    """Local folder of a registered model, downloaded once for each version. A version with the same number but other
-    files, as in a registry that was set up again, has another folder."""
+    """Local folder of a registered model, downloaded once for each version and checked at every call; one that has
+    changed is downloaded again. A version with the same number but other files, as in a registry that was set up again,
+    has another folder."""
     model = version(uri)
     address = hashlib.sha256(addresses.tracking_uri().encode()).hexdigest()[:8]
     files = model.tags.get("digest", "unknown")[:16]
     folder = addresses.home() / "cache" / "models" / address / model.name / files / model.number
-    if _has_files(folder):
-        return folder
     with locks.alone(folder.with_suffix(".lock"), f"fetching {model.uri}"):
         for left in folder.parent.glob(f"{folder.name}.*part"):  # by a process that was killed
             shutil.rmtree(left)
-        if not _has_files(folder):
+        if not _is_whole(model, folder):
             shutil.rmtree(folder, ignore_errors=True)
             download(model.uri, folder.with_suffix(".part")).rename(folder)
     return folder
+
+
+def _is_whole(model: Version, folder: Path) -> bool:
+    """Whether a folder has the files of a version, unchanged."""
+    if not _has_files(folder):
+        return False
+    try:
+        version_files.check_folder(folder, model.uri, model.tags.get(version_files.TAG))
+    except ArtifactError as error:
+        progress.say(f"{folder}: fetched again: {error}")
+        return False
+    return True
 
 
 def has(version: Version, file: str) -> bool:
@@ -190,33 +232,35 @@ def download(uri: str, folder: Path, file: str = "") -> Path:
     with connected(), patiently():
         direct_store.check_download(model.uri, file)
         local = Path(direct_store.artifacts().download_artifacts(artifact_uri=where, dst_path=str(folder)))
-    if not (local.is_file() or _has_files(local)):
+    if file:
+        _check_file(model, local, file)
+        return local
+    if not _has_files(local):
         raise ArtifactError(
             f"MLflow has this version but none of its files, which should be at {_source(model)}", where=where
         )
-    _check_files(model, local, file)
+    version_files.check_folder(local, model.uri, model.tags.get(version_files.TAG))
+    if not (local / _MODEL).is_file():
+        raise ArtifactError(f"no model: there is no {_MODEL} at {_source(model)}", where=where)
     return local
 
 
-def _check_files(version: Version, local: Path, file: str) -> None:
-    """Raises ArtifactError for files that differ from what was registered, if that is known. `local`: the folder of the
-    version, or its one `file`."""
-    if not file and (local / FILES).is_file():
-        objects.verify_directory(local, _files(local / FILES), version.uri)
-    elif file and file != FILES and has(version, FILES):
-        with TemporaryDirectory() as folder:
-            kept = [entry for entry in _files(download(version.uri, Path(folder), FILES)) if entry.path == file]
-        if kept and objects.sha256_of(local) != kept[0].sha256:
-            raise ArtifactError(
-                f"corrupted: its sha256 differs from {FILES}", where=f"{version.uri}/{file}", hint="register it again"
-            )
+def _check_file(model: Version, local: Path, file: str) -> None:
+    """Raises ArtifactError if a version's `file`, downloaded to `local`, differs from what was registered."""
+    if file == FILES:
+        version_files.read(local, model.uri, model.tags.get(version_files.TAG))
+    elif entries := _entries(model):
+        version_files.check_file(local, file, entries, model.uri)
 
 
-def _files(path: Path) -> list[FileEntry]:
-    try:
-        return [FileEntry(**fields) for fields in json.loads(path.read_bytes())]
-    except (ValueError, TypeError) as error:
-        raise ArtifactError(f"not a list of files: {' '.join(str(error).split())[:200]}", where=path) from error
+def _entries(model: Version) -> dict[str, FileEntry]:
+    """Path -> entry of a version's files; empty for one that was registered without a list. Raises ArtifactError."""
+    digest = model.tags.get(version_files.TAG)
+    if not digest and not has(model, FILES):
+        version_files.say_unchecked(model.uri)
+        return {}
+    with TemporaryDirectory() as folder:
+        return version_files.read(download(model.uri, Path(folder), FILES), model.uri, digest)
 
 
 def _has_files(folder: Path) -> bool:

@@ -106,7 +106,7 @@ def run(
 
         run_id = injected or client.create_run(_experiment_id(client, experiment), run_name=name).info.run_id
         if note and not injected:
-            note.write_text(json.dumps({"mlflow": addresses.tracking_uri(), "run": run_id}))
+            note.write_text(json.dumps({"mlflow": addresses.tracking_uri(), "run": run_id}, allow_nan=False))
         client.log_batch(
             run_id,
             params=[Param(key, value[:6000]) for key, value in params.items()],

@@ -40,7 +40,7 @@ def points(history: Iterable[dict[str, Any]]) -> list[Point]:
 
 
 def write(history: Iterable[dict[str, Any]], path: Path) -> None:
-    path.write_text("".join(f"{json.dumps(point)}\n" for point in points(history)))
+    path.write_text("".join(f"{json.dumps(point, allow_nan=False)}\n" for point in points(history)))
 
 
 def run_at_work() -> str | None:

@@ -17,7 +17,7 @@ _RECORD = "kept.json"
 
 def mark(checkpoint: Path, part: dict[str, int]) -> None:
     """Marks a checkpoint as complete for the `part` of the training's processes; all of its files must be there."""
-    (checkpoint / WHOLE).write_text(json.dumps(part | {"bytes": _bytes(checkpoint)}))
+    (checkpoint / WHOLE).write_text(json.dumps(part | {"bytes": _bytes(checkpoint)}, allow_nan=False))
 
 
 def marked(checkpoint: Path) -> dict[str, int] | None:
@@ -39,7 +39,7 @@ def send_folder(local: Path, uri: str, **facts: Any) -> None:
     files = [file for file in every if file.path != WHOLE]
     objects.upload_directory(local, files, uri)
     record = facts | {"files": [file.model_dump() for file in files]}
-    objects.write(objects.join(uri, _RECORD), json.dumps(record).encode())
+    objects.write(objects.join(uri, _RECORD), json.dumps(record, allow_nan=False).encode())
 
 
 def fetch_folder(uri: str, local: Path) -> bool:

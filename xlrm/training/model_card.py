@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xlrm.languages import LANGUAGES
+from xlrm.models import chat_templates, templates
+from xlrm.models.cards import BaseModelCard, RewardModelCard
+from xlrm.models.loading import attention, load_config, own_tokenizer
 
 _CARD = """---
 library_name: transformers
@@ -38,8 +41,8 @@ raw logit: rewards of two responses to one prompt can be compared, a single one 
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
+model = AutoModelForSequenceClassification.from_pretrained(folder{attention}).eval()
+ids = {reading}
 reward = model(**ids).logits[0, 0]
 ```
 
@@ -62,7 +65,7 @@ _SETTINGS = (
 
 def write_base_model(folder: Path, model: str, revision: str | None) -> None:
     """Writes base.json, from which the card of a reward model reads its base model's name and revision."""
-    (folder / "base.json").write_text(json.dumps({"model": model, "revision": revision}, indent=2) + "\n")
+    BaseModelCard(model=model, revision=revision).write(folder)
 
 
 def write_reward_model(
@@ -70,22 +73,41 @@ def write_reward_model(
 ) -> None:
     """Writes xlrm.json and README.md into the model's `folder`. `language`: codes joined by +. `base`: folder of the
     base model; its name is read from base.json if a stage wrote the folder."""
-    named = base / "base.json"
-    origin = json.loads(named.read_text()) if named.exists() else {"model": base.name, "revision": None}
+    origin = BaseModelCard.find(base) or BaseModelCard(model=base.name, revision=None)
     template = hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()
     dtype = json.loads((folder / "config.json").read_text())["dtype"]
-    card = {
-        "kind": "reward model", "language": language, "pairs": rows, "base_model": origin,
-        "chat_template_sha256": template,
-    }  # fmt: skip
-    (folder / "xlrm.json").write_text(json.dumps(card, indent=2) + "\n")
+    card = RewardModelCard(
+        kind="reward model", language=language, pairs=rows, base_model=origin, chat_template_sha256=template
+    )
+    card.write(folder)
     text = _CARD.format(
-        languages=json.dumps(language.split("+")), base_model=origin["model"], language=_spoken(language),
+        languages=json.dumps(card.languages, allow_nan=False), base_model=origin.model, language=_spoken(language),
         rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
         settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _SETTINGS),
-        train_loss=metrics["train_loss"], template=template, dtype=dtype,
+        train_loss=metrics["train_loss"], template=template, dtype=dtype, reading=_reading(folder),
+        attention="".join(f', {name}="{value}"' for name, value in attention(load_config(folder)).items()),
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _reading(folder: Path) -> str:
+    """The expression by which plain transformers reads the variable `messages` as this project does. Whether the
+    tokenizer or the template writes special tokens differs between models."""
+    tokenizer = own_tokenizer(folder)
+    probe = chat_templates.conversation("1", "2")
+    (ids,) = chat_templates.encode(tokenizer, [probe], 10**9)
+    (text,) = templates.render(tokenizer, [probe])
+    written = "tokenizer.apply_chat_template(messages, tokenize=False)"
+    readings = {
+        'tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)': tokenizer(
+            text, add_special_tokens=False
+        ),
+        f'tokenizer({written}, return_tensors="pt")': tokenizer(text),
+        f'tokenizer({written}.removeprefix(tokenizer.bos_token), return_tensors="pt")': tokenizer(
+            text.removeprefix(tokenizer.bos_token or "")
+        ),
+    }
+    return next((reading for reading, tokens in readings.items() if tokens["input_ids"] == ids), list(readings)[-1])
 
 
 def _spoken(language: str) -> str:

@@ -13,7 +13,7 @@ from xlrm.data.phrasebook import language as phrasebook
 from xlrm.data.phrasebook import questions
 from xlrm.models.base_models import BASE_MODELS, TINY
 from xlrm.store import unfinished
-from xlrm.training import checkpoints, curves
+from xlrm.training import checkpoints, curves, finite
 
 if TYPE_CHECKING:
     import torch
@@ -175,7 +175,7 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
         output_dir=str(folder), per_device_train_batch_size=1, num_train_epochs=1, use_cpu=True,
         warmup_steps=0.05, lr_scheduler_type="linear", seed=config.seed, train_sampling_strategy="sequential",
         remove_unused_columns=False, save_steps=CHECKPOINT_STEPS, logging_steps=20, logging_first_step=True, report_to=[],
-        disable_tqdm=True,
+        disable_tqdm=True, logging_nan_inf_filter=False,
     )  # fmt: skip
 
     def collate(features: list[list[Example]]) -> dict:
@@ -188,7 +188,9 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
         }
 
     optimizers = (_optimizer(model, config), None)
-    trainer = Trainer(model, arguments, collate, batches(config, tokenizer), optimizers=optimizers)
+    trainer = finite.checked(Trainer, "base")(
+        model, arguments, collate, batches(config, tokenizer), optimizers=optimizers
+    )
     trainer.add_callback(progress.training_steps("base"))
     kept = unfinished.address(output)
     trainer.add_callback(checkpoints.keeper(kept))
@@ -198,6 +200,7 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
+    finite.check_trained(output, "base", result.global_step)
     last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-3:]
     return {
         "loss": sum(map(float, last)) / len(last),

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from xlrm import progress
 from xlrm.errors import ConfigError
-from xlrm.models import chat_templates, loading, transformers4
+from xlrm.models import chat_templates, loading, transformers4, weights
 from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
-from xlrm.training import checkpoints, columns, curves, heldout
+from xlrm.training import checkpoints, columns, curves, finite, heldout
 from xlrm.training.recipes import DpoTraining, RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def train_reward_model(
     _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
 
     def prepare() -> Path:
-        tokenizer = loading.load_tokenizer(base)
+        tokenizer = loading.reward_tokenizer(base)
         model = loading.new_reward_model(base, tokenizer, config.seed)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
@@ -67,6 +67,8 @@ def train_reward_model(
             hint="see curate.train_share",
         )
     metrics = _run("reward_worker", prepare, folder, config, RewardTraining)
+    if metrics:
+        finite.check_trained(folder / "trained", f"reward[{config.language}]", metrics["steps"])
     if metrics and config.lora_rank:
         _merge(folder, output)
     elif metrics:
@@ -84,6 +86,7 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
     def prepare() -> Path:
         from datasets import Dataset
 
+        weights.check_finite(policy)
         messages = [
             {
                 "prompt": chat_templates.conversation(row["prompt"], "")[:-1],
@@ -97,6 +100,7 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
 
     metrics = _run("dpo_worker", prepare, output.parent, config, DpoTraining)
     if metrics:
+        finite.check_trained(output.parent / "trained", f"align[{config.language}]", metrics["steps"])
         _move(output.parent / "trained", output)
     transformers4.write_older_names(output)
     return metrics
@@ -109,20 +113,21 @@ def reward_worker(folder: Path) -> None:
 
     start, config = _job(folder, RewardTraining)
     dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(start)
+    label = f"reward[{config.language}]"
     order = {"train_sampling_strategy": "sequential" if config.similar_lengths else "random"}
     sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder)}
     if config.loss == "pointwise":
         arguments = _arguments(TrainingArguments, config, folder, **order)
-        trainer = _pointwise_trainer(start, tokenizer, config, arguments, sets)
+        trainer = _pointwise_trainer(start, tokenizer, config, arguments, sets, label)
     else:
         arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order)
-        trainer = heldout.by_row(RewardTrainer)(
+        trainer = finite.checked(heldout.by_row(RewardTrainer), label)(
             _trainable(start, config), arguments, processing_class=tokenizer, compute_metrics=heldout.pairs, **sets
         )
     if sets["eval_dataset"]:
         save = partial(heldout.save_best, trainer, folder) if config.keep == "best" else None
         trainer.add_callback(heldout.scoring(config.heldout_scorings, save))
-    _train(trainer, f"reward[{config.language}]", folder)
+    _train(trainer, label, folder)
 
 
 def dpo_worker(folder: Path) -> None:
@@ -135,12 +140,18 @@ def dpo_worker(folder: Path) -> None:
         DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
     )
     model = loading.load_causal_lm(policy)
+    embeddings: Any = model.get_input_embeddings()
+    if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
+        tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
     packing.enable(model)
     unfinished_uri = json.loads((folder / "job.json").read_text())["unfinished"]
-    trainer_type = checkpoints.keeping_reference(DPOTrainer, folder / "reference", unfinished_uri)
+    label = f"align[{config.language}]"
+    trainer_type = checkpoints.keeping_reference(
+        finite.checked(DPOTrainer, label), folder / "reference", unfinished_uri
+    )
     with launch.together("computing the reference's log-probabilities"):
         trainer = trainer_type(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
-    _train(trainer, f"align[{config.language}]", folder)
+    _train(trainer, label, folder)
 
 
 def _run(
@@ -166,7 +177,7 @@ def _job(folder: Path, kind: type) -> tuple[Path, Any]:
 def _write(path: Path, content: Any) -> None:
     """Writes `content` as JSON, completely or not at all."""
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content))
+    partial.write_text(json.dumps(content, allow_nan=False))
     partial.replace(path)
 
 
@@ -245,7 +256,7 @@ def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
         gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps,
         ddp_timeout=launch.PATIENCE_S,
         logging_steps=config.log_steps, logging_first_step=True, report_to=[], disable_tqdm=True,
-        per_device_eval_batch_size=device_batch,
+        logging_nan_inf_filter=False, per_device_eval_batch_size=device_batch,
     )  # fmt: skip
 
 
@@ -297,7 +308,7 @@ def _write_results(trainer: "Trainer", folder: Path) -> None:
 
 def _pointwise_trainer(
     start: Path, tokenizer: "PreTrainedTokenizerBase", config: RewardTraining, arguments: "TrainingArguments",
-    sets: dict[str, Any],
+    sets: dict[str, Any], label: str,
 ) -> "Trainer":  # fmt: skip
     """Trainer with the loss -z log sigmoid(r) - (1 - z) log(1 - sigmoid(r)) for a judgment z (paper B, section 2). The
     paper prints sigmoid(1 - r) in the second term, which could not separate bad responses from good ones."""
@@ -311,7 +322,7 @@ def _pointwise_trainer(
 
     model = _trainable(start, config)
     disable_dropout_in_model(model)
-    return heldout.by_row(Trainer)(
+    return finite.checked(heldout.by_row(Trainer), label)(
         model, arguments, DataCollatorWithPadding(tokenizer), processing_class=tokenizer, compute_loss_func=loss,
         compute_metrics=heldout.judgments, **sets,
     )  # fmt: skip
@@ -322,7 +333,7 @@ def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
-    how: dict[str, Any] = {"dtype": torch.float32}
+    how: dict[str, Any] = {"dtype": torch.float32} | loading.attention(loading.load_config(start))
     if config.quantize:
         how["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,

@@ -2,16 +2,40 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xlrm.data import corpora
 from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError
 from xlrm.store.answers import Memory
+from xlrm.store.json_file import JsonFile
 from xlrm.translation import effort, translators
 from xlrm.translation.effort import FILES, Estimate
+
+
+class Part(BaseModel):
+    """A shard of a language, as the fields of the stage translate."""
+
+    model_config = ConfigDict(frozen=True)
+
+    language: str
+    shard: str
+
+
+class Plan(JsonFile):
+    """plan.json of the stage plan: the estimated work and its shards."""
+
+    FILE: ClassVar[str] = "plan.json"
+    WRITTEN_BY: ClassVar[str] = "the stage plan writes it"
+    INDENT: ClassVar[int | None] = 1
+
+    languages: dict[str, Estimate]
+    """Target language -> estimate."""
+    parts: list[Part]
+    assumptions: dict[str, Any]
+    """Rates that the estimates assume."""
 
 
 def of_translator(section: dict[str, Any]) -> dict[str, Any]:

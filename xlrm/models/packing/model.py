@@ -91,7 +91,7 @@ class _Packer:
 
     def __init__(self, model: "PreTrainedModel"):
         decoder: Any = model.base_model
-        self.config, self.window = decoder.config, _window(decoder.config)
+        self.window = _window(decoder.config)
         self.layout: Layout | None = None
         if decoder is model:
             model.register_forward_pre_hook(self._pack_all, with_kwargs=True)
@@ -120,8 +120,9 @@ class _Packer:
         if not sequences:
             return None
         ends = [len(sequence) - 1 for sequence in sequences]
+        pad = model.config.get_text_config().pad_token_id
         for line, sequence in enumerate(sequences):
-            while ends[line] and sequence[ends[line]] == self.config.pad_token_id:
+            while ends[line] and sequence[ends[line]] == pad:
                 ends[line] -= 1
         layout = lay_out(sequences, [(end, end + 1) for end in ends], (len(ends), 1), width, model.device)
         return _given(kwargs, layout, input_ids=layout.taken(layout.ids[0])[:, None])

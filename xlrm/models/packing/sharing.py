@@ -1,6 +1,6 @@
 """Grouping sequences into batches and by shared prefixes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,17 +11,22 @@ _MIN_SHARED = 8
 """Tokens; a shorter common prefix, such as the start of a chat template, is not worth a segment."""
 
 
-def batches(sequences: Sequence[Tokens], batch_tokens: int, packed: bool) -> Iterator[list[int]]:
+def batches(
+    sequences: Sequence[Tokens], batch_tokens: int, packed: bool, kinds: Sequence[Hashable] | None = None
+) -> Iterator[list[int]]:
     """Indices of the sequences of each batch, from short to long. A batch has at most `batch_tokens` tokens, or is a
-    single sequence. If `packed`, shared prefixes count once; else padding counts too."""
+    single sequence. If `packed`, shared prefixes count once; else padding counts too, and a batch has sequences of one
+    of the `kinds`."""
     lengths = [len(sequence) for sequence in sequences]
     groups = shared_beginnings(sequences) if packed else [([place], 0) for place in range(len(sequences))]
+    kinds = [0] * len(sequences) if packed or kinds is None else kinds
     batch: list[int] = []
     used = 0
     for members, shared in sorted(groups, key=lambda group: (max(lengths[i] for i in group[0]), group[0])):
         for part in _parts(members, shared, lengths, batch_tokens):
             cost = shared + sum(lengths[i] - shared for i in part)
-            if batch and (used + cost if packed else cost * (len(batch) + 1)) > batch_tokens:
+            full = (used + cost if packed else cost * (len(batch) + 1)) > batch_tokens
+            if batch and (full or kinds[part[0]] != kinds[batch[0]]):
                 yield batch
                 batch, used = [], 0
             batch, used = batch + part, used + cost

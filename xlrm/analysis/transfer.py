@@ -7,9 +7,10 @@ would give narrow intervals, but for another question: how precisely these model
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xlrm.reporting.results import Estimate, Evaluation
+from xlrm.analysis.hidden_states import BASE, Similarity
+from xlrm.evaluation.results import Estimate, Evaluation
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -62,10 +63,10 @@ class Transfer:
     """Benchmark language -> correlation of |f - base| with the accuracy there, over the models of other languages."""
 
 
-def measure(evaluations: list[Evaluation], models: dict[str, dict[str, Any]]) -> Transfer:
-    """`models`: results of the stage represent. Reward models without an f or without an accuracy in another language
-    are left out."""
-    base = models["base"]["mean"]
+def measure(evaluations: list[Evaluation], models: dict[str, Similarity]) -> Transfer:
+    """`models`: of `Representations`. Reward models without an f or without an accuracy in another language are left
+    out."""
+    base = models[BASE].mean
     transferred = []
     for evaluation in evaluations:
         others = {
@@ -74,8 +75,7 @@ def measure(evaluations: list[Evaluation], models: dict[str, dict[str, Any]]) ->
             if on != evaluation.language and (cell := evaluation.accuracy(on))
         }
         if others and evaluation.language in models:
-            result = models[evaluation.language]
-            mean = Estimate(result["mean"], *result["interval"])
+            mean = models[evaluation.language].estimate
             transferred.append(Transferred(evaluation.language, mean, abs(mean.value - base), others))
     accuracy, moved = [model.accuracy for model in transferred], [model.moved for model in transferred]
     share = correlate([model.share.value for model in transferred], accuracy)

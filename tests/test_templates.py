@@ -1,0 +1,145 @@
+"""Chat templates of any model: which of several counts, the date they write, and what they may not do."""
+
+import threading
+import time
+
+import pytest
+from refusals import refused
+from test_families import CHATS, MARKS, SMALL, TURNS, build, plain, score, tokenizer
+from transformers import AutoTokenizer
+
+from xlrm.errors import ArtifactError, DataError
+from xlrm.models import chat_templates, loading, templates
+from xlrm.models.templates import TemplateRefusal
+from xlrm.scorers import engines, fingerprints
+from xlrm.scorers.interface import Scoring
+from xlrm.scorers.score_file import score_file
+from xlrm.store.jsonl import write_jsonl
+
+DATED = "{%- set today = strftime_now('%B %d, %Y') %}{{ 'Today is ' + today + '.\n' }}" + TURNS
+LLAMA = (
+    "{%- if not date_string is defined %}{%- if strftime_now is defined %}{%- set date_string = strftime_now('%d %b %Y') %}"
+    "{%- else %}{%- set date_string = 'never' %}{%- endif %}{%- endif %}{{ date_string }}" + TURNS
+)
+NO_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TURNS
+)
+ALTERNATING = (
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Roles must alternate') }}{% endif %}{% endfor %}" + TURNS
+)
+
+
+def folder_of(folder, template):
+    return build(folder, "llama", SMALL, tokenizer(template=template))
+
+
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [(DATED, "Today is July 26, 2024.\n" + TURNS), (LLAMA, "26 Jul 2024" + TURNS),
+     ({"rag": "{{ 1 / 0 }}", "default": DATED}, "Today is July 26, 2024.\n" + TURNS)],
+    ids=["granite", "llama", "named"],
+)  # fmt: skip
+def test_the_models_own_markup_with_a_fixed_date(tmp_path, template, written: str) -> None:
+    folder = folder_of(tmp_path, template)
+    scorer = engines.load(folder, Scoring())
+    assert scorer.score(CHATS) == pytest.approx(plain(folder, template=written), abs=2e-5)
+    fingerprints.write(folder, scorer)
+    assert engines.load(folder, Scoring()).score(CHATS) == scorer.score(CHATS)
+
+
+def test_a_template_is_pinned_once(tmp_path) -> None:
+    """And whoever reads the folder of a trained model writes the same text."""
+    words = tokenizer(template=DATED)
+    for _ in range(2):
+        words.save_pretrained(tmp_path)
+        words = loading.load_tokenizer(tmp_path)
+    text = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(CHATS[0], tokenize=False)
+    assert text.startswith("Today is July 26, 2024.\n<|user|>") and words.chat_template.count("macro strftime_now") == 1
+
+
+def test_named_templates_without_a_default_are_refused(tmp_path) -> None:
+    with refused(ArtifactError, tmp_path):
+        score(folder_of(tmp_path, {"tool_use": TURNS, "rag": TURNS}))
+
+
+def test_without_a_template_there_is_no_reward(tmp_path) -> None:
+    with refused(ArtifactError, tmp_path):
+        score(folder_of(tmp_path, None))
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "reason"),
+    [
+        (NO_SYSTEM, [{"role": "system", "content": "Be short."}, *CHATS[0]], "System role not supported"),
+        (ALTERNATING, [CHATS[0][0], *CHATS[0]], "Roles must alternate"),
+        (TURNS + "{{ messages[0]['name'] + 1 }}", CHATS[0], "has no attribute 'name'"),
+        (TURNS + "{% if %}", CHATS[0], "Expected an expression"),
+    ],
+    ids=["system", "alternate", "attribute", "syntax"],
+)
+def test_a_conversation_that_the_template_refuses_is_one_line(tmp_path, template, messages, reason: str) -> None:
+    folder = folder_of(tmp_path / "model", template)
+    rows = [{"messages": messages}] if "{% if %}" in template else [{"messages": CHATS[0]}, {"messages": messages}]
+    rows = rows[-1:] if "'name'" in template else rows
+    write_jsonl(tmp_path / "in.jsonl", rows)
+    with refused(DataError, f"{tmp_path / 'in.jsonl'}:{len(rows)}") as caught:
+        score_file(lambda: folder, tmp_path / "in.jsonl", tmp_path / "out.jsonl", Scoring())
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% for i in range(3) %}{{ f(n + 1) if n < 60 }}{% endfor %}{% endmacro %}{{ f(0) }}",
+    ],
+)
+def test_a_template_that_does_not_end_is_stopped(monkeypatch, template: str) -> None:
+    monkeypatch.setattr(templates, "SECONDS", 0.2)
+    begun = time.monotonic()
+    with refused(TemplateRefusal, "conversation 1"):
+        templates.render(tokenizer(template=template), CHATS)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_template_that_writes_too_much_is_refused() -> None:
+    template = "{{ 'one ' * 500000 }}" + TURNS
+    with refused(TemplateRefusal, "conversation 1"):
+        templates.render(tokenizer(template=template), CHATS)
+
+
+@pytest.mark.parametrize("hostile", ["{{ 9 ** 9 ** 9 }}", "{{ 'a' * 10_000_000_000 }}"])
+def test_what_no_limit_can_stop_is_refused(hostile: str) -> None:
+    templates.prepare(tokenizer(template="{{ dict(a=1, **messages[0]) }}"), "here")
+    with refused(ArtifactError, "here: chat template, line 2"):
+        templates.prepare(tokenizer(template=f"{{# #}}\n{hostile}"), "here")
+
+
+def test_the_time_limit_is_of_each_conversation_and_leaves_no_thread(monkeypatch) -> None:
+    monkeypatch.setattr(templates, "SECONDS", 0.3)
+    words, before = tokenizer(), threading.active_count()
+    chats = CHATS * 1000
+    begun = time.monotonic()
+    while time.monotonic() - begun < 0.7:
+        assert len(templates.render(words, chats)) == len(chats)
+    time.sleep(0.2)
+    assert threading.active_count() == before
+
+
+def test_a_turns_end_is_no_padding(tmp_path) -> None:
+    """A reward model to be trained, which reads its last token that is not padding."""
+    for pad in ("</s>", "<|end|>", None):
+        tokenizer(template=TURNS.replace("<|end|>\n", "<|end|>"), pad_token=pad).save_pretrained(tmp_path)
+        assert loading.reward_tokenizer(tmp_path).pad_token == loading.PAD_TOKEN
+    tokenizer().save_pretrained(tmp_path)
+    assert loading.reward_tokenizer(tmp_path).pad_token == MARKS[0]
+
+
+def test_a_bos_that_only_the_tokenizer_writes_is_in_the_template_of_what_is_trained(tmp_path) -> None:
+    """TRL's trainer for policies adds no special tokens."""
+    tokenizer("bos").save_pretrained(tmp_path)
+    words = loading.load_tokenizer(tmp_path)
+    (ids,) = chat_templates.encode(words, CHATS[:1], 999)
+    assert words.apply_chat_template(CHATS[0], return_dict=False) == ids
+    assert ids[0] == words.bos_token_id and ids.count(words.bos_token_id) == 1

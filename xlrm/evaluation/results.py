@@ -1,0 +1,232 @@
+"""Results of reward models on benchmarks, as stages write them to results.json and others read them."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlrm.errors import DataError
+from xlrm.evaluation import reward_table
+from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
+from xlrm.evaluation.credit import Ties
+from xlrm.store.json_file import JsonFile
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def includes(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+class Result(BaseModel):
+    """A reward model on one benchmark in one language. Accuracies, intervals and baselines have an entry for each
+    section, the average, and each `subset/<name>`."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    items: int
+    accuracy: dict[str, float]
+    interval: dict[str, tuple[float, float]]
+    """95 % bootstrap intervals of the accuracies."""
+    length_baseline: dict[str, float]
+    """Accuracies of always preferring the longest response."""
+    random_baseline: dict[str, float]
+    """Expected accuracies of random rewards."""
+    ties: int | None = None
+    """Items with equal rewards; None for a model that gives verdicts."""
+    verdicts: int | None = None
+    unreadable: int | None = None
+    """Verdicts that name neither response; None for a model that gives rewards."""
+    missing: tuple[str, ...] = ()
+    """Subsets of the benchmark without an item in this language."""
+
+    def estimate(self, name: str = AVERAGE) -> Estimate | None:
+        """Accuracy of a section (or the average, or a subset); None if there is none of that name."""
+        return Estimate(self.accuracy[name], *self.interval[name]) if name in self.accuracy else None
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the sections, and the average."""
+        return [name for name in self.accuracy if not name.startswith(SUBSET)]
+
+    @property
+    def sections(self) -> list[str]:
+        return [name for name in self.parts if name != AVERAGE]
+
+
+Results = dict[str, Result]
+"""Language -> result."""
+
+
+class EvaluationResults(JsonFile):
+    """results.json of the stage evaluate."""
+
+    FILE: ClassVar[str] = "results.json"
+    WRITTEN_BY: ClassVar[str] = "the stage evaluate writes it"
+
+    language: str | None
+    """Language that the reward model was trained in; None for a model from elsewhere."""
+    tie_policy: Ties = "lost"
+    """Credit for equal rewards."""
+    results: Results
+    """On the corpus's own benchmark."""
+    benchmarks: dict[str, Results] = Field(default_factory=dict)
+    """On further benchmarks, by name."""
+
+
+class Cost(BaseModel):
+    """What an evaluation of a model from elsewhere took. A classifier has conversations, a judge all others."""
+
+    model_config = ConfigDict(frozen=True)
+
+    conversations: int | None = None
+    questions: int | None = None
+    known: int | None = None
+    """Questions answered in an earlier run."""
+    requests: int | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cut: int | None = None
+    """Answers cut off at the token limit."""
+    refused: int | None = None
+    verdicts: int | None = None
+    unreadable: int | None = None
+    """Verdicts that name neither response."""
+    estimated_usd: float | None = None
+    usd: float | None = None
+
+
+Bias = dict[str, dict[str, float | None]]
+"""Language -> position bias of a judge's verdicts, as shares: `xlrm.scorers.judges.rewardbench.bias`."""
+
+
+class ExternalModel(BaseModel):
+    """A reward model trained elsewhere."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["classifier", "generative"]
+    repository: str | None = None
+    licence: str | None = None
+    version: str | None = None
+    cost: Cost
+    bias: Bias = Field(default_factory=dict)
+
+
+class ExternalModelResults(ExternalModel, JsonFile):
+    """results.json of one model, in its own folder: it marks its evaluation as complete."""
+
+    FILE: ClassVar[str] = "results.json"
+    WRITTEN_BY: ClassVar[str] = "the stage external writes it"
+
+    results: Results
+
+
+class ExternalResults(JsonFile):
+    """results.json of the stage external."""
+
+    FILE: ClassVar[str] = "results.json"
+    WRITTEN_BY: ClassVar[str] = "the stage external writes it"
+
+    models: dict[str, ExternalModelResults]
+
+
+class WinRate(BaseModel):
+    """An aligned policy against the policy it was trained from; a draw is half a win."""
+
+    model_config = ConfigDict(frozen=True)
+
+    win_rate: float
+    interval: tuple[float, float]
+    """95 % bootstrap interval over prompts."""
+    items: int
+    """Prompts."""
+    draws: int
+    verdicts: int | None = None
+    unreadable: int | None = None
+    """Verdicts that name neither response; each is half a win."""
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.win_rate, *self.interval)
+
+
+class JudgeResults(JsonFile):
+    """results.json of the stage judge."""
+
+    FILE: ClassVar[str] = "results.json"
+    WRITTEN_BY: ClassVar[str] = "the stage judge writes it"
+
+    language: str
+    """Language of the responses."""
+    judge: str | None = None
+    """Entry of the config."""
+    cost: Cost | None = None
+    """What a generative judge took; None for others."""
+    results: dict[str, WinRate]
+    """Reward model that the policy was aligned to -> its win rate."""
+
+
+class SingleResult(Result, JsonFile):
+    """results.json of the command `xlrm evaluate`: one benchmark in one language."""
+
+    FILE: ClassVar[str] = "results.json"
+    WRITTEN_BY: ClassVar[str] = "the command `xlrm evaluate` writes it"
+    END: ClassVar[str] = "\n"
+
+    tie_policy: Ties
+
+
+class SingleExternalResult(ExternalModel, SingleResult):
+    """The same file for a model from elsewhere."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One reward model on the benchmark of every language."""
+
+    language: str
+    """Language that the reward model was trained in."""
+    results: Results
+    scores: dict[str, list[dict]]
+    """Language -> rows with id, subset, section and the rewards of the chosen and of the rejected responses."""
+    tie_policy: Ties = "lost"
+    benchmarks: dict[str, Results] = field(default_factory=dict)
+    """On further benchmarks, by name."""
+
+    def accuracy(self, on: str, name: str = AVERAGE, benchmark: str | None = None) -> Estimate | None:
+        """Accuracy in the language `on`; None if that language or section was not evaluated."""
+        results = self.benchmarks.get(benchmark, {}) if benchmark else self.results
+        return results[on].estimate(name) if on in results else None
+
+
+def read_evaluations(folders: list[Path]) -> list[Evaluation]:
+    """Reads folders of the stage evaluate. Raises DataError for an evaluation that does not name its model's language,
+    and for two that name the same."""
+    evaluations = [_read_evaluation(folder) for folder in folders]
+    codes = Counter(evaluation.language for evaluation in evaluations)
+    if repeated := [code for code, times in codes.items() if times > 1]:
+        raise DataError(
+            f"{codes[repeated[0]]} evaluations have this evaluate.language; one of each is allowed",
+            where="report.evaluations", value=repeated[0],
+        )  # fmt: skip
+    return evaluations
+
+
+def _read_evaluation(folder: Path) -> Evaluation:
+    content = EvaluationResults.read(folder)
+    if not content.language:
+        raise DataError(
+            "missing; set evaluate.language to the language that its reward model was trained in",
+            where=f"{folder / content.FILE}: language",
+        )
+    scores = reward_table.read(folder / reward_table.FILE)
+    return Evaluation(content.language, content.results, scores, content.tie_policy, content.benchmarks)

@@ -1,0 +1,176 @@
+"""Chat templates of any model: the one that counts, without today's date, and rendered within limits.
+
+A template is code of a stranger. transformers runs it in a sandbox, which limits neither its time nor its output.
+"""
+
+import contextlib
+import ctypes
+import datetime
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from xlrm.errors import ArtifactError, DataError
+
+DATE = datetime.datetime(2024, 7, 26)
+"""Date that templates write instead of today's, by which rewards would change from day to day; Llama 3.1's own
+default."""
+_DIRECTIVES = (
+    "%a",
+    "%A",
+    "%b",
+    "%B",
+    "%d",
+    "%-d",
+    "%e",
+    "%m",
+    "%-m",
+    "%y",
+    "%Y",
+    "%j",
+    "%F",
+    "%D",
+    "%H",
+    "%M",
+    "%S",
+    "%T",
+)
+# A macro takes precedence over transformers' function of the same name, and so does every reader of the folder. The line
+# break is removed with the block (trim_blocks).
+_PIN = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f"|replace('{each}', '{DATE.strftime(each)}')" for each in _DIRECTIVES)
+    + " }}{% endmacro %}\n"
+)
+SECONDS = 20.0
+"""Time limit on rendering one conversation."""
+_LARGEST = 1_000_000
+"""Largest number that a template may name."""
+_CHARACTERS, _TIMES = 1_000_000, 20
+"""Limit on the text of a conversation: `_CHARACTERS`, and `_TIMES` those of its messages."""
+
+
+class TemplateRefusal(DataError):
+    """A conversation that a chat template does not accept, or for which it exceeds the limits."""
+
+    def __init__(self, place: int, reason: str):
+        super().__init__(f"the model's chat template rejects it: {reason}", where=f"conversation {place + 1}")
+        self.place, self.reason = place, reason
+        """Index of the conversation, and why it is rejected, in one line."""
+
+    def after(self, count: int) -> "TemplateRefusal":
+        """The same for a conversation that `count` others precede."""
+        return TemplateRefusal(self.place + count, self.reason)
+
+
+def prepare(tokenizer: Any, path: object) -> None:
+    """Gives the tokenizer the single template that `render` uses: of several named ones `default`, as transformers
+    does, and with `DATE` as the date. Without a template, does nothing.
+
+    Raises ArtifactError for named templates without a default, and for one that is not allowed."""
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        if "default" not in template:
+            names = ", ".join(sorted(template))
+            raise ArtifactError(f"one of the chat templates must be named default; there are {names}", where=path)
+        template = template["default"]
+    if template:
+        _check(template, path)
+    tokenizer.chat_template = pinned(template) if template else None
+
+
+def pinned(template: str) -> str:
+    """A template with `DATE` for today's date, also for other readers of the folder; idempotent."""
+    return _PIN + template if "strftime_now" in template and _PIN not in template else template
+
+
+def _check(template: str, path: object) -> None:
+    """Raises ArtifactError for a power or a number by which one operation takes all time or memory, which no limit can
+    stop."""
+    import jinja2
+
+    try:
+        tokens = [token for token in jinja2.Environment().lex(template) if token[1] != "whitespace"]
+    except jinja2.TemplateSyntaxError as error:
+        where = f"{path}: chat template, line {error.lineno}"
+        raise ArtifactError(str(error.message), where=where) from error
+    for (_, _, before), (line, kind, text) in itertools.pairwise(tokens):
+        power = kind == "operator" and text == "**" and before not in ("(", ",")  # there it unpacks arguments of a call
+        if power or (kind == "integer" and int(text, 0) > _LARGEST):
+            what = "a power (**)" if power else text
+            message = f"{what} is not allowed; numbers are up to {_LARGEST}"
+            raise ArtifactError(message, where=f"{path}: chat template, line {line}")
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    return tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+
+
+def render(tokenizer: Any, chats: Sequence[Sequence[Mapping[str, Any]]], **options: Any) -> list[str]:
+    """Text of each conversation in the tokenizer's template. `options`: those of transformers' apply_chat_template.
+
+    Raises TemplateRefusal for a conversation that the template does not accept."""
+    texts: list[str] = []
+    try:
+        with _watched() as begin:
+            for chat in chats:
+                begin()
+                texts.append(_rendered(tokenizer, chat, options))
+    except _TooLong:
+        raise TemplateRefusal(len(texts), f"it does not end within {SECONDS:g} seconds") from None
+    except _Refused as error:
+        raise TemplateRefusal(len(texts), str(error)) from error.__cause__
+    return texts
+
+
+def _rendered(tokenizer: Any, chat: Sequence[Mapping[str, Any]], options: dict[str, Any]) -> str:
+    try:
+        text = tokenizer.apply_chat_template(chat, tokenize=False, **options)
+    except Exception as error:  # of any kind: the template is a program
+        raise _Refused(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    most = _CHARACTERS + _TIMES * sum(len(str(message.get("content"))) for message in chat)
+    if len(text) > most:
+        raise _Refused(f"it writes {len(text):,} characters; at most {most:,} are allowed")
+    return text
+
+
+def writes_bos(tokenizer: Any) -> bool:
+    """Whether the template begins a conversation with the BOS."""
+    (text,) = render(tokenizer, [[{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]])
+    return text.startswith(tokenizer.bos_token)
+
+
+class _Refused(Exception):
+    """Why a conversation is refused."""
+
+
+class _TooLong(BaseException):
+    """Raised in the thread of a template that exceeds its time."""
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[Callable[[], None]]:
+    """Raises _TooLong in this thread, whichever it is, once `SECONDS` have passed since the last call of the function that
+    it gives."""
+    thread, lock, finished = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
+    begun = time.monotonic()
+
+    def begin() -> None:
+        nonlocal begun
+        begun = time.monotonic()
+
+    def watch() -> None:
+        while not finished.wait(SECONDS / 10):
+            with lock:
+                if not finished.is_set() and time.monotonic() - begun > SECONDS:
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TooLong))
+                    return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield begin
+    finally:
+        with lock:
+            finished.set()
