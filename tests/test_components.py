@@ -201,7 +201,7 @@ def test_what_a_run_has_made_is_not_left_for_the_next(view, monkeypatch) -> None
     left = settled(view, experiment=_run_of("run-1"))
     assert {label: _run.made(label) for label in DATA} == uris, "its tasks find them as if they had made them"
     assert left.translate == [] and left.reward == ["reward-en"] and left.Output == "5"
-    assert "left: base, reward-en, evaluate-en, register, report." in text(view)
+    assert "to do: base, reward-en, evaluate-en, register, report." in text(view)
 
 
 def test_a_change_leaves_what_it_affects_and_what_comes_after(view) -> None:
