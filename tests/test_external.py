@@ -178,7 +178,7 @@ def test_interrupted_scoring_goes_on_on_another_machine(corpora, scalar, tmp_pat
 def test_a_run_above_its_limit_does_not_begin(corpora, scalar, tmp_path, monkeypatch) -> None:
     with serve(by_habit) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.address)
-        with refused(ConfigError, "judge.max_usd", 0.001):
+        with refused(ConfigError, "external.judge.max_usd", 0.001):
             run(corpora, tmp_path / "out", models=(f"mine={scalar}", "gpt-4o"), judge={"max_usd": 0.001})
     assert not server.requests and not list((tmp_path / "out").iterdir())
 
