@@ -5,7 +5,9 @@ import os
 
 from xlrm import __version__
 from xlrm.processes import signals
+from xlrm.run import judges
 from xlrm.run.experiment import POLICY
+from xlrm.run.sections import stage_config
 from xlrm.run.steps import Step
 
 # Kubeflow Pipelines' local runner starts a task through a shell, which would leave the task running when the run ends.
@@ -21,7 +23,7 @@ RUNS = {
     "sample": ("external", "sample"),
     "evaluate": ("evaluate", "rank", "represent"),
     "align": ("align",),
-    "answer": ("sample",),
+    "answer": ("sample", "judge"),
     "report": ("judge", "register", "report"),
 }
 """Component -> the stages it runs. Stages that need the same image and GPUs share pods, because each pod adds twenty
@@ -41,7 +43,11 @@ def image(component: str) -> str:
 
 def component_of(step: Step) -> str:
     """Component that runs a step. `sample` generates the responses that `rank` and `align` use; `answer`, which runs
-    after `align`, those of the other policies."""
+    after `align`, those of the other policies. A judge that is a model of this task's machine runs in `answer`, which has
+    GPUs, any other in `report`."""
     if step.stage == "sample":
         return "sample" if step.of == (POLICY,) else "answer"
+    if step.stage == "judge":
+        asked = judges.generative(step.stage, stage_config(step.stage, step.config))
+        return "answer" if any(judge.engine != "endpoint" for judge in asked) else "report"
     return next(component for component, stages in RUNS.items() if step.stage in stages)

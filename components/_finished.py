@@ -18,7 +18,7 @@ def finished(made: Steps) -> dict[str, str]:
     unfinished, if the libraries of its image are not known yet, or if what it uses from outside cannot be looked up."""
     uris: dict[str, str] = {}
     for label, step in made.items():
-        if all(name in uris for of in step.inputs.values() for name in ([of] if isinstance(of, str) else of)):
+        if all(label in uris for label in step.reads):
             uri = _address(step, uris)
             if uri and artifacts.find(uri):
                 uris[label] = uri

@@ -15,7 +15,9 @@ def table(experiment: Experiment, pipeline: str, hardware: Hardware) -> str:
 def gpus(row: Row, hardware: Hardware) -> int | None:
     """GPUs of all pods that work on a row side by side; None if they are those of the machine."""
     stage = row.stage.partition("[")[0]
-    component = "answer" if row.aligned else next(name for name, stages in RUNS.items() if stage in stages)
+    component = next(name for name, stages in RUNS.items() if stage in stages)
+    if stage in RUNS["answer"]:
+        component = "answer" if row.aligned else "report" if stage == "judge" else "sample"
     share = hardware.share(component)
     if share.gpus is None:
         return None

@@ -87,15 +87,21 @@ def _settled(pipeline: str, preset: str, experiment: str, overrides: dict[str, A
 
 
 def shared_out(todo: Steps, hardware: Hardware) -> dict[str, list[str]]:
-    """Component of a loop -> comma-separated labels of its steps, one text for each pod that it may have."""
-    labels = defaultdict(list)
+    """Component of a loop -> comma-separated labels of its steps, one text for each pod that it may have. A step runs in
+    the pod of the step whose artifact it reads, if the component runs both."""
+    chains: dict[str, list[list[str]]] = defaultdict(list)
     for label, step in todo.items():
-        labels[component_of(step)].append(label)
+        others = chains[component_of(step)]
+        before = next((chain for chain in others if step.reads & set(chain)), None)
+        if before is None:
+            others.append([label])
+        else:
+            before.append(label)
     shares = {}
     for component in LOOPS:
         pods = hardware.share(component).pods
-        texts = [",".join(labels[component][place::pods]) for place in range(pods)]
-        shares[component] = [text for text in texts if text]
+        parts = [chains[component][place::pods] for place in range(pods)]
+        shares[component] = [",".join(label for chain in part for label in chain) for part in parts if part]
     return shares
 
 

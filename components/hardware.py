@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from components import component_of
 from xlrm.errors import ConfigError
 from xlrm.processes import launch
+from xlrm.run import judges
 from xlrm.run.experiment import stage_config
 from xlrm.run.steps import Step, Steps
 from xlrm.training import trainers
@@ -90,6 +91,10 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[ConfigError]:
     config = stage_config(step.stage, step.config)
     if not gpus:
         yield from (ConfigError("vllm needs a GPU", where=field) for field in _engines(config))
+        for judge in judges.generative(step.stage, config):
+            if judge.settings.engine is None and judge.engine == "vllm":
+                field = f"{judge.section}.engine".removeprefix(f"{step.stage}.")
+                yield ConfigError(f"vllm needs a GPU, and is the engine of {judge.model.name}", where=field)
     if step.stage not in TRAININGS:
         return
     assert isinstance(config, TrainingConfig)

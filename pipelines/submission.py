@@ -147,7 +147,7 @@ def prepare(
     try:
         loaded = experiment.load(config, overrides, name)
     except ConfigError as error:  # the message contains the values that it is about
-        _check_secrets({"overrides": list(overrides), "error": str(error), "value": repr(error.value)})
+        _check_secrets({"overrides": list(overrides), "error": str(error), "value": error.value})
         raise
     hardware.check(steps(name, loaded), placement.hardware(), str(config))
     _check_secrets(loaded.as_file())

@@ -164,6 +164,17 @@ def test_steps_are_shared_out_to_as_many_pods_as_there_may_be() -> None:
     assert {len(texts) for texts in shared_out({}, Hardware()).values()} == {0}
 
 
+def test_a_judge_of_the_tasks_own_runs_after_the_answers_it_reads() -> None:
+    settings = {"judge": "self-taught", "engine": "vllm"}
+    several = build({"name": "several", "targets": ["es", "it", "ko"], "judge": settings}, {}, "test")
+    made = steps("cross-lingual-transfer", several)
+    hardware = Hardware(tasks={"answer": Share(pods=2)})
+    both = ["sample-es,judge-es,sample-ko,judge-ko", "sample-it,judge-it"]
+    assert shared_out(made, hardware)["answer"] == both
+    left = {label: step for label, step in made.items() if label != "sample-es"}
+    assert shared_out(left, hardware)["answer"] == ["judge-es,sample-ko,judge-ko", "sample-it,judge-it"]
+
+
 # What is left of a run
 
 

@@ -230,6 +230,18 @@ def test_models_from_elsewhere_count_where_their_size_is_known() -> None:
     assert served.flop == 0 and "endpoint" in served.what
 
 
+def test_judging_reads_both_answers_to_each_prompt_of_each_aligned_policy() -> None:
+    """2 policies x 805 prompts in Spanish of 120 tokens, with answers of 360 tokens each; 300 tokens are written."""
+    local = only(rows("judge.judge=self-taught"), "judge")
+    assert (local.work, local.precision, local.aligned) == ("decoding", "bfloat16", True)
+    assert local.tokens == pytest.approx(2 * 805 * (120 + 2 * 360 + 300))
+    assert only(rows("judge.judge=self-taught", "judge.orders=both"), "judge").flop == pytest.approx(2 * local.flop)
+    served = only(rows("judge.judge=gpt-4o", "judge.answer_tokens=100"), "judge")
+    assert served.usd == pytest.approx(2 * 805 * (840 * 2.5 + 100 * 10) / 1e6)
+    assert (served.flop, served.aligned) == (0, False) and "endpoint" in served.what
+    assert "judge" not in rows()
+
+
 def test_what_is_not_known_is_said(tmp_path) -> None:
     found = rows(f"external.models=[mine={tmp_path}]", published=Published({"m-rewardbench": "no network"}, "no texts"))
     assert only(found, "external").why.startswith(f"the size of {tmp_path} is unknown")
@@ -253,7 +265,7 @@ def test_every_stage_on_gpus_has_a_line() -> None:
     """What the pipeline puts on GPUs, by its own account; a base model is fetched, or pretrained on a CPU."""
     on_gpus = {name for name, needs in placement.current().tasks.items() if needs.gpus}
     stages = {stage for component in on_gpus for stage in RUNS[component]}
-    assert stages - rows().keys() == {"translate"}
+    assert stages - rows("judge.judge=self-taught").keys() == {"translate"}
 
 
 # The command

@@ -390,7 +390,7 @@ def test_every_place_of_every_type_is_seen(dtype, tmp_path) -> None:
 def with_head(model: Path, folder: Path, value: float) -> Path:
     """The model with a head of one number, and without a fingerprint."""
     changed(model, folder, lambda name, tensor: torch.full_like(tensor, value) if name == "score.weight" else None)
-    (folder / fingerprints.FILE).unlink()
+    (folder / fingerprints.Fingerprint.FILE).unlink()
     list_files(folder)
     return folder
 
@@ -438,10 +438,10 @@ def test_a_head_of_zeros_is_evaluated_as_ties(model, corpora, tmp_path) -> None:
 def test_a_fingerprint_with_no_number_is_none(model, number, field, tmp_path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(model, folder)
-    text = (folder / fingerprints.FILE).read_text()
+    text = (folder / fingerprints.Fingerprint.FILE).read_text()
     kept = json.loads(text)
     value = kept["probes"][3]["reward"] if field == "reward" else kept["tolerance"]["float32"]
-    (folder / fingerprints.FILE).write_text(text.replace(f'"{field}": {value}', f'"{field}": {number}', 1))
+    (folder / fingerprints.Fingerprint.FILE).write_text(text.replace(f'"{field}": {value}', f'"{field}": {number}', 1))
     with pytest.raises(ArtifactError) as raised:
         engines.load(folder, Scoring())
     assert raised.value.where.startswith(f"{folder}/fingerprint.json")
@@ -454,4 +454,4 @@ def test_no_fingerprint_is_written_of_rewards_that_are_no_numbers(model, tmp_pat
     scorer.network.score.weight.data.fill_(math.nan)
     with not_a_number(ArtifactError, "conversation 1: reward"):
         fingerprints.write(tmp_path, scorer)
-    assert not (tmp_path / fingerprints.FILE).exists()
+    assert not (tmp_path / fingerprints.Fingerprint.FILE).exists()

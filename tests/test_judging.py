@@ -133,7 +133,7 @@ def test_both_orders_show_and_halve_a_bias(monkeypatch) -> None:
 
 
 def test_what_was_said_before_is_not_asked_again(monkeypatch) -> None:
-    given = rows("knows", "garbage", "first")
+    given = rows("knows", "second", "first")
     with serve(by_habit) as server:
         one = judge(monkeypatch, server)
         found = rewardbench.judge(one, given)
@@ -267,3 +267,40 @@ def test_a_limit_in_dollars_holds_before_and_while(monkeypatch) -> None:
         again = judge(monkeypatch, server, usd_per_million=price)
         rewardbench.judge(again, given)
         assert len(server.requests) == 6, "what was paid for is kept"
+
+
+def test_the_verdict_is_read_after_the_thinking(monkeypatch) -> None:
+    said = {"whole": "<think>[[A]] or [[B]]?</think>[[B]]", "open": "<think>[[A]]", "begun": "[[A]]?</think>\n[[B]]"}
+    given = rows(*said)
+    with serve(lambda text, _: (said[ASKED.fullmatch(text)[1].split()[0]], "stop")) as server:
+        asked = judge(monkeypatch, server)
+        found = rewardbench.judge(asked, given)
+        assert [row["verdicts"] for row in found] == [["B"], ["error"], ["B"]]
+        assert [row["answers"] for row in found] == [[text] for text in said.values()], "all of it is written"
+        assert (asked.cost.verdicts, asked.cost.unreadable) == (3, 1) and "1 of 3 verdicts unreadable" in str(
+            asked.cost
+        )
+        again = judge(monkeypatch, server)
+        assert again.estimate(rewardbench.pairs(given)).known == 2
+        assert rewardbench.judge(again, given) == found and len(server.requests) == 4
+
+
+def test_what_cannot_be_read_is_asked_again_until_it_can(monkeypatch) -> None:
+    answers = iter(["Both are fine.", "Hard to say.", "[[A]]"])
+    with serve(lambda *_: (next(answers), "stop")) as server:
+        verdicts = [rewardbench.judge(judge(monkeypatch, server), rows("x"))[0]["verdicts"] for _ in range(4)]
+    assert verdicts == [["error"], ["error"], ["A"], ["A"]] and len(server.requests) == 3
+
+
+def test_answers_without_text_are_refusals(monkeypatch) -> None:
+    """vLLM's and DeepSeek's thinking, in a field of its own; the verdict is never read from it."""
+    monkeypatch.setattr("xlrm.models.endpoint_engine._delay", lambda attempt: 0)
+    message = {"role": "assistant", "content": None, "reasoning_content": "B is right. [[B]]"}
+    reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "usage": None}
+    reply["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
+    with serve(lambda *_: (reply, "stop")) as server:
+        with refused(GateError, "judge.max_refused_share", 0.01):
+            rewardbench.judge(judge(monkeypatch, server), rows("x"))
+        assert len(server.requests) == 2
+        message["content"] = "[[A]]"
+        assert rewardbench.judge(judge(monkeypatch, server), rows("x"))[0]["verdicts"] == ["A"]

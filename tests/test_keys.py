@@ -128,7 +128,8 @@ def test_no_stage_runs_again_when_modules_are_renamed_wherever_they_are_named(co
     for old, new in names.items():
         (copy / f"{old}.py").rename((copy / old).with_name(f"{new}.py"))
     assert (
-        "probes.PROBES" in (copy / "registry" / "gate.py").read_text() + (copy / "registry" / "releases.py").read_text()
+        "probes.TOLERANCE"
+        in (copy / "registry" / "gate.py").read_text() + (copy / "registry" / "releases.py").read_text()
     )
     carriers = [name.replace("kept_checkpoints", "best_weights") for name in provenance.CARRIERS]
     assert stage_versions(Code(copy, carriers)) == now

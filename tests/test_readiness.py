@@ -13,7 +13,7 @@ from pipelines import placement
 from xlrm.data.catalog import SPOKEN
 from xlrm.errors import ConfigError, GateError
 from xlrm.models import base_models
-from xlrm.run import budget, expected, forecast
+from xlrm.run import budget, expected
 from xlrm.run.assumptions import MFU
 from xlrm.run.experiment import build, load
 from xlrm.run.sections import CROSS_LINGUAL, RETRAIN
@@ -38,6 +38,12 @@ IMPOSSIBLE = (
     ("demo", "source=es targets=[ko] evaluate.benchmarks=[rewardbench-2]", "evaluate.benchmarks", 'rewardbench-2'),
     ("demo", "register.benchmarks=[m-rewardbench]", "register.benchmarks", 'm-rewardbench'),
     ("paper_a_qwen", "external.models=[armour]", "external.models", "armour"),
+    ("paper_a_qwen", "judge.judge=armorm", "judge.judge", "armorm"),
+    ("paper_a_qwen", "judge.judge=served", "judge.judge", "served"),
+    ("paper_a_qwen", "judge.judge=self-taught judge.context=1024", "judge.max_new_tokens", 2048),
+    ("paper_a_qwen", "judge.judge=served=m judge.max_usd=9", "judge.max_usd", 9.0),
+    ("paper_a_qwen", "external.models=[served=m] external.judge.max_usd=9", "external.judge.max_usd", 9.0),
+    ("paper_a_qwen", "judge.judge=served=m plan.max_usd=1000 plan.usd_per_gpu_hour=1", "plan.max_usd", 1000.0),
     ("paper_a_qwen", "external.models=[self-taught] external.judge.max_new_tokens=16384", "external.judge.max_new_tokens", 16384),
     ("paper_a_qwen", "reward.max_length=65536", "reward.max_length", 65536),
     ("paper_a_qwen", "evaluate.max_length=32769", "evaluate.max_length", 32769),
@@ -92,6 +98,10 @@ def test_shipped_experiments_work_on_shipped_placements(preset: str, on: str, mo
 def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
     preset = Path(PRESETS["paper_a_qwen"])
     assert load(preset, ("represent.parallel=null", "judge.judge=phrasebook"), RETRAIN)
+    assert load(preset, ("judge.judge=gpt-4o", "judge.max_usd=50")), (
+        "a generative judge reads any prompt in any language"
+    )
+    assert load(preset, ("judge.judge=served=m", "judge.engine=endpoint", "judge.max_new_tokens=32768"))
     assert load(preset, ("curate.prompts=null", "curate.eval_prompt_set=null", "sample.samples=1"))
 
 
@@ -139,6 +149,23 @@ def test_vllm_is_refused_on_a_machine_without_gpus(stage: str, monkeypatch, tmp_
         (tmp_path / "driver" / name).mkdir(parents=True)
     assert hardware.here() == 2
     hardware.check(made, given, "demo")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        (("judge.judge=self-taught",), "judge.engine"),
+        (("external.models=[self-taught]",), "external.judge.engine"),
+        (("judge.judge=self-taught", "judge.engine=vllm"), "judge.engine"),
+    ],
+)
+def test_a_judges_own_engine_needs_a_gpu_too(overrides, field, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    given = placement.load(placement.LOCAL).hardware()
+    with refused(ConfigError, f"demo: {field}"):
+        hardware.check(steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), overrides)), given, "demo")
+    served = ("judge.judge=self-taught", "judge.engine=endpoint", "external.models=[gpt-4o]")
+    hardware.check(steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), served)), given, "demo")
 
 
 def test_without_a_judge_there_is_nothing_to_judge_by(tmp_path) -> None:
@@ -254,7 +281,7 @@ def test_translating_alone_may_be_too_much_once_it_is_counted() -> None:
 
 
 def test_nothing_is_fetched_for_an_estimate(monkeypatch) -> None:
-    monkeypatch.setattr(forecast.hub, "model_folder", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("xlrm.store.hub.model_folder", lambda *_: pytest.fail("the Hub was asked"))
     found = paper("base.model=org/Other-1B", "external.models=[org/reward]")
     why = {row.stage: row.why for row in found.rows if row.why}
     assert why["reward"] == "the size of org/Other-1B@main is unknown until it is downloaded"

@@ -155,17 +155,19 @@ def inputs(folder: Path, languages: tuple[str, ...] = LANGUAGES, count: int = 24
         margins = {on: rng.normal(MARGIN.get((trained, on), 0.1), 1, len(subsets)).tolist() for on in languages}
         evaluations.append(evaluation(folder / f"evaluate-{trained}", trained, margins, subsets, ("m-rewardbench",)))
     represented = representations(languages, rng)
+    lost = {"verdicts": 240, "unreadable": 3}
     verdicts = [
-        written(folder / f"judge-{one}", JudgeResults(language=one, results={
-            languages[0]: WinRate(win_rate=0.61, interval=(0.53, 0.69), items=120, draws=11),
-            one: WinRate(win_rate=0.66, interval=(0.58, 0.74), items=120, draws=9),
+        written(folder / f"judge-{one}", JudgeResults(language=one, judge="gpt-4o", results={
+            languages[0]: WinRate(win_rate=0.61, interval=(0.53, 0.69), items=120, draws=11, **lost),
+            one: WinRate(win_rate=0.66, interval=(0.58, 0.74), items=120, draws=9, **lost),
         }))
         for one in languages[1:]
     ]  # fmt: skip
     results = EvaluationResults.read(evaluations[0]).results
+    judged = results[languages[0]].model_copy(update={"verdicts": 240, "unreadable": 7})
     external = {
         "a-classifier": ExternalModelResults(kind="classifier", results=results, cost=Cost()),
-        "a-judge": ExternalModelResults(kind="generative", results={languages[0]: results[languages[0]]}, cost=Cost()),
+        "a-judge": ExternalModelResults(kind="generative", results={languages[0]: judged}, cost=Cost()),
     }
     versions = {f"demo-{one}": str(i) for i, one in enumerate(languages, 3)}
     aliases = {one: ["champion"] for one in versions} | {"demo-es": []}
@@ -341,6 +343,14 @@ def test_table_2_stands_beside_models_off_the_shelf(whole):
     assert f"{100 * mine:.1f}" in found[found.index("a-classifier") : found.index("a-judge")]
     judge = found[found.index("a-judge") : found.index("English RM")]
     assert judge.count("&ndash;") == 2, "not evaluated in two languages"
+    assert "7 of 240 unreadable" in judge and "a-judge: 7 of 240 verdicts are unreadable" in found
+
+
+def test_who_judged_and_what_could_not_be_read_stand_beside_the_win_rates(whole):
+    policies = 2 * len(LANGUAGES[1:])
+    assert f"judged by gpt-4o; {3 * policies} of {240 * policies:,} verdicts are unreadable" in section(
+        whole[2], "wins"
+    )
 
 
 def test_what_the_paper_says_of_figure_3_stands_beside_the_win_rates(whole):
@@ -819,7 +829,7 @@ def test_counts_of_none_and_all_read_as_words(tmp_path):
     ],
 )
 def test_aligned_policies_are_counted_in_a_sentence(intervals, said):
-    rates = [results.AlignedPolicy("es", "en", Estimate(0.5, *ends), 120, 0) for ends in intervals]
+    rates = [results.AlignedPolicy("es", "en", Estimate(0.5, *ends), 120, 0, "gpt-4o", 120, 0) for ends in intervals]
     assert said in sentences.wins(rates)
 
 

@@ -100,6 +100,7 @@ PRICES = {"usd_per_gpu_hour", "max_gpu_hours", "max_usd", "prompt_tokens", "resp
 ASKING = {"parallel", "retries", "timeout_seconds", "answer_tokens", "max_usd"}
 NOT_COUNTED = {
     "align": {"save_steps"}, "evaluate": {"batch_tokens"}, "external": {"batch_tokens", *(f"judge.{one}" for one in ASKING)},
+    "judge": ASKING,
     "plan": PRICES, "rank": {"batch_tokens"}, "represent": {"batch_tokens"}, "reward": {"save_steps"},
 }  # fmt: skip
 """Fields of speed, patience, prices and estimates, by stage."""

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -103,31 +102,31 @@ def test_vllms_paths(server, model, expected) -> None:
         ("/v1/rewards", "[1]", 422, "body: a JSON object"),
         ("/v1/rewards", {"conversations": []}, 422, "conversations: List should have at least 1 item"),
         ("/v1/rewards", {"conversations": [PAIR], "temperature": 1}, 422, "temperature: Extra inputs"),
-        ("/v1/rewards", {"conversations": [PAIR, {"prompt": "p"}]}, 422, "conversations.1: a row needs {"),
+        ("/v1/rewards", {"conversations": [PAIR, {"prompt": "p"}]}, 422, "conversations.1: ['prompt']: a row needs {"),
         (
             "/v1/rewards",
             {"conversations": [{"a": 1}] * 1500},
             422,
-            "conversations.0: a row needs {",
+            "conversations.0: ['a']: a row needs {",
         ),
         (
             "/v1/rewards",
             {"conversations": [PAIR | {"prompt": 1}]},
             422,
-            "conversations.0: a row needs {",
+            "conversations.0: ['prompt', 'response']: a row needs {",
         ),
         ("/v1/rewards", {"conversations": [PAIR], "k" * 9000: 1}, 422, "k" * 200 + ": Extra inputs"),
         (
             "/v1/rewards",
             {"conversations": [[{"role": "user", "content": "x"}]]},
             422,
-            "conversations.0: the last message",
+            "conversations.0: role='user': the last message",
         ),
         (
             "/v1/rewards",
             {"conversations": [[{"role": "user"}]]},
             422,
-            "conversations.0: a message needs role and content",
+            "conversations.0: messages={'role': 'user'}: a message needs",
         ),
         ("/v1/rewards", '{"conversations": [{"prompt": "\\ud800", "response": "r"}]}', 422, "half of a surrogate pair"),
         ("/v1/rewards", {"model": "other", "conversations": [PAIR]}, 404, "model: 'other' is not served here"),
@@ -169,13 +168,13 @@ def test_a_connection_is_kept_for_longer_than_five_seconds(server) -> None:
 def test_a_kept_connection_is_not_slower_than_new_ones(server) -> None:
     """Without TCP_NODELAY, each answer over a kept one waits 40 ms for the client's delayed acknowledgement."""
 
-    def median_seconds(ask: Callable[[], object]) -> float:
+    def least_seconds(ask: Callable[[], object]) -> float:
         taken = []
         for _ in range(11):
             begun = time.perf_counter()
             ask()
             taken.append(time.perf_counter() - begun)
-        return statistics.median(taken)
+        return min(taken)
 
     def ask_over_a_new_one() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
@@ -185,7 +184,7 @@ def test_a_kept_connection_is_not_slower_than_new_ones(server) -> None:
         connection.close()
 
     server.rewards([PAIR])
-    assert median_seconds(lambda: server.rewards([PAIR])) < median_seconds(ask_over_a_new_one) + 0.02
+    assert least_seconds(lambda: server.rewards([PAIR])) < least_seconds(ask_over_a_new_one) + 0.02
 
 
 def test_a_body_in_chunks_is_limited_too(server) -> None:
@@ -334,11 +333,11 @@ def test_a_registered_model_with_a_token_that_stops_gracefully(model, expected) 
     ("arguments", "message"),
     [
         (("models:/nosuch@champion",), "models:/nosuch@champion: no such registered model"),
-        (("/nosuch/model",), "/nosuch/model is not a model"),
-        (("x", "--engine", "other"), "engine: Input should be 'transformers' or 'vllm', got 'other'"),
-        (("x", "max_waiting=0"), "max_waiting: Input should be greater than or equal to 1, got 0"),
-        (("x", "max_wait=1"), "max_wait: Extra inputs are not permitted, got 1; there are wait_ms,"),
-        (("x", "--host", "203.0.113.1"), "--host 203.0.113.1 --port 0"),
+        (("/nosuch/model",), "/nosuch/model"),
+        (("x", "--engine", "other"), "engine='other': Input should be 'transformers' or 'vllm'"),
+        (("x", "max_waiting=0"), "max_waiting=0: Input should be greater than or equal to 1"),
+        (("x", "max_wait=1"), "max_wait=1: Extra inputs are not permitted; there are wait_ms,"),
+        (("x", "--host", "203.0.113.1"), "--host, --port=('203.0.113.1', 0)"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(arguments, message) -> None:

@@ -1,12 +1,14 @@
 """What a pipeline makes of an experiment: each step gets what its stage takes, from steps before it."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 from refusals import refused
 
 from components import IMAGES, RUNS, component_of
 from configs import PRESETS
+from pipelines.platform import GIVEN
 from xlrm.errors import ConfigError
 from xlrm.run.experiment import STAGES, build, load, stage_config, stage_module
 from xlrm.run.steps import PIPELINES, Step, steps
@@ -123,4 +125,11 @@ def test_every_step_has_a_component_whose_image_it_runs_in() -> None:
     made = steps("cross-lingual-transfer", NINE)
     assert {component_of(step) for step in made.values()} == set(RUNS)
     assert component_of(made["sample-policy"]) == "sample" and component_of(made["sample-ko"]) == "answer"
+    judges = {"phrasebook": "report", "gpt-4o": "report", "self-taught": "answer"}
+    judged = {judge: replace(made["judge-ko"], config=made["judge-ko"].config | {"judge": judge}) for judge in judges}
+    assert {judge: component_of(step) for judge, step in judged.items()} == judges
+    served = replace(judged["self-taught"], config=judged["self-taught"].config | {"engine": "endpoint"})
+    assert component_of(served) == "report"
+    assert "report" in GIVEN["xlrm-endpoint"], "for a served judge"
+    assert "answer" in GIVEN["xlrm-hub"], "for a gated judge"
     assert set(IMAGES) <= set(RUNS) and component_of(Step("register")) == "report"

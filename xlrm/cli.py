@@ -214,8 +214,10 @@ def evaluate(
         result.write(output)
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
-    equal = "" if result.ties is None else f", {result.ties} with equal rewards ({ties})"
-    console().print(_results_table(f"{benchmark}, {len(rows)} items{equal}", result))
+    note = "" if result.ties is None else f", {result.ties} with equal rewards ({ties})"
+    if result.unreadable is not None:
+        note += f", {result.unreadable} of {result.verdicts} verdicts unreadable (0.5 each)"
+    console().print(_results_table(f"{benchmark}, {len(rows)} items{note}", result))
 
 
 def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
@@ -223,6 +225,8 @@ def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
 
     with mlflow_runs.run(experiment, f"evaluate {params['benchmark']}", params, {}) as run:
         run.log({f"accuracy/{params['language']}/{name}": value for name, value in result.accuracy.items()})
+        if result.unreadable is not None:
+            run.log({f"unreadable/{params['language']}": result.unreadable})
 
 
 def _results_table(title: str, result: "Result") -> Table:

@@ -20,10 +20,12 @@ from xlrm.models import reward_models
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers import classifiers, reward_journal
 from xlrm.scorers.judges import pairwise, rewardbench
-from xlrm.scorers.judges.pairwise import Estimate, Judge
+from xlrm.scorers.judges.pairwise import Judge
 from xlrm.store.fields import CountedIf
 from xlrm.store.jsonl import write_jsonl
 
+SECTION = "external.judge"
+"""Where the settings of judges are, for messages."""
 Rows = dict[str, list[dict]]
 """Language -> rows of a benchmark."""
 
@@ -92,17 +94,11 @@ def _version(model: RewardModel, settings: Settings) -> str | None:
 
 def _judges(models: Sequence[RewardModel], rows: Rows, settings: Settings) -> dict[str, Judge]:
     """Name -> judge; logs the estimated cost of each and checks the budget before any of them is asked."""
-    judges = {model.name: pairwise.load(model, settings.judge) for model in models if model.kind == "generative"}
-    estimates: dict[str, Estimate] = {}
-    for name, judge in judges.items():
-        estimates[name] = judge.estimate(rewardbench.pairs([row for table in rows.values() for row in table]))
-        judge.cost.estimated_usd = estimates[name].usd
-        progress.say(f"external[{name}]: {estimates[name]}")
-        if estimates[name].known < estimates[name].questions:
-            judge.reach()
-    pairwise.check_budget(
-        {name: estimate for name, estimate in estimates.items() if judges[name].served}, settings.judge
-    )
+    judges = {
+        model.name: pairwise.load(model, settings.judge, SECTION) for model in models if model.kind == "generative"
+    }
+    pairs = rewardbench.pairs([row for table in rows.values() for row in table]) if judges else []
+    pairwise.prepare(judges, pairs, settings.judge, SECTION)
     return judges
 
 
@@ -145,7 +141,10 @@ def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> tuple
     progress.say(f"external[{model.name}]: {judge.cost}")
     write_jsonl(output / "verdicts.jsonl", _verdicts(rows, items))
     credits = {code: np.array([row["credit"] for row in records]) for code, records in items.items()}
-    results = {code: summary(rows[code], earned) for code, earned in credits.items()}
+    results = {
+        code: summary(rows[code], earned).model_copy(update=rewardbench.unreadable(items[code]))
+        for code, earned in credits.items()
+    }
     return results, {code: rewardbench.bias(records) for code, records in items.items()}
 
 

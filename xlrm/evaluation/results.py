@@ -97,6 +97,9 @@ class Cost(BaseModel):
     cut: int | None = None
     """Answers cut off at the token limit."""
     refused: int | None = None
+    verdicts: int | None = None
+    unreadable: int | None = None
+    """Verdicts that name neither response."""
     estimated_usd: float | None = None
     usd: float | None = None
 
@@ -149,7 +152,7 @@ class WinRate(BaseModel):
     draws: int
     verdicts: int | None = None
     unreadable: int | None = None
-    """Verdicts of a generative judge that name neither response."""
+    """Verdicts that name neither response; each is half a win."""
 
     @property
     def estimate(self) -> Estimate:
@@ -165,8 +168,9 @@ class JudgeResults(JsonFile):
     language: str
     """Language of the responses."""
     judge: str | None = None
+    """Entry of the config."""
     cost: Cost | None = None
-    """Results of a generative judge."""
+    """What a generative judge took; None for others."""
     results: dict[str, WinRate]
     """Reward model that the policy was aligned to -> its win rate."""
 

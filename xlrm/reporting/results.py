@@ -23,6 +23,10 @@ class AlignedPolicy:
     rate: Estimate
     items: int
     draws: int
+    judge: str
+    verdicts: int
+    unreadable: int
+    """Verdicts that could not be read; each is half a win."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class External:
     """classifier or generative."""
     averages: dict[str, Estimate]
     """Language -> average accuracy."""
+    unreadable: dict[str, tuple[int, int]]
+    """For a generative model: language -> (verdicts that could not be read, verdicts)."""
 
 
 def language_name(code: str) -> str:
@@ -47,16 +53,21 @@ def read_external(folder: Path) -> list[External]:
     externals = []
     for name, model in ExternalResults.read(folder).models.items():
         averages = {code: average for code, result in model.results.items() if (average := result.estimate())}
-        externals.append(External(name, model.kind, averages))
+        counts = {code: (result.unreadable or 0, result.verdicts) for code, result in model.results.items()}
+        unreadable = {code: (lost, verdicts) for code, (lost, verdicts) in counts.items() if verdicts}
+        externals.append(External(name, model.kind, averages, unreadable))
     return sorted(externals, key=lambda external: external.kind)
 
 
 def read_win_rates(folders: list[Path]) -> list[AlignedPolicy]:
     return [
-        AlignedPolicy(judged.language, labeler, rate.estimate, rate.items, rate.draws)
+        AlignedPolicy(
+            judged.language, labeler, rate.estimate, rate.items, rate.draws, judged.judge or "",
+            rate.verdicts or 0, rate.unreadable or 0,
+        )
         for judged in map(JudgeResults.read, folders)
         for labeler, rate in judged.results.items()
-    ]
+    ]  # fmt: skip
 
 
 def sections(evaluations: list[Evaluation]) -> list[str]:

@@ -15,7 +15,7 @@ from xlrm.registry.gate import Decision
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.figures import model_name
 from xlrm.reporting.published.paper_tables import table_1
-from xlrm.reporting.results import CHANCE, AlignedPolicy, language_name, paper_delta, tested
+from xlrm.reporting.results import CHANCE, AlignedPolicy, External, language_name, paper_delta, tested
 from xlrm.store import addresses
 from xlrm.validation.summary import FileSummary, Summary
 
@@ -296,6 +296,27 @@ def wins(found: list[AlignedPolicy]) -> str:
     counted = [f"{count} {'is' if count == 1 else 'are'} {kind}" for count, kind in kinds if count]
     note = " (level: an even score lies within the interval)" if better + worse < len(found) else ""
     return f"Of {len(found)} aligned policies, {listed(counted)} the policy they were trained from{note}."
+
+
+def judged(policies: list[AlignedPolicy]) -> str:
+    """By whom the policies were judged, and how many verdicts could not be read."""
+    names = listed(list(dict.fromkeys(policy.judge for policy in policies if policy.judge)))
+    lost = unreadable(sum(policy.unreadable for policy in policies), sum(policy.verdicts for policy in policies))
+    return f", judged by {names}; {lost}" if names else ""
+
+
+def unreadable_in(models: list[External]) -> str:
+    """How many verdicts of each generative model could not be read, over all languages."""
+    counts = {
+        model.name: [sum(column) for column in zip(*model.unreadable.values(), strict=True)]
+        for model in models
+        if model.unreadable
+    }
+    return listed([f"{name}: {unreadable(*count)}" for name, count in counts.items()])
+
+
+def unreadable(count: int, verdicts: int) -> str:
+    return f"{count:,} of {verdicts:,} verdicts are unreadable"
 
 
 def verdict(decision: Decision | None) -> str:

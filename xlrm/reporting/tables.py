@@ -44,7 +44,7 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
     made = {
         "accuracy": _table("benchmark model tested_in part items accuracy low high", _accuracies(material)),
         "differences": _table("language part difference low high p source_accuracy own_accuracy", _deltas(material)),
-        "external": _table("model kind tested_in accuracy low high", _external(material)),
+        "external": _table("model kind tested_in accuracy low high unreadable verdicts", _external(material)),
         "paper": _table("table model trained_in tested_in part accuracy_percent", _paper() if paper else ()),
         "models": _table("name version aliases accepted reason champion_then", _models(material)),
         "gate": _table("name benchmark language section items champion challenger difference low high verdict", _gate(material)),
@@ -55,7 +55,9 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
         "representations": _table("model f low high mean_cosine singular_value_shares", _representations(material)),
         "correlations": _table("accuracy_and models pearson low high p spearman spearman_p", _correlations(material)),
         "embedding_norms": _table("model language tokens shift wasserstein relative ks", _norms(material)),
-        "win_rates": _table("language preferences_by win_rate low high prompts draws", _wins(material)),
+        "win_rates": _table(
+            "language preferences_by win_rate low high prompts draws judge unreadable verdicts", _wins(material)
+        ),
         "validation": _table("language file rows_in rows_out passed failed_share expected_share limit expectation failed_rows",
             _validation(material),
         ),
@@ -111,7 +113,8 @@ def _deltas(material: Material) -> Iterator[tuple]:
 def _external(material: Material) -> Iterator[tuple]:
     for model in material.external:
         yield from (
-            (model.name, model.kind, on, cell.value, cell.low, cell.high) for on, cell in model.averages.items()
+            (model.name, model.kind, on, cell.value, cell.low, cell.high, *model.unreadable.get(on, ("", "")))
+            for on, cell in model.averages.items()
         )
 
 
@@ -175,7 +178,8 @@ def _norms(material: Material) -> Iterator[tuple]:
 
 def _wins(material: Material) -> Iterator[tuple]:
     for win in material.win_rates:
-        yield win.language, win.labeler, win.rate.value, win.rate.low, win.rate.high, win.items, win.draws
+        rate = (win.rate.value, win.rate.low, win.rate.high)
+        yield win.language, win.labeler, *rate, win.items, win.draws, win.judge, win.unreadable, win.verdicts
 
 
 def _validation(material: Material) -> Iterator[tuple]:

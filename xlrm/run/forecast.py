@@ -15,14 +15,15 @@ from typing import Any, Literal
 
 from xlrm.data import parallel_texts
 from xlrm.errors import XlrmError
-from xlrm.evaluation import benchmarks
+from xlrm.evaluation import benchmarks, external_models
 from xlrm.languages import LANGUAGES
 from xlrm.models import reward_models
 from xlrm.models.base_models import BASE_MODELS, TINY
 from xlrm.models.compute import Kind, Shape, flops, shape
 from xlrm.models.reward_models import RewardModel
-from xlrm.run import workloads
+from xlrm.run import judges, workloads
 from xlrm.run.assumptions import A100, PEAK
+from xlrm.run.judges import Judge
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, Experiment
 from xlrm.run.steps import steps
 from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
@@ -57,7 +58,7 @@ class Row:
     usd: float = 0.0
     """US dollars that an endpoint charges."""
     aligned: bool = False
-    """Whether it uses policies made by `align`, and therefore runs after it."""
+    """Whether it uses policies made by `align`, and therefore runs after it on the same GPUs."""
 
     def hours(self, mfu: Mapping[str, float], gpu: str = A100) -> float | None:
         return None if self.flop is None else self.flop / (PEAK[gpu][self.precision] * mfu[self.work]) / 3600
@@ -146,7 +147,8 @@ def rows(
     table += _external(scene) if "external" in stages else ()
     table += [_represent(scene)] if "represent" in stages else []
     aligning = "align" in stages and (texts.train_prompts or texts.eval_prompts)
-    return table + (_alignment(scene) if aligning else [])
+    table += _alignment(scene) if aligning else []
+    return table + (list(_policies_judged(scene)) if aligning and "judge" in stages else [])
 
 
 def read_published(experiment: Experiment) -> Published:
@@ -251,32 +253,48 @@ def _external(scene: Scene) -> Iterator[Row]:
     for model in reward_models.find_all(config.models):
         what = f"{model.name} x {len(codes)} languages x {len(items):,} items"
         if model.kind == "classifier":
-            reading, of = scene.read(items, config.max_length), model.shape or _external_shape(model, scene.fetch)
+            reading, of = scene.read(items, config.max_length), _external_shape(model, scene.fetch)
             yield scene.row(
                 "external", what, "scoring", config.precision or model.precision, reading, {"forward": 1}, of=of
             )
             continue
         reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
-        orders = 1 + (config.judge.orders == "both")
-        if (config.judge.engine or model.engine) == "endpoint":
-            yield _served(
-                model, what, reading, orders, len(codes) * len(items) * config.judge.answer_tokens, config.judge
-            )
-        else:
-            of = model.shape or _external_shape(model, scene.fetch)
-            yield scene.row("external", what, "decoding", "bfloat16", reading, {"forward": orders}, head=True, of=of)
+        judge = Judge("external", external_models.SECTION, model, config.judge)
+        yield _judging(scene, judge, what, reading, len(codes) * len(items))
 
 
-def _served(
-    model: RewardModel, what: str, reading: Load, orders: int, written: float, settings: pairwise.Settings
-) -> Row:
-    """A judge at an endpoint, whose tokens have a price and whose operations are not counted."""
-    price = settings.usd_per_million.get(model.name, model.usd_per_million)
-    row = Row("external", f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens, flop=0.0)
-    if price is None:
-        return replace(row, why=f"external.judge.usd_per_million has no price for {model.name}")
+def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -> Row:
+    """A generative judge that reads `reading`, its answers included, for each order in which it is shown the pairs. At
+    an endpoint tokens have a price, and operations are not counted."""
+    orders = 1 + (judge.settings.orders == "both")
+    if judge.engine != "endpoint":
+        of = _external_shape(judge.model, scene.fetch)
+        precision, aligned = judge.settings.precision, judge.stage == "judge"
+        return scene.row(
+            judge.stage, what, "decoding", precision, reading, {"forward": orders}, True, of, aligned=aligned
+        )
+    row = Row(judge.stage, f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens, flop=0.0)
+    if (price := pairwise.price_of(judge.model, judge.settings)) is None:
+        return replace(row, why=f"{judge.section}.usd_per_million has no price for {judge.model.name}")
+    written = pairs * judge.settings.answer_tokens
     usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
     return replace(row, usd=usd)
+
+
+def _policies_judged(scene: Scene) -> Iterator[Row]:
+    """Both aligned policies of each target against the policy that they were trained from; a judge that knows the right
+    answers takes nothing."""
+    targets, prompts = scene.experiment.targets, scene.texts.eval_prompts
+    longest = scene.config("sample", languages=targets).max_new_tokens
+    for judge in judges.generative("judge", scene.config("judge")):
+        reading = Load()
+        for scale in map(scene.scale, targets):
+            answer = answer_length(scene.texts.pairs, scale, longest) / scale
+            reading += _judged(
+                [Item(prompt, (answer, answer)) for prompt in prompts], scale, judge.settings.answer_tokens
+            )
+        what = f"2 policies x {len(targets)} languages x {len(prompts):,} prompts by {judge.model.name}"
+        yield _judging(scene, judge, what, reading * 2, 2 * len(targets) * len(prompts))
 
 
 def _represent(scene: Scene) -> Row:
@@ -336,6 +354,8 @@ def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
 
 
 def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:
+    if model.shape:
+        return model.shape
     name = f"{model.repository}@{model.revision}" if model.revision else model.repository
     return _shape_at(name, model.folder or "", fetch)
 

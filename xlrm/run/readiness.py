@@ -17,9 +17,10 @@ from xlrm.evaluation.reward_table import CORPUS
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget
+from xlrm.run import budget, judges
 from xlrm.run.sections import POLICY, Experiment
 from xlrm.run.steps import steps
+from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.gold import JUDGES
 from xlrm.translation import translators
 from xlrm.translation.effort import PROMPT_TOKENS
@@ -195,16 +196,24 @@ def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[ConfigE
     if "external" not in stages or not config.models:
         return
     try:
-        models = reward_models.find_all(name for name in config.models if not name.startswith(("/", ".")))
+        reward_models.find_all(name for name in config.models if not name.startswith(("/", ".")))
     except ConfigError as error:
         yield error.within("external.models: ")
-        return
-    judge = config.judge
-    if judge.max_new_tokens >= judge.context and any(model.kind == "generative" for model in models):
-        yield ConfigError(
-            f"less than external.judge.context={judge.context} is allowed, which also holds the question",
-            where="external.judge.max_new_tokens", value=judge.max_new_tokens,
-        )  # fmt: skip
+
+
+def generative_judges(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Judges of this machine without room for a question, and served ones without the price that a budget needs."""
+    for stage in ("external", "judge"):
+        for judge in judges.generative(stage, asked.config(stage)) if stage in stages else ():
+            settings, section = judge.settings, judge.section
+            if judge.engine != "endpoint" and settings.max_new_tokens >= settings.context:
+                yield ConfigError(
+                    f"less than {section}.context={settings.context} is allowed, which also holds the question",
+                    where=f"{section}.max_new_tokens", value=settings.max_new_tokens,
+                )  # fmt: skip
+            priced = judge.engine != "endpoint" or pairwise.price_of(judge.model, settings)
+            if settings.max_usd is not None and not priced:
+                yield pairwise.unpriced([judge.model.name], settings, section)
 
 
 def published_benchmarks(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -257,9 +266,9 @@ def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    if "judge" not in stages:
+    judge, curated = JUDGES.get(asked.config("judge").judge or ""), asked.config("curate")
+    if "judge" not in stages or judge is None:  # a generative judge reads any prompt
         return
-    judge, curated = JUDGES[asked.config("judge").judge], asked.config("curate")
     field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
     entry = getattr(curated, field)
     if judge.prompts is not None and entry not in judge.prompts and not catalog.is_file(entry):
@@ -322,5 +331,6 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, sets_of_the_corpus, translators_languages, tiny_models_languages, published_benchmarks, parallel_texts,
-    judges_prompts, models_from_elsewhere, lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches,
+    judges_prompts, models_from_elsewhere, generative_judges, lengths, lengths_of_translations, limits_of_translations,
+    pairs_to_align_on, batches,
 )  # fmt: skip

@@ -29,6 +29,11 @@ class Step:
     def label(self) -> str:
         return "-".join((self.stage, *self.of))
 
+    @property
+    def reads(self) -> set[str]:
+        """Labels of the steps whose artifacts it reads."""
+        return {label for of in self.inputs.values() for label in ((of,) if isinstance(of, str) else of)}
+
 
 Steps = dict[str, Step]
 """Label -> step, each after the steps whose artifacts it reads."""

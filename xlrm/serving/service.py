@@ -233,8 +233,9 @@ async def _encode(
         else:
             encoded = await tokenizing.encode_chats(chats, sizes)
     except TemplateRefusal as error:
-        reason = f"conversation {error.place}: the model's chat template refuses it: {error.reason}"
-        raise Refused(422, reason) from error
+        raise Refused(
+            422, f"conversation {error.place}: the model's chat template refuses it: {error.reason}"
+        ) from error
     if empty := [place for place, ids in enumerate(encoded) if not ids]:
         raise Refused(422, f"conversation {empty[0]}: no tokens")
     return encoded

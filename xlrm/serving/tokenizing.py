@@ -28,13 +28,13 @@ class Tokenizing:
         self._long = other, ThreadPoolExecutor(1, "tokenizer of long requests")
 
     async def encode_chats(self, chats: Sequence[list[dict]], sizes: Sequence[int]) -> list[list[int]]:
-        """Token ids of conversations. `sizes`: characters of each. Raises TemplateRefusal for a conversation that the
-        chat template does not accept."""
+        """Token ids of conversations. `sizes`: characters of each. Raises TemplateRefusal for a conversation that
+        the chat template refuses."""
         return await self._encode(lambda scorer, part: scorer.encode(part), chats, sizes)
 
     async def encode_texts(self, texts: Sequence[str], sizes: Sequence[int]) -> list[list[int]]:
         """Token ids of texts that the chat template wrote. `sizes`: characters of each."""
-        return await self._encode(_encode_each, texts, sizes)
+        return await self._encode(_encode_texts, texts, sizes)
 
     async def _encode(
         self, work: Callable[[Scorer, Any], list[list[int]]], items: Sequence, sizes: Sequence[int]
@@ -50,8 +50,8 @@ class Tokenizing:
         return encoded
 
 
-def _encode_each(scorer: Scorer, texts: Sequence[str]) -> list[list[int]]:
-    return [chat_templates.encode_texts(scorer.tokenizer, [text], scorer.max_length)[0] for text in texts]
+def _encode_texts(scorer: Scorer, texts: list[str]) -> list[list[int]]:
+    return chat_templates.encode_texts(scorer.tokenizer, texts, scorer.max_length)
 
 
 def _parts(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -38,7 +38,8 @@ def run(config: Config, *, corpora: Path, output: Path) -> dict[str, float]:
 
 
 def _metrics(prefix: str, result: ExternalModelResults) -> dict[str, float]:
-    """Flat metrics: accuracies by language; for a judge also its position bias and its cost in US dollars."""
+    """Flat metrics: accuracies by language; for a judge also its position bias, the share of verdicts that could not be
+    read (errors), and its cost in US dollars."""
     metrics: dict[str, float | None] = {
         f"{prefix}/accuracy/{language}/{name}": value
         for language, entry in result.results.items()

@@ -1,32 +1,40 @@
 """Judges aligned policies against the policy before alignment, from their responses to the same prompts."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import Field, field_validator
 
-from xlrm.errors import ConfigError, DataError
-from xlrm.evaluation.results import JudgeResults, WinRate
-from xlrm.evaluation.statistics import mean_interval
-from xlrm.scorers.judges.gold import JUDGES
-from xlrm.scorers.judges.pairs import Pair
-from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.errors import ConfigError
+from xlrm.evaluation import win_rates
+from xlrm.evaluation.results import JudgeResults
+from xlrm.scorers.judges import pairwise
+from xlrm.store.fields import NotCounted
+from xlrm.store.jsonl import write_jsonl
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Config(pairwise.Settings):
+    """Besides its own fields those of generative judges, which the phrasebook's ignores."""
 
     language: str
     """Language of the responses."""
     labelers: tuple[str, ...]
     """Reward models that the candidate policies were aligned to, in the order in which the policies were sampled."""
     judge: str | None = "phrasebook"
-    """Name of a judge in `xlrm.scorers.judges.gold`; null leaves the aligned policies unjudged."""
+    """phrasebook (knows the right answers to its own prompts), or a generative model as in `external.models`, such as
+    gpt-4o, served=MODEL_ID or self-taught=FOLDER; null leaves the aligned policies unjudged."""
+    max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
+    """Budget for a judge at an endpoint, for each language: the stage does not start if its estimate is above it or the
+    price is unknown, and stops when the cost is above it."""
 
     @field_validator("judge")
     @classmethod
     def _known(cls, judge: str | None) -> str | None:
-        if judge is not None and judge not in JUDGES:
-            raise ValueError(f"no such judge; there are {', '.join(JUDGES)}, or null for no verdicts")
+        try:
+            if judge is not None:
+                win_rates.find(judge)
+        except ConfigError as error:
+            raise ValueError(f"{error.message}; {error.hint or win_rates.ALLOWED}, or null for no verdicts") from error
         return judge
 
 
@@ -37,42 +45,31 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
     }
 
 
-def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> dict[str, float]:
-    """Writes verdicts.jsonl and results.json. The win rate is mean(preference - 1); a draw is half a win (alpaca_eval).
-    Raises ConfigError without a judge, and DataError for responses to different prompts."""
-    import numpy as np
+def fingerprint(config: Config) -> str:
+    return win_rates.fingerprint(config.judge, config)
 
+
+def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> dict[str, float]:
+    """Writes verdicts.jsonl and results.json. A run that was stopped continues with the questions that the judge has
+    not answered yet. Raises ConfigError without a judge, DataError for responses to different prompts, and the errors of
+    `win_rates.judge`."""
     if config.judge is None:
         raise ConfigError(
             "null, which leaves this stage out of a pipeline",
             where="judge.judge",
-            hint=f"there are {', '.join(JUDGES)}",
+            hint=f"there are {win_rates.ALLOWED}",
         )
-    judge = JUDGES[config.judge]
-    base = _responses(reference / "0" / "eval" / f"{config.language}.jsonl")
-    verdicts, results, metrics = [], {}, {}
-    for place, labeler in enumerate(config.labelers):
-        aligned = _responses(candidates / str(place) / "eval" / f"{config.language}.jsonl")
-        if aligned.keys() != base.keys():
-            raise DataError(f"other prompts than in {reference}", where="judge.candidates", value=str(candidates))
-        pairs = [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
-        preferences = judge.prefer(pairs, config.language)
-        rows = [_verdict(labeler, *verdict) for verdict in zip(pairs, preferences, strict=True)]
-        mean, *interval = mean_interval(np.array(preferences) - 1)
-        draws = sum(row["preference"] == 1.5 for row in rows)
-        results[labeler] = WinRate(win_rate=mean, interval=tuple(interval), items=len(rows), draws=draws)
-        metrics[f"win_rate/{labeler}"] = mean
-        verdicts += rows
-    write_jsonl(output / "verdicts.jsonl", verdicts)
-    JudgeResults(language=config.language, results=results).write(output)
-    return metrics
-
-
-def _responses(path: Path) -> dict[str, dict]:
-    return {row["id"]: row for row in read_rows(path, ("id", "prompt", "responses"))}
-
-
-def _verdict(labeler: str, pair: Pair, preference: float) -> dict:
-    return {
-        "id": pair.id, "labeler": labeler, "prompt": pair.prompt, "base": pair.a, "aligned": pair.b, "preference": preference,
-    }  # fmt: skip
+    pairs = {
+        labeler: win_rates.pairs(reference / "0", candidates / str(place), config.language)
+        for place, labeler in enumerate(config.labelers)
+    }
+    every = [pair for of_labeler in pairs.values() for pair in of_labeler]
+    verdicts = win_rates.judge(config.judge, config, every, config.language)
+    judgements, records, results = iter(verdicts.judgements), [], {}
+    for labeler, of_labeler in pairs.items():
+        judged = [(pair, next(judgements)) for pair in of_labeler]
+        records += [win_rates.record(labeler, *verdict) for verdict in judged]
+        results[labeler] = win_rates.win_rate([judgement for _, judgement in judged])
+    write_jsonl(output / "verdicts.jsonl", records)
+    JudgeResults(language=config.language, judge=config.judge, cost=verdicts.cost, results=results).write(output)
+    return win_rates.metrics(results, verdicts.cost)

@@ -10,8 +10,9 @@ from typing import Literal
 
 from xlrm.models.decoding import Completion
 
-Verdict = Literal["A", "B", "error"]
-"""Position of the better response: A is first, B second; error if the judge named neither."""
+Verdict = Literal["A", "B", "tie", "error"]
+"""Position of the better response: A is first, B second. tie if the judge finds them equally good, error if its answer
+is unreadable."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,25 @@ class Judgement:
     a_first: tuple[bool, ...]
     """Whether response a was shown first, by order."""
     verdicts: tuple[Verdict, ...]
-    answers: tuple[Completion, ...]
+    answers: tuple[Completion, ...] = ()
+    """The judge's answers, if it writes any."""
+
+    @property
+    def unreadable(self) -> int:
+        """Number of verdicts that could not be read."""
+        return self.verdicts.count("error")
 
     @property
     def preference(self) -> float:
         """Mean over the orders, on alpaca_eval's scale: 1 if response a is better, 2 if b is, 1.5 for neither."""
         both = zip(self.verdicts, self.a_first, strict=True)
         return sum(_preference(verdict, a_first) for verdict, a_first in both) / len(self.verdicts)
+
+    def record(self) -> dict:
+        """verdicts, answers, and the reasons of refusals if there are any."""
+        refusals = [answer.refused for answer in self.answers if answer.refused]
+        record = {"verdicts": list(self.verdicts), "answers": [answer.text for answer in self.answers]}
+        return record | ({"refused": refusals} if refusals else {})
 
 
 def coin(seed: int, pair: str) -> bool:
@@ -46,6 +59,6 @@ def coin(seed: int, pair: str) -> bool:
 
 
 def _preference(verdict: Verdict, a_first: bool) -> float:
-    if verdict == "error":
+    if verdict not in ("A", "B"):
         return 1.5
     return 1.0 if (verdict == "A") == a_first else 2.0

@@ -2,7 +2,7 @@
 verdict is defined elsewhere (`rewardbench`)."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlrm import progress
 from xlrm.errors import ConfigError, GateError
 from xlrm.models import generation
-from xlrm.models.decoding import Completion, Decoding, Precision
+from xlrm.models.decoding import Completion, Decoding, Precision, blocks
 from xlrm.models.generation import EngineName
 from xlrm.models.loading import Context
 from xlrm.models.reward_models import RewardModel
@@ -52,8 +52,8 @@ class Settings(BaseModel):
     timeout_seconds: Annotated[float, NotCounted] = Field(600.0, gt=0)
     """Timeout in seconds of one request to an endpoint."""
     max_refused_share: float = Field(0.01, ge=0, le=1)
-    """Largest share of questions that an engine may refuse (too long for the model, filtered); above it the stage
-    stops. A refused question earns 0.5, like an error in RewardBench."""
+    """Largest share of questions that an engine may refuse (too long for the model, filtered, answered without text);
+    above it the stage stops. A refused question earns 0.5, like an error in RewardBench."""
     answer_tokens: Annotated[int, NotCounted] = Field(300, ge=1)
     """Assumed tokens of an answer, for the estimate."""
     usd_per_million: Annotated[dict[str, tuple[float, float]], NotCounted] = {}
@@ -67,17 +67,20 @@ class Settings(BaseModel):
 
 @dataclass
 class Cost:
-    """Questions to one judge, and the tokens and dollars that they cost."""
+    """Questions to one judge, and the tokens and dollars that they cost or, before it is asked, may cost."""
 
     price: tuple[float, float] | None
     questions: int = 0
     known: int = 0
     """Questions answered in an earlier run."""
     requests: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens_in: float = 0
+    tokens_out: float = 0
     cut: int = 0
     """Answers cut off at the token limit."""
+    verdicts: int = 0
+    unreadable: int = 0
+    """Verdicts that could not be read, for example in an answer that was cut off or refused."""
     refused: int = 0
     refusal: str | None = None
     """The engine's reason for the last refusal."""
@@ -105,18 +108,13 @@ class Cost:
     def __str__(self) -> str:
         tokens = f"{self.tokens_in:,} tokens read, {self.tokens_out:,} written"
         asked = f"{self.known:,} answered before, {self.requests:,} asked now"
-        return f"{self.questions:,} questions, {asked}; {tokens}, {dollars(self.usd)}"
+        lost = (
+            f"{self.unreadable:,} of {self.verdicts:,} verdicts unreadable ({self.cut:,} cut, {self.refused:,} refused)"
+        )
+        return f"{self.questions:,} questions, {asked}; {tokens}, {dollars(self.usd)}; {lost}"
 
-
-@dataclass(frozen=True)
-class Estimate:
-    questions: int
-    known: int
-    tokens_in: float
-    tokens_out: float
-    usd: float | None
-
-    def __str__(self) -> str:
+    def estimate(self) -> str:
+        """The sentence for estimated tokens."""
         known = f", {self.known:,} of them answered before" if self.known else ""
         tokens = f"about {self.tokens_in:,.0f} tokens to read and {self.tokens_out:,.0f} to write"
         return f"{self.questions:,} questions{known}; {tokens}, {dollars(self.usd)}"
@@ -143,6 +141,8 @@ class Judge:
     engine: generation.Engine
     memory: Memory
     cost: Cost
+    section: str = "judge"
+    """Where the settings are, for messages."""
 
     @property
     def served(self) -> bool:
@@ -157,15 +157,13 @@ class Judge:
     def decoding(self) -> Decoding:
         return Decoding(self.settings.max_new_tokens)
 
-    def estimate(self, pairs: Sequence[Pair]) -> Estimate:
+    def estimate(self, pairs: Sequence[Pair]) -> Cost:
         """Estimated tokens and cost of judging `pairs`, from the bytes of the questions without a saved answer."""
         asked = {question.key for pair in pairs for question in self.questions(pair)}
-        left = asked - self.memory.look_up(asked, 0).keys()
+        left = asked - self._known(asked).keys()
         read = sum(len(key.encode()) for key in left) / BYTES_PER_TOKEN
         written = float(len(left) * self.settings.answer_tokens)
-        price = self.cost.price
-        usd = None if price is None else (read * price[0] + written * price[1]) / 1e6
-        return Estimate(len(asked), len(asked) - len(left), read, written, usd)
+        return Cost(self.cost.price, len(asked), len(asked) - len(left), tokens_in=read, tokens_out=written)
 
     def reach(self) -> None:
         """Checks the settings before any question: raises ConfigError if OPENAI_BASE_URL is not set for a served judge,
@@ -181,7 +179,10 @@ class Judge:
         `max_refused_share` or `max_usd` is exceeded. Answers received before an error are saved."""
         asked = [self.questions(pair) for pair in pairs]
         known = self._answers([question.key for questions in asked for question in questions])
-        return [self._judgement(questions, [known[question.key] for question in questions]) for questions in asked]
+        judgements = [self._judgement(each, [known[question.key] for question in each]) for each in asked]
+        self.cost.verdicts += sum(len(judgement.verdicts) for judgement in judgements)
+        self.cost.unreadable += sum(judgement.unreadable for judgement in judgements)
+        return judgements
 
     def questions(self, pair: Pair) -> list[Question]:
         orders = [True, False] if self.settings.orders == "both" else [coin(self.settings.seed, pair.id)]
@@ -189,18 +190,23 @@ class Judge:
         return [Question(a_first, self.prompt.messages(pair.prompt, *responses)) for a_first, responses in shown]
 
     def _judgement(self, questions: list[Question], answers: list[Completion]) -> Judgement:
-        verdicts = tuple(self.prompt.parse(answer.text) for answer in answers)
+        verdicts = tuple(self.prompt.verdict(answer) for answer in answers)
         return Judgement(tuple(question.a_first for question in questions), verdicts, tuple(answers))
+
+    def _known(self, keys: Iterable[str]) -> dict[str, Completion]:
+        """Saved answers by question. An unreadable one does not count, so that its question is asked again."""
+        saved = {key: Completion(text or "", True) for key, text in self.memory.look_up(keys, 0).items()}
+        return {key: answer for key, answer in saved.items() if self.prompt.verdict(answer) != "error"}
 
     def _answers(self, keys: list[str]) -> dict[str, Completion]:
         wanted = list(dict.fromkeys(keys))
-        known = {key: Completion(text or "", True) for key, text in self.memory.look_up(wanted, 0).items()}
+        known = self._known(wanted)
         left = [key for key in wanted if key not in known]
         self.cost.questions += len(wanted)
         self.cost.known += len(known)
         counter = progress.Counter(f"judging by {self.model.name}", len(left), "questions")
         try:
-            for block in _blocks(left, self.engine.block):
+            for block in blocks(left, self.engine.block):
                 known |= self._ask(block)
                 counter.advance(len(block))
                 self._check()
@@ -212,7 +218,7 @@ class Judge:
     def _ask(self, keys: list[str]) -> dict[str, Completion]:
         def keep(place: int, number: int, completion: Completion) -> None:
             self.cost.add(completion)
-            if completion.whole:  # not saved if cut off or refused, so that a later run asks again
+            if completion.whole and self.prompt.verdict(completion) != "error":  # else a later run asks again
                 self.memory.add({keys[place]: completion.text}, 0)
 
         completions = self.engine.complete([json.loads(key) for key in keys], 1, self.decoding, keep)
@@ -225,73 +231,92 @@ class Judge:
             raise GateError(
                 f"{self.model.name} refused {self.cost.refused} of {self.cost.questions} questions, more than allowed: "
                 f"{self.cost.refusal}",
-                where="judge.max_refused_share", value=share,
+                where=f"{self.section}.max_refused_share", value=share,
             )  # fmt: skip
         if self.settings.max_usd is not None and (self.cost.usd or 0) > self.settings.max_usd:
             raise GateError(
                 f"{self.model.name} has cost {dollars(self.cost.usd)}, which is more",
-                where="judge.max_usd", value=self.settings.max_usd,
+                where=f"{self.section}.max_usd", value=self.settings.max_usd,
                 hint="its answers are kept, and a run with a higher limit continues from there",
             )  # fmt: skip
 
 
-def load(model: RewardModel, settings: Settings) -> Judge:
+def load(model: RewardModel, settings: Settings, section: str = "judge") -> Judge:
     """Judge of `model`, which is loaded only at the first question without a saved answer. Raises ConfigError or
     ArtifactError if it is unavailable."""
-    engine, at = settings.engine or model.engine, version(model, settings)
+    engine, at = engine_name(model, settings), version(model, settings)
     identity = {
         "judge": model.repository, "version": at, "engine": engine, "decoding": asdict(Decoding(settings.max_new_tokens)),
         "precision": settings.precision,
     }  # fmt: skip
-    price = settings.usd_per_million.get(model.name, model.usd_per_million)
-    return Judge(model, settings, _engine(model, settings, engine, at), Memory(MEMORY, identity), Cost(price))
+    made = _engine(model, settings, engine, at, Context.of(settings, f"{section}.context"))
+    return Judge(model, settings, made, Memory(MEMORY, identity), Cost(price_of(model, settings)), section)
+
+
+def engine_name(model: RewardModel, settings: Settings) -> EngineName:
+    return settings.engine or model.engine
+
+
+def price_of(model: RewardModel, settings: Settings) -> tuple[float, float] | None:
+    """US dollars for a million tokens (read, written); None if unknown."""
+    return settings.usd_per_million.get(model.name, model.usd_per_million)
 
 
 def version(model: RewardModel, settings: Settings) -> str | None:
     """Current version of a judge: the commit of its revision, the digest of a local folder, or a served model's
     `revision`."""
-    if (settings.engine or model.engine) == "endpoint":
-        return model.revision
-    return model.version()
+    return model.revision if engine_name(model, settings) == "endpoint" else model.version()
 
 
-def check_budget(estimates: dict[str, Estimate], settings: Settings) -> None:
+def prepare(judges: Mapping[str, Judge], pairs: Sequence[Pair], settings: Settings, section: str) -> None:
+    """Logs the estimated cost of each judge, and checks address, context and budget before any of them is asked. Raises
+    ConfigError."""
+    stage, estimates = section.partition(".")[0], {}
+    for name, judge in judges.items():
+        estimate = judge.estimate(pairs)
+        judge.cost.estimated_usd = estimate.usd
+        progress.say(f"{stage}[{name}]: {estimate.estimate()}")
+        if estimate.known < estimate.questions:
+            judge.reach()
+        if judge.served:
+            estimates[name] = estimate
+    check_budget(estimates, settings, section)
+
+
+def check_budget(estimates: Mapping[str, Cost], settings: Settings, section: str = "judge") -> None:
     """Raises ConfigError if the estimates exceed `max_usd` in total, or if one has no price."""
     if settings.max_usd is None:
         return
-    if unpriced := [name for name, estimate in estimates.items() if estimate.usd is None]:
-        raise ConfigError(
-            f"the price of {', '.join(unpriced)} is unknown", where="judge.max_usd", value=settings.max_usd,
-            hint=f"set judge.usd_per_million, as {{{unpriced[0]}: [2.5, 10]}}",
-        )  # fmt: skip
+    if missing := [name for name, estimate in estimates.items() if estimate.usd is None]:
+        raise unpriced(missing, settings, section)
     total = sum(estimate.usd or 0.0 for estimate in estimates.values())
     if total > settings.max_usd:
         raise ConfigError(
-            f"less than the estimate of {dollars(total)} for judging", where="judge.max_usd", value=settings.max_usd,
+            f"less than the estimate of {dollars(total)} for judging", where=f"{section}.max_usd", value=settings.max_usd,
             hint="raise it or judge fewer items",
         )  # fmt: skip
+
+
+def unpriced(names: Sequence[str], settings: Settings, section: str) -> ConfigError:
+    """The error of a budget for judges without a known price."""
+    return ConfigError(
+        f"the price of {', '.join(names)} is unknown", where=f"{section}.max_usd", value=settings.max_usd,
+        hint=f"set {section}.usd_per_million, as {{{names[0]}: [2.5, 10]}}",
+    )  # fmt: skip
 
 
 def dollars(usd: float | None) -> str:
     return "price unknown" if usd is None else f"${usd:,.2f}"
 
 
-def _engine(model: RewardModel, settings: Settings, name: str, version: str | None) -> generation.Engine:
+def _engine(
+    model: RewardModel, settings: Settings, name: EngineName, version: str | None, context: Context
+) -> generation.Engine:
     if name == "endpoint":
-        served = generation.Model(model.repository)
-        return generation.Endpoint(
-            served, settings.parallel, retries=settings.retries, timeout_seconds=settings.timeout_seconds
-        )
-    if model.folder or Path(model.repository).is_dir():  # engines cannot load a subfolder of a repository
-        local = generation.Model(str(hub.whole_model(model.repository, version, model.folder)))
+        source = generation.Model(model.repository)
+    elif model.folder or Path(model.repository).is_dir():  # engines cannot load a subfolder of a repository
+        source = generation.Model(str(hub.whole_model(model.repository, version, model.folder)))
     else:
-        local = generation.Model(model.repository, version)
-    context = Context.of(settings, "external.judge.context")
-    if name == "vllm":
-        return generation.Vllm(local, context, settings.precision)
-    return generation.Transformers(local, settings.batch_size, precision=settings.precision, context=context)
-
-
-def _blocks(keys: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
+        source = generation.Model(model.repository, version)
+    requests = {name: getattr(settings, name) for name in ("parallel", "retries", "timeout_seconds")}
+    return generation.make_engine(name, source, context, settings.precision, settings.batch_size, **requests)

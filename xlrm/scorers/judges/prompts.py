@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xlrm.errors import ConfigError
+from xlrm.models.decoding import Completion
 from xlrm.scorers.judges.pairs import Verdict
 
 
@@ -26,6 +27,10 @@ class JudgePrompt:
     def messages(self, question: str, a: str, b: str) -> list[dict[str, str]]:
         user = self.user.format(question=question, a=a, b=b)
         return [{"role": "system", "content": self.system}, {"role": "user", "content": user}]
+
+    def verdict(self, answer: Completion) -> Verdict:
+        """Verdict in the text after the thinking, which may name both responses."""
+        return self.parse(answer.answer)
 
 
 # prompt_v2 in rewardbench/generative.py, v0.1.4.

@@ -47,6 +47,12 @@ def bias(judged: Sequence[dict]) -> dict[str, float | None]:
     return shares
 
 
+def unreadable(judged: Sequence[dict]) -> dict[str, int]:
+    """Number of verdicts, and of those that could not be read, which earn 0.5 each."""
+    verdicts = [verdict for row in judged for verdict in row["verdicts"]]
+    return {"verdicts": len(verdicts), "unreadable": verdicts.count("error")}
+
+
 def _pair(row: dict) -> Pair:
     if not (isinstance(row["chosen"], str) and isinstance(row["rejected"], str)):
         raise DataError(
@@ -57,12 +63,7 @@ def _pair(row: dict) -> Pair:
 
 def _judged(judgement: Judgement) -> dict:
     order = "both" if len(judgement.a_first) > 1 else "chosen first" if judgement.a_first[0] else "rejected first"
-    record = {
-        "order": order, "verdicts": list(judgement.verdicts), "credit": credit(judgement),
-        "answers": [answer.text for answer in judgement.answers],
-    }  # fmt: skip
-    refusals = [answer.refused for answer in judgement.answers if answer.refused]
-    return record | ({"refused": refusals} if refusals else {})
+    return {"order": order, "credit": credit(judgement)} | judgement.record()
 
 
 def _share(count: int, of: int) -> float | None:
