@@ -1,7 +1,6 @@
 """JSON files that one stage writes and another reads."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -54,14 +53,14 @@ def test_fields_of_other_versions_are_ignored_and_those_that_are_absent_have_def
 def test_results_of_before_they_had_further_benchmarks_are_read_and_written_as_they_were(tmp_path: Path) -> None:
     parts = {"average": 0.5}
     result = {
-        "items": 2, "accuracy": parts, "interval": {"average": [0.25, math.inf]}, "length_baseline": parts,
+        "items": 2, "accuracy": parts, "interval": {"average": [0.25, 0.75]}, "length_baseline": parts,
         "random_baseline": parts,
     }  # fmt: skip
     content = json.dumps({"language": "en", "results": {"ko": result}}, indent=2)
     (tmp_path / "results.json").write_text(content)
     results = EvaluationResults.read(tmp_path)
     assert results.tie_policy == "lost" and results.benchmarks == {} and results.results["ko"].missing == ()
-    assert results.results["ko"].estimate() == Estimate(0.5, 0.25, math.inf)
+    assert results.results["ko"].estimate() == Estimate(0.5, 0.25, 0.75)
     results.write(tmp_path / "again")
     assert (tmp_path / "again" / "results.json").read_text() == content
 

@@ -41,7 +41,7 @@ class TokenSets(BaseModel):
 class Distance(BaseModel):
     """Distance of the norms of a language's tokens from those of the source language."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     wasserstein: float
     """1-Wasserstein, in units of the norms."""
@@ -56,7 +56,7 @@ class Distance(BaseModel):
 class EmbeddingNorms(BaseModel):
     """Norms of a model's token embeddings, by language."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     norms: dict[str, list[float]]
     distances: dict[str, Distance]

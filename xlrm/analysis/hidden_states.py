@@ -51,7 +51,7 @@ class Reading(BaseModel):
 class Similarity(BaseModel):
     """Similarity of one model's hidden states across languages."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     mean: float
     """Mean of f over the texts."""

@@ -30,7 +30,7 @@ class Result(BaseModel):
     """A reward model on one benchmark in one language. Accuracies, intervals and baselines have an entry for each
     section, the average, and each `subset/<name>`."""
 
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     items: int
     accuracy: dict[str, float]
@@ -85,7 +85,7 @@ class EvaluationResults(JsonFile):
 class Cost(BaseModel):
     """What an evaluation of a model from elsewhere took. A classifier has conversations, a judge all others."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     conversations: int | None = None
     questions: int | None = None
@@ -111,7 +111,7 @@ Bias = dict[str, dict[str, float | None]]
 class ExternalModel(BaseModel):
     """A reward model trained elsewhere."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     kind: Literal["classifier", "generative"]
     repository: str | None = None
@@ -142,7 +142,7 @@ class ExternalResults(JsonFile):
 class WinRate(BaseModel):
     """An aligned policy against the policy it was trained from; a draw is half a win."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     win_rate: float
     interval: tuple[float, float]

@@ -63,7 +63,7 @@ PROBES: tuple[Conversation, ...] = (
 class Probe(BaseModel):
     """A conversation and its reward."""
 
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     messages: Conversation
     reward: FiniteFloat

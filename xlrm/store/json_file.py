@@ -11,10 +11,10 @@ from xlrm.errors import DataError
 
 class JsonFile(BaseModel):
     """A file with a fixed name in a folder. Fields of other versions are ignored when it is read; fields that were not
-    set are left out when it is written."""
+    set are left out when it is written. No number is infinite or NaN, because JSON has none such; models in its fields
+    say so too."""
 
-    # By default pydantic writes a number that is not finite as null.
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     FILE: ClassVar[str]
     WRITTEN_BY: ClassVar[str]

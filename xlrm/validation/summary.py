@@ -11,7 +11,7 @@ from xlrm.store.json_file import JsonFile
 class FileSummary(BaseModel):
     """One file of a corpus in one language. Shares are of its rows."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     rows_in: int
     rows_out: int
@@ -30,7 +30,7 @@ class FileSummary(BaseModel):
 class TranslationSummary(BaseModel):
     """How the corpus of one language was translated."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     name: str
     """Name of the language."""
