@@ -248,7 +248,7 @@ def test_what_is_not_known_is_said(tmp_path) -> None:
     assert found["evaluate"][1].why == "no network" and only(found, "represent").why == "no texts"
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mixtral"}))
     row = only(rows(f"external.models=[mine={tmp_path}]"), "external")
-    assert "'mixtral' model are not counted" in row.why and row.hours(assumptions.MFU) is None
+    assert "'mixtral' model cannot be counted" in row.why and row.hours(assumptions.MFU) is None
 
 
 def test_a_local_models_size_is_read_from_its_config(tmp_path) -> None:

@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -385,6 +387,18 @@ def test_every_place_of_every_type_is_seen(dtype, tmp_path) -> None:
                     weights.check_finite(tmp_path)
     save_file({"a": torch.full((3,), 3e38), "b": torch.ones(9).to(dtype)}, tmp_path / "model.safetensors")
     weights.check_finite(tmp_path)
+
+
+def test_weights_are_checked_where_torch_is_not_installed(tmp_path) -> None:
+    """The image that registers models has neither torch nor safetensors."""
+    save_file({"a": torch.tensor([1.0, math.inf])}, tmp_path / "model.safetensors")
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'safetensors', 'transformers')))"
+    check = "from pathlib import Path; from xlrm.models import weights; weights.check_finite(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", f"{blocked}; {check}", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stderr.rstrip().endswith(
+        "model.safetensors: a[1]=inf: weights are finite numbers; train or download the model again"
+    )
 
 
 def with_head(model: Path, folder: Path, value: float) -> Path:
