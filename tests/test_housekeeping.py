@@ -66,6 +66,7 @@ def house(store, monkeypatch) -> str:
         "align/a": ("reward/r",), "judge/j": ("align/a",), "rank/alone": (),
     }.items():  # fmt: skip
         made(name, inputs)
+    (addresses.home() / "made" / "reward" / "r" / "config.json").write_text("{}")
     registered(
         addresses.home() / "made" / "reward" / "r",
         artifact_uri=f"file:///{LOST}/reward/r",
@@ -182,7 +183,7 @@ def test_nothing_a_stage_at_work_may_have_taken_goes(home) -> None:
     with (home / "work" / "align" / "old.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = command("gc", "--older-than", 0, "--delete")
-        assert "align/old: at work" in done.output and names() == {"rank/alone"}
+        assert "align/old: running" in done.output and names() == {"rank/alone"}
         assert (home / "work" / "align" / "old" / "checkpoint").exists() and (
             home / "cache" / ("a" * 64) / "f"
         ).exists()
