@@ -138,7 +138,7 @@ def test_vllms_paths(server, model, expected) -> None:
         ("/get_reward", {"query": []}, 422, "query: List should have at least 1 item"),
         ("/get_reward", {"prompts": ["x"]}, 422, "query: Field required"),
         ("/get_reward", {"query": ["x", "\ud800"]}, 422, "query.1: half of a surrogate pair"),
-        ("/get_reward", {"query": ["Hello."]}, 422, "query.0: no assistant's turn begins in it"),
+        ("/get_reward", {"query": ["Hello."]}, 422, "query.0: no assistant's turn begins in the text"),
         ("/classify", {"input": []}, 422, "either input, a text or texts, or messages"),
         ("/classify", {"input": ["a", ""]}, 422, "input: a text is not empty"),
         ("/pooling", {"input": "x", "messages": CHATS[0]}, 422, "either input"),
