@@ -241,4 +241,4 @@ def test_a_store_that_cannot_be_read_is_told_once_and_stops_nothing(
     monkeypatch.setenv("XLRM_STORE", "nowhere")
     server.states = ["RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"]
     code, said = submit("--wait")
-    assert code == 0 and said.count("the notes of the tasks in the store cannot be read: ") == 1
+    assert code == 0 and said.count("cannot be read: 'nowhere/") == 1

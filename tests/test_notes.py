@@ -158,5 +158,5 @@ def test_an_unreadable_store_leaves_kfps_word(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XLRM_STORE", "nowhere")
     view = SimpleNamespace(path=str(tmp_path / "page"))
     _notice.report("retrain", SimpleNamespace(state="COMPLETE", error_message=""), view)
-    assert "cannot be read: not the URI of a store" in capsys.readouterr().err
+    assert "cannot be read: 'nowhere/" in capsys.readouterr().err
     assert Path(view.path).read_text(encoding="utf-8").startswith("# Succeeded")

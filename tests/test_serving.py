@@ -138,7 +138,7 @@ def test_vllms_paths(server, model, expected) -> None:
         ("/get_reward", {"query": []}, 422, "query: List should have at least 1 item"),
         ("/get_reward", {"prompts": ["x"]}, 422, "query: Field required"),
         ("/get_reward", {"query": ["x", "\ud800"]}, 422, "query.1: half of a surrogate pair"),
-        ("/get_reward", {"query": ["Hello."]}, 422, "query.0: no assistant's turn begins in it"),
+        ("/get_reward", {"query": ["Hello."]}, 422, "query.0: no assistant's turn begins in the text"),
         ("/classify", {"input": []}, 422, "either input, a text or texts, or messages"),
         ("/classify", {"input": ["a", ""]}, 422, "input: a text is not empty"),
         ("/pooling", {"input": "x", "messages": CHATS[0]}, 422, "either input"),
@@ -282,7 +282,7 @@ def test_a_reward_that_is_no_number_is_an_error(model, tmp_path) -> None:
         assert answer.status_code == 500
         assert answer.json()["error"]["message"] == "conversation 1: the model's reward is no number"
         assert all(map(math.isfinite, server.rewards([PAIR])))
-    heads = {"its rewards are no numbers": torch.full_like(state, 3e38), "score.weight[0, 0] is nan": state * math.nan}
+    heads = {"its rewards are no numbers": torch.full_like(state, 3e38), "score.weight[0, 0]=nan": state * math.nan}
     for place, (message, head) in enumerate(heads.items()):
         result = CliRunner().invoke(app, ["serve", "--port", "0", str(with_head(model, tmp_path / str(place), head))])
         assert result.exit_code == 2 and message in result.output

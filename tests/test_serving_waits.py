@@ -94,11 +94,11 @@ def test_a_signal_ends_a_server_that_waits(registry) -> None:
         ("models:/xlrm-late@champion", 0, r"MLflow, http://127\.0\.0\.1:\d+: "),
         ("models:/xlrm-late@champion", 1, r"MLflow, http://127\.0\.0\.1:\d+: "),
         ("models:/xlrm-late", "inf", "a registered model is written models:/NAME@ALIAS"),
-        ("/nosuch/model", "inf", "/nosuch/model is not a model"),
+        ("/nosuch/model", "inf", "/nosuch/model: not a model"),
         (
             "models:/xlrm-late@champion",
             -1,
-            "wait_for_model_seconds: Input should be greater than or equal to 0, got -1",
+            "wait_for_model_seconds=-1: Input should be greater than or equal to 0",
         ),
     ],
 )

@@ -165,7 +165,7 @@ def test_the_judge_wants_answers_to_the_same_prompts(tmp_path) -> None:
     write_jsonl(tmp_path / "a/0/eval/en.jsonl", rows)
     write_jsonl(tmp_path / "b/0/eval/en.jsonl", [{**rows[0], "id": "2"}])
     config = judge.Config(language="en", labelers=("en",))
-    with refused(DataError, "judge.candidates", str(tmp_path / "b")):
+    with refused(DataError, "judge", (str(tmp_path / "b"), str(tmp_path / "a"))):
         judge.run(config, reference=tmp_path / "a", candidates=tmp_path / "b", output=tmp_path / "out")
 
 

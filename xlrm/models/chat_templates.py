@@ -125,7 +125,7 @@ class AnswerTurn:
         the policy stopped, or with none if it was cut: the template's end of turn replaces it. Raises DataError for a
         text in which no assistant's turn begins as this template writes it."""
         if self.start not in text:
-            raise DataError(f"no assistant's turn begins in it: the model's chat template writes {self.start!r}")
+            raise DataError(f"no assistant's turn begins in the text; the model's chat template begins it with {self.start!r}")
         mark = self.end.rstrip()
         if self.eos and self.eos != mark:
             text = text.removesuffix(self.eos)
