@@ -282,7 +282,10 @@ def test_a_reward_that_is_no_number_is_an_error(model, tmp_path) -> None:
         assert answer.status_code == 500
         assert answer.json()["error"]["message"] == "conversation 1: the model's reward is no number"
         assert all(map(math.isfinite, server.rewards([PAIR])))
-    heads = {"a reward is not a finite number": torch.full_like(state, 3e38), "score.weight[0, 0]=nan": state * math.nan}
+    heads = {
+        "a reward is not a finite number": torch.full_like(state, 3e38),
+        "score.weight[0, 0]=nan": state * math.nan,
+    }
     for place, (message, head) in enumerate(heads.items()):
         result = CliRunner().invoke(app, ["serve", "--port", "0", str(with_head(model, tmp_path / str(place), head))])
         assert result.exit_code == 2 and message in result.output

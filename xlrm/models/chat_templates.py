@@ -125,7 +125,9 @@ class AnswerTurn:
         the policy stopped, or with none if it was cut: the template's end of turn replaces it. Raises DataError for a
         text in which no assistant's turn begins as this template writes it."""
         if self.start not in text:
-            raise DataError(f"no assistant's turn begins in the text; the model's chat template begins it with {self.start!r}")
+            raise DataError(
+                f"no assistant's turn begins in the text; the model's chat template begins it with {self.start!r}"
+            )
         mark = self.end.rstrip()
         if self.eos and self.eos != mark:
             text = text.removesuffix(self.eos)
@@ -160,7 +162,9 @@ def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_len
     would begin it with a space."""
     if not texts:
         return []
-    first = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
+    empty = tokenizer("")["input_ids"]
+    around = empty[:1] if len(empty) > 1 else []  # a tokenizer may add a first token that it does not name, as [CLS]
+    first = {tokenizer.bos_token_id, tokenizer.cls_token_id, *around} - {None}
     encoded = tokenizer(texts, verbose=False)["input_ids"]  # else it warns of texts that are cut below
     once = (ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids for ids in encoded)
     return [_cut(ids, first, max_length) for ids in once]

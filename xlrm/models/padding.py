@@ -45,7 +45,9 @@ def padded(network: "PreTrainedModel", sequences: Sequence[Sequence[int]]) -> It
     config, rows = network.config.get_text_config(), embeddings.num_embeddings
     largest = max(map(max, sequences))
     if largest >= rows:
-        raise ArtifactError(f"the model has embeddings of only {rows} tokens", where="token of the tokenizer", value=largest)
+        raise ArtifactError(
+            f"the model has embeddings of only {rows} tokens", where="token of the tokenizer", value=largest
+        )
     named, fill = config.pad_token_id, _fill(config, sequences, rows)
     width = max(map(len, sequences))
     ids = torch.tensor([[*sequence, *[fill] * (width - len(sequence))] for sequence in sequences])

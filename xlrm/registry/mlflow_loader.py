@@ -136,7 +136,8 @@ def _ids(tokenizer: Any, chat: list, max_length: int) -> list[int]:
     and the tokenizer write one. A longer one loses its beginning except the BOS."""
     fixed = datetime.datetime(2024, 7, 26).strftime
     ids = tokenizer(tokenizer.apply_chat_template(chat, tokenize=False, strftime_now=fixed))["input_ids"]
-    first = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
+    empty = tokenizer("")["input_ids"]
+    first = {tokenizer.bos_token_id, tokenizer.cls_token_id, *(empty[:1] if len(empty) > 1 else [])} - {None}
     ids = ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids
     if len(ids) <= max_length:
         return ids
