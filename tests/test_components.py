@@ -271,7 +271,7 @@ def test_what_may_pass_is_tried_again_where_it_is_and_what_is_the_users_is_not(v
     begun(view, reward={"batch_size": 8, "optimizer": "none"})
     missing = in_a_task("validate", XLRM_TRIES="3")  # takes what nothing has made: the store may have it next time
     said, _ = missing.communicate(timeout=300)
-    assert missing.returncode == 2 and said.count("error: validate:") == 3 and said.count("again in 0 s") == 2, said
+    assert missing.returncode == 2 and said.count("error: validate:") == 3 and said.count("trying again in 0 s") == 2, said
     assert "curate" in notes("run-1").failed()["validate"]
     wrong = in_a_task("nowhere", XLRM_TRIES="3")
     said, _ = wrong.communicate(timeout=300)
@@ -287,7 +287,7 @@ def test_a_step_that_is_killed_is_made_by_the_next_try(view, home) -> None:
     task = in_a_task("curate", XLRM_TRIES="2")
     os.kill(child_of(task.pid), signal.SIGKILL)
     said, _ = task.communicate(timeout=300)
-    assert task.returncode == 0 and "ended with status 137; again in 0 s" in said and _run.made("curate"), said
+    assert task.returncode == 0 and "ended with status 137; trying again in 0 s" in said and _run.made("curate"), said
 
 
 def test_a_step_that_is_killed_is_said_to_be_and_by_what() -> None:

@@ -118,10 +118,10 @@ def test_an_upload_that_cannot_be_aborted_is_the_same_line(registered, outside, 
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
     from requests import HTTPError
 
-    def refused(*_):
+    def forbidden(*_):
         raise HTTPError("403 Client Error")
 
-    monkeypatch.setattr(MlflowArtifactsRepository, "abort_multipart_upload", refused)
+    monkeypatch.setattr(MlflowArtifactsRepository, "abort_multipart_upload", forbidden)
     monkeypatch.setenv(direct_store.DIRECT_UPLOAD, "true")
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "large").write_bytes(b"12")
