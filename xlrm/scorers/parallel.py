@@ -1,7 +1,7 @@
 """Rewards by several processes on one machine, each with a copy of the model.
 
-This process tokenises and forms batches as one process would. Each batch goes to the next process that is idle, the
-longest first, so that all end at about the same time, and rewards are the same for any number of processes.
+This process tokenises and forms batches as one process would, so rewards are the same for any number of processes. A
+process gets a batch whenever it has answered one, the longest first, so that all end at about the same time.
 """
 
 import os
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 Batch = list[list[int]]
 """Token ids of the sequences of a forward pass."""
+_AHEAD = 2
+"""Batches that a process has at a time: one that it computes, and the next."""
 _JOB, _SOCKET, _LOG = "scoring.json", "socket", "log"
 """Files in the folder of a group of processes: what they load, where they answer, and what they print."""
 
@@ -100,17 +103,25 @@ class _Group:
 
     def rewards(self, batches: Sequence[Batch]) -> Iterator[tuple[int, list[float]]]:
         """Yields (index of the batch, its rewards) in the order in which they are computed, from the last batch on."""
-        waiting, idle = list(enumerate(batches)), list(self.connections)
-        busy: dict[Connection, int] = {}
-        while waiting or busy:
-            while waiting and idle:
-                number, batch = waiting.pop()
-                busy[idle[-1]] = number
-                self._send(idle.pop(), batch)
-            for connection in wait(list(busy)):
+        waiting = list(enumerate(batches))
+        given: dict[Connection, deque[int]] = {connection: deque() for connection in self.connections}
+        for connection in self.connections * _AHEAD:
+            self._give(connection, waiting, given)
+        while busy := [connection for connection, numbers in given.items() if numbers]:
+            for connection in wait(busy):
                 assert isinstance(connection, Connection)
-                yield busy.pop(connection), self._answer(connection)
-                idle.append(connection)
+                answer = self._answer(connection)
+                self._give(connection, waiting, given)
+                yield given[connection].popleft(), answer
+
+    def _give(
+        self, connection: Connection, waiting: list[tuple[int, Batch]], given: dict[Connection, deque[int]]
+    ) -> None:
+        """Sends a process the next batch that waits, if any."""
+        if waiting:
+            number, batch = waiting.pop()
+            given[connection].append(number)
+            self._send(connection, batch)
 
     def _accept(self, listener: socket.socket, count: int) -> None:
         """Waits until all processes are connected. Raises ArtifactError if they end before."""
