@@ -97,7 +97,7 @@ class _Group:
             listener.listen(count)
             on_cpu = loading.device(scoring.device) == "cpu"
             self.process = launch.start(f"{__name__}:serve", self.folder, count, on_cpu, log)
-            weakref.finalize(self, _end, self.process, self.connections, self.folder)
+            self.end = weakref.finalize(self, _end, self.process, self.connections, self.folder)
             self._accept(listener, count)
         self.limits: Limits = [self._answer(connection) for connection in self.connections][-1]
 
@@ -146,13 +146,16 @@ class _Group:
         except (EOFError, OSError) as error:
             raise self._ended() from error
         if isinstance(answer, XlrmError):
+            self.end()
             raise answer
         return answer
 
     def _ended(self) -> ArtifactError:
-        kept = shutil.copyfile(self.folder / _LOG, f"{self.folder}.log")
+        """The error for a process that has ended. The others end too."""
+        count, kept = len(self.connections), shutil.copyfile(self.folder / _LOG, f"{self.folder}.log")
+        self.end()
         return ArtifactError(
-            "a process has ended before its work was done", where="processes", value=len(self.connections) or None,
+            "a process has ended before its work was done", where="processes", value=count or None,
             hint=f"its log is {kept}; the same command continues",
         )  # fmt: skip
 
