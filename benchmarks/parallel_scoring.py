@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -46,7 +47,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rates: dict[str, list[float]] = {"one": [], "several": []}
     for _ in range(options.rounds):
         for name, scorer in (("one", one), ("several", several)):
-            seconds, rewards = timed(lambda scorer=scorer: scorer.score(chats))
+            seconds, rewards = timed(partial(scorer.score, chats))
             rates[name].append(len(chats) / seconds)
             expected, found = (rewards, found) if name == "one" else (expected, rewards)
     difference = max(abs(a - b) for a, b in zip(expected, found, strict=True))

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, XlrmError
@@ -108,8 +108,7 @@ class _Group:
         for connection in self.connections * _AHEAD:
             self._give(connection, waiting, given)
         while busy := [connection for connection, numbers in given.items() if numbers]:
-            for connection in wait(busy):
-                assert isinstance(connection, Connection)
+            for connection in cast(list[Connection], wait(busy)):
                 answer = self._answer(connection)
                 self._give(connection, waiting, given)
                 yield given[connection].popleft(), answer

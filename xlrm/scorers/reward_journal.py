@@ -40,7 +40,7 @@ class Journal:
         ]
         lines = [
             *(f"{file.name} {objects.sha256_of(file)}" for file in files),
-            json.dumps(counted(settings), sort_keys=True),
+            json.dumps(counted(settings), sort_keys=True, allow_nan=False),
         ]
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
         return cls(output.with_name(f".{output.name}.{digest}"))

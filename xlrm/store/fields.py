@@ -75,7 +75,7 @@ def marked(config: type[BaseModel], kind: type) -> dict[str, Any]:
 @cache
 def sentences(config: type[BaseModel]) -> dict[str, str]:
     """Field -> the string under it, in the class or in one that it extends."""
-    found: dict[str, str] = {}
+    by_field: dict[str, str] = {}
     for cls in reversed(config.__mro__):
         if cls is BaseModel or not issubclass(cls, BaseModel):
             continue
@@ -88,5 +88,5 @@ def sentences(config: type[BaseModel]) -> dict[str, str]:
                 and isinstance(below, ast.Expr)
                 and isinstance(below.value, ast.Constant)
             ):
-                found[node.target.id] = " ".join(str(below.value.value).split())
-    return found
+                by_field[node.target.id] = " ".join(str(below.value.value).split())
+    return by_field
