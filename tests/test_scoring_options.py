@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from xlrm.cli import app
 from xlrm.errors import ConfigError
+from xlrm.evaluation import external_models
 from xlrm.evaluation.external_models import Settings
 from xlrm.models import chat_templates, loading
 from xlrm.scorers import engines
@@ -88,6 +89,19 @@ def test_a_library_that_is_missing(precision, tmp_path, monkeypatch) -> None:
     with refused(ConfigError, "precision", precision) as raised:
         engines.check(tmp_path, Scoring(precision=precision))
     assert "pip install" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("entry", "how", "field"),
+    [
+        ("gpt-4o", {"precision": "int8"}, "precision"),
+        ("armorm", {"engine": "vllm"}, "engine"),
+        ("armorm", {"processes": 2}, "processes"),
+    ],
+)
+def test_what_a_model_from_elsewhere_cannot_do(entry: str, how: dict, field: str, tmp_path) -> None:
+    with refused(ConfigError, field, how[field]):
+        external_models.evaluate(entry, [], "en", Settings(models=(entry,), **how), tmp_path)
 
 
 def test_what_counts_for_a_result() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from xlrm import progress
+from xlrm.errors import ConfigError
 from xlrm.evaluation import reward_results, reward_table
 from xlrm.evaluation.credit import Ties, responses
 from xlrm.evaluation.results import Bias, Cost, ExternalModelResults, Results, SingleExternalResult
@@ -87,12 +88,24 @@ def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, Exte
 
 
 def evaluate(entry: str, rows: list[dict], language: str, settings: Settings, output: Path) -> SingleExternalResult:
-    """One model on one benchmark; its result for each item is written to `output`."""
+    """One model on one benchmark; its result for each item is written to `output`. Raises ConfigError for settings of
+    classifiers that are given for a judge."""
     model = reward_models.find(entry)
+    _check_kind(model, settings)
     results = _results(model, _judges([model], {language: rows}, settings), {language: rows}, settings, output)
     about = results.model_dump(exclude_unset=True, exclude={"results"})
     fields = results.results[language].model_dump(exclude_unset=True) | about
     return SingleExternalResult(tie_policy=settings.ties, **fields)
+
+
+def _check_kind(model: RewardModel, settings: Settings) -> None:
+    if model.kind == "classifier":
+        classifiers.check(model, settings.for_model(model))
+        return
+    for field in sorted(settings.model_fields_set & Scoring.model_fields.keys()):
+        raise ConfigError(
+            f"{model.name} is a judge, which gives no rewards", where=field, value=getattr(settings, field)
+        )
 
 
 def _version(model: RewardModel, settings: Settings) -> str | None:
