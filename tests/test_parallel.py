@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -167,11 +170,36 @@ def test_processes_end_with_the_scorer(model) -> None:
     pids, folder = [scorer.group.process.pid, *children(scorer)], scorer.group.folder
     assert all(Path(f"/proc/{pid}").exists() for pid in pids) and folder.exists()
     del scorer
+    assert gone(pids) and not folder.exists()
+
+
+def test_a_killed_command_leaves_no_process(model) -> None:
+    code = f"""
+import sys, test_parallel
+scorer = test_parallel.parallel.load(test_parallel.Path({str(model)!r}), test_parallel.TWO)
+print(scorer.group.process.pid, *test_parallel.children(scorer), flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code]
+    paths = os.pathsep.join(sys.path)
+    environment = os.environ | {"PYTHONPATH": paths}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout
+        pids = next(line.split() for line in started.stdout if line[:1].isdigit())
+        assert len(pids) == 3 and all(Path(f"/proc/{pid}").exists() for pid in pids)
+        started.kill()
+    assert gone(pids)
+
+
+def gone(pids: Sequence[object]) -> bool:
+    """Whether all processes end within ten seconds."""
     for _ in range(100):
         if not any(Path(f"/proc/{pid}").exists() for pid in pids):
-            break
+            return True
         time.sleep(0.1)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids) and not folder.exists()
+    return False
 
 
 def test_a_journal_is_of_what_the_rewards_depend_on(model, tmp_path) -> None:

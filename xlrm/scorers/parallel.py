@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from xlrm import progress
-from xlrm.errors import ArtifactError, XlrmError
+from xlrm.errors import ArtifactError, ConfigError, XlrmError
 from xlrm.models import loading, padding
 from xlrm.models.chat_templates import Side
 from xlrm.models.packing import model as packing
@@ -93,7 +93,7 @@ class _Group:
         (self.folder / "model").symlink_to(model.absolute())
         self.connections: list[Connection] = []
         with (self.folder / _LOG).open("w") as log, socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(self.folder / _SOCKET))
+            _bind(listener, self.folder / _SOCKET)
             listener.listen(count)
             on_cpu = loading.device(scoring.device) == "cpu"
             self.process = launch.start(f"{__name__}:serve", self.folder, count, on_cpu, log)
@@ -157,6 +157,14 @@ class _Group:
             "a process has ended before its work was done", where="processes", value=count or None,
             hint=f"its log is {kept}; the same command continues",
         )  # fmt: skip
+
+
+def _bind(listener: socket.socket, path: Path) -> None:
+    """Raises ConfigError for a path that is too long for a socket: Linux allows 107 bytes."""
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        raise ConfigError(f"{error}: {path}", where="TMPDIR", hint="set it to a shorter path, such as /tmp") from error
 
 
 def _end(process: subprocess.Popen, connections: list[Connection], folder: Path) -> None:
