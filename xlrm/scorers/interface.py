@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -124,11 +125,10 @@ class Scorer(ABC):
         before = journal.read(WINDOW) if journal else []
         check_finite(before)
         known: dict[bytes, float] = {}
-        for window in _windows(conversations):
-            encoded = self._encoded(window, done)
+        for encoded in self._encoded_ahead(conversations):
             keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
-            rewards = before[done : done + len(window)]
-            if len(rewards) == len(window):
+            rewards = before[done : done + len(encoded)]
+            if len(rewards) == len(encoded):
                 known.update(zip(keys, rewards, strict=True))  # so that later rewards equal those of an unbroken run
             else:
                 new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
@@ -140,7 +140,7 @@ class Scorer(ABC):
                     journal.append(rewards)
             for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
                 del known[key]
-            done += len(window)
+            done += len(encoded)
             counter.advance(done - counter.done)
             yield from rewards
         counter.close()
@@ -153,6 +153,19 @@ class Scorer(ABC):
                 f"{label}: {len(self.cut)} of {conversations} conversations are longer than {self.max_length} tokens and "
                 f"lost their {lost}"
             )
+
+    def _encoded_ahead(self, conversations: Iterable) -> Iterator[list[list[int]]]:
+        """Token ids of each window; the next one is tokenised while the caller works on the last."""
+        before, waiting = 0, None
+        with ThreadPoolExecutor(1, "tokenizer") as thread:
+            for window in _windows(conversations):
+                following = thread.submit(self._encoded, window, before)
+                before += len(window)
+                if waiting:
+                    yield waiting.result()
+                waiting = following
+            if waiting:
+                yield waiting.result()
 
     def _encoded(self, window: list, before: int) -> list[list[int]]:
         """Token ids of the conversations of a window, which `before` others precede; adds to `cut`."""
