@@ -37,7 +37,7 @@ def setting_findings(scope: Scope) -> Iterator[str]:
         yield from _volumes(scope, key, settings)
         yield from _security(scope, key, settings)
         yield from _labels(scope, key, settings)
-        yield from _waiting(scope, key, task, settings)
+        yield from _waiting(scope, key, settings)
 
 
 def _container(scope: Scope, key: str, container: Document) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _security(scope: Scope, key: str, settings: Document) -> Iterator[str]:
         yield f"{scope.place(key)}: runs as user 0 and not as root: the kubelet starts no such container"
 
 
-def _waiting(scope: Scope, key: str, task: Document, settings: Document) -> Iterator[str]:
+def _waiting(scope: Scope, key: str, settings: Document) -> Iterator[str]:
     """A pod waits for a missing secret or config map until its deadline."""
     needed = [
         object_name(entry, kind) or "what a run names" for kind in ("secret", "configMap") for way in ("AsEnv", "AsVolume")
