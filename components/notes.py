@@ -98,8 +98,8 @@ class Notes:
         """Label -> why, for tasks that ended as FAILED."""
         return {label: self.why(note) for label, note in self.tasks.items() if note.state == FAILED}
 
-    def why(self, one: Note) -> str:
-        return self.error(one.label) or one.line()
+    def why(self, note: Note) -> str:
+        return self.error(note.label) or note.line()
 
     def lost(self) -> dict[str, str]:
         """Label -> why, for tasks that began and did not end, and for errors of tasks that noted nothing else. Only

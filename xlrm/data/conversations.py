@@ -48,9 +48,9 @@ def messages(value: Any) -> list[Message]:
     return [{"role": message["role"], "content": message["content"]} for message in value]
 
 
-def _is_message(one: Any) -> bool:
-    texts = (one.get("role"), one.get("content")) if isinstance(one, dict) else (None,)
-    return all(isinstance(text, str) for text in texts) and one["role"] != ""
+def _is_message(message: Any) -> bool:
+    texts = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None,)
+    return all(isinstance(text, str) for text in texts) and message["role"] != ""
 
 
 def is_whole(text: str) -> bool:
