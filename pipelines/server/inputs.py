@@ -40,7 +40,7 @@ def _parameter(scope: Scope, key: str, task: Document, name: str, source: Docume
         )
     elif "runtimeValue" in source:
         if "constant" not in source["runtimeValue"]:
-            yield f"{place}: a runtime value that is no constant, which the driver does not take"
+            yield f"{place}: a runtime value that is not a constant, which the driver does not take"
     elif "taskFinalStatus" in source:
         if not is_exit(task):
             yield f"{place}: a final status, which only an exit task gets"

@@ -13,7 +13,7 @@ Message = dict[str, str]
 
 ANSWERER = "assistant"
 """Role of the last message."""
-HALF_CHARACTER = "half of a surrogate pair, which is no character"
+HALF_CHARACTER = "half of a surrogate pair, which is not a character"
 """JSON can encode it, but no tokenizer accepts it."""
 
 

@@ -61,7 +61,7 @@ def _conversation(number: int, row: Any) -> list[dict[str, str]]:
     else:
         raise ValueError(f"row {number}: {_ROW}; it has {sorted(row)}")
     if any("\ud800" <= character <= "\udfff" for message in chat for text in message.values() for character in text):
-        raise ValueError(f"row {number}: a message holds half of a surrogate pair, which is no character")
+        raise ValueError(f"row {number}: a message holds half of a surrogate pair, which is not a character")
     if chat[-1]["role"] != "assistant":
         raise ValueError(f"row {number}: the last message is the one to score: its role is assistant")
     return chat

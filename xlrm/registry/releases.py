@@ -43,7 +43,7 @@ INPUTS = [
 OUTPUTS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]
 EXAMPLE = [{"messages": chat} for chat in fingerprints.PROBES[:2]]
 PHRASEBOOK = "phrasebook"
-"""The translator that is no model: its sentences belong to this project."""
+"""The translator that is not a model: its sentences belong to this project."""
 _REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
 
 

@@ -187,7 +187,7 @@ class Service:
         finally:
             self.waiting -= count
         if wrong := [place for place, reward in enumerate(rewards) if not math.isfinite(reward)]:
-            raise Refused(500, f"conversation {wrong[0]}: the model's reward is no number")
+            raise Refused(500, f"conversation {wrong[0]}: the model's reward is not a number")
         tokens = sum(map(len, encoded))
         return rewards, exchange.Usage(prompt_tokens=tokens, total_tokens=tokens)
 
