@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components._address import write
-from components.notes import FAILED, NOTHING_LEFT, SUCCEEDED, Notes, note_end, notes
+from components.notes import FAILED, NOTHING_LEFT, RUN_ID, SUCCEEDED, Notes, note_end, notes
 from xlrm import progress
 from xlrm.errors import ArtifactError
 
@@ -32,7 +32,7 @@ class End:
 def report(pipeline: str, status: Any, summary: Any) -> None:
     """Reports the end of a run: as its last note, as Markdown, in the log, and to the address in `XLRM_NOTIFY_URL`."""
     end = _ended(status)
-    text = f"{pipeline} {os.environ.get('KFP_RUN_ID', '')}".strip() + f": {end.state.lower()}"
+    text = f"{pipeline} {os.environ.get(RUN_ID, '')}".strip() + f": {end.state.lower()}"
     text += f": {end.line}" if end.line else ""
     note_end(end.state, end.line)
     write(summary, _page(end, text))
@@ -58,7 +58,7 @@ def ended(status: Any, noted: Notes) -> End:
         return End("CANCELED", line, failed)
     if not failed and (well or _finished(noted)):
         return End(SUCCEEDED)
-    return End(FAILED, line or (_UNSEEN if os.environ.get("KFP_RUN_ID") else ""), failed)
+    return End(FAILED, line or (_UNSEEN if os.environ.get(RUN_ID) else ""), failed)
 
 
 def _finished(noted: Notes) -> bool:
@@ -70,7 +70,7 @@ def _finished(noted: Notes) -> bool:
 
 
 def _ended(status: Any) -> End:
-    run = os.environ.get("KFP_RUN_ID")
+    run = os.environ.get(RUN_ID)
     try:
         return ended(status, notes(run) if run else Notes())
     except ArtifactError as error:

@@ -282,7 +282,7 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
     """Kubeflow keeps nothing of a task that failed."""
     register(1, 7)
     register(2, 6)
-    monkeypatch.setenv(_run.ID, "run-1")
+    monkeypatch.setenv(_run.RUN_ID, "run-1")
     _run.begin(
         _run.Run(
             pipeline="retrain", experiment=build({"name": "x", "targets": ["ko"], "register": SETTINGS}, {}, "test")
