@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record, workload
+from benchmarks import memory, record, workload
 
 PRECISIONS = ("float32", "bfloat16", "int8", "4bit")
 _MIB = 2**20
@@ -33,12 +33,6 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def held() -> float:
-    """Anonymous memory of this process in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1024
-
-
 def load(folder: Path, precision: Any) -> dict[str, float]:
     """MiB of the weights, and of the peak while they are loaded."""
     import transformers.models.qwen2.modeling_qwen2  # noqa: F401 - imported before the measurement
@@ -47,11 +41,11 @@ def load(folder: Path, precision: Any) -> dict[str, float]:
 
     if precision in ("int8", "4bit"):
         import bitsandbytes  # noqa: F401
-    peaks, done, before = [0.0], threading.Event(), held()
+    peaks, done, before = [0.0], threading.Event(), memory.anonymous()
 
     def sample() -> None:
         while not done.wait(0.002):
-            peaks.append(held() - before)
+            peaks.append(memory.anonymous() - before)
 
     sampler = threading.Thread(target=sample)
     sampler.start()
