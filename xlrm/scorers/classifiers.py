@@ -100,9 +100,9 @@ class ArmoRM(TransformersScorer):
         """Encodes, and so checks, all conversations before the first reward is computed."""
         return super().score(self.tokens(conversations), journal)
 
-    def encode_and_tell(self, conversations: Sequence[list[Message]]) -> list[tuple[list[int], bool]]:
+    def encode_marked(self, conversations: Sequence[list[Message]]) -> list[tuple[list[int], bool]]:
         """Raises DataError if truncation removes the end of a prompt, at which the gate is computed."""
-        encoded, size = super().encode_and_tell(conversations), len(self.prompt_end)
+        encoded, size = super().encode_marked(conversations), len(self.prompt_end)
         for ids, _ in encoded:
             if not any(ids[i : i + size] == self.prompt_end for i in range(len(ids) - size, -1, -1)):
                 text = "response" if self.truncation_side == "left" else "prompt"

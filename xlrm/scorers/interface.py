@@ -87,14 +87,14 @@ class Scorer(ABC):
 
     def encode(self, conversations: Sequence[list[Message]]) -> list[list[int]]:
         """Token ids of each conversation, at most `max_length`."""
-        return [ids for ids, _ in self.encode_and_tell(conversations)]
+        return [ids for ids, _ in self.encode_marked(conversations)]
 
-    def encode_and_tell(self, conversations: Sequence[list[Message]]) -> list[tuple[list[int], bool]]:
+    def encode_marked(self, conversations: Sequence[list[Message]]) -> list[tuple[list[int], bool]]:
         """Same as `encode`, and whether each conversation was cut."""
         return self.encode_texts(templates.render(self.tokenizer, conversations))
 
     def encode_texts(self, texts: list[str]) -> list[tuple[list[int], bool]]:
-        """Same as `encode_and_tell`, for texts to which the chat template was applied."""
+        """Same as `encode_marked`, for texts to which the chat template was applied."""
         return list(chat_templates.encode_texts(self.tokenizer, texts, self.max_length, self.truncation_side))
 
     def tokens(self, conversations: Iterable[list[Message]] | Iterable[Tokens]) -> list[Tokens]:
@@ -172,7 +172,7 @@ class Scorer(ABC):
         if isinstance(window[0], array):
             return [ids.tolist() for ids in window]
         try:
-            encoded = self.encode_and_tell(window)
+            encoded = self.encode_marked(window)
         except TemplateRefusal as error:
             raise error.after(before) from error
         cut = [place for place, (_, shorter) in enumerate(encoded, before) if shorter]
