@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.models import chat_templates, templates, vllm_engine, weights
@@ -131,13 +131,20 @@ def same_text(one: "PreTrainedTokenizerBase | None", other: "PreTrainedTokenizer
 
 
 def load_causal_lm(path: str | Path) -> "PreTrainedModel":
+    """A model that writes, in float32. Raises ArtifactError for weights that are missing, as those of a reward model's
+    output layer."""
     import torch
     from transformers import AutoModelForCausalLM
 
     config = load_config(path)
-    return AutoModelForCausalLM.from_pretrained(
-        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **attention(config)
-    )
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+        **attention(config),
+    )  # fmt: skip
+    model, report = loaded
+    if lost := sorted(report["missing_keys"]):
+        raise ArtifactError(f"not a model that writes: missing weights: {lost[0]} ({len(lost)} in all)", where=path)
+    return model
 
 
 def attention(config: "PretrainedConfig") -> dict[str, str]:
@@ -147,11 +154,19 @@ def attention(config: "PretrainedConfig") -> dict[str, str]:
     return {"attn_implementation": "eager"} if capped else {}
 
 
-def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
+def has_head(config: "PretrainedConfig") -> bool:
+    """Whether a config is that of a model with a classification head, as a trained reward model has."""
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+
+
+def new_reward_model(
+    path: str | Path, tokenizer: "PreTrainedTokenizerBase", seed: int, keep_head: bool = False
+) -> "PreTrainedModel":
     """A base model of any family with a new scalar head: weights N(0, std 1/sqrt(d + 1)), bias 0 (paper A, appendix B).
+    With `keep_head`, a reward model with its own head.
 
     If the head has more layers (XLM-R, mT5), transformers initialises the others, with the same seed. Raises
-    ArtifactError if weights of the base model are missing or not finite.
+    ArtifactError if weights of the base model, or of a head to keep, are missing or not finite.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -161,20 +176,22 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
     torch.manual_seed(seed)
     model, report = AutoModelForSequenceClassification.from_pretrained(
         path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-        **attention(config),
+        ignore_mismatched_sizes=not keep_head, **attention(config),
     )  # fmt: skip
     body = f"{model.base_model_prefix}."
-    if lost := [name for name in sorted(report["missing_keys"]) if name.startswith(body) and "pooler" not in name]:
+    absent = sorted(report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]})
+    if lost := [name for name in absent if keep_head or (name.startswith(body) and "pooler" not in name)]:
         raise ArtifactError(f"missing weights of the base model: {lost[0]} and {len(lost) - 1} more", where=path)
     weights.check_finite(Path(path))
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
     for each in (model.config, model.config.get_text_config()):  # two of a model that also reads images
         each.pad_token_id, each.use_cache = tokenizer.pad_token_id, False
-    head = score_head(model)
-    torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
-    if head.bias is not None:
-        torch.nn.init.zeros_(head.bias)
+    if not keep_head:
+        head = score_head(model)
+        torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+        if head.bias is not None:
+            torch.nn.init.zeros_(head.bias)
     return model
 
 

@@ -19,7 +19,7 @@ from xlrm.scorers import engines
 from xlrm.scorers.engines import TransformersScorer
 from xlrm.scorers.interface import Scorer, Tokens
 from xlrm.scorers.reward_journal import Journal
-from xlrm.store import hub
+from xlrm.tracking import named_models
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def load(
     Raises ArtifactError for a model that is unavailable, has no chat template or lacks weights, which would otherwise
     be initialised at random.
     """
-    folder = hub.whole_model(row.repository, row.revision, row.folder)
+    folder = named_models.folder(row.repository, row.revision, row.folder)
     tokenizer = engines.tokenizer_of(folder)
     network = _NETWORKS[row.adapter](folder, precision or row.precision)
     loading.Context("external.max_length", max_length, given).within(network.config)

@@ -33,10 +33,10 @@ _OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "
 def train_reward_model(
     base: Path, rows: list[Row], config: RewardTraining, output: Path, heldout_rows: Sequence[Row] = ()
 ) -> dict[str, float]:
-    """Trains a new reward model on rows with prompt, chosen and rejected (pointwise also: prompt, response and label),
-    and writes it to `output` as safetensors, with adapters merged. Returns the metrics. With several nodes, only the
-    first writes the model, and the others return no metrics. `heldout_rows` are evaluated during the training and not
-    trained on.
+    """Trains a new reward model, or a `base` that is one, on rows with prompt, chosen and rejected (pointwise also:
+    prompt, response and label), and writes it to `output` as safetensors, with adapters merged. Returns the metrics.
+    With several nodes, only the first writes the model, and the others return no metrics. `heldout_rows` are evaluated
+    during the training and not trained on.
 
     Texts longer than `max_length` are truncated on the left and counted; TRL's RewardTrainer would drop their pairs.
     Raises DataError for rows without the fields of the loss, ConfigError for a batch size or length that is not
@@ -45,10 +45,11 @@ def train_reward_model(
     folder = output.parent
     _check_length("reward.max_length", config, base)
     _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
+    keeps = _keeps_head(base, config)
 
     def prepare() -> Path:
         tokenizer = loading.reward_tokenizer(base)
-        model = loading.new_reward_model(base, tokenizer, config.seed)
+        model = loading.new_reward_model(base, tokenizer, config.seed, keeps)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
             margin = config.margin and any(row.get("margin") is not None for row in heldout_rows)
@@ -106,6 +107,22 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
     return metrics
 
 
+def _keeps_head(base: Path, config: RewardTraining) -> bool:
+    """Whether the training continues with the head of the base, which is a reward model then. Raises ConfigError for a
+    head that gives no single reward."""
+    described = loading.load_config(base)
+    if not loading.has_head(described) or config.reinitialize_head:
+        return False
+    if described.num_labels != 1:
+        raise ConfigError(
+            "a base that is a classifier has 1 label", where=f"{base}: num_labels", value=described.num_labels,
+            hint="reward.reinitialize_head: true gives it a new head with one",
+        )  # fmt: skip
+    kept = "the base is a reward model, whose head is kept; reward.reinitialize_head: true gives it a new one"
+    progress.say(f"reward[{config.language}]: {kept}")
+    return True
+
+
 def reward_worker(folder: Path) -> None:
     """Trains a reward model in the prepared `folder`; runs in every process of the training."""
     from transformers import TrainingArguments
@@ -120,7 +137,8 @@ def reward_worker(folder: Path) -> None:
         arguments = _arguments(TrainingArguments, config, folder, **order)
         trainer = _pointwise_trainer(start, tokenizer, config, arguments, sets, label)
     else:
-        arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order)
+        centring = {"center_rewards_coefficient": config.center_rewards_coefficient}
+        arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order, **centring)
         trainer = finite.checked(heldout.by_row(RewardTrainer), label)(
             _trainable(start, config), arguments, processing_class=tokenizer, compute_metrics=heldout.pairs, **sets
         )
