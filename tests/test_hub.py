@@ -57,7 +57,7 @@ class Hub(BaseHTTPRequestHandler):
         return self.say(200, {"id": "me/mine", "sha": COMMIT, "private": False, "siblings": siblings, "tags": []})
 
     def model(self, path: str) -> None:
-        _, _, _, kind, revision, *rest = path.split("/")
+        kind, revision, *rest = path.split("/")[3:] or ["revision", "main"]
         if revision not in ("main", COMMIT):
             return self.say(404, {"error": "Invalid rev id"}, code="RevisionNotFound")
         if kind == "resolve":

@@ -77,12 +77,16 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def reward_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
+def reward_tokenizer(path: str | Path, keep_head: bool = False) -> "PreTrainedTokenizerBase":
     """Same as `load_tokenizer`, with a pad token that ends no conversation, for a reward model to be trained: a decoder
-    reads its reward from the last token that is not padding. Another pad token is replaced by `PAD_TOKEN`."""
+    reads its reward from the last token that is not padding. Another pad token is replaced by `PAD_TOKEN`. With
+    `keep_head` the pad token is that of config.json, if it has one, because the head was trained on the token before."""
     tokenizer = load_tokenizer(path)
     tokenizer.padding_side = "right"
-    if tokenizer.pad_token_id in {None, tokenizer.eos_token_id, *chat_templates.turn_ends(tokenizer)}:
+    padding = load_config(path).get_text_config().pad_token_id if keep_head else None
+    if padding is not None and padding < len(tokenizer):
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
+    elif tokenizer.pad_token_id in {None, tokenizer.eos_token_id, *chat_templates.turn_ends(tokenizer)}:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     return tokenizer
 

@@ -48,7 +48,7 @@ def train_reward_model(
     keeps = _keeps_head(base, config)
 
     def prepare() -> Path:
-        tokenizer = loading.reward_tokenizer(base)
+        tokenizer = loading.reward_tokenizer(base, keeps)
         model = loading.new_reward_model(base, tokenizer, config.seed, keeps)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
