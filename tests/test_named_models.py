@@ -313,17 +313,22 @@ def test_an_experiment_with_a_name_of_no_form_is_refused_when_it_is_loaded() -> 
         ("mine=models:/xlrm-en/3", "mine", "models:/xlrm-en/3", None),
         ("s3://bucket/prefix/", "prefix", "s3://bucket/prefix/", None),
         ("mine=s3://bucket/a=b@c", "mine", "s3://bucket/a=b@c", None),
-        ("/models/a@b", "a@b", "/models/a@b", None),
+        ("/models/a@b", "a", "/models/a", "b"),
+        ("served=/models/a@b", "a", "/models/a", "b"),
         ("armorm=models:/armorm@champion", "armorm", "models:/armorm@champion", None),
     ],
 )
 def test_entries_of_external_name_any_model(entry: str, name: str, repository: str, revision: str | None) -> None:
-    if name == "a@b":
-        with refused(ConfigError, "", entry):  # no name of a folder of results: NAME= gives one
-            reward_models.find(entry)
-        entry, name = f"mine={entry}", "mine"
     row = reward_models.find(entry)
     assert (row.name, row.repository, row.revision) == (name, repository, revision)
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a=b@c"
+    folder.mkdir()
+    with refused(ConfigError, "", str(folder)):  # no name of a folder of results: NAME= gives one
+        reward_models.find(str(folder))
+    assert reward_models.find(f"mine={folder}").repository == str(folder)
 
 
 def test_a_base_of_the_table_is_known_at_any_revision() -> None:

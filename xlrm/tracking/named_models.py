@@ -213,7 +213,7 @@ def is_artifact(name: str) -> bool:
 
 def split(name: str) -> tuple[str, str | None]:
     """The name without a revision of the Hub, and the revision."""
-    if is_folder(name) or name.startswith(REGISTERED) or "://" in name:
+    if name.startswith(REGISTERED) or "://" in name or Path(name).exists():
         return name, None
     place, _, revision = name.partition("@")
     return place, revision or None
