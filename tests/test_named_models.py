@@ -8,6 +8,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import pandas
 import pytest
 import torch
 from huggingface_hub import constants
@@ -18,13 +19,17 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Llam
 from typer.testing import CliRunner
 
 from pipelines import changes
+from xlrm import cli
 from xlrm.cli import app
 from xlrm.errors import ArtifactError, ConfigError
+from xlrm.evaluation import reward_table
 from xlrm.models import base_models, reward_models
 from xlrm.models.cards import BaseModelCard
 from xlrm.run import experiment
 from xlrm.run.runner import run_stage
 from xlrm.scorers import classifiers
+from xlrm.scorers.interface import Scoring
+from xlrm.serving.service import Service
 from xlrm.stages import represent
 from xlrm.store import artifacts
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -152,6 +157,22 @@ def test_a_name_is_found_again_until_it_stands_for_something_else(named: str, mo
     assert (named_models.version(named) != before) == moves
     again = run_stage("base", {"model": named}, {})
     assert (again.uri != first.uri) == moves
+
+
+@pytest.mark.parametrize("named", ["folder", "s3", "hub", "commit"], indirect=True)
+def test_evaluate_and_serve_take_any_model(named: str, model: Path, tmp_path: Path) -> None:
+    rows = [
+        {"id": "1", "prompt": "How far is the moon?", "chosen": "Far.", "rejected": "I do not know.", "subset": "a"}
+    ]
+    write_jsonl(tmp_path / "pairs.jsonl", rows)
+    evaluated = run("evaluate", "--model", named, "--benchmark", tmp_path / "pairs.jsonl", "--output", tmp_path / "out")
+    assert evaluated.exit_code == 0, evaluated.output
+    expected = plain(model)
+    table = pandas.read_parquet(tmp_path / "out" / reward_table.FILE)
+    rewards = dict(zip(table["side"], table["reward"], strict=True))
+    assert rewards == {"chosen": pytest.approx(expected[0], abs=1e-5), "rejected": pytest.approx(expected[2], abs=1e-5)}
+    served = Service(named, lambda: cli._model_folder(named), Scoring())
+    assert served._load(served.fetch()).scorer.score(CHATS) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("named", ["folder", "alias", "hub"], indirect=True)
