@@ -18,6 +18,8 @@ from transformers import (
     LlamaForCausalLM,
     LlamaForSequenceClassification,
     LlamaModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
 )
 
 from benchmarks.reward_training import log_of, plain_trl
@@ -107,6 +109,18 @@ def test_a_new_head_is_asked_for(labels, corpora, tmp_path, capsys) -> None:
     assert start["score.weight"].shape == (1, 32)
     assert not torch.equal(start["score.weight"], before["score.weight"][:1])
     assert float(start["score.weight"].std()) == pytest.approx(33**-0.5, rel=0.4)
+
+
+def test_every_layer_of_a_head_is_new_if_that_is_asked_for(corpora, tmp_path) -> None:
+    """RoBERTa's head has two layers."""
+    base = tmp_path / "base"
+    config = RobertaConfig(vocab_size=len(tokenizer(base)), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                           intermediate_size=48, num_labels=1, pad_token_id=4, max_position_embeddings=600)  # fmt: skip
+    RobertaForSequenceClassification(config).save_pretrained(base)
+    train(base, corpora, tmp_path / "work", reinitialize_head=True, max_length=512)
+    before, start = weights(base), weights(tmp_path / "work" / "start")
+    for layer in ("classifier.dense.weight", "classifier.out_proj.weight"):
+        assert not torch.equal(start[layer], before[layer])
 
 
 def test_a_base_without_a_head_gets_one_as_before(corpora, tmp_path, capsys) -> None:

@@ -192,11 +192,24 @@ def new_reward_model(
     for each in (model.config, model.config.get_text_config()):  # two of a model that also reads images
         each.pad_token_id, each.use_cache = tokenizer.pad_token_id, False
     if not keep_head:
+        if has_head(config):
+            _forget_head(model, body)
         head = score_head(model)
         torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
         if head.bias is not None:
             torch.nn.init.zeros_(head.bias)
     return model
+
+
+def _forget_head(model: "PreTrainedModel", body: str) -> None:
+    """Initialises the layers outside the `body` as transformers does."""
+    import torch
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and not name.startswith(body):
+            torch.nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
 
 
 def score_head(model: "PreTrainedModel") -> "Linear":
