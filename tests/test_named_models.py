@@ -297,7 +297,7 @@ def test_pickles_are_named(model: Path) -> None:
     ],
 )
 def test_a_name_of_nothing_is_one_line(name: str, kind: type, value: str | None, tmp_path: Path) -> None:
-    where = "" if value else name.removeprefix("./") if name.startswith(".") else name.removeprefix("file://")
+    where = "" if value else name.removeprefix("./")
     with refused(kind, where, value):
         named_models.folder(name)
     with refused(kind, f"base.model: {where}" if where else "base.model", value):

@@ -284,5 +284,5 @@ def test_nothing_is_fetched_for_an_estimate(monkeypatch) -> None:
     monkeypatch.setattr("xlrm.store.hub.model_folder", lambda *_: pytest.fail("the Hub was asked"))
     found = paper("base.model=org/Other-1B", "external.models=[org/reward]")
     why = {row.stage: row.why for row in found.rows if row.why}
-    assert why["reward"] == "the size of org/Other-1B is unknown until it is downloaded"
+    assert why["reward"] == "the size of org/Other-1B@main is unknown until it is downloaded"
     assert "org/reward" in why["external"]

@@ -359,10 +359,11 @@ def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:
 
 def _shape_at(name: str, revision: str | None, folder: str | None = None, fetch: bool = True) -> Shape | str:
     """Shape from the model's config.json, or the reason why it is unknown."""
+    shown = f"{name}@{revision}" if revision and named_models.is_on_hub(name) and "@" not in name else name
     if not (fetch or named_models.is_folder(name)):
-        return f"the size of {name} is unknown until it is downloaded"
+        return f"the size of {shown} is unknown until it is downloaded"
     try:
         config = named_models.config(name, revision, folder)
         return shape(config) or f"{name}: the operations of a {config.get('model_type')!r} model cannot be counted"
     except (XlrmError, OSError, ValueError, KeyError) as error:
-        return f"the size of {name} is unknown: {error}"
+        return f"the size of {shown} is unknown: {error}"

@@ -85,16 +85,16 @@ class _Stored:
     def version(self, subfolder: str | None = None) -> str:
         if record := artifacts.find(self.uri):
             return record.digest
-        if path := objects.local_path(self.uri):
-            return _Folder(path).version(subfolder)
+        if folder := self._folder():
+            return folder.version(subfolder)
         return _listed(self.uri, self._files())
 
     def fetch(self, subfolder: str | None = None) -> Path:
         cache = addresses.home() / "cache"
         if artifacts.find(self.uri):
             return _inner(artifacts.fetch(self.uri, cache), subfolder)
-        if path := objects.local_path(self.uri):
-            return _Folder(path).fetch(subfolder)
+        if folder := self._folder():
+            return folder.fetch(subfolder)
         return _inner(self._downloaded(cache), subfolder)
 
     def file(self, name: str) -> bytes:
@@ -104,6 +104,12 @@ class _Stored:
         if data is None:
             raise ArtifactError(f"no {name}", where=self.uri, hint=ALLOWED)
         return data
+
+    def _folder(self) -> _Folder | None:
+        path = objects.local_path(self.uri)
+        if path and not path.is_dir():
+            raise ArtifactError("neither an artifact nor a folder", where=self.uri, hint=ALLOWED)
+        return _Folder(path) if path else None
 
     def _files(self) -> list[Stored]:
         names = [(file, _below(self.uri, file)) for file in objects.list_files(self.uri)]
