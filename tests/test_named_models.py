@@ -13,7 +13,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from refusals import refused
-from test_classifiers import CHATS, llama, tokenizer
+from test_classifiers import CHATS, llama, scorer, tokenizer
 from test_hub import COMMIT, Hub
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaForSequenceClassification
 from typer.testing import CliRunner
@@ -27,7 +27,6 @@ from xlrm.models import base_models, reward_models
 from xlrm.models.cards import BaseModelCard
 from xlrm.run import experiment
 from xlrm.run.runner import run_stage
-from xlrm.scorers import classifiers
 from xlrm.scorers.interface import Scoring
 from xlrm.serving.service import Service
 from xlrm.stages import represent
@@ -131,8 +130,7 @@ def test_every_form_gives_the_rewards_of_plain_transformers(named: str, model: P
     assert [row["reward"] for row in read_rows(tmp_path / "out.jsonl", ("reward",))] == pytest.approx(
         expected, abs=1e-5
     )
-    external = classifiers.load(reward_models.find(f"mine={named}"), 2048, 8192, "float32")
-    assert external.score(CHATS) == pytest.approx(expected, abs=1e-5)
+    assert scorer(f"mine={named}").score(CHATS) == pytest.approx(expected, abs=1e-5)
     assert reward_models.find(named).version() == named_models.version(named)
     record = run_stage("base", {"model": named}, {})
     folder = artifacts.fetch(record.uri, tmp_path / "cache")
@@ -274,7 +272,7 @@ def test_a_folder_that_is_no_model_is_one_line(what: str, model: Path, tmp_path:
     result = run("score", "--model", model, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
     assert result.exit_code == 2 and f"error: {model}: " in result.output and "Traceback" not in result.output
     with refused(ArtifactError, model):
-        classifiers.load(reward_models.find(str(model)), 2048, 8192, "float32")
+        scorer(str(model))
 
 
 def test_pickles_are_named(model: Path) -> None:
