@@ -19,7 +19,7 @@ from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
 from xlrm.store.json_file import JsonFile
-from xlrm.training import checkpoints, columns, curves, finite, heldout
+from xlrm.training import checkpoints, columns, curves, finite, heldout, reward_heads
 from xlrm.training.recipes import DpoTraining, RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def train_reward_model(
     folder = output.parent
     _check_length("reward.max_length", config, base)
     _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
-    keeps = _keeps_head(base, config)
+    keeps = reward_heads.keeps(base, config)
 
     def prepare() -> Path:
         tokenizer = loading.reward_tokenizer(base, keeps)
@@ -122,22 +122,6 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
         _move(output.parent / "trained", output)
     transformers4.write_older_names(output)
     return metrics
-
-
-def _keeps_head(base: Path, config: RewardTraining) -> bool:
-    """Whether the training continues with the head of the base, which is a reward model then. Raises ConfigError for a
-    head that gives no single reward."""
-    described = loading.load_config(base)
-    if not loading.has_head(described) or config.reinitialize_head:
-        return False
-    if described.num_labels != 1:
-        raise ConfigError(
-            "a base that is a classifier has 1 label", where=f"{base}: num_labels", value=described.num_labels,
-            hint="reward.reinitialize_head: true gives it a new head with one",
-        )  # fmt: skip
-    kept = "the base is a reward model, whose head is kept; reward.reinitialize_head: true gives it a new one"
-    progress.say(f"reward[{config.language}]: {kept}")
-    return True
 
 
 def reward_worker(folder: Path) -> None:
