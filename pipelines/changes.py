@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel
@@ -21,6 +21,9 @@ from xlrm.errors import ArtifactError
 from xlrm.run.experiment import Experiment, stage_config, stage_module
 from xlrm.run.steps import steps
 from xlrm.store import fields, hub, provenance
+from xlrm.tracking import named_models
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def _contents(
         functions = [getattr(module, name) for name in outside if hasattr(module, name)]
         contents[label] = {
             "settings": fields.counted(config), "code": provenance.code_version(module.__name__),
-            "outside": [_look_up(partial(function, config), unknown) for function in functions],
+            "outside": [_look_up(partial(function, config), unknown, "") for function in functions],
         }  # fmt: skip
     return contents
 
@@ -108,9 +111,11 @@ def _pins(config: BaseModel, unknown: list[str]) -> dict[str, Any]:
         elif value:
             pins[name] = [_pinned(entry, unknown) for entry in value]
     for name, mark in fields.marked(type(config), fields.RevisionOf).items():
-        model = getattr(config, mark.model)
-        if model not in mark.made_here and not Path(model).is_dir():
-            pins[name] = _look_up(partial(hub.model_commit, model, getattr(config, name)), unknown)
+        model, revision = getattr(config, mark.model), getattr(config, name)
+        if model not in mark.made_here:
+            pins[mark.model], pins[name] = _look_up(
+                partial(named_models.pinned, model, revision), unknown, (model, revision)
+            )
     return pins
 
 
@@ -127,15 +132,15 @@ def _pinned(entry: str, unknown: list[str]) -> str:
         where = (row.repository, row.revision)
     else:
         return entry
-    commit = "" if Path(where[0]).is_dir() else _look_up(lambda: hub.dataset_commit(*where), unknown)
+    commit = "" if Path(where[0]).is_dir() else _look_up(lambda: hub.dataset_commit(*where), unknown, "")
     return f"{name}{f'={repository}' if repository else ''}@{commit}" if commit else entry
 
 
-def _look_up(lookup: Callable[[], str], unknown: list[str]) -> str:
+def _look_up(lookup: Callable[[], T], unknown: list[str], otherwise: T) -> T:
     try:
         return lookup()
     except ArtifactError as error:
         unknown.append(str(error))
     except ModuleNotFoundError as error:
         unknown.append(f"{error.name} is not installed, so revisions on the Hub cannot be looked up")
-    return ""
+    return otherwise

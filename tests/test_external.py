@@ -250,7 +250,7 @@ def test_evaluate_takes_a_model_from_elsewhere(model: str, scalar, tmp_path, mon
         assert found["items"] == 8 and found["cost"]["requests"] == 8 and found["kind"] == "generative"
         assert len(read_rows(tmp_path / "out" / "verdicts.jsonl", ("verdicts",))) == 8
     else:
-        expected = "missing weights" if "armorm" in model else "error: nosuch=m: "
+        expected = "missing weights" if "armorm" in model else "error: 'nosuch=m': "
         assert result.exit_code == 2 and expected in result.output and "Traceback" not in result.output
 
 

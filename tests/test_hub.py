@@ -12,8 +12,7 @@ from threading import Thread
 import pytest
 from refusals import refused
 
-from xlrm.errors import ArtifactError, ConfigError
-from xlrm.stages import base
+from xlrm.errors import ArtifactError
 from xlrm.store import hub
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +57,7 @@ class Hub(BaseHTTPRequestHandler):
         return self.say(200, {"id": "me/mine", "sha": COMMIT, "private": False, "siblings": siblings, "tags": []})
 
     def model(self, path: str) -> None:
-        _, _, _, kind, revision, *rest = path.split("/")
+        kind, revision, *rest = path.split("/")[3:] or ["revision", "main"]
         if revision not in ("main", COMMIT):
             return self.say(404, {"error": "Invalid rev id"}, code="RevisionNotFound")
         if kind == "resolve":
@@ -260,17 +259,12 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert hub.whole_model(str(tmp_path), "abc") == tmp_path
 
 
-def test_a_base_model_is_no_folder(tmp_path: Path) -> None:
-    with refused(ConfigError, "base.model", str(tmp_path)):
-        base.fetch(str(tmp_path), "main", tmp_path / "output")
-
-
 FETCH_BASE = """
 import sys
 from pathlib import Path
-from xlrm.stages import base
+from xlrm.tracking import named_models
 output = Path(sys.argv[1])
-base.fetch("me/model", "main", output)
+named_models.copy("me/model", "main", output)
 print(*sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()))
 """
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ModelOption = Annotated[
-    str, typer.Option(help="A reward model: folder, models:/NAME@ALIAS, or artifact URI (file:// or s3://).")
+    str,
+    typer.Option(help="A reward model: folder, models:/NAME@ALIAS, URI, s3://bucket/prefix or OWNER/NAME[@REVISION]."),
 ]
 
 
@@ -63,7 +64,7 @@ def stage(
         str, typer.Argument(help="Name of the stage; `xlrm stage NAME --help` shows its inputs and fields.")
     ],
     fields: Annotated[list[str] | None, typer.Argument(help="Settings of the stage, as field=value.")] = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", help="name=URI of an artifact.")] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", help="name=URI of an artifact, or name=MODEL.")] = None,
     list_inputs: Annotated[
         list[str] | None, typer.Option("--inputs", help="name=URI,URI,... for an input that is a list.")
     ] = None,
@@ -245,7 +246,7 @@ def _results_table(title: str, result: "Result") -> Table:
 @app.command()
 @scoring_options("processes")
 def serve(
-    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, a folder, or an artifact URI.")],
+    model: Annotated[str, typer.Argument(help="A model, named as for `xlrm score`.")],
     fields: Annotated[
         list[str] | None, typer.Argument(help="setting=value: limits and batching, see docs/serving.md.")
     ] = None,
@@ -369,17 +370,11 @@ def _model_folder(model: str) -> Path:
     """The model's folder on this machine, downloaded if necessary. Silences the messages and bars of transformers."""
     from transformers.utils import logging
 
+    from xlrm.tracking import named_models
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    if model.startswith("models:/"):
-        from xlrm.tracking import mlflow_registry
-
-        return mlflow_registry.cached(model)
-    if "://" in model:
-        from xlrm.store import artifacts
-
-        return artifacts.fetch(model, addresses.home() / "cache")
-    return Path(model)
+    return named_models.folder(model)
 
 
 for command in store_commands.COMMANDS:

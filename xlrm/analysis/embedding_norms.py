@@ -16,6 +16,7 @@ from xlrm import progress
 from xlrm.errors import ArtifactError
 from xlrm.models import loading
 from xlrm.store import hub
+from xlrm.tracking import named_models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,10 +91,10 @@ def own_tokens(
 def norms(model: str, texts: Mapping[str, Sequence[str]], sets: TokenSets) -> dict[str, list[float]]:
     """Language -> Euclidean norms of the input embeddings of its tokens, rounded to six places.
 
-    `model`: a folder, or a model of the Hub as OWNER/NAME[@REVISION]; only its tokenizer, configuration and the file
-    with the embeddings are downloaded. Raises ArtifactError if these are unavailable.
+    `model`: a name as in `xlrm.tracking.named_models`; of a model of the Hub, only its tokenizer, configuration and the
+    file with the embeddings are downloaded. Raises ArtifactError if these are unavailable.
     """
-    folder = hub.model_folder(model, CONFIGURATION)
+    folder = _files(model, CONFIGURATION)
     tokenizer = loading.load_tokenizer(folder)
     vocabulary = vocabulary_norms(model, folder)
     own = own_tokens(tokenizer, texts, sets)
@@ -148,13 +149,18 @@ def _place(model: str, folder: Path) -> tuple[Path, str]:
     files = sorted(set(weight_map.values())) or ["model.safetensors"]
     if key := _ends_with(weight_map, name):
         files = [weight_map[key]]
-    folder = hub.model_folder(model, files)
+    folder = _files(model, files)
     for file in files:
         if not (folder / file).is_file():
             raise ArtifactError("no such file; only weights in safetensors are loaded", where=folder / file)
         if key := _ends_with(_keys(folder / file), name):
             return folder / file, key
     raise ArtifactError(f"no weights named {name} in {', '.join(files)}", where=model)
+
+
+def _files(model: str, patterns: Sequence[str]) -> Path:
+    """A folder with at least the files of a model that match."""
+    return hub.model_folder(model, patterns) if named_models.is_on_hub(model) else named_models.folder(model)
 
 
 def _parameter(folder: Path) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xlrm.models.compute import Shape
+from xlrm.tracking import named_models
 
 TINY = "phrasebook-tiny"
 
@@ -51,10 +52,16 @@ BASE_MODELS = {
 }  # fmt: skip
 
 
+def find(model: str) -> BaseModel | None:
+    """Row of a model, which may be named with a revision."""
+    return BASE_MODELS.get(named_models.split(model)[0])
+
+
 def context(model: str) -> int | None:
-    """Longest input in tokens of a model in the table or in a local folder; None if neither states it."""
-    if model in BASE_MODELS:
-        return BASE_MODELS[model].context
+    """Longest input in tokens of a model in the table, at any revision, or in a local folder; None if neither states
+    it."""
+    if (row := find(model)) is not None:
+        return row.context
     try:
         return json.loads(Path(model, "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     except (OSError, ValueError, AttributeError):

@@ -82,12 +82,16 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def reward_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
+def reward_tokenizer(path: str | Path, keep_head: bool = False) -> "PreTrainedTokenizerBase":
     """Same as `load_tokenizer`, with a pad token that ends no conversation, for a reward model to be trained: a decoder
-    reads its reward from the last token that is not padding. Another pad token is replaced by `PAD_TOKEN`."""
+    reads its reward from the last token that is not padding. Another pad token is replaced by `PAD_TOKEN`. With
+    `keep_head` the pad token is that of config.json, if it has one, because the head was trained on the token before."""
     tokenizer = load_tokenizer(path)
     tokenizer.padding_side = "right"
-    if tokenizer.pad_token_id in {None, tokenizer.eos_token_id, *chat_templates.turn_ends(tokenizer)}:
+    padding = load_config(path).get_text_config().pad_token_id if keep_head else None
+    if padding is not None and padding < len(tokenizer):
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
+    elif tokenizer.pad_token_id in {None, tokenizer.eos_token_id, *chat_templates.turn_ends(tokenizer)}:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     return tokenizer
 
@@ -136,13 +140,20 @@ def same_text(left: "PreTrainedTokenizerBase | None", right: "PreTrainedTokenize
 
 
 def load_causal_lm(path: str | Path) -> "PreTrainedModel":
+    """A model that writes, in float32. Raises ArtifactError for weights that are missing, as those of a reward model's
+    output layer."""
     import torch
     from transformers import AutoModelForCausalLM
 
     config = load_config(path)
-    return AutoModelForCausalLM.from_pretrained(
-        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **attention(config)
-    )
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+        **attention(config),
+    )  # fmt: skip
+    model, report = loaded
+    if lost := sorted(report["missing_keys"]):
+        raise ArtifactError(f"not a model that writes: missing weights: {lost[0]} ({len(lost)} in all)", where=path)
+    return model
 
 
 def attention(config: "PretrainedConfig") -> dict[str, str]:
@@ -152,11 +163,19 @@ def attention(config: "PretrainedConfig") -> dict[str, str]:
     return {"attn_implementation": "eager"} if capped else {}
 
 
-def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
+def has_head(config: "PretrainedConfig") -> bool:
+    """Whether a config is that of a model with a classification head, as a trained reward model has."""
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+
+
+def new_reward_model(
+    path: str | Path, tokenizer: "PreTrainedTokenizerBase", seed: int, keep_head: bool = False
+) -> "PreTrainedModel":
     """A base model of any family with a new scalar head: weights N(0, std 1/sqrt(d + 1)), bias 0 (paper A, appendix B).
+    With `keep_head`, a reward model with its own head.
 
     If the head has more layers (XLM-R, mT5), transformers initialises the others, with the same seed. Raises
-    ArtifactError if weights of the base model are missing or not finite.
+    ArtifactError if weights of the base model, or of a head to keep, are missing or not finite.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -166,21 +185,36 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
     torch.manual_seed(seed)
     model, report = AutoModelForSequenceClassification.from_pretrained(
         path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-        **attention(config),
+        ignore_mismatched_sizes=not keep_head, **attention(config),
     )  # fmt: skip
     body = f"{model.base_model_prefix}."
-    if lost := [name for name in sorted(report["missing_keys"]) if name.startswith(body) and "pooler" not in name]:
+    absent = sorted(report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]})
+    if lost := [name for name in absent if keep_head or (name.startswith(body) and "pooler" not in name)]:
         raise ArtifactError(f"missing weights of the base model: {lost[0]} and {len(lost) - 1} more", where=path)
     weights.check_finite(Path(path))
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
     for each in (model.config, model.config.get_text_config()):  # two of a model that also reads images
         each.pad_token_id, each.use_cache = tokenizer.pad_token_id, False
-    head = score_head(model)
-    torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
-    if head.bias is not None:
-        torch.nn.init.zeros_(head.bias)
+    if not keep_head:
+        if has_head(config):
+            _forget_head(model, body)
+        head = score_head(model)
+        torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+        if head.bias is not None:
+            torch.nn.init.zeros_(head.bias)
     return model
+
+
+def _forget_head(model: "PreTrainedModel", body: str) -> None:
+    """Initialises the layers outside the `body` as transformers does."""
+    import torch
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and not name.startswith(body):
+            torch.nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
 
 
 def score_head(model: "PreTrainedModel") -> "Linear":

@@ -8,14 +8,13 @@ names the better one (`xlrm.scorers.judges.pairwise`).
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from xlrm.errors import ConfigError
 from xlrm.models.compute import Shape
-from xlrm.store import hub
+from xlrm.tracking import named_models
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_LABELLED = re.compile(r"(?P<label>\w[\w.-]*)=(?P<place>.+)")
 _NAME = re.compile(r"\w[\w.-]*")
 # From config.json of meta-llama/Meta-Llama-3-8B and of meta-llama/Llama-3.1-70B.
 _LLAMA_8B = Shape(layers=32, hidden=4096, intermediate=14_336, heads=32, kv_heads=8, head_width=128, vocabulary=128_256)
@@ -29,7 +28,7 @@ class RewardModel:
     name: str
     """Name in results and metrics."""
     repository: str
-    """Id on the Hub, a local folder, or the model's id at a server."""
+    """Name of the model as in `xlrm.tracking.named_models`, or its id at a server."""
     licence: str
     kind: Literal["classifier", "generative"] = "classifier"
     adapter: Literal["scalar", "armorm"] = "scalar"
@@ -62,10 +61,8 @@ class RewardModel:
         return replace(self, name=name, repository=repository, revision=revision, licence=licence, usd_per_million=None)
 
     def version(self) -> str:
-        """Identifies the weights: the commit that the revision now points to, or a digest of a local folder's files."""
-        if Path(self.repository).is_dir():
-            return hub.model_version(str(hub.whole_model(self.repository, None, self.folder)), None)
-        return hub.model_version(self.repository, self.revision)
+        """Identifies the weights that the name and revision now stand for."""
+        return named_models.version(self.repository, self.revision, self.folder)
 
 
 REWARD_MODELS = {
@@ -91,21 +88,23 @@ REWARD_MODELS = {
 
 
 def find(entry: str) -> RewardModel:
-    """The model of `entry`: NAME[=REPOSITORY][@REVISION] with a name of the table, or a scalar classifier as a folder
-    or OWNER/NAME of the Hub, optionally with NAME= before it. Raises ConfigError for anything else."""
+    """The model of `entry`: NAME[=REPOSITORY][@REVISION] with a name of the table, or a scalar classifier by its name
+    in `xlrm.tracking.named_models`, optionally with NAME= before it. Raises ConfigError for anything else."""
+    labelled = None if named_models.is_folder(entry) else _LABELLED.fullmatch(entry)
+    label, place = (labelled["label"], labelled["place"]) if labelled else ("", entry)
+    repository, revision = named_models.split(place)
+    if row := REWARD_MODELS.get(label or repository):
+        if not (label or row.repository):
+            raise ConfigError(f"name the served model, as {repository}=MODEL_ID", value=entry)
+        return row.at(repository if label else None, revision)
+    shown = label or _short(repository)
     try:
-        name, repository, revision = hub.parse_entry(entry)
+        named_models.check_form(place)
     except ConfigError as error:
         raise ConfigError("no such reward model", value=entry, hint=_ALLOWED) from error
-    if row := REWARD_MODELS.get(name):
-        if not (repository or row.repository):
-            raise ConfigError(f"name the served model, as {name}=MODEL_ID", value=entry)
-        return row.at(repository, revision)
-    place = repository or name
-    shown = name if repository else _short(place)
-    if not (_NAME.fullmatch(shown) and (Path(place).is_dir() or _HUB_ID.fullmatch(place))):
+    if not _NAME.fullmatch(shown):
         raise ConfigError("no such reward model", value=entry, hint=_ALLOWED)
-    return RewardModel(shown, place, "unknown", precision="float32", revision=revision)
+    return RewardModel(shown, repository, "unknown", precision="float32", revision=revision)
 
 
 def find_all(entries: Iterable[str]) -> list[RewardModel]:
@@ -127,10 +126,13 @@ def in_table(entry: str) -> bool:
 
 
 def _short(repository: str) -> str:
+    """The last part of a name; NAME-ALIAS or NAME-VERSION of a registered model."""
+    if repository.startswith(named_models.REGISTERED):
+        return re.sub("[/@]", "-", repository.removeprefix(named_models.REGISTERED))
     return repository.rstrip("/").rsplit("/", 1)[-1]
 
 
 _ALLOWED = (
-    f"there are {', '.join(REWARD_MODELS)}, each also as NAME=REPOSITORY@REVISION, and any scalar classifier by its folder "
-    "or OWNER/NAME, with a NAME= of letters, digits, _, . and - where you like"
+    f"there are {', '.join(REWARD_MODELS)}, each also as NAME=REPOSITORY@REVISION; of scalar classifiers, "
+    f"{named_models.ALLOWED}, with a NAME= of letters, digits, _, . and - where you like"
 )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
+from xlrm.errors import ConfigError
 from xlrm.models import generation, loading
 from xlrm.models.decoding import Completion, Decoding, Precision, blocks
 from xlrm.store import hub, unfinished
@@ -116,8 +117,11 @@ class Policy:
 @contextlib.contextmanager
 def policy(folder: Path, settings: Settings, work: Path) -> Iterator[Policy]:
     """Context manager of a policy: loads it at the first prompt without saved responses, and ends its engine at exit.
-    Raises ConfigError if `sample.context` is set above what the policy can read."""
+    Raises ConfigError for a classifier, and if `sample.context` is set above what the policy can read."""
     context = loading.Context.of(settings, "sample.context")
+    if loading.has_head(described := loading.load_config(folder)):
+        kind = (described.architectures or [""])[0]
+        raise ConfigError("a policy is a model that writes", where="sample.policies", value=kind)
     model = generation.Model(str(folder), own=True)
     engine = generation.make_engine(settings.engine, model, context, settings.precision, settings.batch_size)
     engine.check()

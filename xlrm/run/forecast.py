@@ -6,19 +6,17 @@ Operations are counted (`xlrm.models.compute`) for the tokens estimated from the
 texts.
 """
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from xlrm.data import parallel_texts
 from xlrm.errors import XlrmError
 from xlrm.evaluation import benchmarks, external_models
 from xlrm.languages import LANGUAGES
-from xlrm.models import reward_models
-from xlrm.models.base_models import BASE_MODELS, TINY
+from xlrm.models import base_models, reward_models
+from xlrm.models.base_models import TINY
 from xlrm.models.compute import Kind, Shape, flops, shape
 from xlrm.models.reward_models import RewardModel
 from xlrm.run import judges, workloads
@@ -28,7 +26,7 @@ from xlrm.run.sections import CROSS_LINGUAL, POLICY, Experiment
 from xlrm.run.steps import steps
 from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
 from xlrm.scorers.judges import pairwise
-from xlrm.store import hub
+from xlrm.tracking import named_models
 from xlrm.training.pretraining import Pretraining
 from xlrm.translation import effort, translators
 from xlrm.translation.effort import Estimate
@@ -181,8 +179,8 @@ def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool =
     if name == TINY:  # as `xlrm.training.pretraining` makes it
         width, heads = pretraining.width, pretraining.width // 32
         return Shape(pretraining.layers, width, 3 * width, heads, heads, 32, pretraining.vocabulary)
-    known = BASE_MODELS[name].shape if name in BASE_MODELS else None
-    return known or _shape_at(name if Path(name).is_dir() else f"{name}@{revision}", fetch=fetch)
+    row = base_models.find(name)
+    return (row and row.shape) or _shape_at(name, revision, fetch=fetch)
 
 
 # Stages
@@ -356,17 +354,16 @@ def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
 def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:
     if model.shape:
         return model.shape
-    name = f"{model.repository}@{model.revision}" if model.revision else model.repository
-    return _shape_at(name, model.folder or "", fetch)
+    return _shape_at(model.repository, model.revision, model.folder, fetch)
 
 
-def _shape_at(name: str, folder: str = "", fetch: bool = True) -> Shape | str:
-    """Shape from the config.json of a folder or of the Hub, or the reason why it is unknown."""
-    file = Path(folder, "config.json")
-    if not (fetch or Path(name).is_dir()):
-        return f"the size of {name} is unknown until it is downloaded"
+def _shape_at(name: str, revision: str | None, folder: str | None = None, fetch: bool = True) -> Shape | str:
+    """Shape from the model's config.json, or the reason why it is unknown."""
+    shown = f"{name}@{revision}" if revision and named_models.is_on_hub(name) and "@" not in name else name
+    if not (fetch or named_models.is_folder(name)):
+        return f"the size of {shown} is unknown until it is downloaded"
     try:
-        config = json.loads((hub.model_folder(name, [str(file)]) / file).read_text(encoding="utf-8"))
+        config = named_models.config(name, revision, folder)
         return shape(config) or f"{name}: the operations of a {config.get('model_type')!r} model cannot be counted"
     except (XlrmError, OSError, ValueError, KeyError) as error:
-        return f"the size of {name} is unknown: {error}"
+        return f"the size of {shown} is unknown: {error}"

@@ -22,6 +22,7 @@ from xlrm.run.sections import POLICY, Experiment
 from xlrm.run.steps import steps
 from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.gold import JUDGES
+from xlrm.tracking import named_models
 from xlrm.translation import translators
 from xlrm.translation.effort import PROMPT_TOKENS
 
@@ -189,6 +190,17 @@ def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[Config
         yield ConfigError("it is now validate.limits, for both stages", where="translate.limits", value=limits)
 
 
+def names_of_models(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Names of a form that no model has. Whether a folder is there depends on the machine that reads it."""
+    for section in _models(asked, stages):
+        model = asked.config(section).model
+        try:
+            if model != TINY:
+                named_models.check_form(model)
+        except ConfigError as error:
+            yield error.within(f"{section}.model: ")
+
+
 def models_from_elsewhere(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     config = asked.config("external")
     if "external" not in stages or not config.models:
@@ -329,6 +341,6 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, sets_of_the_corpus, translators_languages, tiny_models_languages, published_benchmarks, parallel_texts,
-    judges_prompts, models_from_elsewhere, generative_judges, lengths, lengths_of_translations, limits_of_translations,
-    pairs_to_align_on, batches,
+    judges_prompts, names_of_models, models_from_elsewhere, generative_judges, lengths, lengths_of_translations,
+    limits_of_translations, pairs_to_align_on, batches,
 )  # fmt: skip

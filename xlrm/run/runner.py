@@ -26,11 +26,14 @@ from xlrm.processes.launch import Nodes
 from xlrm.run.experiment import stage_config, stage_module
 from xlrm.store import addresses, artifacts, fields, objects, provenance, unfinished
 from xlrm.store.artifacts import FileEntry, Input, Record
+from xlrm.tracking import named_models
 
 Inputs = Mapping[str, str | list[str]]
 _OUTSIDE = ("files", "fingerprint", "destination")
 """Functions of a stage's module that take its config and say what counts from outside the store: digests of local
 files, current versions of models or datasets named elsewhere, and the place that the stage writes to."""
+MODELS = ("base", "policy", "policies", "model", "reward_models")
+"""Inputs of stages that are models."""
 _OPEN_RUN = "mlflow.json"
 """File in a working folder that names the MLflow run of the process at work; if that is killed, the next one closes the
 run."""
@@ -58,7 +61,8 @@ def run_stage(
     name: str, config: Mapping[str, Any], inputs: Inputs, store: str | None = None, experiment: str = "xlrm"
 ) -> Artifact:
     """Returns the artifact of stage `name` for `config` and the artifact URIs in `inputs`; makes it if it is not
-    finished.
+    finished. An input of `MODELS` may be any name of a model (`xlrm.tracking.named_models`): the stage `base` makes it an
+    artifact first.
 
     Its key is a digest of the stage, the fields of its resolved config that count (`xlrm.store.fields`), the input
     files it reads (`reads(config)` in its module, else all), what it uses from outside (`files`, `fingerprint`,
@@ -73,6 +77,7 @@ def run_stage(
     resolved = stage_config(name, dict(config))
     module = stage_module(name)
     _check_names(name, module, inputs)
+    inputs = _stored(name, inputs, store, experiment)
     given = _given(name, resolved, inputs)
     version, libraries = provenance.code_version(module.__name__), provenance.versions(module.__name__)
     key = _stage_key(name, resolved, given, version, libraries)
@@ -163,6 +168,24 @@ def _make(
     unfinished.remove(work / "output")
     shutil.rmtree(work)
     return record
+
+
+def _stored(name: str, inputs: Inputs, store: str | None, experiment: str) -> Inputs:
+    """The inputs, with the URI of an artifact in place of every other name of a model."""
+
+    def stored(key: str, entry: str) -> str:
+        if key not in MODELS or named_models.is_artifact(entry):
+            return entry
+        try:
+            return run_stage("base", {"model": entry}, {}, store, experiment).uri
+        except XlrmError as error:
+            error.within(f"{name}.{key}: ")
+            raise
+
+    return {
+        key: stored(key, given) if isinstance(given, str) else [stored(key, entry) for entry in given]
+        for key, given in inputs.items()
+    }
 
 
 def _given(name: str, config: BaseModel, inputs: Inputs) -> dict[str, list[_Given]]:

@@ -19,7 +19,7 @@ from xlrm.scorers import engines, parallel
 from xlrm.scorers.engines import TransformersScorer
 from xlrm.scorers.interface import Scorer, Scoring, Tokens
 from xlrm.scorers.reward_journal import Journal
-from xlrm.store import hub
+from xlrm.tracking import named_models
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ def load(row: RewardModel, scoring: Scoring) -> Scorer:
     that is unavailable, has no chat template or lacks weights, which would otherwise be initialised at random.
     """
     check(row, scoring)
-    folder = hub.whole_model(row.repository, row.revision, row.folder)
+    folder = named_models.folder(row.repository, row.revision, row.folder)
     tokenizer = engines.tokenizer_of(folder)
     loading.Context.of(scoring, "max_length").within(loading.load_config(folder))
     if row.adapter == "scalar":

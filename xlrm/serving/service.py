@@ -21,7 +21,7 @@ from xlrm.serving import exchange
 from xlrm.serving.batching import Batcher
 from xlrm.serving.metrics import Metrics
 from xlrm.serving.tokenizing import Tokenizing
-from xlrm.store import artifacts
+from xlrm.store import hub
 
 _ASKED_EVERY_SECONDS, _LOGGED_EVERY_SECONDS = 5, 60
 """Seconds between attempts to fetch a model that is not available yet, and between log lines about it."""
@@ -168,7 +168,7 @@ class Service:
             raise ArtifactError("a reward is not a finite number: the weights are damaged or overflow", where=folder)
         version = folder.name if self.uri.startswith("models:/") else ""
         sigmoid = loading.load_config(folder).problem_type != "regression"
-        return Loaded(scorer, Tokenizing(scorer), version, artifacts.digest_directory(folder)[0], sigmoid)
+        return Loaded(scorer, Tokenizing(scorer), version, hub.model_version(str(folder), None), sigmoid)
 
     async def score(
         self, model: str | None, *, chats: Sequence[list[dict]] = (), texts: Sequence[str] = ()

@@ -1,14 +1,16 @@
-"""Provides the base model for reward models and policies: downloads it from the Hub, or pretrains the tiny model."""
+"""Provides the base model for reward models and policies: copies a named one, or pretrains the tiny model."""
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from xlrm.errors import ArtifactError, ConfigError
-from xlrm.models.base_models import BASE_MODELS, TINY
-from xlrm.store.fields import RevisionOf
+from xlrm.errors import XlrmError
+from xlrm.models import loading
+from xlrm.models.base_models import TINY
+from xlrm.models.cards import BaseModelCard
+from xlrm.store.fields import RevisionOf, conflict
+from xlrm.tracking import named_models
 from xlrm.training import model_card
 from xlrm.training.pretraining import Pretraining
 
@@ -17,49 +19,58 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: str = TINY
-    """Name in `xlrm.models.base_models`, or the Hub id of any causal language model."""
+    """Base model or reward model: OWNER/NAME[@REVISION] of the Hub, a folder, models:/NAME@ALIAS or models:/NAME/VERSION,
+    an artifact's URI or s3://bucket/prefix; or phrasebook-tiny, which is pretrained here."""
     revision: Annotated[str, RevisionOf("model", made_here=(TINY,))] = "main"
-    """Commit, tag or branch on the Hub; a commit makes the run reproducible."""
+    """Commit, tag or branch of a model of the Hub; a commit makes the run reproducible."""
     pretraining: Pretraining = Pretraining()
     """Settings for pretraining the tiny model; other models ignore them."""
 
+    @model_validator(mode="after")
+    def _one_revision(self) -> "Config":
+        if self.revision != "main" and (not named_models.is_on_hub(self.model) or "@" in self.model):
+            raise conflict(
+                "revision", self.revision, "needs a model of the Hub, OWNER/NAME, without a revision in its name"
+            )
+        return self
+
+
+def files(config: Config) -> str:
+    """Digest of the model's folder on this machine, so that a changed one is copied again."""
+    return _version(config) if named_models.is_folder(config.model) else ""
+
+
+def fingerprint(config: Config) -> str:
+    """Commit on the Hub, registered version, or digest of the files at a URI."""
+    return "" if config.model == TINY or named_models.is_folder(config.model) else _version(config)
+
+
+def _version(config: Config) -> str:
+    try:
+        return named_models.version(config.model, config.revision)
+    except XlrmError as error:
+        error.within("base.model: ")
+        raise
+
 
 def run(config: Config, *, output: Path) -> dict[str, float]:
-    """Raises ArtifactError for a model that cannot be downloaded, and ConfigError for an invalid model id."""
+    """Raises ArtifactError for a model that is unavailable or incomplete, and ConfigError for a name that is not
+    allowed."""
     if config.model == TINY:
         from xlrm.training.pretraining import pretrain
 
         metrics = pretrain(config.pretraining, output)
-    else:
-        metrics = fetch(config.model, config.revision, output)
-    model_card.write_base_model(output, config.model, None if config.model == TINY else config.revision)
-    return metrics
-
-
-def fetch(name: str, revision: str, output: Path) -> dict[str, float]:
-    """Downloads safetensors weights, no code. Raises ConfigError for an invalid id, ArtifactError if it fails."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    files = ["*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model"]
-    gated = name in BASE_MODELS and BASE_MODELS[name].gated
-    hint = "accept its licence on the Hub and set HF_TOKEN" if gated else "check the id, the revision and the network"
+        model_card.write_base_model(output, config.model, None)
+        return metrics
     try:
-        snapshot_download(name, revision=revision, local_dir=output, allow_patterns=files)
-    except HFValidationError as error:
-        raise ConfigError(
-            "the id of a model on the Hub, OWNER/NAME, is required", where="base.model", value=name
-        ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ArtifactError(
-            f"cannot be downloaded at {revision!r}: {type(error).__name__}", where="base.model", value=name, hint=hint
-        ) from error
-    shutil.rmtree(
-        output / ".cache", ignore_errors=True
-    )  # the client's timestamps, and partial downloads of a killed run
-    weights = list(output.glob("*.safetensors"))
-    if not weights:
-        raise ArtifactError(
-            f"no weights in safetensors at {revision!r}; other formats are not loaded", where="base.model", value=name
-        )
-    return {"bytes": float(sum(path.stat().st_size for path in weights))}
+        name, revision = named_models.pinned(config.model, config.revision)
+        named_models.copy(name, revision, output)
+        loading.load_config(output)
+        loading.own_tokenizer(output)
+    except XlrmError as error:
+        error.where = error.where.replace(str(output), config.model)
+        error.within("base.model: ")
+        raise
+    if BaseModelCard.find(output) is None:  # else a copy of what this stage made, with its first name
+        model_card.write_base_model(output, name, revision if named_models.is_on_hub(name) else None)
+    return {"bytes": float(sum(path.stat().st_size for path in output.glob("*.safetensors")))}

@@ -12,8 +12,8 @@ from xlrm.analysis.hidden_states import BASE, Reading, Similarity
 from xlrm.analysis.representations import Representations
 from xlrm.data import catalog, parallel_texts
 from xlrm.data.corpus_schema import PARALLEL_TEXTS
-from xlrm.store import hub
 from xlrm.store.fields import Sets, counted
+from xlrm.tracking import named_models
 
 
 class Config(Reading):
@@ -27,8 +27,8 @@ class Config(Reading):
     token_sets: TokenSets = TokenSets()
     """Rule for which tokens belong to a language when norms of token embeddings are compared."""
     norm_models: tuple[str, ...] = ()
-    """Further models whose embedding norms are compared: folders, or OWNER/NAME[@REVISION] on the Hub (paper A,
-    figure 2: OLMo-1B, SmolLM-1.7B); only their embeddings are read."""
+    """Further models whose embedding norms are compared, each OWNER/NAME[@REVISION] of the Hub, a folder, models:/NAME@ALIAS,
+    an artifact's URI or s3://bucket/prefix (paper A, figure 2: OLMo-1B, SmolLM-1.7B); only their embeddings are read."""
     seed: int = 42
 
     @field_validator("parallel")
@@ -45,14 +45,13 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 def files(config: Config) -> str:
     """Digest of the local files that the config names: texts, and folders of models."""
-    folders = [hub.model_version(name, None) for name in config.norm_models if Path(name).is_dir()]
+    folders = [named_models.version(name) for name in config.norm_models if named_models.is_folder(name)]
     return " ".join([catalog.fingerprint([config.parallel]), *folders])
 
 
 def fingerprint(config: Config) -> str:
-    """Commits of the Hub models in `norm_models`."""
-    names = [name.partition("@") for name in config.norm_models if not Path(name).is_dir()]
-    return " ".join(hub.model_commit(repository, revision or None) for repository, _, revision in names)
+    """Versions of the other models in `norm_models`, such as commits on the Hub."""
+    return " ".join(named_models.version(name) for name in config.norm_models if not named_models.is_folder(name))
 
 
 def run(

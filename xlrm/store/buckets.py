@@ -137,7 +137,7 @@ class Object:
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
                     uri = f"s3://{self.bucket}/{entry['Key']}"
-                    yield Stored(uri, entry["Size"], entry["LastModified"].timestamp())
+                    yield Stored(uri, entry["Size"], entry["LastModified"].timestamp(), entry.get("ETag", ""))
 
     def remove(self) -> None:
         with errors(self.uri):

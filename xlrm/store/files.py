@@ -37,6 +37,8 @@ class Stored:
     """In bytes."""
     changed: float
     """When it was written, in seconds since 1970."""
+    etag: str = ""
+    """What the server identifies its content by; empty on a disk."""
 
 
 def sha256_of(path: Path) -> str:

@@ -2,8 +2,11 @@
 commit."""
 
 import hashlib
+import posixpath
 import re
+import shutil
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from xlrm import progress
@@ -11,6 +14,10 @@ from xlrm.errors import ArtifactError, ConfigError
 from xlrm.store.objects import sha256_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+"""Patterns of a model's files that this project reads."""
+_TEMPLATES = "additional_chat_templates"
+"""Folder of a tokenizer with several chat templates."""
 TIMEOUT_SECONDS = 60
 """Time limit when asking the Hub for the commit of a revision."""
 
@@ -78,10 +85,21 @@ def _commit(name: str, revision: str | None, kind: str) -> str:
 def model_version(name: str, revision: str | None) -> str:
     """Identifies a version of a model: the commit of a revision on the Hub, or a digest of a folder's files. Raises
     ArtifactError."""
-    if Path(name).is_dir():
-        files = sorted(file for file in Path(name).iterdir() if file.is_file())
-        return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
+    if (folder := Path(name)).is_dir():
+        files = ((file.relative_to(folder).as_posix(), sha256_of(file)) for file in files_beside(folder))
+        return hashlib.sha256("".join(f"{path} {digest}\n" for path, digest in files).encode()).hexdigest()
     return model_commit(name, revision)
+
+
+def files_beside(folder: Path) -> list[Path]:
+    """Files in a model's folder and in its folder of further chat templates, sorted. Other subfolders are not read."""
+    return sorted(path for path in [*folder.iterdir(), *folder.glob(f"{_TEMPLATES}/*.jinja")] if path.is_file())
+
+
+def is_of_a_model(path: str) -> bool:
+    """Whether a path, relative to a model's folder, is that of a file that this project reads: weights, configuration
+    and tokenizer."""
+    return any(fnmatch(path, pattern) for pattern in MODEL_FILES) and posixpath.dirname(path) in ("", _TEMPLATES)
 
 
 def model_folder(name: str, patterns: Sequence[str]) -> Path:
@@ -89,13 +107,26 @@ def model_folder(name: str, patterns: Sequence[str]) -> Path:
     from the Hub. Raises ArtifactError, with what to do, for a model that cannot be fetched."""
     if Path(name).is_dir():
         return Path(name)
+    repository, _, revision = name.partition("@")
+    return _snapshot(repository, revision or None, patterns)
+
+
+def download_model(repository: str, revision: str | None, output: Path) -> None:
+    """Downloads a model's files into the folder `output`, past the client's cache. Raises ArtifactError as
+    `model_folder` does."""
+    _snapshot(repository, revision, MODEL_FILES, local_dir=output)
+    shutil.rmtree(output / ".cache", ignore_errors=True)  # timestamps, and partial downloads of a killed run
+
+
+def _snapshot(repository: str, revision: str | None, patterns: Sequence[str], local_dir: Path | None = None) -> Path:
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(patterns), local_dir=local_dir)
+        )
     except (httpx.HTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(
             f"cannot be downloaded: {type(error).__name__}",
@@ -111,7 +142,7 @@ def whole_model(name: str, revision: str | None = None, subfolder: str | None = 
         inner = Path(name, subfolder or "")
         return inner if inner.is_dir() else Path(name)
     at = f"{subfolder}/" if subfolder else ""
-    wanted = [at + ending for ending in ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")]
+    wanted = [at + ending for ending in MODEL_FILES]
     return Path(model_folder(f"{name}@{revision}" if revision else name, wanted), subfolder or "")
 
 

@@ -80,6 +80,23 @@ def download_directory(uri: str, files: Iterable[FileEntry], local: Path) -> Non
     _in_parallel(download, files, _at(uri).receiving())
 
 
+def download_unlisted(uri: str, files: Iterable[Stored], local: Path) -> None:
+    """Copies `files`, as `list_files(uri)` gives them, into the directory `local`. Only their sizes are known, so a file
+    of the right size that is there is kept."""
+
+    def download(transfer: Any, file: Stored) -> None:
+        target = local / file.uri.removeprefix(uri.rstrip("/")).lstrip("/")
+        if target.is_file() and target.stat().st_size == file.size:
+            return
+        with _folder_beside(target, file.uri) as folder, _file_errors(file.uri):
+            _at(file.uri).download(transfer, folder / "file")
+            if (size := (folder / "file").stat().st_size) != file.size:
+                raise ArtifactError(f"incomplete: {size} of {file.size} bytes", where=file.uri, hint="run it again")
+            os.replace(folder / "file", target)
+
+    _in_parallel(download, files, _at(uri).receiving())
+
+
 def verify_directory(local: Path, files: Iterable[FileEntry], uri: str, remedy: str = REMAKE) -> None:
     """Checks `files` of the directory `local`; errors name `uri` and `remedy`."""
     _in_parallel(
@@ -225,7 +242,9 @@ def _at(uri: str) -> _File | buckets.Object:
 
 
 def _in_parallel(
-    action: Callable[[Any, FileEntry], None], files: Iterable[FileEntry], transfer: AbstractContextManager[Any]
+    action: Callable[[Any, Any], None],
+    files: Iterable[FileEntry] | Iterable[Stored],
+    transfer: AbstractContextManager[Any],
 ) -> None:
     """Applies `action` to all files. Raises the first error; after it no further file is begun, and S3 transfers are
     cancelled."""

@@ -1,1 +1,4 @@
-"""MLflow: runs, metrics and registered versions. Knows nothing of what is measured or registered."""
+"""MLflow: runs, metrics and registered versions; and what the name of a model stands for.
+
+Knows nothing of what is measured or registered.
+"""

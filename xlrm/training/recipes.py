@@ -52,6 +52,11 @@ class RewardTraining(TrainingConfig):
     """Whether Bradley-Terry uses each pair's `margin`, 0 if missing: -log sigmoid(r_chosen - r_rejected - margin)."""
     similar_lengths: bool = False
     """Whether each step has pairs of similar length: less padding, and a slightly less random order than paper A's."""
+    center_rewards_coefficient: float | None = Field(None, gt=0)
+    """Weight of the mean of (r_chosen + r_rejected)^2, added to Bradley-Terry's loss so that rewards stay around 0 (TRL's
+    option, which recommends 0.01); null adds nothing (paper A)."""
+    reinitialize_head: bool = False
+    """Whether a base that is a reward model gets a new head; otherwise its training continues with the head it has."""
     lora_rank: int = Field(0, ge=0)
     """Rank of LoRA adapters on all linear layers, merged into the model at the end; 0 trains all weights (paper A)."""
     lora_alpha: int = Field(16, ge=1)
@@ -73,6 +78,11 @@ class RewardTraining(TrainingConfig):
             raise conflict("quantize", True, "needs precision bfloat16, the precision of a 4-bit model's adapters")
         if self.keep == "best" and not self.heldout_scorings:
             raise conflict("keep", "best", "needs heldout_scorings above 0, because it uses the loss on held-out pairs")
+        if self.center_rewards_coefficient and self.loss == "pointwise":
+            raise conflict(
+                "center_rewards_coefficient", self.center_rewards_coefficient,
+                "needs the bradley_terry loss; a pointwise loss has a zero of its own",
+            )  # fmt: skip
         if self.margin and self.loss == "pointwise":
             raise conflict("margin", True, "needs the bradley_terry loss; a pointwise loss compares no responses")
         return self

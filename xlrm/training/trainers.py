@@ -19,7 +19,7 @@ from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
 from xlrm.store.json_file import JsonFile
-from xlrm.training import checkpoints, columns, curves, finite, heldout
+from xlrm.training import checkpoints, columns, curves, finite, heldout, reward_heads
 from xlrm.training.recipes import DpoTraining, RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class Job(JsonFile):
 def train_reward_model(
     base: Path, rows: list[Row], config: RewardTraining, output: Path, heldout_rows: Sequence[Row] = ()
 ) -> dict[str, float]:
-    """Trains a new reward model on rows with prompt, chosen and rejected (pointwise also: prompt, response and label),
-    and writes it to `output` as safetensors, with adapters merged. Returns the metrics. With several nodes, only the
-    first writes the model, and the others return no metrics. `heldout_rows` are evaluated during the training and not
-    trained on.
+    """Trains a new reward model, or a `base` that is one, on rows with prompt, chosen and rejected (pointwise also:
+    prompt, response and label), and writes it to `output` as safetensors, with adapters merged. Returns the metrics.
+    With several nodes, only the first writes the model, and the others return no metrics. `heldout_rows` are evaluated
+    during the training and not trained on.
 
     Texts longer than `max_length` are truncated on the left and counted; TRL's RewardTrainer would drop their pairs.
     Raises DataError for rows without the fields of the loss, ConfigError for a batch size or length that is not
@@ -62,10 +62,11 @@ def train_reward_model(
     folder = output.parent
     _check_length("reward.max_length", config, base)
     _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
+    keeps = reward_heads.keeps(base, config)
 
     def prepare() -> Path:
-        tokenizer = loading.reward_tokenizer(base)
-        model = loading.new_reward_model(base, tokenizer, config.seed)
+        tokenizer = loading.reward_tokenizer(base, keeps)
+        model = loading.new_reward_model(base, tokenizer, config.seed, keeps)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
             margin = config.margin and any(row.get("margin") is not None for row in heldout_rows)
@@ -138,7 +139,8 @@ def reward_worker(folder: Path) -> None:
         arguments = _arguments(TrainingArguments, config, folder, **order)
         trainer = _pointwise_trainer(start, tokenizer, config, arguments, sets, label)
     else:
-        arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order)
+        centring = {"center_rewards_coefficient": config.center_rewards_coefficient}
+        arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order, **centring)
         trainer = finite.checked(heldout.by_row(RewardTrainer), label)(
             _trainable(start, config), arguments, processing_class=tokenizer, compute_metrics=heldout.pairs, **sets
         )

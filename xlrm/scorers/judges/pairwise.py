@@ -4,7 +4,6 @@ verdict is defined elsewhere (`rewardbench`)."""
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,9 +17,9 @@ from xlrm.models.loading import Context
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers.judges import prompts
 from xlrm.scorers.judges.pairs import Judgement, Pair, coin
-from xlrm.store import hub
 from xlrm.store.answers import Memory
 from xlrm.store.fields import NotCounted
+from xlrm.tracking import named_models
 
 MEMORY = "verdicts"
 """Name of the memory of answers on the store."""
@@ -314,8 +313,8 @@ def _engine(
 ) -> generation.Engine:
     if name == "endpoint":
         source = generation.Model(model.repository)
-    elif model.folder or Path(model.repository).is_dir():  # engines cannot load a subfolder of a repository
-        source = generation.Model(str(hub.whole_model(model.repository, version, model.folder)))
+    elif model.folder or not named_models.is_on_hub(model.repository):  # engines load no subfolder of a repository
+        source = generation.Model(str(named_models.folder(model.repository, version, model.folder)))
     else:
         source = generation.Model(model.repository, version)
     requests = {name: getattr(settings, name) for name in ("parallel", "retries", "timeout_seconds")}
