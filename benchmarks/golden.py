@@ -82,9 +82,12 @@ def compare(golden: Golden, options: argparse.Namespace) -> list[Comparison]:
     """Raises ConfigError, ArtifactError or DataError for a model or benchmark that is unavailable."""
     from xlrm.models import chat_templates, reward_models
     from xlrm.scorers import classifiers
+    from xlrm.scorers.interface import Scoring
 
     row = reward_models.find(options.model or golden.model)
-    scorer = classifiers.load(row, MAX_LENGTH, options.batch_tokens, options.precision)
+    precision = options.precision or row.precision
+    scoring = Scoring(max_length=MAX_LENGTH, batch_tokens=options.batch_tokens, precision=precision, processes=1)
+    scorer = classifiers.load(row, scoring)
     rewards = scorer.score([chat_templates.conversation(golden.prompt, response) for response in golden.rewards])
     made = [
         Comparison(f"reward of response {number}", "reward", published, measured)

@@ -7,6 +7,11 @@ def held() -> float:
     return _status("VmRSS")
 
 
+def anonymous() -> float:
+    """What is held without the pages of mapped files."""
+    return _status("RssAnon")
+
+
 def peak() -> float:
     """Since the process began, or since `reset_peak`."""
     return _status("VmHWM")

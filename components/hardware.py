@@ -14,6 +14,7 @@ from xlrm.processes import launch
 from xlrm.run import judges
 from xlrm.run.experiment import stage_config
 from xlrm.run.steps import Step, Steps
+from xlrm.scorers.interface import Scoring
 from xlrm.training import trainers
 from xlrm.training.recipes import TrainingConfig
 
@@ -95,6 +96,8 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[ConfigError]:
             if judge.settings.engine is None and judge.engine == "vllm":
                 field = f"{judge.section}.engine".removeprefix(f"{step.stage}.")
                 yield ConfigError(f"vllm needs a GPU, and is the engine of {judge.model.name}", where=field)
+    if isinstance(config, Scoring):
+        yield from _scoring_problems(config, gpus)
     if step.stage not in TRAININGS:
         return
     assert isinstance(config, TrainingConfig)
@@ -108,6 +111,13 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[ConfigError]:
         launch.split_batch(config.batch_size, config.device_batch_size, (config.processes or max(1, gpus)) * nodes)
     except ConfigError as error:
         yield error
+
+
+def _scoring_problems(config: Scoring, gpus: int) -> Iterator[ConfigError]:
+    if config.device.startswith("cuda") and int(config.device.partition(":")[2] or 0) >= gpus:
+        yield ConfigError(f"one of the {gpus} GPUs of a pod is required", where="device", value=config.device)
+    if gpus and config.device != "cpu" and config.processes > gpus:
+        yield ConfigError(f"at most the {gpus} GPUs of a pod are allowed", where="processes", value=config.processes)
 
 
 def _engines(config: BaseModel, prefix: str = "") -> Iterator[str]:

@@ -23,7 +23,7 @@ from transformers import (
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.models import chat_templates, reward_models
 from xlrm.scorers import classifiers, engines
-from xlrm.scorers.interface import Scorer
+from xlrm.scorers.interface import Scorer, Scoring
 
 SPECIAL = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[PAD]"]
 TEMPLATE = (
@@ -91,7 +91,8 @@ def offsetbias(tmp_path_factory) -> Path:
 
 
 def scorer(entry: str, max_length: int = 2048, batch_tokens: int = 8192) -> Scorer:
-    return classifiers.load(reward_models.find(entry), max_length, batch_tokens, "float32")
+    limits = {"max_length": max_length, "batch_tokens": batch_tokens}
+    return classifiers.load(reward_models.find(entry), Scoring.model_construct(set(), **limits))
 
 
 def by_hand(folder: Path, chat: list[dict]) -> float:
@@ -132,7 +133,7 @@ def test_rewards_do_not_depend_on_the_batch(name: str, request) -> None:
 
 
 def test_armorm_needs_the_end_of_the_prompt(armorm) -> None:
-    with refused(DataError, "external.max_length", 64):
+    with refused(DataError, "max_length", 64):
         scorer(f"armorm={armorm}", max_length=64).score(CHATS)
     assert len(scorer(f"armorm={armorm}", max_length=64).score(CHATS[:1])) == 1
 
@@ -148,15 +149,15 @@ def test_what_is_longer_than_the_models_context_loses_its_beginning(name: str, r
     assert len(chat_templates.encode(engines.tokenizer_of(folder), [chat], 4096)[0]) > 400
     (found,) = scorer(f"{name}={folder}", max_length=4096).score([chat])
     assert [found] == pytest.approx(scorer(f"{name}={whole}", max_length=96).score([chat]), abs=1e-5)
-    with refused(ConfigError, "external.max_length", 4096):
-        classifiers.load(reward_models.find(f"{name}={folder}"), 4096, 8192, "float32", given=True)
+    with refused(ConfigError, "max_length", 4096):
+        classifiers.load(reward_models.find(f"{name}={folder}"), Scoring(max_length=4096))
 
 
 def test_an_answer_longer_than_armorms_context_is_one_line(armorm, tmp_path) -> None:
     folder = shutil.copytree(armorm, tmp_path / "short")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 96}))
-    with refused(DataError, "external.max_length", 96) as raised:
+    with refused(DataError, "max_length", 96) as raised:
         scorer(f"armorm={folder}", max_length=4096).score(CHATS)
     assert "82 tokens" in raised.value.message
 

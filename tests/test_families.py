@@ -171,7 +171,7 @@ def score(folder: Path) -> list[float]:
 
 
 def external(folder: Path) -> list[float]:
-    return classifiers.load(reward_models.find(str(folder)), 2048, 8192, "float32").score(CHATS)
+    return classifiers.load(reward_models.find(str(folder)), Scoring()).score(CHATS)
 
 
 def pyfunc(folder: Path) -> list[float]:

@@ -137,6 +137,23 @@ def test_a_batch_is_held_against_the_gpus_of_this_machine(seen: str, allowed: bo
         hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
 
 
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [
+        ("evaluate.device=cuda:2", "evaluate.device", "cuda:2"),
+        ("rank.processes=3", "rank.processes", 3),
+        ("external.processes=4", "external.processes", 4),
+    ],
+)
+def test_scoring_is_held_against_the_gpus_of_this_machine(override, field, value, monkeypatch) -> None:
+    made = steps(CROSS_LINGUAL, load(Path(PRESETS["demo"]), (override,)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with refused(ConfigError, f"demo: {field}", value):
+        hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    hardware.check(made, placement.load(placement.LOCAL).hardware(), "demo")
+
+
 @pytest.mark.parametrize("stage", ["evaluate", "sample"])
 def test_vllm_is_refused_on_a_machine_without_gpus(stage: str, monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -206,7 +206,7 @@ def test_what_a_licence_asks_for_is_said() -> None:
         "meta-llama/Llama-3.2-3B-Instruct", {"magpie": "llama3", "translations": "unknown"}
     ).lines
     assert 'displays "Built with Llama" and puts Llama at the beginning of its name' in said[0]
-    assert 'displays "Built with Meta Llama 3"' in said[1] and "may improve no other large language model" in said[1]
+    assert 'displays "Built with Meta Llama 3"' in said[1] and "may be used to improve no large language model" in said[1]
     assert "terms unknown" in said[2]
     (qwen,) = licence_terms.terms("Qwen/Qwen2.5-3B-Instruct", {}).lines
     assert 'not for commercial use; anyone who redistributes the model displays "Built with Qwen"' in qwen
@@ -852,9 +852,9 @@ def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:
         for name, found in (("one by one", one_by_one), ("bfloat16", half), ("a head with 30 % of noise", damaged))
     }
     print(off)
-    assert off["one by one"] < fingerprints.TOLERANCE.float32 / 10
-    assert off["bfloat16"] < fingerprints.TOLERANCE.bfloat16
-    assert off["a head with 30 % of noise"] > fingerprints.TOLERANCE.bfloat16
+    assert off["one by one"] < fingerprints.TOLERANCE["float32"] / 10
+    assert off["bfloat16"] < fingerprints.TOLERANCE["bfloat16"]
+    assert off["a head with 30 % of noise"] > fingerprints.TOLERANCE["bfloat16"]
 
 
 def test_another_chat_template_is_another_model(registered, tmp_path) -> None:
@@ -875,21 +875,26 @@ def test_a_model_that_answers_with_no_number_is_refused(registered) -> None:
     assert raised.value.where == "conversation 1: reward" and math.isnan(raised.value.value)
 
 
-def test_evaluating_takes_the_fingerprint_in_float32(trained, tmp_path) -> None:
+def test_a_fingerprint_is_taken_in_the_precision_of_the_evaluation(trained, tmp_path) -> None:
+    """So that no float32 weights are loaded for it; a coarser one is compared by its own tolerance in float32 too."""
     _, folder = trained(1)
     rows = [
         {"id": f"b{i}", "subset": "s", "section": "S", "prompt": "p", "chosen": "yes", "rejected": "no"}
         for i in range(4)
     ]
     write_jsonl(tmp_path / "corpora" / "en" / "benchmark.jsonl", rows)
-    found = []
     for precision in ("float32", "bfloat16"):
         output = tmp_path / precision / "output"
         output.mkdir(parents=True)
         config = evaluate.Config(language="en", precision=precision)
         evaluate.run(config, model=folder, corpora=tmp_path / "corpora", output=output)
-        found.append([probe.reward for probe in fingerprints.Fingerprint.read(output).probes])
-    assert found[0] == pytest.approx(found[1], abs=1e-6) and np.ptp(found[0]) > 0.05
+        kept = fingerprints.Fingerprint.read(output)
+        scorers = {name: engines.load(folder, Scoring(precision=name)) for name in ("float32", "bfloat16")}
+        expected = fingerprints.rewards(scorers[precision], list(fingerprints.PROBES))
+        assert [probe.reward for probe in kept.probes] == pytest.approx(expected, abs=1e-6) and np.ptp(expected) > 0.05
+        assert kept.precision == precision and min(kept.tolerance.values()) == fingerprints.TOLERANCE[precision]
+        for name, scorer in scorers.items():
+            fingerprints.check(output, name, scorer)
 
 
 def test_a_mlflow_that_knows_no_such_file_or_model(registered, tmp_path) -> None:

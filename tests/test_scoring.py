@@ -90,7 +90,7 @@ def test_tokens_written_once_serve_every_model_of_the_tokenizer(scorer, tiny_bas
     expected = scorer.score(CHATS)
     again = loading.load_tokenizer(tiny_base)
     assert loading.same_text(tokenizer, again)
-    monkeypatch.setattr(chat_templates, "encode", None)
+    monkeypatch.setattr(chat_templates, "encode_texts", None)
     assert replace(scorer, tokenizer=again).score(written) == expected
     again.chat_template = again.chat_template.replace("user", "person").replace("assistant", "x") + " "
     assert not loading.same_text(tokenizer, again)

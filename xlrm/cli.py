@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,20 +16,16 @@ from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
 from xlrm.run import store_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
+from xlrm.run.scoring_options import checked, scoring_options
+from xlrm.scorers.interface import Scoring
 from xlrm.store import addresses
 
 if TYPE_CHECKING:
     from xlrm.evaluation.results import Result
-    from xlrm.scorers.interface import Scorer, Scoring
+    from xlrm.scorers.interface import Scorer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-MaxLength = Annotated[
-    int | None,
-    typer.Option(
-        help="Maximum tokens of a conversation (default: 2048, or the model's limit if lower); longer ones lose their beginning."
-    ),
-]
 ModelOption = Annotated[
     str,
     typer.Option(help="A reward model: folder, models:/NAME@ALIAS, URI, s3://bucket/prefix or OWNER/NAME[@REVISION]."),
@@ -149,26 +144,28 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 @app.command()
+@scoring_options()
 def score(
     model: ModelOption,
     input_file: Annotated[
         Path, typer.Option("--input", help='JSONL rows: {"messages": [...]} or {"prompt", "response"}.')
     ],
     output_file: Annotated[Path, typer.Option("--output", help='The same rows with "reward", in the same order.')],
-    max_length: MaxLength = None,
+    *,
+    scoring: dict[str, Any],
 ) -> None:
     """Score conversations with a reward model. After an interruption, the same command continues where it stopped."""
-    from xlrm.scorers.interface import Scoring
     from xlrm.scorers.score_file import score_file
 
     with errors_in_one_line():
-        scoring = Scoring(**_given(max_length=max_length))
-        count = score_file(lambda: _model_folder(model), input_file, output_file, scoring)
-    errors.print(f"{count} rewards in {output_file}", highlight=False)
+        chosen = checked(Scoring, scoring, "xlrm score")
+        scored = score_file(lambda: _model_folder(model), input_file, output_file, chosen)
+    errors.print(f"{scored.rows} rewards in {output_file}", highlight=False)
     print_result(output_file)
 
 
 @app.command()
+@scoring_options()
 def evaluate(
     model: Annotated[
         str,
@@ -183,8 +180,9 @@ def evaluate(
     language: Annotated[str, typer.Option(help="Language to evaluate in, if the benchmark has several.")] = "en",
     items: Annotated[int, typer.Option(help="Maximum number of items.")] = 100_000,
     ties: Annotated[str, typer.Option(help="How a pair with equal rewards counts: lost or half.")] = "lost",
-    max_length: MaxLength = None,
     log: Annotated[str | None, typer.Option(help="MLflow experiment to log the accuracies to.")] = None,
+    *,
+    scoring: dict[str, Any],
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm.data import cleaning
@@ -192,7 +190,6 @@ def evaluate(
     from xlrm.evaluation.results import SingleResult
     from xlrm.evaluation.statistics import with_missing
     from xlrm.models import reward_models
-    from xlrm.scorers.interface import Scoring
 
     with errors_in_one_line():
         if ties not in get_args(Ties):
@@ -200,15 +197,18 @@ def evaluate(
                 "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
             )
         policy = cast(Ties, ties)
+        chosen = checked(Scoring, scoring, "xlrm evaluate")
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
-            settings = external_models.Settings(models=(model,), ties=ties, **_given(max_length=max_length))
+            settings = external_models.Settings(models=(model,), ties=ties, **scoring)
             result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
         else:
-            scored = reward_table.score_items(rows, _load(model, Scoring(**_given(max_length=max_length))))
+            scorer = _load(model, chosen)
+            scored = reward_table.score_items(rows, scorer)
             name = benchmarks.label(benchmark)
-            results = {language: reward_results.result(rows, scored, policy)}
+            cut = sum(reward_table.cut_items(rows, scorer))
+            results = {language: reward_results.result(rows, scored, policy, cut)}
             counted = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             result = SingleResult(tie_policy=policy, **counted.model_dump(exclude_unset=True))
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
@@ -216,6 +216,8 @@ def evaluate(
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
     note = "" if result.ties is None else f", {result.ties} with equal rewards ({ties})"
+    if result.cut:
+        note += f", {result.cut} conversations cut"
     if result.unreadable is not None:
         note += f", {result.unreadable} of {result.verdicts} verdicts unreadable (0.5 each)"
     console().print(_results_table(f"{benchmark}, {len(rows)} items{note}", result))
@@ -226,6 +228,8 @@ def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
 
     with mlflow_runs.run(experiment, f"evaluate {params['benchmark']}", params, {}) as run:
         run.log({f"accuracy/{params['language']}/{name}": value for name, value in result.accuracy.items()})
+        if result.cut is not None:
+            run.log({f"cut/{params['language']}": float(result.cut)})
         if result.unreadable is not None:
             run.log({f"unreadable/{params['language']}": result.unreadable})
 
@@ -240,6 +244,7 @@ def _results_table(title: str, result: "Result") -> Table:
 
 
 @app.command()
+@scoring_options("processes")
 def serve(
     model: Annotated[str, typer.Argument(help="A model, named as for `xlrm score`.")],
     fields: Annotated[
@@ -247,21 +252,19 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.", min=0, max=65535)] = 8000,
-    engine: Annotated[str, typer.Option(help="Library that computes rewards: transformers or vllm.")] = "transformers",
-    precision: Annotated[str, typer.Option(help="Number format of the computation: float32 or bfloat16.")] = "float32",
-    max_length: MaxLength = None,
-    batch_tokens: Annotated[int, typer.Option(help="Maximum tokens of a forward pass.")] = 8192,
+    *,
+    scoring: dict[str, Any],
 ) -> None:
     """Serve one model's rewards over HTTP. If XLRM_SERVE_TOKEN is set, requests must send it as a bearer token."""
     from xlrm.run.experiment import parse_value
-    from xlrm.scorers.interface import Scoring
+    from xlrm.scorers import engines
 
     with errors_in_one_line():
         serving = _serving()
         given = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
-        options = _given(engine=engine, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
-        scoring, chosen = _checked(Scoring, options), _checked(serving.Settings, given)
-        serving.serve(serving.Service(model, lambda: _model_folder(model), scoring, chosen), host, port)
+        chosen, settings = checked(Scoring, scoring, "xlrm serve"), checked(serving.Settings, given, "xlrm serve")
+        engines.check_machine(chosen)
+        serving.serve(serving.Service(model, lambda: _model_folder(model), chosen, settings), host, port)
 
 
 def _serving() -> Any:
@@ -272,15 +275,6 @@ def _serving() -> Any:
             f"{error.name} is not installed", where="xlrm serve", hint="pip install 'xlrm[serve]'"
         ) from error
     return server
-
-
-def _checked(kind: Any, given: dict[str, Any]) -> Any:
-    try:
-        return kind(**given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        hint = f"there are {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise ConfigError.invalid(first, "xlrm serve: ", hint) from error
 
 
 @app.command()
@@ -362,17 +356,14 @@ def doctor() -> None:
     raise typer.Exit(0 if show(results) else 2)
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _load(model: str, scoring: "Scoring") -> "Scorer":
+def _load(model: str, scoring: Scoring) -> "Scorer":
     """Scorer of a folder, a registered model or an artifact."""
-    from xlrm.scorers import engines
+    from xlrm.scorers import engines, parallel
 
+    engines.check_machine(scoring)
     folder = _model_folder(model)
     engines.check(folder, scoring)
-    return engines.load(folder, scoring)
+    return parallel.load(folder, scoring)
 
 
 def _model_folder(model: str) -> Path:

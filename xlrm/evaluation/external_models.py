@@ -6,19 +6,22 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from xlrm import progress
-from xlrm.evaluation import reward_table
-from xlrm.evaluation.credit import Ties, credit, responses, tied
+from xlrm.errors import ConfigError
+from xlrm.evaluation import reward_results, reward_table
+from xlrm.evaluation.credit import Ties, responses
 from xlrm.evaluation.results import Bias, Cost, ExternalModelResults, Results, SingleExternalResult
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary, with_missing
 from xlrm.models import reward_models
+from xlrm.models.loading import Precision
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers import classifiers, reward_journal
+from xlrm.scorers.interface import Scoring
 from xlrm.scorers.judges import pairwise, rewardbench
 from xlrm.scorers.judges.pairwise import Judge
 from xlrm.store.fields import CountedIf
@@ -36,10 +39,8 @@ def _depends_on_the_batch(settings: "Settings") -> bool:
     return any((settings.precision or model.precision) != "float32" for model in classifiers)
 
 
-class Settings(BaseModel):
-    """How reward models from elsewhere are evaluated."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Settings(Scoring):
+    """How reward models from elsewhere are evaluated. The fields of all scoring are those of classifiers."""
 
     models: tuple[str, ...] = ()
     """Reward models to evaluate, each as NAME[=REPOSITORY][@REVISION] of `xlrm.models.reward_models`, or a scalar
@@ -48,14 +49,19 @@ class Settings(BaseModel):
     ties: Ties = "lost"
     """Credit of a classifier for equal rewards: lost, as in RewardBench, or half."""
     max_length: int = Field(4096, ge=16)
-    """Maximum number of tokens that a classifier reads; if its context is shorter, that counts. A longer
-    conversation loses its beginning. 4096 as on ArmoRM's card."""
+    """Tokens of a conversation, or the classifier's limit if that is lower; a longer one is cut. 4096 as on ArmoRM's
+    card."""
     batch_tokens: Annotated[int, CountedIf(_depends_on_the_batch)] = Field(16384, ge=256)
-    """Tokens in a classifier's batch, including padding; rewards in float32 do not depend on it."""
-    precision: Literal["bfloat16", "float32"] | None = None
-    """Precision of a classifier's weights; none: that of its row. In float32, rewards do not depend on the batch."""
+    """Limit on the tokens of a classifier's forward pass; float32 rewards do not depend on it."""
+    precision: Precision | None = None  # type: ignore[assignment]  # None until a model is chosen, see `for_model`
+    """Number format of a classifier; null: that of its card's example. In bfloat16, rewards have 8 bits and depend on the
+    batch. int8 and 4bit compute in bfloat16 with the weights of linear layers in 8 or 4 bits (NF4), by bitsandbytes."""
     judge: pairwise.Settings = pairwise.Settings()
     """How generative models are asked."""
+
+    def for_model(self, model: RewardModel) -> Scoring:
+        """How a classifier is scored: with its own precision, unless another is set."""
+        return self.model_copy(update={"precision": self.precision or model.precision})
 
 
 def version(settings: Settings) -> str:
@@ -72,6 +78,8 @@ def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, Exte
     judge refuses to answer.
     """
     models = reward_models.find_all(settings.models)
+    for model in (model for model in models if model.kind == "classifier"):
+        classifiers.check(model, settings.for_model(model))
     judges = _judges([model for model in models if not _finished(output, model)], rows, settings)
     results: dict[str, ExternalModelResults] = {}
     for model in sorted(models, key=lambda item: item.kind):  # classifiers first: vLLM takes the rest of a GPU's memory
@@ -80,12 +88,24 @@ def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, Exte
 
 
 def evaluate(entry: str, rows: list[dict], language: str, settings: Settings, output: Path) -> SingleExternalResult:
-    """One model on one benchmark; its result for each item is written to `output`."""
+    """One model on one benchmark; its result for each item is written to `output`. Raises ConfigError for settings of
+    classifiers that are given for a judge."""
     model = reward_models.find(entry)
+    _check_kind(model, settings)
     results = _results(model, _judges([model], {language: rows}, settings), {language: rows}, settings, output)
     about = results.model_dump(exclude_unset=True, exclude={"results"})
     fields = results.results[language].model_dump(exclude_unset=True) | about
     return SingleExternalResult(tie_policy=settings.ties, **fields)
+
+
+def _check_kind(model: RewardModel, settings: Settings) -> None:
+    if model.kind == "classifier":
+        classifiers.check(model, settings.for_model(model))
+        return
+    for field in sorted(settings.model_fields_set & Scoring.model_fields.keys()):
+        raise ConfigError(
+            f"{model.name} is a judge, which gives no rewards", where=field, value=getattr(settings, field)
+        )
 
 
 def _version(model: RewardModel, settings: Settings) -> str | None:
@@ -167,16 +187,17 @@ def _rewarded(
 
     every = [row for table in rows.values() for row in table]
     progress.say(f"external[{model.name}]: {len(every):,} items in {', '.join(rows)}")
-    given = "max_length" in settings.model_fields_set
-    scorer = classifiers.load(model, settings.max_length, settings.batch_tokens, settings.precision, given)
+    scorer = classifiers.load(model, settings.for_model(model))
     rewards = iter(reward_table.score_items(every, scorer, journal))
+    cut = iter(reward_table.cut_items(every, scorer))
     del scorer
     loading.free_gpu()
     results: Results = {}
     kept: list[dict] = []
     for language, table in rows.items():
         scored = list(itertools.islice(rewards, len(table)))
-        results[language] = summary(table, credit(table, scored, settings.ties), tied(scored))
+        shortened = sum(itertools.islice(cut, len(table)))
+        results[language] = reward_results.result(table, scored, settings.ties, shortened)
         kept += reward_table.records(CORPUS, language, table, scored)
     reward_table.write(output / reward_table.FILE, kept)
     return results

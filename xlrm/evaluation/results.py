@@ -42,6 +42,8 @@ class Result(BaseModel):
     """Expected accuracies of random rewards."""
     ties: int | None = None
     """Items with equal rewards; None for a model that gives verdicts."""
+    cut: int | None = None
+    """Conversations that were longer than `max_length` and lost an end; None for a model that gives verdicts."""
     verdicts: int | None = None
     unreadable: int | None = None
     """Verdicts that name neither response; None for a model that gives rewards."""

@@ -13,7 +13,7 @@ from xlrm.evaluation.results import Result
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary
 from xlrm.models import loading
-from xlrm.scorers import engines, fingerprints
+from xlrm.scorers import engines, fingerprints, parallel
 from xlrm.scorers.interface import Scorer, Scoring
 from xlrm.scorers.reward_journal import Journal
 
@@ -42,28 +42,36 @@ def published(entries: Sequence[str], languages: Sequence[str]) -> dict[str, dic
     return tables
 
 
-def score_with_fingerprint(folder: Path, rows: list[dict], scoring: Scoring, output: Path) -> list[Rewards]:
-    """Rewards of each row's chosen and rejected responses, from the reward model in `folder`, whose fingerprint is
-    written to `output`. A killed run continues from the journal beside `output`."""
+def score_with_fingerprint(
+    folder: Path, rows: list[dict], scoring: Scoring, output: Path
+) -> tuple[list[Rewards], list[int]]:
+    """Rewards of each row's chosen and rejected responses, and the number of its conversations that were cut, from the
+    reward model in `folder`, whose fingerprint is written to `output`. A killed run continues from the journal beside
+    `output`."""
     try:
-        return reward_table.score_items(rows, _load(folder, scoring, output), Journal.beside(output, "rewards"))
+        return _score(_load(folder, scoring, output), rows, Journal.beside(output, "rewards"))
     finally:
         loading.free_gpu()
 
 
+def _score(scorer: Scorer, rows: list[dict], journal: Journal) -> tuple[list[Rewards], list[int]]:
+    rewards = reward_table.score_items(rows, scorer, journal)
+    return rewards, reward_table.cut_items(rows, scorer)
+
+
 def _load(folder: Path, scoring: Scoring, output: Path) -> Scorer:
-    """The scorer that `scoring` asks for. The fingerprint is taken in float32, if necessary from a model loaded for
-    it, before vLLM takes all of a GPU's memory."""
-    exact = scoring.model_copy(update={"precision": "float32", "engine": "transformers"})
-    scorer = engines.load(folder, exact)
-    fingerprints.write(output, scorer)
-    if (scoring.precision, scoring.engine) == (exact.precision, exact.engine):
+    """The scorer that `scoring` asks for. The fingerprint is taken in the same precision, by transformers, if necessary
+    from a model loaded for it, before vLLM takes all of a GPU's memory."""
+    if scoring.engine == "transformers":
+        scorer = parallel.load(folder, scoring)
+        fingerprints.write(output, scorer, scoring.precision)
         return scorer
-    del scorer
+    plain = scoring.model_copy(update={"engine": "transformers"})
+    fingerprints.write(output, engines.load(folder, plain), scoring.precision)
     loading.free_gpu()
     return engines.load(folder, scoring)
 
 
-def result(rows: list[dict], scored: list[Rewards], ties: Ties) -> Result:
-    """Result on a benchmark in one language."""
-    return summary(rows, credit(rows, scored, ties), tied(scored))
+def result(rows: list[dict], scored: list[Rewards], ties: Ties, cut: int | None = None) -> Result:
+    """Result on a benchmark in one language. `cut`: number of conversations that were cut."""
+    return summary(rows, credit(rows, scored, ties), tied(scored)).model_copy(update={"cut": cut})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +96,8 @@ def _item(row: dict) -> dict:
 
 
 def score_items(rows: Sequence[dict], scorer: "Scorer", journal: "Journal | None" = None) -> list[Rewards]:
-    """Rewards of each benchmark row's chosen and rejected responses; the scorer gets all of them at once."""
+    """Rewards of each benchmark row's chosen and rejected responses; the scorer gets all of them at once. Logs how many
+    conversations were cut."""
     sides = [responses(row) for row in rows]
     asked = [
         conversation(row["prompt"], text)
@@ -104,4 +106,12 @@ def score_items(rows: Sequence[dict], scorer: "Scorer", journal: "Journal | None
         for text in side
     ]
     rewards = iter(scorer.score(asked, journal))
+    scorer.say_cut("evaluate", len(asked))
     return [([next(rewards) for _ in chosen], [next(rewards) for _ in rejected]) for chosen, rejected in sides]
+
+
+def cut_items(rows: Sequence[dict], scorer: "Scorer") -> list[int]:
+    """Number of each row's conversations that were cut when `score_items` scored them."""
+    owners = [number for number, row in enumerate(rows) for side in responses(row) for _ in side]
+    counts = Counter(owners[place] for place in scorer.cut)
+    return [counts[number] for number in range(len(rows))]

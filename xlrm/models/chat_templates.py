@@ -1,8 +1,8 @@
 """Conversations as token ids: applying a model's chat template, and finding the tokens that end its turn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm.errors import ConfigError, DataError
 from xlrm.models import templates
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]
+Side = Literal["left", "right"]
+"""End of a conversation that is cut off: left is its beginning."""
 _ANSWER = "4"
 """An answer that appears in no template; `turn_ends` reads the token after it."""
 
@@ -150,26 +152,39 @@ def encode(
     """Token ids of each conversation in the chat template; one longer than `max_length` loses its beginning.
 
     Raises TemplateRefusal for a conversation that the template does not accept."""
-    return encode_texts(tokenizer, templates.render(tokenizer, conversations), max_length)
+    texts = templates.render(tokenizer, conversations)
+    return [ids for ids, _ in encode_texts(tokenizer, texts, max_length)]
 
 
-def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> list[list[int]]:
-    """Same as `encode`, for texts to which a chat template was applied.
+def encode_texts(
+    tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int, side: Side = "left"
+) -> Iterator[tuple[list[int], bool]]:
+    """Token ids of texts to which a chat template was applied, and whether they were cut to `max_length` on this side.
 
     The tokenizer adds its special tokens (BOS, [CLS], EOS), and truncation keeps them. If the template writes a first
     one too, there is still only one. The text is tokenised as it is, since without the template's BOS some tokenizers
     would begin it with a space."""
     if not texts:
-        return []
+        return
     empty = tokenizer("")["input_ids"]
     around = empty[:1] if len(empty) > 1 else []  # a tokenizer may add a first token that it does not name, as [CLS]
     first = {tokenizer.bos_token_id, tokenizer.cls_token_id, *around} - {None}
-    encoded = tokenizer(texts, verbose=False)["input_ids"]  # else it warns of texts that are cut below
-    once = (ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids for ids in encoded)
-    return [_cut(ids, first, max_length) for ids in once]
+    last = _added_last(tokenizer) if side == "right" else 0
+    for ids in tokenizer(texts, verbose=False)["input_ids"]:  # else it warns of texts that are cut below
+        once = ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids
+        if len(once) <= max_length:
+            yield once, False
+        elif side == "left":
+            yield _end(once, first, max_length), True
+        else:
+            yield [*once[: max_length - last], *once[len(once) - last :]], True
 
 
-def _cut(ids: list[int], first: set[int], max_length: int) -> list[int]:
-    if len(ids) <= max_length:
-        return ids
+def _end(ids: list[int], first: set[int], max_length: int) -> list[int]:
     return [ids[0], *ids[len(ids) - max_length + 1 :]] if ids[0] in first else ids[-max_length:]
+
+
+def _added_last(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Number of special tokens that the tokenizer adds after a text."""
+    special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    return special[::-1].index(0)

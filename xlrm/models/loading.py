@@ -6,12 +6,14 @@ Safetensors only, no remote code, a chat template without today's date, attentio
 import contextlib
 import gc
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.models import chat_templates, templates, vllm_engine, weights
@@ -40,6 +42,9 @@ PLAIN = (
 )
 _MARKS = {CHATML: "<|im_start|>", LLAMA3: "<|start_header_id|>"}
 PAD_TOKEN = "<|pad|>"
+Precision = Literal["float32", "bfloat16", "int8", "4bit"]
+"""Number format of a model. int8 and 4bit are those of the weights of its linear layers, by bitsandbytes; all else is in
+bfloat16."""
 
 
 def use_all_cores() -> None:
@@ -281,9 +286,11 @@ def context(config: "PretrainedConfig") -> int | None:
     return int(min(limits) * (rope.get("factor") or 1 if scaled else 1)) - table
 
 
-def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrainedModel":
-    """A trained scalar reward model, on `device()`, with packed batches if its family supports them
-    (`xlrm.models.packing`).
+def load_reward_model(
+    path: str | Path, precision: Precision = "float32", device_name: str = "auto"
+) -> "PreTrainedModel":
+    """A trained scalar reward model, on `device(device_name)`, with packed batches if its family supports them
+    (`xlrm.models.packing`). Weights are converted one by one as they are read.
 
     Raises ArtifactError for a folder that is not a complete scalar reward model: transformers would initialise missing
     weights at random, and the rewards would be meaningless. So they would be with a weight that is not finite."""
@@ -294,8 +301,8 @@ def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrain
     config = load_config(path)
     with _in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            path, config=config, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-            **attention(config),
+            path, config=config, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+            **number_format(precision, device_name), **attention(config),
         )  # fmt: skip
     if report["missing_keys"] or model.config.num_labels != 1:
         raise ArtifactError(
@@ -304,16 +311,73 @@ def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrain
             where=path,
         )
     weights.check_finite(Path(path))
-    model = model.eval().to(device())
+    model.eval()
+    _check_blocks(model, precision)
     packing.enable(model)
     return model
 
 
-def device() -> str:
-    """The torch device for inference; trainers place their models themselves."""
+def number_format(precision: Precision, device_name: str = "auto") -> dict[str, Any]:
+    """Arguments of `from_pretrained` for a model on `device(device_name)` with weights of this precision."""
+    place = device(device_name)
+    there = {} if place == "cpu" else {"device_map": {"": place}}  # straight to the GPU, without a copy in memory
+    if precision in ("float32", "bfloat16"):
+        return {"dtype": precision, **there}
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for each forward pass of a layer
+    bits: dict[str, Any] = {"load_in_8bit": True}
+    if precision == "4bit":
+        bits = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
+    return {"dtype": "bfloat16", "device_map": {"": place}, "quantization_config": BitsAndBytesConfig(**bits)}
+
+
+def check_precision(precision: Precision) -> None:
+    """Raises ConfigError if the library of the precision is not installed."""
+    if precision not in ("int8", "4bit"):
+        return
+    try:
+        metadata.version("bitsandbytes")
+    except metadata.PackageNotFoundError as error:
+        raise ConfigError(
+            "needs bitsandbytes, which is not installed",
+            where="precision", value=precision, hint="pip install 'xlrm[gpu]'",
+        ) from error  # fmt: skip
+
+
+def _check_blocks(model: "PreTrainedModel", precision: Precision) -> None:
+    """Raises ConfigError for a model that bitsandbytes cannot compute in 4 bits on this CPU."""
+    if precision != "4bit" or model.device.type != "cpu":
+        return
+    for name, layer in model.named_modules():
+        if getattr(layer, "support_avx512bf16_for_cpu", False) and layer.in_features % _BLOCK:
+            raise ConfigError(
+                f"needs layers of a multiple of {_BLOCK} inputs on this CPU; {name} has {layer.in_features}",
+                where="precision", value=precision, hint="int8 is allowed",
+            )  # fmt: skip
+
+
+_BLOCK = 64
+"""Weights that share a scale in 4 bits."""
+
+
+def device(name: str = "auto") -> str:
+    """The torch device for inference, by the name of a setting: auto is the GPU if there is one. Trainers place their
+    models themselves. Raises ConfigError for a GPU that is not there."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if gpus else "cpu"
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= gpus:
+        raise ConfigError(
+            f"this machine has {gpus} GPU(s) that PyTorch can use",
+            where="device",
+            value=name,
+            hint=f"such as {'cuda:0' if gpus else 'cpu'}",
+        )
+    return name
 
 
 def free_gpu() -> None:

@@ -1,5 +1,5 @@
-"""Training in one process or in many: a function `module:name` of a folder, called here, or by `accelerate launch` in
-every process with DeepSpeed ZeRO-3 around it, on this node or on several.
+"""Work in one process or in many: a function `module:name` of a folder, called here, or by `accelerate launch` in every
+process. A training has DeepSpeed ZeRO-3 around it, on this node or on several; scoring has several processes on one node.
 
 On several nodes the same stage is run on each, by a Kubeflow TrainJob or anything else that sets the variables of
 torchrun: PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT.
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError, XlrmError
@@ -104,6 +104,22 @@ def launch(function: str, folder: Path, wanted: int, precision: str) -> dict[str
     return json.loads(ended.read_text()) if ended.exists() else {}
 
 
+def start(function: str, folder: Path, count: int, on_cpu: bool, log: IO[str]) -> subprocess.Popen:
+    """Starts `accelerate launch`, which calls `function` ("module:name") with `folder` in `count` processes of this node,
+    without DeepSpeed. What they print goes to `log`. All end when one fails, or this process ends. The cores are shared
+    evenly."""
+    config = {
+        "compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_GPU", "use_cpu": on_cpu, "mixed_precision": "no",
+        "num_machines": 1, "machine_rank": 0, "num_processes": count, "main_process_port": _free_port(),
+        "rdzv_backend": "static", "same_network": True,
+    }  # fmt: skip
+    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    return subprocess.Popen(
+        _command(function, folder, config), env=_environment() | {"OMP_NUM_THREADS": str(max(1, cores // count))},
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
+    )  # fmt: skip
+
+
 def join() -> None:
     """Creates the group of a training's processes on CPUs, with the time limit `PATIENCE_S`, which accelerate cannot
     set. Call it before transformers' arguments, which create the group on GPUs, with their `ddp_timeout`."""
@@ -158,21 +174,27 @@ def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision:
 
     if nodes.count == 1:
         nodes = replace(nodes, port=_free_port())  # another training may use the default port
-    config = folder / "accelerate.json"
-    config.write_text(
-        json.dumps(accelerate_config(nodes, each, precision, not torch.cuda.is_available()), indent=2, allow_nan=False)
-    )
+    command = _command(function, folder, accelerate_config(nodes, each, precision, not torch.cuda.is_available()))
     (folder / _REASON).unlink(missing_ok=True)
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    command = [*accelerate, "-m", __name__, function, str(folder)]
     progress.say(f"training with DeepSpeed ZeRO-3 in {each} processes on each of {nodes.count} node(s)")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # DeepSpeed calls ninja
-    environment = {"PYTHONWARNINGS": "ignore::FutureWarning", **os.environ, "PATH": path}
-    status = subprocess.call(command, env=environment, preexec_fn=die_with_parent)
+    status = subprocess.call(command, env=_environment(), preexec_fn=die_with_parent)
     if status:
         reason = folder / _REASON
         why = reason.read_text() if reason.exists() else "the log above says why"
         raise ArtifactError(f"ended with status {status}: {why}", where=f"training in {nodes.count * each} processes")
+
+
+def _command(function: str, folder: Path, config: dict[str, Any]) -> list[str]:
+    """The command `accelerate launch` with this configuration, which is written to `folder`."""
+    file = folder / "accelerate.json"
+    file.write_text(json.dumps(config, indent=2, allow_nan=False))
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
+    return [*accelerate, "-m", __name__, function, str(folder)]
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # DeepSpeed calls ninja
+    return {"PYTHONWARNINGS": "ignore::FutureWarning", **os.environ, "PATH": path}
 
 
 @contextlib.contextmanager

@@ -183,7 +183,7 @@ def same(ours: Path, theirs: Path) -> bool:
     rewards, others = _by_response(ours), _by_response(theirs)
     if rewards.keys() != others.keys():
         return False
-    allowed = fingerprints.TOLERANCE.bfloat16 * (max(rewards.values()) - min(rewards.values()))
+    allowed = fingerprints.TOLERANCE["bfloat16"] * (max(rewards.values()) - min(rewards.values()))
     return all(abs(reward - others[key]) <= allowed + 1e-5 * abs(reward) for key, reward in rewards.items())
 
 

@@ -27,6 +27,11 @@ FORMULA = (
 )
 
 
+def peak(gpu: str, precision: str) -> float:
+    """FLOP/s of a GPU; models with weights in 8 or 4 bits compute in bfloat16."""
+    return PEAK[gpu].get(precision, PEAK[gpu]["bfloat16"])
+
+
 def utilisation(given: Iterable[str]) -> dict[str, float]:
     """MFU with values from the command line, such as training=0.35. Raises ConfigError."""
     shares = dict(MFU)

@@ -20,7 +20,7 @@ from xlrm.models.base_models import TINY
 from xlrm.models.compute import Kind, Shape, flops, shape
 from xlrm.models.reward_models import RewardModel
 from xlrm.run import judges, workloads
-from xlrm.run.assumptions import A100, PEAK
+from xlrm.run.assumptions import A100, peak
 from xlrm.run.judges import Judge
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, Experiment
 from xlrm.run.steps import steps
@@ -59,7 +59,7 @@ class Row:
     """Whether it uses policies made by `align`, and therefore runs after it on the same GPUs."""
 
     def hours(self, mfu: Mapping[str, float], gpu: str = A100) -> float | None:
-        return None if self.flop is None else self.flop / (PEAK[gpu][self.precision] * mfu[self.work]) / 3600
+        return None if self.flop is None else self.flop / (peak(gpu, self.precision) * mfu[self.work]) / 3600
 
 
 @dataclass

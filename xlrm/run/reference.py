@@ -1,14 +1,10 @@
 """Descriptions of an experiment's fields and its stages' inputs, read from the classes: for docs/configuration.md and
 `xlrm stage NAME --help`."""
 
-import ast
 import inspect
-import itertools
-import textwrap
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -19,7 +15,7 @@ from rich.text import Text
 
 from xlrm.run.sections import POLICY, STAGES, Experiment, config_class, stage_module
 from xlrm.run.steps import PIPELINES, Step
-from xlrm.store.fields import CountedIf, NotCounted
+from xlrm.store.fields import CountedIf, NotCounted, sentences
 
 _EXPERIMENTS = [
     Experiment(name="reference", targets=("es",), stages={"curate": {"prompts": "x"}, "judge": {"judge": "x"}} | policy)
@@ -58,7 +54,7 @@ class InputEntry:
 
 def entries(config: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
     """The fields of a config. A field that is a config is followed by its own fields, such as `limits.copied_words`."""
-    sentences = _sentences(config)
+    below = sentences(config)
     for name, field in config.model_fields.items():
         kind = field.annotation
         nested = kind if inspect.isclass(kind) and issubclass(kind, BaseModel) else None
@@ -67,7 +63,7 @@ def entries(config: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
             name=prefix + name,
             type="section" if nested else ", ".join([_type(field.annotation), *_bounds(field.metadata)]),
             default="{}" if nested else default,
-            sentence=sentences.get(name) or ("Seed of the random numbers." if name == "seed" else ""),
+            sentence=below.get(name) or ("Seed of the random numbers." if name == "seed" else ""),
             key=_key(field.metadata),
         )
         if nested:
@@ -97,26 +93,6 @@ def given(stage: str) -> tuple[str, ...]:
 
 def _pipelines() -> list[list[Step]]:
     return [pipeline(experiment) for pipeline in PIPELINES.values() for experiment in _EXPERIMENTS]
-
-
-@cache
-def _sentences(config: type[BaseModel]) -> dict[str, str]:
-    """Field -> the string under it, in the class or in one that it extends."""
-    sentences: dict[str, str] = {}
-    for cls in reversed(config.__mro__):
-        if cls is BaseModel or not issubclass(cls, BaseModel):
-            continue
-        definition = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-        assert isinstance(definition, ast.ClassDef)
-        for node, below in itertools.pairwise(definition.body):
-            if (
-                isinstance(node, ast.AnnAssign)
-                and isinstance(node.target, ast.Name)
-                and isinstance(below, ast.Expr)
-                and isinstance(below.value, ast.Constant)
-            ):
-                sentences[node.target.id] = " ".join(str(below.value.value).split())
-    return sentences
 
 
 def _type(annotation: Any) -> str:

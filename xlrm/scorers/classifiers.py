@@ -10,14 +10,14 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xlrm.errors import ArtifactError, DataError
+from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.models import loading, weights
 from xlrm.models.chat_templates import Message
 from xlrm.models.packing import model as packing
 from xlrm.models.reward_models import RewardModel
-from xlrm.scorers import engines
+from xlrm.scorers import engines, parallel
 from xlrm.scorers.engines import TransformersScorer
-from xlrm.scorers.interface import Scorer, Tokens
+from xlrm.scorers.interface import Scorer, Scoring, Tokens
 from xlrm.scorers.reward_journal import Journal
 from xlrm.tracking import named_models
 
@@ -31,51 +31,51 @@ _PROMPT_END = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 _PARTS = ("weight", "bias")
 
 
-def load(
-    row: RewardModel, max_length: int, batch_tokens: int, precision: str | None = None, given: bool = False
-) -> Scorer:
-    """Scorer of a classifier. A conversation longer than `max_length`, or than the model can read, loses its beginning.
+def check(row: RewardModel, scoring: Scoring) -> None:
+    """Raises ConfigError, before anything is downloaded, for settings that do not fit the classifier or this machine."""
+    engines.check_machine(scoring)
+    if row.adapter == "armorm":
+        if scoring.engine == "vllm":
+            raise ConfigError(f"{row.name} needs engine transformers", where="engine", value=scoring.engine)
+        if scoring.processes > 1:
+            raise ConfigError(f"{row.name} runs in one process", where="processes", value=scoring.processes)
 
-    `precision` overrides the row's: float32 rewards depend on the batch by less than 1e-5, bfloat16 has only 8 bits.
-    `given`: whether the user set `max_length`; then ConfigError is raised if it exceeds what the model can read.
 
-    Raises ArtifactError for a model that is unavailable, has no chat template or lacks weights, which would otherwise
-    be initialised at random.
+def load(row: RewardModel, scoring: Scoring) -> Scorer:
+    """Scorer of a classifier. A conversation longer than `max_length`, or than the model can read, is cut.
+
+    Raises ConfigError for a `max_length` that the user set to more than the model can read, and ArtifactError for a model
+    that is unavailable, has no chat template or lacks weights, which would otherwise be initialised at random.
     """
+    check(row, scoring)
     folder = named_models.folder(row.repository, row.revision, row.folder)
     tokenizer = engines.tokenizer_of(folder)
-    network = _NETWORKS[row.adapter](folder, precision or row.precision)
-    loading.Context("external.max_length", max_length, given).within(network.config)
-    if row.adapter == "armorm":
-        return ArmoRM(network, tokenizer, max_length, batch_tokens, **_armorm_parts(folder, network, tokenizer))
-    return TransformersScorer(network, tokenizer, max_length, batch_tokens)
+    loading.Context.of(scoring, "max_length").within(loading.load_config(folder))
+    if row.adapter == "scalar":
+        with _quietly(folder):
+            return parallel.load(folder, scoring)
+    network = _llama(folder, scoring)
+    limits = (scoring.max_length, scoring.batch_tokens, scoring.truncation_side)
+    return ArmoRM(network, tokenizer, *limits, **_armorm_parts(folder, network, tokenizer))
 
 
-def _scalar(folder: Path, precision: str) -> "PreTrainedModel":
-    with _quietly(folder):
-        return loading.load_reward_model(folder, precision)
-
-
-def _llama(folder: Path, precision: str) -> "PreTrainedModel":
+def _llama(folder: Path, scoring: Scoring) -> "PreTrainedModel":
     """ArmoRM's Llama, without its heads."""
     from transformers import LlamaModel
 
     with _quietly(folder):
         loaded: Any = LlamaModel.from_pretrained(
-            folder, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+            **loading.number_format(scoring.precision, scoring.device),
+        )  # fmt: skip
     body, report = loaded
     if report["missing_keys"]:
         raise ArtifactError(
             f"not an ArmoRM: missing weights: {', '.join(sorted(report['missing_keys'])[:5])}", where=folder
         )
     weights.check_finite(folder)
-    body = body.to(loading.device()).eval()
-    packing.enable(body)
+    packing.enable(body.eval())
     return body
-
-
-_NETWORKS = {"scalar": _scalar, "armorm": _llama}
 
 
 @dataclass(eq=False)
@@ -100,15 +100,16 @@ class ArmoRM(TransformersScorer):
         """Encodes, and so checks, all conversations before the first reward is computed."""
         return super().score(self.tokens(conversations), journal)
 
-    def encode(self, conversations: Sequence[list[Message]]) -> list[list[int]]:
+    def encode_marked(self, conversations: Sequence[list[Message]]) -> list[tuple[list[int], bool]]:
         """Raises DataError if truncation removes the end of a prompt, at which the gate is computed."""
-        encoded, size = super().encode(conversations), len(self.prompt_end)
-        for ids in encoded:
+        encoded, size = super().encode_marked(conversations), len(self.prompt_end)
+        for ids, _ in encoded:
             if not any(ids[i : i + size] == self.prompt_end for i in range(len(ids) - size, -1, -1)):
+                text = "response" if self.truncation_side == "left" else "prompt"
                 raise DataError(
-                    f"a response of more than {self.max_length - size} tokens leaves no prompt for ArmoRM to read; a higher "
-                    "limit is required, if the model allows it",
-                    where="external.max_length", value=self.max_length,
+                    f"a {text} of more than {self.max_length - size} tokens leaves no end of a prompt for ArmoRM to read; "
+                    "a higher limit is required, if the model allows it",
+                    where="max_length", value=self.max_length,
                 )  # fmt: skip
         return encoded
 

@@ -1,13 +1,16 @@
 """Scorers for scalar reward models in a local folder, with transformers or vLLM."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError
 from xlrm.models import loading, padding, vllm_engine
+from xlrm.models.chat_templates import Side
 from xlrm.models.packing import model as packing
 from xlrm.models.packing import sharing
+from xlrm.processes import launch
 from xlrm.progress import Counter
 from xlrm.scorers import fingerprints
 from xlrm.scorers.interface import Scorer, Scoring
@@ -21,8 +24,27 @@ _CPU_TOKENS = 2048
 (benchmarks/scoring.py)."""
 
 
+def check_machine(scoring: Scoring) -> None:
+    """Raises ConfigError for a device, a library or GPUs that this machine does not have."""
+    if scoring.engine == "transformers":
+        loading.device(scoring.device)
+        loading.check_precision(scoring.precision)
+        processes(scoring)
+
+
+def processes(scoring: Scoring) -> int:
+    """Processes that share the conversations, on `device`. Raises ConfigError for more than there are GPUs."""
+    if scoring.device.startswith("cuda:") or scoring.engine == "vllm":
+        return 1
+    if loading.device(scoring.device) == "cpu":
+        return scoring.processes or 1
+    return launch.processes(scoring.processes)
+
+
 def check(folder: Path, scoring: Scoring) -> None:
-    """Raises ConfigError, without loading the model in `folder`, if `max_length` is set above what it can read."""
+    """Raises ConfigError, without loading the model in `folder`, for what this machine does not have, and if `max_length`
+    is set above what the model can read."""
+    check_machine(scoring)
     if (folder / "config.json").exists():
         loading.Context.of(scoring, "max_length").within(loading.load_config(folder))
 
@@ -52,15 +74,16 @@ def tokenizer_of(folder: Path) -> "PreTrainedTokenizerBase":
 
 
 def _load_transformers(folder: Path, scoring: Scoring) -> Scorer:
-    network, tokenizer = loading.load_reward_model(folder, scoring.precision), tokenizer_of(folder)
-    return TransformersScorer(network, tokenizer, scoring.max_length, scoring.batch_tokens)
+    network, tokenizer = loading.load_reward_model(folder, scoring.precision, scoring.device), tokenizer_of(folder)
+    return TransformersScorer(network, tokenizer, scoring.max_length, scoring.batch_tokens, scoring.truncation_side)
 
 
 def _load_vllm(folder: Path, scoring: Scoring) -> Scorer:
     config, tokenizer = loading.load_config(folder), tokenizer_of(folder)
     # Long enough for the fingerprint's probes too, since another length would start another engine.
     context = loading.Context("max_length", max(scoring.max_length, fingerprints.MAX_LENGTH)).within(config)
-    return VllmScorer(folder, config, context, scoring.precision, tokenizer, scoring.max_length, scoring.batch_tokens)
+    limits = (scoring.max_length, scoring.batch_tokens, scoring.truncation_side)
+    return VllmScorer(folder, config, context, scoring.precision, tokenizer, *limits)
 
 
 @dataclass(eq=False)
@@ -73,6 +96,7 @@ class TransformersScorer(Scorer):
     tokenizer: "PreTrainedTokenizerBase"
     max_length: int = 2048
     batch_tokens: int = 8192
+    truncation_side: Side = "left"
 
     def __post_init__(self) -> None:
         limits = (loading.positions(self.network), loading.context(self.network.config))
@@ -81,19 +105,25 @@ class TransformersScorer(Scorer):
             self.batch_tokens = min(self.batch_tokens, _CPU_TOKENS)
 
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
+        rewards = [0.0] * len(token_ids)
+        for places in self.batches(token_ids):
+            for place, reward in zip(places, self.batch([token_ids[i] for i in places]), strict=True):
+                rewards[place] = reward
+            if counter:
+                counter.advance(len(places))
+        return rewards
+
+    def batches(self, token_ids: list[list[int]]) -> Iterator[list[int]]:
+        """Indices of the sequences of each batch, from short to long."""
+        kinds = padding.kinds(self.network.config, token_ids)
+        return sharing.batches(token_ids, self.batch_tokens, packing.enabled(self.network), kinds)
+
+    def batch(self, token_ids: list[list[int]]) -> list[float]:
+        """Rewards of sequences in one forward pass."""
         import torch
 
-        rewards = [0.0] * len(token_ids)
-        kinds = padding.kinds(self.network.config, token_ids)
-        with torch.inference_mode():
-            for places in sharing.batches(token_ids, self.batch_tokens, packing.enabled(self.network), kinds):
-                with padding.padded(self.network, [token_ids[i] for i in places]) as inputs:
-                    logits = self.logits(**inputs).float().tolist()
-                for place, logit in zip(places, logits, strict=True):
-                    rewards[place] = logit
-                if counter:
-                    counter.advance(len(places))
-        return rewards
+        with torch.inference_mode(), padding.padded(self.network, token_ids) as inputs:
+            return self.logits(**inputs).float().tolist()
 
     def logits(self, **inputs: "torch.Tensor") -> "torch.Tensor":
         """`input_ids` and `attention_mask` (n, length), padded on the right -> raw rewards (n)."""
@@ -113,6 +143,7 @@ class VllmScorer(Scorer):
     max_length: int = 2048
     batch_tokens: int = 8192
     """Tokens in a batch of requests to a server; vLLM chooses the size of forward passes itself."""
+    truncation_side: Side = "left"
 
     def __post_init__(self) -> None:
         self.max_length = min(self.max_length, loading.context(self.config) or self.max_length)

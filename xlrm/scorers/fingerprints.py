@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from xlrm.errors import ArtifactError, DataError
+from xlrm.models.loading import Precision
 from xlrm.store.json_file import JsonFile
 
 if TYPE_CHECKING:
@@ -21,16 +22,7 @@ MAX_LENGTH = 256
 _BATCH_TOKENS = 8192
 
 
-class Tolerance(BaseModel):
-    """Allowed difference of a reward, by precision of the computation."""
-
-    model_config = ConfigDict(frozen=True)
-
-    float32: FiniteFloat
-    bfloat16: FiniteFloat
-
-
-TOLERANCE = Tolerance(float32=0.001, bfloat16=0.1)
+TOLERANCE: dict[Precision, float] = {"float32": 0.001, "bfloat16": 0.1, "int8": 0.2, "4bit": 1.0}
 """Allowed difference from the stored reward, as a share of the spread (largest minus smallest) of the probes' rewards,
 by precision of the computation. docs/registry.md has the measurements, also of damaged models."""
 Conversation = list[dict[str, str]]
@@ -70,34 +62,37 @@ class Probe(BaseModel):
 
 
 class Fingerprint(JsonFile):
-    """fingerprint.json: the rewards of the probes, in float32."""
+    """fingerprint.json: the rewards of the probes, in the precision that the model was evaluated in."""
 
     FILE: ClassVar[str] = "fingerprint.json"
     WRITTEN_BY: ClassVar[str] = "the stage evaluate writes it"
     INDENT: ClassVar[int | None] = 1
     END: ClassVar[str] = "\n"
 
-    precision: str
+    precision: Precision
     max_length: int
-    tolerance: Tolerance
+    tolerance: dict[str, FiniteFloat]
+    """As in `TOLERANCE`, or more if the rewards were computed in a coarser precision; versions before int8 and 4bit lack
+    these."""
     probes: tuple[Probe, ...] = Field(min_length=1)
 
 
 def rewards(scorer: "Scorer", probes: list[Conversation]) -> list[float]:
     """Rewards of probes, truncated to `MAX_LENGTH` tokens, in batches of a fixed size."""
-    alike = replace(scorer, max_length=MAX_LENGTH, batch_tokens=_BATCH_TOKENS)  # type: ignore[type-var]  # a dataclass
-    return alike.score(probes)
+    same = {"max_length": MAX_LENGTH, "batch_tokens": _BATCH_TOKENS, "truncation_side": "left"}
+    return replace(scorer, **same).score(probes)  # type: ignore[type-var]  # a dataclass
 
 
-def write(folder: Path, scorer: "Scorer") -> None:
-    """Writes fingerprint.json for a scorer whose model is loaded in float32. Raises ArtifactError for a reward that is
-    not finite."""
+def write(folder: Path, scorer: "Scorer", precision: Precision = "float32") -> None:
+    """Writes fingerprint.json for a scorer with transformers whose model is loaded in `precision`. Raises ArtifactError
+    for a reward that is not finite."""
     values = rewards(scorer, list(PROBES))
     probes = tuple(Probe(messages=chat, reward=reward) for chat, reward in zip(PROBES, values, strict=True))
-    Fingerprint(precision="float32", max_length=MAX_LENGTH, tolerance=TOLERANCE, probes=probes).write(folder)
+    tolerance = {name: max(allowed, TOLERANCE[precision]) for name, allowed in TOLERANCE.items()}
+    Fingerprint(precision=precision, max_length=MAX_LENGTH, tolerance=tolerance, probes=probes).write(folder)
 
 
-def check(folder: Path, precision: str, scorer: "Scorer") -> None:
+def check(folder: Path, precision: Precision, scorer: "Scorer") -> None:
     """Raises ArtifactError if the model's rewards differ from those in the fingerprint in `folder` or are not finite,
     or if that file is not a fingerprint. Without the file, checks nothing."""
     try:
@@ -113,7 +108,9 @@ def check(folder: Path, precision: str, scorer: "Scorer") -> None:
         return
     expected = [probe.reward for probe in kept.probes]
     values = rewards(scorer, [probe.messages for probe in kept.probes])
-    allowed = getattr(kept.tolerance, precision) * (max(expected) - min(expected)) + 1e-5 * max(map(abs, expected))
+    allowed = kept.tolerance.get(precision, TOLERANCE[precision]) * (max(expected) - min(expected)) + 1e-5 * max(
+        map(abs, expected)
+    )
     worst = max(range(len(values)), key=lambda i: abs(values[i] - expected[i]))
     if not abs(values[worst] - expected[worst]) <= allowed:
         raise ArtifactError(

@@ -6,17 +6,20 @@ import math
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from xlrm import progress
 from xlrm.errors import ArtifactError
-from xlrm.models import chat_templates
-from xlrm.models.chat_templates import Message
+from xlrm.models import chat_templates, templates
+from xlrm.models.chat_templates import Message, Side
+from xlrm.models.loading import Precision
 from xlrm.models.templates import TemplateRefusal
 from xlrm.progress import Counter
 from xlrm.scorers.reward_journal import Journal
-from xlrm.store.fields import CountedIf
+from xlrm.store.fields import CountedIf, NotCounted, conflict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,18 +33,38 @@ _KNOWN = 100_000
 
 
 class Scoring(BaseModel):
-    """How rewards are computed: the settings shared by all stages that score."""
+    """How rewards are computed: the settings shared by all stages and commands that score."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_length: int = Field(2048, ge=16)
-    """Tokens of a conversation; a longer one loses its beginning."""
+    """Tokens of a conversation, or the model's limit if that is lower; a longer one is cut."""
+    truncation_side: Side = "left"
+    """End of a longer conversation that is cut off: left cuts off its beginning, right its end, and with it the response."""
     batch_tokens: Annotated[int, CountedIf(lambda how: how.precision != "float32")] = Field(8192, ge=256)
     """Limit on the tokens of a forward pass; float32 rewards do not depend on it."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the reward model. In bfloat16, rewards have 8 bits and depend on the batch."""
+    precision: Precision = "float32"
+    """Number format of the reward model. In bfloat16, rewards have 8 bits and depend on the batch. int8 and 4bit compute in
+    bfloat16 with the weights of linear layers in 8 or 4 bits (NF4), by bitsandbytes."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """transformers computes packed batches on any machine; vllm needs GPUs and splits a model over all of them."""
+    device: Annotated[str, NotCounted] = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+)$")
+    """auto (GPUs if there are any), cpu, cuda (all GPUs), or cuda:N (one of them, counted from 0)."""
+    processes: Annotated[int, NotCounted] = Field(0, ge=0)
+    """Processes, each with a copy of the model, that share the conversations, on GPUs one each. 0: one per GPU, or one
+    without GPUs."""
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if self.engine == "vllm" and self.precision in ("int8", "4bit"):
+            raise conflict("precision", self.precision, "needs engine transformers")
+        if self.engine == "vllm" and self.device != "auto":
+            raise conflict("device", self.device, "needs engine transformers; vllm takes all GPUs")
+        if self.engine == "vllm" and self.processes > 1:
+            raise conflict("processes", self.processes, "needs engine transformers; vllm splits a model over all GPUs")
+        if self.device.startswith("cuda:") and self.processes > 1:
+            raise conflict("processes", self.processes, "needs device cuda or cpu; one GPU has one process")
+        return self
 
 
 class Scorer(ABC):
@@ -49,9 +72,13 @@ class Scorer(ABC):
 
     tokenizer: "PreTrainedTokenizerBase"
     max_length: int
-    """Limit on the tokens of a conversation; a longer one loses its beginning."""
+    """Limit on the tokens of a conversation."""
+    truncation_side: Side = "left"
+    """End of a longer conversation that is cut off."""
     batch_tokens: int
     """Limit on the tokens of a forward pass."""
+    cut: Sequence[int] = ()
+    """Indices of the conversations that were cut, of those that `stream`, `score` or `tokens` read last."""
 
     @abstractmethod
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
@@ -60,7 +87,15 @@ class Scorer(ABC):
 
     def encode(self, conversations: Sequence[list[Message]]) -> list[list[int]]:
         """Token ids of each conversation, at most `max_length`."""
-        return chat_templates.encode(self.tokenizer, conversations, self.max_length)
+        return [ids for ids, _ in self.encode_marked(conversations)]
+
+    def encode_marked(self, conversations: Sequence[list[Message]]) -> list[tuple[list[int], bool]]:
+        """Same as `encode`, and whether each conversation was cut."""
+        return self.encode_texts(templates.render(self.tokenizer, conversations))
+
+    def encode_texts(self, texts: list[str]) -> list[tuple[list[int], bool]]:
+        """Same as `encode_marked`, for texts to which the chat template was applied."""
+        return list(chat_templates.encode_texts(self.tokenizer, texts, self.max_length, self.truncation_side))
 
     def tokens(self, conversations: Iterable[list[Message]] | Iterable[Tokens]) -> list[Tokens]:
         """Token ids of many conversations, in compact arrays. Scorers with the same tokenizer and `max_length` accept
@@ -90,11 +125,10 @@ class Scorer(ABC):
         before = journal.read(WINDOW) if journal else []
         check_finite(before)
         known: dict[bytes, float] = {}
-        for window in _windows(conversations):
-            encoded = self._encoded(window, done)
+        for encoded in self._encoded_ahead(conversations):
             keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
-            rewards = before[done : done + len(window)]
-            if len(rewards) == len(window):
+            rewards = before[done : done + len(encoded)]
+            if len(rewards) == len(encoded):
                 known.update(zip(keys, rewards, strict=True))  # so that later rewards equal those of an unbroken run
             else:
                 new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
@@ -106,19 +140,44 @@ class Scorer(ABC):
                     journal.append(rewards)
             for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
                 del known[key]
-            done += len(window)
+            done += len(encoded)
             counter.advance(done - counter.done)
             yield from rewards
         counter.close()
 
+    def say_cut(self, label: str, conversations: int) -> None:
+        """Logs how many of the conversations were cut, if any were."""
+        if self.cut:
+            lost = "beginning" if self.truncation_side == "left" else "end"
+            progress.say(
+                f"{label}: {len(self.cut)} of {conversations} conversations are longer than {self.max_length} tokens and "
+                f"lost their {lost}"
+            )
+
+    def _encoded_ahead(self, conversations: Iterable) -> Iterator[list[list[int]]]:
+        """Token ids of each window; the next one is tokenised while the caller works on the last."""
+        before, waiting = 0, None
+        with ThreadPoolExecutor(1, "tokenizer") as thread:
+            for window in _windows(conversations):
+                following = thread.submit(self._encoded, window, before)
+                before += len(window)
+                if waiting:
+                    yield waiting.result()
+                waiting = following
+            if waiting:
+                yield waiting.result()
+
     def _encoded(self, window: list, before: int) -> list[list[int]]:
-        """Token ids of the conversations of a window, which `before` others precede."""
+        """Token ids of the conversations of a window, which `before` others precede; adds to `cut`."""
         if isinstance(window[0], array):
             return [ids.tolist() for ids in window]
         try:
-            return self.encode(window)
+            encoded = self.encode_marked(window)
         except TemplateRefusal as error:
             raise error.after(before) from error
+        cut = [place for place, (_, shorter) in enumerate(encoded, before) if shorter]
+        self.cut = [*self.cut, *cut] if before else cut
+        return [ids for ids, _ in encoded]
 
 
 def check_finite(rewards: Sequence[float], first: int = 1) -> None:

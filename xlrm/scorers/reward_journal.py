@@ -1,6 +1,7 @@
 """Rewards of an unfinished run, in a file and on the store, with which a killed run continues."""
 
 import hashlib
+import json
 import os
 import time
 from array import array
@@ -8,9 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from xlrm import progress
 from xlrm.errors import ArtifactError
 from xlrm.store import answers, objects, unfinished
+from xlrm.store.fields import counted
 
 
 @dataclass
@@ -28,13 +32,16 @@ class Journal:
         return cls(output.parent / f"{name}.journal", objects.join(unfinished.address(output), f"{name}.journal"))
 
     @classmethod
-    def of_file(cls, output: Path, inputs: Iterable[Path], max_length: int) -> "Journal":
+    def of_file(cls, output: Path, inputs: Iterable[Path], settings: BaseModel) -> "Journal":
         """Journal beside a file of rewards, only on this machine. Its name has a digest of what the rewards depend on:
-        `inputs` (a model's folder and files of conversations) and `max_length`."""
+        `inputs` (a model's folder and files of conversations) and the fields of `settings` that count."""
         files = [
             file for path in inputs for file in ([path] if path.is_file() else sorted(path.iterdir())) if file.is_file()
         ]
-        lines = [*(f"{file.name} {objects.sha256_of(file)}" for file in files), str(max_length)]
+        lines = [
+            *(f"{file.name} {objects.sha256_of(file)}" for file in files),
+            json.dumps(counted(settings), sort_keys=True, allow_nan=False),
+        ]
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
         return cls(output.with_name(f".{output.name}.{digest}"))
 

@@ -3,29 +3,37 @@
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from xlrm.data import conversations
 from xlrm.errors import DataError
 from xlrm.models.templates import TemplateRefusal
 from xlrm.processes import locks
-from xlrm.scorers import engines
+from xlrm.scorers import engines, parallel
 from xlrm.scorers.interface import Scoring
 from xlrm.scorers.reward_journal import Journal
 from xlrm.store.jsonl import each_row, write_jsonl
 
 
-def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: Scoring) -> int:
-    """Writes the rows of `source` (.jsonl or .parquet), in order, with a "reward" added; returns their number. `model`
-    returns the reward model's folder, and is called only after all rows have been checked to be conversations.
+class Scored(NamedTuple):
+    rows: int
+    cut: int
+    """Conversations that were longer than `max_length`."""
+
+
+def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: Scoring) -> Scored:
+    """Writes the rows of `source` (.jsonl or .parquet), in order, with a "reward" added. `model` returns the reward
+    model's folder, and is called only after all rows have been checked to be conversations.
 
     Memory use does not grow with the rows. Waits for another process that writes the same output. Raises DataError for
     a row that is not a conversation, ConfigError or ArtifactError for a model that cannot be used."""
+    engines.check_machine(scoring)
     with locks.alone(output.with_name(f".{output.name}.lock"), f"score: {output}"):
         total = sum(1 for _ in _conversations(source, each_row(source)))
         folder = model()
         engines.check(folder, scoring)
-        scorer = engines.load(folder, scoring)
-        journal = Journal.of_file(output, [folder, source], scoring.max_length)
+        scorer = parallel.load(folder, scoring)
+        journal = Journal.of_file(output, [folder, source], scoring)
         rows, asked = itertools.tee(each_row(source))
         chats = _conversations(source, asked)
         rewards = scorer.stream(chats, total, journal)
@@ -34,7 +42,8 @@ def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: S
         except TemplateRefusal as error:
             raise DataError(error.message, where=f"{source}:{error.place + 1}") from error
         journal.path.unlink(missing_ok=True)
-    return count
+    scorer.say_cut("score", count)
+    return Scored(count, len(scorer.cut))
 
 
 def _conversations(file: Path, rows: Iterator[dict]) -> Iterator[list[conversations.Message]]:

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from xlrm.models import chat_templates
 from xlrm.models.templates import TemplateRefusal
 from xlrm.scorers.interface import Scorer
 
@@ -51,7 +50,7 @@ class Tokenizing:
 
 
 def _encode_texts(scorer: Scorer, texts: list[str]) -> list[list[int]]:
-    return chat_templates.encode_texts(scorer.tokenizer, texts, scorer.max_length)
+    return [ids for ids, _ in scorer.encode_texts(texts)]
 
 
 def _parts(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

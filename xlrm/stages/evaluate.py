@@ -46,14 +46,14 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     items = {CORPUS: {code: BENCHMARK_ITEMS.read(corpora / code) for code in config.languages}}
     items |= reward_results.published(config.benchmarks, config.languages)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
-    scored = iter(reward_results.score_with_fingerprint(model, every, config, output))
+    scored = zip(*reward_results.score_with_fingerprint(model, every, config, output), strict=True)
     results: dict[str, Results] = {}
     kept: list[dict] = []
     for name, languages in items.items():
         by_language = {}
         for language, rows in languages.items():
-            rewards = list(itertools.islice(scored, len(rows)))
-            by_language[language] = reward_results.result(rows, rewards, config.ties)
+            rewards, cut = map(list, zip(*itertools.islice(scored, len(rows)), strict=True))
+            by_language[language] = reward_results.result(rows, rewards, config.ties, sum(cut))
             kept += reward_table.records(name, language, rows, rewards)
         results[name] = with_missing(f"evaluate: {name}", by_language, languages)
     reward_table.write(output / reward_table.FILE, kept)
@@ -64,11 +64,13 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
 
 
 def _metrics(language: str | None, own: Results, others: dict[str, Results]) -> dict[str, float]:
-    """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks."""
+    """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks; cut/LANGUAGE
+    and NAME/cut/LANGUAGE."""
     metrics = {}
     for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
         for on, result in results.items():
             for name, value in result.accuracy.items():
                 metrics[f"{prefix}accuracy/{on}/{name}"] = value
+            metrics[f"{prefix}cut/{on}"] = float(result.cut or 0)
     average = metrics.get(f"accuracy/{language}/average")
     return ({"own_accuracy": average} if average is not None else {}) | metrics

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from xlrm.models import chat_templates, loading
-from xlrm.scorers import engines
+from xlrm.scorers import engines, parallel
 from xlrm.scorers.interface import Scoring, Tokens
 from xlrm.scorers.reward_journal import Journal
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -28,20 +28,23 @@ def run(config: Config, *, samples: Path, reward_models: list[Path], output: Pat
     chats = [chat_templates.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
     for path in reward_models:
         engines.check(path, config)
-    metrics = {}
+    metrics: dict[str, float] = {}
     written: list[Tokens] = []
     before: tuple[Any, int] = (None, 0)
+    cut = 0
     for labeler, path in zip(config.labelers, reward_models, strict=True):
-        scorer = engines.load(path, config)
+        scorer = parallel.load(path, config)
         if scorer.max_length != before[1] or not loading.same_text(before[0], scorer.tokenizer):
             written, before = scorer.tokens(chats), (scorer.tokenizer, scorer.max_length)
+            scorer.say_cut("rank", len(chats))
+            cut = len(scorer.cut)
         rewards = iter(scorer.score(written, Journal.beside(output, labeler)))
         del scorer
         loading.free_gpu()
         pairs = [best_and_worst(row, [next(rewards) for _ in row["responses"]]) for row in rows]
         kept = [pair for pair in pairs if pair]
         write_jsonl(output / f"{labeler}.jsonl", kept)
-        metrics[f"pairs/{labeler}"] = float(len(kept))
+        metrics |= {f"pairs/{labeler}": float(len(kept)), f"cut/{labeler}": float(cut)}
     return metrics
 
 

@@ -1,8 +1,13 @@
 """Annotations of fields of a stage's config, in `Annotated[...]`: whether a field counts for the result, and what it
-names on the Hub; and the error of fields that do not fit together."""
+names on the Hub; the error of fields that do not fit together; and the sentence under each field."""
 
+import ast
+import inspect
+import itertools
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, LiteralString
 
 from pydantic import BaseModel
@@ -65,3 +70,23 @@ def marked(config: type[BaseModel], kind: type) -> dict[str, Any]:
         for mark in field.metadata
         if mark is kind or isinstance(mark, kind)
     }
+
+
+@cache
+def sentences(config: type[BaseModel]) -> dict[str, str]:
+    """Field -> the string under it, in the class or in one that it extends."""
+    by_field: dict[str, str] = {}
+    for cls in reversed(config.__mro__):
+        if cls is BaseModel or not issubclass(cls, BaseModel):
+            continue
+        definition = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        assert isinstance(definition, ast.ClassDef)
+        for node, below in itertools.pairwise(definition.body):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                by_field[node.target.id] = " ".join(str(below.value.value).split())
+    return by_field
