@@ -5,9 +5,10 @@ import time
 
 import pytest
 from refusals import refused
-from test_families import CHATS, MARKS, SMALL, TURNS, build, plain, score, tokenizer
+from test_families import score
 from transformers import AutoTokenizer
 
+from benchmarks.families import CHATS, MARKS, TURNS, Model, build, plain, tokenizer
 from xlrm.errors import ArtifactError, DataError
 from xlrm.models import chat_templates, loading, templates
 from xlrm.models.templates import TemplateRefusal
@@ -31,7 +32,7 @@ ALTERNATING = (
 
 
 def folder_of(folder, template):
-    return build(folder, "llama", SMALL, tokenizer(template=template))
+    return build(folder, Model("llama", kind="decoder", template=template))
 
 
 @pytest.mark.parametrize(
