@@ -168,6 +168,11 @@ VARIANTS: dict[str, Model] = {
         for kind in ("decoder", "bos", "encoder")
         for written in ("", "{{ bos_token }}")
     },
+    "two first tokens": Model("llama", kind="two"),
+    "two first tokens by template and tokenizer": Model("llama", kind="two", template="<unk><s>" + TURNS),
+    "two first tokens, 40 positions": Model(
+        "llama", SMALL | {"max_position_embeddings": 40}, kind="two", template="<unk><s>" + TURNS, limit=40
+    ),
     **{
         f"{space} space, {family}": Model(
             family, changes, template="{{ bos_token }}" * (family == "llama") + WORDS, tokens={"space": space}
@@ -196,7 +201,7 @@ VARIANTS: dict[str, Model] = {
 
 def tokenizer(kind: str = "decoder", template: Any = TURNS, space: str | None = None, **tokens: Any) -> Any:
     """A BPE, of bytes unless `space` says where a tokenizer of words marks their beginnings; `bos` and `encoder` add
-    <s>, `encoder` and `seq2seq` </s>."""
+    <s>, `encoder` and `seq2seq` </s>, `two` two tokens at the beginning, as GLM's."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -211,9 +216,9 @@ def tokenizer(kind: str = "decoder", template: Any = TURNS, space: str | None = 
         raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=space)
     trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=list(MARKS), initial_alphabet=alphabet)
     raw.train_from_iterator([*TEXTS, "user: assistant: <|>"], trainer)
-    added = {"bos": "<s> $A", "encoder": "<s> $A </s>", "seq2seq": "$A </s>"}
+    added = {"bos": "<s> $A", "encoder": "<s> $A </s>", "seq2seq": "$A </s>", "two": "<unk> <s> $A"}
     if kind in added:
-        ids = [("<s>", BOS), ("</s>", EOS)]
+        ids = [("<s>", BOS), ("</s>", EOS), ("<unk>", MARKS.index("<unk>"))]
         raw.post_processor = processors.TemplateProcessing(single=added[kind], special_tokens=ids)
     names: dict = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"} | tokens
     if kind == "encoder":
@@ -277,8 +282,9 @@ def plain(folder: Path, chats: list = CHATS, template: str | None = None, limit:
     rewards = []
     for chat in chats:
         ids = words(words.apply_chat_template(chat, tokenize=False, chat_template=template))["input_ids"]
-        ids = ids[1:] if ids[:2] == [BOS, BOS] else ids
-        ids = [ids[0], *ids[1 - limit :]] if len(ids) > limit else ids
+        first = 2 if ids[1] == BOS and ids[0] != BOS else 1
+        ids = ids[first:] if ids[:first] == ids[first : 2 * first] else ids
+        ids = [*ids[:first], *ids[first - limit :]] if len(ids) > limit else ids
         model = copy.deepcopy(network).eval()
         with torch.inference_mode():
             rewards.append(float(model(torch.tensor([ids])).logits[0, 0]))

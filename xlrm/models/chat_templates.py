@@ -58,8 +58,8 @@ def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
 def as_trained(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt exactly as conversations begin in `encode`, the encoding used in training, including a
     BOS that only the tokenizer adds. `tokenizer` must come from `loading.load_tokenizer`."""
-    bos = [tokenizer.bos_token_id] if templates.adds_bos(tokenizer) else []
-    return [ids if ids[:1] == bos else bos + ids for ids in as_chats(tokenizer, prompts)]
+    added = _added_first(tokenizer)
+    return [ids if ids[: len(added)] == added else added + ids for ids in as_chats(tokenizer, prompts)]
 
 
 def messages(prompt: Prompt) -> list[dict[str, str]]:
@@ -157,20 +157,28 @@ def encode(
 def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> list[list[int]]:
     """Same as `encode`, for texts to which a chat template was applied.
 
-    The tokenizer adds its special tokens (BOS, [CLS], EOS), and truncation keeps them. If the template writes a first
-    one too, there is still only one. The text is tokenised as it is, since without the template's BOS some tokenizers
+    The tokenizer adds its special tokens (BOS, [CLS], EOS), and truncation keeps them. If the template writes the first
+    ones too, they are there only once. The text is tokenised as it is, since without the template's BOS some tokenizers
     would begin it with a space."""
     if not texts:
         return []
-    empty = tokenizer("")["input_ids"]
-    around = empty[:1] if len(empty) > 1 else []  # a tokenizer may add a first token that it does not name, as [CLS]
-    first = {tokenizer.bos_token_id, tokenizer.cls_token_id, *around} - {None}
+    added = _added_first(tokenizer)
+    first = added or [tokenizer.bos_token_id]
     encoded = tokenizer(texts, verbose=False)["input_ids"]  # else it warns of texts that are cut below
-    once = (ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids for ids in encoded)
+    once = (ids[len(added) :] if added and ids[: 2 * len(added)] == added * 2 else ids for ids in encoded)
     return [_cut(ids, first, max_length) for ids in once]
 
 
-def _cut(ids: list[int], first: set[int], max_length: int) -> list[int]:
+def _added_first(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Special tokens that the tokenizer adds before a text, whether it names them (as BOS or [CLS]) or not."""
+    probe = tokenizer("a", return_special_tokens_mask=True)
+    added = probe["special_tokens_mask"]
+    return probe["input_ids"][: added.index(0) if 0 in added else 0]
+
+
+def _cut(ids: list[int], first: list[int], max_length: int) -> list[int]:
+    """The end of the ids, after the first tokens if they begin with them."""
     if len(ids) <= max_length:
         return ids
-    return [ids[0], *ids[len(ids) - max_length + 1 :]] if ids[0] in first else ids[-max_length:]
+    kept = len(first) if ids[: len(first)] == first else 0
+    return [*ids[:kept], *ids[len(ids) - max_length + kept :]]

@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from xlrm.errors import ArtifactError, ConfigError
+from xlrm.errors import ArtifactError, ConfigError, XlrmError
 from xlrm.models import chat_templates, templates, vllm_engine, weights
 from xlrm.models.packing import model as packing
 
@@ -55,7 +55,7 @@ def own_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     Raises ArtifactError if `path` does not have the tokenizer's files, or a template that is not allowed."""
     from transformers import AutoTokenizer
 
-    with _in_one_line(path):
+    with in_one_line(path):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     if not tokenizer("a")["input_ids"]:  # transformers' substitute for a missing tokenizer has no vocabulary
         raise ArtifactError("cannot be loaded: no tokenizer", where=path)
@@ -88,10 +88,18 @@ def reward_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
 
 
 def load_config(path: str | Path) -> "PretrainedConfig":
-    """Config of the model in the folder, `loadable`. Raises ArtifactError if the folder has none."""
+    """Config of the model in the folder, `loadable`. Raises ArtifactError if the folder has none, or has an adapter, which
+    transformers applies where peft is installed, and nowhere else."""
     from transformers import AutoConfig
 
-    with _in_one_line(path):
+    if (Path(path) / "adapter_config.json").exists():
+        raise ArtifactError(
+            "a LoRA adapter cannot be used", where=f"{path}/adapter_config.json",
+            hint="merge it into its base model (merge_and_unload of peft), and save that without it",
+        )  # fmt: skip
+    if not (Path(path) / "config.json").exists():
+        raise ArtifactError("not a model: no config.json", where=path)
+    with in_one_line(path):
         return loadable(AutoConfig.from_pretrained(path, trust_remote_code=False))
 
 
@@ -104,14 +112,18 @@ def loadable(config: "PretrainedConfig") -> "PretrainedConfig":
 
 
 @contextlib.contextmanager
-def _in_one_line(path: str | Path) -> Iterator[None]:
-    """Raises ArtifactError, with a one-line message, for files that are missing, damaged or inconsistent."""
-    from safetensors import SafetensorError
-
+def in_one_line(path: str | Path, hint: str = "") -> Iterator[None]:
+    """Raises ArtifactError, with a one-line message, for files that are missing, damaged or inconsistent, or of a format
+    whose library is not installed."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(f"cannot be loaded: {' '.join(str(error).split())[:500]}", where=path) from error
+    except XlrmError:
+        raise
+    except Exception as error:  # of any kind: libraries do not expect the files of others
+        reason = " ".join(str(error).split())[:500]
+        if not isinstance(error, OSError | ValueError | RuntimeError | ImportError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise ArtifactError(f"cannot be loaded: {reason}", where=path, hint=hint) from error
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -135,9 +147,10 @@ def load_causal_lm(path: str | Path) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
     config = load_config(path)
-    return AutoModelForCausalLM.from_pretrained(
-        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **attention(config)
-    )
+    with in_one_line(path):
+        return AutoModelForCausalLM.from_pretrained(
+            path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **attention(config)
+        )
 
 
 def attention(config: "PretrainedConfig") -> dict[str, str]:
@@ -151,7 +164,7 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
     """A base model of any family with a new scalar head: weights N(0, std 1/sqrt(d + 1)), bias 0 (paper A, appendix B).
 
     If the head has more layers (XLM-R, mT5), transformers initialises the others, with the same seed. Raises
-    ArtifactError if weights of the base model are missing or not finite.
+    ArtifactError if weights of the base model are missing, of another shape or not finite.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -159,13 +172,18 @@ def new_reward_model(path: str | Path, tokenizer: "PreTrainedTokenizerBase", see
     config = load_config(path)
     config.num_labels, config.problem_type = 1, "regression"
     torch.manual_seed(seed)
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-        **attention(config),
-    )  # fmt: skip
-    body = f"{model.base_model_prefix}."
-    if lost := [name for name in sorted(report["missing_keys"]) if name.startswith(body) and "pooler" not in name]:
-        raise ArtifactError(f"missing weights of the base model: {lost[0]} and {len(lost) - 1} more", where=path)
+    with in_one_line(path):
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True, ignore_mismatched_sizes=True, **attention(config),
+        )  # fmt: skip
+    body, absent = (
+        f"{model.base_model_prefix}.",
+        report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]},
+    )
+    if lost := [name for name in sorted(absent) if name.startswith(body) and "pooler" not in name]:
+        message = f"weights of the base model are missing or of another shape: {lost[0]} and {len(lost) - 1} more"
+        raise ArtifactError(message, where=path)
     weights.check_finite(Path(path))
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
@@ -255,24 +273,48 @@ def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrain
     weights at random, and the rewards would be meaningless. So they would be with a weight that is not finite."""
     from transformers import AutoModelForSequenceClassification
 
-    if not (Path(path) / "config.json").exists():
-        raise ArtifactError("not a model: no config.json", where=path)
     config = load_config(path)
-    with _in_one_line(path):
+    with in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             path, config=config, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-            **attention(config),
+            ignore_mismatched_sizes=True, **attention(config),
         )  # fmt: skip
-    if report["missing_keys"] or model.config.num_labels != 1:
-        raise ArtifactError(
-            f"not a scalar reward model, which has 1 label and all weights: {model.config.num_labels} labels, "
-            f"missing weights: {', '.join(sorted(report['missing_keys'])) or 'none'}",
-            where=path,
-        )
+    _check_complete(path, model, report)
     weights.check_finite(Path(path))
     model = model.eval().to(device())
     packing.enable(model)
     return model
+
+
+def _check_complete(path: str | Path, model: "PreTrainedModel", report: dict[str, Any]) -> None:
+    """Raises ArtifactError if the files and the config are not of the same scalar reward model, by the report of
+    `from_pretrained`."""
+    for name, in_file, by_config in sorted(report["mismatched_keys"]):
+        raise ArtifactError(
+            f"the shape by config.json is {list(by_config)}", where=f"{path}: {name}", value=list(in_file),
+            hint="a reward model's config.json has num_labels 1" if list(in_file)[:1] == [1] else "",
+        )  # fmt: skip
+    if report["missing_keys"] or model.config.num_labels != 1:
+        raise ArtifactError(
+            f"not a scalar reward model, which has 1 label and all weights: {model.config.num_labels} labels, "
+            f"missing weights: {', '.join(sorted(report['missing_keys'])[:5]) or 'none'}",
+            where=path,
+        )
+    if unused := [name for name in sorted(report["unexpected_keys"]) if _belongs(name, model)]:
+        raise ArtifactError(
+            "the model that config.json describes has no such weight", where=f"{path}: {unused[0]}",
+            hint="correct config.json, if it is that of another model",
+        )  # fmt: skip
+
+
+def _belongs(name: str, model: "PreTrainedModel") -> bool:
+    """Whether a weight that the model does not have belongs to a layer that it has, or to one more layer."""
+    from torch.nn import ModuleList
+
+    modules = dict(model.named_modules())
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return bool(name) and (isinstance(modules[name], ModuleList) or not any(modules[name].children()))
 
 
 def device() -> str:

@@ -161,9 +161,8 @@ def _quietly(folder: Path) -> Iterator[None]:
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        yield
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"cannot be loaded: {str(error).strip().splitlines()[0]}", where=folder) from error
+        with loading.in_one_line(folder):
+            yield
     finally:
         logging.set_verbosity(before)
 
