@@ -121,7 +121,7 @@ def in_one_line(path: str | Path, hint: str = "") -> Iterator[None]:
         raise
     except Exception as error:  # of any kind: libraries do not expect the files of others
         reason = " ".join(str(error).split())[:500]
-        if not isinstance(error, OSError | ValueError | RuntimeError | ImportError):
+        if isinstance(error, LookupError | TypeError | AttributeError):  # whose text alone says nothing
             reason = f"{type(error).__name__}: {reason}"
         raise ArtifactError(f"cannot be loaded: {reason}", where=path, hint=hint) from error
 
