@@ -122,5 +122,5 @@ class VllmScorer(Scorer):
 
     @property
     def _engine(self) -> Any:
-        options = {"runner": "pooling", "enable_prefix_caching": True}
+        options = vllm_engine.classifier(self.config)
         return vllm_engine.running(str(self.folder), self.context, self.precision, **options)

@@ -1,6 +1,7 @@
 """The served model, from its start to its end, and the requests that it refuses."""
 
 import asyncio
+import gc
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -166,6 +167,8 @@ class Service:
         scorer = engines.load(folder, self.scoring)
         if not all(map(math.isfinite, scorer.rewards(scorer.encode([_WARM_UP])))):
             raise ArtifactError("a reward is not a finite number: the weights are damaged or overflow", where=folder)
+        gc.collect()
+        gc.freeze()  # else the collections while a large body is in memory go through the libraries too, for half a second
         version = folder.name if self.uri.startswith("models:/") else ""
         sigmoid = loading.load_config(folder).problem_type != "regression"
         return Loaded(scorer, Tokenizing(scorer), version, artifacts.digest_directory(folder)[0], sigmoid)
