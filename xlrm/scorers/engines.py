@@ -80,6 +80,11 @@ class TransformersScorer(Scorer):
         if self.network.device.type == "cpu":
             self.batch_tokens = min(self.batch_tokens, _CPU_TOKENS)
 
+    @property
+    def embeddings(self) -> int:
+        table: Any = self.network.get_input_embeddings()
+        return table.num_embeddings
+
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
         import torch
 
@@ -116,6 +121,10 @@ class VllmScorer(Scorer):
 
     def __post_init__(self) -> None:
         self.max_length = min(self.max_length, loading.context(self.config) or self.max_length)
+
+    @property
+    def embeddings(self) -> int:
+        return self.config.get_text_config().vocab_size
 
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
         return vllm_engine.logits(self._engine, token_ids)

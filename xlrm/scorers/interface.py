@@ -53,6 +53,11 @@ class Scorer(ABC):
     batch_tokens: int
     """Limit on the tokens of a forward pass."""
 
+    @property
+    @abstractmethod
+    def embeddings(self) -> int:
+        """Number of tokens that the model has embeddings for; some tokenizers know more."""
+
     @abstractmethod
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
         """Rewards of at least one sequence from `encode`, in order. `counter` is advanced along the way by scorers that
