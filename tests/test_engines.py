@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from benchmarks import families
 from benchmarks.served_translations import serving
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.languages import LANGUAGES
@@ -552,6 +553,15 @@ def test_delays_double_up_to_eight_seconds_less_a_quarter() -> None:
 )
 def test_the_answer_comes_after_the_thinking(text: str, answer: str) -> None:
     assert Completion(text, True).answer == answer
+
+
+def test_marks_of_a_thinking_that_are_special_tokens_are_kept() -> None:
+    words = families.tokenizer(extra_special_tokens=["[THINK]", "[/THINK]"])
+    for written, answer in {
+        "[THINK]A? [[A]][/THINK]B[[B]]</s>": "B[[B]]", "[THINK]A? [[A]]": "", "B[[B]]<|end|></s>": "B[[B]]",
+    }.items():  # fmt: skip
+        ids = words(written, add_special_tokens=False)["input_ids"]
+        assert Completion(chat_templates.text_of(words, ids, [families.EOS]), True).answer == answer
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ConfigError, DataError
-from xlrm.models import templates
+from xlrm.models import decoding, templates
 from xlrm.models.decoding import Prompt
 from xlrm.models.templates import TemplateRefusal
 
@@ -96,9 +96,11 @@ def ends(tokenizer: Any, generation_config: Any, config: Any) -> list[int]:
 
 
 def text_of(tokenizer: Any, written: list[int], ends: list[int]) -> str:
-    """Decoded text of a completion, without the token that ended it and without special tokens."""
+    """Decoded text of a completion, without the token that ended it and without special tokens, unless they mark its
+    thinking."""
     end = len(written) - 1 if written and written[-1] in ends else len(written)
-    return tokenizer.decode(written[:end], skip_special_tokens=True)
+    text, whole = (tokenizer.decode(written[:end], skip_special_tokens=skipped) for skipped in (True, False))
+    return whole if decoding.has_thinking(whole) else text
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ _ENDS = re.compile(
 also where a server has left out their special tokens."""
 
 
+def has_thinking(text: str) -> bool:
+    return bool(_BEGINS.match(text) or _ENDS.search(text))
+
+
 @dataclass(frozen=True)
 class Completion:
     text: str
