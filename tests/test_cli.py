@@ -238,3 +238,9 @@ def test_a_wrong_experiment_ends_the_pipeline_command_with_one_line(tmp_path, ho
     assert done.returncode == 2
     assert "wrong.yaml: reward.lerning_rate" in done.stderr and "learning_rate" in done.stderr
     assert "Traceback" not in done.stderr and not (home / "store").exists()
+
+
+def test_a_stage_is_given_the_fields_of_sections_as_its_help_names_them() -> None:
+    assert "pretraining.documents" in run("stage", "base", "--help").output
+    result = run("stage", "base", "pretraining.layers=1", "pretraining.documents=5")
+    assert result.exit_code == 2 and "base.pretraining.documents=5" in result.output

@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from benchmarks import families
 from benchmarks.served_translations import serving
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.languages import LANGUAGES
@@ -404,6 +405,39 @@ def test_a_server_is_asked_without_what_it_refuses(monkeypatch) -> None:
     assert request["max_completion_tokens"] == 9 and request["top_k"] == -1 and "max_tokens" not in request
 
 
+ONE_TEMPERATURE = (
+    "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."
+)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "missing"),
+    [
+        ({"temperature": ONE_TEMPERATURE}, {"temperature"}),
+        ({"top_p": "`temperature` and `top_p` cannot both be specified for this model."}, {"top_p"}),
+        (
+            {"temperature": ONE_TEMPERATURE, "top_p": "Unsupported parameter: 'top_p' is not supported with this model.",
+             "seed": "body.seed: Extra inputs are not permitted"},
+            {"temperature", "top_p", "seed"},
+        ),
+    ],
+)  # fmt: skip
+def test_a_server_that_allows_only_its_defaults(refusals, missing, monkeypatch, capsys) -> None:
+    """By the words of OpenAI, Anthropic and Mistral; that greedy answers are none is said once."""
+
+    def picky(text: str, request: dict) -> tuple:
+        said = [message for name, message in refusals.items() if name in request]
+        return (said[0], "refused", 400, {}) if said else (text, "stop")
+
+    with serving(picky, read=str) as server:
+        engine = endpoint(monkeypatch, server)
+        assert [one.text for one in one_each(engine, PROMPTS, Decoding(9))] == PROMPTS
+        assert [one.text for one in one_each(engine, PROMPTS, Decoding(9))] == PROMPTS
+    sent = server.requests[-1]
+    assert {"temperature", "top_p", "seed"} - sent.keys() == missing
+    assert capsys.readouterr().err.count("takes no temperature of 0") == ("temperature" in missing)
+
+
 def test_a_prompt_that_is_too_long_is_no_refusal_of_a_field(monkeypatch) -> None:
     """vLLM's words, which name max_completion_tokens too."""
     said = "'max_tokens' or 'max_completion_tokens' is too large: 9. The context length is 8 tokens, and the system has none."
@@ -502,10 +536,32 @@ def test_delays_double_up_to_eight_seconds_less_a_quarter() -> None:
         ("<think>It quotes </think> and goes on. [[A]]</think>[[B]]", "[[B]]"),
         (" <think>It has no end. [[A]]", ""),
         ("It has the mark <think> in it. [[B]]", "It has the mark <think> in it. [[B]]"),
+        ("<thinking>A? [[A]]</thinking>[[B]]", "[[B]]"),
+        ("[THINK]A? [[A]][/THINK][[B]]", "[[B]]"),
+        ("[THINK]A? [[A]]", ""),
+        ("<|START_THINKING|>[[A]]<|END_THINKING|>[[B]]", "[[B]]"),
+        ("◁think▷[[A]]◁/think▷[[B]]", "[[B]]"),
+        (
+            "<|channel|>analysis<|message|>[[A]]?<|end|><|start|>assistant<|channel|>final<|message|>[[B]]<|return|>",
+            "[[B]]<|return|>",
+        ),
+        ("<|channel|>analysis<|message|>We weigh [[A]]", ""),
+        ("analysisWe weigh [[A]].assistantfinal[[B]]", "[[B]]"),
+        ("analysisWe weigh [[A]]", ""),
+        ("analysis of both: [[B]]", "analysis of both: [[B]]"),
     ],
 )
 def test_the_answer_comes_after_the_thinking(text: str, answer: str) -> None:
     assert Completion(text, True).answer == answer
+
+
+def test_marks_of_a_thinking_that_are_special_tokens_are_kept() -> None:
+    words = families.tokenizer(extra_special_tokens=["[THINK]", "[/THINK]"])
+    for written, answer in {
+        "[THINK]A? [[A]][/THINK]B[[B]]</s>": "B[[B]]", "[THINK]A? [[A]]": "", "B[[B]]<|end|></s>": "B[[B]]",
+    }.items():  # fmt: skip
+        ids = words(written, add_special_tokens=False)["input_ids"]
+        assert Completion(chat_templates.text_of(words, ids, [families.EOS]), True).answer == answer
 
 
 @pytest.mark.parametrize(
@@ -523,6 +579,15 @@ def test_an_address_or_a_key_that_cannot_be_right_is_one_line(name, value, shown
     with refused(ConfigError, name, shown) as caught:
         one_each(generation.Endpoint(Model("served")), ["Is it?"], Decoding(9))
     assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shown", ["gsk_abcdef0123456789", "gsk_ab**********6789", "gsk_...789", "Bearer gsk_abc…789"])
+def test_a_key_of_any_provider_is_in_no_error(monkeypatch, shown: str) -> None:
+    with serving(lambda *_: (f"Invalid API Key: {shown}", "refused", 400, {}), read=str) as server:
+        engine = endpoint(monkeypatch, server)
+        monkeypatch.setenv("OPENAI_API_KEY", "gsk_abcdef0123456789")
+        (refused,) = one_each(engine, ["Is it?"], Decoding(9))
+    assert "gsk_" not in refused.refused and "789" not in refused.refused and "Invalid API Key: " in refused.refused
 
 
 def test_a_key_is_in_no_error(monkeypatch) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_families import BOS, EOS, SMALL, tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from benchmarks.families import BOS, EOS, SMALL, tokenizer
 from xlrm.models import chat_templates, loading, sampling
 from xlrm.stages import align, sample
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -43,7 +43,7 @@ def policy(folder: Path, ends: list[int] | None = None, steps: int = 0, **change
     ("ends", "config"), [([EOS, END], EOS), (None, [EOS, END])], ids=["generation_config", "config"]
 )
 def test_a_turn_ends_with_every_end_token_of_the_model(tmp_path, ends, config) -> None:
-    folder = policy(tmp_path / "policy", ends, steps=40, eos_token_id=config)
+    folder = policy(tmp_path / "policy", ends, steps=80, eos_token_id=config)
     settings = sampling.Settings(max_new_tokens=20)
     with sampling.policy(folder, settings, tmp_path / "sample" / "output") as asked:
         ((found,),) = asked.respond([ASKED], 1, greedy=True)

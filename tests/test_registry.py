@@ -31,7 +31,7 @@ from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import credit, tied
 from xlrm.evaluation.results import EvaluationResults
 from xlrm.evaluation.statistics import summary
-from xlrm.models import chat_templates, loading
+from xlrm.models import chat_templates, loading, precisions
 from xlrm.models.cards import BaseModelCard, RewardModelCard
 from xlrm.registry import licence_terms, mlflow_loader, releases
 from xlrm.run.experiment import build
@@ -847,7 +847,7 @@ def test_the_tolerance_lies_between_rounding_and_damage(registered) -> None:
     torch.manual_seed(0)
     head = plain.score.weight.data
     plain.score.weight.data = head + 0.3 * head.std() * torch.randn_like(head)
-    plain.to(loading.device())
+    plain.to(precisions.device())
     damaged = fingerprints.rewards(TransformersScorer(plain, tokenizer), list(fingerprints.PROBES))
     off = {
         name: np.abs(np.subtract(found, packed)).max() / np.ptp(packed)

@@ -66,6 +66,7 @@ class SumOfIds(Scorer):
     max_length: int = 2048
     batch_tokens: int = 8192
     asked: list[int] = field(default_factory=list)
+    embeddings: int = 10**6
 
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
         self.asked.append(len(token_ids))

@@ -13,6 +13,7 @@ import torch
 from reward_server import Server, new_model, started
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks import families
 from xlrm.errors import DataError
 from xlrm.models import chat_templates, loading
 from xlrm.scorers import engines
@@ -143,3 +144,16 @@ def test_long_requests_do_not_keep_short_ones_from_being_tokenised(model, others
 def test_parts_of_a_request_are_limited_by_conversations_and_characters() -> None:
     assert list(tokenizing._parts([10] * 40)) == [(0, 16), (16, 32), (32, 40)]
     assert list(tokenizing._parts([60_000, 60_000, 150_000, 10])) == [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+
+def test_a_token_without_an_embedding_is_refused_and_harms_no_one_else(tmp_path) -> None:
+    """As some tokenizers have, for padding alone; anyone may write its name in a text."""
+    folder = families.build(tmp_path, families.MODELS["pad without an embedding"])
+    with started(folder) as server:
+        for path, body in (
+            ("/v1/rewards", {"conversations": [PAIR, PAIR | {"response": "A <|extra|> token."}]}),
+            ("/get_reward", {"query": "<|assistant|>\nA <|extra|> token.<|end|>"}),
+        ):
+            answer = server.post(path, body)
+            assert answer.status_code == 422 and "no embedding" in answer.json()["error"]["message"]
+        assert server.get("/healthz").status_code == 200 and len(server.rewards([PAIR])) == 1

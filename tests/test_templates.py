@@ -5,9 +5,10 @@ import time
 
 import pytest
 from refusals import refused
-from test_families import CHATS, MARKS, SMALL, TURNS, build, plain, score, tokenizer
+from test_families import score
 from transformers import AutoTokenizer
 
+from benchmarks.families import CHATS, MARKS, TURNS, Model, build, plain, tokenizer
 from xlrm.errors import ArtifactError, DataError
 from xlrm.models import chat_templates, loading, templates
 from xlrm.models.templates import TemplateRefusal
@@ -31,14 +32,15 @@ ALTERNATING = (
 
 
 def folder_of(folder, template):
-    return build(folder, "llama", SMALL, tokenizer(template=template))
+    return build(folder, Model("llama", kind="decoder", template=template))
 
 
 @pytest.mark.parametrize(
     ("template", "written"),
     [(DATED, "Today is July 26, 2024.\n" + TURNS), (LLAMA, "26 Jul 2024" + TURNS),
+     ("{{ strftime_now('%I:%M %p, %-H h, %-d.%-m., %c') }}" + TURNS, "12:00 AM, 0 h, 26.7., Fri Jul 26 00:00:00 2024" + TURNS),
      ({"rag": "{{ 1 / 0 }}", "default": DATED}, "Today is July 26, 2024.\n" + TURNS)],
-    ids=["granite", "llama", "named"],
+    ids=["granite", "llama", "time", "named"],
 )  # fmt: skip
 def test_the_models_own_markup_with_a_fixed_date(tmp_path, template, written: str) -> None:
     folder = folder_of(tmp_path, template)
@@ -111,7 +113,7 @@ def test_a_template_that_writes_too_much_is_refused() -> None:
 
 @pytest.mark.parametrize("hostile", ["{{ 9 ** 9 ** 9 }}", "{{ 'a' * 10_000_000_000 }}"])
 def test_what_no_limit_can_stop_is_refused(hostile: str) -> None:
-    templates.prepare(tokenizer(template="{{ dict(a=1, **messages[0]) }}"), "here")
+    templates.prepare(tokenizer(template="{{ dict(a=1, **messages[0]) }}" + TURNS), "here")
     with refused(ArtifactError, "here: chat template, line 2"):
         templates.prepare(tokenizer(template=f"{{# #}}\n{hostile}"), "here")
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from refusals import refused
 
+from benchmarks import families
 from xlrm.errors import ConfigError
 from xlrm.models import chat_templates, generation, loading, vllm_engine
 from xlrm.models.decoding import Decoding
@@ -220,6 +222,27 @@ def test_answers_and_rewards_are_those_of_transformers(base, small, tmp_path) ->
     assert processes
     vllm_engine.end()
     assert not any(one.is_alive() for one in processes)
+
+
+WIDE = {
+    "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "phi3", "bert", "roberta",
+        "pad is EOS, packed", "no pad, packed", "BOS by template and bos", "bfloat16 in several files, qwen3",
+    ],
+)  # fmt: skip
+def test_rewards_of_a_family_are_those_of_plain_transformers(small, tmp_path, name: str) -> None:
+    pytest.importorskip("vllm")
+    model = families.MODELS[name]
+    folder = families.build(tmp_path, replace(model, changes=model.changes | WIDE))
+    rewards = engines.load(folder, Scoring(max_length=256, engine="vllm")).score(families.CHATS)
+    assert rewards == pytest.approx(families.plain(folder), abs=1e-4)
 
 
 @pytest.mark.slow

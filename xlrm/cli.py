@@ -72,11 +72,13 @@ def stage(
 ) -> None:
     """Run one stage, or find its finished artifact, and print the artifact's URI."""
     from xlrm.processes.signals import ended_by_signals
-    from xlrm.run.experiment import parse_value
+    from xlrm.run.experiment import override, parse_value
     from xlrm.run.runner import run_stage
 
     with errors_in_one_line(), ended_by_signals():
-        config = {key: parse_value(key, text) for key, text in map(_assignment, fields or [])}
+        config: dict[str, Any] = {}
+        for key, text in map(_assignment, fields or []):
+            override(config, key, parse_value(key, text))
         given: dict[str, str | list[str]] = dict(map(_assignment, inputs or []))
         given |= {key: uris.split(",") for key, uris in map(_assignment, list_inputs or [])}
         made = run_stage(name, config, given, experiment=experiment)

@@ -219,7 +219,7 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     import torch
     from transformers import AutoModel
 
-    from xlrm.models import loading, weights
+    from xlrm.models import loading, precisions, weights
     from xlrm.models.packing import model as packing
 
     model, report = AutoModel.from_pretrained(
@@ -234,6 +234,6 @@ def _load(path: Path, layer: int) -> "PreTrainedModel":
     layers = model.config.get_text_config().num_hidden_layers
     if not -layers - 1 <= layer <= layers:
         raise ConfigError(f"{path} has layers -{layers + 1} to {layers}", where="represent.layer", value=layer)
-    model = model.eval().to(loading.device())
+    model = model.eval().to(precisions.device())
     packing.enable(model)
     return model

@@ -18,7 +18,7 @@ from xlrm.evaluation.results import Bias, Cost, ExternalModelResults, Results, S
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary, with_missing
 from xlrm.models import reward_models
-from xlrm.models.loading import Precision
+from xlrm.models.precisions import Precision
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers import classifiers, reward_journal
 from xlrm.scorers.interface import Scoring

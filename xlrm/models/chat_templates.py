@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm.errors import ConfigError, DataError
-from xlrm.models import templates
+from xlrm.models import decoding, templates
 from xlrm.models.decoding import Prompt
 from xlrm.models.templates import TemplateRefusal
 
@@ -60,8 +60,8 @@ def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
 def as_trained(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt exactly as conversations begin in `encode`, the encoding used in training, including a
     BOS that only the tokenizer adds. `tokenizer` must come from `loading.load_tokenizer`."""
-    bos = [tokenizer.bos_token_id] if templates.adds_bos(tokenizer) else []
-    return [ids if ids[:1] == bos else bos + ids for ids in as_chats(tokenizer, prompts)]
+    added = _added_first(tokenizer)
+    return [ids if ids[: len(added)] == added else added + ids for ids in as_chats(tokenizer, prompts)]
 
 
 def messages(prompt: Prompt) -> list[Message]:
@@ -98,9 +98,11 @@ def ends(tokenizer: Any, generation_config: Any, config: Any) -> list[int]:
 
 
 def text_of(tokenizer: Any, written: list[int], ends: list[int]) -> str:
-    """Decoded text of a completion, without the token that ended it and without special tokens."""
+    """Decoded text of a completion, without the token that ended it and without special tokens, unless they mark its
+    thinking."""
     end = len(written) - 1 if written and written[-1] in ends else len(written)
-    return tokenizer.decode(written[:end], skip_special_tokens=True)
+    text, whole = (tokenizer.decode(written[:end], skip_special_tokens=skipped) for skipped in (True, False))
+    return whole if decoding.has_thinking(whole) else text
 
 
 @dataclass(frozen=True)
@@ -161,17 +163,15 @@ def encode_texts(
 ) -> Iterator[tuple[list[int], bool]]:
     """Token ids of texts to which a chat template was applied, and whether they were cut to `max_length` on this side.
 
-    The tokenizer adds its special tokens (BOS, [CLS], EOS), and truncation keeps them. If the template writes a first
-    one too, there is still only one. The text is tokenised as it is, since without the template's BOS some tokenizers
+    The tokenizer adds its special tokens (BOS, [CLS], EOS), and truncation keeps them. If the template writes the first
+    ones too, they are there only once. The text is tokenised as it is, since without the template's BOS some tokenizers
     would begin it with a space."""
     if not texts:
         return
-    empty = tokenizer("")["input_ids"]
-    around = empty[:1] if len(empty) > 1 else []  # a tokenizer may add a first token that it does not name, as [CLS]
-    first = {tokenizer.bos_token_id, tokenizer.cls_token_id, *around} - {None}
-    last = _added_last(tokenizer) if side == "right" else 0
+    added = _added_first(tokenizer)
+    first, last = added or [tokenizer.bos_token_id], _added_last(tokenizer) if side == "right" else 0
     for ids in tokenizer(texts, verbose=False)["input_ids"]:  # else it warns of texts that are cut below
-        once = ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids
+        once = ids[len(added) :] if added and ids[: 2 * len(added)] == added * 2 else ids
         if len(once) <= max_length:
             yield once, False
         elif side == "left":
@@ -180,11 +180,20 @@ def encode_texts(
             yield [*once[: max_length - last], *once[len(once) - last :]], True
 
 
-def _end(ids: list[int], first: set[int], max_length: int) -> list[int]:
-    return [ids[0], *ids[len(ids) - max_length + 1 :]] if ids[0] in first else ids[-max_length:]
+def _added_first(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Special tokens that the tokenizer adds before a text, whether it names them (as BOS or [CLS]) or not."""
+    probe = tokenizer("a", return_special_tokens_mask=True)
+    added = probe["special_tokens_mask"]
+    return probe["input_ids"][: added.index(0) if 0 in added else 0]
+
+
+def _end(ids: list[int], first: list[int], max_length: int) -> list[int]:
+    """The end of the ids, after the first tokens if they begin with them."""
+    kept = len(first) if ids[: len(first)] == first else 0
+    return [*ids[:kept], *ids[len(ids) - max_length + kept :]]
 
 
 def _added_last(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Number of special tokens that the tokenizer adds after a text."""
     special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
-    return special[::-1].index(0)
+    return special[::-1].index(0) if 0 in special else 0

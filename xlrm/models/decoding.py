@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,22 @@ from typing import Literal
 Prompt = str | list[dict[str, str]]
 """The text of one user message, or all messages as {role, content}, a system message first."""
 Precision = Literal["float32", "bfloat16"]
+
+
+_BEGINS = re.compile(
+    r"\s*(<(think|thinking|thought|reasoning|seed:think)>|\[THINK\]|◁think▷|<\|START_THINKING\|>"
+    r"|(<\|start\|>assistant)?<\|channel\|>(analysis|commentary)|analysis(?=[A-Z]))"
+)
+_ENDS = re.compile(
+    r"</(think|thinking|thought|reasoning|seed:think)>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>"
+    r"|<\|channel\|>final<\|message\|>|assistantfinal"
+)
+"""Marks of a thinking: Qwen's and DeepSeek's, other XML-like ones, Mistral's, Kimi's, Command A's, and gpt-oss' channels,
+also where a server has left out their special tokens."""
+
+
+def has_thinking(text: str) -> bool:
+    return bool(_BEGINS.match(text) or _ENDS.search(text))
 
 
 @dataclass(frozen=True)
@@ -24,11 +41,11 @@ class Completion:
 
     @property
     def answer(self) -> str:
-        """The text after the thinking, which ends at the last </think>: it begins with <think>, or in the prompt. Empty
-        if a thinking that begins in the text has no end."""
-        if "</think>" in self.text:
-            return self.text.rpartition("</think>")[2]
-        return "" if self.text.lstrip().startswith("<think>") else self.text
+        """The text after the thinking, which ends at the last of `_ENDS`: it begins with one of `_BEGINS`, or in the
+        prompt. Empty if a thinking that begins in the text has no end."""
+        if ends := [match.end() for match in _ENDS.finditer(self.text)]:
+            return self.text[ends[-1] :]
+        return "" if _BEGINS.match(self.text) else self.text
 
 
 Each = Callable[[int, int, Completion], None]

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.models import chat_templates
 from xlrm.models.decoding import Completion, Decoding, Engine, Request
@@ -17,9 +19,12 @@ from xlrm.models.transformers_engine import Model
 from xlrm.store import addresses
 
 _KEY = "OPENAI_API_KEY"
-_Feature = Literal["sampling fields", "max_tokens", "system message"]
+_LONG_KEY = 12
+"""Characters of a key whose first four do not occur by chance."""
+_Feature = Literal["sampling fields", "max_tokens", "system message", "top_p", "seed", "temperature"]
 _NO_MAX_TOKENS = re.compile(r"use\W+max_completion_tokens", re.IGNORECASE)
 """Not any mention of the field: vLLM also names it to a prompt that is too long."""
+_NO_SEED = re.compile(r"\bseed\b")
 _NO_SYSTEM = re.compile(
     r"system.{0,20}(role|message|prompt|instruction)|role.{0,40}system|developer instruction|roles must alternate",
     re.IGNORECASE,
@@ -32,8 +37,10 @@ class Endpoint(Engine):
     """A server with OpenAI's chat completions API, at OPENAI_BASE_URL, with OPENAI_API_KEY if it requires one.
 
     What a server refuses to take is left out of this and later requests if the model can be asked the same without it:
-    `top_k` and `repetition_penalty`, where they change nothing; `max_tokens`, which becomes `max_completion_tokens`; and
-    the system message, whose text goes before the user's (`chat_templates.without_system`)."""
+    `top_k`, `repetition_penalty` and `top_p`, where they change nothing; `seed`, for greedy answers; `max_tokens`, which
+    becomes `max_completion_tokens`; and the system message, whose text goes before the user's
+    (`chat_templates.without_system`). `temperature` is left out too, and the log says so: some models allow only their
+    default."""
 
     model: Model
     parallel: int = 32
@@ -47,6 +54,7 @@ class Endpoint(Engine):
     """Timeout of one request, in seconds."""
     refused: frozenset[_Feature] = field(default=frozenset(), init=False)
     """What the server has refused to take."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     @cached_property
     def client(self) -> Any:
@@ -131,15 +139,22 @@ class Endpoint(Engine):
                 refused = _refused(str(error), request, decoding) - without
                 if not refused:
                     raise
-                self.refused = self.refused | refused
+                self._leave_out(refused, decoding)
+
+    def _leave_out(self, refused: set[_Feature], decoding: Decoding) -> None:
+        with self._lock:
+            new, self.refused = refused - self.refused, self.refused | refused
+        if "temperature" in new:
+            progress.say(f"{self.model.name} takes no temperature of {decoding.temperature:g}: its own default counts")
 
     def _fields(self, request: Request, decoding: Decoding, without: frozenset[_Feature]) -> dict[str, Any]:
         """Besides OpenAI's own fields two others, because vLLM, SGLang and others would take them from the model's
         generation_config.json."""
         messages = chat_templates.messages(request.prompt)
         more = {"top_k": decoding.top_k or -1, "repetition_penalty": decoding.repetition_penalty}
-        return {
-            "model": self.model.name, "seed": request.seed, "temperature": decoding.temperature, "top_p": decoding.top_p,
+        chosen = {"seed": request.seed, "temperature": decoding.temperature, "top_p": decoding.top_p}
+        return {name: value for name, value in chosen.items() if name not in without} | {
+            "model": self.model.name,
             "messages": chat_templates.without_system(messages) if "system message" in without else messages,
             "max_completion_tokens" if "max_tokens" in without else "max_tokens": decoding.max_new_tokens,
             "extra_body": {} if "sampling fields" in without else more,
@@ -154,6 +169,12 @@ def _refused(message: str, request: Request, decoding: Decoding) -> set[_Feature
         features.add("sampling fields")
     if _NO_MAX_TOKENS.search(message):
         features.add("max_tokens")
+    if decoding.top_p == 1.0 and "top_p" in message:
+        features.add("top_p")
+    elif "temperature" in message:  # where both are named, one of them is allowed
+        features.add("temperature")
+    if not decoding.temperature and _NO_SEED.search(message):
+        features.add("seed")
     if chat_templates.messages(request.prompt)[0]["role"] == "system" and _NO_SYSTEM.search(message):
         features.add("system message")
     return features
@@ -205,7 +226,10 @@ def _line(message: object) -> str:
     """A server's message on one line, without the key, which servers may repeat whole or shortened."""
     key = os.environ.get(_KEY, "").strip()
     text = str(message).replace(key, "***") if key else str(message)
-    return chat_templates.line(re.sub(r"\b(sk-|Bearer\s+)[\w*.-]+", r"\1***", text))
+    text = re.sub(r"\b(sk-|Bearer\s+)[\w*.…-]+", r"\1***", text)
+    if len(key) >= _LONG_KEY:  # shortened in the middle
+        text = re.sub(rf"{re.escape(key[:4])}[\w-]*[*.…x]{{2,}}[\w-]*", "***", text)
+    return chat_templates.line(text)
 
 
 def _came(future: Future) -> bool:

@@ -6,18 +6,17 @@ Safetensors only, no remote code, a chat template without today's date, attentio
 import contextlib
 import gc
 import json
-import logging
 import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from xlrm.errors import ArtifactError, ConfigError
-from xlrm.models import chat_templates, templates, vllm_engine, weights
+from xlrm.errors import ArtifactError, ConfigError, XlrmError
+from xlrm.models import chat_templates, precisions, templates, vllm_engine, weights
 from xlrm.models.packing import model as packing
+from xlrm.models.precisions import Precision
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -42,9 +41,6 @@ PLAIN = (
 )
 _MARKS = {CHATML: "<|im_start|>", LLAMA3: "<|start_header_id|>"}
 PAD_TOKEN = "<|pad|>"
-Precision = Literal["float32", "bfloat16", "int8", "4bit"]
-"""Number format of a model. int8 and 4bit are those of the weights of its linear layers, by bitsandbytes; all else is in
-bfloat16."""
 
 
 def use_all_cores() -> None:
@@ -60,7 +56,7 @@ def own_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     Raises ArtifactError if `path` does not have the tokenizer's files, or a template that is not allowed."""
     from transformers import AutoTokenizer
 
-    with _in_one_line(path):
+    with in_one_line(path):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     if not tokenizer("a")["input_ids"]:  # transformers' substitute for a missing tokenizer has no vocabulary
         raise ArtifactError("cannot be loaded: no tokenizer", where=path)
@@ -97,10 +93,18 @@ def reward_tokenizer(path: str | Path, keep_head: bool = False) -> "PreTrainedTo
 
 
 def load_config(path: str | Path) -> "PretrainedConfig":
-    """Config of the model in the folder, `loadable`. Raises ArtifactError if the folder has none."""
+    """Config of the model in the folder, `loadable`. Raises ArtifactError if the folder has none, or has an adapter, which
+    transformers applies where peft is installed, and nowhere else."""
     from transformers import AutoConfig
 
-    with _in_one_line(path):
+    if (Path(path) / "adapter_config.json").exists():
+        raise ArtifactError(
+            "a LoRA adapter cannot be used", where=f"{path}/adapter_config.json",
+            hint="merge it into its base model (merge_and_unload of peft), and save that without it",
+        )  # fmt: skip
+    if not (Path(path) / "config.json").exists():
+        raise ArtifactError("not a model: no config.json", where=path)
+    with in_one_line(path):
         return loadable(AutoConfig.from_pretrained(path, trust_remote_code=False))
 
 
@@ -113,14 +117,18 @@ def loadable(config: "PretrainedConfig") -> "PretrainedConfig":
 
 
 @contextlib.contextmanager
-def _in_one_line(path: str | Path) -> Iterator[None]:
-    """Raises ArtifactError, with a one-line message, for files that are missing, damaged or inconsistent."""
-    from safetensors import SafetensorError
-
+def in_one_line(path: str | Path, hint: str = "") -> Iterator[None]:
+    """Raises ArtifactError, with a one-line message, for files that are missing, damaged or inconsistent, or of a format
+    whose library is not installed."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(f"cannot be loaded: {' '.join(str(error).split())[:500]}", where=path) from error
+    except XlrmError:
+        raise
+    except Exception as error:  # of any kind: libraries do not expect the files of others
+        reason = " ".join(str(error).split())[:500]
+        if isinstance(error, LookupError | TypeError | AttributeError):  # whose text alone says nothing
+            reason = f"{type(error).__name__}: {reason}"
+        raise ArtifactError(f"cannot be loaded: {reason}", where=path, hint=hint) from error
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -146,10 +154,11 @@ def load_causal_lm(path: str | Path) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
     config = load_config(path)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-        **attention(config),
-    )  # fmt: skip
+    with in_one_line(path):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True, **attention(config),
+        )  # fmt: skip
     model, report = loaded
     if lost := sorted(report["missing_keys"]):
         raise ArtifactError(f"not a model that writes: missing weights: {lost[0]} ({len(lost)} in all)", where=path)
@@ -175,7 +184,7 @@ def new_reward_model(
     With `keep_head`, a reward model with its own head.
 
     If the head has more layers (XLM-R, mT5), transformers initialises the others, with the same seed. Raises
-    ArtifactError if weights of the base model, or of a head to keep, are missing or not finite.
+    ArtifactError if weights of the base model, or of a head to keep, are missing, of another shape or not finite.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -183,14 +192,16 @@ def new_reward_model(
     config = load_config(path)
     config.num_labels, config.problem_type = 1, "regression"
     torch.manual_seed(seed)
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-        ignore_mismatched_sizes=not keep_head, **attention(config),
-    )  # fmt: skip
+    with in_one_line(path):
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True, ignore_mismatched_sizes=True, **attention(config),
+        )  # fmt: skip
     body = f"{model.base_model_prefix}."
     absent = sorted(report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]})
     if lost := [name for name in absent if keep_head or (name.startswith(body) and "pooler" not in name)]:
-        raise ArtifactError(f"missing weights of the base model: {lost[0]} and {len(lost) - 1} more", where=path)
+        message = f"weights are missing or of another shape: {lost[0]} and {len(lost) - 1} more"
+        raise ArtifactError(message, where=path)
     weights.check_finite(Path(path))
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
@@ -289,95 +300,56 @@ def context(config: "PretrainedConfig") -> int | None:
 def load_reward_model(
     path: str | Path, precision: Precision = "float32", device_name: str = "auto"
 ) -> "PreTrainedModel":
-    """A trained scalar reward model, on `device(device_name)`, with packed batches if its family supports them
+    """A trained scalar reward model, on `precisions.device(device_name)`, with packed batches if its family supports them
     (`xlrm.models.packing`). Weights are converted one by one as they are read.
 
     Raises ArtifactError for a folder that is not a complete scalar reward model: transformers would initialise missing
     weights at random, and the rewards would be meaningless. So they would be with a weight that is not finite."""
     from transformers import AutoModelForSequenceClassification
 
-    if not (Path(path) / "config.json").exists():
-        raise ArtifactError("not a model: no config.json", where=path)
     config = load_config(path)
-    with _in_one_line(path):
+    with in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             path, config=config, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-            **number_format(precision, device_name), **attention(config),
+            ignore_mismatched_sizes=True, **precisions.arguments(precision, device_name), **attention(config),
         )  # fmt: skip
-    if report["missing_keys"] or model.config.num_labels != 1:
-        raise ArtifactError(
-            f"not a scalar reward model, which has 1 label and all weights: {model.config.num_labels} labels, "
-            f"missing weights: {', '.join(sorted(report['missing_keys'])) or 'none'}",
-            where=path,
-        )
+    _check_complete(path, model, report)
     weights.check_finite(Path(path))
     model.eval()
-    _check_blocks(model, precision)
+    precisions.check_layers(model, precision)
     packing.enable(model)
     return model
 
 
-def number_format(precision: Precision, device_name: str = "auto") -> dict[str, Any]:
-    """Arguments of `from_pretrained` for a model on `device(device_name)` with weights of this precision."""
-    place = device(device_name)
-    there = {} if place == "cpu" else {"device_map": {"": place}}  # straight to the GPU, without a copy in memory
-    if precision in ("float32", "bfloat16"):
-        return {"dtype": precision, **there}
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for each forward pass of a layer
-    bits: dict[str, Any] = {"load_in_8bit": True}
-    if precision == "4bit":
-        bits = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-    return {"dtype": "bfloat16", "device_map": {"": place}, "quantization_config": BitsAndBytesConfig(**bits)}
-
-
-def check_precision(precision: Precision) -> None:
-    """Raises ConfigError if the library of the precision is not installed."""
-    if precision not in ("int8", "4bit"):
-        return
-    try:
-        metadata.version("bitsandbytes")
-    except metadata.PackageNotFoundError as error:
-        raise ConfigError(
-            "needs bitsandbytes, which is not installed",
-            where="precision", value=precision, hint="pip install 'xlrm[gpu]'",
-        ) from error  # fmt: skip
-
-
-def _check_blocks(model: "PreTrainedModel", precision: Precision) -> None:
-    """Raises ConfigError for a model that bitsandbytes cannot compute in 4 bits on this CPU."""
-    if precision != "4bit" or model.device.type != "cpu":
-        return
-    for name, layer in model.named_modules():
-        if getattr(layer, "support_avx512bf16_for_cpu", False) and layer.in_features % _BLOCK:
-            raise ConfigError(
-                f"needs layers of a multiple of {_BLOCK} inputs on this CPU; {name} has {layer.in_features}",
-                where="precision", value=precision, hint="int8 is allowed",
-            )  # fmt: skip
-
-
-_BLOCK = 64
-"""Weights that share a scale in 4 bits."""
-
-
-def device(name: str = "auto") -> str:
-    """The torch device for inference, by the name of a setting: auto is the GPU if there is one. Trainers place their
-    models themselves. Raises ConfigError for a GPU that is not there."""
-    import torch
-
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return "cuda" if gpus else "cpu"
-    if name != "cpu" and int(name.partition(":")[2] or 0) >= gpus:
-        raise ConfigError(
-            f"this machine has {gpus} GPU(s) that PyTorch can use",
-            where="device",
-            value=name,
-            hint=f"such as {'cuda:0' if gpus else 'cpu'}",
+def _check_complete(path: str | Path, model: "PreTrainedModel", report: dict[str, Any]) -> None:
+    """Raises ArtifactError if the files and the config are not of the same scalar reward model, by the report of
+    `from_pretrained`."""
+    for name, in_file, by_config in sorted(report["mismatched_keys"]):
+        raise ArtifactError(
+            f"the shape by config.json is {list(by_config)}", where=f"{path}: {name}", value=list(in_file),
+            hint="a reward model's config.json has num_labels 1" if list(in_file)[:1] == [1] else "",
+        )  # fmt: skip
+    if report["missing_keys"] or model.config.num_labels != 1:
+        raise ArtifactError(
+            f"not a scalar reward model, which has 1 label and all weights: {model.config.num_labels} labels, "
+            f"missing weights: {', '.join(sorted(report['missing_keys'])[:5]) or 'none'}",
+            where=path,
         )
-    return name
+    if unused := [name for name in sorted(report["unexpected_keys"]) if _belongs(name, model)]:
+        raise ArtifactError(
+            "the model that config.json describes has no such weight", where=f"{path}: {unused[0]}",
+            hint="correct config.json, if it is that of another model",
+        )  # fmt: skip
+
+
+def _belongs(name: str, model: "PreTrainedModel") -> bool:
+    """Whether a weight that the model does not have belongs to a layer that it has, or to one more layer."""
+    from torch.nn import ModuleList
+
+    modules = dict(model.named_modules())
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return bool(name) and (isinstance(modules[name], ModuleList) or not any(modules[name].children()))
 
 
 def free_gpu() -> None:

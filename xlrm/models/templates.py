@@ -17,26 +17,11 @@ from xlrm.errors import ArtifactError, DataError
 DATE = datetime.datetime(2024, 7, 26)
 """Date that templates write instead of today's, by which rewards would change from day to day; Llama 3.1's own
 default."""
-_DIRECTIVES = (
-    "%a",
-    "%A",
-    "%b",
-    "%B",
-    "%d",
-    "%-d",
-    "%e",
-    "%m",
-    "%-m",
-    "%y",
-    "%Y",
-    "%j",
-    "%F",
-    "%D",
-    "%H",
-    "%M",
-    "%S",
-    "%T",
-)
+_DIRECTIVES = [
+    f"%{each}"
+    for each in ("-d -g -H -I -j -m -M -S -U -V -W -y " + " ".join("aAbBcCdDeFgGhHIjklmMpPrRSTuUVwWxXyYzZ")).split()
+]
+"""Those of C's strftime that write text."""
 # A macro takes precedence over transformers' function of the same name, and so does every reader of the folder. The line
 # break is removed with the block (trim_blocks).
 _PIN = (
@@ -69,7 +54,8 @@ def prepare(tokenizer: Any, path: object) -> None:
     """Gives the tokenizer the single template that `render` uses: of several named ones `default`, as transformers
     does, and with `DATE` as the date. Without a template, does nothing.
 
-    Raises ArtifactError for named templates without a default, and for one that is not allowed."""
+    Raises ArtifactError for named templates without a default, for one that is not allowed, and for one that leaves out
+    the text of messages."""
     template = tokenizer.chat_template
     if isinstance(template, dict):
         if "default" not in template:
@@ -79,6 +65,11 @@ def prepare(tokenizer: Any, path: object) -> None:
     if template:
         _check(template, path)
     tokenizer.chat_template = pinned(template) if template else None
+    if template and not _writes_messages(tokenizer):
+        raise ArtifactError(
+            "the chat template leaves out the text of messages", where=path,
+            hint="one for messages with parts, such as images, cannot be used",
+        )  # fmt: skip
 
 
 def pinned(template: str) -> str:
@@ -104,8 +95,14 @@ def _check(template: str, path: object) -> None:
             raise ArtifactError(message, where=f"{path}: chat template, line {line}")
 
 
-def adds_bos(tokenizer: Any) -> bool:
-    return tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+def _writes_messages(tokenizer: Any) -> bool:
+    """Whether the text of a conversation depends on the question and on the answer, or is refused."""
+    turns = [("1", "2"), ("1", "3"), ("4", "2")]
+    chats = [[{"role": "user", "content": asked}, {"role": "assistant", "content": answer}] for asked, answer in turns]
+    try:
+        return len(set(render(tokenizer, chats))) == len(chats)
+    except TemplateRefusal:
+        return True
 
 
 def render(tokenizer: Any, chats: Sequence[Sequence[Mapping[str, Any]]], **options: Any) -> list[str]:

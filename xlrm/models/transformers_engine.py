@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from xlrm.errors import ArtifactError, ConfigError
+from xlrm.errors import ConfigError
 from xlrm.languages import Language
-from xlrm.models import chat_templates, loading, templates, weights
+from xlrm.models import chat_templates, loading, precisions, templates, weights
 from xlrm.models.decoding import Completion, Decoding, Engine, Precision, Prompt, Request
 from xlrm.models.loading import Context
 
@@ -76,7 +76,7 @@ class Transformers(Engine):
         if (folder := Path(self.model.name)).is_dir():
             weights.check_finite(folder)
         network.generation_config = _ids_of(network.generation_config)
-        return network.to(loading.device()).eval()
+        return network.to(precisions.device()).eval()
 
     @cached_property
     def ends(self) -> list[int]:
@@ -223,13 +223,8 @@ def most(wanted: int, read: int, limit: int | None) -> int:
 
 
 def loaded(kind: Any, model: Model, **more: Any) -> Any:
-    try:
+    with loading.in_one_line(model.name, "check the id, the revision and HF_TOKEN"):
         return kind.from_pretrained(model.name, revision=model.revision, trust_remote_code=False, **more)
-    except (OSError, ValueError) as error:
-        message = str(error).strip().splitlines()[0]
-        raise ArtifactError(
-            f"cannot be loaded: {message}", where=model.name, hint="check the id, the revision and HF_TOKEN"
-        ) from error
 
 
 def _is_token(tokenizer: Any, name: str) -> bool:

@@ -13,11 +13,14 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.models import weights
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _OWNER = "XLRM_OWNS_VLLM"
 """Environment variable of an engine's processes: the id of this process, with which they must end."""
@@ -63,6 +66,15 @@ def _parents() -> tuple[int, int]:
         return parent, int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return parent, 0
+
+
+def classifier(config: "PretrainedConfig") -> dict[str, Any]:
+    """Options of `running` for a classifier. vLLM itself decides whether sequences share a cache, which only decoders
+    can, and knows Gemma 3's text models by the name of the whole one."""
+    renamed = {"gemma3_text": "Gemma3ForSequenceClassification"}
+    if name := renamed.get(config.model_type):
+        return {"runner": "pooling", "hf_overrides": {"architectures": [name]}}
+    return {"runner": "pooling"}
 
 
 def generate(

@@ -132,16 +132,17 @@ def _limit(model: Any) -> int:
 
 
 def _ids(tokenizer: Any, chat: list, max_length: int) -> list[int]:
-    """Token ids of a conversation in the model's chat template, with a fixed date for today's, and one BOS if both it
-    and the tokenizer write one. A longer one loses its beginning except the BOS."""
+    """Token ids of a conversation in the model's chat template, with a fixed date for today's, and the special tokens that
+    both it and the tokenizer write first (BOS) once. A longer one loses its beginning except those."""
     fixed = datetime.datetime(2024, 7, 26).strftime
     ids = tokenizer(tokenizer.apply_chat_template(chat, tokenize=False, strftime_now=fixed))["input_ids"]
-    empty = tokenizer("")["input_ids"]
-    first = {tokenizer.bos_token_id, tokenizer.cls_token_id, *(empty[:1] if len(empty) > 1 else [])} - {None}
-    ids = ids[1:] if len(ids) > 1 and ids[0] == ids[1] and ids[0] in first else ids
-    if len(ids) <= max_length:
-        return ids
-    return [ids[0], *ids[len(ids) - max_length + 1 :]] if ids[0] in first else ids[-max_length:]
+    probe = tokenizer("a", return_special_tokens_mask=True)
+    special = probe["special_tokens_mask"]
+    added = probe["input_ids"][: special.index(0) if 0 in special else 0]
+    ids = ids[len(added) :] if added and ids[: 2 * len(added)] == added * 2 else ids
+    first = added or [tokenizer.bos_token_id]
+    kept = len(first) if ids[: len(first)] == first else 0
+    return ids if len(ids) <= max_length else [*ids[:kept], *ids[len(ids) - max_length + kept :]]
 
 
 def _check(folder: Path, rewards_of: Any) -> None:

@@ -28,8 +28,8 @@ from xlrm.run.sections import (
 )
 
 __all__ = [
-    "POLICY", "STAGES", "Experiment", "build", "load", "parse", "parse_value", "stage_config", "stage_module", "stage_of",
-    "write",
+    "POLICY", "STAGES", "Experiment", "build", "load", "override", "parse", "parse_value", "stage_config", "stage_module",
+    "stage_of", "write",
 ]  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipelin
     """
     raw = deepcopy(raw)
     for name, value in overrides.items():
-        _override(raw, name, value)
+        override(raw, name, value)
     top = {key: raw.pop(key) for key in ("name", "source", "targets") if key in raw}
     sections = {stage: _section(stage, values, where) for stage, values in raw.items()}
     try:
@@ -97,7 +97,8 @@ def _assignment(override: str) -> tuple[str, Any]:
     return name, parse_value(name, value)
 
 
-def _override(raw: dict, name: str, value: Any) -> None:
+def override(raw: dict, name: str, value: Any) -> None:
+    """Sets the field of this dotted name in nested mappings. Raises ConfigError if there is a value on the way."""
     *path, field = name.split(".")
     held = raw
     for part in path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError, ConfigError, DataError
-from xlrm.models import loading, weights
+from xlrm.models import loading, precisions, weights
 from xlrm.models.chat_templates import Message
 from xlrm.models.packing import model as packing
 from xlrm.models.reward_models import RewardModel
@@ -66,7 +66,7 @@ def _llama(folder: Path, scoring: Scoring) -> "PreTrainedModel":
     with _quietly(folder):
         loaded: Any = LlamaModel.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-            **loading.number_format(scoring.precision, scoring.device),
+            **precisions.arguments(scoring.precision, scoring.device),
         )  # fmt: skip
     body, report = loaded
     if report["missing_keys"]:
@@ -162,9 +162,8 @@ def _quietly(folder: Path) -> Iterator[None]:
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        yield
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"cannot be loaded: {str(error).strip().splitlines()[0]}", where=folder) from error
+        with loading.in_one_line(folder):
+            yield
     finally:
         logging.set_verbosity(before)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError
-from xlrm.models import loading, padding, vllm_engine
+from xlrm.models import loading, padding, precisions, vllm_engine
 from xlrm.models.chat_templates import Side
 from xlrm.models.packing import model as packing
 from xlrm.models.packing import sharing
@@ -27,8 +27,8 @@ _CPU_TOKENS = 2048
 def check_machine(scoring: Scoring) -> None:
     """Raises ConfigError for a device, a library or GPUs that this machine does not have."""
     if scoring.engine == "transformers":
-        loading.device(scoring.device)
-        loading.check_precision(scoring.precision)
+        precisions.device(scoring.device)
+        precisions.check_library(scoring.precision)
         processes(scoring)
 
 
@@ -36,7 +36,7 @@ def processes(scoring: Scoring) -> int:
     """Processes that share the conversations, on `device`. Raises ConfigError for more than there are GPUs."""
     if scoring.device.startswith("cuda:") or scoring.engine == "vllm":
         return 1
-    if loading.device(scoring.device) == "cpu":
+    if precisions.device(scoring.device) == "cpu":
         return scoring.processes or 1
     return launch.processes(scoring.processes)
 
@@ -104,6 +104,11 @@ class TransformersScorer(Scorer):
         if self.network.device.type == "cpu":
             self.batch_tokens = min(self.batch_tokens, _CPU_TOKENS)
 
+    @property
+    def embeddings(self) -> int:
+        table: Any = self.network.get_input_embeddings()
+        return table.num_embeddings
+
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
         rewards = [0.0] * len(token_ids)
         for places in self.batches(token_ids):
@@ -148,10 +153,14 @@ class VllmScorer(Scorer):
     def __post_init__(self) -> None:
         self.max_length = min(self.max_length, loading.context(self.config) or self.max_length)
 
+    @property
+    def embeddings(self) -> int:
+        return self.config.get_text_config().vocab_size
+
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
         return vllm_engine.logits(self._engine, token_ids)
 
     @property
     def _engine(self) -> Any:
-        options = {"runner": "pooling", "enable_prefix_caching": True}
+        options = vllm_engine.classifier(self.config)
         return vllm_engine.running(str(self.folder), self.context, self.precision, **options)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from xlrm.errors import ArtifactError, DataError
-from xlrm.models.loading import Precision
+from xlrm.models.precisions import Precision
 from xlrm.store.json_file import JsonFile
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from xlrm import progress
 from xlrm.errors import ArtifactError
 from xlrm.models import chat_templates, templates
 from xlrm.models.chat_templates import Message, Side
-from xlrm.models.loading import Precision
+from xlrm.models.precisions import Precision
 from xlrm.models.templates import TemplateRefusal
 from xlrm.progress import Counter
 from xlrm.scorers.reward_journal import Journal
@@ -79,6 +79,11 @@ class Scorer(ABC):
     """Limit on the tokens of a forward pass."""
     cut: Sequence[int] = ()
     """Indices of the conversations that were cut, of those that `stream`, `score` or `tokens` read last."""
+
+    @property
+    @abstractmethod
+    def embeddings(self) -> int:
+        """Number of tokens that the model has embeddings for; some tokenizers know more."""
 
     @abstractmethod
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError, XlrmError
-from xlrm.models import loading, padding
+from xlrm.models import loading, padding, precisions
 from xlrm.models.chat_templates import Side
 from xlrm.models.packing import model as packing
 from xlrm.models.packing import sharing
@@ -72,6 +72,10 @@ class ParallelScorer(Scorer):
     """Whether the model computes packed batches."""
     truncation_side: Side = "left"
 
+    @property
+    def embeddings(self) -> int:
+        return self.config.get_text_config().vocab_size
+
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
         kinds = padding.kinds(self.config, token_ids)
         batches = list(sharing.batches(token_ids, self.batch_tokens, self.packed, kinds))
@@ -95,7 +99,7 @@ class _Group:
         with (self.folder / _LOG).open("w") as log, socket.socket(socket.AF_UNIX) as listener:
             _bind(listener, self.folder / _SOCKET)
             listener.listen(count)
-            on_cpu = loading.device(scoring.device) == "cpu"
+            on_cpu = precisions.device(scoring.device) == "cpu"
             self.process = launch.start(f"{__name__}:serve", self.folder, count, on_cpu, log)
             self.end = weakref.finalize(self, _end, self.process, self.connections, self.folder)
             self._accept(listener, count)
@@ -202,7 +206,7 @@ def serve(folder: Path) -> None:
 
 def _scorer(folder: Path) -> engines.TransformersScorer:
     scoring = Scoring.model_validate_json((folder / _JOB).read_text())
-    if loading.device(scoring.device) != "cpu":
+    if precisions.device(scoring.device) != "cpu":
         scoring = scoring.model_copy(update={"device": f"cuda:{os.environ['LOCAL_RANK']}"})
     scorer = engines.load((folder / "model").resolve(), scoring)
     assert isinstance(scorer, engines.TransformersScorer)

@@ -1,6 +1,7 @@
 """The served model, from its start to its end, and the requests that it refuses."""
 
 import asyncio
+import gc
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -166,6 +167,8 @@ class Service:
         scorer = engines.load(folder, self.scoring)
         if not all(map(math.isfinite, scorer.rewards(scorer.encode([_WARM_UP])))):
             raise ArtifactError("a reward is not a finite number: the weights are damaged or overflow", where=folder)
+        gc.collect()
+        gc.freeze()  # else the collections while a large body is in memory go through the libraries too, for half a second
         version = folder.name if self.uri.startswith("models:/") else ""
         sigmoid = loading.load_config(folder).problem_type != "regression"
         return Loaded(scorer, Tokenizing(scorer), version, hub.model_version(str(folder), None), sigmoid)
@@ -182,7 +185,7 @@ class Service:
         assert self.loaded and self.batcher, "nothing is admitted before"
         self.waiting += count
         try:
-            encoded = await _encode(self.loaded.tokenizing, chats, texts, sizes)
+            encoded = await _encode(self.loaded, chats, texts, sizes)
             rewards = await self.batcher.rewards(encoded)
         finally:
             self.waiting -= count
@@ -225,17 +228,20 @@ class Service:
 
 
 async def _encode(
-    tokenizing: Tokenizing, chats: Sequence[list[dict]], texts: Sequence[str], sizes: Sequence[int]
+    loaded: Loaded, chats: Sequence[list[dict]], texts: Sequence[str], sizes: Sequence[int]
 ) -> list[list[int]]:
     try:
         if texts:
-            encoded = await tokenizing.encode_texts(texts, sizes)
+            encoded = await loaded.tokenizing.encode_texts(texts, sizes)
         else:
-            encoded = await tokenizing.encode_chats(chats, sizes)
+            encoded = await loaded.tokenizing.encode_chats(chats, sizes)
     except TemplateRefusal as error:
         raise Refused(
             422, f"conversation {error.place}: the model's chat template refuses it: {error.reason}"
         ) from error
     if empty := [place for place, ids in enumerate(encoded) if not ids]:
         raise Refused(422, f"conversation {empty[0]}: no tokens")
+    most = loaded.scorer.embeddings
+    if unknown := [place for place, ids in enumerate(encoded) if max(ids) >= most]:  # would fail the whole batch
+        raise Refused(422, f"conversation {unknown[0]}: a token that the model has no embedding for")
     return encoded

@@ -1,0 +1,489 @@
+"""Rewards of models of many families through every door, beside those of plain transformers: one conversation at a time,
+without padding, in float32, in the model's own chat template.
+
+    python -m benchmarks.families [--only NAME ...] [--json FILE]
+
+The models are small and random. Each row of the table is a model, each column a door, and each number the largest
+difference of a reward. The status is 1 if one is above 2e-5.
+"""
+
+import argparse
+import copy
+import functools
+import gc
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import record
+from xlrm.models import chat_templates
+
+TOLERANCE = 2e-5
+MARKS = ("<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<unk>")
+PAD, BOS, EOS, END, NO_TOKEN = 0, 1, 2, 6, 5000
+TURNS = "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
+WORDS = TURNS.replace("<|{{", "{{").replace("}}|>", "}}:")
+QUESTIONS = {
+    "How much is one plus two?": ("Three.", "Four, I think, or else it is five: let me count again, one, two, three."),
+    "Hello. " * 9: ("What can I do for you today?", "No"),
+}
+CHATS = [chat_templates.conversation(asked, answer) for asked, both in QUESTIONS.items() for answer in both]
+TEXTS = [message["content"] for chat in CHATS for message in chat]
+
+# Models
+
+SMALL = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "head_dim": 8, "max_position_embeddings": 512,
+}  # fmt: skip
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+OPT = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 48, "max_position_embeddings": 256,
+}  # fmt: skip
+ENCODER = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "max_position_embeddings": 256, "embedding_size": 32, "d_model": 32,
+}  # fmt: skip
+T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+BART = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 256,
+}  # fmt: skip
+EXPERTS = {
+    "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+}  # fmt: skip
+LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "rope_theta": 1e4}
+VISION = {
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
+    "patch_size": 14,
+}  # fmt: skip
+GEMMA3 = SMALL | {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
+
+
+@dataclass(frozen=True)
+class Model:
+    family: str
+    """`model_type` of config.json."""
+    changes: dict = field(default_factory=lambda: SMALL)
+    """Fields of the config; of its `text_config` if it has one."""
+    kind: str | None = None
+    """What the tokenizer adds, by name in `tokenizer`; None for what the family's own add."""
+    template: str = TURNS
+    tokens: dict = field(default_factory=dict)
+    """Arguments of the tokenizer, such as names of tokens; None leaves one out."""
+    more: int = 0
+    """Embeddings beyond the tokens."""
+    dtype: str = "float32"
+    """Number format of the files, of which there are several if it is another."""
+    limit: int = 10**6
+    """Tokens that the model reads."""
+
+
+def _same(names: str, changes: dict) -> dict[str, Model]:
+    return {name: Model(name, changes) for name in names.split()}
+
+
+FAMILIES: dict[str, Model] = {
+    **_same("llama mistral gemma olmo olmo2 qwen2 qwen3 phi3 phi", SMALL),
+    "gemma2": Model("gemma2", SMALL | {"attn_logit_softcapping": 0.5, "query_pre_attn_scalar": 8, "sliding_window": 16}),
+    "gemma3_text": Model("gemma3_text", GEMMA3),
+    "mistral, window": Model("mistral", SMALL | {"sliding_window": 16}),
+    "qwen2, window": Model("qwen2", SMALL | {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
+    "llama, yarn": Model("llama", SMALL | {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4}}),
+    "llama, NTK": Model("llama", SMALL | {
+        "max_position_embeddings": 40, "rope_parameters": {"rope_type": "dynamic", "factor": 8.0, "rope_theta": 1e4},
+    }),
+    "phi3, LongRoPE": Model("phi3", SMALL | {
+        "original_max_position_embeddings": 40, "rope_parameters": LONG | {"original_max_position_embeddings": 40},
+    }),
+    "gpt2": Model("gpt2", GPT),
+    "gpt_neo": Model("gpt_neo", {
+        "hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 16,
+        "max_position_embeddings": 256,
+    }),
+    "gpt_neox": Model("gpt_neox"), "opt": Model("opt", OPT),
+    "bloom": Model("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
+    "falcon": Model("falcon", {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}),
+    **_same("roberta xlm-roberta camembert", ENCODER | {"type_vocab_size": 1}),
+    **_same("bert electra albert mpnet deberta deberta-v2", ENCODER),
+    "deberta-v2, relative": Model("deberta-v2", ENCODER | {
+        "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8, "position_biased_input": False,
+    }),
+    "distilbert": Model("distilbert", {
+        "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 256,
+    }),
+    "modernbert": Model("modernbert", SMALL | {
+        "local_attention": 16, "global_attn_every_n_layers": 2, "classifier_pooling": "mean",
+    }),
+    **_same("t5 mt5", T5), **_same("bart mbart", BART),
+    # Families that are not known to pad.
+    "umt5": Model("umt5", T5), "xlnet": Model("xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}),
+    "fnet": Model("fnet", ENCODER), "qwen3_moe": Model("qwen3_moe", SMALL | EXPERTS),
+}  # fmt: skip
+"""Models as this project trains them, by name. Those before the last line are all that are packed or padded."""
+
+VARIANTS: dict[str, Model] = {
+    "pad is EOS": Model("phi3", SMALL | {"pad_token_id": EOS}, tokens={"pad_token": "</s>"}, more=53),
+    "pad is EOS, no embedding to spare": Model("phi3", SMALL | {"pad_token_id": EOS}, tokens={"pad_token": "</s>"}),
+    "pad is EOS, packed": Model("llama", SMALL | {"pad_token_id": EOS}, tokens={"pad_token": "</s>"}),
+    **{
+        f"pad ends every turn, {family}": Model(
+            family, SMALL | {"pad_token_id": END}, template=TURNS.replace("<|end|>\n", "<|end|>"),
+            tokens={"pad_token": "<|end|>"},
+        )
+        for family in ("llama", "gemma2")
+    },
+    "no pad": Model("gpt2", GPT | {"pad_token_id": None}, tokens={"pad_token": None}),
+    "no pad, packed": Model("llama", SMALL | {"pad_token_id": None}, tokens={"pad_token": None}),
+    "no pad, more embeddings": Model("gpt_neox", SMALL | {"pad_token_id": None}, tokens={"pad_token": None}, more=40),
+    "pad in the config alone": Model("opt", OPT, tokens={"pad_token": None}),
+    "pad in the tokenizer alone": Model("gpt2", GPT | {"pad_token_id": None}),
+    "pad without an embedding": Model("qwen2", SMALL | {"pad_token_id": NO_TOKEN}, tokens={"pad_token": "<|extra|>"}, more=-1),
+    "pad without an embedding, padded": Model(
+        "gpt2", GPT | {"pad_token_id": NO_TOKEN}, tokens={"pad_token": "<|extra|>"}, more=-1
+    ),
+    "the pads of model and tokenizer differ": Model("opt", OPT | {"pad_token_id": 7}),
+    "two EOS": Model("gemma2", SMALL | {"eos_token_id": [EOS, END]}),
+    "two EOS, packed": Model("llama", SMALL | {"eos_token_id": [EOS, END]}),
+    "three EOS, no pad": Model("gpt2", GPT | {"eos_token_id": [EOS, END, 7], "pad_token_id": None}, tokens={"pad_token": None}),
+    **{
+        f"a tokenizer that pads and cuts on the other side, {family}": Model(
+            family, tokens={"padding_side": "left", "truncation_side": "right", "model_max_length": 24}
+        )
+        for family in ("llama", "phi3")
+    },
+    **{
+        f"BOS by {'template and ' * bool(written)}{kind}": Model("qwen2", kind=kind, template=written + TURNS)
+        for kind in ("decoder", "bos", "encoder")
+        for written in ("", "{{ bos_token }}")
+    },
+    "two first tokens": Model("llama", kind="two"),
+    "two first tokens by template and tokenizer": Model("llama", kind="two", template="<unk><s>" + TURNS),
+    "two first tokens, 40 positions": Model(
+        "llama", SMALL | {"max_position_embeddings": 40}, kind="two", template="<unk><s>" + TURNS, limit=40
+    ),
+    **{
+        f"{space} space, {family}": Model(
+            family, changes, template="{{ bos_token }}" * (family == "llama") + WORDS, tokens={"space": space}
+        )
+        for space in ("first", "always", "normalized")
+        for family, changes in (("llama", SMALL), ("xlm-roberta", ENCODER), ("t5", T5))
+    },
+    **{
+        f"40 positions, {family}": replace(
+            FAMILIES[family],
+            changes=FAMILIES[family].changes | {"n_positions" if family == "gpt2" else "max_position_embeddings": 40},
+            limit=39 if family == "roberta" else 40,  # its positions begin after the pad token's
+        )
+        for family in ("bert", "roberta", "opt", "gpt2", "bart", "llama")
+    },
+    **{
+        f"{dtype} in several files, {family}": replace(FAMILIES[family], dtype=dtype)
+        for dtype in ("bfloat16", "float16")
+        for family in ("qwen3", "gemma2", "bert")
+    },
+    "tied embeddings": Model("llama", SMALL | {"tie_word_embeddings": True}),
+    "with images, gemma3": Model("gemma3", {"text_config": GEMMA3, "vision_config": VISION, "mm_tokens_per_image": 4}),
+}  # fmt: skip
+"""Models as others publish them, with what makes a reward depend on the batch or the reader."""
+
+
+def tokenizer(kind: str = "decoder", template: Any = TURNS, space: str | None = None, **tokens: Any) -> Any:
+    """A BPE, of bytes unless `space` says where a tokenizer of words marks their beginnings; `bos` and `encoder` add
+    <s>, `encoder` and `seq2seq` </s>, `two` two tokens at the beginning, as GLM's."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE(unk_token="<unk>"))
+    alphabet: list[str] = []
+    if space is None:
+        raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+    elif space == "normalized":  # as Llama 2's file before tokenizers 0.19
+        raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=space)
+    trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=list(MARKS), initial_alphabet=alphabet)
+    raw.train_from_iterator([*TEXTS, "user: assistant: <|>"], trainer)
+    added = {"bos": "<s> $A", "encoder": "<s> $A </s>", "seq2seq": "$A </s>", "two": "<unk> <s> $A"}
+    if kind in added:
+        ids = [("<s>", BOS), ("</s>", EOS), ("<unk>", MARKS.index("<unk>"))]
+        raw.post_processor = processors.TemplateProcessing(single=added[kind], special_tokens=ids)
+    names: dict = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"} | tokens
+    if kind == "encoder":
+        names |= {"cls_token": "<s>", "sep_token": "</s>"}
+    made = PreTrainedTokenizerFast(tokenizer_object=raw, **{name: one for name, one in names.items() if one})
+    made.chat_template = template
+    return made
+
+
+def kind_of(family: str) -> str:
+    if family in ("t5", "mt5", "umt5"):
+        return "seq2seq"
+    encoders = ("bert", "roberta", "albert", "electra", "mpnet", "deberta", "fnet", "bart", "xlnet")
+    return "encoder" if any(name in family for name in encoders) else "bos"
+
+
+def build(folder: Path, model: Model) -> Path:
+    """A random model of this kind in `folder`."""
+    words = tokenizer(model.kind or kind_of(model.family), model.template, **model.tokens)
+    network = _random(model, len(words) + model.more)
+    shards = {} if model.dtype == "float32" else {"max_shard_size": "20KB"}
+    network.to(getattr(__import__("torch"), model.dtype)).save_pretrained(folder, **shards)
+    words.save_pretrained(folder)
+    return folder
+
+
+def _random(model: Model, rows: int) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    asked = {"vocab_size": rows, "pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
+    parts = {name: value for name, value in model.changes.items() if name != "text_config"}
+    text = model.changes.get("text_config")
+    fields = parts | {"text_config": asked | text} if text else asked | parts
+    config: Any = AutoConfig.for_model(model.family, **{"num_labels": 1} | fields)
+    inner = config.get_text_config()
+    torch.manual_seed(len(model.family))
+    pad, inner.pad_token_id = inner.pad_token_id, min(inner.pad_token_id or 0, rows - 1)
+    network: Any = AutoModelForSequenceClassification.from_config(config)
+    network.config.get_text_config().pad_token_id = pad
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if weight.ndim > 1:
+                weight.normal_(std=0.5 if name.startswith(("score", "classifier")) else 0.2)
+    return network
+
+
+def plain(folder: Path, chats: list = CHATS, template: str | None = None, limit: int = 10**6) -> list[float]:
+    """transformers alone, with a fresh model for each conversation, so that none depends on those before."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    words: Any = AutoTokenizer.from_pretrained(folder)
+    eager = {"attn_implementation": "eager"} if "softcap" in (folder / "config.json").read_text() else {}
+    config = AutoConfig.from_pretrained(folder)
+    if config.get_text_config().pad_token_id == NO_TOKEN:  # which transformers does not load
+        config.get_text_config().pad_token_id = None
+    network: Any = AutoModelForSequenceClassification.from_pretrained(
+        folder, config=config, dtype=torch.float32, **eager
+    )
+    rewards = []
+    for chat in chats:
+        ids = words(words.apply_chat_template(chat, tokenize=False, chat_template=template))["input_ids"]
+        first = 2 if ids[1] == BOS and ids[0] != BOS else 1
+        ids = ids[first:] if ids[:first] == ids[first : 2 * first] else ids
+        ids = [*ids[:first], *ids[first - limit :]] if len(ids) > limit else ids
+        model = copy.deepcopy(network).eval()
+        with torch.inference_mode():
+            rewards.append(float(model(torch.tensor([ids])).logits[0, 0]))
+    return rewards
+
+
+# Doors: each takes the model's folder and an empty one to work in, and returns the rewards of CHATS.
+
+
+def score(folder: Path, work: Path) -> list[float]:
+    """The command."""
+    from typer.testing import CliRunner
+
+    from xlrm.cli import app
+    from xlrm.store.jsonl import read_rows, write_jsonl
+
+    write_jsonl(work / "in.jsonl", [{"messages": chat} for chat in CHATS])
+    options = {"--model": folder, "--input": work / "in.jsonl", "--output": work / "out.jsonl"}
+    given = [str(part) for option in options.items() for part in option]
+    CliRunner().invoke(app, ["score", *given], catch_exceptions=False)
+    return [row["reward"] for row in read_rows(work / "out.jsonl", ("reward",))]
+
+
+def evaluate(folder: Path, work: Path) -> list[float]:
+    """The stage."""
+    from xlrm.evaluation import reward_table
+    from xlrm.stages import evaluate
+
+    (work / "output").mkdir()
+    evaluate.run(evaluate.Config(), model=folder, corpora=_corpora(work), output=work / "output")
+    return _of_table(work / "output" / reward_table.FILE)
+
+
+def external(folder: Path, work: Path) -> list[float]:
+    """The stage."""
+    from xlrm.stages import external
+
+    (work / "output").mkdir()
+    external.run(external.Config(models=(f"m={folder}",)), corpora=_corpora(work), output=work / "output")
+    (table,) = (work / "output").rglob("*.parquet")
+    return _of_table(table)
+
+
+def _corpora(work: Path) -> Path:
+    from xlrm.store.jsonl import write_jsonl
+
+    items = [
+        {"id": str(i), "prompt": asked, "chosen": one, "rejected": other, "subset": "s", "section": "S"}
+        for i, (asked, (one, other)) in enumerate(QUESTIONS.items())
+    ]
+    write_jsonl(work / "corpora" / "en" / "benchmark.jsonl", items)
+    return work / "corpora"
+
+
+def _of_table(path: Path) -> list[float]:
+    from xlrm.evaluation import reward_table
+
+    return [value for item in reward_table.read(path)["en"] for side in ("chosen", "rejected") for value in item[side]]
+
+
+def rank(folder: Path, work: Path) -> list[float]:
+    """The stage."""
+    from xlrm.stages import rank
+    from xlrm.store.jsonl import read_rows, write_jsonl
+
+    rows = [{"id": str(i), "prompt": asked, "responses": both} for i, (asked, both) in enumerate(QUESTIONS.items())]
+    write_jsonl(work / "samples" / "0" / "train" / "en.jsonl", rows)
+    config = rank.Config(language="en", labelers=("m",))
+    rank.run(config, samples=work / "samples", reward_models=[folder], output=work / "output")
+    rewards: dict[str, float] = {}
+    for pair in read_rows(work / "output" / "m.jsonl", ("chosen", "rejected")):
+        rewards |= {pair[side]: pair[f"{side}_reward"] for side in ("chosen", "rejected")}
+    return [rewards[chat[-1]["content"]] for chat in CHATS]
+
+
+def serve(folder: Path, work: Path, path: str = "/v1/rewards") -> list[float]:
+    """The server, without a socket."""
+    from fastapi.testclient import TestClient
+    from transformers import AutoTokenizer
+
+    from xlrm.scorers.interface import Scoring
+    from xlrm.serving import web
+    from xlrm.serving.service import Service, Settings
+
+    served: Any = Service(str(folder), lambda: folder, Scoring(), Settings(wait_ms=0))
+    app: Any = web.build(served)
+    with TestClient(app) as client:
+        end = time.monotonic() + 60
+        while client.get("/readyz").status_code != 200:
+            if served.life.done():
+                served.life.result()  # raises the error of loading
+            assert time.monotonic() < end, "not ready within a minute"
+            time.sleep(0.01)
+        if path == "/get_reward":
+            words: Any = AutoTokenizer.from_pretrained(folder)
+            texts = words.apply_chat_template(CHATS, tokenize=False)
+            return client.post(path, json={"query": texts}).raise_for_status().json()["rewards"]
+        answer = client.post(path, json={"conversations": CHATS}).raise_for_status().json()
+        return [one["reward"] for one in answer["data"]]
+
+
+def pyfunc(folder: Path, work: Path) -> list[float]:
+    """A registered model, where xlrm is installed."""
+    from xlrm.registry import mlflow_loader
+    from xlrm.store import objects
+    from xlrm.tracking import version_files
+
+    registered = Path(shutil.copytree(folder, work / "registered"))
+    files = [{"path": path.name, "sha256": objects.sha256_of(path)} for path in registered.iterdir()]
+    (registered / version_files.FILES).write_text(json.dumps(files))
+    return mlflow_loader._load_pyfunc(str(registered)).predict([{"messages": chat} for chat in CHATS]).tolist()
+
+
+def pyfunc_without_xlrm(folder: Path, work: Path) -> list[float]:
+    """A registered model with the fingerprint of `evaluate`, where xlrm is not installed."""
+    from xlrm.registry import mlflow_loader
+    from xlrm.scorers import engines, fingerprints
+    from xlrm.scorers.interface import Scoring
+
+    registered = Path(shutil.copytree(folder, work / "registered"))
+    fingerprints.write(registered, engines.load(folder, Scoring()))
+    return mlflow_loader._plain(registered)(CHATS)
+
+
+def card(folder: Path, work: Path) -> list[float]:
+    """The lines on the card of a trained model."""
+    from xlrm.models import transformers4
+    from xlrm.stages import reward
+    from xlrm.training import model_card
+
+    trained = Path(shutil.copytree(folder, work / "trained"))
+    transformers4.write_older_names(trained)
+    config = reward.Config(language="en").model_dump(mode="json")
+    model_card.write_reward_model(trained, folder, "en", 8, config, {"train_loss": 0.5})
+    return [_by_card(trained, chat) for chat in CHATS]
+
+
+def _by_card(folder: Path, chat: list) -> float:
+    lines = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    names = {"folder": folder, "messages": chat}
+    exec(lines, names)
+    return names["reward"].item()  # type: ignore[attr-defined]
+
+
+Door = Callable[[Path, Path], list[float]]
+DOORS: dict[str, Door] = {
+    "score": score, "evaluate": evaluate, "/v1/rewards": serve,
+    "/get_reward": functools.partial(serve, path="/get_reward"), "external": external, "rank": rank, "pyfunc": pyfunc,
+    "pyfunc without xlrm": pyfunc_without_xlrm, "card": card,
+}  # fmt: skip
+MODELS = FAMILIES | VARIANTS
+
+
+def doors(name: str) -> dict[str, Door]:
+    """Doors of the model of that name: only a trained one has a card."""
+    return {door: opened for door, opened in DOORS.items() if door != "card" or name in FAMILIES}
+
+
+def differences(name: str, work: Path) -> dict[str, float]:
+    """Largest difference of a reward, by door. Raises ValueError for a model that gives the same reward to all."""
+    folder = build(work / "model", MODELS[name])
+    expected = plain(folder, limit=MODELS[name].limit)
+    if max(expected) - min(expected) < 0.01:
+        raise ValueError(f"{name}: {expected} show nothing")
+    _freeze()
+    found = {}
+    for number, (door, opened) in enumerate(doors(name).items()):
+        (work / str(number)).mkdir()
+        rewards = opened(folder, work / str(number))
+        found[door] = max(abs(one - other) for one, other in zip(rewards, expected, strict=True))
+    return found
+
+
+@functools.cache
+def _freeze() -> None:
+    """Leaves what was imported out of the collections at the end of stages, which would take longer than all else."""
+    gc.freeze()
+
+
+def parser() -> argparse.ArgumentParser:
+    options = record.parser(__doc__)
+    options.add_argument("--only", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="NAME")
+    return options
+
+
+def main(options: argparse.Namespace) -> int:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    table = Table("", *DOORS)
+    figures, missed = {}, []
+    for name in options.only:
+        with tempfile.TemporaryDirectory() as work:
+            figures[name] = found = differences(name, Path(work))
+        table.add_row(name, *(f"{found[door]:.0e}" if door in found else "" for door in DOORS))
+        missed += [f"{name}, {door}: {value:.1e}" for door, value in found.items() if not value <= TOLERANCE]
+    Console(width=160).print(table)
+    record.write(__spec__.name, options, figures, missed)
+    print("\n".join(missed), file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(parser().parse_args()))
