@@ -10,16 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from refusals import refused
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
+from xlrm.cli import app
+from xlrm.errors import ArtifactError
 from xlrm.models import chat_templates, loading, padding, reward_models, transformers4
 from xlrm.models.packing import model as packing
 from xlrm.registry import mlflow_loader
 from xlrm.scorers import classifiers, engines, fingerprints
 from xlrm.scorers.interface import Scoring
-from xlrm.stages import reward
-from xlrm.store import objects
+from xlrm.stages import evaluate, rank, reward
+from xlrm.store import jsonl, objects
 from xlrm.tracking import version_files
 from xlrm.training import model_card
 
@@ -304,6 +308,48 @@ def test_a_model_that_also_reads_images(tmp_path) -> None:
     words.save_pretrained(tmp_path)
     for door in DOORS:
         assert door(tmp_path) == pytest.approx(plain(tmp_path), abs=2e-5), door.__name__
+
+
+@pytest.mark.parametrize("family", ["qwen2", "bert", "t5"])
+def test_several_labels_are_refused_at_every_door(tmp_path, family: str) -> None:
+    """None of them is a reward that others would agree on."""
+    name, changes = FAMILIES[family]
+    folder = build(tmp_path / "two", name, changes | {"num_labels": 2}, tokenizer(kind_of(family)))
+    rows = [
+        {
+            "prompt": "How much?",
+            "chosen": "Three.",
+            "rejected": "No",
+            "response": "Three.",
+            "responses": ["No", "Three."],
+        }
+    ]
+    jsonl.write_jsonl(tmp_path / "samples" / "0" / "train" / "en.jsonl", rows)
+    jsonl.write_jsonl(tmp_path / "in.jsonl", rows)
+    place, output = f"{folder / 'config.json'}: num_labels", tmp_path / "output"
+    doors: dict[str, Callable[[], object]] = {
+        "score": lambda: score(folder), "external": lambda: external(folder), "pyfunc": lambda: pyfunc(folder),
+        "vllm": lambda: engines.load(folder, Scoring(engine="vllm")),
+        "evaluate": lambda: evaluate.run(evaluate.Config(language="en"), model=folder, corpora=tmp_path, output=output),
+        "rank": lambda: rank.run(
+            rank.Config(language="en", labelers=("en",)), samples=tmp_path / "samples", reward_models=[folder], output=output
+        ),
+    }  # fmt: skip
+    for ask in doors.values():
+        with refused(ArtifactError, place, 2):
+            ask()
+    with pytest.raises(ValueError, match=f"{folder / 'config.json'}: num_labels=2: "):
+        mlflow_loader._plain(folder)
+    files = ("--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    for command in (
+        ("score", "--model", folder, *files),
+        ("evaluate", "--model", folder, "--benchmark", tmp_path / "in.jsonl", "--output", output),
+        ("serve", folder, "--port", 0),
+    ):
+        result = CliRunner().invoke(app, [str(argument) for argument in command])
+        errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
+        assert result.exit_code == 2 and len(errors) == 1 and f"{place}=2: " in errors[0], result.output
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "bert", "roberta", "mt5"])

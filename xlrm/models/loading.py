@@ -95,6 +95,18 @@ def load_config(path: str | Path) -> "PretrainedConfig":
         return loadable(AutoConfig.from_pretrained(path, trust_remote_code=False))
 
 
+def reward_config(path: str | Path) -> "PretrainedConfig":
+    """Config of the reward model in the folder. Raises ArtifactError if the folder has none, or one with several labels:
+    none of them is a reward that others would agree on, and transformers gives two to a model without a head."""
+    config = load_config(path)
+    if config.num_labels != 1:
+        raise ArtifactError(
+            "a reward model has 1 label", where=f"{Path(path) / 'config.json'}: num_labels", value=config.num_labels,
+            hint="a classifier of several classes, or a model without a head, gives no reward",
+        )  # fmt: skip
+    return config
+
+
 def loadable(config: "PretrainedConfig") -> "PretrainedConfig":
     """The config without a pad token that has no embedding, with which transformers does not load some families."""
     text = config.get_text_config()
@@ -257,17 +269,15 @@ def load_reward_model(path: str | Path, precision: str = "float32") -> "PreTrain
 
     if not (Path(path) / "config.json").exists():
         raise ArtifactError("not a model: no config.json", where=path)
-    config = load_config(path)
+    config = reward_config(path)
     with _in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             path, config=config, dtype=precision, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
             **attention(config),
         )  # fmt: skip
-    if report["missing_keys"] or model.config.num_labels != 1:
+    if report["missing_keys"]:
         raise ArtifactError(
-            f"not a scalar reward model, which has 1 label and all weights: {model.config.num_labels} labels, "
-            f"missing weights: {', '.join(sorted(report['missing_keys'])) or 'none'}",
-            where=path,
+            f"not a complete reward model: missing weights: {', '.join(sorted(report['missing_keys']))}", where=path
         )
     weights.check_finite(Path(path))
     model = model.eval().to(device())

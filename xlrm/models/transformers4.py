@@ -59,7 +59,7 @@ def _by_layer(config: dict, rope: dict) -> dict:
     if config.get("model_type") == "modernbert":
         every = {"global_attn_every_n_layers": full[1] - full[0]} if len(full) > 1 else {}
         return {"global_rope_theta": old.get("rope_theta"), "local_rope_theta": local} | every
-    pattern = {"sliding_window_pattern": full[0] + 1} if full else {}
+    pattern = {"sliding_window_pattern": (full or [len(kinds)])[0] + 1} if kinds else {}
     return old | {"rope_local_base_freq": local} | pattern
 
 

@@ -22,9 +22,10 @@ _CPU_TOKENS = 2048
 
 
 def check(folder: Path, scoring: Scoring) -> None:
-    """Raises ConfigError, without loading the model in `folder`, if `max_length` is set above what it can read."""
+    """Raises ConfigError, without loading the model in `folder`, if `max_length` is set above what it can read, and
+    ArtifactError if it has several labels."""
     if (folder / "config.json").exists():
-        loading.Context.of(scoring, "max_length").within(loading.load_config(folder))
+        loading.Context.of(scoring, "max_length").within(loading.reward_config(folder))
 
 
 def load(folder: Path, scoring: Scoring) -> Scorer:
@@ -57,7 +58,7 @@ def _load_transformers(folder: Path, scoring: Scoring) -> Scorer:
 
 
 def _load_vllm(folder: Path, scoring: Scoring) -> Scorer:
-    config, tokenizer = loading.load_config(folder), tokenizer_of(folder)
+    config, tokenizer = loading.reward_config(folder), tokenizer_of(folder)
     # Long enough for the fingerprint's probes too, since another length would start another engine.
     context = loading.Context("max_length", max(scoring.max_length, fingerprints.MAX_LENGTH)).within(config)
     return VllmScorer(folder, config, context, scoring.precision, tokenizer, scoring.max_length, scoring.batch_tokens)
