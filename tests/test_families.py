@@ -3,7 +3,9 @@ without padding, in float32, in the model's own chat template."""
 
 import copy
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -350,6 +352,57 @@ def test_several_labels_are_refused_at_every_door(tmp_path, family: str) -> None
         errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
         assert result.exit_code == 2 and len(errors) == 1 and f"{place}=2: " in errors[0], result.output
     assert not (tmp_path / "out.jsonl").exists()
+
+
+READER = """
+import json, sys, torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModel
+folder, ids = sys.argv[1], json.loads(sys.argv[2])
+model = AutoModel.from_config(AutoConfig.from_pretrained(folder, attn_implementation="eager")).eval()
+weights = {name.removeprefix("model."): one for name, one in load_file(folder + "/model.safetensors").items()}
+head = weights.pop("score.weight")
+model.load_state_dict(weights)
+with torch.inference_mode():
+    print(json.dumps([float(model(torch.tensor([one])).last_hidden_state[0, -1] @ head[0]) for one in ids]))
+"""
+"""Rewards by transformers 4; 4.51 has no classifier for Gemma 3, but its model."""
+DEEP = SMALL | {"num_hidden_layers": 7}
+LOCAL = {"sliding_attention": {"rope_type": "default", "rope_theta": 3e4}}
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 64}  # fmt: skip
+OLDER = {
+    "gemma2": ("gemma2", FAMILIES["gemma2"][1] | DEEP | {"rope_parameters": {"rope_type": "default", "rope_theta": 3e4}}),
+    "gemma3_text": ("gemma3_text", DEEP | {
+        "sliding_window": 16, "sliding_window_pattern": 3,
+        "rope_parameters": LOCAL | {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 2e6}},
+    }),
+    "gemma3_text, default": ("gemma3_text", DEEP | {"sliding_window": 16}),
+    "gemma3_text, all sliding": ("gemma3_text", DEEP | {"sliding_window": 16, "layer_types": ["sliding_attention"] * 7}),
+    "llama": ("llama", DEEP | {"rope_parameters": LLAMA3}),
+    "mistral": ("mistral", DEEP | {"sliding_window": 16}),
+    "qwen3": ("qwen3", DEEP | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+    "qwen3, yarn": ("qwen3", DEEP | {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e6}}),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OLDER)
+def test_transformers_4_gives_the_same_rewards(tmp_path, name: str) -> None:
+    python = Path(os.environ.get("XLRM_REWARDBENCH_VENV", "")) / "bin" / "python"
+    if not os.environ.get("XLRM_REWARDBENCH_VENV") or not python.exists():
+        pytest.skip("no environment with transformers 4 in XLRM_REWARDBENCH_VENV")
+    build(tmp_path, *OLDER[name], tokenizer("bos"))
+    transformers4.write_older_names(tmp_path)
+    scorer = engines.load(tmp_path, Scoring())
+    expected = scorer.score(CHATS)
+    asked = [python, "-c", READER, tmp_path, json.dumps(scorer.encode(CHATS))]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    print(f"{name}: {max(abs(one - other) for one, other in zip(found, expected, strict=True)):.1e}")
+    assert max(expected) - min(expected) > 0.1
+    assert found == pytest.approx(expected, abs=2e-5)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "bert", "roberta", "mt5"])
