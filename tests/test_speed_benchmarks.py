@@ -91,7 +91,7 @@ def test_rewards_that_are_apart_are_not_held() -> None:
 def test_training_is_held_to_parity(benchmark: Benchmark, tmp_path: Path) -> None:
     small = replace(loosened(benchmark), rows=lambda count: [_cut(row) for row in workload.pairs(count)])
     ours, *others = contest.measure(small, options(pairs=16), tmp_path)
-    assert [one.parity.held for one in others] == [True, True] and len(ours.seconds) == 1
+    assert len(others) >= 2 and all(one.parity.held for one in others) and len(ours.seconds) == 1
     assert not [one.missed for one in [ours, *others] if one.missed]
 
 
