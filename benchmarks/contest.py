@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import record
+from benchmarks import memory, record
 from benchmarks.workload import FAMILIES, Row, conversations, described, operations, save_model
 
 _MATMUL = {"cuda": 8192, "cpu": 2048}
@@ -218,15 +218,10 @@ def peak_over_idle(work: Callable[[], Any], device: str) -> float:
         idle = torch.cuda.memory_allocated()
         work()
         return (torch.cuda.max_memory_allocated() - idle) / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to the present size: proc(5)
-    held = _held("VmRSS")
+    memory.reset_peak()
+    held = memory.held()
     work()
-    return _held("VmHWM") - held
-
-
-def _held(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
+    return memory.peak() - held
 
 
 def matmul_rate(options: argparse.Namespace) -> float:

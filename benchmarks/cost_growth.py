@@ -20,9 +20,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any
 
-from benchmarks import record
+from benchmarks import memory, record
 from xlrm.data.phrasebook import world
 from xlrm.data.phrasebook.translator import render
 from xlrm.store.jsonl import write_jsonl
@@ -124,24 +125,15 @@ def measure(stage: str, root: Path, count: int) -> dict[str, float]:
     """Runs in the separate process; returns seconds, MiB held before, and MiB above that at the peak."""
     run = work(stage, root)
     run(root / str(WARM))
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    held, began, used = memory("VmRSS"), time.perf_counter(), time.process_time()
+    memory.reset_peak()
+    held, began, used = memory.held(), time.perf_counter(), time.process_time()
     run(root / str(count))
     seconds, processor = time.perf_counter() - began, time.process_time() - used
-    return {"seconds": seconds, "processor": processor, "held": held, "more": memory("VmHWM") - held}
-
-
-def memory(field: str) -> float:
-    """A memory field of this process in MiB (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
+    return {"seconds": seconds, "processor": processor, "held": held, "more": memory.peak() - held}
 
 
 def slope(counts: list[int], seconds: list[float]) -> float:
-    x, y = [math.log(count) for count in counts], [math.log(one) for one in seconds]
-    middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
-    rise = sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True))
-    return rise / sum((a - middle_x) ** 2 for a in x)
+    return linear_regression([math.log(count) for count in counts], [math.log(value) for value in seconds]).slope
 
 
 def apart(*arguments: object) -> str:

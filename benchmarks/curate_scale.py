@@ -9,7 +9,6 @@ similarity); the same pairs with the opposite label; and prompts of the benchmar
 
 import argparse
 import random
-import resource
 import tempfile
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 
-from benchmarks import record
+from benchmarks import memory, record
 from xlrm.stages import curate
 from xlrm.store.jsonl import read_rows, write_jsonl
 
@@ -114,9 +113,9 @@ def measure(rows: int) -> dict:
             preferences=(str(folder / "pairs.jsonl"),), pairs=rows, benchmark=str(folder / "benchmark.jsonl"),
             benchmark_items=BENCHMARK_ITEMS, prompts=None, parallel=None,
         )  # fmt: skip
-        before, clock = peak_mib(), time.monotonic()
+        before, clock = memory.peak(), time.monotonic()
         curate.run(config, output=folder / "out")
-        seconds, peak = time.monotonic() - clock, peak_mib()
+        seconds, peak = time.monotonic() - clock, memory.peak()
         print(f"{seconds:.1f} s, peak memory {peak:.0f} MiB ({before:.0f} before it began)")
         out = Counter(kind_of(row) for row in read_rows(folder / "out" / "preferences.jsonl"))
     for kind, count in sorted(counts.items()):
@@ -125,10 +124,6 @@ def measure(rows: int) -> dict:
         print(f"{kind}: {dropped:,} of {count:,} {said} ({100 * dropped / count:.2f} %)")
     kinds = {kind: {"rows": count, "dropped": count - out[kind]} for kind, count in sorted(counts.items())}
     return {"seconds": seconds, "peak_memory_mib": peak, "before_mib": before, "kinds": kinds}
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ def pairs_of_sentences(shared: Path, half: str, sentences: int, pairs: int = 250
 
 
 def _of_sentences(windows: list[list[dict]], language: str, sentences: int) -> Iterator[Row]:
+    """Pairs whose prompt is a window's first sentence, chosen the next `sentences`, and rejected the rest."""
     joint = "" if language == "zh" else " "
     for number, window in enumerate(windows):
         texts = [sentence[language].strip() for sentence in window]
@@ -94,17 +95,9 @@ def measured_rates(shared: Path = SHARED_DATA, half: str = "report") -> dict[str
     """Language -> rates of alarms on texts of one, three and eight sentences of NTREX-128."""
     sentences = [sentence for many in documents_of(shared, half) for sentence in many]
     windows = [sentences[at : at + 12] for at in range(len(sentences) - 11)]
-    rows = {language: list(_of_lengths(windows, language)) for language in (SOURCE, *TARGETS)}
+    rows = {language: list(_of_sentences(windows, language, 3)) for language in (SOURCE, *TARGETS)}
     looked_at = alarms.amounts(rows[SOURCE]).sum(axis=0).tolist()
     return {language: _rates(rows[language], rows[SOURCE], language, looked_at) for language in TARGETS}
-
-
-def _of_lengths(windows: list[list[dict]], language: str) -> Iterator[Row]:
-    joint = "" if language == "zh" else " "
-    for number, window in enumerate(windows):
-        texts = [sentence[language].strip() for sentence in window]
-        parts = texts[:1], texts[1:4], texts[4:]
-        yield {"id": f"n{number}"} | dict(zip(PAIR[1:], map(joint.join, parts), strict=True))
 
 
 def _rates(rows: list[Row], source: list[Row], language: str, looked_at: list[float]) -> Rates:

@@ -10,12 +10,11 @@ are repeated.
 import argparse
 import itertools
 import multiprocessing
-import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks import record
+from benchmarks import memory, record
 from xlrm.analysis import hidden_states
 from xlrm.analysis.hidden_states import Reading
 from xlrm.data import parallel_texts
@@ -29,13 +28,9 @@ def measure(model: Path, file: str, count: int) -> tuple[float, float, float]:
     repeated = {language: list(itertools.islice(itertools.cycle(many), count)) for language, many in texts.items()}
     first = {language: many[: hidden_states.TEXTS_AT_ONCE] for language, many in repeated.items()}
     hidden_states.measure(model, first, Reading(), "one block")
-    block, clock = peak_mib(), time.monotonic()
+    block, clock = memory.peak(), time.monotonic()
     hidden_states.measure(model, repeated, Reading(), f"{count} texts")
-    return time.monotonic() - clock, peak_mib(), block
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return time.monotonic() - clock, memory.peak(), block
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import record
+from benchmarks.defects import SHARED_DATA
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 TOLERANCE = 2e-5
 REQUIREMENTS = Path(__file__).with_name("requirements-rewardbench.txt")
 ORACLE = Path(__file__).with_name("rewardbench_oracle.py")
-SHARED_DATA = Path(os.environ.get("XLRM_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 VENV = Path(os.environ.get("XLRM_REWARDBENCH_VENV") or ".xlrm/venvs/rewardbench")
 TEMPLATES = {
     "llama": (

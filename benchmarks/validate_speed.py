@@ -9,7 +9,6 @@ With --json FILE the figures are also written there.
 import argparse
 import json
 import random
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import record
+from benchmarks import memory, record
 from xlrm.data.corpus_schema import PAIR, PREFERENCE_PAIRS, Description
 from xlrm.data.phrasebook import translator
 from xlrm.stages import curate, validate
@@ -26,11 +25,6 @@ from xlrm.validation import suite
 
 LANGUAGES = ("en", "es", "it", "ko", "zh")
 COLUMNS = PREFERENCE_PAIRS.columns
-
-
-def memory() -> float:
-    """Peak memory so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def plain(count: int) -> dict[str, float]:
@@ -43,7 +37,7 @@ def plain(count: int) -> dict[str, float]:
     seconds = time.perf_counter() - began
     assert not any(outcome.failed for outcome in outcomes)
     said = f"{count:,} rows, {len(outcomes)} plain expectations"
-    peak = memory()
+    peak = memory.peak()
     print(f"{said}: {seconds:.1f} s, {count / seconds:,.0f} rows a second, peak {peak:,.0f} MiB")
     return {"rows": count, "expectations": len(outcomes), "seconds": seconds, "peak_memory_mib": peak}
 
@@ -78,13 +72,13 @@ def stage(count: int, languages: int) -> dict[str, float]:
         folder = Path(name)
         _write(folder, count, languages)
         size = sum(path.stat().st_size for path in folder.rglob("*.jsonl")) / 2**20
-        before, began = memory(), time.perf_counter()
+        before, began = memory.peak(), time.perf_counter()
         (folder / "out").mkdir()
         source, *translations = [folder / code for code in LANGUAGES[:languages]]
         metrics = validate.run(validate.Config(), source=source, translations=translations, output=folder / "out")
         seconds = time.perf_counter() - began
     said = f"{count:,} rows x {languages} languages, {size:,.0f} MiB, {metrics['rows_out']:,} rows out"
-    peak = memory()
+    peak = memory.peak()
     print(f"{said}: {seconds:.0f} s, peak {peak:,.0f} MiB ({before:,.0f} MiB before)")
     return {
         "rows": count, "languages": languages, "corpora_mib": size, "rows_out": metrics["rows_out"], "seconds": seconds,

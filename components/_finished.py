@@ -25,12 +25,12 @@ def finished(made: Steps) -> dict[str, str]:
     return uris
 
 
-def _address(step: Step, found: Mapping[str, str]) -> str | None:
+def _address(step: Step, uris: Mapping[str, str]) -> str | None:
     known, libraries = _libraries(IMAGES.get(component_of(step), "data"))
     if not known:
         return None
     try:
-        return runner.address(step.stage, step.config, _run.inputs(step, found), libraries=libraries)
+        return runner.address(step.stage, step.config, _run.inputs(step, uris), libraries=libraries)
     except XlrmError as error:
         progress.say(f"{step.label}: treated as unfinished: {error}")
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components._address import write
-from components.notes import FAILED, NOTHING_LEFT, SUCCEEDED, Notes, note_end, notes
+from components.notes import FAILED, NOTHING_LEFT, RUN_ID, SUCCEEDED, Notes, note_end, notes
 from xlrm import progress
 from xlrm.errors import ArtifactError
 
@@ -31,8 +31,8 @@ class End:
 
 def report(pipeline: str, status: Any, summary: Any) -> None:
     """Reports the end of a run: as its last note, as Markdown, in the log, and to the address in `XLRM_NOTIFY_URL`."""
-    end = _ended(pipeline, status)
-    text = f"{pipeline} {os.environ.get('KFP_RUN_ID', '')}".strip() + f": {end.state.lower()}"
+    end = _ended(status)
+    text = f"{pipeline} {os.environ.get(RUN_ID, '')}".strip() + f": {end.state.lower()}"
     text += f": {end.line}" if end.line else ""
     note_end(end.state, end.line)
     write(summary, _page(end, text))
@@ -41,7 +41,7 @@ def report(pipeline: str, status: Any, summary: Any) -> None:
         _post(address, text)
 
 
-def ended(pipeline: str, status: Any, noted: Notes) -> End:
+def ended(status: Any, noted: Notes) -> End:
     """How a run ended, from the status that KFP gives for the tasks before this one and from their own notes.
 
     KFP takes the status from ML Metadata (backend/src/v2/driver/resolve.go, TaskFinalStatus): COMPLETE means success.
@@ -56,12 +56,12 @@ def ended(pipeline: str, status: Any, noted: Notes) -> End:
     line = line or _one_line(status.error_message or "")
     if status.state.startswith("CANCEL"):
         return End("CANCELED", line, failed)
-    if not failed and (well or _finished(pipeline, noted)):
+    if not failed and (well or _finished(noted)):
         return End(SUCCEEDED)
-    return End(FAILED, line or (_UNSEEN if os.environ.get("KFP_RUN_ID") else ""), failed)
+    return End(FAILED, line or (_UNSEEN if os.environ.get(RUN_ID) else ""), failed)
 
 
-def _finished(pipeline: str, noted: Notes) -> bool:
+def _finished(noted: Notes) -> bool:
     """Whether the last task succeeded, or the first task found that no other was needed."""
     last, first = (noted.tasks.get(name) for name in (_LAST, "configure"))
     if last:
@@ -69,13 +69,13 @@ def _finished(pipeline: str, noted: Notes) -> bool:
     return first is not None and first.state == SUCCEEDED and first.line() == NOTHING_LEFT
 
 
-def _ended(pipeline: str, status: Any) -> End:
-    run = os.environ.get("KFP_RUN_ID")
+def _ended(status: Any) -> End:
+    run = os.environ.get(RUN_ID)
     try:
-        return ended(pipeline, status, notes(run) if run else Notes())
+        return ended(status, notes(run) if run else Notes())
     except ArtifactError as error:
         progress.say(f"the notes of the tasks cannot be read: {error}")
-        return ended(pipeline, status, Notes())
+        return ended(status, Notes())
 
 
 def _page(end: End, text: str) -> str:

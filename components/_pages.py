@@ -3,6 +3,7 @@
 import json
 
 from components import _run
+from xlrm import markdown_table
 from xlrm.run import pages
 from xlrm.store import addresses, artifacts, objects
 from xlrm.store.artifacts import Record
@@ -51,7 +52,7 @@ def markdown(label: str, uri: str, record: Record) -> str:
         "memory": f"{record.peak_memory_mib:,.0f} MiB at the peak", "MLflow run": record.mlflow_run_id or "none",
         "git commit": record.git_commit or "unknown", "image": record.image or "none",
     }  # fmt: skip
-    metrics = [f"| {_cell(key)} | {value:,.4g} |" for key, value in record.metrics.items()]
+    metrics = [markdown_table.row((key, f"{value:,.4g}")) for key, value in record.metrics.items()]
     given = [f"- {name}: `{item.uri}`" for name, items in record.inputs.items() for item in items] or ["- nothing"]
     text = json.dumps(record.config, indent=2, ensure_ascii=False, allow_nan=False)
     return "\n".join(
@@ -61,8 +62,3 @@ def markdown(label: str, uri: str, record: Record) -> str:
             "## Made from", "", *given, "", "## Settings", "", "```json", text, "```", "",
         ]
     )  # fmt: skip
-
-
-def _cell(name: str) -> str:
-    """A metric's name, escaped for a table: it may contain the name of a section, which users choose."""
-    return " ".join(name.replace("|", "\\|").split("\n"))

@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from components.hardware import Hardware
+from components.notes import RUN_ID, below
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.run import steps
 from xlrm.run.experiment import STAGES, Experiment
 from xlrm.run.runner import Inputs
 from xlrm.run.steps import Step, Steps
-from xlrm.store import addresses, artifacts, objects
-
-ID = "KFP_RUN_ID"
-"""Environment variable with the run's id; pipelines/platform.py and the local runner set it."""
+from xlrm.store import artifacts, objects
 
 
 class Run(BaseModel, frozen=True, extra="forbid"):
@@ -53,10 +51,12 @@ class Refused(BaseModel, frozen=True, extra="forbid"):
 
 
 def folder(*parts: str) -> str:
-    """Address of something that belongs to this run. Raises ConfigError outside of a run."""
-    if not (run := os.environ.get(ID)):
-        raise ConfigError("not set; a component is a task of a run", where=ID, hint="`xlrm stage` runs a single stage")
-    return objects.join(addresses.store(), "runs", run, *parts)
+    """Address of something that belongs to the current run. Raises ConfigError outside of a run."""
+    if not (run := os.environ.get(RUN_ID)):
+        raise ConfigError(
+            "not set; a component is a task of a run", where=RUN_ID, hint="`xlrm stage` runs a single stage"
+        )
+    return below(run, *parts)
 
 
 def begin(run: Run) -> None:

@@ -7,7 +7,7 @@ from components import image
 
 @dsl.component(base_image=image("answer"), install_kfp_package=False)
 def answer(steps: str, made: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.Markdown]) -> None:
-    """Samples the aligned policies' responses to the prompts they are judged by, and judges them if that needs GPUs."""
+    """Samples the aligned policies' responses to the prompts of the judgment, and judges them if that needs GPUs."""
     from components._stage import run
 
     run(steps, made, page)

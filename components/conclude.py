@@ -10,8 +10,8 @@ def conclude(
     pipeline: str, status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown],
     decision: dsl.Output[dsl.Markdown], report: dsl.Output[dsl.HTML],
 ) -> None:  # fmt: skip
-    """Reports the end of a run in its log, in the UI and, where there is an address for that, to people; and shows the
-    decision on its reward models, and its report."""
+    """Reports the end of a run in its log, in the UI and, if XLRM_NOTIFY_URL is set, in a chat; shows the decision on
+    its reward models, and its report."""
     from components._notice import report as tell
     from components._results import show
 

@@ -23,10 +23,10 @@ def configure(
 ) -> NamedTuple(  # type: ignore[valid-type]  # kfp runs this function's text alone
     "Left", Output=str, translate=list, reward=list, sample=list, evaluate=list, align=list, answer=list
 ):
-    """Settles the experiment, refuses what is not right in it before anything is paid for, and finds what is left to do.
+    """Resolves the experiment, refuses errors in it before anything is paid for, and finds the steps that are left.
 
     Returns:
-        How many steps are left, and by component their labels, a text for each pod.
+        Number of steps that are left, and for each component the labels of its steps, a text for each pod.
     """
     from components.form import settle
 

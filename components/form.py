@@ -105,10 +105,15 @@ def shared_out(todo: Steps, hardware: Hardware) -> dict[str, list[str]]:
     return shares
 
 
-def _markdown(found: Experiment, where: str, made: Steps, done: dict[str, str], estimate: str) -> str:
-    text = yaml.safe_dump(found.as_file(), allow_unicode=True, sort_keys=False)
+def _markdown(experiment: Experiment, where: str, made: Steps, done: dict[str, str], estimate: str) -> str:
+    text = yaml.safe_dump(experiment.as_file(), allow_unicode=True, sort_keys=False)
     left = [label for label in made if label not in done]
-    lines = [f"# {found.name}", "", f"From the {where}; settings that are not listed have the stage's defaults.", ""]
+    lines = [
+        f"# {experiment.name}",
+        "",
+        f"From the {where}; settings that are not listed have the stage's defaults.",
+        "",
+    ]
     lines += [f"{len(done)} of {len(made)} steps are already finished; to do: {', '.join(left) or 'none'}.", ""]
     lines += ["```yaml", f"{text}```", "", "## Estimate", "", "For all steps, as if none were finished.", ""]
     return "\n".join([*lines, estimate])

@@ -27,7 +27,7 @@ _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?")
 def quantity(text: str) -> str:
     """The text, if it is a Kubernetes quantity above 0 without a sign. Raises ValueError otherwise."""
     if not _QUANTITY.fullmatch(text) or not re.match(r"[0.]*[1-9]", text):
-        raise ValueError("no quantity of Kubernetes above 0, such as 16, 500m or 256Gi")
+        raise ValueError("a Kubernetes quantity above 0 is allowed, such as 16, 500m or 256Gi")
     return text
 
 

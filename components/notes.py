@@ -20,6 +20,8 @@ from xlrm import progress
 from xlrm.errors import ArtifactError
 from xlrm.store import addresses, objects
 
+RUN_ID = "KFP_RUN_ID"
+"""Environment variable with the run's id; pipelines/platform.py and the local runner set it."""
 RUNNING, SUCCEEDED, FAILED = "RUNNING", "SUCCEEDED", "FAILED"
 NOTHING_LEFT = "everything was finished before"
 """Line of the task `configure` if no other task is needed."""
@@ -47,8 +49,8 @@ def note_end(state: str, line: str = "") -> None:
 
 def note_failure(label: str, error: str) -> None:
     """Keeps why a step failed; of several tries the last counts."""
-    if run := os.environ.get("KFP_RUN_ID"):
-        _write(_below(run, "failures", label, f"{datetime.now(UTC):{_MOMENT}}"), error)
+    if run := os.environ.get(RUN_ID):
+        _write(below(run, "failures", label, f"{datetime.now(UTC):{_MOMENT}}"), error)
         _tell_kubernetes(error)
 
 
@@ -98,8 +100,8 @@ class Notes:
         """Label -> why, for tasks that ended as FAILED."""
         return {label: self.why(note) for label, note in self.tasks.items() if note.state == FAILED}
 
-    def why(self, one: Note) -> str:
-        return self.error(one.label) or one.line()
+    def why(self, note: Note) -> str:
+        return self.error(note.label) or note.line()
 
     def lost(self) -> dict[str, str]:
         """Label -> why, for tasks that began and did not end, and for errors of tasks that noted nothing else. Only
@@ -111,7 +113,7 @@ class Notes:
 
 def notes(run: str) -> Notes:
     """Notes of the run with this id, from one listing of the store. Raises ArtifactError."""
-    top = _below(run)
+    top = below(run)
     tasks: dict[str, Note] = {}
     failures: dict[str, list[str]] = {}
     last = None
@@ -133,11 +135,12 @@ def _note(label: str, change: str, uri: str, before: Note | None) -> Note:
 
 
 def _add(*where: str, state: str, line: str = "") -> None:
-    if run := os.environ.get("KFP_RUN_ID"):
-        _write(_below(run, *where, f"{datetime.now(UTC):{_MOMENT}}-{state}"), " ".join(line.split()))
+    if run := os.environ.get(RUN_ID):
+        _write(below(run, *where, f"{datetime.now(UTC):{_MOMENT}}-{state}"), " ".join(line.split()))
 
 
-def _below(run: str, *where: str) -> str:
+def below(run: str, *where: str) -> str:
+    """Address of something that belongs to a run."""
     return objects.join(addresses.store(), "runs", run, *where)
 
 

@@ -20,7 +20,6 @@ from rich.console import Console
 
 from components import estimate, hardware
 from pipelines import local_run, local_tasks, placement, submission
-from xlrm.errors import ConfigError
 from xlrm.run import doctor as machine
 from xlrm.run import experiment, pages
 from xlrm.run.output import errors, errors_in_one_line, print_result, terminal
@@ -44,14 +43,7 @@ def run(
     """Run a pipeline on this machine, task by task, with Kubeflow Pipelines' local runner, and print the path of its
     report. Exit codes: 2 if the user can fix the cause, such as a gate that refuses; 1 for any other failure."""
     with errors_in_one_line():
-        if pipeline not in submission.PIPELINES:
-            raise ConfigError(
-                "no such pipeline",
-                where="--pipeline",
-                value=pipeline,
-                hint=f"there are {', '.join(submission.PIPELINES)}",
-            )
-        name, on = pipeline.replace("_", "-"), placement.load(placement.LOCAL).hardware()
+        name, on = submission.kind(pipeline), placement.load(placement.LOCAL).hardware()
         loaded = experiment.load(config, tuple(overrides or ()), name)
         hardware.check(steps(name, loaded), on, str(config))
         print(estimate.table(loaded, name, on), file=sys.stderr, flush=True)
@@ -112,7 +104,7 @@ def _run_locally(
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads sleep, and do not hold up the other task
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    name = pipeline.replace("_", "-")
+    name = submission.kind(pipeline)
     with (
         local_run.at_work(root),
         mlflow_runs.run(loaded.name, name, {}, {"pipeline": name}, root / local_run.NOTE) as parent,

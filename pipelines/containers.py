@@ -51,12 +51,12 @@ def runner(tasks: Tasks) -> "local.DockerRunner":
 
 def run_to_the_end(
     client: Any, image: str, command: list[str], volumes: dict[str, Any],
-    ended_by: Callable = contextlib.nullcontext, **how: Any,
+    ended_by: Callable = contextlib.nullcontext, **options: Any,
 ) -> int:  # fmt: skip
     """Exit status of a container; its log goes to standard output. `ended_by` receives the function that stops the
     container. Replaces KFP's function (2.17), which lets the daemon remove a container that has ended, and reports
     success if the container is gone before its status is read."""
-    container = client.containers.run(image=image, command=command, volumes=volumes, detach=True, **how)
+    container = client.containers.run(image=image, command=command, volumes=volumes, detach=True, **options)
     try:
 
         def stop() -> None:

@@ -26,8 +26,9 @@ Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 
 
 def reward_models(place: Place, left: dict[str, Any]) -> tuple[dsl.PipelineTask, dsl.PipelineTask]:
-    """From the sources to the base model and trained reward models. `left`: by component what is not finished yet, in a text
-    for each pod. A loop over nothing is done at once, so what is finished starts no pod and asks for no GPU."""
+    """The tasks from the sources to the reward models; returns those of the base model and of the reward models. `left`:
+    component -> its unfinished steps, a text for each pod. An empty loop ends at once, so that finished steps start no pod
+    and request no GPU."""
     curated = place(curate(steps="curate,plan"))
     with dsl.ParallelFor(left["translate"], name="translations") as steps:
         translated = place(translate(steps=steps)).after(curated)
@@ -52,7 +53,7 @@ def _transfer(place: Place, left: dict[str, Any]) -> None:
 
 
 def build(placement: Placement) -> BaseComponent:
-    """The pipeline, with its tasks placed so."""
+    """The pipeline, with its tasks on the hardware of the placement."""
     place = partial(placed, placement=placement)
 
     @dsl.pipeline(name="cross-lingual-transfer")
@@ -69,12 +70,12 @@ def build(placement: Placement) -> BaseComponent:
         """Train reward models in one language and in others, compare them in all, and align policies with them.
 
         Args:
-            base_model: Base model on the Hub, OWNER/NAME. The preset's, when empty.
-            experiment: A whole experiment in YAML, as a file of configs/ has it, on one line. The preset, when empty.
-            experiment_name: Name of the MLflow experiment. The preset's, when empty.
+            base_model: Base model on the Hub, OWNER/NAME; if empty, the preset's.
+            experiment: A whole experiment in YAML on one line, with the fields of a file in configs/; if empty, the preset.
+            experiment_name: Name of the MLflow experiment; if empty, the preset's.
             overrides: Any setting of any stage, such as {"reward.learning_rate": 2e-5, "align.beta": 0.05}.
-            pairs_per_source: Preference pairs from each source, at most. The preset's, when 0.
-            preference_sets: Preference sets by name, or as hub:OWNER/NAME. The preset's, when empty.
+            pairs_per_source: Maximum preference pairs from each source; if 0, the preset's.
+            preference_sets: Preference sets by name, or as hub:OWNER/NAME; if empty, the preset's.
             preset: An experiment of configs/, such as paper_a_llama, paper_a_qwen, demo, demo_short.
             target_languages: Languages beside the source, such as ["es", "ko"]; each gets a reward model and aligned policies.
         """

@@ -133,7 +133,7 @@ def _connect(context: str | None) -> client.ApiClient:
         try:
             config.load_kube_config(file, context, settings)
         except (yaml.YAMLError, OSError, TypeError) as error:
-            raise ConfigException(f"{file or '~/.kube/config'} is no kubeconfig: {error}") from error
+            raise ConfigException(f"{file or '~/.kube/config'} is not a kubeconfig: {error}") from error
     settings.retries = False  # report at once that a cluster is down
     return client.ApiClient(settings)
 
@@ -262,7 +262,7 @@ def _nodes(core: client.CoreV1Api) -> Iterator[Check]:
     try:
         nodes = [node for node in core.list_node(_request_timeout=SECONDS).items if _ready(node)]
     except (ApiException, HTTPError) as error:
-        yield Check("nodes", False, _why(error), "ask somebody who may list nodes, or go on at your own risk", False)
+        yield Check("nodes", False, _why(error), "ask a user who may list nodes, or continue without this check", False)
         return
     products = {node.metadata.labels.get(f"{GPU}.product", "") for node in nodes if node.metadata.labels} - {""}
     if product := placement.current().gpu_product:

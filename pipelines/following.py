@@ -12,7 +12,7 @@ from typing import Any
 from components.notes import Notes, notes
 from pipelines import reasons, standing
 from pipelines.standing import Task
-from xlrm import progress
+from xlrm import markdown_table, progress
 from xlrm.errors import ArtifactError, ConfigError, XlrmError
 
 POLL_SECONDS = 15
@@ -146,7 +146,7 @@ def _late(watch: _Watch, cancel: bool) -> Outcome:
                     return _ended(watch)
             heard = watch.run and watch.run.state == "CANCELING"
             then = "it is being cancelled" if heard else f"{then}, and cannot be cancelled ({error})"
-    message = f"time is up, the run has not ended; {then}: {watch.server.link(watch.run_id)}"
+    message = f"the time is up and the run has not ended; {then}: {watch.server.link(watch.run_id)}"
     return Outcome(message, TIMED_OUT, tasks=standing.tasks(watch.run, watch.notes))
 
 
@@ -175,18 +175,14 @@ def _more(watch: _Watch, failed: list[Task]) -> str:
 
 def markdown(outcome: Outcome) -> str:
     """The outcome as Markdown, for the summary page of a continuous integration."""
-    return "\n".join([f"### {_cell(outcome.message)}", "", *_table(outcome), ""])
+    return "\n".join([f"### {markdown_table.cell(outcome.message)}", "", *_table(outcome), ""])
 
 
 def _table(outcome: Outcome) -> Iterator[str]:
     yield from ("| | |", "|---|---|")
-    yield from (f"| {name} | {_cell(value)} |" for name, value in outcome.facts.items())
+    yield from (markdown_table.row(fact) for fact in outcome.facts.items())
     if outcome.tasks:
         yield from ("", "| task | state | |", "|---|---|---|")
         for task in outcome.tasks:
             more = task.line if task.state == "FAILED" and task.line else standing.took(task)
-            yield f"| {task.name} | {standing.plain(task.state)} | {_cell(more)} |"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+            yield markdown_table.row((task.name, standing.plain(task.state), more))

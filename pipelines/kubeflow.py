@@ -250,7 +250,7 @@ def _tried(what: str, request: Callable[[], Any], taken_may_pass: bool = False) 
     try:
         return request()
     except api.ApiException as error:
-        message = f"{error.status} {_said(error)}"
+        message = f"{error.status} {_reason(error)}"
         if error.status == 409 and taken_may_pass:
             raise _Taken(message) from error
         # Some errors in the input come with status 500, too.
@@ -265,7 +265,7 @@ def _tried(what: str, request: Callable[[], Any], taken_may_pass: bool = False) 
         raise _Passing(f"cannot be asked: {error}") from error
 
 
-def _said(error: api.ApiException) -> str:
+def _reason(error: api.ApiException) -> str:
     """The server's message, whose field differs between the API and uploads; the text of a proxy's answer."""
     try:
         body = json.loads(error.body)

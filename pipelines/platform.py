@@ -3,6 +3,7 @@
 from kfp import dsl, kubernetes
 from kfp.dsl.structures import ResourceSpec
 
+from components.hardware import TRAININGS
 from pipelines.placement import Placement
 
 SECRETS = {
@@ -42,7 +43,7 @@ def placed(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask:
     """
     name = task.component_spec.name
     needs = placement.tasks[name]
-    if placement.nodes > 1 and name in ("reward", "align"):
+    if placement.nodes > 1 and name in TRAININGS:
         needs = needs.model_copy(update={"gpus": 0, "cores": "1", "memory": "4Gi"})
     task.set_caching_options(False)
     task.container_spec.command = list(COMMAND)

@@ -46,11 +46,11 @@ def explained(server: Any, run_id: str, notes: Notes, tasks: list[Task]) -> list
     ]
 
 
-def _why(server: Any, run_id: str, notes: Notes, task: Task, found: dict[str, Failure]) -> str:
-    failure = next((found[name] for name in (task.name, *sorted(tasks_of([task.stage]))) if name in found), None)
+def _why(server: Any, run_id: str, notes: Notes, task: Task, failures: dict[str, Failure]) -> str:
+    failure = next((failures[name] for name in (task.name, *sorted(tasks_of([task.stage]))) if name in failures), None)
     message = failure.message if failure else ""
     if task.driver:
-        return said_by_driver(server.log(run_id, failure.pod)) or message if failure else task.line
+        return driver_error(server.log(run_id, failure.pod)) or message if failure else task.line
     if task.line:
         return f"{task.line} ({message})" if message else task.line
     try:
@@ -81,7 +81,7 @@ def failures(workflow: dict[str, Any]) -> list[Failure]:
     return list(by_name.values())
 
 
-def said_by_driver(log: str) -> str:
+def driver_error(log: str) -> str:
     """The error that ended a driver, from its pod's log and without the stack; empty if there is none."""
     errors = _DRIVER_SAYS.findall(log)
     return errors[-1].strip()[:_CHARACTERS] if errors else ""

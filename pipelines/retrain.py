@@ -15,7 +15,7 @@ from pipelines.platform import placed
 
 
 def build(placement: Placement) -> BaseComponent:
-    """The pipeline, with its tasks placed so."""
+    """The pipeline, with its tasks on the hardware of the placement."""
     place = partial(placed, placement=placement)
 
     @dsl.pipeline(name="retrain")
@@ -29,8 +29,8 @@ def build(placement: Placement) -> BaseComponent:
         """Train the source language's reward model anew, and let it replace the champion if it is better, else fail.
 
         Args:
-            experiment: A whole experiment in YAML, as a file of configs/ has it, on one line. The preset, when empty.
-            experiment_name: Name of the MLflow experiment. The preset's, when empty.
+            experiment: A whole experiment in YAML on one line, with the fields of a file in configs/; if empty, the preset.
+            experiment_name: Name of the MLflow experiment; if empty, the preset's.
             overrides: Any setting of any stage, such as {"curate.preferences": ["helpsteer2"], "reward.learning_rate": 2e-5}.
             preset: An experiment of configs/, such as paper_a_llama, paper_a_qwen, demo, demo_short.
             target_languages: Languages beside the source to evaluate the reward model in, such as ["es", "ko"].

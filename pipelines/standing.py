@@ -110,12 +110,12 @@ def is_ours(name: str) -> bool:
 
 
 def _detailed(detail: Any) -> Task | None:
-    name, how = detail.display_name or "", _state(detail)
-    if not is_ours(name) or (name.endswith(_DRIVER) and how != "FAILED"):
+    name, state = detail.display_name or "", _state(detail)
+    if not is_ours(name) or (name.endswith(_DRIVER) and state != "FAILED"):
         return None
     line = " ".join(detail.error.message.split()) if detail.error and detail.error.message else ""
     ended_at = detail.end_time if _is_set(detail.end_time) else None
-    return Task(name, how, detail.start_time if _is_set(detail.start_time) else None, ended_at, line)
+    return Task(name, state, detail.start_time if _is_set(detail.start_time) else None, ended_at, line)
 
 
 def _state(detail: Any) -> str:
@@ -168,5 +168,5 @@ def took(task: Task) -> str:
     return f"{(task.ended - task.started).total_seconds() / 60:.1f} min"
 
 
-def plain(how: str | None) -> str:
-    return "pending" if how in (None, "", _UNSPECIFIED) else how.lower()
+def plain(state: str | None) -> str:
+    return "pending" if state in (None, "", _UNSPECIFIED) else state.lower()

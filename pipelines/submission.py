@@ -103,12 +103,7 @@ def submit(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as continuous integration ends a job
     try:
         patience = seconds(timeout)
-        if schedule and (wait or if_changed):
-            raise ConfigError(
-                "the server starts these runs later, so --wait and --if-changed do not apply",
-                where="--schedule",
-                value=schedule,
-            )
+        when = cron(schedule, wait or if_changed) if schedule else None
         with tempfile.TemporaryDirectory() as folder:
             on = placements.load(placement) if placement else placements.current()
             made = prepare(config, tuple(overrides or ()), pipeline, Path(folder), on)
@@ -118,8 +113,8 @@ def submit(
             }  # fmt: skip
             print(made.estimate, file=sys.stderr, flush=True)
             _append(summary, f"\n{made.estimate}\n")
-            if schedule:
-                outcome = _schedule(made, cron(schedule), host, namespace, facts)
+            if when:
+                outcome = _schedule(made, when, host, namespace, facts)
             else:
                 outcome = _run(made, if_changed, patience if wait else None, cancel_on_timeout, host, namespace, facts)
     except XlrmError as error:
@@ -139,11 +134,7 @@ def prepare(
     config: Path, overrides: tuple[str, ...], pipeline: str, folder: Path, placement: placements.Placement
 ) -> Submission:
     """Checks all that can be checked without a server. Raises ConfigError."""
-    if pipeline not in PIPELINES:
-        raise ConfigError(
-            "no such pipeline", where="--pipeline", value=pipeline, hint=f"there are {', '.join(PIPELINES)}"
-        )
-    name = pipeline.replace("_", "-")
+    name = kind(pipeline)
     try:
         loaded = experiment.load(config, overrides, name)
     except ConfigError as error:  # the message contains the values that it is about
@@ -156,6 +147,16 @@ def prepare(
     for entry in content.unknown:
         progress.say(f"assumed to be unchanged: {entry}")
     return Submission(pipeline, content, package, _commit(), estimate.table(loaded, name, placement.hardware()))
+
+
+def kind(pipeline: str) -> str:
+    """The name by which the package's steps and the server know a pipeline. Raises ConfigError for one that does not
+    exist."""
+    if pipeline not in PIPELINES:
+        raise ConfigError(
+            "no such pipeline", where="--pipeline", value=pipeline, hint=f"there are {', '.join(PIPELINES)}"
+        )
+    return pipeline.replace("_", "-")
 
 
 def compile_package(pipeline: str, folder: Path, placement: placements.Placement) -> Path:
@@ -197,8 +198,15 @@ def seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def cron(text: str) -> str:
-    """A cron expression in the form of Kubeflow Pipelines, with seconds first."""
+def cron(text: str, expects_run: bool = False) -> str:
+    """A cron expression in the form of Kubeflow Pipelines, with seconds first. Raises ConfigError, also if the
+    submission expects a run at once."""
+    if expects_run:
+        raise ConfigError(
+            "the server starts these runs later, so --wait and --if-changed do not apply",
+            where="--schedule",
+            value=text,
+        )
     fields = text.split()
     if len(fields) not in (5, 6) or not all(re.fullmatch(r"[\w*/,?#-]+", field) for field in fields):
         raise ConfigError(
@@ -215,10 +223,7 @@ def _run(
 ) -> Outcome:  # fmt: skip
     import kfp_server_api as api
 
-    from pipelines.kubeflow import Server
-
-    server = Server(host, namespace)
-    experiment_id = server.experiment(made.experiment.name)
+    server, experiment_id = _experiment(made, host, namespace)
     run = _known(server, experiment_id, made) if if_changed else None
     if run:
         facts |= {"run": _link(server, run)}
@@ -250,10 +255,7 @@ def _schedule(made: Submission, when: str, host: str | None, namespace: str | No
     """Starts a schedule, and switches off earlier schedules of the same experiment and pipeline."""
     import kfp_server_api as api
 
-    from pipelines.kubeflow import Server
-
-    server = Server(host, namespace)
-    experiment_id = server.experiment(made.experiment.name)
+    server, experiment_id = _experiment(made, host, namespace)
     version = _upload(server, made, facts)
     series = f"{made.experiment.name[:60]} {made.pipeline} on schedule "
     name = series + hashlib.sha256(f"{when} {made.version} {made.content.key}".encode()).hexdigest()[:12]
@@ -278,11 +280,17 @@ def _schedule(made: Submission, when: str, host: str | None, namespace: str | No
     return Outcome(f"scheduled: {name}, {when}, {recurring.recurring_run_id}", SUCCEEDED)
 
 
+def _experiment(made: Submission, host: str | None, namespace: str | None) -> "tuple[Server, str]":
+    """The server, and the id of the experiment there, which is created if there is none."""
+    from pipelines.kubeflow import Server
+
+    server = Server(host, namespace)
+    return server, server.experiment(made.experiment.name)
+
+
 def _upload(server: "Server", made: Submission, facts: dict[str, str]) -> Any:
     document = str(importlib.import_module(f"pipelines.{made.pipeline}").__doc__).strip()
-    version = server.version(
-        made.pipeline.replace("_", "-"), document, made.version, made.package, f"commit {made.commit}"
-    )
+    version = server.version(kind(made.pipeline), document, made.version, made.package, f"commit {made.commit}")
     facts |= {"version": made.version}
     return version
 

@@ -58,7 +58,7 @@ def text(view: SimpleNamespace) -> str:
 @pytest.fixture(autouse=True)
 def run_id(monkeypatch: pytest.MonkeyPatch) -> str:
     """Tests are tasks of a run, whose steps are tried once."""
-    monkeypatch.setenv(_run.ID, "run-1")
+    monkeypatch.setenv(_run.RUN_ID, "run-1")
     monkeypatch.setenv(_stage.TRIES, "1")
     return "run-1"
 
@@ -197,7 +197,7 @@ DATA = ("curate", "plan", "translate-es", "validate")
 
 def test_what_a_run_has_made_is_not_left_for_the_next(view, monkeypatch) -> None:
     uris = make(begun(view), *DATA)
-    monkeypatch.setenv(_run.ID, "run-2")
+    monkeypatch.setenv(_run.RUN_ID, "run-2")
     left = settled(view, experiment=_run_of("run-1"))
     assert {label: _run.made(label) for label in DATA} == uris, "its tasks find them as if they had made them"
     assert left.translate == [] and left.reward == ["reward-en"] and left.Output == "5"
@@ -250,8 +250,8 @@ def test_a_step_of_no_run_is_one_line(view, monkeypatch) -> None:
     begun(view)
     with refused(ConfigError, "reward-ko"):
         _run.read().step("reward-ko")
-    monkeypatch.delenv(_run.ID)
-    with refused(ConfigError, _run.ID):
+    monkeypatch.delenv(_run.RUN_ID)
+    with refused(ConfigError, _run.RUN_ID):
         _run.read()
 
 

@@ -200,10 +200,10 @@ def test_an_answer_cut_by_the_limit_is_known_to_be_cut(name, request) -> None:
 def test_models_of_many_languages_are_told_which(marian, m2m) -> None:
     to_spanish = Transformers(Model(str(marian)), 4, (ENGLISH, SPANISH))
     assert to_spanish.tokenizer.convert_ids_to_tokens(to_spanish.encode(["One."])[0])[0] == ">>es<<"
-    assert Transformers(Model(str(marian)), 4, (ENGLISH, KOREAN))._told == ""
+    assert Transformers(Model(str(marian)), 4, (ENGLISH, KOREAN))._target_token == ""
     many = Transformers(Model(str(m2m)), 4, (ENGLISH, KOREAN))
     assert many.tokenizer.convert_ids_to_tokens(many.encode(["One."])[0])[0] == "__en__"
-    assert many._how(Decoding(5), 5, [1])["forced_bos_token_id"] == many.tokenizer.convert_tokens_to_ids("__ko__")
+    assert many._options(Decoding(5), 5, [1])["forced_bos_token_id"] == many.tokenizer.convert_tokens_to_ids("__ko__")
 
 
 SAMPLED = Decoding(12, temperature=1.0, seed=3)

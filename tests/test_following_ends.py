@@ -197,12 +197,12 @@ def test_a_driver_whose_log_cannot_be_read_is_named(submit: Submit, server: Kube
 
 
 def test_what_a_driver_says_is_found_in_its_log() -> None:
-    assert reasons.said_by_driver(DRIVER_LOG) == WHY
+    assert reasons.driver_error(DRIVER_LOG) == WHY
     assert (
-        reasons.said_by_driver("F1129 KFP driver: argument --type must be specified")
+        reasons.driver_error("F1129 KFP driver: argument --type must be specified")
         == "argument --type must be specified"
     )
-    assert reasons.said_by_driver('{"error_message": "not found"}') == ""
+    assert reasons.driver_error('{"error_message": "not found"}') == ""
 
 
 @pytest.mark.parametrize("text", ["H4sIAAAA", "bm90IGd6aXA=", "x"])

@@ -35,8 +35,8 @@ def test_corpus_and_registry_read_a_licence_alike(licence: str, non_commercial: 
 
 def test_the_parts_of_creative_commons_are_all_said() -> None:
     said = licences.conditions("cc-by-nc-sa-4.0")
-    assert said == "not for commercial use; share what is made of it on the same terms"
-    assert licences.conditions("cc-by-nc-nd-4.0").endswith("pass on nothing that is made of it")
+    assert said == "not for commercial use; share derivatives on the same terms"
+    assert licences.conditions("cc-by-nc-nd-4.0").endswith("share no derivatives")
 
 
 def test_licences_of_the_tables_are_known_but_for_what_has_terms_of_its_own() -> None:

@@ -26,7 +26,7 @@ from test_registry import (  # noqa: F401
 from xlrm.errors import ArtifactError
 from xlrm.run.runner import run_stage
 from xlrm.store import addresses, artifacts, objects
-from xlrm.tracking import mlflow_registry, mlflow_runs
+from xlrm.tracking import mlflow_registry, mlflow_runs, moved_home
 
 
 def at(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -134,3 +134,8 @@ def test_who_only_looks_leaves_nothing_and_says_where_it_looked(words, tmp_path,
     done = command(*words)
     assert list(tmp_path.iterdir()) == [] and done.exit_code == (2 if words[0] in ("pull", "promote", "report") else 0)
     assert str(tmp_path / ".xlrm") in done.output
+
+
+def test_a_database_that_cannot_be_opened_is_an_error_of_the_user(tmp_path: Path) -> None:
+    with refused(ArtifactError, tmp_path):
+        moved_home.follow(tmp_path, tmp_path)

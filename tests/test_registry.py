@@ -156,7 +156,7 @@ def test_a_version_says_what_it_is_and_where_it_is_from(register, corpus, tmp_pa
     assert card.startswith("---\nlicense: other\n") and "| setting | value |" in card
     for said in (
         "0.700 (0.6",
-        "pairs.jsonl (your own): whoever trained",
+        "pairs.jsonl (your own): terms known to",
         "phrasebook (apache-2.0)",
         "## Limits",
         "0123abc",
@@ -188,12 +188,12 @@ def test_a_model_joins_the_run_that_kubeflow_injects(register, monkeypatch) -> N
             "Qwen/Qwen2.5-7B-Instruct",
             {"helpsteer2": "cc-by-4.0"},
             "apache-2.0",
-            "nothing stated rules commercial use out",
+            "no stated term forbids commercial use",
         ),
         ("Qwen/Qwen2.5-3B-Instruct", {"helpsteer2": "cc-by-4.0"}, "qwen-research", "not for commercial use"),
         ("Qwen/Qwen2.5-7B-Instruct", {"safe-rlhf": "cc-by-nc-4.0 (assumed)"}, "other", "not for commercial use"),
-        ("meta-llama/Llama-3.2-3B-Instruct", {"a": "mit"}, "llama3.2", "nothing stated rules commercial use out"),
-        ("me/mine", {"a": "mit"}, "other", "nothing stated rules commercial use out; terms unknown: me/mine"),
+        ("meta-llama/Llama-3.2-3B-Instruct", {"a": "mit"}, "llama3.2", "no stated term forbids commercial use"),
+        ("me/mine", {"a": "mit"}, "other", "no stated term forbids commercial use; terms unknown: me/mine"),
     ],
 )
 def test_the_licence_follows_from_the_base_and_the_data(base, data, licence, said) -> None:
@@ -209,7 +209,7 @@ def test_what_a_licence_asks_for_is_said() -> None:
     assert 'displays "Built with Meta Llama 3"' in said[1] and "may improve no other large language model" in said[1]
     assert "terms unknown" in said[2]
     (qwen,) = licence_terms.terms("Qwen/Qwen2.5-3B-Instruct", {}).lines
-    assert 'not for commercial use; whoever passes the model on displays "Built with Qwen"' in qwen
+    assert 'not for commercial use; anyone who redistributes the model displays "Built with Qwen"' in qwen
 
 
 def test_the_card_names_a_translator_whose_terms_nobody_knows_and_a_toy(trained, tmp_path) -> None:
@@ -225,7 +225,7 @@ def test_the_card_names_a_translator_whose_terms_nobody_knows_and_a_toy(trained,
     facts = releases.Facts("n", folder, "d", evaluation, origin, data_card.card("en", {"preferences": {}}, {}))
     said = releases.card(facts)
     assert "translations by x-alma (unknown)" in said and "translations by phrasebook" not in said
-    assert "- A toy, to try the pipeline with" in said and facts.terms.licence == "other"
+    assert "- For tests of the pipeline only" in said and facts.terms.licence == "other"
 
 
 def test_every_licence_of_a_known_set_is_understood() -> None:
@@ -282,7 +282,7 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
     """Kubeflow keeps nothing of a task that failed."""
     register(1, 7)
     register(2, 6)
-    monkeypatch.setenv(_run.ID, "run-1")
+    monkeypatch.setenv(_run.RUN_ID, "run-1")
     _run.begin(
         _run.Run(
             pipeline="retrain", experiment=build({"name": "x", "targets": ["ko"], "register": SETTINGS}, {}, "test")

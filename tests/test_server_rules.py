@@ -86,7 +86,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "runtime value that is no constant": (
         given("make", "note", {"runtimeValue": {"runtimeParameter": "x"}}),
-        "make.note: a runtime value that is no constant",
+        "make.note: a runtime value that is not a constant",
     ),
     "default without isOptional": (
         component("comp-make", "inputDefinitions", "parameters", "size", isOptional=False),
@@ -147,15 +147,15 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "loop over artifacts": (loop_over_artifacts, "for-loop-3: iterates over artifacts"),
     "loop over what is no list": (
         lambda pipeline, _: group(pipeline)["for-loop-3"]["parameterIterator"].update(items={"raw": '{"a": 1}'}),
-        "for-loop-3: what it iterates over is no list",
+        "for-loop-3: what it iterates over is not a list",
     ),
     "loop over what is no JSON": (
         lambda pipeline, _: group(pipeline)["for-loop-3"]["parameterIterator"].update(items={"raw": "a, b"}),
-        "for-loop-3: what it iterates over is no list in JSON: a, b",
+        "for-loop-3: what it iterates over is not a list in JSON: a, b",
     ),
     "loop over what is no input": (
         lambda pipeline, _: group(pipeline)["for-loop-3"]["parameterIterator"].update(items={"inputParameter": "list"}),
-        "for-loop-3.list: the list to iterate over is no input of the loop",
+        "for-loop-3.list: the list to iterate over is not an input of the loop",
     ),
     "loop over a number": (
         component(
@@ -244,7 +244,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "pull policy": (setting(imagePullPolicy="Sometimes"), "make: imagePullPolicy 'Sometimes'"),
     "volume without a size": (
         setting(emptyDirMounts=[{"volumeName": "shm", "mountPath": "/dev/shm", "sizeLimit": "1 GB"}]),
-        "volume shm: size '1 GB' is no quantity",
+        "volume shm: size '1 GB' is not a quantity",
     ),
     "mount path of the launcher": (
         setting(emptyDirMounts=[{"volumeName": "shm", "mountPath": "/minio"}]),
@@ -289,7 +289,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         setting(securityContext={"runAsNonRoot": True, "runAsUser": "0"}),
         "make: runs as user 0 and not as root",
     ),
-    "memory that is no quantity": (
+    "memory that is not a quantity": (
         container(resources={"resourceMemoryLimit": "2 GiB"}),
         "resourceMemoryLimit '2 GiB'",
     ),

@@ -280,7 +280,7 @@ def test_a_reward_that_is_no_number_is_an_error(model, tmp_path) -> None:
     with started(with_head(model, tmp_path / "large", overflows)) as server:
         answer = server.post("/v1/rewards", {"conversations": [PAIR, CHATS[3]]})
         assert answer.status_code == 500
-        assert answer.json()["error"]["message"] == "conversation 1: the model's reward is no number"
+        assert answer.json()["error"]["message"] == "conversation 1: the model's reward is not a number"
         assert all(map(math.isfinite, server.rewards([PAIR])))
     heads = {
         "a reward is not a finite number": torch.full_like(state, 3e38),

@@ -709,7 +709,7 @@ def test_quantities_are_those_that_kubernetes_reads(text) -> None:
     if fine:
         assert Node(cpu=text, memory=text).memory == text
     else:
-        with pytest.raises(ValueError, match="no quantity of Kubernetes"):
+        with pytest.raises(ValueError, match="a Kubernetes quantity above 0"):
             Node(memory=text)
 
 

@@ -391,8 +391,8 @@ def _model_folder(model: str) -> Path:
     return Path(model)
 
 
-for one in store_commands.COMMANDS:
-    app.command()(one)
+for command in store_commands.COMMANDS:
+    app.command()(command)
 
 if __name__ == "__main__":
     app()

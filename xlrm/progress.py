@@ -22,7 +22,7 @@ def say(text: str) -> None:
 
 
 def bars_hidden() -> bool:
-    """Whether standard error is no terminal, so that a progress bar would only fill a log file."""
+    """Whether standard error is not a terminal, so that a progress bar would only fill a log file."""
     return not os.isatty(2)
 
 

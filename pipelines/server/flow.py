@@ -37,7 +37,7 @@ def _waits(scope: Scope, key: str, task: Document) -> Iterator[str]:
             yield f"{scope.place(key)}: depends on {name}, which is not in its DAG"
         elif is_exit(other):
             # dag.go, DAG: the DAG's template does not list exit tasks.
-            yield f"{scope.place(key)}: depends on the exit task {name}, which is no task of its DAG"
+            yield f"{scope.place(key)}: depends on the exit task {name}, which is not a task of its DAG"
         elif condition(other) and not is_exit(task):
             # Argo, workflow/controller/dag.go, evaluateDependsLogic: Skipped is not Succeeded.
             yield f"{scope.place(key)}: omitted when the condition of {name} does not hold"
@@ -73,9 +73,9 @@ def _loop(scope: Scope, key: str, task: Document) -> Iterator[str]:
     items = iterator.get("items", {})
     if "raw" in items:
         if raw_list(items["raw"]) is None:
-            yield f"{scope.place(key)}: what it iterates over is no list in JSON: {items['raw']}"
+            yield f"{scope.place(key)}: what it iterates over is not a list in JSON: {items['raw']}"
     elif (name := items.get("inputParameter", "")) not in inputs(task, "parameters"):
-        yield f"{scope.place(key, name)}: the list to iterate over is no input of the loop"
+        yield f"{scope.place(key, name)}: the list to iterate over is not an input of the loop"
     else:
         declared = definitions(scope.package.of(task), "input", "parameters").get(name, {})
         if declared.get("parameterType", "LIST") not in ("LIST", "STRING"):

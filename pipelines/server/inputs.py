@@ -40,7 +40,7 @@ def _parameter(scope: Scope, key: str, task: Document, name: str, source: Docume
         )
     elif "runtimeValue" in source:
         if "constant" not in source["runtimeValue"]:
-            yield f"{place}: a runtime value that is no constant, which the driver does not take"
+            yield f"{place}: a runtime value that is not a constant, which the driver does not take"
     elif "taskFinalStatus" in source:
         if not is_exit(task):
             yield f"{place}: a final status, which only an exit task gets"
@@ -195,7 +195,7 @@ def _collected(scope: Scope, key: str, task: Document, never_empty: frozenset[st
         for loop, spec, conditional in loops(scope.tasks, scope, producer, kind, output):
             if conditional:
                 yield f"{scope.place(key, name)}: collected from {loop}, where a condition may leave out what makes it"
-            if loop not in never_empty and may_be_empty(scope, spec):
+            if loop not in never_empty and may_be_empty(spec):
                 yield f"{scope.place(key, name)}: collected from {loop}, whose task is not in tasks if it has no iterations"
 
 
@@ -213,7 +213,7 @@ def _maker(source: Document, kind: str) -> tuple[str, str]:
     return made.get("producerTask", ""), made.get(f"output{kind}Key", "")
 
 
-def may_be_empty(scope: Scope, loop: Document) -> bool:
+def may_be_empty(loop: Document) -> bool:
     """Whether a loop's list is empty, or not known before a run."""
     items = loop["parameterIterator"].get("items", {})
     if "raw" in items:

@@ -121,9 +121,11 @@ def environment(settings: Document) -> Iterator[Document]:
         yield {"name": source.get("name", ""), "valueFrom": {"fieldRef": {"fieldPath": source.get("fieldPath", "")}}}
 
 
-def object_name(one: Document, kind: str) -> str:
+def object_name(document: Document, kind: str) -> str:
     """Name of a secret or config map; empty if it is only known in a run."""
-    return one.get(f"{kind}Name") or one.get(f"{kind}NameParameter", {}).get("runtimeValue", {}).get("constant", "")
+    return document.get(f"{kind}Name") or document.get(f"{kind}NameParameter", {}).get("runtimeValue", {}).get(
+        "constant", ""
+    )
 
 
 def _extended(main: Document, settings: Document) -> Document:

@@ -37,7 +37,7 @@ def setting_findings(scope: Scope) -> Iterator[str]:
         yield from _volumes(scope, key, settings)
         yield from _security(scope, key, settings)
         yield from _labels(scope, key, settings)
-        yield from _waiting(scope, key, task, settings)
+        yield from _waiting(scope, key, settings)
 
 
 def _container(scope: Scope, key: str, container: Document) -> Iterator[str]:
@@ -78,7 +78,7 @@ def _labels(scope: Scope, key: str, settings: Document) -> Iterator[str]:
     held = {**settings.get("podMetadata", {}).get("labels", {}), **settings.get("nodeSelector", {}).get("labels", {})}
     for name, value in held.items():
         if not LABEL.fullmatch(value):
-            yield f"{scope.place(key)}: label {name}: {value!r} is no value of a label"
+            yield f"{scope.place(key)}: label {name}: {value!r} is not a valid label value"
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _resources(scope: Scope, key: str, asked: Document) -> Iterator[str]:
     held["accelerator"] = asked.get("accelerator", {}).get("resourceCount")
     for name, amount in held.items():
         if amount and not PLACEHOLDER.search(amount) and not QUANTITY.fullmatch(amount):
-            yield f"{scope.place(key)}: {name} {amount!r} is no quantity"
+            yield f"{scope.place(key)}: {name} {amount!r} is not a quantity"
     for kind in ("Cpu", "Memory"):
         request, limit = (asked.get(f"{kind.lower()}{side}", 0.0) for side in ("Request", "Limit"))
         if limit and request > limit:
@@ -151,7 +151,7 @@ def _volumes(scope: Scope, key: str, settings: Document) -> Iterator[str]:
     for mount in mounts:
         size = mount.get("sizeLimit") or mount.get("size")
         if size and not QUANTITY.fullmatch(size):
-            yield f"{scope.place(key)}: volume {mount.get('volumeName')}: size {size!r} is no quantity"
+            yield f"{scope.place(key)}: volume {mount.get('volumeName')}: size {size!r} is not a quantity"
 
 
 def _security(scope: Scope, key: str, settings: Document) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _security(scope: Scope, key: str, settings: Document) -> Iterator[str]:
         yield f"{scope.place(key)}: runs as user 0 and not as root: the kubelet starts no such container"
 
 
-def _waiting(scope: Scope, key: str, task: Document, settings: Document) -> Iterator[str]:
+def _waiting(scope: Scope, key: str, settings: Document) -> Iterator[str]:
     """A pod waits for a missing secret or config map until its deadline."""
     needed = [
         object_name(entry, kind) or "what a run names" for kind in ("secret", "configMap") for way in ("AsEnv", "AsVolume")

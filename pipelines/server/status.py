@@ -91,9 +91,9 @@ def _dag(run: Run, name: str, given: Document) -> Callable[[Spot], Done]:
     return body
 
 
-def _joined(many: list[Done], ends: list[float] | None = None) -> Done:
-    last = tuple(dict.fromkeys(node_id for done in many for node_id in done.last))
-    return Done(max(ends or [done.end for done in many]), last)
+def _joined(parts: list[Done], ends: list[float] | None = None) -> Done:
+    last = tuple(dict.fromkeys(node_id for done in parts for node_id in done.last))
+    return Done(max(ends or [done.end for done in parts]), last)
 
 
 def _last(all_tasks: Mapping[str, Document]) -> list[str]:

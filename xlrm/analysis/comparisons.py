@@ -112,16 +112,16 @@ def _credits(source: Evaluation, own: Evaluation) -> Credits:
     return rows, credit(rows, ours, source.tie_policy), credit(rows, theirs, own.tie_policy)
 
 
-def _shared(found: list[Credits]) -> Credits:
+def _shared(languages: list[Credits]) -> Credits:
     """The items that every language has, with their mean credits over the languages."""
     import numpy as np
 
-    places = [{row["id"]: place for place, row in enumerate(rows)} for rows, _, _ in found]
-    rows = [row for row in found[0][0] if all(row["id"] in where for where in places)]
+    places = [{row["id"]: place for place, row in enumerate(rows)} for rows, _, _ in languages]
+    rows = [row for row in languages[0][0] if all(row["id"] in where for where in places)]
     wanted = [[where[row["id"]] for row in rows] for where in places]
     ours, theirs = (
         np.mean([credits[at] for credits, at in zip(side, wanted, strict=True)], axis=0)
-        for side in ([ours for _, ours, _ in found], [theirs for _, _, theirs in found])
+        for side in ([ours for _, ours, _ in languages], [theirs for _, _, theirs in languages])
     )
     return rows, ours, theirs
 

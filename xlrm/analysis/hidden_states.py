@@ -158,7 +158,7 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
         block = [column[start : start + TEXTS_AT_ONCE] for column in texts.values()]
         encoded = _encode(tokenizer, [text for column in block for text in column], reading)
         sameness.truncated += sum(longer for _, longer in encoded)
-        states = hidden_states(model, tokenizer, [ids for ids, _ in encoded], reading)
+        states = hidden_states(model, [ids for ids, _ in encoded], reading)
         if not (np.linalg.norm(states, axis=1) > 0).all() or not np.isfinite(states).all():
             raise ArtifactError("the hidden state of a text is zero or not finite, so it has no direction", where=path)
         sameness.add(np.stack(np.split(states, len(block)), axis=1))
@@ -167,9 +167,7 @@ def measure(path: Path, texts: Mapping[str, Sequence[str]], reading: Reading, la
     return sameness
 
 
-def hidden_states(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", encoded: Sequence[Sequence[int]], reading: Reading
-) -> "np.ndarray":
+def hidden_states(model: "PreTrainedModel", encoded: Sequence[Sequence[int]], reading: Reading) -> "np.ndarray":
     """States (sequences, hidden) in float64, in the order of `encoded`; sequences of similar length share a batch."""
     import numpy as np
     import torch

@@ -82,10 +82,10 @@ def measure(evaluations: list[Evaluation], models: dict[str, Similarity]) -> Tra
     return Transfer(transferred, share, correlate(moved, accuracy), _by_language(transferred))
 
 
-def _by_language(found: list[Transferred]) -> dict[str, Correlation]:
+def _by_language(models: list[Transferred]) -> dict[str, Correlation]:
     correlations = {}
-    for on in dict.fromkeys(on for model in found for on in model.accuracies):
-        there = [model for model in found if on in model.accuracies]
+    for on in dict.fromkeys(on for model in models for on in model.accuracies):
+        there = [model for model in models if on in model.accuracies]
         if correlation := correlate([model.moved for model in there], [model.accuracies[on] for model in there]):
             correlations[on] = correlation
     return correlations

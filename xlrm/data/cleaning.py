@@ -238,8 +238,8 @@ def _words_of(text: str) -> set[str]:
     return set(words(text)) or {text.strip()}
 
 
-def _jaccard(one: set, other: set) -> float:
-    return len(one & other) / len(one | other)
+def _jaccard(first: set, second: set) -> float:
+    return len(first & second) / len(first | second)
 
 
 class Contamination:

@@ -13,7 +13,7 @@ Message = dict[str, str]
 
 ANSWERER = "assistant"
 """Role of the last message."""
-HALF_CHARACTER = "half of a surrogate pair, which is no character"
+HALF_CHARACTER = "half of a surrogate pair, which is not a character"
 """JSON can encode it, but no tokenizer accepts it."""
 
 
@@ -48,9 +48,9 @@ def messages(value: Any) -> list[Message]:
     return [{"role": message["role"], "content": message["content"]} for message in value]
 
 
-def _is_message(one: Any) -> bool:
-    texts = (one.get("role"), one.get("content")) if isinstance(one, dict) else (None,)
-    return all(isinstance(text, str) for text in texts) and one["role"] != ""
+def _is_message(message: Any) -> bool:
+    texts = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None,)
+    return all(isinstance(text, str) for text in texts) and message["role"] != ""
 
 
 def is_whole(text: str) -> bool:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from xlrm import markdown_table
 from xlrm.data import licences
 from xlrm.data.cleaning import REASONS, Counts
 from xlrm.data.corpus_schema import Description
@@ -66,12 +67,14 @@ def markdown(card: DataCard) -> str:
     parts += [(entry, counts, "prompts") for entry, counts in card.prompts.items()]
     reasons = [reason for reason in REASONS if any(reason in counts.dropped for _, counts, _ in parts)]
     head = ["source", "in", *(reason.replace("_", " ") for reason in reasons), "out", "licence", "from"]
-    lines = [f"# Corpus in {card.language}", "", _row(head), _row(["---"] * len(head))]
+    lines = [f"# Corpus in {card.language}", "", *markdown_table.head(head)]
     for entry, counts, use in parts:
         origin = card.origins[use][entry]
         dropped = [counts.dropped.get(reason, 0) for reason in reasons]
         name = entry if use == "preferences" else f"{entry} ({use})"
-        lines.append(_row([name, counts.rows_in, *dropped, counts.rows_out, origin.licence, _place(origin)]))
+        lines.append(
+            markdown_table.row([name, counts.rows_in, *dropped, counts.rows_out, origin.licence, _place(origin)])
+        )
     lines += ["", _terms_line(card)]
     if hits := _hits(counts for _, counts, _ in parts):
         lines += ["", f"Contaminated rows by what they hit: {hits}."]
@@ -95,7 +98,3 @@ def _place(origin: Origin) -> str:
         return origin.file or "made here"
     revision = (origin.commit or origin.revision or "")[:12]
     return f"{origin.repository}@{revision}" if revision else origin.repository
-
-
-def _row(cells: list) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

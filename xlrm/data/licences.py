@@ -9,22 +9,23 @@ ASSUMED = " (assumed)"
 
 _ATTRIBUTION = {"apache-2.0", "mit", "bsd-3-clause", "odc-by"}
 _LLAMA = (
-    'the Llama {} licence and its use policy go with it; whoever passes the model on displays "Built with {}" and puts {} at '
-    "the beginning of its name"
+    'the Llama {} licence and its use policy apply; anyone who redistributes the model displays "Built with {}" and puts {} '
+    "at the beginning of its name"
 )
 # From the licences' sections 1.b (Llama), 2 and 4.b (Qwen).
 _CONDITIONS = {
     "llama3": _LLAMA.format("3", "Meta Llama 3", "Llama 3")
-    + "; what Llama 3 wrote may improve no other large language model than Llama 3 and what is made of it",
+    + "; its output may be used to improve no large language model except Llama 3 and its derivatives",
     "llama3.1": _LLAMA.format("3.1", "Llama", "Llama"),
     "llama3.2": _LLAMA.format("3.2", "Llama", "Llama"),
-    "qwen-research": 'not for commercial use; whoever passes the model on displays "Built with Qwen" or "Improved using Qwen"',
+    "qwen-research": 'not for commercial use; anyone who redistributes the model displays "Built with Qwen" or '
+    '"Improved using Qwen"',
 }
 _CREATIVE_COMMONS = re.compile(r"cc-by(-nc)?(-sa|-nd)?-\d\.\d")
 _ELEMENTS = {
     "-nc": "not for commercial use",
-    "-sa": "share what is made of it on the same terms",
-    "-nd": "pass on nothing that is made of it",
+    "-sa": "share derivatives on the same terms",
+    "-nd": "share no derivatives",
 }
 _NON_COMMERCIAL = re.compile(r"\b(nc|non-?commercial|research)\b")
 
@@ -56,16 +57,16 @@ def conditions(licence: str) -> str:
     """What the licence requires of users of a model trained on the data, without a full stop."""
     name = normalised(licence)
     if name == YOUR_OWN:
-        return "whoever trained the model knows the terms of these rows"
+        return "terms known to the user who trained the model"
     if asks_only_attribution(name):
         return "keep its notice"
     if match := _CREATIVE_COMMONS.fullmatch(name):
         return "; ".join(_ELEMENTS[element] for element in match.groups() if element)
-    unknown = "terms unknown, which permit nothing until they are"
+    unknown = "terms unknown; nothing is permitted until they are known"
     return _CONDITIONS.get(name) or (f"not for commercial use; other {unknown}" if is_non_commercial(name) else unknown)
 
 
 def verdict(non_commercial: bool, unknown: list[str] | tuple[str, ...]) -> str:
     """Whether one of several licences forbids commercial use, and the names of those with unknown terms, as text."""
-    allowed = "not for commercial use" if non_commercial else "nothing stated rules commercial use out"
+    allowed = "not for commercial use" if non_commercial else "no stated term forbids commercial use"
     return f"{allowed}; terms unknown: {', '.join(unknown)}" if unknown else allowed

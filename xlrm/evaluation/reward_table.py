@@ -44,13 +44,13 @@ def _digest(row: dict) -> str:
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(path: Path, found: list[dict]) -> None:
+def write(path: Path, rows: list[dict]) -> None:
     import pyarrow
     import pyarrow.parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {name: [row[name] for row in found] for name in _COLUMNS}
-    columns |= {name: [row.get(name) for row in found] for name in _OPTIONAL if any(name in row for row in found)}
+    columns = {name: [row[name] for row in rows] for name in _COLUMNS}
+    columns |= {name: [row.get(name) for row in rows] for name in _OPTIONAL if any(name in row for row in rows)}
     pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd")
 
 
@@ -89,9 +89,9 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _item(one: dict) -> dict:
-    kept = {key: one[key] for key in ("id", "text", "subset", "section")}
-    return kept | {key: one[key] for key in _OPTIONAL if one.get(key) is not None} | {"chosen": [], "rejected": []}
+def _item(row: dict) -> dict:
+    kept = {key: row[key] for key in ("id", "text", "subset", "section")}
+    return kept | {key: row[key] for key in _OPTIONAL if row.get(key) is not None} | {"chosen": [], "rejected": []}
 
 
 def score_items(rows: Sequence[dict], scorer: "Scorer", journal: "Journal | None" = None) -> list[Rewards]:

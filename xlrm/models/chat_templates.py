@@ -62,7 +62,7 @@ def as_trained(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     return [ids if ids[:1] == bos else bos + ids for ids in as_chats(tokenizer, prompts)]
 
 
-def messages(prompt: Prompt) -> list[dict[str, str]]:
+def messages(prompt: Prompt) -> list[Message]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
@@ -141,8 +141,7 @@ def line(message: object) -> str:
 
 
 def conversation(prompt: str | list[Message], response: str) -> list[Message]:
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    return [*turns, {"role": "assistant", "content": response}]
+    return [*messages(prompt), {"role": "assistant", "content": response}]
 
 
 def encode(

@@ -32,10 +32,14 @@ class Vllm(Engine):
     block: int = 4096
 
     @cached_property
-    def limit(self) -> int | None:
+    def config(self) -> Any:
         from transformers import AutoConfig
 
-        return self.context.within(transformers_engine.loaded(AutoConfig, self.model))
+        return transformers_engine.loaded(AutoConfig, self.model)
+
+    @cached_property
+    def limit(self) -> int | None:
+        return self.context.within(self.config)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -43,22 +47,23 @@ class Vllm(Engine):
 
     @cached_property
     def ends(self) -> list[int]:
-        from transformers import AutoConfig, GenerationConfig
+        from transformers import GenerationConfig
 
-        config = transformers_engine.loaded(AutoConfig, self.model)
         try:
             given = GenerationConfig.from_pretrained(self.model.name, revision=self.model.revision or "main")
         except OSError:  # the model has no generation_config.json
-            given = config.get_text_config()
-        return chat_templates.ends(self.tokenizer, given, config)
+            given = self.config.get_text_config()
+        return chat_templates.ends(self.tokenizer, given, self.config)
 
     def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
         """Refuses prompts that are too long itself, because vLLM would raise and lose the other prompts too."""
         encoded = self.model.encode(self.tokenizer, [request.prompt for request in requests])
-        if fit := transformers_engine.tell_too_long(encoded, self.limit, tell):
+        if fit := transformers_engine.report_too_long(encoded, self.limit, tell):
             asked = [encoded[place] for place in fit]
-            how = [self._parameters(decoding, len(encoded[place]), requests[place].seed) for place in fit]
-            vllm_engine.generate(self._engine(), asked, how, lambda i, output: tell(fit[i], self._completion(output)))
+            parameters = [self._parameters(decoding, len(encoded[place]), requests[place].seed) for place in fit]
+            vllm_engine.generate(
+                self._engine(), asked, parameters, lambda i, output: tell(fit[i], self._completion(output))
+            )
 
     def check(self) -> None:
         self.limit  # noqa: B018  (read here)

@@ -132,12 +132,12 @@ def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
     return next((template for template, mark in _MARKS.items() if mark in vocabulary), PLAIN)
 
 
-def same_text(one: "PreTrainedTokenizerBase | None", other: "PreTrainedTokenizerBase") -> bool:
+def same_text(left: "PreTrainedTokenizerBase | None", right: "PreTrainedTokenizerBase") -> bool:
     """Whether the files of two tokenizers show that they give the same token ids for every conversation."""
-    if one is None or not (one.is_fast and other.is_fast) or one.chat_template != other.chat_template:
+    if left is None or not (left.is_fast and right.is_fast) or left.chat_template != right.chat_template:
         return False
     last = ("truncation", "padding")  # left over from the last call
-    contents = [json.loads(each.backend_tokenizer.to_str()) for each in (one, other)]
+    contents = [json.loads(each.backend_tokenizer.to_str()) for each in (left, right)]
     first, second = ({key: value for key, value in each.items() if key not in last} for each in contents)
     return first == second
 

@@ -68,16 +68,15 @@ class Transformers(Engine):
 
     @cached_property
     def network(self) -> Any:
-        import torch
         from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
         kind = AutoModelForSeq2SeqLM if self.config.is_encoder_decoder else AutoModelForCausalLM
-        how = {"config": self.config, "dtype": self.precision} | loading.attention(self.config)
-        network = loaded(kind, self.model, use_safetensors=True, **how)
+        options = {"config": self.config, "dtype": self.precision} | loading.attention(self.config)
+        network = loaded(kind, self.model, use_safetensors=True, **options)
         if (folder := Path(self.model.name)).is_dir():
             weights.check_finite(folder)
         network.generation_config = _ids_of(network.generation_config)
-        return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return network.to(loading.device()).eval()
 
     @cached_property
     def ends(self) -> list[int]:
@@ -92,7 +91,7 @@ class Transformers(Engine):
         import torch
 
         encoded = self.encode([request.prompt for request in requests])
-        order = sorted(tell_too_long(encoded, self.limit, tell), key=lambda i: len(encoded[i]))
+        order = sorted(report_too_long(encoded, self.limit, tell), key=lambda i: len(encoded[i]))
         with torch.inference_mode():
             for start in range(0, len(order), self.batch_size):
                 places = order[start : start + self.batch_size]
@@ -110,11 +109,13 @@ class Transformers(Engine):
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         if self.config.is_encoder_decoder:
-            return self.tokenizer([self._told + chat_templates.plain(prompt) for prompt in prompts])["input_ids"]
+            return self.tokenizer([self._target_token + chat_templates.plain(prompt) for prompt in prompts])[
+                "input_ids"
+            ]
         return self.model.encode(self.tokenizer, prompts)
 
     @property
-    def _told(self) -> str:
+    def _target_token(self) -> str:
         """Token of the target language and a space, for models that read it in the text (OPUS-MT, MADLAD); else ""."""
         target = self.languages and self.languages[1]
         names = [f">>{target.code}<<", f">>{target.flores[:3]}<<", f"<2{target.code}>"] if target else []
@@ -123,7 +124,7 @@ class Transformers(Engine):
     def _batch(self, encoded: list[list[int]], seeds: list[int], decoding: Decoding) -> list[Completion]:
         inputs = self._padded(encoded)
         room = [most(decoding.max_new_tokens, len(ids), self.limit) for ids in encoded]
-        ids = self.network.generate(**inputs, **self._how(decoding, max(room), seeds)).tolist()
+        ids = self.network.generate(**inputs, **self._options(decoding, max(room), seeds)).tolist()
         begin = 1 if self.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         return [
             self._completion(read, row[begin : begin + count])
@@ -153,17 +154,17 @@ class Transformers(Engine):
             chat_templates.text_of(self.tokenizer, written, self.ends), end is not None, (len(read), len(written))
         )
 
-    def _how(self, decoding: Decoding, count: int, seeds: list[int]) -> dict[str, Any]:
-        how = {
+    def _options(self, decoding: Decoding, count: int, seeds: list[int]) -> dict[str, Any]:
+        options = {
             "max_new_tokens": count, "max_length": None, "num_beams": decoding.beams, "do_sample": False,
             "repetition_penalty": decoding.repetition_penalty, "pad_token_id": self._pad, "eos_token_id": self.ends,
         }  # fmt: skip
         if decoding.temperature:
-            how["logits_processor"] = _drawing(decoding, count, seeds)
+            options["logits_processor"] = _drawing(decoding, count, seeds)
         if self.languages and hasattr(self.tokenizer, "src_lang"):
             token = _language_token(self.tokenizer, self.languages[1])
-            how["forced_bos_token_id"] = self.tokenizer.convert_tokens_to_ids(token)
-        return how
+            options["forced_bos_token_id"] = self.tokenizer.convert_tokens_to_ids(token)
+        return options
 
 
 class _Drawn:
@@ -208,7 +209,7 @@ def _ids_of(given: Any) -> Any:
     return GenerationConfig(bad_words_ids=given.bad_words_ids, **kept)
 
 
-def tell_too_long(encoded: list[list[int]], limit: int | None, tell: Callable[[int, Completion], None]) -> list[int]:
+def report_too_long(encoded: list[list[int]], limit: int | None, tell: Callable[[int, Completion], None]) -> list[int]:
     """Calls `tell` with a refusal for each prompt without room for a completion; returns the indices of the others."""
     fit = [place for place, ids in enumerate(encoded) if limit is None or len(ids) < limit]
     for place in sorted(set(range(len(encoded))).difference(fit)):

@@ -60,7 +60,7 @@ def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: 
 def _evaluation(
     language: str, labelled: list[tuple[str, Path]], trained: list[str], lineage: dict[str, Record]
 ) -> tuple[Path, str | None]:
-    """The evaluation of the model whose artifacts are `trained`, and its URI. For a model that is no artifact of
+    """The evaluation of the model whose artifacts are `trained`, and its URI. For a model that is not an artifact of
     `reward`, the language alone identifies the evaluation, and the URI is None."""
     named = [path for code, path in labelled if code == language]
     if not named:

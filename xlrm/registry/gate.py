@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from xlrm import markdown_table
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import Ties, by_chance, credit
@@ -97,7 +98,7 @@ class Decision:
         if self.rows:
             percent = f"{self.rule['confidence']:.0%} interval"
             head = ("benchmark", "language", "section", "items", "champion", "challenger", "difference", percent, "")
-            lines += [_line(head), _line(("---",) * len(head)), *map(_row_line, self.rows), ""]
+            lines += [*markdown_table.head(head), *map(_row_line, self.rows), ""]
         return "\n".join(lines)
 
 
@@ -300,8 +301,4 @@ def _problem(row: Row, rule: Rule) -> str:
 def _row_line(row: Row) -> str:
     figures = (f"{row.champion:.3f}", f"{row.challenger:.3f}", f"{row.difference:+.3f}")
     interval = f"{row.low:+.3f} to {row.high:+.3f}"
-    return _line((row.benchmark, row.language, row.section, row.items, *figures, interval, row.verdict))
-
-
-def _line(cells: tuple) -> str:
-    return "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split("\n")) for cell in cells) + " |"
+    return markdown_table.row((row.benchmark, row.language, row.section, row.items, *figures, interval, row.verdict))

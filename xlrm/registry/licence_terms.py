@@ -37,5 +37,5 @@ def of_model(name: str) -> str:
     return BASE_MODELS[name].licence if name in BASE_MODELS else "unknown"
 
 
-def summary(found: Terms) -> str:
-    return licences.verdict(found.non_commercial, found.unknown)
+def summary(terms: Terms) -> str:
+    return licences.verdict(terms.non_commercial, terms.unknown)

@@ -60,8 +60,8 @@ def _conversation(number: int, row: Any) -> list[dict[str, str]]:
         chat = _checked(number, messages)
     else:
         raise ValueError(f"row {number}: {_ROW}; it has {sorted(row)}")
-    if any("\ud800" <= character <= "\udfff" for one in chat for text in one.values() for character in text):
-        raise ValueError(f"row {number}: a message holds half of a surrogate pair, which is no character")
+    if any("\ud800" <= character <= "\udfff" for message in chat for text in message.values() for character in text):
+        raise ValueError(f"row {number}: a message holds half of a surrogate pair, which is not a character")
     if chat[-1]["role"] != "assistant":
         raise ValueError(f"row {number}: the last message is the one to score: its role is assistant")
     return chat
@@ -72,13 +72,13 @@ def _listed(value: Any) -> Any:
 
 
 def _checked(number: int, messages: list) -> list[dict[str, str]]:
-    for one in messages:
-        texts = (one.get("role"), one.get("content")) if isinstance(one, dict) else (None,)
-        if not all(isinstance(text, str) for text in texts) or not one["role"]:
-            raise ValueError(f"row {number}: a message has role and content as text, got {one!r}")
+    for message in messages:
+        texts = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None,)
+        if not all(isinstance(text, str) for text in texts) or not message["role"]:
+            raise ValueError(f"row {number}: a message has role and content as text, got {message!r}")
     if not messages:
         raise ValueError(f"row {number}: {_ROW}; its prompt is empty")
-    return [{"role": one["role"], "content": one["content"]} for one in messages]
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
 def _plain(folder: Path) -> Any:
@@ -105,15 +105,15 @@ def _plain(folder: Path) -> Any:
     limit = _limit(model)
 
     def rewards(chats: list, max_length: int = MAX_LENGTH) -> list[float]:
-        found = []
+        rewards = []
         for chat in chats:
             for module in model.modules():  # positions that depend on the longest text (dynamic NTK): on this one
                 if hasattr(module, "max_seq_len_cached"):
                     module.max_seq_len_cached = 0
             ids = torch.tensor([_ids(tokenizer, chat, min(max_length, limit))], device=model.device)
             with torch.inference_mode():
-                found.append(float(model(ids).logits[0, 0]))
-        return found
+                rewards.append(float(model(ids).logits[0, 0]))
+        return rewards
 
     _check(folder, rewards)
     return rewards

@@ -10,10 +10,12 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
+from xlrm import markdown_table
 from xlrm.data import data_card
 from xlrm.data.data_card import DataCard
 from xlrm.evaluation import reward_table
@@ -41,7 +43,7 @@ INPUTS = [
 OUTPUTS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]
 EXAMPLE = [{"messages": chat} for chat in fingerprints.PROBES[:2]]
 PHRASEBOOK = "phrasebook"
-"""The translator that is no model: its sentences belong to this project."""
+"""The translator that is not a model: its sentences belong to this project."""
 _REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
 
 
@@ -63,22 +65,21 @@ class Facts:
     """None if `origin` has no artifact of the stage curate."""
     evaluation_uri: str | None = None
 
-    @property
+    @cached_property
     def results(self) -> EvaluationResults:
         return EvaluationResults.read(self.evaluation)
 
-    @property
+    @cached_property
     def card(self) -> RewardModelCard:
         return RewardModelCard.read(self.model)
 
-    @property
+    @cached_property
     def terms(self) -> Terms:
-        data = self.corpus.licences if self.corpus else {}
-        data = data or {"training data": "unknown"}
-        data |= {
+        data = (self.corpus.licences if self.corpus else {}) or {"training data": "unknown"}
+        translations = {
             f"translations by {name}": licence_terms.of_model(name) for name in self.translators if name != PHRASEBOOK
         }
-        return licence_terms.terms(self.card.base_model.model, data)
+        return licence_terms.terms(self.card.base_model.model, data | translations)
 
     @property
     def translators(self) -> list[str]:
@@ -159,10 +160,9 @@ def _evaluation(facts: Facts) -> Iterator[str]:
         yield f"**{benchmark}**"
         yield ""
         sections = list(dict.fromkeys(name for result in languages.values() for name in result.parts))
-        yield _row(["language", "items", *sections])
-        yield _row(["---"] * (len(sections) + 2))
+        yield from markdown_table.head(["language", "items", *sections])
         for language, result in languages.items():
-            yield _row([language, result.items, *(_accuracy(result, name) for name in sections)])
+            yield markdown_table.row([language, result.items, *(_accuracy(result, name) for name in sections)])
 
 
 def _accuracy(result: Result, name: str) -> str:
@@ -174,7 +174,7 @@ def _data(facts: Facts) -> Iterator[str]:
     yield "## Data"
     yield ""
     if facts.corpus is None:
-        yield "Its account is not among the artifacts this model was made from."
+        yield "No artifact that this model was made from describes its training data."
         return
     _, *lines = data_card.markdown(facts.corpus).strip().splitlines()
     yield "\n".join(lines).strip()
@@ -201,31 +201,26 @@ def _limits(facts: Facts) -> Iterator[str]:
     yield "## Limits"
     yield ""
     if facts.card.base_model.model == TINY:
-        yield f"- A toy, to try the pipeline with: {TINY} was made in minutes from made-up texts. No use beyond that."
-    yield f"- Weakest of what was measured: {section} in {on}, {lowest:.3f}."
-    yield f"- Not measured: other languages than {', '.join(results)}, and what these benchmarks do not ask."
+        yield f"- For tests of the pipeline only: {TINY} was pretrained in minutes on generated texts."
+    yield f"- Lowest measured accuracy: {lowest:.3f}, {section} in {on}."
+    yield f"- Not measured: languages other than {', '.join(results)}, and abilities that these benchmarks do not test."
     if others:
-        yield f"- Trained on {', '.join(trained)} alone; what it says of {', '.join(others)} is transfer."
+        yield f"- Trained on {', '.join(trained)} only; its rewards in {', '.join(others)} rely on cross-lingual transfer."
     if facts.translators:
-        yield "- Its training data is a machine's translation: errors and habits of that machine are in it."
-    yield "- A reward compares responses to one prompt. It is no probability, and says nothing of a response by itself."
-    yield "- Optimised against long enough, a policy finds what the model overrates."
+        yield "- Its training data is machine-translated and contains the translator's errors and style."
+    yield "- Rewards compare responses to the same prompt. A reward is not a probability and has no meaning by itself."
+    yield "- A policy optimised against this model for long enough exploits what the model overrates."
 
 
 def _provenance(facts: Facts) -> Iterator[str]:
-    yield "## Where it is from"
+    yield "## Provenance"
     yield ""
-    yield _row(["stage", "artifact", "digest of its files"])
-    yield _row(["---"] * 3)
+    yield from markdown_table.head(["stage", "artifact", "digest of its files"])
     for uri, record in facts.origin.items():
-        yield _row([record.stage, f"`{addresses.shown(uri)}`", f"`{record.digest[:16]}`"])
+        yield markdown_table.row([record.stage, f"`{addresses.shown(uri)}`", f"`{record.digest[:16]}`"])
     commits = sorted({record.git_commit for record in facts.origin.values() if record.git_commit})
     yield ""
     yield f"Git commit: {', '.join(commits) or 'unknown'}."
-
-
-def _row(cells: list) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def summary(facts: Facts) -> str:

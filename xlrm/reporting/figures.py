@@ -118,13 +118,13 @@ def transfer(models: list[Transferred], base: float, source: str) -> str:
     )
 
 
-def win_rates(found: list[AlignedPolicy], source: str) -> str:
+def win_rates(policies: list[AlignedPolicy], source: str) -> str:
     rows: dict[str, list[Point]] = {}
-    for win in found:
+    for win in policies:
         rate, role = win.rate, "source" if win.labeler == source else "target"
         point = Point(100 * rate.value, role, 100 * rate.low, 100 * rate.high)
         rows.setdefault(language_name(win.language), []).append(point)
-    ends = [end for win in found for end in (win.rate.low, win.rate.high)]
+    ends = [end for win in policies for end in (win.rate.low, win.rate.high)]
     limits = (100 * min([*ends, CHANCE]) - 3, 100 * max([*ends, CHANCE]) + 3)
     return plots.dots("wins", rows, limits, 100 * CHANCE, "win rate against the base policy, %", 340) if rows else ""
 
@@ -133,29 +133,29 @@ MEASURES = ("loss", "accuracy")
 """Measures drawn for a training; held-out values have the same name after heldout_."""
 
 
-def curves(found: list[Curves], source: str) -> list[tuple[Curves, dict[str, str]]]:
+def curves(shown: list[Curves], source: str) -> list[tuple[Curves, dict[str, str]]]:
     """Each training with a figure for each of its measures. Figures of one stage and measure share their scale."""
     return [
         (training, {
             name: plots.lines(
-                f"{name}-{place}", series, _limits(found, training.stage, name), f"{name} of the {training.title}"
+                f"{name}-{place}", series, _limits(shown, training.stage, name), f"{name} of the {training.title}"
             )
             for name in MEASURES if (series := _series(training, name, source))
         })
-        for place, training in enumerate(found)
+        for place, training in enumerate(shown)
     ]  # fmt: skip
 
 
-def _series(one: Curves, name: str, source: str) -> list[Line]:
-    role = "source" if (one.labeler or one.language) == source else "target"
-    train, heldout = trainings.thinned(one.values(name)), one.values(f"heldout_{name}")
+def _series(training: Curves, name: str, source: str) -> list[Line]:
+    role = "source" if (training.labeler or training.language) == source else "target"
+    train, heldout = trainings.thinned(training.values(name)), training.values(f"heldout_{name}")
     return [line for line in (Line(train, role), Line(heldout, "ink", dots=True)) if line.values]
 
 
-def _limits(found: list[Curves], stage: str, name: str) -> tuple[float, float]:
+def _limits(shown: list[Curves], stage: str, name: str) -> tuple[float, float]:
     values = [
         value
-        for training in found
+        for training in shown
         if training.stage == stage
         for part in (trainings.thinned(training.values(name)), training.values(f"heldout_{name}"))
         for _, value in part

@@ -23,10 +23,6 @@ class Box:
     def high(self) -> float:
         return self.low + self.height
 
-    def meets(self, other: "Box") -> bool:
-        apart = self.right <= other.left or other.right <= self.left or self.high <= other.low or other.high <= self.low
-        return not apart
-
 
 def spread(boxes: list[Box], low: float, high: float) -> list[Box]:
     """Moves the boxes up or down, as little as possible, until they do not overlap: between `low` and `high` if they

@@ -28,9 +28,9 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def percent_range(one: Estimate) -> str:
+def percent_range(estimate: Estimate) -> str:
     """Whole percents, because the ends of an interval are not known more precisely."""
-    return f"{100 * one.low:.0f}\u2013{100 * one.high:.0f}"
+    return f"{100 * estimate.low:.0f}\u2013{100 * estimate.high:.0f}"
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -42,8 +42,8 @@ def points(share: float, digits: int = 1) -> str:
     return signed(100 * share, digits)
 
 
-def points_range(one: Estimate, digits: int = 1) -> str:
-    return f"{points(one.low, digits)}, {points(one.high, digits)}"
+def points_range(estimate: Estimate, digits: int = 1) -> str:
+    return f"{points(estimate.low, digits)}, {points(estimate.high, digits)}"
 
 
 def p_value(p: float) -> str:
@@ -139,8 +139,8 @@ def headline(
     )
 
 
-def _accuracies(one: Evaluation) -> str:
-    on = {code: accuracy for code in one.results if (accuracy := one.accuracy(code))}
+def _accuracies(evaluation: Evaluation) -> str:
+    on = {code: accuracy for code in evaluation.results if (accuracy := evaluation.accuracy(code))}
     return listed(
         [
             f"{percent(a.value)}{PERCENT} [{percent_range(a)}] of {language_name(code)} test pairs"
@@ -270,32 +270,36 @@ def reading(representations: Representations) -> str:
     )
 
 
-def correlated(found: Transfer) -> str:
-    count = len(found.models)
-    if not found.share or not found.moved:
+def correlated(transfer: Transfer) -> str:
+    count = len(transfer.models)
+    if not transfer.share or not transfer.moved:
         return (
             f"Correlating f with accuracy needs at least three reward models with different values; there are {count}."
         )
     return (
         f"Over {count} reward models, accuracy in languages other than their own has a correlation of "
-        f"{_correlation(found.share)} with f, and of {_correlation(found.moved)} with f's distance from the base model's."
+        f"{_correlation(transfer.share)} with f, and of {_correlation(transfer.moved)} with f's distance from the base model's."
     )
 
 
-def _correlation(one: Correlation) -> str:
-    ends = f" [{', '.join(signed(end, 2) for end in one.interval)}]" if one.interval else " (too few for an interval)"
-    return f"{signed(one.pearson, 2)}{ends}"
+def _correlation(correlation: Correlation) -> str:
+    ends = (
+        f" [{', '.join(signed(end, 2) for end in correlation.interval)}]"
+        if correlation.interval
+        else " (too few for an interval)"
+    )
+    return f"{signed(correlation.pearson, 2)}{ends}"
 
 
-def wins(found: list[AlignedPolicy]) -> str:
+def wins(policies: list[AlignedPolicy]) -> str:
     """How many aligned policies win and lose against the policy they were trained from: those whose interval excludes
     an even score."""
-    better = sum(win.rate.low > CHANCE for win in found)
-    worse = sum(win.rate.high < CHANCE for win in found)
-    kinds = ((better, "better than"), (worse, "worse than"), (len(found) - better - worse, "level with"))
+    better = sum(win.rate.low > CHANCE for win in policies)
+    worse = sum(win.rate.high < CHANCE for win in policies)
+    kinds = ((better, "better than"), (worse, "worse than"), (len(policies) - better - worse, "level with"))
     counted = [f"{count} {'is' if count == 1 else 'are'} {kind}" for count, kind in kinds if count]
-    note = " (level: an even score lies within the interval)" if better + worse < len(found) else ""
-    return f"Of {len(found)} aligned policies, {listed(counted)} the policy they were trained from{note}."
+    note = " (level: an even score lies within the interval)" if better + worse < len(policies) else ""
+    return f"Of {len(policies)} aligned policies, {listed(counted)} the policy they were trained from{note}."
 
 
 def judged(policies: list[AlignedPolicy]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from xlrm import markdown_table
 from xlrm.errors import ConfigError
 from xlrm.run import assumptions, expected, forecast
 from xlrm.run.assumptions import MFU
@@ -72,29 +73,34 @@ def problems(experiment: Experiment, pipeline: str) -> Iterator[ConfigError]:
             )  # fmt: skip
 
 
-def _most(found: Budget) -> str:
+def _most(estimate: Budget) -> str:
     """The stages that take most of the hours."""
     by_stage: dict[str, float] = {}
-    for row in found.rows:
+    for row in estimate.rows:
         stage = row.stage.partition("[")[0]
         by_stage[stage] = by_stage.get(stage, 0) + (row.hours(MFU) or 0)
     most = sorted(by_stage.items(), key=lambda entry: -entry[1])[:3]
     return f"most are {', '.join(f'{hours:,.3g} h of {stage}' for stage, hours in most)}"
 
 
-def markdown(found: Budget, gpus: Callable[[Row], int | None], gpu_product: str = "") -> str:
+def markdown(estimate: Budget, gpus: Callable[[Row], int | None], gpu_product: str = "") -> str:
     """The estimate as a Markdown table with notes. `gpus`: how many GPUs work on a row side by side, None if unknown;
     `gpu_product`: product label that NVIDIA gives their nodes."""
     gpu = assumptions.PRODUCTS.get(gpu_product, assumptions.A100)
-    lines = [_line(name.format(gpu=gpu) for name in HEAD), _line(["---", "---", *["---:"] * (len(HEAD) - 2)])]
-    lines += [_line(_cells(found, row, gpus(row), gpu)) for row in found.rows]
-    unknown = [row for row in found.rows if row.flop is None]
+    lines = [
+        markdown_table.row(name.format(gpu=gpu) for name in HEAD),
+        markdown_table.row(["---", "---", *["---:"] * (len(HEAD) - 2)]),
+    ]
+    lines += [markdown_table.row(_cells(estimate, row, gpus(row), gpu)) for row in estimate.rows]
+    unknown = [row for row in estimate.rows if row.flop is None]
     left_out = f"without {len(unknown)} unknown" if unknown else ""
-    kept = sum(row.stored or 0 for row in found.rows) / 1e9
-    lines.append(_line(["total", left_out, figure(found.gpu_hours), "", "", figure(found.usd), figure(kept)]))
-    why = dict.fromkeys(f"- {row.stage.partition('[')[0]}: {row.why}" for row in found.rows if row.why)
-    notes = [f"- {note}" for note in (*expected.assumptions(found.plan), *_hours_rest_on(gpu))]
-    return "\n".join([*lines, "", *why, *notes, _price(found.plan), ""])
+    kept = sum(row.stored or 0 for row in estimate.rows) / 1e9
+    lines.append(
+        markdown_table.row(["total", left_out, figure(estimate.gpu_hours), "", "", figure(estimate.usd), figure(kept)])
+    )
+    why = dict.fromkeys(f"- {row.stage.partition('[')[0]}: {row.why}" for row in estimate.rows if row.why)
+    notes = [f"- {note}" for note in (*expected.assumptions(estimate.plan), *_hours_rest_on(gpu))]
+    return "\n".join([*lines, "", *why, *notes, _price(estimate.plan), ""])
 
 
 def _hours_rest_on(gpu: str) -> list[str]:
@@ -103,8 +109,8 @@ def _hours_rest_on(gpu: str) -> list[str]:
     return sentences[:1] if gpu == assumptions.A100 else sentences[:3]
 
 
-def _cells(found: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:
-    hours, price = row.hours(MFU), found.plan.usd_per_gpu_hour
+def _cells(estimate: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:
+    hours, price = row.hours(MFU), estimate.plan.usd_per_gpu_hour
     usd = None if hours is None or price is None else hours * price + row.usd
     own = row.hours(MFU, gpu)
     elapsed = own / gpus if own is not None and gpus else None
@@ -121,7 +127,3 @@ def _price(plan: Any) -> str:
 def figure(value: float | None) -> str:
     """Two significant digits, or all digits before the point; a dash for None."""
     return "–" if value is None else f"{value:,.0f}" if value >= 10 or not value else f"{value:.2g}"
-
-
-def _line(cells: Any) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -40,11 +40,11 @@ class Check:
     required: bool = True
 
 
-def show(found: Iterable[Check]) -> bool:
+def show(checks: Iterable[Check]) -> bool:
     """Prints the checks as a table and returns whether every required one passed. An iterator of checks is run row by
     row."""
     table, ready = Table("", "what", "found", "what to do"), True
-    for check in found:
+    for check in checks:
         ready &= check.ok or not check.required
         mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.required else "[yellow]–[/]"
         table.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))

@@ -52,12 +52,12 @@ def published(experiment: Experiment) -> Published:
             continue
         item = _item(experiment, entry, BEST_OF.get(row.name, 2))
         result.benchmarks[benchmarks.label(entry)] = {
-            code: [_told_in(item, code)] * count for code in experiment.languages if code in row.languages
+            code: [_translated(item, code)] * count for code in experiment.languages if code in row.languages
         }
     if config.parallel:
         count = size(config.parallel, config.texts or 1000)
         passage = _item(experiment, config.parallel).prompt
-        result.parallel = {code: [_told_in(Item(passage, ()), code).prompt] * count for code in experiment.languages}
+        result.parallel = {code: [_translated(Item(passage, ()), code).prompt] * count for code in experiment.languages}
     return result
 
 
@@ -95,12 +95,12 @@ def assumptions(plan: Any) -> list[str]:
 def _item(experiment: Experiment, entry: str | None, responses: int = 2) -> Item:
     """Assumed lengths of a prompt and its responses, in bytes of the source language."""
     if entry == "phrasebook":
-        return _told_in(PHRASEBOOK, experiment.source)
+        return _translated(PHRASEBOOK, experiment.source)
     plan, per_token = experiment.config("plan"), effort.BYTES_PER_TOKEN["Latin"]
     english = Item(plan.prompt_tokens * per_token, (plan.response_tokens * per_token,) * responses)
-    return _told_in(english, experiment.source)
+    return _translated(english, experiment.source)
 
 
-def _told_in(english: Item, code: str) -> Item:
+def _translated(english: Item, code: str) -> Item:
     ratio = effort.bytes_of(1, LANGUAGES["en"], LANGUAGES[code])
     return Item(english.prompt * ratio, tuple(length * ratio for length in english.responses))

@@ -30,8 +30,6 @@ Stages = Collection[str]
 Check = Callable[[Experiment, Stages], Iterator[ConfigError]]
 """Yields an error for each problem, with section.field and the value."""
 
-X_ALMA_CONTEXT = 4096
-"""`max_position_embeddings` of X-ALMA's config.json."""
 _NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 
 
@@ -175,7 +173,7 @@ def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[Confi
     config = asked.config("translate")
     if config.translator == "phrasebook":
         return
-    context = X_ALMA_CONTEXT if config.translator == "x-alma" else base_models.context(config.translator)
+    context = translators.X_ALMA_CONTEXT if config.translator == "x-alma" else base_models.context(config.translator)
     room = context and context - config.longest_segment - PROMPT_TOKENS
     if room is not None and config.max_new_tokens > room:
         yield ConfigError(

@@ -182,13 +182,13 @@ def help_of(stage: str) -> Group:
     return Group(*parts)
 
 
-def _input(one: InputEntry) -> str:
-    how = f"--inputs {one.name}=URI,URI,..." if one.several else f"--input {one.name}=URI"
-    return f"{how}{' (optional)' if one.optional else ''}: {_makers(one)}"
+def _input(entry: InputEntry) -> str:
+    how = f"--inputs {entry.name}=URI,URI,..." if entry.several else f"--input {entry.name}=URI"
+    return f"{how}{' (optional)' if entry.optional else ''}: {_makers(entry)}"
 
 
-def _makers(one: InputEntry) -> str:
-    return "made by " + ", ".join(one.makers) if one.makers else "made by no step of a pipeline"
+def _makers(entry: InputEntry) -> str:
+    return "made by " + ", ".join(entry.makers) if entry.makers else "made by no step of a pipeline"
 
 
 def _first_paragraph(stage: str) -> str:
@@ -240,10 +240,10 @@ def _inputs_table(stage: str) -> list[str]:
     return ["", "| input | artifacts | made by |", "|---|---|---|", *rows] if rows else []
 
 
-def _table(found: Any, with_key: bool = True) -> list[str]:
+def _table(entries: Any, with_key: bool = True) -> list[str]:
     head = ["| field | type | default | |", "|---|---|---|---|"]
     rows = []
-    for entry in found:
+    for entry in entries:
         note = f" *({_KEY[entry.key]})*" if entry.key and with_key else ""
         default = f"`{entry.default}`" if entry.default else "must be given"
         cells = (f"`{entry.name}`", entry.type, default, f"{entry.sentence}{note}")

@@ -51,7 +51,7 @@ class _Given:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps([(f.path, f.sha256) for f in self.files]).encode()).hexdigest()
+        return artifacts.digest_files(self.files)
 
 
 def run_stage(

@@ -52,10 +52,10 @@ class Journal:
         self._sent = time.monotonic()
         return rewards.tolist()
 
-    def append(self, found: list[float]) -> None:
+    def append(self, rewards: list[float]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.write(array("d", found).tobytes())
+            file.write(array("d", rewards).tobytes())
             os.fsync(file.fileno())
         if self.uri and time.monotonic() - self._sent >= answers.SECONDS_BETWEEN_FILES:
             self._send(self.uri)

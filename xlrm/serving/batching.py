@@ -20,7 +20,7 @@ class _Request:
     answer: asyncio.Future[list[float]]
     taken: int = 0
     """Conversations that are in a batch already."""
-    found: dict[int, float] = field(default_factory=dict)
+    rewards: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -109,9 +109,9 @@ class Batcher:
             return
         self.seen(len(batch), sum(map(len, encoded)), time.perf_counter() - begun)
         for (request, place), reward in zip(batch, scoring.result(), strict=True):
-            request.found[place] = reward
-            if len(request.found) == len(request.encoded) and not request.answer.done():
-                request.answer.set_result([request.found[i] for i in range(len(request.encoded))])
+            request.rewards[place] = reward
+            if len(request.rewards) == len(request.encoded) and not request.answer.done():
+                request.answer.set_result([request.rewards[i] for i in range(len(request.encoded))])
 
     def _refuse(self, batch: list[tuple[_Request, int]], error: BaseException) -> None:
         """Fails every request with a part in the batch; its other conversations are not scored."""

@@ -24,7 +24,7 @@ class Metrics:
         )
         self.batch_seconds = prometheus.Histogram("xlrm_batch_seconds", "Time a batch took.", **here)
         self.waiting = prometheus.Gauge("xlrm_waiting_conversations", "Taken and not answered yet.", **here)
-        self.ready = prometheus.Gauge("xlrm_ready", "1 while requests are welcome.", **here)
+        self.ready = prometheus.Gauge("xlrm_ready", "1 while the server accepts requests.", **here)
         self.model = prometheus.Gauge(
             "xlrm_model_info", "1; its labels say what is served.",
             ["model", "version", "digest", "engine", "precision"], **here,

@@ -23,7 +23,7 @@ from xlrm.serving.metrics import Metrics
 from xlrm.serving.tokenizing import Tokenizing
 from xlrm.store import artifacts
 
-_ASKED_EVERY_SECONDS, _SAID_EVERY_SECONDS = 5, 60
+_ASKED_EVERY_SECONDS, _LOGGED_EVERY_SECONDS = 5, 60
 """Seconds between attempts to fetch a model that is not available yet, and between log lines about it."""
 _WARM_UP = [{"role": "user", "content": "How much is one plus two?"}, {"role": "assistant", "content": "Three."}]
 
@@ -60,7 +60,7 @@ class Settings(BaseModel):
     """Seconds between SIGTERM and the last accepted connection, in which others notice that the server is not ready."""
     wait_for_model_seconds: float = Field(0, ge=0)
     """Seconds that the server waits, alive but not ready, for a registry or store that does not answer or has no such
-    model; `inf` is for ever. With 0 that is an error at once, as for a mistyped name."""
+    model; `inf`: without a limit. With 0 that is an error at once, as for a mistyped name."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Service:
     settings: Settings = field(default_factory=Settings)
     token: str | None = None
     awaited: bool = False
-    """Whether the model was unavailable at the last attempt and is waited for."""
+    """Whether the model was unavailable at the last attempt, so that the server waits for it."""
     loaded: Loaded | None = None
     batcher: Batcher | None = None
     stopping: bool = False
@@ -156,7 +156,7 @@ class Service:
                 if (now := loop.time()) >= end:
                     raise
                 if now >= say_at:
-                    say_at = now + _SAID_EVERY_SECONDS
+                    say_at = now + _LOGGED_EVERY_SECONDS
                     progress.say(f"waiting for {self.uri}: {error}")
             self.awaited = True
             await asyncio.sleep(min(_ASKED_EVERY_SECONDS, end - now))
@@ -187,7 +187,7 @@ class Service:
         finally:
             self.waiting -= count
         if wrong := [place for place, reward in enumerate(rewards) if not math.isfinite(reward)]:
-            raise Refused(500, f"conversation {wrong[0]}: the model's reward is no number")
+            raise Refused(500, f"conversation {wrong[0]}: the model's reward is not a number")
         tokens = sum(map(len, encoded))
         return rewards, exchange.Usage(prompt_tokens=tokens, total_tokens=tokens)
 

@@ -206,7 +206,9 @@ class Door:
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         named = scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), (token or "").encode())
         if token and path not in OPEN and not named:
-            return _problem(401, "a request names the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
+            return _problem(
+                401, "a request must contain the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"}
+            )
         size = headers.get(b"content-length", b"0")
         return _problem(413, f"a body of {int(size)} bytes; at most {most}") if int(size) > most else None
 

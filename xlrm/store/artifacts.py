@@ -28,7 +28,7 @@ from xlrm.processes import locks
 from xlrm.store import objects
 from xlrm.store.objects import FileEntry
 
-__all__ = ["FileEntry", "Input", "Record", "digest_directory", "fetch", "find", "load", "publish"]
+__all__ = ["FileEntry", "Input", "Record", "digest_directory", "digest_files", "fetch", "find", "load", "publish"]
 
 RECORD = "artifact.json"
 REFUSED = "refused"
@@ -89,7 +89,7 @@ def digest_directory(local: Path) -> tuple[str, tuple[FileEntry, ...]]:
         files = sorted(pool.map(partial(_entry, local), _regular_files(local)), key=attrgetter("path"))
     if not files:
         raise ArtifactError("no files; an artifact has at least one", where=local)
-    return _digest(files), tuple(files)
+    return digest_files(files), tuple(files)
 
 
 def find(uri: str) -> Record | None:
@@ -105,7 +105,7 @@ def find(uri: str) -> Record | None:
         raise ArtifactError(
             f"not the record of an artifact: {_problems(error)}", where=where, hint=_remedy(uri)
         ) from error
-    if record.digest != _digest(record.files):
+    if record.digest != digest_files(record.files):
         raise ArtifactError("its digest does not match its list of files", where=where, hint=_remedy(uri))
     return record
 
@@ -152,7 +152,7 @@ def keep_refused(local: Path, uri: str, **facts: Any) -> str | None:
     if not paths:
         return None
     where, files = objects.join(uri, REFUSED), tuple(_entry(local, path) for path in sorted(paths))
-    digest = _digest(files)
+    digest = digest_files(files)
     objects.upload_directory(local, files, _data_uri(where, digest))
     objects.write(objects.join(where, RECORD), _as_json(where, facts | {"digest": digest, "files": files}))
     return _data_uri(where, digest)
@@ -252,7 +252,8 @@ def _entry(local: Path, path: Path) -> FileEntry:
         ) from error
 
 
-def _digest(files: Iterable[FileEntry]) -> str:
+def digest_files(files: Iterable[FileEntry]) -> str:
+    """sha256 over the files' paths and sha256s."""
     listing = sorted((entry.path, entry.sha256) for entry in files)
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 

@@ -11,11 +11,11 @@ _ITS_LIBRARIES = ("alembic", "google", "json", "mlflow", "sqlalchemy", "sqlite3"
 first session, and those of an answer that is not MLflow's."""
 _HINTS = {
     "failed with exception": "is MLFLOW_TRACKING_URI right, and does the server run?",
-    "database is locked": "another process has kept it for 20 s; a server of MLflow's takes more of them",
+    "database is locked": "another process has locked it for 20 s; an MLflow server accepts more processes",
     "readonly database": "may this user write it, and was it removed or replaced while this ran?",
     "no such table": "was it removed or replaced while this ran?",
     "disk I/O error": "was it removed or replaced while this ran?",
-    "not a database": "MLFLOW_TRACKING_URI is to name one that MLflow made, or a new one",
+    "not a database": "MLFLOW_TRACKING_URI must name a database that MLflow created, or a new file",
 }
 
 

@@ -65,10 +65,10 @@ class Run:
             keys = client.get_run(self.id).data.metrics
             return {(name, point.step) for name in keys for point in client.get_metric_history(self.id, name)}
 
-    def _log(self, found: Iterable[tuple[str, float, int, int]]) -> None:
+    def _log(self, points: Iterable[tuple[str, float, int, int]]) -> None:
         from mlflow.entities import Metric
 
-        entries = [Metric(*values) for values in found]
+        entries = [Metric(*values) for values in points]
         with connected() as client:
             for start in range(0, len(entries), 1000):  # the most that one call takes
                 client.log_batch(self.id, metrics=entries[start : start + 1000])

@@ -2,6 +2,7 @@
 as an absolute path (mlflow/utils/uri.py, resolve_uri_if_local), so the old ones lead to where the files were."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,7 +21,7 @@ def follow(database: Path, home: Path) -> None:
     """Changes addresses in `database` below a former home to addresses below `home`; those of a former home whose
     models are not here stay unchanged. Raises ArtifactError for a database that cannot be written."""
     try:
-        with sqlite3.connect(database, timeout=60) as connection:
+        with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
             for before in _homes(connection):
                 if before != home.as_uri() and _is_here(connection, before, home):
                     for table, column in _COLUMNS:
@@ -29,8 +30,6 @@ def follow(database: Path, home: Path) -> None:
         raise ArtifactError(
             f"the addresses in it cannot be changed to its current place: {error}", where=database
         ) from error
-    finally:
-        connection.close()
 
 
 def _homes(connection: sqlite3.Connection) -> list[str]:

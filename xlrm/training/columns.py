@@ -82,16 +82,16 @@ def judgments(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_len
     return {"input_ids": ids, "labels": [label for _, _, label in answers]}
 
 
-def mixture(found: dict[str, list[Row]], how: Literal["split", "all"], seed: int) -> list[Row]:
+def mixture(by_language: dict[str, list[Row]], kind: Literal["split", "all"], seed: int) -> list[Row]:
     """Pairs of several languages (language -> rows), matched by id. `split` draws each pair in one random language that
     has it, equally many per language if all have every pair; `all` takes it in every language that has it. Raises
     DataError for a pair without an id."""
-    tables = {language: _by_id(language, rows) for language, rows in found.items()}
+    tables = {language: _by_id(language, rows) for language, rows in by_language.items()}
     ids = dict.fromkeys(row_id for table in tables.values() for row_id in table)
-    counts = ", ".join(f"{len(rows)} in {language}" for language, rows in found.items())
+    counts = ", ".join(f"{len(rows)} in {language}" for language, rows in by_language.items())
     everywhere = sum(all(row_id in table for table in tables.values()) for row_id in ids)
     progress.say(f"reward: {len(ids)} different pairs: {counts}; {everywhere} in every language")
-    if how == "all":
+    if kind == "all":
         return [table[row_id] for row_id in ids for table in tables.values() if row_id in table]
     rng = random.Random(seed)
     drawn = [list(tables)[i % len(tables)] for i in range(len(ids))]

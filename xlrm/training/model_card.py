@@ -22,7 +22,7 @@ tags: [reward-model, trl, xlrm]
 # Reward model: {language}
 
 {base_model} with one scalar head. It reads a conversation through its chat template and gives the last response a reward, a
-raw logit: rewards of two responses to one prompt can be compared, a single one says nothing.
+raw logit. Rewards of responses to the same prompt can be compared; a reward has no meaning by itself.
 
 ## Training
 
@@ -48,11 +48,11 @@ reward = model(**ids).logits[0, 0]
 
 - `xlrm score --model FOLDER --input pairs.jsonl --output rewards.jsonl`
 - TRL: the folder as `reward_funcs` of a trainer
-- vLLM: `vllm serve FOLDER --runner pooling --dtype {dtype}`; without the last it computes weights in float32 in 16 bits.
-  `problem_type` "regression" makes it give the logit
+- vLLM: `vllm serve FOLDER --runner pooling --dtype {dtype}`; without `--dtype`, vLLM computes float32 weights in 16 bits.
+  `problem_type` "regression" in config.json makes it return the logit
 - RewardBench: `rewardbench --model FOLDER --not_quantized`
 
-The chat template asks for no date (SHA-256 `{template}`). Padding is a token of its own, on the right.
+The chat template does not use the current date (SHA-256 `{template}`). Padding is on the right, with a token of its own.
 """
 _LOSS = {
     "bradley_terry": "Bradley-Terry: -log sigmoid(reward of chosen - reward of rejected).",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from xlrm import progress
 from xlrm.errors import ConfigError
@@ -18,6 +18,7 @@ from xlrm.models import chat_templates, loading, transformers4, weights
 from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
+from xlrm.store.json_file import JsonFile
 from xlrm.training import checkpoints, columns, curves, finite, heldout
 from xlrm.training.recipes import DpoTraining, RewardTraining, TrainingConfig
 
@@ -28,6 +29,22 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 _OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
 """Prefixes of the names of transformers' optimizers that need bitsandbytes."""
+
+
+class Job(JsonFile):
+    """job.json: what the processes of a training share."""
+
+    FILE: ClassVar[str] = "job.json"
+    WRITTEN_BY: ClassVar[str] = "a training begins with it"
+
+    start: Path
+    """Folder of the model to train."""
+    config: dict[str, Any]
+    """Fields of the training's config class."""
+    unfinished: str
+    """URI on the store for checkpoints."""
+    run: str | None
+    """Id of the MLflow run for the curves."""
 
 
 def train_reward_model(
@@ -111,7 +128,8 @@ def reward_worker(folder: Path) -> None:
     from transformers import TrainingArguments
     from trl import RewardConfig, RewardTrainer
 
-    start, config = _job(folder, RewardTraining)
+    job = Job.read(folder)
+    start, config = job.start, RewardTraining(**job.config)
     dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(start)
     label = f"reward[{config.language}]"
     order = {"train_sampling_strategy": "sequential" if config.similar_lengths else "random"}
@@ -127,14 +145,15 @@ def reward_worker(folder: Path) -> None:
     if sets["eval_dataset"]:
         save = partial(heldout.save_best, trainer, folder) if config.keep == "best" else None
         trainer.add_callback(heldout.scoring(config.heldout_scorings, save))
-    _train(trainer, label, folder)
+    _train(trainer, label, folder, job)
 
 
 def dpo_worker(folder: Path) -> None:
     """Aligns a policy in the prepared `folder`; runs in every process of the training."""
     from trl import DPOConfig, DPOTrainer
 
-    policy, config = _job(folder, DpoTraining)
+    job = Job.read(folder)
+    policy, config = job.start, DpoTraining(**job.config)
     dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(policy)
     arguments = _arguments(
         DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
@@ -144,14 +163,13 @@ def dpo_worker(folder: Path) -> None:
     if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
         tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
     packing.enable(model)
-    unfinished_uri = json.loads((folder / "job.json").read_text())["unfinished"]
     label = f"align[{config.language}]"
     trainer_type = checkpoints.keeping_reference(
-        finite.checked(DPOTrainer, label), folder / "reference", unfinished_uri
+        finite.checked(DPOTrainer, label), folder / "reference", job.unfinished
     )
     with launch.together("computing the reference's log-probabilities"):
         trainer = trainer_type(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
-    _train(trainer, label, folder)
+    _train(trainer, label, folder, job)
 
 
 def _run(
@@ -159,19 +177,17 @@ def _run(
 ) -> dict[str, float]:
     """Prepares the folder, unless an earlier run did, and trains in it with the current config. Returns the metrics."""
     _check_installed(config)
-    job = folder / "job.json"
-    begins = json.loads(job.read_text())["start"] if job.exists() else str(prepare())
-    kept = {"unfinished": unfinished.address(folder / "output"), "run": curves.run_at_work()}
-    _write(job, {"start": begins, "config": config.model_dump(include=set(kind.model_fields))} | kept)
+    begun = Job.find(folder)
+    Job(
+        start=begun.start if begun else prepare(),
+        config=config.model_dump(include=set(kind.model_fields)),
+        unfinished=unfinished.address(folder / "output"),
+        run=curves.run_at_work(),
+    ).write(folder)
     world = launch.world(config.processes)
     device_batch, passes = launch.split_batch(config.batch_size, config.device_batch_size, world)
     progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
     return launch.launch(f"{__name__}:{worker}", folder, config.processes, config.precision)
-
-
-def _job(folder: Path, kind: type) -> tuple[Path, Any]:
-    content = json.loads((folder / "job.json").read_text())
-    return Path(content["start"]), kind(**content["config"])
 
 
 def _write(path: Path, content: Any) -> None:
@@ -260,19 +276,18 @@ def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _train(trainer: "Trainer", label: str, folder: Path) -> None:
+def _train(trainer: "Trainer", label: str, folder: Path, job: Job) -> None:
     """Trains, from the newest checkpoint that all nodes have, if any, and saves the model into `trained`."""
     if trainer.args.n_gpu > 1:
         raise ConfigError(
             f"a process of {label} sees {trainer.args.n_gpu} GPUs; it must see only one", where="CUDA_VISIBLE_DEVICES"
         )
-    job = json.loads((folder / "job.json").read_text())
     trainer.add_callback(progress.training_steps(label))
-    trainer.add_callback(checkpoints.keeper(job["unfinished"]))
-    if job["run"] and trainer.is_world_process_zero():
-        trainer.add_callback(curves.to_mlflow(job["run"]))
+    trainer.add_callback(checkpoints.keeper(job.unfinished))
+    if job.run and trainer.is_world_process_zero():
+        trainer.add_callback(curves.to_mlflow(job.run))
     with launch.together("agreeing on a checkpoint"):
-        last = checkpoints.agreed(folder / "checkpoints", label, job["unfinished"])
+        last = checkpoints.agreed(folder / "checkpoints", label, job.unfinished)
         if trainer.is_world_process_zero():
             heldout.copy_best(last or folder / "nothing", folder)
     with launch.together("training"):
@@ -333,14 +348,14 @@ def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
-    how: dict[str, Any] = {"dtype": torch.float32} | loading.attention(loading.load_config(start))
+    options: dict[str, Any] = {"dtype": torch.float32} | loading.attention(loading.load_config(start))
     if config.quantize:
-        how["quantization_config"] = BitsAndBytesConfig(
+        options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
         )  # fmt: skip
     model = AutoModelForSequenceClassification.from_pretrained(
-        start, use_safetensors=True, trust_remote_code=False, **how
+        start, use_safetensors=True, trust_remote_code=False, **options
     )
     packing.enable(model)
     if not config.lora_rank:

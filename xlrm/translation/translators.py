@@ -18,6 +18,7 @@ from xlrm.store import hub, provenance
 PROMPT = "Translate this from {source} to {target}:\n{source}: {text}\n{target}:"
 X_ALMA = "haoranxu/X-ALMA-13B-Group{group}"
 X_ALMA_PARAMETERS = 13.0e9  # Llama 2 13B
+X_ALMA_CONTEXT = 4096  # max_position_embeddings in its config.json
 MEMORY = "translation_memory"  # name of the translation memory on the store
 
 
@@ -54,7 +55,7 @@ class Settings(BaseModel):
         return self.translator != "phrasebook"
 
 
-Told = Callable[[int, Completion], None]
+OnCompletion = Callable[[int, Completion], None]
 """Callback (index of a segment, its translation)."""
 
 
@@ -66,7 +67,7 @@ class Translator:
     """Number of ways to decode: first greedy, then others for segments whose translation failed."""
     block: int
     """Recommended number of segments per call."""
-    complete: Callable[[list[str], int, Told], list[Completion]]
+    complete: Callable[[list[str], int, OnCompletion], list[Completion]]
     """(segments, attempt, callback for each translation as it arrives) -> translations, in order."""
     close: Callable[[], None] = lambda: None
     """Frees the engine."""
@@ -99,8 +100,8 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
     )
     attempts = _attempts(settings)
 
-    def complete(texts: list[str], attempt: int, each: Told) -> list[Completion]:
-        prompts = [_prompt(settings, engine, text, source, target) for text in texts]
+    def complete(texts: list[str], attempt: int, each: OnCompletion) -> list[Completion]:
+        prompts = [_prompt(engine, text, source, target) for text in texts]
         made = engine.complete(prompts, 1, attempts[attempt], lambda place, _, completion: each(place, completion))
         return [completion for (completion,) in made]
 
@@ -159,7 +160,7 @@ def x_alma_model(source: Language, target: Language) -> str:
 def _phrasebook(source: Language, target: Language) -> Translator:
     from xlrm.data.phrasebook import translator
 
-    def complete(texts: list[str], attempt: int, each: Told) -> list[Completion]:
+    def complete(texts: list[str], attempt: int, each: OnCompletion) -> list[Completion]:
         made = [Completion(text, True) for text in translator.translate(texts, source.code, target.code)]
         for place, completion in enumerate(made):
             each(place, completion)
@@ -180,7 +181,7 @@ def _attempts(settings: Settings) -> tuple[Decoding, ...]:
     return Decoding(longest), second, Decoding(longest, temperature=0.6, top_p=0.9, seed=2)
 
 
-def _prompt(settings: Settings, engine: generation.Engine, text: str, source: Language, target: Language) -> str:
+def _prompt(engine: generation.Engine, text: str, source: Language, target: Language) -> str:
     if isinstance(engine, generation.Transformers) and engine.config.is_encoder_decoder:
         return text
     return PROMPT.format(source=source.name, target=target.name, text=text)

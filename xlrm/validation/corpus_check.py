@@ -39,16 +39,16 @@ def read(source: Path, translations: list[Path]) -> list[Corpus]:
     return loaded
 
 
-def check(found: list[Corpus], limits: Limits, allowed: float) -> list[FileReport]:
+def check(corpora: list[Corpus], limits: Limits, allowed: float) -> list[FileReport]:
     """One report for each file of the source and each corpus that has it; the source is the first corpus. `allowed`:
     share of a file's rows that may fail beyond the expected share."""
-    return [report for name in found[0].files for report in _reports(found, name, limits, allowed)]
+    return [report for name in corpora[0].files for report in _reports(corpora, name, limits, allowed)]
 
 
-def passing(found: list[Corpus], reports: list[FileReport], parity: bool) -> Kept:
+def passing(corpora: list[Corpus], reports: list[FileReport], parity: bool) -> Kept:
     """Ids, in source order, of rows that pass in the language and the source, or with `parity` in all languages."""
-    source = found[0]
-    kept: Kept = {corpus.language.code: {} for corpus in found}
+    source = corpora[0]
+    kept: Kept = {corpus.language.code: {} for corpus in corpora}
     for name, rows in source.files.items():
         failed = {
             report.language.code: {report.ids[row] for row in report.failed}
@@ -70,13 +70,13 @@ def write(corpus: Corpus, kept: dict[str, list[str]], folder: Path) -> None:
     Description(language=corpus.language.code).write(folder)
 
 
-def _reports(found: list[Corpus], name: str, limits: Limits, allowed: float) -> Iterator[FileReport]:
+def _reports(corpora: list[Corpus], name: str, limits: Limits, allowed: float) -> Iterator[FileReport]:
     """Report for each corpus that has the file `name`."""
     from xlrm.validation import alarms, suite
 
-    source = found[0]
+    source = corpora[0]
     amounts = _amounts(source, name)
-    for corpus in [corpus for corpus in found if corpus.has(name)]:
+    for corpus in [corpus for corpus in corpora if corpus.has(name)]:
         translated, rows = corpus is not source, corpus.rows(name)
         plan = _plan(limits, source, corpus, name)
         outcomes = suite.check_ids(rows.ids, source.rows(name).ids if translated else None)

@@ -128,9 +128,9 @@ def _of_translation(plan: Plan, column: str, texts: list[str], sources: Sequence
     return results | {"language": _languages(plan, spoken, results["language"])}
 
 
-def _leave_names_out(plan: Plan, found: dict[str, list], pairs: list[Pair | None], spoken: list[str]) -> None:
+def _leave_names_out(plan: Plan, measured: dict[str, list], pairs: list[Pair | None], spoken: list[str]) -> None:
     """Measures script and language again, without names copied from the source, for texts that look wrong."""
-    shares, doubts = found["script"], found["language"]
+    shares, doubts = measured["script"], measured["language"]
     wrong = {
         i: pair for i, pair in enumerate(pairs) if pair and (shares[i] < plan.limits.min_script_share or doubts[i])
     }
@@ -140,15 +140,15 @@ def _leave_names_out(plan: Plan, found: dict[str, list], pairs: list[Pair | None
         spoken[row], shares[row], doubts[row] = text, float(share), doubt
 
 
-def _excuse_quotations(plan: Plan, found: dict[str, list]) -> None:
+def _excuse_quotations(plan: Plan, measured: dict[str, list]) -> None:
     """Removes findings of `copy` and `untranslated` in a third language, because quotations are not translated."""
     assert plan.source
     known = Identifier(plan.source.code, 1, 0.5)
     for name in ("copy", "untranslated"):
-        runs = list({run for run in found[name] if run})
+        runs = list({run for run in measured[name] if run})
         doubts = {run: doubt for run, doubt in zip(runs, known.doubts(runs), strict=True) if doubt}
         foreign = known.foreign(doubts) if doubts else {}
-        found[name] = [None if run and foreign.get(run) else run for run in found[name]]
+        measured[name] = [None if run and foreign.get(run) else run for run in measured[name]]
 
 
 def _identifier(plan: Plan) -> Identifier:
@@ -168,12 +168,12 @@ def _pairs(texts: list[str], sources: list[str]) -> list[Pair | None]:
     return [Pair(text, source) if text.strip() and source.strip() else None for text, source in both]
 
 
-def _excuse(plan: Plan, found: dict[str, list], pairs: list[Pair | None]) -> None:
+def _excuse(plan: Plan, measured: dict[str, list], pairs: list[Pair | None]) -> None:
     """Removes the findings of `EXCUSABLE` for texts whose source is itself in another language: a rejected answer in
     the wrong language should stay in a wrong language."""
     assert plan.source
     below = plan.limits.min_script_share
-    mine = {name: found[name] for name in EXCUSABLE}
+    mine = {name: measured[name] for name in EXCUSABLE}
     failed = {
         row: pair
         for row, pair in enumerate(pairs)

@@ -33,7 +33,6 @@ SHOWN_CHARACTERS = 160
 """Characters kept of a value that failed."""
 
 _FORMAT = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
-_IDS = ("schema", "unique", "parity")
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,8 @@ def _marks(text: str) -> Iterator[str]:
         yield from _PLACEHOLDER.findall(text)
 
 
-def _difference(found: Counter, wanted: Counter) -> str | None:
-    parts = {"lost": wanted - found, "added": found - wanted}
+def _difference(counted: Counter, wanted: Counter) -> str | None:
+    parts = {"lost": wanted - counted, "added": counted - wanted}
     return "; ".join(f"{verb} {', '.join(sorted(part.elements()))}" for verb, part in parts.items() if part) or None
 
 
@@ -132,9 +132,9 @@ def untranslated(least_words: int) -> Measure:
     return measure
 
 
-def _whole(start: int, end: int, found: list[tuple[int, int]], source: str, text: str) -> str:
+def _whole(start: int, end: int, spans: list[tuple[int, int]], source: str, text: str) -> str:
     """Longest run of unchanged source words from `start` on, at least up to `end`."""
-    for _, further in found:
+    for _, further in spans:
         if further > end and source[start:further] in text:
             end = further
     return source[start:end]

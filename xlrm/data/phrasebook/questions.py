@@ -73,8 +73,8 @@ def _worded(alike: Sequence[T]) -> Iterator[tuple[T, str, bool]]:
 
 
 def _worded_by_relation(known: Sequence[K]) -> Iterator[tuple[K, str, bool]]:
-    def relation(one: K) -> str:
-        return one.relation
+    def relation(item: K) -> str:
+        return item.relation
 
     for _, alike in itertools.groupby(sorted(known, key=relation), key=relation):
         yield from _worded(list(alike))
