@@ -271,7 +271,9 @@ def test_what_may_pass_is_tried_again_where_it_is_and_what_is_the_users_is_not(v
     begun(view, reward={"batch_size": 8, "optimizer": "none"})
     missing = in_a_task("validate", XLRM_TRIES="3")  # takes what nothing has made: the store may have it next time
     said, _ = missing.communicate(timeout=300)
-    assert missing.returncode == 2 and said.count("error: validate:") == 3 and said.count("trying again in 0 s") == 2, said
+    assert missing.returncode == 2 and said.count("error: validate:") == 3 and said.count("trying again in 0 s") == 2, (
+        said
+    )
     assert "curate" in notes("run-1").failed()["validate"]
     wrong = in_a_task("nowhere", XLRM_TRIES="3")
     said, _ = wrong.communicate(timeout=300)

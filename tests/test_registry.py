@@ -206,7 +206,7 @@ def test_what_a_licence_asks_for_is_said() -> None:
         "meta-llama/Llama-3.2-3B-Instruct", {"magpie": "llama3", "translations": "unknown"}
     ).lines
     assert 'displays "Built with Llama" and puts Llama at the beginning of its name' in said[0]
-    assert 'displays "Built with Meta Llama 3"' in said[1] and "may improve no other large language model" in said[1]
+    assert 'displays "Built with Meta Llama 3"' in said[1] and "may be used to improve no large language model" in said[1]
     assert "terms unknown" in said[2]
     (qwen,) = licence_terms.terms("Qwen/Qwen2.5-3B-Instruct", {}).lines
     assert 'not for commercial use; anyone who redistributes the model displays "Built with Qwen"' in qwen

@@ -127,9 +127,9 @@ def test_every_text_is_read_once_and_no_more_than_a_block_is_kept(tiny_base, mon
     read, kept, before = [], [], []
     real, real_add = hidden_states.hidden_states, Sameness.add
 
-    def counted(model, tokenizer, encoded, reading):
+    def counted(model, encoded, reading):
         read.extend(tuple(ids) for ids in encoded)
-        return real(model, tokenizer, encoded, reading)
+        return real(model, encoded, reading)
 
     def seen(found, states):
         assert all(other() is None for other in before), "the states of an earlier block are still in memory"
