@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import memory, record
-from benchmarks.workload import Row, conversations, described, operations, save_model
+from benchmarks.workload import FAMILIES, Row, conversations, described, operations, save_model
 
 _MATMUL = {"cuda": 8192, "cpu": 2048}
 """Rows and columns of the matrices with which the rate of matrix products is measured."""
@@ -84,11 +84,12 @@ class Outcome:
 
 
 def timed(work: Callable[[], Any], options: argparse.Namespace) -> tuple[float, Any]:
+    clock = time.process_time if vars(options).get("clock") == "processor" else time.perf_counter
     _wait(options)
-    begun = time.perf_counter()
+    begun = clock()
     found = work()
     _wait(options)
-    return time.perf_counter() - begun, found
+    return clock() - begun, found
 
 
 def _wait(options: argparse.Namespace) -> None:
@@ -103,8 +104,10 @@ def plain_scores(folder: Path, options: argparse.Namespace, batch_size: int) -> 
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=options.dtype).to(options.device).eval()
+    tokenizer, how = AutoTokenizer.from_pretrained(folder), attention(folder)
+    model = (
+        AutoModelForSequenceClassification.from_pretrained(folder, dtype=options.dtype, **how).to(options.device).eval()
+    )
 
     def scores(asked: list[list[dict]]) -> list[float]:
         texts = tokenizer.apply_chat_template(asked, tokenize=False)
@@ -116,6 +119,13 @@ def plain_scores(folder: Path, options: argparse.Namespace, batch_size: int) -> 
         return found
 
     return lambda rows: lambda: timed(lambda: scores(conversations(rows)), options)
+
+
+def attention(folder: Path) -> dict[str, str]:
+    """Argument of `from_pretrained` for a model with soft caps, which transformers' default attention leaves out."""
+    from xlrm.models import loading
+
+    return loading.attention(loading.load_config(folder))
 
 
 def our_scores(folder: Path, options: argparse.Namespace) -> Callable[[list[Row]], Run]:
@@ -229,12 +239,19 @@ def matmul_rate(options: argparse.Namespace) -> float:
 def parser(doc: str, count: int, layers: int = 4) -> argparse.ArgumentParser:
     found = record.parser(doc)
     found.add_argument("--pairs", type=int, default=count, help="number of pairs, or of prompts with several responses")
+    found.add_argument("--family", choices=FAMILIES, default="qwen2")
     found.add_argument("--layers", type=int, default=layers)
+    found.add_argument(
+        "--vocabulary", type=int, default=0, help="least number of embeddings; the texts use 1,000 tokens"
+    )
     found.add_argument("--hidden", type=int, default=384, help="hidden size of the model, a multiple of 128")
     found.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     found.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     found.add_argument("--rounds", type=int, default=3)
     found.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    found.add_argument(
+        "--clock", choices=["wall", "processor"], default="wall", help="processor: for a machine that others use too"
+    )
     found.add_argument("--no-memory", dest="weigh", action="store_false", help="do not measure memory")
     found.add_argument("--of", help=argparse.SUPPRESS)
     found.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -256,8 +273,9 @@ def main(benchmark: Benchmark, options: argparse.Namespace) -> int:
         config = json.loads((Path(name) / "config.json").read_text())
     work = benchmark.passes * operations(benchmark.rows(options.pairs), config)
     rate = matmul_rate(options)
-    Console(width=150).print(table(benchmark.title, outcomes, work / rate))
-    print(f"{described(benchmark.rows(options.pairs))}; {options.layers} layers of {options.hidden}, {options.dtype}")
+    Console(width=150).print(table(benchmark.title, outcomes, options.pairs, work / rate))
+    print(described(benchmark.rows(options.pairs)))
+    print(f"{options.family}, {options.layers} layers of {options.hidden}, {options.dtype}; {options.clock} time")
     print(f"{machine(options)}; matrix products {rate / 1e9:,.0f} GFLOP/s")
     print(
         "in use: of that rate, for prompts once, no padding, and every layer in full, which is more than ours computes"
@@ -280,15 +298,24 @@ def figures(outcomes: list[Outcome], work: float, rate: float) -> dict[str, Any]
     return {"contestants": contestants, "operations": work, "matrix_products_per_second": rate}
 
 
-def table(title: str, outcomes: list[Outcome], least: float) -> Table:
+def table(title: str, outcomes: list[Outcome], rows: int, least: float) -> Table:
     """`least`: seconds that the work would take at the rate of matrix products."""
     found = Table("contestant", title=title)
-    for column in ("seconds", "ours is faster by", "min .. max", "beside ours", "peak MiB", "ours of it", "in use"):
+    for column in (
+        "seconds",
+        "rows/s",
+        "ours is faster by",
+        "min .. max",
+        "beside ours",
+        "peak MiB",
+        "ours of it",
+        "in use",
+    ):
         found.add_column(column, justify="right")
     for one in outcomes:
         share = outcomes[0].memory / one.memory if one.memory and outcomes[0].memory else None
         found.add_row(
-            one.name, f"{median(one.seconds):.2f}", f"{median(one.ratios):.2f}x",
+            one.name, f"{median(one.seconds):.2f}", f"{rows / median(one.seconds):.2f}", f"{median(one.ratios):.2f}x",
             f"{min(one.ratios):.2f} .. {max(one.ratios):.2f}", one.parity.said if one.parity else "",
             "" if one.memory is None else f"{one.memory:,.0f}", "" if share is None else f"{share:.2f}",
             f"{least / median(one.seconds):.0%}",

@@ -41,7 +41,9 @@ def _alignment(folder: Path, rows: list[Row], options: argparse.Namespace, packe
 
     from xlrm.models.packing import model as packing
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").to(options.device)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", **contest.attention(folder)).to(
+        options.device
+    )
     if packed:
         packing.enable(model)
     tokenizer = AutoTokenizer.from_pretrained(folder)

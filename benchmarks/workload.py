@@ -2,8 +2,8 @@
 
 The rows are as long as 60 RewardBench pairs (every 25th of 1,528), in tokens of a byte-level BPE with 1,024 tokens.
 Their text is synthetic: each word is one token, drawn at random, so that every contestant's tokeniser finds exactly
-these lengths, plus four tokens for the marks of the turns. The model has Qwen2's architecture, with an MLP as wide in
-proportion as Qwen2.5-3B's (11,008 for hidden states of 2,048), and weights drawn from a seed.
+these lengths, plus four tokens for the marks of the turns. The model has the architecture and proportions of Qwen2.5-3B
+(an MLP of 11,008 for hidden states of 2,048), or those of Gemma 3 270M or Gemma 2 2B, and weights drawn from a seed.
 """
 
 import argparse
@@ -116,20 +116,14 @@ def operations(rows: list[Row], config: dict) -> float:
 def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, seed: int = 0) -> None:
     """Saves a policy, or a reward model whose head is drawn from N(0, 1 / (hidden + 1)), in the project's format."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, Qwen2Config
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     from benchmarks.rewardbench_parity import draw_weights
     from xlrm.models import loading
     from xlrm.models.transformers4 import write_older_names
 
     tokenizer = _tokenizer()
-    config = Qwen2Config(  # type: ignore[call-arg]  # num_labels is one of every config
-        vocab_size=len(tokenizer), hidden_size=options.hidden, intermediate_size=options.hidden * 43 // 8,
-        num_hidden_layers=options.layers, num_attention_heads=max(1, options.hidden // 64),
-        num_key_value_heads=max(1, min(2, options.hidden // 128)), max_position_embeddings=16384, num_labels=1,
-        problem_type="regression", pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
-    )  # fmt: skip
+    config = _config(options, tokenizer)
     kind = AutoModelForCausalLM if policy else AutoModelForSequenceClassification
     model = kind.from_config(config, dtype=torch.float32)
     draw_weights(model, seed)
@@ -139,6 +133,35 @@ def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, 
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_older_names(folder)
+
+
+def _config(options: argparse.Namespace, tokenizer: Any) -> Any:
+    from transformers import AutoConfig
+
+    given, hidden = vars(options), options.hidden
+    family = given.get("family", "qwen2")
+    shape: dict[str, Any] = {
+        "qwen2": {
+            "intermediate_size": hidden * 43 // 8, "num_attention_heads": max(1, hidden // 64), "max_position_embeddings": 16384,
+            "num_key_value_heads": max(1, min(2, hidden // 128)), "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        },
+        "gemma3_text": {
+            "intermediate_size": hidden * 16 // 5, "num_attention_heads": max(1, hidden // 160), "num_key_value_heads": 1,
+            "head_dim": 256, "sliding_window": 512, "max_position_embeddings": 32768,
+        },
+        "gemma2": {
+            "intermediate_size": hidden * 4, "num_attention_heads": max(2, hidden // 288), "head_dim": 256,
+            "num_key_value_heads": max(1, hidden // 576),
+        },
+    }[family]  # fmt: skip
+    return AutoConfig.for_model(
+        family, vocab_size=max(len(tokenizer), given.get("vocabulary", 0)), hidden_size=hidden,
+        num_hidden_layers=options.layers, num_labels=1, problem_type="regression", pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, **shape,
+    )  # fmt: skip
+
+
+FAMILIES = ("qwen2", "gemma3_text", "gemma2")
 
 
 def _tokenizer() -> Any:

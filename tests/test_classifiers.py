@@ -219,9 +219,8 @@ def test_what_is_no_scalar_reward_model_is_refused(tmp_path, offsetbias) -> None
     two = tmp_path / "two"
     config = llama(len(tokenizer(two)), pad_token_id=4, num_labels=2)
     LlamaForSequenceClassification(config).save_pretrained(two)
-    with refused(ArtifactError, two) as raised:
+    with refused(ArtifactError, f"{two / 'config.json'}: num_labels", 2):
         scorer(str(two))
-    assert "2 labels" in raised.value.message
     headless = tmp_path / "headless"
     LlamaModel(llama(len(tokenizer(headless)), pad_token_id=4, num_labels=1)).save_pretrained(headless)
     with refused(ArtifactError, headless) as raised:

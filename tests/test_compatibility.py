@@ -60,6 +60,24 @@ LONG = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
              "sliding_window_pattern": 3},
         ),
         (
+            "gemma3_text",
+            {"rope_parameters": {"full_attention": FULL, "sliding_attention": SLIDING}, "layer_types": LAYERS[:1] * 7,
+             "num_hidden_layers": 7},
+            {"rope_theta": 2e6, "rope_local_base_freq": 3e4, "rope_scaling": None, "sliding_window_pattern": 8},
+        ),
+        (
+            "qwen3",
+            {"rope_parameters": FULL | {"rope_type": "yarn", "factor": 4.0}, "max_position_embeddings": 512},
+            {"rope_theta": 2e6, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+        ),
+        (
+            "qwen3",
+            {"rope_parameters": FULL | {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128},
+             "max_position_embeddings": 512},
+            {"rope_theta": 2e6,
+             "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}},
+        ),
+        (
             "modernbert",
             {"rope_parameters": {"full_attention": FULL, "sliding_attention": SLIDING}, "layer_types": LAYERS[2:5] * 2,
              "num_hidden_layers": 6},
@@ -79,7 +97,7 @@ LONG = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
              "rope_scaling": {"type": "longrope"} | LONG},
         ),
     ],
-    ids=["gemma3", "modernbert", "gpt_neox", "phi3"],
+    ids=["gemma3", "gemma3, all sliding", "yarn", "yarn, original", "modernbert", "gpt_neox", "phi3"],
 )  # fmt: skip
 @pytest.mark.parametrize("composite", [False, True])
 def test_positions_of_other_families_have_the_old_names_too(tmp_path, family, changes, old, composite) -> None:

@@ -40,7 +40,7 @@ def options(*given: str, pairs: int = 4) -> argparse.Namespace:
         "--no-memory",
     ]
     found = contest.parser("", count=4).parse_args([*small, *given])
-    found.venv, found.responses = None, 3
+    found.venv, found.responses, found.batch = None, 3, reward_training_speed.BATCH
     return found
 
 
@@ -91,7 +91,7 @@ def test_rewards_that_are_apart_are_not_held() -> None:
 def test_training_is_held_to_parity(benchmark: Benchmark, tmp_path: Path) -> None:
     small = replace(loosened(benchmark), rows=lambda count: [_cut(row) for row in workload.pairs(count)])
     ours, *others = contest.measure(small, options(pairs=16), tmp_path)
-    assert [one.parity.held for one in others] == [True, True] and len(ours.seconds) == 1
+    assert len(others) >= 2 and all(one.parity.held for one in others) and len(ours.seconds) == 1
     assert not [one.missed for one in [ours, *others] if one.missed]
 
 
@@ -139,6 +139,6 @@ def test_memory_is_the_peak_over_what_is_held_before() -> None:
 @pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     given = options()
-    del given.responses
+    del given.responses, given.batch
     workload.save_model(tmp_path, given)
     assert contest._peak_elsewhere(scoring.BENCHMARK, given, tmp_path, "transformers, batch 8") > 1

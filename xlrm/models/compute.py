@@ -18,7 +18,7 @@ PASSES: dict[Kind, int] = {
 """Cost of each kind of pass, in forward passes. Training: forward, gradients of activations, gradients of weights;
 checkpointed: activations are computed a second time; adapters (LoRA): no gradients of the frozen weights."""
 
-_GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "olmo", "olmo2", "smollm3")
+_GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo", "olmo2", "smollm3")
 """`model_type` in config.json of decoders without experts whose MLP is gated and has three matrices."""
 
 

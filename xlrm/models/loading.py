@@ -108,6 +108,18 @@ def load_config(path: str | Path) -> "PretrainedConfig":
         return loadable(AutoConfig.from_pretrained(path, trust_remote_code=False))
 
 
+def reward_config(path: str | Path) -> "PretrainedConfig":
+    """Config of the reward model in the folder. Raises ArtifactError if the folder has none, or one with several labels:
+    none of them is a reward that others would agree on, and transformers gives two to a model without a head."""
+    config = load_config(path)
+    if config.num_labels != 1:
+        raise ArtifactError(
+            "a reward model has 1 label", where=f"{Path(path) / 'config.json'}: num_labels", value=config.num_labels,
+            hint="a classifier of several classes, or a model without a head, gives no reward",
+        )  # fmt: skip
+    return config
+
+
 def loadable(config: "PretrainedConfig") -> "PretrainedConfig":
     """The config without a pad token that has no embedding, with which transformers does not load some families."""
     text = config.get_text_config()
@@ -307,7 +319,7 @@ def load_reward_model(
     weights at random, and the rewards would be meaningless. So they would be with a weight that is not finite."""
     from transformers import AutoModelForSequenceClassification
 
-    config = load_config(path)
+    config = reward_config(path)
     with in_one_line(path):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             path, config=config, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
@@ -329,12 +341,8 @@ def _check_complete(path: str | Path, model: "PreTrainedModel", report: dict[str
             f"the shape by config.json is {list(by_config)}", where=f"{path}: {name}", value=list(in_file),
             hint="a reward model's config.json has num_labels 1" if list(in_file)[:1] == [1] else "",
         )  # fmt: skip
-    if report["missing_keys"] or model.config.num_labels != 1:
-        raise ArtifactError(
-            f"not a scalar reward model, which has 1 label and all weights: {model.config.num_labels} labels, "
-            f"missing weights: {', '.join(sorted(report['missing_keys'])[:5]) or 'none'}",
-            where=path,
-        )
+    if lost := sorted(report["missing_keys"]):
+        raise ArtifactError(f"not a complete reward model: missing weights: {', '.join(lost[:5])}", where=path)
     if unused := [name for name in sorted(report["unexpected_keys"]) if _belongs(name, model)]:
         raise ArtifactError(
             "the model that config.json describes has no such weight", where=f"{path}: {unused[0]}",

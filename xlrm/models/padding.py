@@ -75,13 +75,13 @@ def _unscaled(config: "PretrainedConfig") -> float:
     text = config.get_text_config()
     limits = [
         rope.get("original_max_position_embeddings") or text.max_position_embeddings
-        for rope in _ropes(text)
+        for rope in ropes(text)
         if rope.get("rope_type") in ("dynamic", "longrope")
     ]
     return min(limits, default=math.inf)
 
 
-def _ropes(config: "PretrainedConfig") -> list[dict[str, Any]]:
+def ropes(config: "PretrainedConfig") -> list[dict[str, Any]]:
     """Parameters of rotary positions, of each type of layer if they differ."""
     rope = getattr(config, "rope_parameters", None) or {}
     return [value for value in rope.values() if isinstance(value, dict)] if "rope_type" not in rope else [rope]
@@ -89,7 +89,7 @@ def _ropes(config: "PretrainedConfig") -> list[dict[str, Any]]:
 
 def _forget_lengths(network: "PreTrainedModel") -> None:
     """Makes dynamic positions depend on the batch at hand; transformers keeps those of the longest one so far."""
-    if any(rope.get("rope_type") == "dynamic" for rope in _ropes(network.config.get_text_config())):
+    if any(rope.get("rope_type") == "dynamic" for rope in ropes(network.config.get_text_config())):
         for module in network.modules():
             for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
                 setattr(module, name, 0)

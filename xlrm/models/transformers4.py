@@ -7,6 +7,7 @@ transformers 5 reads the folder as before.
 | file | new | old | without the old name, transformers 4 |
 |---|---|---|---|
 | config.json | rope_parameters | rope_theta, rope_scaling, partial_rotary_factor | computes positions with its defaults |
+| with YaRN | the original context, also if it is the whole | not the original context | scales by 1 instead of by `factor` |
 | of Gemma 3 | also by type of layer | rope_local_base_freq, sliding_window_pattern | the same |
 | of ModernBERT | also by type of layer | global_rope_theta, local_rope_theta | the same |
 | of GPT-NeoX | rope_parameters | rotary_emb_base, rotary_pct | the same |
@@ -36,6 +37,10 @@ def _config(config: dict) -> dict:
 def _positions(config: dict, rope: dict) -> dict:
     """Old names of the parameters of rotary positions, from those of all layers or of those with full attention."""
     rope, old = dict(rope), {}
+    if rope.get("rope_type") == "yarn" and rope.get("original_max_position_embeddings") == config.get(
+        "max_position_embeddings"
+    ):
+        del rope["original_max_position_embeddings"]  # beside which transformers 4 takes their ratio for the factor
     if "rope_theta" in rope:
         old["rope_theta"] = rope.pop("rope_theta")
         old["rope_scaling"] = rope if rope.get("rope_type", "default") != "default" else None
@@ -59,7 +64,7 @@ def _by_layer(config: dict, rope: dict) -> dict:
     if config.get("model_type") == "modernbert":
         every = {"global_attn_every_n_layers": full[1] - full[0]} if len(full) > 1 else {}
         return {"global_rope_theta": old.get("rope_theta"), "local_rope_theta": local} | every
-    pattern = {"sliding_window_pattern": full[0] + 1} if full else {}
+    pattern = {"sliding_window_pattern": (full or [len(kinds)])[0] + 1} if kinds else {}
     return old | {"rope_local_base_freq": local} | pattern
 
 

@@ -91,6 +91,8 @@ def _plain(folder: Path) -> Any:
     text = config.get_text_config()
     if (text.pad_token_id or 0) >= text.vocab_size:  # a token without an embedding, which some families cannot load
         text.pad_token_id = None
+    if config.num_labels != 1:
+        raise ValueError(f"{folder / 'config.json'}: num_labels={config.num_labels}: a reward model has 1 label")
     # Other implementations of attention leave out soft caps (Gemma 2).
     eager = {"attn_implementation": "eager"} if getattr(text, "attn_logit_softcapping", None) else {}
     model = AutoModelForSequenceClassification.from_pretrained(folder, config=config, dtype=torch.float32, **eager)

@@ -43,10 +43,10 @@ def processes(scoring: Scoring) -> int:
 
 def check(folder: Path, scoring: Scoring) -> None:
     """Raises ConfigError, without loading the model in `folder`, for what this machine does not have, and if `max_length`
-    is set above what the model can read."""
+    is set above what the model can read; ArtifactError if the model has several labels."""
     check_machine(scoring)
     if (folder / "config.json").exists():
-        loading.Context.of(scoring, "max_length").within(loading.load_config(folder))
+        loading.Context.of(scoring, "max_length").within(loading.reward_config(folder))
 
 
 def load(folder: Path, scoring: Scoring) -> Scorer:
@@ -79,7 +79,7 @@ def _load_transformers(folder: Path, scoring: Scoring) -> Scorer:
 
 
 def _load_vllm(folder: Path, scoring: Scoring) -> Scorer:
-    config, tokenizer = loading.load_config(folder), tokenizer_of(folder)
+    config, tokenizer = loading.reward_config(folder), tokenizer_of(folder)
     # Long enough for the fingerprint's probes too, since another length would start another engine.
     context = loading.Context("max_length", max(scoring.max_length, fingerprints.MAX_LENGTH)).within(config)
     limits = (scoring.max_length, scoring.batch_tokens, scoring.truncation_side)

@@ -53,7 +53,7 @@ def load(folder: Path, scoring: Scoring) -> Scorer:
     count = engines.processes(scoring)
     if count == 1:
         return engines.load(folder, scoring)
-    config, tokenizer = loading.load_config(folder), engines.tokenizer_of(folder)
+    config, tokenizer = loading.reward_config(folder), engines.tokenizer_of(folder)
     progress.say(f"score: the model is loaded in {count} processes")
     group = _Group(folder, scoring, count)
     return ParallelScorer(config, tokenizer, group, *group.limits, scoring.truncation_side)

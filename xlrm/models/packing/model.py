@@ -4,21 +4,24 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from xlrm import progress
+from xlrm.models import padding
+from xlrm.models.packing.attention import capped
 from xlrm.models.packing.layout import Layout, lay_out
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-FAMILIES = ("gemma", "llama", "mistral", "olmo", "olmo2", "qwen2", "qwen3")
+FAMILIES = ("gemma", "gemma2", "gemma3", "gemma3_text", "llama", "mistral", "olmo", "olmo2", "qwen2", "qwen3")
 """`config.model_type` of decoders that use transformers' attention interface and whose attention depends only on
-queries, keys, values and positions. Each is tested; other architectures fall back to padded batches."""
+queries, keys, values and positions, also within a sliding window and with soft caps. Each is tested; other architectures
+fall back to padded batches."""
 _ROPE = ("default", "linear", "llama3", "yarn")
 """Types of rotary positions that do not depend on the longest sequence of a batch."""
 _NAME = "xlrm_packed"
 _BY_TOKEN = ("self_attn.q_proj", "self_attn.o_proj", "mlp")
 """Parts of a layer that process each token separately; in the last layer they process only the tokens that are read."""
-_MORE = ("position_ids", "past_key_values", "inputs_embeds", "layout")
+_MORE = ("position_ids", "past_key_values", "inputs_embeds", "pixel_values", "token_type_ids", "layout")
 """Arguments with which a batch is not packed."""
 
 Arguments = tuple[tuple, dict]
@@ -38,10 +41,7 @@ def enable(model: "PreTrainedModel") -> bool:
     model.set_attn_implementation(_NAME)
     _Packer(model)
     setattr(model, _NAME, True)
-    import torch
-
-    kernel = "FlashAttention in half precision, else SDPA" if torch.cuda.is_available() else "SDPA"
-    _say(f"{model.config.model_type}: packed batches, attention by {kernel}")
+    _say(f"{model.config.model_type}: packed batches, attention by {_kernel(model.config.get_text_config())}")
     return True
 
 
@@ -49,15 +49,26 @@ def enabled(model: Any) -> bool:
     return getattr(model, _NAME, False)
 
 
+def _kernel(config: Any) -> str:
+    import torch
+
+    if config.model_type == "gemma2" and config.attn_logit_softcapping:
+        return "matrix products, with soft caps"
+    return "FlashAttention in half precision, else SDPA" if torch.cuda.is_available() else "SDPA"
+
+
 def _unable(config: Any) -> str | None:
     """Reason why models of this config need padded batches; None if they can be packed."""
-    rope = getattr(config, "rope_parameters", None) or {}
+    text = config.get_text_config()
+    kinds = {rope.get("rope_type", "default") for rope in padding.ropes(text)}
     if config.model_type not in FAMILIES:
         return "a family that is not known to pack"
-    if rope.get("rope_type", "default") not in _ROPE:
-        return f"rotary positions of type {rope['rope_type']}"
-    if getattr(config, "attention_dropout", 0):
-        return f"attention_dropout {config.attention_dropout}"
+    if kinds - {*_ROPE}:
+        return f"rotary positions of type {', '.join(sorted(kinds - {*_ROPE}))}"
+    if getattr(text, "attention_dropout", 0):
+        return f"attention_dropout {text.attention_dropout}"
+    if getattr(text, "use_bidirectional_attention", False):
+        return "attention to later tokens"
     return None
 
 
@@ -77,13 +88,18 @@ def _register() -> None:
 def _attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, layout: Layout | None = None, **more: Any
 ) -> "tuple[torch.Tensor, torch.Tensor | None]":
-    """Attention function for transformers: (1, heads, T, d) -> (1, T, heads, d); without a layout, its own SDPA."""
+    """Attention function for transformers: (1, heads, T, d) -> (1, T, heads, d); without a layout, as its SDPA, which
+    leaves out soft caps."""
+    cap = more.get("softcap")
+    if layout is None and cap is not None:
+        return capped(query, key, value, attention_mask, more["scaling"], cap).transpose(1, 2).contiguous(), None
     if layout is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         return sdpa_attention_forward(module, query, key, value, attention_mask, **more)
     last = module.layer_idx == module.config.num_hidden_layers - 1
-    return (layout.last if last else layout.inner)(query, key, value, more["scaling"]), None
+    attention = (layout.last if last else layout.inner).within(more.get("sliding_window"))
+    return attention(query, key, value, more["scaling"], cap), None
 
 
 class _Packer:
@@ -91,7 +107,6 @@ class _Packer:
 
     def __init__(self, model: "PreTrainedModel"):
         decoder: Any = model.base_model
-        self.window = _window(decoder.config)
         self.layout: Layout | None = None
         if decoder is model:
             model.register_forward_pre_hook(self._pack_all, with_kwargs=True)
@@ -102,7 +117,7 @@ class _Packer:
             model.register_forward_hook(_spread, with_kwargs=True)
         decoder.register_forward_pre_hook(_swap, with_kwargs=True)
         decoder.register_forward_hook(_take, with_kwargs=True)
-        layer = decoder.layers[-1]
+        layer = model.get_decoder().layers[-1]
         layer.register_forward_pre_hook(self._look, with_kwargs=True)
         for name, module in layer.named_modules():
             if name in _BY_TOKEN:
@@ -153,7 +168,7 @@ class _Packer:
         width = ids.shape[1]
         mask = ids.new_ones(ids.shape, device="cpu") if mask is None else mask.cpu()
         sizes = mask.sum(1).tolist()
-        if min(sizes) < 1 or (mask.diff(dim=1) > 0).any() or (self.window and max(sizes) > self.window):
+        if min(sizes) < 1 or (mask.diff(dim=1) > 0).any():
             return None, 0
         return [row[:size] for row, size in zip(ids.tolist(), sizes, strict=True)], width
 
@@ -176,13 +191,6 @@ class _Packer:
 
 def _given(kwargs: dict, layout: Layout, **more: Any) -> Arguments:
     return (), kwargs | {"attention_mask": None, "use_cache": False, "layout": layout} | more
-
-
-def _window(config: Any) -> int | None:
-    """Width in tokens of sliding-window attention; None if all layers attend to all tokens."""
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    return window if kinds is None or "sliding_attention" in kinds else None
 
 
 def _swap(decoder: Any, args: tuple, kwargs: dict) -> Arguments | None:
