@@ -2,7 +2,6 @@
 without padding, in float32, in the model's own chat template."""
 
 import json
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from refusals import refused
 from typer.testing import CliRunner
 
-from benchmarks import families
+from benchmarks import families, rewardbench_parity
 from benchmarks.families import BOS, CHATS, FAMILIES, MODELS, TOLERANCE, Model, build
 from xlrm.cli import app
 from xlrm.errors import ArtifactError
@@ -122,9 +121,9 @@ OLDER: dict[str, Model] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OLDER)
 def test_transformers_4_gives_the_same_rewards(tmp_path, name: str) -> None:
-    python = Path(os.environ.get("XLRM_REWARDBENCH_VENV", "")) / "bin" / "python"
-    if not os.environ.get("XLRM_REWARDBENCH_VENV") or not python.exists():
-        pytest.skip("no environment with transformers 4 in XLRM_REWARDBENCH_VENV")
+    python = rewardbench_parity.VENV.absolute() / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no environment with transformers 4; `python -m benchmarks.rewardbench_parity` makes one")
     build(tmp_path, OLDER[name])
     transformers4.write_older_names(tmp_path)
     scorer = engines.load(tmp_path, Scoring())
