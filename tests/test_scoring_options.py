@@ -18,7 +18,7 @@ from xlrm.cli import app
 from xlrm.errors import ConfigError
 from xlrm.evaluation import external_models
 from xlrm.evaluation.external_models import Settings
-from xlrm.models import chat_templates, loading
+from xlrm.models import chat_templates, loading, precisions
 from xlrm.scorers import engines
 from xlrm.scorers.engines import TransformersScorer
 from xlrm.scorers.interface import Scoring
@@ -85,7 +85,7 @@ def test_a_library_that_is_missing(precision, tmp_path, monkeypatch) -> None:
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(loading.metadata, "version", missing)
+    monkeypatch.setattr(precisions.metadata, "version", missing)
     with refused(ConfigError, "precision", precision) as raised:
         engines.check(tmp_path, Scoring(precision=precision))
     assert "pip install" in raised.value.hint
