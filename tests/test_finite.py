@@ -67,6 +67,21 @@ def test_every_reader_names_file_line_and_field(number: str, tmp_path: Path) -> 
     assert [reject["line"] for reject in rejects] == [2] and rejects[0]["reason"].startswith("margin=")
 
 
+@pytest.mark.parametrize("second", [b'{"prompt": "\xff"}', b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"])
+def test_a_line_that_is_no_text_or_no_json_is_named(second: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"prompt": "\xc3\xa9"}\n' + second + b"\n")
+    for read in (read_rows, lambda path: list(each_row(path)), lambda path: list(stream(path))):
+        with refused(DataError, f"{path}:2"):
+            read(path)
+
+
+def test_a_parquet_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"no parquet at all")
+    with refused(DataError, tmp_path / "rows.parquet"):
+        read_rows(tmp_path / "rows.parquet")
+
+
 def test_a_number_within_a_row_is_named_by_its_way(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "p", "scores": [1, {"a": NaN}]}\n')

@@ -1,11 +1,14 @@
 """A model by each form of its name gives the rewards that plain transformers computes from its folder; what a name stands
 for counts for artifacts; what names no model is one line."""
 
+import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 import pandas
@@ -13,6 +16,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from refusals import refused
+from safetensors import SafetensorError, safe_open
 from test_classifiers import CHATS, llama, scorer, tokenizer
 from test_hub import COMMIT, Hub
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaForSequenceClassification
@@ -292,10 +296,17 @@ def test_pickles_are_named(model: Path) -> None:
         ("no such model", ConfigError, "no such model"),
         ("https://example.org/model", ConfigError, "https://example.org/model"),
         ("a/b/c", ConfigError, "a/b/c"),
+        ("~nobodyhere/model", ArtifactError, None),
+        ("/" + "a" * 5000, ArtifactError, None),
+        ("a" * 5000, ConfigError, "a" * 5000),
+        ("me/model@", ConfigError, "me/model@"),
+        ("file://store/model", ConfigError, "file://store/model"),
+        ("s3://", ConfigError, "s3://"),
+        ("", ConfigError, ""),
     ],
 )
 def test_a_name_of_nothing_is_one_line(name: str, kind: type, value: str | None, tmp_path: Path) -> None:
-    where = "" if value else name.removeprefix("./")
+    where = "" if value is not None else name.removeprefix("./")
     with refused(kind, where, value):
         named_models.folder(name)
     with refused(kind, f"base.model: {where}" if where else "base.model", value):
@@ -364,3 +375,98 @@ def test_named_templates_are_copied_too(model: Path, tmp_path: Path) -> None:
     (model / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
     assert named_models.version(str(model)) != before
     shutil.rmtree(model / "additional_chat_templates")
+
+
+NOT_WHOLE = (
+    "cut",
+    "no header",
+    "a page",
+    "an adapter",
+    "shards without an index",
+    "an index of nothing",
+    "an index of numbers",
+)
+
+
+def spoiled(model: Path, what: str) -> Path:
+    weights, index = model / "model.safetensors", model / "model.safetensors.index.json"
+    if what in ("cut", "no header", "a page"):
+        whole = weights.read_bytes()
+        weights.write_bytes({"cut": whole[:-4], "no header": whole[:50], "a page": b"<html>not found</html>"}[what])
+    elif what == "an adapter":
+        weights.rename(model / "adapter_model.safetensors")
+    elif what == "shards without an index":
+        weights.rename(model / "model-00001-of-00002.safetensors")
+    else:
+        index.write_text(json.dumps([] if what == "an index of nothing" else {"weight_map": {"a": 1}}))
+    return model
+
+
+@pytest.mark.parametrize("what", NOT_WHOLE)
+def test_weights_that_are_not_whole_are_never_copied_nor_used(what: str, model: Path, tmp_path: Path) -> None:
+    spoiled(model, what)
+    if what in ("cut", "no header", "a page"):
+        with pytest.raises(SafetensorError), safe_open(model / "model.safetensors", "pt"):
+            pass  # the format's own library agrees
+    with refused(ArtifactError, f"base.model: {model}"):
+        run_stage("base", {"model": str(model)}, {})
+    with refused(ArtifactError, model):
+        named_models.folder(str(model))
+
+
+def test_a_file_is_no_folder(model: Path) -> None:
+    with refused(ArtifactError, model / "config.json") as raised:
+        named_models.folder(str(model / "config.json"))
+    assert "no such" not in raised.value.message
+
+
+@pytest.mark.parametrize("entry", ["armorm@", "offsetbias=me/model@", "mine=me/model@", "me/model@"])
+def test_an_at_sign_without_a_revision_is_no_name(entry: str) -> None:
+    with refused(ConfigError, "", entry):
+        reward_models.find(entry)
+
+
+def test_an_address_that_is_none_of_a_store_is_no_name_of_an_input() -> None:
+    with refused(ConfigError, "reward.base: base.model", "https://example.org/model"):
+        run_stage("reward", {"language": "en"}, {"base": "https://example.org/model", "corpora": "file:///nosuch"})
+
+
+def test_a_message_names_the_folder_that_was_given(model: Path, home: Path) -> None:
+    (model / "config.json").write_text("")
+    with refused(ArtifactError, f"base.model: {model}") as raised:
+        run_stage("base", {"model": str(model)}, {})
+    assert str(home) not in raised.value.message
+
+
+def test_a_hub_that_is_away_and_a_revision_that_is_not_there(on_hub, monkeypatch) -> None:
+    with refused(ArtifactError, "me/nosuch@v1"):
+        named_models.version("me/nosuch@v1")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with refused(ArtifactError, "me/model@v1") as raised:
+        named_models.version("me/model@v1")
+    assert "not on the Hub" not in raised.value.message and "commit" in raised.value.hint
+
+
+@contextlib.contextmanager
+def another_user() -> Iterator[None]:
+    """The user root is one who may not read everything, meanwhile."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_file_that_this_user_may_not_read_is_named(model: Path) -> None:
+    with TemporaryDirectory() as place:
+        folder = Path(place, "model")
+        shutil.copytree(model, folder)
+        Path(place).chmod(0o755)
+        (folder / "model.safetensors").chmod(0)
+        for read in (named_models.version, lambda name: named_models.copy(name, None, Path(place, "copy"))):
+            with another_user(), refused(ArtifactError, folder / "model.safetensors"):
+                read(str(folder))
+        with another_user(), refused(ArtifactError, folder):
+            named_models.folder(str(folder))

@@ -74,6 +74,19 @@ def test_what_cannot_work_is_one_line_before_a_model_is_looked_for(command, opti
     assert list(tmp_path.iterdir()) == [rows]
 
 
+@pytest.mark.parametrize("command", ["score", "evaluate"])
+def test_an_output_that_is_taken_is_refused_first_and_left_as_it_is(command: str, tmp_path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "a", "response": "b"}) + "\n")
+    taken = {"score": [tmp_path, Path("/dev/full")], "evaluate": [rows, Path("/dev/full")]}[command]
+    for output in taken:
+        before = output.stat()
+        arguments = [text.format(rows=rows) for text in COMMANDS[command][:-1]]
+        result = CliRunner().invoke(app, [*arguments, str(output)])
+        assert result.exit_code == 2 and f"--output='{output}'" in result.stderr and "/no/model" not in result.stderr
+        assert output.stat().st_mode == before.st_mode and output.stat().st_ino == before.st_ino
+
+
 @pytest.mark.parametrize("how", [{"engine": "vllm", "processes": 2}, {"device": "cuda:0", "processes": 2}])
 def test_processes_that_do_not_fit(how: dict) -> None:
     with pytest.raises(ValueError, match="processes"):

@@ -200,6 +200,8 @@ def evaluate(
             )
         policy = cast(Ties, ties)
         chosen = checked(Scoring, scoring, "xlrm evaluate")
+        if output.exists() and not output.is_dir():
+            raise ConfigError("a folder is required, which may be new", where="--output", value=str(output))
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):

@@ -96,15 +96,21 @@ def find(entry: str) -> RewardModel:
     if row := REWARD_MODELS.get(label or repository):
         if not (label or row.repository):
             raise ConfigError(f"name the served model, as {repository}=MODEL_ID", value=entry)
+        if label and row.engine != "endpoint":  # a server's ids have any form
+            _check_form(place, entry)
         return row.at(repository if label else None, revision)
+    _check_form(place, entry)
     shown = label or _short(repository)
+    if not _NAME.fullmatch(shown):
+        raise ConfigError("no such reward model", value=entry, hint=_ALLOWED)
+    return RewardModel(shown, repository, "unknown", precision="float32", revision=revision)
+
+
+def _check_form(place: str, entry: str) -> None:
     try:
         named_models.check_form(place)
     except ConfigError as error:
         raise ConfigError("no such reward model", value=entry, hint=_ALLOWED) from error
-    if not _NAME.fullmatch(shown):
-        raise ConfigError("no such reward model", value=entry, hint=_ALLOWED)
-    return RewardModel(shown, repository, "unknown", precision="float32", revision=revision)
 
 
 def find_all(entries: Iterable[str]) -> list[RewardModel]:

@@ -1,14 +1,10 @@
-"""Checks weights on disk. A row of an embedding that is not finite shows only in rewards of texts with that token.
+"""Checks weights on disk. A row of an embedding that is not finite shows only in rewards of texts with that token."""
 
-Reads safetensors files by their format (a header in JSON, then the tensors: the README of huggingface/safetensors),
-because the image that registers models has neither torch nor the safetensors package.
-"""
-
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError
+from xlrm.store import weight_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,14 +27,10 @@ def check_finite(folder: Path) -> None:
 
     for file in sorted(folder.glob("*.safetensors")):
         try:
+            start, tensors = weight_files.header(file)
             data = np.memmap(file, np.uint8, mode="r")
-            start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-            header = json.loads(data[8:start].tobytes())
-            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
             for name, entry in tensors.items():
                 first, end = entry["data_offsets"]
-                if start + end > len(data):
-                    raise ValueError("incomplete file")
                 _check(f"{file}: {name}", entry, data[start + first : start + end])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]

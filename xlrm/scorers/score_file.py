@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xlrm.data import conversations
-from xlrm.errors import DataError
+from xlrm.errors import ConfigError, DataError
 from xlrm.models.templates import TemplateRefusal
 from xlrm.processes import locks
 from xlrm.scorers import engines, parallel
@@ -26,8 +26,11 @@ def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: S
     model's folder, and is called only after all rows have been checked to be conversations.
 
     Memory use does not grow with the rows. Waits for another process that writes the same output. Raises DataError for
-    a row that is not a conversation, ConfigError or ArtifactError for a model that cannot be used."""
+    a row that is not a conversation, ConfigError for an output that is a folder or a device, ConfigError or ArtifactError
+    for a model that cannot be used."""
     engines.check_machine(scoring)
+    if output.exists() and not output.is_file():
+        raise ConfigError("a file is required, which may be new", where="--output", value=str(output))
     with locks.alone(output.with_name(f".{output.name}.lock"), f"score: {output}"):
         total = sum(1 for _ in _conversations(source, each_row(source)))
         folder = model()

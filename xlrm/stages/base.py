@@ -68,7 +68,7 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
         loading.load_config(output)
         loading.own_tokenizer(output)
     except XlrmError as error:
-        error.where = error.where.replace(str(output), config.model)
+        error.where, error.message = (text.replace(str(output), config.model) for text in (error.where, error.message))
         error.within("base.model: ")
         raise
     if BaseModelCard.find(output) is None:  # else a copy of what this stage made, with its first name

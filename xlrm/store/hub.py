@@ -69,17 +69,27 @@ def _commit(name: str, revision: str | None, kind: str) -> str:
         return revision
     import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     try:
         commit = HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=TIMEOUT_SECONDS).sha
     except (httpx.HTTPError, HFValidationError, OSError) as error:
+        silent = isinstance(error, httpx.TransportError | OfflineModeIsEnabled)
         raise ArtifactError(
-            f"not on the Hub: {type(error).__name__}", where=name, hint="check the id or the folder, and the network"
+            f"{'the Hub cannot be asked' if silent else 'not on the Hub'}: {type(error).__name__}",
+            where=_at(name, revision),
+            hint="check the network, HF_ENDPOINT and HF_HUB_OFFLINE, or give a commit as its revision"
+            if silent
+            else "check the id or the folder, and the revision; one that is private or gated needs HF_TOKEN",
         ) from error
     if commit is None:
         raise ArtifactError("the Hub names no commit", where=name, hint="give one as its revision")
     return commit
+
+
+def _at(repository: str, revision: str | None) -> str:
+    """Name of a repository at a revision, if one was given."""
+    return f"{repository}@{revision}" if revision and revision != "main" else repository
 
 
 def model_version(name: str, revision: str | None) -> str:
@@ -130,8 +140,8 @@ def _snapshot(repository: str, revision: str | None, patterns: Sequence[str], lo
     except (httpx.HTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(
             f"cannot be downloaded: {type(error).__name__}",
-            where=repository,
-            hint="check the id or the folder, and the network; a gated model needs its licence accepted and HF_TOKEN",
+            where=_at(repository, revision),
+            hint="check the id or the folder, revision and network; a gated model needs its licence accepted and HF_TOKEN",
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Rows on disk: JSONL written and read, Parquet read, with errors that name file, line and field. No row has a number
 that is not finite: JSON has none, and a model that is trained on one gives nothing else."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -13,6 +14,8 @@ from xlrm.errors import DataError
 LARGEST = 3.4e38
 """Numbers that models compute with are float32; a larger one becomes infinite there."""
 _FINITE = "a finite number is required"
+_MARK = "surrogateescape"
+"""Reads bytes that are not UTF-8 as characters that cannot be encoded, so that the line that has them can be named."""
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
@@ -70,18 +73,28 @@ def each_row(path: Path) -> Iterator[dict]:
                 raise DataError(_FINITE, where=f"{path}:{number}: {field}", value=value)
             yield row
     elif path.suffix in (".jsonl", ".json"):
-        with path.open(encoding="utf-8") as file:
+        with _readable(path), path.open(encoding="utf-8", errors=_MARK) as file:
             yield from (_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip())
     else:
         raise DataError("a file of rows ends in .jsonl or .parquet", where=path)
 
 
 def parquet_rows(path: Path) -> Iterator[dict]:
-    """Iterator over the rows of a .parquet file, whatever numbers they have."""
+    """Iterator over the rows of a .parquet file, whatever numbers they have. Raises DataError for another file."""
     import pyarrow.parquet
 
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1024):
-        yield from batch.to_pylist()
+    with _readable(path, (OSError, pyarrow.lib.ArrowException)):
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1024):
+            yield from batch.to_pylist()
+
+
+@contextlib.contextmanager
+def _readable(path: Path, kinds: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Raises DataError for a file that cannot be read."""
+    try:
+        yield
+    except kinds as error:
+        raise DataError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=path) from error
 
 
 def count_lines(path: Path) -> int:
@@ -92,7 +105,7 @@ def count_lines(path: Path) -> int:
 
 def stream(path: Path, start: int = 0, stop: int | None = None) -> Iterator[dict]:
     """Iterator over the rows `start` to `stop` of a .jsonl file. Raises DataError for an unreadable row."""
-    with path.open(encoding="utf-8") as file:
+    with _readable(path), path.open(encoding="utf-8", errors=_MARK) as file:
         for number, line in enumerate(itertools.islice(file, start, stop), start + 1):
             yield _parse(path, number, line)
 
@@ -109,11 +122,14 @@ def parse_line(line: str) -> dict:
     """The JSON object of a line, or of a whole text. Raises DataError for any other, and for a number that is not
     finite: NaN, Infinity, or one such as 1e999."""
     try:
+        line.encode()  # a byte that is not UTF-8 was read as half of a surrogate pair
         row = _DECODER.decode(line)
     except _NotFinite as error:
         field, value = next(not_finite(json.loads(line)), ("", str(error)))
         raise DataError(_FINITE, where=field, value=value) from error
-    except ValueError as error:
+    except UnicodeEncodeError as error:
+        raise DataError(f"not UTF-8: the byte at character {error.start + 1}") from error
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON ({error})") from error
     if not isinstance(row, dict):
         raise DataError("a row is a JSON object", value=row)

@@ -11,11 +11,13 @@
 What a name stands for may change. `version` identifies what it stands for now, for the keys of artifacts.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +25,7 @@ from typing import Any
 
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.processes import locks
-from xlrm.store import addresses, artifacts, hub, objects
+from xlrm.store import addresses, artifacts, hub, objects, weight_files
 from xlrm.store.objects import Stored
 
 ALLOWED = (
@@ -32,7 +34,9 @@ ALLOWED = (
 )
 CONFIG = "config.json"
 REGISTERED = "models:/"
+_STORED = re.compile(r"file:///|s3://[\w.-]")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
@@ -41,11 +45,13 @@ class _Folder:
     path: Path
 
     def version(self, subfolder: str | None = None) -> str:
-        return hub.model_version(str(self.fetch(subfolder)), None)
+        with _readable(self.path):
+            return hub.model_version(str(self.fetch(subfolder)), None)
 
     def fetch(self, subfolder: str | None = None) -> Path:
-        if not self.path.is_dir():
-            raise ArtifactError("no such folder", where=self.path, hint=ALLOWED)
+        if not os.path.isdir(self.path):
+            message = "a file, not a folder" if os.path.isfile(self.path) else "no such folder"
+            raise ArtifactError(message, where=self.path, hint=ALLOWED)
         return _inner(self.path, subfolder)
 
     def file(self, name: str) -> bytes:
@@ -165,11 +171,12 @@ def copy(name: str, revision: str | None, output: Path) -> None:
         hub.download_model(model.repository, model.revision, output)
     else:
         source = model.fetch()
-        for path in hub.files_beside(source):
-            relative = path.relative_to(source)
-            if hub.is_of_a_model(relative.as_posix()):
-                (output / relative).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, output / relative)
+        with _readable(source):
+            for path in hub.files_beside(source):
+                relative = path.relative_to(source)
+                if hub.is_of_a_model(relative.as_posix()):
+                    (output / relative).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, output / relative)
     check(output, name)
 
 
@@ -205,64 +212,85 @@ def check_form(name: str) -> None:
 
 def is_folder(name: str) -> bool:
     """Whether the name is a folder's, which may be missing on this machine."""
-    return name.startswith(("/", ".", "~")) or Path(name).is_dir()
+    return name.startswith(("/", ".", "~")) or os.path.isdir(name)
 
 
 def is_on_hub(name: str) -> bool:
-    return not is_folder(name) and bool(_HUB_ID.fullmatch(name.partition("@")[0]))
+    return not is_folder(name) and bool(_HUB_ID.fullmatch(split(name)[0]))
 
 
 def is_artifact(name: str) -> bool:
     """Whether the name is the URI of an artifact. Raises ArtifactError if the store does not answer."""
-    return "://" in name and artifacts.find(name) is not None
+    return bool(_STORED.match(name)) and artifacts.find(name) is not None
 
 
 def split(name: str) -> tuple[str, str | None]:
-    """The name without a revision of the Hub, and the revision."""
-    if name.startswith(REGISTERED) or "://" in name or Path(name).exists():
+    """The name without a revision of the Hub, and the revision. A name that ends in @ has none, and no allowed form."""
+    if name.startswith(REGISTERED) or "://" in name or os.path.exists(name):
         return name, None
     place, _, revision = name.partition("@")
-    return place, revision or None
+    return (place, revision) if revision else (name, None)
 
 
 def check(path: Path, name: str) -> None:
     """Raises ArtifactError, with the name as its place, for a folder that lacks what every model has: config.json, and all
-    its weights in safetensors."""
+    its weights in safetensors, whole by the headers of their files."""
     if not (path / CONFIG).is_file():
         raise ArtifactError(f"not a model: no {CONFIG}", where=name, hint=ALLOWED)
-    if not any(path.glob("*.safetensors")):
+    if not ((path / _WEIGHTS).is_file() or (path / _INDEX).is_file()):
         pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
         other = f", only {pickles[0]}, which is not loaded" if pickles else ""
         raise ArtifactError(
             f"not a model: no weights in safetensors{other}", where=name,
-            hint="save_pretrained of transformers writes them",
+            hint=f"save_pretrained of transformers writes them: {_WEIGHTS}, or several files and {_INDEX}",
         )  # fmt: skip
-    if missing := _missing_shards(path):
+    files = [path / file for file in _shards(path, name) or [_WEIGHTS]]
+    if missing := [file.name for file in files if not file.is_file()]:
         raise ArtifactError(
             f"incomplete: {missing[0]} of {len(missing)} missing files of weights", where=name, hint="copy it again"
         )
+    for file in files:
+        if fault := weight_files.fault(file):
+            raise ArtifactError(f"cannot be loaded: {file.name}: {fault}", where=name, hint="copy it again")
 
 
-def _missing_shards(path: Path) -> list[str]:
-    index = path / "model.safetensors.index.json"
+def _shards(path: Path, name: str) -> list[str]:
+    """Files that the index of several files of weights names. Raises ArtifactError for an index that is none."""
+    index = path / _INDEX
+    if not index.is_file():
+        return []
     try:
-        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else ()
-    except (ValueError, KeyError, AttributeError):
-        return [index.name]
-    return sorted({file for file in listed if not (path / file).is_file()})
+        files = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        files = []
+    if not files or not all(isinstance(file, str) for file in files):
+        raise ArtifactError(f"{_INDEX} does not say which files have the weights", where=name, hint="copy it again")
+    return sorted(set(files))
 
 
 def _find(name: str, revision: str | None) -> _Folder | _Registered | _Stored | _OnHub:
     if is_folder(name):
-        return _Folder(Path(name).expanduser())
+        return _Folder(Path(os.path.expanduser(name)))
     if name.startswith(REGISTERED):
         return _Registered(name)
-    if name.startswith(("file://", "s3://")):
+    if _STORED.match(name):
         return _Stored(name)
     repository, own = split(name)
     if not _HUB_ID.fullmatch(repository):
         raise ConfigError("not the name of a model", value=name, hint=ALLOWED)
     return _OnHub(repository, own or revision)
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Raises ArtifactError for a file that this user may not read, as others leave them: weights are written for their
+    owner alone."""
+    try:
+        yield
+    except PermissionError as error:
+        raise ArtifactError(
+            "cannot be read by this user", where=error.filename or folder, hint="let this user read it: chmod -R a+rX"
+        ) from error
 
 
 def _inner(path: Path, subfolder: str | None) -> Path:
