@@ -465,6 +465,8 @@ def test_a_file_that_this_user_may_not_read_is_named(model: Path) -> None:
         shutil.copytree(model, folder)
         Path(place).chmod(0o755)
         (folder / "model.safetensors").chmod(0)
+        Path(place, "copy").mkdir()
+        Path(place, "copy").chmod(0o777)
         for read in (named_models.version, lambda name: named_models.copy(name, None, Path(place, "copy"))):
             with another_user(), refused(ArtifactError, folder / "model.safetensors"):
                 read(str(folder))

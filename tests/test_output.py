@@ -54,6 +54,17 @@ def test_a_command_whose_reader_is_gone_ends_in_silence(home) -> None:
     assert done.stderr == "" and done.returncode in (0, 1)
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_command_works_without_the_streams_that_were_closed(closed: str, home) -> None:
+    command = [sys.executable, "-c", "from xlrm import cli; cli.app()", "models"]
+    result = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert (result.returncode, result.stdout) == (0, "")
+    assert ("no registered models" in result.stderr) == ("2>" not in closed)
+
+
 def test_all_that_is_printed_goes_through_one_place() -> None:
     found = {
         name

@@ -74,6 +74,17 @@ def test_what_cannot_work_is_one_line_before_a_model_is_looked_for(command, opti
     assert list(tmp_path.iterdir()) == [rows]
 
 
+@pytest.mark.parametrize(("items", "benchmark"), [(0, "phrasebook"), (-1, "phrasebook"), (5, "{rows}")])
+def test_an_evaluation_has_at_least_one_item(items: int, benchmark: str, tmp_path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("")
+    arguments = ["evaluate", "--model", "/no/model", "--benchmark", benchmark.format(rows=rows), "--items", str(items)]
+    result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2 and "/no/model" not in result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {rows}: " if items == 5 else f"error: --items={items}: ")
+
+
 @pytest.mark.parametrize("command", ["score", "evaluate"])
 def test_an_output_that_is_taken_is_refused_first_and_left_as_it_is(command: str, tmp_path) -> None:
     rows = tmp_path / "rows.jsonl"

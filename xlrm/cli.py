@@ -198,6 +198,8 @@ def evaluate(
             raise ConfigError(
                 "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
             )
+        if items < 1:
+            raise ConfigError("at least 1 item is required", where="--items", value=items)
         policy = cast(Ties, ties)
         chosen = checked(Scoring, scoring, "xlrm evaluate")
         if output.exists() and not output.is_dir():

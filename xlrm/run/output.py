@@ -69,6 +69,7 @@ def nothing_but_results() -> Iterator[None]:
 def errors_in_one_line() -> Iterator[None]:
     """Wraps the work of a command. An XlrmError ends it with status 2 and one line; after a gate's refusal, further
     lines say where the page is and what to do next."""
+    _open_streams()
     try:
         with nothing_but_results():
             yield
@@ -76,6 +77,16 @@ def errors_in_one_line() -> Iterator[None]:
         for line in lines_of(error):
             errors.print(line, style="bold red" if line.startswith("error") else None)
         raise typer.Exit(2) from error
+
+
+def _open_streams() -> None:
+    """Opens standard input, output and error where whoever started the command has closed them (`>&-`), on the null
+    device. Otherwise a file or socket gets their number, and what a library or child process prints goes there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is that of the stream
+            os.set_inheritable(null, True)
+            setattr(sys, name, open(null, mode, encoding="utf-8"))
 
 
 def lines_of(error: XlrmError) -> Iterator[str]:

@@ -289,7 +289,7 @@ def _readable(folder: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise ArtifactError(
-            "cannot be read by this user", where=error.filename or folder, hint="let this user read it: chmod -R a+rX"
+            "not permitted to this user", where=error.filename or folder, hint="check its owner and mode"
         ) from error
 
 
