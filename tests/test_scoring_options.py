@@ -9,17 +9,18 @@ import pytest
 import torch
 import typer
 from refusals import refused
+from test_classifiers import tokenizer as classifiers_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForSequenceClassification
 from typer.testing import CliRunner
 
 from xlrm.cli import app
-from xlrm.errors import ConfigError
+from xlrm.errors import ArtifactError, ConfigError
 from xlrm.evaluation import external_models
 from xlrm.evaluation.external_models import Settings
 from xlrm.models import chat_templates, loading, precisions
-from xlrm.scorers import engines
+from xlrm.scorers import engines, parallel
 from xlrm.scorers.engines import TransformersScorer
 from xlrm.scorers.interface import Scoring
 from xlrm.store.fields import counted, sentences
@@ -253,3 +254,23 @@ def test_quantized_rewards_are_near_those_of_float32(tmp_path, precision, share:
     assert loading.score_head(scorer.network).weight.dtype == torch.bfloat16
     layers = [module.weight.element_size() for name, module in scorer.network.named_modules() if name.endswith("_proj")]
     assert set(layers) == {1} and len(layers) == 14
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_a_model_refuses_is_one_line(processes: int, tmp_path) -> None:
+    """T5 reads its reward from an EOS, which a text that is cut at its end has lost."""
+    tokens = classifiers_tokenizer(tmp_path / "t5")
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "num_labels": 1}
+    ends = {"pad_token_id": 4, "eos_token_id": 3, "decoder_start_token_id": 4}
+    network = T5ForSequenceClassification(T5Config(vocab_size=len(tokens), **sizes, **ends)).eval()
+    network.save_pretrained(tmp_path / "t5")
+    chat = chat_templates.conversation("How far is the moon?", "About 384,400 km.")
+    ids = tokens.apply_chat_template(chat, return_dict=False)
+    assert ids.count(3) == 2 and 3 not in ids[:16]
+    with pytest.raises(ValueError, match="eos"):
+        network(torch.tensor([ids[:16]]))  # plain transformers refuses it as well
+    how = Scoring(max_length=16, truncation_side="right", device="cpu", processes=processes)
+    scorer = parallel.load(tmp_path / "t5", how)
+    with pytest.raises(ArtifactError) as raised:
+        scorer.score([chat])
+    assert raised.value.where.endswith("t5") and "eos" in raised.value.message and "\n" not in str(raised.value)

@@ -137,10 +137,14 @@ def in_one_line(path: str | Path, hint: str = "") -> Iterator[None]:
     except XlrmError:
         raise
     except Exception as error:  # of any kind: libraries do not expect the files of others
-        reason = " ".join(str(error).split())[:500]
-        if isinstance(error, LookupError | TypeError | AttributeError):  # whose text alone says nothing
-            reason = f"{type(error).__name__}: {reason}"
-        raise ArtifactError(f"cannot be loaded: {reason}", where=path, hint=hint) from error
+        raise ArtifactError(f"cannot be loaded: {reason(error)}", where=path, hint=hint) from error
+
+
+def reason(error: Exception) -> str:
+    """What a library's error says, in one line."""
+    text = " ".join(str(error).split())[:500]
+    # The text alone says nothing for these.
+    return f"{type(error).__name__}: {text}" if isinstance(error, LookupError | TypeError | AttributeError) else text
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -86,7 +86,7 @@ def _open_streams() -> None:
         if getattr(sys, name) is None:
             null = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is that of the stream
             os.set_inheritable(null, True)
-            setattr(sys, name, open(null, mode, encoding="utf-8"))
+            setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
 
 
 def lines_of(error: XlrmError) -> Iterator[str]:

@@ -124,11 +124,19 @@ class TransformersScorer(Scorer):
         return sharing.batches(token_ids, self.batch_tokens, packing.enabled(self.network), kinds)
 
     def batch(self, token_ids: list[list[int]]) -> list[float]:
-        """Rewards of sequences in one forward pass."""
+        """Rewards of sequences in one forward pass. Raises ArtifactError for what the model refuses, such as a sequence
+        without the EOS that T5 reads its reward from, and for too little memory."""
         import torch
 
-        with torch.inference_mode(), padding.padded(self.network, token_ids) as inputs:
-            return self.logits(**inputs).float().tolist()
+        try:
+            with torch.inference_mode(), padding.padded(self.network, token_ids) as inputs:
+                return self.logits(**inputs).float().tolist()
+        except (RuntimeError, ValueError, LookupError) as error:
+            longest = max(map(len, token_ids))
+            raise ArtifactError(
+                f"the model cannot score {len(token_ids)} sequences of up to {longest} tokens: {loading.reason(error)}",
+                where=self.network.name_or_path,
+            ) from error
 
     def logits(self, **inputs: "torch.Tensor") -> "torch.Tensor":
         """`input_ids` and `attention_mask` (n, length), padded on the right -> raw rewards (n)."""
