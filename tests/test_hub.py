@@ -10,7 +10,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import torch
 from refusals import refused
+from safetensors.torch import save_file
 
 from xlrm.errors import ArtifactError
 from xlrm.store import hub
@@ -210,7 +212,7 @@ def test_of_a_model_only_the_weights_with_its_embeddings_are_fetched(model_addre
     assert len({name for name in sent if name.endswith(".safetensors")}) == 1
     assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
     error = norms("me/model@v9", tmp_path / "home", address)["error"]
-    assert error.startswith("me/model: cannot be downloaded: RevisionNotFoundError; ") and "\n" not in error
+    assert error.startswith("me/model@v9: cannot be downloaded: RevisionNotFoundError; ") and "\n" not in error
 
 
 FETCH = """
@@ -271,8 +273,8 @@ print(*sorted(path.relative_to(output).as_posix() for path in output.rglob("*") 
 
 def test_of_a_download_that_was_killed_nothing_is_left_in_the_base_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / "model" / name).write_text(name)
+    (tmp_path / "model" / "config.json").write_text("{}")
+    save_file({"a": torch.ones(2)}, tmp_path / "model" / "model.safetensors")
     left = tmp_path / "output" / ".cache" / "huggingface" / "download" / "old.safetensors.0.incomplete"
     left.parent.mkdir(parents=True)
     left.write_text("half")

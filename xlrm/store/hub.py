@@ -141,7 +141,7 @@ def _snapshot(repository: str, revision: str | None, patterns: Sequence[str], lo
         raise ArtifactError(
             f"cannot be downloaded: {type(error).__name__}",
             where=_at(repository, revision),
-            hint="check the id or the folder, revision and network; a gated model needs its licence accepted and HF_TOKEN",
+            hint="check the id or the folder, and the network; a gated model needs its licence accepted and HF_TOKEN",
         ) from error
 
 
