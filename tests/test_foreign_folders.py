@@ -68,7 +68,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str, object]] = {
     "quantized for a library that is not there": (quantized("gptq"), "", None),
     "quantized for another one": (quantized("awq"), "", None),
     "two labels by default": (
-        lambda folder: edited(folder, "config.json", id2label=..., label2id=...), ": score.weight", [1, 32]
+        lambda folder: edited(folder, "config.json", id2label=..., label2id=...), "/config.json: num_labels", 2
     ),
     "a wider layer": (
         lambda folder: edited(folder, "config.json", intermediate_size=64), ": model.layers.0.mlp.down_proj.weight", [32, 48]
