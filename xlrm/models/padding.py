@@ -41,8 +41,7 @@ def padded(network: "PreTrainedModel", sequences: Sequence[Sequence[int]]) -> It
     Raises ArtifactError for a token that the model has no embedding for."""
     import torch
 
-    embeddings: Any = network.get_input_embeddings()
-    config, rows = network.config.get_text_config(), embeddings.num_embeddings
+    config, rows = network.config.get_text_config(), embeddings(network)
     largest = max(map(max, sequences))
     if largest >= rows:
         raise ArtifactError(
@@ -60,12 +59,20 @@ def padded(network: "PreTrainedModel", sequences: Sequence[Sequence[int]]) -> It
         config.pad_token_id = named
 
 
+def embeddings(network: "PreTrainedModel") -> int:
+    """Number of tokens that the model has an embedding for."""
+    table: Any = network.get_input_embeddings()
+    return len(table.weight)
+
+
 def _fill(config: "PretrainedConfig", sequences: Sequence[Sequence[int]], rows: int) -> int:
     """The model's pad token, which it never reads a reward from, also alone; if it has none, a token that none of the
-    sequences ends with, so that their last ones are read."""
-    if config.pad_token_id is not None and 0 <= config.pad_token_id < rows:
-        return config.pad_token_id
+    sequences ends with, so that their last ones are read. Encoder-decoders read theirs from the last end token, which
+    does not fill a batch."""
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    read = config.is_encoder_decoder and config.pad_token_id in ends
+    if config.pad_token_id is not None and 0 <= config.pad_token_id < rows and not read:
+        return config.pad_token_id
     used = {*ends, *(sequence[-1] for sequence in sequences)}
     return next(token for token in range(rows) if token not in used)
 
