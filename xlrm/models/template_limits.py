@@ -40,7 +40,7 @@ def _environment() -> "_Limited":
     made = _Limited(trim_blocks=theirs.trim_blocks, lstrip_blocks=theirs.lstrip_blocks, extensions=extensions)
     made.finalize = _within
     made.globals |= theirs.globals
-    made.filters |= {name: _limited(name, one) for name, one in theirs.filters.items()}
+    made.filters |= {name: _limited(name, function) for name, function in theirs.filters.items()}
     return made
 
 
