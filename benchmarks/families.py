@@ -144,6 +144,14 @@ VARIANTS: dict[str, Model] = {
         )
         for family in ("llama", "gemma2")
     },
+    **{
+        f"pad is EOS, {family}": replace(
+            FAMILIES[family], changes=FAMILIES[family].changes | {"pad_token_id": EOS}, tokens={"pad_token": "</s>"}
+        )
+        for family in ("bart", "t5")
+    },
+    "soft cap of 0": Model("gemma2", SMALL | {"attn_logit_softcapping": 0.0, "sliding_window": 1}),
+    "quantised embeddings": Model("ibert", ENCODER),
     "no pad": Model("gpt2", GPT | {"pad_token_id": None}, tokens={"pad_token": None}),
     "no pad, packed": Model("llama", SMALL | {"pad_token_id": None}, tokens={"pad_token": None}),
     "no pad, more embeddings": Model("gpt_neox", SMALL | {"pad_token_id": None}, tokens={"pad_token": None}, more=40),
@@ -272,8 +280,9 @@ def plain(folder: Path, chats: list = CHATS, template: str | None = None, limit:
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     words: Any = AutoTokenizer.from_pretrained(folder)
-    eager = {"attn_implementation": "eager"} if "softcap" in (folder / "config.json").read_text() else {}
     config = AutoConfig.from_pretrained(folder)
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    eager = {"attn_implementation": "eager"} if capped else {}
     if config.get_text_config().pad_token_id == NO_TOKEN:  # which transformers does not load
         config.get_text_config().pad_token_id = None
     network: Any = AutoModelForSequenceClassification.from_pretrained(

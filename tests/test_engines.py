@@ -12,6 +12,8 @@ from refusals import refused
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     M2M100Config,
@@ -222,6 +224,33 @@ def test_a_sampled_answer_is_its_prompts_and_seeds(name, request) -> None:
     assert len({one.text for one in several}) == 16
     assert several[0] == alone[TEXTS.index("One.")]
     assert engine.complete(["Two words", "One."], 4, SAMPLED)[1] == several[:4]
+
+
+@pytest.mark.parametrize("name", ["llama, NTK", "phi3, LongRoPE"])
+def test_positions_that_depend_on_the_length_do_not_depend_on_the_batch(tmp_path, name: str) -> None:
+    """Each answer is that of plain transformers to its prompt alone, whatever came before."""
+    row = families.FAMILIES[name]
+    words = families.tokenizer(template=families.TURNS)
+    changes = {"vocab_size": len(words), "eos_token_id": families.EOS, "pad_token_id": families.PAD, **row.changes}
+    torch.manual_seed(3)
+    network = AutoModelForCausalLM.from_config(AutoConfig.for_model(row.family, **changes))
+    for weight in network.parameters():
+        weight.data.normal_(std=0.3)
+    network.save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    prompts: list[Prompt] = ["Hello. " * count + "How?" for count in (1, 9, 3, 20)]
+    answers = one_each(Transformers(Model(str(tmp_path))), prompts, Decoding(16))
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = words(words.apply_chat_template(chat_templates.messages(prompt), tokenize=False), return_tensors="pt")
+        alone = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+        ends = [families.EOS, families.END]
+        written = alone.generate(**ids, max_new_tokens=16, do_sample=False, eos_token_id=ends)[
+            0, ids["input_ids"].shape[1] :
+        ]
+        assert answer.text == chat_templates.text_of(words, written.tolist(), ends)
+    drawn = Decoding(16, temperature=1.0)
+    some = one_each(Transformers(Model(str(tmp_path))), prompts, drawn)
+    assert one_each(Transformers(Model(str(tmp_path))), prompts[::-1], drawn)[::-1] == some
 
 
 def test_what_is_there_is_not_asked_for_again(llama) -> None:

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from benchmarks.families import CHATS, MARKS, TURNS, Model, build, plain, tokenizer
 from xlrm.errors import ArtifactError, DataError
-from xlrm.models import chat_templates, loading, templates
+from xlrm.models import chat_templates, loading, template_limits, templates
 from xlrm.models.templates import TemplateRefusal
 from xlrm.scorers import engines, fingerprints
 from xlrm.scorers.interface import Scoring
@@ -116,6 +116,81 @@ def test_what_no_limit_can_stop_is_refused(hostile: str) -> None:
     templates.prepare(tokenizer(template="{{ dict(a=1, **messages[0]) }}" + TURNS), "here")
     with refused(ArtifactError, "here: chat template, line 2"):
         templates.prepare(tokenizer(template=f"{{# #}}\n{hostile}"), "here")
+
+
+HUGE = "{% set many = ['a' * 9000] * 9000 %}{% set ns = namespace(x='aaaaaaaa', n=999999) %}"
+OPERATIONS = {
+    "product": "'a' * 9000 * 9000", "list": "[0] * 9000 * 9000", "percent": "'%9999999d' % 1",
+    "star": "'%*d' % ('9999999'|int, 1)",
+    "join": "many|join", "join, method": "''.join(many)", "string": "many|string", "concatenation": "many ~ ''",
+    "macro": "wide()", "replace": "('a' * 9000)|replace('a', 'b' * 9000)",
+    "replace, method": "('a' * 9000).replace('a', 'b' * 9000)",
+    "center": "'a'|center('9999999'|int)", "ljust": "'a'.ljust('9999999'|int)", "zfill": "'a'.zfill('9999999'|int)",
+    "format": "'{:>9999999}'.format(1)", "nested": "'{:>{}}'.format(1, '9999999'|int)", "indent": "('\n' * 9000)|indent(9000)",
+    "tabs": "('\t' * 9000).expandtabs(9000)", "tojson": "([0] * 9000)|tojson(indent=9000)",
+    "bytes": "(5).to_bytes('9999999'|int, 'big')",
+    "mapped": "('ab' * 9000)|list|map('center', 9000)|join", "sum": "([[0] * 9000] * 9000)|sum(start=[])",
+    "round": "1.5|round('9999999'|int, 'ceil')", "translate": "('a' * 9000).translate({97: 'b' * 9000})",
+}  # fmt: skip
+GROWING = {
+    "~": "{% for i in range(30) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "+": "{% for i in range(30) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "numbers": "{% for i in range(12) %}{% set ns.n = ns.n * ns.n %}{% endfor %}{{ 1 / 0 if ns.n == 1 }}",
+    "output": "{% for part in many %}{{ part }}{% endfor %}",
+    "block": "{% set y %}{% for part in many %}{{ part }}{% endfor %}{% endset %}",
+    "a list as text": "{{ many }}", "a namespace as text": "{% set ns.x = many %}{{ ns }}",
+} | {
+    name: "{% macro wide() %}{% for part in many %}{{ part }}{% endfor %}{% endmacro %}{{ (" + one + ")|length if many }}"
+    for name, one in OPERATIONS.items()
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("growing", GROWING)
+def test_no_operation_makes_too_much(monkeypatch, growing: str) -> None:
+    """The time limit stops no operation, and the memory would be gone before it."""
+    monkeypatch.setattr(template_limits, "SIZE", 300_000)
+    words = tokenizer(template=HUGE + GROWING[growing] + TURNS)
+    with refused(TemplateRefusal, "conversation 1") as caught:
+        templates.render(words, CHATS)
+    assert "a single operation makes" in caught.value.message or "bits" in caught.value.message
+
+
+def test_a_template_that_keeps_too_much_is_stopped(monkeypatch) -> None:
+    monkeypatch.setattr(templates, "_BYTES", 100 * 2**20)
+    template = (
+        "{% set ns = namespace(x=[]) %}{% for i in range(9000) %}{% set ns.x = ns.x + ['a' * 999999 ~ i] %}{% endfor %}"
+    )
+    with refused(TemplateRefusal, "conversation 1"):
+        templates.render(tokenizer(template=template), CHATS)
+
+
+RICH = """{%- macro shown(one, indent=2) -%}{{ one|tojson(indent=indent) }}{{ '%-8s|%.2f' % ('a', 1.5) }}{%- endmacro -%}
+{%- set ns = namespace(text='', count=0) -%}
+{{- bos_token ~ (tools or 'no tools') ~ documents ~ add_generation_prompt }}
+{%- for m in messages %}
+    {%- if m.role == 'system' %}{% continue %}{% endif %}
+    {%- set ns.text = ns.text ~ m['content'] + '!' -%}
+    {%- set ns.count = ns.count * 3 + loop.index0 % 2 -%}
+    {%- if m.role == 'assistant' %}{% generation %}{{ m.content.split('</think>')[-1].lstrip('\n') }}{% endgeneration %}
+    {%- else %}<|{{ m.role|upper }}|>{{ m.content|trim|replace('o', '00')|indent(4) }}{% endif %}
+    {{- shown(m) }}{{ '{:>5}|{}'.format(ns.count, m.content) }}{{ m.content.replace('l', 'L').center(90) }}
+{% endfor %}{{ ns.text|wordwrap(20) }}{{ messages|map(attribute='role')|join(', ') }}{{ messages[0] }}{{ [1, none, 2.5] }}
+{{- messages|selectattr('role', 'equalto', 'user')|list|length }}{{ strftime_now is defined }}{{ missing }}
+{{- 7 // 2 }}{{ -7 % 3 }}{{ eos_token * 2 }}{{ [1] + [2] }}{{ ns }}
+"""
+
+
+@pytest.mark.parametrize("options", [{}, {"add_generation_prompt": True}])
+def test_the_text_is_that_of_transformers(options: dict) -> None:
+    words = tokenizer(template=RICH)
+    for extra in ({}, {"bos_token": None}):
+        words = tokenizer(template=RICH, **extra)
+        chats = [
+            *CHATS,
+            [{"role": "system", "content": "So."}, *CHATS[0], {"role": "tool", "content": "<think>a</think>\nb"}],
+        ]
+        expected = [words.apply_chat_template(chat, tokenize=False, **options) for chat in chats]
+        assert templates.render(words, chats, **options) == expected
 
 
 def test_the_time_limit_is_of_each_conversation_and_leaves_no_thread(monkeypatch) -> None:

@@ -254,9 +254,9 @@ def score_head(model: "PreTrainedModel") -> "Linear":
 def positions(model: "PreTrainedModel") -> int | None:
     """Longest input in tokens of a model with a table of positions (BERT, XLM-R, GPT-2, OPT); None for other models."""
     for name, module in model.named_modules():
-        if name.endswith(_TABLES) and hasattr(module, "num_embeddings") and "vision" not in name:
+        if name.endswith(_TABLES) and hasattr(module, "weight") and "vision" not in name:
             before = 0 if module.padding_idx is None else module.padding_idx + 1
-            return module.num_embeddings - getattr(module, "offset", before)
+            return len(module.weight) - getattr(module, "offset", before)
     return None
 
 

@@ -28,7 +28,7 @@ scored in batches of sequences of the same length, without padding."""
 def kinds(config: "PretrainedConfig", sequences: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """For each sequence, what it must have in common with the others of its batch: the number of its end tokens, which
     encoder-decoders read, and its length where padding or a longer sequence would change its states."""
-    longest = _unscaled(config) if config.model_type in FAMILIES else 0
+    longest = unscaled(config) if config.model_type in FAMILIES else 0
     end = config.eos_token_id if config.is_encoder_decoder else None
     return [(sum(token == end for token in ids), len(ids) if len(ids) > longest else 0) for ids in sequences]
 
@@ -41,8 +41,7 @@ def padded(network: "PreTrainedModel", sequences: Sequence[Sequence[int]]) -> It
     Raises ArtifactError for a token that the model has no embedding for."""
     import torch
 
-    embeddings: Any = network.get_input_embeddings()
-    config, rows = network.config.get_text_config(), embeddings.num_embeddings
+    config, rows = network.config.get_text_config(), embeddings(network)
     largest = max(map(max, sequences))
     if largest >= rows:
         raise ArtifactError(
@@ -52,7 +51,7 @@ def padded(network: "PreTrainedModel", sequences: Sequence[Sequence[int]]) -> It
     width = max(map(len, sequences))
     ids = torch.tensor([[*sequence, *[fill] * (width - len(sequence))] for sequence in sequences])
     mask = torch.tensor([[1] * len(sequence) + [0] * (width - len(sequence)) for sequence in sequences])
-    _forget_lengths(network)
+    forget_lengths(network)
     config.pad_token_id = fill
     try:
         yield {"input_ids": ids.to(network.device), "attention_mask": mask.to(network.device)}
@@ -60,17 +59,25 @@ def padded(network: "PreTrainedModel", sequences: Sequence[Sequence[int]]) -> It
         config.pad_token_id = named
 
 
+def embeddings(network: "PreTrainedModel") -> int:
+    """Number of tokens that the model has an embedding for."""
+    table: Any = network.get_input_embeddings()
+    return len(table.weight)
+
+
 def _fill(config: "PretrainedConfig", sequences: Sequence[Sequence[int]], rows: int) -> int:
     """The model's pad token, which it never reads a reward from, also alone; if it has none, a token that none of the
-    sequences ends with, so that their last ones are read."""
-    if config.pad_token_id is not None and 0 <= config.pad_token_id < rows:
-        return config.pad_token_id
+    sequences ends with, so that their last ones are read. Encoder-decoders read theirs from the last end token, which
+    does not fill a batch."""
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    read = config.is_encoder_decoder and config.pad_token_id in ends
+    if config.pad_token_id is not None and 0 <= config.pad_token_id < rows and not read:
+        return config.pad_token_id
     used = {*ends, *(sequence[-1] for sequence in sequences)}
     return next(token for token in range(rows) if token not in used)
 
 
-def _unscaled(config: "PretrainedConfig") -> float:
+def unscaled(config: "PretrainedConfig") -> float:
     """Length in tokens up to which positions do not depend on the longest sequence of a batch."""
     text = config.get_text_config()
     limits = [
@@ -87,7 +94,7 @@ def ropes(config: "PretrainedConfig") -> list[dict[str, Any]]:
     return [value for value in rope.values() if isinstance(value, dict)] if "rope_type" not in rope else [rope]
 
 
-def _forget_lengths(network: "PreTrainedModel") -> None:
+def forget_lengths(network: "PreTrainedModel") -> None:
     """Makes dynamic positions depend on the batch at hand; transformers keeps those of the longest one so far."""
     if any(rope.get("rope_type") == "dynamic" for rope in ropes(network.config.get_text_config())):
         for module in network.modules():

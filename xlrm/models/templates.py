@@ -6,7 +6,9 @@ A template is code of a stranger. transformers runs it in a sandbox, which limit
 import contextlib
 import ctypes
 import datetime
+import functools
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +33,8 @@ _PIN = (
 )
 SECONDS = 20.0
 """Time limit on rendering one conversation."""
+_BYTES = 2**30
+"""Limit on the memory for one conversation."""
 _LARGEST = 1_000_000
 """Largest number that a template may name."""
 _CHARACTERS, _TIMES = 1_000_000, 20
@@ -115,8 +119,9 @@ def render(tokenizer: Any, chats: Sequence[Sequence[Mapping[str, Any]]], **optio
             for chat in chats:
                 begin()
                 texts.append(_rendered(tokenizer, chat, options))
-    except _TooLong:
-        raise TemplateRefusal(len(texts), f"it does not end within {SECONDS:g} seconds") from None
+    except _TooMuch:
+        reason = f"it does not end within {SECONDS:g} seconds and {_BYTES >> 20} MiB of memory"
+        raise TemplateRefusal(len(texts), reason) from None
     except _Refused as error:
         raise TemplateRefusal(len(texts), str(error)) from error.__cause__
     return texts
@@ -124,13 +129,28 @@ def render(tokenizer: Any, chats: Sequence[Sequence[Mapping[str, Any]]], **optio
 
 def _rendered(tokenizer: Any, chat: Sequence[Mapping[str, Any]], options: dict[str, Any]) -> str:
     try:
-        text = tokenizer.apply_chat_template(chat, tokenize=False, **options)
+        text = _applied(tokenizer, chat, options)
     except Exception as error:  # of any kind: the template is a program
         raise _Refused(" ".join(str(error).split())[:200] or type(error).__name__) from error
     most = _CHARACTERS + _TIMES * sum(len(str(message.get("content"))) for message in chat)
     if len(text) > most:
         raise _Refused(f"it writes {len(text):,} characters; at most {most:,} are allowed")
     return text
+
+
+def _applied(tokenizer: Any, chat: Sequence[Mapping[str, Any]], options: dict[str, Any]) -> str:
+    """Same as apply_chat_template of transformers, within `template_limits`."""
+    if not chat:
+        raise ValueError("a conversation has at least one message")
+    given = {"tools": None, "documents": None, "add_generation_prompt": False, **tokenizer.special_tokens_map}
+    return _compiled(tokenizer.get_chat_template()).render(messages=chat, **given | options)
+
+
+@functools.lru_cache
+def _compiled(template: str) -> Any:
+    from xlrm.models import template_limits
+
+    return template_limits.compiled(template)
 
 
 def writes_bos(tokenizer: Any) -> bool:
@@ -143,26 +163,27 @@ class _Refused(Exception):
     """Why a conversation is refused."""
 
 
-class _TooLong(BaseException):
-    """Raised in the thread of a template that exceeds its time."""
+class _TooMuch(BaseException):
+    """Raised in the thread of a template that exceeds its time or memory."""
 
 
 @contextlib.contextmanager
 def _watched() -> Iterator[Callable[[], None]]:
-    """Raises _TooLong in this thread, whichever it is, once `SECONDS` have passed since the last call of the function that
-    it gives."""
+    """Raises _TooMuch in this thread, whichever it is, once `SECONDS` have passed, or the process has grown by `_BYTES`,
+    since the last call of the function that it gives."""
     thread, lock, finished = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
-    begun = time.monotonic()
+    begun, before = time.monotonic(), _resident()
 
     def begin() -> None:
-        nonlocal begun
-        begun = time.monotonic()
+        nonlocal begun, before
+        begun, before = time.monotonic(), _resident()
 
     def watch() -> None:
-        while not finished.wait(SECONDS / 10):
+        while not finished.wait(min(SECONDS / 10, 0.05)):
             with lock:
-                if not finished.is_set() and time.monotonic() - begun > SECONDS:
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TooLong))
+                over = time.monotonic() - begun > SECONDS or _resident() - before > _BYTES
+                if not finished.is_set() and over:
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TooMuch))
                     return
 
     threading.Thread(target=watch, daemon=True).start()
@@ -171,3 +192,13 @@ def _watched() -> Iterator[Callable[[], None]]:
     finally:
         with lock:
             finished.set()
+
+
+def _resident() -> int:
+    """Memory of the process in bytes, without mapped files; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            _, resident, shared, *_ = map(int, file.read().split())
+    except OSError:
+        return 0
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")

@@ -1,5 +1,6 @@
 """An engine that generates text with transformers' `generate`, on the GPU or CPU of this machine."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from xlrm.errors import ConfigError
 from xlrm.languages import Language
-from xlrm.models import chat_templates, loading, precisions, templates, weights
+from xlrm.models import chat_templates, loading, padding, precisions, templates, weights
 from xlrm.models.decoding import Completion, Decoding, Engine, Precision, Prompt, Request
 from xlrm.models.loading import Context
 
@@ -93,11 +94,17 @@ class Transformers(Engine):
         encoded = self.encode([request.prompt for request in requests])
         order = sorted(report_too_long(encoded, self.limit, tell), key=lambda i: len(encoded[i]))
         with torch.inference_mode():
-            for start in range(0, len(order), self.batch_size):
-                places = order[start : start + self.batch_size]
+            for start in range(0, len(order), self._together):
+                places = order[start : start + self._together]
+                padding.forget_lengths(self.network)
                 made = self._batch([encoded[i] for i in places], [requests[i].seed for i in places], decoding)
                 for place, completion in zip(places, made, strict=True):
                     tell(place, completion)
+
+    @property
+    def _together(self) -> int:
+        """Completions in a batch: one if positions depend on the longest sequence (dynamic NTK, LongRoPE)."""
+        return self.batch_size if padding.unscaled(self.config) == math.inf else 1
 
     def check(self) -> None:
         self.limit  # noqa: B018  (read here)

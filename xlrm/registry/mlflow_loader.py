@@ -126,9 +126,9 @@ def _limit(model: Any) -> int:
     scale = (rope.get("factor") or 1) if rope.get("rope_type") in ("linear", "dynamic") else 1
     limits = [] if model.config.is_encoder_decoder else [int(each * scale) for each in lengths if each and each > 0]
     for name, module in model.named_modules():  # a table of positions, whose first rows are unused
-        if name.endswith(("position_embeddings", "wpe", "embed_positions")) and hasattr(module, "num_embeddings"):
+        if name.endswith(("position_embeddings", "wpe", "embed_positions")) and hasattr(module, "weight"):
             before = 0 if module.padding_idx is None else module.padding_idx + 1
-            limits.append(module.num_embeddings - getattr(module, "offset", before))
+            limits.append(len(module.weight) - getattr(module, "offset", before))
             break
     return min([MAX_LENGTH, *limits])
 

@@ -106,8 +106,7 @@ class TransformersScorer(Scorer):
 
     @property
     def embeddings(self) -> int:
-        table: Any = self.network.get_input_embeddings()
-        return table.num_embeddings
+        return padding.embeddings(self.network)
 
     def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
         rewards = [0.0] * len(token_ids)

@@ -90,7 +90,7 @@ def _attend(
 ) -> "tuple[torch.Tensor, torch.Tensor | None]":
     """Attention function for transformers: (1, heads, T, d) -> (1, T, heads, d); without a layout, as its SDPA, which
     leaves out soft caps."""
-    cap = more.get("softcap")
+    cap = more.get("softcap") or None  # 0 is none, as in `loading.attention`
     if layout is None and cap is not None:
         return capped(query, key, value, attention_mask, more["scaling"], cap).transpose(1, 2).contiguous(), None
     if layout is None:
