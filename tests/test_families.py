@@ -65,7 +65,8 @@ def test_several_labels_are_refused_at_every_door(tmp_path, family: str) -> None
     place = f"{folder / 'config.json'}: num_labels"
     for door in ("evaluate", "external", "rank", "pyfunc"):
         (tmp_path / door).mkdir()
-        with refused(ArtifactError, place, 2):
+        copied = tmp_path / door / "registered" if door == "pyfunc" else folder
+        with refused(ArtifactError, f"{copied / 'config.json'}: num_labels", 2):
             families.DOORS[door](folder, tmp_path / door)
     with refused(ArtifactError, place, 2):
         engines.load(folder, Scoring(engine="vllm"))

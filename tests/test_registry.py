@@ -742,7 +742,7 @@ def test_a_damaged_head_is_refused_whoever_loads_it(registered, tmp_path) -> Non
     ("file", "content", "said"),
     [
         ("model.safetensors", "half", "cannot be loaded: Error while deserializing"),
-        ("model.safetensors", None, "cannot be loaded: Error no file named model.safetensors"),
+        ("model.safetensors", None, "not a model: no weights in safetensors"),
         ("config.json", "{", "not a valid JSON file"),
         ("tokenizer.json", None, "cannot be loaded"),
         ("fingerprint.json", "{", "not a fingerprint: Invalid JSON"),

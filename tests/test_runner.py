@@ -97,11 +97,12 @@ def changes(config: BaseModel):
 
 
 PRICES = {"usd_per_gpu_hour", "max_gpu_hours", "max_usd", "prompt_tokens", "response_tokens"}
+SCORING = {"batch_tokens", "device", "processes"}
 ASKING = {"parallel", "retries", "timeout_seconds", "answer_tokens", "max_usd"}
 NOT_COUNTED = {
-    "align": {"save_steps"}, "evaluate": {"batch_tokens"}, "external": {"batch_tokens", *(f"judge.{one}" for one in ASKING)},
+    "align": {"save_steps"}, "evaluate": SCORING, "external": {*SCORING, *(f"judge.{one}" for one in ASKING)},
     "judge": ASKING,
-    "plan": PRICES, "rank": {"batch_tokens"}, "represent": {"batch_tokens"}, "reward": {"save_steps"},
+    "plan": PRICES, "rank": SCORING, "represent": {"batch_tokens"}, "reward": {"save_steps"},
 }  # fmt: skip
 """Fields of speed, patience, prices and estimates, by stage."""
 

@@ -229,9 +229,8 @@ def test_the_head_starts_as_paper_a_says(tiny_base) -> None:
 
 
 def test_a_base_model_is_not_taken_for_a_reward_model(tiny_base) -> None:
-    with refused(ArtifactError, tiny_base) as raised:
+    with refused(ArtifactError, f"{tiny_base / 'config.json'}: num_labels", 2):
         loading.load_reward_model(tiny_base)
-    assert "score.weight" in raised.value.message
 
 
 def test_a_classifier_with_two_labels_is_refused(scorer, tmp_path) -> None:

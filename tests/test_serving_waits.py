@@ -94,7 +94,7 @@ def test_a_signal_ends_a_server_that_waits(registry) -> None:
         ("models:/xlrm-late@champion", 0, r"MLflow, http://127\.0\.0\.1:\d+: "),
         ("models:/xlrm-late@champion", 1, r"MLflow, http://127\.0\.0\.1:\d+: "),
         ("models:/xlrm-late", "inf", "a registered model is written models:/NAME@ALIAS"),
-        ("/nosuch/model", "inf", "/nosuch/model: not a model"),
+        ("/nosuch/model", "inf", "/nosuch/model: no such folder"),
         (
             "models:/xlrm-late@champion",
             -1,

@@ -23,6 +23,7 @@ from xlrm.serving.batching import Batcher
 from xlrm.serving.metrics import Metrics
 from xlrm.serving.tokenizing import Tokenizing
 from xlrm.store import hub
+from xlrm.tracking import named_models
 
 _ASKED_EVERY_SECONDS, _LOGGED_EVERY_SECONDS = 5, 60
 """Seconds between attempts to fetch a model that is not available yet, and between log lines about it."""
@@ -146,10 +147,11 @@ class Service:
         await self.batcher.run()
 
     async def _fetched(self) -> Path:
-        """The model's folder, as soon as it is available. Raises ArtifactError after `wait_for_model_seconds`."""
+        """The model's folder, as soon as it is available. Raises ArtifactError after `wait_for_model_seconds`, or at once
+        for a folder of this machine."""
         loop = asyncio.get_running_loop()
         say_at = loop.time()
-        end = say_at + self.settings.wait_for_model_seconds
+        end = say_at + (0 if named_models.is_folder(self.uri) else self.settings.wait_for_model_seconds)
         while True:
             try:
                 return await loop.run_in_executor(self.model_thread, self.fetch)
