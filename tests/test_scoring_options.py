@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,13 @@ def test_an_output_that_is_taken_is_refused_first_and_left_as_it_is(command: str
 def test_processes_that_do_not_fit(how: dict) -> None:
     with pytest.raises(ValueError, match="processes"):
         Scoring(**how)
+
+
+def test_no_more_processes_than_cores() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert engines.processes(Scoring(device="cpu", processes=cores)) == cores
+    with refused(ConfigError, "processes", cores + 1):
+        engines.check_machine(Scoring(device="cpu", processes=cores + 1))
 
 
 @pytest.mark.parametrize("precision", ["int8", "4bit"])

@@ -1,11 +1,12 @@
 """Scorers for scalar reward models in a local folder, with transformers or vLLM."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xlrm.errors import ArtifactError
+from xlrm.errors import ArtifactError, ConfigError
 from xlrm.models import loading, padding, precisions, vllm_engine
 from xlrm.models.chat_templates import Side
 from xlrm.models.packing import model as packing
@@ -33,10 +34,13 @@ def check_machine(scoring: Scoring) -> None:
 
 
 def processes(scoring: Scoring) -> int:
-    """Processes that share the conversations, on `device`. Raises ConfigError for more than there are GPUs."""
+    """Processes that share the conversations, on `device`. Raises ConfigError for more than there are GPUs, or cores."""
     if scoring.device.startswith("cuda:") or scoring.engine == "vllm":
         return 1
     if precisions.device(scoring.device) == "cpu":
+        cores = len(os.sched_getaffinity(0))
+        if scoring.processes > cores:
+            raise ConfigError(f"this machine has {cores} cores", where="processes", value=scoring.processes)
         return scoring.processes or 1
     return launch.processes(scoring.processes)
 
