@@ -25,7 +25,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from benchmarks import families
+from benchmarks import family_models
 from benchmarks.served_translations import serving
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.languages import LANGUAGES
@@ -229,9 +229,14 @@ def test_a_sampled_answer_is_its_prompts_and_seeds(name, request) -> None:
 @pytest.mark.parametrize("name", ["llama, NTK", "phi3, LongRoPE"])
 def test_positions_that_depend_on_the_length_do_not_depend_on_the_batch(tmp_path, name: str) -> None:
     """Each answer is that of plain transformers to its prompt alone, whatever came before."""
-    row = families.FAMILIES[name]
-    words = families.tokenizer(template=families.TURNS)
-    changes = {"vocab_size": len(words), "eos_token_id": families.EOS, "pad_token_id": families.PAD, **row.changes}
+    row = family_models.FAMILIES[name]
+    words = family_models.tokenizer(template=family_models.TURNS)
+    changes = {
+        "vocab_size": len(words),
+        "eos_token_id": family_models.EOS,
+        "pad_token_id": family_models.PAD,
+        **row.changes,
+    }
     torch.manual_seed(3)
     network = AutoModelForCausalLM.from_config(AutoConfig.for_model(row.family, **changes))
     for weight in network.parameters():
@@ -243,7 +248,7 @@ def test_positions_that_depend_on_the_length_do_not_depend_on_the_batch(tmp_path
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = words(words.apply_chat_template(chat_templates.messages(prompt), tokenize=False), return_tensors="pt")
         alone = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-        ends = [families.EOS, families.END]
+        ends = [family_models.EOS, family_models.END]
         written = alone.generate(**ids, max_new_tokens=16, do_sample=False, eos_token_id=ends)[
             0, ids["input_ids"].shape[1] :
         ]
@@ -585,12 +590,12 @@ def test_the_answer_comes_after_the_thinking(text: str, answer: str) -> None:
 
 
 def test_marks_of_a_thinking_that_are_special_tokens_are_kept() -> None:
-    words = families.tokenizer(extra_special_tokens=["[THINK]", "[/THINK]"])
+    words = family_models.tokenizer(extra_special_tokens=["[THINK]", "[/THINK]"])
     for written, answer in {
         "[THINK]A? [[A]][/THINK]B[[B]]</s>": "B[[B]]", "[THINK]A? [[A]]": "", "B[[B]]<|end|></s>": "B[[B]]",
     }.items():  # fmt: skip
         ids = words(written, add_special_tokens=False)["input_ids"]
-        assert Completion(chat_templates.text_of(words, ids, [families.EOS]), True).answer == answer
+        assert Completion(chat_templates.text_of(words, ids, [family_models.EOS]), True).answer == answer
 
 
 @pytest.mark.parametrize(

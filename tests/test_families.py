@@ -11,7 +11,8 @@ from refusals import refused
 from typer.testing import CliRunner
 
 from benchmarks import families, rewardbench_parity
-from benchmarks.families import BOS, CHATS, FAMILIES, MODELS, TOLERANCE, Model, build
+from benchmarks.families import TOLERANCE
+from benchmarks.family_models import BOS, CHATS, FAMILIES, MODELS, SMALL, TURNS, Model, build, plain
 from xlrm.cli import app
 from xlrm.errors import ArtifactError
 from xlrm.models import loading, padding, transformers4
@@ -49,7 +50,7 @@ def test_rewards_are_those_of_plain_transformers(tmp_path, name: str) -> None:
 @pytest.mark.parametrize("kind", ["decoder", "bos", "encoder"])
 def test_one_bos_whoever_writes_it(tmp_path, kind: str, written: str) -> None:
     """Also where a long conversation loses its beginning."""
-    folder = build(tmp_path, Model("qwen2", kind=kind, template=written + families.TURNS))
+    folder = build(tmp_path, Model("qwen2", kind=kind, template=written + TURNS))
     scorer = engines.load(folder, Scoring(max_length=30))
     for chat, ids in zip(CHATS, scorer.encode(CHATS), strict=True):
         assert ids.count(BOS) == (kind != "decoder" or written != ""), chat
@@ -98,7 +99,7 @@ with torch.inference_mode():
     print(json.dumps([float(model(torch.tensor([one])).last_hidden_state[0, -1] @ head[0]) for one in ids]))
 """
 """Rewards by transformers 4; 4.51 has no classifier for Gemma 3, but its model."""
-DEEP = families.SMALL | {"num_hidden_layers": 7}
+DEEP = SMALL | {"num_hidden_layers": 7}
 LOCAL = {"sliding_attention": {"rope_type": "default", "rope_theta": 3e4}}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}  # fmt: skip
@@ -146,6 +147,6 @@ def test_the_lines_of_the_card_of_a_trained_model(tmp_path, family: str) -> None
     words, output = loading.reward_tokenizer(base), tmp_path / "output"
     loading.new_reward_model(base, words, seed=1).save_pretrained(output)
     words.save_pretrained(output)
-    expected = families.plain(output)
+    expected = plain(output)
     assert families.card(output, tmp_path) == pytest.approx(expected, abs=TOLERANCE)
     assert score(output) == pytest.approx(expected, abs=TOLERANCE)

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from test_families import score
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from benchmarks.families import FAMILIES, SMALL, TOLERANCE, TURNS, Model, build, plain
+from benchmarks.families import TOLERANCE
+from benchmarks.family_models import FAMILIES, SMALL, TURNS, Model, build, plain
 from xlrm.errors import ArtifactError
 from xlrm.models import generation, loading
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from benchmarks.families import BOS, EOS, SMALL, tokenizer
+from benchmarks.family_models import BOS, EOS, SMALL, tokenizer
 from xlrm.models import chat_templates, loading, sampling
 from xlrm.stages import align, sample
 from xlrm.store.jsonl import read_rows, write_jsonl

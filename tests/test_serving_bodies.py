@@ -13,7 +13,7 @@ import torch
 from reward_server import Server, new_model, started
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from benchmarks import families
+from benchmarks import family_models
 from xlrm.errors import DataError
 from xlrm.models import chat_templates, loading
 from xlrm.scorers import engines
@@ -148,7 +148,7 @@ def test_parts_of_a_request_are_limited_by_conversations_and_characters() -> Non
 
 def test_a_token_without_an_embedding_is_refused_and_harms_no_one_else(tmp_path) -> None:
     """As some tokenizers have, for padding alone; anyone may write its name in a text."""
-    folder = families.build(tmp_path, families.MODELS["pad without an embedding"])
+    folder = family_models.build(tmp_path, family_models.MODELS["pad without an embedding"])
     with started(folder) as server:
         for path, body in (
             ("/v1/rewards", {"conversations": [PAIR, PAIR | {"response": "A <|extra|> token."}]}),

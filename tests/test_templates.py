@@ -8,7 +8,7 @@ from refusals import refused
 from test_families import score
 from transformers import AutoTokenizer
 
-from benchmarks.families import CHATS, MARKS, TURNS, Model, build, plain, tokenizer
+from benchmarks.family_models import CHATS, MARKS, TURNS, Model, build, plain, tokenizer
 from xlrm.errors import ArtifactError, DataError
 from xlrm.models import chat_templates, loading, template_limits, templates
 from xlrm.models.templates import TemplateRefusal

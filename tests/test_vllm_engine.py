@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from refusals import refused
 
-from benchmarks import families
+from benchmarks import family_models
 from xlrm.errors import ConfigError
 from xlrm.models import chat_templates, generation, loading, vllm_engine
 from xlrm.models.decoding import Decoding
@@ -239,10 +239,10 @@ WIDE = {
 )  # fmt: skip
 def test_rewards_of_a_family_are_those_of_plain_transformers(small, tmp_path, name: str) -> None:
     pytest.importorskip("vllm")
-    model = families.MODELS[name]
-    folder = families.build(tmp_path, replace(model, changes=model.changes | WIDE))
-    rewards = engines.load(folder, Scoring(max_length=256, engine="vllm")).score(families.CHATS)
-    assert rewards == pytest.approx(families.plain(folder), abs=1e-4)
+    model = family_models.MODELS[name]
+    folder = family_models.build(tmp_path, replace(model, changes=model.changes | WIDE))
+    rewards = engines.load(folder, Scoring(max_length=256, engine="vllm")).score(family_models.CHATS)
+    assert rewards == pytest.approx(family_models.plain(folder), abs=1e-4)
 
 
 @pytest.mark.slow
