@@ -20,6 +20,7 @@ SHARED = {
     "contest": "how speed benchmarks are timed",
     "defect_counts": "what planted_defects and false_alarms count",
     "defects": "rows, and what makes them wrong",
+    "family_models": "models of many families",
     "memory": "memory of the process",
     "record": "the JSON itself",
     "rewardbench_oracle": "runs in the environment of the rewardbench package, which has none of this project",
