@@ -95,13 +95,13 @@ def make_model(folder: Path) -> None:
 def work(stage: str, root: Path) -> Callable[[Path], object]:
     """The measured work of a stage, as a function of the folder with its rows."""
     if stage == "score":
-        from xlrm import cli
+        from xlrm.run import scoring_commands
         from xlrm.scorers.interface import Scoring
 
         model = str(root / "model")
-        scorer = cli._load(model, Scoring())
-        cli._load = lambda model, scoring: scorer
-        return lambda folder: cli.score(model, folder / "asked.jsonl", folder / "scored.jsonl")
+        scorer = scoring_commands._load(model, Scoring())
+        scoring_commands._load = lambda model, scoring: scorer
+        return lambda folder: scoring_commands.score(model, folder / "asked.jsonl", folder / "scored.jsonl")
     from xlrm.stages import curate, translate, validate
 
     def curated(folder: Path) -> Any:

@@ -45,6 +45,17 @@ def test_what_is_half_there_or_of_other_processes_is_no_checkpoint(store: FileSt
     assert Kept.of_node(unfinished_uri, PART | {"first": 0}, 2).steps() == set()
 
 
+def test_a_checkpoint_that_another_process_is_sending_is_not_there_yet(tmp_path: Path) -> None:
+    kept = Kept.of_node((tmp_path / "store").as_uri(), PART, 2)
+    kept.send(checkpoint(tmp_path / "here", 1))
+    unsent = objects.local_path(kept.uri) / f"{objects.UNFINISHED}x" / "file"
+    unsent.parent.mkdir()
+    unsent.write_bytes(b"half")
+    assert kept.steps() == {1} and len(objects.list_uris(kept.uri)) == 3
+    kept.send(checkpoint(tmp_path / "here", 2))
+    assert kept.steps() == {1, 2}
+
+
 def test_a_file_that_was_cut_off_makes_no_whole_checkpoint(tmp_path: Path) -> None:
     local = checkpoint(tmp_path, 7)
     assert marked(local) == PART

@@ -23,13 +23,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Llam
 from typer.testing import CliRunner
 
 from pipelines import changes
-from xlrm import cli
 from xlrm.cli import app
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.evaluation import reward_table
 from xlrm.models import base_models, reward_models
 from xlrm.models.cards import BaseModelCard
-from xlrm.run import experiment
+from xlrm.run import experiment, scoring_commands
 from xlrm.run.runner import run_stage
 from xlrm.scorers.interface import Scoring
 from xlrm.serving.service import Service
@@ -173,7 +172,7 @@ def test_evaluate_and_serve_take_any_model(named: str, model: Path, tmp_path: Pa
     table = pandas.read_parquet(tmp_path / "out" / reward_table.FILE)
     rewards = dict(zip(table["side"], table["reward"], strict=True))
     assert rewards == {"chosen": pytest.approx(expected[0], abs=1e-5), "rejected": pytest.approx(expected[2], abs=1e-5)}
-    served = Service(named, lambda: cli._model_folder(named), Scoring())
+    served = Service(named, lambda: scoring_commands.model_folder(named), Scoring())
     assert served._load(served.fetch()).scorer.score(CHATS) == pytest.approx(expected, abs=1e-5)
 
 

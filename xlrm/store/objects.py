@@ -146,12 +146,12 @@ def remove_leftovers(uri: str) -> None:
 
 
 def list_uris(uri: str) -> list[str]:
-    """The URIs of all files below `uri`, sorted."""
+    """The URIs of all complete files below `uri`, sorted."""
     return sorted(entry.uri for entry in _at(uri).below())
 
 
 def list_files(uri: str) -> list[Stored]:
-    """All files below `uri`, by URI."""
+    """All complete files below `uri`, by URI."""
     return sorted(_at(uri).below(), key=lambda entry: entry.uri)
 
 
@@ -213,11 +213,11 @@ class _File:
 
     def below(self) -> Iterator[Stored]:
         for path in self.path.rglob("*"):
+            name = path.relative_to(self.path)
             with suppress(FileNotFoundError):  # another process has already removed it
-                if path.is_file():
+                if path.is_file() and not any(part.startswith(UNFINISHED) for part in name.parts):
                     status = path.stat()
-                    uri = join(self.uri, path.relative_to(self.path).as_posix())
-                    yield Stored(uri, status.st_size, status.st_mtime)
+                    yield Stored(join(self.uri, name.as_posix()), status.st_size, status.st_mtime)
 
     def remove(self) -> None:
         with _file_errors(self.uri):

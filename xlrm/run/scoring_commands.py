@@ -1,0 +1,148 @@
+"""Commands that compute rewards with one model: of a file of conversations, and of a benchmark."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+
+import typer
+from rich.table import Table
+
+from xlrm.errors import ConfigError
+from xlrm.evaluation.credit import Ties
+from xlrm.run.output import console, errors, errors_in_one_line, print_result
+from xlrm.run.scoring_options import checked, scoring_options
+from xlrm.scorers.interface import Scoring
+
+if TYPE_CHECKING:
+    from xlrm.evaluation.results import Result
+    from xlrm.scorers.interface import Scorer
+
+ModelOption = Annotated[
+    str,
+    typer.Option(help="A reward model: folder, models:/NAME@ALIAS, URI, s3://bucket/prefix or OWNER/NAME[@REVISION]."),
+]
+
+
+@scoring_options()
+def score(
+    model: ModelOption,
+    input_file: Annotated[
+        Path, typer.Option("--input", help='JSONL rows: {"messages": [...]} or {"prompt", "response"}.')
+    ],
+    output_file: Annotated[Path, typer.Option("--output", help='The same rows with "reward", in the same order.')],
+    *,
+    scoring: dict[str, Any],
+) -> None:
+    """Score conversations with a reward model. After an interruption, the same command continues where it stopped."""
+    from xlrm.scorers.score_file import score_file
+
+    with errors_in_one_line():
+        chosen = checked(Scoring, scoring, "xlrm score")
+        scored = score_file(lambda: model_folder(model), input_file, output_file, chosen)
+    errors.print(f"{scored.rows} rewards in {output_file}", highlight=False)
+    print_result(output_file)
+
+
+@scoring_options()
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A model as for `xlrm score`, or a published one: armorm, offsetbias, gpt-4o, served=ID, ..."
+        ),
+    ],
+    benchmark: Annotated[
+        str, typer.Option(help="Name of a benchmark, or a .jsonl or .parquet file of pairs or best-of-n lists.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for results.json and the rewards or verdicts.")],
+    language: Annotated[str, typer.Option(help="Language to evaluate in, if the benchmark has several.")] = "en",
+    items: Annotated[int, typer.Option(help="Maximum number of items.")] = 100_000,
+    ties: Annotated[str, typer.Option(help="How a pair with equal rewards counts: lost or half.")] = "lost",
+    log: Annotated[str | None, typer.Option(help="MLflow experiment to log the accuracies to.")] = None,
+    *,
+    scoring: dict[str, Any],
+) -> None:
+    """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
+    from xlrm.data import cleaning
+    from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
+    from xlrm.evaluation.results import SingleResult
+    from xlrm.evaluation.statistics import with_missing
+    from xlrm.models import reward_models
+
+    with errors_in_one_line():
+        if ties not in get_args(Ties):
+            raise ConfigError(
+                "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
+            )
+        if items < 1:
+            raise ConfigError("at least 1 item is required", where="--items", value=items)
+        policy = cast(Ties, ties)
+        chosen = checked(Scoring, scoring, "xlrm evaluate")
+        if output.exists() and not output.is_dir():
+            raise ConfigError("a folder is required, which may be new", where="--output", value=str(output))
+        items = min(items, 640) if benchmark == "phrasebook" else items
+        rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
+        if reward_models.in_table(model):
+            settings = external_models.Settings(models=(model,), ties=ties, **scoring)
+            result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
+        else:
+            scorer = _load(model, chosen)
+            scored = reward_table.score_items(rows, scorer)
+            name = benchmarks.label(benchmark)
+            cut = sum(reward_table.cut_items(rows, scorer))
+            results = {language: reward_results.result(rows, scored, policy, cut)}
+            counted = with_missing(f"evaluate: {name}", results, {language: rows})[language]
+            result = SingleResult(tie_policy=policy, **counted.model_dump(exclude_unset=True))
+            reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
+        result.write(output)
+        if log:
+            _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
+    note = "" if result.ties is None else f", {result.ties} with equal rewards ({ties})"
+    if result.cut:
+        note += f", {result.cut} conversations cut"
+    if result.unreadable is not None:
+        note += f", {result.unreadable} of {result.verdicts} verdicts unreadable (0.5 each)"
+    console().print(_results_table(f"{benchmark}, {len(rows)} items{note}", result))
+
+
+def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
+    from xlrm.tracking import mlflow_runs
+
+    with mlflow_runs.run(experiment, f"evaluate {params['benchmark']}", params, {}) as run:
+        run.log({f"accuracy/{params['language']}/{name}": value for name, value in result.accuracy.items()})
+        if result.cut is not None:
+            run.log({f"cut/{params['language']}": float(result.cut)})
+        if result.unreadable is not None:
+            run.log({f"unreadable/{params['language']}": result.unreadable})
+
+
+def _results_table(title: str, result: "Result") -> Table:
+    table = Table("", "accuracy", "95 % interval", "longest response", "chance", title=title)
+    for name, value in result.accuracy.items():
+        low, high = result.interval[name]
+        baselines = (f"{baseline[name]:.3f}" for baseline in (result.length_baseline, result.random_baseline))
+        table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
+    return table
+
+
+def _load(model: str, scoring: Scoring) -> "Scorer":
+    """Scorer of a folder, a registered model or an artifact."""
+    from xlrm.scorers import engines, parallel
+
+    engines.check_machine(scoring)
+    folder = model_folder(model)
+    engines.check(folder, scoring)
+    return parallel.load(folder, scoring)
+
+
+def model_folder(model: str) -> Path:
+    """The model's folder on this machine, downloaded if necessary. Silences the messages and bars of transformers."""
+    from transformers.utils import logging
+
+    from xlrm.tracking import named_models
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return named_models.folder(model)
+
+
+COMMANDS = (score, evaluate)
