@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xlrm.data import hub_sets, pair_records
+from xlrm.data import conversations, hub_sets, pair_records
 from xlrm.data.hub_sets import Loaded, Origin, Source
 from xlrm.data.licences import YOUR_OWN
 from xlrm.data.phrasebook import questions
@@ -137,7 +137,18 @@ def load(
     rows = read_rows(Path(entry), required)
     if not rows:
         raise DataError("no rows", where=entry)
+    if "prompt" in required:
+        rows = [_with_prompt(f"{entry}:{number}: ", row) for number, row in enumerate(rows, 1)]
     return Loaded(_with_ids(rows[:count], Path(entry).stem), Origin(licence=YOUR_OWN, file=entry))
+
+
+def _with_prompt(place: str, row: dict) -> dict:
+    try:
+        conversations.check_fields(row)
+        return {**row, "prompt": conversations.prompt(row["prompt"])}
+    except DataError as error:
+        error.within(place)
+        raise
 
 
 def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
