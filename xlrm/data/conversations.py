@@ -131,7 +131,7 @@ def _of_sender(message: Message, where: str) -> Message:
     if sender != _CALL:
         return {"role": role, "content": value, **others}
     try:
-        read = json.loads(value) if isinstance(value, str) else value
+        read: Any = json.loads(value) if isinstance(value, str) else value
         calls = [
             {"type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
             for call in (read if isinstance(read, list) else [read])
