@@ -5,31 +5,46 @@ messages of chosen and rejected. It is one user turn without a system prompt, so
 in all languages.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from xlrm.data import conversations
 from xlrm.errors import DataError
-from xlrm.store.jsonl import check_number, parquet_rows, parse_line
+from xlrm.store.jsonl import check_number
+from xlrm.store.row_files import PLAIN, Reading, RowFile
 
 Row = dict
 
 
-def read_pairs(path: Path) -> tuple[list[Row], list[Row]]:
-    """The pairs of a .jsonl or .parquet file, and its rejects with line (row) and reason. Raises DataError for a file
+def read_pairs(path: Path | str, reading: Reading = PLAIN) -> tuple[list[Row], list[Row]]:
+    """The pairs and single judgments of a file, and its rejects with line (row) and reason. Raises DataError for a file
     that cannot be read."""
-    return sort_out(_lines(path))
+    return sort_out(RowFile(str(path), reading).records())
 
 
-def sort_out(records: Iterable[tuple[int, Row | str]]) -> tuple[list[Row], list[Row]]:
-    """Pairs and rejects of numbered records; a record may still be a line of JSON."""
+def sort_out(records: Iterable[tuple[int, Row | DataError]]) -> tuple[list[Row], list[Row]]:
+    """Pairs, single judgments and rejects of numbered records; a record may be the error of one that cannot be read."""
     rows, rejects = [], []
     for number, record in records:
         try:
-            rows.append(pair_of(parse_line(record) if isinstance(record, str) else record))
+            if isinstance(record, DataError):
+                raise record
+            rows.append(judgment_of(record) if "response" in record and "chosen" not in record else pair_of(record))
         except DataError as error:
             rejects.append({"line": number, "reason": str(error)})
     return rows, rejects
+
+
+def judgment_of(record: Row) -> Row:
+    """The single judgment in a record: prompt, response, and a label from 0 (bad) to 1 (good), with the record's own id,
+    subset and section. Raises DataError with the reason if it cannot be used."""
+    label = record.get("label")
+    if not isinstance(label, int | float) or not 0 <= label <= 1:
+        raise DataError("a single judgment has 0, 1, true, false or a number between", where="label", value=label)
+    (response, before) = _response(record, "response")
+    row = {"prompt": _prompt(record.get("prompt") or before), "response": response, "label": float(label)}
+    _check_texts(row, ("prompt", "response"))
+    return row | _kept(record, ("id", "subset", "section"))
 
 
 def pair_of(record: Row) -> Row:
@@ -41,12 +56,19 @@ def pair_of(record: Row) -> Row:
     elif before != other:
         raise DataError("the messages before chosen differ from those before rejected", where="chosen, rejected")
     pair = {"prompt": _prompt(before), "chosen": chosen, "rejected": rejected}
-    for key, text in pair.items():
-        if not conversations.is_whole(text):
-            raise DataError(f"contains {conversations.HALF_CHARACTER}", where=key)
-    margin = record.get("margin")
-    check_number("margin", margin)
-    return pair | {key: record[key] for key in ("id", "subset", "section", "margin") if record.get(key) is not None}
+    _check_texts(pair, tuple(pair))
+    check_number("margin", record.get("margin"))
+    return pair | _kept(record, ("id", "subset", "section", "margin"))
+
+
+def _check_texts(row: Row, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not conversations.is_whole(row[name]):
+            raise DataError(f"contains {conversations.HALF_CHARACTER}", where=name)
+
+
+def _kept(record: Row, names: tuple[str, ...]) -> Row:
+    return {name: record[name] for name in names if record.get(name) not in (None, "")}
 
 
 def _response(record: Row, side: str) -> tuple[str, object]:
@@ -81,13 +103,3 @@ def _messages(value: object, name: str) -> list[conversations.Message]:
         return conversations.messages(value)
     except DataError as error:
         raise DataError("a text or messages with role and content are allowed", where=name, value=value) from error
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Row | str]]:
-    if not path.is_file():
-        raise DataError("no such file", where=path)
-    if path.suffix == ".parquet":
-        yield from enumerate(parquet_rows(path), 1)
-        return
-    with path.open(encoding="utf-8") as file:
-        yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
