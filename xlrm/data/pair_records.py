@@ -5,13 +5,14 @@ both, the field must be among the messages of that beginning.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from xlrm.data import conversations
 from xlrm.errors import DataError
-from xlrm.store.jsonl import check_number, parquet_rows, parse_line
+from xlrm.store.jsonl import check_number
+from xlrm.store.row_files import PLAIN, Reading, RowFile
 
 Row = dict
 Messages = list[conversations.Message]
@@ -20,30 +21,53 @@ _AFTER = (conversations.ANSWERER, "tool")
 """Roles of the first message in which the sides may differ."""
 
 
-def read_pairs(path: Path) -> tuple[list[Row], list[Row]]:
-    """The pairs of a .jsonl or .parquet file, and its rejects with line (row) and reason. Raises DataError for a file
+def read_pairs(path: Path | str, reading: Reading = PLAIN) -> tuple[list[Row], list[Row]]:
+    """The pairs and single judgments of a file, and its rejects with line (row) and reason. Raises DataError for a file
     that cannot be read."""
-    return sort_out(_lines(path))
+    return sort_out(RowFile(str(path), reading).records())
 
 
-def sort_out(records: Iterable[tuple[int, Row | str]]) -> tuple[list[Row], list[Row]]:
-    """Pairs and rejects of numbered records; a record may still be a line of JSON."""
+def sort_out(records: Iterable[tuple[int, Row | DataError]]) -> tuple[list[Row], list[Row]]:
+    """Pairs, single judgments and rejects of numbered records; a record may be the error of one that cannot be read."""
     rows, rejects = [], []
     for number, record in records:
         try:
-            rows.append(pair_of(parse_line(record) if isinstance(record, str) else record))
+            if isinstance(record, DataError):
+                raise record
+            rows.append(judgment_of(record) if "response" in record and "chosen" not in record else pair_of(record))
         except DataError as error:
             rejects.append({"line": number, "reason": str(error)})
     return rows, rejects
+
+
+def judgment_of(record: Row) -> Row:
+    """The single judgment in a record: prompt, response, and a label from 0 (bad) to 1 (good), with the record's own id,
+    subset and section. Raises DataError with the reason if it cannot be used."""
+    label = record.get("label")
+    if not isinstance(label, int | float) or not 0 <= label <= 1:
+        raise DataError("a single judgment has 0, 1, true, false or a number between", where="label", value=label)
+    conversations.check_fields(record)
+    if record.get("prompt"):
+        prompt, response = record["prompt"], record.get("response")
+    else:
+        turns = conversations.messages(record.get("response"), "response")
+        prompt, response = turns[:-1], turns[-1:]
+    if not prompt:
+        raise DataError("missing, and response has no messages to take it from", where="prompt")
+    row = {"prompt": conversations.prompt(prompt), "response": conversations.response(response), "label": float(label)}
+    return row | _kept(record, ("id", "subset", "section"))
 
 
 def pair_of(record: Row) -> Row:
     """The pair in a record, with the record's own id, subset, section and margin (a finite number). Raises DataError with
     the reason if it cannot be used."""
     pair = turns_of(record)
-    margin = record.get("margin")
-    check_number("margin", margin)
-    return pair | {key: record[key] for key in ("id", "subset", "section", "margin") if record.get(key) is not None}
+    check_number("margin", record.get("margin"))
+    return pair | _kept(record, ("id", "subset", "section", "margin"))
+
+
+def _kept(record: Row, names: tuple[str, ...]) -> Row:
+    return {name: record[name] for name in names if record.get(name) not in (None, "")}
 
 
 def turns_of(record: Row) -> Row:
@@ -120,13 +144,3 @@ def _has_run(turns: Messages, wanted: Messages) -> bool:
     """Whether the wanted messages follow one another in `turns`, but for white space around them."""
     stripped, looked_for = ([each | {"content": each["content"].strip()} for each in side] for side in (turns, wanted))
     return any(stripped[i : i + len(wanted)] == looked_for for i in range(len(turns)))
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Row | str]]:
-    if not path.is_file():
-        raise DataError("no such file", where=path)
-    if path.suffix == ".parquet":
-        yield from enumerate(parquet_rows(path), 1)
-        return
-    with path.open(encoding="utf-8") as file:
-        yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())

@@ -8,7 +8,6 @@ same. The average is the plain mean of the sections (paper A: "Avg." of Tables 3
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from xlrm.data import catalog, cleaning, pair_records
 from xlrm.data.catalog import Dataset
@@ -16,6 +15,7 @@ from xlrm.data.conversations import is_messages
 from xlrm.data.hub_sets import Loaded
 from xlrm.data.phrasebook import questions
 from xlrm.errors import ConfigError, DataError
+from xlrm.store.row_files import PLAIN, Reading
 
 AVERAGE, SUBSET = "average", "subset/"
 """Names beside those of sections in results and metrics: the mean of the sections, and the prefix of subsets' names."""
@@ -88,7 +88,7 @@ HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in ca
 _SIDES = ("chosen", "rejected")
 
 
-def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
+def load(name: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN) -> Loaded:
     """Rows of a benchmark in the table, or of a file, each with its subset, its section, and the weight of its subset
     if the benchmark has weights.
 
@@ -96,12 +96,12 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
     weight. Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table that
     lacks a section, for a prompt or responses that cannot be read, and for a reserved name of a section.
     """
-    loaded = catalog.load(TABLE, name, language, count, seed, _SIDES)
+    loaded = catalog.load(TABLE, name, language, count, seed, _SIDES, reading, _read)
     row = catalog.find(TABLE, name)
     benchmark = BENCHMARKS[row.name if row else "rewardbench"]
     items = []
     for number, item in enumerate(loaded.rows, 1):
-        turns = _turns(f"{name}:{number}: ", item)
+        turns = {key: item[key] for key in ("prompt", *_SIDES)}
         subset = str(item.get("subset") or "all")
         section = benchmark.sections.get(subset) or str(item.get("section") or subset)
         _check_name(f"{name}:{number}", section)
@@ -120,7 +120,7 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
     """
     path = entry.replace("{language}", language)
     if catalog.is_file(entry):
-        missing = not Path(path).is_file() if "{language}" in entry else language != source
+        missing = not catalog.local_files(path) if "{language}" in entry else language != source
     else:
         catalog.check(TABLE, entry)
         row = catalog.find(TABLE, entry)
@@ -133,7 +133,7 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
 
 def label(entry: str) -> str:
     """Name of a benchmark in results and metrics: its name in the table, or the file's name without `{language}`."""
-    name = Path(entry).stem.replace("{language}", "") if catalog.is_file(entry) else entry.partition("=")[0]
+    name = catalog.stem(entry).replace("{language}", "") if catalog.is_file(entry) else entry.partition("=")[0]
     return re.sub(r"[^\w.-]+", "-", name.partition("@")[0]).strip("-_.") or "file"
 
 
@@ -168,19 +168,18 @@ def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
     return {language: subsets for language, subsets in lacking.items() if subsets}
 
 
-def _turns(place: str, row: dict) -> dict:
-    try:
-        return pair_records.item_of(row)
-    except DataError as error:
-        error.within(place)
-        raise
+def _read(row: dict) -> dict:
+    """A row of a file with its prompt and responses in their one form. Raises DataError, without the row's place, for one
+    that cannot be an item."""
+    _check_name("", str(row.get("section") or row.get("subset") or ""))
+    return {**row, **pair_records.item_of(row)}
 
 
 def _check_name(where: str, section: str) -> None:
     if section.lower() == AVERAGE or section.lower().startswith(SUBSET):
         raise DataError(
             f"reserved: {AVERAGE!r} names the mean of the sections in results, and {SUBSET!r} begins the names of subsets",
-            where=f"{where}: section", value=section,
+            where=f"{where}: section".removeprefix(": "), value=section,
         )  # fmt: skip
 
 
