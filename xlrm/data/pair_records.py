@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xlrm.data import conversations
+from xlrm.data.corpus_schema import JUDGMENT, is_judgment
 from xlrm.errors import DataError
 from xlrm.store.jsonl import check_number
 from xlrm.store.row_files import PLAIN, Reading, RowFile
@@ -29,7 +30,7 @@ def sort_out(records: Iterable[tuple[int, Row | DataError]]) -> tuple[list[Row],
         try:
             if isinstance(record, DataError):
                 raise record
-            rows.append(judgment_of(record) if "response" in record and "chosen" not in record else pair_of(record))
+            rows.append(judgment_of(record) if is_judgment(record) else pair_of(record))
         except DataError as error:
             rejects.append({"line": number, "reason": str(error)})
     return rows, rejects
@@ -43,7 +44,7 @@ def judgment_of(record: Row) -> Row:
         raise DataError("a single judgment has 0, 1, true, false or a number between", where="label", value=label)
     (response, before) = _response(record, "response")
     row = {"prompt": _prompt(record.get("prompt") or before), "response": response, "label": float(label)}
-    _check_texts(row, ("prompt", "response"))
+    _check_texts(row, JUDGMENT)
     return row | _kept(record, ("id", "subset", "section"))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from xlrm.data.corpus_schema import TABLES, Name
+from xlrm.data.corpus_schema import TABLES, Name, is_judgment
 from xlrm.evaluation.credit import responses
 from xlrm.store import jsonl
 
@@ -77,8 +77,10 @@ def answer_length(pairs: Sequence[Item], scale: float, limit: float) -> float:
 
 
 def item(row: dict) -> Item:
-    """Lengths of a row's prompt and of its chosen and rejected responses, which may be lists; in bytes."""
-    return Item(size(row["prompt"]), tuple(size(text) for side in responses(row) for text in side))
+    """Lengths of a row's prompt and of its response, or of its chosen and rejected responses, which may be lists; in
+    bytes."""
+    sides = [[row["response"]]] if is_judgment(row) else responses(row)
+    return Item(size(row["prompt"]), tuple(size(text) for side in sides for text in side))
 
 
 def size(text: str) -> int:
