@@ -150,7 +150,8 @@ def load(
     rows = read_rows(entry, required, reading=reading, convert=convert)
     if not rows:
         raise DataError("no rows", where=entry)
-    return Loaded(_with_ids(rows[:count], stem(entry)), Origin(licence=YOUR_OWN, file=entry))
+    name = hub_sets.in_language(stem(entry), language)
+    return Loaded(_with_ids(rows[:count], name), Origin(licence=YOUR_OWN, file=entry))
 
 
 def _with_prompt(row: dict) -> dict:
@@ -176,7 +177,7 @@ def load_pairs(entry: str, language: str, count: int, seed: int, reading: Readin
     else:
         rows, rejects = pair_records.read_pairs(entry, reading)
         origin, name = Origin(licence=YOUR_OWN, file=entry), stem(entry)
-    return Loaded(_with_ids(rows, name), origin, rejects)
+    return Loaded(_with_ids(rows, hub_sets.in_language(name, language)), origin, rejects)
 
 
 def _with_ids(rows: list[dict], name: str) -> list[dict]:
