@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xlrm.data import hub_sets, pair_records
+from xlrm.data import conversations, hub_sets, pair_records
 from xlrm.data.hub_sets import Loaded, Origin, Source
 from xlrm.data.licences import YOUR_OWN
 from xlrm.data.phrasebook import questions
@@ -129,13 +129,13 @@ def load(
     seed: int,
     required: tuple[str, ...],
     reading: Reading = PLAIN,
-    check_row: Callable[[dict], None] | None = None,
+    convert: Callable[[dict], dict] | None = None,
 ) -> Loaded:
     """Rows with ids of a dataset of `table`, or of a file that `reading` says how to read, at most `count`; without
     `count` all, and `GENERATED_ROWS` of a generated dataset, which has no end.
 
     Raises ConfigError for a name that is neither, DataError for a row of a file without the `required` fields or that
-    `check_row` refuses.
+    cannot be read. `convert` reads a row of a file; without it a prompt is read in its one form.
     """
     check(table, entry)
     if row := find(table, entry):
@@ -146,10 +146,17 @@ def load(
         if isinstance(row.rows, Source):
             return hub_sets.load(row.rows, language, count, seed)
         return Loaded(row.rows(language, GENERATED_ROWS if count is None else count, seed), Origin(licence=row.licence))
-    rows = read_rows(entry, required, reading=reading, check_row=check_row)
+    convert = convert or (_with_prompt if "prompt" in required else None)
+    rows = read_rows(entry, required, reading=reading, convert=convert)
     if not rows:
         raise DataError("no rows", where=entry)
-    return Loaded(_with_ids(rows[:count], stem(entry)), Origin(licence=YOUR_OWN, file=entry))
+    name = hub_sets.in_language(stem(entry), language)
+    return Loaded(_with_ids(rows[:count], name), Origin(licence=YOUR_OWN, file=entry))
+
+
+def _with_prompt(row: dict) -> dict:
+    conversations.check_fields(row)
+    return {**row, "prompt": conversations.prompt(row["prompt"])}
 
 
 def load_pairs(entry: str, language: str, count: int, seed: int, reading: Reading = PLAIN) -> Loaded:
@@ -170,7 +177,7 @@ def load_pairs(entry: str, language: str, count: int, seed: int, reading: Readin
     else:
         rows, rejects = pair_records.read_pairs(entry, reading)
         origin, name = Origin(licence=YOUR_OWN, file=entry), stem(entry)
-    return Loaded(_with_ids(rows, name), origin, rejects)
+    return Loaded(_with_ids(rows, hub_sets.in_language(name, language)), origin, rejects)
 
 
 def _with_ids(rows: list[dict], name: str) -> list[dict]:

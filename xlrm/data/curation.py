@@ -1,6 +1,7 @@
 """Turns loaded sources into the tables of a corpus: pairs for training and held-out pairs, prompts for alignment and
 for judging."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,10 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import TABLES, Name, is_judgment
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
-from xlrm.store.jsonl import write_jsonl
+from xlrm.store.jsonl import read_rows, write_jsonl
 from xlrm.store.row_files import PLAIN, Reading
 
 Rows = list[dict]
@@ -92,9 +93,21 @@ def _check_alike(loaded: Sources) -> None:
         )  # fmt: skip
 
 
-def hold_out(pairs: Rows, train_share: float, heldout: int, seed: int) -> tuple[Rows, Rows]:
-    """(a share of the pairs for training, `heldout` of the others); fewer if there are not that many others."""
-    chosen = hub_sets.sample(len(pairs), max(1, round(train_share * len(pairs))), seed)
+def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
+    """Ids of the training pairs, and of the held-out pairs, of the source's corpus."""
+    files = [corpus / table.file for table in (PREFERENCE_PAIRS, HELDOUT_PAIRS)]
+    trained, held = ({row["id"] for row in read_rows(file)} if file.is_file() else set() for file in files)
+    return trained, held
+
+
+def hold_out(
+    pairs: Rows, train_share: float, heldout: int, seed: int, trained: Collection[str] = (), held: Collection[str] = ()
+) -> tuple[Rows, Rows]:
+    """(a share of the pairs for training, `heldout` of the others); fewer if there are not that many others. `trained`,
+    `held`: ids that are for training and held out in another language, so that no pair is in both parts."""
+    free = [i for i, row in enumerate(pairs) if row["id"] not in trained and row["id"] not in held]
+    drawn = hub_sets.sample(len(free), max(1, round(train_share * len(free))), seed)
+    chosen = sorted([free[i] for i in drawn] + [i for i, row in enumerate(pairs) if row["id"] in trained])
     others = sorted(set(range(len(pairs))).difference(chosen))
     kept = [others[i] for i in hub_sets.sample(len(others), heldout, seed)]
     if others:

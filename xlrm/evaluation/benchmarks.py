@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from xlrm.data import catalog, cleaning
+from xlrm.data import catalog, cleaning, pair_records
 from xlrm.data.catalog import Dataset
+from xlrm.data.conversations import is_messages
 from xlrm.data.hub_sets import Loaded
 from xlrm.data.phrasebook import questions
 from xlrm.errors import ConfigError, DataError
@@ -93,20 +94,19 @@ def load(name: str, language: str, count: int | None, seed: int, reading: Readin
 
     A file's rows may have `subset` and `section`; a subset of RewardBench belongs to RewardBench's section and has its
     weight. Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table that
-    lacks a section, for responses that are neither text nor a list of texts, and for a reserved name of a section.
+    lacks a section, for a prompt or responses that cannot be read, and for a reserved name of a section.
     """
-    loaded = catalog.load(TABLE, name, language, count, seed, ("prompt", *_SIDES), reading, _check_row)
+    loaded = catalog.load(TABLE, name, language, count, seed, _SIDES, reading, _read)
     row = catalog.find(TABLE, name)
     benchmark = BENCHMARKS[row.name if row else "rewardbench"]
     items = []
     for number, item in enumerate(loaded.rows, 1):
-        _check_responses(f"{name}:{number}", item)
+        turns = {key: item[key] for key in ("prompt", *_SIDES)}
         subset = str(item.get("subset") or "all")
         section = benchmark.sections.get(subset) or str(item.get("section") or subset)
         _check_name(f"{name}:{number}", section)
-        kept = {key: item[key] for key in ("id", "prompt", *_SIDES)}
         weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
-        items.append({**kept, "subset": subset, "section": section, **weight})
+        items.append({"id": item["id"], **turns, "subset": subset, "section": section, **weight})
     if row and benchmark.whole:
         _check_sections(name, items, benchmark.sections)
     return replace(loaded, rows=items)
@@ -139,7 +139,7 @@ def label(entry: str) -> str:
 
 def check_pairs(name: str, rows: list[dict]) -> None:
     """Raises ConfigError for a benchmark with lists of responses: only pairs can be translated."""
-    if any(not isinstance(row[side], str) for row in rows for side in _SIDES):
+    if any(not isinstance(row[side], str) and not is_messages(row[side]) for row in rows for side in _SIDES):
         raise ConfigError(
             "has lists of responses, and only pairs can be translated", where="curate.benchmark", value=name,
             hint="name it in evaluate.benchmarks",
@@ -168,19 +168,11 @@ def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
     return {language: subsets for language, subsets in lacking.items() if subsets}
 
 
-def _check_row(row: dict) -> None:
-    """Raises DataError, without the row's place, for a row of a file that cannot be an item."""
-    _check_responses("", row)
+def _read(row: dict) -> dict:
+    """A row of a file with its prompt and responses in their one form. Raises DataError, without the row's place, for one
+    that cannot be an item."""
     _check_name("", str(row.get("section") or row.get("subset") or ""))
-
-
-def _check_responses(where: str, row: dict) -> None:
-    for side in _SIDES:
-        texts = [row[side]] if isinstance(row[side], str) else row[side]
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            raise DataError(
-                "a text or a list of texts is allowed", where=f"{where}: {side}".removeprefix(": "), value=row[side]
-            )
+    return {**row, **pair_records.item_of(row)}
 
 
 def _check_name(where: str, section: str) -> None:

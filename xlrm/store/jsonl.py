@@ -29,13 +29,12 @@ def read_rows(
     required: tuple[str, ...] = (),
     numbers: tuple[str, ...] = (),
     reading: Reading = PLAIN,
-    check_row: Callable[[dict], None] | None = None,
+    convert: Callable[[dict], dict] | None = None,
 ) -> list[dict]:
-    """Rows of a file. `numbers`: fields that are a number, null or absent. Raises DataError for a file or a row that
-    cannot be read, or that `check_row` refuses."""
+    """Rows of a file, each as `convert` returns it. `numbers`: fields that are a number, null or absent. Raises DataError
+    for a file or a row that cannot be read, or that `convert` refuses."""
     rows = []
     for number, row in RowFile(str(path), reading).numbered():
-        rows.append(row)
         for field in required:
             if not row.get(field):
                 raise DataError(
@@ -43,9 +42,8 @@ def read_rows(
                 )
         for field in numbers:
             check_number(f"{path}:{number}: {field}", row.get(field))
-        if check_row:
-            with within(f"{path}:{number}: "):
-                check_row(row)
+        with within(f"{path}:{number}: "):
+            rows.append(convert(row) if convert else row)
     return rows
 
 

@@ -8,6 +8,7 @@ from xlrm import progress
 from xlrm.data.corpus_schema import PREFERENCE_PAIRS
 from xlrm.errors import ConfigError, DataError
 from xlrm.models import chat_templates
+from xlrm.models.decoding import Prompt
 from xlrm.training.recipes import RewardTraining
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length:
 def judgments(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length: int) -> Columns:
     """Columns input_ids and labels (from 0 bad to 1 good). A row with response and label is one judgment, a pair is two.
     Raises DataError for a row that is neither."""
-    answers: list[tuple[str, str, float]] = []
+    answers: list[tuple[Prompt, Prompt, float]] = []
     for number, row in enumerate(rows, 1):
         label = row.get("label")
         if row.get("response") and isinstance(label, int | float) and 0 <= label <= 1:
