@@ -1,5 +1,6 @@
 """Commands that compute rewards with one model: of a file of conversations, and of a benchmark."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -8,9 +9,12 @@ from rich.table import Table
 
 from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
+from xlrm.processes import locks
+from xlrm.processes.signals import ended_by_signals
 from xlrm.run.output import console, errors, errors_in_one_line, print_result
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
+from xlrm.scorers.reward_journal import Journal
 
 if TYPE_CHECKING:
     from xlrm.evaluation.results import Result
@@ -35,7 +39,7 @@ def score(
     """Score conversations with a reward model. After an interruption, the same command continues where it stopped."""
     from xlrm.scorers.score_file import score_file
 
-    with errors_in_one_line():
+    with errors_in_one_line(), ended_by_signals():
         chosen = checked(Scoring, scoring, "xlrm score")
         scored = score_file(lambda: model_folder(model), input_file, output_file, chosen)
     errors.print(f"{scored.rows} rewards in {output_file}", highlight=False)
@@ -68,7 +72,7 @@ def evaluate(
     from xlrm.evaluation.statistics import with_missing
     from xlrm.models import reward_models
 
-    with errors_in_one_line():
+    with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
         if ties not in get_args(Ties):
             raise ConfigError(
                 "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
@@ -79,20 +83,23 @@ def evaluate(
         chosen = checked(Scoring, scoring, "xlrm evaluate")
         if output.exists() and not output.is_dir():
             raise ConfigError("a folder is required, which may be new", where="--output", value=str(output))
+        stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
         if reward_models.in_table(model):
             settings = external_models.Settings(models=(model,), ties=ties, **scoring)
             result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
         else:
-            scorer = _load(model, chosen)
-            scored = reward_table.score_items(rows, scorer)
+            scorer, version = _load(model, chosen)
+            journal = Journal.of_file(output / reward_table.FILE, version, chosen)
+            scored = reward_table.score_items(rows, scorer, journal)
             name = benchmarks.label(benchmark)
             cut = sum(reward_table.cut_items(rows, scorer))
             results = {language: reward_results.result(rows, scored, policy, cut)}
             counted = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             result = SingleResult(tie_policy=policy, **counted.model_dump(exclude_unset=True))
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
+            journal.remove()
         result.write(output)
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
@@ -124,14 +131,15 @@ def _results_table(title: str, result: "Result") -> Table:
     return table
 
 
-def _load(model: str, scoring: Scoring) -> "Scorer":
-    """Scorer of a folder, a registered model or an artifact."""
+def _load(model: str, scoring: Scoring) -> tuple["Scorer", str]:
+    """Scorer of a folder, a registered model or an artifact, and a digest of the model's files."""
     from xlrm.scorers import engines, parallel
+    from xlrm.store import hub
 
     engines.check_machine(scoring)
     folder = model_folder(model)
     engines.check(folder, scoring)
-    return parallel.load(folder, scoring)
+    return parallel.load(folder, scoring), hub.model_version(str(folder), None)
 
 
 def model_folder(model: str) -> Path:

@@ -12,6 +12,7 @@ from xlrm.processes import locks
 from xlrm.scorers import engines, parallel
 from xlrm.scorers.interface import Scoring
 from xlrm.scorers.reward_journal import Journal
+from xlrm.store import hub
 from xlrm.store.jsonl import each_row, write_jsonl
 
 
@@ -36,7 +37,7 @@ def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: S
         folder = model()
         engines.check(folder, scoring)
         scorer = parallel.load(folder, scoring)
-        journal = Journal.of_file(output, [folder, source], scoring)
+        journal = Journal.of_file(output, hub.model_version(str(folder), None), scoring)
         rows, asked = itertools.tee(each_row(source))
         chats = _conversations(source, asked)
         rewards = scorer.stream(chats, total, journal)
@@ -44,7 +45,7 @@ def score_file(model: Callable[[], Path], source: Path, output: Path, scoring: S
             count = write_jsonl(output, ({**row, "reward": reward} for row, reward in zip(rows, rewards, strict=True)))
         except TemplateRefusal as error:
             raise DataError(error.message, where=f"{source}:{error.place + 1}") from error
-        journal.path.unlink(missing_ok=True)
+        journal.remove()
     scorer.say_cut("score", count)
     return Scored(count, len(scorer.cut))
 
