@@ -32,7 +32,8 @@ class Config(BaseModel):
     heldout_pairs: int = Field(1000, ge=0)
     """Maximum number of held-out pairs kept to score reward models during training; they are translated too."""
     benchmark: Annotated[str, Sets] = "phrasebook"
-    """Benchmark dataset, or a file with prompt, chosen and rejected, and optionally subset and section."""
+    """Benchmark dataset, or a file with prompt, chosen and rejected, and optionally subset and section; or heldout, the
+    pairs that train_share keeps out of training, none of whose prompts is trained on."""
     benchmark_items: int = Field(640, ge=1)
     """Maximum number of benchmark items."""
     prompts: Annotated[str | None, Sets] = "phrasebook"
@@ -56,6 +57,14 @@ class Config(BaseModel):
     def _judging_needs_alignment(self) -> "Config":
         if self.eval_prompt_set and not self.prompts:
             raise conflict("eval_prompt_set", self.eval_prompt_set, "needs curate.prompts, the prompts to align on")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_to_hold_out(self) -> "Config":
+        if self.benchmark == benchmarks.HELDOUT and self.train_share == 1:
+            raise conflict(
+                "benchmark", self.benchmark, "needs a train_share below 1, which leaves pairs to evaluate on"
+            )
         return self
 
     @field_validator("parallel")
@@ -85,12 +94,7 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     )
     origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
     kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates)
-    pairs, heldout = curation.hold_out(kept, config.train_share, config.heldout_pairs, config.seed)
-    tables: curation.Tables = {
-        "preferences": pairs,
-        **({"heldout": heldout} if heldout else {}),
-        "benchmark": loaded["benchmark"][config.benchmark].rows,
-    }
+    tables = _pairs_and_benchmark(config, loaded, kept)
     prompts = None
     if config.prompts:
         tables["prompts"], prompts = curation.clean_prompts(
@@ -108,6 +112,18 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     return metrics | {name: float(count) for name, count in report.totals().items()}
 
 
+def _pairs_and_benchmark(config: Config, loaded: dict[str, curation.Sources], kept: curation.Rows) -> curation.Tables:
+    if config.benchmark == benchmarks.HELDOUT:
+        pairs, rest = curation.hold_out_prompts(kept, config.train_share, config.benchmark_items, config.seed)
+        return {"preferences": pairs, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
+    pairs, heldout = curation.hold_out(kept, config.train_share, config.heldout_pairs, config.seed)
+    return {
+        "preferences": pairs,
+        **({"heldout": heldout} if heldout else {}),
+        "benchmark": loaded["benchmark"][config.benchmark].rows,
+    }  # fmt: skip
+
+
 def _load(config: Config) -> dict[str, curation.Sources]:
     """Use -> datasets: everything that the config names, loaded first so that unavailable datasets fail early."""
     language, seed = config.language, config.seed
@@ -115,9 +131,11 @@ def _load(config: Config) -> dict[str, curation.Sources]:
         catalog.check(PREFERENCES, name, hub_too=True)
     for name in config.decontaminate:
         catalog.check(benchmarks.HELD_OUT, name)
-    bench = benchmarks.load(config.benchmark, language, config.benchmark_items, seed)
-    benchmarks.check_pairs(config.benchmark, bench.rows)
-    datasets = {"benchmark": {config.benchmark: bench}}
+    datasets: dict[str, curation.Sources] = {}
+    if config.benchmark != benchmarks.HELDOUT:
+        bench = benchmarks.load(config.benchmark, language, config.benchmark_items, seed)
+        benchmarks.check_pairs(config.benchmark, bench.rows)
+        datasets = {"benchmark": {config.benchmark: bench}}
     if config.prompts:
         datasets |= curation.load_prompts(
             config.prompts, config.eval_prompt_set, language, config.train_prompts, config.eval_prompts, seed
