@@ -137,7 +137,8 @@ def load(
     rows = read_rows(Path(entry), required)
     if not rows:
         raise DataError("no rows", where=entry)
-    return Loaded(_with_ids(rows[:count], Path(entry).stem), Origin(licence=YOUR_OWN, file=entry))
+    stem = hub_sets.in_language(Path(entry).stem, language)
+    return Loaded(_with_ids(rows[:count], stem), Origin(licence=YOUR_OWN, file=entry))
 
 
 def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
@@ -158,7 +159,7 @@ def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
     else:
         rows, rejects = pair_records.read_pairs(Path(entry))
         origin, stem = Origin(licence=YOUR_OWN, file=entry), Path(entry).stem
-    return Loaded(_with_ids(rows, stem), origin, rejects)
+    return Loaded(_with_ids(rows, hub_sets.in_language(stem, language)), origin, rejects)
 
 
 def _with_ids(rows: list[dict], stem: str) -> list[dict]:

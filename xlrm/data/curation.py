@@ -2,6 +2,7 @@
 for judging."""
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,10 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import PAIR, TABLES, Name
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PAIR, PREFERENCE_PAIRS, TABLES, Name
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
-from xlrm.store.jsonl import write_jsonl
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 Rows = list[dict]
 Tables = dict[Name, Rows]
@@ -78,9 +79,21 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
     return kept, report
 
 
-def hold_out(pairs: Rows, train_share: float, heldout: int, seed: int) -> tuple[Rows, Rows]:
-    """(a share of the pairs for training, `heldout` of the others); fewer if there are not that many others."""
-    chosen = hub_sets.sample(len(pairs), max(1, round(train_share * len(pairs))), seed)
+def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
+    """Ids of the training pairs, and of the held-out pairs, of the source's corpus."""
+    files = [corpus / table.file for table in (PREFERENCE_PAIRS, HELDOUT_PAIRS)]
+    trained, held = ({row["id"] for row in read_rows(file)} if file.is_file() else set() for file in files)
+    return trained, held
+
+
+def hold_out(
+    pairs: Rows, train_share: float, heldout: int, seed: int, trained: Collection[str] = (), held: Collection[str] = ()
+) -> tuple[Rows, Rows]:
+    """(a share of the pairs for training, `heldout` of the others); fewer if there are not that many others. `trained`,
+    `held`: ids that are for training and held out in another language, so that no pair is in both parts."""
+    free = [i for i, row in enumerate(pairs) if row["id"] not in trained and row["id"] not in held]
+    drawn = hub_sets.sample(len(free), max(1, round(train_share * len(free))), seed)
+    chosen = sorted([free[i] for i in drawn] + [i for i, row in enumerate(pairs) if row["id"] in trained])
     others = sorted(set(range(len(pairs))).difference(chosen))
     kept = [others[i] for i in hub_sets.sample(len(others), heldout, seed)]
     if others:

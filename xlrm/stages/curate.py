@@ -1,26 +1,27 @@
-"""Curates the corpus in the source language: preference pairs, a benchmark, prompts and parallel texts."""
+"""Curates a corpus in one language: preference pairs, a benchmark, prompts and parallel texts."""
 
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from xlrm import progress
-from xlrm.data import catalog, curation, data_card
+from xlrm.data import catalog, cleaning, curation, data_card
 from xlrm.data.catalog import PARALLEL, PREFERENCES
 from xlrm.data.cleaning import Contamination
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS
 from xlrm.evaluation import benchmarks
+from xlrm.languages import InLanguages
 from xlrm.store.fields import Sets, conflict
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Config(InLanguages):
     language: str = "en"
     """Language that all datasets are loaded in."""
     preferences: Annotated[tuple[str, ...], Sets] = ("phrasebook",)
     """Preference datasets: NAME[=OWNER/NAME][@REVISION] for a known one; otherwise a .jsonl or .parquet file or
-    hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION], with prompt, chosen and rejected as text or messages."""
+    hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION], with prompt, chosen and rejected as text or messages. Only a language's own
+    corpus may have none."""
     pairs: int = Field(2400, ge=8)
     """Maximum number of preference pairs taken from each dataset."""
     near_duplicates: float = Field(0.8, gt=0, le=1)
@@ -31,9 +32,10 @@ class Config(BaseModel):
     """Share of the cleaned pairs used for training; the others are held out (paper A: 0.8)."""
     heldout_pairs: int = Field(1000, ge=0)
     """Maximum number of held-out pairs kept to score reward models during training; they are translated too."""
-    benchmark: Annotated[str, Sets] = "phrasebook"
+    benchmark: Annotated[str | None, Sets] = "phrasebook"
     """Benchmark dataset, or a file with prompt, chosen and rejected, and optionally subset and section; or heldout, the
-    pairs that train_share keeps out of training, none of whose prompts is trained on."""
+    pairs that train_share keeps out of training, none of whose prompts is trained on. Only a language's own corpus may have
+    none."""
     benchmark_items: int = Field(640, ge=1)
     """Maximum number of benchmark items."""
     prompts: Annotated[str | None, Sets] = "phrasebook"
@@ -85,16 +87,26 @@ def files(config: Config) -> str:
     return catalog.fingerprint(name for name in (*config.preferences, *config.decontaminate, *others) if name)
 
 
-def run(config: Config, *, output: Path) -> dict[str, float]:
-    """Writes the tables, rejects and data card. Raises ConfigError for an unknown dataset, DataError for unusable rows,
-    and ArtifactError for a dataset of the Hub that cannot be downloaded."""
+def reads(config: Config) -> dict[str, tuple[str, ...]]:
+    return {"source": (PREFERENCE_PAIRS.file, HELDOUT_PAIRS.file)}
+
+
+def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str, float]:
+    """Writes the tables, rejects and data card. `source`: the corpus of the source language, if this is another; pairs
+    with its ids are held out or not as they are there. Raises ConfigError for an unknown dataset, DataError for unusable
+    rows, and ArtifactError for a dataset of the Hub that cannot be downloaded."""
     loaded = _load(config)
     contamination = Contamination(
         (entry, row["prompt"]) for use in _HELD_OUT for entry, data in loaded.get(use, {}).items() for row in data.rows
     )
     origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
-    kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates)
-    tables = _pairs_and_benchmark(config, loaded, kept)
+    tables: curation.Tables = {}
+    report = cleaning.Report()
+    if config.preferences:
+        kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates)
+        tables |= _split(config, kept, source)
+    if config.benchmark and config.benchmark != benchmarks.HELDOUT:
+        tables["benchmark"] = loaded["benchmark"][config.benchmark].rows
     prompts = None
     if config.prompts:
         tables["prompts"], prompts = curation.clean_prompts(
@@ -112,16 +124,14 @@ def run(config: Config, *, output: Path) -> dict[str, float]:
     return metrics | {name: float(count) for name, count in report.totals().items()}
 
 
-def _pairs_and_benchmark(config: Config, loaded: dict[str, curation.Sources], kept: curation.Rows) -> curation.Tables:
+def _split(config: Config, pairs: curation.Rows, source: Path | None) -> curation.Tables:
+    """The pairs to train on, and those held out, as a table of their own or as the benchmark."""
     if config.benchmark == benchmarks.HELDOUT:
-        pairs, rest = curation.hold_out_prompts(kept, config.train_share, config.benchmark_items, config.seed)
-        return {"preferences": pairs, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
-    pairs, heldout = curation.hold_out(kept, config.train_share, config.heldout_pairs, config.seed)
-    return {
-        "preferences": pairs,
-        **({"heldout": heldout} if heldout else {}),
-        "benchmark": loaded["benchmark"][config.benchmark].rows,
-    }  # fmt: skip
+        train, rest = curation.hold_out_prompts(pairs, config.train_share, config.benchmark_items, config.seed)
+        return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
+    known = curation.held_out_ids(source) if source else ((), ())
+    train, heldout = curation.hold_out(pairs, config.train_share, config.heldout_pairs, config.seed, *known)
+    return {"preferences": train, **({"heldout": heldout} if heldout else {})}
 
 
 def _load(config: Config) -> dict[str, curation.Sources]:
@@ -132,10 +142,10 @@ def _load(config: Config) -> dict[str, curation.Sources]:
     for name in config.decontaminate:
         catalog.check(benchmarks.HELD_OUT, name)
     datasets: dict[str, curation.Sources] = {}
-    if config.benchmark != benchmarks.HELDOUT:
+    if config.benchmark and config.benchmark != benchmarks.HELDOUT:
         bench = benchmarks.load(config.benchmark, language, config.benchmark_items, seed)
         benchmarks.check_pairs(config.benchmark, bench.rows)
-        datasets = {"benchmark": {config.benchmark: bench}}
+        datasets["benchmark"] = {config.benchmark: bench}
     if config.prompts:
         datasets |= curation.load_prompts(
             config.prompts, config.eval_prompt_set, language, config.train_prompts, config.eval_prompts, seed
