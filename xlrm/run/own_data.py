@@ -29,6 +29,9 @@ from xlrm.training.recipes import RewardTraining
 
 SHARE = 0.8
 """Share of the pairs that are trained on if there is no file to evaluate on (paper A)."""
+MOST_REJECTED = 0.5
+"""Texts of one's own that are not in the language, such as an answer that is a translation, are left out; a file in another
+language is refused."""
 STEPS = 20
 """Optimizer steps that a training should have: fewer hardly change a model."""
 _CHECKPOINTS = 5
@@ -51,6 +54,7 @@ def settings(
             "preferences": list(data), "benchmark": benchmark or HELDOUT, "train_share": 1.0 if benchmark else SHARE,
             "prompts": None, "parallel": None,
         },
+        "validate": {"max_reject_share": MOST_REJECTED},
         **({"register": {"prefix": register}} if register else {}),
     }  # fmt: skip
 
@@ -112,8 +116,8 @@ def sized(experiment: Experiment, pairs: int) -> Experiment:
     count = max(1, math.ceil(reward.epochs * pairs / batch))
     if batch != reward.batch_size:
         progress.say(
-            f"train: {batch} pairs per step instead of the paper's {reward.batch_size}, so that {pairs} pairs make {count} "
-            "steps (reward.batch_size)"
+            f"train: reward.batch_size={batch} instead of the paper's {reward.batch_size}, so that {pairs} pairs make "
+            f"{count} steps"
         )
     given = {"batch_size": batch, "save_steps": max(1, min(reward.save_steps, count // _CHECKPOINTS))} | set_here
     return experiment.model_copy(update={"stages": experiment.stages | {"reward": given}})
@@ -214,11 +218,12 @@ def results(experiment: Experiment, made: MADE, output: Path) -> Iterator[str]:
     folder = artifacts.fetch(made[f"evaluate-{language}"].uri, addresses.home() / "cache")
     result = EvaluationResults.read(folder).results[language]
     on = "held-out pairs" if experiment.config("curate").benchmark == HELDOUT else "pairs"
-    for name, accuracy in result.accuracy.items():
+    sections = result.sections if len(result.sections) > 1 else []
+    for name in [*sections, AVERAGE]:
         low, high = result.interval[name]
-        if name == AVERAGE or len(result.accuracy) > 2:
-            where = "" if name == AVERAGE else f" on {name}"
-            yield f"accuracy{where} {accuracy:.3f} ({low:.3f} to {high:.3f} with 95 % confidence) of {result.items} {on}"
+        where = "accuracy" if name == AVERAGE else f"accuracy in {name}"
+        yield f"{where} {result.accuracy[name]:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+    yield f"on {result.items} {on}"
     page = addresses.home() / "reports" / f"{experiment.name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(artifacts.fetch(made["report"].uri, addresses.home() / "cache") / "report.html", page)

@@ -185,8 +185,10 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
         if context is None:
             continue
         for stage, field in limits:
+            if stage not in stages:
+                continue
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
-            if stage in stages and value > context - room:
+            if value > context - room:
                 yield ConfigError(
                     f"{model} reads {context} tokens{', the prompt included' if room else ''}; at most {context - room} allowed",
                     where=f"{stage}.{field}", value=value,
