@@ -54,7 +54,7 @@ class Submission:
     commit: str
     estimate: str
     """The estimate as a table in Markdown."""
-    uploads: tuple[uploads.Upload, ...] = ()
+    sent: tuple[uploads.Upload, ...] = ()
     """Files of this machine that the run reads."""
 
     @property

@@ -114,7 +114,7 @@ def test_a_file_to_evaluate_on_and_a_base_that_reads_less(tiny_base, folder) -> 
     [
         (("--data", "other.jsonl"), "--data='other.jsonl'"),
         (("--eval", "other.jsonl"), "--eval='other.jsonl'"),
-        (("--base", "./nothing"), "--base: ./nothing"),
+        (("--base", "./nothing"), "--base: nothing"),
         (("--language", "xx"), "source='xx'"),
         (("--output", "full"), "--output='full'"),
         (("reward.bach_size=3",), "reward.bach_size=3"),

@@ -129,6 +129,6 @@ def test_a_dry_run_uploads_nothing(bucket, tmp_path, capsys) -> None:
     assert objects.list_uris(addresses.store()) == [] and "would be uploaded to" in capsys.readouterr().err
     assert made.experiment.stages["curate"]["preferences"] == ["pairs.jsonl"]
     made = submission.prepare(CONFIG, (), "cross_lingual_transfer", tmp_path, placement.current())
-    assert objects.list_uris(addresses.store()) == [made.uploads[0].named]
-    assert made.experiment.stages["curate"]["preferences"] == [made.uploads[0].named]
+    assert objects.list_uris(addresses.store()) == [made.sent[0].named]
+    assert made.experiment.stages["curate"]["preferences"] == [made.sent[0].named]
     assert "uploaded to" in capsys.readouterr().err
