@@ -92,7 +92,7 @@ def test_retraining_translates_the_benchmark_alone() -> None:
     made = steps("retrain", NINE)
     wanted = [step.config["files"] for step in made.values() if step.stage == "translate"]
     assert wanted == [["benchmark"]] * len(NINE.targets)
-    assert made["plan"].config["files"] == dict.fromkeys(NINE.targets, ["benchmark"])
+    assert made["plan"].config["files"] == {key: ["benchmark"] for key in NINE.targets}
     assert all("files" not in step.config for step in steps("cross-lingual-transfer", NINE).values())
 
 

@@ -43,10 +43,8 @@ def test_a_file_is_named_by_its_content_and_sent_once(bucket, tmp_path, moved) -
     names = ("pairs.jsonl", "./pairs.jsonl", str(tmp_path / "elsewhere" / "pairs.jsonl"))
     results = [uploaded(*uploads.found(asked(curate={"preferences": [name], "pairs": 8}))) for name in names]
     digest = hashlib.sha256(Path("pairs.jsonl").read_bytes()).hexdigest()
-    assert all(
-        found.stages == {"curate": {"preferences": [f"{bucket}/inputs/{digest}/pairs.jsonl"], "pairs": 8}}
-        for found in results
-    )
+    named = f"{bucket}/inputs/{digest}/pairs.jsonl"
+    assert all(found.stages == {"curate": {"preferences": [named], "pairs": 8}} for found in results)
     assert moved == ["pairs.jsonl"]
     assert objects.read_bytes(named) == Path("pairs.jsonl").read_bytes()
     with Path("pairs.jsonl").open("a") as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xlrm.data.corpus_schema import TABLES, Description, Repairs
-from xlrm.errors import DataError
+from xlrm.errors import DataError, within
 from xlrm.languages import Language, find
 from xlrm.store.jsonl import parse_line
 
@@ -61,13 +61,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                try:
-                    yield offset, parse_line(line.decode("utf-8"))
-                except DataError as error:
-                    error.within(f"{path}:{number}: ")
-                    raise
-                except UnicodeDecodeError as error:
-                    raise DataError(f"not UTF-8 ({error})", where=f"{path}:{number}") from error
+                with within(f"{path}:{number}: "):
+                    yield offset, parse_line(line.decode("utf-8", "surrogateescape"))
             offset += len(line)
 
 

@@ -14,6 +14,7 @@ from xlrm.data.corpus_schema import HELDOUT_PAIRS, PAIR, PREFERENCE_PAIRS, TABLE
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.store.row_files import PLAIN, Reading
 
 Rows = list[dict]
 Tables = dict[Name, Rows]
@@ -21,10 +22,12 @@ Sources = dict[str, Loaded]
 """Entry of the config -> the rows loaded for it."""
 
 
-def load_pairs(entry: str, language: str, count: int, seed: int, max_reject_share: float) -> Loaded:
+def load_pairs(
+    entry: str, language: str, count: int, seed: int, max_reject_share: float, reading: Reading = PLAIN
+) -> Loaded:
     """At most `count` pairs of a preference source. Raises DataError if the share of unusable rows is above
     `max_reject_share`, and the errors of `catalog.load_pairs`."""
-    loaded = catalog.load_pairs(entry, language, count, seed)
+    loaded = catalog.load_pairs(entry, language, count, seed, reading)
     total = len(loaded.rows) + len(loaded.rejects)
     if len(loaded.rejects) > max_reject_share * total:
         first = f"line {loaded.rejects[0]['line']}: {loaded.rejects[0]['reason']}"
@@ -37,13 +40,13 @@ def load_pairs(entry: str, language: str, count: int, seed: int, max_reject_shar
 
 
 def load_prompts(
-    entry: str, judging: str | None, language: str, train: int, evaluation: int, seed: int
+    entry: str, judging: str | None, language: str, train: int, evaluation: int, seed: int, reading: Reading = PLAIN
 ) -> dict[str, Sources]:
     """`prompts` for alignment (more than `train` if available) and `eval_prompts` for judging: the set `judging`, or
     else the judging set of `entry`'s name, or else the last rows of `entry`."""
 
     def get(table: dict, name: str, count: int | None) -> Loaded:
-        return catalog.load(table, name, language, count, seed, ("prompt",))
+        return catalog.load(table, name, language, count, seed, ("prompt",), reading)
 
     row = catalog.find(PROMPTS, entry)
     judging = judging or (entry if catalog.find(EVAL_PROMPTS, entry) else None)

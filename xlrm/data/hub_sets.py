@@ -5,6 +5,7 @@ Columns and rules follow the dataset cards; `docs/data.md` explains the defaults
 
 import itertools
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +13,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from xlrm import progress
+from xlrm.data import conversations
+from xlrm.data.conversations import Turns
 from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
 from xlrm.languages import FLORES
 from xlrm.store import hub
 from xlrm.store.jsonl import check_number
 
+_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")
+"""Beginning of a further turn in a prompt of HelpSteer2, with the role of who speaks."""
 Record = dict
 Row = dict
 
@@ -28,9 +33,9 @@ class Source:
     repository: str
     licence: str
     rows: Callable[[Iterable[Record]], Iterator[Row]]
-    """Records in the dataset's order -> rows with prompt, chosen and rejected (or prompt only, or text only), as
-    text; with id and subset if the dataset's own matter, and margin if it says how much better chosen is. In a best
-    of n, chosen and rejected are lists of responses."""
+    """Records in the dataset's order -> rows with prompt, chosen and rejected (or prompt only, or text only), in the
+    form of `conversations`; with id and subset if the dataset's own matter, and margin if it says how much better chosen
+    is. In a best of n, chosen and rejected are lists of responses."""
     use: str = "preferences"
     """preferences, prompts (to align on), eval_prompts, benchmark, or parallel (never translated)."""
     languages: tuple[str, ...] = ("en",)
@@ -117,14 +122,14 @@ def _wildguard(records: Iterable[Record]) -> Iterator[Row]:
 
 
 def _helpsteer2(records: Iterable[Record]) -> Iterator[Row]:
-    """The more helpful of two consecutive responses to one prompt; ties are dropped."""
+    """The more helpful of two consecutive responses to one prompt, which may have turns; ties are dropped."""
     for prompt, group in itertools.groupby(records, key=lambda record: record["prompt"]):
         responses = list(group)
         for first, second in zip(responses[::2], responses[1::2], strict=False):
             if first["helpfulness"] != second["helpfulness"]:
                 chosen, rejected = sorted((first, second), key=lambda r: r["helpfulness"], reverse=True)
                 margin = {"margin": float(chosen["helpfulness"] - rejected["helpfulness"])}
-                yield _row(prompt, chosen["response"], rejected["response"]) | margin
+                yield _row(_turns(prompt), chosen["response"], rejected["response"]) | margin
 
 
 def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
@@ -133,8 +138,15 @@ def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
         strength = record["preference_strength"]
         if strength:
             chosen, rejected = (2, 1) if strength > 0 else (1, 2)
-            pair = _row(record["prompt"], record[f"response_{chosen}"], record[f"response_{rejected}"])
+            pair = _row(_turns(record["prompt"]), record[f"response_{chosen}"], record[f"response_{rejected}"])
             yield pair | {"margin": float(abs(strength))}
+
+
+def _turns(prompt: str) -> Turns:
+    """A prompt of HelpSteer2, in which the first turn is the user's and marks begin the others, as messages."""
+    first, *others = _TURN.split(prompt)
+    said = [("User", first), *zip(others[::2], others[1::2], strict=True)]
+    return conversations.prompt([{"role": role.lower(), "content": text} for role, text in said])
 
 
 def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:
@@ -182,7 +194,7 @@ def _rewardbench_2(records: Iterable[Record]) -> Iterator[Row]:
         yield {"id": str(record["id"]), "prompt": record["prompt"], **sides, "subset": record["subset"]}
 
 
-def _row(prompt: str, chosen: str, rejected: str) -> Row:
+def _row(prompt: Turns, chosen: Turns, rejected: Turns) -> Row:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 

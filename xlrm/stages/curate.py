@@ -1,18 +1,20 @@
 """Curates a corpus in one language: preference pairs, a benchmark, prompts and parallel texts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from xlrm import progress
-from xlrm.data import catalog, cleaning, curation, data_card
+from xlrm.data import catalog, cleaning, curation, data_card, reading
 from xlrm.data.catalog import PARALLEL, PREFERENCES
 from xlrm.data.cleaning import Contamination
 from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS
 from xlrm.evaluation import benchmarks
 from xlrm.languages import InLanguages
 from xlrm.store.fields import Sets, conflict
+from xlrm.store.row_files import Reading
 
 
 class Config(InLanguages):
@@ -53,7 +55,24 @@ class Config(InLanguages):
     names a dataset that is already in all languages."""
     parallel_texts: int = Field(120, ge=1)
     """Maximum number of these texts."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Field (prompt, chosen, rejected, response, label, margin, id, subset, section) -> name of the column that has it in
+    the files and `hub:` datasets of `preferences`; in other files where they have such a column."""
+    encoding: str | None = None
+    """Encoding of files of text that is not UTF-8 and has no byte order mark, such as latin-1."""
     seed: int = 42
+
+    @field_validator("columns")
+    @classmethod
+    def _of_rows(cls, columns: dict[str, str]) -> dict[str, str]:
+        reading.check_columns(columns)
+        return columns
+
+    @field_validator("encoding")
+    @classmethod
+    def _of_text(cls, encoding: str | None) -> str | None:
+        reading.check_encoding(encoding or "utf-8")
+        return encoding
 
     @model_validator(mode="after")
     def _judging_needs_alignment(self) -> "Config":
@@ -141,24 +160,28 @@ def _load(config: Config) -> dict[str, curation.Sources]:
         catalog.check(PREFERENCES, name, hub_too=True)
     for name in config.decontaminate:
         catalog.check(benchmarks.HELD_OUT, name)
+    read = Reading(config.columns, config.encoding)
+    others = replace(read, everywhere=False)
     datasets: dict[str, curation.Sources] = {}
     if config.benchmark and config.benchmark != benchmarks.HELDOUT:
-        bench = benchmarks.load(config.benchmark, language, config.benchmark_items, seed)
+        bench = benchmarks.load(config.benchmark, language, config.benchmark_items, seed, others)
         benchmarks.check_pairs(config.benchmark, bench.rows)
         datasets["benchmark"] = {config.benchmark: bench}
     if config.prompts:
         datasets |= curation.load_prompts(
-            config.prompts, config.eval_prompt_set, language, config.train_prompts, config.eval_prompts, seed
+            config.prompts, config.eval_prompt_set, language, config.train_prompts, config.eval_prompts, seed, others
         )
     if config.decontaminate:
         datasets["decontaminate"] = {
-            name: catalog.load(benchmarks.HELD_OUT, name, language, None, seed, ("prompt",))
+            name: catalog.load(benchmarks.HELD_OUT, name, language, None, seed, ("prompt",), others)
             for name in config.decontaminate
         }
     if texts := config.parallel:
-        datasets["parallel"] = {texts: catalog.load(PARALLEL, texts, language, config.parallel_texts, seed, ("text",))}
+        datasets["parallel"] = {
+            texts: catalog.load(PARALLEL, texts, language, config.parallel_texts, seed, ("text",), others)
+        }
     datasets["preferences"] = {
-        name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share)
+        name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share, read)
         for name in config.preferences
     }
     return datasets

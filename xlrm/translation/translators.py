@@ -114,7 +114,7 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
 
 def _whole(completion: Completion) -> str | None:
     """The translation with its lines joined, as a segment is one line; None if it is incomplete or blank."""
-    return " ".join(completion.answer.split("\n")).strip() or None if completion.whole else None
+    return " ".join(completion.answer.splitlines()).strip() or None if completion.whole else None
 
 
 def into(settings: Settings, target: Language) -> Settings:
