@@ -107,7 +107,7 @@ def hold_out(
 def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: int) -> tuple[Rows, Rows]:
     """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). Raises DataError
     if either has none."""
-    prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True) for pair in pairs))
+    prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs))
     count = min(max(1, round(train_share * len(prompts))), len(prompts) - 1)
     if not count:
         raise DataError(
@@ -117,7 +117,7 @@ def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: in
     trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)}
     groups: tuple[Rows, Rows] = ([], [])
     for pair in pairs:
-        groups[json.dumps(pair["prompt"], sort_keys=True) not in trained].append(pair)
+        groups[json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) not in trained].append(pair)
     train, rest = groups
     kept = [rest[i] for i in hub_sets.sample(len(rest), len(rest) if most is None else most, seed)]
     progress.say(
