@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from xlrm import __version__
 from xlrm.errors import ConfigError
-from xlrm.run import scoring_commands, store_commands
+from xlrm.run import scoring_commands, store_commands, training_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
@@ -260,7 +260,7 @@ def doctor() -> None:
     raise typer.Exit(0 if show(results) else 2)
 
 
-for command in store_commands.COMMANDS:
+for command in (*training_commands.COMMANDS, *store_commands.COMMANDS):
     app.command()(command)
 
 if __name__ == "__main__":
