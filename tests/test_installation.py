@@ -46,7 +46,9 @@ def test_no_text_installs_it_from_the_index() -> None:
     every = texts()
     assert {"README.md", "docker/Dockerfile", "docs/serving.md", "Makefile", "xlrm/cli.py"} < every.keys()
     found = {name: places for name, text in every.items() if (places := from_the_index(text))}
-    assert found == {"pyproject.toml": [f"{installation.DISTRIBUTION}[data]"]}, "this one is the project's own, by itself"
+    assert found == {"pyproject.toml": [f"{installation.DISTRIBUTION}[data]"]}, (
+        "this one is the project's own, by itself"
+    )
 
 
 @pytest.mark.parametrize(
