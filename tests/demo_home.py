@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 SMALL = (
     "targets=[ko]",
     'base.pretraining={"languages": ["en", "ko"], "documents": 200, "layers": 2, "width": 64, "vocabulary": 1024}',
-    "curate.pairs=48", "curate.benchmark_items=28", "curate.prompts=null", "curate.parallel_texts=12", "register.resamples=200",
+    "curate.pairs=160", "curate.benchmark_items=28", "curate.prompts=null", "curate.parallel_texts=12", "register.resamples=200",
 )  # fmt: skip
 
 

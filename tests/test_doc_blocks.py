@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,11 @@ RUNNABLE = ("sh", "python")
 RUN = [page for page, found in BLOCKS.items() if any(one.language in RUNNABLE and not one.reason for one in found)]
 PAIRS = [
     {"prompt": f"Where does {name} live?", "chosen": f"{name} lives in the house.", "rejected": f"{name} lives in the garden."}
-    for name in ("the dog", "the cat", "the duck", "the horse", "Mei", "Deniz", "the mouse", "the elephant")
+    for name in ("the dog", "the cat", "the duck", "the horse", "the mouse", "the elephant", "Mei", "Deniz")
 ]  # fmt: skip
-FILES = {"mine.jsonl": PAIRS, "my_pairs.jsonl": PAIRS, "in.jsonl": [{"prompt": "Hello.", "response": "Good morning."}]}
+FILES = {
+    "mine.jsonl": PAIRS[:4], "my_pairs.jsonl": PAIRS[4:], "in.jsonl": [{"prompt": "Hello.", "response": "Good morning."}],
+}  # fmt: skip
 """Files of a reader, by the names that the pages give them."""
 SECONDS = 240
 """For all blocks of a page."""
@@ -48,7 +51,7 @@ def test_a_block_is_well_formed(block: Block) -> None:
 def test_few_blocks_are_not_run() -> None:
     given = [block for block in EVERY if block.language in RUNNABLE]
     assert {"README.md", "docs/serving.md", "docs/registry.md", "docs/scoring.md"} <= set(RUN)
-    assert len([block for block in given if block.reason]) <= 0.55 * len(given)
+    assert len([block for block in given if block.reason]) <= 0.6 * len(given)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def script(page: str) -> str:
         if block.language in RUNNABLE and not block.reason:
             code = block.text if block.language == "sh" else f"python - <<'PYTHON'\n{block.text}PYTHON\n"
             parts.append(f"echo '── {block.where}' >&2\n{code}")
-    return re.sub(r"(?<=localhost:|--port )8000\b", str(free_port()), "\n".join(parts))
+    return re.sub(r"(localhost:|--port )8000\b", rf"\g<1>{free_port()}", "\n".join(parts))
 
 
 @pytest.mark.slow
@@ -154,16 +157,31 @@ def test_a_page_runs_as_printed(page: str, clone: Path, finished: Path) -> None:
         )  # fmt: skip
         try:
             status = run.wait(SECONDS)
-        finally:
-            left = ended(run.pid)
+        except subprocess.TimeoutExpired:
+            status = None
+        left = ended(run.pid)
     assert status == 0, log.read_text(errors="replace")[-4000:]
-    assert not left, f"a block of {page} leaves a process running:\n{log.read_text(errors='replace')[-2000:]}"
+    assert not left, f"{page} leaves processes running: {left}"
 
 
-def ended(group: int) -> bool:
-    """Ends what is left of the processes of a group; whether anything was."""
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
+def ended(group: int) -> list[str]:
+    """Waits for what is left of the processes of a group, which a block may have asked to end, and ends it where it
+    stays; the command lines of these."""
+    for _ in range(100):
+        if not (left := running(group)):
+            return []
+        time.sleep(0.2)
+    os.killpg(group, signal.SIGKILL)
+    return left
+
+
+def running(group: int) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, of = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(of) == group and state != "Z":
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+    return found
