@@ -96,18 +96,19 @@ def estimate(
     ] = None,
 ) -> None:
     """Curate an experiment's corpus, unless that is already done, and estimate the GPU work of every stage."""
-    from xlrm.run import assumptions, experiment, forecast, workloads
+    from xlrm.run import assumptions, experiment, forecast, steps, workloads
     from xlrm.run.runner import run_stage
+    from xlrm.run.sections import CROSS_LINGUAL
     from xlrm.store import artifacts
     from xlrm.translation import workload
 
     with errors_in_one_line():
         shares = assumptions.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
-        curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
+        curated = run_stage("curate", steps.steps(CROSS_LINGUAL, loaded)["curate"].config, {})
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
-        section = loaded.stages.get("translate", {})
-        translated = workload.estimates(corpus, loaded.targets, section, with_memory=True)
+        section, wanted = loaded.stages.get("translate", {}), loaded.translated
+        translated = workload.estimates(corpus, wanted, section, wanted, with_memory=True)
         rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
     table = console()
     table.print(_estimate_table(loaded.name, rows, shares))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from xlrm.data.conversations import Turns, plain
 from xlrm.data.corpus_schema import PAIR
 
 if TYPE_CHECKING:
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 REASONS = ("rejected", "unusable", "duplicate", "conflict", "near_duplicate", "contaminated")
 
-# A word, or one character of a script without spaces between words.
-_WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+")
+# A word, or one character of a script without spaces between words: kana, Chinese characters, Thai to Burmese, Khmer.
+# The vowel signs of Arabic and of the scripts of India belong to their word, although \w excludes them.
+_ALONE, _SIGNS = (
+    r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff",
+    r"\u064b-\u065f\u0900-\u0963\u0966-\u0dff",
+)
+_WORD = re.compile(rf"[{_ALONE}]|(?:[^\W{_ALONE}]|[{_SIGNS}])+")
 # With 20 bands of 6 permutations, 99.8 % of texts with similarity 0.8 become candidates, and 1.5 % of those with 0.3.
 _PERMUTATIONS, _BANDS, _SHINGLE = 120, 20, 3
 _CANDIDATES, _PART = 100, 0.5
@@ -116,7 +122,8 @@ def _plain_reasons(rows: list[Row]) -> list[str | None]:
 
     def reason(row: Row) -> str | None:
         unordered, straight = _label(row)
-        if not all(row[key].strip() for key in PAIR) or row["chosen"].strip() == row["rejected"].strip():
+        prompt, chosen, rejected = (plain(row[key]).strip() for key in PAIR)
+        if not (prompt and chosen and rejected) or chosen == rejected:
             return "unusable"
         seen = 4 if straight else 8
         if labels[unordered] & seen:
@@ -131,8 +138,8 @@ def clean_prompts(rows: list[Row], source: str, contamination: "Contamination") 
     """Prompts to align on that are not empty, repeated or in a benchmark."""
     kept, seen, report = [], set(), Report()
     for row in rows:
-        text = " ".join(row["prompt"].split())
-        hits = contamination.hits(text)
+        text = " ".join(plain(row["prompt"]).split())
+        hits = contamination.hits(row["prompt"])
         why = "unusable" if not text else "duplicate" if text in seen else "contaminated" if hits else None
         seen.add(text)
         report.count(source, why, hits if why == "contaminated" else ())
@@ -159,7 +166,7 @@ def unique_ids(rows: list[Row]) -> list[Row]:
 
 def _label(row: Row) -> tuple[bytes, bool]:
     """A digest of a row's texts that ignores the label, and the direction of the label."""
-    prompt, chosen, rejected = (" ".join(row[key].split()) for key in PAIR)
+    prompt, chosen, rejected = (" ".join(plain(row[key]).split()) for key in PAIR)
     unordered = "\0".join((prompt, *sorted((chosen, rejected))))
     return hashlib.blake2b(unordered.encode(), digest_size=16).digest(), chosen <= rejected
 
@@ -225,12 +232,12 @@ def _shared(bands: "np.ndarray") -> "np.ndarray":
 def _alike(row: Row, grams: set[tuple[str, ...]], other: Row, threshold: float) -> bool:
     """Whether two rows are near duplicates. Each field is compared too: two pairs of short answers to one long
     question differ although most of their text is the same."""
-    parts = (_jaccard(_words_of(row[key]), _words_of(other[key])) for key in reversed(PAIR))
+    parts = (_jaccard(_words_of(plain(row[key])), _words_of(plain(other[key]))) for key in reversed(PAIR))
     return all(part >= _PART for part in parts) and _jaccard(grams, _shingles(other)) >= threshold
 
 
 def _shingles(row: Row) -> set[tuple[str, ...]]:
-    tokens = words(" ".join(row[key] for key in PAIR))
+    tokens = words(" ".join(plain(row[key]) for key in PAIR))
     return set(_ngrams(tokens, _SHINGLE)) or {tuple(tokens)}
 
 
@@ -245,14 +252,15 @@ def _jaccard(first: set, second: set) -> float:
 class Contamination:
     """Tülu 3's test (Lambert et al. 2024), with words for tokens: a text contains a benchmark's prompt if the word
     8-grams that they share cover more than half of the prompt's words. A prompt of fewer than 8 words must be the
-    whole text."""
+    whole text. A prompt with several turns is one text, all its turns; a turn of a text with several is compared by itself
+    too, since it may be a benchmark's whole prompt."""
 
-    def __init__(self, asked: Iterable[tuple[str, str]]):
+    def __init__(self, asked: Iterable[tuple[str, Turns]]):
         """`asked`: (name of a benchmark, one of its prompts)."""
         self.lengths: list[tuple[str, int]] = []
         self.whole: dict[tuple[str, ...], set[str]] = {}
         self.places: dict[tuple[str, ...], list[tuple[int, int]]] = {}
-        for name, prompt in dict.fromkeys(asked):
+        for name, prompt in dict.fromkeys((name, plain(prompt)) for name, prompt in asked):
             self._add(name, words(prompt))
 
     def _add(self, name: str, tokens: list[str]) -> None:
@@ -263,8 +271,12 @@ class Contamination:
             self.places.setdefault(gram, []).append((len(self.lengths), start))
         self.lengths.append((name, len(tokens)))
 
-    def hits(self, text: str) -> frozenset[str]:
-        """Names of the benchmarks with a prompt that the text contains."""
+    def hits(self, prompt: Turns) -> frozenset[str]:
+        """Names of the benchmarks with a prompt that this one contains."""
+        said = [] if isinstance(prompt, str) else [plain([message]) for message in prompt]
+        return frozenset().union(*map(self._hits, [plain(prompt), *said]))
+
+    def _hits(self, text: str) -> frozenset[str]:
         tokens = words(text)
         covered: dict[int, set[int]] = {}
         for gram in set(_ngrams(tokens, _NGRAM)):

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict
 
-from xlrm.languages import LANGUAGES
 from xlrm.store.json_file import JsonFile
 from xlrm.store.jsonl import read_rows
 
@@ -78,7 +77,7 @@ class Description(JsonFile):
     INDENT: ClassVar[int | None] = 1
 
     language: str
-    """A code of `xlrm.languages`."""
+    """A code, as in `xlrm.languages`."""
     shard: tuple[int, int] = (1, 1)
     """Number of the shard, and of all shards."""
     translator: dict[str, Any] | None = None
@@ -86,10 +85,3 @@ class Description(JsonFile):
     repairs: Repairs | None = None
     files: tuple[Name, ...] | None = None
     """Files that were translated; None for all."""
-
-    @field_validator("language")
-    @classmethod
-    def _known(cls, code: str) -> str:
-        if code not in LANGUAGES:
-            raise ValueError(f"no such language; there are {', '.join(LANGUAGES)}")
-        return code

@@ -8,13 +8,14 @@ same. The average is the plain mean of the sections (paper A: "Avg." of Tables 3
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from xlrm.data import catalog, cleaning
+from xlrm.data import catalog, cleaning, pair_records
 from xlrm.data.catalog import Dataset
+from xlrm.data.conversations import is_messages
 from xlrm.data.hub_sets import Loaded
 from xlrm.data.phrasebook import questions
 from xlrm.errors import ConfigError, DataError
+from xlrm.store.row_files import PLAIN, Reading
 
 AVERAGE, SUBSET = "average", "subset/"
 """Names beside those of sections in results and metrics: the mean of the sections, and the prefix of subsets' names."""
@@ -87,26 +88,25 @@ HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in ca
 _SIDES = ("chosen", "rejected")
 
 
-def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
+def load(name: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN) -> Loaded:
     """Rows of a benchmark in the table, or of a file, each with its subset, its section, and the weight of its subset
     if the benchmark has weights.
 
     A file's rows may have `subset` and `section`; a subset of RewardBench belongs to RewardBench's section and has its
     weight. Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table that
-    lacks a section, for responses that are neither text nor a list of texts, and for a reserved name of a section.
+    lacks a section, for a prompt or responses that cannot be read, and for a reserved name of a section.
     """
-    loaded = catalog.load(TABLE, name, language, count, seed, ("prompt", *_SIDES))
+    loaded = catalog.load(TABLE, name, language, count, seed, _SIDES, reading, _read)
     row = catalog.find(TABLE, name)
     benchmark = BENCHMARKS[row.name if row else "rewardbench"]
     items = []
     for number, item in enumerate(loaded.rows, 1):
-        _check_responses(f"{name}:{number}", item)
+        turns = {key: item[key] for key in ("prompt", *_SIDES)}
         subset = str(item.get("subset") or "all")
         section = benchmark.sections.get(subset) or str(item.get("section") or subset)
         _check_name(f"{name}:{number}", section)
-        kept = {key: item[key] for key in ("id", "prompt", *_SIDES)}
         weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
-        items.append({**kept, "subset": subset, "section": section, **weight})
+        items.append({"id": item["id"], **turns, "subset": subset, "section": section, **weight})
     if row and benchmark.whole:
         _check_sections(name, items, benchmark.sections)
     return replace(loaded, rows=items)
@@ -120,7 +120,7 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
     """
     path = entry.replace("{language}", language)
     if catalog.is_file(entry):
-        missing = not Path(path).is_file() if "{language}" in entry else language != source
+        missing = not catalog.local_files(path) if "{language}" in entry else language != source
     else:
         catalog.check(TABLE, entry)
         row = catalog.find(TABLE, entry)
@@ -133,13 +133,13 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
 
 def label(entry: str) -> str:
     """Name of a benchmark in results and metrics: its name in the table, or the file's name without `{language}`."""
-    name = Path(entry).stem.replace("{language}", "") if catalog.is_file(entry) else entry.partition("=")[0]
+    name = catalog.stem(entry).replace("{language}", "") if catalog.is_file(entry) else entry.partition("=")[0]
     return re.sub(r"[^\w.-]+", "-", name.partition("@")[0]).strip("-_.") or "file"
 
 
 def check_pairs(name: str, rows: list[dict]) -> None:
     """Raises ConfigError for a benchmark with lists of responses: only pairs can be translated."""
-    if any(not isinstance(row[side], str) for row in rows for side in _SIDES):
+    if any(not isinstance(row[side], str) and not is_messages(row[side]) for row in rows for side in _SIDES):
         raise ConfigError(
             "has lists of responses, and only pairs can be translated", where="curate.benchmark", value=name,
             hint="name it in evaluate.benchmarks",
@@ -168,18 +168,18 @@ def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
     return {language: subsets for language, subsets in lacking.items() if subsets}
 
 
-def _check_responses(where: str, row: dict) -> None:
-    for side in _SIDES:
-        texts = [row[side]] if isinstance(row[side], str) else row[side]
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            raise DataError("a text or a list of texts is allowed", where=f"{where}: {side}", value=row[side])
+def _read(row: dict) -> dict:
+    """A row of a file with its prompt and responses in their one form. Raises DataError, without the row's place, for one
+    that cannot be an item."""
+    _check_name("", str(row.get("section") or row.get("subset") or ""))
+    return {**row, **pair_records.item_of(row)}
 
 
 def _check_name(where: str, section: str) -> None:
     if section.lower() == AVERAGE or section.lower().startswith(SUBSET):
         raise DataError(
             f"reserved: {AVERAGE!r} names the mean of the sections in results, and {SUBSET!r} begins the names of subsets",
-            where=f"{where}: section", value=section,
+            where=f"{where}: section".removeprefix(": "), value=section,
         )  # fmt: skip
 
 

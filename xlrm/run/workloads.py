@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from xlrm.data.conversations import plain
 from xlrm.data.corpus_schema import TABLES, Name
 from xlrm.evaluation.credit import responses
 from xlrm.store import jsonl
@@ -78,7 +79,7 @@ def answer_length(pairs: Sequence[Item], scale: float, limit: float) -> float:
 
 def item(row: dict) -> Item:
     """Lengths of a row's prompt and of its chosen and rejected responses, which may be lists; in bytes."""
-    return Item(size(row["prompt"]), tuple(size(text) for side in responses(row) for text in side))
+    return Item(size(plain(row["prompt"])), tuple(size(plain(turns)) for side in responses(row) for turns in side))
 
 
 def size(text: str) -> int:
@@ -87,7 +88,7 @@ def size(text: str) -> int:
 
 def read(corpus: Path) -> Texts:
     """Lengths of a curated corpus. Raises DataError for a row that cannot be read."""
-    prompts = [(row["split"], size(row["prompt"])) for row in _rows(corpus, "prompts")]
+    prompts = [(row["split"], size(plain(row["prompt"]))) for row in _rows(corpus, "prompts")]
     train, evaluation = ([length for split, length in prompts if split == wanted] for wanted in ("train", "eval"))
     return Texts(
         [item(row) for row in _rows(corpus, "preferences")], [item(row) for row in _rows(corpus, "benchmark")],

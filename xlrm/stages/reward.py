@@ -6,12 +6,13 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS
+from xlrm.languages import InLanguages
 from xlrm.store.jsonl import read_rows
 from xlrm.training import columns, heldout, model_card
 from xlrm.training.trainers import RewardTraining
 
 
-class Config(RewardTraining):
+class Config(RewardTraining, InLanguages):
     """Settings of the training; defaults follow paper A, appendix B, except `optimizer` and `precision`."""
 
     language: str

@@ -8,6 +8,7 @@ from xlrm import progress
 from xlrm.data.corpus_schema import PREFERENCE_PAIRS
 from xlrm.errors import DataError
 from xlrm.models import chat_templates
+from xlrm.models.decoding import Prompt
 from xlrm.training.recipes import RewardTraining
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length:
 def judgments(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length: int) -> Columns:
     """Columns input_ids and labels (1 good, 0 bad). A row with response and label is one judgment, a pair is two.
     Raises DataError for a row that is neither."""
-    answers: list[tuple[str, str, float]] = []
+    answers: list[tuple[Prompt, Prompt, float]] = []
     for number, row in enumerate(rows, 1):
         if row.get("response") and row.get("label") in (0, 1):
             answers.append((row["prompt"], row["response"], float(row["label"])))

@@ -102,18 +102,15 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
     _check_batch(config, len(rows))
 
     def prepare() -> Path:
-        from datasets import Dataset
+        from datasets import Dataset, Features, Json, List
 
         weights.check_finite(policy)
-        messages = [
-            {
-                "prompt": chat_templates.conversation(row["prompt"], "")[:-1],
-                "chosen": [{"role": "assistant", "content": row["chosen"]}],
-                "rejected": [{"role": "assistant", "content": row["rejected"]}],
-            }
-            for row in rows
-        ]
-        Dataset.from_list(messages).save_to_disk(output.parent / "tokens")
+        sides = {"prompt": chat_templates.messages, "chosen": chat_templates.answer, "rejected": chat_templates.answer}
+        messages = {
+            name: [[json.dumps(message) for message in read(row[name])] for row in rows] for name, read in sides.items()
+        }
+        features = Features({name: List(Json()) for name in sides})  # as columns, Arrow would add keys to all messages
+        Dataset.from_dict(messages, features).save_to_disk(output.parent / "tokens")
         return policy
 
     metrics = _run("dpo_worker", prepare, output.parent, config, DpoTraining)
