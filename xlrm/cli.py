@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand
 
-from xlrm import __version__
+from xlrm import __version__, installation
 from xlrm.errors import ConfigError
 from xlrm.run import scoring_commands, store_commands, training_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
@@ -174,7 +174,7 @@ def _serving() -> Any:
         from xlrm.serving import server
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{error.name} is not installed", where="xlrm serve", hint="pip install 'xlrm[serve]'"
+            f"{error.name} is not installed", where="xlrm serve", hint=installation.command("serve")
         ) from error
     return server
 
