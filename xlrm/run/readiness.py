@@ -177,9 +177,9 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
         context = base_models.context(model)
         if context is None:
             continue
-        for stage, field in limits:
+        for stage, field in [(stage, field) for stage, field in limits if stage in stages]:
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
-            if stage in stages and value > context - room:
+            if value > context - room:
                 yield ConfigError(
                     f"{model} reads {context} tokens{', the prompt included' if room else ''}; at most {context - room} allowed",
                     where=f"{stage}.{field}", value=value,
