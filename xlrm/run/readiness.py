@@ -188,9 +188,7 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
         context = base_models.context(model)
         if context is None:
             continue
-        for stage, field in limits:
-            if stage not in stages:
-                continue
+        for stage, field in [(stage, field) for stage, field in limits if stage in stages]:
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
             if value > context - room:
                 yield ConfigError(
