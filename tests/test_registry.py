@@ -224,7 +224,7 @@ def test_the_card_names_a_translator_whose_terms_nobody_knows_and_a_toy(trained,
         for i, who in enumerate(("phrasebook", "x-alma"))
     }
     evaluation = artifacts.fetch(evaluated(tmp_path, uri, folder, 7), addresses.home() / "cache")
-    facts = releases.Facts("n", folder, "d", evaluation, origin, data_card.card("en", {"preferences": {}}, {}))
+    facts = releases.Facts("n", folder, "d", evaluation, origin, {"uri": data_card.card("en", {"preferences": {}}, {})})
     said = releases.card(facts)
     assert "translations by x-alma (unknown)" in said and "translations by phrasebook" not in said
     assert "- For tests of the pipeline only" in said and facts.terms.licence == "other"

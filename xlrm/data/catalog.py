@@ -150,7 +150,8 @@ def load(
     rows = read_rows(entry, required, reading=reading, convert=convert)
     if not rows:
         raise DataError("no rows", where=entry)
-    return Loaded(_with_ids(rows[:count], stem(entry)), Origin(licence=YOUR_OWN, file=entry))
+    name = hub_sets.in_language(stem(entry), language)
+    return Loaded(_with_ids(rows[:count], name), Origin(licence=YOUR_OWN, file=entry))
 
 
 def _with_prompt(row: dict) -> dict:
@@ -176,7 +177,7 @@ def load_pairs(entry: str, language: str, count: int, seed: int, reading: Readin
     else:
         rows, rejects = pair_records.read_pairs(entry, reading)
         origin, name = Origin(licence=YOUR_OWN, file=entry), stem(entry)
-    return Loaded(_with_ids(rows, name), origin, rejects)
+    return Loaded(_with_ids(rows, hub_sets.in_language(name, language)), origin, rejects)
 
 
 def _with_ids(rows: list[dict], name: str) -> list[dict]:
@@ -190,6 +191,15 @@ def _with_ids(rows: list[dict], name: str) -> list[dict]:
 def is_file(entry: str) -> bool:
     """Whether an entry is a file of rows, by the ending of its name."""
     return row_files.form_of(entry) is not None
+
+
+def first_row(entry: str, reading: Reading) -> dict:
+    """The first row of a file that can be read; empty if there is none."""
+    try:
+        rows = row_files.RowFile(entry, reading).records()
+        return next((row for _, row in rows if isinstance(row, dict)), {})
+    except DataError:
+        return {}
 
 
 def stem(entry: str) -> str:

@@ -112,7 +112,7 @@ def _message(given: Any, where: str) -> Message:
     role, content = message.get("role"), _text(content, where)
     if not isinstance(role, str) or not role or not isinstance(content, str):
         raise DataError("a message needs role and content as text", where=where, value=given)
-    _whole(json.dumps(message, ensure_ascii=False), where)
+    _whole(json.dumps(message, ensure_ascii=False, allow_nan=False), where)
     return message | {"role": role, "content": content}  # in the order given, for templates that write a whole message
 
 

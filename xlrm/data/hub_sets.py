@@ -6,7 +6,7 @@ Columns and rules follow the dataset cards; `docs/data.md` explains the defaults
 import itertools
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from xlrm.data import conversations, pair_records
 from xlrm.data.conversations import Turns
 from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
-from xlrm.languages import LANGUAGES
+from xlrm.languages import FLORES
 from xlrm.store import hub
 from xlrm.store.jsonl import check_number
 
@@ -41,7 +41,11 @@ class Source:
     languages: tuple[str, ...] = ("en",)
     """Languages it is published in."""
     config: str | None = None
-    """Name of the repository's table; `{flores}` in it stands for a language's FLORES-200 code."""
+    """Name of the repository's table."""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """Language -> name of its table, if it has a table for each language."""
+    spoken: Callable[[Record, str], bool] | None = None
+    """Whether a record is in a language, if one table has several languages."""
     counts: tuple[int, int] | None = None
     """Numbers of records and of rows according to the dataset card; a difference is logged."""
     folder: str | None = None
@@ -194,6 +198,10 @@ def _row(prompt: Turns, chosen: Turns, rejected: Turns) -> Row:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
+_M_REWARDBENCH = (
+    "es", "it", "ko", "zh", "de", "ru", "tr", "vi", "ar", "cs", "el", "fa", "fr", "he", "hi", "id", "ja", "nl", "pl", "pt",
+    "ro", "uk",
+)  # fmt: skip
 _SAFE_RLHF = ("PKU-Alignment/PKU-SafeRLHF-30K", "cc-by-nc-4.0")
 SOURCES = {
     row.name: row
@@ -219,10 +227,10 @@ SOURCES = {
         Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _rewardbench_2, "benchmark", split="test"),
         Source(
             "m-rewardbench", "CohereLabsCommunity/multilingual-reward-bench", "odc-by", _rewardbench, "benchmark",
-            tuple(code for code in LANGUAGES if code != "en"), config="{flores}", split="test",
+            _M_REWARDBENCH, tables={code: FLORES[code] for code in _M_REWARDBENCH}, split="test",
         ),
         Source(
-            "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", tuple(LANGUAGES), config="{flores}",
+            "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", tuple(FLORES), tables=FLORES,
             split="test", counts=(900, 488),
         ),
     )
@@ -234,9 +242,11 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
 
     Raises ArtifactError for a dataset that cannot be fetched, DataError for records that do not match its schema.
     """
-    config = source.config and source.config.format(flores=LANGUAGES[language].flores)
+    config = source.tables.get(language, source.config)
     records, commit = hub.records(source.repository, source.revision, source.split, config, source.folder, source.gated)
     try:
+        if source.spoken:
+            records = [record for record in records if source.spoken(record, language)]
         rows, read = list(source.rows(records)), len(records)
     except (KeyError, TypeError, IndexError, DataError) as error:
         raise DataError(
@@ -250,7 +260,14 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
         progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {card}")
     kept = sample(len(rows), count, seed)
     facts = origin(source.repository, source.revision, commit, source.licence, records=read, rows=len(rows))
-    return Loaded([{"id": f"{source.name}-{i}", **rows[i]} for i in kept], facts)
+    stem = in_language(source.name, language)
+    return Loaded([{"id": f"{stem}-{i}", **rows[i]} for i in kept], facts)
+
+
+def in_language(stem: str, language: str) -> str:
+    """Beginning of the ids of rows without one of their own. It names a language other than English, since equal ids in
+    two languages say that one row is the translation of the other."""
+    return stem if language == "en" else f"{stem}-{language}"
 
 
 def sample(size: int, count: int | None, seed: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 from xlrm.data import conversations, text_rows
 from xlrm.data.corpus_schema import TEXTS
 from xlrm.data.text_rows import Part
-from xlrm.languages import Language
+from xlrm.languages import Language, is_of
 from xlrm.validation.language_id import Identifier
 from xlrm.validation.lengths import Band, fit
 from xlrm.validation.limits import Limits
@@ -230,7 +229,7 @@ def script_share(texts: list[str], script: str) -> np.ndarray:
     used = np.unique(codes)
     letter, own = np.zeros((2, used.max(initial=0) + 1), dtype=bool)
     letter[used] = [_is_letter(chr(code)) for code in used]
-    own[used] = [_is_of(chr(code), script) for code in used]
+    own[used] = [_is_letter(chr(code)) and is_of(chr(code), script) for code in used]
     letters = np.bincount(rows[letter[codes]], minlength=len(texts)).astype(float)
     letters[letters == 0] = np.nan
     return np.bincount(rows[own[codes]], minlength=len(texts)) / letters
@@ -238,9 +237,3 @@ def script_share(texts: list[str], script: str) -> np.ndarray:
 
 def _is_letter(character: str) -> bool:
     return character.isalpha() and character not in _NO_LETTERS
-
-
-def _is_of(character: str, script: str) -> bool:
-    """Whether a letter is in the script: one of the first two words of its Unicode name (CJK for Han)."""
-    names = unicodedata.name(character, "").split()
-    return _is_letter(character) and {"Han": "CJK"}.get(script, script.upper()) in names[:2]
