@@ -1,11 +1,14 @@
 """One language alone, languages with data of their own, and languages that an experiment adds."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import small_corpora
+import yaml
 from refusals import refused
 
 from xlrm import languages
@@ -26,6 +29,7 @@ from xlrm.validation.frame import script_share
 from xlrm.validation.language_id import Identifier
 from xlrm.validation.summary import Summary
 
+PAGE = Path(__file__).parents[1] / "docs" / "languages.md"
 ALONE = {
     "name": "alone", "base": {"model": "owner/model"},
     "curate": {"preferences": ["ja.jsonl"], "benchmark": "b.jsonl", "prompts": None, "parallel": None},
@@ -40,9 +44,8 @@ SMALL = {
 
 
 @pytest.fixture(autouse=True)
-def own_languages(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_languages() -> Iterator[None]:
     """The languages of one test are not known to the next."""
-    monkeypatch.setattr(languages, "LANGUAGES", LANGUAGES)
     before = dict(LANGUAGES)
     yield
     LANGUAGES.clear()
@@ -68,6 +71,21 @@ def folder(uri: str) -> Path:
     return artifacts.fetch(uri, addresses.home() / "cache")
 
 
+def documented(name: str, base: Path) -> dict[str, Any]:
+    """The experiment of this name in docs/languages.md, with a base model and settings for seconds."""
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    raw = next(loaded for loaded in map(yaml.safe_load, blocks) if loaded["name"] == name)
+    return raw | SMALL | {"base": {"model": str(base)}}
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder `data` of the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
 # One language alone
 
 
@@ -84,9 +102,9 @@ def test_one_language_needs_no_translation_and_no_comparison() -> None:
     )
 
 
-def test_japanese_alone_from_its_files_to_its_report(tiny_base: Path, tmp_path: Path) -> None:
-    given = small_corpora.files(tmp_path, "ja", with_prompts=True)
-    uris = made(JAPANESE | SMALL | {"name": "ja", "curate": given, "base": {"model": str(tiny_base)}})
+def test_japanese_alone_from_its_files_to_its_report(tiny_base: Path, data: Path) -> None:
+    small_corpora.files(data, "ja", with_prompts=True)
+    uris = made(documented("japanese", tiny_base))
     kept = read_rows(folder(uris["validate"]) / "ja" / "preferences.jsonl")
     assert [row["prompt"] for row in kept] == [row["prompt"] for row in small_corpora.rows("ja", 0)]
     results = EvaluationResults.read(folder(uris["evaluate-ja"])).results
@@ -222,21 +240,20 @@ def test_rows_without_ids_are_not_matched_between_languages(tmp_path: Path) -> N
     assert len(columns.mixture(rows, "split", 0)) == 32, "a reward model of both languages trains on all pairs of both"
 
 
-def test_four_languages_without_english_and_without_a_translator(tiny_base: Path, tmp_path: Path) -> None:
+def test_pairs_in_five_languages_without_a_translator(tiny_base: Path, data: Path) -> None:
     """Hindi's rows are not the translations of the others'."""
-    given = {code: small_corpora.files(tmp_path, code, aligned=code != "hi") for code in small_corpora.LANGUAGES}
-    raw = {
-        "name": "four", "source": "pt", "targets": ["ja", "ar", "hi"], "languages": small_corpora.LANGUAGES,
-        "curate": given.pop("pt"), "corpora": given, "base": {"model": str(tiny_base)}, **SMALL,
-    }  # fmt: skip
-    uris = made(raw)
-    for code in ("pt", *given):
+    for code in small_corpora.CODES:
+        small_corpora.files(data, code, aligned=code != "hi")
+    uris = made(documented("five-languages", tiny_base))
+    for code in small_corpora.CODES:
         kept = read_rows(folder(uris["validate"]) / code / "preferences.jsonl")
         assert [row["chosen"] for row in kept] == [row["chosen"] for row in small_corpora.rows(code, 0)], code
     card = (folder(uris["register"]) / "xlrm-ar" / "README.md").read_text(encoding="utf-8")
-    assert "/ar/pairs.jsonl" in card and "/pt/pairs.jsonl" not in card and "Arabic" in card
+    assert "data/ar/pairs.jsonl" in card and "data/en/pairs.jsonl" not in card and "Arabic" in card
     page = (folder(uris["report"]) / "report.html").read_text(encoding="utf-8")
-    assert sentences.NO_MEAN in page and "Data in Japanese, Arabic and Hindi was not translated here" in page
+    assert (
+        sentences.NO_MEAN in page and "Data in Portuguese, Japanese, Arabic and Hindi was not translated here" in page
+    )
     assert 'lang="ar" dir="auto"' in page, "Arabic is set from right to left"
 
 
