@@ -10,7 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PAIR, PREFERENCE_PAIRS, TABLES, Name
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -61,13 +61,15 @@ def load_prompts(
 
 
 def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: float) -> tuple[Rows, Report]:
-    """The cleaned pairs of all sources, and the counts of dropped rows. Raises DataError if no pair is left."""
+    """The cleaned pairs or single judgments of all sources, and the counts of dropped rows. Raises DataError if none is
+    left, and if there are both."""
+    _check_alike(loaded)
     rows = cleaning.unique_ids(
         [
             {
-                "id": row["id"], **{key: row[key] for key in PAIR},
+                "id": row["id"], **{key: row[key] for key in cleaning.texts_of(row)},
                 "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
-                **({"margin": float(row["margin"])} if "margin" in row else {}),
+                **{key: float(row[key]) for key in ("margin", "label") if key in row},
             }
             for name, source in loaded.items() for row in source.rows
         ]
@@ -80,6 +82,16 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
     if not kept:
         raise DataError("no pair is left after cleaning", where="curate.preferences", value=", ".join(loaded))
     return kept, report
+
+
+def _check_alike(loaded: Sources) -> None:
+    kinds = {is_judgment(row): (name, row["id"]) for name, source in loaded.items() for row in source.rows}
+    if len(kinds) > 1:
+        (pairs, pair), (judged, judgment) = kinds[False], kinds[True]
+        raise DataError(
+            f"pairs ({pair} of {pairs}) and single judgments ({judgment} of {judged}) are two corpora",
+            where="curate.preferences", value=", ".join(loaded), hint="write each side of a pair as a single judgment",
+        )  # fmt: skip
 
 
 def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
