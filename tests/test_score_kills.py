@@ -153,7 +153,7 @@ def test_another_model_of_the_same_name_or_other_settings_take_nothing_over(fold
     assert finished(start(place, *scoring("out.jsonl")))[0] == 0
     assert (place / "out.jsonl").read_bytes() == (place / "fresh.jsonl").read_bytes()
     assert not journal.exists(), "what earlier runs for the same output left is removed"
-    for more in (("--max-length", 64), ("--precision", "bfloat16"), ("--precision", "bfloat16", "--batch-tokens", 512)):
+    for more in (("--max-length", 64), ("--precision", "bfloat16")):
         assert finished(start(place, *scoring("fresh.jsonl", *more)))[0] == 0
         before = interrupted(place, "out.jsonl")
         assert finished(start(place, *scoring("out.jsonl", *more)))[0] == 0
