@@ -106,11 +106,12 @@ def test_evaluate_on_a_file_of_ones_own(model, tmp_path) -> None:
     given = ("--model", model, "--benchmark", tmp_path / "mine.jsonl", "--output", tmp_path / "out", "--log", "mine")
     result = run("evaluate", *given)
     assert result.exit_code == 0, result.output
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    (folder,) = (tmp_path / "out").iterdir()
+    found = json.loads((folder / "results.json").read_text())
     assert found["items"] == 6 and found["length_baseline"]["average"] == 1.0
     assert 0 <= found["accuracy"]["average"] <= 1
     assert found["random_baseline"]["average"] == 0.5 and found["ties"] == 0
-    kept = reward_table.read(tmp_path / "out" / reward_table.FILE, "mine")["en"]
+    kept = reward_table.read(folder / reward_table.FILE, "mine")["en"]
     assert len(kept) == 6 and all(len(row["chosen"]) == len(row["rejected"]) == 1 for row in kept)
     client = mlflow_client.client()
     (logged,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
@@ -125,7 +126,8 @@ def test_evaluate_on_best_of_n_with_ties_of_ones_choice(model, tmp_path) -> None
     result = run(*given, "--ties", "half")
     assert result.exit_code == 0, result.output
     assert "1 with equal rewards (half)" in " ".join(result.output.split())
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    (folder,) = (tmp_path / "out").iterdir()
+    found = json.loads((folder / "results.json").read_text())
     assert found["random_baseline"]["average"] == pytest.approx((4 / 3 + 1 / 2) / 5) and found["tie_policy"] == "half"
     refused = run(*given, "--ties", "maybe")
     assert refused.exit_code == 2 and "--ties='maybe': " in refused.output

@@ -5,14 +5,15 @@ its rows carry. A subset without a weight counts by its number of rows, so that 
 same. The average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
 """
 
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xlrm.data import catalog, cleaning
 from xlrm.data.catalog import Dataset
-from xlrm.data.hub_sets import Loaded
+from xlrm.data.hub_sets import Loaded, Source
 from xlrm.data.phrasebook import questions
 from xlrm.errors import ConfigError, DataError
 
@@ -85,6 +86,8 @@ HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in ca
 """Benchmarks and judging prompts, with a prompt in each row, that training data can be decontaminated against."""
 
 _SIDES = ("chosen", "rejected")
+_DEFAULT = "rewardbench"
+"""Benchmark whose sections and weights the subsets of a file have."""
 
 
 def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
@@ -97,9 +100,26 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
     """
     loaded = catalog.load(TABLE, name, language, count, seed, ("prompt", *_SIDES))
     row = catalog.find(TABLE, name)
-    benchmark = BENCHMARKS[row.name if row else "rewardbench"]
+    benchmark = BENCHMARKS[row.name if row else _DEFAULT]
+    items = _items(name, loaded.rows, benchmark)
+    if row and benchmark.whole:
+        _check_sections(name, items, benchmark.sections)
+    return replace(loaded, rows=items)
+
+
+def of_rows(name: str, rows: Sequence[dict]) -> list[dict]:
+    """Rows with prompt, chosen and rejected as `load` gives those of a file. Raises DataError for a row that lacks one of
+    these, and as `load` does."""
+    for number, row in enumerate(rows, 1):
+        if missing := [key for key in ("prompt", *_SIDES) if row.get(key) is None]:
+            raise DataError("missing; a row needs prompt, chosen and rejected", where=f"{name}:{number}: {missing[0]}")
+    named = [{**row, "id": f"{name}-{i}" if row.get("id") is None else str(row["id"])} for i, row in enumerate(rows)]
+    return cleaning.unique_ids(_items(name, named, BENCHMARKS[_DEFAULT]))
+
+
+def _items(name: str, rows: Sequence[dict], benchmark: Benchmark) -> list[dict]:
     items = []
-    for number, item in enumerate(loaded.rows, 1):
+    for number, item in enumerate(rows, 1):
         _check_responses(f"{name}:{number}", item)
         subset = str(item.get("subset") or "all")
         section = benchmark.sections.get(subset) or str(item.get("section") or subset)
@@ -107,9 +127,25 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
         kept = {key: item[key] for key in ("id", "prompt", *_SIDES)}
         weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
         items.append({**kept, "subset": subset, "section": section, **weight})
-    if row and benchmark.whole:
-        _check_sections(name, items, benchmark.sections)
-    return replace(loaded, rows=items)
+    return items
+
+
+def is_generated(entry: str) -> bool:
+    """Whether the benchmark's rows are generated, without an end, rather than read."""
+    row = catalog.find(TABLE, entry)
+    return row is not None and not isinstance(row.rows, Source)
+
+
+def sample(name: str, rows: list[dict], count: int | None, seed: int) -> list[dict]:
+    """At most `count` of the rows of a benchmark, drawn by `seed`, in their order. Raises DataError for a benchmark of the
+    table that would lack a section."""
+    if count is None or count >= len(rows):
+        return rows
+    taken = [rows[place] for place in sorted(random.Random(seed).sample(range(len(rows)), count))]
+    row = catalog.find(TABLE, name)
+    if row and BENCHMARKS[row.name].whole:
+        _check_sections(name, taken, BENCHMARKS[row.name].sections)
+    return taken
 
 
 def load_published(entry: str, language: str, source: str) -> Loaded | None:

@@ -7,6 +7,7 @@ from xlrm import progress
 from xlrm.evaluation import benchmarks
 from xlrm.evaluation import credit as credits
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET, section_weights
+from xlrm.evaluation.measured import rows_digest
 from xlrm.evaluation.results import Result, Results
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> 
         interval=intervals(rows, credit),
         length_baseline=accuracies(rows, credits.by_length(rows)),
         random_baseline=accuracies(rows, credits.by_chance(rows)),
+        rows_digest=rows_digest(rows),
         **({} if ties is None else {"ties": ties}),
     )
 
