@@ -117,8 +117,10 @@ def _places(first: Evaluated, second: Evaluated) -> list[tuple[Place, Place]]:
         return same
     others = {language: place for place in second.items for _, language in [place]}
     named = [(place, others[language]) for place in first.items for _, language in [place] if language in others]
-    alone = len(first.items) == len(second.items) == 1 and "" in {code for m in (first, second) for _, code in m.items}
-    return named or [(*first.items, *second.items)] if named or alone else []
+    if named or not len(first.items) == len(second.items) == 1:
+        return named
+    (ours,), (theirs,) = first.items, second.items
+    return [(ours, theirs)] if "" in (ours[1], theirs[1]) else []  # a file of rewards may not say its language
 
 
 def _matched(first: Evaluated, second: Evaluated, ours: Place, theirs: Place) -> tuple[Shared, list[dict], list[dict]]:

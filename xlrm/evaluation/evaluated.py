@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import external_models, reward_table
@@ -233,7 +233,7 @@ def _item(row: dict, name: str, texts: dict) -> dict:
     return {"id": name, "text": text_digest(texts), "subset": subset, "section": section, **weight}
 
 
-def _rewards(path: Path, number: int, column: str, value: object) -> list[float]:
+def _rewards(path: Path, number: int, column: str, value: Any) -> list[float]:
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(each, int | float) and not isinstance(each, bool) for each in values):
         raise DataError("a number is required", where=f"{path}:{number}: {column}", value=value)

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -141,7 +141,7 @@ def _results(
     journal: reward_journal.Journal | None = None,
 ) -> ExternalModelResults:  # fmt: skip
     """The model's results; its result for each item is written to `output`."""
-    kinds = {}
+    kinds: dict[str, Any] = {}
     if judge := judges.pop(model.name, None):
         results, kinds["bias"] = _judged(model, judge, rows, output)
         cost = Cost(**judge.cost.as_json())

@@ -67,11 +67,15 @@ def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
         raise DataError(
             f"missing columns: {', '.join(missing)}", where=path, hint=f"required are {', '.join(_COLUMNS)}"
         )
+    return grouped(record for record in table.to_pylist() if record["benchmark"] == benchmark)
+
+
+def grouped(responses_of_items: Iterable[dict]) -> dict[str, list[dict]]:
+    """Language -> items of one benchmark, from the records of their responses."""
     items: dict[tuple[str, str], dict] = {}
-    for record in table.to_pylist():
-        if record["benchmark"] == benchmark:
-            item = items.setdefault((record["language"], record["id"]), _item(record))
-            item[record["side"]].append(record["reward"])
+    for record in responses_of_items:
+        item = items.setdefault((record["language"], record["id"]), _item(record))
+        item[record["side"]].append(record["reward"])
     by_language: dict[str, list[dict]] = {}
     for (language, _), item in items.items():
         by_language.setdefault(language, []).append(item)

@@ -157,8 +157,8 @@ def _lines(runs: Sequence[Block]) -> Iterator[tuple]:
 
 def _notes(runs: Sequence[Block]) -> list[str]:
     notes = [
-        "Accuracy in %, with its 95 % bootstrap interval; outlined on the page: the model's own language. The difference is the first "
-        "model minus the language's own; `xlrm compare RUN RUN` tests differences on the shared items.",
+        "Accuracy in %, with its 95 % bootstrap interval; outlined on the page: the model's own language. The difference is the "
+        "first model minus the language's own; `xlrm compare RUN RUN` tests differences on the shared items.",
     ]
     if any(_paper(model, on, AVERAGE) is not None for block in runs for model in block for on in _tested(block)):
         notes.append("paper: Hong et al. 2025, Tables 1 and 3 to 7, for models trained from the same base.")

@@ -109,8 +109,8 @@ def _registered(name: str) -> Evaluated:
         file = mlflow_registry.download(version.uri, Path(folder), releases.REWARDS)
         items = evaluated.read_rewards(file)
     shown = name if name.endswith(f"/{version.number}") else f"{name} (version {version.number})"
-    about = {"trained_in": version.tags.get("language", ""), "base": version.tags.get("base_model", "")}
-    return Evaluated(shown, items, model=version.uri, **about)
+    language, base = (version.tags.get(tag, "") for tag in ("language", "base_model"))
+    return Evaluated(shown, items, model=version.uri, trained_in=language, base=base)
 
 
 def _of_artifact(uri: str) -> list[Evaluated]:
@@ -161,13 +161,13 @@ def _of_run(name: str) -> list[Evaluated]:
     return [replace(each, name=f"{run}: {each.trained_in or each.name}") for each in models]
 
 
-def _newest(runs: str, by_run: Mapping[str, Mapping[str, float]], experiment: str) -> str | None:
-    """The newest run of an experiment that has made an evaluation."""
+def _newest(runs: str, by_run: Mapping[str, Mapping[str, float]], experiment: str) -> str:
+    """The newest run of an experiment that has made an evaluation; empty if there is none."""
     begun = {run: files["run.json"] for run, files in by_run.items() if "run.json" in files and _evaluations(files)}
     for run in sorted(begun, key=begun.__getitem__, reverse=True):
         if _experiment(runs, run).get("name") == experiment:
             return run
-    return None
+    return ""
 
 
 def _experiment(runs: str, run: str) -> dict[str, Any]:
