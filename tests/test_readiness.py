@@ -31,7 +31,6 @@ IMPOSSIBLE = (
     ("demo", "source=es targets=[ko] translate.translator=x-alma", "translate.translator", 'x-alma'),
     ("demo", "targets=[es,de]", "base.pretraining.languages", ('en', 'es', 'it', 'ko', 'zh')),
     ("demo", "base.pretraining.languages=[en,es,it,ko,zh,fr]", "base.pretraining.languages", (*SPOKEN[:5], "fr")),
-    ("demo", "curate.parallel=null", "represent.parallel", None),
     ("paper_a_qwen", "evaluate.benchmarks=[rewardbench-3]", "evaluate.benchmarks", 'rewardbench-3'),
     ("paper_a_qwen", "evaluate.benchmarks=[m-rewardbench,m-rewardbench@v1]", "evaluate.benchmarks", 'm-rewardbench'),
     ("paper_a_qwen", "evaluate.benchmarks=[corpus.jsonl]", "evaluate.benchmarks", 'corpus'),
@@ -112,7 +111,6 @@ def test_what_is_checked_and_estimated_are_the_steps(monkeypatch) -> None:
     found = paper(pipeline=RETRAIN).rows
     assert next(row.what for row in found if row.stage == "reward").startswith("1 reward models")
     assert any(row.stage == "represent" for row in found) and not any(row.stage == "external" for row in found)
-    assert refusal("paper_a_qwen", "represent.parallel=null", RETRAIN).where.endswith("represent.parallel")
 
 
 def test_a_folders_config_says_how_much_its_model_reads(tmp_path) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xlrm.errors import ConfigError, DataError
+from xlrm.data import conversations, pair_records
+from xlrm.data.conversations import Turns
+from xlrm.errors import ConfigError, DataError, within
 from xlrm.evaluation import external_models, reward_table
 from xlrm.evaluation.credit import Ties, credit
 from xlrm.evaluation.measured import text_digest
@@ -194,7 +196,9 @@ def _of_pairs(path: Path, rows: list[dict]) -> dict[Place, list[dict]]:
     items: dict[Place, list[dict]] = {}
     for number, row in enumerate(rows, 1):
         rewards = {side: _rewards(path, number, f"{side}_reward", row.get(f"{side}_reward")) for side in _SIDES}
-        items.setdefault(_place(path, row), []).append(_item(row, str(row.get("id", number - 1)), row) | rewards)
+        with within(f"{path}:{number}: "):
+            texts = pair_records.item_of(row)
+        items.setdefault(_place(path, row), []).append(_item(row, str(row.get("id", number - 1)), texts) | rewards)
     return items
 
 
@@ -209,8 +213,10 @@ def _of_responses(path: Path, rows: list[dict]) -> dict[Place, list[dict]]:
                 value=row.get(where), hint=hint,
             )  # fmt: skip
         item = by_item.setdefault((_place(path, row), str(row["id"])), {"row": row, "chosen": [], "rejected": []})
-        response = (row.get("response"), _rewards(path, number, "reward", row.get("reward"))[0])
-        item[row["side"]].append(response)
+        with within(f"{path}:{number}: "):
+            prompt, response = _turns(row)
+        item["row"] = item["row"] | {"prompt": prompt}
+        item[row["side"]].append((response, _rewards(path, number, "reward", row.get("reward"))[0]))
     items: dict[Place, list[dict]] = {}
     for (place, name), item in by_item.items():
         texts = {side: [text for text, _ in item[side]] for side in _SIDES}
@@ -220,6 +226,14 @@ def _of_responses(path: Path, rows: list[dict]) -> dict[Place, list[dict]]:
         rewards = {side: [reward for _, reward in item[side]] for side in _SIDES}
         items.setdefault(place, []).append(_item(item["row"], name, item["row"] | whole) | rewards)
     return items
+
+
+def _turns(row: dict) -> tuple[Turns, Turns]:
+    """Prompt and response of a row that was scored, in their one form. Raises DataError."""
+    if row.get("response") is not None and row.get("prompt") is not None:
+        return conversations.prompt(row["prompt"]), conversations.response(row["response"])
+    *before, last = conversations.of_row(row)
+    return conversations.prompt(before), conversations.response([last])
 
 
 def _place(path: Path, row: dict) -> Place:

@@ -21,6 +21,8 @@ from xlrm.evaluation.statistics import with_missing
 from xlrm.models import reward_models
 from xlrm.scorers import classifiers, engines, parallel
 from xlrm.scorers.interface import Scoring
+from xlrm.scorers.reward_journal import Journal
+from xlrm.store.row_files import PLAIN, Reading
 from xlrm.tracking import named_models
 
 if TYPE_CHECKING:
@@ -53,14 +55,14 @@ class Subject:
     """Row of the table of models from elsewhere, if it has one."""
 
 
-def read_items(benchmark: str, languages: Sequence[str], count: int | None) -> list[Items]:
+def read_items(benchmark: str, languages: Sequence[str], count: int | None, reading: Reading = PLAIN) -> list[Items]:
     """Items of a benchmark in each language; in the path of a file, {language} stands for the language's code. At most
     `count` rows are taken, by a seed. Raises ConfigError and DataError as `benchmarks.load` does."""
     endless = benchmarks.is_generated(benchmark)
     tables = []
     for language in languages:
         entry = benchmark.replace("{language}", language)
-        rows = benchmarks.load(entry, language, None, SEED).rows
+        rows = benchmarks.load(entry, language, None, SEED, reading).rows
         facts = BenchmarkFacts(given=benchmark, available=None if endless else len(rows))
         taken = benchmarks.sample(entry, rows, count, SEED)
         tables.append(Items(benchmarks.label(benchmark), language, cleaning.unique_ids(taken), facts))
@@ -94,9 +96,11 @@ def load(entry: str, given: dict[str, Any]) -> Subject:
     return Subject(facts, scoring, classifiers.load(row, scoring), row)
 
 
-def evaluate(subject: Subject, items: Items, ties: Ties) -> tuple[SingleResult, list[Rewards]]:
+def evaluate(
+    subject: Subject, items: Items, ties: Ties, journal: Journal | None = None
+) -> tuple[SingleResult, list[Rewards]]:
     """The result, and the rewards of each row's chosen and rejected responses."""
-    scored = reward_table.score_items(items.rows, subject.scorer)
+    scored = reward_table.score_items(items.rows, subject.scorer, journal)
     cut = sum(reward_table.cut_items(items.rows, subject.scorer))
     result = reward_results.result(items.rows, scored, ties, cut)
     counted = with_missing(f"evaluate: {items.name}", {items.language: result}, {items.language: items.rows})
@@ -112,7 +116,8 @@ def evaluate(subject: Subject, items: Items, ties: Ties) -> tuple[SingleResult, 
 def evaluate_all(
     entry: str, tables: Sequence[Items], given: dict[str, Any], ties: Ties, output: Path
 ) -> Iterator[tuple[Items, SingleResult, Path]]:
-    """Evaluates the model on each table, and yields its items, its result and the folder below `output` that has it.
+    """Evaluates the model on each table, and yields its items, its result and the folder below `output` that has it. A
+    killed run continues.
 
     Raises ConfigError for a folder that has the result of another evaluation, before the first reward is computed.
     """
@@ -125,10 +130,14 @@ def evaluate_all(
     for items, folder in zip(tables, folders, strict=True):
         _check_same(folder, _expected(subject.model, items, ties, how))
     for items, folder in zip(tables, folders, strict=True):
-        result, scored = evaluate(subject, items, ties)
+        adapter = subject.row.adapter if subject.row else "scalar"
+        version = f"{adapter} {subject.model.digest}"
+        journal = Journal.of_file(folder / reward_table.FILE, version, subject.scoring)
+        result, scored = evaluate(subject, items, ties, journal)
         records = reward_table.records(items.name, items.language, items.rows, scored)
         reward_table.write(folder / reward_table.FILE, list(records))
         result.write(folder)
+        journal.remove()
         yield items, result, folder
 
 

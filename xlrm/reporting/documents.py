@@ -48,11 +48,9 @@ def write(document: Document, path: Path) -> None:
 
 
 def check(path: Path) -> str:
-    """The ending of a file's name. Raises ConfigError for one that no form has, and for a folder."""
+    """The ending of a file's name. Raises ConfigError for one that no form has."""
     if path.suffix not in _FORMS:
         raise ConfigError("no such form", where="--output", value=str(path), hint=f"there are {', '.join(_FORMS)}")
-    if path.is_dir():
-        raise ConfigError("a file is required, which may be new", where="--output", value=str(path))
     return path.suffix
 
 

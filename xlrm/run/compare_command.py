@@ -12,6 +12,7 @@ from xlrm.run.output import console, errors_in_one_line, print_result
 from xlrm.run.scoring_commands import codes, quiet_transformers, ties_of
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
+from xlrm.store import outputs
 
 if TYPE_CHECKING:
     from xlrm.reporting.documents import Document
@@ -46,6 +47,7 @@ def compare(
 
         if output:
             documents.check(output)
+            outputs.check_file(output)
         document = (
             _table(models) if table else _compared(models, _wanted(benchmark, language, items, ties, scoring), ties)
         )

@@ -1,9 +1,11 @@
 """The texts that an experiment will read, estimated from its settings alone: their number and assumed lengths. `xlrm
 estimate` and `plan` count the real ones."""
 
+from collections.abc import Collection
 from typing import Any
 
 from xlrm.data import catalog
+from xlrm.data.corpus_schema import Name
 from xlrm.evaluation import benchmarks
 from xlrm.languages import LANGUAGES
 from xlrm.run.forecast import Published
@@ -43,7 +45,7 @@ def texts(experiment: Experiment) -> Texts:
 
 def published(experiment: Experiment) -> Published:
     """Assumed lengths of the benchmarks and parallel texts that are read in their published translations."""
-    result, config = Published(), experiment.config("represent")
+    result = Published()
     for entry in experiment.config("evaluate").benchmarks:
         row = catalog.find(benchmarks.TABLE, entry)
         count = SIZES.get(row.name) if row else None
@@ -54,7 +56,7 @@ def published(experiment: Experiment) -> Published:
         result.benchmarks[benchmarks.label(entry)] = {
             code: [_translated(item, code)] * count for code in experiment.languages if code in row.languages
         }
-    if config.parallel:
+    if experiment.represented and (config := experiment.config("represent")).parallel:
         count = size(config.parallel, config.texts or 1000)
         passage = _item(experiment, config.parallel).prompt
         result.parallel = {code: [_translated(Item(passage, ()), code).prompt] * count for code in experiment.languages}
@@ -63,17 +65,23 @@ def published(experiment: Experiment) -> Published:
 
 def translated(experiment: Experiment, of: Texts) -> dict[str, Estimate]:
     """Target language -> estimate of its translation, with an empty translation memory."""
-    config, source = experiment.config("translate"), LANGUAGES[experiment.source]
-    items = [*of.pairs, *of.benchmark]
-    alone = [*of.train_prompts, *of.eval_prompts, *of.parallel]
+    source, estimates = LANGUAGES[experiment.source], {}
+    for code, names in experiment.translated.items():
+        config, target = experiment.config("translate", language=code), LANGUAGES[code]
+        work = _work(of, names, config)
+        estimates[code] = effort.estimate(work, source, target, translators.parameters(config, source, target))
+    return estimates
+
+
+def _work(of: Texts, names: Collection[Name], config: translators.Settings) -> Work:
+    """Work of translating these tables."""
+    items = [*(of.pairs if "preferences" in names else ()), *(of.benchmark if "benchmark" in names else ())]
+    alone = [*of.train_prompts, *of.eval_prompts] if "prompts" in names else []
+    alone += of.parallel if "parallel" in names else ()
     size = sum(item.prompt + sum(item.responses) for item in items) + sum(alone)
     count = sum(1 + len(item.responses) for item in items) + len(alone)
     segments = max(count, round(2 * size / config.longest_segment)) if config.segmented else count
-    work = Work(count, segments, round(size))
-    return {
-        code: effort.estimate(work, source, LANGUAGES[code], translators.parameters(config, source, LANGUAGES[code]))
-        for code in experiment.targets
-    }
+    return Work(count, segments, round(size))
 
 
 def size(entry: str | None, most: int) -> int:

@@ -1,5 +1,7 @@
 """Commands that compute rewards with one model: of a file of conversations, and of a benchmark."""
 
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -8,9 +10,13 @@ from rich.table import Table
 
 from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
-from xlrm.run.output import console, errors, errors_in_one_line, print_result
+from xlrm.processes import locks
+from xlrm.processes.signals import ended_by_signals
+from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
+from xlrm.store import outputs
+from xlrm.store.local_copies import STDIN
 
 if TYPE_CHECKING:
     from xlrm.evaluation.results import Result
@@ -19,26 +25,52 @@ ModelOption = Annotated[
     str,
     typer.Option(help="A reward model: folder, models:/NAME@ALIAS, URI, s3://bucket/prefix or OWNER/NAME[@REVISION]."),
 ]
+ColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=COLUMN,...", help="Columns of the file that have another name, as prompt=question."),
+]
+EncodingOption = Annotated[
+    str | None, typer.Option(help="Encoding of a text file without a byte order mark (default: UTF-8).")
+]
 
 
 @scoring_options()
 def score(
     model: ModelOption,
     input_file: Annotated[
-        Path, typer.Option("--input", help='JSONL rows: {"messages": [...]} or {"prompt", "response"}.')
+        str,
+        typer.Option(
+            "--input",
+            help="Rows with messages, or prompt and response: JSONL, JSON, CSV, TSV or Parquet, also .gz or .zst, also "
+            "s3://bucket/key; - is standard input.",
+        ),
     ],
-    output_file: Annotated[Path, typer.Option("--output", help='The same rows with "reward", in the same order.')],
+    output_file: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            help="The same rows with reward, in the same order and in the format of the name; - prints JSONL.",
+        ),
+    ],
+    columns: ColumnsOption = None,
+    encoding: EncodingOption = None,
     *,
     scoring: dict[str, Any],
 ) -> None:
     """Score conversations with a reward model. After an interruption, the same command continues where it stopped."""
+    from xlrm.data import reading
     from xlrm.scorers.score_file import score_file
 
-    with errors_in_one_line():
-        chosen = checked(Scoring, scoring, "xlrm score")
-        scored = score_file(lambda: model_folder(model), input_file, output_file, chosen)
-    errors.print(f"{scored.rows} rewards in {output_file}", highlight=False)
-    print_result(output_file)
+    with tempfile.TemporaryDirectory(prefix="xlrm-score-") as folder:
+        output = Path(folder, "rewards.jsonl") if output_file == STDIN else Path(output_file)
+        with errors_in_one_line(), contextlib.nullcontext() if output_file == STDIN else ended_by_signals():
+            chosen, read = checked(Scoring, scoring, "xlrm score"), reading.of_options(columns or (), encoding)
+            scored = score_file(lambda: model_folder(model), input_file, output, chosen, read)
+        errors.print(f"{scored.rows} rewards in {output_file}", highlight=False)
+        if output_file == STDIN:
+            print_file(output)
+        else:
+            print_result(output_file)
 
 
 @scoring_options()
@@ -62,21 +94,25 @@ def evaluate(
     items: Annotated[int | None, typer.Option(help="Number of items, drawn by a seed (default: all).")] = None,
     ties: Annotated[str, typer.Option(help="How a pair with equal rewards counts: lost or half.")] = "lost",
     log: Annotated[str | None, typer.Option(help="MLflow experiment to log the accuracies to.")] = None,
+    columns: ColumnsOption = None,
+    encoding: EncodingOption = None,
     *,
     scoring: dict[str, Any],
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
+    from xlrm.data import reading
     from xlrm.evaluation import single
 
-    with errors_in_one_line():
+    with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
         policy = ties_of(ties)
         checked(Scoring, scoring, "xlrm evaluate")
         if items is not None and items < 1:
             raise ConfigError("at least 1 item is required", where="--items", value=items)
-        if output.exists() and not output.is_dir():
-            raise ConfigError("a folder is required, which may be new", where="--output", value=str(output))
+        read = reading.of_options(columns or (), encoding)
+        outputs.check_folder(output)
+        stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
         quiet_transformers()
-        tables = single.read_items(benchmark, codes(language), items)
+        tables = single.read_items(benchmark, codes(language), items, read)
         results = list(single.evaluate_all(model, tables, scoring, policy, output))
         for table, result, _ in results if log else ():
             params = {"model": model, "benchmark": benchmark, "language": table.language, "ties": ties}
