@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from xlrm import __version__, installation
 from xlrm.errors import ConfigError
-from xlrm.run import scoring_commands, store_commands, training_commands
+from xlrm.run import compare_command, scoring_commands, store_commands, training_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
@@ -39,7 +39,7 @@ def main(
         raise typer.Exit
 
 
-for command in scoring_commands.COMMANDS:
+for command in (*scoring_commands.COMMANDS, *compare_command.COMMANDS):
     app.command()(command)
 
 
