@@ -30,7 +30,7 @@ FILES = {
     "mine.jsonl": PAIRS[:4], "my_pairs.jsonl": PAIRS[4:], "in.jsonl": [{"prompt": "Hello.", "response": "Good morning."}],
 }  # fmt: skip
 """Files of a reader, by the names that the pages give them."""
-SECONDS = 240
+SECONDS = 600
 """For all blocks of a page."""
 
 
