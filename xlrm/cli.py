@@ -13,11 +13,11 @@ from typer.core import TyperCommand
 
 from xlrm import __version__, installation
 from xlrm.errors import ConfigError
-from xlrm.run import scoring_commands, store_commands
+from xlrm.run import scoring_commands, store_commands, training_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
-from xlrm.store import addresses
+from xlrm.store import addresses, outputs
 
 if TYPE_CHECKING:
     pass
@@ -222,6 +222,7 @@ def pull(
         part = folder / ".part"  # left by an interrupted pull
         if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
             raise ConfigError("an empty or new folder is required", where="FOLDER", value=str(folder))
+        outputs.check_folder(folder, "FOLDER")
         shutil.rmtree(part, ignore_errors=True)
         for path in mlflow_registry.download(uri, part).iterdir():
             path.rename(folder / path.name)
@@ -240,6 +241,7 @@ def report(
     from xlrm.store import artifacts
 
     with errors_in_one_line():
+        outputs.check_file(output, "OUTPUT")
         uri = artifact or artifacts.newest(addresses.store(), "report")
         shutil.copyfile(artifacts.fetch(uri, addresses.home() / "cache") / "report.html", output)
     print_result(output)
@@ -258,7 +260,7 @@ def doctor() -> None:
     raise typer.Exit(0 if show(results) else 2)
 
 
-for command in store_commands.COMMANDS:
+for command in (*training_commands.COMMANDS, *store_commands.COMMANDS):
     app.command()(command)
 
 if __name__ == "__main__":

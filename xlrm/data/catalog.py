@@ -193,6 +193,15 @@ def is_file(entry: str) -> bool:
     return row_files.form_of(entry) is not None
 
 
+def first_row(entry: str, reading: Reading) -> dict:
+    """The first row of a file that can be read; empty if there is none."""
+    try:
+        rows = row_files.RowFile(entry, reading).records()
+        return next((row for _, row in rows if isinstance(row, dict)), {})
+    except DataError:
+        return {}
+
+
 def stem(entry: str) -> str:
     """A file's name without folder and endings."""
     return Path(entry).name.removesuffix(row_files.ending_of(entry))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm.data.conversations import Turns, plain
-from xlrm.data.corpus_schema import PAIR
+from xlrm.data.corpus_schema import JUDGMENT, PAIR, is_judgment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +87,8 @@ def clean(
     rows: list[Row], contamination: "Contamination", near_duplicates: float, alike: frozenset[str] = frozenset()
 ) -> tuple[list[Row], Report]:
     """Rows with prompt, chosen, rejected and source that are worth training on, in order, with the first of each
-    group of duplicates.
+    group of duplicates; or with prompt, response and label, which are labelled the other way round if one label is above
+    0.5 and the other is not.
 
     Reasons to drop a row, in this order:
 
@@ -122,8 +123,8 @@ def _plain_reasons(rows: list[Row]) -> list[str | None]:
 
     def reason(row: Row) -> str | None:
         unordered, straight = _label(row)
-        prompt, chosen, rejected = (plain(row[key]).strip() for key in PAIR)
-        if not (prompt and chosen and rejected) or chosen == rejected:
+        texts = [plain(row[key]).strip() for key in texts_of(row)]
+        if not all(texts) or len(set(texts[1:])) < len(texts[1:]):
             return "unusable"
         seen = 4 if straight else 8
         if labels[unordered] & seen:
@@ -164,11 +165,17 @@ def unique_ids(rows: list[Row]) -> list[Row]:
     return unique
 
 
+def texts_of(row: Row) -> tuple[str, ...]:
+    """The fields of a pair, or of a single judgment, that are texts; the prompt is the first."""
+    return JUDGMENT if is_judgment(row) else PAIR
+
+
 def _label(row: Row) -> tuple[bytes, bool]:
     """A digest of a row's texts that ignores the label, and the direction of the label."""
-    prompt, chosen, rejected = (" ".join(plain(row[key]).split()) for key in PAIR)
-    unordered = "\0".join((prompt, *sorted((chosen, rejected))))
-    return hashlib.blake2b(unordered.encode(), digest_size=16).digest(), chosen <= rejected
+    prompt, *answers = (" ".join(plain(row[key]).split()) for key in texts_of(row))
+    unordered = "\0".join((prompt, *sorted(answers)))
+    straight = row["label"] > 0.5 if is_judgment(row) else answers[0] <= answers[1]
+    return hashlib.blake2b(unordered.encode(), digest_size=16).digest(), straight
 
 
 def words(text: str) -> list[str]:
@@ -232,12 +239,12 @@ def _shared(bands: "np.ndarray") -> "np.ndarray":
 def _alike(row: Row, grams: set[tuple[str, ...]], other: Row, threshold: float) -> bool:
     """Whether two rows are near duplicates. Each field is compared too: two pairs of short answers to one long
     question differ although most of their text is the same."""
-    parts = (_jaccard(_words_of(plain(row[key])), _words_of(plain(other[key]))) for key in reversed(PAIR))
+    parts = (_jaccard(_words_of(plain(row[key])), _words_of(plain(other[key]))) for key in reversed(texts_of(row)))
     return all(part >= _PART for part in parts) and _jaccard(grams, _shingles(other)) >= threshold
 
 
 def _shingles(row: Row) -> set[tuple[str, ...]]:
-    tokens = words(" ".join(plain(row[key]) for key in PAIR))
+    tokens = words(" ".join(plain(row[key]) for key in texts_of(row)))
     return set(_ngrams(tokens, _SHINGLE)) or {tuple(tokens)}
 
 

@@ -103,6 +103,8 @@ def messages(value: Any, where: str = "messages") -> list[Message]:
 def _message(given: Any, where: str) -> Message:
     if not isinstance(given, dict):
         raise DataError("a message needs role and content as text", where=where, value=given)
+    if given.keys() == {"role", "content"} and given["role"] and all(isinstance(text, str) for text in given.values()):
+        return {key: _whole(text, where) for key, text in given.items()}  # as most are: a tenth of the time
     message = _without_null(given, where)
     if "role" not in message and "from" in message:
         message = _of_sender(message, where)
@@ -111,11 +113,7 @@ def _message(given: Any, where: str) -> Message:
     if not isinstance(role, str) or not role or not isinstance(content, str):
         raise DataError("a message needs role and content as text", where=where, value=given)
     _whole(json.dumps(message, ensure_ascii=False, allow_nan=False), where)
-    return {
-        "role": role,
-        "content": content,
-        **{key: it for key, it in message.items() if key not in ("role", "content")},
-    }
+    return message | {"role": role, "content": content}  # in the order given, for templates that write a whole message
 
 
 def _of_sender(message: Message, where: str) -> Message:

@@ -1,6 +1,6 @@
 """The schema of a corpus: its files of rows with their columns, and corpus.json, which describes it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,7 +12,8 @@ from xlrm.store.jsonl import read_rows
 
 Name = Literal["preferences", "heldout", "benchmark", "prompts", "parallel"]
 PAIR = ("prompt", "chosen", "rejected")
-TEXTS = (*PAIR, "text")
+JUDGMENT = ("prompt", "response")
+TEXTS = (*PAIR, "text", "response")
 """Columns that are translated."""
 
 
@@ -37,6 +38,8 @@ class Table:
 
 
 PREFERENCE_PAIRS = Table("preferences", ("id", *PAIR, "subset", "source"), ("margin",))
+JUDGMENTS = Table("preferences", ("id", *JUDGMENT, "subset", "source"), ("label",))
+"""Single judgments, which stand in the place of preference pairs: responses with a label from 0 (bad) to 1 (good)."""
 HELDOUT_PAIRS = Table("heldout", PREFERENCE_PAIRS.columns, PREFERENCE_PAIRS.numbers, optional=True)
 """Held-out pairs, from the same datasets as the preference pairs."""
 BENCHMARK_ITEMS = Table("benchmark", ("id", *PAIR, "subset", "section"), ("weight",))
@@ -46,6 +49,16 @@ PARALLEL_TEXTS = Table("parallel", ("id", "text"), optional=True)
 """Texts whose hidden states are compared between languages."""
 _ALL = (PREFERENCE_PAIRS, HELDOUT_PAIRS, BENCHMARK_ITEMS, CORPUS_PROMPTS, PARALLEL_TEXTS)
 TABLES: dict[Name, Table] = {table.name: table for table in _ALL}
+
+
+def columns(table: Table, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns of every row of a table, one of whose rows is given."""
+    return JUDGMENTS.columns if table.columns == PREFERENCE_PAIRS.columns and is_judgment(row) else table.columns
+
+
+def is_judgment(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a single judgment instead of a pair."""
+    return "response" in row and "chosen" not in row
 
 
 def files(names: Iterable[Name] = tuple(TABLES)) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Turns loaded sources into the tables of a corpus: pairs for training and held-out pairs, prompts for alignment and
 for judging."""
 
+import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PAIR, PREFERENCE_PAIRS, TABLES, Name
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -60,13 +61,15 @@ def load_prompts(
 
 
 def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: float) -> tuple[Rows, Report]:
-    """The cleaned pairs of all sources, and the counts of dropped rows. Raises DataError if no pair is left."""
+    """The cleaned pairs or single judgments of all sources, and the counts of dropped rows. Raises DataError if none is
+    left, and if there are both."""
+    _check_alike(loaded)
     rows = cleaning.unique_ids(
         [
             {
-                "id": row["id"], **{key: row[key] for key in PAIR},
+                "id": row["id"], **{key: row[key] for key in cleaning.texts_of(row)},
                 "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
-                **({"margin": float(row["margin"])} if "margin" in row else {}),
+                **{key: float(row[key]) for key in ("margin", "label") if key in row},
             }
             for name, source in loaded.items() for row in source.rows
         ]
@@ -79,6 +82,16 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
     if not kept:
         raise DataError("no pair is left after cleaning", where="curate.preferences", value=", ".join(loaded))
     return kept, report
+
+
+def _check_alike(loaded: Sources) -> None:
+    kinds = {is_judgment(row): (name, row["id"]) for name, source in loaded.items() for row in source.rows}
+    if len(kinds) > 1:
+        (pairs, pair), (judged, judgment) = kinds[False], kinds[True]
+        raise DataError(
+            f"pairs ({pair} of {pairs}) and single judgments ({judgment} of {judged}) are two corpora",
+            where="curate.preferences", value=", ".join(loaded), hint="write each side of a pair as a single judgment",
+        )  # fmt: skip
 
 
 def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
@@ -101,6 +114,28 @@ def hold_out(
     if others:
         progress.say(f"curate: {len(pairs)} pairs: {len(chosen)} for training, {len(kept)} of the others held out")
     return [pairs[i] for i in chosen], [pairs[i] for i in kept]
+
+
+def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: int) -> tuple[Rows, Rows]:
+    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). Raises DataError
+    if either has none."""
+    prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs))
+    count = min(max(1, round(train_share * len(prompts))), len(prompts) - 1)
+    if not count:
+        raise DataError(
+            "two or more prompts are required, to train on some and evaluate on the others", where="curate.preferences",
+            value=len(prompts),
+        )  # fmt: skip
+    trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)}
+    groups: tuple[Rows, Rows] = ([], [])
+    for pair in pairs:
+        groups[json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) not in trained].append(pair)
+    train, rest = groups
+    kept = [rest[i] for i in hub_sets.sample(len(rest), len(rest) if most is None else most, seed)]
+    progress.say(
+        f"curate: {len(pairs)} pairs: {len(train)} for training, {len(kept)} with other prompts held out to evaluate on"
+    )
+    return train, kept
 
 
 def clean_prompts(

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from xlrm import progress
-from xlrm.data import conversations
+from xlrm.data import conversations, pair_records
 from xlrm.data.conversations import Turns
 from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
@@ -156,9 +156,9 @@ def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:
 
 
 def _magpie(records: Iterable[Record]) -> Iterator[Row]:
-    """Chosen and rejected are lists of messages; the last message is the response."""
+    """Chosen and rejected are whole conversations."""
     for record in records:
-        yield _row(record["instruction"], record["chosen"][-1]["content"], record["rejected"][-1]["content"])
+        yield pair_records.turns_of({side: record[side] for side in pair_records.SIDES})
 
 
 def _prompts(key: str) -> Callable[[Iterable[Record]], Iterator[Row]]:
@@ -248,7 +248,7 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
         if source.spoken:
             records = [record for record in records if source.spoken(record, language)]
         rows, read = list(source.rows(records)), len(records)
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, DataError) as error:
         raise DataError(
             f"a record has an unexpected form: {type(error).__name__} {error}",
             where=f"{source.repository} at {source.revision}",

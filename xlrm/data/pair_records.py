@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xlrm.data import conversations
+from xlrm.data.corpus_schema import is_judgment
 from xlrm.errors import DataError
 from xlrm.store.jsonl import check_number
 from xlrm.store.row_files import PLAIN, Reading, RowFile
@@ -34,7 +35,7 @@ def sort_out(records: Iterable[tuple[int, Row | DataError]]) -> tuple[list[Row],
         try:
             if isinstance(record, DataError):
                 raise record
-            rows.append(judgment_of(record) if "response" in record and "chosen" not in record else pair_of(record))
+            rows.append(judgment_of(record) if is_judgment(record) else pair_of(record))
         except DataError as error:
             rejects.append({"line": number, "reason": str(error)})
     return rows, rejects

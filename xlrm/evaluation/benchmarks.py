@@ -80,6 +80,8 @@ BENCHMARKS = {
     )
 }  # fmt: skip
 
+HELDOUT = "heldout"
+"""Benchmark of a corpus that is made of the pairs that are not trained on."""
 TABLE = {name: row.dataset for name, row in BENCHMARKS.items()}
 
 HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in catalog.from_hub(use)}
@@ -99,17 +101,23 @@ def load(name: str, language: str, count: int | None, seed: int, reading: Readin
     loaded = catalog.load(TABLE, name, language, count, seed, _SIDES, reading, _read)
     row = catalog.find(TABLE, name)
     benchmark = BENCHMARKS[row.name if row else "rewardbench"]
-    items = []
-    for number, item in enumerate(loaded.rows, 1):
+    items = rated(name, loaded.rows, benchmark)
+    if row and benchmark.whole:
+        _check_sections(name, items, benchmark.sections)
+    return replace(loaded, rows=items)
+
+
+def rated(name: str, rows: list[dict], benchmark: Benchmark | None = None) -> list[dict]:
+    """Rows as items of a benchmark, by default RewardBench: with subset, section and weight."""
+    benchmark, items = benchmark or BENCHMARKS["rewardbench"], []
+    for number, item in enumerate(rows, 1):
         turns = {key: item[key] for key in ("prompt", *_SIDES)}
         subset = str(item.get("subset") or "all")
         section = benchmark.sections.get(subset) or str(item.get("section") or subset)
         _check_name(f"{name}:{number}", section)
         weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
         items.append({"id": item["id"], **turns, "subset": subset, "section": section, **weight})
-    if row and benchmark.whole:
-        _check_sections(name, items, benchmark.sections)
-    return replace(loaded, rows=items)
+    return items
 
 
 def load_published(entry: str, language: str, source: str) -> Loaded | None:

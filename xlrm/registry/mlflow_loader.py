@@ -100,13 +100,13 @@ def _message(number: int, given: Any) -> dict[str, Any]:
     message = _without_null(number, given) if isinstance(given, dict) else {}
     if "role" not in message and "from" in message:
         message = _of_sender(number, message)
-    content = message.pop("content", "" if message.get("tool_calls") or message.get("function_call") else None)
+    content = message.get("content", "" if message.get("tool_calls") or message.get("function_call") else None)
     if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):  # one part of type text
         content = content[0].get("text") if content[0].get("type") == "text" else None
-    role = message.pop("role", None)
+    role = message.get("role")
     if not isinstance(role, str) or not isinstance(content, str) or not role:
         raise ValueError(f"row {number}: a message has role and content as text, got {given!r}")
-    return {"role": role, "content": content, **message}
+    return message | {"role": role, "content": content}
 
 
 def _of_sender(number: int, message: dict) -> dict[str, Any]:

@@ -8,10 +8,12 @@ are checked by the first stage that trains it, `reward` or `align`, before it be
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from xlrm.data import catalog
 from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, PUBLISHED_PARALLEL, SPOKEN, Dataset
+from xlrm.data.corpus_schema import is_judgment
 from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks
 from xlrm.evaluation.reward_table import CORPUS
@@ -23,7 +25,9 @@ from xlrm.run.sections import OF_A_CORPUS, POLICY, Experiment, stage_config
 from xlrm.run.steps import steps
 from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.gold import JUDGES
+from xlrm.store.row_files import Reading
 from xlrm.tracking import named_models
+from xlrm.training import columns
 from xlrm.translation import translators
 from xlrm.translation.effort import PROMPT_TOKENS
 
@@ -63,6 +67,13 @@ def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigErro
             ("eval_prompt_set", EVAL_PROMPTS), ("decontaminate", benchmarks.HELD_OUT), ("parallel", PARALLEL),
         ):  # fmt: skip
             for entry in _entries(getattr(config, field)):
+                if field == "benchmark" and entry == benchmarks.HELDOUT:
+                    if where != "curate":
+                        yield ConfigError(
+                            "only the source's pairs can be held out as a benchmark", where=f"{where}.benchmark", value=entry,
+                            hint="name a file or a dataset",
+                        )  # fmt: skip
+                    continue
                 try:
                     catalog.check(table, entry, hub_too=field == "preferences")
                     row = catalog.find(table, entry)
@@ -147,7 +158,7 @@ def _other_sets(asked: Experiment, names: Collection[str]) -> Iterator[tuple[str
     for field in ("preferences", "benchmark", "prompts", "eval_prompt_set", "parallel"):
         table = "prompts" if field == "eval_prompt_set" else field
         for entry in _entries(getattr(config, field)) if table in names else ():
-            if entry != "phrasebook" and not catalog.is_file(entry):
+            if entry not in ("phrasebook", benchmarks.HELDOUT) and not catalog.is_file(entry):
                 yield field, entry
 
 
@@ -177,9 +188,9 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
         context = base_models.context(model)
         if context is None:
             continue
-        for stage, field in limits:
+        for stage, field in [(stage, field) for stage, field in limits if stage in stages]:
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
-            if stage in stages and value > context - room:
+            if value > context - room:
                 yield ConfigError(
                     f"{model} reads {context} tokens{', the prompt included' if room else ''}; at most {context - room} allowed",
                     where=f"{stage}.{field}", value=value,
@@ -361,6 +372,18 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             )  # fmt: skip
 
 
+def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """A loss of pairs for a file of single judgments, if the file is there to look at."""
+    curated = asked.config("curate")
+    for entry in curated.preferences if "reward" in stages else ():
+        if catalog.is_file(entry) and Path(entry).is_file():
+            first = catalog.first_row(entry, Reading(curated.columns, curated.encoding))
+            try:
+                columns.check_loss(asked.config("reward").loss, is_judgment(first), entry)
+            except ConfigError as error:
+                yield error
+
+
 def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value or ()
 
@@ -368,5 +391,5 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 CHECKS: tuple[Check, ...] = (
     name_of_files, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
     published_benchmarks, parallel_texts, judges_prompts, names_of_models, models_from_elsewhere, generative_judges,
-    lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches,
+    lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches, losses,
 )  # fmt: skip

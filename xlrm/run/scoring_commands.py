@@ -1,5 +1,6 @@
 """Commands that compute rewards with one model: of a file of conversations, and of a benchmark."""
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -9,9 +10,12 @@ from rich.table import Table
 
 from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
+from xlrm.processes import locks
+from xlrm.processes.signals import ended_by_signals
 from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
+from xlrm.scorers.reward_journal import Journal
 from xlrm.store import outputs
 from xlrm.store.local_copies import STDIN
 
@@ -61,7 +65,7 @@ def score(
 
     with tempfile.TemporaryDirectory(prefix="xlrm-score-") as folder:
         output = Path(folder, "rewards.jsonl") if output_file == STDIN else Path(output_file)
-        with errors_in_one_line():
+        with errors_in_one_line(), contextlib.nullcontext() if output_file == STDIN else ended_by_signals():
             chosen, read = checked(Scoring, scoring, "xlrm score"), reading.of_options(columns or (), encoding)
             scored = score_file(lambda: model_folder(model), input_file, output, chosen, read)
         errors.print(f"{scored.rows} rewards in {output_file}", highlight=False)
@@ -99,7 +103,7 @@ def evaluate(
     from xlrm.evaluation.statistics import with_missing
     from xlrm.models import reward_models
 
-    with errors_in_one_line():
+    with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
         if ties not in get_args(Ties):
             raise ConfigError(
                 "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
@@ -110,20 +114,23 @@ def evaluate(
         chosen = checked(Scoring, scoring, "xlrm evaluate")
         read = reading.of_options(columns or (), encoding)
         outputs.check_folder(output)
+        stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
         items = min(items, 640) if benchmark == "phrasebook" else items
         rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, 42, read).rows)
         if reward_models.in_table(model):
             settings = external_models.Settings(models=(model,), ties=ties, **scoring)
             result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
         else:
-            scorer = _load(model, chosen)
-            scored = reward_table.score_items(rows, scorer)
+            scorer, version = _load(model, chosen)
+            journal = Journal.of_file(output / reward_table.FILE, version, chosen)
+            scored = reward_table.score_items(rows, scorer, journal)
             name = benchmarks.label(benchmark)
             cut = sum(reward_table.cut_items(rows, scorer))
             results = {language: reward_results.result(rows, scored, policy, cut)}
             counted = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             result = SingleResult(tie_policy=policy, **counted.model_dump(exclude_unset=True))
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
+            journal.remove()
         result.write(output)
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
@@ -155,14 +162,15 @@ def _results_table(title: str, result: "Result") -> Table:
     return table
 
 
-def _load(model: str, scoring: Scoring) -> "Scorer":
-    """Scorer of a folder, a registered model or an artifact."""
+def _load(model: str, scoring: Scoring) -> tuple["Scorer", str]:
+    """Scorer of a folder, a registered model or an artifact, and a digest of the model's files."""
     from xlrm.scorers import engines, parallel
+    from xlrm.store import hub
 
     engines.check_machine(scoring)
     folder = model_folder(model)
     engines.check(folder, scoring)
-    return parallel.load(folder, scoring)
+    return parallel.load(folder, scoring), hub.model_version(str(folder), None)
 
 
 def model_folder(model: str) -> Path:

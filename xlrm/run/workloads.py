@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xlrm.data.conversations import plain
-from xlrm.data.corpus_schema import TABLES, Name
+from xlrm.data.corpus_schema import TABLES, Name, is_judgment
 from xlrm.evaluation.credit import responses
 from xlrm.store import jsonl
 
@@ -78,8 +78,10 @@ def answer_length(pairs: Sequence[Item], scale: float, limit: float) -> float:
 
 
 def item(row: dict) -> Item:
-    """Lengths of a row's prompt and of its chosen and rejected responses, which may be lists; in bytes."""
-    return Item(size(plain(row["prompt"])), tuple(size(plain(turns)) for side in responses(row) for turns in side))
+    """Lengths of a row's prompt and of its response, or of its chosen and rejected responses, which may be lists; in
+    bytes."""
+    sides = [[row["response"]]] if is_judgment(row) else responses(row)
+    return Item(size(plain(row["prompt"])), tuple(size(plain(turns)) for side in sides for turns in side))
 
 
 def size(text: str) -> int:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xlrm.errors import ConfigError
+from xlrm.store import addresses, objects
 
 _BESIDE = ".{}.0123456789abcdef.journal"
 """The longest name of a file that is made beside an output while it is made."""
@@ -28,6 +29,13 @@ def check_folder(path: Path, where: str = "--output") -> None:
         if path.exists() and not path.is_dir():
             raise ConfigError("a folder is required, which may be new", where=where, value=str(path))
         _check_folder(path)
+
+
+def check_places(store: str) -> None:
+    """Raises ConfigError if the folder of local state, or a store in a folder, cannot be made or written to."""
+    check_folder(addresses.home(), "XLRM_HOME")
+    if path := objects.local_path(store):
+        check_folder(path, "XLRM_STORE")
 
 
 def _check_folder(folder: Path) -> None:

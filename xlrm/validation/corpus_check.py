@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from xlrm.data import corpora
 from xlrm.data.corpora import Corpus
-from xlrm.data.corpus_schema import TABLES, Description
+from xlrm.data.corpus_schema import TABLES, Description, columns
 from xlrm.errors import DataError
 from xlrm.store.jsonl import write_jsonl
 from xlrm.validation.limits import Limits
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xlrm.validation.frame import Plan
     from xlrm.validation.suite import Outcome
 
-_COLUMNS = {table.file: table.columns for table in TABLES.values()}
+_TABLES = {table.file: table for table in TABLES.values()}
 CHUNK_ROWS = 10_000  # rows in memory at a time, with their source rows
 FITTED_ROWS = 20_000  # maximum rows of a file from which its length bands are fitted
 
@@ -124,14 +124,15 @@ def _plan(limits: Limits, source: Corpus, corpus: Corpus, name: str) -> "Plan":
     """Plan for checking the file; its length bands are fitted from rows taken evenly from the whole file."""
     from xlrm.validation import frame
 
-    columns, language = _COLUMNS[name], corpus.language
+    first = next(corpus.rows(name).at(range(min(1, len(corpus.rows(name))))), None)
+    names, language = columns(_TABLES[name], first or {}), corpus.language
     if not corpus.translated:
-        return frame.Plan(columns, language, None, limits)
+        return frame.Plan(names, language, None, limits)
     rows = corpus.rows(name)
     places = range(0, len(rows), 1 + len(rows) // FITTED_ROWS)
     pairs = (pair for pair in zip(*_side_by_side(source, corpus, name, places), strict=True) if pair[1])
-    bands = frame.bands(columns, language, source.language, limits, pairs)
-    return frame.Plan(columns, language, source.language, limits, bands)
+    bands = frame.bands(names, language, source.language, limits, pairs)
+    return frame.Plan(names, language, source.language, limits, bands)
 
 
 def _side_by_side(source: Corpus, corpus: Corpus, name: str, places: range) -> tuple[Iterator, Iterator]:
