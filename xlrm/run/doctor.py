@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 
 from rich.markup import escape
-from rich.table import Table
 
 from xlrm.errors import XlrmError
-from xlrm.run.output import console
+from xlrm.run.output import console, table
 from xlrm.store import addresses, objects
 
 PACKAGES = {
@@ -43,12 +42,12 @@ class Check:
 def show(checks: Iterable[Check]) -> bool:
     """Prints the checks as a table and returns whether every required one passed. An iterator of checks is run row by
     row."""
-    table, ready = Table("", "what", "found", "what to do"), True
+    made, ready = table(["", "what", "found", "what to do"]), True
     for check in checks:
         ready &= check.ok or not check.required
         mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.required else "[yellow]–[/]"
-        table.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))
-    console().print(table)
+        made.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))
+    console().print(made)
     return ready
 
 
