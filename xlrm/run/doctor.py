@@ -11,9 +11,9 @@ from importlib import metadata
 
 from rich.markup import escape
 
-from xlrm.errors import XlrmError
+from xlrm.errors import ConfigError, XlrmError
 from xlrm.run.output import console, table
-from xlrm.store import addresses, objects
+from xlrm.store import addresses, objects, outputs
 
 PACKAGES = {
     "pipeline": ("kfp", "mlflow", "boto3"),
@@ -61,11 +61,21 @@ def checks(needed: Set[str] = DEMO) -> Iterator[Check]:
     for extra, packages in PACKAGES.items():
         for package in packages:
             yield _installed(package, extra, extra in needed, image)
+    yield _home()
     yield _store()
     yield _tracking()
     yield _gpu(image)
     free = shutil.disk_usage(addresses.home().parent).free / 2**30
     yield Check("disk", free > 2, f"{free:.0f} GiB free", "free at least 2 GiB, or set XLRM_HOME to another disk")
+
+
+def _home() -> Check:
+    found = str(addresses.home())
+    try:
+        outputs.check_folder(addresses.home(), "XLRM_HOME")
+    except ConfigError as error:
+        return Check("XLRM_HOME", False, found, f"{error.message}; set XLRM_HOME to another folder")
+    return Check("XLRM_HOME", True, found, "")
 
 
 def _image() -> str | None:

@@ -79,9 +79,7 @@ def evaluate(
             help="A model as for `xlrm score`, or a published one: armorm, offsetbias, gpt-4o, served=ID, ..."
         ),
     ],
-    benchmark: Annotated[
-        str, typer.Option(help="Name of a benchmark, or a .jsonl or .parquet file of pairs or best-of-n lists.")
-    ],
+    benchmark: Annotated[str, typer.Option(help="Name of a benchmark, or a file of pairs or best-of-n lists.")],
     output: Annotated[Path, typer.Option(help="Folder for results.json and the rewards or verdicts.")],
     language: Annotated[str, typer.Option(help="Language to evaluate in, if the benchmark has several.")] = "en",
     items: Annotated[int, typer.Option(help="Maximum number of items.")] = 100_000,
