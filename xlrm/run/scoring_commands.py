@@ -12,7 +12,7 @@ from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
 from xlrm.processes import locks
 from xlrm.processes.signals import ended_by_signals
-from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result
+from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result, table
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
 from xlrm.store import outputs
@@ -160,12 +160,12 @@ def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
 
 
 def _results_table(title: str, result: "Result") -> Table:
-    table = Table("", "accuracy", "95 % interval", "longest response", "chance", title=title)
+    made = table([""], ["accuracy", "95 %\ninterval", "longest\nresponse", "chance"], title)
     for name, value in result.accuracy.items():
         low, high = result.interval[name]
         baselines = (f"{baseline[name]:.3f}" for baseline in (result.length_baseline, result.random_baseline))
-        table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
-    return table
+        made.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
+    return made
 
 
 def model_folder(model: str) -> Path:
