@@ -25,6 +25,8 @@ class Dataset:
     """Languages that it is available in."""
     rows: Callable[[str, int, int], list[dict]] | Source
     """(language, count, seed) -> rows, or a dataset of the Hub; the fields of a row depend on its table."""
+    size: int | None = None
+    """Rows of a generated dataset if no number is given: its whole, as it has no end."""
     alike: bool = False
     """True if rows resemble each other and those of a benchmark by design, because they come from a closed world."""
 
@@ -67,8 +69,6 @@ def _phrasebook_parallel(language: str, count: int, seed: int) -> list[dict]:
 SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
 
 
-GENERATED_ROWS = 640
-"""Rows of a generated dataset if no number is given: the demo's benchmark."""
 HUB = "hub:"
 
 
@@ -82,15 +82,16 @@ def _table(*rows: Dataset) -> dict[str, Dataset]:
 
 
 PREFERENCES = _table(
-    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, alike=True), *from_hub("preferences")
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, size=5600, alike=True), *from_hub("preferences")
 )
 PROMPTS = _table(
-    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=False), alike=True), *from_hub("prompts")
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=False), size=120, alike=True),
+    *from_hub("prompts"),
 )
 EVAL_PROMPTS = _table(
-    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=True)), *from_hub("eval_prompts")
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=True), size=80), *from_hub("eval_prompts")
 )
-PARALLEL = _table(Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_parallel))
+PARALLEL = _table(Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_parallel, size=120))
 PUBLISHED_PARALLEL = _table(*from_hub("parallel"))
 """Sets that come in several languages: used as published, never translated."""
 
@@ -120,8 +121,7 @@ def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> No
 def load(
     table: Mapping[str, Dataset], entry: str, language: str, count: int | None, seed: int, required: tuple[str, ...]
 ) -> Loaded:
-    """Rows with ids of a dataset of `table`, or of a .jsonl or .parquet file, at most `count`; without `count` all, and
-    `GENERATED_ROWS` of a generated dataset, which has no end.
+    """Rows with ids of a dataset of `table`, or of a .jsonl or .parquet file: all, or a sample of `count`.
 
     Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
     """
@@ -132,17 +132,18 @@ def load(
                 f"a dataset in {language!r} is required", value=row.name, hint=f"it is in {', '.join(row.languages)}"
             )
         if isinstance(row.rows, Source):
-            return hub_sets.load(row.rows, language, count, seed)
-        return Loaded(row.rows(language, GENERATED_ROWS if count is None else count, seed), Origin(licence=row.licence))
+            return hub_sets.take(entry, hub_sets.load(row.rows, language), count, seed)
+        return Loaded(row.rows(language, count or row.size or 0, seed), Origin(licence=row.licence))
     rows = read_rows(Path(entry), required)
     if not rows:
         raise DataError("no rows", where=entry)
-    return Loaded(_with_ids(rows[:count], Path(entry).stem), Origin(licence=YOUR_OWN, file=entry))
+    whole = Loaded(_with_ids(rows, Path(entry).stem), Origin(licence=YOUR_OWN, file=entry, rows=len(rows)))
+    return hub_sets.take(entry, whole, count, seed)
 
 
-def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
-    """Preference pairs with ids and the rejects: at most `count` of a dataset, all of a file or of a dataset of the
-    Hub (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`).
+def load_pairs(entry: str, language: str, count: int | None, seed: int) -> Loaded:
+    """Preference pairs with ids and the rejects of a dataset, a file or a dataset of the Hub
+    (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`): all, or a sample of `count`.
 
     Raises ConfigError for any other name.
     """
@@ -154,11 +155,14 @@ def load_pairs(entry: str, language: str, count: int, seed: int) -> Loaded:
         repository, config, split = [*name.removeprefix(HUB).split(":"), "", ""][:3]
         records, commit = hub.records(repository, revision or "main", split or "train", config or None)
         rows, rejects = pair_records.sort_out(enumerate(records, 1))
-        origin, stem = hub_sets.origin(repository, revision or "main", commit, "unknown"), Path(repository).name
+        origin = hub_sets.origin(
+            repository, revision or "main", commit, "unknown", records=len(records), rows=len(rows)
+        )
+        stem = Path(repository).name
     else:
         rows, rejects = pair_records.read_pairs(Path(entry))
-        origin, stem = Origin(licence=YOUR_OWN, file=entry), Path(entry).stem
-    return Loaded(_with_ids(rows, stem), origin, rejects)
+        origin, stem = Origin(licence=YOUR_OWN, file=entry, rows=len(rows)), Path(entry).stem
+    return hub_sets.take(entry, Loaded(_with_ids(rows, stem), origin, rejects), count, seed)
 
 
 def _with_ids(rows: list[dict], stem: str) -> list[dict]:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from xlrm import progress
 from xlrm.data import catalog, cleaning
 from xlrm.data.catalog import Dataset
-from xlrm.data.hub_sets import Loaded
+from xlrm.data.hub_sets import Loaded, Origin
 from xlrm.data.phrasebook import questions
 from xlrm.errors import ConfigError, DataError
 
@@ -69,7 +70,8 @@ BENCHMARKS = {
     row.dataset.name: row
     for row in (
         Benchmark(
-            Dataset("phrasebook", "Apache-2.0", catalog.SPOKEN, _phrasebook, alike=True), questions.SUBSETS, whole=False
+            Dataset("phrasebook", "Apache-2.0", catalog.SPOKEN, _phrasebook, size=560, alike=True), questions.SUBSETS,
+            whole=False,
         ),
         Benchmark(_OF_THE_HUB["rewardbench"], _SECTIONS, _COUNTS),
         Benchmark(_OF_THE_HUB["rewardbench-2"], {subset: subset for subset in _REWARDBENCH_2}),
@@ -88,8 +90,8 @@ _SIDES = ("chosen", "rejected")
 
 
 def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
-    """Rows of a benchmark in the table, or of a file, each with its subset, its section, and the weight of its subset
-    if the benchmark has weights.
+    """Rows of a benchmark in the table, or of a file, all or a sample of `count`, each with its subset, its section, and
+    the weight of its subset if the benchmark has weights.
 
     A file's rows may have `subset` and `section`; a subset of RewardBench belongs to RewardBench's section and has its
     weight. Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table that
@@ -101,15 +103,29 @@ def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
     items = []
     for number, item in enumerate(loaded.rows, 1):
         _check_responses(f"{name}:{number}", item)
-        subset = str(item.get("subset") or "all")
-        section = benchmark.sections.get(subset) or str(item.get("section") or subset)
+        subset, section = _place(item, benchmark)
         _check_name(f"{name}:{number}", section)
         kept = {key: item[key] for key in ("id", "prompt", *_SIDES)}
         weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
         items.append({**kept, "subset": subset, "section": section, **weight})
     if row and benchmark.whole:
         _check_sections(name, items, benchmark.sections)
-    return replace(loaded, rows=items)
+    return replace(loaded, rows=items, origin=_with_lost(name, loaded, items, benchmark))
+
+
+def _place(item: dict, benchmark: Benchmark) -> tuple[str, str]:
+    """(subset, section) of an item."""
+    subset = str(item.get("subset") or "all")
+    return subset, benchmark.sections.get(subset) or str(item.get("section") or subset)
+
+
+def _with_lost(name: str, loaded: Loaded, items: list[dict], benchmark: Benchmark) -> Origin:
+    """The origin with the sections of which a limit left no item; they are logged."""
+    present = {item["section"] for item in items}
+    lost = tuple(sorted({_place(item, benchmark)[1] for item in loaded.left} - present))
+    if lost:
+        progress.say(f"{name}: no item of {', '.join(lost)} is among those taken")
+    return loaded.origin.model_copy(update={"lost": lost}) if lost else loaded.origin
 
 
 def load_published(entry: str, language: str, source: str) -> Loaded | None:

@@ -185,6 +185,8 @@ class SingleResult(Result, JsonFile):
     END: ClassVar[str] = "\n"
 
     tie_policy: Ties
+    not_taken: int = 0
+    """Items of the benchmark that a maximum (`--items`) left out; those evaluated are a sample."""
 
 
 class SingleExternalResult(ExternalModel, SingleResult):

@@ -55,7 +55,7 @@ def evaluate(
     ],
     output: Annotated[Path, typer.Option(help="Folder for results.json and the rewards or verdicts.")],
     language: Annotated[str, typer.Option(help="Language to evaluate in, if the benchmark has several.")] = "en",
-    items: Annotated[int, typer.Option(help="Maximum number of items.")] = 100_000,
+    items: Annotated[int | None, typer.Option(help="Maximum number of items, a sample (default: all).")] = None,
     ties: Annotated[str, typer.Option(help="How a pair with equal rewards counts: lost or half.")] = "lost",
     log: Annotated[str | None, typer.Option(help="MLflow experiment to log the accuracies to.")] = None,
     *,
@@ -73,14 +73,14 @@ def evaluate(
             raise ConfigError(
                 "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
             )
-        if items < 1:
+        if items is not None and items < 1:
             raise ConfigError("at least 1 item is required", where="--items", value=items)
         policy = cast(Ties, ties)
         chosen = checked(Scoring, scoring, "xlrm evaluate")
         if output.exists() and not output.is_dir():
             raise ConfigError("a folder is required, which may be new", where="--output", value=str(output))
-        items = min(items, 640) if benchmark == "phrasebook" else items
-        rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, seed=42).rows)
+        loaded = benchmarks.load(benchmark, language, items, seed=42)
+        rows, not_taken = cleaning.unique_ids(loaded.rows), loaded.origin.not_taken
         if reward_models.in_table(model):
             settings = external_models.Settings(models=(model,), ties=ties, **scoring)
             result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
@@ -93,6 +93,7 @@ def evaluate(
             counted = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             result = SingleResult(tie_policy=policy, **counted.model_dump(exclude_unset=True))
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
+        result = result.model_copy(update={"not_taken": not_taken})
         result.write(output)
         if log:
             _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
@@ -101,7 +102,8 @@ def evaluate(
         note += f", {result.cut} conversations cut"
     if result.unreadable is not None:
         note += f", {result.unreadable} of {result.verdicts} verdicts unreadable (0.5 each)"
-    console().print(_results_table(f"{benchmark}, {len(rows)} items{note}", result))
+    taken = f"{len(rows)} of {len(rows) + not_taken}" if not_taken else str(len(rows))
+    console().print(_results_table(f"{benchmark}, {taken} items{note}", result))
 
 
 def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:

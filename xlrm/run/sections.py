@@ -2,13 +2,16 @@
 
 import importlib
 import pkgutil
+import re
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 import xlrm.stages
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, wrong_before_missing
+from xlrm.store.fields import sentences
 from xlrm.store.jsonl import not_finite
 
 STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
@@ -61,15 +64,25 @@ _RENAMED = {
 
 
 def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> None:
-    for first in error.errors(include_url=False):
+    for first in wrong_before_missing(error.errors(include_url=False)):
         if first["type"] == ignore:
             continue
         field = ".".join([name, *(str(part) for part in first["loc"])])
         allowed = ", ".join(config_class(name).model_fields)
-        hint = f"fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
+        hint = f"fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else _example(name, first)
         if new := _RENAMED.get(field):
             hint = f"it is now {name}.{new}"
         raise ConfigError.invalid(first, f"{where}{name}.", hint) from error
+
+
+def _example(name: str, details: Mapping[str, Any]) -> str:
+    """What a missing field means, and a value; nothing for another error."""
+    field = config_class(name).model_fields.get(str(details["loc"][0])) if details["loc"] else None
+    if field is None or details["type"] != "missing":
+        return ""
+    label = details["loc"][0]
+    shown = f"; for example {name}.{label}={field.examples[0]}" if field.examples else ""
+    return sentences(config_class(name)).get(str(label), "").rstrip(".") + shown
 
 
 def _check_finite(name: str, values: dict[str, Any], where: str) -> None:
@@ -91,6 +104,11 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     def languages(self) -> tuple[str, ...]:
         return (self.source, *self.targets)
 
+    @property
+    def prefix(self) -> str:
+        """Beginning of the names that its reward models are registered under: its own name if no other is given."""
+        return self.stages.get("register", {}).get("prefix", re.sub(r"[^\w-]+", "-", self.name))
+
     def setting(self, section: str, field: str) -> Any:
         """The value in the section, else the default of its stage."""
         return self.stages.get(section, {}).get(field, config_class(section).model_fields[field].default)
@@ -108,7 +126,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         first = self.source if section in ("curate", "reward", "evaluate") else self.targets[0]
         pipeline = {
             "language": first, "languages": self.languages, "targets": self.targets, "labeler": self.source,
-            "labelers": (self.source, self.targets[0]),
+            "labelers": (self.source, self.targets[0]), "prefix": self.prefix,
         } | given  # fmt: skip
         known = config_class(section).model_fields
         return stage_config(section, values | {name: value for name, value in pipeline.items() if name in known})

@@ -145,10 +145,24 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
     ]  # fmt: skip
 
 
+def _representations(experiment: Experiment) -> list[Step]:
+    """The step that compares representations; none without parallel texts."""
+    if experiment.setting("represent", "parallel") is None and experiment.setting("curate", "parallel") is None:
+        return []
+    inputs: Inputs = {"base": "base", "reward_models": _models(experiment.languages), "corpora": "validate"}
+    return [Step("represent", config={"languages": list(experiment.languages)}, inputs=inputs)]
+
+
+def _registration(experiment: Experiment, languages: tuple[str, ...], **given: Any) -> Step:
+    inputs: Inputs = {"reward_models": _models(languages), "evaluations": _evaluations(languages)}
+    return Step("register", config={"prefix": experiment.prefix, **given}, inputs=inputs)
+
+
 def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
     """Paper A: a reward model and aligned policies for every language, compared in all languages."""
     languages, alignment = experiment.languages, _alignment(experiment)
-    models, evaluations = _models(languages), _evaluations(languages)
+    represented = _representations(experiment)
+    evaluations = _evaluations(languages)
     verdicts = tuple(step.label for step in alignment if step.stage == "judge")
     policies = tuple(step.label for step in alignment if step.stage == "align")
     return [
@@ -158,17 +172,14 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
         *(_evaluation(experiment, language) for language in languages),
         Step("external", config={"languages": list(languages)}, inputs={"corpora": "validate"}),
         *alignment,
-        Step(
-            "represent", config={"languages": list(languages)},
-            inputs={"base": "base", "reward_models": models, "corpora": "validate"},
-        ),
-        Step("register", inputs={"reward_models": models, "evaluations": evaluations}),
+        *represented,
+        _registration(experiment, languages),
         Step(
             "report", config={"run": experiment.name}, shows_refusals=True,
             inputs={
-                "corpora": "validate", "evaluations": evaluations, "representations": "represent",
-                "registered": "register", "external": "external", **({"verdicts": verdicts} if verdicts else {}),
-                **({"policies": policies} if policies else {}),
+                "corpora": "validate", "evaluations": evaluations, "registered": "register", "external": "external",
+                **({"representations": "represent"} if represented else {}),
+                **({"verdicts": verdicts} if verdicts else {}), **({"policies": policies} if policies else {}),
             },
         ),
     ]  # fmt: skip
@@ -178,10 +189,10 @@ def retrain(experiment: Experiment) -> list[Step]:
     """The source language's reward model, which has to be better than the champion. In other languages it is evaluated
     but none is trained, so only the benchmark is translated."""
     source = experiment.source
-    models, evaluations = _models((source,)), _evaluations((source,))
+    evaluations = _evaluations((source,))
     return [
         *data(experiment, {"files": ["benchmark"]}), Step("base"), _reward(source), _evaluation(experiment, source),
-        Step("register", config={"gate": "enforce"}, inputs={"reward_models": models, "evaluations": evaluations}),
+        _registration(experiment, (source,), gate="enforce"),
         Step(
             "report", config={"run": experiment.name}, shows_refusals=True,
             inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"},
