@@ -24,7 +24,7 @@ from xlrm.run import doctor as machine
 from xlrm.run import experiment, pages
 from xlrm.run.output import errors, errors_in_one_line, print_result, terminal
 from xlrm.run.steps import steps
-from xlrm.store import addresses
+from xlrm.store import addresses, outputs
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -44,6 +44,7 @@ def run(
     report. Exit codes: 2 if the user can fix the cause, such as a gate that refuses; 1 for any other failure."""
     with errors_in_one_line():
         name, on = submission.kind(pipeline), placement.load(placement.LOCAL).hardware()
+        outputs.check_places(addresses.store())
         loaded = experiment.load(config, tuple(overrides or ()), name)
         hardware.check(steps(name, loaded), on, str(config))
         print(estimate.table(loaded, name, on), file=sys.stderr, flush=True)
@@ -155,6 +156,7 @@ def compile_pipelines(
     """Compile every pipeline into a package to upload to a Kubeflow Pipelines server."""
     with errors_in_one_line():
         chosen = placement.load(on) if on else placement.current()
+        outputs.check_folder(output)
         output.mkdir(parents=True, exist_ok=True)
         packages = [submission.compile_package(name, output, chosen) for name in submission.PIPELINES]
     print_result(*packages)
@@ -184,7 +186,9 @@ def reference(
     """Write the page with every field of an experiment and of a placement."""
     from pipelines import configuration_page
 
-    output.write_text(configuration_page.text(), encoding="utf-8")
+    with errors_in_one_line():
+        outputs.check_file(output, "OUTPUT")
+        output.write_text(configuration_page.text(), encoding="utf-8")
     print_result(output)
 
 

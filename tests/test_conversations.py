@@ -19,8 +19,43 @@ GOOD = {
     "an empty answer": ({"prompt": "How much?", "response": ""}, [ASK, {"role": "assistant", "content": ""}]),
     "an answer alone": ({"messages": [SAY]}, [SAY]),
 }
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+CALLS = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+RESULT = {"role": "tool", "content": "3", "tool_call_id": "1"}
+GOOD |= {
+    "no content but calls": ({"messages": [ASK, {"role": "assistant", "tool_calls": [CALL]}]}, [ASK, CALLS]),
+    "null for content, and calls": ({"messages": [ASK, CALLS | {"content": None}]}, [ASK, CALLS]),
+    "a response of messages": ({"prompt": "How much?", "response": [CALLS, RESULT, SAY]}, [ASK, CALLS, RESULT, SAY]),
+    "single messages": ({"prompt": ASK, "response": SAY}, [ASK, SAY]),
+    "a text part": ({"messages": [ASK | {"content": [{"type": "text", "text": "How much?"}]}, SAY]}, [ASK, SAY]),
+    "from and value": (
+        {
+            "messages": [
+                {"from": "system", "value": "Be short."},
+                {"from": "human", "value": "How much?", "weight": 1},
+                {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}'},
+                {"from": "observation", "value": "3"},
+                {"from": "gpt", "value": "Three."},
+            ]
+        },
+        [HELP, ASK | {"weight": 1}, CALLS, {"role": "tool", "content": "3"}, SAY],
+    ),
+}
+DEEP: list = []
+for _ in range(100):
+    DEEP = [DEEP]
 BAD = {
     "neither": {"prompt": "p"},
+    "an unknown sender": {"messages": [{"from": "dog", "value": "How much?"}, SAY]},
+    "a call that is no JSON": {"messages": [ASK, {"from": "function_call", "value": "add(1)"}]},
+    "two text parts": {"messages": [ASK | {"content": [{"type": "text", "text": "How"}] * 2}, SAY]},
+    "an image": {"messages": [ASK | {"content": [{"type": "image_url", "image_url": {"url": "x"}}]}, SAY]},
+    "no content and no calls": {"messages": [ASK | {"content": None}, SAY]},
+    "tools": {"messages": [ASK, SAY], "tools": [{"type": "function"}]},
+    "a response that ends with a tool": {"prompt": "How much?", "response": [CALLS, RESULT]},
+    "too many levels": {"messages": [ASK | {"extra": DEEP}, SAY]},
+    "a number that is not finite": {"messages": [ASK | {"weight": float("inf")}, SAY]},
+    "half of a character in a call": {"messages": [ASK, CALLS | {"name": "\ud800"}]},
     "a response alone": {"response": "r"},
     "no messages": {"messages": []},
     "an empty prompt": {"prompt": [], "response": "r"},
@@ -67,8 +102,14 @@ def test_a_row_with_both_is_its_prompt_and_response(reader: str) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_what_else_a_message_has_is_left_out(reader: str) -> None:
-    assert READERS[reader]({"messages": [ASK | {"name": "Ann"}, SAY | {"tool_calls": None}]}) == [ASK, SAY]
+def test_what_else_a_message_has_is_kept_and_null_left_out(reader: str) -> None:
+    call = {"function": {"name": "f", "arguments": {"a": 1, "b": None}}, "id": None}
+    kept = {"function": {"name": "f", "arguments": {"a": 1}}}
+    row = {
+        "messages": [ASK | {"name": "Ann", "tool_calls": None}, SAY | {"name": None, "tool_calls": [call]}],
+        "tools": None,
+    }
+    assert READERS[reader](row) == [ASK | {"name": "Ann"}, SAY | {"tool_calls": [kept]}]
 
 
 def test_the_loader_takes_what_a_data_frame_makes_of_rows() -> None:
@@ -87,4 +128,4 @@ def test_a_side_of_a_preference_pair_is_held_to_it_too(name: str) -> None:
     )
     messages = BAD[name]["messages"]
     with pytest.raises(DataError):
-        pair_records.pair_of({"prompt": "How much?", "chosen": messages, "rejected": "Four."})
+        pair_records.pair_of({**BAD[name], "prompt": "How much?", "chosen": messages, "rejected": "Four."})

@@ -33,7 +33,14 @@ ASK, YES, NO = said("user", WANTED["prompt"]), said("assistant", "It is."), said
         {"prompt": [ASK], "chosen": [YES], "rejected": [NO]},
         {"prompt": WANTED["prompt"], "chosen": [ASK, YES], "rejected": [ASK, NO]},
         {"chosen": [ASK, YES], "rejected": [ASK, NO]},
-        {"prompt": None, "chosen": [ASK | {"name": "me"}, YES], "rejected": [ASK, NO]},
+        {"prompt": None, "chosen": [ASK | {"name": None}, YES], "rejected": [ASK, NO]},
+        {"prompt": ASK, "chosen": YES, "rejected": NO},
+        {
+            "prompt": [{"from": "human", "value": ASK["content"]}],
+            "chosen": "It is.",
+            "rejected": {"from": "gpt", "value": "No."},
+        },
+        {"chosen": [ASK | {"content": [{"type": "text", "text": ASK["content"]}]}, YES], "rejected": [ASK, NO]},
     ],
 )
 def test_every_usual_form_is_the_same_row(record: dict) -> None:
@@ -48,11 +55,16 @@ def test_every_usual_form_is_the_same_row(record: dict) -> None:
         ({"chosen": "c", "rejected": "r"}, "prompt", None),
         ({"chosen": [YES], "rejected": [NO]}, "prompt", None),
         ({"prompt": "p", "chosen": 3, "rejected": "r"}, "chosen", 3),
-        ({"prompt": "p", "chosen": [{"from": "gpt"}], "rejected": "r"}, "chosen", [{"from": "gpt"}]),
+        ({"prompt": "p", "chosen": [{"from": "gpt"}], "rejected": "r"}, "chosen", {"from": "gpt"}),
+        ({"prompt": [{"from": "dog", "value": "?"}], "chosen": "c", "rejected": "r"}, "prompt: from", "dog"),
+        ({"prompt": 3, "chosen": "c", "rejected": "r"}, "prompt", 3),
+        (WANTED | {"tools": [{"name": "calendar"}]}, "tools", None),
         ({"prompt": "p", "chosen": [], "rejected": "r"}, "chosen", []),
         ({"chosen": [ASK, YES], "rejected": [said("user", "?"), NO]}, "chosen, rejected", None),
         ({"chosen": [ASK], "rejected": [ASK, NO]}, "chosen", "user"),
-        ({"chosen": [ASK, YES, ASK, YES], "rejected": [ASK, YES, ASK, NO]}, "prompt", "user, assistant, user"),
+        ({"prompt": "Is it?", "chosen": [ASK, YES], "rejected": [ASK, NO]}, "prompt", "Is it?"),
+        ({"chosen": [ASK, YES, ASK, YES], "rejected": [ASK, YES, said("user", "?"), NO]}, "chosen, rejected", None),
+        ({"chosen": [ASK | {"name": "me"}, YES], "rejected": [ASK, NO]}, "chosen, rejected", None),
     ],
 )
 def test_what_cannot_be_used_says_why(record: dict, field: str, value: object) -> None:

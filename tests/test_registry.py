@@ -225,7 +225,7 @@ def test_the_card_names_a_translator_whose_terms_nobody_knows_and_a_toy(trained,
         for i, who in enumerate(("phrasebook", "x-alma"))
     }
     evaluation = artifacts.fetch(evaluated(tmp_path, uri, folder, 7), addresses.home() / "cache")
-    facts = releases.Facts("n", folder, "d", evaluation, origin, data_card.card("en", {"preferences": {}}, {}))
+    facts = releases.Facts("n", folder, "d", evaluation, origin, {"uri": data_card.card("en", {"preferences": {}}, {})})
     said = releases.card(facts)
     assert "translations by x-alma (unknown)" in said and "translations by phrasebook" not in said
     assert "- For tests of the pipeline only" in said and facts.terms.licence == "other"
@@ -598,7 +598,7 @@ def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered
     )
     kept = [one["reward"] for one in json.loads(_fingerprint(registered))["probes"][:2]]
     assert model.predict(model.input_example) == pytest.approx(kept, abs=1e-5)
-    assert [one.name for one in model.metadata.get_input_schema().inputs] == ["messages", "prompt", "response"]
+    assert [one.name for one in model.metadata.get_input_schema().inputs] == ["messages", "prompt", "response", "tools"]
     with pytest.raises(Exception, match="row 0: the last message is the one to score"):
         model.predict([{"messages": CHATS[0][:1]}])
     for wrong in (CHATS, ["Three."]):

@@ -157,3 +157,19 @@ def test_sentences_of_a_language_without_spaces_are_not_spaced() -> None:
 )  # fmt: skip
 def test_a_translation_has_each_literal_once_or_is_none(translation: str, restored: str | None) -> None:
     assert Segment("Use [[0]] and [[1]]", ("`a`", "`b`")).restore(translation) == restored
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_lines_may_end_as_elsewhere(end: str) -> None:
+    other = DOCUMENT.replace("\n", end)
+    assert cut(other) == cut(DOCUMENT)
+    assert round_trip(other) == other
+    assert round_trip(other, change=str.upper) == round_trip(DOCUMENT, change=str.upper).replace("\n", end)
+    mixed = "One line.\r\nAnother line.\n```\r\nx = 1\n```\r\rThe last line."
+    assert cut(mixed) == ["One line.", "Another line.", "The last line."] and round_trip(mixed) == mixed
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_code_without_a_fence_is_kept_whatever_ends_its_lines(end: str) -> None:
+    lines = ["Run this:", "", "def f(x):", "    return x + 1", "", "It adds one to the number."]
+    assert cut(end.join(lines)) == cut("\n".join(lines)) == ["Run this:", "It adds one to the number."]

@@ -65,9 +65,13 @@ def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
     }.get(SOURCES[name].use, ["prompt"])  # fmt: skip
     assert found and all([key for key in row if key != "margin"] == fields for row in found)
     values = [value for row in found for key, value in row.items() if key != "margin"]
-    texts = [text for value in values for text in ([value] if isinstance(value, str) else value)]
+    several = [value for value in values if isinstance(value, list) and isinstance(value[0], dict)]
+    assert bool(several) == name.startswith("helpsteer2"), "whose prompts may have turns"
+    best_of = [value for value in values if isinstance(value, list) and value not in several]
+    assert bool(best_of) == (name == "rewardbench-2"), "a best of n has lists"
+    texts = [value for value in values if isinstance(value, str)] + [text for value in best_of for text in value]
+    texts += [message["content"] for value in several for message in value]
     assert all(isinstance(text, str) and text for text in texts)
-    assert (len(texts) > len(values)) == (name == "rewardbench-2"), "a best of n has lists"
     assert all(row.get("margin", 1.0) > 0 for row in found)
     assert SOURCES[name].licence and SOURCES[name].revision
 
@@ -89,10 +93,19 @@ def test_wildguard_keeps_prompts_with_one_good_and_one_bad_response() -> None:
 
 
 def test_helpsteer2_by_scores_and_by_strength_drops_ties() -> None:
-    assert rows("helpsteer2") == [("Name a prime number.", "Seven.", "Nine.", 4.0)]
+    lake = [
+        {"role": "user", "content": "Name a lake."},
+        {"role": "assistant", "content": "Garda."},
+        {"role": "user", "content": "And a bigger one?"},
+    ]
+    assert rows("helpsteer2") == [
+        ("Name a prime number.", "Seven.", "Nine.", 4.0),
+        (lake, "Victoria.", "Big lakes.", 3.0),
+    ]
     assert rows("helpsteer2-preference") == [
         ("Name a color.", "Blue.", "Seven.", 3.0),
         ("Name a river.", "The Po.", "A river is long.", 2.0),
+        (lake, "Victoria.", "Big lakes.", 3.0),
     ]
 
 

@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand
 
-from xlrm import __version__
+from xlrm import __version__, installation
 from xlrm.errors import ConfigError
-from xlrm.run import scoring_commands, store_commands
+from xlrm.run import scoring_commands, store_commands, training_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
-from xlrm.store import addresses
+from xlrm.store import addresses, outputs
 
 if TYPE_CHECKING:
     pass
@@ -96,18 +96,19 @@ def estimate(
     ] = None,
 ) -> None:
     """Curate an experiment's corpus, unless that is already done, and estimate the GPU work of every stage."""
-    from xlrm.run import assumptions, experiment, forecast, workloads
+    from xlrm.run import assumptions, experiment, forecast, steps, workloads
     from xlrm.run.runner import run_stage
+    from xlrm.run.sections import CROSS_LINGUAL
     from xlrm.store import artifacts
     from xlrm.translation import workload
 
     with errors_in_one_line():
         shares = assumptions.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
-        curated = run_stage("curate", loaded.stages.get("curate", {}) | {"language": loaded.source}, {})
+        curated = run_stage("curate", steps.steps(CROSS_LINGUAL, loaded)["curate"].config, {})
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
-        section = loaded.stages.get("translate", {})
-        translated = workload.estimates(corpus, loaded.targets, section, with_memory=True)
+        section, wanted = loaded.stages.get("translate", {}), loaded.translated
+        translated = workload.estimates(corpus, wanted, section, wanted, with_memory=True)
         rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
     table = console()
     table.print(_estimate_table(loaded.name, rows, shares))
@@ -173,7 +174,7 @@ def _serving() -> Any:
         from xlrm.serving import server
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{error.name} is not installed", where="xlrm serve", hint="pip install 'xlrm[serve]'"
+            f"{error.name} is not installed", where="xlrm serve", hint=installation.command("serve")
         ) from error
     return server
 
@@ -221,6 +222,7 @@ def pull(
         part = folder / ".part"  # left by an interrupted pull
         if folder.exists() and not (folder.is_dir() and set(folder.iterdir()) <= {part}):
             raise ConfigError("an empty or new folder is required", where="FOLDER", value=str(folder))
+        outputs.check_folder(folder, "FOLDER")
         shutil.rmtree(part, ignore_errors=True)
         for path in mlflow_registry.download(uri, part).iterdir():
             path.rename(folder / path.name)
@@ -239,6 +241,7 @@ def report(
     from xlrm.store import artifacts
 
     with errors_in_one_line():
+        outputs.check_file(output, "OUTPUT")
         uri = artifact or artifacts.newest(addresses.store(), "report")
         shutil.copyfile(artifacts.fetch(uri, addresses.home() / "cache") / "report.html", output)
     print_result(output)
@@ -257,7 +260,7 @@ def doctor() -> None:
     raise typer.Exit(0 if show(results) else 2)
 
 
-for command in store_commands.COMMANDS:
+for command in (*training_commands.COMMANDS, *store_commands.COMMANDS):
     app.command()(command)
 
 if __name__ == "__main__":

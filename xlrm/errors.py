@@ -10,7 +10,8 @@ XlrmError            every error that the user or the environment causes; shown 
 The line is `where=value: message; hint`. Tests compare these fields, not the line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any, Self
 
@@ -57,6 +58,16 @@ class XlrmError(Exception):
 def _shown(value: object) -> str:
     text = str(value) if isinstance(value, PurePath) else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+@contextmanager
+def within(place: str) -> Iterator[None]:
+    """Context whose errors get `place` before their own, as `XlrmError.within`."""
+    try:
+        yield
+    except XlrmError as error:
+        error.within(place)
+        raise
 
 
 class ConfigError(XlrmError):

@@ -3,18 +3,22 @@ makes rows."""
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xlrm.data import hub_sets, pair_records
+from xlrm.data import conversations, hub_sets, pair_records
 from xlrm.data.hub_sets import Loaded, Origin, Source
 from xlrm.data.licences import YOUR_OWN
 from xlrm.data.phrasebook import questions
 from xlrm.data.phrasebook.translator import render
 from xlrm.errors import ConfigError, DataError
-from xlrm.store import hub
+from xlrm.store import hub, row_files
 from xlrm.store.jsonl import read_rows
+from xlrm.store.local_copies import S3, local_copy, readable
+from xlrm.store.objects import sha256_of
+from xlrm.store.row_files import PLAIN, Reading
 
 
 @dataclass(frozen=True)
@@ -113,17 +117,25 @@ def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> No
     Hub as `hub:`)."""
     if find(table, entry) or is_file(entry) or (hub_too and entry.startswith(HUB)):
         return
-    allowed = f"{', '.join(table)}, or the path of a .jsonl or .parquet file"
+    allowed = f"{', '.join(table)}, or the path of {row_files.ALLOWED}"
     more = f", or {HUB}OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]" if hub_too else ""
     raise ConfigError("no such dataset", value=entry, hint=f"there are {allowed}{more}")
 
 
 def load(
-    table: Mapping[str, Dataset], entry: str, language: str, count: int | None, seed: int, required: tuple[str, ...]
+    table: Mapping[str, Dataset],
+    entry: str,
+    language: str,
+    count: int | None,
+    seed: int,
+    required: tuple[str, ...],
+    reading: Reading = PLAIN,
+    convert: Callable[[dict], dict] | None = None,
 ) -> Loaded:
-    """Rows with ids of a dataset of `table`, or of a .jsonl or .parquet file: all, or a sample of `count`.
+    """Rows with ids of a dataset of `table`, or of a file that `reading` says how to read: all, or a sample of `count`.
 
-    Raises ConfigError for a name that is neither, DataError for a row without the `required` text fields.
+    Raises ConfigError for a name that is neither, DataError for a row of a file without the `required` fields or that
+    cannot be read. `convert` reads a row of a file; without it a prompt is read in its one form.
     """
     check(table, entry)
     if row := find(table, entry):
@@ -134,14 +146,20 @@ def load(
         if isinstance(row.rows, Source):
             return hub_sets.take(entry, hub_sets.load(row.rows, language), count, seed)
         return Loaded(row.rows(language, count or row.size or 0, seed), Origin(licence=row.licence))
-    rows = read_rows(Path(entry), required)
+    convert = convert or (_with_prompt if "prompt" in required else None)
+    rows = read_rows(entry, required, reading=reading, convert=convert)
     if not rows:
         raise DataError("no rows", where=entry)
-    whole = Loaded(_with_ids(rows, Path(entry).stem), Origin(licence=YOUR_OWN, file=entry, rows=len(rows)))
-    return hub_sets.take(entry, whole, count, seed)
+    rows = _with_ids(rows, hub_sets.in_language(stem(entry), language))
+    return hub_sets.take(entry, Loaded(rows, Origin(licence=YOUR_OWN, file=entry, rows=len(rows))), count, seed)
 
 
-def load_pairs(entry: str, language: str, count: int | None, seed: int) -> Loaded:
+def _with_prompt(row: dict) -> dict:
+    conversations.check_fields(row)
+    return {**row, "prompt": conversations.prompt(row["prompt"])}
+
+
+def load_pairs(entry: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN) -> Loaded:
     """Preference pairs with ids and the rejects of a dataset, a file or a dataset of the Hub
     (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`): all, or a sample of `count`.
 
@@ -154,40 +172,61 @@ def load_pairs(entry: str, language: str, count: int | None, seed: int) -> Loade
         name, _, revision = hub.parse_entry(entry)
         repository, config, split = [*name.removeprefix(HUB).split(":"), "", ""][:3]
         records, commit = hub.records(repository, revision or "main", split or "train", config or None)
-        rows, rejects = pair_records.sort_out(enumerate(records, 1))
-        origin = hub_sets.origin(
-            repository, revision or "main", commit, "unknown", records=len(records), rows=len(rows)
-        )
-        stem = Path(repository).name
+        rows, rejects = pair_records.sort_out(row_files.renamed(entry, lambda: enumerate(records, 1), reading))
+        counts = {"records": len(records), "rows": len(rows)}
+        origin = hub_sets.origin(repository, revision or "main", commit, "unknown", **counts)
+        name = Path(repository).name
     else:
-        rows, rejects = pair_records.read_pairs(Path(entry))
-        origin, stem = Origin(licence=YOUR_OWN, file=entry, rows=len(rows)), Path(entry).stem
-    return hub_sets.take(entry, Loaded(_with_ids(rows, stem), origin, rejects), count, seed)
+        rows, rejects = pair_records.read_pairs(entry, reading)
+        origin, name = Origin(licence=YOUR_OWN, file=entry, rows=len(rows)), stem(entry)
+    whole = Loaded(_with_ids(rows, hub_sets.in_language(name, language)), origin, rejects)
+    return hub_sets.take(entry, whole, count, seed)
 
 
-def _with_ids(rows: list[dict], stem: str) -> list[dict]:
-    """The rows with ids: their own as text, or `stem` and a number."""
-    return [{**row, "id": str(row["id"]) if row.get("id") is not None else f"{stem}-{i}"} for i, row in enumerate(rows)]
+def _with_ids(rows: list[dict], name: str) -> list[dict]:
+    """The rows with ids: their own as text, or `name` and a number."""
+    return [
+        {**row, "id": str(row["id"]) if row.get("id") not in (None, "") else f"{name}-{i}"}
+        for i, row in enumerate(rows)
+    ]
 
 
 def is_file(entry: str) -> bool:
-    return entry.endswith((".jsonl", ".json", ".parquet"))
+    """Whether an entry is a file of rows, by the ending of its name."""
+    return row_files.form_of(entry) is not None
+
+
+def first_row(entry: str, reading: Reading) -> dict:
+    """The first row of a file that can be read; empty if there is none."""
+    try:
+        rows = row_files.RowFile(entry, reading).records()
+        return next((row for _, row in rows if isinstance(row, dict)), {})
+    except DataError:
+        return {}
+
+
+def stem(entry: str) -> str:
+    """A file's name without folder and endings."""
+    return Path(entry).name.removesuffix(row_files.ending_of(entry))
 
 
 def local_files(entry: str) -> list[Path]:
-    """Files of this machine that an entry names: the file itself, or those of a folder with a dataset of the Hub."""
+    """Files of this machine that an entry names: the file itself (downloaded, if it is on S3), or those of a folder with
+    a dataset of the Hub."""
     if is_file(entry):
-        return [path for path in (Path(entry),) if path.is_file()]
+        paths = [local_copy(entry)] if entry.startswith(S3) else [Path(entry)]
+        return [path for path in paths if os.path.isfile(path)]
     name, repository, _ = hub.parse_entry(entry)
     folder = Path(repository or (name.startswith(HUB) and name.removeprefix(HUB).split(":")[0]) or "/dev/null")
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
 
 
 def fingerprint(entries: Iterable[str | None]) -> str:
-    """Digest of the local files that the entries name, so that changed files count as another dataset."""
+    """Digest of the files that the entries name, so that changed files count as another dataset. Raises DataError for one
+    that cannot be read."""
     digest = hashlib.sha256()
     for entry in entries:
         for path in local_files(entry) if entry else ():
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            with readable(entry or ""):
+                digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()

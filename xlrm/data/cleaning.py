@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlrm.data.corpus_schema import PAIR
+from xlrm.data.conversations import Turns, plain
+from xlrm.data.corpus_schema import JUDGMENT, PAIR, is_judgment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 REASONS = ("rejected", "unusable", "duplicate", "conflict", "near_duplicate", "contaminated")
 
-# A word, or one character of a script without spaces between words.
-_WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+")
+# A word, or one character of a script without spaces between words: kana, Chinese characters, Thai to Burmese, Khmer.
+# The vowel signs of Arabic and of the scripts of India belong to their word, although \w excludes them.
+_ALONE, _SIGNS = (
+    r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff",
+    r"\u064b-\u065f\u0900-\u0963\u0966-\u0dff",
+)
+_WORD = re.compile(rf"[{_ALONE}]|(?:[^\W{_ALONE}]|[{_SIGNS}])+")
 # With 20 bands of 6 permutations, 99.8 % of texts with similarity 0.8 become candidates, and 1.5 % of those with 0.3.
 _PERMUTATIONS, _BANDS, _SHINGLE = 120, 20, 3
 _CANDIDATES, _PART = 100, 0.5
@@ -81,7 +87,8 @@ def clean(
     rows: list[Row], contamination: "Contamination", near_duplicates: float, alike: frozenset[str] = frozenset()
 ) -> tuple[list[Row], Report]:
     """Rows with prompt, chosen, rejected and source that are worth training on, in order, with the first of each
-    group of duplicates.
+    group of duplicates; or with prompt, response and label, which are labelled the other way round if one label is above
+    0.5 and the other is not.
 
     Reasons to drop a row, in this order:
 
@@ -116,7 +123,8 @@ def _plain_reasons(rows: list[Row]) -> list[str | None]:
 
     def reason(row: Row) -> str | None:
         unordered, straight = _label(row)
-        if not all(row[key].strip() for key in PAIR) or row["chosen"].strip() == row["rejected"].strip():
+        texts = [plain(row[key]).strip() for key in texts_of(row)]
+        if not all(texts) or len(set(texts[1:])) < len(texts[1:]):
             return "unusable"
         seen = 4 if straight else 8
         if labels[unordered] & seen:
@@ -131,8 +139,8 @@ def clean_prompts(rows: list[Row], source: str, contamination: "Contamination") 
     """Prompts to align on that are not empty, repeated or in a benchmark."""
     kept, seen, report = [], set(), Report()
     for row in rows:
-        text = " ".join(row["prompt"].split())
-        hits = contamination.hits(text)
+        text = " ".join(plain(row["prompt"]).split())
+        hits = contamination.hits(row["prompt"])
         why = "unusable" if not text else "duplicate" if text in seen else "contaminated" if hits else None
         seen.add(text)
         report.count(source, why, hits if why == "contaminated" else ())
@@ -157,11 +165,17 @@ def unique_ids(rows: list[Row]) -> list[Row]:
     return unique
 
 
+def texts_of(row: Row) -> tuple[str, ...]:
+    """The fields of a pair, or of a single judgment, that are texts; the prompt is the first."""
+    return JUDGMENT if is_judgment(row) else PAIR
+
+
 def _label(row: Row) -> tuple[bytes, bool]:
     """A digest of a row's texts that ignores the label, and the direction of the label."""
-    prompt, chosen, rejected = (" ".join(row[key].split()) for key in PAIR)
-    unordered = "\0".join((prompt, *sorted((chosen, rejected))))
-    return hashlib.blake2b(unordered.encode(), digest_size=16).digest(), chosen <= rejected
+    prompt, *answers = (" ".join(plain(row[key]).split()) for key in texts_of(row))
+    unordered = "\0".join((prompt, *sorted(answers)))
+    straight = row["label"] > 0.5 if is_judgment(row) else answers[0] <= answers[1]
+    return hashlib.blake2b(unordered.encode(), digest_size=16).digest(), straight
 
 
 def words(text: str) -> list[str]:
@@ -225,12 +239,12 @@ def _shared(bands: "np.ndarray") -> "np.ndarray":
 def _alike(row: Row, grams: set[tuple[str, ...]], other: Row, threshold: float) -> bool:
     """Whether two rows are near duplicates. Each field is compared too: two pairs of short answers to one long
     question differ although most of their text is the same."""
-    parts = (_jaccard(_words_of(row[key]), _words_of(other[key])) for key in reversed(PAIR))
+    parts = (_jaccard(_words_of(plain(row[key])), _words_of(plain(other[key]))) for key in reversed(texts_of(row)))
     return all(part >= _PART for part in parts) and _jaccard(grams, _shingles(other)) >= threshold
 
 
 def _shingles(row: Row) -> set[tuple[str, ...]]:
-    tokens = words(" ".join(row[key] for key in PAIR))
+    tokens = words(" ".join(plain(row[key]) for key in texts_of(row)))
     return set(_ngrams(tokens, _SHINGLE)) or {tuple(tokens)}
 
 
@@ -245,14 +259,15 @@ def _jaccard(first: set, second: set) -> float:
 class Contamination:
     """Tülu 3's test (Lambert et al. 2024), with words for tokens: a text contains a benchmark's prompt if the word
     8-grams that they share cover more than half of the prompt's words. A prompt of fewer than 8 words must be the
-    whole text."""
+    whole text. A prompt with several turns is one text, all its turns; a turn of a text with several is compared by itself
+    too, since it may be a benchmark's whole prompt."""
 
-    def __init__(self, asked: Iterable[tuple[str, str]]):
+    def __init__(self, asked: Iterable[tuple[str, Turns]]):
         """`asked`: (name of a benchmark, one of its prompts)."""
         self.lengths: list[tuple[str, int]] = []
         self.whole: dict[tuple[str, ...], set[str]] = {}
         self.places: dict[tuple[str, ...], list[tuple[int, int]]] = {}
-        for name, prompt in dict.fromkeys(asked):
+        for name, prompt in dict.fromkeys((name, plain(prompt)) for name, prompt in asked):
             self._add(name, words(prompt))
 
     def _add(self, name: str, tokens: list[str]) -> None:
@@ -263,8 +278,12 @@ class Contamination:
             self.places.setdefault(gram, []).append((len(self.lengths), start))
         self.lengths.append((name, len(tokens)))
 
-    def hits(self, text: str) -> frozenset[str]:
-        """Names of the benchmarks with a prompt that the text contains."""
+    def hits(self, prompt: Turns) -> frozenset[str]:
+        """Names of the benchmarks with a prompt that this one contains."""
+        said = [] if isinstance(prompt, str) else [plain([message]) for message in prompt]
+        return frozenset().union(*map(self._hits, [plain(prompt), *said]))
+
+    def _hits(self, text: str) -> frozenset[str]:
         tokens = words(text)
         covered: dict[int, set[int]] = {}
         for gram in set(_ngrams(tokens, _NGRAM)):

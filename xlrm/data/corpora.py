@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xlrm.data.corpus_schema import Description, Repairs
-from xlrm.errors import DataError
-from xlrm.languages import LANGUAGES, Language
+from xlrm.data.corpus_schema import TABLES, Description, Repairs
+from xlrm.errors import DataError, within
+from xlrm.languages import Language, find
 from xlrm.store.jsonl import parse_line
 
 
@@ -61,13 +61,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                try:
-                    yield offset, parse_line(line.decode("utf-8"))
-                except DataError as error:
-                    error.within(f"{path}:{number}: ")
-                    raise
-                except UnicodeDecodeError as error:
-                    raise DataError(f"not UTF-8 ({error})", where=f"{path}:{number}") from error
+                with within(f"{path}:{number}: "):
+                    yield offset, parse_line(line.decode("utf-8", "surrogateescape"))
             offset += len(line)
 
 
@@ -81,7 +76,9 @@ class Corpus:
     repairs: Repairs | None = None
     """Sums over the shards."""
     made: tuple[str, ...] | None = None
-    """Names of its files without their ending, if corpus.json lists them; None for all."""
+    """Names of its files without their ending, if it does not have all; None for all."""
+    translated: bool = False
+    """Whether it was translated here; other corpora are the source and the languages' own data."""
     files: dict[str, RowsOnDisk] = field(default_factory=dict)
     """File name -> rows, for the files read so far."""
 
@@ -96,8 +93,15 @@ class Corpus:
 
 
 def read(folder: Path) -> Corpus:
-    """A whole corpus. Raises DataError as `read_translations` does."""
+    """A whole corpus. Raises DataError as `read_translations` does, and ConfigError for an unknown language."""
     return _corpus([(folder, Description.read(folder))])
+
+
+def read_own(folder: Path) -> Corpus:
+    """A language's own corpus, which has some of the tables. Raises as `read` does."""
+    corpus = read(folder)
+    corpus.made = tuple(name for name, table in TABLES.items() if (folder / table.file).is_file())
+    return corpus
 
 
 def read_translations(folders: list[Path]) -> list[Corpus]:
@@ -107,7 +111,7 @@ def read_translations(folders: list[Path]) -> list[Corpus]:
     for folder in folders:
         description = Description.read(folder)
         parts.setdefault(description.language, []).append((folder, description))
-    return [_corpus(_ordered(code, shards)) for code, shards in parts.items()]
+    return [replace(_corpus(_ordered(code, shards)), translated=True) for code, shards in parts.items()]
 
 
 def _ordered(code: str, parts: list[tuple[Path, Description]]) -> list[tuple[Path, Description]]:
@@ -129,7 +133,7 @@ def _corpus(parts: list[tuple[Path, Description]]) -> Corpus:
     description = parts[0][1]
     repairs = [shard.repairs for _, shard in parts if shard.repairs]
     return Corpus(
-        LANGUAGES[description.language],
+        find(description.language, f"{parts[0][0] / Description.FILE}: language"),
         [folder for folder, _ in parts],
         description.translator,
         sum(repairs[1:], repairs[0]) if repairs else None,

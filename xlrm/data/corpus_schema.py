@@ -1,19 +1,19 @@
 """The schema of a corpus: its files of rows with their columns, and corpus.json, which describes it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict
 
-from xlrm.languages import LANGUAGES
 from xlrm.store.json_file import JsonFile
 from xlrm.store.jsonl import read_rows
 
 Name = Literal["preferences", "heldout", "benchmark", "prompts", "parallel"]
 PAIR = ("prompt", "chosen", "rejected")
-TEXTS = (*PAIR, "text")
+JUDGMENT = ("prompt", "response")
+TEXTS = (*PAIR, "text", "response")
 """Columns that are translated."""
 
 
@@ -38,6 +38,8 @@ class Table:
 
 
 PREFERENCE_PAIRS = Table("preferences", ("id", *PAIR, "subset", "source"), ("margin",))
+JUDGMENTS = Table("preferences", ("id", *JUDGMENT, "subset", "source"), ("label",))
+"""Single judgments, which stand in the place of preference pairs: responses with a label from 0 (bad) to 1 (good)."""
 HELDOUT_PAIRS = Table("heldout", PREFERENCE_PAIRS.columns, PREFERENCE_PAIRS.numbers, optional=True)
 """Held-out pairs, from the same datasets as the preference pairs."""
 BENCHMARK_ITEMS = Table("benchmark", ("id", *PAIR, "subset", "section"), ("weight",))
@@ -47,6 +49,16 @@ PARALLEL_TEXTS = Table("parallel", ("id", "text"), optional=True)
 """Texts whose hidden states are compared between languages."""
 _ALL = (PREFERENCE_PAIRS, HELDOUT_PAIRS, BENCHMARK_ITEMS, CORPUS_PROMPTS, PARALLEL_TEXTS)
 TABLES: dict[Name, Table] = {table.name: table for table in _ALL}
+
+
+def columns(table: Table, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns of every row of a table, one of whose rows is given."""
+    return JUDGMENTS.columns if table.columns == PREFERENCE_PAIRS.columns and is_judgment(row) else table.columns
+
+
+def is_judgment(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a single judgment instead of a pair."""
+    return "response" in row and "chosen" not in row
 
 
 def files(names: Iterable[Name] = tuple(TABLES)) -> tuple[str, ...]:
@@ -78,7 +90,7 @@ class Description(JsonFile):
     INDENT: ClassVar[int | None] = 1
 
     language: str
-    """A code of `xlrm.languages`."""
+    """A code, as in `xlrm.languages`."""
     shard: tuple[int, int] = (1, 1)
     """Number of the shard, and of all shards."""
     translator: dict[str, Any] | None = None
@@ -86,10 +98,3 @@ class Description(JsonFile):
     repairs: Repairs | None = None
     files: tuple[Name, ...] | None = None
     """Files that were translated; None for all."""
-
-    @field_validator("language")
-    @classmethod
-    def _known(cls, code: str) -> str:
-        if code not in LANGUAGES:
-            raise ValueError(f"no such language; there are {', '.join(LANGUAGES)}")
-        return code

@@ -1,6 +1,8 @@
 """Turns loaded sources into the tables of a corpus: pairs for training and held-out pairs, prompts for alignment and
 for judging."""
 
+import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +10,11 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import PAIR, TABLES, Name
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
-from xlrm.store.jsonl import write_jsonl
+from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.store.row_files import PLAIN, Reading
 
 _JUDGED = 10
 """One in ten prompts is for judging if there is no set for judging and no number."""
@@ -22,10 +25,12 @@ Sources = dict[str, Loaded]
 """Entry of the config -> the rows loaded for it."""
 
 
-def load_pairs(entry: str, language: str, count: int | None, seed: int, max_reject_share: float) -> Loaded:
+def load_pairs(
+    entry: str, language: str, count: int | None, seed: int, max_reject_share: float, reading: Reading = PLAIN
+) -> Loaded:
     """The pairs of a preference source, or a sample of `count`. Raises DataError if the share of unusable rows is above
     `max_reject_share`, and the errors of `catalog.load_pairs`."""
-    loaded = catalog.load_pairs(entry, language, count, seed)
+    loaded = catalog.load_pairs(entry, language, count, seed, reading)
     total = len(loaded.rows) + len(loaded.left) + len(loaded.rejects)
     if len(loaded.rejects) > max_reject_share * total:
         first = f"line {loaded.rejects[0]['line']}: {loaded.rejects[0]['reason']}"
@@ -38,13 +43,19 @@ def load_pairs(entry: str, language: str, count: int | None, seed: int, max_reje
 
 
 def load_prompts(
-    entry: str, judging: str | None, language: str, train: int | None, evaluation: int | None, seed: int
+    entry: str,
+    judging: str | None,
+    language: str,
+    train: int | None,
+    evaluation: int | None,
+    seed: int,
+    reading: Reading = PLAIN,
 ) -> dict[str, Sources]:
     """`prompts` for alignment (more than `train` if available) and `eval_prompts` for judging: the set `judging`, or
     else the judging set of `entry`'s name, or else the last rows of `entry`, a tenth if no number is given."""
 
     def get(table: dict, name: str, count: int | None) -> Loaded:
-        return catalog.load(table, name, language, count, seed, ("prompt",))
+        return catalog.load(table, name, language, count, seed, ("prompt",), reading)
 
     row = catalog.find(PROMPTS, entry)
     judging = judging or (entry if catalog.find(EVAL_PROMPTS, entry) else None)
@@ -66,13 +77,15 @@ def _first(size: int, train: int | None, evaluation: int | None) -> int:
 
 
 def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: float) -> tuple[Rows, Report]:
-    """The cleaned pairs of all sources, and the counts of dropped rows. Raises DataError if no pair is left."""
+    """The cleaned pairs or single judgments of all sources, and the counts of dropped rows. Raises DataError if none is
+    left, and if there are both."""
+    _check_alike(loaded)
     rows = cleaning.unique_ids(
         [
             {
-                "id": row["id"], **{key: row[key] for key in PAIR},
+                "id": row["id"], **{key: row[key] for key in cleaning.texts_of(row)},
                 "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
-                **({"margin": float(row["margin"])} if "margin" in row else {}),
+                **{key: float(row[key]) for key in ("margin", "label") if key in row},
             }
             for name, source in loaded.items() for row in source.rows
         ]
@@ -87,14 +100,63 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
     return kept, report
 
 
-def hold_out(pairs: Rows, train_share: float, heldout: int | None, seed: int) -> tuple[Rows, Rows]:
-    """(a share of the pairs for training, the others or a sample of `heldout` of them)."""
-    chosen = hub_sets.sample(len(pairs), max(1, round(train_share * len(pairs))), seed)
+def _check_alike(loaded: Sources) -> None:
+    kinds = {is_judgment(row): (name, row["id"]) for name, source in loaded.items() for row in source.rows}
+    if len(kinds) > 1:
+        (pairs, pair), (judged, judgment) = kinds[False], kinds[True]
+        raise DataError(
+            f"pairs ({pair} of {pairs}) and single judgments ({judgment} of {judged}) are two corpora",
+            where="curate.preferences", value=", ".join(loaded), hint="write each side of a pair as a single judgment",
+        )  # fmt: skip
+
+
+def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
+    """Ids of the training pairs, and of the held-out pairs, of the source's corpus."""
+    files = [corpus / table.file for table in (PREFERENCE_PAIRS, HELDOUT_PAIRS)]
+    trained, held = ({row["id"] for row in read_rows(file)} if file.is_file() else set() for file in files)
+    return trained, held
+
+
+def hold_out(
+    pairs: Rows,
+    train_share: float,
+    heldout: int | None,
+    seed: int,
+    trained: Collection[str] = (),
+    held: Collection[str] = (),
+) -> tuple[Rows, Rows]:
+    """(a share of the pairs for training, the others or a sample of `heldout` of them). `trained`,
+    `held`: ids that are for training and held out in another language, so that no pair is in both parts."""
+    free = [i for i, row in enumerate(pairs) if row["id"] not in trained and row["id"] not in held]
+    drawn = hub_sets.sample(len(free), max(1, round(train_share * len(free))), seed)
+    chosen = sorted([free[i] for i in drawn] + [i for i, row in enumerate(pairs) if row["id"] in trained])
     others = sorted(set(range(len(pairs))).difference(chosen))
     kept = [others[i] for i in hub_sets.sample(len(others), heldout, seed)]
     if others:
         progress.say(f"curate: {len(pairs)} pairs: {len(chosen)} for training, {len(kept)} of the others held out")
     return [pairs[i] for i in chosen], [pairs[i] for i in kept]
+
+
+def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: int) -> tuple[Rows, Rows]:
+    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). Raises DataError
+    if either has none."""
+    prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs))
+    count = min(max(1, round(train_share * len(prompts))), len(prompts) - 1)
+    if not count:
+        raise DataError(
+            "two or more prompts are required, to train on some and evaluate on the others", where="curate.preferences",
+            value=len(prompts),
+        )  # fmt: skip
+    trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)}
+    groups: tuple[Rows, Rows] = ([], [])
+    for pair in pairs:
+        groups[json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) not in trained].append(pair)
+    train, rest = groups
+    kept = [rest[i] for i in hub_sets.sample(len(rest), len(rest) if most is None else most, seed)]
+    progress.say(
+        f"curate: {len(pairs)} pairs: {len(train)} for training, {len(kept)} with other prompts held out to evaluate on"
+    )
+    return train, kept
 
 
 def clean_prompts(

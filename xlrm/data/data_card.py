@@ -42,7 +42,7 @@ def card(
     trained = {entry: origin.licence for use in _TRAINED_ON for entry, origin in origins.get(use, {}).items()}
     return DataCard(
         language=language,
-        licences={entry: origin.licence for entry, origin in origins["preferences"].items()},
+        licences={entry: origin.licence for entry, origin in origins.get("preferences", {}).items()},
         non_commercial=any(map(licences.is_non_commercial, trained.values())),
         unknown_terms=tuple(entry for entry, licence in trained.items() if not licences.is_known(licence)),
         sources=sources,

@@ -5,19 +5,24 @@ Columns and rules follow the dataset cards; `docs/data.md` explains the defaults
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from xlrm import progress
+from xlrm.data import conversations, pair_records
+from xlrm.data.conversations import Turns
 from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
-from xlrm.languages import LANGUAGES
+from xlrm.languages import FLORES
 from xlrm.store import hub
 from xlrm.store.jsonl import check_number
 
+_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")
+"""Beginning of a further turn in a prompt of HelpSteer2, with the role of who speaks."""
 Record = dict
 Row = dict
 
@@ -28,15 +33,19 @@ class Source:
     repository: str
     licence: str
     rows: Callable[[Iterable[Record]], Iterator[Row]]
-    """Records in the dataset's order -> rows with prompt, chosen and rejected (or prompt only, or text only), as
-    text; with id and subset if the dataset's own matter, and margin if it says how much better chosen is. In a best
-    of n, chosen and rejected are lists of responses."""
+    """Records in the dataset's order -> rows with prompt, chosen and rejected (or prompt only, or text only), in the
+    form of `conversations`; with id and subset if the dataset's own matter, and margin if it says how much better chosen
+    is. In a best of n, chosen and rejected are lists of responses."""
     use: str = "preferences"
     """preferences, prompts (to align on), eval_prompts, benchmark, or parallel (never translated)."""
     languages: tuple[str, ...] = ("en",)
     """Languages it is published in."""
     config: str | None = None
-    """Name of the repository's table; `{flores}` in it stands for a language's FLORES-200 code."""
+    """Name of the repository's table."""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """Language -> name of its table, if it has a table for each language."""
+    spoken: Callable[[Record, str], bool] | None = None
+    """Whether a record is in a language, if one table has several languages."""
     counts: tuple[int, int] | None = None
     """Numbers of records and of rows according to the dataset card; a difference is logged."""
     folder: str | None = None
@@ -119,14 +128,14 @@ def _wildguard(records: Iterable[Record]) -> Iterator[Row]:
 
 
 def _helpsteer2(records: Iterable[Record]) -> Iterator[Row]:
-    """The more helpful of two consecutive responses to one prompt; ties are dropped."""
+    """The more helpful of two consecutive responses to one prompt, which may have turns; ties are dropped."""
     for prompt, group in itertools.groupby(records, key=lambda record: record["prompt"]):
         responses = list(group)
         for first, second in zip(responses[::2], responses[1::2], strict=False):
             if first["helpfulness"] != second["helpfulness"]:
                 chosen, rejected = sorted((first, second), key=lambda r: r["helpfulness"], reverse=True)
                 margin = {"margin": float(chosen["helpfulness"] - rejected["helpfulness"])}
-                yield _row(prompt, chosen["response"], rejected["response"]) | margin
+                yield _row(_turns(prompt), chosen["response"], rejected["response"]) | margin
 
 
 def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
@@ -135,8 +144,15 @@ def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
         strength = record["preference_strength"]
         if strength:
             chosen, rejected = (2, 1) if strength > 0 else (1, 2)
-            pair = _row(record["prompt"], record[f"response_{chosen}"], record[f"response_{rejected}"])
+            pair = _row(_turns(record["prompt"]), record[f"response_{chosen}"], record[f"response_{rejected}"])
             yield pair | {"margin": float(abs(strength))}
+
+
+def _turns(prompt: str) -> Turns:
+    """A prompt of HelpSteer2, in which the first turn is the user's and marks begin the others, as messages."""
+    first, *others = _TURN.split(prompt)
+    said = [("User", first), *zip(others[::2], others[1::2], strict=True)]
+    return conversations.prompt([{"role": role.lower(), "content": text} for role, text in said])
 
 
 def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:
@@ -146,9 +162,9 @@ def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:
 
 
 def _magpie(records: Iterable[Record]) -> Iterator[Row]:
-    """Chosen and rejected are lists of messages; the last message is the response."""
+    """Chosen and rejected are whole conversations."""
     for record in records:
-        yield _row(record["instruction"], record["chosen"][-1]["content"], record["rejected"][-1]["content"])
+        yield pair_records.turns_of({side: record[side] for side in pair_records.SIDES})
 
 
 def _prompts(key: str) -> Callable[[Iterable[Record]], Iterator[Row]]:
@@ -184,10 +200,14 @@ def _rewardbench_2(records: Iterable[Record]) -> Iterator[Row]:
         yield {"id": str(record["id"]), "prompt": record["prompt"], **sides, "subset": record["subset"]}
 
 
-def _row(prompt: str, chosen: str, rejected: str) -> Row:
+def _row(prompt: Turns, chosen: Turns, rejected: Turns) -> Row:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
+_M_REWARDBENCH = (
+    "es", "it", "ko", "zh", "de", "ru", "tr", "vi", "ar", "cs", "el", "fa", "fr", "he", "hi", "id", "ja", "nl", "pl", "pt",
+    "ro", "uk",
+)  # fmt: skip
 _SAFE_RLHF = ("PKU-Alignment/PKU-SafeRLHF-30K", "cc-by-nc-4.0")
 SOURCES = {
     row.name: row
@@ -213,10 +233,10 @@ SOURCES = {
         Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _rewardbench_2, "benchmark", split="test"),
         Source(
             "m-rewardbench", "CohereLabsCommunity/multilingual-reward-bench", "odc-by", _rewardbench, "benchmark",
-            tuple(code for code in LANGUAGES if code != "en"), config="{flores}", split="test",
+            _M_REWARDBENCH, tables={code: FLORES[code] for code in _M_REWARDBENCH}, split="test",
         ),
         Source(
-            "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", tuple(LANGUAGES), config="{flores}",
+            "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", tuple(FLORES), tables=FLORES,
             split="test", counts=(900, 488),
         ),
     )
@@ -228,11 +248,13 @@ def load(source: Source, language: str) -> Loaded:
 
     Raises ArtifactError for a dataset that cannot be fetched, DataError for records that do not match its schema.
     """
-    config = source.config and source.config.format(flores=LANGUAGES[language].flores)
+    config = source.tables.get(language, source.config)
     records, commit = hub.records(source.repository, source.revision, source.split, config, source.folder, source.gated)
     try:
+        if source.spoken:
+            records = [record for record in records if source.spoken(record, language)]
         rows, read = list(source.rows(records)), len(records)
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, DataError) as error:
         raise DataError(
             f"a record has an unexpected form: {type(error).__name__} {error}",
             where=f"{source.repository} at {source.revision}",
@@ -243,7 +265,14 @@ def load(source: Source, language: str) -> Loaded:
         counted, card = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
         progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {card}")
     facts = origin(source.repository, source.revision, commit, source.licence, records=read, rows=len(rows))
-    return Loaded([{"id": f"{source.name}-{i}", **row} for i, row in enumerate(rows)], facts)
+    stem = in_language(source.name, language)
+    return Loaded([{"id": f"{stem}-{i}", **row} for i, row in enumerate(rows)], facts)
+
+
+def in_language(stem: str, language: str) -> str:
+    """Beginning of the ids of rows without one of their own. It names a language other than English, since equal ids in
+    two languages say that one row is the translation of the other."""
+    return stem if language == "en" else f"{stem}-{language}"
 
 
 def take(entry: str, loaded: Loaded, count: int | None, seed: int) -> Loaded:

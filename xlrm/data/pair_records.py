@@ -1,93 +1,147 @@
-"""Preference records in common formats, as rows with prompt, chosen and rejected in text.
+"""Preference records in common formats, as rows with prompt, chosen and rejected in the form of `conversations`.
 
-A record's texts are strings or lists of messages. Its prompt is a field of its own, or the common beginning of the
-messages of chosen and rejected. It is one user turn without a system prompt, so that it can be asked in the same form
-in all languages.
+The prompt of a record is a field of its own, or the common beginning of the messages of chosen and rejected. If it is
+both, the field must be among the messages of that beginning.
 """
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from xlrm.data import conversations
+from xlrm.data.corpus_schema import is_judgment
 from xlrm.errors import DataError
-from xlrm.store.jsonl import check_number, parquet_rows, parse_line
+from xlrm.store.jsonl import check_number
+from xlrm.store.row_files import PLAIN, Reading, RowFile
 
 Row = dict
+Messages = list[conversations.Message]
+SIDES = ("chosen", "rejected")
+_AFTER = (conversations.ANSWERER, "tool")
+"""Roles of the first message in which the sides may differ."""
 
 
-def read_pairs(path: Path) -> tuple[list[Row], list[Row]]:
-    """The pairs of a .jsonl or .parquet file, and its rejects with line (row) and reason. Raises DataError for a file
+def read_pairs(path: Path | str, reading: Reading = PLAIN) -> tuple[list[Row], list[Row]]:
+    """The pairs and single judgments of a file, and its rejects with line (row) and reason. Raises DataError for a file
     that cannot be read."""
-    return sort_out(_lines(path))
+    return sort_out(RowFile(str(path), reading).records())
 
 
-def sort_out(records: Iterable[tuple[int, Row | str]]) -> tuple[list[Row], list[Row]]:
-    """Pairs and rejects of numbered records; a record may still be a line of JSON."""
+def sort_out(records: Iterable[tuple[int, Row | DataError]]) -> tuple[list[Row], list[Row]]:
+    """Pairs, single judgments and rejects of numbered records; a record may be the error of one that cannot be read."""
     rows, rejects = [], []
     for number, record in records:
         try:
-            rows.append(pair_of(parse_line(record) if isinstance(record, str) else record))
+            if isinstance(record, DataError):
+                raise record
+            rows.append(judgment_of(record) if is_judgment(record) else pair_of(record))
         except DataError as error:
             rejects.append({"line": number, "reason": str(error)})
     return rows, rejects
 
 
+def judgment_of(record: Row) -> Row:
+    """The single judgment in a record: prompt, response, and a label from 0 (bad) to 1 (good), with the record's own id,
+    subset and section. Raises DataError with the reason if it cannot be used."""
+    label = record.get("label")
+    if not isinstance(label, int | float) or not 0 <= label <= 1:
+        raise DataError("a single judgment has 0, 1, true, false or a number between", where="label", value=label)
+    conversations.check_fields(record)
+    if record.get("prompt"):
+        prompt, response = record["prompt"], record.get("response")
+    else:
+        turns = conversations.messages(record.get("response"), "response")
+        prompt, response = turns[:-1], turns[-1:]
+    if not prompt:
+        raise DataError("missing, and response has no messages to take it from", where="prompt")
+    row = {"prompt": conversations.prompt(prompt), "response": conversations.response(response), "label": float(label)}
+    return row | _kept(record, ("id", "subset", "section"))
+
+
 def pair_of(record: Row) -> Row:
     """The pair in a record, with the record's own id, subset, section and margin (a finite number). Raises DataError with
     the reason if it cannot be used."""
-    (chosen, before), (rejected, other) = (_response(record, side) for side in ("chosen", "rejected"))
-    if record.get("prompt") is not None:
-        before = record["prompt"]
-    elif before != other:
-        raise DataError("the messages before chosen differ from those before rejected", where="chosen, rejected")
-    pair = {"prompt": _prompt(before), "chosen": chosen, "rejected": rejected}
-    for key, text in pair.items():
-        if not conversations.is_whole(text):
-            raise DataError(f"contains {conversations.HALF_CHARACTER}", where=key)
-    margin = record.get("margin")
-    check_number("margin", margin)
-    return pair | {key: record[key] for key in ("id", "subset", "section", "margin") if record.get(key) is not None}
+    pair = turns_of(record)
+    check_number("margin", record.get("margin"))
+    return pair | _kept(record, ("id", "subset", "section", "margin"))
 
 
-def _response(record: Row, side: str) -> tuple[str, object]:
-    """A side's last text, and the messages before it."""
-    if side not in record:
-        raise DataError("missing; a pair needs chosen and rejected", where=side)
-    value = record[side]
-    if isinstance(value, str):
-        return value, None
-    messages = _messages(value, side)
-    if messages[-1]["role"] != conversations.ANSWERER:
-        raise DataError(
-            f"the last message must have role {conversations.ANSWERER!r}", where=side, value=messages[-1]["role"]
+def _kept(record: Row, names: tuple[str, ...]) -> Row:
+    return {name: record[name] for name in names if record.get(name) not in (None, "")}
+
+
+def turns_of(record: Row) -> Row:
+    """Prompt, chosen and rejected of a record, whose sides are texts, messages of the response alone, or whole
+    conversations. Raises DataError with the reason if they cannot be read."""
+    conversations.check_fields(record)
+    given = record.get("prompt")
+    prompt = None if given in (None, [], {}) else conversations.messages(given, "prompt")
+    (chosen, first), (rejected, second) = (_side(record, side, prompt) for side in SIDES)
+    if not (first or second):
+        before = prompt or []
+    elif given == "":
+        raise DataError("empty, although chosen or rejected have a prompt", where="prompt")
+    else:
+        chosen, rejected = (
+            [*(prompt or []) * (not own), *turns] for turns, own in ((chosen, first), (rejected, second))
         )
-    return messages[-1]["content"], messages[:-1]
+        before = _beginning(chosen, rejected)
+        if prompt and not _has_run(before, prompt):
+            raise DataError("not among the messages before chosen and rejected", where="prompt", value=given)
+        chosen, rejected = chosen[len(before) :], rejected[len(before) :]
+    sides = {side: conversations.response(turns, side) for side, turns in zip(SIDES, (chosen, rejected), strict=True)}
+    return {"prompt": conversations.prompt(before), **sides}
 
 
-def _prompt(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if not value:
-        raise DataError("missing, and chosen has no messages to take it from", where="prompt")
-    messages = _messages(value, "prompt")
-    if [message["role"] for message in messages] != ["user"]:
-        roles = ", ".join(message["role"] for message in messages)
-        raise DataError("a prompt of one message with role 'user' is allowed", where="prompt", value=roles)
-    return messages[0]["content"]
+def item_of(record: Row) -> Row:
+    """Prompt, chosen and rejected of a record of a benchmark: those of a pair, or in a best of n, where chosen or rejected
+    is a list of texts or of lists of messages, lists of responses. Raises DataError with the reason."""
+    if not any(_are_responses(record.get(side)) for side in SIDES):
+        return turns_of(record)
+    conversations.check_fields(record)
+    sides = {side: _responses(record.get(side), side) for side in SIDES}
+    return {"prompt": conversations.prompt(record.get("prompt")), **sides}
 
 
-def _messages(value: object, name: str) -> list[conversations.Message]:
-    try:
-        return conversations.messages(value)
-    except DataError as error:
-        raise DataError("a text or messages with role and content are allowed", where=name, value=value) from error
+def _are_responses(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, str | list) for each in value)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Row | str]]:
-    if not path.is_file():
-        raise DataError("no such file", where=path)
-    if path.suffix == ".parquet":
-        yield from enumerate(parquet_rows(path), 1)
-        return
-    with path.open(encoding="utf-8") as file:
-        yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+def _responses(value: Any, side: str) -> list[conversations.Turns]:
+    values = value if _are_responses(value) else [value]
+    return [conversations.response(each, side) for each in values]
+
+
+def _side(record: Row, side: str, prompt: Messages | None) -> tuple[Messages, bool]:
+    """A side's messages, and whether they have the prompt before them: they begin with it, or not with the assistant."""
+    value = record.get(side)
+    if value is None:
+        raise DataError("missing; a pair needs chosen and rejected", where=side)
+    turns = conversations.as_messages(conversations.response(value, side), conversations.ANSWERER)
+    if isinstance(value, str) and prompt is None:
+        raise DataError(f"missing, and {side} has no messages to take it from", where="prompt")
+    if len(turns) == 1 and prompt is None:
+        raise DataError(f"missing, and {side} is one message", where="prompt")
+    own = prompt is None or turns[0]["role"] != conversations.ANSWERER or turns[: len(prompt)] == prompt
+    return turns, own
+
+
+def _beginning(chosen: Messages, rejected: Messages) -> Messages:
+    """The longest common beginning after which the assistant speaks. Raises DataError where somebody else says something
+    different first."""
+    both = list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(chosen[:-1], rejected[:-1], strict=False)))
+    count = len(both)
+    if any(turns[count]["role"] not in _AFTER for turns in (chosen, rejected)):
+        count = 0
+    while count and any(turns[count]["role"] != conversations.ANSWERER for turns in (chosen, rejected)):
+        count -= 1
+    if not count:
+        raise DataError("the messages before chosen differ from those before rejected", where="chosen, rejected")
+    return chosen[:count]
+
+
+def _has_run(turns: Messages, wanted: Messages) -> bool:
+    """Whether the wanted messages follow one another in `turns`, but for white space around them."""
+    stripped, looked_for = ([each | {"content": each["content"].strip()} for each in side] for side in (turns, wanted))
+    return any(stripped[i : i + len(wanted)] == looked_for for i in range(len(turns)))

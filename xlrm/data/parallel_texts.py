@@ -79,7 +79,7 @@ def gather(entry: str | None, corpora: Path | None, languages: Sequence[str], co
 
 
 def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> Parallel:
-    """At most `count` texts, sampled by seed, of a dataset NAME[=OWNER/NAME][@REVISION] or a .jsonl or .parquet file.
+    """At most `count` texts, sampled by seed, of a dataset NAME[=OWNER/NAME][@REVISION] or a file with a column for each.
 
     Raises ConfigError for another entry or a language that the dataset lacks, ArtifactError for a dataset that cannot
     be fetched, DataError for a file that lacks a language's column, or if no row has a text in all languages.
@@ -88,7 +88,7 @@ def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> 
     if row := catalog.find(PUBLISHED_PARALLEL, entry):
         tables, origins = _published(row, languages)
     else:
-        tables = _columns(Path(entry), languages)
+        tables = _columns(entry, languages)
         origins = dict.fromkeys(languages, Origin(licence=YOUR_OWN, file=entry))
     return align(entry, tables, origins, count, seed)
 
@@ -153,7 +153,7 @@ def _published(row: catalog.Dataset, languages: Sequence[str]) -> tuple[dict[str
     return tables, origins
 
 
-def _columns(path: Path, languages: Sequence[str]) -> dict[str, Table]:
+def _columns(path: str, languages: Sequence[str]) -> dict[str, Table]:
     rows = read_rows(path)
     if not rows:
         raise DataError("no rows", where=f"represent.parallel: {path}")
@@ -170,7 +170,7 @@ def _columns(path: Path, languages: Sequence[str]) -> dict[str, Table]:
     }
 
 
-def _text(path: Path, number: int, language: str, row: dict) -> str:
+def _text(path: str, number: int, language: str, row: dict) -> str:
     text = row.get(language)
     if text is not None and not isinstance(text, str):
         raise DataError("a text is allowed", where=f"represent.parallel: {path}:{number}: {language}", value=text)

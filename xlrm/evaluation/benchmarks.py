@@ -8,14 +8,15 @@ same. The average is the plain mean of the sections (paper A: "Avg." of Tables 3
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from xlrm import progress
-from xlrm.data import catalog, cleaning
+from xlrm.data import catalog, cleaning, pair_records
 from xlrm.data.catalog import Dataset
+from xlrm.data.conversations import is_messages
 from xlrm.data.hub_sets import Loaded, Origin
 from xlrm.data.phrasebook import questions
 from xlrm.errors import ConfigError, DataError
+from xlrm.store.row_files import PLAIN, Reading
 
 AVERAGE, SUBSET = "average", "subset/"
 """Names beside those of sections in results and metrics: the mean of the sections, and the prefix of subsets' names."""
@@ -81,6 +82,8 @@ BENCHMARKS = {
     )
 }  # fmt: skip
 
+HELDOUT = "heldout"
+"""Benchmark of a corpus that is made of the pairs that are not trained on."""
 TABLE = {name: row.dataset for name, row in BENCHMARKS.items()}
 
 HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in catalog.from_hub(use)}
@@ -89,43 +92,43 @@ HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in ca
 _SIDES = ("chosen", "rejected")
 
 
-def load(name: str, language: str, count: int | None, seed: int) -> Loaded:
+def load(name: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN) -> Loaded:
     """Rows of a benchmark in the table, or of a file, all or a sample of `count`, each with its subset, its section, and
     the weight of its subset if the benchmark has weights.
 
     A file's rows may have `subset` and `section`; a subset of RewardBench belongs to RewardBench's section and has its
     weight. Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table that
-    lacks a section, for responses that are neither text nor a list of texts, and for a reserved name of a section.
+    lacks a section, for a prompt or responses that cannot be read, and for a reserved name of a section.
     """
-    loaded = catalog.load(TABLE, name, language, count, seed, ("prompt", *_SIDES))
+    loaded = catalog.load(TABLE, name, language, count, seed, _SIDES, reading, _read)
     row = catalog.find(TABLE, name)
     benchmark = BENCHMARKS[row.name if row else "rewardbench"]
-    items = []
-    for number, item in enumerate(loaded.rows, 1):
-        _check_responses(f"{name}:{number}", item)
-        subset, section = _place(item, benchmark)
-        _check_name(f"{name}:{number}", section)
-        kept = {key: item[key] for key in ("id", "prompt", *_SIDES)}
-        weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
-        items.append({**kept, "subset": subset, "section": section, **weight})
+    items = rated(name, loaded.rows, benchmark)
     if row and benchmark.whole:
         _check_sections(name, items, benchmark.sections)
     return replace(loaded, rows=items, origin=_with_lost(name, loaded, items, benchmark))
 
 
-def _place(item: dict, benchmark: Benchmark) -> tuple[str, str]:
-    """(subset, section) of an item."""
-    subset = str(item.get("subset") or "all")
-    return subset, benchmark.sections.get(subset) or str(item.get("section") or subset)
-
-
 def _with_lost(name: str, loaded: Loaded, items: list[dict], benchmark: Benchmark) -> Origin:
     """The origin with the sections of which a limit left no item; they are logged."""
     present = {item["section"] for item in items}
-    lost = tuple(sorted({_place(item, benchmark)[1] for item in loaded.left} - present))
+    lost = tuple(sorted({item["section"] for item in rated(name, loaded.left, benchmark)} - present))
     if lost:
         progress.say(f"{name}: no item of {', '.join(lost)} is among those taken")
     return loaded.origin.model_copy(update={"lost": lost}) if lost else loaded.origin
+
+
+def rated(name: str, rows: list[dict], benchmark: Benchmark | None = None) -> list[dict]:
+    """Rows as items of a benchmark, by default RewardBench: with subset, section and weight."""
+    benchmark, items = benchmark or BENCHMARKS["rewardbench"], []
+    for number, item in enumerate(rows, 1):
+        turns = {key: item[key] for key in ("prompt", *_SIDES)}
+        subset = str(item.get("subset") or "all")
+        section = benchmark.sections.get(subset) or str(item.get("section") or subset)
+        _check_name(f"{name}:{number}", section)
+        weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
+        items.append({"id": item["id"], **turns, "subset": subset, "section": section, **weight})
+    return items
 
 
 def load_published(entry: str, language: str, source: str) -> Loaded | None:
@@ -136,7 +139,7 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
     """
     path = entry.replace("{language}", language)
     if catalog.is_file(entry):
-        missing = not Path(path).is_file() if "{language}" in entry else language != source
+        missing = not catalog.local_files(path) if "{language}" in entry else language != source
     else:
         catalog.check(TABLE, entry)
         row = catalog.find(TABLE, entry)
@@ -149,13 +152,13 @@ def load_published(entry: str, language: str, source: str) -> Loaded | None:
 
 def label(entry: str) -> str:
     """Name of a benchmark in results and metrics: its name in the table, or the file's name without `{language}`."""
-    name = Path(entry).stem.replace("{language}", "") if catalog.is_file(entry) else entry.partition("=")[0]
+    name = catalog.stem(entry).replace("{language}", "") if catalog.is_file(entry) else entry.partition("=")[0]
     return re.sub(r"[^\w.-]+", "-", name.partition("@")[0]).strip("-_.") or "file"
 
 
 def check_pairs(name: str, rows: list[dict]) -> None:
     """Raises ConfigError for a benchmark with lists of responses: only pairs can be translated."""
-    if any(not isinstance(row[side], str) for row in rows for side in _SIDES):
+    if any(not isinstance(row[side], str) and not is_messages(row[side]) for row in rows for side in _SIDES):
         raise ConfigError(
             "has lists of responses, and only pairs can be translated", where="curate.benchmark", value=name,
             hint="name it in evaluate.benchmarks",
@@ -184,18 +187,18 @@ def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
     return {language: subsets for language, subsets in lacking.items() if subsets}
 
 
-def _check_responses(where: str, row: dict) -> None:
-    for side in _SIDES:
-        texts = [row[side]] if isinstance(row[side], str) else row[side]
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            raise DataError("a text or a list of texts is allowed", where=f"{where}: {side}", value=row[side])
+def _read(row: dict) -> dict:
+    """A row of a file with its prompt and responses in their one form. Raises DataError, without the row's place, for one
+    that cannot be an item."""
+    _check_name("", str(row.get("section") or row.get("subset") or ""))
+    return {**row, **pair_records.item_of(row)}
 
 
 def _check_name(where: str, section: str) -> None:
     if section.lower() == AVERAGE or section.lower().startswith(SUBSET):
         raise DataError(
             f"reserved: {AVERAGE!r} names the mean of the sections in results, and {SUBSET!r} begins the names of subsets",
-            where=f"{where}: section", value=section,
+            where=f"{where}: section".removeprefix(": "), value=section,
         )  # fmt: skip
 
 

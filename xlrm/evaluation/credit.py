@@ -14,6 +14,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from xlrm.data import conversations
+from xlrm.data.conversations import Turns, plain
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -25,9 +28,13 @@ SIMULATIONS = 400
 _OF_TIES = re.compile(r"(ref|tied):(.+)")
 
 
-def responses(row: dict) -> tuple[list[str], list[str]]:
-    """Chosen and rejected responses of a benchmark's row as lists; each may be stored as a single text."""
-    chosen, rejected = ([side] if isinstance(side, str) else list(side) for side in (row["chosen"], row["rejected"]))
+def responses(row: dict) -> tuple[list[Turns], list[Turns]]:
+    """Chosen and rejected responses of a benchmark's row as lists; each may be stored as a single response, a text or a
+    list of messages."""
+    chosen, rejected = (
+        [side] if isinstance(side, str) or conversations.is_messages(side) else list(side)
+        for side in (row["chosen"], row["rejected"])
+    )
     return chosen, rejected
 
 
@@ -61,11 +68,12 @@ def tied(rewards: Sequence[Rewards]) -> int:
 
 def by_length(rows: Sequence[dict]) -> "np.ndarray":
     """Credit (n) of always preferring the longest response in characters; equal lengths earn half."""
-    both = map(responses, rows)
-    lengths = [
-        ([float(len(text)) for text in chosen], [float(len(text)) for text in rejected]) for chosen, rejected in both
-    ]
+    lengths: list[Rewards] = [(_lengths(chosen), _lengths(rejected)) for chosen, rejected in map(responses, rows)]
     return credit(rows, lengths, "half")
+
+
+def _lengths(side: list[Turns]) -> list[float]:
+    return [float(len(plain(turns))) for turns in side]
 
 
 def by_chance(rows: Sequence[dict]) -> "np.ndarray":

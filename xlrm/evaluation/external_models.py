@@ -88,11 +88,17 @@ def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, Exte
 
 
 def evaluate(entry: str, rows: list[dict], language: str, settings: Settings, output: Path) -> SingleExternalResult:
-    """One model on one benchmark; its result for each item is written to `output`. Raises ConfigError for settings of
-    classifiers that are given for a judge."""
+    """One model on one benchmark; its result for each item is written to `output`. A killed run continues. Raises
+    ConfigError for settings of classifiers that are given for a judge."""
     model = reward_models.find(entry)
     _check_kind(model, settings)
-    results = _results(model, _judges([model], {language: rows}, settings), {language: rows}, settings, output)
+    journal = None
+    if model.kind == "classifier":
+        version = f"{model.adapter} {model.version()}"
+        journal = reward_journal.Journal.of_file(output / reward_table.FILE, version, settings.for_model(model))
+    results = _results(model, _judges([model], {language: rows}, settings), {language: rows}, settings, output, journal)
+    if journal:
+        journal.remove()
     about = results.model_dump(exclude_unset=True, exclude={"results"})
     fields = results.results[language].model_dump(exclude_unset=True) | about
     return SingleExternalResult(tie_policy=settings.ties, **fields)

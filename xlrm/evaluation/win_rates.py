@@ -71,12 +71,12 @@ def judge(entry: str, settings: pairwise.Settings, pairs: Sequence[Pair], langua
 
 def pairs(reference: Path, candidate: Path, language: str) -> list[Pair]:
     """The responses of two policies, each in the folder that `sample` wrote for it. Raises DataError for responses to
-    different prompts."""
+    different prompts, and for a prompt of several turns."""
     base, aligned = (_responses(policy / "eval" / f"{language}.jsonl") for policy in (reference, candidate))
     if aligned.keys() != base.keys():
         values = (str(candidate.parent), str(reference.parent))
         raise DataError("do not answer the same prompts", where="judge", value=values)
-    return [Pair(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
+    return [Pair.of(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
 
 
 def win_rate(judgements: Sequence[Judgement]) -> WinRate:

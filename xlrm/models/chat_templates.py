@@ -12,7 +12,7 @@ from xlrm.models.templates import TemplateRefusal
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Message = dict[str, str]
+Message = dict[str, Any]
 Side = Literal["left", "right"]
 """End of a conversation that is cut off: left is its beginning."""
 _ANSWER = "4"
@@ -47,7 +47,7 @@ def without_system(chat: list[Message]) -> list[Message]:
     if len(chat) < 2 or chat[0]["role"] != "system":
         return chat
     system, user, *later = chat
-    return [{"role": user["role"], "content": f"{system['content']}\n\n{user['content']}"}, *later]
+    return [user | {"content": f"{system['content']}\n\n{user['content']}"}, *later]
 
 
 def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -144,8 +144,14 @@ def line(message: object) -> str:
     return " ".join(str(message).split())[:200]
 
 
-def conversation(prompt: str | list[Message], response: str) -> list[Message]:
-    return [*messages(prompt), {"role": "assistant", "content": response}]
+def conversation(prompt: Prompt, response: Prompt) -> list[Message]:
+    """The messages of a prompt and a response, each a text or messages."""
+    return [*messages(prompt), *answer(response)]
+
+
+def answer(response: Prompt) -> list[Message]:
+    """The messages of a response."""
+    return [{"role": "assistant", "content": response}] if isinstance(response, str) else response
 
 
 def encode(

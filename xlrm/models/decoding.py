@@ -6,10 +6,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-Prompt = str | list[dict[str, str]]
-"""The text of one user message, or all messages as {role, content}, a system message first."""
+Prompt = str | list[dict[str, Any]]
+"""The text of one user message, or all messages with role, content and any further fields, a system message first."""
 Precision = Literal["float32", "bfloat16"]
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlrm import progress
 from xlrm.errors import ConfigError
 from xlrm.models import generation, loading
-from xlrm.models.decoding import Completion, Decoding, Precision, blocks
+from xlrm.models.decoding import Completion, Decoding, Precision, Prompt, blocks
 from xlrm.store import hub, unfinished
 from xlrm.store.answers import Memory
 
@@ -70,26 +70,30 @@ class Policy:
         """Digest of the files in `folder`."""
         return hub.model_version(str(self.folder), None)
 
-    def respond(self, prompts: Sequence[str], samples: int, greedy: bool) -> list[list[Completion]]:
+    def respond(self, prompts: Sequence[Prompt], samples: int, greedy: bool) -> list[list[Completion]]:
         """`samples` responses to each prompt, in order, without surrounding white space; their texts are empty for a
         prompt that the policy refuses."""
         decoding = self.settings.decoding(greedy)
-        wanted = list(dict.fromkeys(prompts))
+        by_key = {_key(prompt): prompt for prompt in prompts}
+        wanted = list(by_key)
         responses: dict[str, list[Completion]] = {}
         with contextlib.closing(self._memory(decoding)) as kept:
             known = [kept.look_up(wanted, number) for number in range(samples)]
             left = len(wanted) * samples - sum(map(len, known))
             with contextlib.closing(progress.Counter("sample", left, "responses")) as counter:
                 for block in blocks(wanted, max(1, self.engine.block // samples)):
-                    responses |= self._ask(block, known, decoding, kept, counter)
-        return [responses[text] for text in prompts]
+                    responses |= self._ask({key: by_key[key] for key in block}, known, decoding, kept, counter)
+        return [responses[_key(prompt)] for prompt in prompts]
 
     def _ask(
-        self, prompts: list[str], known: list[dict[str, str | None]], decoding: Decoding, kept: Memory,
+        self, prompts: dict[str, Prompt], known: list[dict[str, str | None]], decoding: Decoding, kept: Memory,
         counter: progress.Counter,
     ) -> dict[str, list[Completion]]:  # fmt: skip
+        """Key of a prompt -> its responses."""
+        keys = list(prompts)
+
         def keep(place: int, number: int, completion: Completion) -> None:
-            kept.add({prompts[place]: json.dumps([completion.text.strip(), completion.whole], allow_nan=False)}, number)
+            kept.add({keys[place]: json.dumps([completion.text.strip(), completion.whole], allow_nan=False)}, number)
             counter.advance(1)
             if completion.refused:
                 progress.say(
@@ -99,19 +103,24 @@ class Policy:
         there = {
             (place, number): Completion(*json.loads(texts[text] or '["", false]'))
             for number, texts in enumerate(known)
-            for place, text in enumerate(prompts)
+            for place, text in enumerate(keys)
             if text in texts
         }
-        completions = self.engine.complete(prompts, len(known), decoding, keep, there)
+        completions = self.engine.complete(list(prompts.values()), len(known), decoding, keep, there)
         return {
             text: [replace(answer, text=answer.text.strip()) for answer in answers]
-            for text, answers in zip(prompts, completions, strict=True)
+            for text, answers in zip(keys, completions, strict=True)
         }
 
     def _memory(self, decoding: Decoding) -> Memory:
         asked = {"policy": self.version, "decoding": asdict(decoding), "answer": ["text", "whole"]}
         how = self.settings.model_dump(include={"engine", "precision", "context"})
         return Memory(MEMORY, asked | how, unfinished.address(self.work), self.work.parent)
+
+
+def _key(prompt: Prompt) -> str:
+    """Key of a prompt's saved responses: its text, or its messages as JSON."""
+    return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False, allow_nan=False)
 
 
 @contextlib.contextmanager

@@ -132,7 +132,7 @@ def _rendered(tokenizer: Any, chat: Sequence[Mapping[str, Any]], options: dict[s
         text = _applied(tokenizer, chat, options)
     except Exception as error:  # of any kind: the template is a program
         raise _Refused(" ".join(str(error).split())[:200] or type(error).__name__) from error
-    most = _CHARACTERS + _TIMES * sum(len(str(message.get("content"))) for message in chat)
+    most = _CHARACTERS + _TIMES * sum(len(str(message)) for message in chat)
     if len(text) > most:
         raise _Refused(f"it writes {len(text):,} characters; at most {most:,} are allowed")
     return text

@@ -125,7 +125,9 @@ class Transformers(Engine):
     def _target_token(self) -> str:
         """Token of the target language and a space, for models that read it in the text (OPUS-MT, MADLAD); else ""."""
         target = self.languages and self.languages[1]
-        names = [f">>{target.code}<<", f">>{target.flores[:3]}<<", f"<2{target.code}>"] if target else []
+        if not target:
+            return ""
+        names = [f">>{target.code}<<", f">>{(target.flores or target.code)[:3]}<<", f"<2{target.code}>"]
         return next((f"{name} " for name in names if _is_token(self.tokenizer, name)), "")
 
     def _batch(self, encoded: list[list[int]], seeds: list[int], decoding: Decoding) -> list[Completion]:
@@ -240,7 +242,8 @@ def _is_token(tokenizer: Any, name: str) -> bool:
 
 def _language_token(tokenizer: Any, language: Language) -> str:
     """Token of a language in the spelling of NLLB, M2M100 or mBART. Raises ConfigError if the model has none for it."""
-    names = [language.flores, f"__{language.code}__"]
+    names = [language.flores] if language.flores else []
+    names.append(f"__{language.code}__")
     names += [name for name in tokenizer.get_vocab() if re.fullmatch(rf"{language.code}_[A-Z]{{2}}", name)]
     for name in names:
         if _is_token(tokenizer, name):

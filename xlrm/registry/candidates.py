@@ -51,10 +51,9 @@ def _facts(prefix: str, model: Path, labelled: list[tuple[str, Path]], lineage: 
     trained = [uri for uri, record in lineage.items() if record.stage == "reward" and record.digest == digest]
     uri = next(iter(trained), None)
     origin = _ancestors(uri, lineage) if uri else {}
-    curated = [(where, record) for where, record in origin.items() if record.stage == "curate"]
     evaluation, evaluated = _evaluation(language, labelled, trained, lineage)
-    corpus = _corpus(*curated[-1]) if curated else None
-    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpus, evaluated)
+    corpora = _corpora(language.split("+"), origin)
+    return releases.Facts(f"{prefix}-{language}", model, digest, evaluation, origin, corpora, evaluated)
 
 
 def _evaluation(
@@ -101,6 +100,20 @@ def _ancestors(uri: str, lineage: dict[str, Record]) -> dict[str, Record]:
     return records | {uri: lineage[uri]}
 
 
-def _corpus(uri: str, record: Record) -> DataCard:
+def _corpora(languages: list[str], origin: dict[str, Record]) -> dict[str, DataCard]:
+    """URI -> data card of the corpora with the training pairs in these languages: a language's own, or else the source's,
+    which its pairs were translated from."""
+    curated = {uri: record for uri, record in origin.items() if record.stage == "curate"}
+    cards = {uri: _card(uri, record) for uri, record in curated.items()}
+    source = {uri: cards[uri] for uri, record in curated.items() if not record.inputs.get("source")}
+    own = {
+        cards[uri].language: {uri: cards[uri]}
+        for uri, record in curated.items()
+        if record.inputs.get("source") and cards[uri].licences
+    }
+    return {uri: card for language in languages for uri, card in own.get(language, source).items()}
+
+
+def _card(uri: str, record: Record) -> DataCard:
     files = tuple(entry for entry in record.files if entry.path == DataCard.FILE)
     return DataCard.read(artifacts.fetch(uri, addresses.home() / "cache", files))

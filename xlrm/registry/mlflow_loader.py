@@ -5,6 +5,7 @@ same rewards faster."""
 import datetime
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ _FILES = "files.json"
 _META = "registered_model_meta"
 """What MLflow writes into a folder that it downloads."""
 _COLUMNS = {"messages", "prompt", "response"}
-_ROW = "a row has messages, or prompt and response, as text"
+_ROW = "a row has messages, or prompt and response, as texts or lists of messages"
+_SENDERS = {
+    **dict.fromkeys(("human", "user", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "model", "bot", "function_call"), "assistant"),
+    "system": "system",
+    **dict.fromkeys(("tool", "observation", "function_response", "tool_response"), "tool"),
+}
+"""`from` of a message in ShareGPT's form -> its role."""
 
 
 def _load_pyfunc(path: str) -> "RewardModel":
@@ -49,18 +57,21 @@ class RewardModel:
         return rewards
 
 
-def _conversation(number: int, row: Any) -> list[dict[str, str]]:
+def _conversation(number: int, row: Any) -> list[dict[str, Any]]:
     """Follows the rule of `xlrm.data.conversations`, without importing it because xlrm may be missing. In a data frame,
     lists may be arrays, and missing values None or NaN. Raises ValueError."""
-    messages, prompt, response = (_listed(row.get(key)) for key in ("messages", "prompt", "response"))
-    if isinstance(response, str) and isinstance(prompt, str | list):
-        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        chat = [*_checked(number, turns), {"role": "assistant", "content": response}]
-    elif isinstance(messages, list) and messages:
-        chat = _checked(number, messages)
+    given = {key: _listed(row.get(key)) for key in (*_COLUMNS, "tools")}
+    given = {key: value for key, value in given.items() if value is not None and value == value}  # NaN is not itself
+    if given.get("tools") not in (None, "", "[]", [], {}):
+        raise ValueError(f"row {number}: a row with tools cannot be read; describe them in the system message")
+    if "prompt" in given and "response" in given:
+        turns, response = _messages(number, given["prompt"], "user"), _messages(number, given["response"], "assistant")
+        chat = [*turns, *response]
+    elif given.get("messages"):
+        chat = _messages(number, given["messages"], "user")
     else:
         raise ValueError(f"row {number}: {_ROW}; it has {sorted(row)}")
-    if any("\ud800" <= character <= "\udfff" for message in chat for text in message.values() for character in text):
+    if any("\ud800" <= character <= "\udfff" for character in json.dumps(chat, ensure_ascii=False)):
         raise ValueError(f"row {number}: a message holds half of a surrogate pair, which is not a character")
     if chat[-1]["role"] != "assistant":
         raise ValueError(f"row {number}: the last message is the one to score: its role is assistant")
@@ -68,17 +79,67 @@ def _conversation(number: int, row: Any) -> list[dict[str, str]]:
 
 
 def _listed(value: Any) -> Any:
-    return list(value) if hasattr(value, "tolist") and hasattr(value, "__len__") else value
+    """The value with lists for arrays, and numbers of Python for those of NumPy."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _checked(number: int, messages: list) -> list[dict[str, str]]:
-    for message in messages:
-        texts = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None,)
-        if not all(isinstance(text, str) for text in texts) or not message["role"]:
-            raise ValueError(f"row {number}: a message has role and content as text, got {message!r}")
-    if not messages:
-        raise ValueError(f"row {number}: {_ROW}; its prompt is empty")
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+def _messages(number: int, value: Any, role: str) -> list[dict[str, Any]]:
+    """The messages of a text in this role, of one message, or of a list of messages."""
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    if not isinstance(value, list | dict) or not value:
+        raise ValueError(f"row {number}: {_ROW}, got {value!r}")
+    return [_message(number, message) for message in (value if isinstance(value, list) else [value])]
+
+
+def _message(number: int, given: Any) -> dict[str, Any]:
+    message = _without_null(number, given) if isinstance(given, dict) else {}
+    if "role" not in message and "from" in message:
+        message = _of_sender(number, message)
+    content = message.get("content", "" if message.get("tool_calls") or message.get("function_call") else None)
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):  # one part of type text
+        content = content[0].get("text") if content[0].get("type") == "text" else None
+    role = message.get("role")
+    if not isinstance(role, str) or not isinstance(content, str) or not role:
+        raise ValueError(f"row {number}: a message has role and content as text, got {given!r}")
+    return message | {"role": role, "content": content}
+
+
+def _of_sender(number: int, message: dict) -> dict[str, Any]:
+    """A message of ShareGPT's form, with role and content."""
+    sender = message.pop("from")
+    role = _SENDERS.get(sender) if isinstance(sender, str) else None
+    if role is None:
+        raise ValueError(f"row {number}: the sender of a message is one of {', '.join(_SENDERS)}, got {sender!r}")
+    value = message.pop("value", None)
+    if sender != "function_call":
+        return {"role": role, "content": value, **message}
+    try:
+        read = json.loads(value) if isinstance(value, str) else value
+        calls = [
+            {"type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
+            for call in (read if isinstance(read, list) else [read])
+        ]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"row {number}: a function_call is JSON with name and arguments, got {value!r}") from None
+    return {"role": role, "content": "", "tool_calls": _without_null(number, calls), **message}
+
+
+def _without_null(number: int, value: Any, depth: int = 0) -> Any:
+    """The value without keys whose value is None, which Arrow and data frames add to all rows."""
+    if depth > 64:
+        raise ValueError(f"row {number}: a message has at most 64 levels of lists and objects")
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _without_null(number, item, depth + 1) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_null(number, item, depth + 1) for item in value]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"row {number}: a message has texts, finite numbers, lists and objects, got {value!r}")
 
 
 def _plain(folder: Path) -> Any:

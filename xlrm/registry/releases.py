@@ -17,6 +17,7 @@ import yaml
 
 from xlrm import markdown_table
 from xlrm.data import data_card
+from xlrm.data.corpus_schema import PREFERENCE_PAIRS
 from xlrm.data.data_card import DataCard
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.results import EvaluationResults, Result
@@ -32,19 +33,14 @@ from xlrm.tracking.metric_keys import key as metric_key
 
 REWARDS = f"evaluation/{reward_table.FILE}"
 _LOADER = "xlrm_reward_model"
-_TEXT = {"type": "string", "required": True}
-_MESSAGE = {"type": "object", "properties": {"role": _TEXT, "content": _TEXT}}
-INPUTS = [
-    {"name": "messages", "type": "array", "items": _MESSAGE, "required": False},
-    {"name": "prompt", "type": "string", "required": False},
-    {"name": "response", "type": "string", "required": False},
-]
-"""Columns of MLflow's signature; a row has `messages`, or `prompt` and `response`."""
+INPUTS = [{"name": name, "type": "any", "required": False} for name in ("messages", "prompt", "response", "tools")]
+"""Columns of MLflow's signature; a row has `messages`, or `prompt` and `response`. Of any type, because MLflow would drop the
+fields of a message that the signature does not name; tools are among them so that they are refused and not dropped."""
 OUTPUTS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]
 EXAMPLE = [{"messages": chat} for chat in fingerprints.PROBES[:2]]
 PHRASEBOOK = "phrasebook"
 """The translator that is not a model: its sentences belong to this project."""
-_REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
+REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ class Facts:
     """The folder that the stage evaluate wrote."""
     origin: dict[str, Record]
     """URI -> record of the model's own artifact and of all artifacts that it was made from."""
-    corpus: DataCard | None
-    """None if `origin` has no artifact of the stage curate."""
+    corpora: dict[str, DataCard]
+    """URI -> card of the artifacts of the stage curate in `origin` that its training pairs are from."""
     evaluation_uri: str | None = None
 
     @cached_property
@@ -75,7 +71,8 @@ class Facts:
 
     @cached_property
     def terms(self) -> Terms:
-        data = (self.corpus.licences if self.corpus else {}) or {"training data": "unknown"}
+        given = [entry for card in self.corpora.values() for entry in card.licences.items()]
+        data = dict(given) or {"training data": "unknown"}
         translations = {
             f"translations by {name}": licence_terms.of_model(name) for name in self.translators if name != PHRASEBOOK
         }
@@ -88,7 +85,9 @@ class Facts:
         stages = [
             record
             for record in self.origin.values()
-            if record.stage == "translate" and record.config["language"] in languages
+            if record.stage == "translate"
+            and record.config["language"] in languages
+            and PREFERENCE_PAIRS.name in record.config.get("files", (PREFERENCE_PAIRS.name,))
         ]
         return sorted({str(record.config.get("translator")) for record in stages})
 
@@ -126,7 +125,7 @@ def _write_flavour(folder: Path, facts: Facts) -> None:
     environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
     _yaml(folder / "python_env.yaml", environment)
     # Without builds such as +cpu or +cu126, which the default package index does not have.
-    pinned = [f"{name}=={versions[name].partition('+')[0]}" if name in versions else name for name in _REQUIRED]
+    pinned = [f"{name}=={versions[name].partition('+')[0]}" if name in versions else name for name in REQUIRED]
     (folder / "requirements.txt").write_text("\n".join(["mlflow>=3.17,<4", "jinja2", *pinned]) + "\n")
     (folder / "input_example.json").write_text(
         json.dumps(EXAMPLE, ensure_ascii=False, allow_nan=False), encoding="utf-8"
@@ -173,11 +172,14 @@ def _accuracy(result: Result, name: str) -> str:
 def _data(facts: Facts) -> Iterator[str]:
     yield "## Data"
     yield ""
-    if facts.corpus is None:
+    if not facts.corpora:
         yield "No artifact that this model was made from describes its training data."
         return
-    _, *lines = data_card.markdown(facts.corpus).strip().splitlines()
-    yield "\n".join(lines).strip()
+    for card in facts.corpora.values():
+        _, *lines = data_card.markdown(card).strip().splitlines()
+        if len(facts.corpora) > 1:
+            yield f"In {card.language}:\n"
+        yield "\n".join(lines).strip() + "\n"
     if facts.translators:
         yield ""
         yield f"Translated by {', '.join(facts.translators)}."
@@ -233,11 +235,15 @@ def tags(facts: Facts) -> dict[str, str]:
     entries = {"language": facts.card.language, "base_model": facts.card.base_model.model}
     entries |= {"digest": facts.digest, "evaluation_uri": addresses.shown(facts.evaluation_uri or "")}
     entries |= {"licence": facts.terms.licence, "non_commercial": str(facts.terms.non_commercial).lower()}
-    for stage, label in (("reward", "artifact"), ("curate", "data.source"), ("validate", "data")):
-        if made := facts.made_by(stage):
+    sources = [(uri, facts.origin[uri]) for uri in facts.corpora]
+    for label, made in (
+        ("artifact", facts.made_by("reward")), ("data.source", sources[0] if sources else None),
+        ("data", facts.made_by("validate")),
+    ):  # fmt: skip
+        if made:
             uri, record = made
             entries |= {f"{label}_uri": addresses.shown(uri), f"{label}_digest": record.digest}
-            if stage == "reward":
+            if label == "artifact":
                 entries |= {"git_commit": record.git_commit or "", "image": record.image or ""}
     for on, result in facts.results.results.items():
         for name in result.parts:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from xlrm.data.conversations import Turns, shown
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.credit import responses
@@ -89,16 +89,9 @@ def _mistake(language: str, item: dict, row: dict) -> Mistake:
     sides = zip(responses(row), (item["chosen"], item["rejected"]), strict=True)
     (chosen, ours), (rejected, theirs) = (_best(*side) for side in sides)
     about = (language, item["section"], item["subset"], item["id"])
-    return Mistake(*about, _prompt(row["prompt"]), chosen, rejected, ours, theirs)
+    return Mistake(*about, shown(row["prompt"]), shown(chosen), shown(rejected), ours, theirs)
 
 
-def _best(texts: list[str], values: list[float]) -> tuple[str, float]:
+def _best(side: list[Turns], values: list[float]) -> tuple[Turns, float]:
     place = max(range(len(values)), key=values.__getitem__)
-    return texts[place], values[place]
-
-
-def _prompt(prompt: Any) -> str:
-    """A conversation as text, its turns one below the other."""
-    if isinstance(prompt, str):
-        return prompt
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
+    return side[place], values[place]

@@ -12,6 +12,7 @@ from importlib import metadata
 from rich.markup import escape
 from rich.table import Table
 
+from xlrm import installation
 from xlrm.errors import XlrmError
 from xlrm.run.output import console
 from xlrm.store import addresses, objects
@@ -80,7 +81,7 @@ def _installed(package: str, extra: str, required: bool, image: str | None) -> C
     if importlib.util.find_spec(package) is not None:
         return Check(package, True, metadata.version(package), "", required)
     if image is None:
-        return Check(package, False, "not installed", f"pip install 'xlrm[{extra}]'", required)
+        return Check(package, False, "not installed", installation.command(extra), required)
     if required:
         return Check(
             package, False, f"not installed, and xlrm-{image} needs it", "build the image again: docs/images.md"

@@ -1,19 +1,21 @@
 """The texts that an experiment will read, estimated from its settings alone: their number and assumed lengths. `xlrm
 estimate` and `plan` count the real ones."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from xlrm.data import catalog
 from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, PUBLISHED_PARALLEL, Dataset
+from xlrm.data.corpus_schema import Name
+from xlrm.errors import XlrmError
 from xlrm.evaluation import benchmarks
 from xlrm.languages import LANGUAGES
 from xlrm.run.forecast import Published
 from xlrm.run.sections import Experiment
 from xlrm.run.workloads import Item, Texts
 from xlrm.store import hub
-from xlrm.store.jsonl import read_rows
+from xlrm.store.row_files import RowFile
 from xlrm.translation import effort, translators
 from xlrm.translation.effort import Estimate, Work
 
@@ -54,7 +56,7 @@ def texts(experiment: Experiment) -> Texts:
 
 def published(experiment: Experiment) -> Published:
     """Assumed lengths of the benchmarks and parallel texts that are read in their published translations."""
-    result, config = Published(), experiment.config("represent")
+    result = Published()
     for entry in experiment.config("evaluate").benchmarks:
         row = catalog.find(benchmarks.TABLE, entry)
         count = SIZES.get(row.name) if row else None
@@ -65,7 +67,7 @@ def published(experiment: Experiment) -> Published:
         result.benchmarks[benchmarks.label(entry)] = {
             code: [_translated(item, code)] * count for code in experiment.languages if code in row.languages
         }
-    if config.parallel:
+    if experiment.represented and (config := experiment.config("represent")).parallel:
         count = size(experiment, PUBLISHED_PARALLEL, config.parallel, config.texts)
         passage = _item(experiment, config.parallel).prompt
         result.parallel = {code: [_translated(Item(passage, ()), code).prompt] * count for code in experiment.languages}
@@ -74,19 +76,23 @@ def published(experiment: Experiment) -> Published:
 
 def translated(experiment: Experiment, of: Texts) -> dict[str, Estimate]:
     """Target language -> estimate of its translation, with an empty translation memory."""
-    if not experiment.targets:
-        return {}
-    config, source = experiment.config("translate"), LANGUAGES[experiment.source]
-    items = [*of.pairs, *of.benchmark]
-    alone = [*of.train_prompts, *of.eval_prompts, *of.parallel]
+    source, estimates = LANGUAGES[experiment.source], {}
+    for code, names in experiment.translated.items():
+        config, target = experiment.config("translate", language=code), LANGUAGES[code]
+        work = _work(of, names, config)
+        estimates[code] = effort.estimate(work, source, target, translators.parameters(config, source, target))
+    return estimates
+
+
+def _work(of: Texts, names: Collection[Name], config: translators.Settings) -> Work:
+    """Work of translating these tables."""
+    items = [*(of.pairs if "preferences" in names else ()), *(of.benchmark if "benchmark" in names else ())]
+    alone = [*of.train_prompts, *of.eval_prompts] if "prompts" in names else []
+    alone += of.parallel if "parallel" in names else ()
     size = sum(item.prompt + sum(item.responses) for item in items) + sum(alone)
     count = sum(1 + len(item.responses) for item in items) + len(alone)
     segments = max(count, round(2 * size / config.longest_segment)) if config.segmented else count
-    work = Work(count, segments, round(size))
-    return {
-        code: effort.estimate(work, source, LANGUAGES[code], translators.parameters(config, source, LANGUAGES[code]))
-        for code in experiment.targets
-    }
+    return Work(count, segments, round(size))
 
 
 def size(experiment: Experiment, table: Mapping[str, Dataset], entry: str | None, most: int | None) -> int:
@@ -95,12 +101,22 @@ def size(experiment: Experiment, table: Mapping[str, Dataset], entry: str | None
         return 0
     known = most if most is not None else experiment.config("plan").rows
     if catalog.is_file(entry):
-        whole = len(read_rows(Path(entry))) if Path(entry).is_file() else known
+        whole = _rows_of_file(entry) or known
     elif (row := catalog.find(table, entry)) and row.size:
         whole = most or row.size
     else:
         whole = SIZES.get(hub.parse_entry(entry)[0], known)
     return whole if most is None else min(most, whole)
+
+
+def _rows_of_file(entry: str) -> int:
+    """Rows of a file of this machine; 0 for one that is elsewhere or cannot be read."""
+    if not Path(entry).is_file():
+        return 0
+    try:
+        return sum(1 for _ in RowFile(entry).records())
+    except XlrmError:
+        return 0
 
 
 def assumptions(plan: Any) -> list[str]:

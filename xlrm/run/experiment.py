@@ -13,10 +13,11 @@ import yaml
 from pydantic import ValidationError
 
 from xlrm.errors import ConfigError
-from xlrm.languages import LANGUAGES
+from xlrm.languages import OWN, unknown
 from xlrm.run import readiness
 from xlrm.run.sections import (
     CROSS_LINGUAL,
+    OF_A_CORPUS,
     POLICY,
     SECTIONS,
     STAGES,
@@ -33,6 +34,12 @@ __all__ = [
 ]  # fmt: skip
 
 
+_TOP = {
+    "name": "name", "source": "source", "targets": "targets", "languages": "more_languages", "corpora": "corpora",
+}  # fmt: skip
+"""Setting of a file that is not a section of a stage -> field of `Experiment`."""
+
+
 def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LINGUAL) -> Experiment:
     """Reads an experiment from a file, for a pipeline. Raises ConfigError for a wrong file, section, field or value,
     and for settings that cannot work (`xlrm.run.readiness`), before anything is written."""
@@ -42,7 +49,7 @@ def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LING
         raw = parse(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}", where=path) from error
-    return build({"name": path.stem} | raw, dict(map(_assignment, overrides)), str(path), pipeline)
+    return build({"name": path.stem} | raw, dict(map(assignment, overrides)), str(path), pipeline)
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
@@ -71,12 +78,17 @@ def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipelin
     raw = deepcopy(raw)
     for name, value in overrides.items():
         override(raw, name, value)
-    top = {key: raw.pop(key) for key in ("name", "source", "targets") if key in raw}
+    top = {field: raw.pop(key) for key, field in _TOP.items() if key in raw}
+    for key, field in _TOP.items():
+        if key in ("languages", "corpora") and top.get(field, ()) is None:  # a section without entries
+            del top[field]
     sections = {stage: _section(stage, values, where) for stage, values in raw.items()}
     try:
         experiment = Experiment(**top, stages=sections)
     except ValidationError as error:
-        raise ConfigError.invalid(error.errors(include_url=False)[0], f"{where}: ") from error
+        first = error.errors(include_url=False)[0]
+        loc = tuple("languages" if part == "more_languages" else part for part in first["loc"])
+        raise ConfigError.invalid(first | {"loc": loc}, f"{where}: ") from error
     _check(experiment, where)
     readiness.check(experiment, pipeline, where)
     return experiment
@@ -90,7 +102,8 @@ def parse_value(name: str, text: str) -> Any:
         raise ConfigError("not a value in YAML", where=name, value=text) from error
 
 
-def _assignment(override: str) -> tuple[str, Any]:
+def assignment(override: str) -> tuple[str, Any]:
+    """Name and value of `stage.field=value`. Raises ConfigError for anything else."""
     name, equals, value = override.partition("=")
     if not equals or not all(name.split(".")):
         raise ConfigError("an override is written stage.field=value", value=override)
@@ -112,7 +125,7 @@ def override(raw: dict, name: str, value: Any) -> None:
 
 def _section(stage: str, values: Any, where: str) -> dict[str, Any]:
     if stage not in SECTIONS:
-        known = ", ".join(("name", "source", "targets", *SECTIONS))
+        known = ", ".join((*_TOP, *SECTIONS))
         raise ConfigError("no such section or setting", where=where, value=stage, hint=f"there are {known}")
     if values is not None and not isinstance(values, dict):
         raise ConfigError("a section is a mapping of fields", where=f"{where}: {stage}", value=values)
@@ -120,16 +133,31 @@ def _section(stage: str, values: Any, where: str) -> dict[str, Any]:
 
 
 def _check(experiment: Experiment, where: str) -> None:
+    known = OWN.keys() | experiment.more_languages.keys()
     for field, languages in (("source", (experiment.source,)), ("targets", experiment.targets)):
         for language in languages:
-            if language not in LANGUAGES:
-                raise ConfigError(
-                    "no such language",
-                    where=f"{where}: {field}",
-                    value=language,
-                    hint=f"there are {', '.join(LANGUAGES)}",
-                )
+            if language not in known:
+                raise unknown(language, f"{where}: {field}")
     if len(set(experiment.languages)) != len(experiment.languages):
         raise ConfigError("a language is duplicated", where=f"{where}: targets", value=experiment.languages)
     for stage, values in experiment.stages.items():
         check_section(stage, values, f"{where}: ")
+    for language, values in experiment.corpora.items():
+        _check_corpus(experiment, language, values, f"{where}: corpora.{language}")
+
+
+def _check_corpus(experiment: Experiment, language: str, values: dict[str, Any], where: str) -> None:
+    if language not in experiment.targets:
+        own = "the section `curate` is the source's corpus; " if language == experiment.source else ""
+        raise ConfigError(
+            f"{own}a language of targets is required", where=where, hint=f"there are {', '.join(experiment.targets) or 'none'}"
+        )  # fmt: skip
+    if "language" in values:
+        raise ConfigError("not allowed; the entry is named by it", where=f"{where}.language", value=values["language"])
+    if not any(values.get(field) for field in OF_A_CORPUS):
+        raise ConfigError(f"one or more of {', '.join(OF_A_CORPUS)} are required", where=where)
+    try:
+        check_section("curate", experiment.corpus(language), "")
+    except ConfigError as error:
+        error.where = error.where.removeprefix("curate.")
+        raise error.within(f"{where}.") from error

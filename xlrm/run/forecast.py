@@ -106,7 +106,7 @@ class Scene:
     ) -> Load:
         """Tokens of prompts with `count` sampled responses of at most `longest` tokens each, in all targets."""
         total = Load()
-        for scale in map(self.scale, self.experiment.targets):
+        for scale in map(self.scale, self.experiment.aligned):
             answer = answer_length(self.texts.pairs, scale, longest)
             total += load([Item(prompt * scale, (answer,) * count) for prompt in prompts], 1, limit, shared)
         return total
@@ -164,8 +164,7 @@ def read_published(experiment: Experiment) -> Published:
             code: [workloads.item(row) for row in benchmark.rows] for code, benchmark in loaded.items() if benchmark
         }
         result.benchmarks[benchmarks.label(entry)] = lengths
-    config = experiment.config("represent")
-    if config.parallel:
+    if experiment.represented and (config := experiment.config("represent")).parallel:
         try:
             texts = parallel_texts.load(config.parallel, languages, config.texts, config.seed).texts
             result.parallel = {code: [workloads.size(text) for text in passages] for code, passages in texts.items()}
@@ -282,7 +281,8 @@ def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -
 def _policies_judged(scene: Scene) -> Iterator[Row]:
     """Both aligned policies of each target against the policy that they were trained from; a judge that knows the right
     answers takes nothing."""
-    targets, prompts = scene.experiment.targets, scene.texts.eval_prompts
+    targets, prompts = scene.experiment.aligned, scene.texts.eval_prompts
+    policies = len(_labelers(scene))
     longest = scene.config("sample", languages=targets).max_new_tokens
     for judge in judges.generative("judge", scene.config("judge")):
         reading = Load()
@@ -291,8 +291,13 @@ def _policies_judged(scene: Scene) -> Iterator[Row]:
             reading += _judged(
                 [Item(prompt, (answer, answer)) for prompt in prompts], scale, judge.settings.answer_tokens
             )
-        what = f"2 policies x {len(targets)} languages x {len(prompts):,} prompts by {judge.model.name}"
-        yield _judging(scene, judge, what, reading * 2, 2 * len(targets) * len(prompts))
+        what = f"{policies} policies x {len(targets)} languages x {len(prompts):,} prompts by {judge.model.name}"
+        yield _judging(scene, judge, what, reading * policies, policies * len(targets) * len(prompts))
+
+
+def _labelers(scene: Scene) -> tuple[str, ...]:
+    """Reward models whose rewards align a policy in the first language: the source's and the language's own."""
+    return scene.config("rank").labelers
 
 
 def _represent(scene: Scene) -> Row:
@@ -314,29 +319,30 @@ def _represent(scene: Scene) -> Row:
 
 def _alignment(scene: Scene) -> list[Row]:
     """Sampling, ranking by the source's and the target's reward model, DPO by each, and sampling to judge."""
-    targets, train, judged = scene.experiment.targets, scene.texts.train_prompts, scene.texts.eval_prompts
+    targets, train, judged = scene.experiment.aligned, scene.texts.train_prompts, scene.texts.eval_prompts
+    m = len(_labelers(scene))
     sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
     align = scene.config("align", language=targets[0], labeler=targets[0])
     drawn = scene.answered(train, sample.samples, sample.max_new_tokens, shared=False)
     single = scene.answered(judged, 1, sample.max_new_tokens, shared=False)
     ranked = scene.answered(train, sample.samples, sample.max_new_tokens, rank.max_length)
-    pairs = scene.answered(train, 2, sample.max_new_tokens, align.max_length) * 2
+    pairs = scene.answered(train, 2, sample.max_new_tokens, align.max_length) * m
     kind: Kind = "checkpointed" if align.gradient_checkpointing else "training"
     n, samples = len(targets), f"{len(train):,} prompts x {sample.samples}"
     what = (
-        f"{n} languages x ({samples} + {len(judged):,} to judge by)", f"2 reward models x {n} languages x {samples}",
-        f"{2 * n} policies, {len(train):,} pairs each", f"{2 * n} aligned policies x {len(judged):,} to judge",
+        f"{n} languages x ({samples} + {len(judged):,} to judge by)", f"{m} reward models x {n} languages x {samples}",
+        f"{m * n} policies, {len(train):,} pairs each", f"{m * n} aligned policies x {len(judged):,} to judge",
     )  # fmt: skip
     passes: dict[Kind, float] = {"forward": 1, kind: align.epochs}
-    policies = _weights([scene.policy] * 2 * n, LOADED_IN)
+    policies = _weights([scene.policy] * m * n, LOADED_IN)
     return [
         scene.row(
             "sample", what[0], "decoding", sample.precision, drawn + single, {"forward": 1}, head=True, of=scene.policy
         ),
-        scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": 2}),
+        scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": m}),
         scene.row("align", what[2], "training", align.precision, pairs, passes, True, scene.policy, policies),
         scene.row(
-            "sample", what[3], "decoding", sample.precision, single, {"forward": 2}, True, scene.policy, aligned=True
+            "sample", what[3], "decoding", sample.precision, single, {"forward": m}, True, scene.policy, aligned=True
         ),
     ]
 

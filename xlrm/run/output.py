@@ -3,8 +3,10 @@
 import contextlib
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -41,6 +43,13 @@ def print_result(*lines: object) -> None:
         print(line, flush=True)
 
 
+def print_file(path: Path) -> None:
+    """Copies a file to standard output."""
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.flush()
+
+
 def quiet_libraries() -> None:
     """Hides the warnings of libraries in a terminal, and their progress bars elsewhere. Call it before they are
     imported."""
@@ -67,7 +76,8 @@ def nothing_but_results() -> Iterator[None]:
 
 @contextlib.contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Wraps the work of a command. An XlrmError ends it with status 2 and one line; after a gate's refusal, further
+    """Wraps the work of a command. An XlrmError, or an error of the operating system such as a full disk, ends it with
+    status 2 and one line; after a gate's refusal, further
     lines say where the page is and what to do next."""
     _open_streams()
     try:
@@ -77,6 +87,18 @@ def errors_in_one_line() -> Iterator[None]:
         for line in lines_of(error):
             errors.print(line, style="bold red" if line.startswith("error") else None)
         raise typer.Exit(2) from error
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of standard output has gone
+            raise
+        errors.print(f"error: {_of_the_system(error)}", style="bold red")
+        raise typer.Exit(2) from error
+
+
+def _of_the_system(error: OSError) -> str:
+    """One line of an error of the operating system, or of a library that derives its errors from them."""
+    text = error.strerror or " ".join(str(error).split())[:300] or type(error).__name__
+    place = error.filename if isinstance(error.filename, str) else ""
+    return f"{place}: {text}" if place else text
 
 
 def _open_streams() -> None:

@@ -8,9 +8,12 @@ are checked by the first stage that trains it, `reward` or `align`, before it be
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 from xlrm.data import catalog
 from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, PUBLISHED_PARALLEL, SPOKEN, Dataset
+from xlrm.data.corpus_schema import is_judgment
 from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks
 from xlrm.evaluation.reward_table import CORPUS
@@ -18,11 +21,13 @@ from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
 from xlrm.run import budget, judges
-from xlrm.run.sections import POLICY, Experiment
+from xlrm.run.sections import OF_A_CORPUS, POLICY, Experiment, stage_config
 from xlrm.run.steps import steps
 from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.gold import JUDGES
+from xlrm.store.row_files import Reading
 from xlrm.tracking import named_models
+from xlrm.training import columns
 from xlrm.translation import translators
 from xlrm.translation.effort import PROMPT_TOKENS
 
@@ -56,62 +61,96 @@ def name_of_files(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 def required_fields(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Fields without a default that neither the experiment nor the pipeline gives."""
     for stage in sorted(stages):
-        try:
-            asked.config(stage)
-        except ConfigError as error:
-            yield error
+        for given in [{"language": code} for code in asked.translated] if stage == "translate" else [{}]:
+            try:
+                asked.config(stage, **given)
+            except ConfigError as error:
+                yield error
 
 
 def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Datasets that are unknown or not in the source's language."""
-    config = asked.config("curate")
-    table: Mapping[str, Dataset]
-    for field, table in (
-        ("preferences", PREFERENCES), ("benchmark", benchmarks.TABLE), ("prompts", PROMPTS),
-        ("eval_prompt_set", EVAL_PROMPTS), ("decontaminate", benchmarks.HELD_OUT), ("parallel", PARALLEL),
-    ):  # fmt: skip
-        for entry in _entries(getattr(config, field)):
-            try:
-                catalog.check(table, entry, hub_too=field == "preferences")
-                row = catalog.find(table, entry)
-            except ConfigError as error:
-                yield error.within(f"curate.{field}: ")
-                continue
-            if row and asked.source not in row.languages:
+    """Datasets that are unknown or not in the corpus's language."""
+    for where, config in _corpora(asked):
+        table: Mapping[str, Dataset]
+        for field, table in (
+            ("preferences", PREFERENCES), ("benchmark", benchmarks.TABLE), ("prompts", PROMPTS),
+            ("eval_prompt_set", EVAL_PROMPTS), ("decontaminate", benchmarks.HELD_OUT), ("parallel", PARALLEL),
+        ):  # fmt: skip
+            for entry in _entries(getattr(config, field)):
+                if field == "benchmark" and entry == benchmarks.HELDOUT:
+                    if where != "curate":
+                        yield ConfigError(
+                            "only the source's pairs can be held out as a benchmark", where=f"{where}.benchmark", value=entry,
+                            hint="name a file or a dataset",
+                        )  # fmt: skip
+                    continue
+                try:
+                    catalog.check(table, entry, hub_too=field == "preferences")
+                    row = catalog.find(table, entry)
+                except ConfigError as error:
+                    yield error.within(f"{where}.{field}: ")
+                    continue
+                if row and config.language not in row.languages:
+                    whose = "the source language" if where == "curate" else "the language of this corpus"
+                    yield ConfigError(
+                        f"a dataset in {config.language!r}, {whose}, is required",
+                        where=f"{where}.{field}", value=entry, hint=f"it is in {', '.join(row.languages)}",
+                    )  # fmt: skip
+
+
+def tables_of_the_corpora(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Tables that the source needs, and tables of other languages that it lacks."""
+    (_, source), *others = _corpora(asked)
+    for field in ("preferences", "benchmark"):
+        if not getattr(source, field):
+            yield ConfigError("required for the source language", where=f"curate.{field}", value=getattr(source, field))
+    for where, config in others:
+        for field in OF_A_CORPUS:
+            if getattr(config, field) and not getattr(source, field):
                 yield ConfigError(
-                    f"a dataset in {asked.source!r}, the source language, is required",
-                    where=f"curate.{field}", value=entry, hint=f"it is in {', '.join(row.languages)}",
+                    f"the source has none; name one in curate.{field}, or leave this out",
+                    where=f"{where}.{field}", value=getattr(config, field),
                 )  # fmt: skip
+
+
+def _corpora(asked: Experiment) -> list[tuple[str, Any]]:
+    """(section, config of `curate`) of the source's corpus, then of each language's own."""
+    own = [(f"corpora.{code}", stage_config("curate", asked.corpus(code))) for code in asked.corpora]
+    return [("curate", asked.config("curate")), *own]
 
 
 def translators_languages(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Languages that the translator does not know; for the phrasebook also datasets other than its own sentences."""
-    if "translate" not in stages:
-        return
-    config, source = asked.config("translate"), LANGUAGES[asked.source]
-    if config.translator == "x-alma":
-        for target in asked.targets:
+    """Languages that their translator does not know; for the phrasebook also datasets other than its own sentences."""
+    source, translated = LANGUAGES[asked.source], asked.translated
+    for code, names in translated.items():
+        translator = asked.config("translate", language=code).translator
+        if translator == "x-alma":
             try:
-                translators.x_alma_model(source, LANGUAGES[target])
+                translators.x_alma_model(source, LANGUAGES[code])
             except ConfigError:
                 yield ConfigError(
-                    f"X-ALMA has no model for {source.name} to {LANGUAGES[target].name}",
-                    where="translate.translator", value=config.translator,
-                    hint=f"it translates between English and any language, and {_groups()}",
+                    f"X-ALMA has no model for {source.name} to {LANGUAGES[code].name}",
+                    where="translate.translator", value=translator,
+                    hint=f"it translates between English and any language with an x_alma_group, and {_groups()}",
                 )  # fmt: skip
-    if config.translator == "phrasebook":
-        for code in asked.languages:
-            if code not in SPOKEN:
-                yield ConfigError(
-                    f"the phrasebook has no language {code!r}",
-                    where="translate.translator", value=config.translator, hint=f"it has {', '.join(SPOKEN)}",
-                )  # fmt: skip
-        for field, entry in _other_sets(asked):
+        if translator == "phrasebook":
+            yield from _phrasebooks(asked, code, names)
+
+
+def _phrasebooks(asked: Experiment, target: str, names: Collection[str]) -> Iterator[ConfigError]:
+    """What the phrasebook cannot translate of these tables."""
+    for code in (asked.source, target):
+        if code not in SPOKEN:
             yield ConfigError(
-                f"the phrasebook translates only its own sentences, but curate.{field} is {entry!r}",
-                where="translate.translator", value=config.translator,
-                hint="set x-alma, or the Hub id or folder of a model",
+                f"the phrasebook has no language {code!r}",
+                where="translate.translator", value="phrasebook", hint=f"it has {', '.join(SPOKEN)}",
             )  # fmt: skip
+    for field, entry in _other_sets(asked, names):
+        own = f", or give corpora.{target} a dataset in {LANGUAGES[target].name}"
+        yield ConfigError(
+            f"the phrasebook translates only its own sentences, but curate.{field} is {entry!r}",
+            where="translate.translator", value="phrasebook", hint=f"set x-alma, or the Hub id or folder of a model{own}",
+        )  # fmt: skip
 
 
 def _groups() -> str:
@@ -122,13 +161,14 @@ def _groups() -> str:
     return "between " + ", ".join(" and ".join(names) for names in groups.values() if len(names) > 1)
 
 
-def _other_sets(asked: Experiment) -> Iterator[tuple[str, str]]:
-    """(field of curate, entry) of datasets other than the phrasebook. A file may hold its sentences, so files are left
-    out."""
+def _other_sets(asked: Experiment, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(field of curate, entry) of datasets other than the phrasebook that these tables are made of. A file may hold its
+    sentences, so files are left out."""
     config = asked.config("curate")
     for field in ("preferences", "benchmark", "prompts", "eval_prompt_set", "parallel"):
-        for entry in _entries(getattr(config, field)):
-            if entry != "phrasebook" and not catalog.is_file(entry):
+        table = "prompts" if field == "eval_prompt_set" else field
+        for entry in _entries(getattr(config, field)) if table in names else ():
+            if entry not in ("phrasebook", benchmarks.HELDOUT) and not catalog.is_file(entry):
                 yield field, entry
 
 
@@ -158,9 +198,9 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
         context = base_models.context(model)
         if context is None:
             continue
-        for stage, field in limits:
+        for stage, field in [(stage, field) for stage, field in limits if stage in stages]:
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
-            if stage in stages and value > context - room:
+            if value > context - room:
                 yield ConfigError(
                     f"{model} reads {context} tokens{', the prompt included' if room else ''}; at most {context - room} allowed",
                     where=f"{stage}.{field}", value=value,
@@ -185,7 +225,7 @@ def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[Confi
     if "translate" not in stages:
         return
     config = asked.config("translate")
-    if config.translator == "phrasebook":
+    if config.translator == "phrasebook" or not asked.translated:
         return
     context = translators.X_ALMA_CONTEXT if config.translator == "x-alma" else base_models.context(config.translator)
     room = context and context - config.longest_segment - PROMPT_TOKENS
@@ -284,17 +324,18 @@ def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    judge, curated = JUDGES.get(asked.config("judge").judge or ""), asked.config("curate")
+    judge = JUDGES.get(asked.config("judge").judge or "")
     if "judge" not in stages or judge is None:  # a generative judge reads any prompt
         return
-    field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
-    entry = getattr(curated, field)
-    if judge.prompts is not None and entry not in judge.prompts and not catalog.is_file(entry):
-        yield ConfigError(
-            f"this judge reads only prompts of {', '.join(judge.prompts)}, but curate.{field} is {entry!r}",
-            where="judge.judge", value=judge.name, hint="null aligns without verdicts",
-        )  # fmt: skip
-    for code in asked.targets:
+    for where, curated in _corpora(asked):
+        field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
+        entry = getattr(curated, field)
+        if judge.prompts is not None and entry and entry not in judge.prompts and not catalog.is_file(entry):
+            yield ConfigError(
+                f"this judge reads only prompts of {', '.join(judge.prompts)}, but {where}.{field} is {entry!r}",
+                where="judge.judge", value=judge.name, hint="null aligns without verdicts",
+            )  # fmt: skip
+    for code in asked.aligned:
         if judge.languages is not None and code not in judge.languages:
             yield ConfigError(
                 f"this judge does not read {code!r}",
@@ -344,12 +385,24 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             )  # fmt: skip
 
 
+def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """A loss of pairs for a file of single judgments, if the file is there to look at."""
+    curated = asked.config("curate")
+    for entry in curated.preferences if "reward" in stages else ():
+        if catalog.is_file(entry) and Path(entry).is_file():
+            first = catalog.first_row(entry, Reading(curated.columns, curated.encoding))
+            try:
+                columns.check_loss(asked.config("reward").loss, is_judgment(first), entry)
+            except ConfigError as error:
+                yield error
+
+
 def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value or ()
 
 
 CHECKS: tuple[Check, ...] = (
-    name_of_files, required_fields, sets_of_the_corpus, translators_languages, tiny_models_languages, published_benchmarks,
-    parallel_texts, judges_prompts, names_of_models, models_from_elsewhere, generative_judges, lengths, lengths_of_translations,
-    limits_of_translations, pairs_to_align_on, batches,
+    name_of_files, required_fields, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
+    published_benchmarks, parallel_texts, judges_prompts, names_of_models, models_from_elsewhere, generative_judges,
+    lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches, losses,
 )  # fmt: skip

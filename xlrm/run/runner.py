@@ -24,7 +24,7 @@ from xlrm.errors import ArtifactError, ConfigError, GateError, XlrmError
 from xlrm.processes import locks
 from xlrm.processes.launch import Nodes
 from xlrm.run.experiment import stage_config, stage_module
-from xlrm.store import addresses, artifacts, fields, objects, provenance, unfinished
+from xlrm.store import addresses, artifacts, fields, objects, outputs, provenance, unfinished
 from xlrm.store.artifacts import FileEntry, Input, Record
 from xlrm.tracking import named_models
 
@@ -86,6 +86,7 @@ def run_stage(
     if record := artifacts.find(uri):
         progress.say(f"{label}: finished before, reused")
         return Artifact(uri, record)
+    outputs.check_places(store or addresses.store())
     _remove_leftovers(store or addresses.store())
     with _workspace(label, name, key) as work:
         if record := artifacts.find(uri):

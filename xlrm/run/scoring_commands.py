@@ -1,5 +1,7 @@
 """Commands that compute rewards with one model: of a file of conversations, and of a benchmark."""
 
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -8,9 +10,14 @@ from rich.table import Table
 
 from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
-from xlrm.run.output import console, errors, errors_in_one_line, print_result
+from xlrm.processes import locks
+from xlrm.processes.signals import ended_by_signals
+from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
+from xlrm.scorers.reward_journal import Journal
+from xlrm.store import outputs
+from xlrm.store.local_copies import STDIN
 
 if TYPE_CHECKING:
     from xlrm.evaluation.results import Result
@@ -20,26 +27,52 @@ ModelOption = Annotated[
     str,
     typer.Option(help="A reward model: folder, models:/NAME@ALIAS, URI, s3://bucket/prefix or OWNER/NAME[@REVISION]."),
 ]
+ColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=COLUMN,...", help="Columns of the file that have another name, as prompt=question."),
+]
+EncodingOption = Annotated[
+    str | None, typer.Option(help="Encoding of a text file without a byte order mark (default: UTF-8).")
+]
 
 
 @scoring_options()
 def score(
     model: ModelOption,
     input_file: Annotated[
-        Path, typer.Option("--input", help='JSONL rows: {"messages": [...]} or {"prompt", "response"}.')
+        str,
+        typer.Option(
+            "--input",
+            help="Rows with messages, or prompt and response: JSONL, JSON, CSV, TSV or Parquet, also .gz or .zst, also "
+            "s3://bucket/key; - is standard input.",
+        ),
     ],
-    output_file: Annotated[Path, typer.Option("--output", help='The same rows with "reward", in the same order.')],
+    output_file: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            help="The same rows with reward, in the same order and in the format of the name; - prints JSONL.",
+        ),
+    ],
+    columns: ColumnsOption = None,
+    encoding: EncodingOption = None,
     *,
     scoring: dict[str, Any],
 ) -> None:
     """Score conversations with a reward model. After an interruption, the same command continues where it stopped."""
+    from xlrm.data import reading
     from xlrm.scorers.score_file import score_file
 
-    with errors_in_one_line():
-        chosen = checked(Scoring, scoring, "xlrm score")
-        scored = score_file(lambda: model_folder(model), input_file, output_file, chosen)
-    errors.print(f"{scored.rows} rewards in {output_file}", highlight=False)
-    print_result(output_file)
+    with tempfile.TemporaryDirectory(prefix="xlrm-score-") as folder:
+        output = Path(folder, "rewards.jsonl") if output_file == STDIN else Path(output_file)
+        with errors_in_one_line(), contextlib.nullcontext() if output_file == STDIN else ended_by_signals():
+            chosen, read = checked(Scoring, scoring, "xlrm score"), reading.of_options(columns or (), encoding)
+            scored = score_file(lambda: model_folder(model), input_file, output, chosen, read)
+        errors.print(f"{scored.rows} rewards in {output_file}", highlight=False)
+        if output_file == STDIN:
+            print_file(output)
+        else:
+            print_result(output_file)
 
 
 @scoring_options()
@@ -58,17 +91,19 @@ def evaluate(
     items: Annotated[int | None, typer.Option(help="Maximum number of items, a sample (default: all).")] = None,
     ties: Annotated[str, typer.Option(help="How a pair with equal rewards counts: lost or half.")] = "lost",
     log: Annotated[str | None, typer.Option(help="MLflow experiment to log the accuracies to.")] = None,
+    columns: ColumnsOption = None,
+    encoding: EncodingOption = None,
     *,
     scoring: dict[str, Any],
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
-    from xlrm.data import cleaning
+    from xlrm.data import cleaning, reading
     from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
     from xlrm.evaluation.results import SingleResult
     from xlrm.evaluation.statistics import with_missing
     from xlrm.models import reward_models
 
-    with errors_in_one_line():
+    with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
         if ties not in get_args(Ties):
             raise ConfigError(
                 "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
@@ -77,22 +112,25 @@ def evaluate(
             raise ConfigError("at least 1 item is required", where="--items", value=items)
         policy = cast(Ties, ties)
         chosen = checked(Scoring, scoring, "xlrm evaluate")
-        if output.exists() and not output.is_dir():
-            raise ConfigError("a folder is required, which may be new", where="--output", value=str(output))
-        loaded = benchmarks.load(benchmark, language, items, seed=42)
+        read = reading.of_options(columns or (), encoding)
+        outputs.check_folder(output)
+        stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
+        loaded = benchmarks.load(benchmark, language, items, 42, read)
         rows, not_taken = cleaning.unique_ids(loaded.rows), loaded.origin.not_taken
         if reward_models.in_table(model):
             settings = external_models.Settings(models=(model,), ties=ties, **scoring)
             result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
         else:
-            scorer = _load(model, chosen)
-            scored = reward_table.score_items(rows, scorer)
+            scorer, version = _load(model, chosen)
+            journal = Journal.of_file(output / reward_table.FILE, version, chosen)
+            scored = reward_table.score_items(rows, scorer, journal)
             name = benchmarks.label(benchmark)
             cut = sum(reward_table.cut_items(rows, scorer))
             results = {language: reward_results.result(rows, scored, policy, cut)}
             counted = with_missing(f"evaluate: {name}", results, {language: rows})[language]
             result = SingleResult(tie_policy=policy, **counted.model_dump(exclude_unset=True))
             reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
+            journal.remove()
         result = result.model_copy(update={"not_taken": not_taken})
         result.write(output)
         if log:
@@ -126,14 +164,15 @@ def _results_table(title: str, result: "Result") -> Table:
     return table
 
 
-def _load(model: str, scoring: Scoring) -> "Scorer":
-    """Scorer of a folder, a registered model or an artifact."""
+def _load(model: str, scoring: Scoring) -> tuple["Scorer", str]:
+    """Scorer of a folder, a registered model or an artifact, and a digest of the model's files."""
     from xlrm.scorers import engines, parallel
+    from xlrm.store import hub
 
     engines.check_machine(scoring)
     folder = model_folder(model)
     engines.check(folder, scoring)
-    return parallel.load(folder, scoring)
+    return parallel.load(folder, scoring), hub.model_version(str(folder), None)
 
 
 def model_folder(model: str) -> Path:

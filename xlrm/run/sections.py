@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 import xlrm.stages
+from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError, wrong_before_missing
-from xlrm.store.fields import sentences
+from xlrm.languages import MoreLanguages
+from xlrm.store.fields import Sets, marked, sentences
 from xlrm.store.jsonl import not_finite
 
 STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
@@ -90,13 +92,25 @@ def _check_finite(name: str, values: dict[str, Any], where: str) -> None:
         raise ConfigError("a finite number is required", where=f"{where}{name}.{field}", value=value)
 
 
+OF_A_CORPUS: dict[str, tuple[Name, ...]] = {
+    "preferences": ("preferences", "heldout"), "benchmark": ("benchmark",), "prompts": ("prompts",), "parallel": ("parallel",),
+}  # fmt: skip
+"""Field of `curate` -> tables that it makes."""
+
+
 class Experiment(BaseModel, frozen=True, extra="forbid"):
     name: str
     """Name of the MLflow experiment."""
     source: str = "en"
-    """Language the preference data is written in."""
-    targets: tuple[str, ...] = Field(("es", "it", "ko", "zh"), min_length=1)
-    """Languages it is translated into; each gets a reward model and an aligned policy of its own."""
+    """Language that the models of other languages are compared with, and that data is translated from."""
+    targets: tuple[str, ...] = ("es", "it", "ko", "zh")
+    """Other languages, none for a reward model in one language alone. Each gets a reward model and an aligned policy of
+    its own."""
+    more_languages: MoreLanguages = {}
+    """Section `languages`: code -> a language that is not one of xlrm's own."""
+    corpora: dict[str, dict[str, Any]] = {}
+    """Target language -> fields of `curate` for data that is in this language already; what it names no dataset for is
+    translated from the source."""
     stages: dict[str, dict[str, Any]] = {}
     """Section -> settings that differ from its stage's defaults."""
 
@@ -109,13 +123,48 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         """Beginning of the names that its reward models are registered under: its own name if no other is given."""
         return self.stages.get("register", {}).get("prefix", re.sub(r"[^\w-]+", "-", self.name))
 
+    @property
+    def aligned(self) -> tuple[str, ...]:
+        """Languages that policies are aligned in."""
+        return self.targets or (self.source,)
+
+    @property
+    def represented(self) -> bool:
+        """Whether representations are compared: of texts in at least two languages."""
+        parallel = self.setting("represent", "parallel") or self.setting("curate", "parallel")
+        return len(self.languages) > 1 and parallel is not None
+
+    @property
+    def translated(self) -> dict[str, tuple[Name, ...]]:
+        """Target language -> tables that are translated into it, for languages with at least one."""
+        has = [field for field in OF_A_CORPUS if self.setting("curate", field)]
+        lacks = {
+            code: tuple(
+                name for field in has if not self.corpora.get(code, {}).get(field) for name in OF_A_CORPUS[field]
+            )
+            for code in self.targets
+        }
+        return {code: names for code, names in lacks.items() if names}
+
     def setting(self, section: str, field: str) -> Any:
-        """The value in the section, else the default of its stage."""
-        return self.stages.get(section, {}).get(field, config_class(section).model_fields[field].default)
+        """The value in the section, else the default of its stage; None for a required field without a value."""
+        known = config_class(section).model_fields[field]
+        return self.stages.get(section, {}).get(field, None if known.is_required() else known.default)
 
     def as_file(self) -> dict[str, Any]:
         """The mapping that `build` takes."""
-        return {"name": self.name, "source": self.source, "targets": list(self.targets), **self.stages}
+        more = {code: entry.model_dump(exclude_defaults=True) for code, entry in self.more_languages.items()}
+        sections = {"languages": more, "corpora": self.corpora}
+        return {
+            "name": self.name, "source": self.source, "targets": list(self.targets),
+            **{name: values for name, values in sections.items() if values}, **self.stages,
+        }  # fmt: skip
+
+    def corpus(self, language: str) -> dict[str, Any]:
+        """Fields of `curate` for a language's own data: those of its entry in `corpora`, else of the section `curate`,
+        which names datasets only for the source."""
+        none = {field: () if field in _SEVERAL else None for field in marked(config_class("curate"), Sets)}
+        return self.stages.get("curate", {}) | none | self.corpora[language] | {"language": language}
 
     def config(self, section: str, **given: Any) -> Any:
         """Config of a section as a pipeline fills it in. `given`: values to use instead, such as another language.
@@ -123,10 +172,18 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         values = self.stages.get(section)
         if values is None:
             values = self.stages.get("base", {}) if section == POLICY else {}
-        first = self.source if section in ("curate", "reward", "evaluate") else self.targets[0]
+        target = self.aligned[0]
+        first = self.source if section in ("curate", "reward", "evaluate") else target
         pipeline = {
             "language": first, "languages": self.languages, "targets": self.targets, "labeler": self.source,
-            "labelers": (self.source, self.targets[0]), "prefix": self.prefix,
+            "labelers": tuple(dict.fromkeys((self.source, target))), "prefix": self.prefix,
         } | given  # fmt: skip
+        own = self.more_languages.get(pipeline["language"])
+        if section == "translate" and own and own.translator:
+            pipeline["translator"] = own.translator
         known = config_class(section).model_fields
         return stage_config(section, values | {name: value for name, value in pipeline.items() if name in known})
+
+
+_SEVERAL = ("preferences", "decontaminate")
+"""Fields of `curate` that name several datasets."""

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError
+from xlrm.languages import defined
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, RETRAIN, Experiment
 
 Inputs = Mapping[str, str | tuple[str, ...]]
@@ -50,31 +52,74 @@ def steps(pipeline: str, experiment: Experiment) -> Steps:
 
 
 def _in_section(step: Step, experiment: Experiment) -> Step:
-    section = experiment.stages.get(step.section or step.stage, {})
-    return replace(step, config=section | step.config)
+    config = experiment.stages.get(step.section or step.stage, {}) | step.config
+    more = defined(experiment.more_languages, _languages(step, experiment))
+    return replace(step, config=config | ({"more_languages": more} if more else {}))
 
 
-def data(experiment: Experiment, files: dict[str, list[str]]) -> list[Step]:
-    """Steps from the sources to validated corpora of all languages. `files`: the config field that names the files to
-    translate; empty to translate all."""
-    curated, section = Step("curate", config={"language": experiment.source}), experiment.stages.get("translate", {})
-    given = {"targets": list(experiment.targets), "translate": section} | files
-    planned = Step("plan", config=given, inputs={"corpus": "curate"})
-    checked = files | {"limits": experiment.stages.get("validate", {}).get("limits", {})}
-    translated = [_translation(*part, checked) for part in translation_parts(experiment)]
-    inputs: Inputs = {"source": "curate", "translations": tuple(step.label for step in translated)}
-    return [curated, planned, *translated, Step("validate", inputs=inputs)]
+def _languages(step: Step, experiment: Experiment) -> set[str]:
+    """Codes of the languages that the stage looks up."""
+    if step.stage not in LOOK_UP:
+        return set()
+    if step.stage in ("validate", "report"):
+        return set(experiment.languages)
+    named = [*step.config.get("language", "").split("+"), *step.config.get("targets", ())]
+    return {*named, *([experiment.source] if step.stage in ("plan", "translate") else ())}
+
+
+LOOK_UP = ("curate", "plan", "translate", "validate", "reward", "report")
+"""Stages whose config has the field `more_languages`."""
+
+
+def data(experiment: Experiment, only: tuple[Name, ...] = ()) -> list[Step]:
+    """Steps from the sources to validated corpora of all languages. `only`: tables to translate; empty for all."""
+    own = [
+        Step("curate", (code,), experiment.corpus(code), {"source": "curate"})
+        for code in experiment.targets
+        if code in experiment.corpora
+    ]
+    wanted = {code: _lacking(experiment, code, only) for code in experiment.translated}
+    translated = _translations(experiment, {code: given for code, given in wanted.items() if given is not None})
+    inputs: dict[str, str | tuple[str, ...]] = {"source": "curate"}
+    if translated:
+        inputs["translations"] = tuple(step.label for step in translated if step.stage == "translate")
+    if own:
+        inputs["own"] = tuple(step.label for step in own)
+    return [Step("curate", config={"language": experiment.source}), *own, *translated, Step("validate", inputs=inputs)]
+
+
+def _lacking(experiment: Experiment, language: str, only: tuple[Name, ...]) -> dict[str, list[Name]] | None:
+    """Field `files` of a translation, if it is of some tables only; None if nothing is translated."""
+    names = [name for name in experiment.translated[language] if not only or name in only]
+    if not names:
+        return None
+    return {"files": names} if only or language in experiment.corpora else {}
+
+
+def _translations(experiment: Experiment, wanted: dict[str, dict[str, list[Name]]]) -> list[Step]:
+    """Steps that plan and translate. `wanted`: language -> field `files`."""
+    if not wanted:
+        return []
+    files = {code: given["files"] for code, given in wanted.items() if given}
+    given = {"targets": list(wanted), "translate": experiment.stages.get("translate", {})}
+    planned = Step("plan", config=given | ({"files": files} if files else {}), inputs={"corpus": "curate"})
+    limits = experiment.stages.get("validate", {}).get("limits", {})
+    parts = [part for part in translation_parts(experiment) if part[0] in wanted]
+    return [planned, *(_translation(experiment, *part, wanted[part[0]] | {"limits": limits}) for part in parts)]
 
 
 def translation_parts(experiment: Experiment) -> list[tuple[str, int, int]]:
     """(language, number of the shard, number of shards) of each translation."""
     shards = int(experiment.setting("plan", "shards"))  # Kubeflow only has floats
-    return [(language, number, shards) for language in experiment.targets for number in range(1, shards + 1)]
+    return [(language, number, shards) for language in experiment.translated for number in range(1, shards + 1)]
 
 
-def _translation(language: str, number: int, shards: int, given: dict[str, Any]) -> Step:
+def _translation(experiment: Experiment, language: str, number: int, shards: int, given: dict[str, Any]) -> Step:
     of = (language,) if shards == 1 else (language, f"{number}of{shards}")
-    return Step("translate", of, {"language": language, "shard": f"{number}/{shards}"} | given, {"corpus": "curate"})
+    added = experiment.more_languages.get(language)
+    translator = {"translator": added.translator} if added and added.translator else {}
+    config = {"language": language, "shard": f"{number}/{shards}"} | translator | given
+    return Step("translate", of, config, {"corpus": "curate"})
 
 
 def _reward(language: str) -> Step:
@@ -106,13 +151,13 @@ def _alignment(experiment: Experiment) -> list[Step]:
     own = _policy(experiment)
     policy = own[0].label if own else "base"
     sampled = Step(
-        "sample", (POLICY,), {"languages": list(experiment.targets), "split": "all"},
+        "sample", (POLICY,), {"languages": list(experiment.aligned), "split": "all"},
         {"policies": (policy,), "corpora": "validate"},
     )  # fmt: skip
     return [
         *own,
         sampled,
-        *(step for language in experiment.targets for step in _aligned(experiment, language, policy)),
+        *(step for language in experiment.aligned for step in _aligned(experiment, language, policy)),
     ]
 
 
@@ -123,7 +168,7 @@ def _judged(experiment: Experiment) -> bool:
 def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
     """Steps that align a policy with the source's and one with the language's own reward model, and compare their
     responses with those of the policy they were trained from."""
-    labelers = [experiment.source, language]
+    labelers = list(dict.fromkeys((experiment.source, language)))
     given, policies = (
         {"language": language, "labelers": labelers},
         tuple(f"align-{language}-{code}" for code in labelers),
@@ -146,8 +191,8 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
 
 
 def _representations(experiment: Experiment) -> list[Step]:
-    """The step that compares representations; none without parallel texts."""
-    if experiment.setting("represent", "parallel") is None and experiment.setting("curate", "parallel") is None:
+    """The step that compares representations, if there are texts to compare them of."""
+    if not experiment.represented:
         return []
     inputs: Inputs = {"base": "base", "reward_models": _models(experiment.languages), "corpora": "validate"}
     return [Step("represent", config={"languages": list(experiment.languages)}, inputs=inputs)]
@@ -166,7 +211,7 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
     verdicts = tuple(step.label for step in alignment if step.stage == "judge")
     policies = tuple(step.label for step in alignment if step.stage == "align")
     return [
-        *data(experiment, {}),
+        *data(experiment),
         Step("base"),
         *(_reward(language) for language in languages),
         *(_evaluation(experiment, language) for language in languages),
@@ -178,8 +223,8 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
             "report", config={"run": experiment.name}, shows_refusals=True,
             inputs={
                 "corpora": "validate", "evaluations": evaluations, "registered": "register", "external": "external",
-                **({"representations": "represent"} if represented else {}),
-                **({"verdicts": verdicts} if verdicts else {}), **({"policies": policies} if policies else {}),
+                **({"representations": "represent"} if represented else {}), **({"verdicts": verdicts} if verdicts else {}),
+                **({"policies": policies} if policies else {}),
             },
         ),
     ]  # fmt: skip
@@ -191,7 +236,7 @@ def retrain(experiment: Experiment) -> list[Step]:
     source = experiment.source
     evaluations = _evaluations((source,))
     return [
-        *data(experiment, {"files": ["benchmark"]}), Step("base"), _reward(source), _evaluation(experiment, source),
+        *data(experiment, ("benchmark",)), Step("base"), _reward(source), _evaluation(experiment, source),
         _registration(experiment, (source,), gate="enforce"),
         Step(
             "report", config={"run": experiment.name}, shows_refusals=True,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from xlrm.data.corpus_schema import TABLES, Name
+from xlrm.data.conversations import plain
+from xlrm.data.corpus_schema import TABLES, Name, is_judgment
 from xlrm.evaluation.credit import responses
 from xlrm.store import jsonl
 
@@ -77,8 +78,10 @@ def answer_length(pairs: Sequence[Item], scale: float, limit: float) -> float:
 
 
 def item(row: dict) -> Item:
-    """Lengths of a row's prompt and of its chosen and rejected responses, which may be lists; in bytes."""
-    return Item(size(row["prompt"]), tuple(size(text) for side in responses(row) for text in side))
+    """Lengths of a row's prompt and of its response, or of its chosen and rejected responses, which may be lists; in
+    bytes."""
+    sides = [[row["response"]]] if is_judgment(row) else responses(row)
+    return Item(size(plain(row["prompt"])), tuple(size(plain(turns)) for side in sides for turns in side))
 
 
 def size(text: str) -> int:
@@ -87,7 +90,7 @@ def size(text: str) -> int:
 
 def read(corpus: Path) -> Texts:
     """Lengths of a curated corpus. Raises DataError for a row that cannot be read."""
-    prompts = [(row["split"], size(row["prompt"])) for row in _rows(corpus, "prompts")]
+    prompts = [(row["split"], size(plain(row["prompt"]))) for row in _rows(corpus, "prompts")]
     train, evaluation = ([length for split, length in prompts if split == wanted] for wanted in ("train", "eval"))
     return Texts(
         [item(row) for row in _rows(corpus, "preferences")], [item(row) for row in _rows(corpus, "benchmark")],

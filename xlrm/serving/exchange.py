@@ -36,23 +36,26 @@ Texts = Annotated[
 
 
 class Message(BaseModel):
-    """Other fields are ignored."""
+    """Other fields, such as reasoning_content, go to the model's chat template."""
+
+    model_config = ConfigDict(extra="allow")
 
     role: str = Field(min_length=1, examples=["user"])
-    content: str
+    content: str | None = Field(None, description="May be left out in a message with tool calls.")
+    tool_calls: list[dict] | None = None
 
 
 class Messages(BaseModel):
-    """Other fields are ignored."""
+    """Other fields are ignored, but for tools, which are refused."""
 
     messages: list[Message] = Field(min_length=1)
 
 
 class Pair(BaseModel):
-    """A prompt (a text or messages) and the response to score. Other fields are ignored."""
+    """A prompt and the response to score, each a text or messages. Other fields are ignored, but for tools."""
 
     prompt: str | Annotated[list[Message], Field(min_length=1)]
-    response: str
+    response: str | Annotated[list[Message], Field(min_length=1)]
 
 
 def _of_row(row: Any) -> list[conversations.Message]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import progress
+from xlrm.data import conversations
 from xlrm.errors import ArtifactError, DataError
 from xlrm.models import chat_templates, loading
 from xlrm.models.templates import TemplateRefusal
@@ -182,7 +183,7 @@ class Service:
         refused."""
         count = len(chats) or len(texts)
         self._admit(model, count)
-        sizes = [sum(len(m["role"]) + len(m["content"]) for m in chat) for chat in chats] or list(map(len, texts))
+        sizes = [sum(map(conversations.size, chat)) for chat in chats] or list(map(len, texts))
         self._limit(sizes)
         assert self.loaded and self.batcher, "nothing is admitted before"
         self.waiting += count

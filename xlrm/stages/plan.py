@@ -3,28 +3,27 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from xlrm import progress
 from xlrm.data import corpus_schema
 from xlrm.data.corpus_schema import Description, Name
 from xlrm.errors import GateError
+from xlrm.languages import InLanguages
 from xlrm.store.fields import NotCounted
 from xlrm.translation import effort, workload
 from xlrm.translation.effort import FILES
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Config(InLanguages):
     targets: tuple[str, ...] = ("es", "it", "ko", "zh")
     """Languages to translate into."""
     shards: int = Field(1, ge=1, le=1000)
     """Shards per target language; they are translated in parallel if there are enough GPUs."""
-    translate: dict[str, Any] = {}
+    translate: dict[str, Any] = Field({})
     """Section `translate` of the experiment; only the translator's settings in it are used."""
-    files: tuple[Name, ...] = FILES
-    """Files of the corpus that are translated."""
+    files: dict[str, tuple[Name, ...]] = Field({})
+    """Language -> tables of the corpus that are translated into it; all of them for other languages."""
     usd_per_gpu_hour: Annotated[float | None, NotCounted] = Field(None, ge=0)
     """US dollars per A100 hour, for the estimate; null shows no costs. Prices vary too much for a default."""
     max_gpu_hours: Annotated[float | None, NotCounted] = Field(None, ge=0)
@@ -45,7 +44,8 @@ class Config(BaseModel):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpus": (Description.FILE, *corpus_schema.files(config.files))}
+    names = {name for code in config.targets for name in config.files.get(code, FILES)}
+    return {"corpus": (Description.FILE, *(file for file in corpus_schema.files() if file.partition(".")[0] in names))}
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:

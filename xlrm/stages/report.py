@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from xlrm.analysis import comparisons, transfer
 from xlrm.analysis.representations import Representations
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.results import EvaluationResults, ExternalResults, JudgeResults, read_evaluations
+from xlrm.languages import InLanguages
 from xlrm.registry.champion import Registered
 from xlrm.reporting import curves, facts, mistakes, page, results, tables
 from xlrm.reporting import lineage as provenance
@@ -17,9 +16,7 @@ from xlrm.store.artifacts import Record
 from xlrm.validation.summary import Summary
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Config(InLanguages):
     title: str = "Cross-lingual reward models"
     """Heading of the page."""
     run: str = ""

@@ -5,13 +5,14 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS
-from xlrm.store.jsonl import read_rows
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, is_judgment
+from xlrm.languages import InLanguages
+from xlrm.store.jsonl import each_row, read_rows
 from xlrm.training import columns, heldout, model_card
 from xlrm.training.trainers import RewardTraining
 
 
-class Config(RewardTraining):
+class Config(RewardTraining, InLanguages):
     """Settings of the training; defaults follow paper A, appendix B, except `optimizer` and `precision`."""
 
     language: str
@@ -60,8 +61,12 @@ def required(config: Config) -> tuple[str, ...]:
 
 
 def training_rows(config: Config, corpora: Path) -> list[dict]:
-    """Pairs of one language, or a mixture, in corpus order. Raises DataError for a pair without an id in a mixture."""
+    """Pairs of one language, or a mixture, in corpus order. Raises DataError for a pair without an id in a mixture,
+    ConfigError for a loss of pairs on single judgments."""
     languages = config.language.split("+")
+    for language in languages:
+        first = next(each_row(corpora / language / PREFERENCE_PAIRS.file), {})
+        columns.check_loss(config.loss, is_judgment(first), f"{language}/{PREFERENCE_PAIRS.file}")
     rows = {
         language: read_rows(corpora / language / PREFERENCE_PAIRS.file, required(config), PREFERENCE_PAIRS.numbers)
         for language in languages

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from xlrm import progress
 from xlrm.data import corpora, corpus_schema
 from xlrm.data.corpus_schema import Description, Name, Repairs
-from xlrm.languages import LANGUAGES
+from xlrm.languages import LANGUAGES, InLanguages, find
 from xlrm.store import jsonl
 from xlrm.store.answers import Memory
 from xlrm.translation import effort, translators
@@ -20,7 +20,7 @@ from xlrm.validation import translation_check
 from xlrm.validation.limits import Limits
 
 
-class Config(translators.Settings):
+class Config(translators.Settings, InLanguages):
     language: str
     """Language to translate into."""
     shard: str = "1/1"
@@ -55,7 +55,7 @@ def fingerprint(config: Config) -> str:
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     """Raises ConfigError or ArtifactError for an unavailable translator, DataError for a text that it cannot translate,
     and GateError if more than `max_repair_share` of the first translations fail."""
-    source, target = corpora.read(corpus).language, translators.language(config.language, "translate.language")
+    source, target = corpora.read(corpus).language, find(config.language, "translate.language")
     translator = translators.load(config, source, target)
     memory = Memory(translators.MEMORY, translator.identity)
     files = effort.parts(corpus, config.shard, config.files)

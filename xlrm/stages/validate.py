@@ -1,42 +1,45 @@
-"""Checks a corpus and its translations row by row, and keeps the rows that pass in each language."""
+"""Checks the corpora of all languages row by row, and keeps the rows that pass in each language."""
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from xlrm.data import corpus_schema
 from xlrm.data.corpus_schema import Description
 from xlrm.errors import GateError
+from xlrm.languages import InLanguages
 from xlrm.store.jsonl import write_jsonl
 from xlrm.validation import corpus_check, report
 from xlrm.validation.limits import Limits
 
 
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Config(InLanguages):
     max_reject_share: float = Field(0.05, ge=0, le=1)
     """Maximum share of a file's rows that may fail in a language beyond the share expected of sound translations, with
     an allowance for chance in small files; above it the stage fails (formula: docs/validation.md)."""
     parity: bool = False
-    """Whether all languages keep the same rows, so that a row that fails in one language is dropped in all."""
+    """Whether a row that fails in one language is dropped in all; rows are matched by their ids."""
     limits: Limits = Limits()
     """Thresholds of the row checks; docs/validation.md gives their sources."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     files = (Description.FILE, *corpus_schema.files())
-    return {"source": files, "translations": files}
+    return {"source": files, "translations": files, "own": files}
 
 
-def run(config: Config, *, source: Path, translations: list[Path], output: Path) -> dict[str, float]:
+def run(
+    config: Config, *, source: Path, translations: list[Path] | None = None, own: list[Path] | None = None, output: Path
+) -> dict[str, float]:
     """Writes the rejected rows with reasons and, if the gate passes, the kept rows under `output/{language}`.
 
-    A translation keeps the rows that pass in it and in the source; the source keeps the rows that pass in itself; with
-    `parity`, all languages keep the same rows. The order is the source's. Raises DataError for an unreadable corpus,
-    and GateError if too many rows of a file fail in a language, or none is kept.
+    `own`: corpora that nobody translated here; like the source, they are checked as texts of people and not compared
+    with it. A language may have some tables of its own and others translated. A translation keeps the rows that pass in
+    it and in the source, any other corpus those that pass in itself; with `parity`, a row that fails in one language is
+    dropped in all. Raises DataError for an unreadable corpus, and GateError if too many rows of a file fail in a
+    language, or none is kept.
     """
-    loaded = corpus_check.read(source, translations)
+    loaded = corpus_check.read(source, translations or [], own or [])
     reports = corpus_check.check(loaded, config.limits, config.max_reject_share)
     kept = corpus_check.passing(loaded, reports, config.parity)
     summary = report.summary(loaded, reports, kept, config.model_dump(mode="json"))
@@ -45,6 +48,5 @@ def run(config: Config, *, source: Path, translations: list[Path], output: Path)
     (output / "data_docs.html").write_text(report.data_docs(summary, reports), encoding="utf-8")
     if not summary.passed:
         raise GateError(report.refusal(reports, kept), where="validate.max_reject_share", value=config.max_reject_share)
-    for corpus in loaded:
-        corpus_check.write(corpus, kept[corpus.language.code], output / corpus.language.code)
+    corpus_check.write(loaded, kept, output)
     return report.metrics(summary, loaded, reports)

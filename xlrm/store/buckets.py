@@ -68,16 +68,26 @@ class Object:
     receiving = sending
 
     def holds(self, entry: FileEntry) -> bool:
+        head = self._head()
+        return bool(head) and head["ContentLength"] == entry.size and head["Metadata"].get("sha256") == entry.sha256
+
+    def stat(self) -> Stored | None:
+        head = self._head()
+        if not head:
+            return None
+        return Stored(self.uri, head["ContentLength"], head["LastModified"].timestamp(), head.get("ETag", ""))
+
+    def _head(self) -> dict[str, Any]:
+        """The server's description of the object; empty if there is none."""
         from botocore.exceptions import ClientError
 
         with errors(self.uri):
             try:
-                head = _client().head_object(Bucket=self.bucket, Key=self.key)
+                return _client().head_object(Bucket=self.bucket, Key=self.key)
             except ClientError as error:
                 if _code(error) in ("404", "NoSuchKey"):
-                    return False
+                    return {}
                 raise
-            return head["ContentLength"] == entry.size and head["Metadata"].get("sha256") == entry.sha256
 
     def upload(self, manager: "TransferManager", source: Path, entry: FileEntry) -> None:
         extra: dict[str, Any] = {"Metadata": {"sha256": entry.sha256}}

@@ -155,6 +155,11 @@ def list_files(uri: str) -> list[Stored]:
     return sorted(_at(uri).below(), key=lambda entry: entry.uri)
 
 
+def stat(uri: str) -> Stored | None:
+    """Size and date of one file, or None if there is none."""
+    return _at(uri).stat()
+
+
 def remove_directory(uri: str, first: Iterable[str] = ()) -> None:
     """Removes all files below `uri`, those named in `first` before the others. Files that are already gone are no
     error, so that an interrupted removal can continue."""
@@ -218,6 +223,12 @@ class _File:
                 if path.is_file() and not any(part.startswith(UNFINISHED) for part in name.parts):
                     status = path.stat()
                     yield Stored(join(self.uri, name.as_posix()), status.st_size, status.st_mtime)
+
+    def stat(self) -> Stored | None:
+        with _file_errors(self.uri), suppress(FileNotFoundError):
+            status = self.path.stat()
+            return Stored(self.uri, status.st_size, status.st_mtime)
+        return None
 
     def remove(self) -> None:
         with _file_errors(self.uri):

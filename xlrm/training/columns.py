@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm import progress
 from xlrm.data.corpus_schema import PREFERENCE_PAIRS
-from xlrm.errors import DataError
+from xlrm.errors import ConfigError, DataError
 from xlrm.models import chat_templates
+from xlrm.models.decoding import Prompt
 from xlrm.training.recipes import RewardTraining
 
 if TYPE_CHECKING:
@@ -64,22 +65,31 @@ def pairs(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length:
 
 
 def judgments(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], max_length: int) -> Columns:
-    """Columns input_ids and labels (1 good, 0 bad). A row with response and label is one judgment, a pair is two.
+    """Columns input_ids and labels (from 0 bad to 1 good). A row with response and label is one judgment, a pair is two.
     Raises DataError for a row that is neither."""
-    answers: list[tuple[str, str, float]] = []
+    answers: list[tuple[Prompt, Prompt, float]] = []
     for number, row in enumerate(rows, 1):
-        if row.get("response") and row.get("label") in (0, 1):
-            answers.append((row["prompt"], row["response"], float(row["label"])))
+        label = row.get("label")
+        if row.get("response") and isinstance(label, int | float) and 0 <= label <= 1:
+            answers.append((row["prompt"], row["response"], float(label)))
         elif row.get("chosen") and row.get("rejected"):
             answers += [(row["prompt"], row["chosen"], 1.0), (row["prompt"], row["rejected"], 0.0)]
         else:
             raise DataError(
-                "a response with a label of 0 or 1, or chosen and rejected, is required", where=f"pair {number}"
+                "a response with a label from 0 to 1, or chosen and rejected, is required", where=f"pair {number}"
             )
     ids = chat_templates.encode(
         tokenizer, [chat_templates.conversation(prompt, text) for prompt, text, _ in answers], max_length
     )
     return {"input_ids": ids, "labels": [label for _, _, label in answers]}
+
+
+def check_loss(loss: str, judged: bool, name: str) -> None:
+    """Raises ConfigError for a loss of pairs if the file or corpus `name` has single judgments."""
+    if judged and loss != "pointwise":
+        raise ConfigError(
+            f"needs pairs, and {name} has single judgments", where="reward.loss", value=loss, hint="set pointwise"
+        )
 
 
 def mixture(by_language: dict[str, list[Row]], kind: Literal["split", "all"], seed: int) -> list[Row]:

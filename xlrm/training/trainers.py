@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from xlrm import progress
+from xlrm import installation, progress
 from xlrm.errors import ConfigError
 from xlrm.models import chat_templates, loading, transformers4, weights
 from xlrm.models.packing import model as packing
@@ -102,18 +102,15 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
     _check_batch(config, len(rows))
 
     def prepare() -> Path:
-        from datasets import Dataset
+        from datasets import Dataset, Features, Json, List
 
         weights.check_finite(policy)
-        messages = [
-            {
-                "prompt": chat_templates.conversation(row["prompt"], "")[:-1],
-                "chosen": [{"role": "assistant", "content": row["chosen"]}],
-                "rejected": [{"role": "assistant", "content": row["rejected"]}],
-            }
-            for row in rows
-        ]
-        Dataset.from_list(messages).save_to_disk(output.parent / "tokens")
+        sides = {"prompt": chat_templates.messages, "chosen": chat_templates.answer, "rejected": chat_templates.answer}
+        messages = {
+            name: [[json.dumps(message) for message in read(row[name])] for row in rows] for name, read in sides.items()
+        }
+        features = Features({name: List(Json()) for name in sides})  # as columns, Arrow would add keys to all messages
+        Dataset.from_dict(messages, features).save_to_disk(output.parent / "tokens")
         return policy
 
     metrics = _run("dpo_worker", prepare, output.parent, config, DpoTraining)
@@ -233,7 +230,7 @@ def _check_installed(config: TrainingConfig) -> None:
             field = "processes" if library == "deepspeed" else "optimizer"
             raise ConfigError(
                 f"needs {library}, which is not installed",
-                where=field, value=getattr(config, field), hint="pip install 'xlrm[gpu]'",
+                where=field, value=getattr(config, field), hint=installation.command("gpu"),
             ) from error  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xlrm.data import corpus_schema
-from xlrm.data.corpus_schema import TEXTS, Name
+from xlrm.data import corpus_schema, text_rows
+from xlrm.data.corpus_schema import Name
 from xlrm.languages import Language
 from xlrm.store import jsonl
 from xlrm.store.answers import Memory
@@ -118,7 +118,7 @@ def survey(
     for path, start, stop in files:
         read = jsonl.stream(path, start, stop)
         while chunk := list(itertools.islice(read, _ROWS_AT_ONCE)):
-            texts = [row[name] for row in chunk for name in TEXTS if name in row]
+            texts = [text for row in chunk for text in text_rows.texts(row)]
             segments = dict.fromkeys(
                 segment for text in texts for segment in _segments(text, source.code, longest, segmented)
             )

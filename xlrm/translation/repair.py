@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlrm.data.corpus_schema import TEXTS
+from xlrm.data import text_rows
 from xlrm.errors import GateError
 from xlrm.translation.documents import DocumentTranslator
 
@@ -15,8 +15,8 @@ ROWS_AT_ONCE = 1000
 Rows = list[dict]
 Translations = dict[str, str | None]
 """Source text -> its translation; None if no attempt was complete."""
-Check = Callable[[Rows, Rows], list[tuple[int, str, str]]]
-"""(translated rows, their source rows) -> failures (row index, column, expectation). Missing translations are blank."""
+Check = Callable[[Rows, Rows], list[tuple[str, str]]]
+"""(translated rows, their source rows) -> failures (source text, expectation). Missing translations are blank."""
 
 
 @dataclass
@@ -44,12 +44,12 @@ class RepairLoop:
         more than `max_share` of all texts so far fail, which points to a fault of the translator itself."""
         rows = iter(source_rows)
         while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
-            known = self.documents.translate({row[column] for row, column in _places(chunk)})
+            known = self.documents.translate({text for row in chunk for text in text_rows.texts(row)})
             self.texts += len(known)
             if self.repairs and self.documents.translator.attempts > 1:
                 self._repair(chunk, known)
-            for row, column in _places(chunk):
-                if known[row[column]] is None:
+            for row, column, text in _places(chunk):
+                if known[text] is None:
                     self.untranslated.append({"file": name, "id": row["id"], "column": column})
             yield from _translated(chunk, known)
 
@@ -72,7 +72,7 @@ class RepairLoop:
         first complete ones, and returns the texts that still fail."""
         if not wanted:
             return failing
-        affected = [row for row in chunk if any(row[column] in wanted for _, column in _places([row]))]
+        affected = [row for row in chunk if not wanted.isdisjoint(text_rows.texts(row))]
         tried = known | self.documents.translate(wanted, **options)
         still = _failing(check, affected, tried)
         for text in wanted:
@@ -92,14 +92,15 @@ class RepairLoop:
 def _failing(check: Check, chunk: Rows, known: Translations) -> dict[str, str]:
     """Source text -> the first expectation its translation fails."""
     failing: dict[str, str] = {}
-    for row, column, expectation in check(_translated(chunk, known), chunk):
-        failing.setdefault(chunk[row][column], expectation)
+    for text, expectation in check(_translated(chunk, known), chunk):
+        failing.setdefault(text, expectation)
     return failing
 
 
-def _places(chunk: Rows) -> Iterator[tuple[dict, str]]:
-    return ((row, column) for row in chunk for column in TEXTS if column in row)
+def _places(chunk: Rows) -> Iterator[tuple[dict, str, str]]:
+    """Row, column and text of each text."""
+    return ((row, column, text) for row in chunk for column, text in text_rows.columns(row))
 
 
 def _translated(chunk: Rows, known: Translations) -> Rows:
-    return [row | {column: known[row[column]] or "" for _, column in _places([row])} for row in chunk]
+    return [text_rows.with_texts(row, lambda text: known[text] or "") for row in chunk]

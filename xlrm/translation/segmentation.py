@@ -39,6 +39,7 @@ _LITERAL = re.compile(
     """,
     re.VERBOSE,
 )
+_LINE_END = re.compile(r"\r\n?|\n")
 _LINE_HEAD = re.compile(r"\s*(?:(?:[-*+•–>]|\#{1,6}|\(?(?:\d+|[a-zA-Z])[)]|\d+\.)\s+)*")
 _CELLS = re.compile(r"(?<!\\)\|")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -124,21 +125,30 @@ def _written(part: str | Segment | Space, following: Iterator[str], spaced: bool
 def split(text: str, language: str, longest: int) -> Template:
     """Template of `text` in `language` (ISO 639-1), with segments of at most `longest` characters.
 
-    A line is one segment. A longer line is cut between sentences, and a longer sentence between clauses or words.
+    A line is one segment. A longer line is cut between sentences, and a longer sentence between clauses or words. Lines
+    end with \\n, \\r\\n or \\r, which the template keeps.
     """
     parts: list[str | Segment | Space] = []
-    for piece, is_code in _blocks(text):
+    for piece, is_code in _blocks(line_feeds(text)):
         if is_code:
             parts.append(piece)
         else:
             for line in piece.splitlines(keepends=True):
                 parts += _line(line, language, longest)
+    if "\r" in text:  # a segment is within a line, so all line ends are in kept strings
+        ends = iter(_LINE_END.findall(text))
+        parts = [re.sub("\n", lambda _: next(ends), part) if isinstance(part, str) else part for part in parts]
     return Template(tuple(part for part in parts if part))
 
 
+def line_feeds(text: str) -> str:
+    """The text with \\n at the end of each line, for rules about lines."""
+    return _LINE_END.sub("\n", text) if "\r" in text else text
+
+
 def without_code(text: str) -> str:
-    """The text without blocks of code, formulas and comments; literals inside lines remain."""
-    return "".join(piece for piece, is_code in _blocks(text) if not is_code)
+    """The text without blocks of code, formulas and comments; literals inside lines remain. Its lines end with \\n."""
+    return "".join(piece for piece, is_code in _blocks(line_feeds(text)) if not is_code)
 
 
 def _blocks(text: str) -> Iterator[tuple[str, bool]]:

@@ -114,14 +114,12 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
 
 def _whole(completion: Completion) -> str | None:
     """The translation with its lines joined, as a segment is one line; None if it is incomplete or blank."""
-    return " ".join(completion.answer.split("\n")).strip() or None if completion.whole else None
+    return " ".join(completion.answer.splitlines()).strip() or None if completion.whole else None
 
 
-def language(code: str, field: str) -> Language:
-    """Row of the language table. Raises ConfigError, with the config's `field`, for an unknown code."""
-    if code not in LANGUAGES:
-        raise ConfigError("no such language", where=field, value=code, hint=f"there are {', '.join(LANGUAGES)}")
-    return LANGUAGES[code]
+def into(settings: Settings, target: Language) -> Settings:
+    """The settings of translations into a language, which may have a translator of its own."""
+    return settings.model_copy(update={"translator": target.translator}) if target.translator else settings
 
 
 def revision(settings: Settings, target: Language) -> str:
@@ -151,10 +149,11 @@ def parameters(settings: Settings, source: Language, target: Language) -> float 
 def x_alma_model(source: Language, target: Language) -> str:
     """Id of the X-ALMA model for English and another language, or for two languages of a group. Raises ConfigError for
     other pairs."""
-    groups = {language.x_alma_group for language in (source, target)} - {None}
-    if len(groups) != 1:
+    groups = {language.x_alma_group for language in (source, target) if language.code != "en"}
+    group = groups.pop() if len(groups) == 1 else None
+    if group is None:
         raise ConfigError(f"X-ALMA has no model for {source.name} to {target.name}", where="translate.translator")
-    return X_ALMA.format(group=groups.pop())
+    return X_ALMA.format(group=group)
 
 
 def _phrasebook(source: Language, target: Language) -> Translator:

@@ -1,6 +1,6 @@
 """Estimating the translation of a corpus into several languages with the translator of an experiment."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from xlrm.data import corpora
 from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError, wrong_before_missing
+from xlrm.languages import find
 from xlrm.store.answers import Memory
 from xlrm.store.json_file import JsonFile
 from xlrm.translation import effort, translators
@@ -44,22 +45,30 @@ def of_translator(section: dict[str, Any]) -> dict[str, Any]:
 
 
 def estimates(
-    corpus: Path, targets: Iterable[str], section: dict[str, Any], files: tuple[Name, ...] = FILES, with_memory: bool = False
+    corpus: Path, targets: Iterable[str], section: dict[str, Any], files: Mapping[str, tuple[Name, ...]] | None = None,
+    with_memory: bool = False,
 ) -> dict[str, Estimate]:  # fmt: skip
-    """Estimates by target language, for the translator of an experiment's section `translate`; `with_memory` excludes
-    segments in the translation memory. Raises ConfigError for invalid settings or languages, DataError for a corpus
-    that cannot be read."""
-    source = corpora.read(corpus).language
-    settings = _settings(of_translator(section))
-    languages = [translators.language(code, "plan.targets") for code in targets]
+    """Estimates by target language, for the translator of an experiment's section `translate`. `files`: language ->
+    tables to translate, all for others; `with_memory` excludes segments in the translation memory. Raises ConfigError
+    for invalid settings or languages, DataError for a corpus that cannot be read."""
+    source, settings = corpora.read(corpus).language, _settings(of_translator(section))
+    languages = {code: find(code, "plan.targets") for code in targets}
+    own = {code: translators.into(settings, target) for code, target in languages.items()}
     memories = {}
     if with_memory:
-        loaded = {target.code: translators.load(settings, source, target) for target in languages}
+        loaded = {code: translators.load(own[code], source, target) for code, target in languages.items()}
         memories = {code: Memory(translators.MEMORY, translator.identity) for code, translator in loaded.items()}
-    parts = effort.parts(corpus, files=files)
-    work = effort.survey(parts, source, settings.longest_segment, settings.segmented, memories)
-    sizes = {target.code: translators.parameters(settings, source, target) for target in languages}
-    return {target.code: effort.estimate(work, source, target, sizes[target.code]) for target in languages}
+    alike: dict[tuple[tuple[Name, ...], bool], list[str]] = {}
+    for code in languages:
+        alike.setdefault(((files or {}).get(code, FILES), own[code].segmented), []).append(code)
+    jobs = {}
+    for (names, segmented), codes in alike.items():
+        known = {code: memory for code, memory in memories.items() if code in codes}
+        work = effort.survey(effort.parts(corpus, files=names), source, settings.longest_segment, segmented, known)
+        for code in codes:
+            size = translators.parameters(own[code], source, languages[code])
+            jobs[code] = effort.estimate(work, source, languages[code], size)
+    return {code: jobs[code] for code in languages}
 
 
 def _settings(section: dict[str, Any]) -> translators.Settings:

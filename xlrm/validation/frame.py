@@ -1,14 +1,18 @@
 """Data frame that the expectations are checked on: the texts of a chunk of rows, and measurements of each text."""
 
-import unicodedata
+import itertools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from xlrm.data import conversations, text_rows
 from xlrm.data.corpus_schema import TEXTS
-from xlrm.languages import Language
+from xlrm.data.text_rows import Part
+from xlrm.languages import Language, is_of
 from xlrm.validation.language_id import Identifier
 from xlrm.validation.lengths import Band, fit
 from xlrm.validation.limits import Limits
@@ -28,6 +32,10 @@ from xlrm.validation.texts import (
     without_names,
 )
 
+TURNS = tuple(name for name in TEXTS if name != "text")
+"""Columns that may be messages."""
+SIDES = ("whole:rejected", "whole:chosen")
+"""Columns of the frame with the two responses of a pair, all their messages as one text."""
 SPOKEN = ("prompt", "chosen", "text")  # a rejected answer may be wrong because of its language
 ASKED = ("prompt", "text")  # an answer may be a list of names, the same in both languages
 _NO_LETTERS = "ªº"  # 12.ª is an ordinal
@@ -73,37 +81,64 @@ def bands(
 ) -> dict[str, Band]:
     """Text column -> length band, fitted from (row, source row) pairs."""
     texts = [name for name in columns if name in TEXTS]
-    lengths = np.array([[_lengths(pair, name) for name in texts] for pair in rows]).reshape(-1, len(texts), 2)
+    mine, sources = map(list, zip(*rows, strict=True)) if (rows := list(rows)) else ([], [])
+    parts = text_rows.parts(mine, sources, tuple(texts))
+    lengths = np.array([[_lengths(part, name) for name in texts] for part in parts]).reshape(-1, len(texts), 2)
     fixed = limits.band(language.script, source.script)
     return {name: fit(lengths[:, i, 0], lengths[:, i, 1], fixed, limits) for i, name in enumerate(texts)}
 
 
-def _lengths(pair: tuple[dict, dict], column: str) -> tuple[int, int]:
-    row, source = (record.get(column) for record in pair)
-    if not (isinstance(row, str) and isinstance(source, str)):
+def _lengths(part: Part, column: str) -> tuple[int, int]:
+    text, source = part.texts[column], part.sources[column] if part.sources else None
+    if text is None or source is None:
         return 0, 0
-    return len(prose(row).strip()), len(prose(source).strip())
+    return len(prose(text).strip()), len(prose(source).strip())
 
 
-def frame(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None]) -> pd.DataFrame:
-    """Frame with the rows' texts and their measurements. `sources`: source rows with the same ids, None if missing.
+def frame(plan: Plan, parts: Sequence[Part]) -> pd.DataFrame:
+    """Frame with the texts of parts of rows and their measurements.
 
-    A text that is missing or not a string becomes blank and so fails `schema`.
+    A text that is missing or neither text nor messages is blank and so fails `schema`.
     """
-    texts = {name: [_text(row, name) for row in rows] for name in plan.columns if name != "id"}
+    texts = {name: [part.texts[name] for part in parts] for name in plan.columns if name != "id"}
     measured: dict[str, pd.Series] = {}
     for column in plan.texts:
-        results = (
-            _of_translation(plan, column, texts[column], sources) if plan.source else _of_itself(plan, texts[column])
-        )
+        blank = [text or "" for text in texts[column]]
+        sources = [(part.sources or {}).get(column) or "" for part in parts]
+        results = _of_translation(plan, column, blank, sources) if plan.source else _of_itself(plan, blank)
+        if plan.source and column in TURNS:
+            results["turns"] = [_changed_turns(part, column) for part in parts]
         for name, values in results.items():
             measured[f"{name}:{column}"] = pd.Series(values, dtype="float" if name == "script" else "str")
+    if "rejected" in texts:
+        measured |= {name: _whole(parts, name.removeprefix("whole:")) for name in SIDES}
     return pd.DataFrame(texts, dtype="str").assign(**measured)
 
 
-def _text(row: dict | None, column: str) -> str:
-    value = row.get(column) if row else None
-    return value if isinstance(value, str) else ""
+def _whole(parts: Sequence[Part], column: str) -> pd.Series:
+    """All text of a column's response in the first part of each row; missing in the others."""
+    return pd.Series([_plain(part.whole[0].get(column)) if part.whole else None for part in parts], dtype="str")
+
+
+def _plain(value: Any) -> str:
+    return conversations.plain(value) if isinstance(value, str) or conversations.is_messages(value) else ""
+
+
+def _changed_turns(part: Part, column: str) -> str | None:
+    """The first message that is not that of the source but for its texts; None if there is none."""
+    if part.whole is None or part.whole[1] is None:
+        return None
+    mine, other = (_frames(row.get(column)) for row in part.whole if row is not None)
+    if mine == other:
+        return None
+    different = (one for one, its in itertools.zip_longest(mine, other) if one != its)
+    return json.dumps(next(different), ensure_ascii=False)
+
+
+def _frames(value: Any) -> list[Any]:
+    """A prompt or response without its texts: what must not change."""
+    emptied = conversations.with_texts(value, lambda _: "…") if conversations.is_messages(value) else "…"
+    return emptied if isinstance(emptied, list) else [emptied]
 
 
 def _of_itself(plan: Plan, texts: list[str]) -> dict[str, list]:
@@ -113,8 +148,8 @@ def _of_itself(plan: Plan, texts: list[str]) -> dict[str, list]:
     return {"script": shares, "language": _languages(plan, spoken, _identifier(plan).doubts(spoken))}
 
 
-def _of_translation(plan: Plan, column: str, texts: list[str], sources: Sequence[dict | None]) -> dict[str, list]:
-    pairs = _pairs(texts, [_text(row, column) for row in sources])
+def _of_translation(plan: Plan, column: str, texts: list[str], sources: list[str]) -> dict[str, list]:
+    pairs = _pairs(texts, sources)
     results: dict[str, list] = {
         name: [pair and measure(pair) for pair in pairs] for name, measure in plan.measures(column).items()
     }
@@ -194,7 +229,7 @@ def script_share(texts: list[str], script: str) -> np.ndarray:
     used = np.unique(codes)
     letter, own = np.zeros((2, used.max(initial=0) + 1), dtype=bool)
     letter[used] = [_is_letter(chr(code)) for code in used]
-    own[used] = [_is_of(chr(code), script) for code in used]
+    own[used] = [_is_letter(chr(code)) and is_of(chr(code), script) for code in used]
     letters = np.bincount(rows[letter[codes]], minlength=len(texts)).astype(float)
     letters[letters == 0] = np.nan
     return np.bincount(rows[own[codes]], minlength=len(texts)) / letters
@@ -202,9 +237,3 @@ def script_share(texts: list[str], script: str) -> np.ndarray:
 
 def _is_letter(character: str) -> bool:
     return character.isalpha() and character not in _NO_LETTERS
-
-
-def _is_of(character: str, script: str) -> bool:
-    """Whether a letter is in the script: one of the first two words of its Unicode name (CJK for Han)."""
-    names = unicodedata.name(character, "").split()
-    return _is_letter(character) and {"Han": "CJK"}.get(script, script.upper()) in names[:2]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from xlrm.languages import LANGUAGES
+from xlrm.languages import JAPANESE, LANGUAGES, OWN
 
 if TYPE_CHECKING:
     from lingua import LanguageDetector, LanguageDetectorBuilder
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _ALSO = ("pt", "ca", "fr", "ja", "uk")  # languages that a translator may produce by mistake
 _CHARACTERS = 200  # examined per text; more do not improve the result
 _DOUBT = 0.5
+_DENSE = ("Han", "Hangul", JAPANESE)  # scripts in which a letter says as much as three others
 
 
 def letters(text: str) -> int:
@@ -23,22 +24,25 @@ def letters(text: str) -> int:
 
 
 class Identifier:
-    """Finds texts that are not in `language`; the texts are given without code.
+    """Finds texts that are not in `language`; the texts are given without code. It finds none if lingua does not know
+    the language.
 
-    `least_letters`: minimum letters of a text, a third of it for Han and Hangul. `probability`: a text is in another
-    language only if its own has a lower probability.
+    `least_letters`: minimum letters of a text, a third of it for Han, Hangul and Japanese. `probability`: a text is in
+    another language only if its own has a lower probability.
     """
 
     def __init__(self, language: str, least_letters: int, probability: float):
-        self.language = language
-        self.least = least_letters // 3 if LANGUAGES[language].script in ("Han", "Hangul") else least_letters
+        self.language = language.partition("_")[0]
+        self.least = least_letters // 3 if LANGUAGES[language].script in _DENSE else least_letters
         self.probability = probability
 
     def doubts(self, texts: list[str]) -> list[str | None]:
         """For each text, the likeliest language by the small models if its own has a probability below 0.5; else None.
         Texts that are too short give None."""
+        if not is_known(self.language):
+            return [None] * len(texts)
         long = [text for text in set(texts) if letters(text) >= self.least]
-        first = dict(zip(long, _probabilities(long, _first_sight()), strict=True))
+        first = dict(zip(long, _probabilities(long, _first_sight(self.language)), strict=True))
         return [self._doubt(first[text]) if text in first else None for text in texts]
 
     def _doubt(self, probabilities: dict[str, float]) -> str | None:
@@ -66,9 +70,20 @@ def _probabilities(texts: list[str], detector: "LanguageDetector") -> list[dict[
     ]
 
 
+def is_known(language: str) -> bool:
+    """Whether lingua knows the language, given by its code in ISO 639-1."""
+    from lingua import IsoCode639_1
+
+    return hasattr(IsoCode639_1, language.upper())
+
+
+def _first_sight(language: str) -> "LanguageDetector":
+    return _small(frozenset((*OWN, *_ALSO, language)))
+
+
 @cache
-def _first_sight() -> "LanguageDetector":
-    return _builder((*LANGUAGES, *_ALSO)).with_low_accuracy_mode().build()
+def _small(languages: frozenset[str]) -> "LanguageDetector":
+    return _builder(languages).with_low_accuracy_mode().build()
 
 
 @cache

@@ -33,6 +33,8 @@ class FileReport:
     """Share of the rows that may fail beyond the expected share."""
     expected: float = 0
     """Share of the rows that would fail in a sound translation."""
+    translated: bool = True
+    """Whether the file was translated here."""
 
     @cached_property
     def verdict(self) -> "Verdict":
@@ -60,11 +62,12 @@ class FileReport:
 
 
 def summary(corpora: list[Corpus], reports: list[FileReport], kept: Kept, thresholds: dict[str, Any]) -> Summary:
-    """Summary of the validation of a source (the first corpus) and its translations."""
-    rows_in = sum(len(rows) for rows in corpora[0].files.values())
-    rows_out = sum(
-        len(set.intersection(*(set(ids[name]) for ids in kept.values() if name in ids))) for name in corpora[0].files
-    )
+    """Summary of the validation of a source (the first corpus), its translations and other languages' own corpora."""
+    source = corpora[0]
+    rows_in, rows_out = sum(map(len, source.files.values())), 0
+    for name in source.files:
+        same = [corpus for corpus in corpora if name in corpus.files and (corpus is source or corpus.translated)]
+        rows_out += len(set.intersection(*(set(kept[corpus.language.code][name]) for corpus in same)))
     languages: dict[str, dict[str, FileSummary]] = {}
     for report in reports:
         verdict = report.verdict
@@ -77,7 +80,13 @@ def summary(corpora: list[Corpus], reports: list[FileReport], kept: Kept, thresh
         corpus.language.code: TranslationSummary(
             name=corpus.language.name, shards=len(corpus.folders), translator=corpus.translator, repairs=corpus.repairs
         )
+        for corpus in corpora
+        if corpus.translated
+    }
+    own = {
+        corpus.language.code: tuple(name.removesuffix(".jsonl") for name in corpus.files)
         for corpus in corpora[1:]
+        if not corpus.translated
     }
     return Summary(
         passed=all(file.passed and file.rows_out for files in languages.values() for file in files.values()),
@@ -88,6 +97,7 @@ def summary(corpora: list[Corpus], reports: list[FileReport], kept: Kept, thresh
         thresholds=thresholds,
         languages=languages,
         translations=translations,
+        own=own,
     )
 
 
@@ -114,13 +124,18 @@ def refusal(reports: list[FileReport], kept: Kept) -> str:
     refused = sorted((file for file in reports if not file.verdict.passed), key=lambda file: -file.verdict.excess)
     empty = {code: ", ".join(name for name in ids if not ids[name]) for code, ids in kept.items()}
     nothing = [f"no row of {names} passed in {code}" for code, names in empty.items() if names]
-    reasons = "; ".join([*map(_of_file, refused), *nothing])
-    return f"translations refused: {reasons}"
+    what = "translations" if all(file.translated for file in refused) else "corpora"
+    return f"{what} refused: {'; '.join([*map(_of_file, refused), *nothing])}"
 
 
 def _of_file(report: FileReport) -> str:
     verdict = report.verdict
     causes = ", ".join(f"{name} {count}" for name, count in report.failures.most_common(3))
+    if not report.translated:
+        return (
+            f"{report.language.name} {report.file}: {verdict.failed:.1%} of {len(report.ids)} rows failed, "
+            f"limit {verdict.limit:.1%} ({causes})"
+        )
     return (
         f"{report.language.name} {report.file}: {verdict.failed:.1%} of {len(report.ids)} rows failed, "
         f"{verdict.expected:.1%} expected of correct translations, excess {verdict.excess:.1%}, limit {verdict.limit:.1%} "

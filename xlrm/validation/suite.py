@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xlrm.data import text_rows
 from xlrm.languages import LANGUAGES
-from xlrm.validation.frame import Plan, bands, frame
+from xlrm.validation.frame import SIDES, TURNS, Plan, bands, frame
 from xlrm.validation.limits import Limits
 
 MEANING = {
     "schema": "every field is present, is a string and is not blank",
     "unique": "an id occurs only once in its file",
     "parity": "the ids are those of the source, in the same order",
+    "turns": "messages, roles, tool calls and other fields are those of the source",
     "pair": "chosen and rejected are still different texts",
     "script": "the letters are those of the language",
     "language": "the text is in the right language, as identified by lingua",
@@ -100,7 +102,24 @@ def check_ids(ids: list[str], source_ids: list[str] | None = None) -> list[Outco
 
 def check(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None] = ()) -> list[Outcome]:
     """Outcomes of the checks of a chunk's texts; `sources` are the source rows with the same ids, None if missing."""
-    return validate(frame(plan, rows, sources), rules(plan))
+    names = tuple(name for name in plan.columns if name != "id")
+    parts = text_rows.parts(list(rows), list(sources), names)
+    return [_of_rows(outcome, parts, len(rows)) for outcome in check_parts(plan, parts)]
+
+
+def check_parts(plan: Plan, parts: Sequence[text_rows.Part]) -> list[Outcome]:
+    """Outcomes of the checks of the parts of rows; the index of a failure is that of a part."""
+    return validate(frame(plan, parts), rules(plan))
+
+
+def _of_rows(outcome: Outcome, parts: Sequence[text_rows.Part], rows: int) -> Outcome:
+    """The outcome by row; with more than one part, a row fails if one of its parts does."""
+    if len(parts) == rows:
+        return outcome
+    failed: dict[int, str] = {}
+    for place, value in outcome.failed.items():
+        failed.setdefault(parts[place].row, value)
+    return Outcome(outcome.expectation, min(outcome.checked, rows), failed)
 
 
 def merged(parts: Iterable[tuple[int, list[Outcome]]]) -> list[Outcome]:
@@ -124,21 +143,24 @@ def rules_of_ids(translated: bool) -> list[Expectation]:
     return [*checks, Expectation("parity", "id", "ExpectColumnValuesToBeNull", _on("parity"))] if translated else checks
 
 
-def plain_rules(columns: tuple[str, ...]) -> list[Expectation]:
+def plain_rules(columns: tuple[str, ...], sides: tuple[str, str] = ("rejected", "chosen")) -> list[Expectation]:
+    """Expectations that need no measurements. `sides`: columns with the two responses as single texts."""
     names = [name for name in columns if name != "id"]
     checks = [Expectation("schema", name, "ExpectColumnValuesToMatchRegex", _on(name, regex=r"\S")) for name in names]
-    both = {"column_A": "rejected", "column_B": "chosen"}
+    both = dict(zip(("column_A", "column_B"), sides, strict=True))
     pair = Expectation("pair", "rejected", "ExpectColumnPairTextsToDiffer", both, "whatever their case")
     return [*checks, pair] if "rejected" in names else checks
 
 
 def rules(plan: Plan) -> list[Expectation]:
     """Expectations on the texts of a file."""
-    checks, share = plain_rules(plan.columns), plan.limits.min_script_share
+    checks, share = plain_rules(plan.columns, SIDES), plan.limits.min_script_share
     script_rule = f"at least {share:.0%} of the letters outside code are {plan.language.script}"
     sure = f"{plan.language.name}, from {plan.limits.language_letters} letters on"
     checks += [_between("script", name, share, None, script_rule) for name in plan.texts]
     checks += [_none("language", name, sure) for name in plan.texts]
+    if plan.source:
+        checks += [_none("turns", name, "") for name in plan.texts if name in TURNS]
     return checks + [_none(name, column, rule) for column in plan.bands for name, rule in _limits(plan, column).items()]
 
 

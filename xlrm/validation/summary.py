@@ -51,9 +51,9 @@ class Summary(JsonFile):
     rows_in: int
     """Rows of the source."""
     rows_out: int
-    """Rows kept in all languages."""
+    """Rows kept in the source and in all its translations."""
     reject_share: float | None = None
-    """Share of the source's rows that are not kept in all languages."""
+    """Share of the source's rows that are not kept in the source and in all its translations."""
     kept: dict[str, int] = Field(default_factory=dict)
     """Language -> rows kept in it."""
     thresholds: dict[str, Any] = Field(default_factory=dict)
@@ -62,3 +62,5 @@ class Summary(JsonFile):
     """Language -> file -> its summary."""
     translations: dict[str, TranslationSummary] = Field(default_factory=dict)
     """Target language -> its translation."""
+    own: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Target language -> tables that it has of its own, which were not translated here."""

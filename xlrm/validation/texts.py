@@ -44,10 +44,14 @@ _JOINTS = "a al and at by da de del der des di du e el et for in la le of on or 
 
 @dataclass(frozen=True)
 class Pair:
-    """A text and its source."""
+    """A text and its source, with \\n at the end of each line, however the lines of either ended."""
 
     text: str
     source: str
+
+    def __post_init__(self) -> None:
+        for name in ("text", "source"):
+            object.__setattr__(self, name, segmentation.line_feeds(getattr(self, name)))
 
     @cached_property
     def prose(self) -> str:
@@ -63,6 +67,7 @@ Measure = Callable[[Pair], str | None]
 
 def prose(text: str) -> str:
     """Text that is translated: without code (fenced or not), URLs and placeholders."""
+    text = segmentation.line_feeds(text)
     text = segmentation.without_code(text) if "\n" in text and any(sign in text for sign in "{}();=") else text
     text = _CODE.sub(" ", text) if "`" in text else text
     text = _URL.sub(" ", text) if "://" in text or "www." in text else text

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from xlrm.data import text_rows
 from xlrm.data.corpus_schema import TEXTS
 from xlrm.languages import Language
 from xlrm.validation.limits import Limits
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
 def fit(
     target: Language, source: Language, limits: Limits, translated: Sequence[dict], sources: Sequence[dict]
-) -> Callable[[Sequence[dict], Sequence[dict]], list[tuple[int, str, str]]]:
+) -> Callable[[Sequence[dict], Sequence[dict]], list[tuple[str, str]]]:
     """Function that checks rows translated into `target` against their source rows, in the same order and with the same
-    columns. It returns row index, column and expectation of each text that fails. Its length bands are fitted once,
-    from the rows given here."""
+    columns. It returns source text and expectation of each text that fails. Its length bands are fitted once, from the
+    rows given here."""
     from xlrm.validation.frame import Plan, bands
 
     columns = ("id", *(column for column in TEXTS if column in sources[0]))
@@ -25,10 +26,10 @@ def fit(
     return lambda rows, originals: _failed(plan, rows, originals)
 
 
-def _failed(plan: "Plan", rows: Sequence[dict], sources: Sequence[dict]) -> list[tuple[int, str, str]]:
-    from xlrm.validation.suite import check
+def _failed(plan: "Plan", rows: Sequence[dict], sources: Sequence[dict]) -> list[tuple[str, str]]:
+    from xlrm.validation.suite import check_parts
 
-    outcomes = [outcome for outcome in check(plan, rows, sources) if outcome.expectation.column in plan.texts]
-    return [
-        (row, outcome.expectation.column, outcome.expectation.name) for outcome in outcomes for row in outcome.failed
-    ]
+    parts = text_rows.parts(list(rows), list(sources), plan.columns[1:])
+    outcomes = [outcome for outcome in check_parts(plan, parts) if outcome.expectation.column in plan.texts]
+    found = [(parts[place].sources, outcome.expectation) for outcome in outcomes for place in outcome.failed]
+    return [(text, failed.name) for texts, failed in found if texts and (text := texts[failed.column])]

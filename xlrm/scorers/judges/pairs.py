@@ -6,8 +6,9 @@ RewardBench chooses at random without a seed.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from xlrm.errors import DataError
 from xlrm.models.decoding import Completion
 
 Verdict = Literal["A", "B", "tie", "error"]
@@ -23,6 +24,18 @@ class Pair:
     prompt: str
     a: str
     b: str
+
+    @classmethod
+    def of(cls, name: str, prompt: Any, a: Any, b: Any) -> "Pair":
+        """Raises DataError for several turns: the judges' prompts have room for one question and one answer to it, and
+        those that know the right answers know them for single questions. `name`: the pair's id."""
+        for field, value in (("prompt", prompt), ("response", a), ("response", b)):
+            if not isinstance(value, str):
+                raise DataError(
+                    f"a judge compares two texts that answer one question, and this {field} is a list",
+                    where=f"item {name}: {field}", hint="judge single turns, or use a reward model, which reads several",
+                )  # fmt: skip
+        return cls(name, prompt, a, b)
 
 
 @dataclass(frozen=True)

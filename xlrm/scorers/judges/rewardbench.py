@@ -2,19 +2,19 @@
 pairs in which response a is the chosen one, and the credit for a verdict.
 
 The credit is 1 for naming the chosen response, 0 for the rejected one, 0.5 for neither. RewardBench's rule for more
-than four messages (0.5 without asking) never applies, as a row has one prompt and one response on each side.
+than four messages (0.5 without asking) never applies: a row with several turns is refused.
 """
 
 from collections.abc import Sequence
 
-from xlrm.errors import DataError
 from xlrm.scorers.judges.pairs import Judgement, Pair
 from xlrm.scorers.judges.pairwise import Judge
 
 
 def pairs(rows: Sequence[dict]) -> list[Pair]:
-    """Pairs from rows with id, prompt, chosen and rejected. Raises DataError for a row with lists of responses."""
-    return [_pair(row) for row in rows]
+    """Pairs from rows with id, prompt, chosen and rejected. Raises DataError for a row with lists of responses or of
+    messages."""
+    return [Pair.of(row["id"], row["prompt"], row["chosen"], row["rejected"]) for row in rows]
 
 
 def judge(model: Judge, rows: Sequence[dict]) -> list[dict]:
@@ -51,14 +51,6 @@ def unreadable(judged: Sequence[dict]) -> dict[str, int]:
     """Number of verdicts, and of those that could not be read, which earn 0.5 each."""
     verdicts = [verdict for row in judged for verdict in row["verdicts"]]
     return {"verdicts": len(verdicts), "unreadable": verdicts.count("error")}
-
-
-def _pair(row: dict) -> Pair:
-    if not (isinstance(row["chosen"], str) and isinstance(row["rejected"], str)):
-        raise DataError(
-            "a judge compares two responses, and this benchmark has lists of them", where=f"item {row['id']}"
-        )
-    return Pair(row["id"], row["prompt"], row["chosen"], row["rejected"])
 
 
 def _judged(judgement: Judgement) -> dict:
