@@ -124,6 +124,11 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         return self.stages.get("register", {}).get("prefix", re.sub(r"[^\w-]+", "-", self.name))
 
     @property
+    def named_languages(self) -> str:
+        """Its languages for display, such as `en → es, ko`."""
+        return " → ".join(filter(None, (self.source, ", ".join(self.targets))))
+
+    @property
     def aligned(self) -> tuple[str, ...]:
         """Languages that policies are aligned in."""
         return self.targets or (self.source,)
