@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def requirements(project: dict, extras: list[str]) -> list[str]:
-    """Those of the project itself, then of each extra, and of the extras that one names, as in `xlrm[data]`.
+    """Those of the project itself, then of each extra, and of the extras that one names, as `sample` names `data`.
 
     Raises KeyError for an extra that pyproject.toml does not have.
     """

@@ -27,7 +27,7 @@ import typer
 from components import estimate, hardware
 from components.form import LOOPS
 from components.notes import Notes
-from pipelines import changes, following, standing
+from pipelines import changes, following, standing, uploads
 from pipelines import placement as placements
 from pipelines.following import INTERRUPTED, REFUSED, SUCCEEDED, UNREACHABLE, Outcome
 from xlrm import progress
@@ -54,6 +54,8 @@ class Submission:
     commit: str
     estimate: str
     """The estimate as a table in Markdown."""
+    sent: tuple[uploads.Upload, ...] = ()
+    """Files of this machine that the run reads."""
 
     @property
     def experiment(self) -> experiment.Experiment:
@@ -91,6 +93,9 @@ def submit(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address of the server (default: KF_PIPELINES_ENDPOINT).")] = None,
     namespace: Annotated[str | None, typer.Option(help="Kubeflow profile, if the server has several.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and estimate only: nothing is uploaded, and no server is asked.")
+    ] = False,
     summary: Annotated[
         Path | None, typer.Option(help="File for a summary in Markdown (default: GITHUB_STEP_SUMMARY).")
     ] = None,
@@ -106,14 +111,16 @@ def submit(
         when = cron(schedule, wait or if_changed) if schedule else None
         with tempfile.TemporaryDirectory() as folder:
             on = placements.load(placement) if placement else placements.current()
-            made = prepare(config, tuple(overrides or ()), pipeline, Path(folder), on)
+            made = prepare(config, tuple(overrides or ()), pipeline, Path(folder), on, dry_run)
             facts |= {
-                "experiment": f"{made.experiment.name}: {made.experiment.source} → {', '.join(made.experiment.targets)}",
+                "experiment": f"{made.experiment.name}: {made.experiment.named_languages}",
                 "commit": made.commit, "content": made.content.key,
             }  # fmt: skip
             print(made.estimate, file=sys.stderr, flush=True)
             _append(summary, f"\n{made.estimate}\n")
-            if when:
+            if dry_run:
+                outcome = Outcome("dry run: nothing uploaded, no run started", SUCCEEDED)
+            elif when:
                 outcome = _schedule(made, when, host, namespace, facts)
             else:
                 outcome = _run(made, if_changed, patience if wait else None, cancel_on_timeout, host, namespace, facts)
@@ -131,9 +138,11 @@ def submit(
 
 
 def prepare(
-    config: Path, overrides: tuple[str, ...], pipeline: str, folder: Path, placement: placements.Placement
-) -> Submission:
-    """Checks all that can be checked without a server. Raises ConfigError."""
+    config: Path, overrides: tuple[str, ...], pipeline: str, folder: Path, placement: placements.Placement,
+    dry_run: bool = False,
+) -> Submission:  # fmt: skip
+    """Checks all that can be checked without a server, and uploads what the run reads of this machine, unless it is a
+    dry run. Raises ConfigError, and ArtifactError if the store does not answer."""
     name = kind(pipeline)
     try:
         loaded = experiment.load(config, overrides, name)
@@ -142,11 +151,17 @@ def prepare(
         raise
     hardware.check(steps(name, loaded), placement.hardware(), str(config))
     _check_secrets(loaded.as_file())
+    moved, sent = uploads.found(loaded)
     package = compile_package(pipeline, folder, placement)
-    content = changes.content(loaded, package)
+    for upload in () if dry_run else sent:
+        upload.send()
+    uploads.say(sent, not dry_run)
+    content = changes.content(loaded if dry_run else moved, package)
     for entry in content.unknown:
         progress.say(f"assumed to be unchanged: {entry}")
-    return Submission(pipeline, content, package, _commit(), estimate.table(loaded, name, placement.hardware()))
+    return Submission(
+        pipeline, content, package, _commit(), estimate.table(loaded, name, placement.hardware()), tuple(sent)
+    )
 
 
 def kind(pipeline: str) -> str:

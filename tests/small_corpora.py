@@ -12,6 +12,7 @@ LANGUAGES = {
     "hi": {"name": "Hindi", "script": "Devanagari"},
 }
 """Section `languages` of an experiment."""
+CODES = ("en", *LANGUAGES)
 
 _CAPITALS = {
     "en": "France Paris|Japan Tokyo|Egypt Cairo|Italy Rome|Russia Moscow|China Beijing|Portugal Lisbon|Greece Athens|"
@@ -61,12 +62,22 @@ def rows(language: str, question: int, aligned: bool = True) -> Iterator[dict]:
         yield ({"id": f"q{question}-{number}"} if aligned else {}) | row
 
 
-def files(folder: Path, language: str, aligned: bool = True) -> dict:
-    """Fields of `curate` for a language: files of pairs and of benchmark items, written to `folder`."""
-    names = {"preferences": "pairs", "benchmark": "items"}
-    for question, name in enumerate(names.values()):
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows(language, question, aligned))
-        (folder / language).mkdir(exist_ok=True)
-        (folder / language / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    pairs, items = (str(folder / language / f"{name}.jsonl") for name in names.values())
-    return {"preferences": [pairs], "benchmark": items, "prompts": None, "parallel": None}
+def prompts(language: str) -> Iterator[dict]:
+    for number, entry in enumerate(_CAPITALS[language].split("|")):
+        yield {"id": f"p{number}", "prompt": f"{entry.split(' ')[1]}?"}
+
+
+def files(folder: Path, language: str, aligned: bool = True, with_prompts: bool = False) -> dict:
+    """Fields of `curate` for a language: files of pairs, benchmark items and prompts, written to `folder`."""
+    tables = {"pairs": rows(language, 0, aligned), "items": rows(language, 1, aligned), "prompts": prompts(language)}
+    (folder / language).mkdir(exist_ok=True)
+    paths = {name: folder / language / f"{name}.jsonl" for name in tables}
+    for name, table in tables.items():
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in table)
+        paths[name].write_text("".join(lines), encoding="utf-8")
+    asked = (
+        {"prompts": str(paths["prompts"]), "train_prompts": 12, "eval_prompts": 4}
+        if with_prompts
+        else {"prompts": None}
+    )
+    return {"preferences": [str(paths["pairs"])], "benchmark": str(paths["items"]), "parallel": None, **asked}

@@ -24,7 +24,7 @@ from xlrm.models import loading, weights
 from xlrm.models.transformers_engine import Model, Transformers
 from xlrm.registry import gate, mlflow_loader
 from xlrm.run import sections
-from xlrm.scorers import engines, fingerprints, interface, reward_journal
+from xlrm.scorers import engines, fingerprints, reward_journal
 from xlrm.scorers.interface import Scoring
 from xlrm.scorers.score_file import score_file
 from xlrm.serving.service import Service
@@ -439,10 +439,11 @@ def test_a_reward_that_is_no_number_is_an_error_where_the_weights_are_numbers(mo
 
 
 def test_kept_rewards_of_an_interrupted_run_are_checked_too(model, tmp_path) -> None:
-    journal = reward_journal.Journal(tmp_path / "rewards.journal")
-    journal.append([0.5] * (interface.WINDOW - 1) + [math.nan])
-    with not_a_number(ArtifactError, f"conversation {interface.WINDOW}: reward"):
-        engines.load(model, Scoring()).score([[{"role": "user", "content": "a"}]], journal)
+    scorer, chat = engines.load(model, Scoring()), [{"role": "user", "content": "a"}]
+    journal = reward_journal.Journal(tmp_path / "rewards.journal", "this model")
+    journal.append(scorer.encode([chat]), [math.nan])
+    with not_a_number(ArtifactError, "conversation 1: reward"):
+        scorer.score([chat], journal)
 
 
 def test_a_head_of_zeros_is_evaluated_as_ties(model, corpora, tmp_path) -> None:

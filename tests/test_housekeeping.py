@@ -1,5 +1,6 @@
 """What goes of a store and a home, and what never does."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -102,6 +103,38 @@ def test_only_what_nothing_kept_uses_goes_and_only_when_asked(house) -> None:
     assert command("gc", "--run", "beside", "--delete").exit_code == 0
     assert names() == everything - going
     whole(house)
+
+
+def test_an_uploaded_file_stays_while_a_run_or_an_artifact_names_it(house) -> None:
+    inputs = {name: f"{house}/inputs/{name * 64}/pairs.jsonl" for name in "abc"}
+    for uri in inputs.values():
+        objects.write(uri, b"{}")
+    objects.write(objects.join(house, "runs", "kept", "run.json"), json.dumps({"curate": [inputs["a"]]}).encode())
+    folder = addresses.home() / "made" / "curate" / "c"
+    artifacts.publish(
+        folder, objects.join(house, "curate", "uses"), stage="curate", key="uses", config={"preferences": [inputs["b"]]},
+        metrics={}, inputs={}, code_version="c", git_commit=None, image=None, versions={}, started=datetime.now(UTC),
+        seconds=1.0, peak_memory_mib=1.0, mlflow_run_id=None,
+    )  # fmt: skip
+    noted("third", "curate/uses")
+    uploaded = {name: f"inputs/{name * 64}" for name in "abc"}
+    assert {*uploaded.values()} == names(housekeeping.INPUT)
+    assert command("gc", "--delete").exit_code == 0 and {*uploaded.values()} == names(housekeeping.INPUT), "all are new"
+    assert command("gc", "--run", "third", "--delete").exit_code == 0
+
+    def going(days: float) -> set[str]:
+        items = housekeeping.plan(housekeeping.look(house), days)
+        return {item.name for item in items if item.kind == housekeeping.INPUT and item.why}
+
+    assert going(30) == set()
+    assert going(0) == {*uploaded.values()}, "with every run"
+    old = time.time() - 40 * housekeeping.DAY
+    store = housekeeping.look(house)
+    store.items = [
+        dataclasses.replace(item, changed=old) if item.kind == housekeeping.INPUT else item for item in store.items
+    ]
+    left = {item.name for item in housekeeping.plan(store, 30) if item.kind == housekeeping.INPUT and not item.why}
+    assert left == {uploaded["a"]}, "the run that named b, and its artifact, are gone"
 
 
 def test_what_is_registered_stays_whatever_its_age_and_so_do_answers(house) -> None:

@@ -204,7 +204,7 @@ def test_requirements_of_extras_with_those_they_name() -> None:
     command = [sys.executable, "docker/requirements.py", "sample"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    assert {one for one in EXTRAS["sample"] if not one.startswith("xlrm[")} < set(found)
+    assert {one for one in EXTRAS["sample"] if not one.startswith("xlrm-pipeline[")} < set(found)
     assert set(EXTRAS["data"]) < set(found)
     assert not any("xlrm" in one for one in found)
     assert len(found) == len(set(found))

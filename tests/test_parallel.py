@@ -131,15 +131,15 @@ def test_score_continues_where_a_killed_process_stopped_it(model, expected, tmp_
     """With any number of processes; and nothing of the first attempt still runs."""
     monkeypatch.setattr(interface, "WINDOW", 5)
     write_jsonl(tmp_path / "in.jsonl", ROWS)
-    through, seen = ParallelScorer.rewards, []
+    through, seen = ParallelScorer.computed, []
 
-    def rewards(self, token_ids, counter=None):
+    def computed(self, batches):
         if len(seen) == 2:
             os.kill(children(self)[0], signal.SIGKILL)
         seen.extend(children(self)[:1])
-        return through(self, token_ids, counter)
+        return through(self, batches)
 
-    monkeypatch.setattr(ParallelScorer, "rewards", rewards)
+    monkeypatch.setattr(ParallelScorer, "computed", computed)
     arguments = ["score", "--model", model, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl"]
     arguments += ["--max-length", 300, "--batch-tokens", 256]
     result = CliRunner().invoke(app, [*map(str, arguments), "--processes", "2"])
@@ -147,7 +147,7 @@ def test_score_continues_where_a_killed_process_stopped_it(model, expected, tmp_
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]
     assert "processes=2" in line
     (journal,) = [path for path in tmp_path.iterdir() if ".out.jsonl." in path.name and path.suffix != ".lock"]
-    assert journal.stat().st_size == 8 * 10, "two windows of five"
+    assert journal.stat().st_size >= 8 * 10, "two windows of five, and batches of the third"
     assert not any(Path(f"/proc/{pid}").exists() for pid in seen)
     assert CliRunner().invoke(app, [*map(str, arguments), "--processes", "1"]).exit_code == 0
     scored = [json.loads(text) for text in (tmp_path / "out.jsonl").read_text().splitlines()]
@@ -171,6 +171,33 @@ def test_processes_end_with_the_scorer(model) -> None:
     assert all(Path(f"/proc/{pid}").exists() for pid in pids) and folder.exists()
     del scorer
     assert gone(pids) and not folder.exists()
+
+
+def test_a_signal_removes_what_the_processes_share(model, tmp_path) -> None:
+    write_jsonl(tmp_path / "in.jsonl", ROWS * 200)
+    command = [
+        sys.executable,
+        "-m",
+        "xlrm.cli",
+        "score",
+        "--model",
+        model,
+        "--input",
+        "in.jsonl",
+        "--output",
+        "out.jsonl",
+    ]
+    given = [*map(str, command), "--processes", "2"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(given, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as started:
+        for _ in range(600):
+            if any(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*.journal")):
+                break
+            time.sleep(0.1)
+        assert list(tmp_path.glob("xlrm-score-*"))
+        started.terminate()
+        assert started.wait(30) == 128 + signal.SIGTERM
+    assert not list(tmp_path.glob("xlrm-score-*"))
 
 
 def test_a_killed_command_leaves_no_process(model) -> None:
@@ -202,16 +229,14 @@ def gone(pids: Sequence[object]) -> bool:
     return False
 
 
-def test_a_journal_is_of_what_the_rewards_depend_on(model, tmp_path) -> None:
-    write_jsonl(tmp_path / "in.jsonl", ROWS)
-
-    def journal(**how) -> Path:
-        return Journal.of_file(tmp_path / "out.jsonl", [model, tmp_path / "in.jsonl"], Scoring(**how)).path
+def test_a_journal_is_of_what_the_rewards_depend_on(tmp_path) -> None:
+    def journal(model: str = "model", **how) -> Path:
+        return Journal.of_file(tmp_path / "out.jsonl", model, Scoring(**how)).path
 
     assert journal() == journal(processes=3) == journal(device="cpu") == journal(batch_tokens=256)
     others = [{"precision": "bfloat16"}, {"max_length": 300}, {"truncation_side": "right"}, {"engine": "vllm"}]
-    others.append({"precision": "bfloat16", "batch_tokens": 256})
-    assert len({journal(), *(journal(**how) for how in others)}) == 6
+    others += [{"precision": "bfloat16", "batch_tokens": 256}, {"model": "retrained"}]
+    assert len({journal(), *(journal(**how) for how in others)}) == 7
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 1, reason="there are GPUs")

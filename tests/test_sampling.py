@@ -135,12 +135,15 @@ def test_a_journal_goes_on_on_another_machine(monkeypatch, tmp_path) -> None:
     place = ("work", "rank", "key", "output")
     first, second = (Journal.beside(tmp_path.joinpath(home, *place), "en") for home in ("one", "two"))
     assert first.uri == second.uri == objects.join(addresses.store(), "unfinished", "rank", "key", "en.journal")
-    assert first.read(2) == []
-    first.append([1.0, 2.0])
-    first.append([3.0])
-    assert second.read(2) == [1.0, 2.0]
-    second.append([3.5, 4.5])
-    assert Journal.beside(tmp_path.joinpath("three", *place), "en").read(2) == [1.0, 2.0, 3.5, 4.5]
+    one, two, three = [[1, 2], [3]], [[4]], [[1, 2]]
+    assert first.find(one) is None
+    first.append(one, [1.0, 2.0])
+    first.append(two, [3.0])
+    assert (second.find(one), second.find(two), second.find(three)) == ([1.0, 2.0], [3.0], None)
+    second.append(three, [4.5])
+    third = Journal.beside(tmp_path.joinpath("three", *place), "en")
+    assert (third.find(one), third.find(two), third.find(three)) == ([1.0, 2.0], [3.0], [4.5])
+    assert Journal.beside(tmp_path / "work" / "rank" / "other" / "output", "en").find(one) is None
 
 
 def test_translations_are_kept_as_they_come(monkeypatch, tmp_path) -> None:

@@ -13,7 +13,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from xlrm.data.phrasebook import language, questions
 from xlrm.errors import ArtifactError
 from xlrm.models import chat_templates, loading
-from xlrm.progress import Counter
 from xlrm.scorers import interface
 from xlrm.scorers.engines import TransformersScorer
 from xlrm.scorers.interface import Scorer
@@ -68,9 +67,12 @@ class SumOfIds(Scorer):
     asked: list[int] = field(default_factory=list)
     embeddings: int = 10**6
 
-    def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
-        self.asked.append(len(token_ids))
-        return [float(sum(ids)) for ids in token_ids]
+    def batches(self, token_ids):
+        return iter([list(range(len(token_ids)))])
+
+    def computed(self, batches):
+        self.asked += map(len, batches)
+        return ((number, [float(sum(ids)) for ids in batch]) for number, batch in enumerate(batches))
 
 
 def test_the_same_sequence_is_scored_once_and_remembered(tiny_base, monkeypatch) -> None:
@@ -97,24 +99,36 @@ def test_tokens_written_once_serve_every_model_of_the_tokenizer(scorer, tiny_bas
     assert not loading.same_text(tokenizer, again)
 
 
-def test_interrupted_scoring_goes_on_from_its_journal(scorer, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(interface, "WINDOW", 3)
-    chats = [chat_templates.conversation(f"Number {i}?", "Yes. " * (i % 4 + 1)) for i in range(10)]
-    whole = scorer.score(chats)
-    journal = Journal(tmp_path / "deep" / "rewards.journal")
-    some = scorer.stream(chats, journal=journal)
-    assert [next(some) for _ in range(5)] == whole[:5]
-    some.close()  # what a kill leaves: two windows, and of a third one half a number
-    with journal.path.open("ab") as file:
-        file.write(b"half")
-    asked = []
-    rewards = TransformersScorer.rewards
-    monkeypatch.setattr(
-        TransformersScorer, "rewards", lambda self, ids, counter: asked.append(len(ids)) or rewards(self, ids, counter)
-    )
-    assert list(scorer.stream(iter(chats), journal=journal)) == whole
-    assert asked == [3, 1], "six of ten were there"
-    assert journal.path.stat().st_size == 8 * len(chats)
+def test_interrupted_scoring_goes_on_from_its_last_batch(scorer, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(interface, "WINDOW", 7)
+    small = replace(scorer, batch_tokens=64)
+    chats = [chat_templates.conversation(f"Number {i}?", "Yes. " * (i % 4 + 1)) for i in range(20)]
+    batches, compute = [], TransformersScorer.batch
+    monkeypatch.setattr(TransformersScorer, "batch", lambda self, ids: batches.append(ids) or compute(self, ids))
+    whole, expected = small.score(chats), len(batches)
+
+    def interrupted(self, ids):
+        if len(batches) == expected // 2:
+            raise KeyboardInterrupt
+        batches.append(ids)
+        return compute(self, ids)
+
+    batches.clear()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TransformersScorer, "batch", interrupted)
+        small.score(chats, Journal(tmp_path / "deep" / "j", "model"))
+    size = (tmp_path / "deep" / "j").stat().st_size
+    with (tmp_path / "deep" / "j").open("ab") as file:
+        file.write(b"half a record")
+    batches.clear()
+    journal = Journal(tmp_path / "deep" / "j", "model")
+    assert list(small.stream(iter(chats), journal=journal)) == whole, "to the bit"
+    assert len(batches) == expected - expected // 2 and 2 < expected // 2 < size
+    batches.clear()
+    assert small.score(chats, Journal(tmp_path / "deep" / "j", "model")) == whole and batches == []
+    assert small.score(chats[::-1], Journal(tmp_path / "deep" / "j", "model")) == pytest.approx(whole[::-1], abs=1e-5)
+    batches.clear()
+    assert small.score(chats, Journal(tmp_path / "deep" / "j", "another")) == whole and len(batches) == expected
 
 
 def test_the_reward_is_the_head_on_the_last_real_token(scorer) -> None:

@@ -1,5 +1,6 @@
 """`python -m pipelines submit` through kfp's own client, against a server on loopback that speaks its API and fails on cue."""
 
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from kubeflow_server import Fault, Kubeflow, serve
 from refusals import refused
+from swift_server import S3Store
 from test_pipeline import GOLDEN, REGENERATE, flat, read_without_sdk
 from typer.testing import CliRunner
 
@@ -24,7 +26,7 @@ from pipelines.server.package import load as load_package
 from pipelines.server.rules import findings
 from xlrm.errors import ConfigError
 from xlrm.run import experiment
-from xlrm.store import provenance
+from xlrm.store import addresses, provenance
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """
@@ -58,9 +60,12 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def submit(server: Kubeflow, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
+def submit(
+    server: Kubeflow, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_store: S3Store
+) -> Submit:
     """Exit code and what was said, of a submission of `mine.yaml` in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XLRM_STORE", s3_store.uri)
     monkeypatch.setattr(
         submission, "compile_package", lambda name, folder, _: Path(shutil.copy(packages / f"{name}.yaml", folder))
     )
@@ -90,9 +95,10 @@ def test_a_submission_uploads_a_version_and_starts_a_run(submit: Submit, server:
     assert re.fullmatch(r"([0-9a-f]{12}|unknown)-[0-9a-f]{8}", version["display_name"])
     given = run["runtime_config"]["parameters"]
     assert given.keys() == {"experiment"}
-    assert (
-        yaml.safe_load(given["experiment"]) == experiment.load(Path("mine.yaml"), ("reward.batch_size=16",)).as_file()
-    )
+    expected = experiment.load(Path("mine.yaml"), ("reward.batch_size=16",)).as_file()
+    digest = hashlib.sha256(Path("rows.jsonl").read_bytes()).hexdigest()
+    expected["curate"]["preferences"] = [f"{addresses.store()}/inputs/{digest}/rows.jsonl"]
+    assert yaml.safe_load(given["experiment"]) == expected
     assert f"{server.address}/#/runs/details/{run['run_id']}" in said and "| content |" in summary()
     assert 0 < said.index("| total |") < said.index("started: "), "what it is estimated at comes first"
     assert "| reward | 1 reward models, 64 pairs each |" in summary()

@@ -108,7 +108,7 @@ def plant(made: Corpora) -> dict[str, tuple[str, str, str]]:
         "p9": ("ko", "number", "prompt"), "p10": ("es", "code", "prompt"), "p11": ("ko", "loop", "chosen"),
         "p12": ("en", "script", "prompt"), "p14": ("es", "parity", "id"), "p99": ("es", "parity", "id"),
         "t2": ("es", "length", "text"), "b0": ("es", "truncated", "chosen"), "b1": ("ko", "cut", "chosen"),
-        "b2": ("es", "untranslated", "chosen"), "b3": ("ko", "placeholder", "prompt"),
+        "b2": ("es", "untranslated", "chosen"), "b3": ("ko", "placeholder", "prompt"), "b4": ("es", "turns", "prompt"),
     }  # fmt: skip
 
 
@@ -127,6 +127,9 @@ def _break_benchmark(en: list[dict], es: list[dict], ko: list[dict]) -> None:
     for rows in (en, es, ko):
         rows[3]["prompt"] += " {name}"
     ko[3]["prompt"] = ko[3]["prompt"].replace("{name}", "{이름}")
+    for rows in (en, es, ko):
+        rows[4]["prompt"] = [{"role": "user", "content": rows[4]["prompt"], "name": "Ann"}]
+    es[4]["prompt"][0]["role"] = "system"
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +182,7 @@ def test_rejects_show_the_value_that_failed(planted):
     assert re.fullmatch(r"\d\.\d\d times as long, not 0.40 to 3.00", values["p7"])
     assert values["p2"].startswith("it ")
     assert values["b0"] == "1 of 2 lines"
+    assert values["b4"] == '{"role": "system", "content": "…", "name": "Ann"}'
     assert values["b3"] == "lost {name}; added {이름}"
     assert max(map(len, values.values())) <= suite.SHOWN_CHARACTERS + 1
 
@@ -194,7 +198,7 @@ def test_each_language_keeps_what_passed_in_it_and_in_the_source(planted):
     assert [row["id"] for row in read_rows(output / "es" / "parallel.jsonl")] == ["t0", "t1", "t3"]
     kept = read_rows(output / "es" / "preferences.jsonl")
     assert all(noun("es", int(row["id"][1:])) in row["chosen"] for row in kept if row["id"] != "p11")
-    assert (metrics["rows_in"], metrics["rows_out"]) == (30, 11), "rows_out: what is left in every language"
+    assert (metrics["rows_in"], metrics["rows_out"]) == (30, 10), "rows_out: what is left in every language"
     assert metrics["reject_share"] == 19 / 30
     assert {code: metrics[f"kept/{code}"] for code in SAY} == {"en": 29, "es": 18, "ko": 22}
     assert metrics["failures/en"] == metrics["failures/en/script"] == 1

@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand
 
-from xlrm import __version__
+from xlrm import __version__, installation
 from xlrm.errors import ConfigError
-from xlrm.run import scoring_commands, store_commands
+from xlrm.run import compare_command, scoring_commands, store_commands, training_commands
 from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries, table
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
@@ -39,7 +39,7 @@ def main(
         raise typer.Exit
 
 
-for command in scoring_commands.COMMANDS:
+for command in (*scoring_commands.COMMANDS, *compare_command.COMMANDS):
     app.command()(command)
 
 
@@ -176,7 +176,7 @@ def _serving() -> Any:
         from xlrm.serving import server
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{error.name} is not installed", where="xlrm serve", hint="pip install 'xlrm[serve]'"
+            f"{error.name} is not installed", where="xlrm serve", hint=installation.command("serve")
         ) from error
     return server
 
@@ -262,7 +262,7 @@ def doctor() -> None:
     raise typer.Exit(0 if show(results) else 2)
 
 
-for command in store_commands.COMMANDS:
+for command in (*training_commands.COMMANDS, *store_commands.COMMANDS):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Turns loaded sources into the tables of a corpus: pairs for training and held-out pairs, prompts for alignment and
 for judging."""
 
+import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,28 @@ def hold_out(
     if others:
         progress.say(f"curate: {len(pairs)} pairs: {len(chosen)} for training, {len(kept)} of the others held out")
     return [pairs[i] for i in chosen], [pairs[i] for i in kept]
+
+
+def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: int) -> tuple[Rows, Rows]:
+    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). Raises DataError
+    if either has none."""
+    prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs))
+    count = min(max(1, round(train_share * len(prompts))), len(prompts) - 1)
+    if not count:
+        raise DataError(
+            "two or more prompts are required, to train on some and evaluate on the others", where="curate.preferences",
+            value=len(prompts),
+        )  # fmt: skip
+    trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)}
+    groups: tuple[Rows, Rows] = ([], [])
+    for pair in pairs:
+        groups[json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) not in trained].append(pair)
+    train, rest = groups
+    kept = [rest[i] for i in hub_sets.sample(len(rest), len(rest) if most is None else most, seed)]
+    progress.say(
+        f"curate: {len(pairs)} pairs: {len(train)} for training, {len(kept)} with other prompts held out to evaluate on"
+    )
+    return train, kept
 
 
 def clean_prompts(

@@ -4,6 +4,7 @@ import logging
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
+from xlrm import installation
 from xlrm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def check_library(precision: Precision) -> None:
     except metadata.PackageNotFoundError as error:
         raise ConfigError(
             "needs bitsandbytes, which is not installed",
-            where="precision", value=precision, hint="pip install 'xlrm[gpu]'",
+            where="precision", value=precision, hint=installation.command("gpu"),
         ) from error  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xlrm import progress
+from xlrm import installation, progress
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.models import weights
 
@@ -135,6 +135,6 @@ def _vllm() -> Any:
         import vllm
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"vllm needs {error.name}, which is not installed", where="engine", hint="pip install 'xlrm[sample]'"
+            f"vllm needs {error.name}, which is not installed", where="engine", hint=installation.command("sample")
         ) from error
     return vllm

@@ -37,7 +37,7 @@ def alone(path: Path, what: str = "") -> Iterator[None]:
 @contextmanager
 def if_free(path: Path) -> Iterator[bool]:
     """Holds the lock and gives True, unless another process holds it; gives False if the file does not exist."""
-    with suppress(FileNotFoundError), path.open("rb") as file:
+    with suppress(FileNotFoundError), _existing(path) as file:
         if _taken(file, wait=False):
             yield True
             return
@@ -46,7 +46,7 @@ def if_free(path: Path) -> Iterator[bool]:
 
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock now."""
-    with suppress(FileNotFoundError), path.open("rb") as file:
+    with suppress(FileNotFoundError), _existing(path) as file:
         return not _taken(file, wait=False)
     return False
 
@@ -77,13 +77,24 @@ def _opened(path: Path) -> IO[bytes]:
         raise ArtifactError(f"cannot be used as a lock: {error}", where=path) from error
 
 
+def _existing(path: Path) -> IO[bytes]:
+    """The lock file, opened for writing where that is permitted: NFS locks no other file exclusively."""
+    try:
+        return path.open("r+b")
+    except PermissionError:
+        return path.open("rb")
+
+
 def _taken(file: IO[bytes], wait: bool) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:
-        raise ArtifactError(f"cannot be locked: {error}", where=file.name) from error
+        raise ArtifactError(
+            f"cannot be locked: {error.strerror}", where=file.name,
+            hint="a file system with locks is required, so that no two processes write the same file",
+        ) from error  # fmt: skip
     if file.writable():
         os.ftruncate(file.fileno(), 0)
     return True

@@ -40,7 +40,7 @@ OUTPUTS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}
 EXAMPLE = [{"messages": chat} for chat in fingerprints.PROBES[:2]]
 PHRASEBOOK = "phrasebook"
 """The translator that is not a model: its sentences belong to this project."""
-_REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
+REQUIRED = ("torch", "transformers", "numpy", "sentencepiece")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _write_flavour(folder: Path, facts: Facts) -> None:
     environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
     _yaml(folder / "python_env.yaml", environment)
     # Without builds such as +cpu or +cu126, which the default package index does not have.
-    pinned = [f"{name}=={versions[name].partition('+')[0]}" if name in versions else name for name in _REQUIRED]
+    pinned = [f"{name}=={versions[name].partition('+')[0]}" if name in versions else name for name in REQUIRED]
     (folder / "requirements.txt").write_text("\n".join(["mlflow>=3.17,<4", "jinja2", *pinned]) + "\n")
     (folder / "input_example.json").write_text(
         json.dumps(EXAMPLE, ensure_ascii=False, allow_nan=False), encoding="utf-8"

@@ -45,6 +45,11 @@ class Material:
         """Language that the others are compared with; empty without an evaluation."""
         return self.evaluations[0].language if self.evaluations else ""
 
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one model or language to compare."""
+        return len(self.evaluations) > 1 or any(len(evaluation.results) > 1 for evaluation in self.evaluations)
+
     def left_out(self) -> list[str]:
         """A sentence for each part that is missing."""
         given = {
@@ -53,7 +58,7 @@ class Material:
         }  # fmt: skip
         compared = {comparison.language for comparison in self.comparisons}
         return [
-            *omissions.of_inputs(given),
+            *omissions.of_inputs(given, self.several or not self.evaluations),
             *omissions.of_evaluations(self.evaluations, compared, bool(self.curves)),
             *omissions.of_models(self.external, self.win_rates, self.facts),
         ]

@@ -5,24 +5,28 @@ from xlrm.reporting.facts import Facts
 from xlrm.reporting.results import AlignedPolicy, External, language_name
 
 
-def of_inputs(given: dict[str, bool]) -> list[str]:
-    """Sentences for inputs that were left out. `given`: name of the input -> whether it was given."""
-    return [sentence for name, sentence in _INPUTS.items() if not given[name]]
+def of_inputs(given: dict[str, bool], several: bool) -> list[str]:
+    """Sentences for inputs that were left out. `given`: name of the input -> whether it was given; `several`: whether
+    there are languages to compare."""
+    sentences = _INPUTS if several else _INPUTS | _ONE_LANGUAGE
+    return [sentence for name, sentence in sentences.items() if not given[name]]
 
 
 _INPUTS = {
     "corpora": "Translations and wrongly ranked pairs: no corpora were given (--input corpora=URI, from validate).",
     "evaluations": "Accuracies: no reward model was evaluated (--inputs evaluations=URI,URI,..., from evaluate).",
-    "representations": "Representations: they were not measured (--input representations=URI, from represent).",
+    "representations": "Representations: they were not measured (curate.parallel or represent.parallel names texts to "
+    "measure them on; --input representations=URI, from represent).",
     "registered": "Registered models: none was registered (--input registered=URI, from register).",
 }
+_ONE_LANGUAGE = {"representations": "Representations: they are compared between languages, and there is only one."}
 
 
 def of_evaluations(evaluations: list[Evaluation], compared: set[str], has_curves: bool) -> list[str]:
     """Sentences for missing comparisons with the source's model and missing training curves. `compared`: languages with
     a comparison."""
     sentences = []
-    if len(evaluations) == 1:
+    if len(evaluations) == 1 and len(evaluations[0].results) > 1:
         sentences.append("Differences between reward models: only one was evaluated.")
     for evaluation in evaluations[1:]:
         if evaluation.language not in compared:

@@ -21,6 +21,7 @@ from xlrm.validation.summary import FileSummary, Summary
 
 MINUS = "\u2212"
 LEVEL = 0.05
+NO_MEAN = "The tests of these languages have no items in common, so there is no mean over the languages."
 PERCENT = "\u00a0%"  # stays on the line of its number
 
 
@@ -341,7 +342,10 @@ def refused(registered: Registered | None) -> list[str]:
 
 def validated(summary: Summary) -> str:
     """How many rows passed, and which languages and files the gate refused."""
-    passed = f"{summary.rows_out:,} of {summary.rows_in:,} rows passed in every language."
+    several = len(summary.languages.keys() - summary.own.keys()) > 1
+    passed = f"{summary.rows_out:,} of {summary.rows_in:,} rows passed{' in every language' if several else ''}."
+    if summary.own:
+        passed += f" Data in {names(list(summary.own))} was not translated here and is checked by itself."
     if summary.passed:
         return passed
     refused = [
@@ -350,7 +354,8 @@ def validated(summary: Summary) -> str:
         for name, file in files.items()
         if not (file.passed and file.rows_out)
     ]
-    return f"The gate refused the translations{f': {listed(refused)}' if refused else ''}. {passed}"
+    what = "translations" if summary.translations or several else "data"
+    return f"The gate refused the {what}{f': {listed(refused)}' if refused else ''}. {passed}"
 
 
 def _failed(file: FileSummary) -> str:

@@ -11,6 +11,7 @@ from importlib import metadata
 
 from rich.markup import escape
 
+from xlrm import installation
 from xlrm.errors import ConfigError, XlrmError
 from xlrm.run.output import console, table
 from xlrm.store import addresses, objects, outputs
@@ -89,7 +90,7 @@ def _installed(package: str, extra: str, required: bool, image: str | None) -> C
     if importlib.util.find_spec(package) is not None:
         return Check(package, True, metadata.version(package), "", required)
     if image is None:
-        return Check(package, False, "not installed", f"pip install 'xlrm[{extra}]'", required)
+        return Check(package, False, "not installed", installation.command(extra), required)
     if required:
         return Check(
             package, False, f"not installed, and xlrm-{image} needs it", "build the image again: docs/images.md"

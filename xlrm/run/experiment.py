@@ -49,7 +49,7 @@ def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LING
         raw = parse(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}", where=path) from error
-    return build({"name": path.stem} | raw, dict(map(_assignment, overrides)), str(path), pipeline)
+    return build({"name": path.stem} | raw, dict(map(assignment, overrides)), str(path), pipeline)
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
@@ -102,7 +102,8 @@ def parse_value(name: str, text: str) -> Any:
         raise ConfigError("not a value in YAML", where=name, value=text) from error
 
 
-def _assignment(override: str) -> tuple[str, Any]:
+def assignment(override: str) -> tuple[str, Any]:
+    """Name and value of `stage.field=value`. Raises ConfigError for anything else."""
     name, equals, value = override.partition("=")
     if not equals or not all(name.split(".")):
         raise ConfigError("an override is written stage.field=value", value=override)

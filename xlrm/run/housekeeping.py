@@ -2,11 +2,14 @@
 
 The rule: a registered model stays, with all artifacts it was made from. A run stays for a number of days after its last
 change, with all artifacts it made or reused. An artifact of no run, and unfinished work of a stage, stay for the same
-number of days. Answers of models (the store's memories), MLflow's database and files, and reports are never removed.
+number of days. A file that was uploaded for a run stays as long as a run or an artifact that names it, and for the same
+number of days after it was uploaded. Answers of models (the store's memories), MLflow's database and files, and reports
+are never removed.
 """
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +25,17 @@ from xlrm.run.experiment import STAGES
 from xlrm.store import addresses, artifacts, objects
 from xlrm.store.artifacts import RECORD, Record
 
-ARTIFACT, LEFTOVER, RUN, UNFINISHED, NOTES, MEMORY = (
-    "artifact", "without a record", "run", "unfinished", "notes on images", "memory",
+ARTIFACT, LEFTOVER, RUN, UNFINISHED, NOTES, INPUT, MEMORY = (
+    "artifact", "without a record", "run", "unfinished", "notes on images", "input", "memory",
 )  # fmt: skip
 """Kinds of items in a store."""
 WORK, CACHE, LOCAL_RUN, LOG = "work", "cache", "local run", "log"
 """Kinds of items in the home that may be removed."""
 _DEPTHS = {"runs": 2, "unfinished": 3, "images": 2}
-_KINDS = {"runs": RUN, "unfinished": UNFINISHED, "images": NOTES}
+INPUTS = "inputs"
+"""Folder of a store with files that were uploaded for runs, each in a folder named by its digest."""
+_KINDS = {"runs": RUN, "unfinished": UNFINISHED, "images": NOTES, INPUTS: INPUT}
+_INPUT = re.compile(rf"\b{INPUTS}/[0-9a-f]{{64}}\b")
 _FIRST = {ARTIFACT: (RECORD,), RUN: ("run.json",)}
 """Kind -> files that make a folder one of that kind; they are removed before its other files."""
 DAY = 86_400
@@ -65,6 +71,8 @@ class Store:
     """Run -> names of the artifacts it made or reused, refused ones included."""
     registered: dict[str, set[str]] = field(default_factory=dict)
     """models:/NAME/VERSION -> names of the artifacts that its tags refer to."""
+    given: dict[str, set[str]] = field(default_factory=dict)
+    """Run -> names of the inputs that its experiment names."""
 
     def of(self, kind: str) -> list[Item]:
         return [item for item in self.items if item.kind == kind]
@@ -100,7 +108,8 @@ def look(uri: str) -> Store:
         records = {name: record for name, record in zip(named, results, strict=True) if record}
         runs = {item.name.partition("/")[2]: item for item in items if item.kind == RUN}
         noted = dict(zip(runs, pool.map(_noted, runs.values()), strict=True))
-    return Store(uri, items, records, noted, _registered(records))
+        given = dict(zip(runs, pool.map(_given, runs.values()), strict=True))
+    return Store(uri, items, records, noted, _registered(records), given)
 
 
 def _items(uri: str) -> list[Item]:
@@ -133,6 +142,16 @@ def _noted(run: Item) -> set[str]:
     files = [path for path in run.files if path.split("/")[0] in ("made", "refused")]
     texts = [(objects.read_bytes(objects.join(run.uri, path)) or b"").decode() for path in files]
     return {_name(json.loads(text)["uri"] if text.startswith("{") else text) for text in texts}
+
+
+def _given(run: Item) -> set[str]:
+    data = objects.read_bytes(objects.join(run.uri, "run.json")) if "run.json" in run.files else None
+    return _inputs((data or b"").decode())
+
+
+def _inputs(text: str) -> set[str]:
+    """Names of the inputs whose URIs are in a text."""
+    return set(_INPUT.findall(text))
 
 
 def _name(uri: str) -> str:
@@ -195,6 +214,9 @@ def _judged(store: Store, end: float, named: frozenset[str]) -> list[Item]:
     stay = set().union(*store.models.values(), *(store.lineage(store.runs[run]) for run in store.runs.keys() - going))
     of_runs = store.lineage(noted)
     stay |= store.lineage(item.name for item in store.of(ARTIFACT) if item.name not in of_runs and item.changed >= end)
+    for name in stay & store.records.keys():
+        stay = stay | _inputs(store.records[name].model_dump_json(include={"config"}))
+    stay = stay.union(*(store.given.get(run, ()) for run in store.runs.keys() - going))
     gone = {f"runs/{run}" for run in going} | (noted - stay)
     return [replace(item, why="" if item.name in stay else _why(item, gone, end)) for item in store.items]
 

@@ -67,6 +67,13 @@ def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigErro
             ("eval_prompt_set", EVAL_PROMPTS), ("decontaminate", benchmarks.HELD_OUT), ("parallel", PARALLEL),
         ):  # fmt: skip
             for entry in _entries(getattr(config, field)):
+                if field == "benchmark" and entry == benchmarks.HELDOUT:
+                    if where != "curate":
+                        yield ConfigError(
+                            "only the source's pairs can be held out as a benchmark", where=f"{where}.benchmark", value=entry,
+                            hint="name a file or a dataset",
+                        )  # fmt: skip
+                    continue
                 try:
                     catalog.check(table, entry, hub_too=field == "preferences")
                     row = catalog.find(table, entry)
@@ -151,7 +158,7 @@ def _other_sets(asked: Experiment, names: Collection[str]) -> Iterator[tuple[str
     for field in ("preferences", "benchmark", "prompts", "eval_prompt_set", "parallel"):
         table = "prompts" if field == "eval_prompt_set" else field
         for entry in _entries(getattr(config, field)) if table in names else ():
-            if entry != "phrasebook" and not catalog.is_file(entry):
+            if entry not in ("phrasebook", benchmarks.HELDOUT) and not catalog.is_file(entry):
                 yield field, entry
 
 
@@ -181,9 +188,9 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
         context = base_models.context(model)
         if context is None:
             continue
-        for stage, field in limits:
+        for stage, field in [(stage, field) for stage, field in limits if stage in stages]:
             value, room = getattr(asked.config(stage), field), int(field == "max_new_tokens")
-            if stage in stages and value > context - room:
+            if value > context - room:
                 yield ConfigError(
                     f"{model} reads {context} tokens{', the prompt included' if room else ''}; at most {context - room} allowed",
                     where=f"{stage}.{field}", value=value,
@@ -383,6 +390,6 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
-    published_benchmarks, parallel_texts, judges_prompts, names_of_models, models_from_elsewhere, generative_judges,
+    published_benchmarks, parallel_texts, judges_prompts, judges.turns, names_of_models, models_from_elsewhere, generative_judges,
     lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches, losses,
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Scorers for scalar reward models in a local folder, with transformers or vLLM."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,8 @@ from xlrm.models.chat_templates import Side
 from xlrm.models.packing import model as packing
 from xlrm.models.packing import sharing
 from xlrm.processes import launch
-from xlrm.progress import Counter
 from xlrm.scorers import fingerprints
-from xlrm.scorers.interface import Scorer, Scoring
+from xlrm.scorers.interface import Batch, Scorer, Scoring, Tokens
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 _CPU_TOKENS = 2048
 """Most tokens in a batch on a CPU, which is fastest while the activations of a layer fit its cache
 (benchmarks/scoring.py)."""
+_REQUESTS = 256
+"""Sequences that vLLM gets at a time: as many as it computes at once by default."""
 
 
 def check_machine(scoring: Scoring) -> None:
@@ -112,19 +113,13 @@ class TransformersScorer(Scorer):
     def embeddings(self) -> int:
         return padding.embeddings(self.network)
 
-    def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
-        rewards = [0.0] * len(token_ids)
-        for places in self.batches(token_ids):
-            for place, reward in zip(places, self.batch([token_ids[i] for i in places]), strict=True):
-                rewards[place] = reward
-            if counter:
-                counter.advance(len(places))
-        return rewards
-
-    def batches(self, token_ids: list[list[int]]) -> Iterator[list[int]]:
+    def batches(self, token_ids: Sequence[Tokens]) -> Iterator[list[int]]:
         """Indices of the sequences of each batch, from short to long."""
         kinds = padding.kinds(self.network.config, token_ids)
         return sharing.batches(token_ids, self.batch_tokens, packing.enabled(self.network), kinds)
+
+    def computed(self, batches: Sequence[Batch]) -> Iterator[tuple[int, list[float]]]:
+        return ((number, self.batch(batch)) for number, batch in enumerate(batches))
 
     def batch(self, token_ids: list[list[int]]) -> list[float]:
         """Rewards of sequences in one forward pass. Raises ArtifactError for what the model refuses, such as a sequence
@@ -168,8 +163,13 @@ class VllmScorer(Scorer):
     def embeddings(self) -> int:
         return self.config.get_text_config().vocab_size
 
-    def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
-        return vllm_engine.logits(self._engine, token_ids)
+    def batches(self, token_ids: Sequence[Tokens]) -> Iterator[list[int]]:
+        """Indices of `_REQUESTS` sequences at a time, which vLLM batches itself."""
+        places = list(range(len(token_ids)))
+        return (places[start : start + _REQUESTS] for start in range(0, len(places), _REQUESTS))
+
+    def computed(self, batches: Sequence[Batch]) -> Iterator[tuple[int, list[float]]]:
+        return ((number, vllm_engine.logits(self._engine, batch)) for number, batch in enumerate(batches))
 
     @property
     def _engine(self) -> Any:

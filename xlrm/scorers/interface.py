@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Tokens = Sequence[int]
+Batch = list[list[int]]
+"""Token ids of the sequences of a forward pass."""
 
 WINDOW = 1024
 """Conversations that are tokenised and scored at a time, within which batches are formed."""
@@ -86,9 +88,32 @@ class Scorer(ABC):
         """Number of tokens that the model has embeddings for; some tokenizers know more."""
 
     @abstractmethod
-    def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
-        """Rewards of at least one sequence from `encode`, in order. `counter` is advanced along the way by scorers that
-        compute in batches themselves."""
+    def batches(self, token_ids: Sequence[Tokens]) -> Iterator[list[int]]:
+        """Indices of the sequences of each batch. The same sequences give the same batches."""
+
+    @abstractmethod
+    def computed(self, batches: Sequence[Batch]) -> Iterator[tuple[int, list[float]]]:
+        """Yields (index of a batch, rewards of its sequences) as they are computed, in any order."""
+
+    def rewards(
+        self, token_ids: list[list[int]], counter: Counter | None = None, journal: Journal | None = None
+    ) -> list[float]:
+        """Rewards of sequences from `encode`, in order. `journal`: gives the rewards of batches that it has, and saves
+        those of each further batch, if they are finite, when it is computed."""
+        rewards = [0.0] * len(token_ids)
+        left: list[list[int]] = []
+        for places in self.batches(token_ids):
+            known = journal.find([token_ids[i] for i in places]) if journal else None
+            if known is None:
+                left.append(places)
+            else:
+                _place(rewards, places, known, counter)
+        batches = [[token_ids[i] for i in places] for places in left]
+        for number, answer in self.computed(batches) if batches else ():
+            if journal and all(map(math.isfinite, answer)):
+                journal.append(batches[number], answer)
+            _place(rewards, left[number], answer, counter)
+        return rewards
 
     def encode(self, conversations: Sequence[list[Message]]) -> list[list[int]]:
         """Token ids of each conversation, at most `max_length`."""
@@ -122,27 +147,19 @@ class Scorer(ABC):
         repeated sequence of tokens is scored once, while its reward is in memory.
 
         `conversations`: messages, or their `tokens`. `total`: number of conversations, for the progress display.
-        `journal`: saves rewards, with which a later run continues; the caller must make sure that conversations and
-        model are the same. Raises ArtifactError for a reward that is not finite, and TemplateRefusal for a conversation
-        that the chat template does not accept.
+        `journal`: saves rewards, with which a later run continues; its identity must be that of model and settings.
+        Raises ArtifactError for a reward that is not finite, and TemplateRefusal for a conversation that the chat
+        template does not accept.
         """
         counter, done = Counter("score", total, "conversations"), 0
-        before = journal.read(WINDOW) if journal else []
-        check_finite(before)
         known: dict[bytes, float] = {}
         for encoded in self._encoded_ahead(conversations):
             keys = [hashlib.blake2b(array("I", ids).tobytes(), digest_size=16).digest() for ids in encoded]
-            rewards = before[done : done + len(encoded)]
-            if len(rewards) == len(encoded):
-                known.update(zip(keys, rewards, strict=True))  # so that later rewards equal those of an unbroken run
-            else:
-                new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
-                if new:
-                    known.update(zip(new, self.rewards(list(new.values()), counter), strict=True))
-                rewards = [known[key] for key in keys]
-                check_finite(rewards, done + 1)
-                if journal:
-                    journal.append(rewards)
+            new = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in known}
+            if new:
+                known.update(zip(new, self.rewards(list(new.values()), counter, journal), strict=True))
+            rewards = [known[key] for key in keys]
+            check_finite(rewards, done + 1)
             for key in list(itertools.islice(known, max(0, len(known) - _KNOWN))):
                 del known[key]
             done += len(encoded)
@@ -193,6 +210,13 @@ def check_finite(rewards: Sequence[float], first: int = 1) -> None:
                 "a finite reward is allowed", where=f"conversation {number}: reward", value=reward,
                 hint="the model's weights overflow",
             )  # fmt: skip
+
+
+def _place(rewards: list[float], places: list[int], answer: list[float], counter: Counter | None) -> None:
+    for place, reward in zip(places, answer, strict=True):
+        rewards[place] = reward
+    if counter:
+        counter.advance(len(places))
 
 
 def _windows(items: Iterable) -> Iterator[list]:

@@ -23,16 +23,13 @@ from xlrm.models import loading, padding, precisions
 from xlrm.models.chat_templates import Side
 from xlrm.models.packing import model as packing
 from xlrm.models.packing import sharing
-from xlrm.processes import launch
-from xlrm.progress import Counter
+from xlrm.processes import launch, signals
 from xlrm.scorers import engines
-from xlrm.scorers.interface import Scorer, Scoring
+from xlrm.scorers.interface import Batch, Scorer, Scoring, Tokens
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-Batch = list[list[int]]
-"""Token ids of the sequences of a forward pass."""
 _AHEAD = 2
 """Batches that a process has at a time: one that it computes, and the next."""
 _JOB, _SOCKET, _LOG = "scoring.json", "socket", "log"
@@ -76,16 +73,12 @@ class ParallelScorer(Scorer):
     def embeddings(self) -> int:
         return self.config.get_text_config().vocab_size
 
-    def rewards(self, token_ids: list[list[int]], counter: Counter | None = None) -> list[float]:
+    def batches(self, token_ids: Sequence[Tokens]) -> Iterator[list[int]]:
         kinds = padding.kinds(self.config, token_ids)
-        batches = list(sharing.batches(token_ids, self.batch_tokens, self.packed, kinds))
-        rewards = [0.0] * len(token_ids)
-        for number, answer in self.group.rewards([[token_ids[i] for i in places] for places in batches]):
-            for place, reward in zip(batches[number], answer, strict=True):
-                rewards[place] = reward
-            if counter:
-                counter.advance(len(answer))
-        return rewards
+        return sharing.batches(token_ids, self.batch_tokens, self.packed, kinds)
+
+    def computed(self, batches: Sequence[Batch]) -> Iterator[tuple[int, list[float]]]:
+        return self.group.rewards(batches)
 
 
 class _Group:
@@ -102,6 +95,7 @@ class _Group:
             on_cpu = precisions.device(scoring.device) == "cpu"
             self.process = launch.start(f"{__name__}:serve", self.folder, count, on_cpu, log)
             self.end = weakref.finalize(self, _end, self.process, self.connections, self.folder)
+            signals.also_at_the_end(self.end)
             self._accept(listener, count)
         self.limits: Limits = [self._answer(connection) for connection in self.connections][-1]
 

@@ -13,7 +13,7 @@ from xlrm.processes import locks
 from xlrm.scorers import engines, parallel
 from xlrm.scorers.interface import Scoring
 from xlrm.scorers.reward_journal import Journal
-from xlrm.store import outputs, row_files
+from xlrm.store import hub, outputs, row_files
 from xlrm.store.row_files import PLAIN, Reading, RowFile
 from xlrm.store.row_writers import Output
 
@@ -47,7 +47,7 @@ def score_file(
         folder = model()
         engines.check(folder, scoring)
         scorer = parallel.load(folder, scoring)
-        journal = Journal.of_file(output, [folder, table.path], scoring)
+        journal = Journal.of_file(output, hub.model_version(str(folder), None), scoring)
         rows, asked = itertools.tee(table.numbered())
         rewards = scorer.stream(_conversations(table, columns, asked), total, journal)
         try:
@@ -55,7 +55,7 @@ def score_file(
         except TemplateRefusal as error:
             number, _ = next(itertools.islice(table.numbered(), error.place, None))
             raise DataError(error.message, where=f"{table.name}:{number}") from error
-        journal.path.unlink(missing_ok=True)
+        journal.remove()
     scorer.say_cut("score", count)
     return Scored(count, len(scorer.cut))
 

@@ -35,8 +35,9 @@ class Config(InLanguages):
     heldout_pairs: int = Field(1000, ge=0)
     """Maximum number of held-out pairs kept to score reward models during training; they are translated too."""
     benchmark: Annotated[str | None, Sets] = "phrasebook"
-    """Benchmark dataset, or a file with prompt, chosen and rejected, and optionally subset and section. Only a language's
-    own corpus may have none."""
+    """Benchmark dataset, or a file with prompt, chosen and rejected, and optionally subset and section; or heldout, the
+    pairs that train_share keeps out of training, none of whose prompts is trained on. Only a language's own corpus may have
+    none."""
     benchmark_items: int = Field(640, ge=1)
     """Maximum number of benchmark items."""
     prompts: Annotated[str | None, Sets] = "phrasebook"
@@ -79,6 +80,14 @@ class Config(InLanguages):
             raise conflict("eval_prompt_set", self.eval_prompt_set, "needs curate.prompts, the prompts to align on")
         return self
 
+    @model_validator(mode="after")
+    def _pairs_to_hold_out(self) -> "Config":
+        if self.benchmark == benchmarks.HELDOUT and self.train_share == 1:
+            raise conflict(
+                "benchmark", self.benchmark, "needs a train_share below 1, which leaves pairs to evaluate on"
+            )
+        return self
+
     @field_validator("parallel")
     @classmethod
     def _published_texts_are_not_translated(cls, entry: str | None) -> str | None:
@@ -114,10 +123,8 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     report = cleaning.Report()
     if config.preferences:
         kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates)
-        known = curation.held_out_ids(source) if source else ((), ())
-        pairs, heldout = curation.hold_out(kept, config.train_share, config.heldout_pairs, config.seed, *known)
-        tables |= {"preferences": pairs, **({"heldout": heldout} if heldout else {})}
-    if config.benchmark:
+        tables |= _split(config, kept, source)
+    if config.benchmark and config.benchmark != benchmarks.HELDOUT:
         tables["benchmark"] = loaded["benchmark"][config.benchmark].rows
     prompts = None
     if config.prompts:
@@ -136,6 +143,16 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     return metrics | {name: float(count) for name, count in report.totals().items()}
 
 
+def _split(config: Config, pairs: curation.Rows, source: Path | None) -> curation.Tables:
+    """The pairs to train on, and those held out, as a table of their own or as the benchmark."""
+    if config.benchmark == benchmarks.HELDOUT:
+        train, rest = curation.hold_out_prompts(pairs, config.train_share, config.benchmark_items, config.seed)
+        return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
+    known = curation.held_out_ids(source) if source else ((), ())
+    train, heldout = curation.hold_out(pairs, config.train_share, config.heldout_pairs, config.seed, *known)
+    return {"preferences": train, **({"heldout": heldout} if heldout else {})}
+
+
 def _load(config: Config) -> dict[str, curation.Sources]:
     """Use -> datasets: everything that the config names, loaded first so that unavailable datasets fail early."""
     language, seed = config.language, config.seed
@@ -146,7 +163,7 @@ def _load(config: Config) -> dict[str, curation.Sources]:
     read = Reading(config.columns, config.encoding)
     others = replace(read, everywhere=False)
     datasets: dict[str, curation.Sources] = {}
-    if config.benchmark:
+    if config.benchmark and config.benchmark != benchmarks.HELDOUT:
         bench = benchmarks.load(config.benchmark, language, config.benchmark_items, seed, others)
         benchmarks.check_pairs(config.benchmark, bench.rows)
         datasets["benchmark"] = {config.benchmark: bench}

@@ -21,6 +21,7 @@ CARRIERS = (
     "xlrm.store.code_digests",
     "xlrm.training.curves",
     "xlrm.errors",
+    "xlrm.installation",
     "xlrm.store.fields",
     "xlrm.store.files",
     "xlrm.training.kept_checkpoints",

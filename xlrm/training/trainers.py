@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from xlrm import progress
+from xlrm import installation, progress
 from xlrm.errors import ConfigError
 from xlrm.models import chat_templates, loading, transformers4, weights
 from xlrm.models.packing import model as packing
@@ -230,7 +230,7 @@ def _check_installed(config: TrainingConfig) -> None:
             field = "processes" if library == "deepspeed" else "optimizer"
             raise ConfigError(
                 f"needs {library}, which is not installed",
-                where=field, value=getattr(config, field), hint="pip install 'xlrm[gpu]'",
+                where=field, value=getattr(config, field), hint=installation.command("gpu"),
             ) from error  # fmt: skip
 
 

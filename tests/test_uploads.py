@@ -1,0 +1,159 @@
+"""Files and folders of this machine in a run on a cluster: `python -m pipelines submit` uploads or refuses them."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from refusals import refused
+
+from pipelines import placement, submission, uploads
+from xlrm.errors import ConfigError
+from xlrm.run import experiment
+from xlrm.run.runner import run_stage
+from xlrm.store import addresses, artifacts, objects
+from xlrm.store.jsonl import write_jsonl
+from xlrm.tracking import named_models
+
+PAIR = {"prompt": "a", "chosen": "b", "rejected": "c"}
+CONFIG = Path(__file__).parents[1] / "configs" / "own_data.yaml"
+
+
+@pytest.fixture
+def bucket(s3_store, tmp_path, monkeypatch) -> str:
+    monkeypatch.setenv("XLRM_STORE", s3_store.uri)
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "pairs.jsonl", [PAIR] * 40)
+    return s3_store.uri
+
+
+def asked(**sections) -> experiment.Experiment:
+    return experiment.Experiment(name="mine", source="en", targets=(), stages=sections)
+
+
+def uploaded(found: experiment.Experiment, sent: list[uploads.Upload]) -> experiment.Experiment:
+    for upload in sent:
+        upload.send()
+    return found
+
+
+def test_a_file_is_named_by_its_content_and_sent_once(bucket, tmp_path, moved) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy("pairs.jsonl", tmp_path / "elsewhere")
+    names = ("pairs.jsonl", "./pairs.jsonl", str(tmp_path / "elsewhere" / "pairs.jsonl"))
+    results = [uploaded(*uploads.found(asked(curate={"preferences": [name], "pairs": 8}))) for name in names]
+    digest = hashlib.sha256(Path("pairs.jsonl").read_bytes()).hexdigest()
+    named = f"{bucket}/inputs/{digest}/pairs.jsonl"
+    assert all(found.stages == {"curate": {"preferences": [named], "pairs": 8}} for found in results)
+    assert moved == ["pairs.jsonl"]
+    assert objects.read_bytes(named) == Path("pairs.jsonl").read_bytes()
+    with Path("pairs.jsonl").open("a") as file:
+        file.write(json.dumps(PAIR) + "\n")
+    (other,) = uploads.found(asked(curate={"preferences": ["pairs.jsonl"]}))[1]
+    assert other.named != named and other.size == Path("pairs.jsonl").stat().st_size
+
+
+def test_a_stage_finds_its_artifact_wherever_the_file_was(bucket, tmp_path) -> None:
+    words = ["bread", "rain", "stairs", "a violin", "the moon", "tea", "glass", "a storm", "wool", "ink"]
+    rows = [
+        {
+            "prompt": f"Could you please tell me something about {a} and {b}?",
+            "chosen": f"Gladly: {a} and {b} have little in common, but both are old.",
+            "rejected": f"No, I will not say anything at all of {b} today.",
+        }
+        for a in words
+        for b in words
+        if a < b
+    ]
+    config = {"benchmark": "heldout", "train_share": 0.5, "prompts": None, "parallel": None, "near_duplicates": 1.0}
+    uris = []
+    for folder in ("one", "two"):
+        write_jsonl(tmp_path / folder / "pairs.jsonl", rows)
+        given, sent = uploads.found(asked(curate=config | {"preferences": [f"./{folder}/pairs.jsonl"]}))
+        uploaded(given, sent)
+        shutil.rmtree(tmp_path / folder)
+        uris.append(run_stage("curate", given.stages["curate"], {}).uri)
+    assert uris[0] == uris[1] and uris[0].startswith(f"{bucket}/curate/")
+    corpus = artifacts.fetch(uris[0], tmp_path / "cache")
+    read = [json.loads(line) for name in ("preferences", "benchmark") for line in (corpus / f"{name}.jsonl").open()]
+    assert sorted(row["prompt"] for row in read) == sorted(row["prompt"] for row in rows)
+
+
+def test_files_of_every_section_and_of_each_language(bucket) -> None:
+    for code in ("en", "ko"):
+        write_jsonl(Path(f"bench_{code}.jsonl"), [{**PAIR, "prompt": code}])
+    given = asked(
+        curate={"preferences": ["pairs.jsonl", "helpsteer2"], "benchmark": "heldout"},
+        evaluate={"benchmarks": ["bench_{language}.jsonl", "m-rewardbench"]},
+    ).model_copy(update={"corpora": {"ko": {"preferences": ["pairs.jsonl"]}}})
+    found, sent = uploads.found(given)
+    uploaded(found, sent)
+    (benchmark, published) = found.stages["evaluate"]["benchmarks"]
+    assert published == "m-rewardbench" and benchmark.endswith("/bench_{language}.jsonl")
+    for code in ("en", "ko"):
+        there = objects.read_bytes(benchmark.replace("{language}", code))
+        assert there == Path(f"bench_{code}.jsonl").read_bytes()
+    assert (
+        found.stages["curate"]["preferences"][1:] == ["helpsteer2"] and found.stages["curate"]["benchmark"] == "heldout"
+    )
+    assert found.corpora["ko"]["preferences"] == found.stages["curate"]["preferences"][:1]
+    assert {upload.field for upload in sent} == {"curate.preferences", "corpora.ko.preferences", "evaluate.benchmarks"}
+
+
+def test_a_folder_with_a_base_model_is_loaded_from_where_it_was_uploaded(bucket, tiny_base, tmp_path) -> None:
+    shutil.copytree(tiny_base, tmp_path / "my-base")
+    (tmp_path / "my-base" / "optimizer.bin").write_bytes(b"not of a model")
+    found, (upload,) = uploads.found(asked(base={"model": "./my-base"}, policy={"model": "Qwen/Qwen2.5-7B-Instruct"}))
+    uploaded(found, [upload])
+    name = found.stages["base"]["model"]
+    assert name.startswith(f"{bucket}/inputs/") and name.endswith("/my-base")
+    named_models.copy(name, None, tmp_path / "copy")
+    for file in (tmp_path / "copy").iterdir():
+        assert file.read_bytes() == (tiny_base / file.name).read_bytes()
+    assert (tmp_path / "copy" / "model.safetensors").exists() and not (tmp_path / "copy" / "optimizer.bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "where", "value"),
+    [
+        ({"curate": {"preferences": ["other.jsonl"]}}, "curate.preferences", "other.jsonl"),
+        ({"translate": {"translator": "./my-base"}}, "translate.translator", "./my-base"),
+        ({"translate": {"translator": "models/nllb"}}, "translate.translator", "models/nllb"),
+        ({"external": {"models": ["armorm=./my-base"]}}, "external.models", "armorm=./my-base"),
+        ({"curate": {"preferences": ["hub:./dataset"]}}, "curate.preferences", "hub:./dataset"),
+        ({"curate": {"preferences": ["helpsteer2=./dataset"]}}, "curate.preferences", "helpsteer2=./dataset"),
+        ({"base": {"model": "./nothing"}}, "base.model", "./nothing"),
+        ({"external": {"judge": {"model": "~/nothing"}}}, "external.judge.model", "~/nothing"),
+    ],
+)
+def test_what_a_cluster_cannot_read_is_refused(sections, where, value, bucket, tmp_path) -> None:
+    for folder in ("my-base", "models/nllb", "dataset"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "config.json").write_text("{}")
+    with refused(ConfigError, where, value):
+        uploads.found(asked(**sections))
+
+
+def test_a_path_of_the_pods_is_left_as_it_is(bucket, capsys) -> None:
+    given = asked(base={"model": "/models/in-the-image"}, curate={"preferences": ["s3://other/pairs.jsonl"]})
+    assert uploads.found(given) == (given, [])
+    assert "base.model: /models/in-the-image is not on this machine" in capsys.readouterr().err
+
+
+def test_without_a_store_that_a_cluster_reads_nothing_is_submitted(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "pairs.jsonl", [PAIR])
+    with refused(ConfigError, "curate.preferences", "pairs.jsonl") as raised:
+        uploads.found(asked(curate={"preferences": ["pairs.jsonl"]}))
+    assert "XLRM_STORE" in raised.value.hint
+
+
+def test_a_dry_run_uploads_nothing(bucket, tmp_path, capsys) -> None:
+    made = submission.prepare(CONFIG, (), "cross_lingual_transfer", tmp_path, placement.current(), dry_run=True)
+    assert objects.list_uris(addresses.store()) == [] and "would be uploaded to" in capsys.readouterr().err
+    assert made.experiment.stages["curate"]["preferences"] == ["pairs.jsonl"]
+    made = submission.prepare(CONFIG, (), "cross_lingual_transfer", tmp_path, placement.current())
+    assert objects.list_uris(addresses.store()) == [made.sent[0].named]
+    assert made.experiment.stages["curate"]["preferences"] == [made.sent[0].named]
+    assert "uploaded to" in capsys.readouterr().err
