@@ -163,7 +163,7 @@ def _conversations(given: Any) -> list[list[Message]]:
     from xlrm.store.jsonl import read_rows
 
     if isinstance(given, str | PathLike):
-        given = read_rows(Path(given))
+        given = read_rows(str(given))
     elif isinstance(given, Mapping):
         raise DataError("a list of conversations is required", where="conversations", value=dict(given))
     rows = _rows(given) if hasattr(given, "columns") else list(given)
