@@ -6,7 +6,6 @@ Nothing heavy is imported before a function is called.
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm.analysis.paired_models import Compared
