@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 from rich.table import Table
 
+from xlrm import languages
 from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
 from xlrm.processes import locks
@@ -108,6 +109,7 @@ def evaluate(
             raise ConfigError(
                 "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
             )
+        languages.check_code(language, "--language")
         if items < 1:
             raise ConfigError("at least 1 item is required", where="--items", value=items)
         policy = cast(Ties, ties)
