@@ -119,7 +119,7 @@ def test_a_file_to_evaluate_on_and_a_base_that_reads_less(tiny_base, folder) -> 
         (("--output", "full"), "--output='full'"),
         (("reward.bach_size=3",), "reward.bach_size=3"),
         (("reward.batch_size",), "'reward.batch_size'"),
-        (("--data", "pairs.doc"), "curate.preferences: 'pairs.doc'"),
+        (("--data", "pairs.doc"), "curate.preferences='pairs.doc'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_starts(arguments, where, tiny_base, folder) -> None:
@@ -173,6 +173,12 @@ def test_a_kill_at_any_moment_loses_little(tiny_base, folder, monkeypatch) -> No
 def test_the_batch_is_the_papers_where_that_makes_enough_steps(count: int, processes: int, expected: int) -> None:
     batch = own_data.batch_size(count, 128, processes)
     assert batch == expected and batch % processes == 0
+
+
+def test_a_batch_of_more_pairs_than_there_are_is_refused_before_the_base_is_copied(tiny_base, folder) -> None:
+    code, _, err = train("--base", tiny_base, "--data", "pairs.jsonl", "--output", "new", "reward.batch_size=33")
+    assert code == 2 and "reward.batch_size=33: at most the 32 pairs" in err, err
+    assert not (addresses.home() / "store" / "base").exists()
 
 
 def test_the_config_for_a_cluster_has_the_same_stages_and_settings() -> None:

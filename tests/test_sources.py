@@ -208,7 +208,7 @@ def test_paper_as_recipe_on_samples(tmp_path) -> None:
         decontaminate=(entries["rewardbench-2"],), train_prompts=4, eval_prompts=3,
     )  # fmt: skip
     metrics = curate.run(config, output=tmp_path / "out")
-    assert metrics["preferences"] == 2 + 2 + 1 + 3 + 3 and metrics["prompts"] == 4 + 3
+    assert metrics["preferences"] == 2 + 2 + 2 + 3 + 3 and metrics["prompts"] == 4 + 3
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
     assert card["non_commercial"] and card["origins"]["preferences"][entries["wildguard"]] == {
         "licence": "odc-by (assumed)", "repository": str(tmp_path / "wildguard"), "records": 8, "rows": 2,
