@@ -11,6 +11,7 @@ import small_corpora
 import yaml
 from refusals import refused
 
+from pipelines import changes
 from xlrm import cli, languages
 from xlrm.data import curation
 from xlrm.errors import ConfigError, DataError
@@ -229,6 +230,32 @@ def test_a_pair_that_is_held_out_in_one_language_is_in_no_other_languages_traini
     curate.run(other, source=tmp_path / "pt-out", output=tmp_path / "ar-out")
     assert curation.held_out_ids(tmp_path / "ar-out") == curation.held_out_ids(tmp_path / "pt-out")
     assert len(curation.held_out_ids(tmp_path / "pt-out")[1]) == 8
+
+
+def test_parallel_texts_correspond_by_their_ids(tmp_path: Path) -> None:
+    config = {"preferences": (), "benchmark": None, "prompts": None, "language": "de"}
+    write_jsonl(tmp_path / "source" / "parallel.jsonl", [{"id": "t1", "text": "One."}])
+    for row, fits in (({"id": "t1", "text": "Eins."}, True), ({"text": "Zwei."}, False)):
+        write_jsonl(file := tmp_path / "texts.jsonl", [row])
+        asked = curate.Config(**config, parallel=str(file))
+        if fits:
+            assert curate.run(asked, source=tmp_path / "source", output=tmp_path / "out")["parallel_texts"] == 1
+        else:
+            with refused(DataError, "curate.parallel", str(file)):
+                curate.run(asked, source=tmp_path / "source", output=tmp_path / "out")
+
+
+def test_commits_of_a_languages_own_sets_are_noted_in_its_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes.hub, "dataset_commit", lambda name, revision: "c" * 40)
+    asked = experiment(CORPORA, **{
+        "curate.preferences": ["helpsteer2"], "corpora.ko.preferences": ["helpsteer3"], "base.model": str(tmp_path),
+    })  # fmt: skip
+    pinned = changes._pin(asked, "cross-lingual-transfer", [])
+    assert pinned.stages["curate"]["preferences"] == [f"helpsteer2@{'c' * 40}"]
+    assert pinned.corpora["ko"]["preferences"] == [f"helpsteer3@{'c' * 40}"]
+    assert pinned.corpora["de"] == asked.corpora["de"]
 
 
 def test_rows_without_ids_are_not_matched_between_languages(tmp_path: Path) -> None:
