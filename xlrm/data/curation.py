@@ -117,6 +117,18 @@ def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
     return trained, held
 
 
+def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
+    """Raises DataError for texts of which none has the id of one of the source's: they could not be compared."""
+    if source is None or not (source / PARALLEL_TEXTS.file).is_file():
+        return
+    known = {row["id"] for row in PARALLEL_TEXTS.read(source)}
+    if not any(row["id"] in known for row in rows):
+        raise DataError(
+            "no text has an id of the source's texts, by which they are compared", where="curate.parallel", value=entry,
+            hint="give translations the same id, or name texts of all languages in represent.parallel",
+        )  # fmt: skip
+
+
 def hold_out(
     pairs: Rows,
     train_share: float,
