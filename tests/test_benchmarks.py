@@ -103,10 +103,12 @@ def test_what_a_benchmark_is_called_in_results(entry: str, name: str) -> None:
     assert benchmarks.label(entry) == name
 
 
-@pytest.mark.parametrize("wrong", [[], ["a", 1], {"role": "user"}, 3])
-def test_responses_that_are_neither_text_nor_texts(wrong, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "value"), [([], None), (["a", 1], 1), ([["a"]], "a"), ({"role": "user"}, {"role": "user"}), (3, 3)]
+)
+def test_responses_that_are_neither_text_nor_messages_nor_lists_of_them(wrong, value, tmp_path) -> None:
     write_jsonl(tmp_path / "mine.jsonl", [PAIR, PAIR | {"chosen": wrong}])
-    with refused(DataError, f"{tmp_path / 'mine.jsonl'}:2: chosen", wrong or None):
+    with refused(DataError, f"{tmp_path / 'mine.jsonl'}:2: chosen", value):
         benchmarks.load(str(tmp_path / "mine.jsonl"), "en", None, 0)
 
 

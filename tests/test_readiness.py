@@ -20,6 +20,7 @@ from xlrm.run.sections import CROSS_LINGUAL, RETRAIN
 from xlrm.run.steps import PIPELINES, Step, steps
 from xlrm.stages import judge, plan
 from xlrm.store import fields
+from xlrm.store.jsonl import write_jsonl
 
 IMPOSSIBLE = (
     ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge", 'gpt-5'),
@@ -102,6 +103,22 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
     )
     assert load(preset, ("judge.judge=served=m", "judge.engine=endpoint", "judge.max_new_tokens=32768"))
     assert load(preset, ("curate.prompts=null", "curate.eval_prompt_set=null", "sample.samples=1"))
+
+
+def test_judges_of_single_questions_are_refused_for_files_of_turns(tmp_path) -> None:
+    turns = [{"role": role, "content": "?"} for role in ("system", "user")]
+    write_jsonl(tmp_path / "turns.jsonl", [{"prompt": turns, "chosen": "a", "rejected": "b"}])
+    write_jsonl(tmp_path / "single.jsonl", [{"prompt": turns[1:], "chosen": "a", "rejected": "b"}])
+    asked = "judge.judge=gpt-4o judge.max_usd=50 curate.eval_prompt_set="
+    error = refusal("paper_a_qwen", f"{asked}{tmp_path / 'turns.jsonl'}")
+    assert error.where.endswith("judge.judge") and error.value == "gpt-4o" and "curate.eval_prompt_set" in error.message
+    external = "external.models=[armorm,served=m] curate.benchmark="
+    error = refusal("paper_a_qwen", f"{external}{tmp_path / 'turns.jsonl'}")
+    assert error.where.endswith("external.models") and error.value == "m"
+    single = [f"{option}{tmp_path / 'single.jsonl'}" for option in (asked, external)]
+    assert load(Path(PRESETS["paper_a_qwen"]), tuple(" ".join(single).split(" ")))
+    alone = (f"curate.benchmark={tmp_path / 'turns.jsonl'}", "external.models=[armorm]", "judge.judge=null")
+    assert load(Path(PRESETS["paper_a_qwen"]), (*alone, f"curate.eval_prompt_set={tmp_path / 'turns.jsonl'}"))
 
 
 def test_what_is_checked_and_estimated_are_the_steps(monkeypatch) -> None:

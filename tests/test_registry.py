@@ -600,7 +600,7 @@ def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered
     with pytest.raises(Exception, match="row 0: the last message is the one to score"):
         model.predict([{"messages": CHATS[0][:1]}])
     for wrong in (CHATS, ["Three."]):
-        with pytest.raises(Exception, match="a row has messages, or prompt and response, as text; there are none"):
+        with pytest.raises(Exception, match="or lists of messages; there are none of these columns"):
             model.predict(wrong)
     assert list(model.predict(pd.DataFrame({"messages": []}))) == []
 

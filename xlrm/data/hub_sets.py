@@ -149,6 +149,31 @@ def _turns(prompt: str) -> Turns:
     return conversations.prompt([{"role": role.lower(), "content": text} for role, text in said])
 
 
+_HELPSTEER3 = {
+    "en": "english", "zh": "chinese", "ko": "korean", "fr": "french", "es": "spanish", "ru": "russian", "ja": "japanese",
+    "de": "german", "it": "italian", "pt": "portuguese", "pl": "polish", "id": "indonesian", "nl": "dutch", "vi": "vietnamese",
+}  # fmt: skip
+"""Language -> its name in the column `language` of HelpSteer3. Code has that of a programming language there, and its
+prompts are in English."""
+
+
+def _helpsteer3(records: Iterable[Record]) -> Iterator[Row]:
+    """`context` is the conversation so far; `overall_preference` is -3..3, positive for the second response; 0 is
+    dropped."""
+    for record in records:
+        strength = record["overall_preference"]
+        if strength:
+            chosen, rejected = (2, 1) if strength > 0 else (1, 2)
+            prompt = conversations.prompt(record["context"], "context")
+            pair = _row(prompt, record[f"response{chosen}"], record[f"response{rejected}"])
+            yield pair | {"margin": float(abs(strength))}
+
+
+def _in_helpsteer3(record: Record, language: str) -> bool:
+    named = record["language"].lower()
+    return named == _HELPSTEER3[language] or (language == "en" and record["domain"].lower() == "code")
+
+
 def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:
     for record in records:
         label = int(record["label"])
@@ -213,6 +238,10 @@ SOURCES = {
         Source("helpsteer2", "nvidia/HelpSteer2", "cc-by-4.0", _helpsteer2),
         Source(
             "helpsteer2-preference", "nvidia/HelpSteer2", "cc-by-4.0", _helpsteer2_preference, folder="preference"
+        ),
+        Source(
+            "helpsteer3", "nvidia/HelpSteer3", "cc-by-4.0", _helpsteer3, languages=tuple(_HELPSTEER3), config="preference",
+            spoken=_in_helpsteer3,
         ),
         Source("offsetbias", "NCSOFT/offsetbias", "bsd-3-clause", _offsetbias),
         Source("magpie", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", "llama3", _magpie),

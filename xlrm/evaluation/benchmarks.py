@@ -5,16 +5,17 @@ its rows carry. A subset without a weight counts by its number of rows, so that 
 same. The average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
 """
 
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xlrm.data import catalog, cleaning, pair_records
 from xlrm.data.catalog import Dataset
 from xlrm.data.conversations import is_messages
-from xlrm.data.hub_sets import Loaded
+from xlrm.data.hub_sets import Loaded, Source
 from xlrm.data.phrasebook import questions
-from xlrm.errors import ConfigError, DataError
+from xlrm.errors import ConfigError, DataError, within
 from xlrm.store.row_files import PLAIN, Reading
 
 AVERAGE, SUBSET = "average", "subset/"
@@ -88,6 +89,8 @@ HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in ca
 """Benchmarks and judging prompts, with a prompt in each row, that training data can be decontaminated against."""
 
 _SIDES = ("chosen", "rejected")
+_DEFAULT = "rewardbench"
+"""Benchmark whose sections and weights the subsets of a file have."""
 
 
 def load(name: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN) -> Loaded:
@@ -100,11 +103,42 @@ def load(name: str, language: str, count: int | None, seed: int, reading: Readin
     """
     loaded = catalog.load(TABLE, name, language, count, seed, _SIDES, reading, _read)
     row = catalog.find(TABLE, name)
-    benchmark = BENCHMARKS[row.name if row else "rewardbench"]
+    benchmark = BENCHMARKS[row.name if row else _DEFAULT]
     items = rated(name, loaded.rows, benchmark)
     if row and benchmark.whole:
         _check_sections(name, items, benchmark.sections)
     return replace(loaded, rows=items)
+
+
+def of_rows(name: str, rows: Sequence[dict]) -> list[dict]:
+    """Rows with prompt, chosen and rejected as `load` gives those of a file. Raises DataError for a row that lacks one of
+    these, and as `load` does."""
+    items = []
+    for number, row in enumerate(rows, 1):
+        with within(f"{name}:{number}: "):
+            if missing := [key for key in _SIDES if row.get(key) is None]:
+                raise DataError("missing; a row needs prompt, chosen and rejected", where=missing[0])
+            own = row.get("id")
+            items.append({**_read(row), "id": f"{name}-{number - 1}" if own in (None, "") else str(own)})
+    return cleaning.unique_ids(rated(name, items))
+
+
+def is_generated(entry: str) -> bool:
+    """Whether the benchmark's rows are generated, without an end, rather than read."""
+    row = catalog.find(TABLE, entry)
+    return row is not None and not isinstance(row.rows, Source)
+
+
+def sample(name: str, rows: list[dict], count: int | None, seed: int) -> list[dict]:
+    """At most `count` of the rows of a benchmark, drawn by `seed`, in their order. Raises DataError for a benchmark of the
+    table that would lack a section."""
+    if count is None or count >= len(rows):
+        return rows
+    taken = [rows[place] for place in sorted(random.Random(seed).sample(range(len(rows)), count))]
+    row = catalog.find(TABLE, name)
+    if row and BENCHMARKS[row.name].whole:
+        _check_sections(name, taken, BENCHMARKS[row.name].sections)
+    return taken
 
 
 def rated(name: str, rows: list[dict], benchmark: Benchmark | None = None) -> list[dict]:

@@ -107,6 +107,11 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         return (self.source, *self.targets)
 
     @property
+    def named_languages(self) -> str:
+        """Its languages for display, such as `en → es, ko`."""
+        return " → ".join(filter(None, (self.source, ", ".join(self.targets))))
+
+    @property
     def aligned(self) -> tuple[str, ...]:
         """Languages that policies are aligned in."""
         return self.targets or (self.source,)

@@ -21,7 +21,7 @@ class Config(InLanguages):
     language: str = "en"
     """Language that all datasets are loaded in."""
     preferences: Annotated[tuple[str, ...], Sets] = ("phrasebook",)
-    """Preference datasets: NAME[=OWNER/NAME][@REVISION] for a known one; otherwise a .jsonl or .parquet file or
+    """Preference datasets: NAME[=OWNER/NAME][@REVISION] for a known one; otherwise a file of rows or
     hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION], with prompt, chosen and rejected as text or messages. Only a language's own
     corpus may have none."""
     pairs: int = Field(2400, ge=8)
