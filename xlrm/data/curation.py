@@ -151,7 +151,12 @@ def hold_out(
 
 def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: int) -> tuple[Rows, Rows]:
     """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). Raises DataError
-    if either has none."""
+    if either has none, and for single judgments, with which nothing can be compared."""
+    if judged := sum(map(is_judgment, pairs)):
+        raise DataError(
+            f"{judged} of {len(pairs)} rows are single judgments, and only pairs can be a benchmark", where="curate.benchmark",
+            value="heldout", hint="name a file of pairs, by --eval in xlrm train",
+        )  # fmt: skip
     prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs))
     count = min(max(1, round(train_share * len(prompts))), len(prompts) - 1)
     if not count:
