@@ -10,7 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import read_rows, write_jsonl
