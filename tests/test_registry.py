@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
-from phrasebook_settings import sections
+from phrasebook_settings import curated, sections
 from refusals import refused
 from safetensors.torch import load_file, save_file
 from test_components import content, launched, pod_folders  # noqa: F401
@@ -72,7 +72,10 @@ def corpus(tmp_path) -> str:
     write_jsonl(
         tmp_path / "pairs.jsonl", [{"prompt": f"Say {i}", "chosen": f"{i}!", "rejected": "no"} for i in range(9)]
     )
-    config = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel": None}
+    config = {
+        "benchmark": "phrasebook", "prompts": "phrasebook", "parallel": None,
+        "pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8,
+    }  # fmt: skip
     return run_stage("curate", config | {"preferences": ["phrasebook", str(tmp_path / "pairs.jsonl")]}, {}).uri
 
 
@@ -794,7 +797,7 @@ def test_a_server_that_does_not_answer_is_one_line_without_its_password(tmp_path
         assert "MLflow, http://127.0.0.1:9: " in found.stderr and "does the server run?" in found.stderr
         assert "hidden" not in found.stderr
     with refused(ArtifactError, "MLflow, http://127.0.0.1:9"):
-        run_stage("curate", {"pairs": 32, "benchmark_items": 28, "parallel": None}, {})
+        run_stage("curate", curated(pairs=32, benchmark_items=28, parallel=None).model_dump(mode="json"), {})
 
 
 def test_a_person_waits_seconds_for_a_server_and_a_stage_minutes(monkeypatch) -> None:
