@@ -112,6 +112,12 @@ def find(table: Mapping[str, Dataset], entry: str) -> Dataset | None:
     return replace(row, rows=row.rows.at(repository, revision))
 
 
+def is_multilingual(table: Mapping[str, Dataset], entry: str) -> bool:
+    """Whether the entry names a dataset of the Hub that is published in several languages."""
+    row = find(table, entry)
+    return row is not None and isinstance(row.rows, Source) and len(row.languages) > 1
+
+
 def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> None:
     """Raises ConfigError for an entry that names no row of `table` and no file (and, if allowed, no dataset of the
     Hub as `hub:`)."""

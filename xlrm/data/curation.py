@@ -58,6 +58,8 @@ def load_prompts(
         return catalog.load(table, name, language, count, seed, ("prompt",), reading)
 
     row = catalog.find(PROMPTS, entry)
+    if evaluation == 0:
+        return {"prompts": {entry: get(PROMPTS, entry, train if row and row.size else None)}, "eval_prompts": {}}
     judging = judging or (entry if catalog.find(EVAL_PROMPTS, entry) else None)
     if judging:
         align = get(PROMPTS, entry, train if row and row.alike else None)
@@ -69,6 +71,12 @@ def load_prompts(
     return {"prompts": {entry: align}, "eval_prompts": {judging or entry: judge}}
 
 
+def published_prompts(entry: str, language: str) -> Rows:
+    """All prompts for judging of a dataset, as published in a language. Raises as `catalog.load` does."""
+    rows = catalog.load(EVAL_PROMPTS, entry, language, None, 0, ("prompt",)).rows
+    return [{"id": row["id"], "prompt": row["prompt"], "split": "eval"} for row in rows]
+
+
 def _first(size: int, train: int | None, evaluation: int | None) -> int:
     """How many of `size` prompts are for alignment; the others are for judging."""
     if train and evaluation:
@@ -76,7 +84,9 @@ def _first(size: int, train: int | None, evaluation: int | None) -> int:
     return max(0, size - (evaluation or max(1, size // _JUDGED)))
 
 
-def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: float) -> tuple[Rows, Report]:
+def clean_pairs(
+    loaded: Sources, contamination: Contamination, near_duplicates: float, wanted: Collection[str] = cleaning.CLEANED
+) -> tuple[Rows, Report]:
     """The cleaned pairs or single judgments of all sources, and the counts of dropped rows. Raises DataError if none is
     left, and if there are both."""
     _check_alike(loaded)
@@ -91,7 +101,7 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
         ]
     )  # fmt: skip
     alike = frozenset(name for name, dataset in PREFERENCES.items() if dataset.alike)
-    kept, report = cleaning.clean(rows, contamination, near_duplicates, alike)
+    kept, report = cleaning.clean(rows, contamination, near_duplicates, alike, wanted)
     for name, source in loaded.items():
         report.reject(name, len(source.rejects))
     _say(report, "pairs")
@@ -160,14 +170,19 @@ def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: in
 
 
 def clean_prompts(
-    entry: str, source: Loaded, contamination: Contamination, count: int | None, seed: int
+    entry: str,
+    source: Loaded,
+    contamination: Contamination,
+    count: int | None,
+    seed: int,
+    wanted: Collection[str] = cleaning.CLEANED,
 ) -> tuple[Loaded, dict[str, Counts]]:
     """The prompts for alignment without those that judging uses, or a sample of `count` of them; and the counts of the
     cleaning. Raises DataError if none is left."""
     row = catalog.find(PROMPTS, entry)
     if row and row.alike:
         return source, {}
-    rows, report = cleaning.clean_prompts(source.rows, entry, contamination)
+    rows, report = cleaning.clean_prompts(source.rows, entry, contamination, wanted)
     _say(report, "prompts")
     if not rows:
         raise DataError("no prompt to align on is left after cleaning", where="curate.prompts", value=entry)

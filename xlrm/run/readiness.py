@@ -295,11 +295,13 @@ def published_benchmarks(asked: Experiment, stages: Stages) -> Iterator[ConfigEr
                 f"a benchmark in a language of this experiment ({', '.join(asked.languages)}) is required",
                 where="evaluate.benchmarks", value=entry, hint=f"it is in {', '.join(row.languages)}",
             )  # fmt: skip
-    labels = [CORPUS, *map(benchmarks.label, config.benchmarks)]
+    curated = asked.config("curate")
+    held = curated.train_share < 1 and curated.benchmark != benchmarks.HELDOUT and curated.heldout_pairs != 0
+    labels = [CORPUS, *([benchmarks.HELDOUT] if held else []), *map(benchmarks.label, config.benchmarks)]
     for label, count in Counter(labels).items():
         if count > 1:
             yield ConfigError(
-                f"{count} benchmarks have this name; each needs its own, and {CORPUS!r} is the corpus's",
+                f"{count} benchmarks have this name; each needs its own, and the corpus's are {CORPUS} and {benchmarks.HELDOUT}",
                 where="evaluate.benchmarks", value=label,
             )  # fmt: skip
     for label in asked.config("register").benchmarks:
@@ -323,6 +325,18 @@ def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             )  # fmt: skip
 
 
+def prompts_as_published(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    entry = asked.config("sample").eval_prompts if "sample" in stages else None
+    row = catalog.find(EVAL_PROMPTS, entry) if entry else None
+    for code in asked.aligned if row else ():
+        if row and code not in row.languages:
+            yield ConfigError(
+                f"a dataset in {code!r} is required",
+                where="sample.eval_prompts", value=entry,
+                hint=f"it is in {', '.join(row.languages)}; curate.eval_prompt_set names prompts to translate",
+            )  # fmt: skip
+
+
 def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     judge = JUDGES.get(asked.config("judge").judge or "")
     if "judge" not in stages or judge is None:  # a generative judge reads any prompt
@@ -330,6 +344,8 @@ def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     for where, curated in _corpora(asked):
         field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
         entry = getattr(curated, field)
+        if published := asked.config("sample").eval_prompts:
+            where, field, entry = "sample", "eval_prompts", published
         if judge.prompts is not None and entry and entry not in judge.prompts and not catalog.is_file(entry):
             yield ConfigError(
                 f"this judge reads only prompts of {', '.join(judge.prompts)}, but {where}.{field} is {entry!r}",
@@ -403,6 +419,7 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, required_fields, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
-    published_benchmarks, parallel_texts, judges_prompts, judges.turns, names_of_models, models_from_elsewhere, generative_judges,
-    lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches, losses,
+    published_benchmarks, parallel_texts, prompts_as_published, judges_prompts, judges.turns, names_of_models,
+    models_from_elsewhere, generative_judges, lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on,
+    batches, losses,
 )  # fmt: skip

@@ -26,6 +26,9 @@ class Config(InLanguages):
     corpus may have none."""
     pairs: int | None = Field(None, ge=8)
     """Maximum number of preference pairs of each dataset, sampled with `seed`; null takes all."""
+    clean: tuple[cleaning.Reason, ...] = cleaning.CLEANED
+    """Reasons for which rows are dropped, beside rows that cannot be used: duplicate, conflict, near_duplicate and
+    contaminated. An empty list drops no others (paper A, which names no cleaning)."""
     near_duplicates: float = Field(0.8, gt=0, le=1)
     """Jaccard similarity of word trigrams at or above which a pair is dropped as a near duplicate."""
     max_reject_share: float = Field(0.05, ge=0, le=1)
@@ -44,12 +47,12 @@ class Config(InLanguages):
     prompts: Annotated[str | None, Sets] = None
     """Dataset of prompts, or a file with prompt, for aligning and judging policies; null leaves alignment out."""
     eval_prompt_set: Annotated[str | None, Sets] = None
-    """Dataset of prompts, or a file with prompt, for judging (paper A: alpacaeval); null takes them from `prompts`."""
+    """Dataset of prompts, or a file with prompt, for judging; null takes them from `prompts`."""
     train_prompts: int | None = Field(None, ge=1)
     """Maximum number of prompts for alignment, sampled with `seed`; null takes all."""
-    eval_prompts: int | None = Field(None, ge=1)
+    eval_prompts: int | None = Field(None, ge=0)
     """Maximum number of prompts for judging, none of which is used for alignment; null takes all of a set for judging, or
-    else a tenth of `prompts`."""
+    else a tenth of `prompts`; 0 takes none. With `sample.eval_prompts`, a pipeline fills in 0."""
     decontaminate: Annotated[tuple[str, ...], Sets] = ()
     """More benchmarks, eval prompts or files with prompt whose prompts are removed from the training data."""
     parallel: Annotated[str | None, Sets] = None
@@ -90,6 +93,23 @@ class Config(InLanguages):
             )
         return self
 
+    @model_validator(mode="after")
+    def _decontamination_needs_its_reason(self) -> "Config":
+        if self.decontaminate and "contaminated" not in self.clean:
+            raise conflict(
+                "decontaminate", self.decontaminate, "needs `contaminated` among the reasons in curate.clean"
+            )
+        return self
+
+    @field_validator("eval_prompt_set")
+    @classmethod
+    def _published_prompts_are_not_translated(cls, entry: str | None) -> str | None:
+        if entry and catalog.is_multilingual(catalog.EVAL_PROMPTS, entry):
+            raise ValueError(
+                "already in several languages, so not translated; name it in sample.eval_prompts, not here"
+            )
+        return entry
+
     @field_validator("parallel")
     @classmethod
     def _published_texts_are_not_translated(cls, entry: str | None) -> str | None:
@@ -123,14 +143,19 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     tables: curation.Tables = {}
     report = cleaning.Report()
     if config.preferences:
-        kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates)
+        kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates, config.clean)
         tables |= _split(config, kept, source)
     if config.benchmark and config.benchmark != benchmarks.HELDOUT:
         tables["benchmark"] = loaded["benchmark"][config.benchmark].rows
     prompts = None
     if config.prompts:
         align, prompts = curation.clean_prompts(
-            config.prompts, loaded["prompts"][config.prompts], contamination, config.train_prompts, config.seed
+            config.prompts,
+            loaded["prompts"][config.prompts],
+            contamination,
+            config.train_prompts,
+            config.seed,
+            config.clean,
         )
         loaded["prompts"] = {config.prompts: align}
         tables["prompts"] = curation.prompt_rows(loaded["prompts"], loaded["eval_prompts"])
@@ -142,7 +167,11 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
     rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]
-    curation.write(tables, rejects, data_card.card(config.language, origins, report.counts(), prompts), output)
+    training = len(tables.get("preferences", ()))
+    card = data_card.card(config.language, origins, report.counts(), prompts, training)
+    curation.write(tables, rejects, card, output)
+    if note := data_card.paper_note(card):
+        progress.say(f"curate: {note}")
     metrics = {_METRIC.get(name, name): len(rows) for name, rows in tables.items()}
     return metrics | {name: float(count) for name, count in report.totals().items()}
 

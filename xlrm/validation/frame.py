@@ -63,17 +63,21 @@ class Plan:
         """Expectation -> measure of a text beside its source; for a translation only."""
         assert self.source
         limits, band = self.limits, self.bands[column]
+        code = {"code": changed_code, "placeholder": changed_placeholders}
         return {
             "length": off_band(band, limits.length_from),
             "truncated": truncated(band),
             "cut": cut,
             "copy": copied(limits.copied_words if column in ASKED else limits.untranslated_words),
             "untranslated": untranslated(limits.untranslated_words),
-            "code": changed_code,
-            "placeholder": changed_placeholders,
+            **(code if limits.same_code else dict.fromkeys(code, _unchecked)),
             "number": lost_numbers(self.language.code, self.source.code),
             "loop": lambda pair: looped(pair.text, pair.source, limits.loop_times),
         }
+
+
+def _unchecked(pair: Pair) -> None:
+    return None
 
 
 def bands(
