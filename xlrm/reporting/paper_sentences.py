@@ -21,8 +21,8 @@ def reasoning() -> str:
     """How much of Table 1's differences comes from Reasoning, half of which is code."""
     shares = [f"{share:.0f} % ({model})" for model, share in reasoning_shares().items()]
     return (
-        f"Reasoning makes up {listed(shares)} of these differences. By RewardBench's weights half of Reasoning is code, which the "
-        "paper's translator was given like any other text (translate.code: translate); by default it is kept in English "
+        f"Reasoning makes up {listed(shares)} of these differences. By RewardBench's weights half of Reasoning is code, "
+        "which the paper's translator was given like any other text (translate.code: translate); by default it is kept in English "
         "(translate.code: keep), in training pairs too."
     )
 

@@ -226,7 +226,8 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
         Step(
             "report", config={"run": experiment.name}, shows_refusals=True,
             inputs={
-                "curated": "curate", "corpora": "validate", "evaluations": evaluations, "registered": "register", "external": "external",
+                "curated": "curate", "corpora": "validate", "evaluations": evaluations, "registered": "register",
+                "external": "external",
                 **({"representations": "represent"} if represented else {}), **({"verdicts": verdicts} if verdicts else {}),
                 **({"policies": policies} if policies else {}),
             },
