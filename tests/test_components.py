@@ -143,7 +143,8 @@ def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: s
         return
     left = settled(view, preset, placement=facts, pipeline="cross-lingual-transfer")
     assert int(left.Output) == len(_run.read().steps()), "nothing is finished"
-    assert len(left.reward) == load(placement).tasks["reward"].pods
+    models = sum(step.stage == "reward" for step in _run.read().steps().values())
+    assert len(left.reward) == min(models, load(placement).tasks["reward"].pods)
 
 
 @pytest.mark.parametrize(
@@ -537,3 +538,10 @@ def test_a_chat_that_is_down_fails_no_run_and_keeps_its_address(chat, view, monk
     _notice.report("retrain", SimpleNamespace(state="SUCCEEDED", error_message=""), view)
     said = capsys.readouterr().err
     assert "XLRM_NOTIFY_URL: " in said and "HTTPError" in said and "secret-path" not in said and len(chat.told) == 1
+
+
+def test_one_language_alone_leaves_nothing_to_translate(view) -> None:
+    """Its loop is empty, as that of finished steps is; the form's own list of targets would mean the preset's."""
+    left = settled(view, preset="demo_short", overrides={"targets": []}, pipeline="cross-lingual-transfer")
+    assert left.translate == [] and left.reward == ["reward-en"] and left.align == ["align-en-en"]
+    assert "targets: []" in text(view) and "translate" not in text(view).partition("```yaml")[0]

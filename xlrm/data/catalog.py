@@ -14,7 +14,7 @@ from xlrm.data.licences import YOUR_OWN
 from xlrm.data.phrasebook import questions
 from xlrm.data.phrasebook.translator import render
 from xlrm.errors import ConfigError, DataError
-from xlrm.store import hub, row_files
+from xlrm.store import hub, objects, row_files
 from xlrm.store.jsonl import read_rows
 from xlrm.store.local_copies import S3, local_copy, readable
 from xlrm.store.objects import sha256_of
@@ -220,8 +220,9 @@ def local_files(entry: str) -> list[Path]:
     """Files of this machine that an entry names: the file itself (downloaded, if it is on S3), or those of a folder with
     a dataset of the Hub."""
     if is_file(entry):
-        paths = [local_copy(entry)] if entry.startswith(S3) else [Path(entry)]
-        return [path for path in paths if os.path.isfile(path)]
+        if entry.startswith(S3):
+            return [local_copy(entry)] if objects.stat(entry) else []
+        return [Path(entry)] if os.path.isfile(entry) else []
     name, repository, _ = hub.parse_entry(entry)
     folder = Path(repository or (name.startswith(HUB) and name.removeprefix(HUB).split(":")[0]) or "/dev/null")
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []

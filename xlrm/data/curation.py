@@ -10,7 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -127,6 +127,18 @@ def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
     return trained, held
 
 
+def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
+    """Raises DataError for texts of which none has the id of one of the source's: they could not be compared."""
+    if source is None or not (source / PARALLEL_TEXTS.file).is_file():
+        return
+    known = {row["id"] for row in PARALLEL_TEXTS.read(source)}
+    if not any(row["id"] in known for row in rows):
+        raise DataError(
+            "no text has an id of the source's texts, by which they are compared", where="curate.parallel", value=entry,
+            hint="give translations the same id, or name texts of all languages in represent.parallel",
+        )  # fmt: skip
+
+
 def hold_out(
     pairs: Rows,
     train_share: float,
@@ -149,7 +161,12 @@ def hold_out(
 
 def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: int) -> tuple[Rows, Rows]:
     """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). Raises DataError
-    if either has none."""
+    if either has none, and for single judgments, with which nothing can be compared."""
+    if judged := sum(map(is_judgment, pairs)):
+        raise DataError(
+            f"{judged} of {len(pairs)} rows are single judgments, and only pairs can be a benchmark", where="curate.benchmark",
+            value="heldout", hint="name a file of pairs, by --eval in xlrm train",
+        )  # fmt: skip
     prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs))
     count = min(max(1, round(train_share * len(prompts))), len(prompts) - 1)
     if not count:

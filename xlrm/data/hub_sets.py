@@ -157,8 +157,8 @@ def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
 def _turns(prompt: str) -> Turns:
     """A prompt of HelpSteer2, in which the first turn is the user's and marks begin the others, as messages."""
     first, *others = _TURN.split(prompt)
-    said = [("User", first), *zip(others[::2], others[1::2], strict=True)]
-    return conversations.prompt([{"role": role.lower(), "content": text} for role, text in said])
+    turns = [("User", first), *zip(others[::2], others[1::2], strict=True)]
+    return conversations.prompt([{"role": role.lower(), "content": text} for role, text in turns])
 
 
 _HELPSTEER3 = {

@@ -5,10 +5,10 @@ They use only what this machine knows without a network. For a model that is in 
 are checked by the first stage that trains it, `reward` or `align`, before it begins.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from xlrm.data import catalog
@@ -405,7 +405,7 @@ def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """A loss of pairs for a file of single judgments, if the file is there to look at."""
     curated = asked.config("curate")
     for entry in curated.preferences if "reward" in stages else ():
-        if catalog.is_file(entry) and Path(entry).is_file():
+        if catalog.is_file(entry) and os.path.isfile(entry):
             first = catalog.first_row(entry, Reading(curated.columns, curated.encoding))
             try:
                 columns.check_loss(asked.config("reward").loss, is_judgment(first), entry)

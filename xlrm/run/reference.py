@@ -64,7 +64,7 @@ def entries(config: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
         nested = kind if inspect.isclass(kind) and issubclass(kind, BaseModel) else None
         default = "" if field.is_required() else _value(field.get_default(call_default_factory=True))
         yield FieldEntry(
-            name=prefix + name,
+            name=prefix + (field.alias or name),
             type="section" if nested else ", ".join([_type(field.annotation), *_bounds(field.metadata)]),
             default="{}" if nested else default,
             sentence=below.get(name) or ("Seed of the random numbers." if name == "seed" else ""),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 import xlrm.stages
 from xlrm.data.corpus_schema import Name
@@ -98,7 +98,7 @@ OF_A_CORPUS: dict[str, tuple[Name, ...]] = {
 """Field of `curate` -> tables that it makes."""
 
 
-class Experiment(BaseModel, frozen=True, extra="forbid"):
+class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True):
     name: str
     """Name of the MLflow experiment."""
     source: str = "en"
@@ -106,7 +106,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     targets: tuple[str, ...] = ("es", "it", "ko", "zh")
     """Other languages, none for a reward model in one language alone. Each gets a reward model and an aligned policy of
     its own."""
-    more_languages: MoreLanguages = {}
+    more_languages: MoreLanguages = Field({}, alias="languages")
     """Section `languages`: code -> a language that is not one of xlrm's own."""
     corpora: dict[str, dict[str, Any]] = {}
     """Target language -> fields of `curate` for data that is in this language already; what it names no dataset for is

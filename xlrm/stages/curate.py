@@ -10,7 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, curation, data_card, reading
 from xlrm.data.catalog import PARALLEL, PREFERENCES
 from xlrm.data.cleaning import Contamination
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS
 from xlrm.evaluation import benchmarks
 from xlrm.languages import InLanguages
 from xlrm.store.fields import Sets, conflict
@@ -129,7 +129,7 @@ def files(config: Config) -> str:
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"source": (PREFERENCE_PAIRS.file, HELDOUT_PAIRS.file)}
+    return {"source": (PREFERENCE_PAIRS.file, HELDOUT_PAIRS.file, PARALLEL_TEXTS.file)}
 
 
 def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str, float]:
@@ -163,6 +163,7 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
         tables["parallel"] = [
             {"id": row["id"], "text": row["text"]} for row in loaded["parallel"][config.parallel].rows
         ]
+        curation.check_parallel(config.parallel, tables["parallel"], source)
     origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
