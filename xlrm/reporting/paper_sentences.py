@@ -22,8 +22,8 @@ def reasoning() -> str:
     shares = [f"{share:.0f} % ({model})" for model, share in reasoning_shares().items()]
     return (
         f"Reasoning makes up {listed(shares)} of these differences. By RewardBench's weights half of Reasoning is code, "
-        "which the paper's translator was given like any other text (translate.code: translate); by default it is kept in English "
-        "(translate.code: keep), in training pairs too."
+        "which the paper's translator was given like any other text (translate.code: translate); by default it is kept "
+        "in English (translate.code: keep), in training pairs too."
     )
 
 
