@@ -24,6 +24,10 @@ from xlrm.store import fields
 from xlrm.store.jsonl import write_jsonl
 
 IMPOSSIBLE = (
+    ("paper_a_qwen", "targets=[es,de]", "sample.eval_prompts", 'alpacaeval'),
+    ("demo", "sample.eval_prompts=mine.jsonl", "sample.eval_prompts", 'mine.jsonl'),
+    ("paper_a_qwen", "curate.decontaminate=[rewardbench-2]", "curate.decontaminate", ('rewardbench-2',)),
+    ("demo", "register.benchmarks=[heldout]", "register.benchmarks", 'heldout'),
     ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge", 'gpt-5'),
     ("paper_a_qwen", "judge.judge=phrasebook", "judge.judge", 'phrasebook'),
     ("demo", "name=a/b", "name", 'a/b'),
@@ -133,7 +137,7 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
         "a generative judge reads any prompt in any language"
     )
     assert load(preset, ("judge.judge=served=m", "judge.engine=endpoint", "judge.max_new_tokens=32768"))
-    assert load(preset, ("curate.prompts=null", "curate.eval_prompt_set=null", "sample.samples=1"))
+    assert load(preset, ("curate.prompts=null", "sample.samples=1"))
 
 
 def test_judges_of_single_questions_are_refused_for_files_of_turns(tmp_path) -> None:
