@@ -511,7 +511,7 @@ def test_a_model_of_another_language_than_those_tested_is_not_compared(tmp_path)
 @pytest.mark.parametrize(
     ("files", "aligned", "said"),
     [
-        (["preferences.jsonl"], False, "curate.prompts: null"),
+        (["preferences.jsonl"], False, "set curate.prompts"),
         (["preferences.jsonl", "prompts.jsonl"], True, "judge.judge"),
         (["preferences.jsonl", "prompts.jsonl"], False, "verdicts=URI"),
     ],
