@@ -33,7 +33,10 @@ CLOCK = "XLRM_BENCHMARK_CLOCK"
 GOALS = {"help": 0.5, "step": 1.5, "compile": 2.0}
 """Limits in seconds."""
 EXPERIMENT = {
-    "base": {"model": "phrasebook-tiny", "pretraining": {"documents": 300, "layers": 2, "width": 64, "vocabulary": 1024, "languages": ["en", "es"]}},
+    "base": {
+        "model": "phrasebook-tiny",
+        "pretraining": {"documents": 300, "layers": 2, "width": 64, "vocabulary": 1024, "languages": ["en", "es"]},
+    },
     "curate": {
         "preferences": ["phrasebook"], "pairs": 64, "benchmark": "phrasebook", "benchmark_items": 28, "prompts": "phrasebook",
         "train_prompts": 8, "eval_prompts": 6, "parallel": "phrasebook", "parallel_texts": 8,
