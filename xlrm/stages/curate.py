@@ -94,6 +94,12 @@ class Config(InLanguages):
         return self
 
     @model_validator(mode="after")
+    def _something_to_curate(self) -> "Config":
+        if not any((self.preferences, self.benchmark, self.prompts, self.parallel)):
+            raise conflict("preferences", self.preferences, "name a dataset here, or in benchmark, prompts or parallel")
+        return self
+
+    @model_validator(mode="after")
     def _decontamination_needs_its_reason(self) -> "Config":
         if self.decontaminate and "contaminated" not in self.clean:
             raise conflict(
