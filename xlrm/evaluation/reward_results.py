@@ -11,7 +11,7 @@ from xlrm.data.corpus_schema import HELDOUT_PAIRS, PAIR, is_judgment
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import benchmarks, reward_table
 from xlrm.evaluation.credit import Rewards, Ties, credit, tied
-from xlrm.evaluation.results import Result
+from xlrm.evaluation.results import Result, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary
 from xlrm.models import loading
@@ -98,3 +98,16 @@ def _load(folder: Path, scoring: Scoring, output: Path) -> Scorer:
 def result(rows: list[dict], scored: list[Rewards], ties: Ties, cut: int | None = None) -> Result:
     """Result on a benchmark in one language. `cut`: number of conversations that were cut."""
     return summary(rows, credit(rows, scored, ties), tied(scored)).model_copy(update={"cut": cut})
+
+
+def metrics(language: str | None, own: Results, others: dict[str, Results]) -> dict[str, float]:
+    """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks; cut/LANGUAGE
+    and NAME/cut/LANGUAGE."""
+    metrics = {}
+    for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
+        for on, result in results.items():
+            for name, value in result.accuracy.items():
+                metrics[f"{prefix}accuracy/{on}/{name}"] = value
+            metrics[f"{prefix}cut/{on}"] = float(result.cut or 0)
+    average = metrics.get(f"accuracy/{language}/average")
+    return ({"own_accuracy": average} if average is not None else {}) | metrics

@@ -7,20 +7,18 @@ are checked by the first stage that trains it, `reward` or `align`, before it be
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from xlrm.data import catalog
-from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, PUBLISHED_PARALLEL, SPOKEN, Dataset
+from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, SPOKEN, Dataset
 from xlrm.data.corpus_schema import is_judgment
 from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks
-from xlrm.evaluation.reward_table import CORPUS
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget, judges
+from xlrm.run import budget, judges, published_sets
 from xlrm.run.sections import OF_A_CORPUS, POLICY, Experiment, stage_config
 from xlrm.run.steps import steps
 from xlrm.scorers.judges import pairwise
@@ -279,64 +277,6 @@ def generative_judges(asked: Experiment, stages: Stages) -> Iterator[ConfigError
                 yield pairwise.unpriced([judge.model.name], settings, section)
 
 
-def published_benchmarks(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Benchmarks that are unknown, have the same name or are in no language of the experiment, and benchmarks that the
-    gate needs but `evaluate` does not use."""
-    config = asked.config("evaluate")
-    for entry in config.benchmarks:
-        try:
-            catalog.check(benchmarks.TABLE, entry)
-            row = catalog.find(benchmarks.TABLE, entry)
-        except ConfigError as error:
-            yield error.within("evaluate.benchmarks: ")
-            continue
-        if row and not set(row.languages) & set(asked.languages):
-            yield ConfigError(
-                f"a benchmark in a language of this experiment ({', '.join(asked.languages)}) is required",
-                where="evaluate.benchmarks", value=entry, hint=f"it is in {', '.join(row.languages)}",
-            )  # fmt: skip
-    curated = asked.config("curate")
-    held = curated.train_share < 1 and curated.benchmark != benchmarks.HELDOUT and curated.heldout_pairs != 0
-    labels = [CORPUS, *([benchmarks.HELDOUT] if held else []), *map(benchmarks.label, config.benchmarks)]
-    for label, count in Counter(labels).items():
-        if count > 1:
-            yield ConfigError(
-                f"{count} benchmarks have this name; each needs its own, and the corpus's are {CORPUS} and {benchmarks.HELDOUT}",
-                where="evaluate.benchmarks", value=label,
-            )  # fmt: skip
-    for label in asked.config("register").benchmarks:
-        if label not in labels:
-            yield ConfigError(
-                "a benchmark of evaluate.benchmarks is required",
-                where="register.benchmarks", value=label, hint=f"there are {', '.join(labels)}",
-            )  # fmt: skip
-
-
-def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    if "represent" not in stages:
-        return
-    entry = asked.config("represent").parallel
-    row = catalog.find(PUBLISHED_PARALLEL, entry) if entry else None
-    for code in asked.languages:
-        if row and code not in row.languages:
-            yield ConfigError(
-                f"a dataset in {code!r} is required",
-                where="represent.parallel", value=entry, hint=f"it is in {', '.join(row.languages)}",
-            )  # fmt: skip
-
-
-def prompts_as_published(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    entry = asked.config("sample").eval_prompts if "sample" in stages else None
-    row = catalog.find(EVAL_PROMPTS, entry) if entry else None
-    for code in asked.aligned if row else ():
-        if row and code not in row.languages:
-            yield ConfigError(
-                f"a dataset in {code!r} is required",
-                where="sample.eval_prompts", value=entry,
-                hint=f"it is in {', '.join(row.languages)}; curate.eval_prompt_set names prompts to translate",
-            )  # fmt: skip
-
-
 def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     judge = JUDGES.get(asked.config("judge").judge or "")
     if "judge" not in stages or judge is None:  # a generative judge reads any prompt
@@ -419,7 +359,7 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, required_fields, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
-    published_benchmarks, parallel_texts, prompts_as_published, judges_prompts, judges.turns, names_of_models,
-    models_from_elsewhere, generative_judges, lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on,
-    batches, losses,
+    published_sets.further_benchmarks, published_sets.parallel_texts, published_sets.prompts, judges_prompts, judges.turns,
+    names_of_models, models_from_elsewhere, generative_judges, lengths, lengths_of_translations, limits_of_translations,
+    pairs_to_align_on, batches, losses,
 )  # fmt: skip

@@ -71,17 +71,4 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
         language=config.language, tie_policy=config.ties, model_digest=files_digest(model),
         scoring=ScoringFacts.of(config, scored.max_length), results=own, benchmarks=results,
     ).write(output)  # fmt: skip
-    return _metrics(config.language, own, results)
-
-
-def _metrics(language: str | None, own: Results, others: dict[str, Results]) -> dict[str, float]:
-    """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks; cut/LANGUAGE
-    and NAME/cut/LANGUAGE."""
-    metrics = {}
-    for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
-        for on, result in results.items():
-            for name, value in result.accuracy.items():
-                metrics[f"{prefix}accuracy/{on}/{name}"] = value
-            metrics[f"{prefix}cut/{on}"] = float(result.cut or 0)
-    average = metrics.get(f"accuracy/{language}/average")
-    return ({"own_accuracy": average} if average is not None else {}) | metrics
+    return reward_results.metrics(config.language, own, results)
