@@ -157,6 +157,14 @@ def test_curate_takes_columns_and_encoding(tmp_path: Path) -> None:
         curate.run(curate.Config.model_validate(given | {"columns": columns}), output=tmp_path / "utf8")
 
 
+@pytest.mark.parametrize("text", [7, ["a"], {"a": "b"}, True])
+def test_texts_to_translate_are_texts(text: object, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text(json.dumps({"text": "One."}) + "\n\n" + json.dumps({"text": text}) + "\n")
+    with refused(DataError, f"{path}:3: text", text):
+        catalog.load(catalog.PARALLEL, str(path), "en", None, 42, ("text",))
+
+
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv", "tsv", "parquet", "jsonl.gz", "csv.zst"])
 def test_standard_input_is_read_once_whatever_its_format(form: str) -> None:
     plain, _, ending = form.partition(".")
