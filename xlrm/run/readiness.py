@@ -58,6 +58,16 @@ def name_of_files(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
         )
 
 
+def required_fields(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Fields without a default that neither the experiment nor the pipeline gives."""
+    for stage in sorted(stages):
+        for given in [{"language": code} for code in asked.translated] if stage == "translate" else [{}]:
+            try:
+                asked.config(stage, **given)
+            except ConfigError as error:
+                yield error
+
+
 def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Datasets that are unknown or not in the corpus's language."""
     for where, config in _corpora(asked):
@@ -212,6 +222,8 @@ def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str
 def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Segments that do not fit into the translator's context with the prompt and the translation, at one token a
     character."""
+    if "translate" not in stages:
+        return
     config = asked.config("translate")
     if config.translator == "phrasebook" or not asked.translated:
         return
@@ -346,7 +358,7 @@ def pairs_to_align_on(asked: Experiment, stages: Stages) -> Iterator[ConfigError
             "above 0 is required; at 0 all responses to a prompt are equal and make no pair to align on",
             where="sample.temperature", value=sample.temperature,
         )  # fmt: skip
-    if align.batch_size > prompts:
+    if prompts and align.batch_size > prompts:
         yield ConfigError(
             f"at most curate.train_prompts={prompts} is allowed, because each prompt gives at most one pair",
             where="align.batch_size", value=align.batch_size,
@@ -357,8 +369,9 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Batches that are larger than the data or cannot be divided among the processes. GPUs that only a placement knows
     are checked in `components.hardware`."""
     curated, reward = asked.config("curate"), asked.config("reward")
-    pairs = max(1, round(curated.train_share * curated.pairs * len(curated.preferences)))
-    if reward.batch_size > pairs * (1 + (reward.loss == "pointwise")):
+    most = [curated.pairs or getattr(catalog.find(PREFERENCES, name), "size", None) for name in curated.preferences]
+    pairs = None if None in most else max(1, round(curated.train_share * sum(filter(None, most))))
+    if pairs and reward.batch_size > pairs * (1 + (reward.loss == "pointwise")):
         yield ConfigError(
             f"more than the {pairs} pairs that curate.pairs and curate.train_share leave for training",
             where="reward.batch_size", value=reward.batch_size,
@@ -389,7 +402,7 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 CHECKS: tuple[Check, ...] = (
-    name_of_files, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
+    name_of_files, required_fields, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
     published_benchmarks, parallel_texts, judges_prompts, judges.turns, names_of_models, models_from_elsewhere, generative_judges,
     lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches, losses,
 )  # fmt: skip
