@@ -157,6 +157,19 @@ def test_curate_takes_columns_and_encoding(tmp_path: Path) -> None:
         curate.run(curate.Config.model_validate(given | {"columns": columns}), output=tmp_path / "utf8")
 
 
+def test_columns_of_a_dataset_of_the_hub_have_other_names_too(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.jsonl").write_text('{"question": "q", "better": "b", "worse": "w"}\n' * 2)
+    entry, columns = f"hub:{tmp_path / 'mine'}", {"prompt": "question", "chosen": "better", "rejected": "worse"}
+    loaded = catalog.load_pairs(entry, "en", None, 0, Reading(columns))
+    assert [{key: row[key] for key in columns} for row in loaded.rows] == [
+        {"prompt": "q", "chosen": "b", "rejected": "w"}
+    ] * 2
+    with refused(DataError, entry, "nothing") as error:
+        catalog.load_pairs(entry, "en", None, 0, Reading({"prompt": "nothing"}))
+    assert error.value.hint == "there are question, better, worse"
+
+
 @pytest.mark.parametrize("text", [7, ["a"], {"a": "b"}, True])
 def test_texts_to_translate_are_texts(text: object, tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
