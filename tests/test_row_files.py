@@ -24,7 +24,7 @@ from xlrm.store.row_files import Reading, RowFile, form_of
 from xlrm.store.row_writers import Output
 
 ROWS = [
-    {"prompt": 'Say "hi",\nplease.', "response": "Hi;\tthere\r\nHi.", "label": 0.5},
+    {"prompt": 'Say "hi",\nplease.', "response": "Hi;\tthere\r\nHi.\rHi.", "label": 0.5},
     {"prompt": "¿Qué hora es?", "response": "三点。", "label": 1.0},
 ]
 
