@@ -52,7 +52,8 @@ _NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def parse(text: str | bytes, where: str) -> dict[str, Any]:
-    """Parses the text of an experiment's file (bytes: UTF-8, or UTF-16 with its mark) into a mapping. Raises ConfigError, one line that begins with `where`."""
+    """Parses the text of an experiment's file (bytes: UTF-8, or UTF-16 with its mark) into a mapping. Raises ConfigError,
+    one line that begins with `where`."""
     try:
         raw = yaml.safe_load(text)
     except _NOT_YAML as error:
