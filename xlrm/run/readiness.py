@@ -5,27 +5,23 @@ They use only what this machine knows without a network. For a model that is in 
 are checked by the first stage that trains it, `reward` or `align`, before it begins.
 """
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from xlrm.data import catalog
 from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, SPOKEN, Dataset
-from xlrm.data.corpus_schema import is_judgment
 from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget, judges, published_sets
+from xlrm.run import budget, judges, judgments, published_sets
 from xlrm.run.sections import OF_A_CORPUS, POLICY, Experiment, stage_config
 from xlrm.run.steps import steps
 from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.gold import JUDGES
-from xlrm.store.row_files import Reading
 from xlrm.tracking import named_models
-from xlrm.training import columns
 from xlrm.translation import translators
 from xlrm.translation.effort import PROMPT_TOKENS
 
@@ -342,15 +338,8 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """A loss of pairs for a file of single judgments, if the file is there to look at."""
-    curated = asked.config("curate")
-    for entry in curated.preferences if "reward" in stages else ():
-        if catalog.is_file(entry) and os.path.isfile(entry):
-            first = catalog.first_row(entry, Reading(curated.columns, curated.encoding))
-            try:
-                columns.check_loss(asked.config("reward").loss, is_judgment(first), entry)
-            except ConfigError as error:
-                yield error
+    if "reward" in stages:
+        yield from judgments.problems(asked.config("reward").loss, (config for _, config in _corpora(asked)))
 
 
 def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
