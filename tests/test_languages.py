@@ -232,6 +232,18 @@ def test_a_pair_that_is_held_out_in_one_language_is_in_no_other_languages_traini
     assert len(curation.held_out_ids(tmp_path / "pt-out")[1]) == 8
 
 
+def test_a_pair_that_tests_in_one_language_is_in_no_other_languages_training(tmp_path: Path) -> None:
+    shares = {"train_share": 0.5, "benchmark": "heldout", "more_languages": small_corpora.LANGUAGES}
+    for code, source in (("pt", None), ("ar", tmp_path / "pt-out")):
+        config = curate.Config(language=code, **small_corpora.files(tmp_path, code) | shares)
+        curate.run(config, source=source, output=tmp_path / f"{code}-out")
+    files = ("preferences.jsonl", "benchmark.jsonl")
+    ids = [
+        [{row["id"] for row in read_rows(tmp_path / f"{code}-out" / file)} for file in files] for code in ("pt", "ar")
+    ]
+    assert ids[0] == ids[1] and len(ids[0][1]) == 8
+
+
 def test_parallel_texts_correspond_by_their_ids(tmp_path: Path) -> None:
     config = {"preferences": (), "benchmark": None, "prompts": None, "language": "de"}
     write_jsonl(tmp_path / "source" / "parallel.jsonl", [{"id": "t1", "text": "One."}])

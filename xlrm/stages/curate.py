@@ -10,7 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, curation, data_card, reading
 from xlrm.data.catalog import PARALLEL, PREFERENCES
 from xlrm.data.cleaning import Contamination
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS
 from xlrm.evaluation import benchmarks
 from xlrm.languages import InLanguages
 from xlrm.store.fields import Sets, conflict
@@ -107,7 +107,8 @@ def files(config: Config) -> str:
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"source": (PREFERENCE_PAIRS.file, HELDOUT_PAIRS.file, PARALLEL_TEXTS.file)}
+    tables = (PREFERENCE_PAIRS, HELDOUT_PAIRS, BENCHMARK_ITEMS, PARALLEL_TEXTS)
+    return {"source": tuple(table.file for table in tables)}
 
 
 def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str, float]:
@@ -147,9 +148,10 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
 def _split(config: Config, pairs: curation.Rows, source: Path | None) -> curation.Tables:
     """The pairs to train on, and those held out, as a table of their own or as the benchmark."""
     if config.benchmark == benchmarks.HELDOUT:
-        train, rest = curation.hold_out_prompts(pairs, config.train_share, config.benchmark_items, config.seed)
+        known = curation.held_out_ids(source, tested=True)
+        train, rest = curation.hold_out_prompts(pairs, config.train_share, config.benchmark_items, config.seed, *known)
         return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
-    known = curation.held_out_ids(source) if source else ((), ())
+    known = curation.held_out_ids(source)
     train, heldout = curation.hold_out(pairs, config.train_share, config.heldout_pairs, config.seed, *known)
     return {"preferences": train, **({"heldout": heldout} if heldout else {})}
 
