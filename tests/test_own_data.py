@@ -83,7 +83,7 @@ def test_a_model_from_pairs_alone_is_taken_by_every_door(tiny_base, folder) -> N
         "r",
     ]
     assert CliRunner().invoke(app, evaluate).exit_code == 0
-    assert json.loads((folder / "r" / "results.json").read_text())["accuracy"]["average"] == pytest.approx(
+    assert json.loads(next((folder / "r").glob("*/results.json")).read_text())["accuracy"]["average"] == pytest.approx(
         reported, abs=1e-3
     )
 
@@ -223,5 +223,8 @@ def test_held_out_pairs_share_no_prompt_with_those_trained_on(folder) -> None:
     write_jsonl(folder / "pairs.jsonl", doubled[:2])
     with refused(DataError, "curate.preferences", 1):
         curate.run(config, output=folder / "again")
+    write_jsonl(folder / "pairs.jsonl", [{"prompt": f"{i}?", "response": "a" * i, "label": i % 2} for i in range(1, 9)])
+    with refused(DataError, "curate.benchmark", "heldout"):
+        curate.run(config, output=folder / "judged")
     with refused(ConfigError, "curate.benchmark", "heldout"):
         experiment.stage_config("curate", {"benchmark": "heldout", "preferences": ["pairs.jsonl"]})

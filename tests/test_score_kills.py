@@ -91,10 +91,11 @@ def test_two_at_one_output_that_are_killed_together(folder, precision: str) -> N
             process.send_signal(number)
         for process in both:
             process.communicate(timeout=60)
-        if (folder / "killed.jsonl").exists():  # it was faster
+        if (folder / "killed.jsonl").exists():
             break
+    faster = (folder / "killed.jsonl").exists()
     code, err = finished(start(folder, *scoring("killed.jsonl", *how)))
-    assert code == 0, err
+    assert code == 0 and (faster or "continues with" in err), err
     assert (folder / "killed.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
     assert not journals(folder) and not list(folder.glob(".*.lock"))
     for name in ("whole.jsonl", "killed.jsonl"):

@@ -18,7 +18,11 @@ from xlrm.run.steps import PIPELINES, Step
 from xlrm.store.fields import CountedIf, NotCounted, sentences
 
 _EXPERIMENTS = [
-    Experiment(name="reference", targets=("es",), stages={"curate": {"prompts": "x"}, "judge": {"judge": "x"}} | policy)
+    Experiment(
+        name="reference",
+        targets=("es",),
+        stages={"curate": {"prompts": "x", "parallel": "x"}, "judge": {"judge": "x"}} | policy,
+    )
     for policy in ({}, {POLICY: {"model": "x"}})
 ]
 """Experiments whose pipelines have every step, with and without a separate model to align."""
