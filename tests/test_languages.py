@@ -99,10 +99,7 @@ def test_one_language_needs_no_translation_and_no_comparison() -> None:
     labels = steps("cross-lingual-transfer", asked)
     assert {"rank-ja", "align-ja-ja", "sample-policy", "sample-ja", "judge-ja"} <= set(labels)
     assert labels["rank-ja"].config["labelers"] == ["ja"] and "represent" not in labels
-    assert (
-        asked.named_languages == "ja"
-        and experiment(ALONE | {"source": "en", "targets": ["ko"]}).named_languages == "en → ko"
-    )
+    assert asked.named_languages == "ja" and experiment(CORPORA).named_languages == "en → ko, de, es"
 
 
 def test_japanese_alone_from_its_files_to_its_report(tiny_base: Path, data: Path) -> None:
@@ -185,6 +182,13 @@ def _top(raw: dict[str, Any]) -> dict[str, Any]:
 def test_what_makes_no_sense_is_refused_at_load(overrides: dict, where: str, value: object) -> None:
     with refused(ConfigError, where, value):
         experiment(CORPORA, **overrides)
+
+
+def test_without_a_translator_every_table_is_the_languages_own() -> None:
+    raw = {**CORPORA, "targets": ["ko", "de"], "translate": {}}
+    with refused(ConfigError, "x.yaml: translate.translator") as raised:
+        experiment(raw)
+    assert "or name preferences in German in corpora.de" in raised.value.hint
 
 
 def test_an_unknown_language_says_where_to_add_it() -> None:

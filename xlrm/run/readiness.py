@@ -65,7 +65,9 @@ def required_fields(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             try:
                 asked.config(stage, **given)
             except ConfigError as error:
-                yield error
+                code = given.get("language", "")
+                missing = ", ".join(name for name in asked.translated.get(code, ()) if name != "heldout")
+                yield error.within("", missing and f"or name {missing} in {LANGUAGES[code].name} in corpora.{code}")
 
 
 def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
