@@ -179,9 +179,9 @@ def hold_out_prompts(
             f"{judged} of {len(pairs)} rows are single judgments, and only pairs can be a benchmark", where="curate.benchmark",
             value="heldout", hint="name a file of pairs, by --eval in xlrm train",
         )  # fmt: skip
-    said = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
-    taken, kept_out = ({p for p, pair in zip(said, pairs, strict=True) if pair["id"] in ids} for ids in (known, held))
-    prompts = [prompt for prompt in dict.fromkeys(said) if prompt not in taken and prompt not in kept_out]
+    asked = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
+    taken, kept_out = ({p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids} for ids in (known, held))
+    prompts = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
     count = round(train_share * len(prompts))
     if not (taken and kept_out):
         count = min(max(0 if taken else 1, count), len(prompts) - (0 if kept_out else 1))
@@ -192,7 +192,7 @@ def hold_out_prompts(
         )  # fmt: skip
     trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)} | (taken - kept_out)
     groups: tuple[Rows, Rows] = ([], [])
-    for prompt, pair in zip(said, pairs, strict=True):
+    for prompt, pair in zip(asked, pairs, strict=True):
         groups[prompt not in trained].append(pair)
     train, rest = groups
     kept = [rest[i] for i in hub_sets.sample(len(rest), len(rest) if most is None else most, seed)]
