@@ -27,7 +27,7 @@ from xlrm.store.jsonl import read_rows, write_jsonl
 from xlrm.training import columns
 from xlrm.translation import translators
 from xlrm.validation import suite
-from xlrm.validation.frame import script_share
+from xlrm.validation.frame import Plan, script_share
 from xlrm.validation.language_id import Identifier
 from xlrm.validation.limits import Limits
 from xlrm.validation.summary import Summary
@@ -226,6 +226,15 @@ def test_texts_of_people_are_not_refused_as_if_a_machine_had_made_them(tmp_path:
         validate.run(config, source=source, translations=[german], own=[german], output=tmp_path / "twice")
 
 
+def test_a_short_answer_that_is_a_name_is_not_in_the_wrong_script() -> None:
+    said = {"prompt": "Как называется памятник, который стоит на площади старого города?", "rejected": "Нет."}
+    long = "Эта статуя называется Momus." + " The rest of this long answer is not in Russian at all, and has no reason."
+    rows = [{"id": str(n), "chosen": chosen} | said for n, chosen in enumerate(("Momus", long))]
+    plan = Plan(("id", "prompt", "chosen", "rejected"), LANGUAGES["ru"], None, Limits())
+    failed = {(outcome.expectation.name, row) for outcome in suite.check(plan, rows) for row in outcome.failed}
+    assert {row for _, row in failed} == {1}
+
+
 def test_a_pair_that_is_held_out_in_one_language_is_in_no_other_languages_training(tmp_path: Path) -> None:
     source = small_corpora.files(tmp_path, "pt")
     shares = {"train_share": 0.5, "more_languages": small_corpora.LANGUAGES}
@@ -299,7 +308,9 @@ def test_pairs_in_five_languages_without_a_translator(tiny_base: Path, data: Pat
     assert (
         sentences.NO_MEAN in page and "Data in Portuguese, Japanese, Arabic and Hindi was not translated here" in page
     )
-    assert page.count(' dir="auto"') == page.count(' lang="') - 1 > 0, "texts run in their own direction, Arabic to the left"
+    assert page.count(' dir="auto"') == page.count(' lang="') - 1 > 0, (
+        "texts run in their own direction, Arabic to the left"
+    )
 
 
 # Languages that an experiment adds
