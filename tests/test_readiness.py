@@ -31,7 +31,7 @@ IMPOSSIBLE = (
     ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge", 'gpt-5'),
     ("paper_a_qwen", "judge.judge=phrasebook", "judge.judge", 'phrasebook'),
     ("demo", "name=a/b", "name", 'a/b'),
-    ("demo", "curate.preferences=[helpsteer9]", "curate.preferences", 'helpsteer9'),
+    ("demo", "curate.preferences=[helpsteer4]", "curate.preferences", 'helpsteer4'),
     ("demo", "curate.preferences=[helpsteer2]", "translate.translator", 'phrasebook'),
     ("paper_a_qwen", "source=es targets=[en]", "curate.preferences", 'safe-rlhf'),
     ("demo", "source=es targets=[ko] translate.translator=x-alma", "translate.translator", 'x-alma'),

@@ -10,7 +10,16 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
+from xlrm.data.corpus_schema import (
+    BENCHMARK_ITEMS,
+    HELDOUT_PAIRS,
+    PARALLEL_TEXTS,
+    PREFERENCE_PAIRS,
+    TABLES,
+    Name,
+    Table,
+    is_judgment,
+)
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -120,11 +129,16 @@ def _check_alike(loaded: Sources) -> None:
         )  # fmt: skip
 
 
-def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
-    """Ids of the training pairs, and of the held-out pairs, of the source's corpus."""
-    files = [corpus / table.file for table in (PREFERENCE_PAIRS, HELDOUT_PAIRS)]
-    trained, held = ({row["id"] for row in read_rows(file)} if file.is_file() else set() for file in files)
-    return trained, held
+def held_out_ids(corpus: Path | None, tested: bool = False) -> tuple[set[str], set[str]]:
+    """Ids of the training pairs, and of the held-out pairs, of the source's corpus, if there is one; with `tested` its
+    benchmark is of held-out pairs too."""
+
+    def ids(table: Table) -> set[str]:
+        file = corpus and corpus / table.file
+        return {row["id"] for row in read_rows(file)} if file and file.is_file() else set()
+
+    trained = ids(PREFERENCE_PAIRS)
+    return trained, ids(HELDOUT_PAIRS) | (ids(BENCHMARK_ITEMS) - trained if tested else set())
 
 
 def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
@@ -159,25 +173,37 @@ def hold_out(
     return [pairs[i] for i in chosen], [pairs[i] for i in kept]
 
 
-def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: int) -> tuple[Rows, Rows]:
-    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). Raises DataError
-    if either has none, and for single judgments, with which nothing can be compared."""
+def hold_out_prompts(
+    pairs: Rows,
+    train_share: float,
+    most: int | None,
+    seed: int,
+    known: Collection[str] = (),
+    held: Collection[str] = (),
+) -> tuple[Rows, Rows]:
+    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). `known`, `held`:
+    ids that are for training and held out in another language. Raises DataError if either has none, and for
+    single judgments, with which nothing can be compared."""
     if judged := sum(map(is_judgment, pairs)):
         raise DataError(
             f"{judged} of {len(pairs)} rows are single judgments, and only pairs can be a benchmark", where="curate.benchmark",
             value="heldout", hint="name a file of pairs, by --eval in xlrm train",
         )  # fmt: skip
-    prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs))
-    count = min(max(1, round(train_share * len(prompts))), len(prompts) - 1)
-    if not count:
+    asked = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
+    taken, kept_out = ({p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids} for ids in (known, held))
+    prompts = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
+    count = round(train_share * len(prompts))
+    if not (taken and kept_out):
+        count = min(max(0 if taken else 1, count), len(prompts) - (0 if kept_out else 1))
+    if count < 0 or not (taken or count):
         raise DataError(
             "two or more prompts are required, to train on some and evaluate on the others", where="curate.preferences",
             value=len(prompts),
         )  # fmt: skip
-    trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)}
+    trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)} | (taken - kept_out)
     groups: tuple[Rows, Rows] = ([], [])
-    for pair in pairs:
-        groups[json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) not in trained].append(pair)
+    for prompt, pair in zip(asked, pairs, strict=True):
+        groups[prompt not in trained].append(pair)
     train, rest = groups
     kept = [rest[i] for i in hub_sets.sample(len(rest), len(rest) if most is None else most, seed)]
     progress.say(

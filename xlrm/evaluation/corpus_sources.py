@@ -126,9 +126,10 @@ class Settings(InLanguages):
 def split(config: Settings, pairs: curation.Rows, source: Path | None) -> curation.Tables:
     """The pairs to train on, and those held out, as a table of their own or as the benchmark."""
     if config.benchmark == benchmarks.HELDOUT:
-        train, rest = curation.hold_out_prompts(pairs, config.train_share, config.benchmark_items, config.seed)
+        known = curation.held_out_ids(source, tested=True)
+        train, rest = curation.hold_out_prompts(pairs, config.train_share, config.benchmark_items, config.seed, *known)
         return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
-    known = curation.held_out_ids(source) if source else ((), ())
+    known = curation.held_out_ids(source)
     train, heldout = curation.hold_out(pairs, config.train_share, config.heldout_pairs, config.seed, *known)
     return {"preferences": train, **({"heldout": heldout} if heldout else {})}
 
