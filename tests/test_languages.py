@@ -11,7 +11,8 @@ import small_corpora
 import yaml
 from refusals import refused
 
-from xlrm import languages
+from pipelines import changes
+from xlrm import cli, languages
 from xlrm.data import curation
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation.results import EvaluationResults
@@ -25,8 +26,10 @@ from xlrm.store import addresses, artifacts
 from xlrm.store.jsonl import read_rows, write_jsonl
 from xlrm.training import columns
 from xlrm.translation import translators
+from xlrm.validation import suite
 from xlrm.validation.frame import script_share
 from xlrm.validation.language_id import Identifier
+from xlrm.validation.limits import Limits
 from xlrm.validation.summary import Summary
 
 PAGE = Path(__file__).parents[1] / "docs" / "languages.md"
@@ -229,6 +232,32 @@ def test_a_pair_that_is_held_out_in_one_language_is_in_no_other_languages_traini
     assert len(curation.held_out_ids(tmp_path / "pt-out")[1]) == 8
 
 
+def test_parallel_texts_correspond_by_their_ids(tmp_path: Path) -> None:
+    config = {"preferences": (), "benchmark": None, "prompts": None, "language": "de"}
+    write_jsonl(tmp_path / "source" / "parallel.jsonl", [{"id": "t1", "text": "One."}])
+    for row, fits in (({"id": "t1", "text": "Eins."}, True), ({"text": "Zwei."}, False)):
+        write_jsonl(file := tmp_path / "texts.jsonl", [row])
+        asked = curate.Config(**config, parallel=str(file))
+        if fits:
+            assert curate.run(asked, source=tmp_path / "source", output=tmp_path / "out")["parallel_texts"] == 1
+        else:
+            with refused(DataError, "curate.parallel", str(file)):
+                curate.run(asked, source=tmp_path / "source", output=tmp_path / "out")
+
+
+def test_commits_of_a_languages_own_sets_are_noted_in_its_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes.hub, "dataset_commit", lambda name, revision: "c" * 40)
+    asked = experiment(CORPORA, **{
+        "curate.preferences": ["helpsteer2"], "corpora.ko.preferences": ["helpsteer3"], "base.model": str(tmp_path),
+    })  # fmt: skip
+    pinned = changes._pin(asked, "cross-lingual-transfer", [])
+    assert pinned.stages["curate"]["preferences"] == [f"helpsteer2@{'c' * 40}"]
+    assert pinned.corpora["ko"]["preferences"] == [f"helpsteer3@{'c' * 40}"]
+    assert pinned.corpora["de"] == asked.corpora["de"]
+
+
 def test_rows_without_ids_are_not_matched_between_languages(tmp_path: Path) -> None:
     ids = {}
     for code in ("ja", "hi"):
@@ -304,3 +333,34 @@ def test_scripts_and_languages_are_recognised() -> None:
     assert Identifier("ast", 25, 0.05).doubts(texts["pt"]) == [None] * 16, (
         "lingua does not know it, so nothing is doubted"
     )
+
+
+BOATS = {
+    "pt": "Há 12 barcos no porto da cidade velha, e 1.500 pessoas vivem lá desde 1987.",
+    "ja": "古い町の港には12隻の船があり、1987年から1500人がそこに住んでいます。",
+    "ar": "يوجد ١٢ قاربًا في ميناء المدينة القديمة، ويعيش هناك ١٥٠٠ شخص منذ عام ١٩٨٧.",
+    "hi": "पुराने शहर के बंदरगाह में १२ नावें हैं, और १९८७ से वहाँ १,५०० लोग रहते हैं।",
+}
+
+
+@pytest.mark.parametrize("code", BOATS)
+def test_translations_into_added_languages_are_checked(code: str) -> None:
+    """Numbers in the digits of Arabic and Hindi are those of the source."""
+    languages.known({code: NewLanguage(**small_corpora.LANGUAGES[code])})
+    english = "There are 12 boats in the harbour of the old town, and 1,500 people live there since 1987."
+
+    def failing(text: str) -> set[str]:
+        rows = ([{"id": "a", "prompt": one}] for one in (text, english))
+        outcomes = suite.failures(*rows, ("id", "prompt"), code, "en", Limits())
+        return {outcome.expectation.name for outcome in outcomes if outcome.failed}
+
+    assert failing(BOATS[code]) == set()
+    assert failing(BOATS[code].translate(str.maketrans("2٢२", "3٣३"))) == {"number"}
+    assert {"copy", "language"} <= failing(english)
+
+
+@pytest.mark.parametrize("code", ["Portuguese", "p", "pt+en", "../pt"])
+def test_a_language_is_named_by_its_code(code: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.app(["evaluate", "--model", "m", "--benchmark", "b.jsonl", "--output", str(tmp_path), "--language", code])
+    assert raised.value.code == 2 and f"--language={code!r}: {languages.CODE} is required" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from phrasebook_settings import curated
 from refusals import refused
 
 from xlrm.data import data_card, hub_sets
@@ -204,7 +205,7 @@ def test_paper_as_recipe_on_samples(tmp_path) -> None:
     prompts = repository(tmp_path / "prompts", [*asked, *({"prompt": f"Sum {i} and {i}."} for i in range(5))])
     config = curate.Config(
         preferences=tuple(entries[name] for name in names), benchmark=entries["rewardbench"],
-        prompts=f"ultrafeedback={prompts}", eval_prompt_set=entries["alpacaeval"], parallel=None,
+        prompts=f"ultrafeedback={prompts}", eval_prompt_set=entries["alpacaeval"],
         decontaminate=(entries["rewardbench-2"],), train_prompts=4, eval_prompts=3,
     )  # fmt: skip
     metrics = curate.run(config, output=tmp_path / "out")
@@ -222,15 +223,15 @@ def test_paper_as_recipe_on_samples(tmp_path) -> None:
 
 
 def test_a_folder_that_changes_is_curated_again(tmp_path) -> None:
-    config = curate.Config(preferences=(copy_of("magpie", tmp_path),))
+    config = curated(preferences=(copy_of("magpie", tmp_path),))
     before = curate.files(config)
     (tmp_path / "magpie" / "README.md").write_text("more")
     assert curate.files(config) != before
 
 
 def test_prompts_of_the_hub_are_aligned_and_judged_on(tmp_path) -> None:
-    config = curate.Config(
-        pairs=8, benchmark_items=14, parallel=None, prompts=copy_of("ultrafeedback", tmp_path), train_prompts=2,
+    config = curated(
+        pairs=8, benchmark_items=14, prompts=copy_of("ultrafeedback", tmp_path), train_prompts=2,
         eval_prompts=1,
     )  # fmt: skip
     curate.run(config, output=tmp_path / "out")

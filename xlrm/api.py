@@ -6,7 +6,6 @@ Nothing heavy is imported before a function is called.
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm.analysis.paired_models import Compared
@@ -163,7 +162,7 @@ def _conversations(given: Any) -> list[list[Message]]:
     from xlrm.store.jsonl import read_rows
 
     if isinstance(given, str | PathLike):
-        given = read_rows(Path(given))
+        given = read_rows(str(given))
     elif isinstance(given, Mapping):
         raise DataError("a list of conversations is required", where="conversations", value=dict(given))
     rows = _rows(given) if hasattr(given, "columns") else list(given)

@@ -220,18 +220,22 @@ def check_answered(role: str, where: str = "role") -> None:
 def plain(value: Turns) -> str:
     """All text of a prompt or response: of each message its reasoning, its content and its tool calls, separated by blank
     lines."""
-    return value if isinstance(value, str) else "\n\n".join(said for message in value if (said := _said(message)))
+    return value if isinstance(value, str) else "\n\n".join(text for message in value if (text := _all_text(message)))
 
 
 def shown(value: Turns) -> str:
     """A prompt or response for readers: a text, or messages one below the other with their roles."""
     if isinstance(value, str):
         return value
-    return "\n\n".join(f"{message['role']}: {_said(message)}" for message in value)
+    return "\n\n".join(f"{message['role']}: {_all_text(message)}" for message in value)
 
 
-def _said(message: Message) -> str:
-    calls = [json.dumps(message[key], ensure_ascii=False) for key in ("tool_calls", _CALL) if message.get(key)]
+def _all_text(message: Message) -> str:
+    calls = [
+        json.dumps(message[key], ensure_ascii=False, allow_nan=False)
+        for key in ("tool_calls", _CALL)
+        if message.get(key)
+    ]
     spoken = [message[field] for field in _SPOKEN if isinstance(message.get(field), str)]
     return "\n\n".join(text for text in [*spoken, *calls] if text.strip())
 

@@ -71,7 +71,7 @@ def _conversation(number: int, row: Any) -> list[dict[str, Any]]:
         chat = _messages(number, _json_of_messages(messages) if isinstance(messages, str) else messages, "user")
     else:
         raise ValueError(f"row {number}: {_ROW}; it has {sorted(row)}")
-    if any("\ud800" <= character <= "\udfff" for character in json.dumps(chat, ensure_ascii=False)):
+    if any("\ud800" <= character <= "\udfff" for character in json.dumps(chat, ensure_ascii=False, allow_nan=False)):
         raise ValueError(f"row {number}: a message holds half of a surrogate pair, which is not a character")
     if chat[-1]["role"] != "assistant":
         raise ValueError(f"row {number}: the last message is the one to score: its role is assistant")

@@ -52,7 +52,6 @@ def settings(
         "base": {"model": base},
         "curate": {
             "preferences": list(data), "benchmark": benchmark or HELDOUT, "train_share": 1.0 if benchmark else SHARE,
-            "prompts": None, "parallel": None,
         },
         "validate": {"max_reject_share": MOST_REJECTED},
         **({"register": {"prefix": register}} if register else {}),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 from rich.table import Table
 
+from xlrm import languages
 from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
 from xlrm.processes import locks
@@ -106,6 +107,7 @@ def evaluate(
     with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
         policy = ties_of(ties)
         checked(Scoring, scoring, "xlrm evaluate")
+        languages.check_code(language, "--language")
         if items is not None and items < 1:
             raise ConfigError("at least 1 item is required", where="--items", value=items)
         read = reading.of_options(columns or (), encoding)
