@@ -62,13 +62,14 @@ def score(
     from xlrm.data import reading
     from xlrm.scorers.score_file import score_file
 
-    with tempfile.TemporaryDirectory(prefix="xlrm-score-") as folder:
-        output = Path(folder, "rewards.jsonl") if output_file == STDIN else Path(output_file)
-        with errors_in_one_line(), contextlib.nullcontext() if output_file == STDIN else ended_by_signals():
+    to_stdout = output_file == STDIN
+    with tempfile.TemporaryDirectory(prefix="xlrm-score-") if to_stdout else contextlib.nullcontext("") as folder:
+        output = Path(folder, "rewards.jsonl") if to_stdout else Path(output_file)
+        with errors_in_one_line(), contextlib.nullcontext() if to_stdout else ended_by_signals():
             chosen, read = checked(Scoring, scoring, "xlrm score"), reading.of_options(columns or (), encoding)
             scored = score_file(lambda: model_folder(model), input_file, output, chosen, read)
         errors.print(f"{scored.rows} rewards in {output_file}", highlight=False)
-        if output_file == STDIN:
+        if to_stdout:
             print_file(output)
         else:
             print_result(output_file)
