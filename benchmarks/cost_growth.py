@@ -106,12 +106,14 @@ def work(stage: str, root: Path) -> Callable[[Path], object]:
 
     def curated(folder: Path) -> Any:
         files = {"preferences": (str(folder / "made.jsonl"),), "benchmark": str(folder / "benchmark.jsonl")}
-        config = curate.Config(**files, pairs=10**9, prompts=None, parallel=None)
+        config = curate.Config(**files)
         return curate.run(config, output=folder / "en")
 
     def translated(folder: Path) -> Any:
         os.environ["XLRM_HOME"] = str(folder / "home")  # empty, so that no translation is known
-        return translate.run(translate.Config(language="es"), corpus=folder / "en", output=folder / "es")
+        return translate.run(
+            translate.Config(language="es", translator="phrasebook"), corpus=folder / "en", output=folder / "es"
+        )
 
     def validated(folder: Path) -> Any:
         return validate.run(

@@ -226,12 +226,20 @@ def test_pull_wants_a_registered_name(tmp_path) -> None:
 
 def test_a_stage_prints_its_artifacts_uri(home) -> None:
     curated = run(
-        "stage", "curate", "pairs=32", "benchmark_items=28", "parallel=null", "train_prompts=8", "eval_prompts=8"
+        "stage",
+        "curate",
+        "preferences=[phrasebook]",
+        "pairs=32",
+        "benchmark=phrasebook",
+        "benchmark_items=28",
+        "prompts=phrasebook",
+        "train_prompts=8",
+        "eval_prompts=8",
     )
     assert curated.exit_code == 0, curated.output
     uri = curated.output.split()[-1]
     assert uri.startswith(f"file://{home}/store/curate/")
-    translated = run("stage", "translate", "language=ko", "--input", f"corpus={uri}")
+    translated = run("stage", "translate", "language=ko", "translator=phrasebook", "--input", f"corpus={uri}")
     assert translated.exit_code == 0, translated.output
     validated = run(
         "stage", "validate", "--input", f"source={uri}", "--inputs", f"translations={translated.output.split()[-1]}"
@@ -294,5 +302,5 @@ def test_a_wrong_experiment_ends_the_pipeline_command_with_one_line(tmp_path, ho
 
 def test_a_stage_is_given_the_fields_of_sections_as_its_help_names_them() -> None:
     assert "pretraining.documents" in run("stage", "base", "--help").output
-    result = run("stage", "base", "pretraining.layers=1", "pretraining.documents=5")
+    result = run("stage", "base", "model=phrasebook-tiny", "pretraining.layers=1", "pretraining.documents=5")
     assert result.exit_code == 2 and "base.pretraining.documents=5" in result.output

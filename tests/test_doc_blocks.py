@@ -3,6 +3,7 @@ or it says why not, and its commands, fields and files exist."""
 
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -29,7 +30,7 @@ FILES = {
     "mine.jsonl": PAIRS[:4], "my_pairs.jsonl": PAIRS[4:], "in.jsonl": [{"prompt": "Hello.", "response": "Good morning."}],
 }  # fmt: skip
 """Files of a reader, by the names that the pages give them."""
-SECONDS = 240
+SECONDS = 600
 """For all blocks of a page."""
 
 
@@ -144,24 +145,50 @@ def script(page: str) -> str:
 def test_a_page_runs_as_printed(page: str, clone: Path, finished: Path) -> None:
     text, environment = script(page), surroundings(clone) | addresses(clone)
     if page != "README.md":  # whose commands name the environment; the other pages are read with it activated
-        environment["PATH"] = f"{clone / '.venv/bin'}:{environment['PATH']}"
+        environment["PATH"] = activated(clone)
     if " pull " not in text:
         shutil.copytree(finished / "my-model", clone / "my-model")
     for name, rows in FILES.items():
         (clone / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    log = clone / "blocks.log"
+    run(text, clone, environment)
+
+
+@pytest.mark.slow
+def test_the_card_of_a_model_runs_as_printed(clone: Path, finished: Path) -> None:
+    shutil.copytree(finished / "my-model", clone / "my-model")
+    card = (clone / "my-model" / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    lines = [line.replace("FOLDER", "my-model") for line in re.findall(r"`(xlrm [^`]+)`", card)]
+    assert [line.split()[1] for line in lines] == ["score", "evaluate"]
+    for name, rows in (("responses.jsonl", FILES["in.jsonl"]), ("pairs.jsonl", PAIRS)):
+        (clone / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = "\n".join([*lines, f"cd my-model\npython - <<'PYTHON'\n{code}print('reward', float(reward))\nPYTHON"])
+    said = run(text, clone, surroundings(clone) | {"PATH": activated(clone)})
+    (row,) = [json.loads(line) for line in (clone / "rewards.jsonl").read_text().splitlines()]
+    assert math.isfinite(row["reward"]) and math.isfinite(float(said.rsplit("reward ", 1)[1]))
+
+
+def activated(clone: Path) -> str:
+    return f"{clone / '.venv/bin'}:{os.environ['PATH']}"
+
+
+def run(text: str, folder: Path, environment: dict[str, str]) -> str:
+    """Runs a script as one terminal would, and returns what it said. Nothing may fail, and nothing keep running."""
+    log = folder / "blocks.log"
     with log.open("wb") as written:
-        run = subprocess.Popen(
+        shell = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", text],
-            cwd=clone, env=environment, stdin=subprocess.DEVNULL, stdout=written, stderr=written, start_new_session=True,
+            cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=written, stderr=written, start_new_session=True,
         )  # fmt: skip
         try:
-            status = run.wait(SECONDS)
+            status = shell.wait(SECONDS)
         except subprocess.TimeoutExpired:
             status = None
-        left = ended(run.pid)
-    assert status == 0, log.read_text(errors="replace")[-4000:]
-    assert not left, f"{page} leaves processes running: {left}"
+        left = ended(shell.pid)
+    said = log.read_text(errors="replace")
+    assert status == 0, said[-4000:]
+    assert not left, f"processes are left running: {left}"
+    return said
 
 
 def ended(group: int) -> list[str]:

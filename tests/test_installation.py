@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from xlrm import installation
+from xlrm import __version__, installation
 from xlrm.registry import releases
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OURS = r"xlrm(?:[-_.]+pipeline)?"
 """The distribution, or the import name that somebody may take for it."""
-PUTS_IN = re.compile(r"""\b(?:pip[\d.]*(?:\s+--?[\w-]+(?:[= ][^\s-]\S*)?)*?\s+(?:install|wheel|download)|uv\s+(?:add|tool\s+install)
-    |pipx\s+(?:install|run)|uvx|poetry\s+add)\b([^\n`]*)""", re.VERBOSE)  # fmt: skip
+PUTS_IN = re.compile(r"""\b(?:pip[\d.]*(?:\s+--?[\w-]+(?:[= ][^\s-]\S*)?)*?\s+(?:install|wheel|download)
+    |uv\s+(?:add|tool\s+install)|pipx\s+(?:install|run)|uvx|poetry\s+add)\b([^\n`]*)""", re.VERBOSE)  # fmt: skip
 """What follows a command that installs, to the end of its line or its code."""
 NAMED = re.compile(rf"(?<![\w./-]){OURS}(?![\w/-])(?!\.\w)(?!\s*(?:\[[\w,{{}}-]+\])?\s*@\s)", re.IGNORECASE)
 """The project by name, without an address after it."""
@@ -140,3 +140,10 @@ def test_the_hint_names_the_address_of_a_wheel(tmp_path, monkeypatch) -> None:
 def test_the_hint_where_the_source_is_unknown(tmp_path, monkeypatch) -> None:
     installed_from(tmp_path / "site", monkeypatch, None)
     assert installation.command("gpu") == "pip install '.[gpu]' in a clone"
+
+
+def test_wheels_that_the_pages_name_are_of_this_version() -> None:
+    named = re.findall(
+        r"xlrm_pipeline-(\d[\w.]*)-py3-none-any", (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    )
+    assert named and set(named) == {__version__}

@@ -6,7 +6,6 @@ Nothing heavy is imported before a function is called.
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm.analysis.paired_models import Compared
@@ -143,6 +142,9 @@ def compare(
 
 
 def _items(table: Any, language: str, count: int | None) -> "Items":
+    from xlrm.data import hub_sets
+    from xlrm.data.hub_sets import Loaded, Origin
+    from xlrm.data.licences import YOUR_OWN
     from xlrm.evaluation import benchmarks, single
     from xlrm.evaluation.measured import BenchmarkFacts
 
@@ -154,7 +156,7 @@ def _items(table: Any, language: str, count: int | None) -> "Items":
     rows = benchmarks.of_rows("table", _rows(table))
     if not rows:
         raise DataError("no rows", where="table")
-    taken = benchmarks.sample("table", rows, count, single.SEED)
+    taken = hub_sets.take("table", Loaded(rows, Origin(licence=YOUR_OWN)), count, single.SEED).rows
     return single.Items("table", language, taken, BenchmarkFacts(given="table", available=len(rows)))
 
 
@@ -163,7 +165,7 @@ def _conversations(given: Any) -> list[list[Message]]:
     from xlrm.store.jsonl import read_rows
 
     if isinstance(given, str | PathLike):
-        given = read_rows(Path(given))
+        given = read_rows(str(given))
     elif isinstance(given, Mapping):
         raise DataError("a list of conversations is required", where="conversations", value=dict(given))
     rows = _rows(given) if hasattr(given, "columns") else list(given)

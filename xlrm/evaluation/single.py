@@ -58,14 +58,11 @@ class Subject:
 def read_items(benchmark: str, languages: Sequence[str], count: int | None, reading: Reading = PLAIN) -> list[Items]:
     """Items of a benchmark in each language; in the path of a file, {language} stands for the language's code. At most
     `count` rows are taken, by a seed. Raises ConfigError and DataError as `benchmarks.load` does."""
-    endless = benchmarks.is_generated(benchmark)
     tables = []
     for language in languages:
-        entry = benchmark.replace("{language}", language)
-        rows = benchmarks.load(entry, language, None, SEED, reading).rows
-        facts = BenchmarkFacts(given=benchmark, available=None if endless else len(rows))
-        taken = benchmarks.sample(entry, rows, count, SEED)
-        tables.append(Items(benchmarks.label(benchmark), language, cleaning.unique_ids(taken), facts))
+        loaded = benchmarks.load(benchmark.replace("{language}", language), language, count, SEED, reading)
+        facts = BenchmarkFacts(given=benchmark, available=loaded.origin.rows)
+        tables.append(Items(benchmarks.label(benchmark), language, cleaning.unique_ids(loaded.rows), facts))
     return tables
 
 

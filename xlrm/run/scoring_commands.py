@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 from rich.table import Table
 
+from xlrm import languages
 from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
 from xlrm.processes import locks
 from xlrm.processes.signals import ended_by_signals
-from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result
+from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result, table
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
 from xlrm.store import outputs
@@ -106,13 +107,14 @@ def evaluate(
     with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
         policy = ties_of(ties)
         checked(Scoring, scoring, "xlrm evaluate")
+        asked = codes(language)
         if items is not None and items < 1:
             raise ConfigError("at least 1 item is required", where="--items", value=items)
         read = reading.of_options(columns or (), encoding)
         outputs.check_folder(output)
         stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
         quiet_transformers()
-        tables = single.read_items(benchmark, codes(language), items, read)
+        tables = single.read_items(benchmark, asked, items, read)
         results = list(single.evaluate_all(model, tables, scoring, policy, output))
         for table, result, _ in results if log else ():
             params = {"model": model, "benchmark": benchmark, "language": table.language, "ties": ties}
@@ -122,12 +124,14 @@ def evaluate(
         errors.print(f"written to {folder}", highlight=False)
 
 
-def codes(languages: str) -> list[str]:
-    """Languages of an option, separated by commas. Raises ConfigError for one that is empty or repeated."""
-    given = languages.split(",")
-    if not all(given) or len(set(given)) < len(given):
-        raise ConfigError("codes of languages are required, each once", where="--language", value=languages)
-    return given
+def codes(given: str) -> list[str]:
+    """Languages of an option, separated by commas. Raises ConfigError for what is no code, and for one that is repeated."""
+    asked = given.split(",")
+    for code in asked:
+        languages.check_code(code, "--language")
+    if len(set(asked)) < len(asked):
+        raise ConfigError("each language once is allowed", where="--language", value=given)
+    return asked
 
 
 def ties_of(ties: str) -> Ties:
@@ -160,12 +164,12 @@ def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
 
 
 def _results_table(title: str, result: "Result") -> Table:
-    table = Table("", "accuracy", "95 % interval", "longest response", "chance", title=title)
+    made = table([""], ["accuracy", "95 %\ninterval", "longest\nresponse", "chance"], title)
     for name, value in result.accuracy.items():
         low, high = result.interval[name]
         baselines = (f"{baseline[name]:.3f}" for baseline in (result.length_baseline, result.random_baseline))
-        table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
-    return table
+        made.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
+    return made
 
 
 def model_folder(model: str) -> Path:

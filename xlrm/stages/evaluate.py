@@ -25,7 +25,7 @@ class Config(Scoring):
     """Languages to evaluate on, the source language first."""
     benchmarks: Annotated[tuple[str, ...], Sets] = ()
     """Further benchmarks, each in the languages it is published in: m-rewardbench, rewardbench-2 or rewardbench, as
-    NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file; {language} in its path stands for the language code."""
+    NAME[=OWNER/NAME][@REVISION], or a file of rows; {language} in its path stands for the language code."""
     ties: Ties = "lost"
     """Credit for a pair with equal rewards: lost is 0 (RewardBench's code), half is 0.5 (RLHFlow's script)."""
 

@@ -40,13 +40,16 @@ raw logit. Rewards of responses to the same prompt can be compared; a reward has
 ```python
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+folder = "."  # of this file
+messages = [{{"role": "user", "content": "..."}}, {{"role": "assistant", "content": "..."}}]
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForSequenceClassification.from_pretrained(folder{attention}).eval()
 ids = {reading}
 reward = model(**ids).logits[0, 0]
 ```
 
-- `xlrm score --model FOLDER --input pairs.jsonl --output rewards.jsonl`
+- `xlrm score --model FOLDER --input responses.jsonl --output rewards.jsonl`: rows have `prompt` and `response`, or `messages`
+- `xlrm evaluate --model FOLDER --benchmark pairs.jsonl --output results`: rows have `prompt`, `chosen` and `rejected`
 - TRL: the folder as `reward_funcs` of a trainer
 - vLLM: `vllm serve FOLDER --runner pooling --dtype {dtype}`; without `--dtype`, vLLM computes float32 weights in 16 bits.
   `problem_type` "regression" in config.json makes it return the logit
