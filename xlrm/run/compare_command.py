@@ -99,12 +99,14 @@ def _table(models: list[str]) -> "Document":
 
 def _show(document: "Document") -> None:
     terminal = console()
-    between = " " if terminal.width >= _WIDE else "\n"
+    wide = terminal.width >= _WIDE
+    between = " " if wide else "\n"
     for line in [*document.legend, *document.lead]:
         terminal.print(Text(line))
     for grid in document.grids:
         table = made(grid.columns[: grid.labels], grid.columns[grid.labels :])
         table.title = Text(grid.title)
+        table.padding = (0, 1) if wide else (0, 0)
         for row in grid.rows:
             table.add_row(*(Text(between.join(filter(None, (cell.text, *cell.small.split(" · "))))) for cell in row))
         terminal.print(table)
