@@ -95,23 +95,25 @@ def make_model(folder: Path) -> None:
 def work(stage: str, root: Path) -> Callable[[Path], object]:
     """The measured work of a stage, as a function of the folder with its rows."""
     if stage == "score":
-        from xlrm.run import scoring_commands
+        from xlrm.scorers import parallel
         from xlrm.scorers.interface import Scoring
+        from xlrm.scorers.score_file import score_file
 
-        model = str(root / "model")
-        scorer = scoring_commands._load(model, Scoring())
-        scoring_commands._load = lambda model, scoring: scorer
-        return lambda folder: scoring_commands.score(model, folder / "asked.jsonl", folder / "scored.jsonl")
+        model, scorer = root / "model", parallel.load(root / "model", Scoring())
+        parallel.load = lambda folder, scoring: scorer
+        return lambda folder: score_file(lambda: model, folder / "asked.jsonl", folder / "scored.jsonl", Scoring())
     from xlrm.stages import curate, translate, validate
 
     def curated(folder: Path) -> Any:
         files = {"preferences": (str(folder / "made.jsonl"),), "benchmark": str(folder / "benchmark.jsonl")}
-        config = curate.Config(**files, pairs=10**9, prompts=None, parallel=None)
+        config = curate.Config(**files)
         return curate.run(config, output=folder / "en")
 
     def translated(folder: Path) -> Any:
         os.environ["XLRM_HOME"] = str(folder / "home")  # empty, so that no translation is known
-        return translate.run(translate.Config(language="es"), corpus=folder / "en", output=folder / "es")
+        return translate.run(
+            translate.Config(language="es", translator="phrasebook"), corpus=folder / "en", output=folder / "es"
+        )
 
     def validated(folder: Path) -> Any:
         return validate.run(

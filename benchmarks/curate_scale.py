@@ -66,7 +66,7 @@ def make(rows: int, folder: Path) -> Counter[str]:
     for i, original in zip(range(counts["near_duplicate"]), originals, strict=False):
         changed = CHANGED_WORDS[i % len(CHANGED_WORDS)]
         near = writer.nearly(original, changed)
-        alike = "" if similarity(original, near) >= curate.Config().near_duplicates else "_below"
+        alike = "" if similarity(original, near) >= curate.Config.model_fields["near_duplicates"].default else "_below"
         planted.append(near | {"id": f"near_duplicate{alike}_{changed}_words-{i}"})
     for i, original in zip(range(counts["conflict"]), originals, strict=False):
         turned = {"chosen": original["rejected"], "rejected": original["chosen"]}

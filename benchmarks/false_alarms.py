@@ -2,6 +2,7 @@
 
 python -m benchmarks.false_alarms          tables: sentences and blocks by expectation, pairs as the gate judges them
 python -m benchmarks.false_alarms rates    the rates that xlrm/validation/alarms.py keeps
+python -m benchmarks.false_alarms people   rows of people's texts that are refused as translations, and as a language's own
 
 With --json FILE the figures are also written there.
 """
@@ -19,8 +20,10 @@ from benchmarks import record
 from benchmarks.defect_counts import Found, alarm_table
 from benchmarks.defects import SHARED_DATA, SOURCE, TARGETS, Row, documents_of
 from benchmarks.planted_defects import count_alarms
+from xlrm.languages import LANGUAGES
 from xlrm.validation import alarms, suite
 from xlrm.validation.alarms import Rates, kind
+from xlrm.validation.frame import Plan
 from xlrm.validation.limits import Limits
 
 PAIR = ("id", "prompt", "chosen", "rejected")
@@ -135,6 +138,43 @@ def verdicts(shared: Path = SHARED_DATA) -> list[dict]:
     return [verdict for name, rows in made.items() for verdict in judged(name, rows)]
 
 
+def people(shared: Path = SHARED_DATA) -> list[dict]:
+    """Shares of rows that people wrote or translated which fail a check: as translations of the source with the same
+    ids, and as a corpus of the language's own."""
+    made = {
+        "XQuAD, questions": pairs_of_questions(shared),
+        "NTREX, answers of 3 sentences": pairs_of_sentences(shared, "report", 3, 10**6),
+        "NTREX, answers of 8 sentences": pairs_of_sentences(shared, "report", 8, 10**6),
+    }
+    found = []
+    for name, rows in made.items():
+        anywhere: dict[str, set[int]] = {"translated": set(), "own": set()}
+        for language, texts in rows.items():
+            failed = {"own": _failed(suite.check(Plan(PAIR, LANGUAGES[language], None, Limits()), texts))}
+            if language != SOURCE:
+                failed["translated"] = _failed(suite.failures(texts, rows[SOURCE], PAIR, language, SOURCE, Limits()))
+            shares = {checked: len(ids) / len(texts) for checked, ids in failed.items()}
+            found.append({"pairs": name, "language": language, "rows": len(texts)} | shares)
+            for checked, ids in failed.items():
+                anywhere[checked] |= ids
+        shares = {checked: len(ids) / len(rows[SOURCE]) for checked, ids in anywhere.items()}
+        found.append({"pairs": name, "language": "any", "rows": len(rows[SOURCE])} | shares)
+    return found
+
+
+def _failed(outcomes: list[suite.Outcome]) -> set[int]:
+    return {row for outcome in outcomes for row in outcome.failed}
+
+
+def people_table(found: list[dict]) -> str:
+    """The shares in Markdown."""
+    lines = ["| pairs | language | rows | refused as translations | as its own |", "|---|---|---|---|---|"]
+    for one in found:
+        translated = f"{one['translated']:.1%}" if "translated" in one else ""
+        lines.append(f"| {one['pairs']} | {one['language']} | {one['rows']:,} | {translated} | {one['own']:.1%} |")
+    return "\n".join(lines)
+
+
 def gate_table(found: list[dict]) -> str:
     """The verdicts in Markdown."""
     lines = [
@@ -164,7 +204,7 @@ def alarms_of_documentation(shared: Path = SHARED_DATA, wanted: int = 3000) -> F
 
 def parser() -> argparse.ArgumentParser:
     found = record.parser(__doc__)
-    found.add_argument("what", nargs="?", choices=("tables", "rates"), default="tables")
+    found.add_argument("what", nargs="?", choices=("tables", "rates", "people"), default="tables")
     return found
 
 
@@ -175,6 +215,10 @@ def main() -> None:
         for code, rates in measured.items():
             print(f'    "{code}": {rates},')
         figures: dict[str, Any] = {"rates": {code: asdict(rates) for code, rates in measured.items()}}
+    elif options.what == "people":
+        shares = people()
+        print(people_table(shares))
+        figures = {"people": shares}
     else:
         sentences, blocks, gate = alarms_of_sentences(), alarms_of_documentation(), verdicts()
         print(alarm_table(sentences, "sentences"), alarm_table(blocks, "blocks"), gate_table(gate), sep="\n\n")

@@ -46,7 +46,10 @@ def pairs(count: int) -> Iterator[list[dict]]:
     """The phrasebook's pairs, repeated with other sentences appended, so that no two answers are equal: one row in
     all languages at a time, with answers of some six sentences."""
     with tempfile.TemporaryDirectory() as folder:
-        curate.run(curate.Config(pairs=2000, benchmark_items=40), output=Path(folder))
+        curate.run(
+            curate.Config(preferences=("phrasebook",), pairs=2000, benchmark="phrasebook", benchmark_items=40),
+            output=Path(folder),
+        )
         source = [json.loads(line) for line in (Path(folder) / "preferences.jsonl").open(encoding="utf-8")]
     said = [{"en": row} | {code: _translated(row, code) for code in LANGUAGES[1:]} for row in source]
     said = [one for one in said if one["en"]["subset"] != "language"]

@@ -50,8 +50,8 @@ def run(
         print(estimate.table(loaded, name, on), file=sys.stderr, flush=True)
         root = local_run.folder(loaded.name)
         file = addresses.home() / "logs" / f"{root.name}.log"
-        targets, shown = ", ".join(loaded.targets), terminal()
-        shown.print(f"{loaded.name}: {loaded.source} → {targets} · store {addresses.store()} · log {file}")
+        shown = terminal()
+        shown.print(f"{loaded.name}: {loaded.named_languages} · store {addresses.store()} · log {file}")
         log = local_tasks.Log(file, partial(_show, shown))
         tasks = local_tasks.Tasks(log)
         try:

@@ -90,15 +90,20 @@ def _contents(
 def _pin(loaded: Experiment, pipeline: str, unknown: list[str]) -> Experiment:
     """The experiment with commits in place of branches. A curated corpus is found again by the names of its sets, so
     the commit has to differ after a branch has moved."""
-    changed = dict(loaded.stages)
-    by_section = {step.section or step.stage: step for step in steps(pipeline, loaded).values()}
-    for section, step in by_section.items():
+    changed, corpora = dict(loaded.stages), dict(loaded.corpora)
+    by_section = {
+        (step.section or step.stage, step.of[0] if step.stage == "curate" and step.of else ""): step
+        for step in steps(pipeline, loaded).values()
+    }
+    for (section, corpus), step in by_section.items():
         config = stage_config(step.stage, step.config)
         before = config.model_dump(mode="json")
         pinned = {name: value for name, value in _pins(config, unknown).items() if value and value != before[name]}
-        if pinned:
+        if corpus:
+            corpora[corpus] = corpora[corpus] | pinned
+        elif pinned:
             changed[section] = changed.get(section, {}) | pinned
-    return loaded.model_copy(update={"stages": changed})
+    return loaded.model_copy(update={"stages": changed, "corpora": corpora})
 
 
 def _pins(config: BaseModel, unknown: list[str]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def build(placement: Placement) -> BaseComponent:
             pairs_per_source: Maximum preference pairs from each source; if 0, the preset's.
             preference_sets: Preference sets by name, or as hub:OWNER/NAME; if empty, the preset's.
             preset: An experiment of configs/, such as paper_a_llama, paper_a_qwen, demo, demo_short.
-            target_languages: Languages beside the source, such as ["es", "ko"]; each gets a reward model and aligned policies.
+            target_languages: Languages beside the source, such as ["es", "ko"]; if empty, the preset's. None: override targets.
         """
         with dsl.ExitHandler(place(conclude(pipeline="cross-lingual-transfer")), name="experiment"):
             settled = place(

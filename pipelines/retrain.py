@@ -33,7 +33,7 @@ def build(placement: Placement) -> BaseComponent:
             experiment_name: Name of the MLflow experiment; if empty, the preset's.
             overrides: Any setting of any stage, such as {"curate.preferences": ["helpsteer2"], "reward.learning_rate": 2e-5}.
             preset: An experiment of configs/, such as paper_a_llama, paper_a_qwen, demo, demo_short.
-            target_languages: Languages beside the source to evaluate the reward model in, such as ["es", "ko"].
+            target_languages: Languages beside the source to evaluate in, such as ["es", "ko"]; if empty, the preset's.
         """
         with dsl.ExitHandler(place(conclude(pipeline="retrain")), name="experiment"):
             settled = place(

@@ -113,7 +113,7 @@ def submit(
             on = placements.load(placement) if placement else placements.current()
             made = prepare(config, tuple(overrides or ()), pipeline, Path(folder), on, dry_run)
             facts |= {
-                "experiment": f"{made.experiment.name}: {made.experiment.source} → {', '.join(made.experiment.targets)}",
+                "experiment": f"{made.experiment.name}: {made.experiment.named_languages}",
                 "commit": made.commit, "content": made.content.key,
             }  # fmt: skip
             print(made.estimate, file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ LANGUAGES = {
     "hi": {"name": "Hindi", "script": "Devanagari"},
 }
 """Section `languages` of an experiment."""
+CODES = ("en", *LANGUAGES)
 
 _CAPITALS = {
     "en": "France Paris|Japan Tokyo|Egypt Cairo|Italy Rome|Russia Moscow|China Beijing|Portugal Lisbon|Greece Athens|"

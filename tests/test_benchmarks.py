@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from phrasebook_settings import curated
 from refusals import refused
 from test_sources import SAMPLES, cache, copy_of, repository  # noqa: F401
 
@@ -78,7 +79,7 @@ def test_m_rewardbench_is_one_table_a_language(tmp_path) -> None:
 def test_a_generated_benchmark_has_an_end_where_no_number_is_given() -> None:
     """`evaluate.benchmarks: [phrasebook]`: the same items in every language."""
     items = {code: benchmarks.load_published("phrasebook", code, "en").rows for code in ("en", "ko")}
-    assert [row["id"] for row in items["en"]] == [row["id"] for row in items["ko"]] and len(items["en"]) == 640
+    assert [row["id"] for row in items["en"]] == [row["id"] for row in items["ko"]] and len(items["en"]) == 560
 
 
 def test_a_file_for_each_language(tmp_path) -> None:
@@ -103,15 +104,17 @@ def test_what_a_benchmark_is_called_in_results(entry: str, name: str) -> None:
     assert benchmarks.label(entry) == name
 
 
-@pytest.mark.parametrize("wrong", [[], ["a", 1], {"role": "user"}, 3])
-def test_responses_that_are_neither_text_nor_texts(wrong, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "value"), [([], None), (["a", 1], 1), ([["a"]], "a"), ({"role": "user"}, {"role": "user"}), (3, 3)]
+)
+def test_responses_that_are_neither_text_nor_messages_nor_lists_of_them(wrong, value, tmp_path) -> None:
     write_jsonl(tmp_path / "mine.jsonl", [PAIR, PAIR | {"chosen": wrong}])
-    with refused(DataError, f"{tmp_path / 'mine.jsonl'}:2: chosen", wrong or None):
+    with refused(DataError, f"{tmp_path / 'mine.jsonl'}:2: chosen", value):
         benchmarks.load(str(tmp_path / "mine.jsonl"), "en", None, 0)
 
 
 def test_a_corpus_has_pairs(tmp_path) -> None:
     write_jsonl(tmp_path / "best.jsonl", [PAIR | {"chosen": ["yes"], "rejected": ["no", "none"]}])
-    config = curate.Config(benchmark=str(tmp_path / "best.jsonl"), pairs=8, prompts=None, parallel=None)
+    config = curated(benchmark=str(tmp_path / "best.jsonl"), pairs=8)
     with refused(ConfigError, "curate.benchmark", str(tmp_path / "best.jsonl")):
         curate.run(config, output=tmp_path / "out")

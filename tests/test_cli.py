@@ -5,15 +5,18 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
 
+from xlrm import __version__
 from xlrm.cli import app
 from xlrm.evaluation import reward_table
 from xlrm.models import loading
 from xlrm.scorers import interface
 from xlrm.scorers.engines import TransformersScorer
+from xlrm.store import hub
 from xlrm.tracking import mlflow_client, mlflow_registry, mlflow_runs
 
 ROWS = [
@@ -106,15 +109,63 @@ def test_evaluate_on_a_file_of_ones_own(model, tmp_path) -> None:
     given = ("--model", model, "--benchmark", tmp_path / "mine.jsonl", "--output", tmp_path / "out", "--log", "mine")
     result = run("evaluate", *given)
     assert result.exit_code == 0, result.output
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    (folder,) = (tmp_path / "out").iterdir()
+    found = json.loads((folder / "results.json").read_text())
     assert found["items"] == 6 and found["length_baseline"]["average"] == 1.0
     assert 0 <= found["accuracy"]["average"] <= 1
     assert found["random_baseline"]["average"] == 0.5 and found["ties"] == 0
-    kept = reward_table.read(tmp_path / "out" / reward_table.FILE, "mine")["en"]
+    kept = reward_table.read(folder / reward_table.FILE, "mine")["en"]
     assert len(kept) == 6 and all(len(row["chosen"]) == len(row["rejected"]) == 1 for row in kept)
     client = mlflow_client.client()
     (logged,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
     assert logged.data.metrics["accuracy/en/average"] == found["accuracy"]["average"]
+
+
+def test_results_say_what_was_measured_and_how(model, tmp_path) -> None:
+    rows = [{"prompt": f"p{i}", "chosen": "yes " * i, "rejected": "no"} for i in range(1, 41)]
+    for code in ("en", "ko"):
+        write(tmp_path / f"mine-{code}.jsonl", rows)
+    given = (
+        "evaluate",
+        "--model",
+        model,
+        "--benchmark",
+        tmp_path / "mine-{language}.jsonl",
+        "--output",
+        tmp_path / "out",
+    )
+    result = run(*given, "--language", "en,ko", "--items", 30, "--max-length", 32)
+    assert result.exit_code == 0, result.output
+    digest = hub.model_version(str(model), None)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"model-{digest[:8]}--mine--{code}" for code in ("en", "ko")
+    }
+    kept = tmp_path / "out" / f"model-{digest[:8]}--mine--ko"
+    found = json.loads((kept / "results.json").read_text())
+    assert found["model"] == {"given": str(model), "resolved": str(model), "digest": digest}
+    assert found["benchmark"] == {"given": str(tmp_path / "mine-{language}.jsonl"), "available": 40}
+    assert (found["items"], found["language"], found["tie_policy"], found["xlrm"]) == (30, "ko", "lost", __version__)
+    assert found["scoring"] == {
+        "max_length": 32, "truncation_side": "left", "precision": "float32", "engine": "transformers",
+    }  # fmt: skip
+    assert found["cut"] > 0 and len(found["rows_digest"]) == 64
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(found["date"])) < timedelta(minutes=5)
+    taken = {row["id"] for row in reward_table.read(kept / reward_table.FILE, "mine")["ko"]}
+    assert len(taken) == 30 and taken != {f"mine-ko-{i}" for i in range(30)}, "drawn by a seed, not the first"
+
+
+def test_an_evaluation_never_overwrites_another_one(model, tmp_path) -> None:
+    write(tmp_path / "mine.jsonl", [{"prompt": f"p{i}", "chosen": "yes", "rejected": "no"} for i in range(4)])
+    given = ("evaluate", "--model", model, "--benchmark", tmp_path / "mine.jsonl", "--output", tmp_path / "out")
+    assert run(*given).exit_code == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    before = (folder / "results.json").read_bytes()
+    other = run(*given, "--max-length", 64)
+    assert other.exit_code == 2 and f"--output='{folder}': " in other.output and "scoring" in other.output
+    write(tmp_path / "mine.jsonl", [{"prompt": "p", "chosen": "yes", "rejected": "no"}])
+    changed = run(*given)
+    assert changed.exit_code == 2 and "rows_digest" in changed.output
+    assert (folder / "results.json").read_bytes() == before
 
 
 def test_evaluate_on_best_of_n_with_ties_of_ones_choice(model, tmp_path) -> None:
@@ -125,7 +176,8 @@ def test_evaluate_on_best_of_n_with_ties_of_ones_choice(model, tmp_path) -> None
     result = run(*given, "--ties", "half")
     assert result.exit_code == 0, result.output
     assert "1 with equal rewards (half)" in " ".join(result.output.split())
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    (folder,) = (tmp_path / "out").iterdir()
+    found = json.loads((folder / "results.json").read_text())
     assert found["random_baseline"]["average"] == pytest.approx((4 / 3 + 1 / 2) / 5) and found["tie_policy"] == "half"
     refused = run(*given, "--ties", "maybe")
     assert refused.exit_code == 2 and "--ties='maybe': " in refused.output
@@ -174,12 +226,20 @@ def test_pull_wants_a_registered_name(tmp_path) -> None:
 
 def test_a_stage_prints_its_artifacts_uri(home) -> None:
     curated = run(
-        "stage", "curate", "pairs=32", "benchmark_items=28", "parallel=null", "train_prompts=8", "eval_prompts=8"
+        "stage",
+        "curate",
+        "preferences=[phrasebook]",
+        "pairs=32",
+        "benchmark=phrasebook",
+        "benchmark_items=28",
+        "prompts=phrasebook",
+        "train_prompts=8",
+        "eval_prompts=8",
     )
     assert curated.exit_code == 0, curated.output
     uri = curated.output.split()[-1]
     assert uri.startswith(f"file://{home}/store/curate/")
-    translated = run("stage", "translate", "language=ko", "--input", f"corpus={uri}")
+    translated = run("stage", "translate", "language=ko", "translator=phrasebook", "--input", f"corpus={uri}")
     assert translated.exit_code == 0, translated.output
     validated = run(
         "stage", "validate", "--input", f"source={uri}", "--inputs", f"translations={translated.output.split()[-1]}"
@@ -242,5 +302,5 @@ def test_a_wrong_experiment_ends_the_pipeline_command_with_one_line(tmp_path, ho
 
 def test_a_stage_is_given_the_fields_of_sections_as_its_help_names_them() -> None:
     assert "pretraining.documents" in run("stage", "base", "--help").output
-    result = run("stage", "base", "pretraining.layers=1", "pretraining.documents=5")
+    result = run("stage", "base", "model=phrasebook-tiny", "pretraining.layers=1", "pretraining.documents=5")
     assert result.exit_code == 2 and "base.pretraining.documents=5" in result.output

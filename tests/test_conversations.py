@@ -1,5 +1,7 @@
 """What is a conversation, by one rule: for `xlrm score`, the server, preference records, and models loaded by MLflow alone."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,11 @@ GOOD |= {
     "no content but calls": ({"messages": [ASK, {"role": "assistant", "tool_calls": [CALL]}]}, [ASK, CALLS]),
     "null for content, and calls": ({"messages": [ASK, CALLS | {"content": None}]}, [ASK, CALLS]),
     "a response of messages": ({"prompt": "How much?", "response": [CALLS, RESULT, SAY]}, [ASK, CALLS, RESULT, SAY]),
+    "messages in a table of texts": ({"messages": json.dumps([ASK, SAY])}, [ASK, SAY]),
+    "JSON that is not of messages": (
+        {"prompt": '[{"role": "dog"}]', "response": "Three."},
+        [ASK | {"content": '[{"role": "dog"}]'}, SAY],
+    ),
     "single messages": ({"prompt": ASK, "response": SAY}, [ASK, SAY]),
     "a text part": ({"messages": [ASK | {"content": [{"type": "text", "text": "How much?"}]}, SAY]}, [ASK, SAY]),
     "from and value": (
@@ -46,6 +53,11 @@ for _ in range(100):
     DEEP = [DEEP]
 BAD = {
     "neither": {"prompt": "p"},
+    "messages as JSON in a text": {"prompt": json.dumps([ASK]), "response": "Three."},
+    "a response as JSON in a text": {
+        "prompt": "How much?",
+        "response": json.dumps([{"from": "gpt", "value": "Three."}]),
+    },
     "an unknown sender": {"messages": [{"from": "dog", "value": "How much?"}, SAY]},
     "a call that is no JSON": {"messages": [ASK, {"from": "function_call", "value": "add(1)"}]},
     "two text parts": {"messages": [ASK | {"content": [{"type": "text", "text": "How"}] * 2}, SAY]},

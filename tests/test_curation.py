@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from phrasebook_settings import CURATE, curated
 from refusals import refused
 
 from xlrm.data import cleaning, data_card
@@ -129,7 +130,7 @@ def test_the_stage_reports_sources_licences_and_a_share_of_what_is_clean(tmp_pat
     write_jsonl(
         mine, [row(f"Question {i} about {STORY.split()[i % 18]} {i * i}?", f"{i} it is.") for i in range(10)] * 2
     )
-    config = curate.Config(preferences=("phrasebook", str(mine)), pairs=20, train_share=0.8, benchmark_items=28)
+    config = curated(preferences=("phrasebook", str(mine)), pairs=20, train_share=0.8, benchmark_items=28)
     metrics = curate.run(config, output=tmp_path / "out")
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
     assert card["licences"] == {"phrasebook": "Apache-2.0", str(mine): "your own"} and not card["non_commercial"]
@@ -168,7 +169,7 @@ def test_ids_are_unique_in_every_table_of_a_corpus(tmp_path) -> None:
         own = ["x", "x", f"only-{part}", None]
         write_jsonl(file, [one | ({"id": own[i]} if i < 4 else {}) for i, one in enumerate(pairs)])
     config = curate.Config(
-        preferences=tuple(map(str, files)), benchmark=str(files[0]), prompts=str(files[0]), parallel=None,
+        preferences=tuple(map(str, files)), benchmark=str(files[0]), prompts=str(files[0]),
         near_duplicates=1.0, train_prompts=4, eval_prompts=2,
     )  # fmt: skip
     curate.run(
@@ -197,7 +198,7 @@ def test_training_data_is_kept_clean_of_all_that_is_judged_by(tmp_path) -> None:
     files = {name: str(tmp_path / f"{name}.jsonl") for name in ("bench", "judge", "more", "ask", "pairs")}
     config = curate.Config(
         preferences=(files["pairs"],), benchmark=files["bench"], prompts=files["ask"], eval_prompt_set=files["judge"],
-        decontaminate=(files["more"],), parallel=None, train_prompts=2, eval_prompts=1,
+        decontaminate=(files["more"],), train_prompts=2, eval_prompts=1,
     )  # fmt: skip
     curate.run(config, output=tmp_path / "out")
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
@@ -216,9 +217,7 @@ def test_prompts_of_one_set_are_split_and_those_to_align_on_cleaned(tmp_path) ->
     file = tmp_path / "mine.jsonl"
     texts = [f"Ask {word} about the sea" for word in STORY.split()[:8]]
     write_jsonl(file, [{"prompt": text} for text in [*texts[:5], texts[0], texts[7], *texts[5:]]])
-    config = curate.Config(
-        pairs=8, benchmark_items=14, prompts=str(file), train_prompts=7, eval_prompts=3, parallel=None
-    )
+    config = curated(pairs=8, benchmark_items=14, prompts=str(file), train_prompts=7, eval_prompts=3)
     curate.run(config, output=tmp_path / "out")
     rows = read_rows(tmp_path / "out" / "prompts.jsonl")
     assert [one["prompt"] for one in rows if one["split"] == "train"] == texts[:5]
@@ -227,21 +226,21 @@ def test_prompts_of_one_set_are_split_and_those_to_align_on_cleaned(tmp_path) ->
 
 @pytest.mark.parametrize("field", ["preferences", "decontaminate"])
 def test_a_name_that_is_none_is_said_before_anything_is_read(field: str, tmp_path) -> None:
-    config = curate.Config(**{"benchmark": str(tmp_path / "none.jsonl"), field: ("magpei",)})
+    config = curated(**{"benchmark": str(tmp_path / "none.jsonl"), field: ("magpei",)})
     with refused(ConfigError, "", "magpei"):
         curate.run(config, output=tmp_path / "out")
 
 
 def test_prompts_to_judge_by_need_prompts_to_align_on() -> None:
     with refused(ConfigError, "curate.eval_prompt_set", "alpacaeval"):
-        stage_config("curate", {"prompts": None, "eval_prompt_set": "alpacaeval"})
+        stage_config("curate", CURATE | {"prompts": None, "eval_prompt_set": "alpacaeval"})
 
 
 def test_nothing_left_is_an_error(tmp_path) -> None:
     mine = tmp_path / "mine.jsonl"
     write_jsonl(mine, [row("Is tea wet?", "Yes.", "Yes.")])
     with refused(DataError, "curate.preferences", str(mine)):
-        curate.run(curate.Config(preferences=(str(mine),)), output=tmp_path / "out")
+        curate.run(curated(preferences=(str(mine),)), output=tmp_path / "out")
 
 
 def test_real_pairs_against_a_real_benchmark(shared_data, tmp_path) -> None:
@@ -257,3 +256,65 @@ def test_real_pairs_against_a_real_benchmark(shared_data, tmp_path) -> None:
     assert report.counts()["planted"].model_dump(by_alias=True) == {
         "in": 1, "dropped": {"contaminated": 1}, "out": 0, "contaminated_by": {"bench": 1}
     }  # fmt: skip
+
+
+# Limits
+
+
+def numbered(count: int) -> list[dict]:
+    """Pairs that no cleaning drops."""
+    return [
+        row(f"How old is ship {i} of the {i * 7919 % 1000} that left harbour {i * 104729 % 997}?", f"{i} years.")
+        for i in range(count)
+    ]
+
+
+def test_a_file_is_taken_whole(tmp_path, capsys) -> None:
+    write_jsonl(tmp_path / "pairs.jsonl", numbered(3000))
+    bench = [one | {"section": "last" if i >= 700 else "first"} for i, one in enumerate(numbered(800))]
+    write_jsonl(tmp_path / "bench.jsonl", [one | {"prompt": f"Bench: {one['prompt']}"} for one in bench])
+    config = curate.Config(
+        preferences=(str(tmp_path / "pairs.jsonl"),), benchmark=str(tmp_path / "bench.jsonl"), near_duplicates=1.0
+    )
+    metrics = curate.run(config, output=tmp_path / "out")
+    assert metrics["benchmark_items"] == 800
+    assert metrics["preferences"] + sum(v for k, v in metrics.items() if k.startswith("dropped_")) == 3000
+    assert "not taken" not in capsys.readouterr().err + (tmp_path / "out" / "curation.md").read_text()
+
+
+def test_a_limit_takes_a_sample_and_says_what_it_leaves_out(tmp_path, capsys) -> None:
+    """Expected: the sample that `random` draws with this seed from the numbers of the rows."""
+    pairs, bench = tmp_path / "pairs.jsonl", tmp_path / "bench.jsonl"
+    write_jsonl(pairs, numbered(300))
+    items = [{**one, "prompt": f"Bench: {one['prompt']}", "section": "many"} for one in numbered(40)]
+    write_jsonl(bench, [*items, {**items[0], "prompt": "Bench: alone?", "section": "rare"}])
+    config = curate.Config(
+        preferences=(str(pairs),), pairs=100, benchmark=str(bench), benchmark_items=20, seed=1, near_duplicates=1.0
+    )
+    curate.run(config, output=tmp_path / "out")
+    drawn = sorted(random.Random(1).sample(range(300), 100))
+    ids = [one["id"] for one in read_rows(tmp_path / "out" / "preferences.jsonl")]
+    assert set(ids) <= {f"pairs-{i}" for i in drawn} and len(ids) > 90 and drawn != list(range(100))
+    sections = {one["section"] for one in read_rows(tmp_path / "out" / "benchmark.jsonl")}
+    assert 40 not in random.Random(1).sample(range(41), 20) and sections == {"many"}
+    card = json.loads((tmp_path / "out" / "corpus.json").read_text())
+    assert card["origins"]["preferences"][str(pairs)]["not_taken"] == 200
+    assert card["origins"]["benchmark"][str(bench)] == {
+        "licence": "your own", "file": str(bench), "rows": 41, "not_taken": 21, "lost": ["rare"],
+    }  # fmt: skip
+    said, account = capsys.readouterr().err, (tmp_path / "out" / "curation.md").read_text()
+    assert f"{pairs}: 100 of 300 rows taken" in said and f"{bench}: no item of rare" in said
+    assert f"{bench} (benchmark): 21 of 41 rows not taken, and with them all of rare." in account
+
+
+def test_prompts_are_all_used_and_a_tenth_is_for_judging(tmp_path) -> None:
+    write_jsonl(tmp_path / "ask.jsonl", [{"prompt": f"Tell me about ship {i}."} for i in range(50)])
+    curate.run(curated(prompts=str(tmp_path / "ask.jsonl"), pairs=8, parallel=None), output=tmp_path / "out")
+    splits = [one["split"] for one in read_rows(tmp_path / "out" / "prompts.jsonl")]
+    assert splits == ["train"] * 45 + ["eval"] * 5
+    curate.run(
+        curated(prompts=str(tmp_path / "ask.jsonl"), train_prompts=10, pairs=8, parallel=None), output=tmp_path / "ten"
+    )
+    card = json.loads((tmp_path / "ten" / "corpus.json").read_text())
+    assert card["origins"]["prompts"][str(tmp_path / "ask.jsonl")]["not_taken"] == 35
+    assert sum(one["split"] == "train" for one in read_rows(tmp_path / "ten" / "prompts.jsonl")) == 10

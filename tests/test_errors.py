@@ -4,6 +4,7 @@ import copy
 import pickle
 from pathlib import Path
 
+import phrasebook_settings as settings
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
@@ -81,7 +82,7 @@ def test_a_value_that_does_not_fit_the_others_is_named_by_its_field(
     stage: str, values: dict, field: str, value
 ) -> None:
     with pytest.raises(ConfigError) as raised:
-        stage_config(stage, {"language": "en"} | values)
+        stage_config(stage, {"language": "en"} | (settings.SECTIONS.get(stage, {})) | values)
     assert (raised.value.where, raised.value.value) == (f"{stage}.{field}", value)
 
 

@@ -278,7 +278,10 @@ def config(tmp_path) -> Path:
     write_jsonl(tmp_path / "more.es.jsonl", rows)
     path = tmp_path / "mine.yaml"
     path.write_text(
-        f"targets: [es]\ncurate: {{preferences: [{tmp_path}/mine.jsonl], benchmark_items: 20, near_duplicates: 1.0}}\n"
+        f"targets: [es]\nbase: {{model: Qwen/Qwen2.5-3B-Instruct}}\n"
+        f"curate: {{preferences: [{tmp_path}/mine.jsonl], benchmark: phrasebook, benchmark_items: 20, "
+        "prompts: phrasebook, near_duplicates: 1.0}\n"
+        "translate: {translator: phrasebook}\n"
         f"evaluate: {{benchmarks: ['{tmp_path}/more.{{language}}.jsonl']}}\n"
         f"represent: {{parallel: {tmp_path}/nowhere.jsonl}}\n"
     )

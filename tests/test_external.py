@@ -246,9 +246,11 @@ def test_evaluate_takes_a_model_from_elsewhere(model: str, scalar, tmp_path, mon
         )  # fmt: skip
     if model == "served=m":
         assert result.exit_code == 0, result.output
-        found = json.loads((tmp_path / "out" / "results.json").read_text())
+        (folder,) = (tmp_path / "out").iterdir()
+        found = json.loads((folder / "results.json").read_text())
+        assert found["model"] == {"given": "served=m", "resolved": "m"} and found["language"] == "en"
         assert found["items"] == 8 and found["cost"]["requests"] == 8 and found["kind"] == "generative"
-        assert len(read_rows(tmp_path / "out" / "verdicts.jsonl", ("verdicts",))) == 8
+        assert len(read_rows(folder / "verdicts.jsonl", ("verdicts",))) == 8
     else:
         expected = "missing weights" if "armorm" in model else "error: 'nosuch=m': "
         assert result.exit_code == 2 and expected in result.output and "Traceback" not in result.output

@@ -126,7 +126,7 @@ def test_margins_of_known_datasets_are_numbers_too(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "train.parquet")
     (tmp_path / "train.jsonl").unlink()
     with pytest.raises(DataError) as raised:
-        hub_sets.load(hub_sets.SOURCES["helpsteer2"].at(str(tmp_path), None), "en", None, 0)
+        hub_sets.load(hub_sets.SOURCES["helpsteer2"].at(str(tmp_path), None), "en")
     assert raised.value.where == f"{tmp_path} at main: row 1: margin" and math.isnan(raised.value.value)
 
 
@@ -136,7 +136,7 @@ def test_curate_rejects_the_row_and_says_why(tmp_path: Path) -> None:
     path.write_text("\n".join([*rows[:20], rows[20].replace("0.5", "NaN"), *rows[21:]]) + "\n")
     output = tmp_path / "output"
     output.mkdir()
-    config = {"preferences": (str(path),), "prompts": None, "parallel": None, "benchmark_items": 28}
+    config = {"preferences": (str(path),), "benchmark": "phrasebook", "benchmark_items": 28}
     assert curate.run(curate.Config(**config), output=output)["dropped_rejected"] == 1
     (reject,) = read_rows(output / "rejects.jsonl")
     assert reject["line"] == 21 and reject["reason"].startswith("margin=nan: ")

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OURS = r"xlrm(?:[-_.]+pipeline)?"
 """The distribution, or the import name that somebody may take for it."""
-PUTS_IN = re.compile(r"""\b(?:pip[\d.]*(?:\s+--?[\w-]+(?:[= ][^\s-]\S*)?)*?\s+(?:install|wheel|download)|uv\s+(?:add|tool\s+install)
-    |pipx\s+(?:install|run)|uvx|poetry\s+add)\b([^\n`]*)""", re.VERBOSE)  # fmt: skip
+PUTS_IN = re.compile(r"""\b(?:pip[\d.]*(?:\s+--?[\w-]+(?:[= ][^\s-]\S*)?)*?\s+(?:install|wheel|download)
+    |uv\s+(?:add|tool\s+install)|pipx\s+(?:install|run)|uvx|poetry\s+add)\b([^\n`]*)""", re.VERBOSE)  # fmt: skip
 """What follows a command that installs, to the end of its line or its code."""
 NAMED = re.compile(rf"(?<![\w./-]){OURS}(?![\w/-])(?!\.\w)(?!\s*(?:\[[\w,{{}}-]+\])?\s*@\s)", re.IGNORECASE)
 """The project by name, without an address after it."""

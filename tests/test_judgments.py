@@ -81,13 +81,11 @@ def test_a_loss_of_pairs_is_refused_before_the_training(tmp_path: Path) -> None:
 
 def test_a_loss_of_pairs_is_refused_when_the_experiment_is_loaded(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "judged.jsonl", judged(4000))
-    path = tmp_path / "mine.yaml"
-    demo = Path("configs/demo.yaml").read_text()
-    path.write_text(demo.replace("name: demo", "name: mine"))
+    path = Path("configs/demo.yaml")
     settings = (f"curate.preferences=[{tmp_path / 'judged.jsonl'}]",)
     with refused(ConfigError, f"{path}: reward.loss", "bradley_terry"):
         experiment.load(path, settings)
-    assert experiment.load(path, (*settings, "reward.loss=pointwise")).name == "mine"
+    assert experiment.load(path, (*settings, "reward.loss=pointwise")).config("reward").loss == "pointwise"
 
 
 def test_translations_of_judgments_are_compared_with_their_sources(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import phrasebook_settings as settings
 import pytest
 from refusals import refused
 
@@ -25,7 +26,9 @@ from xlrm.tracking import mlflow_client, mlflow_registry, mlflow_runs
 from xlrm.training import pretraining
 from xlrm.training.pretraining import Pretraining, pretrain
 
-CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
+CURATE = settings.CURATE | {
+    "pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8
+}  # fmt: skip
 TINY = Pretraining(languages=("en", "ko"), layers=1, width=64, vocabulary=1024, documents=240, batch_tokens=256)
 
 

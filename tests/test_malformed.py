@@ -165,7 +165,7 @@ def tables(door: str) -> Iterator[tuple[str, bytes, bool]]:
         pyarrow.array([[("a", 1)]], pyarrow.map_(pyarrow.string(), pyarrow.int64())), pyarrow.array([2**40], "duration[ms]"),
     ):  # fmt: skip
         yield "rows.parquet", parquet(row, extra), True
-    for extra in (pyarrow.array([b"\xff"]), pyarrow.array([2**60], pyarrow.timestamp("s"))):
+    for extra in (pyarrow.array([b"\xff"]), pyarrow.array([2**53], pyarrow.timestamp("ms"))):
         yield "rows.parquet", parquet(row, extra), False
     yield "rows.parquet", parquet(row, pyarrow.array(["a" * (LONGEST + 1)])), False
 

@@ -15,6 +15,7 @@ import pandas
 import pytest
 import torch
 from huggingface_hub import constants
+from phrasebook_settings import sections
 from refusals import refused
 from safetensors import SafetensorError, safe_open
 from test_classifiers import CHATS, llama, scorer, tokenizer
@@ -329,10 +330,10 @@ def test_a_revision_belongs_to_a_model_of_the_hub_and_is_given_once(name: str) -
 
 
 def test_an_experiment_with_a_name_of_no_form_is_refused_when_it_is_loaded() -> None:
-    raw = {"name": "x", "base": {"model": "no such model"}}
+    raw = {"name": "x", **sections(base={"model": "no such model"})}
     with refused(ConfigError, "x.yaml: base.model", "no such model"):
         experiment.build(raw, {}, "x.yaml")
-    experiment.build({"name": "x", "base": {"model": "/only/in/the/pod"}}, {}, "x.yaml")
+    experiment.build({"name": "x", **sections(base={"model": "/only/in/the/pod"})}, {}, "x.yaml")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def noisy(config, *, output):
     subprocess.run(["echo", "a child process prints"], check=True)
     return real(config, output=output)
 curate.run = noisy
-cli.app(["stage", "curate", "pairs=32", "benchmark_items=28", "prompts=null", "parallel=null"])
+cli.app(["stage", "curate", "preferences=[phrasebook]", "pairs=32", "benchmark=phrasebook", "benchmark_items=28"])
 """
 
 

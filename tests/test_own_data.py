@@ -83,7 +83,7 @@ def test_a_model_from_pairs_alone_is_taken_by_every_door(tiny_base, folder) -> N
         "r",
     ]
     assert CliRunner().invoke(app, evaluate).exit_code == 0
-    assert json.loads((folder / "r" / "results.json").read_text())["accuracy"]["average"] == pytest.approx(
+    assert json.loads(next((folder / "r").glob("*/results.json")).read_text())["accuracy"]["average"] == pytest.approx(
         reported, abs=1e-3
     )
 
@@ -119,7 +119,7 @@ def test_a_file_to_evaluate_on_and_a_base_that_reads_less(tiny_base, folder) -> 
         (("--output", "full"), "--output='full'"),
         (("reward.bach_size=3",), "reward.bach_size=3"),
         (("reward.batch_size",), "'reward.batch_size'"),
-        (("--data", "pairs.doc"), "curate.preferences: 'pairs.doc'"),
+        (("--data", "pairs.doc"), "curate.preferences='pairs.doc'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_starts(arguments, where, tiny_base, folder) -> None:
@@ -175,6 +175,12 @@ def test_the_batch_is_the_papers_where_that_makes_enough_steps(count: int, proce
     assert batch == expected and batch % processes == 0
 
 
+def test_a_batch_of_more_pairs_than_there_are_is_refused_before_the_base_is_copied(tiny_base, folder) -> None:
+    code, _, err = train("--base", tiny_base, "--data", "pairs.jsonl", "--output", "new", "reward.batch_size=33")
+    assert code == 2 and "reward.batch_size=33: at most the 32 pairs" in err, err
+    assert not (addresses.home() / "store" / "base").exists()
+
+
 def test_the_config_for_a_cluster_has_the_same_stages_and_settings() -> None:
     loaded = experiment.load(Path(__file__).parents[1] / "configs" / "own_data.yaml")
     curate, base = loaded.config("curate"), loaded.config("base").model
@@ -217,5 +223,8 @@ def test_held_out_pairs_share_no_prompt_with_those_trained_on(folder) -> None:
     write_jsonl(folder / "pairs.jsonl", doubled[:2])
     with refused(DataError, "curate.preferences", 1):
         curate.run(config, output=folder / "again")
+    write_jsonl(folder / "pairs.jsonl", [{"prompt": f"{i}?", "response": "a" * i, "label": i % 2} for i in range(1, 9)])
+    with refused(DataError, "curate.benchmark", "heldout"):
+        curate.run(config, output=folder / "judged")
     with refused(ConfigError, "curate.benchmark", "heldout"):
         experiment.stage_config("curate", {"benchmark": "heldout", "preferences": ["pairs.jsonl"]})

@@ -173,6 +173,33 @@ def test_processes_end_with_the_scorer(model) -> None:
     assert gone(pids) and not folder.exists()
 
 
+def test_a_signal_removes_what_the_processes_share(model, tmp_path) -> None:
+    write_jsonl(tmp_path / "in.jsonl", ROWS * 200)
+    command = [
+        sys.executable,
+        "-m",
+        "xlrm.cli",
+        "score",
+        "--model",
+        model,
+        "--input",
+        "in.jsonl",
+        "--output",
+        "out.jsonl",
+    ]
+    given = [*map(str, command), "--processes", "2"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(given, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as started:
+        for _ in range(600):
+            if any(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*.journal")):
+                break
+            time.sleep(0.1)
+        assert list(tmp_path.glob("xlrm-score-*"))
+        started.terminate()
+        assert started.wait(30) == 128 + signal.SIGTERM
+    assert not list(tmp_path.glob("xlrm-score-*"))
+
+
 def test_a_killed_command_leaves_no_process(model) -> None:
     code = f"""
 import sys, test_parallel

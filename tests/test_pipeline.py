@@ -16,6 +16,7 @@ from google.protobuf import json_format, struct_pb2
 from kfp.compiler import Compiler
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.pipeline_spec import pipeline_spec_pb2
+from phrasebook_settings import CURATE
 from refusals import refused
 
 import xlrm
@@ -348,6 +349,7 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) 
 def needed(stage: str) -> Document:
     """Values of the fields without default, which the pipeline gives."""
     values = {"language": "ko", "labeler": "en", "labelers": ["en", "ko"], "languages": ["en", "ko"]}
+    values |= CURATE | {"model": "phrasebook-tiny", "translator": "phrasebook", "prefix": "demo"}
     return {key: values[key] for key, field in stage_module(stage).Config.model_fields.items() if field.is_required()}
 
 

@@ -75,9 +75,9 @@ def test_shards_take_each_row_once(of: int, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "place", "value"),
-    [({"targets": ("xx",)}, "plan.targets", "xx"),
+    [({"targets": ("xx",), "translate": {"translator": "x-alma"}}, "plan.targets", "xx"),
      ({"translate": {"batch_size": "many"}}, "translate.batch_size", "many"),
-     ({"targets": ("ko",), "translate": {"engine": "abacus"}}, "translate.engine", "abacus")],
+     ({"targets": ("ko",), "translate": {"translator": "x-alma", "engine": "abacus"}}, "translate.engine", "abacus")],
 )  # fmt: skip
 def test_wrong_settings_are_named(fields: dict, place: str, value: str, corpus) -> None:
     with refused(ConfigError, place, value):
@@ -89,7 +89,9 @@ def test_the_command_shows_what_is_left(tmp_path) -> None:
     write_jsonl(tmp_path / "mine.jsonl", rows)
     config = tmp_path / "mine.yaml"
     config.write_text(
-        f"targets: [es]\ncurate: {{preferences: [{tmp_path}/mine.jsonl], benchmark_items: 20, near_duplicates: 1.0}}\n"
+        f"targets: [es]\nbase: {{model: Qwen/Qwen2.5-3B-Instruct}}\n"
+        f"curate: {{preferences: [{tmp_path}/mine.jsonl], benchmark: phrasebook, benchmark_items: 20, "
+        "near_duplicates: 1.0}\n"
         f"translate: {{translator: haoranxu/X-ALMA-13B-Group2, revisions: {{haoranxu/X-ALMA-13B-Group2: {'a' * 40}}}}}\n"
     )
     shown = CliRunner().invoke(app, ["estimate", str(config)], env={"COLUMNS": "160"})

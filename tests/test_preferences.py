@@ -5,6 +5,7 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
+from phrasebook_settings import curated
 from refusals import refused
 
 from xlrm.data import catalog, pair_records
@@ -102,7 +103,7 @@ def test_a_set_of_the_hub_is_a_dataset_by_its_name_alone(tmp_path, monkeypatch) 
     assert loaded.rows == [WANTED | {"id": "mine-0"}]
     assert [reject["line"] for reject in loaded.rejects] == [2, 3]
     assert [reject["reason"].partition(":")[0] for reject in loaded.rejects] == ["chosen='user'", "chosen=[]"]
-    assert loaded.origin == Origin(licence="unknown", repository=str(tmp_path / "mine"))
+    assert loaded.origin == Origin(licence="unknown", repository=str(tmp_path / "mine"), records=3, rows=1)
     assert len(catalog.load_pairs(f"hub:{tmp_path / 'mine'}:b:dev", "en", 10, 0).rows) == 2
     with refused(ArtifactError, f"{tmp_path / 'mine'} at main") as raised:
         catalog.load_pairs(f"hub:{tmp_path / 'mine'}", "en", 10, 0)
@@ -125,7 +126,7 @@ def test_the_share_of_rejects_is_of_the_whole_file(tmp_path) -> None:
         for i in range(100)
     ]
     write_jsonl(file, [*rows, {"prompt": "p"}, {"prompt": "p"}])
-    config = curate.Config(preferences=(str(file),), pairs=8, near_duplicates=1.0, benchmark_items=14)
+    config = curated(preferences=(str(file),), pairs=8, near_duplicates=1.0, benchmark_items=14)
     assert curate.run(config, output=tmp_path / "out")["preferences"] == 8
 
 
@@ -136,7 +137,7 @@ def test_the_stage_lists_rejects_and_stops_past_the_stated_share(tmp_path) -> No
         for i in range(9)
     ]
     write_jsonl(file, [*rows, {"prompt": "p"}])
-    config = {"preferences": (str(file),), "benchmark_items": 14, "near_duplicates": 1.0}
+    config = {"preferences": (str(file),), "benchmark": "phrasebook", "benchmark_items": 14, "near_duplicates": 1.0}
     with refused(DataError, file) as raised:
         curate.run(curate.Config(**config), output=tmp_path / "stopped")
     assert "1 of 10 rows" in raised.value.message and "line 10: chosen: " in raised.value.message
@@ -154,7 +155,7 @@ def test_margins_reach_what_is_trained_on(tmp_path) -> None:
 
     rows = [{**WANTED, "prompt": f"Is the number {i} {'odd' if i % 2 else 'even'}?"} for i in range(8)]
     write_jsonl(tmp_path / "mine.jsonl", [row | {"margin": i} if i else row for i, row in enumerate(rows)])
-    config = curate.Config(preferences=(str(tmp_path / "mine.jsonl"),), benchmark_items=14, prompts=None, parallel=None)
+    config = curated(preferences=(str(tmp_path / "mine.jsonl"),), benchmark_items=14)
     curate.run(config, output=tmp_path / "en")
     found = reward.training_rows(reward.Config(language="en", margin=True), tmp_path)
     assert [row.get("margin") for row in found] == [None, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from refusals import refused
 
 from components import estimate, hardware
@@ -16,10 +17,11 @@ from xlrm.models import base_models
 from xlrm.run import budget, expected
 from xlrm.run.assumptions import MFU
 from xlrm.run.experiment import build, load
-from xlrm.run.sections import CROSS_LINGUAL, RETRAIN
+from xlrm.run.sections import CROSS_LINGUAL, RETRAIN, stage_config
 from xlrm.run.steps import PIPELINES, Step, steps
 from xlrm.stages import judge, plan
 from xlrm.store import fields
+from xlrm.store.jsonl import write_jsonl
 
 IMPOSSIBLE = (
     ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge", 'gpt-5'),
@@ -94,6 +96,36 @@ def test_shipped_experiments_work_on_shipped_placements(preset: str, on: str, mo
             hardware.check(made, given, preset)
 
 
+DEMO = yaml.safe_load(Path(PRESETS["demo_short"]).read_text(encoding="utf-8"))
+LEFT_OUT = (
+    ("base", "model", "base.model"), ("curate", "preferences", "curate.preferences"),
+    ("curate", "benchmark", "curate.benchmark"), ("translate", "translator", "translate.translator"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize(("section", "field", "where"), LEFT_OUT)
+def test_what_a_run_cannot_do_without_is_asked_for_when_it_is_loaded(section, field, where, pipeline) -> None:
+    lacking = {name: value for name, value in DEMO[section].items() if name != field}
+    with refused(ConfigError, f"mine.yaml: {where}") as raised:
+        build(DEMO | {section: lacking}, {}, "mine.yaml", pipeline)
+    assert f"for example {where}=" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_no_default_is_the_demos() -> None:
+    """Fewest settings of a run: nothing in it comes from the phrasebook."""
+    few = {
+        "name": "mine", "targets": ["ko"], "base": {"model": "Qwen/Qwen2.5-3B-Instruct"},
+        "curate": {"preferences": ["offsetbias"], "benchmark": "rewardbench"}, "translate": {"translator": "x-alma"},
+    }  # fmt: skip
+    for pipeline in PIPELINES:
+        made = steps(pipeline, build(few, {}, "mine.yaml", pipeline))
+        configs = [stage_config(step.stage, step.config) for step in made.values()]
+        assert "phrasebook" not in repr([config for config in configs if not hasattr(config, "pretraining")])
+        assert not {"sample", "align", "judge", "represent"} & {step.stage for step in made.values()}
+        assert next(step.config["prefix"] for step in made.values() if step.stage == "register") == "mine"
+
+
 def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
     preset = Path(PRESETS["paper_a_qwen"])
     assert load(preset, ("represent.parallel=null", "judge.judge=phrasebook"), RETRAIN)
@@ -102,6 +134,22 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
     )
     assert load(preset, ("judge.judge=served=m", "judge.engine=endpoint", "judge.max_new_tokens=32768"))
     assert load(preset, ("curate.prompts=null", "curate.eval_prompt_set=null", "sample.samples=1"))
+
+
+def test_judges_of_single_questions_are_refused_for_files_of_turns(tmp_path) -> None:
+    turns = [{"role": role, "content": "?"} for role in ("system", "user")]
+    write_jsonl(tmp_path / "turns.jsonl", [{"prompt": turns, "chosen": "a", "rejected": "b"}])
+    write_jsonl(tmp_path / "single.jsonl", [{"prompt": turns[1:], "chosen": "a", "rejected": "b"}])
+    asked = "judge.judge=gpt-4o judge.max_usd=50 curate.eval_prompt_set="
+    error = refusal("paper_a_qwen", f"{asked}{tmp_path / 'turns.jsonl'}")
+    assert error.where.endswith("judge.judge") and error.value == "gpt-4o" and "curate.eval_prompt_set" in error.message
+    external = "external.models=[armorm,served=m] curate.benchmark="
+    error = refusal("paper_a_qwen", f"{external}{tmp_path / 'turns.jsonl'}")
+    assert error.where.endswith("external.models") and error.value == "m"
+    single = [f"{option}{tmp_path / 'single.jsonl'}" for option in (asked, external)]
+    assert load(Path(PRESETS["paper_a_qwen"]), tuple(" ".join(single).split(" ")))
+    alone = (f"curate.benchmark={tmp_path / 'turns.jsonl'}", "external.models=[armorm]", "judge.judge=null")
+    assert load(Path(PRESETS["paper_a_qwen"]), (*alone, f"curate.eval_prompt_set={tmp_path / 'turns.jsonl'}"))
 
 
 def test_what_is_checked_and_estimated_are_the_steps(monkeypatch) -> None:
@@ -242,6 +290,7 @@ def test_assumptions_and_prices_can_be_said_and_nothing_is_made_again_for_them()
         "usd_per_gpu_hour",
         "max_gpu_hours",
         "max_usd",
+        "rows",
         "prompt_tokens",
         "response_tokens",
     }

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
+from phrasebook_settings import sections
 from refusals import refused
 from safetensors.torch import load_file, save_file
 from test_components import content, launched, pod_folders  # noqa: F401
@@ -287,7 +288,8 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
     monkeypatch.setenv(_run.RUN_ID, "run-1")
     _run.begin(
         _run.Run(
-            pipeline="retrain", experiment=build({"name": "x", "targets": ["ko"], "register": SETTINGS}, {}, "test")
+            pipeline="retrain",
+            experiment=build({"name": "x", "targets": ["ko"], **sections(register=SETTINGS)}, {}, "test"),
         )
     )
     for label, (uri,) in zip(("reward-en", "evaluate-en"), newest_inputs().values(), strict=True):
@@ -600,7 +602,7 @@ def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered
     with pytest.raises(Exception, match="row 0: the last message is the one to score"):
         model.predict([{"messages": CHATS[0][:1]}])
     for wrong in (CHATS, ["Three."]):
-        with pytest.raises(Exception, match="a row has messages, or prompt and response, as text; there are none"):
+        with pytest.raises(Exception, match="or lists of messages; there are none of these columns"):
             model.predict(wrong)
     assert list(model.predict(pd.DataFrame({"messages": []}))) == []
 

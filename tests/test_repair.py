@@ -42,7 +42,7 @@ class Lab:
         translator = Translator({"translator": "faulty"}, attempts=3, block=100, complete=self.complete)
         memory = Memory("translation_memory", translator.identity, f"file://{home}/store", home)
         documents = DocumentTranslator(
-            translator, memory, ENGLISH, SPANISH, Settings(), Counter("es", None, "segments")
+            translator, memory, ENGLISH, SPANISH, Settings(translator="phrasebook"), Counter("es", None, "segments")
         )
         fit = partial(translation_check.fit, SPANISH, ENGLISH, Limits())
         self.loop = RepairLoop(documents, fit, repairs, max_share)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import phrasebook_settings as settings
 import pytest
 from pydantic import BaseModel
 from refusals import refused
@@ -22,7 +23,9 @@ from xlrm.run.steps import steps
 from xlrm.store import addresses, artifacts, fields, objects, provenance
 from xlrm.translation import translators
 
-CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
+CURATE = settings.CURATE | {
+    "pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8
+}  # fmt: skip
 
 
 def test_a_finished_stage_is_not_run_again(capsys) -> None:
@@ -36,9 +39,11 @@ def test_a_finished_stage_is_not_run_again(capsys) -> None:
 def test_the_key_follows_config_inputs_and_code(monkeypatch) -> None:
     corpus = run_stage("curate", CURATE, {})
     assert run_stage("curate", CURATE | {"seed": 43}, {}).uri != corpus.uri
-    spanish = run_stage("translate", {"language": "es"}, {"corpus": corpus.uri})
+    spanish = run_stage("translate", {"language": "es", "translator": "phrasebook"}, {"corpus": corpus.uri})
     other = run_stage("curate", CURATE | {"seed": 43}, {})
-    assert run_stage("translate", {"language": "es"}, {"corpus": other.uri}).uri != spanish.uri
+    assert (
+        run_stage("translate", {"language": "es", "translator": "phrasebook"}, {"corpus": other.uri}).uri != spanish.uri
+    )
     monkeypatch.setattr(provenance, "code_version", lambda module: "changed")
     assert run_stage("curate", CURATE, {}).uri != corpus.uri
 
@@ -48,7 +53,7 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
     corpora = []
     for items in (28, 42):
         corpus = run_stage("curate", CURATE | {"benchmark_items": items}, {})
-        spanish = run_stage("translate", {"language": "es"}, {"corpus": corpus.uri})
+        spanish = run_stage("translate", {"language": "es", "translator": "phrasebook"}, {"corpus": corpus.uri})
         inputs = {"source": corpus.uri, "translations": [spanish.uri]}
         corpora.append(run_stage("validate", {}, inputs).uri)
     assert corpora[0] != corpora[1]
@@ -69,7 +74,9 @@ TRIED: dict[str, Any] = {"plan.shards": 2, "validate.limits": {"loop_times": 9}}
 
 def config_of(stage: str, sections: dict) -> BaseModel:
     """The config that a pipeline gives to a stage, for an experiment of these sections."""
-    made = steps("cross-lingual-transfer", Experiment(name="test", targets=("es",), stages=sections))
+    made = steps(
+        "cross-lingual-transfer", Experiment(name="test", targets=("es",), stages=settings.sections(**sections))
+    )
     return stage_config(stage, next(step.config for step in made.values() if step.stage == stage))
 
 
@@ -96,7 +103,7 @@ def changes(config: BaseModel):
             yield name, config.model_copy(update={name: other})
 
 
-PRICES = {"usd_per_gpu_hour", "max_gpu_hours", "max_usd", "prompt_tokens", "response_tokens"}
+PRICES = {"usd_per_gpu_hour", "max_gpu_hours", "max_usd", "rows", "prompt_tokens", "response_tokens"}
 SCORING = {"batch_tokens", "device", "processes"}
 ASKING = {"parallel", "retries", "timeout_seconds", "answer_tokens", "max_usd"}
 NOT_COUNTED = {
@@ -180,7 +187,7 @@ def test_the_code_of_a_stage_is_what_it_imports() -> None:
 def test_a_file_that_changed_is_curated_again(tmp_path) -> None:
     file = tmp_path / "mine.jsonl"
     row = {"prompt": "p", "chosen": "a", "rejected": "b"}
-    config = {"preferences": [str(file)], "benchmark_items": 14, "prompts": None, "parallel": None}
+    config = {"preferences": [str(file)], "benchmark": "phrasebook", "benchmark_items": 14}
     uris = []
     for answer in ("a", "c"):
         file.write_text(json.dumps(row | {"chosen": answer}) + "\n")
@@ -194,19 +201,26 @@ def test_a_file_that_changed_is_curated_again(tmp_path) -> None:
         ("nosuch", {}, {}, ConfigError, "stage", "nosuch"),
         ("curate", {"pears": 3}, {}, ConfigError, "curate.pears", 3),
         ("curate", {"pairs": "many"}, {}, ConfigError, "curate.pairs", "many"),
-        ("curate", {"preferences": ["nosuch"]}, {}, ConfigError, "", "nosuch"),
-        ("curate", {"benchmark": "gone.jsonl"}, {}, DataError, "gone.jsonl", None),
+        ("curate", settings.CURATE | {"preferences": ["nosuch"]}, {}, ConfigError, "", "nosuch"),
+        ("curate", settings.CURATE | {"benchmark": "gone.jsonl"}, {}, DataError, "gone.jsonl", None),
         (
             "translate",
-            {"language": "ko"},
+            {"language": "ko", "translator": "phrasebook"},
             {"corpus": "file:///nosuch/curate/x"},
             ArtifactError,
             "file:///nosuch/curate/x",
             None,
         ),
-        ("translate", {"language": "ko"}, {"corpus": "ftp://host/x"}, ArtifactError, "", "ftp://host/x/artifact.json"),
+        (
+            "translate",
+            {"language": "ko", "translator": "phrasebook"},
+            {"corpus": "ftp://host/x"},
+            ArtifactError,
+            "",
+            "ftp://host/x/artifact.json",
+        ),
         ("reward", {"language": "ko"}, {"base": "file:///x"}, ConfigError, "reward.corpora", None),
-        ("curate", {}, {"corpus": "file:///x"}, ConfigError, "curate.corpus", None),
+        ("curate", settings.CURATE, {"corpus": "file:///x"}, ConfigError, "curate.corpus", None),
     ],
 )
 def test_wrong_input_is_one_clear_error_and_leaves_nothing(home, name, config, inputs, error, place, value) -> None:
@@ -235,7 +249,11 @@ def test_a_translator_that_is_not_there(home) -> None:
 def test_what_a_gate_refuses_is_kept_and_is_no_artifact(home) -> None:
     """Also where the machine that ran it is gone: beside the place of the artifact."""
     corpus = run_stage("curate", CURATE, {})
-    other = run_stage("translate", {"language": "es"}, {"corpus": run_stage("curate", CURATE | {"seed": 7}, {}).uri})
+    other = run_stage(
+        "translate",
+        {"language": "es", "translator": "phrasebook"},
+        {"corpus": run_stage("curate", CURATE | {"seed": 7}, {}).uri},
+    )
     for _ in range(2):
         with refused(GateError, "validate.max_reject_share", 0.05) as raised:
             run_stage("validate", {}, {"source": corpus.uri, "translations": [other.uri]})
@@ -250,7 +268,9 @@ def test_what_a_gate_refuses_is_kept_and_is_no_artifact(home) -> None:
 
 def test_a_record_says_how_it_was_made() -> None:
     corpus = run_stage("curate", CURATE, {})
-    record = artifacts.load(run_stage("translate", {"language": "es"}, {"corpus": corpus.uri}).uri)
+    record = artifacts.load(
+        run_stage("translate", {"language": "es", "translator": "phrasebook"}, {"corpus": corpus.uri}).uri
+    )
     assert record.stage == "translate" and record.config["language"] == "es"
     assert record.inputs["corpus"][0].uri == corpus.uri
     assert record.metrics["texts"] > 0 and record.seconds > 0 and record.peak_memory_mib > 0
@@ -272,7 +292,7 @@ def slow(config, *, output):
     time.sleep(float(sys.argv[1]))
     return real(config, output=output)
 curate.run = slow
-print(run_stage("curate", {"pairs": 32, "benchmark_items": 28}, {}).uri, flush=True)
+print(run_stage("curate", {"preferences": ["phrasebook"], "pairs": 32, "benchmark": "phrasebook"}, {}).uri, flush=True)
 """
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import phrasebook_settings as settings
 import pytest
 from refusals import refused
 
@@ -14,10 +15,13 @@ from xlrm.run.runner import run_stage
 from xlrm.store import artifacts, objects
 from xlrm.store.jsonl import read_rows, write_jsonl
 
-CURATE = {"pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8}
+CURATE = settings.CURATE | {
+    "pairs": 32, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 8, "parallel_texts": 8
+}  # fmt: skip
 EXPERIMENT = {
-    "name": "s3", "targets": ["es", "ko"], "curate": CURATE, "plan": {"shards": 2},
+    "name": "s3", "targets": ["es", "ko"], "curate": CURATE, "translate": {"translator": "phrasebook"}, "plan": {"shards": 2},
     "base": {
+        "model": "phrasebook-tiny",
         "pretraining": {
             "languages": ["en", "es", "ko"], "documents": 200, "layers": 2, "width": 64, "vocabulary": 1024,
             "batch_tokens": 2048,
@@ -117,9 +121,14 @@ def test_a_corrupted_or_missing_input_is_named(home, s3_store, s3_server, monkey
     good = objects.read_bytes(where)
     s3_store.overwrite(where, good[:-1] + b"X")
     with refused(ArtifactError, where):
-        run_stage("translate", {"language": "es"}, {"corpus": corpus.uri})
+        run_stage("translate", {"language": "es", "translator": "phrasebook"}, {"corpus": corpus.uri})
     s3_store.delete(where)
     with refused(ArtifactError, where):
-        run_stage("translate", {"language": "ko"}, {"corpus": corpus.uri})
+        run_stage("translate", {"language": "ko", "translator": "phrasebook"}, {"corpus": corpus.uri})
     s3_server.client.put_object(Bucket="lab", Key=where.removeprefix("s3://lab/"), Body=good)
-    assert run_stage("translate", {"language": "ko"}, {"corpus": corpus.uri}).record.metrics["texts"] > 0
+    assert (
+        run_stage("translate", {"language": "ko", "translator": "phrasebook"}, {"corpus": corpus.uri}).record.metrics[
+            "texts"
+        ]
+        > 0
+    )

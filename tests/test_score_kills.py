@@ -91,10 +91,11 @@ def test_two_at_one_output_that_are_killed_together(folder, precision: str) -> N
             process.send_signal(number)
         for process in both:
             process.communicate(timeout=60)
-        if (folder / "killed.jsonl").exists():  # it was faster
+        if (folder / "killed.jsonl").exists():
             break
+    faster = (folder / "killed.jsonl").exists()
     code, err = finished(start(folder, *scoring("killed.jsonl", *how)))
-    assert code == 0, err
+    assert code == 0 and (faster or "continues with" in err), err
     assert (folder / "killed.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
     assert not journals(folder) and not list(folder.glob(".*.lock"))
     for name in ("whole.jsonl", "killed.jsonl"):
@@ -118,14 +119,15 @@ def test_an_evaluation_goes_on_from_its_last_batch(folder) -> None:
     kept = when_at_work(folder / "killed") if (folder / "killed").exists() else when_at_work(folder)
     killed.kill()
     killed.communicate()
-    assert kept and not (folder / "killed" / "results.json").exists()
+    assert kept and not list((folder / "killed").glob("*/results.json"))
     code, err = finished(start(folder, *words, "killed"))
     assert code == 0, err
     import pyarrow.parquet
 
-    tables = [pyarrow.parquet.read_table(folder / name / "rewards.parquet") for name in ("whole", "killed")]
+    places = [next((folder / name).iterdir()) for name in ("whole", "killed")]
+    tables = [pyarrow.parquet.read_table(place / "rewards.parquet") for place in places]
     assert tables[0].equals(tables[1])
-    assert {path.name for path in (folder / "killed").iterdir()} == {"results.json", "rewards.parquet"}
+    assert {path.name for path in places[1].iterdir()} == {"results.json", "rewards.parquet"}
 
 
 def interrupted(folder: Path, output: str, *more: object) -> Path:
@@ -153,7 +155,7 @@ def test_another_model_of_the_same_name_or_other_settings_take_nothing_over(fold
     assert finished(start(place, *scoring("out.jsonl")))[0] == 0
     assert (place / "out.jsonl").read_bytes() == (place / "fresh.jsonl").read_bytes()
     assert not journal.exists(), "what earlier runs for the same output left is removed"
-    for more in (("--max-length", 64), ("--precision", "bfloat16"), ("--precision", "bfloat16", "--batch-tokens", 512)):
+    for more in (("--max-length", 64), ("--precision", "bfloat16")):
         assert finished(start(place, *scoring("fresh.jsonl", *more)))[0] == 0
         before = interrupted(place, "out.jsonl")
         assert finished(start(place, *scoring("out.jsonl", *more)))[0] == 0

@@ -20,7 +20,7 @@ from xlrm.cli import app
 from xlrm.errors import ArtifactError, ConfigError
 from xlrm.evaluation import external_models
 from xlrm.evaluation.external_models import Settings
-from xlrm.models import chat_templates, loading, precisions
+from xlrm.models import chat_templates, loading, precisions, reward_models
 from xlrm.scorers import engines, parallel
 from xlrm.scorers.engines import TransformersScorer
 from xlrm.scorers.interface import Scoring
@@ -134,7 +134,7 @@ def test_a_library_that_is_missing(precision, tmp_path, monkeypatch) -> None:
 )
 def test_what_a_model_from_elsewhere_cannot_do(entry: str, how: dict, field: str, tmp_path) -> None:
     with refused(ConfigError, field, how[field]):
-        external_models.evaluate(entry, [], "en", Settings(models=(entry,), **how), tmp_path)
+        external_models.check_kind(reward_models.find(entry), Settings(models=(entry,), **how))
 
 
 def test_what_counts_for_a_result() -> None:
@@ -219,7 +219,7 @@ def test_score_and_evaluate_say_how_many_were_cut(model, tmp_path, side: str) ->
     arguments = ["evaluate", "--model", model, "--benchmark", tmp_path / "pairs.jsonl", "--output", tmp_path / "out"]
     result = CliRunner().invoke(app, [*map(str, arguments), *options])
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "out" / "results.json").read_text())["cut"] == 2
+    assert json.loads(next((tmp_path / "out").glob("*/results.json")).read_text())["cut"] == 2
 
 
 def by_transformers(folder: Path, chats: list[list[dict]], side: str) -> list[float]:

@@ -113,7 +113,7 @@ def test_vllms_paths(server, model, expected) -> None:
             "/v1/rewards",
             {"conversations": [PAIR | {"prompt": 1}]},
             422,
-            "conversations.0: ['prompt', 'response']: a row needs {",
+            "conversations.0: prompt=1: a text or a list of at least one message",
         ),
         ("/v1/rewards", {"conversations": [PAIR], "k" * 9000: 1}, 422, "k" * 200 + ": Extra inputs"),
         (

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from phrasebook_settings import curated
 from refusals import refused
 
 from xlrm.data import data_card, hub_sets
@@ -65,7 +66,7 @@ def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
     assert found and all([key for key in row if key != "margin"] == fields for row in found)
     values = [value for row in found for key, value in row.items() if key != "margin"]
     several = [value for value in values if isinstance(value, list) and isinstance(value[0], dict)]
-    assert bool(several) == name.startswith("helpsteer2"), "whose prompts may have turns"
+    assert bool(several) == name.startswith("helpsteer"), "whose prompts may have turns"
     best_of = [value for value in values if isinstance(value, list) and value not in several]
     assert bool(best_of) == (name == "rewardbench-2"), "a best of n has lists"
     texts = [value for value in values if isinstance(value, str)] + [text for value in best_of for text in value]
@@ -73,6 +74,19 @@ def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
     assert all(isinstance(text, str) and text for text in texts)
     assert all(row.get("margin", 1.0) > 0 for row in found)
     assert SOURCES[name].licence and SOURCES[name].revision
+
+
+def test_helpsteer3_comes_in_each_of_its_languages(tmp_path: Path) -> None:
+    entry = copy_of("helpsteer3", tmp_path)
+    english, japanese, korean = (load_pairs(entry, code, 10, 0).rows for code in ("en", "ja", "ko"))
+    assert [(row["id"], row["chosen"], row["margin"]) for row in english] == [
+        ("helpsteer3-0", "Eleven.", 2.0), ("helpsteer3-1", "def add(a, b):\n    return a + b", 1.0),
+    ], "code has a programming language in the column"  # fmt: skip
+    assert [message["role"] for message in english[0]["prompt"]] == ["user", "assistant", "user"]
+    assert [(row["id"], row["prompt"], row["margin"]) for row in japanese] == [
+        ("helpsteer3-ja-0", "一番高い山は何ですか。", 3.0)
+    ], "an id of its own: it is no translation of an English row"  # fmt: skip
+    assert korean == [], "the sample has none"
 
 
 def test_safe_rlhf_by_each_of_its_labels() -> None:
@@ -191,11 +205,11 @@ def test_paper_as_recipe_on_samples(tmp_path) -> None:
     prompts = repository(tmp_path / "prompts", [*asked, *({"prompt": f"Sum {i} and {i}."} for i in range(5))])
     config = curate.Config(
         preferences=tuple(entries[name] for name in names), benchmark=entries["rewardbench"],
-        prompts=f"ultrafeedback={prompts}", eval_prompt_set=entries["alpacaeval"], parallel=None,
+        prompts=f"ultrafeedback={prompts}", eval_prompt_set=entries["alpacaeval"],
         decontaminate=(entries["rewardbench-2"],), train_prompts=4, eval_prompts=3,
     )  # fmt: skip
     metrics = curate.run(config, output=tmp_path / "out")
-    assert metrics["preferences"] == 2 + 2 + 1 + 3 + 3 and metrics["prompts"] == 4 + 3
+    assert metrics["preferences"] == 2 + 2 + 2 + 3 + 3 and metrics["prompts"] == 4 + 3
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
     assert card["non_commercial"] and card["origins"]["preferences"][entries["wildguard"]] == {
         "licence": "odc-by (assumed)", "repository": str(tmp_path / "wildguard"), "records": 8, "rows": 2,
@@ -209,15 +223,15 @@ def test_paper_as_recipe_on_samples(tmp_path) -> None:
 
 
 def test_a_folder_that_changes_is_curated_again(tmp_path) -> None:
-    config = curate.Config(preferences=(copy_of("magpie", tmp_path),))
+    config = curated(preferences=(copy_of("magpie", tmp_path),))
     before = curate.files(config)
     (tmp_path / "magpie" / "README.md").write_text("more")
     assert curate.files(config) != before
 
 
 def test_prompts_of_the_hub_are_aligned_and_judged_on(tmp_path) -> None:
-    config = curate.Config(
-        pairs=8, benchmark_items=14, parallel=None, prompts=copy_of("ultrafeedback", tmp_path), train_prompts=2,
+    config = curated(
+        pairs=8, benchmark_items=14, prompts=copy_of("ultrafeedback", tmp_path), train_prompts=2,
         eval_prompts=1,
     )  # fmt: skip
     curate.run(config, output=tmp_path / "out")

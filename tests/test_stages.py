@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from phrasebook_settings import curated
 from refusals import refused
 
 from xlrm.errors import ConfigError, DataError
@@ -110,9 +111,7 @@ def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
     from xlrm.stages import curate
 
     corpus = tmp_path / "corpora" / "en"
-    curate.run(
-        curate.Config(pairs=16, benchmark_items=14, train_prompts=16, eval_prompts=6, parallel_texts=6), output=corpus
-    )
+    curate.run(curated(pairs=16, benchmark_items=14, train_prompts=16, eval_prompts=6, parallel_texts=6), output=corpus)
     tokenizer = loading.load_tokenizer(tiny_base)
     labeler = tmp_path / "rm"
     loading.new_reward_model(tiny_base, tokenizer, seed=5).save_pretrained(labeler)
@@ -136,7 +135,7 @@ def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
     aligned = tmp_path / "align" / "output"
     assert align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=aligned)["pairs"] == len(ranked)
     candidates = sampled("candidates", "eval", aligned)
-    config = judge.Config(language="en", labelers=("en",))
+    config = judge.Config(language="en", labelers=("en",), judge="phrasebook")
     metrics = judge.run(config, reference=base, candidates=candidates, output=tmp_path / "verdicts")
     assert 0 <= metrics["win_rate/en"] <= 1
     assert len(read_rows(tmp_path / "verdicts" / "verdicts.jsonl")) == 6
@@ -164,7 +163,7 @@ def test_the_judge_wants_answers_to_the_same_prompts(tmp_path) -> None:
     rows = [{"id": "1", "prompt": "How much is one plus two?", "responses": ["Three."]}]
     write_jsonl(tmp_path / "a/0/eval/en.jsonl", rows)
     write_jsonl(tmp_path / "b/0/eval/en.jsonl", [{**rows[0], "id": "2"}])
-    config = judge.Config(language="en", labelers=("en",))
+    config = judge.Config(language="en", labelers=("en",), judge="phrasebook")
     with refused(DataError, "judge", (str(tmp_path / "b"), str(tmp_path / "a"))):
         judge.run(config, reference=tmp_path / "a", candidates=tmp_path / "b", output=tmp_path / "out")
 

@@ -4,6 +4,7 @@ import inspect
 from dataclasses import replace
 
 import pytest
+from phrasebook_settings import sections
 from refusals import refused
 
 from components import IMAGES, RUNS, component_of
@@ -15,7 +16,7 @@ from xlrm.run.steps import PIPELINES, Step, steps
 
 TARGETS = ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]
 SPEAKING = {"pretraining": {"languages": ["en", *TARGETS]}}
-NINE = build({"name": "nine", "targets": TARGETS, "base": SPEAKING}, {}, "test")
+NINE = build({"name": "nine", "targets": TARGETS, **sections(base=SPEAKING)}, {}, "test")
 
 
 def wanted(stage: str) -> tuple[dict[str, bool], set[str]]:
@@ -80,7 +81,7 @@ def test_without_a_section_of_its_own_the_policy_is_the_base_model() -> None:
 
 
 def test_without_prompts_nothing_is_aligned() -> None:
-    raw = {"name": "x", "targets": ["es", "ko"], "policy": {"model": "a/b"}, "curate": {"prompts": None}}
+    raw = {"name": "x", "targets": ["es", "ko"], **sections(policy={"model": "a/b"}, curate={"prompts": None})}
     made = steps("cross-lingual-transfer", build(raw, {}, "test"))
     assert (
         not {"sample", "rank", "align", "judge"} & {step.stage for step in made.values()} and "base-policy" not in made
@@ -108,11 +109,11 @@ def test_retraining_is_the_source_language_alone_and_enforces_the_gate() -> None
 
 
 def test_a_translation_in_shards_is_a_step_for_each() -> None:
-    made = steps("retrain", build({"name": "x", "targets": ["es", "ko"], "plan": {"shards": 2.0}}, {}, "test"))
+    made = steps("retrain", build({"name": "x", "targets": ["es", "ko"], **sections(plan={"shards": 2.0})}, {}, "test"))
     parts = ("translate-es-1of2", "translate-es-2of2", "translate-ko-1of2", "translate-ko-2of2")
     assert made["validate"].inputs["translations"] == parts
     assert made["translate-ko-2of2"].config == {
-        "language": "ko", "shard": "2/2", "files": ["benchmark"], "limits": {},
+        "language": "ko", "shard": "2/2", "translator": "phrasebook", "files": ["benchmark"], "limits": {},
     }  # fmt: skip
 
 

@@ -32,7 +32,9 @@ ROOT = Path(__file__).parents[1]
 CONFIG = """
 name: mine
 targets: [es, ko]
-curate: {pairs: 64, preferences: [rows.jsonl]}
+base: {model: phrasebook-tiny}
+curate: {pairs: 64, preferences: [rows.jsonl], benchmark: phrasebook, prompts: phrasebook, parallel: phrasebook}
+translate: {translator: phrasebook}
 reward: {batch_size: 8, learning_rate: 5.0e-4}
 align: {beta: 0.2}
 """
@@ -101,7 +103,7 @@ def test_a_submission_uploads_a_version_and_starts_a_run(submit: Submit, server:
     assert yaml.safe_load(given["experiment"]) == expected
     assert f"{server.address}/#/runs/details/{run['run_id']}" in said and "| content |" in summary()
     assert 0 < said.index("| total |") < said.index("started: "), "what it is estimated at comes first"
-    assert "| reward | 1 reward models, 64 pairs each |" in summary()
+    assert "| reward | 1 reward models, 1 pairs each |" in summary()
     assert submit()[0] == 0 and len(server.runs) == 2
     assert len(server.uploaded) == 1 and len(server.experiments) == 1, "what is there is used again"
     assert submit(pipeline="cross_lingual_transfer")[0] == 0

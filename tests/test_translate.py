@@ -198,15 +198,15 @@ def test_a_translator_that_is_mostly_wrong_stops_the_stage(monkeypatch, corpus, 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0"])
 def test_a_shard_that_is_none(shard: str) -> None:
     with pytest.raises(ValueError, match="NUMBER/OF"):
-        Config(language="es", shard=shard)
+        Config(language="es", translator="phrasebook", shard=shard)
 
 
 def test_languages_that_cannot_be(corpus, tmp_path) -> None:
     with refused(ConfigError, "translate.language", "xx"):
-        translate.run(Config(language="xx"), corpus=corpus, output=tmp_path)
+        translate.run(Config(language="xx", translator="phrasebook"), corpus=corpus, output=tmp_path)
     (corpus / "corpus.json").unlink()
     with refused(DataError, corpus / "corpus.json"):
-        translate.run(Config(language="es"), corpus=corpus, output=tmp_path)
+        translate.run(Config(language="es", translator="phrasebook"), corpus=corpus, output=tmp_path)
 
 
 def test_a_killed_run_translates_the_rest() -> None:

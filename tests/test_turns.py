@@ -53,7 +53,7 @@ def said(role: str, content: str, **more: object) -> dict:
 
 
 ASK, SAY, HELP = said("user", "How much is one plus two?"), said("assistant", "Three."), said("system", "Be short.")
-CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2, "unit": "cm"}}}
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": "1", "b": "2", "of": {"unit": "cm"}}}}
 OTHER = {"type": "function", "function": {"name": "look", "arguments": {"at": ["x", "y"]}}}
 CALLS, RESULT = said("assistant", "", tool_calls=[CALL, OTHER]), said("tool", "3", tool_call_id="c1", name="add")
 FROM = [{"from": "system", "value": "Be short."}, {"from": "human", "value": ASK["content"]}]
@@ -158,7 +158,10 @@ def by_messages(model: Path, work: Path) -> list[float]:
 def by_benchmark(model: Path, work: Path) -> list[float]:
     """Prompt and sides apart, and both sides as whole conversations."""
     apart = [{"prompt": row["prompt"], "chosen": row["response"], "rejected": "No."} for row in GIVEN]
-    whole = [{"chosen": chat, "rejected": [*chat[:1], said("assistant", "No.")]} for _, chat in ROWS.values()]
+    whole = [
+        {"chosen": chat, "rejected": [*chat[: len(conversations.messages(row["prompt"]))], said("assistant", "No.")]}
+        for row, chat in ROWS.values()
+    ]
     found = []
     for rows in (apart, whole):
         write_jsonl(work / "bench.jsonl", rows)
@@ -350,4 +353,5 @@ def test_plain_text_and_tokens_of_conversations_have_all_of_them() -> None:
     assert conversations.plain([HELP, ASK | {"name": "Ann"}, CALLS, RESULT]).split("\n\n") == [
         "Be short.", ASK["content"], json.dumps([CALL, OTHER]), "3",
     ]  # fmt: skip
+    assert conversations.shown([HELP, CALLS]) == f"system: Be short.\n\nassistant: {json.dumps([CALL, OTHER])}"
     assert chat_templates.conversation([HELP, ASK], [CALLS, RESULT, SAY]) == [HELP, ASK, CALLS, RESULT, SAY]

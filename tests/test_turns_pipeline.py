@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from datasets import load_from_disk
 from test_turns import ids_of, said
 
 from xlrm.data.catalog import PREFERENCES
 from xlrm.models import chat_templates, loading
-from xlrm.stages import curate, evaluate, reward, translate, validate
+from xlrm.stages import align, curate, evaluate, reward, translate, validate
 from xlrm.store.jsonl import read_rows, write_jsonl
 from xlrm.training import columns
 from xlrm.validation import suite
@@ -58,7 +59,14 @@ def corpora(tmp_path_factory) -> Path:
     metrics = curate.run(config, output=work / "en")
     assert metrics["preferences"] == COUNT - metrics["dropped_contaminated"] and metrics["benchmark_items"] == 12
     given = translate.Config(language="es", translator="phrasebook")
-    assert translate.run(given, corpus=work / "en", output=work / "es")["untranslated"] == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLRM_HOME", str(work / "home"))
+        made = translate.run(given, corpus=work / "en", output=work / "es")
+    assert made["untranslated"] == 0 and made["segments_made"] == made["segments"], (
+        "the estimate counts what is translated"
+    )
+    tables = {name: len(read_rows(work / "en" / f"{name}.jsonl")) for name in ("preferences", "benchmark", "prompts")}
+    assert made["texts"] == 7 * (tables["preferences"] + tables["benchmark"]) + 5 * tables["prompts"]
     validate.run(validate.Config(), source=work / "en", translations=[work / "es"], output=work / "validated")
     return work / "validated"
 
@@ -101,6 +109,23 @@ def test_a_reward_model_is_trained_on_all_turns_and_evaluated_on_them(corpora, t
     evaluate.run(asked, model=output, corpora=corpora, output=tmp_path / "results")
     results = json.loads((tmp_path / "results" / "results.json").read_text())["results"]
     assert {code: found["items"] for code, found in results.items()} == {"en": 12, "es": 12}
+
+
+def test_a_policy_is_aligned_on_messages_without_the_keys_of_others(tiny_base, tmp_path) -> None:
+    """TRL reads a dataset, and columns of Arrow would give every message the fields of all others."""
+    rows = [{**row, "chosen": row["chosen"] if i % 2 else "Yes."} for i, row in enumerate(in_language("en")[:4])]
+    rows[2]["prompt"] = "Hello."
+    write_jsonl(tmp_path / "ranked" / "en.jsonl", rows)
+    (tmp_path / "work" / "output").mkdir(parents=True)
+    config = align.Config(
+        language="en", labeler="en", batch_size=4, device_batch_size=2, gradient_checkpointing=False, max_length=1024
+    )
+    metrics = align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=tmp_path / "work" / "output")
+    assert metrics["steps"] == 1 and metrics["pairs"] == 4
+    read = list(load_from_disk(str(tmp_path / "work" / "tokens")))
+    for given, row in zip(rows, read, strict=True):
+        for side in ("chosen", "rejected"):
+            assert [*row["prompt"], *row[side]] == chat_templates.conversation(given["prompt"], given[side])
 
 
 def drop_a_turn(row: dict) -> None:

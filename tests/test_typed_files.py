@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from phrasebook_settings import curated
 from refusals import refused
 
 from xlrm.analysis.embedding_norms import TokenSets
@@ -83,7 +84,7 @@ def test_a_decision_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_curated_corpus_is_described_in_one_file_for_all_that_read_it(tmp_path: Path) -> None:
-    config = curate.Config(pairs=20, benchmark_items=8, prompts=None, parallel=None)
+    config = curated(pairs=20, benchmark_items=8)
     curate.run(config, output=tmp_path)
     content = (tmp_path / "corpus.json").read_text()
     card = DataCard.read(tmp_path)

@@ -11,7 +11,8 @@ from refusals import refused
 from pipelines import placement, submission, uploads
 from xlrm.errors import ConfigError
 from xlrm.run import experiment
-from xlrm.store import addresses, objects
+from xlrm.run.runner import run_stage
+from xlrm.store import addresses, artifacts, objects
 from xlrm.store.jsonl import write_jsonl
 from xlrm.tracking import named_models
 
@@ -51,6 +52,32 @@ def test_a_file_is_named_by_its_content_and_sent_once(bucket, tmp_path, moved) -
         file.write(json.dumps(PAIR) + "\n")
     (other,) = uploads.found(asked(curate={"preferences": ["pairs.jsonl"]}))[1]
     assert other.named != named and other.size == Path("pairs.jsonl").stat().st_size
+
+
+def test_a_stage_finds_its_artifact_wherever_the_file_was(bucket, tmp_path) -> None:
+    words = ["bread", "rain", "stairs", "a violin", "the moon", "tea", "glass", "a storm", "wool", "ink"]
+    rows = [
+        {
+            "prompt": f"Could you please tell me something about {a} and {b}?",
+            "chosen": f"Gladly: {a} and {b} have little in common, but both are old.",
+            "rejected": f"No, I will not say anything at all of {b} today.",
+        }
+        for a in words
+        for b in words
+        if a < b
+    ]
+    config = {"benchmark": "heldout", "train_share": 0.5, "prompts": None, "parallel": None, "near_duplicates": 1.0}
+    uris = []
+    for folder in ("one", "two"):
+        write_jsonl(tmp_path / folder / "pairs.jsonl", rows)
+        given, sent = uploads.found(asked(curate=config | {"preferences": [f"./{folder}/pairs.jsonl"]}))
+        uploaded(given, sent)
+        shutil.rmtree(tmp_path / folder)
+        uris.append(run_stage("curate", given.stages["curate"], {}).uri)
+    assert uris[0] == uris[1] and uris[0].startswith(f"{bucket}/curate/")
+    corpus = artifacts.fetch(uris[0], tmp_path / "cache")
+    read = [json.loads(line) for name in ("preferences", "benchmark") for line in (corpus / f"{name}.jsonl").open()]
+    assert sorted(row["prompt"] for row in read) == sorted(row["prompt"] for row in rows)
 
 
 def test_files_of_every_section_and_of_each_language(bucket) -> None:

@@ -13,8 +13,8 @@ from typer.core import TyperCommand
 
 from xlrm import __version__, installation
 from xlrm.errors import ConfigError
-from xlrm.run import scoring_commands, store_commands, training_commands
-from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries
+from xlrm.run import compare_command, scoring_commands, store_commands, training_commands
+from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries, table
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
 from xlrm.store import addresses, outputs
@@ -39,7 +39,7 @@ def main(
         raise typer.Exit
 
 
-for command in scoring_commands.COMMANDS:
+for command in (*scoring_commands.COMMANDS, *compare_command.COMMANDS):
     app.command()(command)
 
 
@@ -110,30 +110,32 @@ def estimate(
         section, wanted = loaded.stages.get("translate", {}), loaded.translated
         translated = workload.estimates(corpus, wanted, section, wanted, with_memory=True)
         rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
-    table = console()
-    table.print(_estimate_table(loaded.name, rows, shares))
+    shown = console()
+    shown.print(_estimate_table(loaded.name, rows, shares))
     for why in dict.fromkeys(row.why for row in rows if row.why):
         stages = ", ".join(dict.fromkeys(row.stage for row in rows if row.why == why))
-        table.print(f"– {stages}: {why}", markup=False, highlight=False)
+        shown.print(f"– {stages}: {why}", markup=False, highlight=False)
     for line in (assumptions.FORMULA, *assumptions.sentences(shares)):
-        table.print(line, style="dim", markup=False, highlight=False)
+        shown.print(line, style="dim", markup=False, highlight=False)
 
 
 def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
     from xlrm.run.budget import figure
 
-    table = Table("stage", "what", "work", title=f"{name}: estimated work of its stages on GPUs")
-    for column in ("tokens", "PFLOP", "A100-hours"):
-        table.add_column(column, justify="right")
+    made = table(
+        ["stage", "what", "work"],
+        ["tokens", "PFLOP", "A100-\nhours"],
+        f"{name}: estimated work of its stages on GPUs",
+    )
     for row in rows:
         figures = (row.tokens, row.flop and row.flop / 1e15, row.hours(shares))
-        table.add_row(escape(row.stage), escape(row.what), f"{row.work}, {row.precision}", *map(figure, figures))
+        made.add_row(escape(row.stage), escape(row.what), f"{row.work}, {row.precision}", *map(figure, figures))
     known = [row for row in rows if row.flop is not None]
     total = (sum(row.flop for row in known) / 1e15, sum(row.hours(shares) for row in known))
     left_out = f"without {len(rows) - len(known)} unknown" if len(known) < len(rows) else ""
-    table.add_section()
-    table.add_row("total", left_out, "", "", *map(figure, total))
-    return table
+    made.add_section()
+    made.add_row("total", left_out, "", "", *map(figure, total))
+    return made
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ XlrmError            every error that the user or the environment causes; shown 
 The line is `where=value: message; hint`. Tests compare these fields, not the line.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any, Self
@@ -72,6 +72,11 @@ def within(place: str) -> Iterator[None]:
 
 class ConfigError(XlrmError):
     pass
+
+
+def wrong_before_missing(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Entries of `ValidationError.errors()`, those of missing fields last: a misspelled field is a missing one, too."""
+    return sorted(errors, key=lambda details: details["type"] == "missing")
 
 
 class DataError(XlrmError):

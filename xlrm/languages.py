@@ -11,7 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from xlrm.errors import ConfigError
 
-ADD = "another language is added in the experiment's section `languages`, as pt: {name: Portuguese, script: Latin}"
+ADD = (
+    "another language is added in the experiment's section `languages`, as pt: {name: Portuguese, script: Latin}, or by the "
+    "settings languages.pt.name=Portuguese languages.pt.script=Latin on a command line"
+)
 """What to do about an unknown language."""
 JAPANESE = "Japanese"
 """Name of the script that consists of Chinese characters and both kana."""
@@ -87,6 +90,7 @@ FLORES = {code: str(row.flores) for code, row in OWN.items()} | {
 """Code in ISO 639-1 -> code in FLORES-200; datasets and NLLB name languages by the latter."""
 _NAMES = {"Han": ("CJK",), JAPANESE: ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA")}
 """Script -> words in the names of its letters, if that is not its own name."""
+CODE = "a code as in ISO 639, two or three small letters, such as pt or pt_BR,"
 _CODE = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})?")
 
 
@@ -94,7 +98,7 @@ def known(added: dict[str, NewLanguage]) -> dict[str, NewLanguage]:
     """Makes the languages of a config known to this process. Raises ValueError for a wrong code or script."""
     for code, entry in added.items():
         if not _CODE.fullmatch(code):
-            raise ValueError(f"{code}: a code is two or three small letters, as in ISO 639, such as pt or pt_BR")
+            raise ValueError(f"{code}: {CODE} is required")
         if code in OWN:
             raise ValueError(f"{code}: {OWN[code].name} needs no entry; there are {', '.join(OWN)} without one")
         if not is_script(entry.script):
@@ -137,6 +141,12 @@ def find(code: str, where: str) -> Language:
     if code not in LANGUAGES:
         raise unknown(code, where)
     return LANGUAGES[code]
+
+
+def check_code(code: str, where: str) -> None:
+    """Raises ConfigError for a text that cannot be the code of a language."""
+    if not _CODE.fullmatch(code):
+        raise ConfigError(f"{CODE} is required", where=where, value=code)
 
 
 def unknown(code: str, where: str) -> ConfigError:

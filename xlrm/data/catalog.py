@@ -14,7 +14,7 @@ from xlrm.data.licences import YOUR_OWN
 from xlrm.data.phrasebook import questions
 from xlrm.data.phrasebook.translator import render
 from xlrm.errors import ConfigError, DataError
-from xlrm.store import hub, row_files
+from xlrm.store import hub, objects, row_files
 from xlrm.store.jsonl import read_rows
 from xlrm.store.local_copies import S3, local_copy, readable
 from xlrm.store.objects import sha256_of
@@ -29,6 +29,8 @@ class Dataset:
     """Languages that it is available in."""
     rows: Callable[[str, int, int], list[dict]] | Source
     """(language, count, seed) -> rows, or a dataset of the Hub; the fields of a row depend on its table."""
+    size: int | None = None
+    """Rows of a generated dataset if no number is given: its whole, as it has no end."""
     alike: bool = False
     """True if rows resemble each other and those of a benchmark by design, because they come from a closed world."""
 
@@ -71,8 +73,6 @@ def _phrasebook_parallel(language: str, count: int, seed: int) -> list[dict]:
 SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
 
 
-GENERATED_ROWS = 640
-"""Rows of a generated dataset if no number is given: the demo's benchmark."""
 HUB = "hub:"
 
 
@@ -86,15 +86,16 @@ def _table(*rows: Dataset) -> dict[str, Dataset]:
 
 
 PREFERENCES = _table(
-    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, alike=True), *from_hub("preferences")
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, size=5600, alike=True), *from_hub("preferences")
 )
 PROMPTS = _table(
-    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=False), alike=True), *from_hub("prompts")
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=False), size=120, alike=True),
+    *from_hub("prompts"),
 )
 EVAL_PROMPTS = _table(
-    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=True)), *from_hub("eval_prompts")
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=True), size=80), *from_hub("eval_prompts")
 )
-PARALLEL = _table(Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_parallel))
+PARALLEL = _table(Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_parallel, size=120))
 PUBLISHED_PARALLEL = _table(*from_hub("parallel"))
 """Sets that come in several languages: used as published, never translated."""
 
@@ -131,8 +132,7 @@ def load(
     reading: Reading = PLAIN,
     convert: Callable[[dict], dict] | None = None,
 ) -> Loaded:
-    """Rows with ids of a dataset of `table`, or of a file that `reading` says how to read, at most `count`; without
-    `count` all, and `GENERATED_ROWS` of a generated dataset, which has no end.
+    """Rows with ids of a dataset of `table`, or of a file that `reading` says how to read: all, or a sample of `count`.
 
     Raises ConfigError for a name that is neither, DataError for a row of a file without the `required` fields or that
     cannot be read. `convert` reads a row of a file; without it a prompt is read in its one form.
@@ -144,14 +144,14 @@ def load(
                 f"a dataset in {language!r} is required", value=row.name, hint=f"it is in {', '.join(row.languages)}"
             )
         if isinstance(row.rows, Source):
-            return hub_sets.load(row.rows, language, count, seed)
-        return Loaded(row.rows(language, GENERATED_ROWS if count is None else count, seed), Origin(licence=row.licence))
+            return hub_sets.take(entry, hub_sets.load(row.rows, language), count, seed)
+        return Loaded(row.rows(language, count or row.size or 0, seed), Origin(licence=row.licence))
     convert = convert or (_with_prompt if "prompt" in required else None)
     rows = read_rows(entry, required, reading=reading, convert=convert)
     if not rows:
         raise DataError("no rows", where=entry)
-    name = hub_sets.in_language(stem(entry), language)
-    return Loaded(_with_ids(rows[:count], name), Origin(licence=YOUR_OWN, file=entry))
+    rows = _with_ids(rows, hub_sets.in_language(stem(entry), language))
+    return hub_sets.take(entry, Loaded(rows, Origin(licence=YOUR_OWN, file=entry, rows=len(rows))), count, seed)
 
 
 def _with_prompt(row: dict) -> dict:
@@ -159,9 +159,9 @@ def _with_prompt(row: dict) -> dict:
     return {**row, "prompt": conversations.prompt(row["prompt"])}
 
 
-def load_pairs(entry: str, language: str, count: int, seed: int, reading: Reading = PLAIN) -> Loaded:
-    """Preference pairs with ids and the rejects: at most `count` of a dataset, all of a file or of a dataset of the
-    Hub (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`).
+def load_pairs(entry: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN) -> Loaded:
+    """Preference pairs with ids and the rejects of a dataset, a file or a dataset of the Hub
+    (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`): all, or a sample of `count`.
 
     Raises ConfigError for any other name.
     """
@@ -173,11 +173,14 @@ def load_pairs(entry: str, language: str, count: int, seed: int, reading: Readin
         repository, config, split = [*name.removeprefix(HUB).split(":"), "", ""][:3]
         records, commit = hub.records(repository, revision or "main", split or "train", config or None)
         rows, rejects = pair_records.sort_out(row_files.renamed(entry, lambda: enumerate(records, 1), reading))
-        origin, name = hub_sets.origin(repository, revision or "main", commit, "unknown"), Path(repository).name
+        counts = {"records": len(records), "rows": len(rows)}
+        origin = hub_sets.origin(repository, revision or "main", commit, "unknown", **counts)
+        name = Path(repository).name
     else:
         rows, rejects = pair_records.read_pairs(entry, reading)
-        origin, name = Origin(licence=YOUR_OWN, file=entry), stem(entry)
-    return Loaded(_with_ids(rows, hub_sets.in_language(name, language)), origin, rejects)
+        origin, name = Origin(licence=YOUR_OWN, file=entry, rows=len(rows)), stem(entry)
+    whole = Loaded(_with_ids(rows, hub_sets.in_language(name, language)), origin, rejects)
+    return hub_sets.take(entry, whole, count, seed)
 
 
 def _with_ids(rows: list[dict], name: str) -> list[dict]:
@@ -211,8 +214,9 @@ def local_files(entry: str) -> list[Path]:
     """Files of this machine that an entry names: the file itself (downloaded, if it is on S3), or those of a folder with
     a dataset of the Hub."""
     if is_file(entry):
-        paths = [local_copy(entry)] if entry.startswith(S3) else [Path(entry)]
-        return [path for path in paths if os.path.isfile(path)]
+        if entry.startswith(S3):
+            return [local_copy(entry)] if objects.stat(entry) else []
+        return [Path(entry)] if os.path.isfile(entry) else []
     name, repository, _ = hub.parse_entry(entry)
     folder = Path(repository or (name.startswith(HUB) and name.removeprefix(HUB).split(":")[0]) or "/dev/null")
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []

@@ -280,8 +280,8 @@ class Contamination:
 
     def hits(self, prompt: Turns) -> frozenset[str]:
         """Names of the benchmarks with a prompt that this one contains."""
-        said = [] if isinstance(prompt, str) else [plain([message]) for message in prompt]
-        return frozenset().union(*map(self._hits, [plain(prompt), *said]))
+        turns = [] if isinstance(prompt, str) else [plain([message]) for message in prompt]
+        return frozenset().union(*map(self._hits, [plain(prompt), *turns]))
 
     def _hits(self, text: str) -> frozenset[str]:
         tokens = words(text)

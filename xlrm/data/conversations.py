@@ -45,8 +45,11 @@ def of_row(row: Mapping[str, Any]) -> list[Message]:
     check_fields(row)
     if row.get("response") is not None and row.get("prompt") is not None:
         return [*messages(row["prompt"], "prompt"), *as_messages(response(row["response"], "response"), ANSWERER)]
-    if row.get("messages"):
-        conversation = messages(row["messages"])
+    if given := row.get("messages"):
+        listed = _json_of_messages(given) if isinstance(given, str) else given  # a text, as in a table of texts
+        if listed is None:
+            raise DataError("a list of messages is required", where="messages", value=given)
+        conversation = messages(listed)
         check_answered(conversation[-1]["role"])
         return conversation
     raise DataError('a row needs {"messages": [...]} or {"prompt": ..., "response": ...}', value=sorted(row))
@@ -69,7 +72,7 @@ def response(value: Any, where: str = "response") -> Turns:
     """A response in its one form: a text for one message of the assistant that has no other fields. Raises DataError,
     also if the last message is not the assistant's."""
     if isinstance(value, str):
-        return _whole(value, where)
+        return _text_alone(value, where)
     turns = messages(value, where)
     check_answered(turns[-1]["role"], where)
     return _simplest(turns, ANSWERER)
@@ -92,7 +95,7 @@ def messages(value: Any, where: str = "messages") -> list[Message]:
 
     Raises DataError for anything else, and for an empty list."""
     if isinstance(value, str):
-        return [{"role": "user", "content": _whole(value, where)}]
+        return [{"role": "user", "content": _text_alone(value, where)}]
     if isinstance(value, dict):
         return [_message(value, where)]
     if not isinstance(value, list) or not value:
@@ -170,6 +173,26 @@ def _without_null(value: Any, where: str, depth: int = 0) -> Any:
     raise DataError("a message has texts, finite numbers, lists and objects", where=where, value=value)
 
 
+def _text_alone(text: str, where: str) -> str:
+    """A text for a prompt or response. Raises DataError for one that is messages written as JSON, which would be read as the
+    words of one message."""
+    if _json_of_messages(text) is not None:
+        raise DataError("a text that is the JSON of messages", where=where, hint="give the list of messages itself")
+    return _whole(text, where)
+
+
+def _json_of_messages(text: str) -> list[Any] | None:
+    """The list of messages that a text is the JSON of; None for any other text."""
+    if not text.lstrip().startswith("[{") or not text.rstrip().endswith("}]"):
+        return None
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    forms = ({"role", "content"}, {"from", "value"})
+    return read if all(isinstance(each, dict) and any(form <= each.keys() for form in forms) for each in read) else None
+
+
 def _whole(text: str, where: str) -> str:
     """The text. Raises DataError if it has half of a surrogate pair."""
     if not is_whole(text):
@@ -197,18 +220,22 @@ def check_answered(role: str, where: str = "role") -> None:
 def plain(value: Turns) -> str:
     """All text of a prompt or response: of each message its reasoning, its content and its tool calls, separated by blank
     lines."""
-    return value if isinstance(value, str) else "\n\n".join(said for message in value if (said := _said(message)))
+    return value if isinstance(value, str) else "\n\n".join(text for message in value if (text := _all_text(message)))
 
 
 def shown(value: Turns) -> str:
     """A prompt or response for readers: a text, or messages one below the other with their roles."""
     if isinstance(value, str):
         return value
-    return "\n\n".join(f"{message['role']}: {_said(message)}" for message in value)
+    return "\n\n".join(f"{message['role']}: {_all_text(message)}" for message in value)
 
 
-def _said(message: Message) -> str:
-    calls = [json.dumps(message[key], ensure_ascii=False) for key in ("tool_calls", _CALL) if message.get(key)]
+def _all_text(message: Message) -> str:
+    calls = [
+        json.dumps(message[key], ensure_ascii=False, allow_nan=False)
+        for key in ("tool_calls", _CALL)
+        if message.get(key)
+    ]
     spoken = [message[field] for field in _SPOKEN if isinstance(message.get(field), str)]
     return "\n\n".join(text for text in [*spoken, *calls] if text.strip())
 

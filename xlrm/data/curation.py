@@ -10,11 +10,14 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import read_rows, write_jsonl
 from xlrm.store.row_files import PLAIN, Reading
+
+_JUDGED = 10
+"""One in ten prompts is for judging if there is no set for judging and no number."""
 
 Rows = list[dict]
 Tables = dict[Name, Rows]
@@ -23,12 +26,12 @@ Sources = dict[str, Loaded]
 
 
 def load_pairs(
-    entry: str, language: str, count: int, seed: int, max_reject_share: float, reading: Reading = PLAIN
+    entry: str, language: str, count: int | None, seed: int, max_reject_share: float, reading: Reading = PLAIN
 ) -> Loaded:
-    """At most `count` pairs of a preference source. Raises DataError if the share of unusable rows is above
+    """The pairs of a preference source, or a sample of `count`. Raises DataError if the share of unusable rows is above
     `max_reject_share`, and the errors of `catalog.load_pairs`."""
     loaded = catalog.load_pairs(entry, language, count, seed, reading)
-    total = len(loaded.rows) + len(loaded.rejects)
+    total = len(loaded.rows) + len(loaded.left) + len(loaded.rejects)
     if len(loaded.rejects) > max_reject_share * total:
         first = f"line {loaded.rejects[0]['line']}: {loaded.rejects[0]['reason']}"
         raise DataError(
@@ -36,14 +39,20 @@ def load_pairs(
             f"curate.max_reject_share={max_reject_share} allows; the first: {first}",
             where=entry,
         )
-    return replace(loaded, rows=loaded.rows[:count])
+    return loaded
 
 
 def load_prompts(
-    entry: str, judging: str | None, language: str, train: int, evaluation: int, seed: int, reading: Reading = PLAIN
+    entry: str,
+    judging: str | None,
+    language: str,
+    train: int | None,
+    evaluation: int | None,
+    seed: int,
+    reading: Reading = PLAIN,
 ) -> dict[str, Sources]:
     """`prompts` for alignment (more than `train` if available) and `eval_prompts` for judging: the set `judging`, or
-    else the judging set of `entry`'s name, or else the last rows of `entry`."""
+    else the judging set of `entry`'s name, or else the last rows of `entry`, a tenth if no number is given."""
 
     def get(table: dict, name: str, count: int | None) -> Loaded:
         return catalog.load(table, name, language, count, seed, ("prompt",), reading)
@@ -54,10 +63,17 @@ def load_prompts(
         align = get(PROMPTS, entry, train if row and row.alike else None)
         judge = get(EVAL_PROMPTS, judging, evaluation)
     else:
-        both = get(PROMPTS, entry, train + evaluation)
-        last_train = len(both.rows) * train // (train + evaluation)
+        both = get(PROMPTS, entry, train + evaluation if train and evaluation else None)
+        last_train = _first(len(both.rows), train, evaluation)
         align, judge = (replace(both, rows=rows) for rows in (both.rows[:last_train], both.rows[last_train:]))
     return {"prompts": {entry: align}, "eval_prompts": {judging or entry: judge}}
+
+
+def _first(size: int, train: int | None, evaluation: int | None) -> int:
+    """How many of `size` prompts are for alignment; the others are for judging."""
+    if train and evaluation:
+        return size * train // (train + evaluation)
+    return max(0, size - (evaluation or max(1, size // _JUDGED)))
 
 
 def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: float) -> tuple[Rows, Report]:
@@ -101,10 +117,27 @@ def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
     return trained, held
 
 
+def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
+    """Raises DataError for texts of which none has the id of one of the source's: they could not be compared."""
+    if source is None or not (source / PARALLEL_TEXTS.file).is_file():
+        return
+    known = {row["id"] for row in PARALLEL_TEXTS.read(source)}
+    if not any(row["id"] in known for row in rows):
+        raise DataError(
+            "no text has an id of the source's texts, by which they are compared", where="curate.parallel", value=entry,
+            hint="give translations the same id, or name texts of all languages in represent.parallel",
+        )  # fmt: skip
+
+
 def hold_out(
-    pairs: Rows, train_share: float, heldout: int, seed: int, trained: Collection[str] = (), held: Collection[str] = ()
+    pairs: Rows,
+    train_share: float,
+    heldout: int | None,
+    seed: int,
+    trained: Collection[str] = (),
+    held: Collection[str] = (),
 ) -> tuple[Rows, Rows]:
-    """(a share of the pairs for training, `heldout` of the others); fewer if there are not that many others. `trained`,
+    """(a share of the pairs for training, the others or a sample of `heldout` of them). `trained`,
     `held`: ids that are for training and held out in another language, so that no pair is in both parts."""
     free = [i for i, row in enumerate(pairs) if row["id"] not in trained and row["id"] not in held]
     drawn = hub_sets.sample(len(free), max(1, round(train_share * len(free))), seed)
@@ -118,7 +151,12 @@ def hold_out(
 
 def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: int) -> tuple[Rows, Rows]:
     """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). Raises DataError
-    if either has none."""
+    if either has none, and for single judgments, with which nothing can be compared."""
+    if judged := sum(map(is_judgment, pairs)):
+        raise DataError(
+            f"{judged} of {len(pairs)} rows are single judgments, and only pairs can be a benchmark", where="curate.benchmark",
+            value="heldout", hint="name a file of pairs, by --eval in xlrm train",
+        )  # fmt: skip
     prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs))
     count = min(max(1, round(train_share * len(prompts))), len(prompts) - 1)
     if not count:
@@ -139,23 +177,26 @@ def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: in
 
 
 def clean_prompts(
-    entry: str, loaded: dict[str, Sources], contamination: Contamination, count: int, seed: int
-) -> tuple[Rows, dict[str, Counts]]:
-    """Prompts for alignment, at most `count` and without those that judging uses, followed by the prompts for
-    judging; and the counts. Raises DataError if none is left for alignment."""
-    rows = loaded["prompts"][entry].rows
+    entry: str, source: Loaded, contamination: Contamination, count: int | None, seed: int
+) -> tuple[Loaded, dict[str, Counts]]:
+    """The prompts for alignment without those that judging uses, or a sample of `count` of them; and the counts of the
+    cleaning. Raises DataError if none is left."""
     row = catalog.find(PROMPTS, entry)
-    counts: dict[str, Counts] = {}
-    if not (row and row.alike):
-        rows, report = cleaning.clean_prompts(rows, entry, contamination)
-        _say(report, "prompts")
-        counts = report.counts()
-        if not rows:
-            raise DataError("no prompt to align on is left after cleaning", where="curate.prompts", value=entry)
-        rows = [rows[i] for i in hub_sets.sample(len(rows), count, seed)]
-    (judged,) = loaded["eval_prompts"].values()
-    both = [("train", row) for row in rows] + [("eval", row) for row in judged.rows]
-    return [{"id": row["id"], "prompt": row["prompt"], "split": split} for split, row in both], counts
+    if row and row.alike:
+        return source, {}
+    rows, report = cleaning.clean_prompts(source.rows, entry, contamination)
+    _say(report, "prompts")
+    if not rows:
+        raise DataError("no prompt to align on is left after cleaning", where="curate.prompts", value=entry)
+    return hub_sets.take(entry, replace(source, rows=rows), count, seed), report.counts()
+
+
+def prompt_rows(align: Sources, judge: Sources) -> Rows:
+    """The table of prompts: those for alignment, followed by those for judging."""
+    both = [
+        (split, row) for split, use in (("train", align), ("eval", judge)) for data in use.values() for row in data.rows
+    ]
+    return [{"id": row["id"], "prompt": row["prompt"], "split": split} for split, row in both]
 
 
 def _say(report: Report, what: str) -> None:

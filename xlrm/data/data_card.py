@@ -75,10 +75,21 @@ def markdown(card: DataCard) -> str:
         lines.append(
             markdown_table.row([name, counts.rows_in, *dropped, counts.rows_out, origin.licence, _place(origin)])
         )
-    lines += ["", _terms_line(card)]
+    lines += ["", _terms_line(card), *(line for text in notes(card) for line in ("", text))]
     if hits := _hits(counts for _, counts, _ in parts):
         lines += ["", f"Contaminated rows by what they hit: {hits}."]
     return "\n".join(lines) + "\n"
+
+
+def notes(card: DataCard) -> list[str]:
+    """A sentence for each source of which a limit left out rows."""
+    sentences = []
+    for use, entries in card.origins.items():
+        for entry, origin in entries.items():
+            if origin.not_taken:
+                lost = f", and with them all of {', '.join(origin.lost)}" if origin.lost else ""
+                sentences.append(f"{entry} ({use}): {origin.not_taken:,} of {origin.rows:,} rows not taken{lost}.")
+    return sentences
 
 
 def _terms_line(card: DataCard) -> str:

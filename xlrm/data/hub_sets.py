@@ -76,7 +76,11 @@ class Origin(BaseModel):
     commit: str | None = None
     records: int | None = None
     rows: int | None = None
-    """Rows made from the records, before a sample was drawn."""
+    """Rows made from the records, or rows of the file, before a sample was drawn."""
+    not_taken: int = 0
+    """Rows that a limit of the config left out; those taken are a sample."""
+    lost: tuple[str, ...] = ()
+    """Sections of a benchmark of which a limit left no item."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Loaded:
     origin: Origin
     rejects: list[Row] = field(default_factory=list)
     """Line and reason of each record that could not be read as a row."""
+    left: list[Row] = field(default_factory=list)
+    """Rows that a limit left out."""
 
 
 def _safe_rlhf(rule: str) -> Callable[[Iterable[Record]], Iterator[Row]]:
@@ -145,8 +151,33 @@ def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
 def _turns(prompt: str) -> Turns:
     """A prompt of HelpSteer2, in which the first turn is the user's and marks begin the others, as messages."""
     first, *others = _TURN.split(prompt)
-    said = [("User", first), *zip(others[::2], others[1::2], strict=True)]
-    return conversations.prompt([{"role": role.lower(), "content": text} for role, text in said])
+    turns = [("User", first), *zip(others[::2], others[1::2], strict=True)]
+    return conversations.prompt([{"role": role.lower(), "content": text} for role, text in turns])
+
+
+_HELPSTEER3 = {
+    "en": "english", "zh": "chinese", "ko": "korean", "fr": "french", "es": "spanish", "ru": "russian", "ja": "japanese",
+    "de": "german", "it": "italian", "pt": "portuguese", "pl": "polish", "id": "indonesian", "nl": "dutch", "vi": "vietnamese",
+}  # fmt: skip
+"""Language -> its name in the column `language` of HelpSteer3. Code has that of a programming language there, and its
+prompts are in English."""
+
+
+def _helpsteer3(records: Iterable[Record]) -> Iterator[Row]:
+    """`context` is the conversation so far; `overall_preference` is -3..3, positive for the second response; 0 is
+    dropped."""
+    for record in records:
+        strength = record["overall_preference"]
+        if strength:
+            chosen, rejected = (2, 1) if strength > 0 else (1, 2)
+            prompt = conversations.prompt(record["context"], "context")
+            pair = _row(prompt, record[f"response{chosen}"], record[f"response{rejected}"])
+            yield pair | {"margin": float(abs(strength))}
+
+
+def _in_helpsteer3(record: Record, language: str) -> bool:
+    named = record["language"].lower()
+    return named == _HELPSTEER3[language] or (language == "en" and record["domain"].lower() == "code")
 
 
 def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:
@@ -214,6 +245,10 @@ SOURCES = {
         Source(
             "helpsteer2-preference", "nvidia/HelpSteer2", "cc-by-4.0", _helpsteer2_preference, folder="preference"
         ),
+        Source(
+            "helpsteer3", "nvidia/HelpSteer3", "cc-by-4.0", _helpsteer3, languages=tuple(_HELPSTEER3), config="preference",
+            spoken=_in_helpsteer3,
+        ),
         Source("offsetbias", "NCSOFT/offsetbias", "bsd-3-clause", _offsetbias),
         Source("magpie", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", "llama3", _magpie),
         Source("magpielm", "Magpie-Align/MagpieLM-DPO-Data-v0.1", "llama3.1", _magpie),
@@ -237,8 +272,8 @@ SOURCES = {
 }  # fmt: skip
 
 
-def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
-    """Rows of a source, at most `count`, sampled by seed and in the order of the dataset.
+def load(source: Source, language: str) -> Loaded:
+    """All rows of a source, with ids, in the order of the dataset.
 
     Raises ArtifactError for a dataset that cannot be fetched, DataError for records that do not match its schema.
     """
@@ -258,16 +293,30 @@ def load(source: Source, language: str, count: int | None, seed: int) -> Loaded:
     if source.counts and source.counts != (read, len(rows)):
         counted, card = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
         progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {card}")
-    kept = sample(len(rows), count, seed)
     facts = origin(source.repository, source.revision, commit, source.licence, records=read, rows=len(rows))
     stem = in_language(source.name, language)
-    return Loaded([{"id": f"{stem}-{i}", **rows[i]} for i in kept], facts)
+    return Loaded([{"id": f"{stem}-{i}", **row} for i, row in enumerate(rows)], facts)
 
 
 def in_language(stem: str, language: str) -> str:
     """Beginning of the ids of rows without one of their own. It names a language other than English, since equal ids in
     two languages say that one row is the translation of the other."""
     return stem if language == "en" else f"{stem}-{language}"
+
+
+def take(entry: str, loaded: Loaded, count: int | None, seed: int) -> Loaded:
+    """At most `count` of the rows, sampled by seed and in their order; None takes all. How many were left out is logged
+    and stands in the origin."""
+    kept = sample(len(loaded.rows), count, seed)
+    if len(kept) == len(loaded.rows):
+        return loaded
+    taken = set(kept)
+    left = [row for i, row in enumerate(loaded.rows) if i not in taken]
+    progress.say(
+        f"{entry}: {len(kept)} of {len(loaded.rows)} rows taken, a sample of seed {seed}; {len(left)} not taken"
+    )
+    origin = loaded.origin.model_copy(update={"not_taken": loaded.origin.not_taken + len(left)})
+    return replace(loaded, rows=[loaded.rows[i] for i in kept], origin=origin, left=left)
 
 
 def sample(size: int, count: int | None, seed: int) -> list[int]:

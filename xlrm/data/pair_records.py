@@ -105,7 +105,7 @@ def item_of(record: Row) -> Row:
 
 
 def _are_responses(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(each, str | list) for each in value)
+    return isinstance(value, list) and bool(value) and isinstance(value[0], str | list)
 
 
 def _responses(value: Any, side: str) -> list[conversations.Turns]:

@@ -86,7 +86,7 @@ def load(entry: str, languages: Sequence[str], count: int | None, seed: int) -> 
     """
     check(entry)
     if row := catalog.find(PUBLISHED_PARALLEL, entry):
-        tables, origins = _published(row, languages, seed)
+        tables, origins = _published(row, languages)
     else:
         tables = _columns(entry, languages)
         origins = dict.fromkeys(languages, Origin(licence=YOUR_OWN, file=entry))
@@ -138,7 +138,7 @@ def _shared(origins: Mapping[str, Origin]) -> dict[str, Any]:
     return shared | {"records": records, "commit": {language: origin.commit for language, origin in origins.items()}}
 
 
-def _published(row: catalog.Dataset, languages: Sequence[str], seed: int) -> tuple[dict[str, Table], dict[str, Origin]]:
+def _published(row: catalog.Dataset, languages: Sequence[str]) -> tuple[dict[str, Table], dict[str, Origin]]:
     tables, origins = {}, {}
     for language in languages:
         if language not in row.languages:
@@ -147,7 +147,7 @@ def _published(row: catalog.Dataset, languages: Sequence[str], seed: int) -> tup
                 where="represent.parallel", value=row.name, hint=f"it is in {', '.join(row.languages)}",
             )  # fmt: skip
         assert isinstance(row.rows, Source)
-        loaded = hub_sets.load(row.rows, language, None, seed)
+        loaded = hub_sets.load(row.rows, language)
         tables[language] = {record["id"]: record["text"] for record in loaded.rows}
         origins[language] = loaded.origin
     return tables, origins

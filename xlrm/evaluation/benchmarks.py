@@ -5,16 +5,18 @@ its rows carry. A subset without a weight counts by its number of rows, so that 
 same. The average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
 """
 
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from xlrm import progress
 from xlrm.data import catalog, cleaning, pair_records
 from xlrm.data.catalog import Dataset
 from xlrm.data.conversations import is_messages
-from xlrm.data.hub_sets import Loaded
+from xlrm.data.hub_sets import Loaded, Origin, Source
 from xlrm.data.phrasebook import questions
-from xlrm.errors import ConfigError, DataError
+from xlrm.errors import ConfigError, DataError, within
 from xlrm.store.row_files import PLAIN, Reading
 
 AVERAGE, SUBSET = "average", "subset/"
@@ -70,7 +72,8 @@ BENCHMARKS = {
     row.dataset.name: row
     for row in (
         Benchmark(
-            Dataset("phrasebook", "Apache-2.0", catalog.SPOKEN, _phrasebook, alike=True), questions.SUBSETS, whole=False
+            Dataset("phrasebook", "Apache-2.0", catalog.SPOKEN, _phrasebook, size=560, alike=True), questions.SUBSETS,
+            whole=False,
         ),
         Benchmark(_OF_THE_HUB["rewardbench"], _SECTIONS, _COUNTS),
         Benchmark(_OF_THE_HUB["rewardbench-2"], {subset: subset for subset in _REWARDBENCH_2}),
@@ -88,11 +91,13 @@ HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in ca
 """Benchmarks and judging prompts, with a prompt in each row, that training data can be decontaminated against."""
 
 _SIDES = ("chosen", "rejected")
+_DEFAULT = "rewardbench"
+"""Benchmark whose sections and weights the subsets of a file have."""
 
 
 def load(name: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN) -> Loaded:
-    """Rows of a benchmark in the table, or of a file, each with its subset, its section, and the weight of its subset
-    if the benchmark has weights.
+    """Rows of a benchmark in the table, or of a file, all or a sample of `count`, each with its subset, its section, and
+    the weight of its subset if the benchmark has weights.
 
     A file's rows may have `subset` and `section`; a subset of RewardBench belongs to RewardBench's section and has its
     weight. Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table that
@@ -100,11 +105,57 @@ def load(name: str, language: str, count: int | None, seed: int, reading: Readin
     """
     loaded = catalog.load(TABLE, name, language, count, seed, _SIDES, reading, _read)
     row = catalog.find(TABLE, name)
-    benchmark = BENCHMARKS[row.name if row else "rewardbench"]
+    benchmark = BENCHMARKS[row.name if row else _DEFAULT]
     items = rated(name, loaded.rows, benchmark)
     if row and benchmark.whole:
         _check_sections(name, items, benchmark.sections)
-    return replace(loaded, rows=items)
+    return replace(loaded, rows=items, origin=_with_lost(name, loaded, items, benchmark))
+
+
+def _with_lost(name: str, loaded: Loaded, items: list[dict], benchmark: Benchmark) -> Origin:
+    """The origin with the sections of which a limit left no item."""
+    lost = _lost(name, rated(name, loaded.left, benchmark), items)
+    return loaded.origin.model_copy(update={"lost": lost}) if lost else loaded.origin
+
+
+def _lost(name: str, rows: list[dict], taken: list[dict]) -> tuple[str, ...]:
+    """Sections of rows of which none was taken; they are logged."""
+    lost = sorted({row["section"] for row in rows} - {row["section"] for row in taken})
+    if lost:
+        progress.say(f"{name}: no item of {', '.join(lost)} is among those taken")
+    return tuple(lost)
+
+
+def of_rows(name: str, rows: Sequence[dict]) -> list[dict]:
+    """Rows with prompt, chosen and rejected as `load` gives those of a file. Raises DataError for a row that lacks one of
+    these, and as `load` does."""
+    items = []
+    for number, row in enumerate(rows, 1):
+        with within(f"{name}:{number}: "):
+            if missing := [key for key in _SIDES if row.get(key) is None]:
+                raise DataError("missing; a row needs prompt, chosen and rejected", where=missing[0])
+            own = row.get("id")
+            items.append({**_read(row), "id": f"{name}-{number - 1}" if own in (None, "") else str(own)})
+    return cleaning.unique_ids(rated(name, items))
+
+
+def is_generated(entry: str) -> bool:
+    """Whether the benchmark's rows are generated, without an end, rather than read."""
+    row = catalog.find(TABLE, entry)
+    return row is not None and not isinstance(row.rows, Source)
+
+
+def sample(name: str, rows: list[dict], count: int | None, seed: int) -> list[dict]:
+    """At most `count` of the rows of a benchmark, drawn by `seed`, in their order. Raises DataError for a benchmark of the
+    table that would lack a section."""
+    if count is None or count >= len(rows):
+        return rows
+    taken = [rows[place] for place in sorted(random.Random(seed).sample(range(len(rows)), count))]
+    _lost(name, rows, taken)
+    row = catalog.find(TABLE, name)
+    if row and BENCHMARKS[row.name].whole:
+        _check_sections(name, taken, BENCHMARKS[row.name].sections)
+    return taken
 
 
 def rated(name: str, rows: list[dict], benchmark: Benchmark | None = None) -> list[dict]:

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -14,7 +14,8 @@ from xlrm import progress
 from xlrm.errors import ConfigError
 from xlrm.evaluation import reward_results, reward_table
 from xlrm.evaluation.credit import Ties, responses
-from xlrm.evaluation.results import Bias, Cost, ExternalModelResults, Results, SingleExternalResult
+from xlrm.evaluation.measured import ScoringFacts, text_digest
+from xlrm.evaluation.results import Bias, Cost, ExternalModelResults, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary, with_missing
 from xlrm.models import reward_models
@@ -29,6 +30,8 @@ from xlrm.store.jsonl import write_jsonl
 
 SECTION = "external.judge"
 """Where the settings of judges are, for messages."""
+VERDICTS = "verdicts.jsonl"
+_LABELS = ("id", "subset", "section", "weight")
 Rows = dict[str, list[dict]]
 """Language -> rows of a benchmark."""
 
@@ -87,24 +90,16 @@ def evaluate_all(rows: Rows, settings: Settings, output: Path) -> dict[str, Exte
     return {model.name: results[model.name] for model in models}
 
 
-def evaluate(entry: str, rows: list[dict], language: str, settings: Settings, output: Path) -> SingleExternalResult:
-    """One model on one benchmark; its result for each item is written to `output`. A killed run continues. Raises
-    ConfigError for settings of classifiers that are given for a judge."""
+def judge(entry: str, rows: Rows, settings: Settings, output: Path) -> ExternalModelResults:
+    """Results of one generative model on one benchmark; its verdicts are written to `output`. Raises ConfigError for
+    settings of classifiers, and the errors of `evaluate_all`."""
     model = reward_models.find(entry)
-    _check_kind(model, settings)
-    journal = None
-    if model.kind == "classifier":
-        version = f"{model.adapter} {model.version()}"
-        journal = reward_journal.Journal.of_file(output / reward_table.FILE, version, settings.for_model(model))
-    results = _results(model, _judges([model], {language: rows}, settings), {language: rows}, settings, output, journal)
-    if journal:
-        journal.remove()
-    about = results.model_dump(exclude_unset=True, exclude={"results"})
-    fields = results.results[language].model_dump(exclude_unset=True) | about
-    return SingleExternalResult(tie_policy=settings.ties, **fields)
+    check_kind(model, settings)
+    return _results(model, _judges([model], rows, settings), rows, settings, output)
 
 
-def _check_kind(model: RewardModel, settings: Settings) -> None:
+def check_kind(model: RewardModel, settings: Settings) -> None:
+    """Raises ConfigError for settings that do not fit the model or this machine."""
     if model.kind == "classifier":
         classifiers.check(model, settings.for_model(model))
         return
@@ -146,17 +141,23 @@ def _results(
     journal: reward_journal.Journal | None = None,
 ) -> ExternalModelResults:  # fmt: skip
     """The model's results; its result for each item is written to `output`."""
-    bias = {}
+    kinds: dict[str, Any] = {}
     if judge := judges.pop(model.name, None):
-        results, bias["bias"] = _judged(model, judge, rows, output)
+        results, kinds["bias"] = _judged(model, judge, rows, output)
         cost = Cost(**judge.cost.as_json())
     else:
-        results = _rewarded(model, rows, settings, output, journal)
-        cost = Cost(conversations=sum(len(side) for table in rows.values() for row in table for side in responses(row)))
+        results, kinds["scoring"] = _rewarded(model, rows, settings, output, journal)
+        kinds["tie_policy"] = settings.ties
+        cost = cost_of([row for table in rows.values() for row in table])
     return ExternalModelResults(
         kind=model.kind, repository=model.repository, licence=model.licence, version=_version(model, settings), cost=cost,
-        results=with_missing(f"external[{model.name}]: benchmark", results, rows), **bias,
+        results=with_missing(f"external[{model.name}]: benchmark", results, rows), **kinds,
     )  # fmt: skip
+
+
+def cost_of(rows: list[dict]) -> Cost:
+    """Cost of a classifier's rewards for the rows."""
+    return Cost(conversations=sum(len(side) for row in rows for side in responses(row)))
 
 
 def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> tuple[Results, Bias]:
@@ -165,7 +166,7 @@ def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> tuple
     with contextlib.closing(judge):
         items = {language: rewardbench.judge(judge, table) for language, table in rows.items()}
     progress.say(f"external[{model.name}]: {judge.cost}")
-    write_jsonl(output / "verdicts.jsonl", _verdicts(rows, items))
+    write_jsonl(output / VERDICTS, _verdicts(rows, items))
     credits = {code: np.array([row["credit"] for row in records]) for code, records in items.items()}
     results = {
         code: summary(rows[code], earned).model_copy(update=rewardbench.unreadable(items[code]))
@@ -176,7 +177,7 @@ def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> tuple
 
 def _verdicts(rows: Rows, judged: Rows) -> list[dict]:
     return [
-        {"language": code, "id": row["id"], "subset": row["subset"], "section": row["section"], **verdict}
+        {"language": code, "text": text_digest(row), **{key: row[key] for key in _LABELS if key in row}, **verdict}
         for code, table in rows.items()
         for row, verdict in zip(table, judged[code], strict=True)
     ]
@@ -188,12 +189,14 @@ def _rewarded(
     settings: Settings,
     output: Path,
     journal: reward_journal.Journal | None,
-) -> Results:
+) -> tuple[Results, ScoringFacts]:
     from xlrm.models import loading
 
     every = [row for table in rows.values() for row in table]
     progress.say(f"external[{model.name}]: {len(every):,} items in {', '.join(rows)}")
-    scorer = classifiers.load(model, settings.for_model(model))
+    scoring = settings.for_model(model)
+    scorer = classifiers.load(model, scoring)
+    facts = ScoringFacts.of(scoring, scorer.max_length)
     rewards = iter(reward_table.score_items(every, scorer, journal))
     cut = iter(reward_table.cut_items(every, scorer))
     del scorer
@@ -206,4 +209,4 @@ def _rewarded(
         results[language] = reward_results.result(table, scored, settings.ties, shortened)
         kept += reward_table.records(CORPUS, language, table, scored)
     reward_table.write(output / reward_table.FILE, kept)
-    return results
+    return results, facts

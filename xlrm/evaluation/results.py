@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,6 +12,7 @@ from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.credit import Ties
+from xlrm.evaluation.measured import BenchmarkFacts, ModelFacts, ScoringFacts
 from xlrm.store.json_file import JsonFile
 
 
@@ -49,6 +51,8 @@ class Result(BaseModel):
     """Verdicts that name neither response; None for a model that gives rewards."""
     missing: tuple[str, ...] = ()
     """Subsets of the benchmark without an item in this language."""
+    rows_digest: str | None = None
+    """sha256 over ids, texts, subsets, sections and weights of the items: `xlrm.evaluation.measured`."""
 
     def estimate(self, name: str = AVERAGE) -> Estimate | None:
         """Accuracy of a section (or the average, or a subset); None if there is none of that name."""
@@ -78,6 +82,9 @@ class EvaluationResults(JsonFile):
     """Language that the reward model was trained in; None for a model from elsewhere."""
     tie_policy: Ties = "lost"
     """Credit for equal rewards."""
+    model_digest: str | None = None
+    """Digest of the model's files, as in `ModelFacts`."""
+    scoring: ScoringFacts | None = None
     results: Results
     """On the corpus's own benchmark."""
     benchmarks: dict[str, Results] = Field(default_factory=dict)
@@ -129,6 +136,10 @@ class ExternalModelResults(ExternalModel, JsonFile):
     FILE: ClassVar[str] = "results.json"
     WRITTEN_BY: ClassVar[str] = "the stage external writes it"
 
+    tie_policy: Ties | None = None
+    """Credit for equal rewards; None for a judge."""
+    scoring: ScoringFacts | None = None
+    """None for a judge."""
     results: Results
 
 
@@ -185,10 +196,19 @@ class SingleResult(Result, JsonFile):
     END: ClassVar[str] = "\n"
 
     tie_policy: Ties
+    model: ModelFacts | None = None
+    benchmark: BenchmarkFacts | None = None
+    language: str | None = None
+    scoring: ScoringFacts | None = None
+    """None for a judge."""
+    date: datetime | None = None
+    """When the evaluation ended, in UTC."""
+    xlrm: str | None = None
+    """Version of this project."""
 
 
 class SingleExternalResult(ExternalModel, SingleResult):
-    """The same file for a model from elsewhere."""
+    """The same file for a model of the table of models from elsewhere."""
 
 
 @dataclass(frozen=True)

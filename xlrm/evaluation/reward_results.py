@@ -4,6 +4,7 @@ results."""
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from xlrm import progress
 from xlrm.errors import ConfigError, DataError
@@ -16,6 +17,15 @@ from xlrm.models import loading
 from xlrm.scorers import engines, fingerprints, parallel
 from xlrm.scorers.interface import Scorer, Scoring
 from xlrm.scorers.reward_journal import Journal
+
+
+class Scored(NamedTuple):
+    rewards: list[Rewards]
+    """Rewards of each row's chosen and rejected responses."""
+    cut: list[int]
+    """Number of each row's conversations that were cut."""
+    max_length: int
+    """Tokens to which conversations were cut."""
 
 
 def published(entries: Sequence[str], languages: Sequence[str]) -> dict[str, dict[str, list[dict]]]:
@@ -42,21 +52,18 @@ def published(entries: Sequence[str], languages: Sequence[str]) -> dict[str, dic
     return tables
 
 
-def score_with_fingerprint(
-    folder: Path, rows: list[dict], scoring: Scoring, output: Path
-) -> tuple[list[Rewards], list[int]]:
-    """Rewards of each row's chosen and rejected responses, and the number of its conversations that were cut, from the
-    reward model in `folder`, whose fingerprint is written to `output`. A killed run continues from the journal beside
-    `output`."""
+def score_with_fingerprint(folder: Path, rows: list[dict], scoring: Scoring, output: Path) -> Scored:
+    """Rewards of the rows from the reward model in `folder`, whose fingerprint is written to `output`. A killed run
+    continues from the journal beside `output`."""
     try:
         return _score(_load(folder, scoring, output), rows, Journal.beside(output, "rewards"))
     finally:
         loading.free_gpu()
 
 
-def _score(scorer: Scorer, rows: list[dict], journal: Journal) -> tuple[list[Rewards], list[int]]:
+def _score(scorer: Scorer, rows: list[dict], journal: Journal) -> Scored:
     rewards = reward_table.score_items(rows, scorer, journal)
-    return rewards, reward_table.cut_items(rows, scorer)
+    return Scored(rewards, reward_table.cut_items(rows, scorer), scorer.max_length)
 
 
 def _load(folder: Path, scoring: Scoring, output: Path) -> Scorer:

@@ -1,7 +1,5 @@
 """Rewards of every response of a benchmark, as Parquet with one row per response; and computing them."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from xlrm.errors import DataError
 from xlrm.evaluation.credit import Rewards, responses
+from xlrm.evaluation.measured import text_digest
 from xlrm.models.chat_templates import conversation
 
 if TYPE_CHECKING:
@@ -32,17 +31,12 @@ def records(benchmark: str, language: str, rows: Iterable[dict], rewards: Iterab
         labels = {
             "benchmark": benchmark,
             "language": language,
-            "text": _digest(row),
+            "text": text_digest(row),
             **{key: row[key] for key in ("id", "subset", "section")},
             **{key: row[key] for key in _OPTIONAL if key in row},
         }
         for side, values in zip(_SIDES, both, strict=True):
             yield from (labels | {"side": side, "response": i, "reward": value} for i, value in enumerate(values))
-
-
-def _digest(row: dict) -> str:
-    texts = [row.get(key) for key in ("prompt", "chosen", "rejected")]
-    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write(path: Path, rows: list[dict]) -> None:
@@ -73,11 +67,15 @@ def read(path: Path, benchmark: str = CORPUS) -> dict[str, list[dict]]:
         raise DataError(
             f"missing columns: {', '.join(missing)}", where=path, hint=f"required are {', '.join(_COLUMNS)}"
         )
+    return grouped(record for record in table.to_pylist() if record["benchmark"] == benchmark)
+
+
+def grouped(responses_of_items: Iterable[dict]) -> dict[str, list[dict]]:
+    """Language -> items of one benchmark, from the records of their responses."""
     items: dict[tuple[str, str], dict] = {}
-    for record in table.to_pylist():
-        if record["benchmark"] == benchmark:
-            item = items.setdefault((record["language"], record["id"]), _item(record))
-            item[record["side"]].append(record["reward"])
+    for record in responses_of_items:
+        item = items.setdefault((record["language"], record["id"]), _item(record))
+        item[record["side"]].append(record["reward"])
     by_language: dict[str, list[dict]] = {}
     for (language, _), item in items.items():
         by_language.setdefault(language, []).append(item)

@@ -1,5 +1,6 @@
 """Accuracies of subsets, sections and benchmarks with bootstrap intervals, and tests of the difference of two models."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -7,6 +8,7 @@ from xlrm import progress
 from xlrm.evaluation import benchmarks
 from xlrm.evaluation import credit as credits
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET, section_weights
+from xlrm.evaluation.measured import rows_digest
 from xlrm.evaluation.results import Result, Results
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> 
         interval=intervals(rows, credit),
         length_baseline=accuracies(rows, credits.by_length(rows)),
         random_baseline=accuracies(rows, credits.by_chance(rows)),
+        rows_digest=rows_digest(rows),
         **({} if ties is None else {"ties": ties}),
     )
 
@@ -90,9 +93,39 @@ def paired(rows: list[dict], difference: "np.ndarray", seed: int = 0) -> dict[st
     flipped = _aggregate(rows, _sign_flips(rows, difference, seed))
     results = {}
     for name, value in values.items():
-        as_far = (abs(flipped[name]) >= abs(value) - 1e-12).sum()
+        as_far = (abs(flipped[name]) >= abs(value) - _SAME).sum()
         results[name] = Paired(value, *bounds[name], p=float((1 + as_far) / (1 + PERMUTATIONS)))
     return results
+
+
+class Discordant(NamedTuple):
+    """Items for which one of two models earns more than the other, and the two-sided p-value of McNemar's exact test."""
+
+    better: int
+    worse: int
+    p: float
+
+
+def mcnemar(rows: list[dict], difference: "np.ndarray") -> dict[str, Discordant]:
+    """McNemar's exact test for each section and for all items together (as `average`), by the differences of two models'
+    credits (n). Every item counts the same, whatever its subset's weight; the two items of a prompt of RewardBench 2's
+    Ties count as one. Items without a difference do not count."""
+    sums = {subset: _clusters(rows, difference, places)[0] for subset, places in _subset_places(rows).items()}
+    signs = {subset: (int((own > _SAME).sum()), int((own < -_SAME).sum())) for subset, own in sums.items()}
+    parts = {section: list(weights) for section, weights in section_weights(rows).items()} | {AVERAGE: list(signs)}
+    counts = {part: tuple(map(sum, zip(*(signs[name] for name in own), strict=True))) for part, own in parts.items()}
+    return {part: Discordant(better, worse, _binomial(better, worse)) for part, (better, worse) in counts.items()}
+
+
+_SAME = 1e-12
+"""Largest difference in credit that counts as none."""
+
+
+def _binomial(better: int, worse: int) -> float:
+    """Two-sided probability of a split at least as uneven as this one, if both sides are equally likely: exact."""
+    total = better + worse
+    tail = sum(math.comb(total, count) for count in range(min(better, worse) + 1))
+    return min(1.0, 2 * tail / 2**total)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -48,6 +48,11 @@ def before_the_end(action: Callable[[], None]) -> Iterator[None]:
         _before_the_end.remove(action)
 
 
+def also_at_the_end(action: Callable[[], None]) -> None:
+    """Has a signal that ends the process run `action` too, which does nothing if it has been done."""
+    _before_the_end.append(action)
+
+
 def _end(number: int, _frame: object) -> None:
     """Runs the actions in threads, because the interrupted thread may hold a lock that an action needs; an action
     that waits for such a lock is abandoned."""

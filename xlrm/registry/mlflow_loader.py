@@ -67,11 +67,11 @@ def _conversation(number: int, row: Any) -> list[dict[str, Any]]:
     if "prompt" in given and "response" in given:
         turns, response = _messages(number, given["prompt"], "user"), _messages(number, given["response"], "assistant")
         chat = [*turns, *response]
-    elif given.get("messages"):
-        chat = _messages(number, given["messages"], "user")
+    elif messages := given.get("messages"):
+        chat = _messages(number, _json_of_messages(messages) if isinstance(messages, str) else messages, "user")
     else:
         raise ValueError(f"row {number}: {_ROW}; it has {sorted(row)}")
-    if any("\ud800" <= character <= "\udfff" for character in json.dumps(chat, ensure_ascii=False)):
+    if any("\ud800" <= character <= "\udfff" for character in json.dumps(chat, ensure_ascii=False, allow_nan=False)):
         raise ValueError(f"row {number}: a message holds half of a surrogate pair, which is not a character")
     if chat[-1]["role"] != "assistant":
         raise ValueError(f"row {number}: the last message is the one to score: its role is assistant")
@@ -90,10 +90,23 @@ def _listed(value: Any) -> Any:
 def _messages(number: int, value: Any, role: str) -> list[dict[str, Any]]:
     """The messages of a text in this role, of one message, or of a list of messages."""
     if isinstance(value, str):
+        if _json_of_messages(value) is not None:
+            raise ValueError(f"row {number}: a text that is the JSON of messages; give the list itself")
         return [{"role": role, "content": value}]
     if not isinstance(value, list | dict) or not value:
         raise ValueError(f"row {number}: {_ROW}, got {value!r}")
     return [_message(number, message) for message in (value if isinstance(value, list) else [value])]
+
+
+def _json_of_messages(text: str) -> list | None:
+    if not text.lstrip().startswith("[{") or not text.rstrip().endswith("}]"):
+        return None
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    forms = ({"role", "content"}, {"from", "value"})
+    return read if all(isinstance(each, dict) and any(form <= each.keys() for form in forms) for each in read) else None
 
 
 def _message(number: int, given: Any) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def of_models(external: list[External], win_rates: list[AlignedPolicy], facts: F
     if win_rates:
         return sentences
     if facts.aligned:
-        sentences.append(f"Win rates: {facts.aligned} policies were aligned but not judged (set judge.judge).")
+        policies = "the aligned policy was" if facts.aligned == 1 else f"the {facts.aligned} aligned policies were"
+        sentences.append(f"Win rates: {policies} not judged (set judge.judge).")
     elif not facts.has_prompts:
         sentences.append("Alignment: not part of the experiment (curate.prompts: null).")
     else:

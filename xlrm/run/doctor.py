@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 
 from rich.markup import escape
-from rich.table import Table
 
 from xlrm import installation
-from xlrm.errors import XlrmError
-from xlrm.run.output import console
-from xlrm.store import addresses, objects
+from xlrm.errors import ConfigError, XlrmError
+from xlrm.run.output import console, table
+from xlrm.store import addresses, objects, outputs
 
 PACKAGES = {
     "pipeline": ("kfp", "mlflow", "boto3"),
@@ -44,12 +43,12 @@ class Check:
 def show(checks: Iterable[Check]) -> bool:
     """Prints the checks as a table and returns whether every required one passed. An iterator of checks is run row by
     row."""
-    table, ready = Table("", "what", "found", "what to do"), True
+    made, ready = table(["", "what", "found", "what to do"]), True
     for check in checks:
         ready &= check.ok or not check.required
         mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.required else "[yellow]–[/]"
-        table.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))
-    console().print(table)
+        made.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))
+    console().print(made)
     return ready
 
 
@@ -63,11 +62,21 @@ def checks(needed: Set[str] = DEMO) -> Iterator[Check]:
     for extra, packages in PACKAGES.items():
         for package in packages:
             yield _installed(package, extra, extra in needed, image)
+    yield _home()
     yield _store()
     yield _tracking()
     yield _gpu(image)
     free = shutil.disk_usage(addresses.home().parent).free / 2**30
     yield Check("disk", free > 2, f"{free:.0f} GiB free", "free at least 2 GiB, or set XLRM_HOME to another disk")
+
+
+def _home() -> Check:
+    found = str(addresses.home())
+    try:
+        outputs.check_folder(addresses.home(), "XLRM_HOME")
+    except ConfigError as error:
+        return Check("XLRM_HOME", False, found, f"{error.message}; set XLRM_HOME to another folder")
+    return Check("XLRM_HOME", True, found, "")
 
 
 def _image() -> str | None:

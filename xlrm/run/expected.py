@@ -1,17 +1,21 @@
 """The texts that an experiment will read, estimated from its settings alone: their number and assumed lengths. `xlrm
 estimate` and `plan` count the real ones."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from xlrm.data import catalog
+from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, PUBLISHED_PARALLEL, Dataset
 from xlrm.data.corpus_schema import Name
+from xlrm.errors import XlrmError
 from xlrm.evaluation import benchmarks
 from xlrm.languages import LANGUAGES
 from xlrm.run.forecast import Published
 from xlrm.run.sections import Experiment
 from xlrm.run.workloads import Item, Texts
 from xlrm.store import hub
+from xlrm.store.row_files import RowFile
 from xlrm.translation import effort, translators
 from xlrm.translation.effort import Estimate, Work
 
@@ -22,7 +26,7 @@ SIZES = {
     # The datasets' cards.
     "rewardbench": 2985, "rewardbench-2": 1865, "m-rewardbench": 2869, "alpacaeval": 805, "belebele": 488,
 }  # fmt: skip
-"""Dataset -> rows in one language. Other datasets and files are assumed to have as many rows as the settings allow."""
+"""Dataset of the Hub -> rows in one language."""
 PHRASEBOOK = Item(42, (48, 48))
 """Bytes of the phrasebook's English prompts and responses: means of 2,000 pairs."""
 BEST_OF = {"rewardbench-2": 4}
@@ -32,14 +36,21 @@ BEST_OF = {"rewardbench-2": 4}
 def texts(experiment: Experiment) -> Texts:
     """Assumed lengths of the corpus that `curate` will make."""
     config = experiment.config("curate")
-    pairs = [item for entry in config.preferences for item in [_item(experiment, entry)] * size(entry, config.pairs)]
     judged = config.eval_prompt_set or config.prompts
+
+    def items(table: Mapping[str, Dataset], entry: str | None, most: int | None) -> list[Item]:
+        return [_item(experiment, entry)] * size(experiment, table, entry, most)
+
+    def alone(table: Mapping[str, Dataset], entry: str | None, most: int | None) -> list[float]:
+        return [item.prompt for item in items(table, entry, most)]
+
+    pairs = [item for entry in config.preferences for item in items(PREFERENCES, entry, config.pairs)]
     return Texts(
         pairs[: max(1, round(config.train_share * len(pairs)))],
-        [_item(experiment, config.benchmark)] * size(config.benchmark, config.benchmark_items),
-        [_item(experiment, config.prompts).prompt] * config.train_prompts if config.prompts else [],
-        [_item(experiment, judged).prompt] * size(judged, config.eval_prompts) if config.prompts else [],
-        [_item(experiment, config.parallel).prompt] * config.parallel_texts if config.parallel else [],
+        items(benchmarks.TABLE, config.benchmark, config.benchmark_items),
+        alone(PROMPTS, config.prompts, config.train_prompts),
+        alone(EVAL_PROMPTS, judged, config.eval_prompts),
+        alone(PARALLEL, config.parallel, config.parallel_texts),
     )
 
 
@@ -57,7 +68,7 @@ def published(experiment: Experiment) -> Published:
             code: [_translated(item, code)] * count for code in experiment.languages if code in row.languages
         }
     if experiment.represented and (config := experiment.config("represent")).parallel:
-        count = size(config.parallel, config.texts or 1000)
+        count = size(experiment, PUBLISHED_PARALLEL, config.parallel, config.texts)
         passage = _item(experiment, config.parallel).prompt
         result.parallel = {code: [_translated(Item(passage, ()), code).prompt] * count for code in experiment.languages}
     return result
@@ -84,11 +95,28 @@ def _work(of: Texts, names: Collection[Name], config: translators.Settings) -> W
     return Work(count, segments, round(size))
 
 
-def size(entry: str | None, most: int) -> int:
-    """Rows of a dataset, `most` at most."""
-    if entry is None or catalog.is_file(entry):
-        return most
-    return min(most, SIZES.get(hub.parse_entry(entry)[0], most))
+def size(experiment: Experiment, table: Mapping[str, Dataset], entry: str | None, most: int | None) -> int:
+    """Rows of a dataset or file, `most` at most; `plan.rows` if their number is unknown until it is downloaded."""
+    if entry is None:
+        return 0
+    known = most if most is not None else experiment.config("plan").rows
+    if catalog.is_file(entry):
+        whole = _rows_of_file(entry) or known
+    elif (row := catalog.find(table, entry)) and row.size:
+        whole = most or row.size
+    else:
+        whole = SIZES.get(hub.parse_entry(entry)[0], known)
+    return whole if most is None else min(most, whole)
+
+
+def _rows_of_file(entry: str) -> int:
+    """Rows of a file of this machine; 0 for one that is elsewhere or cannot be read."""
+    if not Path(entry).is_file():
+        return 0
+    try:
+        return sum(1 for _ in RowFile(entry).records())
+    except XlrmError:
+        return 0
 
 
 def assumptions(plan: Any) -> list[str]:
@@ -96,7 +124,8 @@ def assumptions(plan: Any) -> list[str]:
     return [
         f"texts other than the phrasebook's: a prompt or passage has {plan.prompt_tokens} English tokens, a response "
         f"{plan.response_tokens} (plan.prompt_tokens, plan.response_tokens), a segment half of translate.longest_segment",
-        "rows of a dataset: as its card states, or as the settings allow; `xlrm estimate` counts them in the curated corpus",
+        f"rows of a dataset: as its card states, or else as the settings allow, or else {plan.rows:,} (plan.rows); `xlrm "
+        "estimate` counts them in the curated corpus",
     ]
 
 

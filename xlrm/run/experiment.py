@@ -34,10 +34,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-_TOP = {
-    "name": "name", "source": "source", "targets": "targets", "languages": "more_languages", "corpora": "corpora",
-}  # fmt: skip
-"""Setting of a file that is not a section of a stage -> field of `Experiment`."""
+_TOP = ("name", "source", "targets", "languages", "corpora")
+"""Settings of a file that are not sections of a stage."""
 
 
 def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LINGUAL) -> Experiment:
@@ -78,17 +76,13 @@ def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipelin
     raw = deepcopy(raw)
     for name, value in overrides.items():
         override(raw, name, value)
-    top = {field: raw.pop(key) for key, field in _TOP.items() if key in raw}
-    for key, field in _TOP.items():
-        if key in ("languages", "corpora") and top.get(field, ()) is None:  # a section without entries
-            del top[field]
+    top = {key: raw.pop(key) for key in _TOP if key in raw}
+    top = {key: value for key, value in top.items() if value is not None or key not in ("languages", "corpora")}
     sections = {stage: _section(stage, values, where) for stage, values in raw.items()}
     try:
         experiment = Experiment(**top, stages=sections)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        loc = tuple("languages" if part == "more_languages" else part for part in first["loc"])
-        raise ConfigError.invalid(first | {"loc": loc}, f"{where}: ") from error
+        raise ConfigError.invalid(error.errors(include_url=False)[0], f"{where}: ") from error
     _check(experiment, where)
     readiness.check(experiment, pipeline, where)
     return experiment

@@ -1,13 +1,19 @@
 """The generative judges of an experiment, for the checks and estimates before it runs."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from xlrm.data import catalog, conversations
+from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import external_models, win_rates
 from xlrm.models import reward_models
 from xlrm.models.generation import EngineName
 from xlrm.models.reward_models import RewardModel
+from xlrm.run.sections import Experiment
 from xlrm.scorers.judges import pairwise
+from xlrm.store.row_files import Reading
 
 
 @dataclass(frozen=True)
@@ -35,3 +41,33 @@ def generative(stage: str, config: Any) -> list[Judge]:
     return [
         Judge(stage, external_models.SECTION, model, config.judge) for model in models if model.kind == "generative"
     ]
+
+
+def turns(asked: Experiment, stages: Collection[str]) -> Iterator[ConfigError]:
+    """A judge, which compares answers to single questions, for a file whose first prompt has several turns, if the file is
+    there to look at."""
+    curated = asked.config("curate")
+    field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
+    if "judge" in stages and (name := asked.config("judge").judge) and _asks_turns(curated, field):
+        yield _of_turns("judge.judge", name, f"curate.{field}", "null aligns without verdicts")
+    judges = generative("external", asked.config("external")) if "external" in stages else []
+    if judges and _asks_turns(curated, "benchmark"):
+        yield _of_turns(
+            "external.models", judges[0].model.name, "curate.benchmark", "name reward models, which read them"
+        )
+
+
+def _of_turns(where: str, name: str, prompts: str, hint: str) -> ConfigError:
+    message = f"a judge compares answers to single questions, and {prompts} has prompts of several turns"
+    return ConfigError(message, where=where, value=name, hint=hint)
+
+
+def _asks_turns(curated: Any, field: str) -> bool:
+    entry = getattr(curated, field)
+    if not (entry and catalog.is_file(entry) and Path(entry).is_file()):
+        return False
+    first = catalog.first_row(entry, Reading(curated.columns, curated.encoding))
+    try:
+        return not isinstance(conversations.prompt(first.get("prompt")), str)
+    except DataError:  # `curate` says so
+        return False

@@ -5,12 +5,14 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from xlrm import progress
 from xlrm.errors import GateError, XlrmError
@@ -29,6 +31,16 @@ errors = Console(stderr=True, **_PLAIN)
 def console() -> Console:
     """Console for tables of results."""
     return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
+def table(texts: Sequence[str], figures: Sequence[str] = (), title: str | None = None) -> Table:
+    """Table with columns of text, then columns of figures. In a narrow terminal texts fold, and nothing is cut off."""
+    made = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in texts:
+        made.add_column(name, overflow="fold")
+    for name in figures:
+        made.add_column(name, justify="right", no_wrap=True)
+    return made
 
 
 def terminal() -> Console:

@@ -52,7 +52,6 @@ def settings(
         "base": {"model": base},
         "curate": {
             "preferences": list(data), "benchmark": benchmark or HELDOUT, "train_share": 1.0 if benchmark else SHARE,
-            "prompts": None, "parallel": None,
         },
         "validate": {"max_reject_share": MOST_REJECTED},
         **({"register": {"prefix": register}} if register else {}),
@@ -109,10 +108,14 @@ def own_steps(experiment: Experiment, register: bool) -> Steps:
 
 def sized(experiment: Experiment, pairs: int) -> Experiment:
     """The experiment with the batch and the checkpoints that `pairs` pairs allow, where they are not set. Says what is
-    not the paper's, and why."""
+    not the paper's, and why. Raises ConfigError for a batch that was set to more pairs than there are."""
     reward, set_here = experiment.config("reward"), experiment.stages.get("reward", {})
     fitting = batch_size(pairs, reward.batch_size, launch.world(reward.processes))
     batch = reward.batch_size if "batch_size" in set_here else fitting
+    if batch > pairs * (1 + (reward.loss == "pointwise")):
+        raise ConfigError(
+            f"at most the {pairs} pairs that are left to train on are allowed", where="reward.batch_size", value=batch
+        )
     count = max(1, math.ceil(reward.epochs * pairs / batch))
     if batch != reward.batch_size:
         progress.say(

@@ -5,10 +5,10 @@ They use only what this machine knows without a network. For a model that is in 
 are checked by the first stage that trains it, `reward` or `align`, before it begins.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from xlrm.data import catalog
@@ -56,6 +56,16 @@ def name_of_files(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             where="name",
             value=asked.name,
         )
+
+
+def required_fields(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Fields without a default that neither the experiment nor the pipeline gives."""
+    for stage in sorted(stages):
+        for given in [{"language": code} for code in asked.translated] if stage == "translate" else [{}]:
+            try:
+                asked.config(stage, **given)
+            except ConfigError as error:
+                yield error
 
 
 def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -212,6 +222,8 @@ def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str
 def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Segments that do not fit into the translator's context with the prompt and the translation, at one token a
     character."""
+    if "translate" not in stages:
+        return
     config = asked.config("translate")
     if config.translator == "phrasebook" or not asked.translated:
         return
@@ -346,7 +358,7 @@ def pairs_to_align_on(asked: Experiment, stages: Stages) -> Iterator[ConfigError
             "above 0 is required; at 0 all responses to a prompt are equal and make no pair to align on",
             where="sample.temperature", value=sample.temperature,
         )  # fmt: skip
-    if align.batch_size > prompts:
+    if prompts and align.batch_size > prompts:
         yield ConfigError(
             f"at most curate.train_prompts={prompts} is allowed, because each prompt gives at most one pair",
             where="align.batch_size", value=align.batch_size,
@@ -357,8 +369,9 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Batches that are larger than the data or cannot be divided among the processes. GPUs that only a placement knows
     are checked in `components.hardware`."""
     curated, reward = asked.config("curate"), asked.config("reward")
-    pairs = max(1, round(curated.train_share * curated.pairs * len(curated.preferences)))
-    if reward.batch_size > pairs * (1 + (reward.loss == "pointwise")):
+    most = [curated.pairs or getattr(catalog.find(PREFERENCES, name), "size", None) for name in curated.preferences]
+    pairs = None if None in most else max(1, round(curated.train_share * sum(filter(None, most))))
+    if pairs and reward.batch_size > pairs * (1 + (reward.loss == "pointwise")):
         yield ConfigError(
             f"more than the {pairs} pairs that curate.pairs and curate.train_share leave for training",
             where="reward.batch_size", value=reward.batch_size,
@@ -376,7 +389,7 @@ def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """A loss of pairs for a file of single judgments, if the file is there to look at."""
     curated = asked.config("curate")
     for entry in curated.preferences if "reward" in stages else ():
-        if catalog.is_file(entry) and Path(entry).is_file():
+        if catalog.is_file(entry) and os.path.isfile(entry):
             first = catalog.first_row(entry, Reading(curated.columns, curated.encoding))
             try:
                 columns.check_loss(asked.config("reward").loss, is_judgment(first), entry)
@@ -389,7 +402,7 @@ def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 CHECKS: tuple[Check, ...] = (
-    name_of_files, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
-    published_benchmarks, parallel_texts, judges_prompts, names_of_models, models_from_elsewhere, generative_judges,
+    name_of_files, required_fields, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
+    published_benchmarks, parallel_texts, judges_prompts, judges.turns, names_of_models, models_from_elsewhere, generative_judges,
     lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches, losses,
 )  # fmt: skip

@@ -18,7 +18,11 @@ from xlrm.run.steps import PIPELINES, Step
 from xlrm.store.fields import CountedIf, NotCounted, sentences
 
 _EXPERIMENTS = [
-    Experiment(name="reference", targets=("es",), stages={"curate": {"prompts": "x"}, "judge": {"judge": "x"}} | policy)
+    Experiment(
+        name="reference",
+        targets=("es",),
+        stages={"curate": {"prompts": "x", "parallel": "x"}, "judge": {"judge": "x"}} | policy,
+    )
     for policy in ({}, {POLICY: {"model": "x"}})
 ]
 """Experiments whose pipelines have every step, with and without a separate model to align."""
@@ -60,7 +64,7 @@ def entries(config: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
         nested = kind if inspect.isclass(kind) and issubclass(kind, BaseModel) else None
         default = "" if field.is_required() else _value(field.get_default(call_default_factory=True))
         yield FieldEntry(
-            name=prefix + name,
+            name=prefix + (field.alias or name),
             type="section" if nested else ", ".join([_type(field.annotation), *_bounds(field.metadata)]),
             default="{}" if nested else default,
             sentence=below.get(name) or ("Seed of the random numbers." if name == "seed" else ""),

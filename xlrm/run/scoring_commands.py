@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 from rich.table import Table
 
+from xlrm import languages
 from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
 from xlrm.processes import locks
 from xlrm.processes.signals import ended_by_signals
-from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result
+from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result, table
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
-from xlrm.scorers.reward_journal import Journal
 from xlrm.store import outputs
 from xlrm.store.local_copies import STDIN
 
 if TYPE_CHECKING:
     from xlrm.evaluation.results import Result
-    from xlrm.scorers.interface import Scorer
 
 ModelOption = Annotated[
     str,
@@ -84,11 +83,16 @@ def evaluate(
         ),
     ],
     benchmark: Annotated[
-        str, typer.Option(help="Name of a benchmark, or a .jsonl or .parquet file of pairs or best-of-n lists.")
+        str,
+        typer.Option(
+            help="Name of a benchmark, or a file of pairs or best-of-n lists; {language} in its path is the code."
+        ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for results.json and the rewards or verdicts.")],
-    language: Annotated[str, typer.Option(help="Language to evaluate in, if the benchmark has several.")] = "en",
-    items: Annotated[int, typer.Option(help="Maximum number of items.")] = 100_000,
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results, each in a folder MODEL--BENCHMARK--LANGUAGE with the rewards.")
+    ],
+    language: Annotated[str, typer.Option(help="Language to evaluate in, or several: en,ko.")] = "en",
+    items: Annotated[int | None, typer.Option(help="Number of items, drawn by a seed (default: all).")] = None,
     ties: Annotated[str, typer.Option(help="How a pair with equal rewards counts: lost or half.")] = "lost",
     log: Annotated[str | None, typer.Option(help="MLflow experiment to log the accuracies to.")] = None,
     columns: ColumnsOption = None,
@@ -97,49 +101,53 @@ def evaluate(
     scoring: dict[str, Any],
 ) -> None:
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
-    from xlrm.data import cleaning, reading
-    from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
-    from xlrm.evaluation.results import SingleResult
-    from xlrm.evaluation.statistics import with_missing
-    from xlrm.models import reward_models
+    from xlrm.data import reading
+    from xlrm.evaluation import single
 
     with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
-        if ties not in get_args(Ties):
-            raise ConfigError(
-                "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
-            )
-        if items < 1:
+        policy = ties_of(ties)
+        checked(Scoring, scoring, "xlrm evaluate")
+        languages.check_code(language, "--language")
+        if items is not None and items < 1:
             raise ConfigError("at least 1 item is required", where="--items", value=items)
-        policy = cast(Ties, ties)
-        chosen = checked(Scoring, scoring, "xlrm evaluate")
         read = reading.of_options(columns or (), encoding)
         outputs.check_folder(output)
         stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
-        items = min(items, 640) if benchmark == "phrasebook" else items
-        rows = cleaning.unique_ids(benchmarks.load(benchmark, language, items, 42, read).rows)
-        if reward_models.in_table(model):
-            settings = external_models.Settings(models=(model,), ties=ties, **scoring)
-            result: SingleResult = external_models.evaluate(model, rows, language, settings, output)
-        else:
-            scorer, version = _load(model, chosen)
-            journal = Journal.of_file(output / reward_table.FILE, version, chosen)
-            scored = reward_table.score_items(rows, scorer, journal)
-            name = benchmarks.label(benchmark)
-            cut = sum(reward_table.cut_items(rows, scorer))
-            results = {language: reward_results.result(rows, scored, policy, cut)}
-            counted = with_missing(f"evaluate: {name}", results, {language: rows})[language]
-            result = SingleResult(tie_policy=policy, **counted.model_dump(exclude_unset=True))
-            reward_table.write(output / reward_table.FILE, list(reward_table.records(name, language, rows, scored)))
-            journal.remove()
-        result.write(output)
-        if log:
-            _logged(log, {"model": model, "benchmark": benchmark, "language": language, "ties": ties}, result)
+        quiet_transformers()
+        tables = single.read_items(benchmark, codes(language), items, read)
+        results = list(single.evaluate_all(model, tables, scoring, policy, output))
+        for table, result, _ in results if log else ():
+            params = {"model": model, "benchmark": benchmark, "language": table.language, "ties": ties}
+            _logged(log or "", params, result)
+    for table, result, folder in results:
+        console().print(_results_table(_title(benchmark, table.language, result, ties), result))
+        errors.print(f"written to {folder}", highlight=False)
+
+
+def codes(languages: str) -> list[str]:
+    """Languages of an option, separated by commas. Raises ConfigError for one that is empty or repeated."""
+    given = languages.split(",")
+    if not all(given) or len(set(given)) < len(given):
+        raise ConfigError("codes of languages are required, each once", where="--language", value=languages)
+    return given
+
+
+def ties_of(ties: str) -> Ties:
+    """Raises ConfigError for another rule than there are."""
+    if ties not in get_args(Ties):
+        raise ConfigError(
+            "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
+        )
+    return cast(Ties, ties)
+
+
+def _title(benchmark: str, language: str, result: "Result", ties: str) -> str:
     note = "" if result.ties is None else f", {result.ties} with equal rewards ({ties})"
     if result.cut:
         note += f", {result.cut} conversations cut"
     if result.unreadable is not None:
         note += f", {result.unreadable} of {result.verdicts} verdicts unreadable (0.5 each)"
-    console().print(_results_table(f"{benchmark}, {len(rows)} items{note}", result))
+    return f"{benchmark}, {language}, {result.items} items{note}"
 
 
 def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
@@ -154,34 +162,27 @@ def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
 
 
 def _results_table(title: str, result: "Result") -> Table:
-    table = Table("", "accuracy", "95 % interval", "longest response", "chance", title=title)
+    made = table([""], ["accuracy", "95 %\ninterval", "longest\nresponse", "chance"], title)
     for name, value in result.accuracy.items():
         low, high = result.interval[name]
         baselines = (f"{baseline[name]:.3f}" for baseline in (result.length_baseline, result.random_baseline))
-        table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
-    return table
-
-
-def _load(model: str, scoring: Scoring) -> tuple["Scorer", str]:
-    """Scorer of a folder, a registered model or an artifact, and a digest of the model's files."""
-    from xlrm.scorers import engines, parallel
-    from xlrm.store import hub
-
-    engines.check_machine(scoring)
-    folder = model_folder(model)
-    engines.check(folder, scoring)
-    return parallel.load(folder, scoring), hub.model_version(str(folder), None)
+        made.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
+    return made
 
 
 def model_folder(model: str) -> Path:
     """The model's folder on this machine, downloaded if necessary. Silences the messages and bars of transformers."""
-    from transformers.utils import logging
-
     from xlrm.tracking import named_models
+
+    quiet_transformers()
+    return named_models.folder(model)
+
+
+def quiet_transformers() -> None:
+    from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    return named_models.folder(model)
 
 
 COMMANDS = (score, evaluate)

@@ -2,16 +2,18 @@
 
 import importlib
 import pkgutil
+import re
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 import xlrm.stages
 from xlrm.data.corpus_schema import Name
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, wrong_before_missing
 from xlrm.languages import MoreLanguages
-from xlrm.store.fields import Sets, marked
+from xlrm.store.fields import Sets, marked, sentences
 from xlrm.store.jsonl import not_finite
 
 STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
@@ -64,15 +66,25 @@ _RENAMED = {
 
 
 def _raise(name: str, error: ValidationError, where: str, ignore: str = "") -> None:
-    for first in error.errors(include_url=False):
+    for first in wrong_before_missing(error.errors(include_url=False)):
         if first["type"] == ignore:
             continue
         field = ".".join([name, *(str(part) for part in first["loc"])])
         allowed = ", ".join(config_class(name).model_fields)
-        hint = f"fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else ""
+        hint = f"fields of {name}: {allowed}" if first["type"] == "extra_forbidden" else _example(name, first)
         if new := _RENAMED.get(field):
             hint = f"it is now {name}.{new}"
         raise ConfigError.invalid(first, f"{where}{name}.", hint) from error
+
+
+def _example(name: str, details: Mapping[str, Any]) -> str:
+    """What a missing field means, and a value; nothing for another error."""
+    field = config_class(name).model_fields.get(str(details["loc"][0])) if details["loc"] else None
+    if field is None or details["type"] != "missing":
+        return ""
+    label = details["loc"][0]
+    shown = f"; for example {name}.{label}={field.examples[0]}" if field.examples else ""
+    return sentences(config_class(name)).get(str(label), "").rstrip(".") + shown
 
 
 def _check_finite(name: str, values: dict[str, Any], where: str) -> None:
@@ -86,7 +98,7 @@ OF_A_CORPUS: dict[str, tuple[Name, ...]] = {
 """Field of `curate` -> tables that it makes."""
 
 
-class Experiment(BaseModel, frozen=True, extra="forbid"):
+class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True):
     name: str
     """Name of the MLflow experiment."""
     source: str = "en"
@@ -94,7 +106,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     targets: tuple[str, ...] = ("es", "it", "ko", "zh")
     """Other languages, none for a reward model in one language alone. Each gets a reward model and an aligned policy of
     its own."""
-    more_languages: MoreLanguages = {}
+    more_languages: MoreLanguages = Field({}, alias="languages")
     """Section `languages`: code -> a language that is not one of xlrm's own."""
     corpora: dict[str, dict[str, Any]] = {}
     """Target language -> fields of `curate` for data that is in this language already; what it names no dataset for is
@@ -105,6 +117,16 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     @property
     def languages(self) -> tuple[str, ...]:
         return (self.source, *self.targets)
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of the names that its reward models are registered under: its own name if no other is given."""
+        return self.stages.get("register", {}).get("prefix", re.sub(r"[^\w-]+", "-", self.name))
+
+    @property
+    def named_languages(self) -> str:
+        """Its languages for display, such as `en → es, ko`."""
+        return " → ".join(filter(None, (self.source, ", ".join(self.targets))))
 
     @property
     def aligned(self) -> tuple[str, ...]:
@@ -130,8 +152,9 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         return {code: names for code, names in lacks.items() if names}
 
     def setting(self, section: str, field: str) -> Any:
-        """The value in the section, else the default of its stage."""
-        return self.stages.get(section, {}).get(field, config_class(section).model_fields[field].default)
+        """The value in the section, else the default of its stage; None for a required field without a value."""
+        known = config_class(section).model_fields[field]
+        return self.stages.get(section, {}).get(field, None if known.is_required() else known.default)
 
     def as_file(self) -> dict[str, Any]:
         """The mapping that `build` takes."""
@@ -158,7 +181,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         first = self.source if section in ("curate", "reward", "evaluate") else target
         pipeline = {
             "language": first, "languages": self.languages, "targets": self.targets, "labeler": self.source,
-            "labelers": tuple(dict.fromkeys((self.source, target))),
+            "labelers": tuple(dict.fromkeys((self.source, target))), "prefix": self.prefix,
         } | given  # fmt: skip
         own = self.more_languages.get(pipeline["language"])
         if section == "translate" and own and own.translator:

@@ -190,16 +190,26 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
     ]  # fmt: skip
 
 
+def _representations(experiment: Experiment) -> list[Step]:
+    """The step that compares representations, if there are texts to compare them of."""
+    if not experiment.represented:
+        return []
+    inputs: Inputs = {"base": "base", "reward_models": _models(experiment.languages), "corpora": "validate"}
+    return [Step("represent", config={"languages": list(experiment.languages)}, inputs=inputs)]
+
+
+def _registration(experiment: Experiment, languages: tuple[str, ...], **given: Any) -> Step:
+    inputs: Inputs = {"reward_models": _models(languages), "evaluations": _evaluations(languages)}
+    return Step("register", config={"prefix": experiment.prefix, **given}, inputs=inputs)
+
+
 def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
     """Paper A: a reward model and aligned policies for every language, compared in all languages."""
     languages, alignment = experiment.languages, _alignment(experiment)
-    models, evaluations = _models(languages), _evaluations(languages)
+    represented = _representations(experiment)
+    evaluations = _evaluations(languages)
     verdicts = tuple(step.label for step in alignment if step.stage == "judge")
     policies = tuple(step.label for step in alignment if step.stage == "align")
-    read: Inputs = {"base": "base", "reward_models": models, "corpora": "validate"}
-    represented = (
-        [Step("represent", config={"languages": list(languages)}, inputs=read)] if experiment.represented else []
-    )
     return [
         *data(experiment),
         Step("base"),
@@ -208,7 +218,7 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
         Step("external", config={"languages": list(languages)}, inputs={"corpora": "validate"}),
         *alignment,
         *represented,
-        Step("register", inputs={"reward_models": models, "evaluations": evaluations}),
+        _registration(experiment, languages),
         Step(
             "report", config={"run": experiment.name}, shows_refusals=True,
             inputs={
@@ -224,10 +234,10 @@ def retrain(experiment: Experiment) -> list[Step]:
     """The source language's reward model, which has to be better than the champion. In other languages it is evaluated
     but none is trained, so only the benchmark is translated."""
     source = experiment.source
-    models, evaluations = _models((source,)), _evaluations((source,))
+    evaluations = _evaluations((source,))
     return [
         *data(experiment, ("benchmark",)), Step("base"), _reward(source), _evaluation(experiment, source),
-        Step("register", config={"gate": "enforce"}, inputs={"reward_models": models, "evaluations": evaluations}),
+        _registration(experiment, (source,), gate="enforce"),
         Step(
             "report", config={"run": experiment.name}, shows_refusals=True,
             inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"},

@@ -23,7 +23,7 @@ from xlrm.models import loading, padding, precisions
 from xlrm.models.chat_templates import Side
 from xlrm.models.packing import model as packing
 from xlrm.models.packing import sharing
-from xlrm.processes import launch
+from xlrm.processes import launch, signals
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Batch, Scorer, Scoring, Tokens
 
@@ -95,6 +95,7 @@ class _Group:
             on_cpu = precisions.device(scoring.device) == "cpu"
             self.process = launch.start(f"{__name__}:serve", self.folder, count, on_cpu, log)
             self.end = weakref.finalize(self, _end, self.process, self.connections, self.folder)
+            signals.also_at_the_end(self.end)
             self._accept(listener, count)
         self.limits: Limits = [self._answer(connection) for connection in self.connections][-1]
 

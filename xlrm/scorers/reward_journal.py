@@ -41,7 +41,7 @@ class Journal:
     identity: str
     """What the rewards depend on besides the batch; records of another identity are not used."""
     uri: str | None = None
-    _known: dict[bytes, list[float]] | None = None
+    _known: dict[bytes, array] | None = None
     _synced: float = field(default_factory=time.monotonic)
     _sent: float = field(default_factory=time.monotonic)
 
@@ -67,7 +67,8 @@ class Journal:
         """The saved rewards of a batch of sequences of token ids, or None."""
         if self._known is None:
             self._known = self._read()
-        return self._known.get(self._digest(batch))
+        rewards = self._known.get(self._digest(batch))
+        return None if rewards is None else rewards.tolist()
 
     def append(self, batch: Sequence[Sequence[int]], rewards: Sequence[float]) -> None:
         """Saves the rewards of a batch. Raises ArtifactError if the file cannot be written."""
@@ -94,7 +95,7 @@ class Journal:
             if file == self.path or _NAME.fullmatch(file.name.removeprefix(self.path.name[:-_ENDING])):
                 file.unlink(missing_ok=True)
 
-    def _read(self) -> dict[bytes, list[float]]:
+    def _read(self) -> dict[bytes, array]:
         """Rewards by the digest of their batch. Cuts off what follows the last whole record: a killed process leaves half
         of one, and a file of another identity has none. Copies a missing file from the store."""
         if self.uri and not self.path.exists() and (kept := objects.read_bytes(self.uri)):
@@ -102,14 +103,17 @@ class Journal:
             self.path.write_bytes(kept)
         if not self.path.exists():
             return {}
-        content, known, end = self.path.read_bytes(), {}, 0
+        content, end = self.path.read_bytes(), 0
+        known: dict[bytes, array] = {}
         for digest, rewards, end in self._records(content):  # noqa: B007
             known[digest] = rewards
         if end < len(content):
             os.truncate(self.path, end)
+        if known:
+            progress.say(f"continues with {sum(map(len, known.values())):,} rewards of an interrupted run")
         return known
 
-    def _records(self, content: bytes) -> Iterator[tuple[bytes, list[float], int]]:
+    def _records(self, content: bytes) -> Iterator[tuple[bytes, array, int]]:
         """(digest, rewards, end) of each record up to the first that is not whole."""
         start = 0
         while True:
@@ -118,8 +122,7 @@ class Journal:
             end = first + 8 * count
             if content[end : end + _SUM] != self._sum(content[start:end]):
                 return
-            rewards = array("d", content[first:end]).tolist()
-            yield content[start : start + _DIGEST], rewards, end + _SUM
+            yield content[start : start + _DIGEST], array("d", content[first:end]), end + _SUM
             start = end + _SUM
 
     def _digest(self, batch: Sequence[Sequence[int]]) -> bytes:

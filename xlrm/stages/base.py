@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from xlrm.errors import XlrmError
 from xlrm.models import loading
@@ -18,7 +18,7 @@ from xlrm.training.pretraining import Pretraining
 class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: str = TINY
+    model: str = Field(examples=["Qwen/Qwen2.5-3B-Instruct"])
     """Base model or reward model: OWNER/NAME[@REVISION] of the Hub, a folder, models:/NAME@ALIAS or models:/NAME/VERSION,
     an artifact's URI or s3://bucket/prefix; or phrasebook-tiny, which is pretrained here."""
     revision: Annotated[str, RevisionOf("model", made_here=(TINY,))] = "main"

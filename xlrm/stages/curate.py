@@ -10,7 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, curation, data_card, reading
 from xlrm.data.catalog import PARALLEL, PREFERENCES
 from xlrm.data.cleaning import Contamination
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS
 from xlrm.evaluation import benchmarks
 from xlrm.languages import InLanguages
 from xlrm.store.fields import Sets, conflict
@@ -20,41 +20,43 @@ from xlrm.store.row_files import Reading
 class Config(InLanguages):
     language: str = "en"
     """Language that all datasets are loaded in."""
-    preferences: Annotated[tuple[str, ...], Sets] = ("phrasebook",)
-    """Preference datasets: NAME[=OWNER/NAME][@REVISION] for a known one; otherwise a .jsonl or .parquet file or
+    preferences: Annotated[tuple[str, ...], Sets] = Field(examples=["[mine.jsonl]"])
+    """Preference datasets: NAME[=OWNER/NAME][@REVISION] for a known one; otherwise a file of rows or
     hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION], with prompt, chosen and rejected as text or messages. Only a language's own
     corpus may have none."""
-    pairs: int = Field(2400, ge=8)
-    """Maximum number of preference pairs taken from each dataset."""
+    pairs: int | None = Field(None, ge=8)
+    """Maximum number of preference pairs of each dataset, sampled with `seed`; null takes all."""
     near_duplicates: float = Field(0.8, gt=0, le=1)
     """Jaccard similarity of word trigrams at or above which a pair is dropped as a near duplicate."""
     max_reject_share: float = Field(0.05, ge=0, le=1)
     """Maximum share of unusable rows in a dataset; above it the stage fails. rejects.jsonl lists these rows."""
     train_share: float = Field(1.0, gt=0, le=1)
     """Share of the cleaned pairs used for training; the others are held out (paper A: 0.8)."""
-    heldout_pairs: int = Field(1000, ge=0)
-    """Maximum number of held-out pairs kept to score reward models during training; they are translated too."""
-    benchmark: Annotated[str | None, Sets] = "phrasebook"
+    heldout_pairs: int | None = Field(None, ge=0)
+    """Maximum number of held-out pairs, sampled with `seed`; null keeps all. They are translated, and reward models are
+    evaluated on them in every language."""
+    benchmark: Annotated[str | None, Sets] = Field(examples=["rewardbench"])
     """Benchmark dataset, or a file with prompt, chosen and rejected, and optionally subset and section; or heldout, the
     pairs that train_share keeps out of training, none of whose prompts is trained on. Only a language's own corpus may have
     none."""
-    benchmark_items: int = Field(640, ge=1)
-    """Maximum number of benchmark items."""
-    prompts: Annotated[str | None, Sets] = "phrasebook"
+    benchmark_items: int | None = Field(None, ge=1)
+    """Maximum number of benchmark items, sampled with `seed`; null takes all."""
+    prompts: Annotated[str | None, Sets] = None
     """Dataset of prompts, or a file with prompt, for aligning and judging policies; null leaves alignment out."""
     eval_prompt_set: Annotated[str | None, Sets] = None
     """Dataset of prompts, or a file with prompt, for judging (paper A: alpacaeval); null takes them from `prompts`."""
-    train_prompts: int = Field(240, ge=1)
-    """Maximum number of prompts for alignment."""
-    eval_prompts: int = Field(120, ge=1)
-    """Maximum number of prompts for judging; none of them is used for alignment."""
+    train_prompts: int | None = Field(None, ge=1)
+    """Maximum number of prompts for alignment, sampled with `seed`; null takes all."""
+    eval_prompts: int | None = Field(None, ge=1)
+    """Maximum number of prompts for judging, none of which is used for alignment; null takes all of a set for judging, or
+    else a tenth of `prompts`."""
     decontaminate: Annotated[tuple[str, ...], Sets] = ()
     """More benchmarks, eval prompts or files with prompt whose prompts are removed from the training data."""
-    parallel: Annotated[str | None, Sets] = "phrasebook"
-    """Dataset of texts, or a file with text, to translate for comparing representations; null if `represent.parallel`
-    names a dataset that is already in all languages."""
-    parallel_texts: int = Field(120, ge=1)
-    """Maximum number of these texts."""
+    parallel: Annotated[str | None, Sets] = None
+    """Dataset of texts, or a file with text, to translate for comparing representations; null translates none
+    (`represent.parallel` may name texts that are already in all languages)."""
+    parallel_texts: int | None = Field(None, ge=1)
+    """Maximum number of these texts, sampled with `seed`; null takes all."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Field (prompt, chosen, rejected, response, label, margin, id, subset, section) -> name of the column that has it in
     the files and `hub:` datasets of `preferences`; in other files where they have such a column."""
@@ -107,7 +109,7 @@ def files(config: Config) -> str:
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"source": (PREFERENCE_PAIRS.file, HELDOUT_PAIRS.file)}
+    return {"source": (PREFERENCE_PAIRS.file, HELDOUT_PAIRS.file, PARALLEL_TEXTS.file)}
 
 
 def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str, float]:
@@ -118,7 +120,6 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     contamination = Contamination(
         (entry, row["prompt"]) for use in _HELD_OUT for entry, data in loaded.get(use, {}).items() for row in data.rows
     )
-    origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
     tables: curation.Tables = {}
     report = cleaning.Report()
     if config.preferences:
@@ -128,13 +129,17 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
         tables["benchmark"] = loaded["benchmark"][config.benchmark].rows
     prompts = None
     if config.prompts:
-        tables["prompts"], prompts = curation.clean_prompts(
-            config.prompts, loaded, contamination, config.train_prompts, config.seed
+        align, prompts = curation.clean_prompts(
+            config.prompts, loaded["prompts"][config.prompts], contamination, config.train_prompts, config.seed
         )
+        loaded["prompts"] = {config.prompts: align}
+        tables["prompts"] = curation.prompt_rows(loaded["prompts"], loaded["eval_prompts"])
     if config.parallel:
         tables["parallel"] = [
             {"id": row["id"], "text": row["text"]} for row in loaded["parallel"][config.parallel].rows
         ]
+        curation.check_parallel(config.parallel, tables["parallel"], source)
+    origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
     rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]

@@ -8,6 +8,7 @@ from xlrm.data import catalog
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.evaluation import reward_results, reward_table
 from xlrm.evaluation.credit import Ties
+from xlrm.evaluation.measured import ScoringFacts, files_digest
 from xlrm.evaluation.results import EvaluationResults, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import with_missing
@@ -24,7 +25,7 @@ class Config(Scoring):
     """Languages to evaluate on, the source language first."""
     benchmarks: Annotated[tuple[str, ...], Sets] = ()
     """Further benchmarks, each in the languages it is published in: m-rewardbench, rewardbench-2 or rewardbench, as
-    NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file; {language} in its path stands for the language code."""
+    NAME[=OWNER/NAME][@REVISION], or a file of rows; {language} in its path stands for the language code."""
     ties: Ties = "lost"
     """Credit for a pair with equal rewards: lost is 0 (RewardBench's code), half is 0.5 (RLHFlow's script)."""
 
@@ -46,20 +47,23 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     items = {CORPUS: {code: BENCHMARK_ITEMS.read(corpora / code) for code in config.languages}}
     items |= reward_results.published(config.benchmarks, config.languages)
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
-    scored = zip(*reward_results.score_with_fingerprint(model, every, config, output), strict=True)
+    scored = reward_results.score_with_fingerprint(model, every, config, output)
+    left = zip(scored.rewards, scored.cut, strict=True)
     results: dict[str, Results] = {}
     kept: list[dict] = []
     for name, languages in items.items():
         by_language = {}
         for language, rows in languages.items():
-            rewards, cut = map(list, zip(*itertools.islice(scored, len(rows)), strict=True))
+            rewards, cut = map(list, zip(*itertools.islice(left, len(rows)), strict=True))
             by_language[language] = reward_results.result(rows, rewards, config.ties, sum(cut))
             kept += reward_table.records(name, language, rows, rewards)
         results[name] = with_missing(f"evaluate: {name}", by_language, languages)
     reward_table.write(output / reward_table.FILE, kept)
     own = results.pop(CORPUS)
-    report = EvaluationResults(language=config.language, tie_policy=config.ties, results=own, benchmarks=results)
-    report.write(output)
+    EvaluationResults(
+        language=config.language, tie_policy=config.ties, model_digest=files_digest(model),
+        scoring=ScoringFacts.of(config, scored.max_length), results=own, benchmarks=results,
+    ).write(output)  # fmt: skip
     return _metrics(config.language, own, results)
 
 

@@ -20,7 +20,7 @@ class Config(pairwise.Settings):
     """Language of the responses."""
     labelers: tuple[str, ...]
     """Reward models that the candidate policies were aligned to, in the order in which the policies were sampled."""
-    judge: str | None = "phrasebook"
+    judge: str | None = None
     """phrasebook (knows the right answers to its own prompts), or a generative model as in `external.models`, such as
     gpt-4o, served=MODEL_ID or self-taught=FOLDER; null leaves the aligned policies unjudged."""
     max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)

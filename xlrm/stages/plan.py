@@ -30,6 +30,8 @@ class Config(InLanguages):
     """Maximum estimated A100 hours of a run; a run that is estimated higher, or has no estimate, does not start."""
     max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
     """Maximum estimated cost of a run in US dollars, GPUs and endpoints together; needs usd_per_gpu_hour."""
+    rows: Annotated[int, NotCounted] = Field(10_000, ge=1)
+    """Assumed rows of a dataset whose number is unknown before it is downloaded, for the estimate before that."""
     prompt_tokens: Annotated[int, NotCounted] = Field(100, ge=1)
     """Assumed tokens of an English prompt or passage, for the estimate before the corpus exists."""
     response_tokens: Annotated[int, NotCounted] = Field(300, ge=1)

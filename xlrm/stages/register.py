@@ -17,9 +17,9 @@ from xlrm.store.artifacts import Record
 
 
 class Config(gate.Rule):
-    prefix: str = Field("xlrm", pattern=r"^[\w-]+$")
+    prefix: str = Field(pattern=r"^[\w-]+$", examples=["my-models"])
     """Prefix of the registered names {prefix}-{language}: experiments with equal prefixes add versions to the same models,
-    and each new version is compared with the champion there."""
+    and each new version is compared with the champion there. A pipeline takes the experiment's name if none is given."""
     gate: Literal["report", "enforce"] = "report"
     """What happens if a challenger is not promoted: report records the decision, enforce also fails the run, after
     everything is stored. The decision itself is the same."""

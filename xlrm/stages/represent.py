@@ -20,7 +20,7 @@ class Config(Reading):
     languages: tuple[str, ...] = Field(("en", "es", "it", "ko", "zh"), min_length=2)
     """Languages whose hidden states of the same text are compared, the source language first (paper A: these five)."""
     parallel: Annotated[str | None, Sets] = None
-    """Dataset published in all these languages, as NAME[=OWNER/NAME][@REVISION], or a .jsonl or .parquet file with a
+    """Dataset published in all these languages, as NAME[=OWNER/NAME][@REVISION], or a file of rows with a
     column for each language (paper A: belebele); null takes the translated texts of `curate.parallel`."""
     texts: int | None = Field(None, ge=1)
     """Maximum number of texts, sampled with `seed`; null takes all (the paper does not state its number)."""

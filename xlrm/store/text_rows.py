@@ -11,7 +11,7 @@ from xlrm.store.json_values import DECODER, FINITE, LONGEST, NotFinite, check, c
 
 Numbered = tuple[int, dict | DataError]
 """Line (row of an array) and the row there, or why there is none."""
-JSON_CELLS = ("messages", "margin", "label", "weight")
+JSON_CELLS = ("messages", "margin", "label", "weight", "reward", "chosen_reward", "rejected_reward")
 """Columns of CSV and TSV whose cells are numbers, truth values or lists; all other cells are text."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

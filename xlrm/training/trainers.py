@@ -107,7 +107,8 @@ def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) 
         weights.check_finite(policy)
         sides = {"prompt": chat_templates.messages, "chosen": chat_templates.answer, "rejected": chat_templates.answer}
         messages = {
-            name: [[json.dumps(message) for message in read(row[name])] for row in rows] for name, read in sides.items()
+            name: [[json.dumps(message, allow_nan=False) for message in read(row[name])] for row in rows]
+            for name, read in sides.items()
         }
         features = Features({name: List(Json()) for name in sides})  # as columns, Arrow would add keys to all messages
         Dataset.from_dict(messages, features).save_to_disk(output.parent / "tokens")

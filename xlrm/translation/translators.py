@@ -28,7 +28,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    translator: str = "phrasebook"
+    translator: str = Field(examples=["x-alma", "Helsinki-NLP/opus-mt-en-es"])
     """phrasebook (exact, for the demo's texts), x-alma (the model of the language's group, paper A), or a model's Hub
     id, folder or served name: a causal model reads X-ALMA's prompt, a sequence-to-sequence model the plain text."""
     engine: EngineName = "transformers"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xlrm.data import corpora
 from xlrm.data.corpus_schema import Name
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, wrong_before_missing
 from xlrm.languages import find
 from xlrm.store.answers import Memory
 from xlrm.store.json_file import JsonFile
@@ -75,4 +75,4 @@ def _settings(section: dict[str, Any]) -> translators.Settings:
     try:
         return translators.Settings(**section)
     except ValidationError as error:
-        raise ConfigError.invalid(error.errors(include_url=False)[0], "translate.") from error
+        raise ConfigError.invalid(wrong_before_missing(error.errors(include_url=False))[0], "translate.") from error

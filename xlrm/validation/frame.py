@@ -131,8 +131,8 @@ def _changed_turns(part: Part, column: str) -> str | None:
     mine, other = (_frames(row.get(column)) for row in part.whole if row is not None)
     if mine == other:
         return None
-    different = (one for one, its in itertools.zip_longest(mine, other) if one != its)
-    return json.dumps(next(different), ensure_ascii=False)
+    different = (message for message, its in itertools.zip_longest(mine, other) if message != its)
+    return json.dumps(next(different), ensure_ascii=False, allow_nan=False)
 
 
 def _frames(value: Any) -> list[Any]:

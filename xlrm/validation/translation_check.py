@@ -31,5 +31,5 @@ def _failed(plan: "Plan", rows: Sequence[dict], sources: Sequence[dict]) -> list
 
     parts = text_rows.parts(list(rows), list(sources), plan.columns[1:])
     outcomes = [outcome for outcome in check_parts(plan, parts) if outcome.expectation.column in plan.texts]
-    found = [(parts[place].sources, outcome.expectation) for outcome in outcomes for place in outcome.failed]
-    return [(text, failed.name) for texts, failed in found if texts and (text := texts[failed.column])]
+    failures = [(parts[place].sources, outcome.expectation) for outcome in outcomes for place in outcome.failed]
+    return [(text, failed.name) for texts, failed in failures if texts and (text := texts[failed.column])]

@@ -1,0 +1,83 @@
+"""Short documents of tables: as Markdown, as an HTML page, and as a CSV file for spreadsheets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xlrm import markdown_table
+from xlrm.errors import ConfigError
+from xlrm.reporting.tables import Table
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    small: str = ""
+    """Second line, such as an interval."""
+    tone: str = ""
+    """Class of the page's style sheet: source, target, unsure or own, or several."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    title: str
+    columns: tuple[str, ...]
+    rows: list[list[Cell]]
+    labels: int = 1
+    """Number of columns, from the left, that name the row; the others have figures."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    title: str
+    lead: list[str]
+    """What the tables show, in sentences."""
+    grids: list[Grid]
+    csv: Table
+    legend: list[str] = field(default_factory=list)
+    """What the letters in the tables stand for."""
+    notes: list[str] = field(default_factory=list)
+
+
+def write(document: Document, path: Path) -> None:
+    """Writes the form that the file's name ends in. Raises ConfigError for another ending."""
+    content = _FORMS[check(path)](document)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def check(path: Path) -> str:
+    """The ending of a file's name. Raises ConfigError for one that no form has."""
+    if path.suffix not in _FORMS:
+        raise ConfigError("no such form", where="--output", value=str(path), hint=f"there are {', '.join(_FORMS)}")
+    return path.suffix
+
+
+def markdown(document: Document) -> str:
+    lines = [f"# {document.title}", "", *(f"- {line}" for line in document.legend), "", *document.lead, ""]
+    for grid in document.grids:
+        lines += [f"## {grid.title}", "", *markdown_table.head(grid.columns)]
+        lines += [
+            markdown_table.row(" ".join(filter(None, (cell.text, cell.small))) for cell in row) for row in grid.rows
+        ]
+        lines += ["", *([grid.note, ""] if grid.note else [])]
+    return "\n".join([*lines, *(f"- {note}" for note in document.notes)]) + "\n"
+
+
+def html(document: Document) -> str:
+    """The page, with the report's style sheet."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
+    return environment.get_template("document.html.j2").render(document=document, link=document.csv.link())
+
+
+_FORMS: dict[str, Callable[[Document], bytes]] = {
+    ".md": lambda document: markdown(document).encode(),
+    ".html": lambda document: html(document).encode(),
+    ".csv": lambda document: document.csv.content(),
+}
