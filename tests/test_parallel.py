@@ -174,7 +174,8 @@ def test_processes_end_with_the_scorer(model) -> None:
 
 
 def test_a_signal_removes_what_the_processes_share(model, tmp_path) -> None:
-    write_jsonl(tmp_path / "in.jsonl", ROWS * 200)
+    rows = [{"prompt": row["prompt"], "response": text} for row in workload.pairs(400) for text in row["responses"]]
+    write_jsonl(tmp_path / "in.jsonl", rows)
     command = [
         sys.executable,
         "-m",

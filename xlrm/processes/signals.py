@@ -49,7 +49,7 @@ def before_the_end(action: Callable[[], None]) -> Iterator[None]:
 
 
 def also_at_the_end(action: Callable[[], None]) -> None:
-    """Has a signal that ends the process run `action` too, which does nothing if it has been done."""
+    """Has a signal that ends the process run `action` too, which must do no harm later either."""
     _before_the_end.append(action)
 
 

@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -95,7 +96,7 @@ class _Group:
             on_cpu = precisions.device(scoring.device) == "cpu"
             self.process = launch.start(f"{__name__}:serve", self.folder, count, on_cpu, log)
             self.end = weakref.finalize(self, _end, self.process, self.connections, self.folder)
-            signals.also_at_the_end(self.end)
+            signals.also_at_the_end(partial(shutil.rmtree, self.folder, ignore_errors=True))
             self._accept(listener, count)
         self.limits: Limits = [self._answer(connection) for connection in self.connections][-1]
 
