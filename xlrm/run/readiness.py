@@ -1,8 +1,6 @@
 """Checks for settings that cannot work together although each is valid by itself. They run when an experiment is
-loaded, before anything costs money.
-
-They use only what this machine knows without a network. For a model that is in no table and in no local folder, lengths
-are checked by the first stage that trains it, `reward` or `align`, before it begins.
+loaded, before anything costs money, and use only what this machine knows without a network. For a model that is in no
+table and in no local folder, lengths are checked by the first stage that trains it, before it begins.
 """
 
 import os
@@ -52,10 +50,8 @@ def check(experiment: Experiment, pipeline: str, where: str) -> None:
 def name_of_files(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     if not _NAME.fullmatch(asked.name) or asked.name in (".", ".."):
         yield ConfigError(
-            "reports and logs are named by it; up to 200 characters without / and \\ are allowed",
-            where="name",
-            value=asked.name,
-        )
+            "reports and logs are named by it; up to 200 characters without / and \\ are allowed", where="name", value=asked.name
+        )  # fmt: skip
 
 
 def required_fields(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -77,13 +73,6 @@ def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigErro
             ("eval_prompt_set", EVAL_PROMPTS), ("decontaminate", benchmarks.HELD_OUT), ("parallel", PARALLEL),
         ):  # fmt: skip
             for entry in _entries(getattr(config, field)):
-                if field == "benchmark" and entry == benchmarks.HELDOUT:
-                    if where != "curate":
-                        yield ConfigError(
-                            "only the source's pairs can be held out as a benchmark", where=f"{where}.benchmark", value=entry,
-                            hint="name a file or a dataset",
-                        )  # fmt: skip
-                    continue
                 try:
                     catalog.check(table, entry, hub_too=field == "preferences")
                     row = catalog.find(table, entry)
@@ -168,7 +157,7 @@ def _other_sets(asked: Experiment, names: Collection[str]) -> Iterator[tuple[str
     for field in ("preferences", "benchmark", "prompts", "eval_prompt_set", "parallel"):
         table = "prompts" if field == "eval_prompt_set" else field
         for entry in _entries(getattr(config, field)) if table in names else ():
-            if entry not in ("phrasebook", benchmarks.HELDOUT) and not catalog.is_file(entry):
+            if entry != "phrasebook" and not catalog.is_file(entry):
                 yield field, entry
 
 
@@ -398,7 +387,10 @@ def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value or ()
+    """Entries of a field, without `heldout`, which names no dataset."""
+    return tuple(
+        entry for entry in ((value,) if isinstance(value, str) else value or ()) if entry != benchmarks.HELDOUT
+    )
 
 
 CHECKS: tuple[Check, ...] = (
