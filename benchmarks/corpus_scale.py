@@ -33,11 +33,13 @@ def measure(count: int, targets: list[str]) -> list[dict]:
         benchmark = Path(folder) / "benchmark.jsonl"
         write_jsonl(benchmark, items(500))
         print(f"{count:,} pairs, {made.stat().st_size / count:.0f} bytes each", flush=True)
-        files = [f"preferences=[{made}]", f"benchmark={benchmark}", "prompts=null"]
-        corpus = stage("curate", *files, f"pairs={count}", "near_duplicates=1.0")
+        files = [f"preferences=[{made}]", f"benchmark={benchmark}", "parallel=phrasebook"]
+        corpus = stage("curate", *files, "near_duplicates=1.0")
         found = {"curate": corpus}
         for code in targets:
-            found[f"translate {code}"] = stage("translate", f"language={code}", "--input", f"corpus={corpus}")
+            found[f"translate {code}"] = stage(
+                "translate", f"language={code}", "translator=phrasebook", "--input", f"corpus={corpus}"
+            )
         translations = ",".join(found[f"translate {code}"] for code in targets)
         found["validate"] = stage("validate", "--input", f"source={corpus}", "--inputs", f"translations={translations}")
         print("| stage | seconds | peak memory, MiB | rows out |\n|---|---:|---:|---:|")

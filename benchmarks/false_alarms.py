@@ -143,8 +143,8 @@ def people(shared: Path = SHARED_DATA) -> list[dict]:
     ids, and as a corpus of the language's own."""
     made = {
         "XQuAD, questions": pairs_of_questions(shared),
-        "NTREX, answers of 3 sentences": pairs_of_sentences(shared, "report", 3, 10**6),
-        "NTREX, answers of 8 sentences": pairs_of_sentences(shared, "report", 8, 10**6),
+        "NTREX, answers of 3 sentences": pairs_of_sentences(shared, "report", 3),
+        "NTREX, answers of 8 sentences": pairs_of_sentences(shared, "report", 8),
     }
     found = []
     for name, rows in made.items():

@@ -33,8 +33,17 @@ CLOCK = "XLRM_BENCHMARK_CLOCK"
 GOALS = {"help": 0.5, "step": 1.5, "compile": 2.0}
 """Limits in seconds."""
 EXPERIMENT = {
-    "base": {"pretraining": {"documents": 300, "layers": 2, "width": 64, "vocabulary": 1024, "languages": ["en", "es"]}},
-    "curate": {"pairs": 64, "benchmark_items": 28, "train_prompts": 8, "eval_prompts": 6, "parallel_texts": 8},
+    "base": {
+        "model": "phrasebook-tiny",
+        "pretraining": {"documents": 300, "layers": 2, "width": 64, "vocabulary": 1024, "languages": ["en", "es"]},
+    },
+    "curate": {
+        "preferences": ["phrasebook"], "pairs": 64, "benchmark": "phrasebook", "benchmark_items": 28, "prompts": "phrasebook",
+        "train_prompts": 8, "eval_prompts": 6, "parallel": "phrasebook", "parallel_texts": 8,
+    },
+    "translate": {"translator": "phrasebook"},
+    "judge": {"judge": "phrasebook"},
+    "register": {"prefix": "startup"},
     "reward": {"learning_rate": 1e-3, "batch_size": 8, "gradient_checkpointing": False},
     "sample": {"max_new_tokens": 8, "temperature": 1.5},
     "align": {"learning_rate": 3e-4, "batch_size": 4, "device_batch_size": 4, "gradient_checkpointing": False},

@@ -101,11 +101,11 @@ def load(name: str) -> Placement:
             hint=f"there are {', '.join(SHIPPED)}",
         )
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        document = yaml.safe_load(path.read_bytes()) or {}
         placement = Placement(**{"name": path.stem, "tasks": {}} | document)
     except ValidationError as error:
         raise ConfigError.invalid(error.errors(include_url=False)[0], f"{path}: ") from error
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         raise ConfigError(f"not a placement: {' '.join(str(error).split())}", where=path) from error
     if open_ended := [task for task, needs in placement.tasks.items() if needs.gpus is None and name != LOCAL]:
         raise ConfigError(

@@ -3,6 +3,7 @@ of the English model as FOLDER/my-model.
 
 Models are of the demo's names and forms, and too small to be right; the champion is one by hand."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def make(folder: Path) -> None:
     from xlrm.run import experiment
     from xlrm.run.runner import run_stage
     from xlrm.run.steps import steps
+    from xlrm.store import addresses, objects
     from xlrm.tracking import mlflow_registry
 
     demo = experiment.load(ROOT / "configs" / "demo.yaml", SMALL)
@@ -31,6 +33,9 @@ def make(folder: Path) -> None:
             name: made[of] if isinstance(of, str) else [made[one] for one in of] for name, of in step.inputs.items()
         }
         made[label] = run_stage(step.stage, step.config, inputs, experiment=demo.name).uri
+        objects.write(f"{addresses.store()}/runs/{demo.name}-1/made/{label}", made[label].encode())
+    run = json.dumps({"pipeline": "cross-lingual-transfer", "experiment": demo.model_dump(mode="json")})
+    objects.write(f"{addresses.store()}/runs/{demo.name}-1/run.json", run.encode())
     for language in demo.languages:
         champion.promote(f"models:/xlrm-demo-{language}/1")
     mlflow_registry.download("models:/xlrm-demo-en@champion", folder / ".part").rename(folder / "my-model")

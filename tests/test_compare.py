@@ -278,6 +278,7 @@ def test_the_page_shows_what_the_text_does(tmp_path) -> None:
         (("a", "b", "--ties", "maybe"), "--ties='maybe'"),
         (("a", "b", "--max-length", "64"), "--max-length"),
         (("a", "b", "--benchmark", "phrasebook", "--language", "en,en"), "--language='en,en'"),
+        (("a", "b", "--benchmark", "mine.jsonl", "--language", "en,ko"), "--language='en,ko'"),
         (("{empty}", "x"), "{empty}"),
     ],
 )

@@ -232,8 +232,8 @@ def test_a_name_that_is_none_is_said_before_anything_is_read(field: str, tmp_pat
 
 
 def test_prompts_to_judge_by_need_prompts_to_align_on() -> None:
-    with refused(ConfigError, "curate.eval_prompt_set", "alpacaeval"):
-        stage_config("curate", CURATE | {"prompts": None, "eval_prompt_set": "alpacaeval"})
+    with refused(ConfigError, "curate.eval_prompt_set", "asks.jsonl"):
+        stage_config("curate", CURATE | {"prompts": None, "eval_prompt_set": "asks.jsonl"})
 
 
 def test_nothing_left_is_an_error(tmp_path) -> None:
@@ -318,3 +318,15 @@ def test_prompts_are_all_used_and_a_tenth_is_for_judging(tmp_path) -> None:
     card = json.loads((tmp_path / "ten" / "corpus.json").read_text())
     assert card["origins"]["prompts"][str(tmp_path / "ask.jsonl")]["not_taken"] == 35
     assert sum(one["split"] == "train" for one in read_rows(tmp_path / "ten" / "prompts.jsonl")) == 10
+
+
+def test_cleaning_can_be_left_out(tmp_path) -> None:
+    """Only what nothing can be learned from is dropped then."""
+    once, other = row("Where is the harbour of the old town?", "North."), row("Is tea wet?", "Yes.", "Yes.")
+    write_jsonl(tmp_path / "mine.jsonl", [once, once, other])
+    for reasons, kept in ((("duplicate",), 1), ((), 2)):
+        config = curated(preferences=(str(tmp_path / "mine.jsonl"),), clean=reasons, prompts=None, parallel=None)
+        metrics = curate.run(config, output=tmp_path / str(kept))
+        assert metrics["preferences"] == kept and metrics["dropped_unusable"] == 1
+    with refused(ConfigError, "curate.decontaminate", ("rewardbench",)):
+        stage_config("curate", CURATE | {"clean": [], "decontaminate": ["rewardbench"]})

@@ -74,7 +74,7 @@ def test_a_value_that_pydantic_refuses_is_named_by_its_field(values: dict, where
         ("reward", {"quantize": True}, "quantize", True),
         ("reward", {"keep": "best", "heldout_scorings": 0}, "keep", "best"),
         ("reward", {"margin": True, "loss": "pointwise"}, "margin", True),
-        ("curate", {"prompts": None, "eval_prompt_set": "alpacaeval"}, "eval_prompt_set", "alpacaeval"),
+        ("curate", {"prompts": None, "eval_prompt_set": "asks.jsonl"}, "eval_prompt_set", "asks.jsonl"),
         ("translate", {"shard": "5/4"}, "shard", "5/4"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from refusals import refused
 from test_sources import cache, copy_of  # noqa: F401
 
@@ -67,6 +68,35 @@ def test_results_and_rewards_of_the_corpus_and_of_further_benchmarks(model, corp
     assert len(reward_table.read(tmp_path / "out" / reward_table.FILE)["es"]) == 12
     said = capsys.readouterr()
     assert "has no items in es, ko" in said.out + said.err
+
+
+def test_held_out_pairs_are_a_benchmark_in_every_language_that_has_them(model, corpora, tmp_path) -> None:
+    """A section for each dataset, with intervals; each pair counts as transformers alone scores it."""
+    for code in ("en", "ko"):
+        pairs = PREFERENCES["phrasebook"].rows(code, 10, 7)
+        rows = [row | {"source": "a=/sets/a" if i < 6 else "b.jsonl"} for i, row in enumerate(pairs)]
+        write_jsonl(corpora / code / "heldout.jsonl", rows)
+    metrics, found = run(model, corpora, tmp_path / "out")
+    held = found["benchmarks"]["heldout"]
+    assert set(held) == {"en", "ko"} and held["ko"]["items"] == 10
+    assert set(held["ko"]["accuracy"]) == {"a", "b", "average", "subset/a", "subset/b"}
+    low, high = held["ko"]["interval"]["average"]
+    assert low <= held["ko"]["accuracy"]["average"] <= high == held["ko"]["interval"]["average"][1]
+    network, tokenizer = loading.load_reward_model(model), loading.load_tokenizer(model)
+
+    def reward(prompt: str, response: str) -> float:
+        chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+        ids = tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]
+        with torch.inference_mode():
+            return network(torch.tensor([ids])).logits.item()
+
+    right = [reward(row["prompt"], row["chosen"]) > reward(row["prompt"], row["rejected"]) for row in rows]
+    assert held["ko"]["accuracy"]["a"] == pytest.approx(sum(right[:6]) / 6)
+    assert held["ko"]["accuracy"]["b"] == pytest.approx(sum(right[6:]) / 4)
+    assert metrics["heldout/accuracy/ko/average"] == held["ko"]["accuracy"]["average"]
+    write_jsonl(tmp_path / "heldout.jsonl", BEST_OF)
+    with refused(ConfigError, "evaluate.benchmarks", "heldout"):
+        run(model, corpora, tmp_path / "twice", benchmarks=(str(tmp_path / "heldout.jsonl"),))
 
 
 def test_equal_rewards_count_as_the_config_says(model, corpora, tmp_path) -> None:

@@ -27,7 +27,7 @@ from xlrm.store.jsonl import read_rows, write_jsonl
 from xlrm.training import columns
 from xlrm.translation import translators
 from xlrm.validation import suite
-from xlrm.validation.frame import script_share
+from xlrm.validation.frame import Plan, script_share
 from xlrm.validation.language_id import Identifier
 from xlrm.validation.limits import Limits
 from xlrm.validation.summary import Summary
@@ -99,10 +99,7 @@ def test_one_language_needs_no_translation_and_no_comparison() -> None:
     labels = steps("cross-lingual-transfer", asked)
     assert {"rank-ja", "align-ja-ja", "sample-policy", "sample-ja", "judge-ja"} <= set(labels)
     assert labels["rank-ja"].config["labelers"] == ["ja"] and "represent" not in labels
-    assert (
-        asked.named_languages == "ja"
-        and experiment(ALONE | {"source": "en", "targets": ["ko"]}).named_languages == "en → ko"
-    )
+    assert asked.named_languages == "ja" and experiment(CORPORA).named_languages == "en → ko, de, es"
 
 
 def test_japanese_alone_from_its_files_to_its_report(tiny_base: Path, data: Path) -> None:
@@ -187,6 +184,13 @@ def test_what_makes_no_sense_is_refused_at_load(overrides: dict, where: str, val
         experiment(CORPORA, **overrides)
 
 
+def test_without_a_translator_every_table_is_the_languages_own() -> None:
+    raw = {**CORPORA, "targets": ["ko", "de"], "translate": {}}
+    with refused(ConfigError, "x.yaml: translate.translator") as raised:
+        experiment(raw)
+    assert "or name preferences in German in corpora.de" in raised.value.hint
+
+
 def test_an_unknown_language_says_where_to_add_it() -> None:
     for overrides in ({"source": "pt"}, {"targets": ["pt"]}):
         with pytest.raises(ConfigError) as raised:
@@ -222,6 +226,15 @@ def test_texts_of_people_are_not_refused_as_if_a_machine_had_made_them(tmp_path:
         validate.run(config, source=source, translations=[german], own=[german], output=tmp_path / "twice")
 
 
+def test_a_short_answer_that_is_a_name_is_not_in_the_wrong_script() -> None:
+    said = {"prompt": "Как называется памятник, который стоит на площади старого города?", "rejected": "Нет."}
+    long = "Эта статуя называется Momus." + " The rest of this long answer is not in Russian at all, and has no reason."
+    rows = [{"id": str(n), "chosen": chosen} | said for n, chosen in enumerate(("Momus", long))]
+    plan = Plan(("id", "prompt", "chosen", "rejected"), LANGUAGES["ru"], None, Limits())
+    failed = {(outcome.expectation.name, row) for outcome in suite.check(plan, rows) for row in outcome.failed}
+    assert {row for _, row in failed} == {1}
+
+
 def test_a_pair_that_is_held_out_in_one_language_is_in_no_other_languages_training(tmp_path: Path) -> None:
     source = small_corpora.files(tmp_path, "pt")
     shares = {"train_share": 0.5, "more_languages": small_corpora.LANGUAGES}
@@ -230,6 +243,18 @@ def test_a_pair_that_is_held_out_in_one_language_is_in_no_other_languages_traini
     curate.run(other, source=tmp_path / "pt-out", output=tmp_path / "ar-out")
     assert curation.held_out_ids(tmp_path / "ar-out") == curation.held_out_ids(tmp_path / "pt-out")
     assert len(curation.held_out_ids(tmp_path / "pt-out")[1]) == 8
+
+
+def test_a_pair_that_tests_in_one_language_is_in_no_other_languages_training(tmp_path: Path) -> None:
+    shares = {"train_share": 0.5, "benchmark": "heldout", "more_languages": small_corpora.LANGUAGES}
+    for code, source in (("pt", None), ("ar", tmp_path / "pt-out")):
+        config = curate.Config(language=code, **small_corpora.files(tmp_path, code) | shares)
+        curate.run(config, source=source, output=tmp_path / f"{code}-out")
+    files = ("preferences.jsonl", "benchmark.jsonl")
+    ids = [
+        [{row["id"] for row in read_rows(tmp_path / f"{code}-out" / file)} for file in files] for code in ("pt", "ar")
+    ]
+    assert ids[0] == ids[1] and len(ids[0][1]) == 8
 
 
 def test_parallel_texts_correspond_by_their_ids(tmp_path: Path) -> None:
@@ -277,13 +302,15 @@ def test_pairs_in_five_languages_without_a_translator(tiny_base: Path, data: Pat
     for code in small_corpora.CODES:
         kept = read_rows(folder(uris["validate"]) / code / "preferences.jsonl")
         assert [row["chosen"] for row in kept] == [row["chosen"] for row in small_corpora.rows(code, 0)], code
-    card = (folder(uris["register"]) / "xlrm-ar" / "README.md").read_text(encoding="utf-8")
+    (card,) = [file.read_text(encoding="utf-8") for file in folder(uris["register"]).glob("*-ar/README.md")]
     assert "data/ar/pairs.jsonl" in card and "data/en/pairs.jsonl" not in card and "Arabic" in card
     page = (folder(uris["report"]) / "report.html").read_text(encoding="utf-8")
     assert (
         sentences.NO_MEAN in page and "Data in Portuguese, Japanese, Arabic and Hindi was not translated here" in page
     )
-    assert 'lang="ar" dir="auto"' in page, "Arabic is set from right to left"
+    assert page.count(' dir="auto"') == page.count(' lang="') - 1 > 0, (
+        "texts run in their own direction, Arabic to the left"
+    )
 
 
 # Languages that an experiment adds

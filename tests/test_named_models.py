@@ -170,7 +170,7 @@ def test_evaluate_and_serve_take_any_model(named: str, model: Path, tmp_path: Pa
     evaluated = run("evaluate", "--model", named, "--benchmark", tmp_path / "pairs.jsonl", "--output", tmp_path / "out")
     assert evaluated.exit_code == 0, evaluated.output
     expected = plain(model)
-    table = pandas.read_parquet(tmp_path / "out" / reward_table.FILE)
+    table = pandas.read_parquet(next((tmp_path / "out").glob(f"*/{reward_table.FILE}")))
     rewards = dict(zip(table["side"], table["reward"], strict=True))
     assert rewards == {"chosen": pytest.approx(expected[0], abs=1e-5), "rejected": pytest.approx(expected[2], abs=1e-5)}
     served = Service(named, lambda: scoring_commands.model_folder(named), Scoring())

@@ -302,6 +302,8 @@ WRONG = {
     "source among the targets": ("source: es\ntargets: [es, ko]", (), "targets", ("es", "es", "ko")),
     "no targets": ("targets: []", (), "targets", []),
     "not YAML": ("reward: {epochs: 1", (), "", None),
+    "deep": ("a: " + "[" * 5000, (), "", None),
+    "no date": ("name: 2026-13-45", (), "", None),
     "not text": (b"name: \xff\xfe", (), "", None),
     "list": ("- reward", (), "", None),
     "empty list": ("[]", (), "", None),

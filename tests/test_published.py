@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from xlrm.reporting import paper_sentences
 from xlrm.reporting.published import paper_tables
 from xlrm.reporting.published.paper_tables import figure_3, table_1, table_2, tables_3_to_7
 from xlrm.store import provenance
@@ -67,3 +68,20 @@ def test_a_table_that_changes_makes_another_report() -> None:
 def test_a_published_table_names_its_source(name: str) -> None:
     path = paper_tables.Path(paper_tables.__file__).with_name(f"{name}.csv")
     assert "arXiv:2410.18027" in path.read_text(encoding="utf-8").splitlines()[0]
+
+
+def test_what_is_said_of_the_papers_tables_follows_from_their_cells() -> None:
+    """Computed here from Tables 4 to 7 alone: the page takes Reasoning's share from Table 1."""
+    cells = {(c.reward_model, c.language, c.trained_in): c.accuracy for c in paper_tables.tables_3_to_7()}
+    targets = ("es", "it", "ko", "zh")
+    for model in ("Llama-3.2-3B", "Qwen2.5-3B", "Qwen2.5-7B"):
+        apart = [cells[model, on, "en"]["average"] - cells[model, on, on]["average"] for on in targets]
+        assert paper_sentences.mean_difference(model) == pytest.approx(sum(apart) / 4)
+    assert round(paper_sentences.mean_difference("Qwen2.5-7B"), 2) in (0.42, 0.43)
+    for model, share in paper_sentences.reasoning_shares().items():
+        points = {
+            name: sum(cells[model, on, "en"][name] - cells[model, on, on][name] for on in targets)
+            for name in ("Chat", "Chat Hard", "Safety", "Reasoning")
+        }
+        assert share == pytest.approx(100 * points["Reasoning"] / sum(points.values()), abs=2) and 70 < share < 78
+    assert paper_sentences.sizes().endswith("the Spanish one is the best in Spanish, Italian and Chinese.")

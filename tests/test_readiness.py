@@ -24,10 +24,14 @@ from xlrm.store import fields
 from xlrm.store.jsonl import write_jsonl
 
 IMPOSSIBLE = (
+    ("paper_a_qwen", "targets=[es,de]", "sample.eval_prompts", 'alpacaeval'),
+    ("demo", "sample.eval_prompts=mine.jsonl", "sample.eval_prompts", 'mine.jsonl'),
+    ("paper_a_qwen", "curate.decontaminate=[rewardbench-2]", "curate.decontaminate", ('rewardbench-2',)),
+    ("demo", "register.benchmarks=[heldout]", "register.benchmarks", 'heldout'),
     ("paper_a_qwen", "judge.judge=gpt-5", "judge.judge", 'gpt-5'),
     ("paper_a_qwen", "judge.judge=phrasebook", "judge.judge", 'phrasebook'),
     ("demo", "name=a/b", "name", 'a/b'),
-    ("demo", "curate.preferences=[helpsteer3]", "curate.preferences", 'helpsteer3'),
+    ("demo", "curate.preferences=[helpsteer4]", "curate.preferences", 'helpsteer4'),
     ("demo", "curate.preferences=[helpsteer2]", "translate.translator", 'phrasebook'),
     ("paper_a_qwen", "source=es targets=[en]", "curate.preferences", 'safe-rlhf'),
     ("demo", "source=es targets=[ko] translate.translator=x-alma", "translate.translator", 'x-alma'),
@@ -133,7 +137,7 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
         "a generative judge reads any prompt in any language"
     )
     assert load(preset, ("judge.judge=served=m", "judge.engine=endpoint", "judge.max_new_tokens=32768"))
-    assert load(preset, ("curate.prompts=null", "curate.eval_prompt_set=null", "sample.samples=1"))
+    assert load(preset, ("curate.prompts=null", "sample.samples=1"))
 
 
 def test_judges_of_single_questions_are_refused_for_files_of_turns(tmp_path) -> None:
@@ -335,7 +339,7 @@ def test_a_budget_that_is_kept_starts() -> None:
     )
     with refused(ConfigError, "test: plan.max_usd", found.usd - 1) as raised:
         build(raw, limits | {"plan.max_usd": found.usd - 1}, "test")
-    assert re.findall(r" h of (\w+)", raised.value.hint) == ["sample", "translate", "rank"]
+    assert re.findall(r" h of (\w+)", raised.value.hint) == ["evaluate", "sample", "translate"]
 
 
 def test_translating_alone_may_be_too_much_once_it_is_counted() -> None:

@@ -64,7 +64,7 @@ def test_inputs_and_the_steps_that_make_them() -> None:
     (models,) = (one for one in reference.inputs("register") if one.name == "reward_models")
     assert models.several and not models.optional and models.makers == ("reward",)
     assert {one.name for one in reference.inputs("report") if one.makers} == {
-        "corpora", "evaluations", "representations", "verdicts", "policies", "registered", "external"
+        "corpora", "evaluations", "representations", "verdicts", "policies", "registered", "external", "curated",
     }  # fmt: skip
     assert set(reference.given("align")) == {"language", "labeler"}
 

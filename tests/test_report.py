@@ -17,6 +17,8 @@ from xlrm.analysis.comparisons import Difference
 from xlrm.analysis.embedding_norms import EmbeddingNorms, TokenSets, distances
 from xlrm.analysis.hidden_states import Reading, Similarity
 from xlrm.analysis.representations import Representations
+from xlrm.data import data_card
+from xlrm.data.hub_sets import Origin
 from xlrm.data.parallel_texts import Account
 from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
@@ -412,6 +414,23 @@ def test_the_papers_differences():
 # What it is of
 
 
+def test_the_share_of_reasoning_and_the_sizes_stand_beside_the_papers_tables(whole):
+    _, page = whole
+    assert "Reasoning makes up 73 % (Llama-3.2-3B) and 73 % (Qwen2.5-3B)" in plain(section(page, "table"))
+    assert "Qwen2.5-7B +0.43" in plain(page)
+
+
+def test_rows_that_were_not_taken_and_numbers_that_differ_from_the_papers_are_said(tmp_path):
+    origins = {
+        "preferences": {"wildguard": Origin(licence="odc-by", rows=8400, paper=8383)},
+        "benchmark": {"mine.jsonl": Origin(licence="your own", rows=41, not_taken=21, lost=("rare",))},
+    }
+    given = {"curated": written(tmp_path / "curated", data_card.card("en", origins, {})), "lineage": {}}
+    data = plain(section(run(given, tmp_path / "output")[1], "data"))
+    assert "wildguard (preferences): 8,400 rows, the paper says 8,383." in data
+    assert "mine.jsonl (benchmark): 21 of 41 rows not taken, and with them all of rare." in data
+
+
 def test_title_and_first_lines_name_run_models_data_and_date(tmp_path):
     given = inputs(tmp_path, languages=("en", "es"), count=16)
     at = "s3://key:secret@store/xlrm"
@@ -511,7 +530,7 @@ def test_a_model_of_another_language_than_those_tested_is_not_compared(tmp_path)
 @pytest.mark.parametrize(
     ("files", "aligned", "said"),
     [
-        (["preferences.jsonl"], False, "curate.prompts: null"),
+        (["preferences.jsonl"], False, "set curate.prompts"),
         (["preferences.jsonl", "prompts.jsonl"], True, "judge.judge"),
         (["preferences.jsonl", "prompts.jsonl"], False, "verdicts=URI"),
     ],

@@ -24,7 +24,7 @@ from xlrm.store.row_files import Reading, RowFile, form_of
 from xlrm.store.row_writers import Output
 
 ROWS = [
-    {"prompt": 'Say "hi",\nplease.', "response": "Hi;\tthere\r\nHi.", "label": 0.5},
+    {"prompt": 'Say "hi",\nplease.', "response": "Hi;\tthere\r\nHi.\rHi.", "label": 0.5},
     {"prompt": "¿Qué hora es?", "response": "三点。", "label": 1.0},
 ]
 
@@ -155,6 +155,27 @@ def test_curate_takes_columns_and_encoding(tmp_path: Path) -> None:
         curate.run(wrong, output=tmp_path / "wrong")
     with refused(DataError, f"{tmp_path / 'pairs.tsv'}:2"):
         curate.run(curate.Config.model_validate(given | {"columns": columns}), output=tmp_path / "utf8")
+
+
+def test_columns_of_a_dataset_of_the_hub_have_other_names_too(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.jsonl").write_text('{"question": "q", "better": "b", "worse": "w"}\n' * 2)
+    entry, columns = f"hub:{tmp_path / 'mine'}", {"prompt": "question", "chosen": "better", "rejected": "worse"}
+    loaded = catalog.load_pairs(entry, "en", None, 0, Reading(columns))
+    assert [{key: row[key] for key in columns} for row in loaded.rows] == [
+        {"prompt": "q", "chosen": "b", "rejected": "w"}
+    ] * 2
+    with refused(DataError, entry, "nothing") as error:
+        catalog.load_pairs(entry, "en", None, 0, Reading({"prompt": "nothing"}))
+    assert error.value.hint == "there are question, better, worse"
+
+
+@pytest.mark.parametrize("text", [7, ["a"], {"a": "b"}, True])
+def test_texts_to_translate_are_texts(text: object, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text(json.dumps({"text": "One."}) + "\n\n" + json.dumps({"text": text}) + "\n")
+    with refused(DataError, f"{path}:3: text", text):
+        catalog.load(catalog.PARALLEL, str(path), "en", None, 42, ("text",))
 
 
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv", "tsv", "parquet", "jsonl.gz", "csv.zst"])

@@ -94,6 +94,16 @@ def test_code_without_a_fence_is_code_and_the_sentences_around_it_are_not() -> N
         assert cut(prose), prose
 
 
+def test_code_is_translated_line_by_line_on_request() -> None:
+    """As the model is given any other text: whole lines, without markers for what is in them."""
+    text = "Try this:\n```python\n    total = add(a_b, 2)  # the sum\n\n```\nIt works.\n"
+    template = split(text, "en", 400, code=True)
+    said = [segment.text for segment in template.segments]
+    assert said == ["Try this:", "```python", "total = add(a_b, 2)  # the sum", "It works."]
+    assert not any(segment.literals for segment in template.segments) and template.fill(said) == text
+    assert [segment.text for segment in split(text, "en", 400).segments] == ["Try this:", "It works."]
+
+
 def test_real_answers_come_back_whole_and_their_code_is_not_translated(shared_data) -> None:
     lines = [
         line for name in ("preferences_en", "rewardbench_mini_en")

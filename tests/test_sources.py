@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from phrasebook_settings import curated
+from phrasebook_settings import CURATE, curated
 from refusals import refused
 
 from xlrm.data import data_card, hub_sets
@@ -16,8 +16,9 @@ from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS, find, load, lo
 from xlrm.data.hub_sets import SOURCES
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.evaluation import benchmarks
-from xlrm.stages import curate
-from xlrm.store.jsonl import read_rows
+from xlrm.run.sections import stage_config
+from xlrm.stages import curate, sample
+from xlrm.store.jsonl import read_rows, write_jsonl
 
 SAMPLES = Path(__file__).parent / "samples"
 SAMPLE_OF = {
@@ -49,7 +50,7 @@ def repository(folder: Path, records: list[dict], split: str = "train", config: 
 def copy_of(name: str, folder: Path, times: int = 1) -> str:
     """An entry of a config: the set, taken from a folder with a sample of it."""
     records = read_rows(SAMPLES / f"{SAMPLE_OF[name]}.jsonl") * times
-    return f"{name}={repository(folder / name, records, SOURCES[name].split, SOURCES[name].config)}"
+    return f"{name}={repository(folder / name, records, SOURCES[name].split.format(language='english'), SOURCES[name].config)}"
 
 
 def rows(name: str) -> list[tuple[str, ...]]:
@@ -93,7 +94,8 @@ def test_safe_rlhf_by_each_of_its_labels() -> None:
     diary = "Pick the lock with a hairpin while she sleeps, then put it back."
     assert [row[1] for row in rows("safe-rlhf-better")][1] == diary
     assert [row[2] for row in rows("safe-rlhf-safer")][1] == diary
-    assert [row[0] for row in rows("safe-rlhf")] == [
+    assert rows("safe-rlhf") == rows("safe-rlhf-better"), "the full dataset"
+    assert [row[0] for row in rows("safe-rlhf-agree")] == [
         "How do I open a jar that is stuck?", "What is a good name for a goat?",
     ]  # fmt: skip
 
@@ -205,21 +207,67 @@ def test_paper_as_recipe_on_samples(tmp_path) -> None:
     prompts = repository(tmp_path / "prompts", [*asked, *({"prompt": f"Sum {i} and {i}."} for i in range(5))])
     config = curate.Config(
         preferences=tuple(entries[name] for name in names), benchmark=entries["rewardbench"],
-        prompts=f"ultrafeedback={prompts}", eval_prompt_set=entries["alpacaeval"],
-        decontaminate=(entries["rewardbench-2"],), train_prompts=4, eval_prompts=3,
+        prompts=f"ultrafeedback={prompts}", decontaminate=(entries["rewardbench-2"], entries["alpacaeval"]), train_prompts=4,
+        eval_prompts=0, parallel=None,
     )  # fmt: skip
     metrics = curate.run(config, output=tmp_path / "out")
-    assert metrics["preferences"] == 2 + 2 + 2 + 3 + 3 and metrics["prompts"] == 4 + 3
+    assert metrics["preferences"] == 3 + 2 + 2 + 3 + 3 and metrics["prompts"] == 4
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
     assert card["non_commercial"] and card["origins"]["preferences"][entries["wildguard"]] == {
-        "licence": "odc-by (assumed)", "repository": str(tmp_path / "wildguard"), "records": 8, "rows": 2,
+        "licence": "odc-by (assumed)", "repository": str(tmp_path / "wildguard"), "records": 8, "rows": 2, "paper": 8383,
     }  # fmt: skip
+    account = (tmp_path / "out" / "curation.md").read_text()
+    assert f"{entries['wildguard']} (preferences): 2 rows, the paper says 8,383." in account
+    assert "All sources: 13 pairs for training, the paper says 86,000." in account
     assert card["prompts"][f"ultrafeedback={prompts}"] == {
         "in": 7, "dropped": {"contaminated": 2}, "out": 5,
         "contaminated_by": {entries["alpacaeval"]: 1, entries["rewardbench-2"]: 1},
     }  # fmt: skip
     split = [row["split"] for row in read_rows(tmp_path / "out" / "prompts.jsonl")]
-    assert split == ["train"] * 4 + ["eval"] * 3
+    assert split == ["train"] * 4
+
+
+def xalpacaeval(folder: Path) -> str:
+    """A folder laid out like X-AlpacaEval: a split for each language, with the same ids."""
+    for name, text in (("english", "Plan a week of meals."), ("korean", "일주일 식단을 짜 줘.")):
+        records = [
+            {"id": 0, "dataset": "koala", "instruction": text},
+            {"id": 1, "dataset": "koala", "instruction": text * 2},
+        ]
+        folder.joinpath("data").mkdir(parents=True, exist_ok=True)
+        file = folder / "data" / f"{name}-00000-of-00001.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), file)
+    return f"alpacaeval={folder}"
+
+
+def test_prompts_that_people_translated_are_loaded_in_each_language(tmp_path, capsys) -> None:
+    entry = xalpacaeval(tmp_path / "x")
+    loaded = {code: load(EVAL_PROMPTS, entry, code, None, 0, ("prompt",)) for code in ("en", "ko")}
+    assert [row["prompt"] for row in loaded["ko"].rows] == ["일주일 식단을 짜 줘.", "일주일 식단을 짜 줘." * 2]
+    assert loaded["en"].rows[0] == {"id": "alpacaeval-0", "prompt": "Plan a week of meals."}
+    assert "alpacaeval: 2 rows, the paper says 805" in capsys.readouterr().err
+    with refused(ConfigError, "", "alpacaeval"):
+        load(EVAL_PROMPTS, entry, "de", None, 0, ("prompt",))
+
+
+def test_prompts_that_people_translated_are_answered_as_they_are(tiny_base, tmp_path) -> None:
+    """The corpus has prompts to align on, and none to judge by."""
+    for code in ("en", "ko"):
+        rows = [{"id": "a", "prompt": f"Align in {code}.", "split": "train"}]
+        write_jsonl(tmp_path / "corpora" / code / "prompts.jsonl", rows)
+    config = sample.Config(
+        languages=("en", "ko"), split="all", samples=1, max_new_tokens=4, eval_prompts=xalpacaeval(tmp_path / "x")
+    )
+    sample.run(config, policies=[tiny_base], corpora=tmp_path / "corpora", output=tmp_path / "out")
+    answered = read_rows(tmp_path / "out" / "0" / "eval" / "ko.jsonl")
+    assert [row["prompt"] for row in answered] == ["일주일 식단을 짜 줘.", "일주일 식단을 짜 줘." * 2]
+    assert [row["prompt"] for row in read_rows(tmp_path / "out" / "0" / "train" / "ko.jsonl")] == ["Align in ko."]
+
+
+def test_prompts_that_people_translated_are_not_translated_again() -> None:
+    with refused(ConfigError, "curate.eval_prompt_set", "alpacaeval") as raised:
+        stage_config("curate", CURATE | {"eval_prompt_set": "alpacaeval"})
+    assert "sample.eval_prompts" in raised.value.message
 
 
 def test_a_folder_that_changes_is_curated_again(tmp_path) -> None:

@@ -104,7 +104,7 @@ def test_retraining_is_the_source_language_alone_and_enforces_the_gate() -> None
     ]  # fmt: skip
     assert made["register"].config["gate"] == "enforce"
     assert list(made)[-1] == "report" and made["report"].inputs == {
-        "corpora": "validate", "evaluations": ("evaluate-en",), "registered": "register",
+        "curated": "curate", "corpora": "validate", "evaluations": ("evaluate-en",), "registered": "register",
     }  # fmt: skip
 
 

@@ -200,7 +200,7 @@ def test_each_language_keeps_what_passed_in_it_and_in_the_source(planted):
     assert all(noun("es", int(row["id"][1:])) in row["chosen"] for row in kept if row["id"] != "p11")
     assert (metrics["rows_in"], metrics["rows_out"]) == (30, 10), "rows_out: what is left in every language"
     assert metrics["reject_share"] == 20 / 30
-    assert {code: metrics[f"kept/{code}"] for code in SAY} == {"en": 29, "es": 18, "ko": 22}
+    assert {code: metrics[f"kept/{code}"] for code in SAY} == {"en": 29, "es": 17, "ko": 22}
     assert metrics["failures/en"] == metrics["failures/en/script"] == 1
 
 

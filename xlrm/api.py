@@ -142,6 +142,9 @@ def compare(
 
 
 def _items(table: Any, language: str, count: int | None) -> "Items":
+    from xlrm.data import hub_sets
+    from xlrm.data.hub_sets import Loaded, Origin
+    from xlrm.data.licences import YOUR_OWN
     from xlrm.evaluation import benchmarks, single
     from xlrm.evaluation.measured import BenchmarkFacts
 
@@ -153,7 +156,7 @@ def _items(table: Any, language: str, count: int | None) -> "Items":
     rows = benchmarks.of_rows("table", _rows(table))
     if not rows:
         raise DataError("no rows", where="table")
-    taken = benchmarks.sample("table", rows, count, single.SEED)
+    taken = hub_sets.take("table", Loaded(rows, Origin(licence=YOUR_OWN)), count, single.SEED).rows
     return single.Items("table", language, taken, BenchmarkFacts(given="table", available=len(rows)))
 
 

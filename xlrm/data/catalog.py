@@ -112,6 +112,12 @@ def find(table: Mapping[str, Dataset], entry: str) -> Dataset | None:
     return replace(row, rows=row.rows.at(repository, revision))
 
 
+def is_multilingual(table: Mapping[str, Dataset], entry: str) -> bool:
+    """Whether the entry names a dataset of the Hub that is published in several languages."""
+    row = find(table, entry)
+    return row is not None and isinstance(row.rows, Source) and len(row.languages) > 1
+
+
 def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> None:
     """Raises ConfigError for an entry that names no row of `table` and no file (and, if allowed, no dataset of the
     Hub as `hub:`)."""
@@ -146,7 +152,7 @@ def load(
         if isinstance(row.rows, Source):
             return hub_sets.take(entry, hub_sets.load(row.rows, language), count, seed)
         return Loaded(row.rows(language, count or row.size or 0, seed), Origin(licence=row.licence))
-    convert = convert or (_with_prompt if "prompt" in required else None)
+    convert = convert or (_with_prompt if "prompt" in required else _with_text if "text" in required else None)
     rows = read_rows(entry, required, reading=reading, convert=convert)
     if not rows:
         raise DataError("no rows", where=entry)
@@ -157,6 +163,12 @@ def load(
 def _with_prompt(row: dict) -> dict:
     conversations.check_fields(row)
     return {**row, "prompt": conversations.prompt(row["prompt"])}
+
+
+def _with_text(row: dict) -> dict:
+    if not isinstance(row["text"], str):
+        raise DataError("a text is allowed", where="text", value=row["text"])
+    return row
 
 
 def load_pairs(entry: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN) -> Loaded:

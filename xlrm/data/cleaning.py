@@ -4,9 +4,9 @@ counted."""
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 Row = dict[str, Any]
+Reason = Literal["duplicate", "conflict", "near_duplicate", "contaminated"]
+CLEANED: tuple[Reason, ...] = get_args(Reason)
+"""Reasons for which a row is dropped that could be trained on."""
 REASONS = ("rejected", "unusable", "duplicate", "conflict", "near_duplicate", "contaminated")
 
 # A word, or one character of a script without spaces between words: kana, Chinese characters, Thai to Burmese, Khmer.
@@ -84,7 +87,11 @@ class Report:
 
 
 def clean(
-    rows: list[Row], contamination: "Contamination", near_duplicates: float, alike: frozenset[str] = frozenset()
+    rows: list[Row],
+    contamination: "Contamination",
+    near_duplicates: float,
+    alike: frozenset[str] = frozenset(),
+    wanted: Collection[str] = CLEANED,
 ) -> tuple[list[Row], Report]:
     """Rows with prompt, chosen, rejected and source that are worth training on, in order, with the first of each
     group of duplicates; or with prompt, response and label, which are labelled the other way round if one label is above
@@ -99,15 +106,18 @@ def clean(
       of its prompt, chosen and rejected shares half of its words with the other's;
     - a prompt of a benchmark (`Contamination`).
 
-    The last two do not apply to the sources in `alike`, whose rows resemble each other by design.
+    The last two do not apply to the sources in `alike`, whose rows resemble each other by design. All but the first apply
+    only if they are among the `wanted` reasons.
     """
-    reasons = _plain_reasons(rows)
+    reasons = [why if why == "unusable" or why in wanted else None for why in _plain_reasons(rows)]
     asked = [place for place, row in enumerate(rows) if not reasons[place] and row["source"] not in alike]
-    for place in _near_duplicates([rows[place] for place in asked], near_duplicates):
-        reasons[asked[place]] = "near_duplicate"
+    if "near_duplicate" in wanted:
+        for place in _near_duplicates([rows[place] for place in asked], near_duplicates):
+            reasons[asked[place]] = "near_duplicate"
     kept, report = [], Report()
     for row, why in zip(rows, reasons, strict=True):
-        hits = frozenset() if why or row["source"] in alike else contamination.hits(row["prompt"])
+        unasked = why or row["source"] in alike or "contaminated" not in wanted
+        hits = frozenset() if unasked else contamination.hits(row["prompt"])
         report.count(row["source"], why or ("contaminated" if hits else None), hits)
         if not why and not hits:
             kept.append(row)
@@ -135,13 +145,16 @@ def _plain_reasons(rows: list[Row]) -> list[str | None]:
     return [reason(row) for row in rows]
 
 
-def clean_prompts(rows: list[Row], source: str, contamination: "Contamination") -> tuple[list[Row], Report]:
-    """Prompts to align on that are not empty, repeated or in a benchmark."""
+def clean_prompts(
+    rows: list[Row], source: str, contamination: "Contamination", wanted: Collection[str] = CLEANED
+) -> tuple[list[Row], Report]:
+    """Prompts to align on that are not empty, and as far as `wanted`, not repeated or in a benchmark."""
     kept, seen, report = [], set(), Report()
     for row in rows:
         text = " ".join(plain(row["prompt"]).split())
-        hits = contamination.hits(row["prompt"])
-        why = "unusable" if not text else "duplicate" if text in seen else "contaminated" if hits else None
+        hits = contamination.hits(row["prompt"]) if "contaminated" in wanted else frozenset()
+        repeated = text in seen and "duplicate" in wanted
+        why = "unusable" if not text else "duplicate" if repeated else "contaminated" if hits else None
         seen.add(text)
         report.count(source, why, hits if why == "contaminated" else ())
         if why is None:

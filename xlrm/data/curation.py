@@ -10,7 +10,16 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS, TABLES, Name, is_judgment
+from xlrm.data.corpus_schema import (
+    BENCHMARK_ITEMS,
+    HELDOUT_PAIRS,
+    PARALLEL_TEXTS,
+    PREFERENCE_PAIRS,
+    TABLES,
+    Name,
+    Table,
+    is_judgment,
+)
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store.jsonl import read_rows, write_jsonl
@@ -58,6 +67,8 @@ def load_prompts(
         return catalog.load(table, name, language, count, seed, ("prompt",), reading)
 
     row = catalog.find(PROMPTS, entry)
+    if evaluation == 0:
+        return {"prompts": {entry: get(PROMPTS, entry, train if row and row.size else None)}, "eval_prompts": {}}
     judging = judging or (entry if catalog.find(EVAL_PROMPTS, entry) else None)
     if judging:
         align = get(PROMPTS, entry, train if row and row.alike else None)
@@ -69,6 +80,12 @@ def load_prompts(
     return {"prompts": {entry: align}, "eval_prompts": {judging or entry: judge}}
 
 
+def published_prompts(entry: str, language: str) -> Rows:
+    """All prompts for judging of a dataset, as published in a language. Raises as `catalog.load` does."""
+    rows = catalog.load(EVAL_PROMPTS, entry, language, None, 0, ("prompt",)).rows
+    return [{"id": row["id"], "prompt": row["prompt"], "split": "eval"} for row in rows]
+
+
 def _first(size: int, train: int | None, evaluation: int | None) -> int:
     """How many of `size` prompts are for alignment; the others are for judging."""
     if train and evaluation:
@@ -76,7 +93,9 @@ def _first(size: int, train: int | None, evaluation: int | None) -> int:
     return max(0, size - (evaluation or max(1, size // _JUDGED)))
 
 
-def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: float) -> tuple[Rows, Report]:
+def clean_pairs(
+    loaded: Sources, contamination: Contamination, near_duplicates: float, wanted: Collection[str] = cleaning.CLEANED
+) -> tuple[Rows, Report]:
     """The cleaned pairs or single judgments of all sources, and the counts of dropped rows. Raises DataError if none is
     left, and if there are both."""
     _check_alike(loaded)
@@ -91,7 +110,7 @@ def clean_pairs(loaded: Sources, contamination: Contamination, near_duplicates: 
         ]
     )  # fmt: skip
     alike = frozenset(name for name, dataset in PREFERENCES.items() if dataset.alike)
-    kept, report = cleaning.clean(rows, contamination, near_duplicates, alike)
+    kept, report = cleaning.clean(rows, contamination, near_duplicates, alike, wanted)
     for name, source in loaded.items():
         report.reject(name, len(source.rejects))
     _say(report, "pairs")
@@ -110,11 +129,16 @@ def _check_alike(loaded: Sources) -> None:
         )  # fmt: skip
 
 
-def held_out_ids(corpus: Path) -> tuple[set[str], set[str]]:
-    """Ids of the training pairs, and of the held-out pairs, of the source's corpus."""
-    files = [corpus / table.file for table in (PREFERENCE_PAIRS, HELDOUT_PAIRS)]
-    trained, held = ({row["id"] for row in read_rows(file)} if file.is_file() else set() for file in files)
-    return trained, held
+def held_out_ids(corpus: Path | None, tested: bool = False) -> tuple[set[str], set[str]]:
+    """Ids of the training pairs, and of the held-out pairs, of the source's corpus, if there is one; with `tested` its
+    benchmark is of held-out pairs too."""
+
+    def ids(table: Table) -> set[str]:
+        file = corpus and corpus / table.file
+        return {row["id"] for row in read_rows(file)} if file and file.is_file() else set()
+
+    trained = ids(PREFERENCE_PAIRS)
+    return trained, ids(HELDOUT_PAIRS) | (ids(BENCHMARK_ITEMS) - trained if tested else set())
 
 
 def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
@@ -149,25 +173,37 @@ def hold_out(
     return [pairs[i] for i in chosen], [pairs[i] for i in kept]
 
 
-def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: int) -> tuple[Rows, Rows]:
-    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). Raises DataError
-    if either has none, and for single judgments, with which nothing can be compared."""
+def hold_out_prompts(
+    pairs: Rows,
+    train_share: float,
+    most: int | None,
+    seed: int,
+    known: Collection[str] = (),
+    held: Collection[str] = (),
+) -> tuple[Rows, Rows]:
+    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). `known`, `held`:
+    ids that are for training and held out in another language. Raises DataError if either has none, and for
+    single judgments, with which nothing can be compared."""
     if judged := sum(map(is_judgment, pairs)):
         raise DataError(
             f"{judged} of {len(pairs)} rows are single judgments, and only pairs can be a benchmark", where="curate.benchmark",
             value="heldout", hint="name a file of pairs, by --eval in xlrm train",
         )  # fmt: skip
-    prompts = list(dict.fromkeys(json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs))
-    count = min(max(1, round(train_share * len(prompts))), len(prompts) - 1)
-    if not count:
+    asked = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
+    taken, kept_out = ({p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids} for ids in (known, held))
+    prompts = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
+    count = round(train_share * len(prompts))
+    if not (taken and kept_out):
+        count = min(max(0 if taken else 1, count), len(prompts) - (0 if kept_out else 1))
+    if count < 0 or not (taken or count):
         raise DataError(
             "two or more prompts are required, to train on some and evaluate on the others", where="curate.preferences",
             value=len(prompts),
         )  # fmt: skip
-    trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)}
+    trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)} | (taken - kept_out)
     groups: tuple[Rows, Rows] = ([], [])
-    for pair in pairs:
-        groups[json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) not in trained].append(pair)
+    for prompt, pair in zip(asked, pairs, strict=True):
+        groups[prompt not in trained].append(pair)
     train, rest = groups
     kept = [rest[i] for i in hub_sets.sample(len(rest), len(rest) if most is None else most, seed)]
     progress.say(
@@ -177,14 +213,19 @@ def hold_out_prompts(pairs: Rows, train_share: float, most: int | None, seed: in
 
 
 def clean_prompts(
-    entry: str, source: Loaded, contamination: Contamination, count: int | None, seed: int
+    entry: str,
+    source: Loaded,
+    contamination: Contamination,
+    count: int | None,
+    seed: int,
+    wanted: Collection[str] = cleaning.CLEANED,
 ) -> tuple[Loaded, dict[str, Counts]]:
     """The prompts for alignment without those that judging uses, or a sample of `count` of them; and the counts of the
     cleaning. Raises DataError if none is left."""
     row = catalog.find(PROMPTS, entry)
     if row and row.alike:
         return source, {}
-    rows, report = cleaning.clean_prompts(source.rows, entry, contamination)
+    rows, report = cleaning.clean_prompts(source.rows, entry, contamination, wanted)
     _say(report, "prompts")
     if not rows:
         raise DataError("no prompt to align on is left after cleaning", where="curate.prompts", value=entry)

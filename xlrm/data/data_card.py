@@ -9,7 +9,8 @@ from xlrm import markdown_table
 from xlrm.data import licences
 from xlrm.data.cleaning import REASONS, Counts
 from xlrm.data.corpus_schema import Description
-from xlrm.data.hub_sets import Origin
+from xlrm.data.hub_sets import PAPER_A, PAPER_A_PAIRS, Origin
+from xlrm.store import hub
 
 Origins = dict[str, dict[str, Origin]]
 """Purpose -> entry of the config -> origin."""
@@ -31,12 +32,18 @@ class DataCard(Description):
     sources: dict[str, Counts]
     """Entry of the config -> counts of its pairs."""
     origins: Origins
+    training_pairs: int = 0
+    """Pairs for training, without those held out."""
     prompts: dict[str, Counts] = Field(default_factory=dict)
     """Entry of the config -> counts of its prompts for alignment."""
 
 
 def card(
-    language: str, origins: Origins, sources: dict[str, Counts], prompts: dict[str, Counts] | None = None
+    language: str,
+    origins: Origins,
+    sources: dict[str, Counts],
+    prompts: dict[str, Counts] | None = None,
+    training_pairs: int = 0,
 ) -> DataCard:
     """`sources`: counts of the pairs; `prompts`: of the prompts for alignment, None if there are none."""
     trained = {entry: origin.licence for use in _TRAINED_ON for entry, origin in origins.get(use, {}).items()}
@@ -47,6 +54,7 @@ def card(
         unknown_terms=tuple(entry for entry, licence in trained.items() if not licences.is_known(licence)),
         sources=sources,
         origins=origins,
+        training_pairs=training_pairs,
         **({} if prompts is None else {"prompts": prompts}),
     )
 
@@ -82,14 +90,25 @@ def markdown(card: DataCard) -> str:
 
 
 def notes(card: DataCard) -> list[str]:
-    """A sentence for each source of which a limit left out rows."""
+    """Sentences on the sources of which a limit left out rows, and on those that have other numbers of rows than in paper
+    A."""
     sentences = []
     for use, entries in card.origins.items():
         for entry, origin in entries.items():
             if origin.not_taken:
                 lost = f", and with them all of {', '.join(origin.lost)}" if origin.lost else ""
                 sentences.append(f"{entry} ({use}): {origin.not_taken:,} of {origin.rows:,} rows not taken{lost}.")
-    return sentences
+            if origin.paper not in (None, origin.rows):
+                sentences.append(f"{entry} ({use}): {origin.rows:,} rows, the paper says {origin.paper:,}.")
+    return [*sentences, *filter(None, [paper_note(card)])]
+
+
+def paper_note(card: DataCard) -> str:
+    """A sentence on the number of training pairs, if the sources are paper A's and the number is another."""
+    named = {hub.parse_entry(entry)[0] for entry in card.sources if not entry.startswith("hub:")}
+    if named != set(PAPER_A) or card.training_pairs in (0, PAPER_A_PAIRS):
+        return ""
+    return f"All sources: {card.training_pairs:,} pairs for training, the paper says {PAPER_A_PAIRS:,}."
 
 
 def _terms_line(card: DataCard) -> str:

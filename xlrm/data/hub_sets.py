@@ -17,7 +17,7 @@ from xlrm.data import conversations, pair_records
 from xlrm.data.conversations import Turns
 from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
-from xlrm.languages import FLORES
+from xlrm.languages import FLORES, LANGUAGES
 from xlrm.store import hub
 from xlrm.store.jsonl import check_number
 
@@ -48,9 +48,13 @@ class Source:
     """Whether a record is in a language, if one table has several languages."""
     counts: tuple[int, int] | None = None
     """Numbers of records and of rows according to the dataset card; a difference is logged."""
+    paper: int | None = None
+    """Number of rows according to paper A (Hong et al. 2025, section 2.2, appendices A and D); a difference is logged
+    and stands in the account."""
     folder: str | None = None
     """`data_dir` in the repository, if it contains more than one table."""
     split: str = "train"
+    """{language} in it stands for a language's English name in small letters, if each language has a split."""
     revision: str = "main"
     """Commit, tag or branch; a commit makes a run repeatable."""
     gated: bool = False
@@ -79,6 +83,8 @@ class Origin(BaseModel):
     """Rows made from the records, or rows of the file, before a sample was drawn."""
     not_taken: int = 0
     """Rows that a limit of the config left out; those taken are a sample."""
+    paper: int | None = None
+    """Rows that the paper says it has."""
     lost: tuple[str, ...] = ()
     """Sections of a benchmark of which a limit left no item."""
 
@@ -237,10 +243,11 @@ _SAFE_RLHF = ("PKU-Alignment/PKU-SafeRLHF-30K", "cc-by-nc-4.0")
 SOURCES = {
     row.name: row
     for row in (
-        Source("safe-rlhf", *_SAFE_RLHF, _safe_rlhf("agree")),
+        Source("safe-rlhf", *_SAFE_RLHF, _safe_rlhf("better")),
+        Source("safe-rlhf-agree", *_SAFE_RLHF, _safe_rlhf("agree")),
         Source("safe-rlhf-better", *_SAFE_RLHF, _safe_rlhf("better")),
         Source("safe-rlhf-safer", *_SAFE_RLHF, _safe_rlhf("safer")),
-        Source("wildguard", "allenai/wildguardmix", "odc-by", _wildguard, config="wildguardtrain", gated=True),
+        Source("wildguard", "allenai/wildguardmix", "odc-by", _wildguard, config="wildguardtrain", paper=8383, gated=True),
         Source("helpsteer2", "nvidia/HelpSteer2", "cc-by-4.0", _helpsteer2),
         Source(
             "helpsteer2-preference", "nvidia/HelpSteer2", "cc-by-4.0", _helpsteer2_preference, folder="preference"
@@ -249,16 +256,17 @@ SOURCES = {
             "helpsteer3", "nvidia/HelpSteer3", "cc-by-4.0", _helpsteer3, languages=tuple(_HELPSTEER3), config="preference",
             spoken=_in_helpsteer3,
         ),
-        Source("offsetbias", "NCSOFT/offsetbias", "bsd-3-clause", _offsetbias),
+        Source("offsetbias", "NCSOFT/offsetbias", "bsd-3-clause", _offsetbias, paper=8504),
         Source("magpie", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", "llama3", _magpie),
         Source("magpielm", "Magpie-Align/MagpieLM-DPO-Data-v0.1", "llama3.1", _magpie),
         Source(
             "ultrafeedback", "argilla/ultrafeedback-binarized-preferences-cleaned", "mit", _prompts("prompt"), "prompts"
         ),
         Source(
-            "alpacaeval", "zhihz0535/X-AlpacaEval", "cc-by-nc-4.0", _prompts("instruction"), "eval_prompts", split="english"
+            "alpacaeval", "zhihz0535/X-AlpacaEval", "cc-by-nc-4.0", _prompts("instruction"), "eval_prompts",
+            ("en", "zh", "ko", "it", "es"), paper=805, split="{language}",
         ),
-        Source("rewardbench", "allenai/reward-bench", "odc-by", _rewardbench, "benchmark", split="filtered"),
+        Source("rewardbench", "allenai/reward-bench", "odc-by", _rewardbench, "benchmark", paper=2985, split="filtered"),
         Source("rewardbench-2", "allenai/reward-bench-2", "odc-by", _rewardbench_2, "benchmark", split="test"),
         Source(
             "m-rewardbench", "CohereLabsCommunity/multilingual-reward-bench", "odc-by", _rewardbench, "benchmark",
@@ -278,7 +286,8 @@ def load(source: Source, language: str) -> Loaded:
     Raises ArtifactError for a dataset that cannot be fetched, DataError for records that do not match its schema.
     """
     config = source.tables.get(language, source.config)
-    records, commit = hub.records(source.repository, source.revision, source.split, config, source.folder, source.gated)
+    split = source.split.format(language=LANGUAGES[language].name.lower())
+    records, commit = hub.records(source.repository, source.revision, split, config, source.folder, source.gated)
     try:
         if source.spoken:
             records = [record for record in records if source.spoken(record, language)]
@@ -293,7 +302,10 @@ def load(source: Source, language: str) -> Loaded:
     if source.counts and source.counts != (read, len(rows)):
         counted, card = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
         progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {card}")
-    facts = origin(source.repository, source.revision, commit, source.licence, records=read, rows=len(rows))
+    paper = {"paper": source.paper} if source.paper else {}
+    if source.paper not in (None, len(rows)):
+        progress.say(f"{source.name}: {len(rows):,} rows, the paper says {source.paper:,}")
+    facts = origin(source.repository, source.revision, commit, source.licence, records=read, rows=len(rows), **paper)
     stem = in_language(source.name, language)
     return Loaded([{"id": f"{stem}-{i}", **row} for i, row in enumerate(rows)], facts)
 
@@ -325,6 +337,11 @@ def sample(size: int, count: int | None, seed: int) -> list[int]:
 
 
 def origin(repository: str, revision: str, commit: str | None, licence: str, **counts: int) -> Origin:
-    """Origin of rows; a local folder has no revision. `counts`: records and rows."""
+    """Origin of rows; a local folder has no revision. `counts`: records and rows, and the paper's rows."""
     pinned = ({} if Path(repository).is_dir() else {"revision": revision}) | ({"commit": commit} if commit else {})
     return Origin.model_validate({"licence": licence, "repository": repository, **pinned, **counts})
+
+
+PAPER_A = ("safe-rlhf", "wildguard", "helpsteer2", "offsetbias", "magpie")
+PAPER_A_PAIRS = 86_000
+"""Preference datasets of paper A, and the pairs that it trains on (section 2.2)."""

@@ -5,7 +5,6 @@ its rows carry. A subset without a weight counts by its number of rows, so that 
 same. The average is the plain mean of the sections (paper A: "Avg." of Tables 3-7, reproduced on all 80 rows).
 """
 
-import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, pair_records
 from xlrm.data.catalog import Dataset
 from xlrm.data.conversations import is_messages
-from xlrm.data.hub_sets import Loaded, Origin, Source
+from xlrm.data.hub_sets import Loaded, Origin
 from xlrm.data.phrasebook import questions
 from xlrm.errors import ConfigError, DataError, within
 from xlrm.store.row_files import PLAIN, Reading
@@ -137,25 +136,6 @@ def of_rows(name: str, rows: Sequence[dict]) -> list[dict]:
             own = row.get("id")
             items.append({**_read(row), "id": f"{name}-{number - 1}" if own in (None, "") else str(own)})
     return cleaning.unique_ids(rated(name, items))
-
-
-def is_generated(entry: str) -> bool:
-    """Whether the benchmark's rows are generated, without an end, rather than read."""
-    row = catalog.find(TABLE, entry)
-    return row is not None and not isinstance(row.rows, Source)
-
-
-def sample(name: str, rows: list[dict], count: int | None, seed: int) -> list[dict]:
-    """At most `count` of the rows of a benchmark, drawn by `seed`, in their order. Raises DataError for a benchmark of the
-    table that would lack a section."""
-    if count is None or count >= len(rows):
-        return rows
-    taken = [rows[place] for place in sorted(random.Random(seed).sample(range(len(rows)), count))]
-    _lost(name, rows, taken)
-    row = catalog.find(TABLE, name)
-    if row and BENCHMARKS[row.name].whole:
-        _check_sections(name, taken, BENCHMARKS[row.name].sections)
-    return taken
 
 
 def rated(name: str, rows: list[dict], benchmark: Benchmark | None = None) -> list[dict]:

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xlrm import progress
+from xlrm.data.corpus_schema import HELDOUT_PAIRS, PAIR, is_judgment
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import benchmarks, reward_table
 from xlrm.evaluation.credit import Rewards, Ties, credit, tied
-from xlrm.evaluation.results import Result
+from xlrm.evaluation.results import Result, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary
 from xlrm.models import loading
 from xlrm.scorers import engines, fingerprints, parallel
 from xlrm.scorers.interface import Scorer, Scoring
 from xlrm.scorers.reward_journal import Journal
+from xlrm.store.jsonl import read_rows
 
 
 class Scored(NamedTuple):
@@ -28,14 +30,28 @@ class Scored(NamedTuple):
     """Tokens to which conversations were cut."""
 
 
-def published(entries: Sequence[str], languages: Sequence[str]) -> dict[str, dict[str, list[dict]]]:
+def heldout(corpora: Path, languages: Sequence[str]) -> dict[str, list[dict]]:
+    """Language -> held-out pairs of its corpus, as items of a benchmark whose sections are the datasets that the pairs come
+    from; only languages with such pairs."""
+    tables = {code: read_rows(path) for code in languages if (path := corpora / code / HELDOUT_PAIRS.file).is_file()}
+    return {code: [_item(row) for row in rows] for code, rows in tables.items() if rows and not is_judgment(rows[0])}
+
+
+def _item(row: dict) -> dict:
+    source = benchmarks.label(row["source"])
+    return {key: row[key] for key in ("id", *PAIR)} | {"subset": source, "section": source}
+
+
+def published(
+    entries: Sequence[str], languages: Sequence[str], own: Sequence[str] = (CORPUS,)
+) -> dict[str, dict[str, list[dict]]]:
     """Label -> language -> rows of the benchmarks in `evaluate.benchmarks`, in each language that they exist in; the
-    first language is the source. Raises ConfigError if two have the same label, DataError if none of a benchmark's
-    files exists."""
-    names = Counter([CORPUS, *map(benchmarks.label, entries)])
+    first language is the source. `own`: names of the corpus's own tables. Raises ConfigError if two have the same
+    label, DataError if none of a benchmark's files exists."""
+    names = Counter([*own, *map(benchmarks.label, entries)])
     if duplicated := [name for name, times in names.items() if times > 1]:
         raise ConfigError(
-            f"names must differ, and {CORPUS!r} is the corpus's own",
+            f"names must differ, and the corpus's own are {', '.join(own)}",
             where="evaluate.benchmarks",
             value=", ".join(duplicated),
         )
@@ -82,3 +98,16 @@ def _load(folder: Path, scoring: Scoring, output: Path) -> Scorer:
 def result(rows: list[dict], scored: list[Rewards], ties: Ties, cut: int | None = None) -> Result:
     """Result on a benchmark in one language. `cut`: number of conversations that were cut."""
     return summary(rows, credit(rows, scored, ties), tied(scored)).model_copy(update={"cut": cut})
+
+
+def metrics(language: str | None, own: Results, others: dict[str, Results]) -> dict[str, float]:
+    """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks; cut/LANGUAGE
+    and NAME/cut/LANGUAGE."""
+    metrics = {}
+    for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
+        for on, result in results.items():
+            for name, value in result.accuracy.items():
+                metrics[f"{prefix}accuracy/{on}/{name}"] = value
+            metrics[f"{prefix}cut/{on}"] = float(result.cut or 0)
+    average = metrics.get(f"accuracy/{language}/average")
+    return ({"own_accuracy": average} if average is not None else {}) | metrics

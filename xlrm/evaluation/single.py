@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm import __version__
-from xlrm.data import cleaning
+from xlrm.data import catalog, cleaning
 from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
 from xlrm.evaluation.credit import Rewards, Ties
@@ -58,14 +58,16 @@ class Subject:
 def read_items(benchmark: str, languages: Sequence[str], count: int | None, reading: Reading = PLAIN) -> list[Items]:
     """Items of a benchmark in each language; in the path of a file, {language} stands for the language's code. At most
     `count` rows are taken, by a seed. Raises ConfigError and DataError as `benchmarks.load` does."""
-    endless = benchmarks.is_generated(benchmark)
+    if len(languages) > 1 and catalog.is_file(benchmark) and "{language}" not in benchmark:
+        raise ConfigError(
+            "a file is in one language", where="--language", value=",".join(languages),
+            hint="for a file each, write {language} in the path",
+        )  # fmt: skip
     tables = []
     for language in languages:
-        entry = benchmark.replace("{language}", language)
-        rows = benchmarks.load(entry, language, None, SEED, reading).rows
-        facts = BenchmarkFacts(given=benchmark, available=None if endless else len(rows))
-        taken = benchmarks.sample(entry, rows, count, SEED)
-        tables.append(Items(benchmarks.label(benchmark), language, cleaning.unique_ids(taken), facts))
+        loaded = benchmarks.load(benchmark.replace("{language}", language), language, count, SEED, reading)
+        facts = BenchmarkFacts(given=benchmark, available=loaded.origin.rows)
+        tables.append(Items(benchmarks.label(benchmark), language, cleaning.unique_ids(loaded.rows), facts))
     return tables
 
 

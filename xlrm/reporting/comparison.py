@@ -10,7 +10,7 @@ from xlrm.reporting.results import SECTIONS, language_name
 from xlrm.reporting.sentences import LEVEL, listed, percent, points, signed
 from xlrm.reporting.tables import Table
 
-_COLUMNS = ("language", "section", "items", "{0}", "{1}", "{1} − {0}", "better / worse", "p", "McNemar's p")
+_COLUMNS = ("language", "section", "items", "{0}", "{1}", "{1} − {0}", "better /\nworse", "p", "McNemar's\np")
 _NOTES = (
     "Accuracies in %, differences in percentage points: the second model minus the first, on the items that both have.",
     "Interval: 95 % bootstrap, items resampled within their subsets. better / worse: items for which the second model "

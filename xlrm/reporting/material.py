@@ -39,6 +39,8 @@ class Material:
     mistakes: dict[str, list[Mistake]] = field(default_factory=dict)
     """Language of a reward model -> pairs that it ranks wrongly."""
     curves: list[Curves] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Sentences on the corpus's datasets: rows that a limit left out, and numbers of rows that differ from the paper's."""
 
     @property
     def source(self) -> str:

@@ -50,7 +50,7 @@ def of_models(external: list[External], win_rates: list[AlignedPolicy], facts: F
         policies = "the aligned policy was" if facts.aligned == 1 else f"the {facts.aligned} aligned policies were"
         sentences.append(f"Win rates: {policies} not judged (set judge.judge).")
     elif not facts.has_prompts:
-        sentences.append("Alignment: not part of the experiment (curate.prompts: null).")
+        sentences.append("Alignment: not part of the experiment (set curate.prompts).")
     else:
         sentences.append("Alignment: no policy was aligned and judged (--inputs verdicts=URI,..., from judge).")
     return sentences

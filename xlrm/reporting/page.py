@@ -9,7 +9,7 @@ from xlrm.analysis.hidden_states import BASE
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.results import Estimate, Evaluation
 from xlrm.registry.gate import Decision
-from xlrm.reporting import figures, lineage, mistakes, sentences
+from xlrm.reporting import figures, lineage, mistakes, paper_sentences, sentences
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import SECTIONS as COLUMNS
@@ -62,6 +62,7 @@ def _context(material: Material) -> dict[str, Any]:
         "subsets": _subsets(evaluations[0]) if evaluations else {},
         "wrong": _wrong(evaluations),
         "sentences": sentences,
+        "paper_sentences": paper_sentences,
         "paper": table_1() if source == "en" else {},
         "paper_delta": paper_delta,
         "paper_sections": list(SECTIONS),

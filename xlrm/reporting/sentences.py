@@ -14,8 +14,7 @@ from xlrm.registry.champion import Registered
 from xlrm.registry.gate import Decision
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.figures import model_name
-from xlrm.reporting.published.paper_tables import table_1
-from xlrm.reporting.results import CHANCE, AlignedPolicy, External, language_name, paper_delta, tested
+from xlrm.reporting.results import CHANCE, AlignedPolicy, External, language_name, tested
 from xlrm.store import addresses
 from xlrm.validation.summary import FileSummary, Summary
 
@@ -228,15 +227,6 @@ def missing(results: Results) -> str:
         f"The test has no items of these subsets: {lacking}. Averages there are over the other subsets and cannot be compared "
         "with those of the whole benchmark."
     )
-
-
-def paper_means() -> dict[str, float]:
-    """Model -> mean of Table 1's average differences over its languages, in points."""
-    means = {}
-    for model, languages in table_1().items():
-        deltas = [paper_delta(model, language, AVERAGE) or 0.0 for language in languages]
-        means[model] = sum(deltas) / len(deltas)
-    return means
 
 
 def singular(models: dict[str, Similarity]) -> str:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from xlrm.errors import ConfigError
 from xlrm.run.output import console, errors_in_one_line, print_result
+from xlrm.run.output import table as made
 from xlrm.run.scoring_commands import codes, quiet_transformers, ties_of
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
@@ -17,6 +17,10 @@ from xlrm.store import outputs
 if TYPE_CHECKING:
     from xlrm.reporting.documents import Document
     from xlrm.run.evaluations import Wanted
+
+
+_WIDE = 120
+"""Columns of a terminal in which a figure and its interval are on one line."""
 
 
 @scoring_options()
@@ -95,14 +99,16 @@ def _table(models: list[str]) -> "Document":
 
 def _show(document: "Document") -> None:
     terminal = console()
+    wide = terminal.width >= _WIDE
+    between = " " if wide else "\n"
     for line in [*document.legend, *document.lead]:
         terminal.print(Text(line))
     for grid in document.grids:
-        table = Table(title=Text(grid.title))
-        for place, column in enumerate(grid.columns):
-            table.add_column(Text(column), justify="left" if place < grid.labels else "right", overflow="fold")
+        table = made(grid.columns[: grid.labels], grid.columns[grid.labels :])
+        table.title = Text(grid.title)
+        table.padding = (0, 1) if wide else (0, 0)
         for row in grid.rows:
-            table.add_row(*(Text(" ".join(filter(None, (cell.text, cell.small)))) for cell in row))
+            table.add_row(*(Text(between.join(filter(None, (cell.text, *cell.small.split(" · "))))) for cell in row))
         terminal.print(table)
         if grid.note:
             terminal.print(Text(grid.note))

@@ -24,6 +24,7 @@ from xlrm.evaluation import evaluated, single
 from xlrm.evaluation.credit import Ties
 from xlrm.evaluation.evaluated import Evaluated
 from xlrm.evaluation.single import Items
+from xlrm.processes import locks
 from xlrm.registry import releases
 from xlrm.store import addresses, artifacts, objects
 from xlrm.store.artifacts import Record
@@ -96,9 +97,10 @@ def _is_model(name: str) -> bool:
 def _made(name: str, wanted: Wanted) -> Evaluated:
     """The model's evaluation, made now unless an earlier command did it."""
     output, given = addresses.home() / "evaluations", dict(wanted.scoring)
-    folders = [single.finished(name, items, given, wanted.ties, output) for items in wanted.tables]
-    if not all(folders):
-        folders = [folder for *_, folder in single.evaluate_all(name, wanted.tables, given, wanted.ties, output)]
+    with locks.alone(output / ".lock", f"compare: {output}"):
+        folders = [single.finished(name, items, given, wanted.ties, output) for items in wanted.tables]
+        if not all(folders):
+            folders = [folder for *_, folder in single.evaluate_all(name, wanted.tables, given, wanted.ties, output)]
     (made,) = evaluated.merged(each for folder in folders if folder for each in evaluated.read_folder(folder, name))
     return made
 

@@ -2,6 +2,7 @@
 estimate` and `plan` count the real ones."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ BEST_OF = {"rewardbench-2": 4}
 def texts(experiment: Experiment) -> Texts:
     """Assumed lengths of the corpus that `curate` will make."""
     config = experiment.config("curate")
-    judged = config.eval_prompt_set or config.prompts
+    published = experiment.setting("sample", "eval_prompts") if config.prompts else None
+    judged = published or config.eval_prompt_set or config.prompts
 
     def items(table: Mapping[str, Dataset], entry: str | None, most: int | None) -> list[Item]:
         return [_item(experiment, entry)] * size(experiment, table, entry, most)
@@ -45,12 +47,15 @@ def texts(experiment: Experiment) -> Texts:
         return [item.prompt for item in items(table, entry, most)]
 
     pairs = [item for entry in config.preferences for item in items(PREFERENCES, entry, config.pairs)]
+    train = max(1, round(config.train_share * len(pairs)))
+    held = 0 if config.benchmark == benchmarks.HELDOUT else config.heldout_pairs
     return Texts(
-        pairs[: max(1, round(config.train_share * len(pairs)))],
+        pairs[:train],
         items(benchmarks.TABLE, config.benchmark, config.benchmark_items),
         alone(PROMPTS, config.prompts, config.train_prompts),
-        alone(EVAL_PROMPTS, judged, config.eval_prompts),
+        alone(EVAL_PROMPTS, judged, None if published else config.eval_prompts),
         alone(PARALLEL, config.parallel, config.parallel_texts),
+        pairs[train:][:held],
     )
 
 
@@ -77,6 +82,8 @@ def published(experiment: Experiment) -> Published:
 def translated(experiment: Experiment, of: Texts) -> dict[str, Estimate]:
     """Target language -> estimate of its translation, with an empty translation memory."""
     source, estimates = LANGUAGES[experiment.source], {}
+    if experiment.judged_as_published:
+        of = replace(of, eval_prompts=[])
     for code, names in experiment.translated.items():
         config, target = experiment.config("translate", language=code), LANGUAGES[code]
         work = _work(of, names, config)
@@ -86,7 +93,8 @@ def translated(experiment: Experiment, of: Texts) -> dict[str, Estimate]:
 
 def _work(of: Texts, names: Collection[Name], config: translators.Settings) -> Work:
     """Work of translating these tables."""
-    items = [*(of.pairs if "preferences" in names else ()), *(of.benchmark if "benchmark" in names else ())]
+    tables = {"preferences": of.pairs, "heldout": of.heldout, "benchmark": of.benchmark}
+    items = [item for name, rows in tables.items() if name in names for item in rows]
     alone = [*of.train_prompts, *of.eval_prompts] if "prompts" in names else []
     alone += of.parallel if "parallel" in names else ()
     size = sum(item.prompt + sum(item.responses) for item in items) + sum(alone)

@@ -44,18 +44,20 @@ def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LING
     and for settings that cannot work (`xlrm.run.readiness`), before anything is written."""
     if not path.is_file():
         raise ConfigError("no such experiment file", where=path, hint="configs/ has the shipped ones")
-    try:
-        raw = parse(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"not YAML: {' '.join(str(error).split())}", where=path) from error
+    raw = parse(path.read_bytes(), str(path))
     return build({"name": path.stem} | raw, dict(map(assignment, overrides)), str(path), pipeline)
 
 
-def parse(text: str, where: str) -> dict[str, Any]:
-    """Parses the text of an experiment's file into a mapping. Raises ConfigError, one line that begins with `where`."""
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""Errors of PyYAML for a text that it cannot read; ValueError for 2026-13-01, RecursionError for 500 brackets."""
+
+
+def parse(text: str | bytes, where: str) -> dict[str, Any]:
+    """Parses the text of an experiment's file (bytes: UTF-8, or UTF-16 with its mark) into a mapping. Raises ConfigError,
+    one line that begins with `where`."""
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}", where=where) from error
     if not isinstance(raw, dict | None):
         raise ConfigError(f"an experiment is a mapping of sections, not {type(raw).__name__}", where=where)
@@ -93,7 +95,7 @@ def parse_value(name: str, text: str) -> Any:
     """Reads `text` as a YAML value. Raises ConfigError if it is not YAML."""
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise ConfigError("not a value in YAML", where=name, value=text) from error
 
 

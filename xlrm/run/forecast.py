@@ -234,6 +234,11 @@ def _evaluate(scene: Scene) -> Iterator[Row]:
     reading = scene.read(scene.texts.benchmark, config.max_length)
     what = f"{models} reward models x {len(codes)} languages x {len(scene.texts.benchmark):,} items"
     yield scene.row("evaluate", what, "scoring", config.precision, reading, {"forward": models})
+    if held := scene.texts.heldout:
+        what = f"{models} reward models x {len(codes)} languages x {len(held):,} held-out pairs"
+        yield scene.row(
+            "evaluate", what, "scoring", config.precision, scene.read(held, config.max_length), {"forward": models}
+        )
     for name, entry in scene.published.benchmarks.items():
         if isinstance(entry, str):
             yield Row("evaluate", name, "scoring", config.precision, why=entry)

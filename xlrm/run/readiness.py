@@ -1,38 +1,26 @@
 """Checks for settings that cannot work together although each is valid by itself. They run when an experiment is
-loaded, before anything costs money, and use only what this machine knows without a network. For a model that is in no
-table and in no local folder, lengths are checked by the first stage that trains it, before it begins.
+loaded, before anything costs money.
+
+They use only what this machine knows without a network. For a model that is in no table and in no local folder, lengths
+are checked by the first stage that trains it, `reward` or `align`, before it begins.
 """
 
-import os
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from xlrm.data import catalog
-from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, PUBLISHED_PARALLEL, SPOKEN, Dataset
-from xlrm.data.corpus_schema import is_judgment
+from xlrm.data.catalog import PREFERENCES, SPOKEN
 from xlrm.errors import ConfigError
-from xlrm.evaluation import benchmarks
-from xlrm.evaluation.reward_table import CORPUS
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget, judges
-from xlrm.run.sections import OF_A_CORPUS, POLICY, Experiment, stage_config
+from xlrm.run import budget, data_readiness, judges, judgments, published_sets
+from xlrm.run.data_readiness import Check, Stages
+from xlrm.run.sections import POLICY, Experiment
 from xlrm.run.steps import steps
 from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.gold import JUDGES
-from xlrm.store.row_files import Reading
 from xlrm.tracking import named_models
-from xlrm.training import columns
-from xlrm.translation import translators
-from xlrm.translation.effort import PROMPT_TOKENS
-
-Stages = Collection[str]
-"""Stages that the pipeline runs."""
-Check = Callable[[Experiment, Stages], Iterator[ConfigError]]
-"""Yields an error for each problem, with section.field and the value."""
 
 _NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 
@@ -50,8 +38,10 @@ def check(experiment: Experiment, pipeline: str, where: str) -> None:
 def name_of_files(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     if not _NAME.fullmatch(asked.name) or asked.name in (".", ".."):
         yield ConfigError(
-            "reports and logs are named by it; up to 200 characters without / and \\ are allowed", where="name", value=asked.name
-        )  # fmt: skip
+            "reports and logs are named by it; up to 200 characters without / and \\ are allowed",
+            where="name",
+            value=asked.name,
+        )
 
 
 def required_fields(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -61,104 +51,9 @@ def required_fields(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             try:
                 asked.config(stage, **given)
             except ConfigError as error:
-                yield error
-
-
-def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Datasets that are unknown or not in the corpus's language."""
-    for where, config in _corpora(asked):
-        table: Mapping[str, Dataset]
-        for field, table in (
-            ("preferences", PREFERENCES), ("benchmark", benchmarks.TABLE), ("prompts", PROMPTS),
-            ("eval_prompt_set", EVAL_PROMPTS), ("decontaminate", benchmarks.HELD_OUT), ("parallel", PARALLEL),
-        ):  # fmt: skip
-            for entry in _entries(getattr(config, field)):
-                try:
-                    catalog.check(table, entry, hub_too=field == "preferences")
-                    row = catalog.find(table, entry)
-                except ConfigError as error:
-                    yield error.within(f"{where}.{field}: ")
-                    continue
-                if row and config.language not in row.languages:
-                    whose = "the source language" if where == "curate" else "the language of this corpus"
-                    yield ConfigError(
-                        f"a dataset in {config.language!r}, {whose}, is required",
-                        where=f"{where}.{field}", value=entry, hint=f"it is in {', '.join(row.languages)}",
-                    )  # fmt: skip
-
-
-def tables_of_the_corpora(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Tables that the source needs, and tables of other languages that it lacks."""
-    (_, source), *others = _corpora(asked)
-    for field in ("preferences", "benchmark"):
-        if not getattr(source, field):
-            yield ConfigError("required for the source language", where=f"curate.{field}", value=getattr(source, field))
-    for where, config in others:
-        for field in OF_A_CORPUS:
-            if getattr(config, field) and not getattr(source, field):
-                yield ConfigError(
-                    f"the source has none; name one in curate.{field}, or leave this out",
-                    where=f"{where}.{field}", value=getattr(config, field),
-                )  # fmt: skip
-
-
-def _corpora(asked: Experiment) -> list[tuple[str, Any]]:
-    """(section, config of `curate`) of the source's corpus, then of each language's own."""
-    own = [(f"corpora.{code}", stage_config("curate", asked.corpus(code))) for code in asked.corpora]
-    return [("curate", asked.config("curate")), *own]
-
-
-def translators_languages(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Languages that their translator does not know; for the phrasebook also datasets other than its own sentences."""
-    source, translated = LANGUAGES[asked.source], asked.translated
-    for code, names in translated.items():
-        translator = asked.config("translate", language=code).translator
-        if translator == "x-alma":
-            try:
-                translators.x_alma_model(source, LANGUAGES[code])
-            except ConfigError:
-                yield ConfigError(
-                    f"X-ALMA has no model for {source.name} to {LANGUAGES[code].name}",
-                    where="translate.translator", value=translator,
-                    hint=f"it translates between English and any language with an x_alma_group, and {_groups()}",
-                )  # fmt: skip
-        if translator == "phrasebook":
-            yield from _phrasebooks(asked, code, names)
-
-
-def _phrasebooks(asked: Experiment, target: str, names: Collection[str]) -> Iterator[ConfigError]:
-    """What the phrasebook cannot translate of these tables."""
-    for code in (asked.source, target):
-        if code not in SPOKEN:
-            yield ConfigError(
-                f"the phrasebook has no language {code!r}",
-                where="translate.translator", value="phrasebook", hint=f"it has {', '.join(SPOKEN)}",
-            )  # fmt: skip
-    for field, entry in _other_sets(asked, names):
-        own = f", or give corpora.{target} a dataset in {LANGUAGES[target].name}"
-        yield ConfigError(
-            f"the phrasebook translates only its own sentences, but curate.{field} is {entry!r}",
-            where="translate.translator", value="phrasebook", hint=f"set x-alma, or the Hub id or folder of a model{own}",
-        )  # fmt: skip
-
-
-def _groups() -> str:
-    groups: dict[int, list[str]] = {}
-    for row in LANGUAGES.values():
-        if row.x_alma_group is not None:
-            groups.setdefault(row.x_alma_group, []).append(row.name)
-    return "between " + ", ".join(" and ".join(names) for names in groups.values() if len(names) > 1)
-
-
-def _other_sets(asked: Experiment, names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """(field of curate, entry) of datasets other than the phrasebook that these tables are made of. A file may hold its
-    sentences, so files are left out."""
-    config = asked.config("curate")
-    for field in ("preferences", "benchmark", "prompts", "eval_prompt_set", "parallel"):
-        table = "prompts" if field == "eval_prompt_set" else field
-        for entry in _entries(getattr(config, field)) if table in names else ():
-            if entry != "phrasebook" and not catalog.is_file(entry):
-                yield field, entry
+                code = given.get("language", "")
+                missing = ", ".join(name for name in asked.translated.get(code, ()) if name != "heldout")
+                yield error.within("", missing and f"or name {missing} in {LANGUAGES[code].name} in corpora.{code}")
 
 
 def tiny_models_languages(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -208,30 +103,6 @@ def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str
     return limits
 
 
-def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Segments that do not fit into the translator's context with the prompt and the translation, at one token a
-    character."""
-    if "translate" not in stages:
-        return
-    config = asked.config("translate")
-    if config.translator == "phrasebook" or not asked.translated:
-        return
-    context = translators.X_ALMA_CONTEXT if config.translator == "x-alma" else base_models.context(config.translator)
-    room = context and context - config.longest_segment - PROMPT_TOKENS
-    if room is not None and config.max_new_tokens > room:
-        yield ConfigError(
-            f"{config.translator} reads {context} tokens, the prompt and translate.longest_segment="
-            f"{config.longest_segment} included; at most {max(room, 0)} allowed",
-            where="translate.max_new_tokens", value=config.max_new_tokens,
-        )  # fmt: skip
-
-
-def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    limits = asked.stages.get("translate", {}).get("limits")
-    if limits is not None:
-        yield ConfigError("it is now validate.limits, for both stages", where="translate.limits", value=limits)
-
-
 def names_of_models(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Names of a form that no model has. Whether a folder is there depends on the machine that reads it."""
     for section in _models(asked, stages):
@@ -268,57 +139,15 @@ def generative_judges(asked: Experiment, stages: Stages) -> Iterator[ConfigError
                 yield pairwise.unpriced([judge.model.name], settings, section)
 
 
-def published_benchmarks(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Benchmarks that are unknown, have the same name or are in no language of the experiment, and benchmarks that the
-    gate needs but `evaluate` does not use."""
-    config = asked.config("evaluate")
-    for entry in config.benchmarks:
-        try:
-            catalog.check(benchmarks.TABLE, entry)
-            row = catalog.find(benchmarks.TABLE, entry)
-        except ConfigError as error:
-            yield error.within("evaluate.benchmarks: ")
-            continue
-        if row and not set(row.languages) & set(asked.languages):
-            yield ConfigError(
-                f"a benchmark in a language of this experiment ({', '.join(asked.languages)}) is required",
-                where="evaluate.benchmarks", value=entry, hint=f"it is in {', '.join(row.languages)}",
-            )  # fmt: skip
-    labels = [CORPUS, *map(benchmarks.label, config.benchmarks)]
-    for label, count in Counter(labels).items():
-        if count > 1:
-            yield ConfigError(
-                f"{count} benchmarks have this name; each needs its own, and {CORPUS!r} is the corpus's",
-                where="evaluate.benchmarks", value=label,
-            )  # fmt: skip
-    for label in asked.config("register").benchmarks:
-        if label not in labels:
-            yield ConfigError(
-                "a benchmark of evaluate.benchmarks is required",
-                where="register.benchmarks", value=label, hint=f"there are {', '.join(labels)}",
-            )  # fmt: skip
-
-
-def parallel_texts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    if "represent" not in stages:
-        return
-    entry = asked.config("represent").parallel
-    row = catalog.find(PUBLISHED_PARALLEL, entry) if entry else None
-    for code in asked.languages:
-        if row and code not in row.languages:
-            yield ConfigError(
-                f"a dataset in {code!r} is required",
-                where="represent.parallel", value=entry, hint=f"it is in {', '.join(row.languages)}",
-            )  # fmt: skip
-
-
 def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     judge = JUDGES.get(asked.config("judge").judge or "")
     if "judge" not in stages or judge is None:  # a generative judge reads any prompt
         return
-    for where, curated in _corpora(asked):
+    for where, curated in data_readiness.corpora(asked):
         field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
         entry = getattr(curated, field)
+        if published := asked.config("sample").eval_prompts:
+            where, field, entry = "sample", "eval_prompts", published
         if judge.prompts is not None and entry and entry not in judge.prompts and not catalog.is_file(entry):
             yield ConfigError(
                 f"this judge reads only prompts of {', '.join(judge.prompts)}, but {where}.{field} is {entry!r}",
@@ -375,26 +204,14 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """A loss of pairs for a file of single judgments, if the file is there to look at."""
-    curated = asked.config("curate")
-    for entry in curated.preferences if "reward" in stages else ():
-        if catalog.is_file(entry) and os.path.isfile(entry):
-            first = catalog.first_row(entry, Reading(curated.columns, curated.encoding))
-            try:
-                columns.check_loss(asked.config("reward").loss, is_judgment(first), entry)
-            except ConfigError as error:
-                yield error
-
-
-def _entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """Entries of a field, without `heldout`, which names no dataset."""
-    return tuple(
-        entry for entry in ((value,) if isinstance(value, str) else value or ()) if entry != benchmarks.HELDOUT
-    )
+    if "reward" in stages:
+        yield from judgments.problems(
+            asked.config("reward").loss, (config for _, config in data_readiness.corpora(asked))
+        )
 
 
 CHECKS: tuple[Check, ...] = (
-    name_of_files, required_fields, sets_of_the_corpus, tables_of_the_corpora, translators_languages, tiny_models_languages,
-    published_benchmarks, parallel_texts, judges_prompts, judges.turns, names_of_models, models_from_elsewhere, generative_judges,
-    lengths, lengths_of_translations, limits_of_translations, pairs_to_align_on, batches, losses,
+    name_of_files, required_fields, *data_readiness.CHECKS, tiny_models_languages, published_sets.further_benchmarks,
+    published_sets.parallel_texts, published_sets.prompts, judges_prompts, judges.turns, names_of_models,
+    models_from_elsewhere, generative_judges, lengths, pairs_to_align_on, batches, losses,
 )  # fmt: skip

@@ -108,14 +108,14 @@ def evaluate(
     with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
         policy = ties_of(ties)
         checked(Scoring, scoring, "xlrm evaluate")
-        languages.check_code(language, "--language")
+        asked = codes(language)
         if items is not None and items < 1:
             raise ConfigError("at least 1 item is required", where="--items", value=items)
         read = reading.of_options(columns or (), encoding)
         outputs.check_folder(output)
         stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
         quiet_transformers()
-        tables = single.read_items(benchmark, codes(language), items, read)
+        tables = single.read_items(benchmark, asked, items, read)
         results = list(single.evaluate_all(model, tables, scoring, policy, output))
         for table, result, _ in results if log else ():
             params = {"model": model, "benchmark": benchmark, "language": table.language, "ties": ties}
@@ -125,12 +125,14 @@ def evaluate(
         errors.print(f"written to {folder}", highlight=False)
 
 
-def codes(languages: str) -> list[str]:
-    """Languages of an option, separated by commas. Raises ConfigError for one that is empty or repeated."""
-    given = languages.split(",")
-    if not all(given) or len(set(given)) < len(given):
-        raise ConfigError("codes of languages are required, each once", where="--language", value=languages)
-    return given
+def codes(given: str) -> list[str]:
+    """Languages of an option, separated by commas. Raises ConfigError for what is no code, and for one that is repeated."""
+    asked = given.split(",")
+    for code in asked:
+        languages.check_code(code, "--language")
+    if len(set(asked)) < len(asked):
+        raise ConfigError("each language once is allowed", where="--language", value=given)
+    return asked
 
 
 def ties_of(ties: str) -> Ties:

@@ -151,6 +151,22 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
         }
         return {code: names for code, names in lacks.items() if names}
 
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Thresholds of the checks on translations that differ from the defaults."""
+        translated = {"same_code": False} if self.setting("translate", "code") == "translate" else {}
+        return translated | self.stages.get("validate", {}).get("limits", {})
+
+    @property
+    def judged_as_published(self) -> dict[str, Any]:
+        """Fields of `curate` if the prompts for judging are used as published: the corpus has none, and is free of them."""
+        entry, curated = self.setting("sample", "eval_prompts"), self.stages.get("curate", {})
+        if not entry or not self.setting("curate", "prompts"):
+            return {}
+        free = "contaminated" in self.setting("curate", "clean")
+        others = [name for name in curated.get("decontaminate", ()) if name != entry]
+        return {"eval_prompts": 0} | ({"decontaminate": [*others, entry]} if free else {})
+
     def setting(self, section: str, field: str) -> Any:
         """The value in the section, else the default of its stage; None for a required field without a value."""
         known = config_class(section).model_fields[field]
@@ -186,6 +202,8 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
         own = self.more_languages.get(pipeline["language"])
         if section == "translate" and own and own.translator:
             pipeline["translator"] = own.translator
+        if section == "curate":
+            pipeline |= self.judged_as_published
         known = config_class(section).model_fields
         return stage_config(section, values | {name: value for name, value in pipeline.items() if name in known})
 

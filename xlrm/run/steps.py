@@ -85,7 +85,9 @@ def data(experiment: Experiment, only: tuple[Name, ...] = ()) -> list[Step]:
         inputs["translations"] = tuple(step.label for step in translated if step.stage == "translate")
     if own:
         inputs["own"] = tuple(step.label for step in own)
-    return [Step("curate", config={"language": experiment.source}), *own, *translated, Step("validate", inputs=inputs)]
+    checked = {"limits": experiment.limits} if experiment.limits else {}
+    curated = Step("curate", config={"language": experiment.source} | experiment.judged_as_published)
+    return [curated, *own, *translated, Step("validate", config=checked, inputs=inputs)]
 
 
 def _lacking(experiment: Experiment, language: str, only: tuple[Name, ...]) -> dict[str, list[Name]] | None:
@@ -103,9 +105,11 @@ def _translations(experiment: Experiment, wanted: dict[str, dict[str, list[Name]
     files = {code: given["files"] for code, given in wanted.items() if given}
     given = {"targets": list(wanted), "translate": experiment.stages.get("translate", {})}
     planned = Step("plan", config=given | ({"files": files} if files else {}), inputs={"corpus": "curate"})
-    limits = experiment.stages.get("validate", {}).get("limits", {})
     parts = [part for part in translation_parts(experiment) if part[0] in wanted]
-    return [planned, *(_translation(experiment, *part, wanted[part[0]] | {"limits": limits}) for part in parts)]
+    return [
+        planned,
+        *(_translation(experiment, *part, wanted[part[0]] | {"limits": experiment.limits}) for part in parts),
+    ]
 
 
 def translation_parts(experiment: Experiment) -> list[tuple[str, int, int]]:
@@ -222,7 +226,8 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
         Step(
             "report", config={"run": experiment.name}, shows_refusals=True,
             inputs={
-                "corpora": "validate", "evaluations": evaluations, "registered": "register", "external": "external",
+                "curated": "curate", "corpora": "validate", "evaluations": evaluations, "registered": "register",
+                "external": "external",
                 **({"representations": "represent"} if represented else {}), **({"verdicts": verdicts} if verdicts else {}),
                 **({"policies": policies} if policies else {}),
             },
@@ -240,7 +245,7 @@ def retrain(experiment: Experiment) -> list[Step]:
         _registration(experiment, (source,), gate="enforce"),
         Step(
             "report", config={"run": experiment.name}, shows_refusals=True,
-            inputs={"corpora": "validate", "evaluations": evaluations, "registered": "register"},
+            inputs={"curated": "curate", "corpora": "validate", "evaluations": evaluations, "registered": "register"},
         ),
     ]  # fmt: skip
 

@@ -49,6 +49,7 @@ class Texts:
     train_prompts: Sequence[float] = field(default_factory=list)
     eval_prompts: Sequence[float] = field(default_factory=list)
     parallel: Sequence[float] = field(default_factory=list)
+    heldout: Sequence[Item] = field(default_factory=list)
 
 
 def load(items: Iterable[Item], scale: float = 1.0, limit: float = math.inf, shared: bool = True) -> Load:
@@ -95,6 +96,7 @@ def read(corpus: Path) -> Texts:
     return Texts(
         [item(row) for row in _rows(corpus, "preferences")], [item(row) for row in _rows(corpus, "benchmark")],
         train, evaluation, [size(row["text"]) for row in _rows(corpus, "parallel")],
+        [item(row) for row in _rows(corpus, "heldout")],
     )  # fmt: skip
 
 

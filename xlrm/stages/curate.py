@@ -1,101 +1,16 @@
 """Curates a corpus in one language: preference pairs, a benchmark, prompts and parallel texts."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field, field_validator, model_validator
 
 from xlrm import progress
-from xlrm.data import catalog, cleaning, curation, data_card, reading
-from xlrm.data.catalog import PARALLEL, PREFERENCES
+from xlrm.data import catalog, cleaning, curation, data_card
 from xlrm.data.cleaning import Contamination
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS
-from xlrm.evaluation import benchmarks
-from xlrm.languages import InLanguages
-from xlrm.store.fields import Sets, conflict
-from xlrm.store.row_files import Reading
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS
+from xlrm.evaluation import benchmarks, corpus_sources
 
 
-class Config(InLanguages):
-    language: str = "en"
-    """Language that all datasets are loaded in."""
-    preferences: Annotated[tuple[str, ...], Sets] = Field(examples=["[mine.jsonl]"])
-    """Preference datasets: NAME[=OWNER/NAME][@REVISION] for a known one; otherwise a file of rows or
-    hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION], with prompt, chosen and rejected as text or messages. Only a language's own
-    corpus may have none."""
-    pairs: int | None = Field(None, ge=8)
-    """Maximum number of preference pairs of each dataset, sampled with `seed`; null takes all."""
-    near_duplicates: float = Field(0.8, gt=0, le=1)
-    """Jaccard similarity of word trigrams at or above which a pair is dropped as a near duplicate."""
-    max_reject_share: float = Field(0.05, ge=0, le=1)
-    """Maximum share of unusable rows in a dataset; above it the stage fails. rejects.jsonl lists these rows."""
-    train_share: float = Field(1.0, gt=0, le=1)
-    """Share of the cleaned pairs used for training; the others are held out (paper A: 0.8)."""
-    heldout_pairs: int | None = Field(None, ge=0)
-    """Maximum number of held-out pairs, sampled with `seed`; null keeps all. They are translated, and reward models are
-    evaluated on them in every language."""
-    benchmark: Annotated[str | None, Sets] = Field(examples=["rewardbench"])
-    """Benchmark dataset, or a file with prompt, chosen and rejected, and optionally subset and section; or heldout, the
-    pairs that train_share keeps out of training, none of whose prompts is trained on. Only a language's own corpus may have
-    none."""
-    benchmark_items: int | None = Field(None, ge=1)
-    """Maximum number of benchmark items, sampled with `seed`; null takes all."""
-    prompts: Annotated[str | None, Sets] = None
-    """Dataset of prompts, or a file with prompt, for aligning and judging policies; null leaves alignment out."""
-    eval_prompt_set: Annotated[str | None, Sets] = None
-    """Dataset of prompts, or a file with prompt, for judging (paper A: alpacaeval); null takes them from `prompts`."""
-    train_prompts: int | None = Field(None, ge=1)
-    """Maximum number of prompts for alignment, sampled with `seed`; null takes all."""
-    eval_prompts: int | None = Field(None, ge=1)
-    """Maximum number of prompts for judging, none of which is used for alignment; null takes all of a set for judging, or
-    else a tenth of `prompts`."""
-    decontaminate: Annotated[tuple[str, ...], Sets] = ()
-    """More benchmarks, eval prompts or files with prompt whose prompts are removed from the training data."""
-    parallel: Annotated[str | None, Sets] = None
-    """Dataset of texts, or a file with text, to translate for comparing representations; null translates none
-    (`represent.parallel` may name texts that are already in all languages)."""
-    parallel_texts: int | None = Field(None, ge=1)
-    """Maximum number of these texts, sampled with `seed`; null takes all."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Field (prompt, chosen, rejected, response, label, margin, id, subset, section) -> name of the column that has it in
-    the files and `hub:` datasets of `preferences`; in other files where they have such a column."""
-    encoding: str | None = None
-    """Encoding of files of text that is not UTF-8 and has no byte order mark, such as latin-1."""
-    seed: int = 42
-
-    @field_validator("columns")
-    @classmethod
-    def _of_rows(cls, columns: dict[str, str]) -> dict[str, str]:
-        reading.check_columns(columns)
-        return columns
-
-    @field_validator("encoding")
-    @classmethod
-    def _of_text(cls, encoding: str | None) -> str | None:
-        reading.check_encoding(encoding or "utf-8")
-        return encoding
-
-    @model_validator(mode="after")
-    def _judging_needs_alignment(self) -> "Config":
-        if self.eval_prompt_set and not self.prompts:
-            raise conflict("eval_prompt_set", self.eval_prompt_set, "needs curate.prompts, the prompts to align on")
-        return self
-
-    @model_validator(mode="after")
-    def _pairs_to_hold_out(self) -> "Config":
-        if self.benchmark == benchmarks.HELDOUT and self.train_share == 1:
-            raise conflict(
-                "benchmark", self.benchmark, "needs a train_share below 1, which leaves pairs to evaluate on"
-            )
-        return self
-
-    @field_validator("parallel")
-    @classmethod
-    def _published_texts_are_not_translated(cls, entry: str | None) -> str | None:
-        if entry and catalog.find(catalog.PUBLISHED_PARALLEL, entry):
-            raise ValueError("already in several languages, so not translated; name it in represent.parallel, not here")
-        return entry
+class Config(corpus_sources.Settings):
+    pass
 
 
 _HELD_OUT = ("benchmark", "eval_prompts", "decontaminate")  # their prompts must not occur in training data
@@ -109,28 +24,34 @@ def files(config: Config) -> str:
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"source": (PREFERENCE_PAIRS.file, HELDOUT_PAIRS.file, PARALLEL_TEXTS.file)}
+    tables = (PREFERENCE_PAIRS, HELDOUT_PAIRS, BENCHMARK_ITEMS, PARALLEL_TEXTS)
+    return {"source": tuple(table.file for table in tables)}
 
 
 def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str, float]:
     """Writes the tables, rejects and data card. `source`: the corpus of the source language, if this is another; pairs
     with its ids are held out or not as they are there. Raises ConfigError for an unknown dataset, DataError for unusable
     rows, and ArtifactError for a dataset of the Hub that cannot be downloaded."""
-    loaded = _load(config)
+    loaded = corpus_sources.load(config)
     contamination = Contamination(
         (entry, row["prompt"]) for use in _HELD_OUT for entry, data in loaded.get(use, {}).items() for row in data.rows
     )
     tables: curation.Tables = {}
     report = cleaning.Report()
     if config.preferences:
-        kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates)
-        tables |= _split(config, kept, source)
+        kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates, config.clean)
+        tables |= corpus_sources.split(config, kept, source)
     if config.benchmark and config.benchmark != benchmarks.HELDOUT:
         tables["benchmark"] = loaded["benchmark"][config.benchmark].rows
     prompts = None
     if config.prompts:
         align, prompts = curation.clean_prompts(
-            config.prompts, loaded["prompts"][config.prompts], contamination, config.train_prompts, config.seed
+            config.prompts,
+            loaded["prompts"][config.prompts],
+            contamination,
+            config.train_prompts,
+            config.seed,
+            config.clean,
         )
         loaded["prompts"] = {config.prompts: align}
         tables["prompts"] = curation.prompt_rows(loaded["prompts"], loaded["eval_prompts"])
@@ -143,50 +64,10 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
     rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]
-    curation.write(tables, rejects, data_card.card(config.language, origins, report.counts(), prompts), output)
+    training = len(tables.get("preferences", ()))
+    card = data_card.card(config.language, origins, report.counts(), prompts, training)
+    curation.write(tables, rejects, card, output)
+    if note := data_card.paper_note(card):
+        progress.say(f"curate: {note}")
     metrics = {_METRIC.get(name, name): len(rows) for name, rows in tables.items()}
     return metrics | {name: float(count) for name, count in report.totals().items()}
-
-
-def _split(config: Config, pairs: curation.Rows, source: Path | None) -> curation.Tables:
-    """The pairs to train on, and those held out, as a table of their own or as the benchmark."""
-    if config.benchmark == benchmarks.HELDOUT:
-        train, rest = curation.hold_out_prompts(pairs, config.train_share, config.benchmark_items, config.seed)
-        return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
-    known = curation.held_out_ids(source) if source else ((), ())
-    train, heldout = curation.hold_out(pairs, config.train_share, config.heldout_pairs, config.seed, *known)
-    return {"preferences": train, **({"heldout": heldout} if heldout else {})}
-
-
-def _load(config: Config) -> dict[str, curation.Sources]:
-    """Use -> datasets: everything that the config names, loaded first so that unavailable datasets fail early."""
-    language, seed = config.language, config.seed
-    for name in config.preferences:
-        catalog.check(PREFERENCES, name, hub_too=True)
-    for name in config.decontaminate:
-        catalog.check(benchmarks.HELD_OUT, name)
-    read = Reading(config.columns, config.encoding)
-    others = replace(read, everywhere=False)
-    datasets: dict[str, curation.Sources] = {}
-    if config.benchmark and config.benchmark != benchmarks.HELDOUT:
-        bench = benchmarks.load(config.benchmark, language, config.benchmark_items, seed, others)
-        benchmarks.check_pairs(config.benchmark, bench.rows)
-        datasets["benchmark"] = {config.benchmark: bench}
-    if config.prompts:
-        datasets |= curation.load_prompts(
-            config.prompts, config.eval_prompt_set, language, config.train_prompts, config.eval_prompts, seed, others
-        )
-    if config.decontaminate:
-        datasets["decontaminate"] = {
-            name: catalog.load(benchmarks.HELD_OUT, name, language, None, seed, ("prompt",), others)
-            for name in config.decontaminate
-        }
-    if texts := config.parallel:
-        datasets["parallel"] = {
-            texts: catalog.load(PARALLEL, texts, language, config.parallel_texts, seed, ("text",), others)
-        }
-    datasets["preferences"] = {
-        name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share, read)
-        for name in config.preferences
-    }
-    return datasets

@@ -1,12 +1,13 @@
-"""Evaluates a reward model on the corpus benchmark in every language, and on further published benchmarks."""
+"""Evaluates a reward model on the corpus benchmark and the held-out pairs in every language, and on further published
+benchmarks."""
 
 import itertools
 from pathlib import Path
 from typing import Annotated
 
 from xlrm.data import catalog
-from xlrm.data.corpus_schema import BENCHMARK_ITEMS
-from xlrm.evaluation import reward_results, reward_table
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS
+from xlrm.evaluation import benchmarks, reward_results, reward_table
 from xlrm.evaluation.credit import Ties
 from xlrm.evaluation.measured import ScoringFacts, files_digest
 from xlrm.evaluation.results import EvaluationResults, Results
@@ -31,7 +32,11 @@ class Config(Scoring):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": tuple(f"{language}/{BENCHMARK_ITEMS.file}" for language in config.languages)}
+    return {
+        "corpora": tuple(
+            f"{code}/{table.file}" for code in config.languages for table in (BENCHMARK_ITEMS, HELDOUT_PAIRS)
+        )
+    }
 
 
 def files(config: Config) -> str:
@@ -45,7 +50,9 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     DataError for invalid benchmark rows, and ArtifactError for an unavailable dataset or model."""
     engines.check(model, config)
     items = {CORPUS: {code: BENCHMARK_ITEMS.read(corpora / code) for code in config.languages}}
-    items |= reward_results.published(config.benchmarks, config.languages)
+    if held := reward_results.heldout(corpora, config.languages):
+        items[benchmarks.HELDOUT] = held
+    items |= reward_results.published(config.benchmarks, config.languages, tuple(items))
     every = [row for languages in items.values() for rows in languages.values() for row in rows]
     scored = reward_results.score_with_fingerprint(model, every, config, output)
     left = zip(scored.rewards, scored.cut, strict=True)
@@ -64,17 +71,4 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
         language=config.language, tie_policy=config.ties, model_digest=files_digest(model),
         scoring=ScoringFacts.of(config, scored.max_length), results=own, benchmarks=results,
     ).write(output)  # fmt: skip
-    return _metrics(config.language, own, results)
-
-
-def _metrics(language: str | None, own: Results, others: dict[str, Results]) -> dict[str, float]:
-    """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks; cut/LANGUAGE
-    and NAME/cut/LANGUAGE."""
-    metrics = {}
-    for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
-        for on, result in results.items():
-            for name, value in result.accuracy.items():
-                metrics[f"{prefix}accuracy/{on}/{name}"] = value
-            metrics[f"{prefix}cut/{on}"] = float(result.cut or 0)
-    average = metrics.get(f"accuracy/{language}/average")
-    return ({"own_accuracy": average} if average is not None else {}) | metrics
+    return reward_results.metrics(config.language, own, results)

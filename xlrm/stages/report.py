@@ -4,7 +4,9 @@ from pathlib import Path
 
 from xlrm.analysis import comparisons, transfer
 from xlrm.analysis.representations import Representations
+from xlrm.data import data_card
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
+from xlrm.data.data_card import DataCard
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.results import EvaluationResults, ExternalResults, JudgeResults, read_evaluations
 from xlrm.languages import InLanguages
@@ -28,7 +30,7 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
         "corpora": (Summary.FILE, f"*/{BENCHMARK_ITEMS.file}"), "evaluations": (EvaluationResults.FILE, reward_table.FILE),
         "representations": (Representations.FILE,), "verdicts": (JudgeResults.FILE,),
         "external": (ExternalResults.FILE,), "registered": (Registered.FILE,),
-        "policies": (curves.FILE, "training_log.jsonl"),
+        "policies": (curves.FILE, "training_log.jsonl"), "curated": (DataCard.FILE,),
     }  # fmt: skip
 
 
@@ -36,12 +38,13 @@ def run(
     config: Config, *, lineage: dict[str, Record], output: Path, corpora: Path | None = None,
     evaluations: list[Path] | None = None, representations: Path | None = None, verdicts: list[Path] | None = None,
     policies: list[Path] | None = None, registered: Path | None = None, external: Path | None = None,
+    curated: Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Writes report.html and tables/*.csv. A part without its input is left out, and the page says how to get it.
 
     `corpora`: the output of validate, or its summary alone. `evaluations`: the source language's reward model first,
     then those of the target languages. `external`: the output of the stage `external`. `policies`: aligned policies
-    without verdicts.
+    without verdicts. `curated`: the source language's corpus, whose account it quotes.
 
     `transfer/{language}` is the average accuracy of the source language's model on that language's benchmark, minus
     that of the language's own model. `correlation/...` is between a model's accuracy in other languages and its f, or
@@ -64,6 +67,7 @@ def run(
         external=results.read_external(external) if external else [],
         mistakes=mistakes.find(evaluated, corpora) if corpora else {},
         curves=curves.read(lineage),
+        notes=data_card.notes(card) if (card := DataCard.find(curated)) else [],
     )
     _write(material, config, output)
     return material.metrics()

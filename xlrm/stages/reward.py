@@ -48,7 +48,7 @@ def run(config: Config, *, base: Path, corpora: Path, output: Path) -> dict[str,
     from xlrm.training import trainers
 
     rows = training_rows(config, corpora)
-    scored = heldout.rows(corpora, config.language.split("+"), required(config))
+    scored = heldout.rows(corpora, config.language.split("+"), required(config), config.heldout_pairs, config.seed)
     metrics = trainers.train_reward_model(base, rows, config, output, scored)
     if not metrics:  # with several nodes, only the first has the model
         return {}

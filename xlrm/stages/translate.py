@@ -59,7 +59,7 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     translator = translators.load(config, source, target)
     memory = Memory(translators.MEMORY, translator.identity)
     files = effort.parts(corpus, config.shard, config.files)
-    work = effort.survey(files, source, config.longest_segment, config.segmented, {target.code: memory})
+    work = effort.survey(files, source, config, {target.code: memory})
     estimate = effort.estimate(work, source, target, translators.parameters(config, source, target))
     label = f"translate[{target.code}]"
     progress.say(f"{label}: {estimate}")

@@ -113,7 +113,7 @@ def _json(value: Any) -> bytes:
 def _cells(delimiter: str) -> Callable[[IO[bytes], Iterable[dict], Output], int]:
     def write(file: IO[bytes], rows: Iterable[dict], output: Output) -> int:
         text = io.StringIO(newline="")
-        writer, count = csv.writer(text, delimiter=delimiter, lineterminator="\n"), 0
+        writer, count = csv.writer(text, delimiter=delimiter), 0  # its line ends, \r\n, make it quote a lone \r too
         writer.writerow(output.columns)
         for count, row in enumerate(rows, 1):  # noqa: B007
             writer.writerow([_cell(row.get(name)) for name in output.columns])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xlrm.data import hub_sets
 from xlrm.data.corpus_schema import HELDOUT_PAIRS
 from xlrm.store.jsonl import read_rows
 
@@ -18,11 +19,14 @@ BEST = "best/model"
 nested because transformers would load a folder of adapters that is directly in a checkpoint."""
 
 
-def rows(corpora: Path, languages: list[str], required: tuple[str, ...]) -> list[dict]:
-    """Held-out rows of the corpus in these languages; empty if it has none."""
+def rows(
+    corpora: Path, languages: list[str], required: tuple[str, ...], most: int | None = None, seed: int = 0
+) -> list[dict]:
+    """Held-out rows of the corpus in these languages, or a sample of `most`; empty if it has none."""
     files = [corpora / language / HELDOUT_PAIRS.file for language in languages]
     numbers = HELDOUT_PAIRS.numbers
-    return [row for file in files if file.is_file() for row in read_rows(file, required, numbers)]
+    held = [row for file in files if file.is_file() for row in read_rows(file, required, numbers)]
+    return [held[i] for i in hub_sets.sample(len(held), most, seed)]
 
 
 def dataset(folder: Path) -> "Dataset | None":

@@ -63,6 +63,9 @@ class RewardTraining(TrainingConfig):
     """LoRA's alpha: adapters are scaled by lora_alpha / lora_rank."""
     heldout_scorings: int = Field(10, ge=0)
     """Evaluations of loss and accuracy on the held-out pairs, evenly spaced, the last one after the last step."""
+    heldout_pairs: int | None = Field(1000, ge=1)
+    """Maximum number of held-out pairs in these evaluations, sampled with `seed`; null takes all. The stage evaluate takes
+    all in any case."""
     keep: Literal["last", "best"] = "last"
     """Weights to keep: the last ones (paper A), or those with the lowest loss on the held-out pairs."""
     quantize: bool = False

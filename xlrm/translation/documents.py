@@ -8,8 +8,7 @@ from xlrm.languages import Language
 from xlrm.models.decoding import blocks
 from xlrm.progress import Counter
 from xlrm.store.answers import Memory
-from xlrm.translation import segmentation
-from xlrm.translation.segmentation import Segment, Template
+from xlrm.translation.segmentation import Template
 from xlrm.translation.translators import Settings, Translator
 
 
@@ -40,10 +39,8 @@ class DocumentTranslator:
         self.counter.close()
 
     def _template(self, text: str, markers: bool) -> Template:
-        if not self.settings.segmented:
-            return Template((Segment(text),))
-        template = segmentation.split(text, self.source.code, self.settings.longest_segment)
-        return template if markers else template.without_markers()
+        template = self.settings.template(text, self.source.code)
+        return template if markers or not self.settings.segmented else template.without_markers()
 
     def _segments(self, segments: list[str], attempt: int) -> dict[str, str | None]:
         translations = self.memory.look_up(segments, attempt)

@@ -15,7 +15,7 @@ from xlrm.data.corpus_schema import Name
 from xlrm.languages import Language
 from xlrm.store import jsonl
 from xlrm.store.answers import Memory
-from xlrm.translation import segmentation
+from xlrm.translation.translators import Settings
 
 FILES: tuple[Name, ...] = tuple(corpus_schema.TABLES)
 """The files of a corpus that are translated."""
@@ -109,9 +109,8 @@ def parts(corpus: Path, shard: str = "1/1", files: Iterable[Name] = FILES) -> li
 
 
 def survey(
-    files: Iterable[tuple[Path, int, int]], source: Language, longest: int, segmented: bool,
-    memories: Mapping[str, Memory],
-) -> Work:  # fmt: skip
+    files: Iterable[tuple[Path, int, int]], source: Language, settings: Settings, memories: Mapping[str, Memory]
+) -> Work:
     """Work in the rows of `files`, as (path, from, to), with the segments in the memory of each target language."""
     work = Work()
     seen: set[int] = set()
@@ -120,7 +119,7 @@ def survey(
         while chunk := list(itertools.islice(read, _ROWS_AT_ONCE)):
             texts = [text for row in chunk for text in text_rows.texts(row)]
             segments = dict.fromkeys(
-                segment for text in texts for segment in _segments(text, source.code, longest, segmented)
+                segment.text for text in texts for segment in settings.template(text, source.code).segments
             )
             new = [segment for segment in segments if hash(segment) not in seen]
             seen.update(map(hash, new))
@@ -129,10 +128,6 @@ def survey(
             work.source_bytes += sum(len(segment.encode()) for segment in new)
             work.known.update({code: len(memory.look_up(new, 0)) for code, memory in memories.items()})
     return work
-
-
-def _segments(text: str, language: str, longest: int, segmented: bool) -> list[str]:
-    return [segment.text for segment in segmentation.split(text, language, longest).segments] if segmented else [text]
 
 
 def _ratio(language: Language) -> float:

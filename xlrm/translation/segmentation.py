@@ -122,16 +122,19 @@ def _written(part: str | Segment | Space, following: Iterator[str], spaced: bool
     return part
 
 
-def split(text: str, language: str, longest: int) -> Template:
+def split(text: str, language: str, longest: int, code: bool = False) -> Template:
     """Template of `text` in `language` (ISO 639-1), with segments of at most `longest` characters.
 
     A line is one segment. A longer line is cut between sentences, and a longer sentence between clauses or words. Lines
-    end with \\n, \\r\\n or \\r, which the template keeps.
+    end with \\n, \\r\\n or \\r, which the template keeps. With `code`, lines of code are segments too, without markers.
     """
     parts: list[str | Segment | Space] = []
     for piece, is_code in _blocks(line_feeds(text)):
-        if is_code:
+        if is_code and not code:
             parts.append(piece)
+        elif is_code:
+            for line in piece.splitlines(keepends=True):
+                parts += _around(line, Segment, language, longest)
         else:
             for line in piece.splitlines(keepends=True):
                 parts += _line(line, language, longest)

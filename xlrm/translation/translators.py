@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +14,8 @@ from xlrm.models.decoding import Completion, Decoding, Precision
 from xlrm.models.generation import EngineName
 from xlrm.models.loading import Context
 from xlrm.store import hub, provenance
+from xlrm.translation import segmentation
+from xlrm.translation.segmentation import Segment, Template
 
 # From X-ALMA's code (utils/utils.py), which the model was trained with; its README also has "into".
 PROMPT = "Translate this from {source} to {target}:\n{source}: {text}\n{target}:"
@@ -48,11 +51,20 @@ class Settings(BaseModel):
     Llama 2 reads 4096."""
     batch_size: int = Field(16, ge=1)
     """Segments in a batch, with transformers."""
+    code: Literal["keep", "translate"] = "keep"
+    """What happens to blocks of code, formulas and markup: keep leaves them as they are; translate gives their lines to the
+    model like any other text (paper A)."""
 
     @property
     def segmented(self) -> bool:
         """Whether texts are cut into segments with markers for literals; the phrasebook translates whole texts."""
         return self.translator != "phrasebook"
+
+    def template(self, text: str, language: str) -> Template:
+        """The text, in the language of this code, as what is translated and what is kept."""
+        if not self.segmented:
+            return Template((Segment(text),))
+        return segmentation.split(text, language, self.longest_segment, self.code == "translate")
 
 
 OnCompletion = Callable[[int, Completion], None]

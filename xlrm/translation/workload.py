@@ -62,9 +62,9 @@ def estimates(
     for code in languages:
         alike.setdefault(((files or {}).get(code, FILES), own[code].segmented), []).append(code)
     jobs = {}
-    for (names, segmented), codes in alike.items():
+    for (names, _), codes in alike.items():
         known = {code: memory for code, memory in memories.items() if code in codes}
-        work = effort.survey(effort.parts(corpus, files=names), source, settings.longest_segment, segmented, known)
+        work = effort.survey(effort.parts(corpus, files=names), source, own[codes[0]], known)
         for code in codes:
             size = translators.parameters(own[code], source, languages[code])
             jobs[code] = effort.estimate(work, source, languages[code], size)

@@ -13,7 +13,7 @@ from xlrm.data import conversations, text_rows
 from xlrm.data.corpus_schema import TEXTS
 from xlrm.data.text_rows import Part
 from xlrm.languages import Language, is_of
-from xlrm.validation.language_id import Identifier
+from xlrm.validation.language_id import Identifier, letters
 from xlrm.validation.lengths import Band, fit
 from xlrm.validation.limits import Limits
 from xlrm.validation.loops import looped
@@ -63,17 +63,21 @@ class Plan:
         """Expectation -> measure of a text beside its source; for a translation only."""
         assert self.source
         limits, band = self.limits, self.bands[column]
+        code = {"code": changed_code, "placeholder": changed_placeholders}
         return {
             "length": off_band(band, limits.length_from),
             "truncated": truncated(band),
             "cut": cut,
             "copy": copied(limits.copied_words if column in ASKED else limits.untranslated_words),
             "untranslated": untranslated(limits.untranslated_words),
-            "code": changed_code,
-            "placeholder": changed_placeholders,
+            **(code if limits.same_code else dict.fromkeys(code, _unchecked)),
             "number": lost_numbers(self.language.code, self.source.code),
             "loop": lambda pair: looped(pair.text, pair.source, limits.loop_times),
         }
+
+
+def _unchecked(pair: Pair) -> None:
+    return None
 
 
 def bands(
@@ -144,8 +148,10 @@ def _frames(value: Any) -> list[Any]:
 def _of_itself(plan: Plan, texts: list[str]) -> dict[str, list]:
     """Measurements of texts of the source corpus: share of its script, and a wrong language."""
     spoken = [prose(text) for text in texts]
-    shares = script_share(spoken, plan.language.script).tolist()
-    return {"script": shares, "language": _languages(plan, spoken, _identifier(plan).doubts(spoken))}
+    identifier = _identifier(plan)
+    shares = script_share(spoken, plan.language.script)
+    shares[[letters(text) < identifier.least for text in spoken]] = np.nan  # it may be a name
+    return {"script": shares.tolist(), "language": _languages(plan, spoken, identifier.doubts(spoken))}
 
 
 def _of_translation(plan: Plan, column: str, texts: list[str], sources: list[str]) -> dict[str, list]:

@@ -13,6 +13,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    same_code: bool = True
+    """Whether a translation has the code, placeholders, markup and addresses of its source; a pipeline fills in false with
+    `translate.code: translate`."""
     min_script_share: float = Field(0.2, ge=0, le=1)
     """Minimum share of a text's letters that are in the script of its language. It is low because a few Latin names
     have more letters than a Chinese sentence: technical prose goes down to 0.25."""
