@@ -59,13 +59,13 @@ def test_interrupted_scoring_is_gone_on_with_and_leaves_no_trace(model, tmp_path
     assert run("score", "--model", model, "--input", given, "--output", whole).exit_code == 0
     seen: list[int] = []
 
-    def rewards(self, token_ids, counter, through=TransformersScorer.rewards):
-        seen.append(len(token_ids))
+    def computed(self, batches, through=TransformersScorer.computed):
+        seen.append(sum(map(len, batches)))
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return through(self, token_ids, counter)
+        return through(self, batches)
 
-    monkeypatch.setattr(TransformersScorer, "rewards", rewards)
+    monkeypatch.setattr(TransformersScorer, "computed", computed)
     assert run("score", "--model", model, "--input", given, "--output", cut).exit_code != 0
     assert not cut.exists() and len(list(tmp_path.glob(".cut.jsonl.*"))) == 1
     assert run("score", "--model", model, "--input", given, "--output", cut).exit_code == 0

@@ -153,24 +153,24 @@ def test_interrupted_scoring_goes_on_on_another_machine(corpora, scalar, tmp_pat
     """A run of 32 conversations of both languages, twelve of which have a reward on the store."""
     monkeypatch.setattr(interface, "WINDOW", 4)
     monkeypatch.setattr(answers, "SECONDS_BETWEEN_FILES", 0)
-    config, real, asked = {"models": (f"mine={scalar}",), "languages": ("en", "ko")}, TransformersScorer.rewards, []
+    config, real, asked = {"models": (f"mine={scalar}",), "languages": ("en", "ko")}, TransformersScorer.computed, []
 
-    def counted(self, token_ids, counter):
-        asked.append(len(token_ids))
-        return real(self, token_ids, counter)
+    def counted(self, batches):
+        asked.append(sum(map(len, batches)))
+        return real(self, batches)
 
-    def killed(self, token_ids, counter):
+    def killed(self, batches):
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return counted(self, token_ids, counter)
+        return counted(self, batches)
 
     write_jsonl(corpora / "ko" / "benchmark.jsonl", [row | {"prompt": f"ko {row['prompt']}"} for row in benchmark()])
     whole, _ = run(corpora, tmp_path / "whole" / "external" / "other" / "output", **config)
-    monkeypatch.setattr(TransformersScorer, "rewards", killed)
+    monkeypatch.setattr(TransformersScorer, "computed", killed)
     with pytest.raises(KeyboardInterrupt):
         run(corpora, tmp_path / "one" / "external" / "key" / "output", **config)
     asked.clear()
-    monkeypatch.setattr(TransformersScorer, "rewards", counted)
+    monkeypatch.setattr(TransformersScorer, "computed", counted)
     again, _ = run(corpora, tmp_path / "two" / "external" / "key" / "output", **config)
     assert asked == [4] * 5 and again == pytest.approx(whole)
 

@@ -196,6 +196,13 @@ def test_the_config_for_a_cluster_has_the_same_stages_and_settings() -> None:
     assert set(cluster) - set(own) <= {"plan", "external"}, "without work here"
 
 
+def test_only_the_sources_pairs_are_held_out_as_the_benchmark() -> None:
+    raw = own_data.settings("Qwen/Qwen2.5-3B-Instruct", ["pairs.jsonl"], None, "en", "mine")
+    raw |= {"targets": ["ko"], "corpora": {"ko": {"preferences": ["ko.jsonl"], "benchmark": "heldout"}}}
+    with refused(ConfigError, "here: corpora.ko.benchmark", "heldout"):
+        experiment.build(raw, {}, "here")
+
+
 def test_held_out_pairs_share_no_prompt_with_those_trained_on(folder) -> None:
     from xlrm.stages import curate
 

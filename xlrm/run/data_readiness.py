@@ -29,11 +29,6 @@ def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigErro
         ):  # fmt: skip
             for entry in entries(getattr(config, field)):
                 if field == "benchmark" and entry == benchmarks.HELDOUT:
-                    if where != "curate":
-                        yield ConfigError(
-                            "only the source's pairs can be held out as a benchmark", where=f"{where}.benchmark", value=entry,
-                            hint="name a file or a dataset",
-                        )  # fmt: skip
                     continue
                 try:
                     catalog.check(table, entry, hub_too=field == "preferences")

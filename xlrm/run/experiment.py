@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from xlrm.errors import ConfigError
+from xlrm.evaluation.benchmarks import HELDOUT
 from xlrm.languages import OWN, unknown
 from xlrm.run import readiness
 from xlrm.run.sections import (
@@ -150,6 +151,11 @@ def _check_corpus(experiment: Experiment, language: str, values: dict[str, Any],
         )  # fmt: skip
     if "language" in values:
         raise ConfigError("not allowed; the entry is named by it", where=f"{where}.language", value=values["language"])
+    if values.get("benchmark") == HELDOUT:
+        raise ConfigError(
+            "only the source's pairs can be held out as a benchmark", where=f"{where}.benchmark", value=HELDOUT,
+            hint="name a file or a dataset",
+        )  # fmt: skip
     if not any(values.get(field) for field in OF_A_CORPUS):
         raise ConfigError(f"one or more of {', '.join(OF_A_CORPUS)} are required", where=where)
     try:
