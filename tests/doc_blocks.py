@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[1]
 REASONS = ("needs a cluster", "needs the network", "needs other software", "takes minutes")
 """Why a block is not run. Its commands are checked all the same: options, fields and files exist."""
 LANGUAGES = {"sh", "python", "yaml", "json", "text", "groovy"}
+TOP = ("name", "source", "targets", "languages", "corpora")
+"""Keys of an experiment that are no sections of stages."""
 _FENCED = re.compile(
     r"(?:^ *<!-- not run: (?P<reason>[^\n]*) -->\n+)?^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```[ ]*$",
     re.MULTILINE | re.DOTALL,
@@ -81,7 +83,7 @@ def _json(text: str) -> None:
 
 def _yaml(block: Block) -> None:
     for document in yaml.safe_load_all(block.text):
-        if document.keys() <= {"name", "source", "targets", *SECTIONS}:
+        if document.keys() <= {*TOP, *SECTIONS}:
             _experiment(document, block.where)
         elif document.keys() <= set(placement.Placement.model_fields):
             placement.Placement(**{"name": "mine"} | document)
@@ -92,9 +94,11 @@ def _yaml(block: Block) -> None:
 
 
 def _experiment(given: dict[str, Any], where: str) -> None:
-    """Its fields, on top of the demo's, whose sections have what is required."""
+    """A whole one, which has a name; else its sections, on top of the demo's, which have what is required."""
+    if "name" in given:
+        experiment.build(given, {}, where)
     demo = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text(encoding="utf-8"))
-    for stage in given.keys() - {"name", "source", "targets"}:
+    for stage in given.keys() - set(TOP):
         check_section(stage, demo.get(stage, {}) | given[stage], f"{where}: ")
 
 

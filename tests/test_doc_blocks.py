@@ -23,11 +23,13 @@ EVERY = [block for found in BLOCKS.values() for block in found]
 RUNNABLE = ("sh", "python")
 RUN = [page for page, found in BLOCKS.items() if any(one.language in RUNNABLE and not one.reason for one in found)]
 PAIRS = [
-    {"prompt": f"Where does {name} live?", "chosen": f"{name} lives in the house.", "rejected": f"{name} lives in the garden."}
+    {"prompt": f"Where does {name} live?", "chosen": f"{name} lives in {right}.", "rejected": f"{name} lives in {wrong}."}
+    for right, wrong in (("the house", "the garden"), ("Seoul", "the sea"), ("the forest", "a car"), ("the water", "the air"))
     for name in ("the dog", "the cat", "the duck", "the horse", "the mouse", "the elephant", "Mei", "Deniz")
 ]  # fmt: skip
 FILES = {
-    "mine.jsonl": PAIRS[:4], "my_pairs.jsonl": PAIRS[4:], "in.jsonl": [{"prompt": "Hello.", "response": "Good morning."}],
+    "mine.jsonl": [row | {"prompt": f"{row['prompt']} Answer in a full sentence."} for row in PAIRS],
+    "my_pairs.jsonl": PAIRS, "in.jsonl": [{"prompt": "Hello.", "response": "Good morning."}],
 }  # fmt: skip
 """Files of a reader, by the names that the pages give them."""
 SECONDS = 600
