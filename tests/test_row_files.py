@@ -14,6 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from refusals import refused
+from swift_server import S3Store
 
 from xlrm.data import catalog, reading
 from xlrm.errors import ArtifactError, ConfigError, DataError
@@ -191,11 +192,11 @@ def test_standard_input_is_read_once_whatever_its_format(form: str) -> None:
     assert json.loads(ended.stdout) == [ROWS, ROWS]
 
 
-def test_an_object_of_s3_is_downloaded_again_only_if_it_changed(s3_store: str, tmp_path: Path, monkeypatch) -> None:
+def test_an_object_of_s3_is_downloaded_again_only_if_it_changed(s3_store: S3Store, tmp_path: Path, monkeypatch) -> None:
     from xlrm.store import objects
 
     monkeypatch.setenv("XLRM_HOME", str(tmp_path))
-    uri = f"{s3_store}/mine/pairs.jsonl.gz"
+    uri = f"{s3_store.uri}/mine/pairs.jsonl.gz"
     with refused(ArtifactError, uri):
         read_rows(uri)
     objects.write(uri, gzip.compress(contents("jsonl")))

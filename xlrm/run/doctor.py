@@ -71,12 +71,12 @@ def checks(needed: Set[str] = DEMO) -> Iterator[Check]:
 
 
 def _home() -> Check:
-    found = str(addresses.home())
+    folder = str(addresses.home())
     try:
         outputs.check_folder(addresses.home(), "XLRM_HOME")
     except ConfigError as error:
-        return Check("XLRM_HOME", False, found, f"{error.message}; set XLRM_HOME to another folder")
-    return Check("XLRM_HOME", True, found, "")
+        return Check("XLRM_HOME", False, folder, f"{error.message}; set XLRM_HOME to another folder")
+    return Check("XLRM_HOME", True, folder, "")
 
 
 def _image() -> str | None:

@@ -58,7 +58,7 @@ class Journal:
         module = "xlrm.scorers.parallel"
         lines = [
             model, json.dumps(counted(settings), sort_keys=True, allow_nan=False),
-            provenance.code_version(module), json.dumps(provenance.versions(module), sort_keys=True),
+            provenance.code_version(module), json.dumps(provenance.versions(module), sort_keys=True, allow_nan=False),
         ]  # fmt: skip
         identity = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         return cls(output.with_name(f".{output.name}.{identity[:16]}.journal"), identity)

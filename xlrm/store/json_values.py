@@ -72,7 +72,7 @@ def check_characters(row: dict) -> None:
     """Raises DataError for a key or text with half of a surrogate pair."""
     for field, value in row.items():
         try:
-            json.dumps({field: value}, ensure_ascii=False).encode()
+            json.dumps({field: value}, ensure_ascii=False, allow_nan=False).encode()
         except UnicodeEncodeError as error:
             raise DataError(f"contains {HALF_CHARACTER}", where=ascii(field).strip("'")) from error
 

@@ -50,9 +50,9 @@ def _rows(batch: "pyarrow.RecordBatch", before: int, plain: bool) -> Iterator[di
     yield from rows if plain else map(_converted, rows)
 
 
-def _row(one: "pyarrow.RecordBatch") -> dict | DataError:
+def _row(batch: "pyarrow.RecordBatch") -> dict | DataError:
     row = {}
-    for name, column in zip(one.schema.names, one.columns, strict=True):
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:
             row[name] = column.to_pylist(maps_as_pydicts="strict")[0]
         except (ValueError, OverflowError, KeyError) as error:
