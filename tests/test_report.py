@@ -415,7 +415,7 @@ def test_the_papers_differences():
 
 
 def test_the_share_of_reasoning_and_the_sizes_stand_beside_the_papers_tables(whole):
-    _, page = whole
+    page = whole[2]
     assert "Reasoning makes up 73 % (Llama-3.2-3B) and 73 % (Qwen2.5-3B)" in plain(section(page, "table"))
     assert "Qwen2.5-7B +0.43" in plain(page)
 

@@ -65,9 +65,11 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
 
 PLANNED = {("plan", "translate", field) for field in translators.Settings.model_fields} | {
     ("translate", "plan", "shards"), ("translate", "validate", "limits"),
+    ("curate", "sample", "eval_prompts"),
 }  # fmt: skip
 """(stage, section, field) where a field of another section counts: an estimate is of the translator, a shard is one of
-`plan.shards`, and translations are checked with the limits that `validate` has."""
+`plan.shards`, translations are checked with the limits that `validate` has, and a corpus is free of the prompts that policies
+are judged by."""
 TRIED: dict[str, Any] = {"plan.shards": 2, "validate.limits": {"loop_times": 9}}
 """Values to try, where a pipeline has use for the field."""
 
