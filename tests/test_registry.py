@@ -601,7 +601,15 @@ def test_pulled_by_mlflow_it_takes_conversations_and_gives_raw_logits(registered
     )
     kept = [one["reward"] for one in json.loads(_fingerprint(registered))["probes"][:2]]
     assert model.predict(model.input_example) == pytest.approx(kept, abs=1e-5)
-    assert [one.name for one in model.metadata.get_input_schema().inputs] == ["messages", "prompt", "response", "tools"]
+    assert [one.name for one in model.metadata.get_input_schema().inputs] == [
+        "messages",
+        "prompt",
+        "response",
+        "tools",
+        "system",
+        "history",
+        "chat_template_kwargs",
+    ]
     with pytest.raises(Exception, match="row 0: the last message is the one to score"):
         model.predict([{"messages": CHATS[0][:1]}])
     for wrong in (CHATS, ["Three."]):

@@ -36,7 +36,14 @@ _SPOKEN = ("reasoning_content", "reasoning", "thinking", "content")
 answer are not."""
 _DEEPEST = 64
 """Levels of lists and objects in a message, at most."""
-_NO_TOOLS: tuple[Any, ...] = (None, "", "[]", [], {})
+_OUTSIDE = {
+    "tools": "describe the tools in the system message instead",
+    "system": "make it the first message of prompt, with role system",
+    "history": "make its turns the first messages of prompt",
+    "chat_template_kwargs": "give the model a chat template that needs none",
+}
+"""Fields of a row in which others' formats have a part of the conversation -> what to do instead."""
+_NOTHING: tuple[Any, ...] = (None, "", "[]", "{}", [], {})
 
 
 def of_row(row: Mapping[str, Any]) -> list[Message]:
@@ -56,11 +63,10 @@ def of_row(row: Mapping[str, Any]) -> list[Message]:
 
 
 def check_fields(row: Mapping[str, Any]) -> None:
-    """Raises DataError for a row with tools: a template would write them, and nothing else in the project has them."""
-    if row.get("tools") not in _NO_TOOLS:
-        raise DataError(
-            "a row with tools cannot be read", where="tools", hint="describe the tools in the system message instead"
-        )
+    """Raises DataError for a row with a part of the conversation outside its messages (`_OUTSIDE`), which would be lost."""
+    for name, instead in _OUTSIDE.items():
+        if row.get(name) not in _NOTHING:
+            raise DataError(f"a row with {name} of its own cannot be read", where=name, hint=instead)
 
 
 def prompt(value: Any, where: str = "prompt") -> Turns:

@@ -15,6 +15,8 @@ _FILES = "files.json"
 _META = "registered_model_meta"
 """What MLflow writes into a folder that it downloads."""
 _COLUMNS = {"messages", "prompt", "response"}
+_OUTSIDE = ("tools", "system", "history", "chat_template_kwargs")
+"""Fields in which a part of the conversation would be lost."""
 _ROW = "a row has messages, or prompt and response, as texts or lists of messages"
 _SENDERS = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
@@ -60,10 +62,12 @@ class RewardModel:
 def _conversation(number: int, row: Any) -> list[dict[str, Any]]:
     """Follows the rule of `xlrm.data.conversations`, without importing it because xlrm may be missing. In a data frame,
     lists may be arrays, and missing values None or NaN. Raises ValueError."""
-    given = {key: _listed(row.get(key)) for key in (*_COLUMNS, "tools")}
+    given = {key: _listed(row.get(key)) for key in (*_COLUMNS, *_OUTSIDE)}
     given = {key: value for key, value in given.items() if value is not None and value == value}  # NaN is not itself
-    if given.get("tools") not in (None, "", "[]", [], {}):
-        raise ValueError(f"row {number}: a row with tools cannot be read; describe them in the system message")
+    if outside := [key for key in _OUTSIDE if given.get(key) not in (None, "", "[]", "{}", [], {})]:
+        raise ValueError(
+            f"row {number}: a row with {outside[0]} of its own cannot be read; make it part of the messages"
+        )
     if "prompt" in given and "response" in given:
         turns, response = _messages(number, given["prompt"], "user"), _messages(number, given["response"], "assistant")
         chat = [*turns, *response]

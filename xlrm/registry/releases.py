@@ -33,9 +33,12 @@ from xlrm.tracking.metric_keys import key as metric_key
 
 REWARDS = f"evaluation/{reward_table.FILE}"
 _LOADER = "xlrm_reward_model"
-INPUTS = [{"name": name, "type": "any", "required": False} for name in ("messages", "prompt", "response", "tools")]
+INPUTS = [
+    {"name": name, "type": "any", "required": False}
+    for name in ("messages", "prompt", "response", "tools", "system", "history", "chat_template_kwargs")
+]
 """Columns of MLflow's signature; a row has `messages`, or `prompt` and `response`. Of any type, because MLflow would drop the
-fields of a message that the signature does not name; tools are among them so that they are refused and not dropped."""
+fields of a message that the signature does not name; the others are among them so that they are refused and not dropped."""
 OUTPUTS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]
 EXAMPLE = [{"messages": chat} for chat in fingerprints.PROBES[:2]]
 PHRASEBOOK = "phrasebook"
