@@ -113,9 +113,9 @@ def evaluate(
             raise ConfigError("at least 1 item is required", where="--items", value=items)
         read = reading.of_options(columns or (), encoding)
         outputs.check_folder(output)
-        stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
         quiet_transformers()
         tables = single.read_items(benchmark, asked, items, read)
+        stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
         results = list(single.evaluate_all(model, tables, scoring, policy, output))
         for table, result, _ in results if log else ():
             params = {"model": model, "benchmark": benchmark, "language": table.language, "ties": ties}
