@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer
+from rich import markup
 from typer.testing import CliRunner
 
 from xlrm import __version__
@@ -289,6 +291,13 @@ def test_help_starts_fast_and_without_heavy_libraries() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))
+def test_help_shows_what_is_in_brackets(name: str) -> None:
+    parameters = typer.main.get_command(app).commands[name].params
+    helps = [text for parameter in parameters if (text := getattr(parameter, "help", None))]
+    assert [markup.render(text).plain for text in helps] == [text.replace("\\[", "[") for text in helps]
 
 
 def test_a_wrong_experiment_ends_the_pipeline_command_with_one_line(tmp_path, home) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,13 +14,10 @@ from typer.core import TyperCommand
 from xlrm import __version__, installation
 from xlrm.errors import ConfigError
 from xlrm.run import compare_command, scoring_commands, store_commands, training_commands
-from xlrm.run.output import console, errors, errors_in_one_line, print_result, quiet_libraries, table
+from xlrm.run.output import console, empty_table, errors, errors_in_one_line, print_result, quiet_libraries
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
 from xlrm.store import addresses, outputs
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,7 +36,7 @@ def main(
         raise typer.Exit
 
 
-for command in (*scoring_commands.COMMANDS, *compare_command.COMMANDS):
+for command in (*training_commands.COMMANDS, *scoring_commands.COMMANDS, *compare_command.COMMANDS):
     app.command()(command)
 
 
@@ -110,32 +107,32 @@ def estimate(
         section, wanted = loaded.stages.get("translate", {}), loaded.translated
         translated = workload.estimates(corpus, wanted, section, wanted, with_memory=True)
         rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
-    shown = console()
-    shown.print(_estimate_table(loaded.name, rows, shares))
+    terminal = console()
+    terminal.print(_estimate_table(loaded.name, rows, shares))
     for why in dict.fromkeys(row.why for row in rows if row.why):
         stages = ", ".join(dict.fromkeys(row.stage for row in rows if row.why == why))
-        shown.print(f"– {stages}: {why}", markup=False, highlight=False)
+        terminal.print(f"– {stages}: {why}", markup=False, highlight=False)
     for line in (assumptions.FORMULA, *assumptions.sentences(shares)):
-        shown.print(line, style="dim", markup=False, highlight=False)
+        terminal.print(line, style="dim", markup=False, highlight=False)
 
 
 def _estimate_table(name: str, rows: list, shares: dict[str, float]) -> Table:
     from xlrm.run.budget import figure
 
-    made = table(
+    table = empty_table(
         ["stage", "what", "work"],
         ["tokens", "PFLOP", "A100-\nhours"],
         f"{name}: estimated work of its stages on GPUs",
     )
     for row in rows:
         figures = (row.tokens, row.flop and row.flop / 1e15, row.hours(shares))
-        made.add_row(escape(row.stage), escape(row.what), f"{row.work}, {row.precision}", *map(figure, figures))
+        table.add_row(escape(row.stage), escape(row.what), f"{row.work}, {row.precision}", *map(figure, figures))
     known = [row for row in rows if row.flop is not None]
     total = (sum(row.flop for row in known) / 1e15, sum(row.hours(shares) for row in known))
     left_out = f"without {len(rows) - len(known)} unknown" if len(known) < len(rows) else ""
-    made.add_section()
-    made.add_row("total", left_out, "", "", *map(figure, total))
-    return made
+    table.add_section()
+    table.add_row("total", left_out, "", "", *map(figure, total))
+    return table
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -183,8 +180,9 @@ def _serving() -> Any:
 
 @app.command()
 def models() -> None:
-    """List the registered versions, newest first, with the gate's decision and average accuracies. Each line begins with
-    models:/NAME@ALIAS, or with models:/NAME/VERSION for a version without an alias."""
+    """List the registered versions, newest first, with the gate's decision and average accuracies.
+
+    Each line begins with models:/NAME@ALIAS, or with models:/NAME/VERSION for a version without an alias."""
     from xlrm.tracking import mlflow_registry
 
     with errors_in_one_line():
@@ -262,7 +260,7 @@ def doctor() -> None:
     raise typer.Exit(0 if show(results) else 2)
 
 
-for command in (*training_commands.COMMANDS, *store_commands.COMMANDS):
+for command in store_commands.COMMANDS:
     app.command()(command)
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xlrm.errors import DataError
+from xlrm.store.json_values import DEEPEST, HALF_CHARACTER
 
 Message = dict[str, Any]
 Turns = str | list[Message]
@@ -20,8 +21,6 @@ Turns = str | list[Message]
 
 ANSWERER = "assistant"
 """Role of the last message."""
-HALF_CHARACTER = "half of a surrogate pair, which is not a character"
-"""JSON can encode it, but no tokenizer accepts it."""
 _CALL = "function_call"
 _SENDERS = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
@@ -34,8 +33,6 @@ _SPEAKERS = ("system", "developer", "user", ANSWERER)
 _SPOKEN = ("reasoning_content", "reasoning", "thinking", "content")
 """Fields of a message that are text in the corpus's language, if one of `_SPEAKERS` said it; tool calls and what tools
 answer are not."""
-_DEEPEST = 64
-"""Levels of lists and objects in a message, at most."""
 _OUTSIDE = {
     "tools": "describe the tools in the system message instead",
     "system": "make it the first message of prompt, with role system",
@@ -166,8 +163,8 @@ def _text(content: Any, where: str) -> Any:
 
 def _without_null(value: Any, where: str, depth: int = 0) -> Any:
     """The value without keys whose value is null. Raises DataError for what JSON does not have."""
-    if depth > _DEEPEST:
-        raise DataError(f"a message has at most {_DEEPEST} levels of lists and objects", where=where)
+    if depth > DEEPEST:
+        raise DataError(f"a message has at most {DEEPEST} levels of lists and objects", where=where)
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise DataError("the keys of a message are text", where=where, value=sorted(map(str, value)))

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from xlrm.data.corpus_schema import TABLES, Description, Repairs
 from xlrm.errors import DataError, within
 from xlrm.languages import Language, find
-from xlrm.store.jsonl import parse_line
+from xlrm.store.json_values import parse_line
 
 
 class RowsOnDisk:

@@ -98,7 +98,7 @@ def clean_pairs(
 ) -> tuple[Rows, Report]:
     """The cleaned pairs or single judgments of all sources, and the counts of dropped rows. Raises DataError if none is
     left, and if there are both."""
-    _check_alike(loaded)
+    _check_one_kind(loaded)
     rows = cleaning.unique_ids(
         [
             {
@@ -119,7 +119,7 @@ def clean_pairs(
     return kept, report
 
 
-def _check_alike(loaded: Sources) -> None:
+def _check_one_kind(loaded: Sources) -> None:
     kinds = {is_judgment(row): (name, row["id"]) for name, source in loaded.items() for row in source.rows}
     if len(kinds) > 1:
         (pairs, pair), (judged, judgment) = kinds[False], kinds[True]

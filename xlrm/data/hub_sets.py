@@ -19,7 +19,7 @@ from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
 from xlrm.languages import FLORES, LANGUAGES
 from xlrm.store import hub
-from xlrm.store.jsonl import check_number
+from xlrm.store.json_values import check_number
 
 _TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")
 """Beginning of a further turn in a prompt of HelpSteer2, with the role of who speaks."""

@@ -12,7 +12,7 @@ from typing import Any
 from xlrm.data import conversations
 from xlrm.data.corpus_schema import is_judgment
 from xlrm.errors import DataError
-from xlrm.store.jsonl import check_number
+from xlrm.store.json_values import check_number
 from xlrm.store.row_files import PLAIN, Reading, RowFile
 
 Row = dict

@@ -140,12 +140,12 @@ def of_rows(name: str, rows: Sequence[dict]) -> list[dict]:
 
 def rated(name: str, rows: list[dict], benchmark: Benchmark | None = None) -> list[dict]:
     """Rows as items of a benchmark, by default RewardBench: with subset, section and weight."""
-    benchmark, items = benchmark or BENCHMARKS["rewardbench"], []
+    benchmark, items = benchmark or BENCHMARKS[_DEFAULT], []
     for number, item in enumerate(rows, 1):
         turns = {key: item[key] for key in ("prompt", *_SIDES)}
         subset = str(item.get("subset") or "all")
         section = benchmark.sections.get(subset) or str(item.get("section") or subset)
-        _check_name(f"{name}:{number}", section)
+        _check_name(f"{name}:{number}: section", section)
         weight = {"weight": benchmark.weights[subset]} if subset in benchmark.weights else {}
         items.append({"id": item["id"], **turns, "subset": subset, "section": section, **weight})
     return items
@@ -210,7 +210,7 @@ def missing(items: Mapping[str, list[dict]]) -> dict[str, list[str]]:
 def _read(row: dict) -> dict:
     """A row of a file with its prompt and responses in their one form. Raises DataError, without the row's place, for one
     that cannot be an item."""
-    _check_name("", str(row.get("section") or row.get("subset") or ""))
+    _check_name("section", str(row.get("section") or row.get("subset") or ""))
     return {**row, **pair_records.item_of(row)}
 
 
@@ -218,7 +218,7 @@ def _check_name(where: str, section: str) -> None:
     if section.lower() == AVERAGE or section.lower().startswith(SUBSET):
         raise DataError(
             f"reserved: {AVERAGE!r} names the mean of the sections in results, and {SUBSET!r} begins the names of subsets",
-            where=f"{where}: section".removeprefix(": "), value=section,
+            where=where, value=section,
         )  # fmt: skip
 
 

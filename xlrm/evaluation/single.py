@@ -71,11 +71,6 @@ def read_items(benchmark: str, languages: Sequence[str], count: int | None, read
     return tables
 
 
-def is_in_table(entry: str) -> bool:
-    """Whether the entry names a model of the table of models from elsewhere."""
-    return reward_models.in_table(entry)
-
-
 def is_judge(entry: str) -> bool:
     """Whether the entry names a judge, which gives no rewards. Raises ConfigError for a name of no model."""
     return reward_models.in_table(entry) and reward_models.find(entry).kind == "generative"

@@ -7,8 +7,7 @@ import typer
 from rich.text import Text
 
 from xlrm.errors import ConfigError
-from xlrm.run.output import console, errors_in_one_line, print_result
-from xlrm.run.output import table as made
+from xlrm.run.output import console, empty_table, errors_in_one_line, print_result
 from xlrm.run.scoring_commands import codes, quiet_transformers, ties_of
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
@@ -104,7 +103,7 @@ def _show(document: "Document") -> None:
     for line in [*document.legend, *document.lead]:
         terminal.print(Text(line))
     for grid in document.grids:
-        table = made(grid.columns[: grid.labels], grid.columns[grid.labels :])
+        table = empty_table(grid.columns[: grid.labels], grid.columns[grid.labels :])
         table.title = Text(grid.title)
         table.padding = (0, 1) if wide else (0, 0)
         for row in grid.rows:

@@ -1,15 +1,20 @@
-"""Checks of an experiment's data and its translation: datasets, languages and translators that do not fit together."""
+"""Checks of an experiment's data and its translation: datasets, languages, translators and losses that do not fit
+together."""
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from xlrm.data import catalog
 from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, SPOKEN, Dataset
+from xlrm.data.corpus_schema import is_judgment
 from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models
 from xlrm.run.sections import OF_A_CORPUS, Experiment, stage_config
+from xlrm.store.row_files import Reading
+from xlrm.training import columns
 from xlrm.translation import translators
 from xlrm.translation.effort import PROMPT_TOKENS
 
@@ -140,6 +145,21 @@ def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[Config
     limits = asked.stages.get("translate", {}).get("limits")
     if limits is not None:
         yield ConfigError("it is now validate.limits, for both stages", where="translate.limits", value=limits)
+
+
+def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """A loss of pairs for a file of this machine whose first row is a single judgment."""
+    if "reward" not in stages:
+        return
+    loss = asked.config("reward").loss
+    for _, config in corpora(asked):
+        for entry in config.preferences:
+            if catalog.is_file(entry) and os.path.isfile(entry):
+                first = catalog.first_row(entry, Reading(config.columns, config.encoding))
+                try:
+                    columns.check_loss(loss, is_judgment(first), entry)
+                except ConfigError as error:
+                    yield error
 
 
 def entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from xlrm import installation
 from xlrm.errors import ConfigError, XlrmError
-from xlrm.run.output import console, table
+from xlrm.run.output import console, empty_table
 from xlrm.store import addresses, objects, outputs
 
 PACKAGES = {
@@ -43,12 +43,12 @@ class Check:
 def show(checks: Iterable[Check]) -> bool:
     """Prints the checks as a table and returns whether every required one passed. An iterator of checks is run row by
     row."""
-    made, ready = table(["", "what", "found", "what to do"]), True
+    table, ready = empty_table(["", "what", "found", "what to do"]), True
     for check in checks:
         ready &= check.ok or not check.required
         mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.required else "[yellow]–[/]"
-        made.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))
-    console().print(made)
+        table.add_row(mark, escape(check.what), escape(check.found), "" if check.ok else escape(check.remedy))
+    console().print(table)
     return ready
 
 

@@ -24,6 +24,7 @@ from xlrm.evaluation import evaluated, single
 from xlrm.evaluation.credit import Ties
 from xlrm.evaluation.evaluated import Evaluated
 from xlrm.evaluation.single import Items
+from xlrm.models import reward_models
 from xlrm.processes import locks
 from xlrm.registry import releases
 from xlrm.store import addresses, artifacts, objects
@@ -91,7 +92,7 @@ def _is_model(name: str) -> bool:
         record = artifacts.find(name)
         return record is None or record.stage not in _STAGES
     known = name.startswith(named_models.REGISTERED) or named_models.is_folder(name)
-    return known or named_models.is_on_hub(name) or single.is_in_table(name)
+    return known or named_models.is_on_hub(name) or reward_models.in_table(name)
 
 
 def _made(name: str, wanted: Wanted) -> Evaluated:

@@ -33,14 +33,14 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
-def table(texts: Sequence[str], figures: Sequence[str] = (), title: str | None = None) -> Table:
-    """Table with columns of text, then columns of figures. In a narrow terminal texts fold, and nothing is cut off."""
-    made = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+def empty_table(texts: Sequence[str], figures: Sequence[str] = (), title: str | None = None) -> Table:
+    """Table without rows: columns of text, then columns of figures. In a narrow terminal texts fold, and nothing is cut off."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for name in texts:
-        made.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold")
     for name in figures:
-        made.add_column(name, justify="right", no_wrap=True)
-    return made
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def terminal() -> Console:

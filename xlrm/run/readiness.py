@@ -14,7 +14,7 @@ from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget, data_readiness, judges, judgments, published_sets
+from xlrm.run import budget, data_readiness, judges, published_sets
 from xlrm.run.data_readiness import Check, Stages
 from xlrm.run.sections import POLICY, Experiment
 from xlrm.run.steps import steps
@@ -203,15 +203,8 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             )  # fmt: skip
 
 
-def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    if "reward" in stages:
-        yield from judgments.problems(
-            asked.config("reward").loss, (config for _, config in data_readiness.corpora(asked))
-        )
-
-
 CHECKS: tuple[Check, ...] = (
     name_of_files, required_fields, *data_readiness.CHECKS, tiny_models_languages, published_sets.further_benchmarks,
     published_sets.parallel_texts, published_sets.prompts, judges_prompts, judges.turns, names_of_models,
-    models_from_elsewhere, generative_judges, lengths, pairs_to_align_on, batches, losses,
+    models_from_elsewhere, generative_judges, lengths, pairs_to_align_on, batches, data_readiness.losses,
 )  # fmt: skip

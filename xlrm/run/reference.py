@@ -20,12 +20,13 @@ from xlrm.store.fields import CountedIf, NotCounted, sentences
 _EXPERIMENTS = [
     Experiment(
         name="reference",
-        targets=("es",),
+        targets=("es", "ko"),
+        corpora={"ko": {"preferences": ["x"]}},
         stages={"curate": {"prompts": "x", "parallel": "x"}, "judge": {"judge": "x"}} | policy,
     )
     for policy in ({}, {POLICY: {"model": "x"}})
 ]
-"""Experiments whose pipelines have every step, with and without a separate model to align."""
+"""Experiments whose pipelines have every step, a language's own corpus too, with and without a separate model to align."""
 _BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "min_length": "entries >=", "pattern": "as"}
 _KEY = {
     "": "",
@@ -90,8 +91,10 @@ def inputs(stage: str) -> Iterator[InputEntry]:
 
 
 def given(stage: str) -> tuple[str, ...]:
-    """Fields that the pipelines fill in, over all steps of the stage."""
+    """Fields that the pipelines fill in, over all steps of the stage; those of the section `corpora` are the user's."""
     steps = [step for steps in _pipelines() for step in steps if step.stage == stage]
+    if stage == "curate":
+        steps = [step for step in steps if not step.of]
     return tuple(dict.fromkeys(field for step in steps for field in step.config))
 
 

@@ -13,7 +13,7 @@ from xlrm.errors import ConfigError
 from xlrm.evaluation.credit import Ties
 from xlrm.processes import locks
 from xlrm.processes.signals import ended_by_signals
-from xlrm.run.output import console, errors, errors_in_one_line, print_file, print_result, table
+from xlrm.run.output import console, empty_table, errors, errors_in_one_line, print_file, print_result
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
 from xlrm.store import outputs
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 ModelOption = Annotated[
     str,
-    typer.Option(help="A reward model: folder, models:/NAME@ALIAS, URI, s3://bucket/prefix or OWNER/NAME[@REVISION]."),
+    typer.Option(
+        help="A reward model: folder, models:/NAME@ALIAS, URI, s3://bucket/prefix or OWNER/NAME\\[@REVISION]."
+    ),
 ]
 ColumnsOption = Annotated[
     list[str] | None,
@@ -165,12 +167,12 @@ def _logged(experiment: str, params: dict[str, str], result: "Result") -> None:
 
 
 def _results_table(title: str, result: "Result") -> Table:
-    made = table([""], ["accuracy", "95 %\ninterval", "longest\nresponse", "chance"], title)
+    table = empty_table([""], ["accuracy", "95 %\ninterval", "longest\nresponse", "chance"], title)
     for name, value in result.accuracy.items():
         low, high = result.interval[name]
         baselines = (f"{baseline[name]:.3f}" for baseline in (result.length_baseline, result.random_baseline))
-        made.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
-    return made
+        table.add_row(name, f"{value:.3f}", f"{low:.3f} – {high:.3f}", *baselines)
+    return table
 
 
 def model_folder(model: str) -> Path:

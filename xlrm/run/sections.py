@@ -14,7 +14,7 @@ from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError, wrong_before_missing
 from xlrm.languages import MoreLanguages
 from xlrm.store.fields import Sets, marked, sentences
-from xlrm.store.jsonl import not_finite
+from xlrm.store.json_values import not_finite
 
 STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
 POLICY = "policy"

@@ -30,6 +30,7 @@ process loses the batch that it computes."""
 _DIGEST = 16
 _SUM = 8
 _NAME = re.compile(r"[0-9a-f]{16}\.journal")
+_NAME_LENGTH = len("0123456789abcdef.journal")
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Journal:
     def remove(self) -> None:
         """Removes the file, and those of earlier runs for the same output with another model or other settings."""
         for file in self.path.parent.glob(".*.journal"):
-            if file == self.path or _NAME.fullmatch(file.name.removeprefix(self.path.name[:-_ENDING])):
+            if file == self.path or _NAME.fullmatch(file.name.removeprefix(self.path.name[:-_NAME_LENGTH])):
                 file.unlink(missing_ok=True)
 
     def _read(self) -> dict[bytes, array]:
@@ -141,6 +142,3 @@ class Journal:
             objects.write(uri, self.path.read_bytes())
         except ArtifactError as error:
             progress.say(f"the rewards so far are only on this machine, not in the store: {error}")
-
-
-_ENDING = len("0123456789abcdef.journal")

@@ -10,13 +10,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from xlrm.data import conversations
 from xlrm.errors import DataError
+from xlrm.store.json_values import HALF_CHARACTER
 
 STRICT = ConfigDict(extra="forbid")
 
 
 def _whole(text: str) -> str:
     if not conversations.is_whole(text):
-        raise ValueError(conversations.HALF_CHARACTER)
+        raise ValueError(HALF_CHARACTER)
     return text
 
 

@@ -45,7 +45,7 @@ class Config(InLanguages):
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     names = {name for code in config.targets for name in config.files.get(code, FILES)}
-    return {"corpus": (Description.FILE, *(file for file in corpus_schema.files() if file.partition(".")[0] in names))}
+    return {"corpus": (Description.FILE, *corpus_schema.files(name for name in corpus_schema.TABLES if name in names))}
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:

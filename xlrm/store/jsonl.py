@@ -7,11 +7,9 @@ from pathlib import Path
 
 from xlrm.errors import DataError, within
 from xlrm.store.files import whole
-from xlrm.store.json_values import check_number, not_finite, parse_line
+from xlrm.store.json_values import check_number, parse_line
 from xlrm.store.local_copies import readable
 from xlrm.store.row_files import PLAIN, Reading, RowFile
-
-__all__ = ["check_number", "count_lines", "each_row", "not_finite", "parse_line", "read_rows", "stream", "write_jsonl"]
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xlrm.data import corpus_schema, text_rows
+from xlrm.data import corpus_schema, row_texts
 from xlrm.data.corpus_schema import Name
 from xlrm.languages import Language
 from xlrm.store import jsonl
@@ -117,7 +117,7 @@ def survey(
     for path, start, stop in files:
         read = jsonl.stream(path, start, stop)
         while chunk := list(itertools.islice(read, _ROWS_AT_ONCE)):
-            texts = [text for row in chunk for text in text_rows.texts(row)]
+            texts = [text for row in chunk for text in row_texts.texts(row)]
             segments = dict.fromkeys(
                 segment.text for text in texts for segment in settings.template(text, source.code).segments
             )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlrm.data import text_rows
+from xlrm.data import row_texts
 from xlrm.errors import GateError
 from xlrm.translation.documents import DocumentTranslator
 
@@ -44,7 +44,7 @@ class RepairLoop:
         more than `max_share` of all texts so far fail, which points to a fault of the translator itself."""
         rows = iter(source_rows)
         while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
-            known = self.documents.translate({text for row in chunk for text in text_rows.texts(row)})
+            known = self.documents.translate({text for row in chunk for text in row_texts.texts(row)})
             self.texts += len(known)
             if self.repairs and self.documents.translator.attempts > 1:
                 self._repair(chunk, known)
@@ -72,7 +72,7 @@ class RepairLoop:
         first complete ones, and returns the texts that still fail."""
         if not wanted:
             return failing
-        affected = [row for row in chunk if not wanted.isdisjoint(text_rows.texts(row))]
+        affected = [row for row in chunk if not wanted.isdisjoint(row_texts.texts(row))]
         tried = known | self.documents.translate(wanted, **options)
         still = _failing(check, affected, tried)
         for text in wanted:
@@ -99,8 +99,8 @@ def _failing(check: Check, chunk: Rows, known: Translations) -> dict[str, str]:
 
 def _places(chunk: Rows) -> Iterator[tuple[dict, str, str]]:
     """Row, column and text of each text."""
-    return ((row, column, text) for row in chunk for column, text in text_rows.columns(row))
+    return ((row, column, text) for row in chunk for column, text in row_texts.columns(row))
 
 
 def _translated(chunk: Rows, known: Translations) -> Rows:
-    return [text_rows.with_texts(row, lambda text: known[text] or "") for row in chunk]
+    return [row_texts.with_texts(row, lambda text: known[text] or "") for row in chunk]

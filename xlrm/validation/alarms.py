@@ -11,7 +11,7 @@ from math import sqrt
 
 import numpy as np
 
-from xlrm.data import text_rows
+from xlrm.data import row_texts
 from xlrm.validation.suite import Outcome
 from xlrm.validation.texts import prose
 
@@ -67,7 +67,7 @@ def rates(language: str) -> Rates:
 
 def amounts(rows: Iterable[dict]) -> np.ndarray:
     """Array (n, 3): texts, numbers in them, and thousands of characters outside code, for each row of the source."""
-    spoken = ([prose(text) for text in text_rows.texts(row)] for row in rows)
+    spoken = ([prose(text) for text in row_texts.texts(row)] for row in rows)
     counted = [
         (len(texts), sum(len(_NUMBER.findall(text)) for text in texts), sum(map(len, texts)) / 1000) for texts in spoken
     ]

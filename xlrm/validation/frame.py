@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xlrm.data import conversations, text_rows
+from xlrm.data import conversations, row_texts
 from xlrm.data.corpus_schema import TEXTS
-from xlrm.data.text_rows import Part
+from xlrm.data.row_texts import Part
 from xlrm.languages import Language, is_of
 from xlrm.validation.language_id import Identifier, letters
 from xlrm.validation.lengths import Band, fit
@@ -86,7 +86,7 @@ def bands(
     """Text column -> length band, fitted from (row, source row) pairs."""
     texts = [name for name in columns if name in TEXTS]
     mine, sources = map(list, zip(*rows, strict=True)) if (rows := list(rows)) else ([], [])
-    parts = text_rows.parts(mine, sources, tuple(texts))
+    parts = row_texts.parts(mine, sources, tuple(texts))
     lengths = np.array([[_lengths(part, name) for name in texts] for part in parts]).reshape(-1, len(texts), 2)
     fixed = limits.band(language.script, source.script)
     return {name: fit(lengths[:, i, 0], lengths[:, i, 1], fixed, limits) for i, name in enumerate(texts)}

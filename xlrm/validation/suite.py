@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xlrm.data import text_rows
+from xlrm.data import row_texts
 from xlrm.languages import LANGUAGES
 from xlrm.validation.frame import SIDES, TURNS, Plan, bands, frame
 from xlrm.validation.limits import Limits
@@ -103,16 +103,16 @@ def check_ids(ids: list[str], source_ids: list[str] | None = None) -> list[Outco
 def check(plan: Plan, rows: Sequence[dict], sources: Sequence[dict | None] = ()) -> list[Outcome]:
     """Outcomes of the checks of a chunk's texts; `sources` are the source rows with the same ids, None if missing."""
     names = tuple(name for name in plan.columns if name != "id")
-    parts = text_rows.parts(list(rows), list(sources), names)
+    parts = row_texts.parts(list(rows), list(sources), names)
     return [_of_rows(outcome, parts, len(rows)) for outcome in check_parts(plan, parts)]
 
 
-def check_parts(plan: Plan, parts: Sequence[text_rows.Part]) -> list[Outcome]:
+def check_parts(plan: Plan, parts: Sequence[row_texts.Part]) -> list[Outcome]:
     """Outcomes of the checks of the parts of rows; the index of a failure is that of a part."""
     return validate(frame(plan, parts), rules(plan))
 
 
-def _of_rows(outcome: Outcome, parts: Sequence[text_rows.Part], rows: int) -> Outcome:
+def _of_rows(outcome: Outcome, parts: Sequence[row_texts.Part], rows: int) -> Outcome:
     """The outcome by row; with more than one part, a row fails if one of its parts does."""
     if len(parts) == rows:
         return outcome

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from xlrm.data import text_rows
+from xlrm.data import row_texts
 from xlrm.data.corpus_schema import TEXTS
 from xlrm.languages import Language
 from xlrm.validation.limits import Limits
@@ -29,7 +29,7 @@ def fit(
 def _failed(plan: "Plan", rows: Sequence[dict], sources: Sequence[dict]) -> list[tuple[str, str]]:
     from xlrm.validation.suite import check_parts
 
-    parts = text_rows.parts(list(rows), list(sources), plan.columns[1:])
+    parts = row_texts.parts(list(rows), list(sources), plan.columns[1:])
     outcomes = [outcome for outcome in check_parts(plan, parts) if outcome.expectation.column in plan.texts]
     failures = [(parts[place].sources, outcome.expectation) for outcome in outcomes for place in outcome.failed]
     return [(text, failed.name) for texts, failed in failures if texts and (text := texts[failed.column])]
