@@ -151,7 +151,7 @@ def prepare(
         raise
     hardware.check(steps(name, loaded), placement.hardware(), str(config))
     _check_secrets(loaded.as_file())
-    moved, sent = uploads.found(loaded)
+    moved, sent = uploads.resolve(loaded)
     package = compile_package(pipeline, folder, placement)
     for upload in () if dry_run else sent:
         upload.send()

@@ -52,7 +52,7 @@ class Upload:
         objects.upload_directory(self.folder, self.files, self.uri)
 
 
-def found(asked: Experiment) -> tuple[Experiment, list[Upload]]:
+def resolve(asked: Experiment) -> tuple[Experiment, list[Upload]]:
     """The experiment with entries of the store in place of files and folders of this machine, and what has to be uploaded
     for that. Raises ConfigError for what is not there, cannot be uploaded, or has no store that a cluster can read."""
     uploads: dict[tuple[str, str], Upload] = {}

@@ -136,7 +136,7 @@ def test_results_of_two_models_are_compared(model, folders, tmp_path) -> None:  
         (lambda model: xlrm.load("/no/such/model"), ArtifactError, "/no/such/model", None),
         (lambda model: xlrm.load("gpt-4o"), ConfigError, "", "gpt-4o"),
         (lambda model: xlrm.load("m", precision="half"), ConfigError, "xlrm.load: precision", "half"),
-        (lambda model: xlrm.evaluate(model, PAIRS, ties="maybe"), ConfigError, "--ties", "maybe"),
+        (lambda model: xlrm.evaluate(model, PAIRS, ties="maybe"), ConfigError, "ties", "maybe"),
         (lambda model: xlrm.evaluate(model, PAIRS, items=0), ConfigError, "items", 0),
         (lambda model: xlrm.evaluate(model, []), DataError, "table", None),
         (lambda model: xlrm.evaluate(model, [{"prompt": "p", "chosen": "c"}]), DataError, "table:1: rejected", None),

@@ -42,7 +42,7 @@ def test_a_file_is_named_by_its_content_and_sent_once(bucket, tmp_path, moved) -
     (tmp_path / "elsewhere").mkdir()
     shutil.copy("pairs.jsonl", tmp_path / "elsewhere")
     names = ("pairs.jsonl", "./pairs.jsonl", str(tmp_path / "elsewhere" / "pairs.jsonl"))
-    results = [uploaded(*uploads.found(asked(curate={"preferences": [name], "pairs": 8}))) for name in names]
+    results = [uploaded(*uploads.resolve(asked(curate={"preferences": [name], "pairs": 8}))) for name in names]
     digest = hashlib.sha256(Path("pairs.jsonl").read_bytes()).hexdigest()
     named = f"{bucket}/inputs/{digest}/pairs.jsonl"
     assert all(found.stages == {"curate": {"preferences": [named], "pairs": 8}} for found in results)
@@ -50,7 +50,7 @@ def test_a_file_is_named_by_its_content_and_sent_once(bucket, tmp_path, moved) -
     assert objects.read_bytes(named) == Path("pairs.jsonl").read_bytes()
     with Path("pairs.jsonl").open("a") as file:
         file.write(json.dumps(PAIR) + "\n")
-    (other,) = uploads.found(asked(curate={"preferences": ["pairs.jsonl"]}))[1]
+    (other,) = uploads.resolve(asked(curate={"preferences": ["pairs.jsonl"]}))[1]
     assert other.named != named and other.size == Path("pairs.jsonl").stat().st_size
 
 
@@ -70,7 +70,7 @@ def test_a_stage_finds_its_artifact_wherever_the_file_was(bucket, tmp_path) -> N
     uris = []
     for folder in ("one", "two"):
         write_jsonl(tmp_path / folder / "pairs.jsonl", rows)
-        given, sent = uploads.found(asked(curate=config | {"preferences": [f"./{folder}/pairs.jsonl"]}))
+        given, sent = uploads.resolve(asked(curate=config | {"preferences": [f"./{folder}/pairs.jsonl"]}))
         uploaded(given, sent)
         shutil.rmtree(tmp_path / folder)
         uris.append(run_stage("curate", given.stages["curate"], {}).uri)
@@ -87,7 +87,7 @@ def test_files_of_every_section_and_of_each_language(bucket) -> None:
         curate={"preferences": ["pairs.jsonl", "helpsteer2"], "benchmark": "heldout"},
         evaluate={"benchmarks": ["bench_{language}.jsonl", "m-rewardbench"]},
     ).model_copy(update={"corpora": {"ko": {"preferences": ["pairs.jsonl"]}}})
-    found, sent = uploads.found(given)
+    found, sent = uploads.resolve(given)
     uploaded(found, sent)
     (benchmark, published) = found.stages["evaluate"]["benchmarks"]
     assert published == "m-rewardbench" and benchmark.endswith("/bench_{language}.jsonl")
@@ -104,7 +104,7 @@ def test_files_of_every_section_and_of_each_language(bucket) -> None:
 def test_a_folder_with_a_base_model_is_loaded_from_where_it_was_uploaded(bucket, tiny_base, tmp_path) -> None:
     shutil.copytree(tiny_base, tmp_path / "my-base")
     (tmp_path / "my-base" / "optimizer.bin").write_bytes(b"not of a model")
-    found, (upload,) = uploads.found(asked(base={"model": "./my-base"}, policy={"model": "Qwen/Qwen2.5-7B-Instruct"}))
+    found, (upload,) = uploads.resolve(asked(base={"model": "./my-base"}, policy={"model": "Qwen/Qwen2.5-7B-Instruct"}))
     uploaded(found, [upload])
     name = found.stages["base"]["model"]
     assert name.startswith(f"{bucket}/inputs/") and name.endswith("/my-base")
@@ -132,12 +132,12 @@ def test_what_a_cluster_cannot_read_is_refused(sections, where, value, bucket, t
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "config.json").write_text("{}")
     with refused(ConfigError, where, value):
-        uploads.found(asked(**sections))
+        uploads.resolve(asked(**sections))
 
 
 def test_a_path_of_the_pods_is_left_as_it_is(bucket, capsys) -> None:
     given = asked(base={"model": "/models/in-the-image"}, curate={"preferences": ["s3://other/pairs.jsonl"]})
-    assert uploads.found(given) == (given, [])
+    assert uploads.resolve(given) == (given, [])
     assert "base.model: /models/in-the-image is not on this machine" in capsys.readouterr().err
 
 
@@ -145,7 +145,7 @@ def test_without_a_store_that_a_cluster_reads_nothing_is_submitted(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     write_jsonl(tmp_path / "pairs.jsonl", [PAIR])
     with refused(ConfigError, "curate.preferences", "pairs.jsonl") as raised:
-        uploads.found(asked(curate={"preferences": ["pairs.jsonl"]}))
+        uploads.resolve(asked(curate={"preferences": ["pairs.jsonl"]}))
     assert "XLRM_STORE" in raised.value.hint
 
 

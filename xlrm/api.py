@@ -116,7 +116,7 @@ def evaluate(
     from xlrm.evaluation import reward_table, single
     from xlrm.run.scoring_commands import ties_of
 
-    rule, chosen = ties_of(ties), _items(table, language, items)
+    rule, chosen = ties_of(ties, "ties"), _items(table, language, items)
     subject = (model if isinstance(model, Model) else load(model))._subject
     result, scored = single.evaluate(subject, chosen, rule)
     place = (chosen.name, chosen.language)
@@ -138,7 +138,7 @@ def compare(
     from xlrm.run.scoring_commands import ties_of
 
     groups = [[each] if isinstance(each, Evaluated) else evaluations.find(str(each)) for each in (first, *others)]
-    return paired_models.compare(evaluations.paired(groups), ties_of(ties) if ties else None)
+    return paired_models.compare(evaluations.paired(groups), ties_of(ties, "ties") if ties else None)
 
 
 def _items(table: Any, language: str, count: int | None) -> "Items":
@@ -146,7 +146,7 @@ def _items(table: Any, language: str, count: int | None) -> "Items":
     from xlrm.data.hub_sets import Loaded, Origin
     from xlrm.data.licences import YOUR_OWN
     from xlrm.evaluation import benchmarks, single
-    from xlrm.evaluation.measured import BenchmarkFacts
+    from xlrm.evaluation.facts import BenchmarkFacts
 
     if count is not None and count < 1:
         raise ConfigError("at least 1 item is required", where="items", value=count)
@@ -173,13 +173,13 @@ def _conversations(given: Any) -> list[list[Message]]:
         raise DataError(
             "a list of conversations is required, and this is one", where="conversations", hint="write [messages]"
         )
-    asked = []
+    chats = []
     for number, row in enumerate(rows, 1):
         try:
-            asked.append(conversations.of_row(_row(row)))
+            chats.append(conversations.of_row(_row(row)))
         except DataError as error:
             raise error.within(f"conversations:{number}: ") from error
-    return asked
+    return chats
 
 
 def _row(conversation: Any) -> Mapping[str, Any]:

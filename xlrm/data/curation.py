@@ -178,10 +178,10 @@ def hold_out_prompts(
     train_share: float,
     most: int | None,
     seed: int,
-    known: Collection[str] = (),
+    trained: Collection[str] = (),
     held: Collection[str] = (),
 ) -> tuple[Rows, Rows]:
-    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). `known`, `held`:
+    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). `trained`, `held`:
     ids that are for training and held out in another language. Raises DataError if either has none, and for
     single judgments, with which nothing can be compared."""
     if judged := sum(map(is_judgment, pairs)):
@@ -190,7 +190,9 @@ def hold_out_prompts(
             value="heldout", hint="name a file of pairs, by --eval in xlrm train",
         )  # fmt: skip
     asked = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
-    taken, kept_out = ({p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids} for ids in (known, held))
+    taken, kept_out = (
+        {p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids} for ids in (trained, held)
+    )
     prompts = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
     count = round(train_share * len(prompts))
     if not (taken and kept_out):
@@ -200,10 +202,10 @@ def hold_out_prompts(
             "two or more prompts are required, to train on some and evaluate on the others", where="curate.preferences",
             value=len(prompts),
         )  # fmt: skip
-    trained = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)} | (taken - kept_out)
+    training = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)} | (taken - kept_out)
     groups: tuple[Rows, Rows] = ([], [])
     for prompt, pair in zip(asked, pairs, strict=True):
-        groups[prompt not in trained].append(pair)
+        groups[prompt not in training].append(pair)
     train, rest = groups
     kept = [rest[i] for i in hub_sets.sample(len(rest), len(rest) if most is None else most, seed)]
     progress.say(

@@ -11,7 +11,7 @@ from xlrm.data.conversations import Turns
 from xlrm.errors import ConfigError, DataError, within
 from xlrm.evaluation import external_models, reward_table
 from xlrm.evaluation.credit import Ties, credit
-from xlrm.evaluation.measured import text_digest
+from xlrm.evaluation.facts import text_digest
 from xlrm.evaluation.results import EvaluationResults, ExternalResults, Result, SingleResult
 from xlrm.store.jsonl import read_rows
 

@@ -14,7 +14,7 @@ from xlrm import progress
 from xlrm.errors import ConfigError
 from xlrm.evaluation import reward_results, reward_table
 from xlrm.evaluation.credit import Ties, responses
-from xlrm.evaluation.measured import ScoringFacts, text_digest
+from xlrm.evaluation.facts import ScoringFacts, text_digest
 from xlrm.evaluation.results import Bias, Cost, ExternalModelResults, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import summary, with_missing

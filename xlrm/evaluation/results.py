@@ -12,7 +12,7 @@ from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.credit import Ties
-from xlrm.evaluation.measured import BenchmarkFacts, ModelFacts, ScoringFacts
+from xlrm.evaluation.facts import BenchmarkFacts, ModelFacts, ScoringFacts
 from xlrm.store.json_file import JsonFile
 
 
@@ -52,7 +52,7 @@ class Result(BaseModel):
     missing: tuple[str, ...] = ()
     """Subsets of the benchmark without an item in this language."""
     rows_digest: str | None = None
-    """sha256 over ids, texts, subsets, sections and weights of the items: `xlrm.evaluation.measured`."""
+    """sha256 over ids, texts, subsets, sections and weights of the items: `xlrm.evaluation.facts`."""
 
     def estimate(self, name: str = AVERAGE) -> Estimate | None:
         """Accuracy of a section (or the average, or a subset); None if there is none of that name."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xlrm.errors import DataError
 from xlrm.evaluation.credit import Rewards, responses
-from xlrm.evaluation.measured import text_digest
+from xlrm.evaluation.facts import text_digest
 from xlrm.models.chat_templates import conversation
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from xlrm.data import catalog, cleaning
 from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
 from xlrm.evaluation.credit import Rewards, Ties
-from xlrm.evaluation.measured import BenchmarkFacts, ModelFacts, ScoringFacts, files_digest, rows_digest
+from xlrm.evaluation.facts import BenchmarkFacts, ModelFacts, ScoringFacts, files_digest, rows_digest
 from xlrm.evaluation.results import SingleExternalResult, SingleResult
 from xlrm.evaluation.statistics import with_missing
 from xlrm.models import reward_models

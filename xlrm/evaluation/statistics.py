@@ -8,7 +8,7 @@ from xlrm import progress
 from xlrm.evaluation import benchmarks
 from xlrm.evaluation import credit as credits
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET, section_weights
-from xlrm.evaluation.measured import rows_digest
+from xlrm.evaluation.facts import rows_digest
 from xlrm.evaluation.results import Result, Results
 
 if TYPE_CHECKING:

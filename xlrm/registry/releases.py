@@ -74,8 +74,8 @@ class Facts:
 
     @cached_property
     def terms(self) -> Terms:
-        given = [entry for card in self.corpora.values() for entry in card.licences.items()]
-        data = dict(given) or {"training data": "unknown"}
+        licences = [entry for card in self.corpora.values() for entry in card.licences.items()]
+        data = dict(licences) or {"training data": "unknown"}
         translations = {
             f"translations by {name}": licence_terms.of_model(name) for name in self.translators if name != PHRASEBOOK
         }

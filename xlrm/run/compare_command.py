@@ -69,8 +69,8 @@ def _wanted(
 
     if not benchmark:
         if scoring or items is not None:
-            given = [*scoring, *(["items"] if items is not None else [])]
-            raise ConfigError("is for models to evaluate, with --benchmark", where=f"--{given[0].replace('_', '-')}")
+            options = [*scoring, *(["items"] if items is not None else [])]
+            raise ConfigError("is for models to evaluate, with --benchmark", where=f"--{options[0].replace('_', '-')}")
         return None
     if items is not None and items < 1:
         raise ConfigError("at least 1 item is required", where="--items", value=items)

@@ -71,7 +71,7 @@ class Store:
     """Run -> names of the artifacts it made or reused, refused ones included."""
     registered: dict[str, set[str]] = field(default_factory=dict)
     """models:/NAME/VERSION -> names of the artifacts that its tags refer to."""
-    given: dict[str, set[str]] = field(default_factory=dict)
+    inputs: dict[str, set[str]] = field(default_factory=dict)
     """Run -> names of the inputs that its experiment names."""
 
     def of(self, kind: str) -> list[Item]:
@@ -108,8 +108,8 @@ def look(uri: str) -> Store:
         records = {name: record for name, record in zip(named, results, strict=True) if record}
         runs = {item.name.partition("/")[2]: item for item in items if item.kind == RUN}
         noted = dict(zip(runs, pool.map(_noted, runs.values()), strict=True))
-        given = dict(zip(runs, pool.map(_given, runs.values()), strict=True))
-    return Store(uri, items, records, noted, _registered(records), given)
+        inputs = dict(zip(runs, pool.map(_inputs_of_run, runs.values()), strict=True))
+    return Store(uri, items, records, noted, _registered(records), inputs)
 
 
 def _items(uri: str) -> list[Item]:
@@ -144,7 +144,7 @@ def _noted(run: Item) -> set[str]:
     return {_name(json.loads(text)["uri"] if text.startswith("{") else text) for text in texts}
 
 
-def _given(run: Item) -> set[str]:
+def _inputs_of_run(run: Item) -> set[str]:
     data = objects.read_bytes(objects.join(run.uri, "run.json")) if "run.json" in run.files else None
     return _inputs((data or b"").decode())
 
@@ -216,7 +216,7 @@ def _judged(store: Store, end: float, named: frozenset[str]) -> list[Item]:
     stay |= store.lineage(item.name for item in store.of(ARTIFACT) if item.name not in of_runs and item.changed >= end)
     for name in stay & store.records.keys():
         stay = stay | _inputs(store.records[name].model_dump_json(include={"config"}))
-    stay = stay.union(*(store.given.get(run, ()) for run in store.runs.keys() - going))
+    stay = stay.union(*(store.inputs.get(run, ()) for run in store.runs.keys() - going))
     gone = {f"runs/{run}" for run in going} | (noted - stay)
     return [replace(item, why="" if item.name in stay else _why(item, gone, end)) for item in store.items]
 

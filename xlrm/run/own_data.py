@@ -37,7 +37,7 @@ STEPS = 20
 _CHECKPOINTS = 5
 _LEFT_OUT = ("plan", "external", "register")
 """Steps of the pipeline that one language, one model and no registration leave without work."""
-MADE = dict[str, Artifact]
+Artifacts = dict[str, Artifact]
 """Label of a step -> its artifact."""
 
 
@@ -133,10 +133,10 @@ def batch_size(pairs: int, most: int, processes: int = 1) -> int:
     return max(processes, power - power % processes)
 
 
-def run(experiment: Experiment, register: bool) -> tuple[Experiment, MADE]:
+def run(experiment: Experiment, register: bool) -> tuple[Experiment, Artifacts]:
     """Runs the steps on this machine, one after the other, and reuses those that are finished. Raises the errors of
     `run_stage`."""
-    made: MADE = {}
+    made: Artifacts = {}
     first = own_steps(experiment, register)
     _make(first, ["curate"], experiment, made)
     pairs = int(made["curate"].record.metrics["preferences"])
@@ -148,14 +148,14 @@ def run(experiment: Experiment, register: bool) -> tuple[Experiment, MADE]:
     return experiment, made
 
 
-def _make(steps: Steps, labels: Sequence[str], experiment: Experiment, made: MADE) -> None:
+def _make(steps: Steps, labels: Sequence[str], experiment: Experiment, made: Artifacts) -> None:
     for label in labels:
         made[label] = run_stage(
             steps[label].stage, steps[label].config, _inputs(steps, label, made), experiment=experiment.name
         )
 
 
-def _inputs(steps: Steps, label: str, made: MADE) -> dict[str, str | list[str]]:
+def _inputs(steps: Steps, label: str, made: Artifacts) -> dict[str, str | list[str]]:
     return {
         key: made[of].uri if isinstance(of, str) else [made[entry].uri for entry in of]
         for key, of in steps[label].inputs.items()
@@ -164,7 +164,7 @@ def _inputs(steps: Steps, label: str, made: MADE) -> dict[str, str | list[str]]:
 
 def finished(experiment: Experiment, register: bool) -> Artifact | None:
     """The reward model, if this training is finished already."""
-    made: MADE = {}
+    made: Artifacts = {}
     label = f"reward-{experiment.source}"
     for step in ("curate", "validate", "base", label):
         if step == "validate":
@@ -215,7 +215,7 @@ def write(model: Artifact, output: Path) -> None:
         part.replace(output)
 
 
-def results(experiment: Experiment, made: MADE, output: Path) -> Iterator[str]:
+def results(experiment: Experiment, made: Artifacts, output: Path) -> Iterator[str]:
     """The accuracies, and where model and report are; copies the report there."""
     language = experiment.source
     folder = artifacts.fetch(made[f"evaluate-{language}"].uri, addresses.home() / "cache")

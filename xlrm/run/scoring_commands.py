@@ -110,13 +110,13 @@ def evaluate(
     with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
         policy = ties_of(ties)
         checked(Scoring, scoring, "xlrm evaluate")
-        asked = codes(language)
+        chosen = codes(language)
         if items is not None and items < 1:
             raise ConfigError("at least 1 item is required", where="--items", value=items)
         read = reading.of_options(columns or (), encoding)
         outputs.check_folder(output)
         quiet_transformers()
-        tables = single.read_items(benchmark, asked, items, read)
+        tables = single.read_items(benchmark, chosen, items, read)
         stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
         results = list(single.evaluate_all(model, tables, scoring, policy, output))
         for table, result, _ in results if log else ():
@@ -127,21 +127,21 @@ def evaluate(
         errors.print(f"written to {folder}", highlight=False)
 
 
-def codes(given: str) -> list[str]:
+def codes(option: str) -> list[str]:
     """Languages of an option, separated by commas. Raises ConfigError for what is no code, and for one that is repeated."""
-    asked = given.split(",")
-    for code in asked:
+    names = option.split(",")
+    for code in names:
         languages.check_code(code, "--language")
-    if len(set(asked)) < len(asked):
-        raise ConfigError("each language once is allowed", where="--language", value=given)
-    return asked
+    if len(set(names)) < len(names):
+        raise ConfigError("each language once is allowed", where="--language", value=option)
+    return names
 
 
-def ties_of(ties: str) -> Ties:
-    """Raises ConfigError for another rule than there are."""
+def ties_of(ties: str, where: str = "--ties") -> Ties:
+    """The rule for equal rewards. Raises ConfigError, with the place of the text, for one that does not exist."""
     if ties not in get_args(Ties):
         raise ConfigError(
-            "no such rule for ties", where="--ties", value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
+            "no such rule for ties", where=where, value=ties, hint=f"there are {' and '.join(get_args(Ties))}"
         )
     return cast(Ties, ties)
 

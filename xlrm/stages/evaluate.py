@@ -9,7 +9,7 @@ from xlrm.data import catalog
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS
 from xlrm.evaluation import benchmarks, reward_results, reward_table
 from xlrm.evaluation.credit import Ties
-from xlrm.evaluation.measured import ScoringFacts, files_digest
+from xlrm.evaluation.facts import ScoringFacts, files_digest
 from xlrm.evaluation.results import EvaluationResults, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import with_missing
