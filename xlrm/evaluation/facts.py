@@ -3,14 +3,12 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from xlrm.models.chat_templates import Side
 from xlrm.models.precisions import Precision
 from xlrm.scorers.interface import Scoring
-from xlrm.store import hub
 
 
 class ModelFacts(BaseModel):
@@ -59,11 +57,6 @@ class ScoringFacts(BaseModel):
             max_length=max_length, truncation_side=scoring.truncation_side, precision=scoring.precision,
             engine=scoring.engine,
         )  # fmt: skip
-
-
-def files_digest(folder: Path) -> str:
-    """sha256 over the names and sha256s of the files in a model's folder."""
-    return hub.model_version(str(folder), None)
 
 
 def text_digest(row: dict) -> str:

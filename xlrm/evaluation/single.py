@@ -15,13 +15,14 @@ from xlrm.data import catalog, cleaning
 from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
 from xlrm.evaluation.credit import Rewards, Ties
-from xlrm.evaluation.facts import BenchmarkFacts, ModelFacts, ScoringFacts, files_digest, rows_digest
+from xlrm.evaluation.facts import BenchmarkFacts, ModelFacts, ScoringFacts, rows_digest
 from xlrm.evaluation.results import SingleExternalResult, SingleResult
 from xlrm.evaluation.statistics import with_missing
 from xlrm.models import reward_models
 from xlrm.scorers import classifiers, engines, parallel
 from xlrm.scorers.interface import Scoring
 from xlrm.scorers.reward_journal import Journal
+from xlrm.store import hub
 from xlrm.store.row_files import PLAIN, Reading
 from xlrm.tracking import named_models
 
@@ -163,7 +164,9 @@ def folder_name(model: ModelFacts, items: Items) -> str:
 
 def _facts(entry: str, folder: Path, name: str, revision: str | None) -> ModelFacts:
     place = str(folder.absolute()) if named_models.is_folder(name) else name
-    return ModelFacts(given=entry, resolved=f"{place}@{revision}" if revision else place, digest=files_digest(folder))
+    return ModelFacts(
+        given=entry, resolved=f"{place}@{revision}" if revision else place, digest=hub.folder_digest(folder)
+    )
 
 
 def _expected(model: ModelFacts, items: Items, ties: Ties, scoring: ScoringFacts | None) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Policy:
     @cached_property
     def version(self) -> str:
         """Digest of the files in `folder`."""
-        return hub.model_version(str(self.folder), None)
+        return hub.folder_digest(self.folder)
 
     def respond(self, prompts: Sequence[Prompt], samples: int, greedy: bool) -> list[list[Completion]]:
         """`samples` responses to each prompt, in order, without surrounding white space; their texts are empty for a

@@ -47,7 +47,7 @@ def score_file(
         folder = model()
         engines.check(folder, scoring)
         scorer = parallel.load(folder, scoring)
-        journal = Journal.of_file(output, hub.model_version(str(folder), None), scoring)
+        journal = Journal.of_file(output, hub.folder_digest(folder), scoring)
         rows, asked = itertools.tee(table.numbered())
         rewards = scorer.stream(_conversations(table, columns, asked), total, journal)
         try:

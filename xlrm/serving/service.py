@@ -174,7 +174,7 @@ class Service:
         gc.freeze()  # else the collections while a large body is in memory go through the libraries too, for half a second
         version = folder.name if self.uri.startswith("models:/") else ""
         sigmoid = loading.load_config(folder).problem_type != "regression"
-        return Loaded(scorer, Tokenizing(scorer), version, hub.model_version(str(folder), None), sigmoid)
+        return Loaded(scorer, Tokenizing(scorer), version, hub.folder_digest(folder), sigmoid)
 
     async def score(
         self, model: str | None, *, chats: Sequence[list[dict]] = (), texts: Sequence[str] = ()

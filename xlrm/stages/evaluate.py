@@ -9,12 +9,13 @@ from xlrm.data import catalog
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS
 from xlrm.evaluation import benchmarks, reward_results, reward_table
 from xlrm.evaluation.credit import Ties
-from xlrm.evaluation.facts import ScoringFacts, files_digest
+from xlrm.evaluation.facts import ScoringFacts
 from xlrm.evaluation.results import EvaluationResults, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import with_missing
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scoring
+from xlrm.store import hub
 from xlrm.store.fields import Sets
 
 
@@ -68,7 +69,7 @@ def run(config: Config, *, model: Path, corpora: Path, output: Path) -> dict[str
     reward_table.write(output / reward_table.FILE, kept)
     own = results.pop(CORPUS)
     EvaluationResults(
-        language=config.language, tie_policy=config.ties, model_digest=files_digest(model),
+        language=config.language, tie_policy=config.ties, model_digest=hub.folder_digest(model),
         scoring=ScoringFacts.of(config, scored.max_length), results=own, benchmarks=results,
     ).write(output)  # fmt: skip
     return reward_results.metrics(config.language, own, results)

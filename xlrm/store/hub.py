@@ -96,9 +96,14 @@ def model_version(name: str, revision: str | None) -> str:
     """Identifies a version of a model: the commit of a revision on the Hub, or a digest of a folder's files. Raises
     ArtifactError."""
     if (folder := Path(name)).is_dir():
-        files = ((file.relative_to(folder).as_posix(), sha256_of(file)) for file in files_beside(folder))
-        return hashlib.sha256("".join(f"{path} {digest}\n" for path, digest in files).encode()).hexdigest()
+        return folder_digest(folder)
     return model_commit(name, revision)
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the names and sha256s of the files in a model's folder."""
+    files = ((file.relative_to(folder).as_posix(), sha256_of(file)) for file in files_beside(folder))
+    return hashlib.sha256("".join(f"{path} {digest}\n" for path, digest in files).encode()).hexdigest()
 
 
 def files_beside(folder: Path) -> list[Path]:

@@ -46,7 +46,7 @@ class _Folder:
 
     def version(self, subfolder: str | None = None) -> str:
         with _readable(self.path):
-            return hub.model_version(str(self.fetch(subfolder)), None)
+            return hub.folder_digest(self.fetch(subfolder))
 
     def fetch(self, subfolder: str | None = None) -> Path:
         if not os.path.isdir(self.path):
