@@ -57,11 +57,9 @@ def find_all(names: Sequence[str], wanted: Wanted | None = None) -> list[list[Ev
         [replace(each, name=f"{each.name} ({name})") if shown[each.name] > 1 else each for each in group]
         for name, group in groups
     ]
-    alone = evaluated.merged(group[0] for group in renamed if len(group) == 1)
-    singles = {each.name: [each] for each in alone}
-    return [
-        group for group in (singles.get(group[0].name, []) if len(group) == 1 else group for group in renamed) if group
-    ]
+    merged = {each.name: [each] for each in evaluated.merged(group[0] for group in renamed if len(group) == 1)}
+    groups_once = (merged.get(group[0].name, []) if len(group) == 1 else group for group in renamed)
+    return [group for group in groups_once if group]  # an evaluation that was merged into an earlier one has none
 
 
 def find(name: str, wanted: Wanted | None = None) -> list[Evaluated]:

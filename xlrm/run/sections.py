@@ -107,10 +107,10 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
     """Other languages, none for a reward model in one language alone. Each gets a reward model and an aligned policy of
     its own."""
     more_languages: MoreLanguages = Field({}, alias="languages")
-    """Section `languages`: code -> a language that is not one of xlrm's own."""
+    """Section `languages`: code -> name, script and more of a language that is not one of xlrm's own (docs/languages.md)."""
     corpora: dict[str, dict[str, Any]] = {}
     """Target language -> fields of `curate` for data that is in this language already; what it names no dataset for is
-    translated from the source."""
+    translated from the source (docs/languages.md)."""
     stages: dict[str, dict[str, Any]] = {}
     """Section -> settings that differ from its stage's defaults."""
 
