@@ -72,6 +72,7 @@ def resolve(asked: Experiment) -> tuple[Experiment, list[Upload]]:
 
 
 def say(uploads: list[Upload], done: bool) -> None:
+    """Logs what was uploaded, or would be."""
     for upload in uploads:
         sent = "uploaded to" if done else "would be uploaded to"
         size = shown_size(upload.size)

@@ -150,6 +150,7 @@ def check_code(code: str, where: str) -> None:
 
 
 def unknown(code: str, where: str) -> ConfigError:
+    """The error for a code that is no language's, which says how to add one."""
     return ConfigError("no such language", where=where, value=code, hint=f"there are {', '.join(LANGUAGES)}; {ADD}")
 
 

@@ -22,6 +22,8 @@ from xlrm.store.jsonl import read_rows
 
 
 class Scored(NamedTuple):
+    """A benchmark's rows as one model scored them."""
+
     rewards: list[Rewards]
     """Rewards of each row's chosen and rejected responses."""
     cut: list[int]

@@ -11,6 +11,8 @@ from xlrm.reporting.tables import Table
 
 @dataclass(frozen=True)
 class Cell:
+    """One cell of a table."""
+
     text: str
     small: str = ""
     """Second line, such as an interval."""
@@ -20,6 +22,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
+    """A table of cells, as a page or terminal shows it."""
+
     title: str
     columns: tuple[str, ...]
     rows: list[list[Cell]]
@@ -30,6 +34,8 @@ class Grid:
 
 @dataclass(frozen=True)
 class Document:
+    """Sentences and tables, and one table of all figures for spreadsheets."""
+
     title: str
     lead: list[str]
     """What the tables show, in sentences."""

@@ -142,6 +142,7 @@ def lengths_of_translations(asked: Experiment, stages: Stages) -> Iterator[Confi
 
 
 def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """The section that the limits of the checks were in before."""
     limits = asked.stages.get("translate", {}).get("limits")
     if limits is not None:
         yield ConfigError("it is now validate.limits, for both stages", where="translate.limits", value=limits)
@@ -163,6 +164,7 @@ def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 def entries(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Datasets that a field of `curate` names."""
     return (value,) if isinstance(value, str) else value or ()
 
 

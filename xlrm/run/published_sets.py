@@ -45,6 +45,7 @@ def further_benchmarks(asked: Experiment, stages: Collection[str]) -> Iterator[C
 
 
 def parallel_texts(asked: Experiment, stages: Collection[str]) -> Iterator[ConfigError]:
+    """Languages in which the parallel texts are not published."""
     if "represent" not in stages:
         return
     entry = asked.config("represent").parallel
@@ -58,6 +59,7 @@ def parallel_texts(asked: Experiment, stages: Collection[str]) -> Iterator[Confi
 
 
 def prompts(asked: Experiment, stages: Collection[str]) -> Iterator[ConfigError]:
+    """Languages in which the prompts for judging are not published."""
     entry = asked.config("sample").eval_prompts if "sample" in stages else None
     row = catalog.find(EVAL_PROMPTS, entry) if entry else None
     for code in asked.aligned if row else ():

@@ -57,7 +57,7 @@ def required_fields(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 def tiny_models_languages(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    for section in _models(asked, stages):
+    for section in _models(stages):
         config = asked.config(section)
         if config.model == TINY:
             spoken = config.pretraining.languages
@@ -77,7 +77,7 @@ def tiny_models_languages(asked: Experiment, stages: Stages) -> Iterator[ConfigE
 
 def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Lengths beyond the context of the model that reads them."""
-    for section, limits in _models(asked, stages).items():
+    for section, limits in _models(stages).items():
         model = asked.config(section).model
         context = base_models.context(model)
         if context is None:
@@ -91,7 +91,7 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
                 )  # fmt: skip
 
 
-def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str], ...]]:
+def _models(stages: Stages) -> dict[str, tuple[tuple[str, str], ...]]:
     """Section of a model -> (stage, field) of the lengths that it reads or writes."""
     limits: dict[str, tuple[tuple[str, str], ...]] = {
         "base": (
@@ -105,7 +105,7 @@ def _models(asked: Experiment, stages: Stages) -> dict[str, tuple[tuple[str, str
 
 def names_of_models(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Names of a form that no model has. Whether a folder is there depends on the machine that reads it."""
-    for section in _models(asked, stages):
+    for section in _models(stages):
         model = asked.config(section).model
         try:
             if model != TINY:

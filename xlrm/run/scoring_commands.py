@@ -184,6 +184,7 @@ def model_folder(model: str) -> Path:
 
 
 def quiet_transformers() -> None:
+    """Silences the messages and progress bars of transformers."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

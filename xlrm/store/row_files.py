@@ -48,6 +48,8 @@ def ending_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class RowFile:
+    """A file of rows, and how it is read."""
+
     name: str
     """A path, `-` for standard input, or `s3://bucket/key`, as the user wrote it."""
     reading: Reading = PLAIN
