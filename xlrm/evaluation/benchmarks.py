@@ -14,6 +14,7 @@ from xlrm.data import catalog, cleaning, pair_records
 from xlrm.data.catalog import Dataset
 from xlrm.data.conversations import is_messages
 from xlrm.data.hub_sets import Loaded, Origin
+from xlrm.data.pair_records import SIDES
 from xlrm.data.phrasebook import questions
 from xlrm.errors import ConfigError, DataError, within
 from xlrm.store.row_files import PLAIN, Reading
@@ -89,7 +90,6 @@ TABLE = {name: row.dataset for name, row in BENCHMARKS.items()}
 HELD_OUT = {row.name: row for use in ("benchmark", "eval_prompts") for row in catalog.from_hub(use)}
 """Benchmarks and judging prompts, with a prompt in each row, that training data can be decontaminated against."""
 
-_SIDES = ("chosen", "rejected")
 _DEFAULT = "rewardbench"
 """Benchmark whose sections and weights the subsets of a file have."""
 
@@ -102,7 +102,7 @@ def load(name: str, language: str, count: int | None, seed: int, reading: Readin
     weight. Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table that
     lacks a section, for a prompt or responses that cannot be read, and for a reserved name of a section.
     """
-    loaded = catalog.load(TABLE, name, language, count, seed, _SIDES, reading, _read)
+    loaded = catalog.load(TABLE, name, language, count, seed, SIDES, reading, _read)
     row = catalog.find(TABLE, name)
     benchmark = BENCHMARKS[row.name if row else _DEFAULT]
     items = rated(name, loaded.rows, benchmark)
@@ -131,7 +131,7 @@ def of_rows(name: str, rows: Sequence[dict]) -> list[dict]:
     items = []
     for number, row in enumerate(rows, 1):
         with within(f"{name}:{number}: "):
-            if missing := [key for key in _SIDES if row.get(key) is None]:
+            if missing := [key for key in SIDES if row.get(key) is None]:
                 raise DataError("missing; a row needs prompt, chosen and rejected", where=missing[0])
             own = row.get("id")
             items.append({**_read(row), "id": f"{name}-{number - 1}" if own in (None, "") else str(own)})
@@ -142,7 +142,7 @@ def rated(name: str, rows: list[dict], benchmark: Benchmark | None = None) -> li
     """Rows as items of a benchmark, by default RewardBench: with subset, section and weight."""
     benchmark, items = benchmark or BENCHMARKS[_DEFAULT], []
     for number, item in enumerate(rows, 1):
-        turns = {key: item[key] for key in ("prompt", *_SIDES)}
+        turns = {key: item[key] for key in ("prompt", *SIDES)}
         subset = str(item.get("subset") or "all")
         section = benchmark.sections.get(subset) or str(item.get("section") or subset)
         _check_name(f"{name}:{number}: section", section)
@@ -178,7 +178,7 @@ def label(entry: str) -> str:
 
 def check_pairs(name: str, rows: list[dict]) -> None:
     """Raises ConfigError for a benchmark with lists of responses: only pairs can be translated."""
-    if any(not isinstance(row[side], str) and not is_messages(row[side]) for row in rows for side in _SIDES):
+    if any(not isinstance(row[side], str) and not is_messages(row[side]) for row in rows for side in SIDES):
         raise ConfigError(
             "has lists of responses, and only pairs can be translated", where="curate.benchmark", value=name,
             hint="name it in evaluate.benchmarks",

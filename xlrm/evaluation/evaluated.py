@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlrm.data import conversations, pair_records
 from xlrm.data.conversations import Turns
+from xlrm.data.pair_records import SIDES
 from xlrm.errors import ConfigError, DataError, within
 from xlrm.evaluation import external_models, reward_table
 from xlrm.evaluation.credit import Ties, credit
@@ -172,7 +173,6 @@ def read_rewards(path: Path) -> dict[Place, list[dict]]:
     }
 
 
-_SIDES = ("chosen", "rejected")
 REWARD_FILE = (
     "rows with prompt, chosen, rejected, chosen_reward and rejected_reward, or a row for each response with id, side "
     "(chosen or rejected), prompt, response and reward; subset, section and language as they are"
@@ -195,7 +195,7 @@ def read_file(path: Path, name: str = "") -> Evaluated:
 def _of_pairs(path: Path, rows: list[dict]) -> dict[Place, list[dict]]:
     items: dict[Place, list[dict]] = {}
     for number, row in enumerate(rows, 1):
-        rewards = {side: _rewards(path, number, f"{side}_reward", row.get(f"{side}_reward")) for side in _SIDES}
+        rewards = {side: _rewards(path, number, f"{side}_reward", row.get(f"{side}_reward")) for side in SIDES}
         with within(f"{path}:{number}: "):
             texts = pair_records.item_of(row)
         items.setdefault(_place(path, row), []).append(_item(row, str(row.get("id", number - 1)), texts) | rewards)
@@ -205,8 +205,8 @@ def _of_pairs(path: Path, rows: list[dict]) -> dict[Place, list[dict]]:
 def _of_responses(path: Path, rows: list[dict]) -> dict[Place, list[dict]]:
     by_item: dict[tuple[Place, str], dict] = {}
     for number, row in enumerate(rows, 1):
-        if row.get("side") not in _SIDES or row.get("id") is None:
-            where = "side" if row.get("side") not in _SIDES else "id"
+        if row.get("side") not in SIDES or row.get("id") is None:
+            where = "side" if row.get("side") not in SIDES else "id"
             hint = f"needed are {REWARD_FILE}"
             raise DataError(
                 "chosen or rejected is allowed" if where == "side" else "missing", where=f"{path}:{number}: {where}",
@@ -219,11 +219,11 @@ def _of_responses(path: Path, rows: list[dict]) -> dict[Place, list[dict]]:
         item[row["side"]].append((response, _rewards(path, number, "reward", row.get("reward"))[0]))
     items: dict[Place, list[dict]] = {}
     for (place, name), item in by_item.items():
-        texts = {side: [text for text, _ in item[side]] for side in _SIDES}
+        texts = {side: [text for text, _ in item[side]] for side in SIDES}
         if not all(texts.values()):
             raise DataError("needs a chosen and a rejected response", where=f"{path}: id", value=name)
-        whole = {side: texts[side] if len(texts[side]) > 1 else texts[side][0] for side in _SIDES}
-        rewards = {side: [reward for _, reward in item[side]] for side in _SIDES}
+        whole = {side: texts[side] if len(texts[side]) > 1 else texts[side][0] for side in SIDES}
+        rewards = {side: [reward for _, reward in item[side]] for side in SIDES}
         items.setdefault(place, []).append(_item(item["row"], name, item["row"] | whole) | rewards)
     return items
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from xlrm.data.corpus_schema import PAIR
 from xlrm.models.chat_templates import Side
 from xlrm.models.precisions import Precision
 from xlrm.scorers.interface import Scoring
@@ -61,7 +62,7 @@ class ScoringFacts(BaseModel):
 
 def text_digest(row: dict) -> str:
     """Digest of a benchmark item's texts, in 16 hexadecimal digits: two items with the same one asked the same."""
-    texts = [row.get(key) for key in ("prompt", "chosen", "rejected")]
+    texts = [row.get(key) for key in PAIR]
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
 
 
