@@ -33,7 +33,7 @@ def run(
 ) -> dict[str, float]:
     """Writes the rejected rows with reasons and, if the gate passes, the kept rows under `output/{language}`.
 
-    `own`: corpora that nobody translated here; like the source, they are checked as texts of people and not compared
+    `own`: corpora that were not translated here; like the source, they are checked as human texts and not compared
     with it. A language may have some tables of its own and others translated. A translation keeps the rows that pass in
     it and in the source, any other corpus those that pass in itself; with `parity`, a row that fails in one language is
     dropped in all. Raises DataError for an unreadable corpus, and GateError if too many rows of a file fail in a

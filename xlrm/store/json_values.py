@@ -108,7 +108,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict:
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
-        raise DataError("the key is there twice", where=next(name for name in names if names.count(name) > 1))
+        raise DataError("duplicated key", where=next(name for name in names if names.count(name) > 1))
     return row
 
 

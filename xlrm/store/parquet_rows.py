@@ -26,7 +26,7 @@ def read(path: Path) -> Iterator[Numbered]:
         file = pyarrow.parquet.ParquetFile(path)
         names = file.schema_arrow.names
         if twice := [name for name in names if names.count(name) > 1]:
-            raise DataError("the column is there twice", value=twice[0])
+            raise DataError("duplicated column", value=twice[0])
         plain = all(map(_is_plain, file.schema_arrow.types))
         number = 0
         for batch in file.iter_batches(_ROWS):

@@ -223,7 +223,7 @@ class _Records:
 def _header(names: list[str], number: int) -> list[str]:
     for name in names:
         if names.count(name) > 1:
-            raise DataError("the column is there twice", where=str(number), value=name)
+            raise DataError("duplicated column", where=str(number), value=name)
     return names
 
 
