@@ -14,6 +14,7 @@ from refusals import refused
 from typer.testing import CliRunner
 
 from xlrm.cli import app
+from xlrm.data import reading
 from xlrm.errors import ConfigError, DataError
 from xlrm.run import experiment, own_data
 from xlrm.run.steps import steps
@@ -235,3 +236,25 @@ def test_held_out_pairs_share_no_prompt_with_those_trained_on(folder) -> None:
         curate.run(config, output=folder / "judged")
     with refused(ConfigError, "curate.benchmark", "heldout"):
         experiment.stage_config("curate", {"benchmark": "heldout", "preferences": ["pairs.jsonl"]})
+
+
+def test_columns_with_other_names(tiny_base, folder) -> None:
+    lines = ["question,better,worse", *(",".join(row.values()) for row in pairs(3))]
+    lines = [line.replace(", and", " and") for line in lines]
+    (folder / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-16")
+    given = ("--base", tiny_base, "--data", "pairs.csv", "--output", "mine", "curate.benchmark=heldout")
+    code, _, err = train(*given, "--encoding", "utf-16")
+    assert code == 2 and "3 of 3 rows are unusable" in err, err
+    assert "there are question, better, worse; name other columns by --columns chosen=COLUMN" in err, err
+    names = "prompt=question,chosen=better,rejected=worse"
+    raw = own_data.settings("o/b", ["pairs.csv"], None, "en", "mine", None, reading.of_options([names], "utf-16"))
+    curate = experiment.build(raw, {}, "here").config("curate")
+    assert curate.columns == {"prompt": "question", "chosen": "better", "rejected": "worse"}
+    assert curate.encoding == "utf-16"
+    code, _, err = train(*given, "--columns", names, "--encoding", "utf-16", "reward.batch_size=9")
+    assert code == 2 and "3 pairs in" in err and "reward.batch_size=9: at most the" in err, err
+
+
+def test_a_folder_as_data(tiny_base, folder) -> None:
+    code, _, err = train("--base", tiny_base, "--data", folder, "--output", "mine")
+    assert code == 2 and f"curate.preferences='{folder}': is a folder; name the files in it" in err, err
