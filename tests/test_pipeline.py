@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import phrasebook_settings as settings
 import pytest
 import yaml
 from google.protobuf import json_format, struct_pb2
 from kfp.compiler import Compiler
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.pipeline_spec import pipeline_spec_pb2
-import phrasebook_settings as settings
 from phrasebook_settings import CURATE
 from refusals import refused
 
