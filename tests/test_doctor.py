@@ -4,6 +4,7 @@ Kubernetes client, against a small API that answers as a real one does."""
 import base64
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -314,7 +315,12 @@ def test_the_command_checks_machine_and_cluster_and_fails_with_either(
 
 def said(output: str) -> set[str]:
     """What the rows of the table are about."""
-    return {line.split("│")[2].strip() for line in output.splitlines() if line.startswith("│")}
+    return {what for _, what, *_ in rows(output)}
+
+
+def rows(output: str) -> list[list[str]]:
+    """Cells of the rows of the table."""
+    return [re.split(r"\s{2,}", line.strip()) for line in output.splitlines() if line.lstrip()[:1] in set("✓✗–")]
 
 
 def test_the_machine_alone_needs_no_cluster(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,8 +362,7 @@ def test_what_an_image_is_not_for_is_no_failure_of_it(image, absent, status, mis
     environment |= {"PYTHONPATH": f"{ROOT}:{tmp_path}", "COLUMNS": "200"} | ({"XLRM_IMAGE": image} if image else {})
     command = [sys.executable, "-S", "-m", "xlrm.cli", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    lines = [[cell.strip() for cell in line.split("│")] for line in done.stdout.splitlines() if "│" in line]
-    marks = {what: mark for _, mark, what, *_ in lines}
+    marks = {what: mark for mark, what, *_ in rows(done.stdout)}
     assert done.returncode == status, done.stdout + done.stderr
     assert {what for what, mark in marks.items() if mark == "✗"} == missing
     assert all(marks[package] != "✓" for package in absent if package in marks)
