@@ -14,6 +14,7 @@ from refusals import refused
 from typer.testing import CliRunner
 
 from xlrm.cli import app
+from xlrm.data import reading
 from xlrm.errors import ConfigError, DataError
 from xlrm.run import experiment, own_data
 from xlrm.run.steps import steps
@@ -59,7 +60,8 @@ def test_a_model_from_pairs_alone_is_taken_by_every_door(tiny_base, folder) -> N
     assert "on 8 held-out pairs" in out and "reward.batch_size=1 instead of the paper's 128" in err
     (line,) = [line for line in out.splitlines() if line.startswith("accuracy ")]
     reported = float(line.split()[1].rstrip(","))
-    assert Path(next(line for line in out.splitlines() if line.startswith("report "))[7:]).read_text().startswith("<")
+    page = Path(next(line for line in out.splitlines() if line.startswith("report "))[7:]).read_text()
+    assert "<h1>Reward model: mine" in page and "Cross-lingual" not in page
     assert out.splitlines()[-1] == "model mine" and "registered models:/own-en/1 (champion)" in out
 
     corpus = next((addresses.home() / "store" / "validate").glob("*/*/en"))
@@ -235,3 +237,25 @@ def test_held_out_pairs_share_no_prompt_with_those_trained_on(folder) -> None:
         curate.run(config, output=folder / "judged")
     with refused(ConfigError, "curate.benchmark", "heldout"):
         experiment.stage_config("curate", {"benchmark": "heldout", "preferences": ["pairs.jsonl"]})
+
+
+def test_columns_with_other_names(tiny_base, folder) -> None:
+    lines = ["question,better,worse", *(",".join(row.values()) for row in pairs(3))]
+    lines = [line.replace(", and", " and") for line in lines]
+    (folder / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-16")
+    given = ("--base", tiny_base, "--data", "pairs.csv", "--output", "mine", "curate.benchmark=heldout")
+    code, _, err = train(*given, "--encoding", "utf-16")
+    assert code == 2 and "3 of 3 rows are unusable" in err, err
+    assert "there are question, better, worse; name other columns by --columns chosen=COLUMN" in err, err
+    names = "prompt=question,chosen=better,rejected=worse"
+    raw = own_data.settings("o/b", ["pairs.csv"], None, "en", "mine", None, reading.of_options([names], "utf-16"))
+    curate = experiment.build(raw, {}, "here").config("curate")
+    assert curate.columns == {"prompt": "question", "chosen": "better", "rejected": "worse"}
+    assert curate.encoding == "utf-16"
+    code, _, err = train(*given, "--columns", names, "--encoding", "utf-16", "reward.batch_size=9")
+    assert code == 2 and "3 pairs in" in err and "reward.batch_size=9: at most the" in err, err
+
+
+def test_a_folder_as_data(tiny_base, folder) -> None:
+    code, _, err = train("--base", tiny_base, "--data", folder, "--output", "mine")
+    assert code == 2 and f"curate.preferences='{folder}': is a folder; name the files in it" in err, err

@@ -124,6 +124,8 @@ def check(table: Mapping[str, Dataset], entry: str, hub_too: bool = False) -> No
     if find(table, entry) or is_file(entry) or (hub_too and entry.startswith(HUB)):
         return
     allowed = f"{', '.join(table)}, or the path of {row_files.ALLOWED}"
+    if Path(entry).is_dir():
+        raise ConfigError("is a folder", value=entry, hint=f"name the files in it, each {row_files.ALLOWED}")
     more = f", or {HUB}OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]" if hub_too else ""
     raise ConfigError("no such dataset", value=entry, hint=f"there are {allowed}{more}")
 

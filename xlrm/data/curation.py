@@ -22,6 +22,7 @@ from xlrm.data.corpus_schema import (
 )
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
+from xlrm.store import row_files
 from xlrm.store.jsonl import read_rows, write_jsonl
 from xlrm.store.row_files import PLAIN, Reading
 
@@ -46,9 +47,15 @@ def load_pairs(
         raise DataError(
             f"{len(loaded.rejects)} of {total} rows are unusable, more than "
             f"curate.max_reject_share={max_reject_share} allows; the first: {first}",
-            where=entry,
-        )
+            where=entry, hint=_other_names(entry, reading),
+        )  # fmt: skip
     return loaded
+
+
+def _other_names(entry: str, reading: Reading) -> str:
+    """What to do about a file whose fields may have other names."""
+    there = catalog.first_row(entry, reading) if catalog.is_file(entry) else {}
+    return row_files.other_names(there) if there and not {"chosen", "response"} & there.keys() else ""
 
 
 def load_prompts(

@@ -132,6 +132,7 @@ def histograms(name: str, chosen: list[float], rejected: list[float], limits: tu
             axes.stairs(counts / max(len(values), 1), edges, fill=True, color=_COLOUR[role], alpha=0.32, linewidth=0)
             axes.stairs(counts / max(len(values), 1), edges, color=_COLOUR[role], linewidth=1.2)
         axes.set_yticks([])
+        axes.locator_params(axis="x", nbins=4)  # more labels with two decimals overlap
         axes.set_xlim(*limits)
         axes.margins(y=0.04)
         axes.set_xlabel("reward")

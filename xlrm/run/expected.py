@@ -130,7 +130,7 @@ def _rows_of_file(entry: str) -> int:
 def assumptions(plan: Any) -> list[str]:
     """Sentences on what the counts and lengths assume."""
     return [
-        f"texts other than the phrasebook's: a prompt or passage has {plan.prompt_tokens} English tokens, a response "
+        f"texts of which no length is known: a prompt or passage has {plan.prompt_tokens} English tokens, a response "
         f"{plan.response_tokens} (plan.prompt_tokens, plan.response_tokens), a segment half of translate.longest_segment",
         f"rows of a dataset: as its card states, or else as the settings allow, or else {plan.rows:,} (plan.rows); `xlrm "
         "estimate` counts them in the curated corpus",

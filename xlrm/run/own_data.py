@@ -24,6 +24,7 @@ from xlrm.run.runner import Artifact, run_stage
 from xlrm.run.sections import CROSS_LINGUAL
 from xlrm.run.steps import Steps, steps
 from xlrm.store import addresses, artifacts
+from xlrm.store.row_files import PLAIN, Reading
 from xlrm.tracking import named_models
 from xlrm.training.recipes import RewardTraining
 
@@ -42,7 +43,13 @@ Artifacts = dict[str, Artifact]
 
 
 def settings(
-    base: str, data: Sequence[str], benchmark: str | None, language: str, name: str, register: str | None = None
+    base: str,
+    data: Sequence[str],
+    benchmark: str | None,
+    language: str,
+    name: str,
+    register: str | None = None,
+    reading: Reading = PLAIN,
 ) -> dict[str, Any]:
     """The mapping of the experiment's file."""
     return {
@@ -52,6 +59,8 @@ def settings(
         "base": {"model": base},
         "curate": {
             "preferences": list(data), "benchmark": benchmark or HELDOUT, "train_share": 1.0 if benchmark else SHARE,
+            **({"columns": dict(reading.columns)} if reading.columns else {}),
+            **({"encoding": reading.encoding} if reading.encoding else {}),
         },
         "validate": {"max_reject_share": MOST_REJECTED},
         **({"register": {"prefix": register}} if register else {}),

@@ -10,8 +10,8 @@ FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gat
 """Stage -> name of that file."""
 REMEDIES = {
     "translate": "choose another translator, or allow more repairs (translate.max_repair_share)",
-    "validate": "use other translations or, if the page shows that these are correct, relax the limits (validate.limits, "
-    "validate.max_reject_share)",
+    "validate": "mend the translations or the data or, if the page shows that they are correct, relax the limits "
+    "(validate.limits, validate.max_reject_share)",
     "register": "train a better model, or promote the refused one despite the gate: xlrm promote models:/NAME/VERSION",
 }
 """Stage -> what to do when its gate refuses."""

@@ -7,6 +7,7 @@ import typer
 
 from xlrm import progress
 from xlrm.run.output import errors_in_one_line, print_result
+from xlrm.run.scoring_commands import ColumnsOption, EncodingOption
 from xlrm.store import addresses
 
 
@@ -35,17 +36,21 @@ def train(
         str | None,
         typer.Option(help="Also register the model, as NAME-LANGUAGE; the gate compares it with the champion."),
     ] = None,
+    columns: ColumnsOption = None,
+    encoding: EncodingOption = None,
 ) -> None:
     """Train a reward model on your own preference pairs, evaluate it, and write it to a folder.
 
     The same command continues after an interruption, and reuses what is finished.
     """
+    from xlrm.data import reading
     from xlrm.processes.signals import ended_by_signals
     from xlrm.run import experiment as experiments
     from xlrm.run import own_data
 
     with errors_in_one_line(), ended_by_signals():
-        raw = own_data.settings(base, data, evaluation, language, name or output.absolute().name, register)
+        read = reading.of_options(columns or (), encoding)
+        raw = own_data.settings(base, data, evaluation, language, name or output.absolute().name, register, read)
         loaded = own_data.experiment(raw, [experiments.assignment(field) for field in fields or ()])
         own_data.check_output(output, own_data.finished(loaded, bool(register)) if output.exists() else None)
         progress.say(f"train: {', '.join(data)} → {output} · store {addresses.shown(addresses.store())}")

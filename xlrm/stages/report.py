@@ -19,8 +19,8 @@ from xlrm.validation.summary import Summary
 
 
 class Config(InLanguages):
-    title: str = "Cross-lingual reward models"
-    """Heading of the page."""
+    title: str | None = None
+    """Heading of the page; by default "Cross-lingual reward models", or "Reward model" if there is one language alone."""
     run: str = ""
     """Name of the run, shown in the title and first line of the page."""
 
@@ -76,4 +76,6 @@ def run(
 def _write(material: Material, config: Config, output: Path) -> None:
     made = tables.gather(material, paper=material.source == "en")
     tables.write(made, output / "tables")
-    (output / "report.html").write_text(page.render(material, config.title, made), encoding="utf-8")
+    alone = len(material.evaluations) == 1 and len(results.tested(material.evaluations)) == 1
+    title = config.title or ("Reward model" if alone else "Cross-lingual reward models")
+    (output / "report.html").write_text(page.render(material, title, made), encoding="utf-8")

@@ -9,7 +9,7 @@ from xlrm.errors import DataError, within
 from xlrm.store.files import whole
 from xlrm.store.json_values import check_number, parse_line
 from xlrm.store.local_copies import readable
-from xlrm.store.row_files import PLAIN, Reading, RowFile
+from xlrm.store.row_files import PLAIN, Reading, RowFile, other_names
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
@@ -35,9 +35,9 @@ def read_rows(
     for number, row in RowFile(str(path), reading).numbered():
         for field in required:
             if not row.get(field):
-                raise DataError(
-                    "missing or empty", where=f"{path}:{number}: {field}", hint=f"a row needs {', '.join(required)}"
-                )
+                needed = f"a row needs {', '.join(required)}"
+                hint = needed if field in row else f"{needed}; {other_names(row)}"
+                raise DataError("missing or empty", where=f"{path}:{number}: {field}", hint=hint)
         for field in numbers:
             check_number(f"{path}:{number}: {field}", row.get(field))
         with within(f"{path}:{number}: "):

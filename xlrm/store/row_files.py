@@ -110,6 +110,11 @@ def renamed(name: str, read: Callable[[], Iterable[Numbered]], reading: Reading)
         yield number, row if isinstance(row, DataError) else with_columns(row, columns)
 
 
+def other_names(row: Mapping[str, object]) -> str:
+    """What to do about a row whose fields may have other names, as the end of an error's line."""
+    return f"there are {', '.join(row)}; name other columns by --columns chosen=COLUMN,... or in curate.columns"
+
+
 def with_columns(row: dict, columns: Mapping[str, str]) -> dict:
     """The row with columns under the names of fields."""
     if not columns:
