@@ -38,8 +38,9 @@ def read_rows(
         for field in required:
             if not row.get(field):
                 raise DataError(
-                    "missing or empty", where=f"{path}:{number}: {field}", hint=f"a row needs {', '.join(required)}"
-                )
+                    "missing or empty", where=f"{path}:{number}: {field}",
+                    hint=f"a row needs {', '.join(required)}, and this one has {', '.join(sorted(row))}",
+                )  # fmt: skip
         for field in numbers:
             check_number(f"{path}:{number}: {field}", row.get(field))
         with within(f"{path}:{number}: "):
