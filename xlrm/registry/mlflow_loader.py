@@ -24,7 +24,7 @@ _NO_ROLES = ("human", "prompter", "gpt", "chatgpt", "bing", "bard", "bot")
 _FORMS = ({"role", "content"}, {"from", "value"})
 _PYTHON = re.compile(r"\s*\[?\s*\{'(role|content|from|value)': .*\}\s*\]?\s*", re.DOTALL)
 """What Python prints for messages."""
-_NOTHING = (None, "", "[]", "{}", [], {})
+_NOTHING: tuple = (None, "", "[]", "{}", [], {})
 _ROW = "a row has messages, or prompt and response, as texts or lists of messages"
 _SENDERS = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
