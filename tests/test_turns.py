@@ -220,7 +220,8 @@ def by_signature(model: Path, work: Path) -> list[float]:
 
 DOORS: dict[str, Callable[[Path, Path], list[float]]] = {
     "score, JSONL": by_jsonl, "score, Parquet": by_parquet, "score, messages": by_messages, "evaluate": by_benchmark,
-    "a data frame": by_frame, "serve": by_server, "pyfunc": by_pyfunc, "pyfunc without xlrm": by_pyfunc_alone, "pyfunc with a signature": by_signature,
+    "serve": by_server, "pyfunc": by_pyfunc, "pyfunc without xlrm": by_pyfunc_alone, "pyfunc with a signature": by_signature,
+    "a data frame": by_frame,
 }  # fmt: skip
 
 
