@@ -34,6 +34,22 @@ GOOD |= {
         [ASK | {"content": '[{"role": "dog"}]'}, SAY],
     ),
     "single messages": ({"prompt": ASK, "response": SAY}, [ASK, SAY]),
+    "an input as OpenAI writes it": (
+        {"prompt": {"messages": [HELP, ASK], "tools": []}, "response": [SAY]},
+        [HELP, ASK, SAY],
+    ),
+    "a question and what it is about, joined": (
+        {"prompt": "How much?", "response": "Three.", "instruction": "How", "input": "much?"},
+        [ASK, SAY],
+    ),
+    "an instruction without input": (
+        {"prompt": "How much?", "response": "Three.", "instruction": "How much?", "input": ""},
+        [ASK, SAY],
+    ),
+    "JSON with other keys": (
+        {"prompt": "How much?", "response": '{"from": "EUR", "value": 3}'},
+        [ASK, SAY | {"content": '{"from": "EUR", "value": 3}'}],
+    ),
     "a text part": ({"messages": [ASK | {"content": [{"type": "text", "text": "How much?"}]}, SAY]}, [ASK, SAY]),
     "from and value": (
         {
@@ -58,6 +74,15 @@ BAD = {
         "prompt": "How much?",
         "response": json.dumps([{"from": "gpt", "value": "Three."}]),
     },
+    "one message as JSON in a text": {"prompt": "How much?", "response": json.dumps(SAY)},
+    "messages as Python prints them": {"prompt": "How much?", "response": str([ASK, SAY])},
+    "messages as NumPy prints them": {"prompt": str(np.array([HELP, ASK], dtype=object)), "response": "Three."},
+    "one message as Python prints it": {"prompt": str({"from": "human", "value": "How much?"}), "response": "Three."},
+    "an input beside an instruction": {"prompt": "How", "instruction": "How", "input": "much?", "response": "Three."},
+    "an instruction beside an input": {"prompt": "much?", "instruction": "How", "input": "much?", "response": "Three."},
+    "tools of an input": {"prompt": {"messages": [ASK], "tools": [{"type": "function"}]}, "response": "Three."},
+    "a sender as a role": {"messages": [ASK | {"role": "human"}, SAY]},
+    "a sender as a role, and more": {"messages": [ASK, SAY | {"role": "gpt", "name": "Ann"}, ASK, SAY]},
     "an unknown sender": {"messages": [{"from": "dog", "value": "How much?"}, SAY]},
     "a call that is no JSON": {"messages": [ASK, {"from": "function_call", "value": "add(1)"}]},
     "two text parts": {"messages": [ASK | {"content": [{"type": "text", "text": "How"}] * 2}, SAY]},

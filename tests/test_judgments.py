@@ -49,6 +49,14 @@ def test_another_label_is_refused(label: object) -> None:
     assert raised.value.where == "label"
 
 
+def test_a_judgment_is_one_whatever_null_columns_a_table_adds() -> None:
+    row = {"prompt": "p", "chosen": None, "rejected": None, "response": "r", "label": 1.0}
+    pair = {"prompt": "p", "chosen": "c", "rejected": "r", "response": None, "label": None}
+    ((judgment, its), rejects) = pair_records.sort_out([(1, row), (2, pair)])
+    assert judgment == {"prompt": "p", "response": "r", "label": 1.0} and not rejects
+    assert its == {"prompt": "p", "chosen": "c", "rejected": "r"}
+
+
 def test_curated_from_csv_with_the_file_s_own_names(tmp_path: Path) -> None:
     rows = [*judged(), judged()[1], {**judged()[2], "label": 0.0}]  # a duplicate; the same text with the other label
     with (tmp_path / "judged.csv").open("w", newline="") as file:

@@ -13,6 +13,7 @@ from xlrm.data.hub_sets import Origin
 from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.stages import curate
 from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.store.row_files import Reading
 
 WANTED = {"prompt": "Is the sea salty?", "chosen": "It is.", "rejected": "No."}
 
@@ -70,6 +71,45 @@ def test_every_usual_form_is_the_same_row(record: dict) -> None:
 def test_what_cannot_be_used_says_why(record: dict, field: str, value: object) -> None:
     with refused(DataError, field, value):
         pair_records.pair_of(record)
+
+
+HH = "\n\nHuman: Is it?\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        ({"chosen": HH + " Yes.", "rejected": HH + " No."}, "chosen"),
+        ({"prompt": HH, "chosen": " Yes.", "rejected": " No."}, "prompt"),
+        ({"prompt": "Is it?", "chosen": "Yes.", "rejected": HH + " No."}, "rejected"),
+    ],
+)
+def test_a_conversation_in_a_text_is_refused(record: dict, field: str) -> None:
+    """As in Anthropic's HH: the answer would be part of the question."""
+    with refused(DataError, field, record[field]):
+        pair_records.item_of(record)
+    with refused(DataError, field, record[field]):
+        pair_records.pair_of(record)
+    about = {"prompt": "What does Human: mean?", "chosen": "Assistant: a name", "rejected": "Human: hello"}
+    assert pair_records.pair_of(about) == about
+
+
+def test_what_openai_and_llama_factory_write_is_mapped_by_columns(tmp_path) -> None:
+    file = tmp_path / "mine.jsonl"
+    openai = {"input": {"messages": [ASK], "tools": [], "parallel_tool_calls": True}, "preferred_output": [YES],
+              "non_preferred_output": [NO]}  # fmt: skip
+    factory = {
+        "conversations": [{"from": "human", "value": WANTED["prompt"]}],
+        "chosen": {"from": "gpt", "value": "It is."}, "rejected": {"from": "gpt", "value": "No."},
+    }  # fmt: skip
+    for row, columns in (
+        (openai, {"prompt": "input", "chosen": "preferred_output", "rejected": "non_preferred_output"}),
+        (factory, {"prompt": "conversations"}),
+    ):
+        file.write_text(json.dumps(row) + "\n")
+        assert pair_records.read_pairs(file, Reading(columns)) == ([WANTED], [])
+        _, (reject,) = pair_records.read_pairs(file)
+        assert all(name in reject["reason"] for name in row), "its fields are named"
 
 
 def test_rejects_of_a_file_have_their_lines(tmp_path) -> None:

@@ -106,6 +106,21 @@ def test_cells_of_csv_are_text_except_numbers_and_messages(tmp_path: Path) -> No
         read_rows(path)
 
 
+@pytest.mark.parametrize(("mark", "ending"), [(";", "csv"), ("\t", "csv"), ("|", "csv"), (",", "tsv"), (";", "tsv")])
+def test_other_separators_are_named(mark: str, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{ending}"
+    path.write_text(f"prompt{mark}response\r\na, b{mark}c\r\n")
+    with refused(DataError, f"{path}:1", f"prompt{mark}response") as error:
+        read_rows(path)
+    assert repr(mark) in str(error.value)
+
+
+def test_truth_values_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("response,label\na,TRUE\nb,FALSE\nc,True\nd,false\n")
+    assert [row["label"] for row in read_rows(path)] == [True, False, True, False]
+
+
 def test_a_row_of_csv_is_named_by_the_line_on_which_it_begins(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('a,b\n"x\ny",1\n\n"p\nq",1,2\n')

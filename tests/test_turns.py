@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+import xlrm
 from xlrm.data import conversations, hub_sets
 from xlrm.data.catalog import load
 from xlrm.errors import DataError
@@ -181,6 +182,13 @@ def by_pyfunc(model: Path, work: Path) -> list[float]:
     return list(mlflow_loader.RewardModel(engines.load(model, Scoring()).score).predict(GIVEN))
 
 
+def by_frame(model: Path, work: Path) -> list[float]:
+    """Through the public API, on what pandas makes of Parquet: arrays within arrays."""
+    import pandas
+
+    return xlrm.load(model).score(pandas.read_parquet(as_parquet(GIVEN, work / "in.parquet")))
+
+
 def by_pyfunc_alone(model: Path, work: Path) -> list[float]:
     """As on a machine without xlrm, on what pandas makes of Parquet."""
     (work / "model").mkdir()
@@ -213,6 +221,7 @@ def by_signature(model: Path, work: Path) -> list[float]:
 DOORS: dict[str, Callable[[Path, Path], list[float]]] = {
     "score, JSONL": by_jsonl, "score, Parquet": by_parquet, "score, messages": by_messages, "evaluate": by_benchmark,
     "serve": by_server, "pyfunc": by_pyfunc, "pyfunc without xlrm": by_pyfunc_alone, "pyfunc with a signature": by_signature,
+    "a data frame": by_frame,
 }  # fmt: skip
 
 

@@ -195,19 +195,22 @@ def _row(conversation: Any) -> Mapping[str, Any]:
 
 def _rows(table: Any) -> list[dict[str, Any]]:
     """Rows of a data frame, or the rows that were given. A missing value (NaN, NA) of a frame is absent, and an array in a
-    cell is a list. Raises DataError for anything else."""
+    cell, at any level, is a list. Raises DataError for anything else."""
     if hasattr(table, "to_dict"):
         frame = table.astype(object).where(table.notna(), None)
         return [
-            {
-                key: value.tolist() if hasattr(value, "tolist") else value
-                for key, value in row.items()
-                if value is not None
-            }
-            for row in frame.to_dict("records")
+            {key: _listed(value) for key, value in row.items() if value is not None} for row in frame.to_dict("records")
         ]
     rows = list(table)
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise DataError("a row with the fields as keys is required", where=f"table:{number}", value=row)
     return [dict(row) for row in rows]
+
+
+def _listed(value: Any) -> Any:
+    """The value with lists for arrays, and numbers of Python for those of NumPy."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return list(map(_listed, value)) if isinstance(value, list) else value

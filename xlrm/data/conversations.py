@@ -9,10 +9,11 @@ of the assistant) or a list of messages of which the last is the assistant's.
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from xlrm.errors import DataError
+from xlrm.errors import DataError, within
 from xlrm.store.json_values import DEEPEST, HALF_CHARACTER
 
 Message = dict[str, Any]
@@ -22,6 +23,8 @@ Turns = str | list[Message]
 ANSWERER = "assistant"
 """Role of the last message."""
 _CALL = "function_call"
+_FORMS = ({"role", "content"}, {"from", "value"})
+"""Keys of a message."""
 _SENDERS = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
     **dict.fromkeys(("gpt", ANSWERER, "chatgpt", "bing", "bard", "model", "bot", _CALL), ANSWERER),
@@ -29,7 +32,11 @@ _SENDERS = {
     **dict.fromkeys(("tool", "observation", "function_response", "tool_response"), "tool"),
 }
 """`from` of a message in ShareGPT's form -> its role."""
+_NO_ROLES = ("human", "prompter", "gpt", "chatgpt", "bing", "bard", "bot")
+"""Senders of ShareGPT's form that no chat template knows as roles; it would write them as they are, or nothing."""
 _SPEAKERS = ("system", "developer", "user", ANSWERER)
+_PYTHON = re.compile(r"\s*\[?\s*\{'(role|content|from|value)': .*\}\s*\]?\s*", re.DOTALL)
+"""What Python prints for messages, and so what data frames write into the cells of CSV."""
 _SPOKEN = ("reasoning_content", "reasoning", "thinking", "content")
 """Fields of a message that are text in the corpus's language, if one of `_SPEAKERS` said it; tool calls and what tools
 answer are not."""
@@ -40,6 +47,8 @@ _OUTSIDE = {
     "chat_template_kwargs": "give the model a chat template that needs none",
 }
 """Fields of a row in which others' formats have a part of the conversation -> what to do instead."""
+_ASKED = ("instruction", "input")
+"""Fields of a row that are one question together, as in Alpaca's format."""
 _NOTHING: tuple[Any, ...] = (None, "", "[]", "{}", [], {})
 
 
@@ -64,6 +73,11 @@ def check_fields(row: Mapping[str, Any]) -> None:
     for name, instead in _OUTSIDE.items():
         if row.get(name) not in _NOTHING:
             raise DataError(f"a row with {name} of its own cannot be read", where=name, hint=instead)
+    asked = [row.get(name) for name in _ASKED]
+    if not any(part in _NOTHING for part in asked) and row.get("prompt") in asked:
+        lost = _ASKED[1 - asked.index(row.get("prompt"))]
+        raise DataError(f"part of the question that prompt lacks, since it is {' or '.join(_ASKED)} alone", where=lost,
+                        value=row[lost], hint="join both in one column")  # fmt: skip
 
 
 def prompt(value: Any, where: str = "prompt") -> Turns:
@@ -92,13 +106,18 @@ def as_messages(value: Turns, role: str) -> list[Message]:
 
 
 def messages(value: Any, where: str = "messages") -> list[Message]:
-    """The messages of a text (the user's), of one message, or of a list of messages; each with role and content, or with
-    from and value as in ShareGPT's form. Keys whose value is null are left out at every level, because Arrow adds them
-    to all rows; a message with tool calls and without content has the content "".
+    """The messages of a text (the user's), of one message, of a list of messages, or of {"messages": a list}, as OpenAI
+    writes an input; each with role and content, or with from and value as in ShareGPT's form. Keys whose value is null are
+    left out at every level, because Arrow adds them to all rows; a message with tool calls and without content has the
+    content "".
 
     Raises DataError for anything else, and for an empty list."""
     if isinstance(value, str):
         return [{"role": "user", "content": _text_alone(value, where)}]
+    if isinstance(value, dict) and "messages" in value and not value.keys() & {"role", "from"}:
+        with within(f"{where}: "):
+            check_fields(value)
+        value = value["messages"]
     if isinstance(value, dict):
         return [_message(value, where)]
     if not isinstance(value, list) or not value:
@@ -109,7 +128,13 @@ def messages(value: Any, where: str = "messages") -> list[Message]:
 def _message(given: Any, where: str) -> Message:
     if not isinstance(given, dict):
         raise DataError("a message needs role and content as text", where=where, value=given)
-    if given.keys() == {"role", "content"} and given["role"] and all(isinstance(text, str) for text in given.values()):
+    known = given.get("role") not in _NO_ROLES
+    if (
+        given.keys() == {"role", "content"}
+        and known
+        and given["role"]
+        and all(isinstance(text, str) for text in given.values())
+    ):
         return {key: _whole(text, where) for key, text in given.items()}  # as most are: a tenth of the time
     message = _without_null(given, where)
     if "role" not in message and "from" in message:
@@ -118,6 +143,8 @@ def _message(given: Any, where: str) -> Message:
     role, content = message.get("role"), _text(content, where)
     if not isinstance(role, str) or not role or not isinstance(content, str):
         raise DataError("a message needs role and content as text", where=where, value=given)
+    if role in _NO_ROLES:
+        raise DataError("no role of chat templates", where=f"{where}: role", value=role, hint=f"write {_SENDERS[role]}")
     _whole(json.dumps(message, ensure_ascii=False, allow_nan=False), where)
     return message | {"role": role, "content": content}  # in the order given, for templates that write a whole message
 
@@ -177,11 +204,21 @@ def _without_null(value: Any, where: str, depth: int = 0) -> Any:
 
 
 def _text_alone(text: str, where: str) -> str:
-    """A text for a prompt or response. Raises DataError for one that is messages written as JSON, which would be read as the
-    words of one message."""
-    if _json_of_messages(text) is not None:
-        raise DataError("a text that is the JSON of messages", where=where, hint="give the list of messages itself")
+    """A text for a prompt or response. Raises DataError for one that is messages, written as JSON or by Python, which would
+    be read as the words of one message."""
+    if _are_written(text):
+        raise DataError("a text that is messages", where=where, value=text, hint="give the list of messages itself")
     return _whole(text, where)
+
+
+def _are_written(text: str) -> bool:
+    """Whether a text is a list of messages, or one message with role and content, as JSON or as Python prints them."""
+    if text[:1] not in "[{ \t\r\n":
+        return False
+    if _PYTHON.fullmatch(text):
+        return any(all(f"'{key}': " in text for key in form) for form in _FORMS)
+    listed = f"[{text}]" if text.lstrip().startswith('{"') and '"role"' in text and '"content"' in text else text
+    return _json_of_messages(listed) is not None
 
 
 def _json_of_messages(text: str) -> list[Any] | None:
@@ -192,8 +229,9 @@ def _json_of_messages(text: str) -> list[Any] | None:
         read = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    forms = ({"role", "content"}, {"from", "value"})
-    return read if all(isinstance(each, dict) and any(form <= each.keys() for form in forms) for each in read) else None
+    return (
+        read if all(isinstance(each, dict) and any(form <= each.keys() for form in _FORMS) for each in read) else None
+    )
 
 
 def _whole(text: str, where: str) -> str:

@@ -58,7 +58,7 @@ def columns(table: Table, row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def is_judgment(row: Mapping[str, Any]) -> bool:
     """Whether a row is a single judgment instead of a pair."""
-    return "response" in row and "chosen" not in row
+    return row.get("response") is not None and row.get("chosen") is None
 
 
 def files(names: Iterable[Name] = tuple(TABLES)) -> tuple[str, ...]:

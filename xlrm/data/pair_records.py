@@ -5,6 +5,7 @@ both, the field must be among the messages of that beginning.
 """
 
 import itertools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from xlrm.store.json_values import check_number
 from xlrm.store.row_files import PLAIN, Reading, RowFile
 
 Row = dict
+_TRANSCRIPT = re.compile(r"\s*(Human|User): .*\n\s*Assistant:", re.DOTALL)
+"""Beginning of a text that is a conversation, as in Anthropic's HH: read as one message, its answer would be part of the
+question."""
 Messages = list[conversations.Message]
 SIDES = ("chosen", "rejected")
 _AFTER = (conversations.ANSWERER, "tool")
@@ -47,7 +51,7 @@ def judgment_of(record: Row) -> Row:
     label = record.get("label")
     if not isinstance(label, int | float) or not 0 <= label <= 1:
         raise DataError("a single judgment has 0, 1, true, false or a number between", where="label", value=label)
-    conversations.check_fields(record)
+    _check_texts(record)
     if record.get("prompt"):
         prompt, response = record["prompt"], record.get("response")
     else:
@@ -71,10 +75,23 @@ def _kept(record: Row, names: tuple[str, ...]) -> Row:
     return {name: record[name] for name in names if record.get(name) not in (None, "")}
 
 
+def _check_texts(record: Row) -> None:
+    """Raises DataError for a conversation outside the messages of a record (`conversations.check_fields`, `_TRANSCRIPT`)."""
+    conversations.check_fields(record)
+    for name in ("prompt", *SIDES, "response"):
+        if isinstance(text := record.get(name), str) and _TRANSCRIPT.match(text):
+            raise DataError("a text that is several turns", where=name, value=text, hint="make it a list of messages")
+
+
+def _missing(record: Row, name: str, message: str) -> DataError:
+    given = ", ".join(sorted(key for key, value in record.items() if value is not None))
+    return DataError(message, where=name, hint=f"the row has {given}; other names are given as columns")
+
+
 def turns_of(record: Row) -> Row:
     """Prompt, chosen and rejected of a record, whose sides are texts, messages of the response alone, or whole
     conversations. Raises DataError with the reason if they cannot be read."""
-    conversations.check_fields(record)
+    _check_texts(record)
     given = record.get("prompt")
     prompt = None if given in (None, [], {}) else conversations.messages(given, "prompt")
     (chosen, first), (rejected, second) = (_side(record, side, prompt) for side in SIDES)
@@ -99,7 +116,7 @@ def item_of(record: Row) -> Row:
     is a list of texts or of lists of messages, lists of responses. Raises DataError with the reason."""
     if not any(_are_responses(record.get(side)) for side in SIDES):
         return turns_of(record)
-    conversations.check_fields(record)
+    _check_texts(record)
     sides = {side: _responses(record.get(side), side) for side in SIDES}
     return {"prompt": conversations.prompt(record.get("prompt")), **sides}
 
@@ -117,12 +134,12 @@ def _side(record: Row, side: str, prompt: Messages | None) -> tuple[Messages, bo
     """A side's messages, and whether they have the prompt before them: they begin with it, or not with the assistant."""
     value = record.get(side)
     if value is None:
-        raise DataError("missing; a pair needs chosen and rejected", where=side)
+        raise _missing(record, side, "missing; a pair needs chosen and rejected")
     turns = conversations.as_messages(conversations.response(value, side), conversations.ANSWERER)
     if isinstance(value, str) and prompt is None:
-        raise DataError(f"missing, and {side} has no messages to take it from", where="prompt")
+        raise _missing(record, "prompt", f"missing, and {side} has no messages to take it from")
     if len(turns) == 1 and prompt is None:
-        raise DataError(f"missing, and {side} is one message", where="prompt")
+        raise _missing(record, "prompt", f"missing, and {side} is one message")
     own = prompt is None or turns[0]["role"] != conversations.ANSWERER or turns[: len(prompt)] == prompt
     return turns, own
 

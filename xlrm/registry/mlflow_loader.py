@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ _META = "registered_model_meta"
 _COLUMNS = {"messages", "prompt", "response"}
 _OUTSIDE = ("tools", "system", "history", "chat_template_kwargs")
 """Fields in which a part of the conversation would be lost."""
+_ASKED = ("instruction", "input")
+"""Fields that are one question together."""
+_NO_ROLES = ("human", "prompter", "gpt", "chatgpt", "bing", "bard", "bot")
+_FORMS = ({"role", "content"}, {"from", "value"})
+_PYTHON = re.compile(r"\s*\[?\s*\{'(role|content|from|value)': .*\}\s*\]?\s*", re.DOTALL)
+"""What Python prints for messages."""
+_NOTHING: tuple = (None, "", "[]", "{}", [], {})
 _ROW = "a row has messages, or prompt and response, as texts or lists of messages"
 _SENDERS = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
@@ -62,12 +70,12 @@ class RewardModel:
 def _conversation(number: int, row: Any) -> list[dict[str, Any]]:
     """Follows the rule of `xlrm.data.conversations`, without importing it because xlrm may be missing. In a data frame,
     lists may be arrays, and missing values None or NaN. Raises ValueError."""
-    given = {key: _listed(row.get(key)) for key in (*_COLUMNS, *_OUTSIDE)}
+    given = {key: _listed(row.get(key)) for key in (*_COLUMNS, *_OUTSIDE, *_ASKED)}
     given = {key: value for key, value in given.items() if value is not None and value == value}  # NaN is not itself
-    if outside := [key for key in _OUTSIDE if given.get(key) not in (None, "", "[]", "{}", [], {})]:
-        raise ValueError(
-            f"row {number}: a row with {outside[0]} of its own cannot be read; make it part of the messages"
-        )
+    _check_fields(number, given)
+    asked = [given.get(key) for key in _ASKED]
+    if not any(part in _NOTHING for part in asked) and given.get("prompt") in asked:
+        raise ValueError(f"row {number}: prompt is {' or '.join(_ASKED)} alone; join both in one column")
     if "prompt" in given and "response" in given:
         turns, response = _messages(number, given["prompt"], "user"), _messages(number, given["response"], "assistant")
         chat = [*turns, *response]
@@ -82,6 +90,13 @@ def _conversation(number: int, row: Any) -> list[dict[str, Any]]:
     return chat
 
 
+def _check_fields(number: int, given: dict) -> None:
+    if outside := [key for key in _OUTSIDE if given.get(key) not in _NOTHING]:
+        raise ValueError(
+            f"row {number}: a row with {outside[0]} of its own cannot be read; make it part of the messages"
+        )
+
+
 def _listed(value: Any) -> Any:
     """The value with lists for arrays, and numbers of Python for those of NumPy."""
     if hasattr(value, "tolist"):
@@ -92,14 +107,28 @@ def _listed(value: Any) -> Any:
 
 
 def _messages(number: int, value: Any, role: str) -> list[dict[str, Any]]:
-    """The messages of a text in this role, of one message, or of a list of messages."""
+    """The messages of a text in this role, of one message, of a list of messages, or of {"messages": a list}."""
     if isinstance(value, str):
-        if _json_of_messages(value) is not None:
-            raise ValueError(f"row {number}: a text that is the JSON of messages; give the list itself")
+        if _are_written(value):
+            raise ValueError(
+                f"row {number}: a text that is messages, as JSON or Python write them; give the list itself"
+            )
         return [{"role": role, "content": value}]
+    if isinstance(value, dict) and "messages" in value and not value.keys() & {"role", "from"}:
+        _check_fields(number, value)
+        value = value["messages"]
     if not isinstance(value, list | dict) or not value:
         raise ValueError(f"row {number}: {_ROW}, got {value!r}")
     return [_message(number, message) for message in (value if isinstance(value, list) else [value])]
+
+
+def _are_written(text: str) -> bool:
+    if text[:1] not in "[{ \t\r\n":
+        return False
+    if _PYTHON.fullmatch(text):
+        return any(all(f"'{key}': " in text for key in form) for form in _FORMS)
+    listed = f"[{text}]" if text.lstrip().startswith('{"') and '"role"' in text and '"content"' in text else text
+    return _json_of_messages(listed) is not None
 
 
 def _json_of_messages(text: str) -> list | None:
@@ -109,8 +138,9 @@ def _json_of_messages(text: str) -> list | None:
         read = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    forms = ({"role", "content"}, {"from", "value"})
-    return read if all(isinstance(each, dict) and any(form <= each.keys() for form in forms) for each in read) else None
+    return (
+        read if all(isinstance(each, dict) and any(form <= each.keys() for form in _FORMS) for each in read) else None
+    )
 
 
 def _message(number: int, given: Any) -> dict[str, Any]:
@@ -123,6 +153,8 @@ def _message(number: int, given: Any) -> dict[str, Any]:
     role = message.get("role")
     if not isinstance(role, str) or not isinstance(content, str) or not role:
         raise ValueError(f"row {number}: a message has role and content as text, got {given!r}")
+    if role in _NO_ROLES:
+        raise ValueError(f"row {number}: {role!r} is no role of chat templates; write user or assistant")
     return message | {"role": role, "content": content}
 
 

@@ -185,7 +185,7 @@ def cells(text: Text, delimiter: str) -> Iterator[Numbered]:
         for values in reader:
             number = lines.begin()
             if header is None and values:
-                header = _header(values, number)
+                header = _header(values, number, delimiter)
             elif values and header:
                 yield number, _named(header, values)
     except csv.Error as error:
@@ -220,7 +220,13 @@ class _Records:
         return self.first
 
 
-def _header(names: list[str], number: int) -> list[str]:
+def _header(names: list[str], number: int, delimiter: str) -> list[str]:
+    others = [mark for mark in ";\t,|" if mark in names[0] and mark != delimiter]
+    if len(names) == 1 and others:
+        hint = "a table with tabs ends in .tsv" if others[0] == "\t" else ""
+        raise DataError(
+            f"cells are separated by {delimiter!r}, not {others[0]!r}", where=str(number), value=names[0], hint=hint
+        )
     for name in names:
         if names.count(name) > 1:
             raise DataError("duplicated column", where=str(number), value=name)
@@ -242,6 +248,6 @@ def _cell(name: str, value: str) -> Any:
     if not value.strip():
         return None
     try:
-        return DECODER.decode(value.lower() if value in ("True", "False") else value)
+        return DECODER.decode(value.lower() if value.lower() in ("true", "false") else value)
     except (ValueError, RecursionError, NotFinite, DataError) as error:
         raise DataError("a number, true, false or a JSON list is required", where=name, value=value) from error
