@@ -61,7 +61,7 @@ def load_prompts(
     reading: Reading = PLAIN,
 ) -> dict[str, Sources]:
     """`prompts` for alignment (more than `train` if available) and `eval_prompts` for judging: the set `judging`, or
-    else the judging set of `entry`'s name, or else the last rows of `entry`, a tenth if no number is given."""
+    else the judging set of `entry`'s name, or else a sample of `entry`, a tenth if no number is given."""
 
     def get(table: dict, name: str, count: int | None) -> Loaded:
         return catalog.load(table, name, language, count, seed, ("prompt",), reading)
@@ -75,8 +75,11 @@ def load_prompts(
         judge = get(EVAL_PROMPTS, judging, evaluation)
     else:
         both = get(PROMPTS, entry, train + evaluation if train and evaluation else None)
-        last_train = _first(len(both.rows), train, evaluation)
-        align, judge = (replace(both, rows=rows) for rows in (both.rows[:last_train], both.rows[last_train:]))
+        judged = set(hub_sets.sample(len(both.rows), _for_judging(len(both.rows), train, evaluation), seed))
+        align, judge = (
+            replace(both, rows=[row for i, row in enumerate(both.rows) if (i in judged) == wanted])
+            for wanted in (False, True)
+        )
     return {"prompts": {entry: align}, "eval_prompts": {judging or entry: judge}}
 
 
@@ -86,11 +89,11 @@ def published_prompts(entry: str, language: str) -> Rows:
     return [{"id": row["id"], "prompt": row["prompt"], "split": "eval"} for row in rows]
 
 
-def _first(size: int, train: int | None, evaluation: int | None) -> int:
-    """How many of `size` prompts are for alignment; the others are for judging."""
+def _for_judging(size: int, train: int | None, evaluation: int | None) -> int:
+    """How many of `size` prompts are for judging; the others are for alignment."""
     if train and evaluation:
-        return size * train // (train + evaluation)
-    return max(0, size - (evaluation or max(1, size // _JUDGED)))
+        return size - size * train // (train + evaluation)
+    return min(size, evaluation or max(1, size // _JUDGED))
 
 
 def clean_pairs(

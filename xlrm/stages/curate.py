@@ -65,7 +65,7 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
     rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]
     training = len(tables.get("preferences", ()))
-    card = data_card.card(config.language, origins, report.counts(), prompts, training)
+    card = data_card.card(config.language, origins, report.counts(), prompts, training, config.clean)
     curation.write(tables, rejects, card, output)
     if note := data_card.paper_note(card):
         progress.say(f"curate: {note}")
