@@ -10,6 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
+from xlrm.data.conversations import plain
 from xlrm.data.corpus_schema import (
     BENCHMARK_ITEMS,
     HELDOUT_PAIRS,
@@ -132,16 +133,27 @@ def _check_alike(loaded: Sources) -> None:
         )  # fmt: skip
 
 
-def held_out_ids(corpus: Path | None, tested: bool = False) -> tuple[set[str], set[str]]:
-    """Ids of the training pairs, and of the held-out pairs, of the source's corpus, if there is one; with `tested` its
-    benchmark is of held-out pairs too."""
+def _ids(corpus: Path | None, table: Table) -> set[str]:
+    file = corpus and corpus / table.file
+    return {row["id"] for row in read_rows(file)} if file and file.is_file() else set()
 
-    def ids(table: Table) -> set[str]:
-        file = corpus and corpus / table.file
-        return {row["id"] for row in read_rows(file)} if file and file.is_file() else set()
 
-    trained = ids(PREFERENCE_PAIRS)
-    return trained, ids(HELDOUT_PAIRS) | (ids(BENCHMARK_ITEMS) - trained if tested else set())
+def held_out_ids(corpus: Path | None) -> tuple[set[str], set[str]]:
+    """Ids of the training pairs, and of the held-out pairs, those of its benchmark included, of the source's corpus, if
+    there is one."""
+    return _ids(corpus, PREFERENCE_PAIRS), _ids(corpus, HELDOUT_PAIRS) | tested_ids(corpus)
+
+
+def tested_ids(corpus: Path | None) -> set[str]:
+    """Ids of the benchmark of the source's corpus, if it is made of held-out pairs: no dataset is its origin then."""
+    card = data_card.DataCard.find(corpus)
+    return set() if card is None or card.origins.get("benchmark") else _ids(corpus, BENCHMARK_ITEMS)
+
+
+def with_same_prompts(pairs: Rows, ids: Collection[str]) -> set[str]:
+    """`ids`, and those of the other pairs with the prompt of one of these."""
+    asked = {plain(row["prompt"]) for row in pairs if row["id"] in ids}
+    return {*ids, *(row["id"] for row in pairs if plain(row["prompt"]) in asked)}
 
 
 def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from xlrm import progress
 from xlrm.data import catalog, cleaning, curation, data_card
 from xlrm.data.cleaning import Contamination
-from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS, Description
 from xlrm.evaluation import benchmarks, corpus_sources
 
 
@@ -25,7 +25,7 @@ def files(config: Config) -> str:
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     tables = (PREFERENCE_PAIRS, HELDOUT_PAIRS, BENCHMARK_ITEMS, PARALLEL_TEXTS)
-    return {"source": tuple(table.file for table in tables)}
+    return {"source": (Description.FILE, *(table.file for table in tables))}
 
 
 def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str, float]:
