@@ -210,14 +210,17 @@ def test_files_that_score_wrote_are_compared_as_evaluations_are(folders, tmp_pat
     assert paired_models.compare([(read_file(tmp_path / "flat.jsonl"), two)]).row().difference == from_files.difference
 
 
+RESPONSE = {"prompt": "p", "response": "r"}
+
+
 @pytest.mark.parametrize(
     ("rows", "place", "value"),
     [
-        ([{"prompt": "p", "response": "r", "reward": 1.0}], ":1: side", None),
+        ([{**RESPONSE, "reward": 1.0}], ":1: side", None),
         ([{"id": 1, "side": "best", "reward": 1.0}], ":1: side", "best"),
         ([{"side": "chosen", "reward": 1.0}], ":1: id", None),
-        ([{"id": 1, "side": "chosen", "reward": "high"}], ":1: reward", "high"),
-        ([{"id": 1, "side": "chosen", "reward": 1.0}], ": id", "1"),
+        ([{"id": 1, "side": "chosen", **RESPONSE, "reward": "high"}], ":1: reward", "high"),
+        ([{"id": 1, "side": "chosen", **RESPONSE, "reward": 1.0}], ": id", "1"),
         ([{"chosen_reward": 1.0, "rejected_reward": None}], ":1: rejected_reward", None),
     ],
 )

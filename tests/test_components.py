@@ -127,6 +127,7 @@ def test_a_wrong_form_is_one_line_and_status_2(view, capsys, preset, overrides, 
 
 REFUSED = {
     ("paper_a_llama", "cpu"): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
+    ("paper_a_qwen_7b", "cpu"): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
     ("paper_a_qwen", "cpu"): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
 }
 """What no run on a cluster without GPUs can do, said before it begins."""

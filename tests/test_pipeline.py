@@ -16,6 +16,7 @@ from google.protobuf import json_format, struct_pb2
 from kfp.compiler import Compiler
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.pipeline_spec import pipeline_spec_pb2
+import phrasebook_settings as settings
 from phrasebook_settings import CURATE
 from refusals import refused
 
@@ -279,7 +280,7 @@ def test_the_papers_two_models_are_trained_alike() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_experiment_loads(path: Path) -> None:
     experiment = load(path)
-    assert experiment.targets and experiment.source not in experiment.targets
+    assert experiment.source not in experiment.targets
     for stage, section in experiment.stages.items():
         stage_config(stage_of(stage), needed(stage_of(stage)) | section)
 
@@ -300,7 +301,6 @@ WRONG = {
     "unknown source": ("source: xx", (), "source", "xx"),
     "duplicate target": ("targets: [es, ko, es]", (), "targets", ("en", "es", "ko", "es")),
     "source among the targets": ("source: es\ntargets: [es, ko]", (), "targets", ("es", "es", "ko")),
-    "no targets": ("targets: []", (), "targets", []),
     "not YAML": ("reward: {epochs: 1", (), "", None),
     "deep": ("a: " + "[" * 5000, (), "", None),
     "no date": ("name: 2026-13-45", (), "", None),
@@ -342,10 +342,11 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("targets: [ko]\nreward: {batch_size: 16, epochs: 2}")
+    path.write_text(yaml.safe_dump({"targets": ["ko"], **settings.sections(reward={"batch_size": 16, "epochs": 2})}))
     experiment = load(path, ("reward.batch_size=8", "targets=[es, it]", "sample.samples=2"))
     assert (experiment.name, experiment.languages) == ("mine", ("en", "es", "it"))
-    assert experiment.stages == {"reward": {"batch_size": 8, "epochs": 2}, "sample": {"samples": 2}}
+    own = {name: section for name, section in experiment.stages.items() if name not in settings.SECTIONS}
+    assert own == {"reward": {"batch_size": 8, "epochs": 2}, "sample": {"samples": 2}}
 
 
 def needed(stage: str) -> Document:
@@ -364,8 +365,9 @@ def test_null_and_numbers_reach_a_component_as_they_are(tmp_path: Path) -> None:
     """Through KFP's own conversion of a parameter, which refuses null in a mapping, and has no integers. What says null as a
     text stays that text."""
     (tmp_path / "x.yaml").write_text(
-        "targets: [ko]\ncurate: {parallel: null, pairs: 800}\nreport: {title: 'null'}\nreward: {learning_rate: 1.0e-6}\n"
-        "represent: {parallel: belebele}"
+        "targets: [ko]\ncurate: {preferences: [phrasebook], benchmark: phrasebook, parallel: null, pairs: 800}\n"
+        "base: {model: phrasebook-tiny}\ntranslate: {translator: phrasebook}\n"
+        "report: {title: 'null'}\nreward: {learning_rate: 1.0e-6}\nrepresent: {parallel: belebele}"
     )
     given = load(tmp_path / "x.yaml")
     sent = json_format.MessageToDict(to_protobuf_value(write(given)))

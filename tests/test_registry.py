@@ -51,7 +51,7 @@ CHATS = [
     [{"role": "user", "content": "How much is one plus two?"}, {"role": "assistant", "content": "Three."}],
     [{"role": "user", "content": "안녕하세요"}, {"role": "assistant", "content": "네, 안녕하세요! " * 20}],
 ]
-SETTINGS = {"resamples": 300}
+SETTINGS = {"prefix": "xlrm", "resamples": 300}
 
 
 def published(stage: str, folder, inputs: dict, **config):
@@ -272,7 +272,7 @@ def test_enforce_fails_after_all_is_stored_and_again_the_same_way(register) -> N
     kept = Path(raised.value.kept.removeprefix("file://"))
     assert json.loads((kept / "registered.json").read_text())["aliases"] == {NAME: ["challenger"]}
     given = [f"--inputs={key}={','.join(uris)}" for key, uris in newest_inputs().items()]
-    again = command("stage", "register", "resamples=300", "gate=enforce", *given)
+    again = command("stage", "register", "prefix=xlrm", "resamples=300", "gate=enforce", *given)
     assert again.exit_code == 2 and again.stdout == "", again.output
     error, page, remedy = again.stderr.splitlines()[-3:]
     assert error.startswith("error: ") and "xlrm-en version 2: not better on corpus" in error and "file:" not in error
