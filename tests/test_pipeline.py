@@ -16,8 +16,7 @@ from google.protobuf import json_format, struct_pb2
 from kfp.compiler import Compiler
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.pipeline_spec import pipeline_spec_pb2
-import phrasebook_settings as settings
-from phrasebook_settings import CURATE
+from phrasebook_settings import CURATE, SECTIONS, sections
 from refusals import refused
 
 import xlrm
@@ -342,10 +341,10 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"targets": ["ko"], **settings.sections(reward={"batch_size": 16, "epochs": 2})}))
+    path.write_text(yaml.safe_dump({"targets": ["ko"], **sections(reward={"batch_size": 16, "epochs": 2})}))
     experiment = load(path, ("reward.batch_size=8", "targets=[es, it]", "sample.samples=2"))
     assert (experiment.name, experiment.languages) == ("mine", ("en", "es", "it"))
-    own = {name: section for name, section in experiment.stages.items() if name not in settings.SECTIONS}
+    own = {name: section for name, section in experiment.stages.items() if name not in SECTIONS}
     assert own == {"reward": {"batch_size": 8, "epochs": 2}, "sample": {"samples": 2}}
 
 
