@@ -160,7 +160,8 @@ def card(folder: Path, work: Path) -> list[float]:
 
 
 def _by_card(folder: Path, chat: list) -> float:
-    lines = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    code = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    lines = "\n".join(line for line in code.splitlines() if not line.startswith(("folder = ", "messages = ")))
     names = {"folder": folder, "messages": chat}
     exec(lines, names)
     return names["reward"].item()  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 or it says why not, and its commands, fields and files exist."""
 
 import fcntl
+import gzip
 import json
 import math
 import os
@@ -31,7 +32,15 @@ FILES = {
     "mine.jsonl": [row | {"prompt": f"{row['prompt']} Answer in a full sentence."} for row in PAIRS],
     "my_pairs.jsonl": PAIRS, "in.jsonl": [{"prompt": "Hello.", "response": "Good morning."}],
 }  # fmt: skip
-"""Files of a reader, by the names that the pages give them."""
+"""Files of rows of a reader, by the names that the pages give them."""
+TEXTS = {
+    "answers.csv": "question,answer\r\nWie heißt du?,Ich heiße Mei.\r\n".encode("latin-1"),
+    "pairs.csv": "\n".join(
+        ["question,better,worse", *(",".join(row.values()) for row in FILES["mine.jsonl"])]
+    ).encode(),
+    "in.jsonl.gz": gzip.compress(json.dumps(FILES["in.jsonl"][0]).encode()),
+}
+"""Files in other formats."""
 SECONDS = 600
 """For all blocks of a page."""
 
@@ -152,6 +161,8 @@ def test_a_page_runs_as_printed(page: str, clone: Path, finished: Path) -> None:
         shutil.copytree(finished / "my-model", clone / "my-model")
     for name, rows in FILES.items():
         (clone / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, content in TEXTS.items():
+        (clone / name).write_bytes(content)
     run(text, clone, environment)
 
 

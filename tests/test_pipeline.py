@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import phrasebook_settings
 import pytest
 import yaml
 from google.protobuf import json_format, struct_pb2
 from kfp.compiler import Compiler
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.pipeline_spec import pipeline_spec_pb2
-from phrasebook_settings import CURATE, SECTIONS, sections
+from phrasebook_settings import CURATE
 from refusals import refused
 
 import xlrm
@@ -341,10 +342,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"targets": ["ko"], **sections(reward={"batch_size": 16, "epochs": 2})}))
+    path.write_text(
+        yaml.safe_dump({"targets": ["ko"], **phrasebook_settings.sections(reward={"batch_size": 16, "epochs": 2})})
+    )
     experiment = load(path, ("reward.batch_size=8", "targets=[es, it]", "sample.samples=2"))
     assert (experiment.name, experiment.languages) == ("mine", ("en", "es", "it"))
-    own = {name: section for name, section in experiment.stages.items() if name not in SECTIONS}
+    own = {name: section for name, section in experiment.stages.items() if name not in phrasebook_settings.SECTIONS}
     assert own == {"reward": {"batch_size": 8, "epochs": 2}, "sample": {"samples": 2}}
 
 
