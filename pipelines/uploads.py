@@ -68,6 +68,8 @@ def resolve(asked: Experiment) -> tuple[Experiment, list[Upload]]:
 
     stages = {name: _moved(section, name, name, moved) for name, section in asked.stages.items()}
     corpora = {code: _moved(section, f"corpora.{code}", "curate", moved) for code, section in asked.corpora.items()}
+    for code, language in asked.more_languages.items():
+        moved(f"languages.{code}.translator", language.translator or "", "")
     return asked.model_copy(update={"stages": stages, "corpora": corpora}), list(uploads.values())
 
 

@@ -220,8 +220,13 @@ def test_prompts_of_one_set_are_split_and_those_to_align_on_cleaned(tmp_path) ->
     config = curated(pairs=8, benchmark_items=14, prompts=str(file), train_prompts=7, eval_prompts=3)
     curate.run(config, output=tmp_path / "out")
     rows = read_rows(tmp_path / "out" / "prompts.jsonl")
-    assert [one["prompt"] for one in rows if one["split"] == "train"] == texts[:5]
-    assert [one["prompt"] for one in rows if one["split"] == "eval"] == texts[5:]
+    order = [*texts[:5], texts[0], texts[7], *texts[5:]]
+    drawn = sorted(random.Random(42).sample(range(10), 3))
+    judged = [order[i] for i in drawn]
+    aligned = [text for text in dict.fromkeys(order) if text not in judged]
+    assert drawn != [7, 8, 9]  # those for judging are a sample, not the end of the file
+    assert [one["prompt"] for one in rows if one["split"] == "train"] == aligned
+    assert [one["prompt"] for one in rows if one["split"] == "eval"] == judged
 
 
 @pytest.mark.parametrize("field", ["preferences", "decontaminate"])
@@ -328,5 +333,16 @@ def test_cleaning_can_be_left_out(tmp_path) -> None:
         config = curated(preferences=(str(tmp_path / "mine.jsonl"),), clean=reasons, prompts=None, parallel=None)
         metrics = curate.run(config, output=tmp_path / str(kept))
         assert metrics["preferences"] == kept and metrics["dropped_unusable"] == 1
+        left = (
+            ["conflict", "near_duplicate", "contaminated"]
+            if reasons
+            else ["duplicate", "conflict", "near_duplicate", "contaminated"]
+        )
+        assert json.loads((tmp_path / str(kept) / "corpus.json").read_text())["left_in"] == left
+        account = (tmp_path / str(kept) / "curation.md").read_text()
+        assert (
+            f"Not looked for (curate.clean): {', '.join(left).replace('_', ' ')}, so prompts of the benchmark"
+            in account
+        )
     with refused(ConfigError, "curate.decontaminate", ("rewardbench",)):
         stage_config("curate", CURATE | {"clean": [], "decontaminate": ["rewardbench"]})

@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+
+from xlrm.run import experiment
+from xlrm.run.sections import SECTIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -99,3 +103,21 @@ def test_a_name_of_nothing_is_found(name: str) -> None:
 )  # fmt: skip
 def test_what_exists_or_is_no_module_is_not(name: str) -> None:
     assert unknown(f"See `{name}`.") == []
+
+
+def test_experiments_on_the_pages_load() -> None:
+    """A part of one is loaded with the little that it leaves out."""
+    loaded = 0
+    for page in PAGES:
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            raw = yaml.safe_load(block)
+            if not raw.keys() <= {"name", "source", "targets", "languages", "corpora", *SECTIONS}:
+                continue
+            rest = {
+                "base": {"model": "OWNER/NAME"}, "translate": {"translator": "OWNER/NAME"},
+                "curate": {"preferences": ["phrasebook"], "benchmark": "phrasebook"},
+            }  # fmt: skip
+            whole = {name: rest.get(name, {}) | raw[name] if name in SECTIONS else raw[name] for name in raw}
+            experiment.build({"name": "x"} | rest | whole, {}, str(page))
+            loaded += 1
+    assert loaded >= 8

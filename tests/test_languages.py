@@ -391,3 +391,27 @@ def test_a_language_is_named_by_its_code(code: str, tmp_path: Path, capsys: pyte
     with pytest.raises(SystemExit) as raised:
         cli.app(["evaluate", "--model", "m", "--benchmark", "b.jsonl", "--output", str(tmp_path), "--language", code])
     assert raised.value.code == 2 and f"--language={code!r}: {languages.CODE} is required" in capsys.readouterr().err
+
+
+def test_no_model_of_a_language_trains_on_pairs_that_the_source_is_tested_on(tmp_path: Path) -> None:
+    """The entry of a language names no benchmark of its own: that of the source, of its held-out pairs, is translated."""
+    words = ["bread", "rain", "stairs", "violin", "moon", "tea", "glass", "storm"]
+    asked = [(a, b) for a in words for b in words if a < b]
+    for code, prompt in (("en", "What do {} and {} share?"), ("de", "Was haben {} und {} gemeinsam?")):
+        pairs = [
+            {"id": f"{a}-{b}", "prompt": prompt.format(a, b), "chosen": f"{a}.", "rejected": f"{b}."} for a, b in asked
+        ]
+        more = [{**pair, "id": f"{code}-{pair['id']}", "chosen": "?"} for pair in pairs]  # pairs with the same prompts
+        write_jsonl(tmp_path / f"{code}.jsonl", [*pairs, *(more if code == "de" else [])])
+    made = steps("cross-lingual-transfer", experiment(
+        yaml.safe_load("{name: x, source: en, targets: [de], base: {model: a/b}, translate: {translator: a/b},"
+        " curate: {clean: [], train_share: 0.8, benchmark: heldout}}"),
+        **{"curate.preferences": [str(tmp_path / "en.jsonl")], "corpora.de.preferences": [str(tmp_path / "de.jsonl")]},
+    ))  # fmt: skip
+    curate.run(curate.Config(**made["curate"].config), output=tmp_path / "en")
+    own = curate.Config(**made["curate-de"].config)
+    curate.run(own, source=tmp_path / "en", output=tmp_path / "de")
+    tested = {row["id"] for row in read_rows(tmp_path / "en" / "benchmark.jsonl")}
+    trained = {row["id"].removeprefix("de-") for row in read_rows(tmp_path / "de" / "preferences.jsonl")}
+    assert len(tested) == 6 and len(trained) == 22 and not tested & trained
+    assert "corpus.json" in curate.reads(own)["source"], "it says what the source's benchmark is made of"

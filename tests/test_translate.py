@@ -10,7 +10,9 @@ from refusals import refused
 from benchmarks.served_translations import Server, serving
 from xlrm.data.corpus_schema import Description
 from xlrm.errors import ConfigError, DataError, GateError
-from xlrm.stages import translate
+from xlrm.run.experiment import build
+from xlrm.run.steps import steps
+from xlrm.stages import translate, validate
 from xlrm.stages.translate import Config
 from xlrm.store.jsonl import read_rows, write_jsonl
 
@@ -66,6 +68,37 @@ def test_documents_come_back_in_the_language_and_in_their_form(monkeypatch, corp
     assert metrics["segments"] == metrics["segments_made"] == len(server.asked) == 200
     assert metrics["repairs_tried"] == metrics["untranslated"] == 0
     assert all(request["temperature"] == 0 for request in server.requests), "greedy"
+
+
+@pytest.mark.parametrize("printed", ["print('the house')", "imprimir('la casa')"], ids=["kept", "changed"])
+def test_code_is_sent_and_taken_as_it_comes_if_it_is_to_be_translated(printed, monkeypatch, corpus, tmp_path) -> None:
+    """The numbers are those of the estimate too; what was translated before with `keep` is not asked again."""
+    asked = build(
+        {"name": "x", "source": "en", "targets": ["es"], "base": {"model": "a/b"}, "translate": {"translator": "served",
+         "engine": "endpoint", "code": "translate"}, "curate": {"preferences": ["phrasebook"], "benchmark": "phrasebook"}},
+        {}, "x.yaml",
+    )  # fmt: skip
+    wired = steps("cross-lingual-transfer", asked)
+
+    def answer(text: str, _: dict) -> tuple[str, str]:
+        code = {"print('the house')": printed, "```python": "```python", "```": "```"}
+        return code.get(text) or spanish(text), "stop"
+
+    with serving(answer) as server:
+        run(server, monkeypatch, corpus, tmp_path / "keep")
+        assert not any("print" in text for text in server.asked)
+        server.asked.clear()
+        fields = {name: wired["translate-es"].config[name] for name in ("code", "limits")}
+        metrics = run(server, monkeypatch, corpus, tmp_path / "es", **fields)
+    assert {"```python", "print('the house')"} <= server.asked.keys()
+    assert metrics["segments"] == metrics["segments_known"] + metrics["segments_made"]
+    assert sum(server.asked.values()) == metrics["segments_made"]
+    assert metrics["repairs_tried"] == metrics["untranslated"] == 0
+    chosen = f"1. {SPANISH.format(103)}\n\n```python\n{printed}\n```\n\nUsa `f3()`: {SPANISH.format(203)}"
+    assert read_rows(tmp_path / "es" / "preferences.jsonl")[3]["chosen"] == chosen
+    config = validate.Config(**wired["validate"].config)
+    validate.run(config, source=corpus, translations=[tmp_path / "es"], output=tmp_path / "checked")
+    assert len(read_rows(tmp_path / "checked" / "es" / "preferences.jsonl")) == 40
 
 
 def test_what_was_translated_before_is_not_asked_again(monkeypatch, corpus, tmp_path) -> None:

@@ -157,3 +157,16 @@ def test_a_dry_run_uploads_nothing(bucket, tmp_path, capsys) -> None:
     assert objects.list_uris(addresses.store()) == [made.sent[0].named]
     assert made.experiment.stages["curate"]["preferences"] == [made.sent[0].named]
     assert "uploaded to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("entry", ["./opus", "./nowhere", "Helsinki-NLP/opus-mt-en-pt", None])
+def test_the_translator_of_one_language_is_checked_as_that_of_all(entry, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "opus").mkdir()
+    pt = {"name": "Portuguese", "script": "Latin"} | ({"translator": entry} if entry else {})
+    given = experiment.Experiment(name="mine", source="en", targets=("pt",), languages={"pt": pt})
+    if entry and entry.startswith("./"):
+        with refused(ConfigError, "languages.pt.translator", entry):
+            uploads.found(given)
+    else:
+        assert uploads.found(given) == (given, [])

@@ -10,6 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
+from xlrm.data.conversations import plain
 from xlrm.data.corpus_schema import (
     BENCHMARK_ITEMS,
     HELDOUT_PAIRS,
@@ -68,7 +69,7 @@ def load_prompts(
     reading: Reading = PLAIN,
 ) -> dict[str, Sources]:
     """`prompts` for alignment (more than `train` if available) and `eval_prompts` for judging: the set `judging`, or
-    else the judging set of `entry`'s name, or else the last rows of `entry`, a tenth if no number is given."""
+    else the judging set of `entry`'s name, or else a sample of `entry`, a tenth if no number is given."""
 
     def get(table: dict, name: str, count: int | None) -> Loaded:
         return catalog.load(table, name, language, count, seed, ("prompt",), reading)
@@ -82,8 +83,11 @@ def load_prompts(
         judge = get(EVAL_PROMPTS, judging, evaluation)
     else:
         both = get(PROMPTS, entry, train + evaluation if train and evaluation else None)
-        last_train = _first(len(both.rows), train, evaluation)
-        align, judge = (replace(both, rows=rows) for rows in (both.rows[:last_train], both.rows[last_train:]))
+        judged = set(hub_sets.sample(len(both.rows), _for_judging(len(both.rows), train, evaluation), seed))
+        align, judge = (
+            replace(both, rows=[row for i, row in enumerate(both.rows) if (i in judged) == wanted])
+            for wanted in (False, True)
+        )
     return {"prompts": {entry: align}, "eval_prompts": {judging or entry: judge}}
 
 
@@ -93,11 +97,11 @@ def published_prompts(entry: str, language: str) -> Rows:
     return [{"id": row["id"], "prompt": row["prompt"], "split": "eval"} for row in rows]
 
 
-def _first(size: int, train: int | None, evaluation: int | None) -> int:
-    """How many of `size` prompts are for alignment; the others are for judging."""
+def _for_judging(size: int, train: int | None, evaluation: int | None) -> int:
+    """How many of `size` prompts are for judging; the others are for alignment."""
     if train and evaluation:
-        return size * train // (train + evaluation)
-    return max(0, size - (evaluation or max(1, size // _JUDGED)))
+        return size - size * train // (train + evaluation)
+    return min(size, evaluation or max(1, size // _JUDGED))
 
 
 def clean_pairs(
@@ -136,16 +140,27 @@ def _check_one_kind(loaded: Sources) -> None:
         )  # fmt: skip
 
 
-def held_out_ids(corpus: Path | None, tested: bool = False) -> tuple[set[str], set[str]]:
-    """Ids of the training pairs, and of the held-out pairs, of the source's corpus, if there is one; with `tested` its
-    benchmark is of held-out pairs too."""
+def _ids(corpus: Path | None, table: Table) -> set[str]:
+    file = corpus and corpus / table.file
+    return {row["id"] for row in read_rows(file)} if file and file.is_file() else set()
 
-    def ids(table: Table) -> set[str]:
-        file = corpus and corpus / table.file
-        return {row["id"] for row in read_rows(file)} if file and file.is_file() else set()
 
-    trained = ids(PREFERENCE_PAIRS)
-    return trained, ids(HELDOUT_PAIRS) | (ids(BENCHMARK_ITEMS) - trained if tested else set())
+def held_out_ids(corpus: Path | None) -> tuple[set[str], set[str]]:
+    """Ids of the training pairs, and of the held-out pairs, those of its benchmark included, of the source's corpus, if
+    there is one."""
+    return _ids(corpus, PREFERENCE_PAIRS), _ids(corpus, HELDOUT_PAIRS) | tested_ids(corpus)
+
+
+def tested_ids(corpus: Path | None) -> set[str]:
+    """Ids of the benchmark of the source's corpus, if it is made of held-out pairs: no dataset is its origin then."""
+    card = data_card.DataCard.find(corpus)
+    return set() if card is None or card.origins.get("benchmark") else _ids(corpus, BENCHMARK_ITEMS)
+
+
+def with_same_prompts(pairs: Rows, ids: Collection[str]) -> set[str]:
+    """`ids`, and those of the other pairs with the prompt of one of these."""
+    asked = {plain(row["prompt"]) for row in pairs if row["id"] in ids}
+    return {*ids, *(row["id"] for row in pairs if plain(row["prompt"]) in asked)}
 
 
 def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:

@@ -1,13 +1,13 @@
 """The account of a curated corpus: the terms of use of its sources, and how many rows of each were kept."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 from pydantic import Field
 
 from xlrm import markdown_table
 from xlrm.data import licences
-from xlrm.data.cleaning import REASONS, Counts
+from xlrm.data.cleaning import CLEANED, REASONS, Counts
 from xlrm.data.corpus_schema import Description
 from xlrm.data.hub_sets import PAPER_A, PAPER_A_PAIRS, Origin
 from xlrm.store import hub
@@ -36,6 +36,8 @@ class DataCard(Description):
     """Pairs for training, without those held out."""
     prompts: dict[str, Counts] = Field(default_factory=dict)
     """Entry of the config -> counts of its prompts for alignment."""
+    left_in: tuple[str, ...] = ()
+    """Reasons for which no row was dropped, since the config leaves them out."""
 
 
 def card(
@@ -44,8 +46,10 @@ def card(
     sources: dict[str, Counts],
     prompts: dict[str, Counts] | None = None,
     training_pairs: int = 0,
+    clean: Collection[str] = CLEANED,
 ) -> DataCard:
-    """`sources`: counts of the pairs; `prompts`: of the prompts for alignment, None if there are none."""
+    """`sources`: counts of the pairs; `prompts`: of the prompts for alignment, None if there are none; `clean`: reasons for
+    which rows were dropped."""
     trained = {entry: origin.licence for use in _TRAINED_ON for entry, origin in origins.get(use, {}).items()}
     return DataCard(
         language=language,
@@ -56,6 +60,7 @@ def card(
         origins=origins,
         training_pairs=training_pairs,
         **({} if prompts is None else {"prompts": prompts}),
+        **({"left_in": left_in} if (left_in := tuple(reason for reason in CLEANED if reason not in clean)) else {}),
     )
 
 
@@ -90,8 +95,8 @@ def markdown(card: DataCard) -> str:
 
 
 def notes(card: DataCard) -> list[str]:
-    """Sentences on the sources of which a limit left out rows, and on those that have other numbers of rows than in paper
-    A."""
+    """Sentences on the sources of which a limit left out rows, on those that have other numbers of rows than in paper A,
+    and on what the cleaning leaves in."""
     sentences = []
     for use, entries in card.origins.items():
         for entry, origin in entries.items():
@@ -100,7 +105,15 @@ def notes(card: DataCard) -> list[str]:
                 sentences.append(f"{entry} ({use}): {origin.not_taken:,} of {origin.rows:,} rows not taken{lost}.")
             if origin.paper not in (None, origin.rows):
                 sentences.append(f"{entry} ({use}): {origin.rows:,} rows, the paper says {origin.paper:,}.")
-    return [*sentences, *filter(None, [paper_note(card)])]
+    return [*sentences, *filter(None, [paper_note(card), _left_in(card)])]
+
+
+def _left_in(card: DataCard) -> str:
+    if not card.left_in:
+        return ""
+    leaked = "contaminated" in card.left_in
+    prompts = ", so prompts of the benchmark and those for judging may be in the training data" if leaked else ""
+    return f"Not looked for (curate.clean): {', '.join(card.left_in).replace('_', ' ')}{prompts}."
 
 
 def paper_note(card: DataCard) -> str:

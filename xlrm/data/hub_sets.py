@@ -286,7 +286,9 @@ def load(source: Source, language: str) -> Loaded:
     Raises ArtifactError for a dataset that cannot be fetched, DataError for records that do not match its schema.
     """
     config = source.tables.get(language, source.config)
-    split = source.split.format(language=LANGUAGES[language].name.lower())
+    split = source.split
+    if "{language}" in split:  # other sets are also in languages that this process has no name of
+        split = split.format(language=LANGUAGES[language].name.lower())
     records, commit = hub.records(source.repository, source.revision, split, config, source.folder, source.gated)
     try:
         if source.spoken:

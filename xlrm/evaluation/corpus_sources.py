@@ -126,11 +126,14 @@ class Settings(InLanguages):
 def split(config: Settings, pairs: curation.Rows, source: Path | None) -> curation.Tables:
     """The pairs to train on, and those held out, as a table of their own or as the benchmark."""
     if config.benchmark == benchmarks.HELDOUT:
-        known = curation.held_out_ids(source, tested=True)
+        known = curation.held_out_ids(source)
         train, rest = curation.hold_out_prompts(pairs, config.train_share, config.benchmark_items, config.seed, *known)
         return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
-    known = curation.held_out_ids(source)
-    train, heldout = curation.hold_out(pairs, config.train_share, config.heldout_pairs, config.seed, *known)
+    trained, held = curation.held_out_ids(source)
+    tested = curation.with_same_prompts(pairs, curation.tested_ids(source))
+    train, heldout = curation.hold_out(
+        pairs, config.train_share, config.heldout_pairs, config.seed, trained - tested, held | tested
+    )
     return {"preferences": train, **({"heldout": heldout} if heldout else {})}
 
 

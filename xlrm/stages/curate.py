@@ -5,7 +5,7 @@ from pathlib import Path
 from xlrm import progress
 from xlrm.data import catalog, cleaning, curation, data_card
 from xlrm.data.cleaning import Contamination
-from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS, Description
 from xlrm.evaluation import benchmarks, corpus_sources
 
 
@@ -25,7 +25,7 @@ def files(config: Config) -> str:
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     tables = (PREFERENCE_PAIRS, HELDOUT_PAIRS, BENCHMARK_ITEMS, PARALLEL_TEXTS)
-    return {"source": tuple(table.file for table in tables)}
+    return {"source": (Description.FILE, *(table.file for table in tables))}
 
 
 def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str, float]:
@@ -65,7 +65,7 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
     rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]
     training = len(tables.get("preferences", ()))
-    card = data_card.card(config.language, origins, report.counts(), prompts, training)
+    card = data_card.card(config.language, origins, report.counts(), prompts, training, config.clean)
     curation.write(tables, rejects, card, output)
     if note := data_card.paper_note(card):
         progress.say(f"curate: {note}")

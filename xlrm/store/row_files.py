@@ -2,6 +2,7 @@
 zstd; errors name file, line (row of an array or of Parquet) and field."""
 
 import codecs
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,8 @@ from xlrm.store.text_rows import Numbered, Text
 
 Form = Literal["jsonl", "json", "csv", "tsv", "parquet"]
 FORMS: tuple[Form, ...] = ("jsonl", "json", "csv", "tsv", "parquet")
+_SHOWN = 20
+"""Columns that an error lists, at most."""
 PACKED = ("", ".gz", ".zst")
 ENDINGS = {f".{form}{packed}": form for form in FORMS for packed in PACKED}
 ALLOWED = "a .jsonl, .json, .csv, .tsv or .parquet file, also with .gz or .zst"
@@ -112,7 +115,8 @@ def renamed(name: str, read: Callable[[], Iterable[Numbered]], reading: Reading)
 
 def other_names(row: Mapping[str, object]) -> str:
     """What to do about a row whose fields may have other names, as the end of an error's line."""
-    return f"there are {', '.join(row)}; name other columns by --columns chosen=COLUMN,... or in curate.columns"
+    names = [*itertools.islice(row, _SHOWN), *["..."] * (len(row) > _SHOWN)]
+    return f"there are {', '.join(names)}; name other columns by --columns chosen=COLUMN,... or in curate.columns"
 
 
 def with_columns(row: dict, columns: Mapping[str, str]) -> dict:
