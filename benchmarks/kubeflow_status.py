@@ -40,8 +40,12 @@ WORK = "condition-2"
 def facts(package: Package, preset: str, on: placement.Placement, targets: tuple[str, ...], left: bool = True) -> Facts:
     """Values that a run of a preset passes from task to task if all steps are left to do, or none."""
     spoken = f"[{','.join(targets)}]"
-    made_here = () if preset.startswith("paper") else (f"base.pretraining.languages=[en,{spoken[1:]}",)
-    loaded = experiment.load(PRESETS[preset], (f"targets={spoken}", *made_here) if targets else ())
+    more = {
+        "demo": [f"base.pretraining.languages=[en,{spoken[1:]}"], "own": ["translate.translator=OWNER/NAME"],
+        "paper": ["sample.eval_prompts=null"],
+    }  # fmt: skip
+    others = [line for start, lines in more.items() if preset.startswith(start) for line in lines]
+    loaded = experiment.load(PRESETS[preset], (f"targets={spoken}", *others) if targets else ())
     made = steps(package.name, loaded) if left else {}
     shares = shared_out(made, on.hardware())
     returned = {f"configure.{name}": shares[name] for name in LOOPS} | {"configure.Output": str(len(made))}

@@ -73,7 +73,8 @@ def test_the_page_says_why_a_task_failed(
     """As the task wrote it into the store, where whoever waits may read that; else that it failed."""
     monkeypatch.setenv("XLRM_STORE", (tmp_path / "store").as_uri())
     server.failing, server.states = {"report": "FAILED"}, ["RUNNING", "FAILED"]
-    assert submit()[0] == 0
+    in_s3 = "curate.preferences=[s3://bucket/rows.jsonl]"  # since nothing can be uploaded to this store
+    assert submit(in_s3)[0] == 0
     (run,) = server.runs.values()
     failed(
         monkeypatch,
@@ -84,7 +85,7 @@ def test_the_page_says_why_a_task_failed(
     failed(monkeypatch, run["run_id"], "curate", "the Hub was away")
     if not readable:
         monkeypatch.setenv("XLRM_STORE", "nowhere")
-    code, said = submit("--if-changed", "--wait")
+    code, said = submit(in_s3, "--if-changed", "--wait")
     assert code == 1 and len(server.runs) == 1, said
     reason = "not better than the champion, which stays: mine-en version 2: ko is worse \\| more"
     assert (f"| report | failed | {reason} |" in summary()) == readable

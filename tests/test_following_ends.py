@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import test_submission
@@ -19,9 +18,8 @@ AFTER_CURATE = ("translate", "reward", "evaluate", "report")
 
 
 @pytest.fixture
-def noted(server: Kubeflow, home: Path, monkeypatch: pytest.MonkeyPatch) -> Noted:
+def noted(server: Kubeflow, submit: Submit, monkeypatch: pytest.MonkeyPatch) -> Noted:
     """Writes notes of the newest run, as its tasks do: `label=state`, `label=(state, line)`, in this order."""
-    monkeypatch.setenv("XLRM_STORE", (home / "store").as_uri())
 
     def write(**notes: str | tuple[str, str]) -> None:
         with monkeypatch.context() as patch:
@@ -240,5 +238,5 @@ def test_a_store_that_cannot_be_read_is_told_once_and_stops_nothing(
 ) -> None:
     monkeypatch.setenv("XLRM_STORE", "nowhere")
     server.states = ["RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"]
-    code, said = submit("--wait")
+    code, said = submit("curate.preferences=[s3://bucket/rows.jsonl]", "--wait")
     assert code == 0 and said.count("cannot be read: 'nowhere/") == 1

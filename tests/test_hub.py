@@ -138,7 +138,14 @@ def test_a_set_is_loaded_with_the_commit_it_is_of_and_then_without_the_hub(addre
         f"me/mine at {'1' * 40}: cannot be downloaded: the cache holds commit {COMMIT}; HF_HUB_"
     )
     pinned = load(f"hub:me/mine@{COMMIT}", tmp_path, HF_ENDPOINT=address)
-    assert pinned == {"rows": 3, "licence": "unknown", "repository": "me/mine", "revision": COMMIT, "commit": COMMIT}
+    assert pinned == {
+        "rows": 3,
+        "licence": "unknown",
+        "repository": "me/mine",
+        "revision": COMMIT,
+        "commit": COMMIT,
+        "records": 3,
+    }
 
 
 @pytest.mark.parametrize(

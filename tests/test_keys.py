@@ -210,7 +210,10 @@ def test_a_module_that_does_not_exist_has_no_version() -> None:
 def test_every_data_file_of_the_package_counts_for_a_stage(copy: Path, now: dict[str, str]) -> None:
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["xlrm"]
     paths = [path.relative_to(ROOT / "xlrm").as_posix() for path in (ROOT / "xlrm").rglob("*") if path.is_file()]
-    data = {path for path in paths if any(fnmatch(path, pattern) for pattern in patterns)} - {"py.typed"}
+    data = {path for path in paths if any(fnmatch(path, pattern) for pattern in patterns)} - {
+        "py.typed",
+        "__init__.pyi",
+    }
     counted = {path for stage in STAGES for path in provenance.files(f"xlrm.stages.{stage}") if path.suffix != ".py"}
     assert {path.relative_to(provenance.PACKAGE).as_posix() for path in counted} == data != set()
     with (copy / "validation" / "data_docs.html.j2").open("a") as file:

@@ -7,7 +7,6 @@ from xlrm.errors import DataError
 from xlrm.evaluation import benchmarks, reward_results, reward_table
 from xlrm.evaluation.statistics import with_missing
 from xlrm.registry import gate
-from xlrm.stages import evaluate
 from xlrm.store.jsonl import write_jsonl
 from xlrm.tracking import metric_keys, mlflow_client, mlflow_runs
 
@@ -36,7 +35,7 @@ ROWS = [row for name in NAMES for row in named(name)]
 
 def test_any_name_is_a_metric_of_its_own_in_mlflow() -> None:
     result = reward_results.result(ROWS, [([float(i)], [0.0]) for i in range(len(ROWS))], "lost")
-    metrics = evaluate._metrics("en", {"en": result}, {"a+b": {"en": result}})
+    metrics = reward_results.metrics("en", {"en": result}, {"a+b": {"en": result}})
     with mlflow_runs.run("names", "evaluate", {}, {}) as run:
         run.log(metrics)
     kept = mlflow_client.client().get_run(run.id).data.metrics

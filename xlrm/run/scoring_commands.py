@@ -106,10 +106,11 @@ def evaluate(
     """Evaluate a reward model on a benchmark: accuracies by section with 95 % intervals."""
     from xlrm.data import reading
     from xlrm.evaluation import single
+    from xlrm.scorers import engines
 
     with errors_in_one_line(), ended_by_signals(), contextlib.ExitStack() as stack:
         policy = ties_of(ties)
-        checked(Scoring, scoring, "xlrm evaluate")
+        engines.check_machine(checked(Scoring, scoring, "xlrm evaluate"))
         chosen = codes(language)
         if items is not None and items < 1:
             raise ConfigError("at least 1 item is required", where="--items", value=items)
