@@ -146,6 +146,8 @@ def test_runs_are_compared_model_by_model_and_one_model_with_all() -> None:
     assert named == [("1 ko", "2 ko"), ("1 en", "2 en")]
     alone = evaluations.paired([first[:1], second, first[1:]])
     assert [after.name for _, after in alone] == ["2 ko", "2 en", "2 zh", "1 ko"]
+    of_one_folder = evaluations.paired([second])
+    assert [(before.name, after.name) for before, after in of_one_folder] == [("2 ko", "2 en"), ("2 ko", "2 zh")]
     with refused(ConfigError, "xlrm compare", ["1 en", "1 ko", "2 zh", "2 zh"]):
         evaluations.paired([first, [second[2], second[2]]])
 

@@ -34,6 +34,12 @@ FILTERS = (
 )  # fmt: skip
 
 
+def heading(material: Material) -> str:
+    """Heading of the page without a title of its own."""
+    alone = len(material.evaluations) == 1 and len(tested(material.evaluations)) == 1
+    return "Reward model" if alone else "Cross-lingual reward models"
+
+
 def render(material: Material, title: str, tables: dict[str, Table]) -> str:
     """The whole page as HTML. The same material gives the same text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

@@ -181,9 +181,10 @@ def _evaluations(files: Iterable[str]) -> list[str]:
 
 
 def paired(groups: Sequence[Sequence[Evaluated]]) -> list[tuple[Evaluated, Evaluated]]:
-    """Each later group's models with the first group's: with its only model, or with that trained in the same language.
-    Raises ConfigError if there is nothing to compare."""
-    first, *others = groups
+    """Each later group's models with the first group's: with its only model, or with that trained in the same language. Of
+    a single group, such as a folder or a run, each later model with the first. Raises ConfigError if there is nothing to
+    compare."""
+    first, *others = groups if len(groups) > 1 else [[model] for model in groups[0]]
     pairs: list[tuple[Evaluated, Evaluated]] = []
     for group in others:
         if len(first) == 1 or len(group) == 1:

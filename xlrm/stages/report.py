@@ -76,6 +76,5 @@ def run(
 def _write(material: Material, config: Config, output: Path) -> None:
     made = tables.gather(material, paper=material.source == "en")
     tables.write(made, output / "tables")
-    alone = len(material.evaluations) == 1 and len(results.tested(material.evaluations)) == 1
-    title = config.title or ("Reward model" if alone else "Cross-lingual reward models")
+    title = config.title or page.heading(material)
     (output / "report.html").write_text(page.render(material, title, made), encoding="utf-8")
