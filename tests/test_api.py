@@ -39,7 +39,7 @@ def shown(function) -> list[str]:
 
 def test_the_public_names_and_what_they_take() -> None:
     """A change here breaks notebooks of users: it belongs in the changelog."""
-    assert xlrm.__all__ == ["Compared", "Evaluated", "Model", "__version__", "compare", "evaluate", "load"]
+    assert xlrm.__all__ == ["Model", "ModelComparison", "ModelEvaluation", "__version__", "compare", "evaluate", "load"]
     assert sorted([*api.__all__, "__version__"]) == sorted(xlrm.__all__) and set(xlrm.__all__) <= set(dir(xlrm))
     functions = {name: getattr(xlrm, name) for name in ("compare", "evaluate", "load")} | {
         "Model.score": xlrm.Model.score
@@ -48,9 +48,11 @@ def test_the_public_names_and_what_they_take() -> None:
     members = {name for name, _ in inspect.getmembers(xlrm.Model) if not name.startswith("_")}
     assert members == {"digest", "max_length", "name", "score", "version"}
     assert {"accuracy", "interval", "item_rows", "items", "name", "result", "results", "rows"} <= set(
-        dir(xlrm.Evaluated)
-    ) | set(xlrm.Evaluated.__dataclass_fields__)
-    assert {"row", "rows"} <= set(dir(xlrm.Compared)) and {"table", "shared"} <= set(xlrm.Compared.__dataclass_fields__)
+        dir(xlrm.ModelEvaluation)
+    ) | set(xlrm.ModelEvaluation.__dataclass_fields__)
+    assert {"row", "rows"} <= set(dir(xlrm.ModelComparison)) and {"table", "shared"} <= set(
+        xlrm.ModelComparison.__dataclass_fields__
+    )
     with pytest.raises(AttributeError, match="nosuch"):
         xlrm.nosuch  # noqa: B018
 

@@ -17,7 +17,7 @@ from xlrm.analysis import paired_models
 from xlrm.cli import app
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import reward_results, reward_table
-from xlrm.evaluation.evaluated import Evaluated, read_file, read_folder
+from xlrm.evaluation.evaluated import ModelEvaluation, read_file, read_folder
 from xlrm.evaluation.results import EvaluationResults
 from xlrm.evaluation.statistics import mcnemar, paired
 from xlrm.models import loading
@@ -39,8 +39,10 @@ def items(rewards: list[tuple[float, float]], section: str = "S", first: int = 0
     ]
 
 
-def model(name: str, rows: list[dict], ties: str | None = "lost", language: str = "en", **about: str) -> Evaluated:
-    return Evaluated(name, {("mine", language): rows}, ties, **about)
+def model(
+    name: str, rows: list[dict], ties: str | None = "lost", language: str = "en", **about: str
+) -> ModelEvaluation:
+    return ModelEvaluation(name, {("mine", language): rows}, ties, **about)
 
 
 RIGHT, WRONG, EQUAL = (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)
@@ -93,8 +95,8 @@ def test_p_values_are_adjusted_for_all_rows_of_the_table() -> None:
         code: [RIGHT if right else WRONG for right in rng.random(60) < share]
         for code, share in (("en", 0.9), ("ko", 0.6))
     }
-    before = Evaluated("A", {("mine", code): items([WRONG, RIGHT] * 30) for code in tables}, "lost")
-    after = Evaluated("B", {("mine", code): items(rows) for code, rows in tables.items()}, "lost")
+    before = ModelEvaluation("A", {("mine", code): items([WRONG, RIGHT] * 30) for code in tables}, "lost")
+    after = ModelEvaluation("B", {("mine", code): items(rows) for code, rows in tables.items()}, "lost")
     table = paired_models.compare([(before, after)]).table
     assert len(table) == 4
     for alone, adjusted in (("p_alone", "p"), ("mcnemar_p_alone", "mcnemar_p")):

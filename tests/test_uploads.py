@@ -167,6 +167,6 @@ def test_the_translator_of_one_language_is_checked_as_that_of_all(entry, tmp_pat
     given = experiment.Experiment(name="mine", source="en", targets=("pt",), languages={"pt": pt})
     if entry and entry.startswith("./"):
         with refused(ConfigError, "languages.pt.translator", entry):
-            uploads.found(given)
+            uploads.resolve(given)
     else:
-        assert uploads.found(given) == (given, [])
+        assert uploads.resolve(given) == (given, [])

@@ -3,7 +3,7 @@
 import importlib
 import os
 
-__all__ = ["Compared", "Evaluated", "Model", "__version__", "compare", "evaluate", "load"]
+__all__ = ["Model", "ModelComparison", "ModelEvaluation", "__version__", "compare", "evaluate", "load"]
 
 __version__ = "0.1.0"
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-from xlrm.analysis.paired_models import Compared
+from xlrm.analysis.paired_models import ModelComparison
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation.credit import Ties
-from xlrm.evaluation.evaluated import Evaluated
+from xlrm.evaluation.evaluated import ModelEvaluation
 from xlrm.models.chat_templates import Message, Side
 from xlrm.models.precisions import Precision
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from xlrm.evaluation.single import Items, Subject
 
-__all__ = ["Compared", "Evaluated", "Model", "compare", "evaluate", "load"]
+__all__ = ["Model", "ModelComparison", "ModelEvaluation", "compare", "evaluate", "load"]
 
 Conversation = Mapping[str, Any] | Sequence[Mapping[str, Any]] | tuple[Any, str]
 """{"prompt": ..., "response": ...}, {"messages": [...]}, a list of messages, or (prompt, response)."""
@@ -106,7 +106,7 @@ def evaluate(
     language: str = "en",
     ties: Ties = "lost",
     items: int | None = None,
-) -> Evaluated:
+) -> ModelEvaluation:
     """Evaluates a model on a benchmark: the name of one, a file, or rows with `prompt`, `chosen` and `rejected`, and
     optionally `id`, `subset` and `section` (docs/evaluation.md).
 
@@ -121,12 +121,14 @@ def evaluate(
     result, scored = single.evaluate(subject, chosen, rule)
     place = (chosen.name, chosen.language)
     kept = reward_table.grouped(reward_table.records(*place, chosen.rows, scored))
-    return Evaluated(subject.model.given, {place: kept[language]}, rule, {place: result}, subject.model.identity)
+    return ModelEvaluation(subject.model.given, {place: kept[language]}, rule, {place: result}, subject.model.identity)
 
 
 def compare(
-    first: Evaluated | str | PathLike[str], *others: Evaluated | str | PathLike[str], ties: Ties | None = None
-) -> Compared:
+    first: ModelEvaluation | str | PathLike[str],
+    *others: ModelEvaluation | str | PathLike[str],
+    ties: Ties | None = None,
+) -> ModelComparison:
     """Compares models with the first one, on the items that they share: differences with intervals, and two tests.
 
     Each is what `evaluate` gave, or a name that `xlrm compare` takes: a folder of `xlrm evaluate`, a file of rewards, the
@@ -137,7 +139,7 @@ def compare(
     from xlrm.run import evaluations
     from xlrm.run.scoring_commands import ties_of
 
-    groups = [[each] if isinstance(each, Evaluated) else evaluations.find(str(each)) for each in (first, *others)]
+    groups = [[each] if isinstance(each, ModelEvaluation) else evaluations.find(str(each)) for each in (first, *others)]
     return paired_models.compare(evaluations.paired(groups), ties_of(ties, "ties") if ties else None)
 
 

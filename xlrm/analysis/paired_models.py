@@ -8,7 +8,7 @@ from typing import Any
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.evaluation.credit import Ties
-from xlrm.evaluation.evaluated import Evaluated, Place, earned
+from xlrm.evaluation.evaluated import ModelEvaluation, Place, earned
 from xlrm.evaluation.statistics import accuracies, holm, mcnemar, paired
 
 
@@ -59,7 +59,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ModelComparison:
     """Models compared with the first one."""
 
     ties: Ties
@@ -78,7 +78,7 @@ class Compared:
         raise ConfigError("no such row", value=(part, language), hint="`rows()` has all of them")
 
 
-def compare(pairs: Sequence[tuple[Evaluated, Evaluated]], ties: Ties | None = None) -> Compared:
+def compare(pairs: Sequence[tuple[ModelEvaluation, ModelEvaluation]], ties: Ties | None = None) -> ModelComparison:
     """Each pair's second model minus its first. `ties`: credit for equal rewards; None for the evaluations' own.
 
     Raises ConfigError for evaluations with different rules for ties, and DataError for two that share no item.
@@ -96,10 +96,10 @@ def compare(pairs: Sequence[tuple[Evaluated, Evaluated]], ties: Ties | None = No
                 table += _rows(about, own, other, rule)
         if len(table) == before:
             raise DataError(_nothing(first, second, shared[len(shared) - len(places) :]), where=second.name)
-    return Compared(rule, _adjusted(table), shared)
+    return ModelComparison(rule, _adjusted(table), shared)
 
 
-def _rule(pairs: Sequence[tuple[Evaluated, Evaluated]]) -> Ties:
+def _rule(pairs: Sequence[tuple[ModelEvaluation, ModelEvaluation]]) -> Ties:
     rules = sorted({model.ties for pair in pairs for model in pair if model.ties})
     if len(rules) > 1:
         raise ConfigError(
@@ -109,7 +109,7 @@ def _rule(pairs: Sequence[tuple[Evaluated, Evaluated]]) -> Ties:
     return rules[0] if rules else "lost"
 
 
-def _places(first: Evaluated, second: Evaluated) -> list[tuple[Place, Place]]:
+def _places(first: ModelEvaluation, second: ModelEvaluation) -> list[tuple[Place, Place]]:
     """Places to compare: of one benchmark and language; and if there are none, of one language if each model has a single
     benchmark, which may have another name."""
     same = [(place, place) for place in first.items if place in second.items]
@@ -123,7 +123,9 @@ def _places(first: Evaluated, second: Evaluated) -> list[tuple[Place, Place]]:
     return [(ours, theirs)] if "" in (ours[1], theirs[1]) else []  # a file of rewards may not say its language
 
 
-def _matched(first: Evaluated, second: Evaluated, ours: Place, theirs: Place) -> tuple[Shared, list[dict], list[dict]]:
+def _matched(
+    first: ModelEvaluation, second: ModelEvaluation, ours: Place, theirs: Place
+) -> tuple[Shared, list[dict], list[dict]]:
     """The items of both, in one order."""
     others = {item["id"]: item for item in second.items[theirs]}
     named = [item for item in first.items[ours] if item["id"] in others]
@@ -156,7 +158,7 @@ def _adjusted(table: list[Row]) -> list[Row]:
     return [replace(row, p=p, mcnemar_p=q) for row, p, q in zip(table, permuted, exact, strict=True)]
 
 
-def _nothing(first: Evaluated, second: Evaluated, shared: list[Shared]) -> str:
+def _nothing(first: ModelEvaluation, second: ModelEvaluation, shared: list[Shared]) -> str:
     if not shared:
         places = (", ".join(f"{b} in {code or '?'}" for b, code in model.items) for model in (first, second))
         return f"nothing in common with {first.name}: {' against '.join(places)}"

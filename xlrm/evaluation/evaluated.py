@@ -25,7 +25,7 @@ RESULTS = SingleResult.FILE
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class ModelEvaluation:
     """One model's rewards, and their results if these are at hand."""
 
     name: str
@@ -89,7 +89,7 @@ def earned(items: list[dict], ties: Ties) -> "np.ndarray":
     return credit(items, [(item["chosen"], item["rejected"]) for item in items], ties)
 
 
-def read_folder(folder: Path, name: str = "") -> list[Evaluated]:
+def read_folder(folder: Path, name: str = "") -> list[ModelEvaluation]:
     """Evaluations in a folder of `xlrm evaluate`, in a folder with such folders, or in the files of the stage evaluate or
     external, those of one model in one. Raises DataError for a folder without any, and for unreadable files."""
     if not (folder / RESULTS).is_file():
@@ -101,7 +101,9 @@ def read_folder(folder: Path, name: str = "") -> list[Evaluated]:
     if "models" in content:
         models = ExternalResults.read(folder).models
         return [
-            Evaluated(key, _items(folder / key), of.tie_policy, {("corpus", code): r for code, r in of.results.items()})
+            ModelEvaluation(
+                key, _items(folder / key), of.tie_policy, {("corpus", code): r for code, r in of.results.items()}
+            )
             for key, of in models.items()
         ]
     if "results" in content:
@@ -110,25 +112,25 @@ def read_folder(folder: Path, name: str = "") -> list[Evaluated]:
     items = _items(folder)
     shown = name or (result.model.given if result.model else folder.name)
     return [
-        Evaluated(
+        ModelEvaluation(
             shown, items, result.tie_policy, dict.fromkeys(items, result), result.model.identity if result.model else ""
         )
     ]
 
 
-def _of_stage(folder: Path, name: str) -> Evaluated:
+def _of_stage(folder: Path, name: str) -> ModelEvaluation:
     results = EvaluationResults.read(folder)
     by_benchmark = {reward_table.CORPUS: results.results, **results.benchmarks}
     places = {(benchmark, code): r for benchmark, own in by_benchmark.items() for code, r in own.items()}
     trained_in = results.language or ""
-    return Evaluated(
+    return ModelEvaluation(
         name or trained_in or folder.name, _items(folder), results.tie_policy, places, trained_in=trained_in
     )
 
 
-def merged(evaluations: Iterable[Evaluated]) -> list[Evaluated]:
+def merged(evaluations: Iterable[ModelEvaluation]) -> list[ModelEvaluation]:
     """The evaluations, those of one model on different benchmarks or in different languages in one."""
-    kept: list[Evaluated] = []
+    kept: list[ModelEvaluation] = []
     for each in evaluations:
         place = next((i for i, before in enumerate(kept) if _is_more_of(before, each)), None)
         if place is None:
@@ -139,7 +141,7 @@ def merged(evaluations: Iterable[Evaluated]) -> list[Evaluated]:
     return kept
 
 
-def _is_more_of(before: Evaluated, each: Evaluated) -> bool:
+def _is_more_of(before: ModelEvaluation, each: ModelEvaluation) -> bool:
     """Whether both are of one model, under one rule, and not of the same benchmark in the same language."""
     same = each.model == before.model != "" and before.ties == each.ties
     return same and not before.items.keys() & each.items.keys()
@@ -179,17 +181,17 @@ REWARD_FILE = (
 )
 
 
-def read_file(path: Path, name: str = "") -> Evaluated:
+def read_file(path: Path, name: str = "") -> ModelEvaluation:
     """Evaluation from a file of rewards: a rewards.parquet, or rows as `REWARD_FILE` says, such as `xlrm score` writes
     for rows that have id and side. Raises DataError for other content."""
     shown = name or path.name
     if path.suffix == ".parquet" and path.name == reward_table.FILE:
-        return Evaluated(shown, read_rewards(path))
+        return ModelEvaluation(shown, read_rewards(path))
     rows = read_rows(path, ())
     items = _of_pairs(path, rows) if rows and "chosen_reward" in rows[0] else _of_responses(path, rows)
     if not items:
         raise DataError("no rewards of pairs", where=path, hint=f"needed are {REWARD_FILE}")
-    return Evaluated(shown, items)
+    return ModelEvaluation(shown, items)
 
 
 def _of_pairs(path: Path, rows: list[dict]) -> dict[Place, list[dict]]:

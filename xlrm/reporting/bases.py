@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from xlrm.errors import DataError
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
-from xlrm.evaluation.evaluated import Evaluated
+from xlrm.evaluation.evaluated import ModelEvaluation
 from xlrm.evaluation.results import Result
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.reporting.documents import Cell, Document, Grid
@@ -16,7 +16,7 @@ from xlrm.reporting.sentences import listed, percent, points
 from xlrm.reporting.tables import Table
 
 _COLUMNS = "base model trained_in benchmark tested_in part items accuracy low high paper_percent"
-Block = list[Evaluated]
+Block = list[ModelEvaluation]
 """Reward models of one run, trained from one base."""
 
 
@@ -49,12 +49,12 @@ def _base(block: Block) -> str:
     return " and ".join(dict.fromkeys(model.base or "an unknown base" for model in block))
 
 
-def _published(model: Evaluated) -> str:
+def _published(model: ModelEvaluation) -> str:
     """Name under which the paper has the base model; it may not have it."""
     return model.base.partition("@")[0].rsplit("/", 1)[-1].removesuffix("-Instruct")
 
 
-def _paper(model: Evaluated, on: str, part: str) -> float | None:
+def _paper(model: ModelEvaluation, on: str, part: str) -> float | None:
     """The paper's accuracy in %, from Tables 3 to 7."""
     for cell in paper_tables.tables_3_to_7():
         if (cell.reward_model, cell.trained_in, cell.language) == (_published(model), model.trained_in, on):
@@ -110,11 +110,11 @@ def _transfer(title: str, block: Block) -> Grid:
     return Grid(f"{title}: {name} reward model against each language's own, %", columns, rows, labels=2)
 
 
-def _result(model: Evaluated, on: str) -> Result | None:
+def _result(model: ModelEvaluation, on: str) -> Result | None:
     return model.results.get((CORPUS, on))
 
 
-def _cell(model: Evaluated, on: str, part: str) -> Cell:
+def _cell(model: ModelEvaluation, on: str, part: str) -> Cell:
     result = _result(model, on)
     if not result or part not in result.accuracy:
         return Cell("–")
@@ -124,7 +124,7 @@ def _cell(model: Evaluated, on: str, part: str) -> Cell:
     return Cell(percent(result.accuracy[part]), f"[{100 * low:.0f}–{100 * high:.0f}]{beside}")
 
 
-def _difference(source: Evaluated, own: Evaluated, on: str, part: str) -> Cell:
+def _difference(source: ModelEvaluation, own: ModelEvaluation, on: str, part: str) -> Cell:
     ours, theirs = _result(source, on), _result(own, on)
     if not (ours and theirs and part in ours.accuracy and part in theirs.accuracy):
         return Cell("–")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import fields
 
-from xlrm.analysis.paired_models import Compared, Row, Shared
+from xlrm.analysis.paired_models import ModelComparison, Row, Shared
 from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.reporting.documents import Cell, Document, Grid
 from xlrm.reporting.results import SECTIONS, language_name
@@ -21,7 +21,7 @@ _NOTES = (
 )
 
 
-def document(compared: Compared) -> Document:
+def document(compared: ModelComparison) -> Document:
     pairs = list(dict.fromkeys((row.first, row.second) for row in compared.table))
     letters = _letters(pairs)
     columns = tuple(field.name for field in fields(Row))
@@ -41,7 +41,7 @@ def _letters(pairs: list[tuple[str, str]]) -> dict[str, str]:
     return {name: chr(ord("A") + place) if place < 26 else str(place + 1) for place, name in enumerate(names)}
 
 
-def _sentence(pair: tuple[str, str], compared: Compared, letters: dict[str, str]) -> str:
+def _sentence(pair: tuple[str, str], compared: ModelComparison, letters: dict[str, str]) -> str:
     """What the averages show."""
     rows = [row for row in compared.table if (row.first, row.second) == pair and row.part == AVERAGE]
     ahead = [_in(row) for row in rows if row.p < LEVEL and row.difference > 0]
@@ -60,7 +60,7 @@ def _language(code: str) -> str:
     return language_name(code) if code else "an unnamed language"
 
 
-def _grid(pair: tuple[str, str], compared: Compared, letters: dict[str, str]) -> Grid:
+def _grid(pair: tuple[str, str], compared: ModelComparison, letters: dict[str, str]) -> Grid:
     rows = [row for row in compared.table if (row.first, row.second) == pair]
     shared = [row for row in compared.shared if (row.first, row.second) == pair]
     several = len({row.benchmark for row in rows}) > 1

@@ -22,7 +22,7 @@ from xlrm.data import catalog
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import evaluated, single
 from xlrm.evaluation.credit import Ties
-from xlrm.evaluation.evaluated import Evaluated
+from xlrm.evaluation.evaluated import ModelEvaluation
 from xlrm.evaluation.single import Items
 from xlrm.models import reward_models
 from xlrm.processes import locks
@@ -48,7 +48,7 @@ class Wanted:
     ties: Ties = "lost"
 
 
-def find_all(names: Sequence[str], wanted: Wanted | None = None) -> list[list[Evaluated]]:
+def find_all(names: Sequence[str], wanted: Wanted | None = None) -> list[list[ModelEvaluation]]:
     """For each name what `find` finds. Single evaluations of one model, such as its folders of several languages, are one;
     evaluations of the same name get their place in brackets."""
     groups = [(name, find(name, wanted)) for name in names]
@@ -62,7 +62,7 @@ def find_all(names: Sequence[str], wanted: Wanted | None = None) -> list[list[Ev
     return [group for group in groups_once if group]  # an evaluation that was merged into an earlier one has none
 
 
-def find(name: str, wanted: Wanted | None = None) -> list[Evaluated]:
+def find(name: str, wanted: Wanted | None = None) -> list[ModelEvaluation]:
     """Evaluations that the name stands for, one for each model. Raises ConfigError for a name of another form, and
     DataError or ArtifactError for what is there but cannot be read."""
     path = Path(name).expanduser()
@@ -93,7 +93,7 @@ def _is_model(name: str) -> bool:
     return known or named_models.is_on_hub(name) or reward_models.in_table(name)
 
 
-def _made(name: str, wanted: Wanted) -> Evaluated:
+def _made(name: str, wanted: Wanted) -> ModelEvaluation:
     """The model's evaluation, made now unless an earlier command did it."""
     output, given = addresses.home() / "evaluations", dict(wanted.scoring)
     with locks.alone(output / ".lock", f"compare: {output}"):
@@ -104,17 +104,17 @@ def _made(name: str, wanted: Wanted) -> Evaluated:
     return made
 
 
-def _registered(name: str) -> Evaluated:
+def _registered(name: str) -> ModelEvaluation:
     version = mlflow_registry.version(name)
     with TemporaryDirectory() as folder:
         file = mlflow_registry.download(version.uri, Path(folder), releases.REWARDS)
         items = evaluated.read_rewards(file)
     shown = name if name.endswith(f"/{version.number}") else f"{name} (version {version.number})"
     language, base = (version.tags.get(tag, "") for tag in ("language", "base_model"))
-    return Evaluated(shown, items, model=version.uri, trained_in=language, base=base)
+    return ModelEvaluation(shown, items, model=version.uri, trained_in=language, base=base)
 
 
-def _of_artifact(uri: str) -> list[Evaluated]:
+def _of_artifact(uri: str) -> list[ModelEvaluation]:
     record = artifacts.load(uri)
     if record.stage not in _STAGES:
         raise ConfigError(f"an artifact of {record.stage}", value=uri, hint=ALLOWED)
@@ -128,7 +128,7 @@ def _of_artifact(uri: str) -> list[Evaluated]:
     ]
 
 
-def _of_record(uri: str, record: Record) -> list[Evaluated]:
+def _of_record(uri: str, record: Record) -> list[ModelEvaluation]:
     folder = artifacts.fetch(uri, addresses.home() / "cache")
     base = _base(uri) if record.stage == "evaluate" else ""
     return [replace(each, base=base, model=f"{uri} {each.name}") for each in evaluated.read_folder(folder)]
@@ -143,7 +143,7 @@ def _base(uri: str) -> str:
     return next((str(record.config["model"]) for record in bases if record.config.get("model")), "")
 
 
-def _of_run(name: str) -> list[Evaluated]:
+def _of_run(name: str) -> list[ModelEvaluation]:
     runs = objects.join(addresses.store(), "runs")
     by_run: dict[str, dict[str, float]] = {}
     for file in objects.list_files(runs):
@@ -180,12 +180,12 @@ def _evaluations(files: Iterable[str]) -> list[str]:
     return sorted(path for path in files if path.startswith("made/evaluate"))
 
 
-def paired(groups: Sequence[Sequence[Evaluated]]) -> list[tuple[Evaluated, Evaluated]]:
+def paired(groups: Sequence[Sequence[ModelEvaluation]]) -> list[tuple[ModelEvaluation, ModelEvaluation]]:
     """Each later group's models with the first group's: with its only model, or with that trained in the same language. Of
     a single group, such as a folder or a run, each later model with the first. Raises ConfigError if there is nothing to
     compare."""
     first, *others = groups if len(groups) > 1 else [[model] for model in groups[0]]
-    pairs: list[tuple[Evaluated, Evaluated]] = []
+    pairs: list[tuple[ModelEvaluation, ModelEvaluation]] = []
     for group in others:
         if len(first) == 1 or len(group) == 1:
             pairs += [(before, after) for before in first for after in group]
