@@ -309,7 +309,8 @@ def test_a_refusal_ends_the_step_and_its_page_is_at_the_top_of_the_run(register,
     own = SimpleNamespace(path=str(addresses.home() / "page"))
     _stage._show_refused("register", own)
     assert Path(own.path).read_text() == page and page.startswith("# register: refused\n\nregister: not promoted")
-    _run.note_made("validate", "file:///nothing/of/it/is/read")
+    for label in ("curate", "validate"):
+        _run.note_made(label, "file:///nothing/of/it/is/read")
     given = _run.inputs(_run.read().step("report"))
     assert artifacts.load(given["registered"]).stage == "register", "a report takes what was refused too"
     report = run_stage("report", {}, {key: given[key] for key in ("evaluations", "registered")}).uri
