@@ -47,6 +47,7 @@ def actions(folder: Path):
         "write_new": lambda: objects.write_new(f"{URI}/r", b"1"),
         "write": lambda: objects.write(f"{URI}/r", b"1"),
         "list": lambda: objects.list_uris(URI),
+        "stat": lambda: objects.stat(f"{URI}/r"),
         "upload": lambda: objects.upload_directory(folder, files, URI),
         "download": lambda: objects.download_directory(URI, files, folder.with_name("back")),
     }

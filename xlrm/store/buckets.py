@@ -69,25 +69,26 @@ class Object:
 
     def holds(self, entry: FileEntry) -> bool:
         head = self._head()
-        return bool(head) and head["ContentLength"] == entry.size and head["Metadata"].get("sha256") == entry.sha256
+        return head is not None and (head[0].size, head[1]) == (entry.size, entry.sha256)
 
     def stat(self) -> Stored | None:
         head = self._head()
-        if not head:
-            return None
-        return Stored(self.uri, head["ContentLength"], head["LastModified"].timestamp(), head.get("ETag", ""))
+        return head and head[0]
 
-    def _head(self) -> dict[str, Any]:
-        """The server's description of the object; empty if there is none."""
+    def _head(self) -> tuple[Stored, str | None] | None:
+        """The object, and the sha256 that it was uploaded with; None if there is none."""
         from botocore.exceptions import ClientError
 
         with errors(self.uri):
             try:
-                return _client().head_object(Bucket=self.bucket, Key=self.key)
+                head = _client().head_object(Bucket=self.bucket, Key=self.key)
             except ClientError as error:
                 if _code(error) in ("404", "NoSuchKey"):
-                    return {}
+                    return None
                 raise
+            changed = head["LastModified"].timestamp()
+            stored = Stored(self.uri, head["ContentLength"], changed, head.get("ETag", ""))
+            return stored, head["Metadata"].get("sha256")
 
     def upload(self, manager: "TransferManager", source: Path, entry: FileEntry) -> None:
         extra: dict[str, Any] = {"Metadata": {"sha256": entry.sha256}}
