@@ -72,6 +72,12 @@ class Submission:
         """The description of a run, by which later submissions find it."""
         return f"commit {self.commit}, content {self.content.key}, names {self.content.names}"
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the summary says of it."""
+        named = f"{self.experiment.name}: {self.experiment.named_languages}"
+        return {"experiment": named, "commit": self.commit, "content": self.content.key}
+
 
 def submit(
     config: Annotated[Path, typer.Argument(help="An experiment, as in configs/.")],
@@ -112,10 +118,7 @@ def submit(
         with tempfile.TemporaryDirectory() as folder:
             on = placements.load(placement) if placement else placements.current()
             made = prepare(config, tuple(overrides or ()), pipeline, Path(folder), on, dry_run)
-            facts |= {
-                "experiment": f"{made.experiment.name}: {made.experiment.named_languages}",
-                "commit": made.commit, "content": made.content.key,
-            }  # fmt: skip
+            facts |= made.facts
             print(made.estimate, file=sys.stderr, flush=True)
             _append(summary, f"\n{made.estimate}\n")
             if dry_run:

@@ -187,7 +187,7 @@ def test_evaluate_on_best_of_n_with_ties_of_ones_choice(model, tmp_path) -> None
 
 def test_evaluate_on_a_benchmark_that_is_not_there(model, tmp_path) -> None:
     result = run("evaluate", "--model", model, "--benchmark", "nosuch", "--output", tmp_path / "out")
-    assert result.exit_code == 2 and "error: 'nosuch': " in result.output
+    assert result.exit_code == 2 and "error: benchmark='nosuch': " in result.output
     assert not (tmp_path / "out").exists()
 
 

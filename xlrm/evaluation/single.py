@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlrm import __version__
 from xlrm.data import catalog, cleaning
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, within
 from xlrm.evaluation import benchmarks, external_models, reward_results, reward_table
 from xlrm.evaluation.credit import Rewards, Ties
 from xlrm.evaluation.facts import BenchmarkFacts, ModelFacts, ScoringFacts, rows_digest
@@ -64,6 +64,8 @@ def read_items(benchmark: str, languages: Sequence[str], count: int | None, read
             "a file is in one language", where="--language", value=",".join(languages),
             hint="for a file each, write {language} in the path",
         )  # fmt: skip
+    with within("benchmark: "):
+        catalog.check(benchmarks.TABLE, benchmark)
     tables = []
     for language in languages:
         loaded = benchmarks.load(benchmark.replace("{language}", language), language, count, SEED, reading)

@@ -158,7 +158,7 @@ def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             if catalog.is_file(entry) and os.path.isfile(entry):
                 first = catalog.first_row(entry, Reading(config.columns, config.encoding))
                 try:
-                    columns.check_loss(loss, is_judgment(first), entry)
+                    columns.check_loss(loss, is_judgment(first) and first.get("label") is not None, entry)
                 except ConfigError as error:
                     yield error
 
