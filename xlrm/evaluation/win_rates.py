@@ -7,7 +7,6 @@ row (`xlrm.scorers.judges.pairwise`). Response a is the policy's before alignmen
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from xlrm import progress
 from xlrm.errors import ConfigError, DataError
@@ -18,7 +17,6 @@ from xlrm.models.reward_models import REWARD_MODELS, RewardModel
 from xlrm.scorers.judges import pairwise
 from xlrm.scorers.judges.gold import JUDGES
 from xlrm.scorers.judges.pairs import Judgement, Pair
-from xlrm.store.jsonl import read_rows
 
 SECTION = "judge"
 """Section of an experiment with the judge and its settings, for messages."""
@@ -69,14 +67,15 @@ def judge(entry: str, settings: pairwise.Settings, pairs: Sequence[Pair], langua
     return Verdicts(judgements, Cost(**asked.cost.as_json()))
 
 
-def pairs(reference: Path, candidate: Path, language: str) -> list[Pair]:
-    """The responses of two policies, each in the folder that `sample` wrote for it. Raises DataError for responses to
-    different prompts, and for a prompt of several turns."""
-    base, aligned = (_responses(policy / "eval" / f"{language}.jsonl") for policy in (reference, candidate))
-    if aligned.keys() != base.keys():
-        values = (str(candidate.parent), str(reference.parent))
-        raise DataError("do not answer the same prompts", where="judge", value=values)
-    return [Pair.of(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
+def pairs(reference: Sequence[dict], candidate: Sequence[dict]) -> list[Pair]:
+    """The first responses of two policies to each prompt; rows as `samples.read` returns them. Raises DataError for
+    responses to different prompts, and for a prompt of several turns."""
+    aligned = {row["id"]: row for row in candidate}
+    if different := aligned.keys() ^ {row["id"] for row in reference}:
+        raise DataError("only one of two policies answers this prompt", where="judge", value=min(different))
+    return [
+        Pair.of(row["id"], row["prompt"], row["responses"][0], aligned[row["id"]]["responses"][0]) for row in reference
+    ]
 
 
 def win_rate(judgements: Sequence[Judgement]) -> WinRate:
@@ -105,7 +104,3 @@ def record(labeler: str, pair: Pair, judgement: Judgement) -> dict:
         "id": pair.id, "labeler": labeler, "prompt": pair.prompt, "base": pair.a, "aligned": pair.b,
         "preference": judgement.preference, "base_first": list(judgement.a_first),
     } | judgement.record()  # fmt: skip
-
-
-def _responses(path: Path) -> dict[str, dict]:
-    return {row["id"]: row for row in read_rows(path, ("id", "prompt", "responses"))}

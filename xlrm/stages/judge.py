@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from xlrm.errors import ConfigError
 from xlrm.evaluation import win_rates
 from xlrm.evaluation.results import JudgeResults
+from xlrm.models import samples
 from xlrm.scorers.judges import pairwise
 from xlrm.store.fields import NotCounted
 from xlrm.store.jsonl import write_jsonl
@@ -40,8 +41,8 @@ class Config(pairwise.Settings):
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return {
-        "reference": (f"0/eval/{config.language}.jsonl",),
-        "candidates": tuple(f"{i}/eval/{config.language}.jsonl" for i in range(len(config.labelers))),
+        "reference": (samples.file(0, "eval", config.language),),
+        "candidates": tuple(samples.file(place, "eval", config.language) for place in range(len(config.labelers))),
     }
 
 
@@ -49,7 +50,7 @@ def fingerprint(config: Config) -> str:
     return win_rates.fingerprint(config.judge, config)
 
 
-def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> dict[str, float]:
+def run(config: Config, *, reference: list[Path], candidates: list[Path], output: Path) -> dict[str, float]:
     """Writes verdicts.jsonl and results.json. A run that was stopped continues with the questions that the judge has
     not answered yet. Raises ConfigError without a judge, DataError for responses to different prompts, and the errors of
     `win_rates.judge`."""
@@ -59,8 +60,9 @@ def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> d
             where="judge.judge",
             hint=f"there are {win_rates.ALLOWED}",
         )
+    base = samples.read(reference, 0, "eval", config.language)
     pairs = {
-        labeler: win_rates.pairs(reference / "0", candidates / str(place), config.language)
+        labeler: win_rates.pairs(base, samples.read(candidates, place, "eval", config.language))
         for place, labeler in enumerate(config.labelers)
     }
     every = [pair for of_labeler in pairs.values() for pair in of_labeler]
