@@ -228,7 +228,7 @@ def test_a_stage_runs_from_a_config_and_directories(stage: str) -> None:
 
 
 STAGE_LINES = 80
-LONG_STAGES = {"translate": 90}
+LONG_STAGES = {"translate": 82}
 """Stages that are longer, with the lines they have: a number here can only fall."""
 
 
