@@ -1,72 +1,16 @@
-"""Win rates of aligned policies against the policy before alignment, and the judges that decide on them.
-
-A judge is one that knows the right answers (`xlrm.scorers.judges.gold`), or a generative model with the prompt of its
-row (`xlrm.scorers.judges.pairwise`). Response a is the policy's before alignment, response b the aligned one's.
+"""Win rates of aligned policies against the policy before alignment, from a judge's verdicts
+(`xlrm.scorers.judges.table`). Response a is the policy's before alignment, response b the aligned one's.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from xlrm import progress
-from xlrm.errors import ConfigError, DataError
+from xlrm.errors import DataError
 from xlrm.evaluation.results import Cost, WinRate
 from xlrm.evaluation.statistics import mean_interval
-from xlrm.models import reward_models
-from xlrm.models.reward_models import REWARD_MODELS, RewardModel
-from xlrm.scorers.judges import pairwise
-from xlrm.scorers.judges.gold import JUDGES
 from xlrm.scorers.judges.pairs import Judgement, Pair
+from xlrm.scorers.judges.table import Verdicts
 from xlrm.store.jsonl import read_rows
-
-SECTION = "judge"
-"""Section of an experiment with the judge and its settings, for messages."""
-_ENTRIES = [
-    f"{row.name}[=MODEL]" if row.repository else f"{row.name}=MODEL"
-    for row in REWARD_MODELS.values()
-    if row.kind == "generative"
-]
-ALLOWED = ", ".join([*JUDGES, *_ENTRIES])
-"""Entries that `find` takes, for messages."""
-
-
-def find(entry: str) -> RewardModel | None:
-    """The generative model of `entry`, as `external.models` names it; None for a judge that knows the right answers.
-    Raises ConfigError for anything else."""
-    if entry in JUDGES:
-        return None
-    if not reward_models.in_table(entry) or (model := reward_models.find(entry)).kind != "generative":
-        raise ConfigError("no such judge", hint=f"there are {ALLOWED}")
-    return model
-
-
-def fingerprint(entry: str | None, settings: pairwise.Settings) -> str:
-    """Version of a generative judge, because a name stays the same when a folder or the newest commit on the Hub
-    changes; empty for others."""
-    model = find(entry) if entry else None
-    return (pairwise.version(model, settings) if model else None) or ""
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    judgements: list[Judgement]
-    cost: Cost | None
-    """Questions, tokens and dollars of a generative judge; None for others."""
-
-
-def judge(entry: str, settings: pairwise.Settings, pairs: Sequence[Pair], language: str) -> Verdicts:
-    """Raises ConfigError for a judge that cannot be asked or is too expensive, ArtifactError for one that is
-    unavailable, GateError for one that refuses too many questions or costs too much."""
-    model = find(entry)
-    if model is None:
-        return Verdicts(JUDGES[entry].judge(pairs, language), None)
-    asked = pairwise.load(model, settings, SECTION)
-    pairwise.prepare({model.name: asked}, pairs, settings, SECTION)
-    with contextlib.closing(asked):
-        judgements = asked.judge(pairs)
-    progress.say(f"{SECTION}[{model.name}]: {asked.cost}")
-    return Verdicts(judgements, Cost(**asked.cost.as_json()))
 
 
 def pairs(reference: Path, candidate: Path, language: str) -> list[Pair]:
@@ -90,6 +34,11 @@ def win_rate(judgements: Sequence[Judgement]) -> WinRate:
         verdicts=sum(len(judgement.verdicts) for judgement in judgements),
         unreadable=sum(judgement.unreadable for judgement in judgements),
     )  # fmt: skip
+
+
+def cost_of(verdicts: Verdicts) -> Cost | None:
+    """What the verdicts took, as results.json has it; None for a judge that is not a model."""
+    return Cost(**verdicts.cost.as_json()) if verdicts.cost else None
 
 
 def metrics(results: Mapping[str, WinRate], cost: Cost | None) -> dict[str, float]:

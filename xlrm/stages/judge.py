@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from xlrm.errors import ConfigError
 from xlrm.evaluation import win_rates
 from xlrm.evaluation.results import JudgeResults
-from xlrm.scorers.judges import pairwise
+from xlrm.scorers.judges import pairwise, table
 from xlrm.store.fields import NotCounted
 from xlrm.store.jsonl import write_jsonl
 
@@ -32,9 +32,9 @@ class Config(pairwise.Settings):
     def _known(cls, judge: str | None) -> str | None:
         try:
             if judge is not None:
-                win_rates.find(judge)
+                table.find(judge)
         except ConfigError as error:
-            raise ValueError(f"{error.message}; {error.hint or win_rates.ALLOWED}, or null for no verdicts") from error
+            raise ValueError(f"{error.message}; {error.hint or table.ALLOWED}, or null for no verdicts") from error
         return judge
 
 
@@ -46,30 +46,31 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def fingerprint(config: Config) -> str:
-    return win_rates.fingerprint(config.judge, config)
+    return table.fingerprint(config.judge, config)
 
 
 def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> dict[str, float]:
     """Writes verdicts.jsonl and results.json. A run that was stopped continues with the questions that the judge has
     not answered yet. Raises ConfigError without a judge, DataError for responses to different prompts, and the errors of
-    `win_rates.judge`."""
+    `table.judge`."""
     if config.judge is None:
         raise ConfigError(
             "null, which leaves this stage out of a pipeline",
             where="judge.judge",
-            hint=f"there are {win_rates.ALLOWED}",
+            hint=f"there are {table.ALLOWED}",
         )
     pairs = {
         labeler: win_rates.pairs(reference / "0", candidates / str(place), config.language)
         for place, labeler in enumerate(config.labelers)
     }
     every = [pair for of_labeler in pairs.values() for pair in of_labeler]
-    verdicts = win_rates.judge(config.judge, config, every, config.language)
+    verdicts = table.judge(config.judge, config, every, config.language)
     judgements, records, results = iter(verdicts.judgements), [], {}
     for labeler, of_labeler in pairs.items():
         judged = [(pair, next(judgements)) for pair in of_labeler]
         records += [win_rates.record(labeler, *verdict) for verdict in judged]
         results[labeler] = win_rates.win_rate([judgement for _, judgement in judged])
     write_jsonl(output / "verdicts.jsonl", records)
-    JudgeResults(language=config.language, judge=config.judge, cost=verdicts.cost, results=results).write(output)
-    return win_rates.metrics(results, verdicts.cost)
+    cost = win_rates.cost_of(verdicts)
+    JudgeResults(language=config.language, judge=config.judge, cost=cost, results=results).write(output)
+    return win_rates.metrics(results, cost)
