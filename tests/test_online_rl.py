@@ -104,7 +104,7 @@ def test_rewards_kl_divergence_and_loss_are_those_of_a_plain_computation(
     RLOO k1 (Schulman 2020), both as the mean over tokens; padding counts in neither."""
     from transformers import AutoModelForCausalLM
 
-    found, output = train(tiny_base, judge, corpora, tmp_path, method=method, save_steps=1)
+    found, output = train(tiny_base, judge, corpora, tmp_path, method=method, save_steps=1, max_new_tokens=32)
     step, last = rollouts[1], log(output)[1]
     pairs = list(zip(step["read"], step["written"], strict=True))
     assert len({len(row) for row in step["written"]}) > 1, "without padding this shows less"

@@ -11,6 +11,7 @@ them meanwhile. Of TRL's trainers it keeps advantages, losses, KL divergences an
 """
 
 import contextlib
+import copy
 import json
 import os
 import random
@@ -88,7 +89,8 @@ def training_order(prompts: int, config: OnlineTraining) -> list[int]:
         )  # fmt: skip
     each = prompts // together
     steps = config.steps or max(1, round(config.epochs * each))
-    rng, order = random.Random(config.seed), []
+    rng = random.Random(config.seed)
+    order: list[int] = []
     while len(order) < steps * together:
         order += rng.sample(range(prompts), prompts)[: each * together]
     return order[: steps * together]
@@ -117,16 +119,17 @@ def worker(folder: Path) -> None:
         tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
     packing.enable(model)
     writer = Writer(transformers_engine.Model(str(job.start), own=True), config)
-    kept = model.generation_config.to_dict()
+    kept = copy.deepcopy(model.generation_config)
     with launch.together("loading the reference"):
-        trainer = finite.checked(sampled(trainer_type, writer, rewards), label)(
+        checked: Any = finite.checked(sampled(trainer_type, writer, rewards), label)
+        trainer = checked(
             model, reward_funcs=writer.reward_function(rewards), args=arguments,
             train_dataset=load_from_disk(str(folder / "tokens")), processing_class=tokenizer,
         )  # fmt: skip
     trainer.eos_token_ids = writer.ends_of(model)
     if trainer.ref_model is not None:
         packing.enable(trainer.accelerator.unwrap_model(trainer.ref_model))
-    model.generation_config = type(model.generation_config)(**kept)  # the policy's own, without TRL's pad token
+    model.generation_config = kept  # the policy's own, without TRL's pad token
     trainers.train(trainer, label, folder, job)
     if rewards.cut:
         progress.say(
@@ -186,7 +189,7 @@ class Writer(transformers_engine.Transformers):
         return reward
 
 
-def sampled(trainer: type, writer: Writer, rewards: online.Rewards) -> type:
+def sampled(trainer: type, writer: Writer, rewards: online.Rewards) -> Any:
     """Subclass of TRL's GRPOTrainer or RLOOTrainer with what the module's docstring says."""
     import torch
     from trl.models.utils import unwrap_model_for_generation
@@ -239,8 +242,7 @@ def sampled(trainer: type, writer: Writer, rewards: online.Rewards) -> type:
 
         def _calculate_rewards(self, *given: Any) -> "torch.Tensor":
             """(responses of all processes, 1)."""
-            found = super()._calculate_rewards(*given)
-            groups = found.view(-1, self.num_generations)
+            groups = super()._calculate_rewards(*given).view(-1, self.num_generations)
             lowest = groups.nan_to_num(nan=torch.inf).amin(1, keepdim=True)
             if lowest.isinf().all():
                 raise ArtifactError(
@@ -284,9 +286,8 @@ def of_responses(model: Any, ids: "torch.Tensor", mask: "torch.Tensor", count: i
     asked = (places >= first) & (places < first + count) & (mask == 1)
     outputs = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(~asked, -100), fused_lm_head=True)
     back = first - 1 + torch.arange(count, device=ids.device)[None]
-    return tuple(
-        values if values is None else values.gather(1, back) for values in (outputs.log_probs, outputs.entropy)
-    )
+    entropies = None if outputs.entropy is None else outputs.entropy.gather(1, back)
+    return outputs.log_probs.gather(1, back), entropies
 
 
 def _numbers(first: int, count: int, group: int) -> list[int]:
