@@ -88,20 +88,11 @@ def dpo(arena: Arena, samples: int, rate: float) -> Path:
 def learned_online(arena: Arena, reward_model: Path, method: str, samples: int, rate: float, beta: float) -> Path:
     """Policy trained on `samples` of its own responses to each prompt."""
     group = min(8, samples)
-    config = OnlineTraining.model_validate(
-        TRAINING
-        | {
-            "language": arena.language,
-            "method": method,
-            "learning_rate": rate,
-            "beta": beta,
-            "group": group,
-            "batch_size": 8 * group,
-            "epochs": samples / group,
-            "max_new_tokens": arena.tokens,
-            "generation_batch": 256,
-        }  # fmt: skip
-    )
+    given = {
+        "language": arena.language, "method": method, "learning_rate": rate, "beta": beta, "group": group,
+        "batch_size": 8 * group, "epochs": samples / group, "max_new_tokens": arena.tokens, "generation_batch": 256,
+    }  # fmt: skip
+    config = OnlineTraining.model_validate(TRAINING | given)
     output = arena.work / method / "output"
     output.mkdir(parents=True)
     online_rl.train_online(arena.policy, reward_model, arena.learned, config, output)
