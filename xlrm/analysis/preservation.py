@@ -7,12 +7,12 @@ from xlrm.evaluation.results import Estimate
 from xlrm.evaluation.statistics import mean_interval
 
 
-def shift(models: Mapping[str, Similarity], name: str) -> Estimate:
-    """f of a model minus that of the base model, mean over the texts, with its 95 % bootstrap interval. Above 0: the states
-    of different languages became more alike (paper A: collapse). `models`: of `Representations`."""
+def shift(models: Mapping[str, Similarity], name: str, than: str = BASE) -> Estimate:
+    """f of a model minus that of another, the base model, mean over the texts, with its 95 % bootstrap interval. Above 0: the
+    states of different languages are more alike (paper A: collapse). `models`: of `Representations`."""
     import numpy as np
 
-    return Estimate(*mean_interval(np.subtract(models[name].values, models[BASE].values)))
+    return Estimate(*mean_interval(np.subtract(models[name].values, models[than].values)))
 
 
 def farther(models: Mapping[str, Similarity], name: str, other: str) -> Estimate:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from xlrm.reporting import claims_on_accuracy, claims_on_alignment, claims_on_representations, paper_claims
 from xlrm.reporting.material import Material
-from xlrm.reporting.outcomes import Outcome
+from xlrm.reporting.outcomes import Outcome, Verdict
 from xlrm.reporting.published import paper_tables
 from xlrm.reporting.published.paper_tables import Claim
 from xlrm.reporting.wording import listed
@@ -51,7 +51,16 @@ def summary(tested: Sequence[TestedClaim]) -> str:
     if not tested:
         return ""
     counts = Counter(one.outcome.verdict for one in tested)
-    kinds = (("yes", "hold", "holds"), ("no", "do not hold", "does not hold"))
-    kinds += (("not decided", "are not decided", "is not decided"), ("not measured", "are not measured", "is not measured"))
-    parts = [f"{counts[verdict]} {one if counts[verdict] == 1 else many}" for verdict, many, one in kinds if counts[verdict]]
+    parts = [
+        f"{count} {words[0] if count == 1 else words[1]}"
+        for verdict, words in _WORDS.items()
+        if (count := counts[verdict])
+    ]
     return f"Of {len(tested)} claims of the paper, {listed(parts)} in this run."
+
+
+_WORDS: dict[Verdict, tuple[str, str]] = {
+    "yes": ("holds", "hold"), "no": ("does not hold", "do not hold"),
+    "not decided": ("is not decided", "are not decided"), "not measured": ("is not measured", "are not measured"),
+}  # fmt: skip
+"""Verdict -> how one claim, and how several, are said to have it."""

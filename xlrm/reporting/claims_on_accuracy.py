@@ -6,8 +6,8 @@ from xlrm.evaluation.results import Estimate
 from xlrm.languages import LANGUAGES
 from xlrm.reporting.material import Material
 from xlrm.reporting.outcomes import Outcome, Verdict, above, every, missing, signed_by
-from xlrm.reporting.results import External, language_name, tested
-from xlrm.reporting.wording import LEVEL, PERCENT, listed, names, p_value, percent, percent_range, points, points_range
+from xlrm.reporting.results import External, language_name
+from xlrm.reporting.wording import LEVEL, PERCENT, names, p_value, percent, percent_range, points, points_range
 
 REASONING = "Reasoning"
 _ONE_MODEL = missing("No other reward model to compare the English one with.")
@@ -51,7 +51,7 @@ def bounds(material: Material) -> Outcome:
     """By the base model: at least 4.3 points for Llama, at most for Qwen."""
     base = next((name for name in material.facts.bases if "Llama-3.2-3B" in name or "Qwen2.5-3B" in name), "")
     if not base or not material.comparisons:
-        return missing("Of Llama-3.2-3B and Qwen2.5-3B alone, in points.")
+        return missing("The base model is neither of the two, or has no other reward model.")
     deltas = {one.language: one.deltas[AVERAGE] for one in material.comparisons}
     llama = "Llama" in base
     code = (min if llama else max)(deltas, key=lambda code: deltas[code].value)
@@ -80,7 +80,9 @@ def non_latin(material: Material) -> Outcome:
     verdict: Verdict = "not decided"
     if ours.low > theirs.high or ours.high < theirs.low:
         verdict = "yes" if ours.value > theirs.value else "no"
-    shown = [f"{_named(group)} {points(one.value)} [{points_range(one)}]" for group, one in ((others, ours), (latin, theirs))]
+    shown = [
+        f"{_named(group)} {points(one.value)} [{points_range(one)}]" for group, one in ((others, ours), (latin, theirs))
+    ]
     return Outcome(verdict, f"Reasoning, in points: {'; '.join(shown)}.", "table")
 
 
@@ -91,7 +93,9 @@ def _named(comparisons: list[Comparison]) -> str:
 def _together(comparisons: list[Comparison]) -> Estimate:
     """Mean difference in Reasoning; its interval is as wide as if the languages' errors were the same."""
     deltas = [one.deltas[REASONING] for one in comparisons]
-    return Estimate(*(sum(ends) / len(deltas) for ends in zip(*((d.value, d.low, d.high) for d in deltas), strict=True)))
+    return Estimate(
+        *(sum(ends) / len(deltas) for ends in zip(*((d.value, d.low, d.high) for d in deltas), strict=True))
+    )
 
 
 def dominates(material: Material) -> Outcome:
@@ -138,7 +142,9 @@ def decrement(material: Material) -> Outcome:
     shown = ", ".join(f"{name} {100 * known[name]:.1f}" for name in ranked)
     least = ranked[0].startswith("gpt-4o")
     # Without an interval of the difference, only a GPT-4o that loses more than another decides the claim.
-    return Outcome("not decided" if least else "no", f"Lost from English to the others, in points: {shown}.", "external")
+    return Outcome(
+        "not decided" if least else "no", f"Lost from English to the others, in points: {shown}.", "external"
+    )
 
 
 def _lost(model: External, source: str) -> float | None:
@@ -167,7 +173,3 @@ def armorm(material: Material) -> Outcome:
     verdict: Verdict = "no" if other.low > own.high else "yes" if own.value >= other.value else "not decided"
     shown = [f"{percent(one.value)}{PERCENT} [{percent_range(one)}]" for one in (own, other)]
     return Outcome(verdict, f"This run's English model {shown[0]}, ArmoRM {shown[1]}.", "external")
-
-
-def languages(material: Material) -> str:
-    return listed([language_name(code) for code in tested(material.evaluations)])

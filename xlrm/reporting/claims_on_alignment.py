@@ -3,11 +3,12 @@
 from xlrm.evaluation.alignment import BASE, SOURCE, TARGET, Alignment
 from xlrm.evaluation.results import Difference
 from xlrm.reporting.material import Material
-from xlrm.reporting.outcomes import Outcome, Verdict, above, every, missing, signed_by
+from xlrm.reporting.outcomes import Outcome, Verdict, every, missing, signed_by
 from xlrm.reporting.results import language_name
 from xlrm.reporting.wording import LEVEL, p_value, points, points_range
 
 _ABSENT = missing("No policies were aligned and judged (curate.prompts, judge.judge).")
+_ONE_POLICY = missing("No two policies of one language, by the English and by its own reward model.")
 TIED = "zh"
 """Language in which the paper's two policies are level."""
 
@@ -20,12 +21,13 @@ def base(material: Material) -> Outcome:
 
 
 def largest(material: Material) -> Outcome:
-    """By the language in which the policy by the source's reward model gains most: at least as much as the paper says."""
+    """By the language in which the policy by the source's reward model gains most: the sign of
+    its gain, since the paper's size is of another model and judge."""
     found = material.alignment.largest_increase if material.alignment else None
     if not found:
         return _ABSENT
     code, gain = found
-    return Outcome(above(gain.estimate), f"At most {_shown({code: gain})}", "wins")
+    return Outcome(_sign(gain), f"At most {_shown({code: gain})}", "wins")
 
 
 def increase(material: Material) -> Outcome:
@@ -46,8 +48,14 @@ def on_par(material: Material) -> Outcome:
     worse."""
     found = _differences(material.alignment, TARGET)
     if not found:
-        return missing("No two policies of one language, by the English and by its own reward model.") if material.alignment else _ABSENT
-    verdicts: list[Verdict] = ["yes" if code == TIED and _sign(one) != "no" else _sign(one) for code, one in found.items()]
+        return (
+            missing("No two policies of one language, by the English and by its own reward model.")
+            if material.alignment
+            else _ABSENT
+        )
+    verdicts: list[Verdict] = [
+        "yes" if code == TIED and _sign(one) != "no" else _sign(one) for code, one in found.items()
+    ]
     return Outcome(every(verdicts), _shown(found), "wins")
 
 

@@ -36,14 +36,18 @@ def farthest(material: Material) -> Outcome:
 
 
 def collapse(material: Material) -> Outcome:
-    models = _models(material)
-    shifts = {name: preservation.shift(models, name) for name in models if name not in (BASE, material.source)}
-    if not shifts:
+    """f of the other languages' reward models is above the base model's, and above the source's."""
+    models, source = _models(material), material.source
+    others = [name for name in models if name not in (BASE, source)]
+    if source not in models or not others:
         return _ABSENT
+    shifts = {name: preservation.shift(models, name) for name in (source, *others)}
+    verdicts = [above(preservation.shift(models, name, than)) for name in others for than in (BASE, source)]
     shown = [
-        f"{model_name(name)} {signed(one.value, 3)} [{signed(one.low, 3)}, {signed(one.high, 3)}]" for name, one in shifts.items()
+        f"{model_name(name)} {signed(one.value, 3)} [{signed(one.low, 3)}, {signed(one.high, 3)}]"
+        for name, one in shifts.items()
     ]
-    return Outcome(every(above(one) for one in shifts.values()), f"f minus the base model's: {'; '.join(shown)}.", "representations")
+    return Outcome(every(verdicts), f"f minus the base model's: {'; '.join(shown)}.", "representations")
 
 
 def _moved(models: dict[str, Similarity]) -> str:
@@ -57,7 +61,11 @@ def correlation(material: Material) -> Outcome:
     if not found:
         return missing("Fewer than three reward models with an f and an accuracy in another language.")
     if not found.interval:
-        return Outcome("not decided", f"{signed(found.pearson, 2)} over {found.n} models, too few for an interval.", "representations")
+        return Outcome(
+            "not decided",
+            f"{signed(found.pearson, 2)} over {found.n} models, too few for an interval.",
+            "representations",
+        )
     low, high = found.interval
     verdict: Verdict = "yes" if high < 0 else "no" if low > 0 else "not decided"
     measured = (
@@ -77,7 +85,9 @@ def norms(material: Material) -> Outcome:
         return missing("No norms of the base model in several languages.")
     shown = f"Largest Kolmogorov–Smirnov distance from {language_name(material.source)}: base model {own:.2f}"
     if not others:
-        return Outcome("not measured", f"{shown}; no monolingual model beside it (represent.norm_models).", "representations")
+        return Outcome(
+            "not measured", f"{shown}; no monolingual model beside it (represent.norm_models).", "representations"
+        )
     beside = ", ".join(f"{name} {value:.2f}" for name, value in others.items())
     verdict: Verdict = "yes" if own < min(others.values()) else "no"
     return Outcome(verdict, f"{shown}, {beside}.", "representations")

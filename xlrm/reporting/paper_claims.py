@@ -112,7 +112,9 @@ def _deltas(name: str) -> list[float]:
 
 def _pairs(model: str, name: str) -> dict[str, tuple[float, float]]:
     """Language -> accuracies of the English and of the language's own reward model, from Tables 4 to 7."""
-    cells = {(cell.language, cell.trained_in): cell.accuracy[name] for cell in tables_3_to_7() if cell.reward_model == model}
+    cells = {
+        (cell.language, cell.trained_in): cell.accuracy[name] for cell in tables_3_to_7() if cell.reward_model == model
+    }
     return {on: (cells[on, "en"], cells[on, on]) for on in dict.fromkeys(on for on, _ in cells) if on != "en"}
 
 
