@@ -60,16 +60,16 @@ def test_paper_a_has_the_steps_of_its_sections() -> None:
     count = {stage: sum(step.stage == stage for step in made.values()) for stage in STAGES}
     assert count == {
         "curate": 1, "plan": 1, "translate": 4, "validate": 1, "base": 2, "reward": 5, "evaluate": 5, "external": 1,
-        "sample": 1 + 4, "rank": 4, "align": 8, "judge": 0, "represent": 1, "register": 1, "report": 1,
+        "sample": 4 + 4, "rank": 4, "align": 8, "judge": 0, "represent": 1, "register": 1, "report": 1,
     }  # fmt: skip
     assert made["base"].config["model"] == "Qwen/Qwen2.5-3B-Instruct", "section 2.2"
     assert made["base-policy"].config["model"] == "Qwen/Qwen2.5-7B-Instruct", (
         "section 4.1, whatever the reward models' base"
     )
     assert made["reward-ko"].inputs["base"] == made["represent"].inputs["base"] == "base"
-    assert made["align-ko-en"].inputs["policy"] == "base-policy" == made["sample-policy"].inputs["policies"][0]
+    assert made["align-ko-en"].inputs["policy"] == "base-policy" == made["sample-policy-ko"].inputs["policies"][0]
     assert "verdicts" not in made["report"].inputs
-    assert made["rank-ko"].inputs == {"samples": "sample-policy", "reward_models": ("reward-en", "reward-ko")}
+    assert made["rank-ko"].inputs == {"samples": ("sample-policy-ko",), "reward_models": ("reward-en", "reward-ko")}
     assert made["align-ko-en"].config == made["align-ko-ko"].config | {"labeler": "en"}
     assert made["reward-es"].config["learning_rate"] == 1e-5, "the experiment's section, and the language on top"
 
@@ -126,7 +126,7 @@ def test_every_step_has_a_component_whose_image_it_runs_in() -> None:
     assert {stage for stages in RUNS.values() for stage in stages} == set(STAGES)
     made = steps("cross-lingual-transfer", NINE)
     assert {component_of(step) for step in made.values()} == set(RUNS)
-    assert component_of(made["sample-policy"]) == "sample" and component_of(made["sample-ko"]) == "answer"
+    assert component_of(made["sample-policy-ko"]) == "sample" and component_of(made["sample-ko"]) == "answer"
     judges = {"phrasebook": "report", "gpt-4o": "report", "self-taught": "answer"}
     judged = {judge: replace(made["judge-ko"], config=made["judge-ko"].config | {"judge": judge}) for judge in judges}
     assert {judge: component_of(step) for judge, step in judged.items()} == judges

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from refusals import refused
+from sampled import answered
 from test_judging import by_habit, serve
 
 from xlrm.errors import ConfigError, GateError
@@ -21,9 +22,7 @@ HABITS = ("knows", "first", "garbage", "errs", "half")
 def answers(folder: Path, *policies: str, language: str = "ko") -> Path:
     """Each policy answers every prompt with its word, which begins with `right` or not."""
     for place, word in enumerate(policies):
-        rows = [
-            {"id": f"p{n}", "prompt": f"{habit} {n}", "responses": [f"{word} {n}"]} for n, habit in enumerate(HABITS)
-        ]
+        rows = [answered(f"p{n}", f"{habit} {n}", [f"{word} {n}"], language) for n, habit in enumerate(HABITS)]
         write_jsonl(folder / str(place) / "eval" / f"{language}.jsonl", rows)
     return folder
 
@@ -40,7 +39,9 @@ def policies(tmp_path) -> dict[str, Path]:
 def run(output: Path, policies: dict[str, Path], **config) -> tuple[dict[str, float], dict, list[dict]]:
     output.mkdir(parents=True)
     settings = {"language": "ko", "labelers": ("en", "ko"), "judge": "served=m", "retries": 0} | config
-    metrics = judge.run(judge.Config(**settings), output=output, **policies)
+    metrics = judge.run(
+        judge.Config(**settings), output=output, **{name: [folder] for name, folder in policies.items()}
+    )
     return metrics, json.loads((output / "results.json").read_text()), read_rows(output / "verdicts.jsonl")
 
 

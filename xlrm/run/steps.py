@@ -154,14 +154,23 @@ def _alignment(experiment: Experiment) -> list[Step]:
         return []
     own = _policy(experiment)
     policy = own[0].label if own else "base"
-    sampled = Step(
-        "sample", (POLICY,), {"languages": list(experiment.aligned), "split": "all"},
-        {"policies": (policy,), "corpora": "validate"},
-    )  # fmt: skip
     return [
         *own,
-        sampled,
+        *(step for language in experiment.aligned for step in _before(experiment, language, policy)),
         *(step for language in experiment.aligned for step in _aligned(experiment, language, policy)),
+    ]
+
+
+def _before(experiment: Experiment, language: str, policy: str) -> list[Step]:
+    """Steps that sample the policy before alignment, one for each shard of the prompts of a language."""
+    given = {"languages": [language], "split": "all"}
+    inputs: Inputs = {"policies": (policy,), "corpora": "validate"}
+    shards = int(experiment.setting("sample", "shards"))  # Kubeflow only has floats
+    if shards == 1:
+        return [Step("sample", (POLICY, language), given, inputs)]
+    return [
+        Step("sample", (POLICY, language, f"{number}of{shards}"), given | {"shard": f"{number}/{shards}"}, inputs)
+        for number in range(1, shards + 1)
     ]
 
 
@@ -177,9 +186,10 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
         {"language": language, "labelers": labelers},
         tuple(f"align-{language}-{code}" for code in labelers),
     )
-    ranked: Inputs = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
+    before = tuple(step.label for step in _before(experiment, language, policy))
+    ranked: Inputs = {"samples": before, "reward_models": _models(tuple(labelers))}
     answers = {"languages": [language], "split": "eval"}
-    judged = Step("judge", (language,), given, {"reference": "sample-policy", "candidates": f"sample-{language}"})
+    judged = Step("judge", (language,), given, {"reference": before, "candidates": (f"sample-{language}",)})
     return [
         Step("rank", (language,), given, ranked),
         *(

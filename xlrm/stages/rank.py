@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from xlrm.models import chat_templates, loading
+from xlrm.models import samples as sampled
 from xlrm.scorers import engines, parallel
 from xlrm.scorers.interface import Scoring, Tokens
 from xlrm.scorers.reward_journal import Journal
-from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.store.jsonl import write_jsonl
 
 
 class Config(Scoring):
@@ -18,13 +19,13 @@ class Config(Scoring):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"samples": (f"0/train/{config.language}.jsonl",)}
+    return {"samples": (sampled.file(0, "train", config.language),)}
 
 
-def run(config: Config, *, samples: Path, reward_models: list[Path], output: Path) -> dict[str, float]:
+def run(config: Config, *, samples: list[Path], reward_models: list[Path], output: Path) -> dict[str, float]:
     """Writes {labeler}.jsonl with id, prompt, chosen, rejected and their rewards. A prompt whose responses all have
     the same reward or the same text gives no pair."""
-    rows = read_rows(samples / "0" / "train" / f"{config.language}.jsonl", ("prompt", "responses"))
+    rows = sampled.read(samples, 0, "train", config.language)
     chats = [chat_templates.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
     for path in reward_models:
         engines.check(path, config)
