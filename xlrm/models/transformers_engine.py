@@ -76,7 +76,7 @@ class Transformers(Engine):
         network = loaded(kind, self.model, use_safetensors=True, **options)
         if (folder := Path(self.model.name)).is_dir():
             weights.check_finite(folder)
-        network.generation_config = _special_tokens_of(network.generation_config, self.config.is_encoder_decoder)
+        network.generation_config = without_options(network.generation_config, self.config.is_encoder_decoder)
         return network.to(precisions.device()).eval()
 
     @cached_property
@@ -209,7 +209,7 @@ def _drawing(decoding: Decoding, count: int, seeds: list[int]) -> list[Any]:
     return [*processors, _Drawn(count, seeds)]
 
 
-def _special_tokens_of(given: Any, encoder_decoder: bool) -> Any:
+def without_options(given: Any, encoder_decoder: bool = False) -> Any:
     """A GenerationConfig with the pad, first and end tokens of `given`; nothing else in it decides on a token. Translation
     models, which are encoder-decoders, keep the first token that they are forced to write and their forbidden words, without
     which they do not work (OPUS-MT's padding)."""
