@@ -6,13 +6,12 @@ from xlrm.analysis.hidden_states import BASE, Similarity
 from xlrm.analysis.transfer import Transferred
 from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.evaluation.results import Evaluation
-from xlrm.languages import LANGUAGES
 from xlrm.reporting import curves as trainings
 from xlrm.reporting import plots
 from xlrm.reporting.curves import Curves
 from xlrm.reporting.plots import Line, Mark, Point, Spread
 from xlrm.reporting.published.paper_tables import table_1
-from xlrm.reporting.results import CHANCE, AlignedPolicy, language_name, paper_delta
+from xlrm.reporting.results import CHANCE, AlignedPolicy, language_name, model_name, paper_delta
 
 MARKERS = ("^", "s")
 """Markers of the paper's models, in the table's order."""
@@ -79,12 +78,6 @@ def singular_shares(models: dict[str, Similarity], source: str) -> str:
         for name, result in models.items()
     ]  # fmt: skip
     return plots.ridges("singular", rows, "share of the largest singular value")
-
-
-def model_name(name: str) -> str:
-    if name == BASE:
-        return "Base model"
-    return f"{language_name(name)} RM" if all(code in LANGUAGES for code in name.split("+")) else name
 
 
 def embedding_norms(models: dict[str, EmbeddingNorms]) -> dict[str, str]:

@@ -9,7 +9,18 @@ from xlrm.analysis.hidden_states import BASE
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.results import Estimate, Evaluation
 from xlrm.registry.gate import Decision
-from xlrm.reporting import figures, lineage, mistakes, paper_sentences, sentences
+from xlrm.reporting import (
+    accuracy_sentences,
+    alignment_sentences,
+    figures,
+    gate_sentences,
+    lineage,
+    mistakes,
+    paper_sentences,
+    representation_sentences,
+    sentences,
+    wording,
+)
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import SECTIONS as COLUMNS
@@ -19,6 +30,7 @@ from xlrm.reporting.results import (
     SECTIONS,
     further,
     language_name,
+    model_name,
     paper_cells,
     paper_delta,
     sections,
@@ -28,10 +40,14 @@ from xlrm.reporting.tables import Table
 from xlrm.validation.summary import Summary
 
 FILTERS = (
-    sentences.percent, sentences.percent_range, sentences.points, sentences.points_range, sentences.signed,
-    sentences.p_value, sentences.duration, sentences.memory, sentences.shown, sentences.names, sentences.shortened,
-    sentences.verdict, figures.model_name, language_name,
+    wording.percent, wording.percent_range, wording.points, wording.points_range, wording.signed, wording.p_value,
+    wording.duration, wording.memory, wording.shown, wording.names, wording.shortened, gate_sentences.verdict,
+    model_name, language_name,
 )  # fmt: skip
+WORDS = (
+    sentences, accuracy_sentences, alignment_sentences, gate_sentences, paper_sentences, representation_sentences, wording,
+)  # fmt: skip
+"""Modules whose functions the templates call, by the module's name."""
 
 
 def heading(material: Material) -> str:
@@ -67,8 +83,7 @@ def _context(material: Material) -> dict[str, Any]:
         "shared": shared(evaluations),
         "subsets": _subsets(evaluations[0]) if evaluations else {},
         "wrong": _wrong(evaluations),
-        "sentences": sentences,
-        "paper_sentences": paper_sentences,
+        **{module.__name__.rpartition(".")[2]: module for module in WORDS},
         "paper": table_1() if source == "en" else {},
         "paper_delta": paper_delta,
         "paper_sections": list(SECTIONS),

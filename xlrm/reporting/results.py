@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from xlrm.analysis.hidden_states import BASE
 from xlrm.evaluation.results import Estimate, Evaluation, ExternalResults, JudgeResults, Results
 from xlrm.languages import LANGUAGES
 from xlrm.reporting.published import paper_tables
@@ -46,6 +47,12 @@ def language_name(code: str) -> str:
     """English name of a language; for codes joined by +, the names joined in the same way. Other text stays
     unchanged."""
     return " + ".join(LANGUAGES[part].name if part in LANGUAGES else part for part in code.split("+"))
+
+
+def model_name(name: str) -> str:
+    if name == BASE:
+        return "Base model"
+    return f"{language_name(name)} RM" if all(code in LANGUAGES for code in name.split("+")) else name
 
 
 def read_external(folder: Path) -> list[External]:

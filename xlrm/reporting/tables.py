@@ -16,7 +16,7 @@ from xlrm.reporting import lineage
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import table_2, tables_3_to_7
 from xlrm.reporting.results import tested
-from xlrm.reporting.sentences import shown
+from xlrm.reporting.wording import shown
 
 
 @dataclass(frozen=True)
