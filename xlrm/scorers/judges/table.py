@@ -12,13 +12,13 @@ Several entries are a jury (`jury`).
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
 from xlrm import progress
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, GateError
 from xlrm.models import reward_models
 from xlrm.models.decoding import Decoding
 from xlrm.models.reward_models import REWARD_MODELS, RewardModel
@@ -123,7 +123,8 @@ def check(entries: Entries, rubric: str | None) -> None:
     """Raises ConfigError for an entry that names no judge, a repeated one or none, and for a rubric that nobody reads."""
     names = split(entries)
     found = [find(entry) for entry in names]
-    if not names or len(set(names)) < len(names):
+    models = [judge.name for judge in found if isinstance(judge, RewardModel)]
+    if not names or len(set(names)) < len(names) or len(set(models)) < len(models):
         raise ConfigError("one judge or several different ones are required", value=list(names))
     if rubric is not None and not any(isinstance(judge, RewardModel) for judge in found):
         raise ConfigError(
@@ -169,13 +170,28 @@ def judge(entries: Entries, settings: Settings, pairs: Sequence[Pair], language:
     DataError for files that cannot be used, GateError for one that refuses too many questions, costs too much or has no
     verdict on too many pairs."""
     found = {entry: find(entry) for entry in split(entries)}
-    asked = {entry: _asked(each, settings, language) for entry, each in found.items() if isinstance(each, RewardModel)}
+    asked = {each: _asked(each, settings, language) for each in found.values() if isinstance(each, RewardModel)}
     for each in found.values():
         if isinstance(each, RewardJudge):
             each.check(settings.scoring)
-    pairwise.prepare(asked, pairs, settings, SECTION)
-    said = {entry: _verdicts(asked.get(entry, each), settings, pairs, language) for entry, each in found.items()}
+    pairwise.prepare({model.name: judge for model, judge in asked.items()}, pairs, settings, SECTION)
+    said: dict[str, Verdicts] = {}
+    for entry, each in found.items():
+        who = asked[each] if isinstance(each, RewardModel) else each
+        said[entry] = _verdicts(who, settings, pairs, language)
+        _check_budget(said, settings)
     return jury.combined(said) if len(said) > 1 else next(iter(said.values()))
+
+
+def _check_budget(said: Mapping[str, Verdicts], settings: Settings) -> None:
+    """A judge checks its own cost while it is asked."""
+    spent = sum(verdicts.cost.usd or 0.0 for verdicts in said.values() if verdicts.cost)
+    if settings.max_usd is not None and spent > settings.max_usd:
+        raise GateError(
+            f"{', '.join(said)} have cost {pairwise.dollars(spent)}, which is more",
+            where=f"{SECTION}.max_usd", value=settings.max_usd,
+            hint="their answers are kept, and a run with a higher limit continues from there",
+        )  # fmt: skip
 
 
 def _asked(model: RewardModel, settings: Settings, language: str) -> pairwise.Judge:
