@@ -97,7 +97,7 @@ def test_one_language_needs_no_translation_and_no_comparison() -> None:
     assert labels == {"curate", "validate", "base", "reward-en", "evaluate-en", "external", "register", "report"}
     asked = experiment(ALONE | JAPANESE, **{"curate.prompts": "p.jsonl", "judge.judge": "served=m"})
     labels = steps("cross-lingual-transfer", asked)
-    assert {"rank-ja", "align-ja-ja", "sample-policy", "sample-ja", "judge-ja"} <= set(labels)
+    assert {"rank-ja", "align-ja-ja", "sample-policy-ja", "sample-ja", "judge-ja"} <= set(labels)
     assert labels["rank-ja"].config["labelers"] == ["ja"] and "represent" not in labels
     assert asked.named_languages == "ja" and experiment(CORPORA).named_languages == "en → ko, de, es"
 

@@ -20,6 +20,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def share(value: float | None) -> str:
+    """A share in percent; a dash for one that was not measured."""
+    return "\u2013" if value is None else percent(value)
+
+
 def percent_range(estimate: Estimate) -> str:
     """Whole percents, because the ends of an interval are not known more precisely."""
     return f"{100 * estimate.low:.0f}\u2013{100 * estimate.high:.0f}"
