@@ -17,7 +17,7 @@ def train(base: Path, folder: Path, answers: Mapping[str, Mapping[str, float]], 
         for message, given in answers.items()
         for answer, share in given.items()
     ]
-    rows = [(begin, end + [tokenizer.eos_token_id], share) for begin, end, share in rows]
+    rows = [(begin, [*end, tokenizer.eos_token_id], share) for begin, end, share in rows]
     longest = max(len(begin) + len(end) for begin, end, _ in rows)
     ids = torch.tensor([a + b + [tokenizer.pad_token_id] * (longest - len(a) - len(b)) for a, b, _ in rows])
     labels = torch.tensor([[-100] * len(a) + b + [-100] * (longest - len(a) - len(b)) for a, b, _ in rows])

@@ -316,7 +316,7 @@ def test_juries_and_rubrics_that_cannot_work(entries, rubric) -> None:
      {"references": "r.jsonl"}, {"rubric": "quality", "prompt": "rewardbench"}],
 )  # fmt: skip
 def test_settings_of_ratings_that_do_not_fit(given) -> None:
-    with pytest.raises(ValueError, match="rubric|reference|prompt"):
+    with pytest.raises(ValueError, match=r"rubric|reference|prompt"):
         settings(**given)
 
 

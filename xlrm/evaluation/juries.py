@@ -8,7 +8,7 @@ from xlrm.evaluation import win_rates
 from xlrm.evaluation.results import Cost, JudgesAgreement, JuryMember, Scores
 from xlrm.evaluation.win_rates import Judged
 from xlrm.scorers.judges.pairs import Pair
-from xlrm.scorers.judges.verdicts import Scored, Verdicts
+from xlrm.scorers.judges.verdicts import Scored, Verdicts, vote
 
 _AMOUNTS = tuple(name for name, field in Cost.model_fields.items() if field.annotation in (int | None, float | None))
 
@@ -53,6 +53,6 @@ def _scores(judged: Judged) -> Scores | None:
 
 def _member(said: Verdicts, pairs: Mapping[str, Sequence[Pair]]) -> JuryMember:
     judged = win_rates.by_system(pairs, said.judgements)
-    readable = {name: of for name, of in judged.items() if any(each.preference is not None for each in of.judgements)}
+    readable = {name: of for name, of in judged.items() if any(vote(each) is not None for each in of.judgements)}
     results = {name: win_rates.win_rate(of) for name, of in readable.items()}
     return JuryMember(cost=cost(said), results=results, scores=scores(judged))

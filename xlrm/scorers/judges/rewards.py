@@ -29,21 +29,21 @@ class RewardJudge:
     def check(self, scoring: Scoring) -> None:
         """Raises ConfigError for settings that do not fit the model or this machine."""
         with within("judge.scoring."):
-            classifiers.check(self.model, self._how(scoring))
+            classifiers.check(self.model, self.how(scoring))
 
     def judge(self, pairs: Sequence[Pair], scoring: Scoring) -> Verdicts:
         """Raises ArtifactError for a model that is unavailable or no reward model, ConfigError for settings that do not fit
         it."""
         texts = list(dict.fromkeys((pair.prompt, text) for pair in pairs for text in (pair.a, pair.b)))
         progress.say(f"judge[{self.model.name}]: {len(texts):,} responses to reward")
-        scorer = classifiers.load(self.model, self._how(scoring))
+        scorer = classifiers.load(self.model, self.how(scoring))
         rewards = dict(zip(texts, scorer.score([chat_templates.conversation(*text) for text in texts]), strict=True))
         scorer.say_cut(f"judge[{self.model.name}]", len(texts))
         del scorer
         loading.free_gpu()
         return Verdicts([_judgement(rewards[pair.prompt, pair.a], rewards[pair.prompt, pair.b]) for pair in pairs])
 
-    def _how(self, scoring: Scoring) -> Scoring:
+    def how(self, scoring: Scoring) -> Scoring:
         """With the precision of the model's row, unless another is set."""
         own = {} if "precision" in scoring.model_fields_set else {"precision": self.model.precision}
         return scoring.model_copy(update=own)

@@ -53,3 +53,8 @@ def by_scores(a: float | None, b: float | None) -> float | None:
     if a is None or b is None:
         return None
     return 1.5 if a == b else 1.0 if a > b else 2.0
+
+
+def vote(judgement: Judgement) -> float | None:
+    """Preference between a and b in [1, 2]; None if none of the judgement's verdicts is readable."""
+    return None if judgement.unreadable == len(judgement.preferences) else judgement.preference
