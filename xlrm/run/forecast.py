@@ -260,8 +260,8 @@ def _external(scene: Scene) -> Iterator[Row]:
                 "external", what, "scoring", config.precision or model.precision, reading, {"forward": 1}, of=of
             )
             continue
-        reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
         judge = Judge("external", external_models.SECTION, model, config.judge)
+        reading = sum((_judged(items, scene.scale(code), judge.answer_tokens) for code in codes), Load())
         yield _judging(scene, judge, what, reading, len(codes) * len(items))
 
 
@@ -278,7 +278,7 @@ def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -
     row = Row(judge.stage, f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens, flop=0.0)
     if (price := pairwise.price_of(judge.model, judge.settings)) is None:
         return replace(row, why=f"{judge.section}.usd_per_million has no price for {judge.model.name}")
-    written = pairs * judge.settings.answer_tokens
+    written = pairs * judge.answer_tokens
     usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
     return replace(row, usd=usd)
 
@@ -293,9 +293,7 @@ def _policies_judged(scene: Scene) -> Iterator[Row]:
         reading = Load()
         for scale in map(scene.scale, targets):
             answer = answer_length(scene.texts.pairs, scale, longest) / scale
-            reading += _judged(
-                [Item(prompt, (answer, answer)) for prompt in prompts], scale, judge.settings.answer_tokens
-            )
+            reading += _judged([Item(prompt, (answer, answer)) for prompt in prompts], scale, judge.answer_tokens)
         what = f"{policies} policies x {len(targets)} languages x {len(prompts):,} prompts by {judge.model.name}"
         yield _judging(scene, judge, what, reading * policies, policies * len(targets) * len(prompts))
 

@@ -29,6 +29,15 @@ class Judge:
     def engine(self) -> EngineName:
         return pairwise.engine_name(self.model, self.settings)
 
+    @property
+    def answer_tokens(self) -> int:
+        """Assumed tokens of an answer."""
+        return self.settings.expected_tokens(self.model)
+
+    @property
+    def max_new_tokens(self) -> int:
+        return self.settings.decoding(self.model).max_new_tokens
+
 
 def generative(stage: str, config: Any) -> list[Judge]:
     """The generative judges that a stage of this config asks. Raises ConfigError for an entry without its model."""

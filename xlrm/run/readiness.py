@@ -129,10 +129,10 @@ def generative_judges(asked: Experiment, stages: Stages) -> Iterator[ConfigError
     for stage in ("external", "judge"):
         for judge in judges.generative(stage, asked.config(stage)) if stage in stages else ():
             settings, section = judge.settings, judge.section
-            if judge.engine != "endpoint" and settings.max_new_tokens >= settings.context:
+            if judge.engine != "endpoint" and judge.max_new_tokens >= settings.context:
                 yield ConfigError(
                     f"less than {section}.context={settings.context} is allowed, which also holds the question",
-                    where=f"{section}.max_new_tokens", value=settings.max_new_tokens,
+                    where=f"{section}.max_new_tokens", value=judge.max_new_tokens,
                 )  # fmt: skip
             priced = judge.engine != "endpoint" or pairwise.price_of(judge.model, settings)
             if settings.max_usd is not None and not priced:

@@ -13,7 +13,7 @@ from xlrm.store.fields import NotCounted
 from xlrm.store.jsonl import write_jsonl
 
 
-class Config(pairwise.Settings):
+class Config(pairwise.PolicySettings):
     """Besides its own fields those of generative judges, which the phrasebook's ignores."""
 
     language: str

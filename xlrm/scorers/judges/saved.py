@@ -1,0 +1,29 @@
+"""Saved answers of judges: what they depend on, and their form in a memory (`xlrm.store.answers`)."""
+
+import json
+from dataclasses import asdict
+
+from xlrm.models.decoding import Completion, Decoding
+
+
+def described(decoding: Decoding) -> dict[str, object]:
+    """Decoding options as part of a memory's identity. Answers without log-probabilities have the identity that they had
+    before those could be asked for, and are still known."""
+    options = asdict(decoding)
+    return options if decoding.top_logprobs else {name: options[name] for name in options if name != "top_logprobs"}
+
+
+def written(answer: Completion, top_logprobs: int) -> str:
+    """The answer's text, or JSON with its log-probabilities."""
+    if not top_logprobs:
+        return answer.text
+    fields = {"text": answer.text, "logprobs": answer.logprobs, "pieces": answer.pieces}
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False)
+
+
+def read(text: str, top_logprobs: int) -> Completion:
+    """The answer that was `written`."""
+    if not top_logprobs:
+        return Completion(text, True)
+    fields = json.loads(text)
+    return Completion(fields["text"], True, logprobs=tuple(fields["logprobs"]), pieces=tuple(fields["pieces"]))
