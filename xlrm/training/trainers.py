@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from xlrm import installation, progress
 from xlrm.errors import ConfigError
-from xlrm.models import chat_templates, loading, transformers4, weights
+from xlrm.models import loading, transformers4, weights
 from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
 from xlrm.store.json_file import JsonFile
-from xlrm.training import checkpoints, columns, curves, finite, heldout, reward_heads
+from xlrm.training import checkpoints, columns, curves, finite, heldout, preference_tokens, references, reward_heads
+from xlrm.training.preference_tokens import PairCounts
 from xlrm.training.recipes import DpoTraining, RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
@@ -97,27 +98,28 @@ def train_reward_model(
 
 def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) -> dict[str, float]:
     """Aligns a policy by DPO on rows with prompt, chosen and rejected, and writes it to `output`. Returns the metrics,
-    none on nodes other than the first. Raises ConfigError for a batch size or length that is not possible."""
+    none on nodes other than the first.
+
+    Conversations longer than `max_length` lose their beginning and are counted; TRL's DPOTrainer would cut the end of
+    responses, and drop pairs whose prompt is as long. Raises TemplateRefusal for a conversation that the policy's template
+    does not accept, and ConfigError for a batch size or length that is not possible."""
     _check_length("align.max_length", config, policy)
     _check_batch(config, len(rows))
+    folder, label = output.parent, f"align[{config.language}]"
 
     def prepare() -> Path:
-        from datasets import Dataset, Features, Json, List
-
         weights.check_finite(policy)
-        sides = {"prompt": chat_templates.messages, "chosen": chat_templates.answer, "rejected": chat_templates.answer}
-        messages = {
-            name: [[json.dumps(message, allow_nan=False) for message in read(row[name])] for row in rows]
-            for name, read in sides.items()
-        }
-        features = Features({name: List(Json()) for name in sides})  # as columns, Arrow would add keys to all messages
-        Dataset.from_dict(messages, features).save_to_disk(output.parent / "tokens")
+        tokens, counts = preference_tokens.dataset(loading.load_tokenizer(policy), rows, config.max_length)
+        counts.log(label, config.max_length)
+        tokens.save_to_disk(folder / "tokens")
+        counts.write(folder)
         return policy
 
-    metrics = _run("dpo_worker", prepare, output.parent, config, DpoTraining)
+    metrics = _run("dpo_worker", prepare, folder, config, DpoTraining)
     if metrics:
-        finite.check_trained(output.parent / "trained", f"align[{config.language}]", metrics["steps"])
-        _move(output.parent / "trained", output)
+        finite.check_trained(folder / "trained", label, metrics["steps"])
+        _move(folder / "trained", output)
+        metrics |= {name: float(count) for name, count in PairCounts.read(folder).model_dump().items()}
     transformers4.write_older_names(output)
     return metrics
 
@@ -151,24 +153,32 @@ def reward_worker(folder: Path) -> None:
 def dpo_worker(folder: Path) -> None:
     """Aligns a policy in the prepared `folder`; runs in every process of the training."""
     from trl import DPOConfig, DPOTrainer
+    from trl.models.utils import prepare_deepspeed
 
     job = Job.read(folder)
     policy, config = job.start, DpoTraining(**job.config)
     dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(policy)
     arguments = _arguments(
-        DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
-    )
+        DPOConfig, config, folder, beta=config.beta, max_length=None, precompute_ref_log_probs=True,
+        remove_unused_columns=False,
+    )  # fmt: skip
     model = loading.load_causal_lm(policy)
     embeddings: Any = model.get_input_embeddings()
     if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
         tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
     packing.enable(model)
     label = f"align[{config.language}]"
-    trainer_type = checkpoints.keeping_reference(
-        finite.checked(DPOTrainer, label), folder / "reference", job.unfinished
+    trainer_type = references.kept(
+        curves.with_drift(finite.checked(DPOTrainer, label)), policy, config, prepare_deepspeed
     )
     with launch.together("computing the reference's log-probabilities"):
-        trainer = trainer_type(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
+        trainer = trainer_type(
+            model,
+            args=arguments,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            data_collator=preference_tokens.batch,
+        )
     _train(trainer, label, folder, job)
 
 
@@ -310,7 +320,7 @@ def _write_results(trainer: "Trainer", folder: Path) -> None:
     points = curves.points(trainer.state.log_history)
     trained = [point for point in points if "loss" in point]
     last = trained[-max(1, len(trained) // 10) :]
-    names = [name for name in ("loss", "accuracy") if name in last[-1]]
+    names = [name for name in ("loss", "accuracy", "chosen_drift", "rejected_drift") if name in last[-1]]
     metrics = {f"train_{name}": sum(point[name] for point in last) / len(last) for name in names}
     if scored := [point for point in points if "heldout_loss" in point]:
         best = (folder / heldout.BEST).is_dir()
