@@ -38,8 +38,8 @@ from xlrm.evaluation.results import (
 from xlrm.evaluation.statistics import summary
 from xlrm.registry import gate
 from xlrm.registry.champion import Registered
+from xlrm.reporting import accuracy_sentences, alignment_sentences, mistakes, plots, representation_sentences, results
 from xlrm.reporting import lineage as provenance
-from xlrm.reporting import mistakes, plots, results, sentences
 from xlrm.reporting.curves import Curves
 from xlrm.reporting.labels import Box, spread
 from xlrm.reporting.plots import Mark
@@ -798,13 +798,14 @@ def test_languages_are_compared_over_the_items_that_all_have(tmp_path):
     shared = comparisons.shared([source, *targets])
     assert shared.items == 5 and shared.averages["en", "es"].value == pytest.approx(3 / 5)
     assert (
-        sentences.sizes([source, *targets]) == "Tests differ in size: 8 pairs in English, 6 in Spanish and 7 in Korean."
+        accuracy_sentences.sizes([source, *targets])
+        == "Tests differ in size: 8 pairs in English, 6 in Spanish and 7 in Korean."
     )
 
 
 def test_where_all_languages_have_the_same_items_nothing_is_said_twice(whole):
     evaluations = read_evaluations(whole[0]["evaluations"])
-    assert comparisons.shared(evaluations) is None and sentences.sizes(evaluations) == ""
+    assert comparisons.shared(evaluations) is None and accuracy_sentences.sizes(evaluations) == ""
     assert 'id="shared"' not in whole[2]
 
 
@@ -828,17 +829,17 @@ def comparison(value: float, p: float) -> comparisons.Comparison:
     ],
 )
 def test_who_is_ahead(values, said):
-    assert said in sentences.transfer([comparison(*one) for one in values])
+    assert said in accuracy_sentences.transfer([comparison(*one) for one in values])
 
 
 def test_counts_of_none_and_all_read_as_words(tmp_path):
     rows = {"en": corpus(tmp_path, "en", ["facts"] * 20)}
     sure = [evaluated(rows, {"en": [1.0] * 20})]
-    assert sentences.matrix(sure) == "The accuracy differs from chance."
-    assert sentences.ties(sure) == "Chosen and rejected had different rewards in all 20 cases."
+    assert accuracy_sentences.matrix(sure) == "The accuracy differs from chance."
+    assert accuracy_sentences.ties(sure) == "Chosen and rejected had different rewards in all 20 cases."
     unsure = [evaluated(rows, {"en": [1.0, -1.0] * 9 + [0.0] * 2})]
-    assert "within the interval of 1 of 1" in sentences.matrix(unsure)
-    assert "in 2 of 20 cases, which count as lost" in sentences.ties(unsure)
+    assert "within the interval of 1 of 1" in accuracy_sentences.matrix(unsure)
+    assert "in 2 of 20 cases, which count as lost" in accuracy_sentences.ties(unsure)
 
 
 @pytest.mark.parametrize(
@@ -853,12 +854,14 @@ def test_counts_of_none_and_all_read_as_words(tmp_path):
 )
 def test_aligned_policies_are_counted_in_a_sentence(intervals, said):
     rates = [results.AlignedPolicy("es", "en", Estimate(0.5, *ends), 120, 0, "gpt-4o", 120, 0) for ends in intervals]
-    assert said in sentences.wins(rates)
+    assert said in alignment_sentences.wins(rates)
 
 
 def test_what_training_moved_is_said_of_one_model_and_of_several():
     models = {"base": similarity(0.4), "en": similarity(0.42)}
-    assert sentences.singular(models).endswith("is 0.400 in the base model; the English RM differs from it by +0.020.")
-    assert sentences.singular(models | {"ko": similarity(0.31)}).endswith(
+    assert representation_sentences.singular(models).endswith(
+        "is 0.400 in the base model; the English RM differs from it by +0.020."
+    )
+    assert representation_sentences.singular(models | {"ko": similarity(0.31)}).endswith(
         "; the English RM is closest to it (+0.020), the Korean RM farthest from it (−0.090)."
     )

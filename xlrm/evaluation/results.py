@@ -1,10 +1,11 @@
 """Results of reward models on benchmarks, as stages write them to results.json and others read them."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -152,24 +153,89 @@ class ExternalResults(JsonFile):
     models: dict[str, ExternalModelResults]
 
 
-class WinRate(BaseModel):
-    """An aligned policy against the policy it was trained from; a draw is half a win."""
+class LengthControlled(BaseModel):
+    """alpaca_eval's length-controlled win rate (`xlrm.evaluation.length_control`): what the win rate would be if both
+    sides' responses were equally long. Only for English, on AlpacaEval's own prompts."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     win_rate: float
+    standard_error: float
+    label: str
+    """Name of the method and where the difficulties of the prompts come from, for display."""
+
+
+class WinRate(BaseModel):
+    """The responses of a system against those of the reference to the same prompts; a draw is half a win. Wins, losses
+    and draws are of single responses: prompts x runs."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    win_rate: float
+    """Mean over the prompts of (preference - 1), of each prompt's mean over the runs, in [0, 1]."""
     interval: tuple[float, float]
     """95 % bootstrap interval over prompts."""
     items: int
-    """Prompts."""
+    """Prompts with a readable verdict."""
     draws: int
+    wins: int | None = None
+    losses: int | None = None
+    discrete: float | None = None
+    """Win rate of preferences that are rounded to a win, a draw or a loss (alpaca_eval's discrete_win_rate)."""
+    standard_error: float | None = None
+    """Over prompts; None for a single one."""
+    runs: tuple[float, ...] = ()
+    """Win rate of each run: of the first responses to all prompts, of the second ones, and so on."""
+    run_standard_error: float | None = None
+    """Over runs; None for a single one."""
     verdicts: int | None = None
     unreadable: int | None = None
-    """Verdicts that name neither response; each is half a win."""
+    """Verdicts that prefer no response; a preference is the mean of the readable ones."""
+    refused: int | None = None
+    """Questions that the judge refused; these verdicts are unreadable too."""
+    dropped: int | None = None
+    """Responses without a readable verdict, which the rates leave out (alpaca_eval)."""
+    characters: tuple[float, float] | None = None
+    """Mean length in characters of the reference's and of the system's responses."""
+    length_controlled: LengthControlled | None = None
+    first: float | None = None
+    """Share of the response shown first among readable verdicts: 0.5 for a judge without position bias that sees every
+    pair in both orders."""
+    consistent: float | None = None
+    """Share of pairs judged in both orders in which the same response won twice."""
+    position_bias: float | None = None
+    """Share of pairs judged in both orders in which the first position won twice, minus that of the second."""
 
     @property
     def estimate(self) -> Estimate:
         return Estimate(self.win_rate, *self.interval)
+
+
+REFERENCE = "base"
+"""Name in results of the policy before alignment, which responses are compared with if the experiment names no other
+reference."""
+
+
+class Difference(BaseModel):
+    """Win rate of the system `first` minus that of `second` against the same reference, paired by prompt."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    first: str
+    second: str
+    value: float
+    low: float
+    high: float
+    """95 % bootstrap interval over prompts: low to high."""
+    p: float
+    """Two-sided, of a permutation test in which each prompt's difference may have either sign."""
+    p_holm: float
+    """Adjusted for the number of comparisons of this file (Holm 1979); `xlrm.evaluation.alignment` adjusts for those in all
+    languages."""
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.value, self.low, self.high)
 
 
 class JudgeResults(JsonFile):
@@ -182,10 +248,38 @@ class JudgeResults(JsonFile):
     """Language of the responses."""
     judge: str | None = None
     """Entry of the config."""
+    reference: str = REFERENCE
+    """What all systems are compared with: `base`, the policy before alignment, or the name of a model or of responses from
+    elsewhere."""
     cost: Cost | None = None
     """What a generative judge took; None for others."""
     results: dict[str, WinRate]
-    """Reward model that the policy was aligned to -> its win rate."""
+    """System -> its win rate: `base` if that is not the reference, then the policies by what they were aligned to, a
+    reward model such as `en`, or `grpo-en`, trained online by it."""
+    differences: tuple[Difference, ...] = ()
+    """Between the policies by the source's and by the target's reward model, and between each and the base policy."""
+
+
+class JudgedItems(JsonFile):
+    """items.json of the stage judge: what each prompt contributes to the win rates, for statistics over languages."""
+
+    FILE: ClassVar[str] = "items.json"
+    WRITTEN_BY: ClassVar[str] = "the stage judge writes it"
+    INDENT: ClassVar[int | None] = None
+
+    ids: tuple[str, ...]
+    wins: dict[str, tuple[float | None, ...]]
+    """System -> share of a win in [0, 1] for each prompt, the mean over runs; None without a readable verdict."""
+
+    @classmethod
+    def of(cls, shares: Mapping[str, Mapping[str, float | None]]) -> Self:
+        """`shares`: system -> prompt's id -> share of a win; all systems answer the same prompts."""
+        ids = tuple(dict.fromkeys(name for own in shares.values() for name in own))
+        return cls(ids=ids, wins={system: tuple(own[name] for name in ids) for system, own in shares.items()})
+
+    @property
+    def shares(self) -> dict[str, dict[str, float | None]]:
+        return {system: dict(zip(self.ids, wins, strict=True)) for system, wins in self.wins.items()}
 
 
 class SingleResult(Result, JsonFile):

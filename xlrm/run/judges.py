@@ -7,12 +7,12 @@ from typing import Any
 
 from xlrm.data import catalog, conversations
 from xlrm.errors import ConfigError, DataError
-from xlrm.evaluation import external_models, win_rates
+from xlrm.evaluation import external_models
 from xlrm.models import reward_models
 from xlrm.models.generation import EngineName
 from xlrm.models.reward_models import RewardModel
 from xlrm.run.sections import Experiment
-from xlrm.scorers.judges import pairwise
+from xlrm.scorers.judges import pairwise, table
 from xlrm.store.row_files import Reading
 
 
@@ -33,8 +33,8 @@ class Judge:
 def generative(stage: str, config: Any) -> list[Judge]:
     """The generative judges that a stage of this config asks. Raises ConfigError for an entry without its model."""
     if stage == "judge":
-        model = config.judge and win_rates.find(config.judge)
-        return [Judge(stage, win_rates.SECTION, model, config)] if model else []
+        model = config.judge and table.find(config.judge)
+        return [Judge(stage, table.SECTION, model, config)] if model else []
     if stage != "external":
         return []
     models = [reward_models.find(entry) for entry in config.models if reward_models.in_table(entry)]

@@ -110,7 +110,7 @@ def identity(policy: Path, config: DpoTraining, accelerator: Any) -> dict[str, o
         "policy": weights, "precision": config.precision, "device": accelerator.device.type,
         "weights_in": "bfloat16" if half and accelerator.num_processes > 1 else "float32",
         "code": provenance.code_version("xlrm.models.packing.model"),
-        "versions": provenance.versions("xlrm.training.trainers"),
+        "versions": provenance.versions("xlrm.training.dpo"),
     }  # fmt: skip
 
 

@@ -24,6 +24,8 @@ class Pair:
     prompt: str
     a: str
     b: str
+    run: int = 0
+    """Number of the run, from 0, if several responses to a prompt are judged."""
 
     @classmethod
     def of(cls, name: str, prompt: Any, a: Any, b: Any) -> "Pair":
