@@ -22,7 +22,7 @@ RUNS = {
     "reward": ("reward",),
     "sample": ("external", "sample"),
     "evaluate": ("evaluate", "rank", "represent"),
-    "align": ("align",),
+    "align": ("align", "rl"),
     "answer": ("sample", "judge"),
     "report": ("judge", "register", "report"),
 }

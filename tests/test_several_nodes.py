@@ -217,7 +217,7 @@ def come_late(what):
 def work(folder):
     config = trainers.RewardTraining(language="en", learning_rate=1e-3, batch_size=8, processes=2)
     come_late("joining")
-    trainers._arguments(TrainingArguments, config, folder)
+    trainers.training_arguments(TrainingArguments, config, folder)
     come_late("agreeing on a checkpoint")
     with launch.together("agreeing on a checkpoint"):
         distributed.barrier()

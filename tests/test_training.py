@@ -561,10 +561,10 @@ def test_the_batch_is_looked_at_without_torch() -> None:
 def test_a_global_batch_is_made_of_all_processes_of_all_nodes(monkeypatch) -> None:
     recipe = reward.Config(language="en", processes=4)
     monkeypatch.setenv("PET_NNODES", "2")
-    trainers._check_batch(recipe, 86_400)
+    trainers.check_batch(recipe, 86_400)
     monkeypatch.setenv("PET_NNODES", "3")
     with refused(ConfigError, "batch_size", 128):
-        trainers._check_batch(recipe, 86_400)
+        trainers.check_batch(recipe, 86_400)
 
 
 @pytest.mark.slow

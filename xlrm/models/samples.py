@@ -92,7 +92,7 @@ class SampleCounts(JsonFile):
     shard: tuple[int, int] = (1, 1)
     """Number of the shard of the prompts, from 1, and number of shards."""
     policies: list[dict[str, dict[str, Counts]]]
-    """Of each policy: split -> language -> counts."""
+    """For each policy: split -> language -> counts."""
 
 
 def metrics(policies: Sequence[Mapping[str, Mapping[str, Counts]]]) -> dict[str, float]:

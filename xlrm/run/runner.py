@@ -33,7 +33,7 @@ Inputs = Mapping[str, str | list[str]]
 _OUTSIDE = ("files", "fingerprint", "destination")
 """Functions of a stage's module that take its config and say what counts from outside the store: digests of local
 files, current versions of models or datasets named elsewhere, and the place that the stage writes to."""
-MODELS = ("base", "policy", "policies", "model", "reward_models")
+MODELS = ("base", "policy", "policies", "model", "reward_model", "reward_models")
 """Inputs of stages that are models."""
 _OPEN_RUN = "mlflow.json"
 """File in a working folder that names the MLflow run of the process at work; if that is killed, the next one closes the

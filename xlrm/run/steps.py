@@ -179,17 +179,20 @@ def _judged(experiment: Experiment) -> bool:
 
 
 def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
-    """Steps that align a policy with the source's and one with the language's own reward model, and compare their
-    responses with those of the policy they were trained from."""
+    """Steps that align a policy with the source's and one with the language's own reward model, by DPO and, with a section
+    `rl`, online too, and compare their responses with those of the policy they were trained from."""
     labelers = list(dict.fromkeys((experiment.source, language)))
-    given, policies = (
-        {"language": language, "labelers": labelers},
-        tuple(f"align-{language}-{code}" for code in labelers),
-    )
+    given = {"language": language, "labelers": labelers}
+    online = [_online(experiment, language, code, policy) for code in labelers] if "rl" in experiment.stages else []
+    policies = (*(f"align-{language}-{code}" for code in labelers), *(step.label for step in online))
+    systems = [*labelers, *(f"{experiment.setting('rl', 'method')}-{code}" for code in labelers if online)]
     before = tuple(step.label for step in _before(experiment, language, policy))
     ranked: Inputs = {"samples": before, "reward_models": _models(tuple(labelers))}
     answers = {"languages": [language], "split": "eval"}
-    judged = Step("judge", (language,), given, {"reference": before, "candidates": (f"sample-{language}",)})
+    judged = Step(
+        "judge", (language,), given | {"labelers": systems},
+        {"reference": before, "candidates": (f"sample-{language}",)},
+    )  # fmt: skip
     return [
         Step("rank", (language,), given, ranked),
         *(
@@ -199,9 +202,19 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
             )
             for code in labelers
         ),
+        *online,
         Step("sample", (language,), answers, {"policies": policies, "corpora": "validate"}),
         *([judged] if _judged(experiment) else []),
     ]  # fmt: skip
+
+
+def _online(experiment: Experiment, language: str, labeler: str, policy: str) -> Step:
+    """The step that trains a policy on its own responses. A reward server makes the reward model's artifact unnecessary."""
+    model = {} if experiment.setting("rl", "reward_url") else {"reward_model": f"reward-{labeler}"}
+    return Step(
+        "rl", (language, labeler), {"language": language, "labeler": labeler},
+        {"policy": policy, "corpora": "validate", **model},
+    )  # fmt: skip
 
 
 def _representations(experiment: Experiment) -> list[Step]:
@@ -223,7 +236,7 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
     represented = _representations(experiment)
     evaluations = _evaluations(languages)
     verdicts = tuple(step.label for step in alignment if step.stage == "judge")
-    policies = tuple(step.label for step in alignment if step.stage == "align")
+    policies = tuple(step.label for step in alignment if step.stage in ("align", "rl"))
     return [
         *data(experiment),
         Step("base"),

@@ -1,5 +1,6 @@
 """Samples responses of policies: several per prompt for alignment, and one or more per prompt for judging."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +9,12 @@ from pydantic import Field, field_validator
 from xlrm.data import catalog, curation
 from xlrm.data.corpus_schema import CORPUS_PROMPTS
 from xlrm.models import samples, sampling
-from xlrm.models.decoding import Completion
 from xlrm.models.samples import Counts, SampleCounts
 from xlrm.store import shards
 from xlrm.store.fields import NotCounted, Sets
 from xlrm.store.jsonl import write_jsonl
 from xlrm.store.shards import Shard
-from xlrm.validation import response_languages
+from xlrm.validation import responses
 
 
 class Config(sampling.Settings):
@@ -61,38 +61,13 @@ def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) ->
     for place, path in enumerate(policies):
         counts.append({split: {} for split in splits})
         with sampling.policy(path, config, output) as policy:
-            for language in config.languages:
-                prompts = _prompts(config, corpora, language, splits)
-                for split in splits:
-                    rows = [row for row in prompts if row["split"] == split]
-                    judged = split == "eval"
-                    responses = policy.respond(
-                        [row["prompt"] for row in rows], config.runs if judged else config.samples, judged
-                    )
-                    records = _records(rows, responses, language)
-                    counts[place][split][language] = Counts.of(records, language)
-                    write_jsonl(output / samples.file(place, split, language), records)
+            for language, split in itertools.product(config.languages, splits):
+                rows = shards.rows_of(curation.prompts(corpora / language, split, config.eval_prompts), config.shard)
+                judged = split == "eval"
+                number = config.runs if judged else config.samples
+                completions = policy.respond([row["prompt"] for row in rows], number, judged)
+                records = responses.records(rows, completions, language)
+                write_jsonl(output / samples.file(place, split, language), records)
+                counts[place][split][language] = Counts.of(records, language)
     SampleCounts(shard=shards.numbers(config.shard), policies=counts).write(output)
     return samples.metrics(counts)
-
-
-def _prompts(config: Config, corpora: Path, language: str, splits: tuple[str, ...]) -> list[dict]:
-    """Rows of this shard with id, prompt and split."""
-    prompts = curation.published_prompts(config.eval_prompts, language) if config.eval_prompts else []
-    if "train" in splits or not config.eval_prompts:
-        prompts += CORPUS_PROMPTS.read(corpora / language)
-    return [
-        row
-        for split in splits
-        for row in shards.rows_of([row for row in prompts if row["split"] == split], config.shard)
-    ]
-
-
-def _records(rows: list[dict], responses: list[list[Completion]], language: str) -> list[dict]:
-    texts = [[each.text for each in completions] for completions in responses]
-    identified = iter(response_languages.identify([text for several in texts for text in several], language))
-    return [
-        {**row, "responses": several, "finished": [each.whole for each in completions],
-         "languages": [next(identified) for _ in several]}
-        for row, several, completions in zip(rows, texts, responses, strict=True)
-    ]  # fmt: skip

@@ -21,6 +21,8 @@ _NAMES = {
     "loss": "loss", "accuracy": "accuracy", "rewards/accuracies": "accuracy", "margin": "margin",
     "rewards/margins": "margin", "rewards/chosen": "chosen_reward", "rewards/rejected": "rejected_reward",
     "mean_reward": "mean_reward", "learning_rate": "learning_rate", "grad_norm": "gradient_norm",
+    "xlrm/reward": "reward", "xlrm/spread": "reward_spread", "xlrm/equal": "equal_groups", "xlrm/missing": "missing_rewards",
+    "kl": "kl", "entropy": "entropy", "completions/mean_length": "response_tokens", "completions/clipped_ratio": "cut_responses",
     "eval_loss": "heldout_loss", "eval_accuracy": "heldout_accuracy", "eval_margin": "heldout_margin",
 }  # fmt: skip
 """Name in the logs of transformers and TRL -> name in the curves."""
