@@ -87,10 +87,13 @@ def rank(folder: Path, work: Path) -> list[float]:
     from xlrm.stages import rank
     from xlrm.store.jsonl import read_rows, write_jsonl
 
-    rows = [{"id": str(i), "prompt": asked, "responses": both} for i, (asked, both) in enumerate(QUESTIONS.items())]
+    rows = [
+        {"id": str(i), "prompt": asked, "responses": both, "finished": [True, True], "languages": ["en", "en"]}
+        for i, (asked, both) in enumerate(QUESTIONS.items())
+    ]
     write_jsonl(work / "samples" / "0" / "train" / "en.jsonl", rows)
     config = rank.Config(language="en", labelers=("m",))
-    rank.run(config, samples=work / "samples", reward_models=[folder], output=work / "output")
+    rank.run(config, samples=[work / "samples"], reward_models=[folder], output=work / "output")
     rewards: dict[str, float] = {}
     for pair in read_rows(work / "output" / "m.jsonl", ("chosen", "rejected")):
         rewards |= {pair[side]: pair[f"{side}_reward"] for side in ("chosen", "rejected")}

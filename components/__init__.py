@@ -22,7 +22,7 @@ RUNS = {
     "reward": ("reward",),
     "sample": ("external", "sample"),
     "evaluate": ("evaluate", "rank", "represent"),
-    "align": ("align",),
+    "align": ("align", "rl"),
     "answer": ("sample", "judge"),
     "report": ("judge", "register", "report"),
 }
@@ -46,7 +46,7 @@ def component_of(step: Step) -> str:
     after `align`, those of the other policies. A judge that is a model of this task's machine runs in `answer`, which has
     GPUs, any other in `report`."""
     if step.stage == "sample":
-        return "sample" if step.of == (POLICY,) else "answer"
+        return "sample" if step.of[0] == POLICY else "answer"
     if step.stage == "judge":
         asked = judges.generative(step.stage, stage_config(step.stage, step.config))
         return "answer" if any(judge.engine != "endpoint" for judge in asked) else "report"

@@ -6,10 +6,11 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
+from components import _pages, _run
 from components._address import write
 from components.notes import FAILED, NOTHING_LEFT, RUN_ID, SUCCEEDED, Notes, note_end, notes
 from xlrm import progress
-from xlrm.errors import ArtifactError
+from xlrm.errors import ArtifactError, XlrmError
 
 ADDRESS = "XLRM_NOTIFY_URL"
 """Variable with the secret address that accepts {"text": ...} by POST, as Slack's and Mattermost's incoming webhooks
@@ -35,7 +36,7 @@ def report(pipeline: str, status: Any, summary: Any) -> None:
     text = f"{pipeline} {os.environ.get(RUN_ID, '')}".strip() + f": {end.state.lower()}"
     text += f": {end.line}" if end.line else ""
     note_end(end.state, end.line)
-    write(summary, _page(end, text))
+    write(summary, _page(end, text) + _results())
     progress.say(text)
     if address := os.environ.get(ADDRESS):
         _post(address, text)
@@ -82,6 +83,15 @@ def _page(end: End, text: str) -> str:
     """The end as Markdown, the failed tasks first."""
     rows = [f"- **{name}**: {why}" for name, why in end.failed.items()]
     return "\n".join([f"# {end.state.capitalize()}", "", *rows, *([""] if rows else []), text, ""])
+
+
+def _results() -> str:
+    """The run's report in Markdown; empty if there is none. An error is only logged."""
+    try:
+        return _pages.description(_run.made(_LAST) if os.environ.get(RUN_ID) else None)
+    except (XlrmError, OSError, ValueError) as error:
+        progress.say(f"{_LAST}: its tables cannot be shown: {error}")
+        return ""
 
 
 def _one_line(text: str) -> str:

@@ -27,6 +27,15 @@ def own(uri: str | None) -> str:
     return _own(uri, artifacts.load(uri)) if uri else ""
 
 
+def description(uri: str | None) -> str:
+    """The Markdown of a step's artifact that is written for display; empty if there is none."""
+    if not uri:
+        return ""
+    record = artifacts.load(uri)
+    wanted = tuple(file for file in record.files if file.path == pages.MARKDOWN.get(record.stage))
+    return pages.description(record.stage, artifacts.fetch(uri, addresses.home() / "cache", wanted)) if wanted else ""
+
+
 def refused(label: str) -> str:
     """The page of what a step's gate refused, with the reason first; empty if it refused nothing or there is no
     page."""

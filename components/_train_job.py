@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from components import component_of
 from components._cluster import Cluster, follow, start
 from components.hardware import TRAININGS, Hardware, Quantity, problems
 from xlrm import progress
@@ -59,9 +60,10 @@ def train_on_nodes(hardware: Hardware, step: Step, inputs: Inputs, experiment: s
     or is deleted, and ArtifactError if it cannot be created or followed. The job is deleted when it fails and when the
     task is ended; a job that merely cannot be followed goes on.
     """
-    if hardware.nodes < 2 or step.stage not in TRAININGS:
+    component = component_of(step)
+    if hardware.nodes < 2 or component not in TRAININGS:
         return
-    node, uri = _node(hardware, step.stage), runner.address(step.stage, step.config, inputs)
+    node, uri = _node(hardware, component), runner.address(step.stage, step.config, inputs)
     if not artifacts.find(uri):
         for problem in problems(step, node.gpus, hardware.nodes):  # each node would find these out minutes later
             raise problem.within(f"{step.stage}.")
@@ -81,16 +83,16 @@ def _train(uri: str, nodes: int, node: Node, arguments: list[str]) -> None:
         )  # fmt: skip
 
 
-def _node(hardware: Hardware, stage: str) -> Node:
+def _node(hardware: Hardware, component: str) -> Node:
     """The resources of each node. Raises ConfigError for a quantity that Kubernetes cannot parse."""
-    has = hardware.share(stage)
+    has = hardware.share(component)
     try:
         return Node(gpus=has.gpus, gpu_product=hardware.gpu_product, cpu=has.cores, memory=has.memory)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         field = {"cpu": "cores"}.get(name, name)
-        raise ConfigError.invalid({**first, "loc": (field,)}, f"tasks.{stage}.") from error
+        raise ConfigError.invalid({**first, "loc": (field,)}, f"tasks.{component}.") from error
 
 
 def job_name(uri: str) -> str:

@@ -1,4 +1,4 @@
-"""Component of the stage `align`."""
+"""Component of the stages `align` and `rl`, which train policies."""
 
 from kfp import dsl
 

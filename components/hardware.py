@@ -19,7 +19,7 @@ from xlrm.training import trainers
 from xlrm.training.recipes import TrainingConfig
 
 TRAININGS = ("reward", "align")
-"""Stages, and components of the same names, that may train on several nodes."""
+"""Components whose stages train, on several nodes if the placement has them."""
 DRIVER, WINDOWS = Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg")
 """Where NVIDIA's driver lists its GPUs, and the device that Windows' Linux has instead."""
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?")
@@ -98,9 +98,8 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[ConfigError]:
                 yield ConfigError(f"vllm needs a GPU, and is the engine of {judge.model.name}", where=field)
     if isinstance(config, Scoring):
         yield from _scoring_problems(config, gpus)
-    if step.stage not in TRAININGS:
+    if not isinstance(config, TrainingConfig):
         return
-    assert isinstance(config, TrainingConfig)
     if gpus and config.processes > gpus:
         yield ConfigError(f"at most the {gpus} GPUs of a pod are allowed", where="processes", value=config.processes)
     if not gpus and trainers.needs_bitsandbytes(config):

@@ -40,7 +40,7 @@ COMPONENTS = tuple(
 )
 
 DOORS = {
-    "trl": "xlrm.training.trainers",
+    "trl": "xlrm.training.dpo xlrm.training.online_rl xlrm.training.trainers",
     "peft": "xlrm.training.trainers",
     "great_expectations": "xlrm.validation.suite",
     "lingua": "xlrm.validation.language_id",
@@ -55,7 +55,8 @@ DOORS = {
     "prometheus_client": "xlrm.serving.metrics",
     "kubernetes": "components._cluster pipelines.doctor",
 }
-"""Heavy library -> the one module that imports it; Kubernetes is asked by tasks in a cluster, and looked at from outside."""
+"""Heavy library -> the modules that import it, one but for a reason: TRL's trainers of rewards, pairs and samples are classes
+with hooks of their own, all in `training`; Kubernetes is asked by tasks in a cluster, and looked at from outside."""
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")
 
 
@@ -228,7 +229,7 @@ def test_a_stage_runs_from_a_config_and_directories(stage: str) -> None:
 
 
 STAGE_LINES = 80
-LONG_STAGES = {"translate": 90}
+LONG_STAGES = {"translate": 82}
 """Stages that are longer, with the lines they have: a number here can only fall."""
 
 

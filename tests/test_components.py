@@ -171,7 +171,10 @@ def test_steps_are_shared_out_to_as_many_pods_as_there_may_be() -> None:
         "reward-en,reward-zh,reward-vi", "reward-es,reward-de", "reward-it,reward-ru", "reward-ko,reward-tr",
     ]  # fmt: skip
     assert len(shares["translate"]) == 8 and len(shares["align"]) == 1
-    assert sorted(",".join(shares["sample"]).split(",")) == ["external", "sample-policy"]
+    assert sorted(",".join(shares["sample"]).split(",")) == [
+        "external",
+        *(f"sample-policy-{code}" for code in sorted(targets)),
+    ]
     assert {len(texts) for texts in shared_out({}, Hardware()).values()} == {0}
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from refusals import refused
 from safetensors.torch import load_file, save_file
+from sampled import answered
 from test_registry import list_files
 
 from xlrm.analysis import hidden_states
@@ -321,10 +322,10 @@ def score(model: Path, corpora: Path, output: Path) -> None:
 
 
 def rank_with(model: Path, corpora: Path, output: Path) -> None:
-    rows = [{"id": "1", "prompt": "p", "responses": ["a", "b"]}]
+    rows = [answered("1", "p", ["a", "b"])]
     write_jsonl(output / "samples" / "0" / "train" / "en.jsonl", rows)
     rank.run(
-        rank.Config(language="en", labelers=("en",)), samples=output / "samples", reward_models=[model], output=output
+        rank.Config(language="en", labelers=("en",)), samples=[output / "samples"], reward_models=[model], output=output
     )
 
 

@@ -17,7 +17,7 @@ from xlrm.data import curation
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation.results import EvaluationResults
 from xlrm.languages import LANGUAGES, NewLanguage
-from xlrm.reporting import sentences
+from xlrm.reporting import gate_sentences, sentences
 from xlrm.run.experiment import Experiment, build, parse, write
 from xlrm.run.runner import run_stage
 from xlrm.run.steps import steps
@@ -97,7 +97,7 @@ def test_one_language_needs_no_translation_and_no_comparison() -> None:
     assert labels == {"curate", "validate", "base", "reward-en", "evaluate-en", "external", "register", "report"}
     asked = experiment(ALONE | JAPANESE, **{"curate.prompts": "p.jsonl", "judge.judge": "served=m"})
     labels = steps("cross-lingual-transfer", asked)
-    assert {"rank-ja", "align-ja-ja", "sample-policy", "sample-ja", "judge-ja"} <= set(labels)
+    assert {"rank-ja", "align-ja-ja", "sample-policy-ja", "sample-ja", "judge-ja"} <= set(labels)
     assert labels["rank-ja"].config["labelers"] == ["ja"] and "represent" not in labels
     assert asked.named_languages == "ja" and experiment(CORPORA).named_languages == "en → ko, de, es"
 
@@ -221,7 +221,7 @@ def test_texts_of_people_are_not_refused_as_if_a_machine_had_made_them(tmp_path:
     assert metrics["kept/de"] == 40 and "failures/de/number" not in metrics
     summary = Summary.read(tmp_path / "own")
     assert summary.own == {"de": ("preferences", "benchmark")} and not summary.translations
-    assert "Data in German was not translated here" in sentences.validated(summary)
+    assert "Data in German was not translated here" in gate_sentences.validated(summary)
     with refused(DataError, "validate.translations", "en, de, de"):
         validate.run(config, source=source, translations=[german], own=[german], output=tmp_path / "twice")
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from refusals import refused
+from sampled import answered
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -109,7 +110,7 @@ def test_evaluate_and_rank_give_what_one_process_gives(model, tmp_path) -> None:
     ]
     (tmp_path / "corpora" / "en").mkdir(parents=True)
     write_jsonl(tmp_path / "corpora" / "en" / "benchmark.jsonl", items)
-    samples = [{"id": f"{i}", "prompt": row["prompt"], "responses": row["responses"]} for i, row in enumerate(PAIRS)]
+    samples = [answered(f"{i}", row["prompt"], row["responses"]) for i, row in enumerate(PAIRS)]
     (tmp_path / "samples" / "0" / "train").mkdir(parents=True)
     write_jsonl(tmp_path / "samples" / "0" / "train" / "en.jsonl", samples)
     tables, metrics, pairs = [], [], []
@@ -121,7 +122,7 @@ def test_evaluate_and_rank_give_what_one_process_gives(model, tmp_path) -> None:
         )
         tables.append(reward_table.read(output / "evaluate" / reward_table.FILE)["en"])
         config = rank.Config(language="en", labelers=("en",), **how)
-        rank.run(config, samples=tmp_path / "samples", reward_models=[model], output=output / "rank")
+        rank.run(config, samples=[tmp_path / "samples"], reward_models=[model], output=output / "rank")
         pairs.append((output / "rank" / "en.jsonl").read_text())
     assert tables[0] == tables[1] and metrics[0] == metrics[1] and pairs[0] == pairs[1]
     assert len(tables[0]) == len(PAIRS) and metrics[0]["cut/en"] > 0

@@ -46,7 +46,7 @@ def test_a_turn_ends_with_every_end_token_of_the_model(tmp_path, ends, config) -
     folder = policy(tmp_path / "policy", ends, steps=80, eos_token_id=config)
     settings = sampling.Settings(max_new_tokens=20)
     with sampling.policy(folder, settings, tmp_path / "sample" / "output") as asked:
-        ((found,),) = asked.respond([ASKED], 1, greedy=True)
+        ((found,),) = asked.respond([ASKED], 1, judged=True)
     assert (found.text, found.whole) == (ANSWER, True)
     words, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     inputs = words.apply_chat_template(
@@ -83,4 +83,4 @@ def test_a_policy_without_a_pad_token_is_sampled_and_aligned(tmp_path) -> None:
         rows = read_rows(written / "0/train/en.jsonl")
         finished = [each for row in rows for each in row["finished"]]
         assert all(len(row["finished"]) == len(row["responses"]) == 2 for row in rows)
-        assert metrics == {"responses": 4, "cut": finished.count(False)}
+        assert (metrics["responses"], metrics["cut"]) == (4, finished.count(False))

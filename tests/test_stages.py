@@ -128,7 +128,7 @@ def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
         == sampled("again", "all", tiny_base).joinpath("0/train/en.jsonl").read_text()
     ), "the same seed gives the same samples"
     config = rank.Config(language="en", labelers=("en",))
-    rank.run(config, samples=base, reward_models=[labeler], output=tmp_path / "ranked")
+    rank.run(config, samples=[base], reward_models=[labeler], output=tmp_path / "ranked")
     ranked = read_rows(tmp_path / "ranked" / "en.jsonl")
     assert ranked and all(row["chosen_reward"] > row["rejected_reward"] for row in ranked)
     config = align.Config(language="en", labeler="en", **TRAINING | {"batch_size": 4})
@@ -136,7 +136,7 @@ def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
     assert align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=aligned)["pairs"] == len(ranked)
     candidates = sampled("candidates", "eval", aligned)
     config = judge.Config(language="en", labelers=("en",), judge="phrasebook")
-    metrics = judge.run(config, reference=base, candidates=candidates, output=tmp_path / "verdicts")
+    metrics = judge.run(config, reference=[base], candidates=[candidates], output=tmp_path / "verdicts")
     assert 0 <= metrics["win_rate/en"] <= 1
     assert len(read_rows(tmp_path / "verdicts" / "verdicts.jsonl")) == 6
 
@@ -152,20 +152,21 @@ def test_a_policy_that_said_nothing_can_be_taught_not_to(tiny_base, tmp_path) ->
     assert metrics["pairs"] == 4 and math.isfinite(metrics["train_loss"])
 
 
-def test_a_prompt_with_one_response_only_makes_no_pair() -> None:
-    row = {"id": "1", "prompt": "p", "responses": ["a", "a"]}
-    assert rank.best_and_worst(row, [1.0, 1.0]) is None
-    found = rank.best_and_worst({**row, "responses": ["a", "b", "c"]}, [0.1, -2.0, 3.0])
-    assert (found["chosen"], found["rejected"]) == ("c", "b")
-
-
 def test_the_judge_wants_answers_to_the_same_prompts(tmp_path) -> None:
-    rows = [{"id": "1", "prompt": "How much is one plus two?", "responses": ["Three."]}]
+    rows = [
+        {
+            "id": "1",
+            "prompt": "How much is one plus two?",
+            "responses": ["Three."],
+            "finished": [True],
+            "languages": ["en"],
+        }
+    ]
     write_jsonl(tmp_path / "a/0/eval/en.jsonl", rows)
     write_jsonl(tmp_path / "b/0/eval/en.jsonl", [{**rows[0], "id": "2"}])
     config = judge.Config(language="en", labelers=("en",), judge="phrasebook")
-    with refused(DataError, "judge", (str(tmp_path / "b"), str(tmp_path / "a"))):
-        judge.run(config, reference=tmp_path / "a", candidates=tmp_path / "b", output=tmp_path / "out")
+    with refused(DataError, "judge", "1"):
+        judge.run(config, reference=[tmp_path / "a"], candidates=[tmp_path / "b"], output=tmp_path / "out")
 
 
 @pytest.fixture
@@ -220,7 +221,7 @@ def test_a_stage_that_uses_models_loads_each_once(tiny_base, tmp_path, loads) ->
     sample.run(config, policies=[tiny_base], corpora=corpora, output=output("samples"))
     assert loads == {str(tiny_base): 1}
     config = rank.Config(language="en", labelers=languages)
-    rank.run(config, samples=tmp_path / "samples", reward_models=two, output=output("ranked"))
+    rank.run(config, samples=[tmp_path / "samples"], reward_models=two, output=output("ranked"))
     assert loads == dict.fromkeys(map(str, two), 1)
     config = represent.Config(languages=languages)
     represent.run(config, base=tiny_base, reward_models=two, corpora=corpora, output=output("represented"))

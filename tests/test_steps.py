@@ -60,18 +60,32 @@ def test_paper_a_has_the_steps_of_its_sections() -> None:
     count = {stage: sum(step.stage == stage for step in made.values()) for stage in STAGES}
     assert count == {
         "curate": 1, "plan": 1, "translate": 4, "validate": 1, "base": 2, "reward": 5, "evaluate": 5, "external": 1,
-        "sample": 1 + 4, "rank": 4, "align": 8, "judge": 0, "represent": 1, "register": 1, "report": 1,
+        "sample": 4 + 4, "rank": 4, "align": 8, "rl": 0, "judge": 0, "represent": 1, "register": 1, "report": 1,
     }  # fmt: skip
     assert made["base"].config["model"] == "Qwen/Qwen2.5-3B-Instruct", "section 2.2"
     assert made["base-policy"].config["model"] == "Qwen/Qwen2.5-7B-Instruct", (
         "section 4.1, whatever the reward models' base"
     )
     assert made["reward-ko"].inputs["base"] == made["represent"].inputs["base"] == "base"
-    assert made["align-ko-en"].inputs["policy"] == "base-policy" == made["sample-policy"].inputs["policies"][0]
+    assert made["align-ko-en"].inputs["policy"] == "base-policy" == made["sample-policy-ko"].inputs["policies"][0]
     assert "verdicts" not in made["report"].inputs
-    assert made["rank-ko"].inputs == {"samples": "sample-policy", "reward_models": ("reward-en", "reward-ko")}
+    assert made["rank-ko"].inputs == {"samples": ("sample-policy-ko",), "reward_models": ("reward-en", "reward-ko")}
     assert made["align-ko-en"].config == made["align-ko-ko"].config | {"labeler": "en"}
     assert made["reward-es"].config["learning_rate"] == 1e-5, "the experiment's section, and the language on top"
+
+
+def test_a_section_rl_adds_policies_that_are_sampled_and_judged_after_the_others() -> None:
+    given = {"rl": {"method": "rloo"}, "policy": {"model": "other/model"}}
+    made = steps("cross-lingual-transfer", build({"name": "four", "targets": ["es"], **sections(**given)}, {}, "test"))
+    step, policies = made["rl-es-en"], ("align-es-en", "align-es-es", "rl-es-en", "rl-es-es")
+    assert step.inputs == {"policy": "base-policy", "corpora": "validate", "reward_model": "reward-en"}
+    assert stage_config("rl", step.config).method == "rloo" and component_of(step) == "align"
+    assert made["sample-es"].inputs["policies"] == policies == made["report"].inputs["policies"]
+    assert list(made["judge-es"].config["labelers"]) == ["en", "es", "rloo-en", "rloo-es"]
+    assert list(made["rank-es"].config["labelers"]) == ["en", "es"]
+    given["rl"] = {"reward_url": "http://HOST/{labeler}/get_reward"}
+    asked = steps("cross-lingual-transfer", build({"name": "four", "targets": ["es"], **sections(**given)}, {}, "test"))
+    assert asked["rl-es-es"].inputs == {"policy": "base-policy", "corpora": "validate"}
 
 
 def test_without_a_section_of_its_own_the_policy_is_the_base_model() -> None:
@@ -126,7 +140,7 @@ def test_every_step_has_a_component_whose_image_it_runs_in() -> None:
     assert {stage for stages in RUNS.values() for stage in stages} == set(STAGES)
     made = steps("cross-lingual-transfer", NINE)
     assert {component_of(step) for step in made.values()} == set(RUNS)
-    assert component_of(made["sample-policy"]) == "sample" and component_of(made["sample-ko"]) == "answer"
+    assert component_of(made["sample-policy-ko"]) == "sample" and component_of(made["sample-ko"]) == "answer"
     judges = {"phrasebook": "report", "gpt-4o": "report", "self-taught": "answer"}
     judged = {judge: replace(made["judge-ko"], config=made["judge-ko"].config | {"judge": judge}) for judge in judges}
     assert {judge: component_of(step) for judge, step in judged.items()} == judges

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from refusals import refused
+from sampled import answered
 
 from benchmarks import family_models
 from xlrm.errors import ConfigError
@@ -145,11 +146,11 @@ def _signal_at_parents_end() -> int:
 def test_a_context_above_the_models_is_one_line(tiny_base, tmp_path) -> None:
     """Wherever the model is to be computed, and before it is loaded by vLLM; a default gives way."""
     folder = reward_model(tiny_base, tmp_path / "rm")
-    write_jsonl(tmp_path / "samples/0/train/en.jsonl", [{"id": "1", "prompt": "One?", "responses": ["One.", "Two."]}])
+    write_jsonl(tmp_path / "samples/0/train/en.jsonl", [answered("1", "One?", ["One.", "Two."])])
     for engine in ("vllm", "transformers"):
         config = rank.Config(language="en", labelers=("en",), max_length=8192, engine=engine)
         with refused(ConfigError, "max_length", 8192):
-            rank.run(config, samples=tmp_path / "samples", reward_models=[folder], output=tmp_path / "w" / "output")
+            rank.run(config, samples=[tmp_path / "samples"], reward_models=[folder], output=tmp_path / "w" / "output")
     assert engines.load(folder, Scoring(max_length=8192)).max_length == 4096
     for kind in (generation.Vllm, generation.Transformers):
         engine = kind(generation.Model(str(tiny_base)), context=Context("judge.context", 16384, given=True))

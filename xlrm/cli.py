@@ -232,18 +232,23 @@ def pull(
 
 @app.command()
 def report(
-    output: Annotated[Path, typer.Argument(help="File to write the page to.")] = Path("report.html"),
+    output: Annotated[
+        Path,
+        typer.Argument(help="File to write to: .html for the page, .md or .tex for its tables in Markdown or LaTeX."),
+    ] = Path("report.html"),
     artifact: Annotated[
         str | None, typer.Option(help="URI of a report artifact (default: the newest in the store).")
     ] = None,
 ) -> None:
     """Copy a run's report out of the store: the newest, or a given one."""
+    from xlrm.run import pages
     from xlrm.store import artifacts
 
     with errors_in_one_line():
         outputs.check_file(output, "OUTPUT")
+        file = pages.report_file(output)
         uri = artifact or artifacts.newest(addresses.store(), "report")
-        shutil.copyfile(artifacts.fetch(uri, addresses.home() / "cache") / "report.html", output)
+        shutil.copyfile(artifacts.fetch(uri, addresses.home() / "cache") / file, output)
     print_result(output)
 
 

@@ -13,6 +13,7 @@ from xlrm.data.cleaning import Contamination, Counts, Report
 from xlrm.data.conversations import plain
 from xlrm.data.corpus_schema import (
     BENCHMARK_ITEMS,
+    CORPUS_PROMPTS,
     HELDOUT_PAIRS,
     PARALLEL_TEXTS,
     PREFERENCE_PAIRS,
@@ -91,10 +92,13 @@ def load_prompts(
     return {"prompts": {entry: align}, "eval_prompts": {judging or entry: judge}}
 
 
-def published_prompts(entry: str, language: str) -> Rows:
-    """All prompts for judging of a dataset, as published in a language. Raises as `catalog.load` does."""
-    rows = catalog.load(EVAL_PROMPTS, entry, language, None, 0, ("prompt",)).rows
-    return [{"id": row["id"], "prompt": row["prompt"], "split": "eval"} for row in rows]
+def prompts(corpus: Path, split: str, published: str | None) -> Rows:
+    """The prompts of a split of a corpus, or for judging, those of the dataset `published` in the corpus's language, which
+    is the name of its folder. Raises DataError for a file that cannot be read, and as `catalog.load` does."""
+    if published and split == "eval":
+        rows = catalog.load(EVAL_PROMPTS, published, corpus.name, None, 0, ("prompt",)).rows
+        return [{"id": row["id"], "prompt": row["prompt"], "split": split} for row in rows]
+    return [row for row in CORPUS_PROMPTS.read(corpus) if row["split"] == split]
 
 
 def _for_judging(size: int, train: int | None, evaluation: int | None) -> int:

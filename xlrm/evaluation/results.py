@@ -1,10 +1,11 @@
 """Results of reward models on benchmarks, as stages write them to results.json and others read them."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -269,6 +270,16 @@ class JudgedItems(JsonFile):
     ids: tuple[str, ...]
     wins: dict[str, tuple[float | None, ...]]
     """System -> share of a win in [0, 1] for each prompt, the mean over runs; None without a readable verdict."""
+
+    @classmethod
+    def of(cls, shares: Mapping[str, Mapping[str, float | None]]) -> Self:
+        """`shares`: system -> prompt's id -> share of a win; all systems answer the same prompts."""
+        ids = tuple(dict.fromkeys(name for own in shares.values() for name in own))
+        return cls(ids=ids, wins={system: tuple(own[name] for name in ids) for system, own in shares.items()})
+
+    @property
+    def shares(self) -> dict[str, dict[str, float | None]]:
+        return {system: dict(zip(self.ids, wins, strict=True)) for system, wins in self.wins.items()}
 
 
 class SingleResult(Result, JsonFile):

@@ -149,6 +149,68 @@ def mean_interval(values: "np.ndarray", seed: int = 0) -> tuple[float, float, fl
     return float(values.mean()), float(low), float(high)
 
 
+def mean_of_rows(values: "np.ndarray") -> "np.ndarray":
+    """Mean of each row (rows, columns) over the columns that are not NaN; NaN for a row without any."""
+    import numpy as np
+
+    known = ~np.isnan(values)
+    return np.where(known, values, 0.0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Standard error of the mean, from the sample's standard deviation (n - 1); None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+
+
+def paired_mean(differences: "np.ndarray", seed: int = 0) -> Paired:
+    """Mean of the differences (n) between two systems on the same items, as `paired` has it of benchmarks' sections."""
+    return Paired(*mean_interval(differences, seed), p=_p_of_signs(differences / len(differences), seed))
+
+
+def paired_mean_of_groups(differences: "np.ndarray", seed: int = 0) -> Paired:
+    """The same for the plain mean of the groups' means, with `differences` (items, groups): NaN where a group lacks an item.
+    Items are resampled, and their signs flipped, in all groups together, because a prompt is alike in every language."""
+    import numpy as np
+
+    parts = np.where(np.isnan(differences), 0.0, differences) / (~np.isnan(differences)).sum(axis=0)
+    return Paired(*mean_interval_of_groups(differences, seed), p=_p_of_signs(parts.mean(axis=1), seed))
+
+
+def mean_interval_of_groups(values: "np.ndarray", seed: int = 0) -> tuple[float, float, float]:
+    """Plain mean of the groups' means with its 95 % bootstrap percentile interval, for `values` (items, groups) that are
+    NaN where a group lacks an item: (mean, low, high). Items are resampled in all groups together."""
+    import numpy as np
+
+    rng, known, items = np.random.default_rng(seed), ~np.isnan(values), len(values)
+    filled = np.where(known, values, 0.0)
+    times = np.stack([np.bincount(drawn, minlength=items) for drawn in rng.integers(0, items, (RESAMPLES, items))])
+    with np.errstate(invalid="ignore"):  # a group without any of the drawn items
+        means = np.nanmean(times @ filled / (times @ known), axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float((filled.sum(axis=0) / known.sum(axis=0)).mean()), float(low), float(high)
+
+
+def _p_of_signs(parts: "np.ndarray", seed: int) -> float:
+    """Two-sided p-value of the sum of `parts` (n) being 0, by flipping their signs."""
+    import numpy as np
+
+    flipped = _flipped_sums(parts, np.random.default_rng(seed))
+    return float((1 + (abs(flipped) >= abs(parts.sum()) - _SAME).sum()) / (1 + PERMUTATIONS))
+
+
+def _flipped_sums(values: "np.ndarray", rng: "np.random.Generator") -> "np.ndarray":
+    """Sums of the values (n) under random signs (permutations); zeros have no sign."""
+    import numpy as np
+
+    values = values[values != 0]
+    return np.concatenate(
+        [(2.0 * rng.integers(0, 2, (size, len(values))) - 1) @ values for size in _chunks(PERMUTATIONS, 1000)]
+    )
+
+
 def _subset_places(rows: list[dict]) -> dict[str, "np.ndarray"]:
     import numpy as np
 
@@ -175,13 +237,10 @@ def _sign_flips(rows: list[dict], difference: "np.ndarray", seed: int) -> dict[s
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    means = {}
-    for subset, places in _subset_places(rows).items():
-        sums, _ = _clusters(rows, difference, places)
-        sums = sums[sums != 0]
-        flipped = [(2.0 * rng.integers(0, 2, (size, len(sums))) - 1) @ sums for size in _chunks(PERMUTATIONS, 1000)]
-        means[subset] = np.concatenate(flipped) / len(places)
-    return means
+    return {
+        subset: _flipped_sums(_clusters(rows, difference, places)[0], rng) / len(places)
+        for subset, places in _subset_places(rows).items()
+    }
 
 
 def _chunks(total: int, size: int) -> Iterator[int]:

@@ -1,39 +1,204 @@
-"""Win rates of aligned policies against the policy before alignment, from a judge's verdicts
-(`xlrm.scorers.judges.table`). Response a is the policy's before alignment, response b the aligned one's.
+"""Win rates of systems against a reference, from a judge's verdicts (`xlrm.scorers.judges.table`) on their responses to
+the same prompts. Response a is the reference's, response b the system's.
+
+The statistics are alpaca_eval's: `src/alpaca_eval/metrics/{winrate,helpers}.py` at v0.6.6.
 """
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from xlrm.errors import DataError
-from xlrm.evaluation.results import Cost, WinRate
-from xlrm.evaluation.statistics import mean_interval
+from pydantic import Field
+
+from xlrm.errors import DataError, GateError
+from xlrm.evaluation import length_control, statistics
+from xlrm.evaluation.length_control import Difficulties
+from xlrm.evaluation.results import REFERENCE, Cost, Difference, WinRate
+from xlrm.scorers.judges import pairwise, rewardbench
 from xlrm.scorers.judges.pairs import Judgement, Pair
 from xlrm.scorers.judges.table import Verdicts
-from xlrm.store.jsonl import read_rows
+from xlrm.store.fields import NotCounted
 
-
-def pairs(reference: Path, candidate: Path, language: str) -> list[Pair]:
-    """The responses of two policies, each in the folder that `sample` wrote for it. Raises DataError for responses to
-    different prompts, and for a prompt of several turns."""
-    base, aligned = (_responses(policy / "eval" / f"{language}.jsonl") for policy in (reference, candidate))
-    if aligned.keys() != base.keys():
-        values = (str(candidate.parent), str(reference.parent))
-        raise DataError("do not answer the same prompts", where="judge", value=values)
-    return [Pair.of(i, row["prompt"], row["responses"][0], aligned[i]["responses"][0]) for i, row in base.items()]
-
-
-def win_rate(judgements: Sequence[Judgement]) -> WinRate:
-    """Mean of (preference - 1). A draw or an unreadable verdict is half a win (alpaca_eval, RewardBench)."""
+if TYPE_CHECKING:
     import numpy as np
 
-    mean, low, high = mean_interval(np.array([judgement.preference - 1 for judgement in judgements]))
-    draws = sum(judgement.preference == 1.5 and not judgement.unreadable for judgement in judgements)
+DRAW = 1.5
+"""Preference for neither response: 1 is for the reference's, 2 for the system's. alpaca_eval also reads 0 as a draw."""
+
+
+ONLINE = ("grpo-", "rloo-")
+"""Beginnings of the names of policies trained online; the code of their reward model follows."""
+
+
+class Settings(pairwise.PolicySettings):
+    """How policies are judged: settings of generative judges, and what is computed from the verdicts."""
+
+    runs: int = Field(1, ge=1)
+    """Responses of each policy to a prompt that are judged, each in a run of its own (paper A: 5); `sample.runs` generates
+    them."""
+    length_control: str | None = None
+    """Adds AlpacaEval's length-controlled win rate, which is valid in English on AlpacaEval's own prompts: `hub`, or a copy
+    of df_gamed.csv of the dataset tatsu-lab/alpaca_eval; null leaves it out."""
+    max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
+    """Budget in US dollars for a judge at an endpoint, for each language: the stage does not start if its estimate is above
+    it or the price is unknown, and stops when the cost is above it."""
+
+
+class HeadToHead(NamedTuple):
+    """alpaca_eval's numbers of one system against a reference. Rates are shares; alpaca_eval prints them in percent."""
+
+    win_rate: float
+    standard_error: float | None
+    """Over the preferences; None for a single one."""
+    wins: int
+    losses: int
+    draws: int
+    total: int
+    """Preferences that are not missing."""
+    discrete: float
+
+
+def head_to_head(preferences: Sequence[float | None]) -> HeadToHead:
+    """`preferences` in [1, 2], or 0 for a draw; None, NaN and other numbers count as missing. Raises DataError if none
+    is left."""
+    given = [value for value in preferences if value is not None and not math.isnan(value)]
+    read = _valid(given)
+    if not read:
+        raise DataError("at least one preference in [1, 2] is required", where="preferences", value=len(preferences))
+    rounded = _valid([0 if value == DRAW else round(value) for value in given])
+    wins, losses = sum(value > DRAW for value in read), sum(value < DRAW for value in read)
+    return HeadToHead(
+        math.fsum(value - 1 for value in read) / len(read), statistics.standard_error(read),
+        wins, losses, len(read) - wins - losses, len(read), math.fsum(value - 1 for value in rounded) / len(rounded),
+    )  # fmt: skip
+
+
+def _valid(preferences: Sequence[float]) -> list[float]:
+    return [DRAW if value == 0 else value for value in preferences if value == 0 or 1 <= value <= 2]
+
+
+def pairs(reference: Sequence[dict], system: Sequence[dict], runs: int = 1) -> list[Pair]:
+    """The responses of reference and system to each prompt, `runs` times: run k compares response k of each, and begins
+    again with the first where there are fewer. Rows have id, prompt and responses, as `models.samples.read` returns them.
+    Raises DataError for responses to different prompts, for none, and for a prompt of several turns."""
+    own = {row["id"]: row for row in system}
+    if different := own.keys() ^ {row["id"] for row in reference}:
+        raise DataError("only one of two policies answers this prompt", where="judge", value=min(different))
+    made = []
+    for row in reference:
+        responses = (row["responses"], own[row["id"]]["responses"])
+        if not all(responses):
+            raise DataError("at least one response is required", where=f"item {row['id']}: responses", value=[])
+        for run in range(runs):
+            a, b = (each[run % len(each)] for each in responses)
+            made.append(dataclasses.replace(Pair.of(row["id"], row["prompt"], a, b), run=run))
+    return made
+
+
+class Judged(NamedTuple):
+    """A system's pairs with the verdicts on them."""
+
+    pairs: Sequence[Pair]
+    judgements: Sequence[Judgement]
+
+    def shares(self) -> "np.ndarray":
+        """Share of a win (preference - 1) of each prompt in each run (prompts, runs); NaN without a readable verdict."""
+        import numpy as np
+
+        runs = 1 + max((pair.run for pair in self.pairs), default=0)
+        preferences = [_preference(judgement) for judgement in self.judgements]
+        return np.array([math.nan if value is None else value - 1 for value in preferences]).reshape(-1, runs)
+
+    def items(self) -> dict[str, float | None]:
+        """Prompt's id -> its share of a win, the mean over runs; None without a readable verdict."""
+        ids = dict.fromkeys(pair.id for pair in self.pairs)
+        means = statistics.mean_of_rows(self.shares())
+        return {name: None if math.isnan(mean) else float(mean) for name, mean in zip(ids, means, strict=True)}
+
+
+def by_system(pairs: Mapping[str, Sequence[Pair]], judgements: Sequence[Judgement]) -> dict[str, Judged]:
+    """`judgements` of the pairs of all systems, one system after the other."""
+    left = iter(judgements)
+    return {name: Judged(own, [next(left) for _ in own]) for name, own in pairs.items()}
+
+
+def win_rate(judged: Judged, control: Difficulties | None = None) -> WinRate:
+    """`control`: for a length-controlled rate too. Raises GateError if no verdict is readable: a rate of nothing is none;
+    DataError for prompts that are not AlpacaEval's if `control` is given."""
+    import numpy as np
+
+    shares, judgements = judged.shares(), judged.judgements
+    read = shares[~np.isnan(shares)]
+    if not len(read):
+        text = next((answer.text for judgement in judgements for answer in judgement.answers), "")
+        raise GateError("no verdict of the judge is readable", where="judge.judge", value=text[:200])
+    counts = head_to_head([1 + share for share in read.tolist()])
+    items = statistics.mean_of_rows(shares)
+    items = items[~np.isnan(items)]
+    mean, low, high = statistics.mean_interval(items)
+    rates = [float(run[~np.isnan(run)].mean()) for run in shares.T if not np.isnan(run).all()]
+    lengths = np.array([(len(pair.a), len(pair.b)) for pair in judged.pairs])
+    prompts = list({pair.id: pair.prompt for pair in judged.pairs}.values())
+    controlled = control and length_control.win_rate(control, prompts, shares, lengths.reshape(*shares.shape, 2))
     return WinRate(
-        win_rate=mean, interval=(low, high), items=len(judgements), draws=draws,
+        win_rate=mean, interval=(low, high), items=len(items), wins=counts.wins, losses=counts.losses, draws=counts.draws,
+        discrete=counts.discrete, standard_error=statistics.standard_error(items.tolist()), runs=tuple(rates),
+        run_standard_error=statistics.standard_error(rates), dropped=int(np.isnan(shares).sum()),
         verdicts=sum(len(judgement.verdicts) for judgement in judgements),
         unreadable=sum(judgement.unreadable for judgement in judgements),
+        refused=sum(bool(answer.refused) for judgement in judgements for answer in judgement.answers),
+        characters=(float(lengths[:, 0].mean()), float(lengths[:, 1].mean())), length_controlled=controlled,
+        **_bias(judgements),
     )  # fmt: skip
+
+
+def _preference(judgement: Judgement) -> float | None:
+    return None if judgement.unreadable == len(judgement.verdicts) else judgement.preference
+
+
+def _bias(judgements: Sequence[Judgement]) -> dict[str, float | None]:
+    """Position bias, as in `WinRate`; nothing for a judge that was shown no order, such as one that knows the answers."""
+    if len({first for judgement in judgements for first in judgement.a_first}) < 2:
+        return {}
+    found = rewardbench.bias([judgement.record() for judgement in judgements])
+    return {name: found[name] for name in ("first", "consistent", "position_bias") if name in found}
+
+
+def comparisons(systems: Sequence[str], language: str) -> list[tuple[str, str]]:
+    """Pairs of systems to compare. `systems`: first the policy by the source's reward model, perhaps after `base`. The
+    source's against the target's, each against the base policy, and a policy trained online (`grpo-en`) against the one
+    by the same reward model and against the base policy."""
+    own = [name for name in systems if name != REFERENCE]
+    by_rewards = [name for name in own if not name.startswith(ONLINE)]
+    wanted = [(first, second) for first in by_rewards for second in by_rewards if second == language != first]
+    wanted += [(name, name.partition("-")[2]) for name in own if name not in by_rewards]
+    wanted += [(name, REFERENCE) for name in own]
+    return [(first, second) for first, second in wanted if second in (*own, REFERENCE)]
+
+
+def differences(
+    items: Mapping[str, Mapping[str, float | None]], language: str, reference: str = REFERENCE
+) -> tuple[Difference, ...]:
+    """Paired by prompt. `items`: system -> prompt's id -> share of a win against the reference, as `Judged.items` returns
+    it; the reference itself wins half of everything. Prompts without a readable verdict on either system are left out."""
+    import numpy as np
+
+    if REFERENCE not in items:
+        if reference != REFERENCE:
+            return ()
+        items = {**items, REFERENCE: {name: 0.5 for own in items.values() for name in own}}
+    found = []
+    for first, second in comparisons(list(items), language):
+        both = [(share, items[second].get(name)) for name, share in items[first].items()]
+        values = np.array([one - other for one, other in both if one is not None and other is not None])
+        if len(values):
+            found.append((first, second, statistics.paired_mean(values)))
+    adjusted = statistics.holm([paired.p for _, _, paired in found])
+    return tuple(
+        Difference(first=first, second=second, **paired._asdict(), p_holm=p_holm)
+        for (first, second, paired), p_holm in zip(found, adjusted, strict=True)
+    )
 
 
 def cost_of(verdicts: Verdicts) -> Cost | None:
@@ -42,19 +207,23 @@ def cost_of(verdicts: Verdicts) -> Cost | None:
 
 
 def metrics(results: Mapping[str, WinRate], cost: Cost | None) -> dict[str, float]:
-    """Flat metrics: win rate and unreadable verdicts by reward model, and the cost in US dollars if it is known."""
-    rates = {f"win_rate/{name}": result.win_rate for name, result in results.items()}
-    rates |= {f"unreadable/{name}": float(result.unreadable or 0) for name, result in results.items()}
-    return rates if cost is None or cost.usd is None else rates | {"usd": cost.usd}
+    """Flat metrics: win rate, standard errors and unreadable verdicts by system, and the cost in US dollars if it is
+    known."""
+    flat: dict[str, float] = {}
+    for name, result in results.items():
+        flat |= {f"win_rate/{name}": result.win_rate, f"unreadable/{name}": float(result.unreadable or 0)}
+        errors = {"standard_error": result.standard_error, "run_standard_error": result.run_standard_error}
+        flat |= {f"{label}/{name}": value for label, value in errors.items() if value is not None}
+    return flat if cost is None or cost.usd is None else flat | {"usd": cost.usd}
 
 
-def record(labeler: str, pair: Pair, judgement: Judgement) -> dict:
-    """A row of verdicts.jsonl."""
-    return {
-        "id": pair.id, "labeler": labeler, "prompt": pair.prompt, "base": pair.a, "aligned": pair.b,
-        "preference": judgement.preference, "base_first": list(judgement.a_first),
-    } | judgement.record()  # fmt: skip
-
-
-def _responses(path: Path) -> dict[str, dict]:
-    return {row["id"]: row for row in read_rows(path, ("id", "prompt", "responses"))}
+def records(judged: Mapping[str, Judged]) -> list[dict]:
+    """Rows of verdicts.jsonl: one for each system, prompt and run."""
+    return [
+        {
+            "id": pair.id, "system": system, "run": pair.run, "prompt": pair.prompt, "reference": pair.a,
+            "response": pair.b, "preference": _preference(judgement), "reference_first": list(judgement.a_first),
+        } | judgement.record()
+        for system, own in judged.items()
+        for pair, judgement in zip(own.pairs, own.judgements, strict=True)
+    ]  # fmt: skip

@@ -26,11 +26,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(1.0, ge=0)
-    """Temperature of the responses used for alignment; responses to be judged are greedy."""
+    """Temperature of the responses used for alignment."""
+    judged_temperature: float = Field(0.0, ge=0)
+    """Temperature of the responses to be judged; 0 for greedy ones."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Share of the probability mass to sample from (nucleus sampling), for alignment."""
+    """Share of the probability mass to sample from (nucleus sampling), where the temperature is above 0."""
     top_k: int = Field(0, ge=0)
-    """Number of most likely tokens to sample from, for alignment; 0 for all."""
+    """Number of most likely tokens to sample from, where the temperature is above 0; 0 for all."""
     repetition_penalty: float = Field(1.0, gt=0)
     """Divisor of the logits of tokens already in prompt or response; 1 changes nothing. Overrides the policy's
     generation_config.json."""
@@ -48,9 +50,11 @@ class Settings(BaseModel):
     seed: int = 42
     """Seed from which, with the prompt and the number of the response, each response's own seed is derived."""
 
-    def decoding(self, greedy: bool) -> Decoding:
+    def decoding(self, judged: bool) -> Decoding:
+        """Decoding of responses to be judged, or of those for alignment."""
+        temperature = self.judged_temperature if judged else self.temperature
         drawn: dict[str, Any] = (
-            {} if greedy else {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+            {"temperature": temperature, "top_p": self.top_p, "top_k": self.top_k} if temperature else {}
         )
         return Decoding(self.max_new_tokens, repetition_penalty=self.repetition_penalty, seed=self.seed, **drawn)
 
@@ -70,10 +74,10 @@ class Policy:
         """Digest of the files in `folder`."""
         return hub.folder_digest(self.folder)
 
-    def respond(self, prompts: Sequence[Prompt], samples: int, greedy: bool) -> list[list[Completion]]:
+    def respond(self, prompts: Sequence[Prompt], samples: int, judged: bool) -> list[list[Completion]]:
         """`samples` responses to each prompt, in order, without surrounding white space; their texts are empty for a
         prompt that the policy refuses."""
-        decoding = self.settings.decoding(greedy)
+        decoding = self.settings.decoding(judged)
         by_key = {_key(prompt): prompt for prompt in prompts}
         wanted = list(by_key)
         responses: dict[str, list[Completion]] = {}

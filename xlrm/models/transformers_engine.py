@@ -76,7 +76,7 @@ class Transformers(Engine):
         network = loaded(kind, self.model, use_safetensors=True, **options)
         if (folder := Path(self.model.name)).is_dir():
             weights.check_finite(folder)
-        network.generation_config = _ids_of(network.generation_config)
+        network.generation_config = without_options(network.generation_config)
         return network.to(precisions.device()).eval()
 
     @cached_property
@@ -212,7 +212,7 @@ def _drawing(decoding: Decoding, count: int, seeds: list[int]) -> list[Any]:
     return [*processors, _Drawn(count, seeds)]
 
 
-def _ids_of(given: Any) -> Any:
+def without_options(given: Any) -> Any:
     """A GenerationConfig with the token ids and forbidden words of `given`, without its sampling options."""
     from transformers import GenerationConfig
 

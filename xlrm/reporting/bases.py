@@ -12,8 +12,8 @@ from xlrm.evaluation.reward_table import CORPUS
 from xlrm.reporting.documents import Cell, Document, Grid
 from xlrm.reporting.published import paper_tables
 from xlrm.reporting.results import SECTIONS, language_name
-from xlrm.reporting.sentences import listed, percent, points
 from xlrm.reporting.tables import Table
+from xlrm.reporting.wording import listed, percent, points
 
 _COLUMNS = "base model trained_in benchmark tested_in part items accuracy low high paper_percent"
 Block = list[ModelEvaluation]

@@ -7,8 +7,8 @@ from xlrm.analysis.paired_models import ModelComparison, Row, Shared
 from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.reporting.documents import Cell, Document, Grid
 from xlrm.reporting.results import SECTIONS, language_name
-from xlrm.reporting.sentences import LEVEL, listed, percent, points, signed
 from xlrm.reporting.tables import Table
+from xlrm.reporting.wording import LEVEL, listed, percent, points, signed
 
 _COLUMNS = ("language", "section", "items", "{0}", "{1}", "{1} − {0}", "better /\nworse", "p", "McNemar's\np")
 _NOTES = (

@@ -61,7 +61,8 @@ def check(path: Path) -> str:
 
 
 def markdown(document: Document) -> str:
-    lines = [f"# {document.title}", "", *(f"- {line}" for line in document.legend), "", *document.lead, ""]
+    lead = [part for line in document.lead for part in (line, "")]
+    lines = [f"# {document.title}", "", *(f"- {line}" for line in document.legend), "", *lead]
     for grid in document.grids:
         lines += [f"## {grid.title}", "", *markdown_table.head(grid.columns)]
         lines += [

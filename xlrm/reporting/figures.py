@@ -6,13 +6,12 @@ from xlrm.analysis.hidden_states import BASE, Similarity
 from xlrm.analysis.transfer import Transferred
 from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.evaluation.results import Evaluation
-from xlrm.languages import LANGUAGES
 from xlrm.reporting import curves as trainings
 from xlrm.reporting import plots
 from xlrm.reporting.curves import Curves
-from xlrm.reporting.plots import Line, Mark, Point, Spread
+from xlrm.reporting.plots import Bar, Line, Mark, Point, Spread
 from xlrm.reporting.published.paper_tables import table_1
-from xlrm.reporting.results import CHANCE, AlignedPolicy, language_name, paper_delta
+from xlrm.reporting.results import CHANCE, JudgedSystem, language_name, model_name, paper_delta
 
 MARKERS = ("^", "s")
 """Markers of the paper's models, in the table's order."""
@@ -81,12 +80,6 @@ def singular_shares(models: dict[str, Similarity], source: str) -> str:
     return plots.ridges("singular", rows, "share of the largest singular value")
 
 
-def model_name(name: str) -> str:
-    if name == BASE:
-        return "Base model"
-    return f"{language_name(name)} RM" if all(code in LANGUAGES for code in name.split("+")) else name
-
-
 def embedding_norms(models: dict[str, EmbeddingNorms]) -> dict[str, str]:
     """Model -> figure, for models in which a language has tokens of its own."""
     figures = {name: _norms(f"norms-{place}", result.norms) for place, (name, result) in enumerate(models.items())}
@@ -118,15 +111,22 @@ def transfer(models: list[Transferred], base: float, source: str) -> str:
     )
 
 
-def win_rates(policies: list[AlignedPolicy], source: str) -> str:
-    rows: dict[str, list[Point]] = {}
-    for win in policies:
-        rate, role = win.rate, "source" if win.labeler == source else "target"
-        point = Point(100 * rate.value, role, 100 * rate.low, 100 * rate.high)
-        rows.setdefault(language_name(win.language), []).append(point)
-    ends = [end for win in policies for end in (win.rate.low, win.rate.high)]
-    limits = (100 * min([*ends, CHANCE]) - 3, 100 * max([*ends, CHANCE]) + 3)
-    return plots.dots("wins", rows, limits, 100 * CHANCE, "win rate against the base policy, %", 340) if rows else ""
+PATTERNS: dict[str, tuple[str, str]] = {
+    "base": ("base", ""), "source": ("source", "//"), "target": ("target", "--"), "other": ("right", "xx"),
+}  # fmt: skip
+"""Kind of a policy -> role of its colour, and pattern of its bar."""
+
+
+def win_rates(systems: list[JudgedSystem], reference: str) -> str:
+    """Figure 3 of the paper: bars of each language's policies, against one reference."""
+    groups: dict[str, list[Bar]] = {}
+    for system in systems:
+        rate, (role, pattern) = system.rate.estimate, PATTERNS[system.kind]
+        groups.setdefault(language_name(system.language), []).append(
+            Bar(100 * rate.value, 100 * rate.low, 100 * rate.high, role, pattern)
+        )
+    label = f"win rate against {reference}, %"
+    return plots.bars("wins", groups, 100 * CHANCE, label, f"{label}, by language and policy") if groups else ""
 
 
 MEASURES = ("loss", "accuracy")

@@ -70,6 +70,14 @@ def label(record: Record) -> str:
     return ", ".join(parts) + (f", labeled by {labeler}" if labeler else "")
 
 
+def of(artifacts: list[Made], stage: str, **config: str) -> list[Made]:
+    """Artifacts of a stage whose config has these values."""
+    return [
+        one for one in artifacts
+        if one.record.stage == stage and all(one.record.config.get(name) == value for name, value in config.items())
+    ]  # fmt: skip
+
+
 def by_stage(artifacts: list[Made]) -> dict[str, list[Made]]:
     stages: dict[str, list[Made]] = {}
     for artifact in artifacts:

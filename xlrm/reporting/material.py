@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from xlrm.analysis.comparisons import Comparison, MeanDifference
 from xlrm.analysis.representations import Representations
 from xlrm.analysis.transfer import Transfer
+from xlrm.evaluation.alignment import Alignment
 from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.evaluation.results import Evaluation
 from xlrm.registry.champion import Registered
@@ -13,7 +14,8 @@ from xlrm.reporting.curves import Curves
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.mistakes import Mistake
-from xlrm.reporting.results import AlignedPolicy, External
+from xlrm.reporting.responses import Ranked, Responses
+from xlrm.reporting.results import External, JudgedSystem, judged
 from xlrm.validation.summary import Summary
 
 
@@ -30,7 +32,12 @@ class Material:
     representations: Representations | None = None
     transfer: Transfer | None = None
     """Correlation of f with accuracy in other languages."""
-    win_rates: list[AlignedPolicy] = field(default_factory=list)
+    alignment: Alignment | None = None
+    """Win rates of policies, in all languages."""
+    responses: list[Responses] = field(default_factory=list)
+    """Counts of policies' responses to the prompts for judging."""
+    rankings: list[Ranked] = field(default_factory=list)
+    """How reward models ranked the responses that policies were aligned on."""
     validation: Summary | None = None
     registered: Registered | None = None
     artifacts: list[Made] = field(default_factory=list)
@@ -48,6 +55,10 @@ class Material:
         return self.evaluations[0].language if self.evaluations else ""
 
     @property
+    def judged(self) -> list[JudgedSystem]:
+        return judged(self.alignment) if self.alignment else []
+
+    @property
     def several(self) -> bool:
         """Whether there is more than one model or language to compare."""
         return len(self.evaluations) > 1 or any(len(evaluation.results) > 1 for evaluation in self.evaluations)
@@ -62,7 +73,7 @@ class Material:
         return [
             *omissions.of_inputs(given, self.several or not self.evaluations),
             *omissions.of_evaluations(self.evaluations, compared, bool(self.curves)),
-            *omissions.of_models(self.external, self.win_rates, self.facts),
+            *omissions.of_models(self.external, bool(self.alignment), self.facts),
         ]
 
     def metrics(self) -> dict[str, float]:

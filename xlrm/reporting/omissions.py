@@ -2,7 +2,7 @@
 
 from xlrm.evaluation.results import Evaluation
 from xlrm.reporting.facts import Facts
-from xlrm.reporting.results import AlignedPolicy, External, language_name
+from xlrm.reporting.results import External, language_name
 
 
 def of_inputs(given: dict[str, bool], several: bool) -> list[str]:
@@ -39,12 +39,12 @@ def of_evaluations(evaluations: list[Evaluation], compared: set[str], has_curves
     return sentences
 
 
-def of_models(external: list[External], win_rates: list[AlignedPolicy], facts: Facts) -> list[str]:
+def of_models(external: list[External], judged: bool, facts: Facts) -> list[str]:
     """Sentences for missing models from elsewhere and missing alignment."""
     sentences = []
     if not external:
         sentences.append("External reward models: none was evaluated (set external.models).")
-    if win_rates:
+    if judged:
         return sentences
     if facts.aligned:
         policies = "the aligned policy was" if facts.aligned == 1 else f"the {facts.aligned} aligned policies were"

@@ -1,15 +1,30 @@
 """The page: the material of a report, put into the template."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xlrm.analysis.comparisons import shared
+from xlrm.analysis.comparisons import Difference, shared
 from xlrm.analysis.hidden_states import BASE
+from xlrm.evaluation.alignment import BASE as BASE_ROLE
+from xlrm.evaluation.alignment import COMPARED, SOURCE, TARGET
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.results import Estimate, Evaluation
 from xlrm.registry.gate import Decision
-from xlrm.reporting import figures, lineage, mistakes, paper_sentences, sentences
+from xlrm.reporting import (
+    accuracy_sentences,
+    alignment_sentences,
+    claims,
+    figures,
+    gate_sentences,
+    lineage,
+    mistakes,
+    paper_sentences,
+    representation_sentences,
+    sentences,
+    wording,
+)
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import SECTIONS as COLUMNS
@@ -19,19 +34,25 @@ from xlrm.reporting.results import (
     SECTIONS,
     further,
     language_name,
+    model_name,
     paper_cells,
     paper_delta,
     sections,
+    system_name,
     tested,
 )
-from xlrm.reporting.tables import Table
+from xlrm.reporting.tables import Table, link
 from xlrm.validation.summary import Summary
 
 FILTERS = (
-    sentences.percent, sentences.percent_range, sentences.points, sentences.points_range, sentences.signed,
-    sentences.p_value, sentences.duration, sentences.memory, sentences.shown, sentences.names, sentences.shortened,
-    sentences.verdict, figures.model_name, language_name,
+    wording.percent, wording.percent_range, wording.points, wording.points_range, wording.signed, wording.p_value,
+    wording.duration, wording.memory, wording.shown, wording.names, wording.shortened, wording.share, gate_sentences.verdict,
+    model_name, language_name, system_name,
 )  # fmt: skip
+WORDS = (
+    sentences, accuracy_sentences, alignment_sentences, gate_sentences, paper_sentences, representation_sentences, wording,
+)  # fmt: skip
+"""Modules whose functions the templates call, by the module's name."""
 
 
 def heading(material: Material) -> str:
@@ -40,8 +61,9 @@ def heading(material: Material) -> str:
     return "Reward model" if alone else "Cross-lingual reward models"
 
 
-def render(material: Material, title: str, tables: dict[str, Table]) -> str:
-    """The whole page as HTML. The same material gives the same text."""
+def render(material: Material, title: str, tables: dict[str, Table], texts: dict[str, str]) -> str:
+    """The whole page as HTML, with the tables and `texts` (name of a file -> its content) to download. The same material
+    gives the same text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -51,7 +73,8 @@ def render(material: Material, title: str, tables: dict[str, Table]) -> str:
     )  # fmt: skip
     environment.filters |= {function.__name__: function for function in FILTERS} | {"svg": Markup, "heat": _heat}
     template = environment.get_template("report.html.j2")
-    return template.render(title=title, tiny=material.facts.tiny, tables=tables, **_context(material))
+    files = {name: link(text.encode(), "text/plain") for name, text in texts.items()}
+    return template.render(title=title, tiny=material.facts.tiny, tables=tables, files=files, **_context(material))
 
 
 def _context(material: Material) -> dict[str, Any]:
@@ -60,6 +83,9 @@ def _context(material: Material) -> dict[str, Any]:
         "material": material,
         "facts": material.facts,
         "left_out": material.left_out(),
+        "claims": claims.test(material),
+        "claims_summary": claims.summary,
+        "judged": material.judged,
         "source": source,
         "languages": [evaluation.language for evaluation in evaluations],
         "tested": tested(evaluations),
@@ -67,8 +93,7 @@ def _context(material: Material) -> dict[str, Any]:
         "shared": shared(evaluations),
         "subsets": _subsets(evaluations[0]) if evaluations else {},
         "wrong": _wrong(evaluations),
-        "sentences": sentences,
-        "paper_sentences": paper_sentences,
+        **{module.__name__.rpartition(".")[2]: module for module in WORDS},
         "paper": table_1() if source == "en" else {},
         "paper_delta": paper_delta,
         "paper_sections": list(SECTIONS),
@@ -78,10 +103,28 @@ def _context(material: Material) -> dict[str, Any]:
         "failures": _failures(material.validation) if material.validation else {},
         "models": _models(material),
         "benchmarks": further(evaluations),
+        **_alignment(material),
         **_published(source),
         **_figures(material),
         **_provenance(material.artifacts),
     }
+
+
+def _alignment(material: Material) -> dict[str, Any]:
+    found = material.alignment
+    names = {SOURCE: f"{language_name(material.source)} RM", TARGET: "own RM", BASE_ROLE: "base policy"}
+    rows: dict[str, dict[tuple[str, str], Any]] = {}
+    for results in found.languages if found else ():
+        for pair in COMPARED:
+            if found and (one := found.difference(results.language, *pair)):
+                key = (names[pair[0]], names[pair[1]])
+                rows.setdefault(language_name(results.language), {})[key] = Difference(
+                    one.value, one.low, one.high, one.p_holm
+                )
+    for pair, mean in found.differences.items() if found and len(rows) > 1 else ():
+        rows.setdefault("mean", {})[names[pair[0]], names[pair[1]]] = mean
+    present = dict.fromkeys(pair for row in rows.values() for pair in row)
+    return {"differences": rows, "compared": list(present), "alignment_means": found.means if found else {}}
 
 
 def _published(source: str) -> dict[str, Any]:
@@ -97,7 +140,7 @@ def _published(source: str) -> dict[str, Any]:
 
 
 def _figures(material: Material) -> dict[str, Any]:
-    source, represented = material.source, material.representations
+    source, represented, judged = material.source, material.representations, material.judged
     return {
         "deltas": figures.deltas(material.comparisons, sections(material.evaluations)) if material.comparisons else {},
         "rewards": figures.rewards(material.evaluations),
@@ -105,7 +148,7 @@ def _figures(material: Material) -> dict[str, Any]:
         "singular_shares": figures.singular_shares(represented.models, source) if represented else "",
         "embedding_norms": figures.embedding_norms(represented.embedding_norms) if represented else {},
         "transfer_figure": _transfer_figure(material),
-        "win_rates": figures.win_rates(material.win_rates, source),
+        "win_rates": figures.win_rates(judged, alignment_sentences.reference(judged)),
     }
 
 
@@ -141,6 +184,7 @@ def _provenance(artifacts: list[Made]) -> dict[str, Any]:
         "configs": lineage.configs(artifacts),
         "software": lineage.software(artifacts),
         "drawing": lineage.drawing(artifacts),
+        "of": partial(lineage.of, artifacts),
         "numbers": {artifact.uri: artifact.number for artifact in artifacts},
         "input_uris": lineage.input_uris,
         "seconds": sum(seconds),

@@ -5,7 +5,7 @@ import re
 from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.reporting.published.paper_tables import SECTIONS, table_1, tables_3_to_7
 from xlrm.reporting.results import paper_delta
-from xlrm.reporting.sentences import listed, names, signed
+from xlrm.reporting.wording import listed, names, signed
 
 
 def means() -> dict[str, float]:

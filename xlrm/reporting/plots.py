@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROLES = ("ink", "soft", "line", "panel", "source", "target", "right", "wrong", "base")
 _COLOUR = {role: f"#0000{number:02x}" for number, role in enumerate(ROLES, 1)}  # placeholders that `_inline` replaces
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "text.parse_math": False, "font.size": 11, "axes.unicode_minus": True,
+    "hatch.linewidth": 1.4, "svg.fonttype": "none", "text.parse_math": False, "font.size": 11, "axes.unicode_minus": True,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.linewidth": 1,
     "axes.edgecolor": _COLOUR["line"], "axes.labelcolor": _COLOUR["soft"], "text.color": _COLOUR["ink"],
     "xtick.color": _COLOUR["line"], "xtick.labelcolor": _COLOUR["soft"], "xtick.labelsize": 10.5,
@@ -70,6 +70,17 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A value with its interval, in the pattern of its kind: matplotlib's hatch, empty for a filled bar."""
+
+    value: float
+    low: float
+    high: float
+    role: str
+    pattern: str = ""
+
+
+@dataclass(frozen=True)
 class Line:
     """Values by step."""
 
@@ -98,6 +109,37 @@ def dots(
         return _svg(axes, x_label)
 
 
+def bars(name: str, groups: dict[str, list[Bar]], middle: float, x_label: str, title: str, width: int = 420) -> str:
+    """A group of horizontal bars for each label, each with its whisker, its value at its end, and a pattern of its kind; a
+    vertical line at `middle`. Bars begin at 0."""
+    height = 56 + sum(17 * len(group) + 15 for group in groups.values())
+    with _axes(name, width, height) as axes:
+        places, top = {}, 0.0
+        for label, group in groups.items():
+            places[label] = top + (len(group) - 1) / 2
+            for i, bar in enumerate(group):
+                colour = _COLOUR[bar.role]
+                axes.barh(
+                    top + i, bar.value, 0.82, facecolor=_COLOUR["panel"] if bar.pattern else colour, edgecolor=colour,
+                    hatch=bar.pattern, linewidth=1.2,
+                )  # fmt: skip
+                axes.plot(
+                    (bar.low, bar.high), (top + i,) * 2, color=_COLOUR["ink"], linewidth=1.6, solid_capstyle="butt"
+                )
+                axes.annotate(
+                    f"{bar.value:.1f}", (max(bar.high, bar.value), top + i), (5, 0), textcoords="offset points",
+                    va="center", fontsize=10, annotation_clip=False,
+                )  # fmt: skip
+            top += len(group) + 15 / 17
+        axes.axvline(middle, color=_COLOUR["soft"], linewidth=1, linestyle=(0, (3, 3)))
+        axes.set_yticks(list(places.values()), list(places))
+        axes.set_ylim(top - 0.9, -0.8)
+        highest = max(max(bar.high, bar.value) for group in groups.values() for bar in group)
+        axes.set_xlim(0, max(highest * 1.12, middle * 1.2))
+        axes.set_xlabel(x_label)
+        return _svg(axes, title)
+
+
 def ridges(name: str, rows: list[Spread], x_label: str) -> str:
     """Smoothed distributions one above the other, each with a dot (and whisker) at its centre. A vertical line marks
     the centre of the first."""
@@ -122,15 +164,18 @@ def ridges(name: str, rows: list[Spread], x_label: str) -> str:
 
 
 def histograms(name: str, chosen: list[float], rejected: list[float], limits: tuple[float, float], title: str) -> str:
-    """Rewards of the chosen responses over those of the rejected ones; panels of one model share `limits`."""
+    """Rewards of the chosen responses, filled, and of the rejected ones, dashed; panels of one model share `limits`."""
     import numpy as np
 
     edges = np.linspace(*limits, 31)
     with _axes(name, 236, 118) as axes:
-        for values, role in ((rejected, "wrong"), (chosen, "right")):
+        for values, role, line, filled in ((chosen, "right", "-", True), (rejected, "wrong", (0, (3, 1.5)), False)):
             counts, _ = np.histogram(np.clip(values, *limits), edges)
-            axes.stairs(counts / max(len(values), 1), edges, fill=True, color=_COLOUR[role], alpha=0.32, linewidth=0)
-            axes.stairs(counts / max(len(values), 1), edges, color=_COLOUR[role], linewidth=1.2)
+            if filled:
+                axes.stairs(
+                    counts / max(len(values), 1), edges, fill=True, color=_COLOUR[role], alpha=0.32, linewidth=0
+                )
+            axes.stairs(counts / max(len(values), 1), edges, color=_COLOUR[role], linewidth=1.3, linestyle=line)
         axes.set_yticks([])
         axes.locator_params(axis="x", nbins=4)  # more labels with two decimals overlap
         axes.set_xlim(*limits)

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
-from xlrm.evaluation.results import Estimate, Evaluation, ExternalResults, JudgeResults, Results
+from xlrm.analysis.hidden_states import BASE
+from xlrm.evaluation.alignment import BASE as BASE_ROLE
+from xlrm.evaluation.alignment import SOURCE, TARGET, Alignment, roles
+from xlrm.evaluation.results import REFERENCE, Estimate, Evaluation, ExternalResults, Results, WinRate
 from xlrm.languages import LANGUAGES
 from xlrm.reporting.published import paper_tables
 from xlrm.reporting.published.paper_tables import Cell
@@ -13,20 +17,22 @@ SECTIONS = ("Chat", "Chat Hard", "Safety", "Reasoning")
 """Sections of RewardBench in paper A's order; a benchmark's other sections come after them."""
 
 
+Kind = Literal["base", "source", "target", "other"]
+"""What a policy was aligned to: nothing, the source language's reward model, the language's own, or either in another way
+(online) or from elsewhere."""
+
+
 @dataclass(frozen=True)
-class AlignedPolicy:
-    """Win rate of the policy of `language` aligned with the reward model `labeler`, against the policy it was trained
-    from."""
+class JudgedSystem:
+    """A policy's responses in one language, against those of the reference."""
 
     language: str
-    labeler: str
-    rate: Estimate
-    items: int
-    draws: int
+    system: str
+    """Name in the results of the stage judge."""
+    kind: Kind
+    reference: str
     judge: str
-    verdicts: int
-    unreadable: int
-    """Verdicts that could not be read; each is half a win."""
+    rate: WinRate
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,12 @@ def language_name(code: str) -> str:
     return " + ".join(LANGUAGES[part].name if part in LANGUAGES else part for part in code.split("+"))
 
 
+def model_name(name: str) -> str:
+    if name == BASE:
+        return "Base model"
+    return f"{language_name(name)} RM" if all(code in LANGUAGES for code in name.split("+")) else name
+
+
 def read_external(folder: Path) -> list[External]:
     """Results of the stage external, classifiers first."""
     externals = []
@@ -59,15 +71,31 @@ def read_external(folder: Path) -> list[External]:
     return sorted(externals, key=lambda external: external.kind)
 
 
-def read_win_rates(folders: list[Path]) -> list[AlignedPolicy]:
-    return [
-        AlignedPolicy(
-            judged.language, labeler, rate.estimate, rate.items, rate.draws, judged.judge or "",
-            rate.verdicts or 0, rate.unreadable or 0,
-        )
-        for judged in map(JudgeResults.read, folders)
-        for labeler, rate in judged.results.items()
-    ]  # fmt: skip
+def judged(alignment: Alignment) -> list[JudgedSystem]:
+    """By language: the policy before alignment, those by the source's and by the language's own reward model, others."""
+    order = {kind: place for place, kind in enumerate(get_args(Kind))}
+    systems = []
+    for results in alignment.languages:
+        kinds: dict[str, Kind] = {system: _KINDS[role] for role, system in roles(results).items()}
+        own = [
+            JudgedSystem(results.language, name, kinds.get(name, "other"), results.reference, results.judge or "", rate)
+            for name, rate in results.results.items()
+        ]
+        systems += sorted(own, key=lambda system: order[system.kind])
+    return systems
+
+
+_KINDS: dict[str, Kind] = {BASE_ROLE: "base", SOURCE: "source", TARGET: "target"}
+
+
+def system_name(system: str) -> str:
+    """`base policy`, `by English RM`, or for a policy trained online its method too."""
+    if system == REFERENCE:
+        return "base policy"
+    method, _, labeler = system.rpartition("-")
+    if labeler in LANGUAGES and (not method or method.isalpha()):
+        return f"{f'{method.upper()} ' if method else ''}by {language_name(labeler)} RM"
+    return system
 
 
 def sections(evaluations: list[Evaluation]) -> list[str]:

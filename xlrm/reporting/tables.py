@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
+from xlrm.evaluation.rankings import Agreement, LabelerPairs
 from xlrm.evaluation.results import Evaluation, Results
 from xlrm.evaluation.reward_table import CORPUS
-from xlrm.reporting import lineage
+from xlrm.models.samples import Counts
+from xlrm.reporting import claims, lineage
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import table_2, tables_3_to_7
 from xlrm.reporting.results import tested
-from xlrm.reporting.sentences import shown
+from xlrm.reporting.wording import shown
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,12 @@ class Table:
         return text.getvalue().encode("utf-8-sig")
 
     def link(self) -> str:
-        """A data: URL that holds the whole file."""
-        return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(self.content()).decode()}"
+        return link(self.content(), "text/csv")
+
+
+def link(content: bytes, kind: str) -> str:
+    """A data: URL that holds the whole file."""
+    return f"data:{kind};charset=utf-8;base64,{base64.b64encode(content).decode()}"
 
 
 def _cell(value: Any) -> Any:
@@ -55,9 +61,16 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
         "representations": _table("model f low high mean_cosine singular_value_shares", _representations(material)),
         "correlations": _table("accuracy_and models pearson low high p spearman spearman_p", _correlations(material)),
         "embedding_norms": _table("model language tokens shift wasserstein relative ks", _norms(material)),
+        "claims": _table("claim where sentence papers_tables this_run verdict", _claims(material)),
         "win_rates": _table(
-            "language preferences_by win_rate low high prompts draws judge unreadable verdicts", _wins(material)
+            f"language system reference judge win_rate low high {' '.join(_WIN_RATE)} runs reference_characters "
+            "system_characters length_controlled length_controlled_label",
+            _wins(material),
         ),
+        "policy_differences": _table("language first second difference low high p p_holm", _policy_differences(material)),
+        "agreement": _table(f"language {' '.join(Agreement.model_fields)}", _agreement(material)),
+        "preference_pairs": _table(f"language labeler {' '.join(LabelerPairs.model_fields)}", _pairs(material)),
+        "responses": _table(f"language policy {' '.join(Counts.model_fields)}", _responses(material)),
         "validation": _table("language file rows_in rows_out passed failed_share expected_share limit expectation failed_rows",
             _validation(material),
         ),
@@ -176,10 +189,52 @@ def _norms(material: Material) -> Iterator[tuple]:
             yield name, language, len(norms), *values
 
 
+_WIN_RATE = (
+    "items", "wins", "losses", "draws", "discrete", "standard_error", "run_standard_error", "verdicts", "unreadable",
+    "refused", "dropped", "first", "consistent", "position_bias",
+)  # fmt: skip
+"""Fields of a win rate that are columns of their own."""
+
+
 def _wins(material: Material) -> Iterator[tuple]:
-    for win in material.win_rates:
-        rate = (win.rate.value, win.rate.low, win.rate.high)
-        yield win.language, win.labeler, *rate, win.items, win.draws, win.judge, win.unreadable, win.verdicts
+    for system in material.judged:
+        of = system.rate
+        values = ("" if (value := getattr(of, name)) is None else value for name in _WIN_RATE)
+        longer = (of.length_controlled.win_rate, of.length_controlled.label) if of.length_controlled else ("", "")
+        yield (
+            system.language, system.system, system.reference, system.judge, of.win_rate, *of.interval, *values,
+            " ".join(map(str, of.runs)), *(of.characters or ("", "")), *longer,
+        )  # fmt: skip
+
+
+def _policy_differences(material: Material) -> Iterator[tuple]:
+    if not material.alignment:
+        return
+    for results in material.alignment.languages:
+        yield from ((results.language, *one.model_dump().values()) for one in results.differences)
+    for (first, second), mean in material.alignment.differences.items():
+        yield "mean", first, second, mean.value, mean.low, mean.high, mean.p, ""
+
+
+def _agreement(material: Material) -> Iterator[tuple]:
+    for one in material.rankings:
+        yield from ((one.ranking.language, *each.model_dump().values()) for each in one.ranking.agreements)
+
+
+def _pairs(material: Material) -> Iterator[tuple]:
+    for one in material.rankings:
+        yield from (
+            (one.ranking.language, name, *each.model_dump().values()) for name, each in one.ranking.labelers.items()
+        )
+
+
+def _responses(material: Material) -> Iterator[tuple]:
+    yield from ((one.language, one.policy, *one.counts.model_dump().values()) for one in material.responses)
+
+
+def _claims(material: Material) -> Iterator[tuple]:
+    for one in claims.test(material):
+        yield one.claim.key, one.claim.where, one.claim.sentence, one.paper, one.outcome.measured, one.outcome.verdict
 
 
 def _validation(material: Material) -> Iterator[tuple]:

@@ -146,6 +146,7 @@ def rows(
     table += [_represent(scene)] if "represent" in stages else []
     aligning = "align" in stages and (texts.train_prompts or texts.eval_prompts)
     table += _alignment(scene) if aligning else []
+    table += [_online(scene)] if aligning and "rl" in stages else []
     return table + (list(_policies_judged(scene)) if aligning and "judge" in stages else [])
 
 
@@ -287,7 +288,7 @@ def _policies_judged(scene: Scene) -> Iterator[Row]:
     """Both aligned policies of each target against the policy that they were trained from; a judge that knows the right
     answers takes nothing."""
     targets, prompts = scene.experiment.aligned, scene.texts.eval_prompts
-    policies = len(_labelers(scene))
+    policies = len(_labelers(scene)) * (1 + ("rl" in scene.experiment.stages))
     longest = scene.config("sample", languages=targets).max_new_tokens
     for judge in judges.generative("judge", scene.config("judge")):
         reading = Load()
@@ -324,6 +325,7 @@ def _alignment(scene: Scene) -> list[Row]:
     """Sampling, ranking by the source's and the target's reward model, DPO by each, and sampling to judge."""
     targets, train, judged = scene.experiment.aligned, scene.texts.train_prompts, scene.texts.eval_prompts
     m = len(_labelers(scene))
+    k = m * (1 + ("rl" in scene.experiment.stages))
     sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
     align = scene.config("align", language=targets[0], labeler=targets[0])
     drawn = scene.answered(train, sample.samples, sample.max_new_tokens, shared=False)
@@ -334,7 +336,7 @@ def _alignment(scene: Scene) -> list[Row]:
     n, samples = len(targets), f"{len(train):,} prompts x {sample.samples}"
     what = (
         f"{n} languages x ({samples} + {len(judged):,} to judge by)", f"{m} reward models x {n} languages x {samples}",
-        f"{m * n} policies, {len(train):,} pairs each", f"{m * n} aligned policies x {len(judged):,} to judge",
+        f"{m * n} policies, {len(train):,} pairs each", f"{k * n} aligned policies x {len(judged):,} to judge",
     )  # fmt: skip
     passes: dict[Kind, float] = {"forward": 1, kind: align.epochs}
     policies = _weights([scene.policy] * m * n, LOADED_IN)
@@ -345,9 +347,25 @@ def _alignment(scene: Scene) -> list[Row]:
         scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": m}),
         scene.row("align", what[2], "training", align.precision, pairs, passes, True, scene.policy, policies),
         scene.row(
-            "sample", what[3], "decoding", sample.precision, single, {"forward": m}, True, scene.policy, aligned=True
+            "sample", what[3], "decoding", sample.precision, single, {"forward": k}, True, scene.policy, aligned=True
         ),
     ]
+
+
+def _online(scene: Scene) -> Row:
+    """Reinforcement learning: each response is written, read by the policy's reference and, for RLOO, by the policy again,
+    and trained on. Its scoring, a pass of a reward model over the same tokens, counts as one of the policy's."""
+    config, train = scene.config("rl"), scene.texts.train_prompts
+    labelers, prompts = len(_labelers(scene)), max(1, len(train))
+    passes = config.steps * config.batch_size / config.group / prompts if config.steps else config.epochs
+    drawn = scene.answered(train, config.group, config.max_new_tokens, config.max_length, shared=False) * labelers
+    kind: Kind = "checkpointed" if config.gradient_checkpointing else "training"
+    forward = 1 + (config.beta > 0) + (config.method == "rloo") + (config.reward_url is None)
+    work: dict[Kind, float] = {"forward": passes * forward, kind: passes}
+    policies = labelers * len(scene.experiment.aligned)
+    what = f"{policies} policies, {len(train):,} prompts x {config.group} responses x {passes:.3g} passes"
+    stored = _weights([scene.policy] * policies, LOADED_IN)
+    return scene.row("rl", what, "decoding", config.precision, drawn, work, True, scene.policy, stored)
 
 
 def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:

@@ -2,12 +2,15 @@
 
 import html
 import re
+from pathlib import Path
 
-from xlrm.errors import GateError
+from xlrm.errors import ConfigError, GateError
 from xlrm.store import artifacts, objects
 
 FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
 """Stage -> name of that file."""
+MARKDOWN = {"curate": "curation.md", "register": "gate.md", "report": "report.md"}
+"""Stage -> name of the same in Markdown, for pages that show no HTML."""
 REMEDIES = {
     "translate": "choose another translator, or allow more repairs (translate.max_repair_share)",
     "validate": "mend the translations or the data or, if the page shows that they are correct, relax the limits "
@@ -21,6 +24,20 @@ def refused(error: GateError) -> str | None:
     """URI of the page of the refused artifact; None if the stage writes none."""
     file = FILES.get(_stage(error.kept))
     return objects.join(error.kept, file) if file else None
+
+
+def description(stage: str, folder: Path) -> str:
+    """The Markdown of what a stage wrote into a folder; empty if it writes none."""
+    path = folder / MARKDOWN.get(stage, "")
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def report_file(output: Path) -> str:
+    """Name of the report's file in the form that `output` ends in. Raises ConfigError for another ending."""
+    forms = {Path(name).suffix: name for name in ("report.html", "report.md", "report.tex")}
+    if output.suffix not in forms:
+        raise ConfigError("no such form", where="OUTPUT", value=str(output), hint=f"there are {', '.join(forms)}")
+    return forms[output.suffix]
 
 
 def remedy(error: GateError) -> str:

@@ -99,7 +99,7 @@ def _models(stages: Stages) -> dict[str, tuple[tuple[str, str], ...]]:
         ),
     }  # fmt: skip
     if "align" in stages:
-        limits[POLICY] = (("sample", "max_new_tokens"), ("align", "max_length"))
+        limits[POLICY] = (("sample", "max_new_tokens"), ("align", "max_length"), ("rl", "max_length"))
     return limits
 
 
@@ -183,6 +183,27 @@ def pairs_to_align_on(asked: Experiment, stages: Stages) -> Iterator[ConfigError
         )  # fmt: skip
 
 
+def prompts_to_learn_on(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Settings of reinforcement learning that leave it without a step, or its policies with the same reward server."""
+    if "rl" in asked.stages and "rl" not in stages:
+        yield ConfigError(
+            "needs curate.prompts, the prompts to train on, and the pipeline cross-lingual-transfer", where="rl"
+        )
+    if "rl" not in stages:
+        return
+    config, prompts = asked.config("rl"), asked.config("curate").train_prompts
+    if prompts and config.batch_size > prompts * config.group:
+        yield ConfigError(
+            f"at most curate.train_prompts={prompts} x rl.group={config.group} is allowed, because a step has a prompt once",
+            where="rl.batch_size", value=config.batch_size,
+        )  # fmt: skip
+    if config.reward_url and "{labeler}" not in config.reward_url and set(asked.aligned) - {asked.source}:
+        yield ConfigError(
+            "{labeler} is missing, in whose place the name of each policy's reward model is put: they are several",
+            where="rl.reward_url", value=config.reward_url,
+        )  # fmt: skip
+
+
 def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Batches that are larger than the data or cannot be divided among the processes. GPUs that only a placement knows
     are checked in `components.hardware`."""
@@ -194,7 +215,7 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             f"more than the {pairs} pairs that curate.pairs and curate.train_share leave for training",
             where="reward.batch_size", value=reward.batch_size,
         )  # fmt: skip
-    for stage in ("reward", "align"):
+    for stage in ("reward", "align", "rl"):
         config = asked.config(stage)
         if stage in stages and config.processes and config.batch_size % config.processes:
             yield ConfigError(
@@ -206,5 +227,5 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 CHECKS: tuple[Check, ...] = (
     name_of_files, required_fields, *data_readiness.CHECKS, tiny_models_languages, published_sets.further_benchmarks,
     published_sets.parallel_texts, published_sets.prompts, judges_prompts, judges.turns, names_of_models,
-    models_from_elsewhere, generative_judges, lengths, pairs_to_align_on, batches, data_readiness.losses,
+    models_from_elsewhere, generative_judges, lengths, pairs_to_align_on, prompts_to_learn_on, batches, data_readiness.losses,
 )  # fmt: skip

@@ -22,7 +22,7 @@ _EXPERIMENTS = [
         name="reference",
         targets=("es", "ko"),
         corpora={"ko": {"preferences": ["x"]}},
-        stages={"curate": {"prompts": "x", "parallel": "x"}, "judge": {"judge": "x"}} | policy,
+        stages={"curate": {"prompts": "x", "parallel": "x"}, "judge": {"judge": "x"}, "rl": {}} | policy,
     )
     for policy in ({}, {POLICY: {"model": "x"}})
 ]

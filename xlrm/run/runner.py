@@ -23,6 +23,7 @@ from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError, GateError, XlrmError
 from xlrm.processes import locks
 from xlrm.processes.launch import Nodes
+from xlrm.run import pages
 from xlrm.run.experiment import stage_config, stage_module
 from xlrm.store import addresses, artifacts, fields, objects, outputs, provenance, unfinished
 from xlrm.store.artifacts import FileEntry, Input, Record
@@ -32,7 +33,7 @@ Inputs = Mapping[str, str | list[str]]
 _OUTSIDE = ("files", "fingerprint", "destination")
 """Functions of a stage's module that take its config and say what counts from outside the store: digests of local
 files, current versions of models or datasets named elsewhere, and the place that the stage writes to."""
-MODELS = ("base", "policy", "policies", "model", "reward_models")
+MODELS = ("base", "policy", "policies", "model", "reward_model", "reward_models")
 """Inputs of stages that are models."""
 _OPEN_RUN = "mlflow.json"
 """File in a working folder that names the MLflow run of the process at work; if that is killed, the next one closes the
@@ -165,6 +166,7 @@ def _make(
             raise
         _check_metrics(label, metrics)
         record = artifacts.publish(work / "output", uri, metrics=metrics, **facts())
+        run.describe(pages.description(name, work / "output"))
         run.log(metrics | {"cost/seconds": record.seconds, "cost/peak_memory_mib": record.peak_memory_mib})
     unfinished.remove(work / "output")
     shutil.rmtree(work)

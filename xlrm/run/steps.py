@@ -154,14 +154,23 @@ def _alignment(experiment: Experiment) -> list[Step]:
         return []
     own = _policy(experiment)
     policy = own[0].label if own else "base"
-    sampled = Step(
-        "sample", (POLICY,), {"languages": list(experiment.aligned), "split": "all"},
-        {"policies": (policy,), "corpora": "validate"},
-    )  # fmt: skip
     return [
         *own,
-        sampled,
+        *(step for language in experiment.aligned for step in _before(experiment, language, policy)),
         *(step for language in experiment.aligned for step in _aligned(experiment, language, policy)),
+    ]
+
+
+def _before(experiment: Experiment, language: str, policy: str) -> list[Step]:
+    """Steps that sample the policy before alignment, one for each shard of the prompts of a language."""
+    given = {"languages": [language], "split": "all"}
+    inputs: Inputs = {"policies": (policy,), "corpora": "validate"}
+    shards = int(experiment.setting("sample", "shards"))  # Kubeflow only has floats
+    if shards == 1:
+        return [Step("sample", (POLICY, language), given, inputs)]
+    return [
+        Step("sample", (POLICY, language, f"{number}of{shards}"), given | {"shard": f"{number}/{shards}"}, inputs)
+        for number in range(1, shards + 1)
     ]
 
 
@@ -170,16 +179,20 @@ def _judged(experiment: Experiment) -> bool:
 
 
 def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
-    """Steps that align a policy with the source's and one with the language's own reward model, and compare their
-    responses with those of the policy they were trained from."""
+    """Steps that align a policy with the source's and one with the language's own reward model, by DPO and, with a section
+    `rl`, online too, and compare their responses with those of the policy they were trained from."""
     labelers = list(dict.fromkeys((experiment.source, language)))
-    given, policies = (
-        {"language": language, "labelers": labelers},
-        tuple(f"align-{language}-{code}" for code in labelers),
-    )
-    ranked: Inputs = {"samples": "sample-policy", "reward_models": _models(tuple(labelers))}
+    given = {"language": language, "labelers": labelers}
+    online = [_online(experiment, language, code, policy) for code in labelers] if "rl" in experiment.stages else []
+    policies = (*(f"align-{language}-{code}" for code in labelers), *(step.label for step in online))
+    systems = [*labelers, *(f"{experiment.setting('rl', 'method')}-{code}" for code in labelers if online)]
+    before = tuple(step.label for step in _before(experiment, language, policy))
+    ranked: Inputs = {"samples": before, "reward_models": _models(tuple(labelers))}
     answers = {"languages": [language], "split": "eval"}
-    judged = Step("judge", (language,), given, {"reference": "sample-policy", "candidates": f"sample-{language}"})
+    judged = Step(
+        "judge", (language,), given | {"labelers": systems},
+        {"reference": before, "candidates": (f"sample-{language}",)},
+    )  # fmt: skip
     return [
         Step("rank", (language,), given, ranked),
         *(
@@ -189,9 +202,19 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
             )
             for code in labelers
         ),
+        *online,
         Step("sample", (language,), answers, {"policies": policies, "corpora": "validate"}),
         *([judged] if _judged(experiment) else []),
     ]  # fmt: skip
+
+
+def _online(experiment: Experiment, language: str, labeler: str, policy: str) -> Step:
+    """The step that trains a policy on its own responses. A reward server makes the reward model's artifact unnecessary."""
+    model = {} if experiment.setting("rl", "reward_url") else {"reward_model": f"reward-{labeler}"}
+    return Step(
+        "rl", (language, labeler), {"language": language, "labeler": labeler},
+        {"policy": policy, "corpora": "validate", **model},
+    )  # fmt: skip
 
 
 def _representations(experiment: Experiment) -> list[Step]:
@@ -213,7 +236,7 @@ def cross_lingual_transfer(experiment: Experiment) -> list[Step]:
     represented = _representations(experiment)
     evaluations = _evaluations(languages)
     verdicts = tuple(step.label for step in alignment if step.stage == "judge")
-    policies = tuple(step.label for step in alignment if step.stage == "align")
+    policies = tuple(step.label for step in alignment if step.stage in ("align", "rl"))
     return [
         *data(experiment),
         Step("base"),

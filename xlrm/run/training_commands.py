@@ -1,4 +1,4 @@
-"""The command that trains a reward model on one's own preference pairs."""
+"""The commands that train: a reward model on one's own preference pairs, and a policy with a reward model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -60,4 +60,46 @@ def train(
     print_result(*lines)
 
 
-COMMANDS = (train,)
+def align(
+    policy: Annotated[str, typer.Option(help="The policy: folder, OWNER/NAME, models:/NAME@ALIAS or URI.")],
+    reward: Annotated[
+        str,
+        typer.Option(help="Reward model, named as the policy; or the URL of a server, http://HOST:8000/get_reward."),
+    ],
+    prompts: Annotated[str, typer.Option(help="File with prompt, or the name of a dataset of prompts.")],
+    fields: Annotated[
+        list[str] | None, typer.Argument(help="Settings that differ, as stage.field=value, such as rl.steps=100.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="dpo: sample, rank, and train on the best and worst responses; grpo or rloo: train on each response."
+        ),
+    ] = "dpo",
+    language: Annotated[str, typer.Option(help="Language of the prompts.")] = "en",
+    output: Annotated[Path, typer.Option(help="New folder for the policy, in the format of Hugging Face.")] = Path(
+        "policy"
+    ),
+    name: Annotated[
+        str | None, typer.Option(help="Name of the MLflow experiment (default: the output's name).")
+    ] = None,
+) -> None:
+    """Train a policy with a reward model on your own prompts, by DPO, GRPO or RLOO, and write it to a folder.
+
+    The same command continues after an interruption, and reuses what is finished.
+    """
+    from xlrm.processes.signals import ended_by_signals
+    from xlrm.run import experiment as experiments
+    from xlrm.run import own_data, own_policies
+
+    with errors_in_one_line(), ended_by_signals():
+        given = [experiments.assignment(field) for field in fields or ()]
+        made = own_policies.settings(method, policy, reward, prompts, language, given)
+        progress.say(f"align: {method} of {policy} by {reward} → {output} · store {addresses.shown(addresses.store())}")
+        artifact = own_policies.run(made, policy, reward, name or output.absolute().name)
+        own_data.write(artifact, output)
+        lines = own_policies.results(artifact, output)
+    print_result(*lines)
+
+
+COMMANDS = (train, align)

@@ -1,31 +1,30 @@
-"""Judges aligned policies against the policy before alignment, from their responses to the same prompts."""
+"""Judges the responses of policies against those of a reference to the same prompts."""
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from xlrm.errors import ConfigError
-from xlrm.evaluation import win_rates
-from xlrm.evaluation.results import JudgeResults
-from xlrm.scorers.judges import pairwise, table
-from xlrm.store.fields import NotCounted
+from xlrm.evaluation import length_control, win_rates
+from xlrm.evaluation.results import REFERENCE, JudgedItems, JudgeResults
+from xlrm.models import samples
+from xlrm.scorers.judges import table
 from xlrm.store.jsonl import write_jsonl
 
 
-class Config(pairwise.PolicySettings):
+class Config(win_rates.Settings):
     """Besides its own fields those of generative judges, which the phrasebook's ignores."""
 
     language: str
     """Language of the responses."""
     labelers: tuple[str, ...]
-    """Reward models that the candidate policies were aligned to, in the order in which the policies were sampled."""
+    """What the candidate policies were aligned to, in the order in which they were sampled: reward models, the source's
+    first, or `grpo-` and the name of one for a policy trained online."""
+    reference: str = REFERENCE
+    """Name of what the responses are compared with, for the results; `base` is the policy before alignment."""
     judge: str | None = None
     """phrasebook (knows the right answers to its own prompts), or a generative model as in `external.models`, such as
     gpt-4o, served=MODEL_ID or self-taught=FOLDER; null leaves the aligned policies unjudged."""
-    max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
-    """Budget for a judge at an endpoint, for each language: the stage does not start if its estimate is above it or the
-    price is unknown, and stops when the cost is above it."""
 
     @field_validator("judge")
     @classmethod
@@ -39,38 +38,40 @@ class Config(pairwise.PolicySettings):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {
-        "reference": (f"0/eval/{config.language}.jsonl",),
-        "candidates": tuple(f"{i}/eval/{config.language}.jsonl" for i in range(len(config.labelers))),
-    }
+    policies = tuple(samples.file(place, "eval", config.language) for place in range(len(config.labelers)))
+    return {"reference": policies[:1], "base": policies[:1], "candidates": policies}
 
 
 def fingerprint(config: Config) -> str:
-    return table.fingerprint(config.judge, config)
+    return table.fingerprint(config.judge, config) + length_control.fingerprint(config.length_control)
 
 
-def run(config: Config, *, reference: Path, candidates: Path, output: Path) -> dict[str, float]:
-    """Writes verdicts.jsonl and results.json. A run that was stopped continues with the questions that the judge has
-    not answered yet. Raises ConfigError without a judge, DataError for responses to different prompts, and the errors of
-    `table.judge`."""
+def run(
+    config: Config, *, reference: list[Path], candidates: list[Path], base: list[Path] | None = None, output: Path
+) -> dict[str, float]:
+    """Writes verdicts.jsonl, items.json and results.json. `base`: responses of the policy before alignment, if those are not
+    the reference. A run that was stopped continues with the questions that the judge has not answered yet. Raises
+    ConfigError without a judge, DataError for responses to different prompts, and the errors of `table.judge`."""
     if config.judge is None:
         raise ConfigError(
-            "null, which leaves this stage out of a pipeline",
-            where="judge.judge",
-            hint=f"there are {table.ALLOWED}",
+            "null, which leaves this stage out of a pipeline", where="judge.judge", hint=f"there are {table.ALLOWED}"
         )
+    control = length_control.load(config.length_control, config.language)
+    folders = [(REFERENCE, base, 0)] if base else []
+    folders += [(name, candidates, place) for place, name in enumerate(config.labelers)]
+    known = samples.read(reference, 0, "eval", config.language)
     pairs = {
-        labeler: win_rates.pairs(reference / "0", candidates / str(place), config.language)
-        for place, labeler in enumerate(config.labelers)
+        name: win_rates.pairs(known, samples.read(of, place, "eval", config.language), config.runs)
+        for name, of, place in folders
     }
-    every = [pair for of_labeler in pairs.values() for pair in of_labeler]
-    verdicts = table.judge(config.judge, config, every, config.language)
-    judgements, records, results = iter(verdicts.judgements), [], {}
-    for labeler, of_labeler in pairs.items():
-        judged = [(pair, next(judgements)) for pair in of_labeler]
-        records += [win_rates.record(labeler, *verdict) for verdict in judged]
-        results[labeler] = win_rates.win_rate([judgement for _, judgement in judged])
-    write_jsonl(output / "verdicts.jsonl", records)
-    cost = win_rates.cost_of(verdicts)
-    JudgeResults(language=config.language, judge=config.judge, cost=cost, results=results).write(output)
+    verdicts = table.judge(config.judge, config, [pair for of in pairs.values() for pair in of], config.language)
+    judged = win_rates.by_system(pairs, verdicts.judgements)
+    write_jsonl(output / "verdicts.jsonl", win_rates.records(judged))
+    results = {name: win_rates.win_rate(of, control) for name, of in judged.items()}
+    items, cost = {name: of.items() for name, of in judged.items()}, win_rates.cost_of(verdicts)
+    JudgedItems.of(items).write(output)
+    JudgeResults(
+        language=config.language, judge=config.judge, reference=config.reference, cost=cost, results=results,
+        differences=win_rates.differences(items, config.language, config.reference),
+    ).write(output)  # fmt: skip
     return win_rates.metrics(results, cost)

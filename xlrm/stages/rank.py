@@ -1,13 +1,17 @@
 """Ranks sampled responses with each reward model; the best and worst response to a prompt form a preference pair."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
+from xlrm.evaluation import rankings
+from xlrm.evaluation.rankings import Dropped, Ranking
 from xlrm.models import chat_templates, loading
+from xlrm.models import samples as sampled
 from xlrm.scorers import engines, parallel
 from xlrm.scorers.interface import Scoring, Tokens
 from xlrm.scorers.reward_journal import Journal
-from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.store.jsonl import write_jsonl
 
 
 class Config(Scoring):
@@ -15,46 +19,49 @@ class Config(Scoring):
     """Language of the responses."""
     labelers: tuple[str, ...]
     """Names of the reward models, in their input order: the languages they were trained in."""
+    unfinished: Dropped = "drop"
+    """drop: a response that was cut at the limit of new tokens is in no pair, as a policy should not learn to write half an
+    answer, or that half an answer is bad; keep: it is ranked like the others (paper A does not say)."""
+    other_language: Dropped = "keep"
+    """keep: responses are ranked whatever language they are in, as in paper A; drop: one that was identified as another
+    language is in no pair."""
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"samples": (f"0/train/{config.language}.jsonl",)}
+    return {"samples": (sampled.file(0, "train", config.language),)}
 
 
-def run(config: Config, *, samples: Path, reward_models: list[Path], output: Path) -> dict[str, float]:
-    """Writes {labeler}.jsonl with id, prompt, chosen, rejected and their rewards. A prompt whose responses all have
-    the same reward or the same text gives no pair."""
-    rows = read_rows(samples / "0" / "train" / f"{config.language}.jsonl", ("prompt", "responses"))
-    chats = [chat_templates.conversation(row["prompt"], response) for row in rows for response in row["responses"]]
+def run(config: Config, *, samples: list[Path], reward_models: list[Path], output: Path) -> dict[str, float]:
+    """Writes {labeler}.jsonl with the preference pairs, rewards.jsonl with every response that was ranked and its rewards,
+    and ranking.json. Each prompt gives a pair of its best and worst response, the first of equals; none if it has fewer
+    than two responses to rank, or only equal texts or equal rewards."""
+    rows = sampled.read(samples, 0, "train", config.language)
+    ranked = [rankings.candidates(row, config.language, config.unfinished, config.other_language) for row in rows]
+    chats = [chat_templates.conversation(of.row["prompt"], text) for of in ranked for text in of.texts]
     for path in reward_models:
         engines.check(path, config)
-    metrics: dict[str, float] = {}
     written: list[Tokens] = []
     before: tuple[Any, int] = (None, 0)
     cut = 0
+    rewards: dict[str, list[list[float]]] = {}
+    labelers = {}
     for labeler, path in zip(config.labelers, reward_models, strict=True):
         scorer = parallel.load(path, config)
         if scorer.max_length != before[1] or not loading.same_text(before[0], scorer.tokenizer):
             written, before = scorer.tokens(chats), (scorer.tokenizer, scorer.max_length)
             scorer.say_cut("rank", len(chats))
             cut = len(scorer.cut)
-        rewards = iter(scorer.score(written, Journal.beside(output, labeler)))
+        each = iter(scorer.score(written, Journal.beside(output, labeler)))
         del scorer
         loading.free_gpu()
-        pairs = [best_and_worst(row, [next(rewards) for _ in row["responses"]]) for row in rows]
-        kept = [pair for pair in pairs if pair]
-        write_jsonl(output / f"{labeler}.jsonl", kept)
-        metrics |= {f"pairs/{labeler}": float(len(kept)), f"cut/{labeler}": float(cut)}
-    return metrics
-
-
-def best_and_worst(row: dict, rewards: list[float]) -> dict | None:
-    """Pair of the responses with highest and lowest reward, first of ties; None if equal (paper A, section 4.1)."""
-    best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
-    if row["responses"][best] == row["responses"][worst]:
-        return None
-    return {
-        "id": row["id"], "prompt": row["prompt"],
-        "chosen": row["responses"][best], "rejected": row["responses"][worst],
-        "chosen_reward": rewards[best], "rejected_reward": rewards[worst],
-    }  # fmt: skip
+        rewards[labeler] = [list(itertools.islice(each, len(of.texts))) for of in ranked]
+        pairs = [row for of, given in zip(ranked, rewards[labeler], strict=True) if (row := rankings.pair(of, given))]
+        write_jsonl(output / f"{labeler}.jsonl", pairs)
+        labelers[labeler] = rankings.summary(ranked, pairs, cut)
+    write_jsonl(output / "rewards.jsonl", rankings.reward_rows(ranked, rewards))
+    result = Ranking(
+        language=config.language, labelers=labelers, agreements=rankings.agreements(rewards),
+        **rankings.counts(ranked, config.language),
+    )  # fmt: skip
+    result.write(output)
+    return result.metrics

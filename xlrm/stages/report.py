@@ -1,4 +1,4 @@
-"""Writes the results of an experiment as one self-contained HTML page, and its tables as CSV files."""
+"""Writes the results of an experiment as one self-contained HTML page, as Markdown and LaTeX, and as CSV files."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from xlrm.analysis.representations import Representations
 from xlrm.data import data_card
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.data.data_card import DataCard
-from xlrm.evaluation import reward_table
-from xlrm.evaluation.results import EvaluationResults, ExternalResults, JudgeResults, read_evaluations
+from xlrm.evaluation import alignment, reward_table
+from xlrm.evaluation.results import EvaluationResults, ExternalResults, JudgedItems, JudgeResults, read_evaluations
 from xlrm.languages import InLanguages
 from xlrm.registry.champion import Registered
-from xlrm.reporting import curves, facts, mistakes, page, results, tables
+from xlrm.reporting import curves, facts, files, mistakes, responses, results
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting.material import Material
 from xlrm.store.artifacts import Record
@@ -28,7 +28,7 @@ class Config(InLanguages):
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return {
         "corpora": (Summary.FILE, f"*/{BENCHMARK_ITEMS.file}"), "evaluations": (EvaluationResults.FILE, reward_table.FILE),
-        "representations": (Representations.FILE,), "verdicts": (JudgeResults.FILE,),
+        "representations": (Representations.FILE,), "verdicts": (JudgeResults.FILE, JudgedItems.FILE),
         "external": (ExternalResults.FILE,), "registered": (Registered.FILE,),
         "policies": (curves.FILE, "training_log.jsonl"), "curated": (DataCard.FILE,),
     }  # fmt: skip
@@ -40,7 +40,8 @@ def run(
     policies: list[Path] | None = None, registered: Path | None = None, external: Path | None = None,
     curated: Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Writes report.html and tables/*.csv. A part without its input is left out, and the page says how to get it.
+    """Writes report.html, report.md, report.tex and tables/*.csv. A part without its input is left out, and the page says
+    how to get it.
 
     `corpora`: the output of validate, or its summary alone. `evaluations`: the source language's reward model first,
     then those of the target languages. `external`: the output of the stage `external`. `policies`: aligned policies
@@ -60,7 +61,9 @@ def run(
         mean=comparisons.mean_delta(compared),
         representations=represented,
         transfer=transfer.measure(evaluated, represented.models) if represented else None,
-        win_rates=results.read_win_rates(verdicts or []),
+        alignment=alignment.read(verdicts) if verdicts else None,
+        responses=responses.responses(lineage),
+        rankings=responses.rankings(lineage),
         validation=validation,
         registered=Registered.find(registered),
         artifacts=provenance.made(lineage),
@@ -69,12 +72,5 @@ def run(
         curves=curves.read(lineage),
         notes=data_card.notes(card) if (card := DataCard.find(curated)) else [],
     )
-    _write(material, config, output)
+    files.write(material, config.title, output)
     return material.metrics()
-
-
-def _write(material: Material, config: Config, output: Path) -> None:
-    made = tables.gather(material, paper=material.source == "en")
-    tables.write(made, output / "tables")
-    title = config.title or page.heading(material)
-    (output / "report.html").write_text(page.render(material, title, made), encoding="utf-8")

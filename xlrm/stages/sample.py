@@ -1,5 +1,6 @@
-"""Samples responses of policies: several per prompt for alignment, and one greedy response per prompt for judging."""
+"""Samples responses of policies: several per prompt for alignment, and one or more per prompt for judging."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -7,10 +8,13 @@ from pydantic import Field, field_validator
 
 from xlrm.data import catalog, curation
 from xlrm.data.corpus_schema import CORPUS_PROMPTS
-from xlrm.models import sampling
-from xlrm.models.decoding import Completion
-from xlrm.store.fields import Sets
+from xlrm.models import samples, sampling
+from xlrm.models.samples import Counts, SampleCounts
+from xlrm.store import shards
+from xlrm.store.fields import NotCounted, Sets
 from xlrm.store.jsonl import write_jsonl
+from xlrm.store.shards import Shard
+from xlrm.validation import responses
 
 
 class Config(sampling.Settings):
@@ -20,9 +24,15 @@ class Config(sampling.Settings):
     """Prompts to answer: train (for alignment), eval (for judging) or all (both)."""
     samples: int = Field(4, ge=1)
     """Responses per prompt for alignment (paper A: 4)."""
+    runs: int = Field(1, ge=1)
+    """Responses per prompt for judging, each with a seed of its own (paper A: 5)."""
     eval_prompts: Annotated[str | None, Sets] = None
     """Dataset of prompts for judging that is published in each language, as NAME[=OWNER/NAME][@REVISION], and used as it is
     (paper A: alpacaeval, which people translated); null takes those of the corpus."""
+    shards: Annotated[int, NotCounted] = Field(1, ge=1, le=1000)
+    """Steps that share the prompts of a language, so that they can run side by side; for the policy before alignment."""
+    shard: Shard = "1/1"
+    """Part of the prompts to answer, as NUMBER/OF: 2/4 is the second of four. Pipelines fill it in."""
 
     @field_validator("eval_prompts")
     @classmethod
@@ -44,30 +54,20 @@ def files(config: Config) -> str:
 
 
 def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) -> dict[str, float]:
-    """Writes {index of the policy}/{split}/{language}.jsonl with id, prompt, responses and, for each response, whether the
-    policy ended it itself (`finished`) rather than being cut at the limit. Responses are saved to the store during the
+    """Writes the rows and the counts that `xlrm.models.samples` describes. Responses are saved to the store during the
     run, so a killed run continues with the missing ones, on any machine."""
-    count = cut = 0
+    counts: list[dict[str, dict[str, Counts]]] = []
     splits = ("train", "eval") if config.split == "all" else (config.split,)
     for place, path in enumerate(policies):
+        counts.append({split: {} for split in splits})
         with sampling.policy(path, config, output) as policy:
-            for language in config.languages:
-                prompts = curation.published_prompts(config.eval_prompts, language) if config.eval_prompts else []
-                if "train" in splits or not config.eval_prompts:
-                    prompts += CORPUS_PROMPTS.read(corpora / language)
-                for split in splits:
-                    rows = [row for row in prompts if row["split"] == split]
-                    judged = split == "eval"
-                    responses = policy.respond(
-                        [row["prompt"] for row in rows], 1 if judged else config.samples, greedy=judged
-                    )
-                    records = [_record(row, completions) for row, completions in zip(rows, responses, strict=True)]
-                    count += sum(map(len, responses))
-                    cut += sum(not finished for record in records for finished in record["finished"])
-                    write_jsonl(output / str(place) / split / f"{language}.jsonl", records)
-    return {"responses": float(count), "cut": float(cut)}
-
-
-def _record(row: dict, completions: list[Completion]) -> dict:
-    texts, finished = [each.text for each in completions], [each.whole for each in completions]
-    return {**row, "responses": texts, "finished": finished}
+            for language, split in itertools.product(config.languages, splits):
+                rows = shards.rows_of(curation.prompts(corpora / language, split, config.eval_prompts), config.shard)
+                judged = split == "eval"
+                number = config.runs if judged else config.samples
+                completions = policy.respond([row["prompt"] for row in rows], number, judged)
+                records = responses.records(rows, completions, language)
+                write_jsonl(output / samples.file(place, split, language), records)
+                counts[place][split][language] = Counts.of(records, language)
+    SampleCounts(shard=shards.numbers(config.shard), policies=counts).write(output)
+    return samples.metrics(counts)

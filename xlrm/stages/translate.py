@@ -4,14 +4,15 @@ import contextlib
 from functools import partial
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from xlrm import progress
 from xlrm.data import corpora, corpus_schema
 from xlrm.data.corpus_schema import Description, Name, Repairs
 from xlrm.languages import LANGUAGES, InLanguages, find
-from xlrm.store import jsonl
+from xlrm.store import jsonl, shards
 from xlrm.store.answers import Memory
+from xlrm.store.shards import Shard
 from xlrm.translation import effort, translators
 from xlrm.translation.documents import DocumentTranslator
 from xlrm.translation.effort import FILES, Estimate
@@ -23,7 +24,7 @@ from xlrm.validation.limits import Limits
 class Config(translators.Settings, InLanguages):
     language: str
     """Language to translate into."""
-    shard: str = "1/1"
+    shard: Shard = "1/1"
     """Part of each file to translate, as NUMBER/OF: 2/4 is the second of four."""
     repairs: int = Field(2, ge=0, le=2)
     """Maximum number of times a text that fails a check is translated again, with beam search or another seed."""
@@ -33,14 +34,6 @@ class Config(translators.Settings, InLanguages):
     """Files of the corpus to translate; a model trained in one language needs only the benchmark in the others."""
     limits: Limits = Limits()
     """Thresholds of the checks on translations. Pipelines fill in the experiment's `validate.limits`."""
-
-    @field_validator("shard")
-    @classmethod
-    def _part_of_whole(cls, shard: str) -> str:
-        number, _, of = shard.partition("/")
-        if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-            raise ValueError("a shard is written NUMBER/OF, as 2/4")
-        return shard
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -76,9 +69,8 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
 def _finish(config: Config, loop: RepairLoop, estimate: Estimate, output: Path) -> dict[str, float]:
     """Writes corpus.json and, if a text was left untranslated, untranslated.jsonl; returns the metrics."""
     documents, untranslated = loop.documents, len(loop.untranslated)
-    number, _, of = config.shard.partition("/")
     Description(
-        language=config.language, shard=(int(number), int(of)), translator=documents.translator.identity,
+        language=config.language, shard=shards.numbers(config.shard), translator=documents.translator.identity,
         repairs=Repairs(tried=loop.failed, mended=loop.mended, untranslated=untranslated), files=config.files,
     ).write(output)  # fmt: skip
     if loop.untranslated:

@@ -133,14 +133,23 @@ def download_model(repository: str, revision: str | None, output: Path) -> None:
     shutil.rmtree(output / ".cache", ignore_errors=True)  # timestamps, and partial downloads of a killed run
 
 
-def _snapshot(repository: str, revision: str | None, patterns: Sequence[str], local_dir: Path | None = None) -> Path:
+def dataset_file(repository: str, name: str) -> Path:
+    """A file of a dataset, in the client's cache. Raises ArtifactError as `model_folder` does."""
+    return _snapshot(repository, None, [name], kind="dataset") / name
+
+
+def _snapshot(
+    repository: str, revision: str | None, patterns: Sequence[str], local_dir: Path | None = None, kind: str = "model"
+) -> Path:
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=list(patterns), local_dir=local_dir)
+            snapshot_download(
+                repository, revision=revision, allow_patterns=list(patterns), local_dir=local_dir, repo_type=kind
+            )
         )
     except (httpx.HTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(

@@ -42,6 +42,20 @@ def _experiment_id(client: "MlflowClient", name: str) -> str:
         return experiment.experiment_id
 
 
+_DESCRIPTION = 8000
+"""Characters in a tag, at most: MAX_TAG_VAL_LENGTH of mlflow.utils.validation."""
+
+
+def shortened(text: str, length: int) -> str:
+    """As many whole sections of a Markdown text as fit, and a line that says so if some do not."""
+    if len(text) <= length:
+        return text
+    left = "\n\nThe other sections are in the artifact that the tag artifact_uri names.\n"
+    kept = text[: length - len(left)]
+    end = kept.rfind("\n## ")
+    return (kept[:end] if end > 0 else kept).rstrip() + left
+
+
 @dataclass
 class Run:
     id: str
@@ -58,6 +72,13 @@ class Run:
             for point in points for name, value in point.items() if name != "step"
         )  # fmt: skip
         self._log(entry for entry in entries if (entry[0], entry[3]) not in without)
+
+    def describe(self, text: str) -> None:
+        """Makes a Markdown text the description that MLflow's page of the run shows; a long one loses its last sections. An
+        empty text changes nothing."""
+        if text:
+            with connected() as client:
+                client.set_tag(self.id, "mlflow.note.content", shortened(text, _DESCRIPTION))
 
     def logged(self) -> set[tuple[str, int]]:
         """Keys and steps of the metrics that the run has."""

@@ -1,9 +1,10 @@
 """Settings of the trainings: one config class for each kind."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from xlrm.models.precisions import Precision
 from xlrm.store.fields import NotCounted, conflict
 
 
@@ -25,7 +26,8 @@ class TrainingConfig(BaseModel):
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps with linear warm-up of the learning rate; cosine decay follows (paper A, appendix B)."""
     max_length: int = Field(2048, ge=16)
-    """Maximum tokens; a longer pair loses its beginning and is not dropped (paper A's code: truncation_side="left")."""
+    """Maximum tokens of a conversation; a longer one loses its beginning, and no pair is dropped (paper A's code:
+    truncation_side="left")."""
     optimizer: str = "adamw_torch_fused"
     """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -96,3 +98,59 @@ class DpoTraining(TrainingConfig):
 
     beta: float = Field(0.1, gt=0)
     """DPO's beta: higher values keep the aligned policy closer to the original (paper A: 0.1)."""
+
+
+class OnlineTraining(TrainingConfig):
+    """Settings of a policy's training on its own responses, which a reward model scores while it trains."""
+
+    method: Literal["grpo", "rloo"] = "grpo"
+    """grpo: a response's advantage is its reward minus the mean of its group, divided by the group's standard deviation
+    (DeepSeekMath); rloo: its reward minus the mean of the others, KL penalty included (Ahmadian et al. 2024)."""
+    learning_rate: float = Field(1e-6, gt=0)
+    """Peak learning rate (DeepSeekMath and TRL: 1e-6)."""
+    batch_size: int = Field(128, ge=2)
+    """Responses per optimizer step: prompts times `group` (DeepSeekMath: 16 prompts)."""
+    group: int = Field(8, ge=2)
+    """Responses to a prompt that are compared with each other (TRL: 8; DeepSeekMath: 64)."""
+    device_batch_size: int = Field(8, ge=1)
+    """Maximum responses per forward and backward pass on one device; lowered to a number that divides the batch evenly."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the prompts (DeepSeekMath: 1); prompts that do not fill a step are left out of a pass."""
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps, instead of `epochs`; null for those of `epochs`."""
+    beta: float = Field(0.04, ge=0)
+    """Coefficient of the KL divergence from the policy that the training starts from (DeepSeekMath: 0.04; TRL: 0 for GRPO, 0.05
+    for RLOO). 0 loads no reference, and then no KL divergence is reported."""
+    max_new_tokens: int = Field(1024, ge=1)
+    """Limit on the tokens of a response (DeepSeekMath: 1024). A response that is cut is scored as if it ended there."""
+    temperature: float = Field(1.0, gt=0)
+    """Temperature of the responses (TRL: 1), by which the logits of their log-probabilities are divided too. There is no
+    top-p, top-k or repetition penalty: the gradient is that of responses drawn from the policy itself."""
+    drop_cut: bool = False
+    """Whether responses cut at `max_new_tokens` are left out of the loss, as DAPO's overlong filtering does; their rewards
+    still count in their group (TRL: false)."""
+    max_length: int = Field(2048, ge=16)
+    """Maximum tokens of prompt and response together; a prompt that leaves no room for `max_new_tokens` is left out and
+    counted. The reward model reads as many, and a longer conversation loses its beginning there (as in `rank`)."""
+    reward_precision: Precision = "float32"
+    """Number format of a reward model in this process, which each process loads whole."""
+    reward_url: str | None = Field(None, pattern=r"^https?://\S+/(get_reward|v1/rewards)$")
+    """Reward server to ask instead, such as http://HOST:8000/get_reward, which reads texts in the policy's chat template, or
+    http://HOST:8000/v1/rewards, which reads messages; `{labeler}` stands for the reward model's name."""
+    reward_patience_seconds: Annotated[float, NotCounted] = Field(900, ge=0, le=1500)
+    """Time that a reward server may be away before the training ends (its checkpoints stay). Below the time that the processes
+    of a training wait for each other."""
+    generation_batch: Annotated[int, NotCounted] = Field(64, ge=1)
+    """Responses generated at a time, by each process; responses do not depend on it."""
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        if self.batch_size % self.group:
+            raise conflict(
+                "batch_size", self.batch_size, "a multiple of group is required, because a step has whole groups"
+            )
+        if self.max_new_tokens >= self.max_length:
+            raise conflict(
+                "max_new_tokens", self.max_new_tokens, "less than max_length is allowed, which also holds the prompt"
+            )
+        return self

@@ -1,4 +1,5 @@
-"""Preference training with TRL: reward models (Bradley-Terry, pointwise) and DPO. Only this module imports trl and peft.
+"""Training of reward models with TRL (Bradley-Terry, pointwise). Only this module imports peft, and only this one, `dpo` and
+`online_rl`, which train with the functions at its end, import trl.
 
 Each training has a folder. One process prepares it once (`job.json`, `start`, `tokens`); the `*_worker` functions train
 in it, in one or many processes (`xlrm.processes.launch`), and write `checkpoints`, to resume from after a kill.
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from xlrm import installation, progress
 from xlrm.errors import ConfigError
-from xlrm.models import chat_templates, loading, transformers4, weights
+from xlrm.models import loading, transformers4
 from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
 from xlrm.store.json_file import JsonFile
 from xlrm.training import checkpoints, columns, curves, finite, heldout, reward_heads
-from xlrm.training.recipes import DpoTraining, RewardTraining, TrainingConfig
+from xlrm.training.recipes import RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,8 +61,8 @@ def train_reward_model(
     possible.
     """
     folder = output.parent
-    _check_length("reward.max_length", config, base)
-    _check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
+    check_length("reward.max_length", config, base)
+    check_batch(config, len(rows) * (2 if config.loss == "pointwise" else 1))
     keeps = reward_heads.keeps(base, config)
 
     def prepare() -> Path:
@@ -84,40 +85,13 @@ def train_reward_model(
             value="best",
             hint="see curate.train_share",
         )
-    metrics = _run("reward_worker", prepare, folder, config, RewardTraining)
+    metrics = run_job(f"{__name__}:reward_worker", prepare, folder, config, RewardTraining)
     if metrics:
         finite.check_trained(folder / "trained", f"reward[{config.language}]", metrics["steps"])
     if metrics and config.lora_rank:
         _merge(folder, output)
     elif metrics:
-        _move(folder / "trained", output)
-    transformers4.write_older_names(output)
-    return metrics
-
-
-def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) -> dict[str, float]:
-    """Aligns a policy by DPO on rows with prompt, chosen and rejected, and writes it to `output`. Returns the metrics,
-    none on nodes other than the first. Raises ConfigError for a batch size or length that is not possible."""
-    _check_length("align.max_length", config, policy)
-    _check_batch(config, len(rows))
-
-    def prepare() -> Path:
-        from datasets import Dataset, Features, Json, List
-
-        weights.check_finite(policy)
-        sides = {"prompt": chat_templates.messages, "chosen": chat_templates.answer, "rejected": chat_templates.answer}
-        messages = {
-            name: [[json.dumps(message, allow_nan=False) for message in read(row[name])] for row in rows]
-            for name, read in sides.items()
-        }
-        features = Features({name: List(Json()) for name in sides})  # as columns, Arrow would add keys to all messages
-        Dataset.from_dict(messages, features).save_to_disk(output.parent / "tokens")
-        return policy
-
-    metrics = _run("dpo_worker", prepare, output.parent, config, DpoTraining)
-    if metrics:
-        finite.check_trained(output.parent / "trained", f"align[{config.language}]", metrics["steps"])
-        _move(output.parent / "trained", output)
+        move(folder / "trained", output)
     transformers4.write_older_names(output)
     return metrics
 
@@ -134,48 +108,27 @@ def reward_worker(folder: Path) -> None:
     order = {"train_sampling_strategy": "sequential" if config.similar_lengths else "random"}
     sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder)}
     if config.loss == "pointwise":
-        arguments = _arguments(TrainingArguments, config, folder, **order)
+        arguments = training_arguments(TrainingArguments, config, folder, **order)
         trainer = _pointwise_trainer(start, tokenizer, config, arguments, sets, label)
     else:
         centring = {"center_rewards_coefficient": config.center_rewards_coefficient}
-        arguments = _arguments(RewardConfig, config, folder, max_length=None, disable_dropout=True, **order, **centring)
+        arguments = training_arguments(
+            RewardConfig, config, folder, max_length=None, disable_dropout=True, **order, **centring
+        )
         trainer = finite.checked(heldout.by_row(RewardTrainer), label)(
             _trainable(start, config), arguments, processing_class=tokenizer, compute_metrics=heldout.pairs, **sets
         )
     if sets["eval_dataset"]:
         save = partial(heldout.save_best, trainer, folder) if config.keep == "best" else None
         trainer.add_callback(heldout.scoring(config.heldout_scorings, save))
-    _train(trainer, label, folder, job)
+    train(trainer, label, folder, job)
 
 
-def dpo_worker(folder: Path) -> None:
-    """Aligns a policy in the prepared `folder`; runs in every process of the training."""
-    from trl import DPOConfig, DPOTrainer
-
-    job = Job.read(folder)
-    policy, config = job.start, DpoTraining(**job.config)
-    dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(policy)
-    arguments = _arguments(
-        DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
-    )
-    model = loading.load_causal_lm(policy)
-    embeddings: Any = model.get_input_embeddings()
-    if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
-        tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
-    packing.enable(model)
-    label = f"align[{config.language}]"
-    trainer_type = checkpoints.keeping_reference(
-        finite.checked(DPOTrainer, label), folder / "reference", job.unfinished
-    )
-    with launch.together("computing the reference's log-probabilities"):
-        trainer = trainer_type(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
-    _train(trainer, label, folder, job)
-
-
-def _run(
+def run_job(
     worker: str, prepare: Callable[[], Path], folder: Path, config: TrainingConfig, kind: type[TrainingConfig]
 ) -> dict[str, float]:
-    """Prepares the folder, unless an earlier run did, and trains in it with the current config. Returns the metrics."""
+    """Prepares the folder, unless an earlier run did, and has `worker` ("module:name") train in it with the current config.
+    Returns the metrics."""
     _check_installed(config)
     begun = Job.find(folder)
     Job(
@@ -187,7 +140,7 @@ def _run(
     world = launch.world(config.processes)
     device_batch, passes = launch.split_batch(config.batch_size, config.device_batch_size, world)
     progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
-    return launch.launch(f"{__name__}:{worker}", folder, config.processes, config.precision)
+    return launch.launch(worker, folder, config.processes, config.precision)
 
 
 def _write(path: Path, content: Any) -> None:
@@ -235,12 +188,12 @@ def _check_installed(config: TrainingConfig) -> None:
             ) from error  # fmt: skip
 
 
-def _check_length(field: str, config: TrainingConfig, model: Path) -> None:
+def check_length(field: str, config: TrainingConfig, model: Path) -> None:
     """Raises ConfigError if `max_length` is more than the context of the model in the folder."""
     loading.Context(field, config.max_length, given=True).within(loading.load_config(model))
 
 
-def _check_batch(config: TrainingConfig, rows: int) -> None:
+def check_batch(config: TrainingConfig, rows: int) -> None:
     """Raises ConfigError if the processes cannot share the batch evenly, or it has more rows than there are."""
     launch.split_batch(config.batch_size, config.device_batch_size, launch.world(config.processes))
     if rows < config.batch_size:
@@ -249,14 +202,14 @@ def _check_batch(config: TrainingConfig, rows: int) -> None:
         )
 
 
-def _arguments(
+def training_arguments(
     kind: type["TrainingArguments"], config: TrainingConfig, folder: Path, **more: Any
 ) -> "TrainingArguments":
     """Training arguments for transformers. Creating them joins the processes into one group, which must happen before a
     model is loaded: ZeRO-3 shards it while loading."""
     with launch.together("joining"):
         launch.join()
-        return kind(**_common(config, folder), **more)
+        return kind(**_common(config, folder) | more)
 
 
 def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
@@ -276,7 +229,7 @@ def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _train(trainer: "Trainer", label: str, folder: Path, job: Job) -> None:
+def train(trainer: "Trainer", label: str, folder: Path, job: Job) -> None:
     """Trains, from the newest checkpoint that all nodes have, if any, and saves the model into `trained`."""
     if trainer.args.n_gpu > 1:
         raise ConfigError(
@@ -310,7 +263,8 @@ def _write_results(trainer: "Trainer", folder: Path) -> None:
     points = curves.points(trainer.state.log_history)
     trained = [point for point in points if "loss" in point]
     last = trained[-max(1, len(trained) // 10) :]
-    names = [name for name in ("loss", "accuracy") if name in last[-1]]
+    known = ("loss", "accuracy", "reward", "kl", "chosen_drift", "rejected_drift")
+    names = [name for name in known if all(name in point for point in last)]
     metrics = {f"train_{name}": sum(point[name] for point in last) / len(last) for name in names}
     if scored := [point for point in points if "heldout_loss" in point]:
         best = (folder / heldout.BEST).is_dir()
@@ -385,7 +339,8 @@ def _merge(folder: Path, output: Path) -> None:
     shutil.copyfile(trained / curves.FILE, output / curves.FILE)
 
 
-def _move(trained: Path, output: Path) -> None:
+def move(trained: Path, output: Path) -> None:
+    """Moves the files of the trained model to `output`."""
     output.mkdir(parents=True, exist_ok=True)
     for file in trained.iterdir():
         shutil.move(file, output / file.name)

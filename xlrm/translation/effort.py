@@ -13,7 +13,7 @@ from pathlib import Path
 from xlrm.data import corpus_schema, row_texts
 from xlrm.data.corpus_schema import Name
 from xlrm.languages import Language
-from xlrm.store import jsonl
+from xlrm.store import jsonl, shards
 from xlrm.store.answers import Memory
 from xlrm.translation.translators import Settings
 
@@ -99,12 +99,10 @@ def assumptions() -> dict[str, object]:
 
 def parts(corpus: Path, shard: str = "1/1", files: Iterable[Name] = FILES) -> list[tuple[Path, int, int]]:
     """(path, first row, row after the last) in a shard (NUMBER/OF) for each of `files` that the corpus has."""
-    number, of = (int(part) for part in shard.split("/"))
     ranges = []
     for name in corpus_schema.files(files):
         if (corpus / name).is_file():
-            count = jsonl.count_lines(corpus / name)
-            ranges.append((corpus / name, count * (number - 1) // of, count * number // of))
+            ranges.append((corpus / name, *shards.bounds(jsonl.count_lines(corpus / name), shard)))
     return ranges
 
 

@@ -48,6 +48,21 @@ class Identifier:
     def _doubt(self, probabilities: dict[str, float]) -> str | None:
         return next(iter(probabilities)) if probabilities[self.language] < _DOUBT else None
 
+    def languages(self, texts: list[str]) -> list[str | None]:
+        """The likeliest language of each text, its code without region; None if the text is too short or lingua does
+        not know `language`. It is `language` unless `foreign` finds another."""
+        doubted = {text: doubt for text, doubt in zip(texts, self.doubts(texts), strict=True) if doubt}
+        others = self.foreign(doubted) if doubted else {}
+        known = is_known(self.language)
+
+        def language(text: str) -> str | None:
+            if not known or letters(text) < self.least:
+                return None
+            other = others.get(text)
+            return other.partition(" ")[0] if other else self.language
+
+        return [language(text) for text in texts]
+
     def foreign(self, doubts: dict[str, str]) -> dict[str, str | None]:
         """Text -> its likeliest language with the probabilities, or None if it is in its own language. All models are
         used, and only this language and the doubted ones are candidates. `doubts`: text -> language that `doubts()`

@@ -41,6 +41,16 @@ class Said:
     sentence: str
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A claim of Hong et al. 2025, in its words."""
+
+    key: str
+    where: str
+    """Section, and the table or figure that it rests on."""
+    sentence: str
+
+
 @cache
 def table_1() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """Hong et al. 2025: base model -> language -> "target" or "english" reward model -> section -> accuracy in %."""
@@ -73,6 +83,11 @@ def figure_3() -> tuple[Said, ...]:
         Said(row["language"], float(row["points"]) if row["points"] else None, row["where"], row["sentence"])
         for row in _rows("paper_a_figure_3.csv")
     )
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    return tuple(Claim(**row) for row in _rows("paper_a_claims.csv"))
 
 
 def _accuracy(row: dict[str, str]) -> dict[str, float]:

@@ -27,7 +27,8 @@ class Pair:
     a: str
     b: str
     run: int = 0
-    """Number of the run: another order where one is drawn, and another answer of a judge that samples."""
+    """Number of the run, from 0: other responses where there are several, another order where one is drawn, and another
+    answer of a judge that samples."""
 
     @classmethod
     def of(cls, name: str, prompt: Any, a: Any, b: Any, run: int = 0) -> "Pair":

@@ -1,0 +1,117 @@
+"""A policy trained with a reward model on one's own prompts: the stages of `xlrm align`, and their run on this machine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from xlrm import progress
+from xlrm.errors import ConfigError
+from xlrm.models import base_models
+from xlrm.processes import launch
+from xlrm.run import own_data
+from xlrm.run.runner import Artifact, Inputs, run_stage
+from xlrm.run.sections import config_class, stage_config
+from xlrm.training.recipes import DpoTraining, OnlineTraining
+
+Method = Literal["dpo", "grpo", "rloo"]
+METHODS: tuple[Method, ...] = ("dpo", "grpo", "rloo")
+LABELER = "reward"
+"""Name of the reward model among the stages' fields."""
+Settings = dict[str, dict[str, Any]]
+"""Stage -> fields."""
+
+
+def settings(
+    method: str, policy: str, reward: str, prompts: str, language: str, fields: Sequence[tuple[str, Any]]
+) -> Settings:
+    """Fields of the stages that the method takes, in their order, with `fields` (stage.field, value) in them. Raises
+    ConfigError for a method, a stage or a field that there is not, and for a server that DPO would rank by."""
+    if method not in METHODS:
+        raise ConfigError("no such method", where="--method", value=method, hint=f"there are {', '.join(METHODS)}")
+    if _is_server(reward) and method == "dpo":
+        raise ConfigError(
+            "dpo ranks with a model: folder, OWNER/NAME, models:/NAME@ALIAS or URI", where="--reward", value=reward,
+            hint="grpo and rloo ask a server",
+        )  # fmt: skip
+    curated: dict[str, Any] = {
+        "language": language,
+        "preferences": [],
+        "benchmark": None,
+        "prompts": prompts,
+        "eval_prompts": 0,
+    }
+    made: Settings = {"curate": curated}
+    if method == "dpo":
+        made["sample"] = {"languages": [language], "split": "train"}
+        made["rank"] = {"language": language, "labelers": [LABELER]}
+        made["align"] = {"language": language, "labeler": LABELER}
+    else:
+        made["rl"] = {"language": language, "labeler": LABELER, "method": method}
+        made["rl"] |= {"reward_url": reward} if _is_server(reward) else {}
+    _fit(made, base_models.context(policy))
+    for name, value in fields:
+        stage, _, field = name.partition(".")
+        if stage not in made:
+            raise ConfigError(
+                f"no stage of {method}", where=name, value=value, hint=f"its stages are {', '.join(made)}"
+            )
+        made[stage][field] = value
+    for stage, values in made.items():
+        stage_config(stage, values)
+    return made
+
+
+def _is_server(reward: str) -> bool:
+    return reward.startswith(("http://", "https://"))
+
+
+def _fit(made: Settings, context: int | None) -> None:
+    """Lowers defaults to the policy's context, if that is known."""
+    for stage, field in (("sample", "context"), ("rank", "max_length"), ("align", "max_length"), ("rl", "max_length")):
+        if context and stage in made and context < config_class(stage).model_fields[field].default:
+            made[stage][field] = context
+    for stage in ("sample", "rl"):
+        if context and stage in made and context <= 2 * config_class(stage).model_fields["max_new_tokens"].default:
+            made[stage]["max_new_tokens"] = context // 2
+            progress.say(f"align: responses of up to {context // 2} tokens: the policy reads {context} with the prompt")
+
+
+def sized(made: Settings, stage: str, rows: int) -> dict[str, Any]:
+    """Fields of the training `stage` with a batch that `rows` pairs or prompts allow, if none was set."""
+    values = made[stage]
+    if "batch_size" in values:
+        return values
+    kind = OnlineTraining if stage == "rl" else DpoTraining
+    default = config_class(stage).model_fields["batch_size"].default
+    group = values.get("group", OnlineTraining.model_fields["group"].default) if kind is OnlineTraining else 1
+    world = launch.world(values.get("processes", 0))
+    batch = group * own_data.batch_size(rows, max(1, default // group))
+    batch += -batch % world if group == 1 else 0
+    if batch != default:
+        progress.say(f"align: {stage}.batch_size={batch} instead of {default}, for {rows} rows")
+    return values | {"batch_size": batch}
+
+
+def run(made: Settings, policy: str, reward: str, name: str) -> Artifact:
+    """Runs the stages one after the other, and reuses those that are finished. Raises the errors of `run_stage`."""
+    corpus = run_stage("curate", made["curate"], {}, experiment=name)
+    if "rl" in made:
+        model = {} if _is_server(reward) else {"reward_model": reward}
+        values = sized(made, "rl", int(corpus.record.metrics["prompts"]))
+        return run_stage("rl", values, {"policy": policy, "corpora": corpus.uri, **model}, experiment=name)
+    given: Inputs = {"policies": [policy], "corpora": corpus.uri}
+    samples = run_stage("sample", made["sample"], given, experiment=name)
+    ranked = run_stage("rank", made["rank"], {"samples": [samples.uri], "reward_models": [reward]}, experiment=name)
+    values = sized(made, "align", int(ranked.record.metrics[f"pairs/{LABELER}"]))
+    return run_stage("align", values, {"policy": policy, "ranked": ranked.uri}, experiment=name)
+
+
+def results(artifact: Artifact, output: Path) -> list[str]:
+    """Lines on the training, and where the policy is."""
+    metrics = artifact.record.metrics
+    names = {
+        "pairs": "pairs {:.0f}", "prompts": "prompts {:.0f}", "left_out": "prompts left out {:.0f}", "steps": "steps {:.0f}",
+        "train_reward": "reward {:.4g}", "train_kl": "KL divergence per token {:.4g}", "train_accuracy": "accuracy {:.3f}",
+    }  # fmt: skip
+    lines = [line.format(metrics[key]) for key, line in names.items() if key in metrics]
+    return [" · ".join(lines), f"policy {output}"]
