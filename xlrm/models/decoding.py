@@ -5,7 +5,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Prompt = str | list[dict[str, Any]]
@@ -93,6 +93,16 @@ class Decoding:
     top_logprobs: int = 0
     """Number of most likely tokens whose log-probabilities come with each token written; 0 for none. They are the
     model's own, before temperature, penalty and the choice among tokens; not with beams."""
+    needs_logprobs: bool = True
+    """Whether a server that gives no log-probabilities is an error; otherwise completions come without them."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The options as part of the identity of kept answers. Without log-probabilities it is what it was before those
+        could be asked for, so that such answers are still known."""
+        asked = asdict(self)
+        without = ("needs_logprobs",) if self.top_logprobs else ("needs_logprobs", "top_logprobs")
+        return {name: value for name, value in asked.items() if name not in without}
 
 
 def seed_of(seed: int, prompt: Prompt, number: int = 0) -> int:

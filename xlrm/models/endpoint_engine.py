@@ -21,7 +21,9 @@ from xlrm.store import addresses
 _KEY = "OPENAI_API_KEY"
 _LONG_KEY = 12
 """Characters of a key whose first four do not occur by chance."""
-_Feature = Literal["sampling fields", "max_tokens", "system message", "top_p", "seed", "temperature", "few tokens"]
+_Feature = Literal[
+    "sampling fields", "max_tokens", "system message", "top_p", "seed", "temperature", "few tokens", "logprobs"
+]  # fmt: skip
 _LOGPROBS = re.compile(r"log_?prob", re.IGNORECASE)
 _NO_MAX_TOKENS = re.compile(r"use\W+max_completion_tokens", re.IGNORECASE)
 """Not any mention of the field: vLLM also names it to a prompt that is too long."""
@@ -48,7 +50,7 @@ class Endpoint(Engine):
     becomes `max_completion_tokens`; and the system message, whose text goes before the user's
     (`chat_templates.without_system`). `temperature` is left out too, and the log says so: some models allow only their
     default. A limit of fewer than 16 tokens becomes 16 where log-probabilities are asked for: those of the first tokens
-    do not depend on it."""
+    do not depend on it. Log-probabilities are left out where `needs_logprobs` allows it."""
 
     model: Model
     parallel: int = 32
@@ -131,7 +133,8 @@ class Endpoint(Engine):
                 continue
             tokens = _added(tokens, getattr(reply, "usage", None))
             if completion := _completion(reply):
-                if decoding.top_logprobs and completion.text and not completion.logprobs:
+                missing = decoding.top_logprobs and completion.text and not completion.logprobs
+                if missing and decoding.needs_logprobs:
                     raise self._without_logprobs("there are none in its reply")
                 return replace(completion, tokens=tokens)
         if _message(reply):
@@ -155,8 +158,10 @@ class Endpoint(Engine):
             without = self.refused
             try:
                 return self.client.chat.completions.create(**self._fields(request, decoding, without))
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            except (openai.BadRequestError, openai.UnprocessableEntityError, openai.PermissionDeniedError) as error:
                 refused = _refused(str(error), request, decoding) - without
+                if isinstance(error, openai.PermissionDeniedError):  # OpenAI's, to log-probabilities of some models
+                    refused &= {"logprobs"}
                 if not refused:
                     raise
                 self._leave_out(refused, decoding)
@@ -166,6 +171,8 @@ class Endpoint(Engine):
             new, self.refused = refused - self.refused, self.refused | refused
         if "temperature" in new:
             progress.say(f"{self.model.name} takes no temperature of {decoding.temperature:g}: its own default counts")
+        if "logprobs" in new:
+            progress.say(f"{self.model.name} gives no log-probabilities")
 
     def _fields(self, request: Request, decoding: Decoding, without: frozenset[_Feature]) -> dict[str, Any]:
         """Besides OpenAI's own fields two others, because vLLM, SGLang and others would take them from the model's
@@ -174,7 +181,9 @@ class Endpoint(Engine):
         more = {"top_k": decoding.top_k or -1, "repetition_penalty": decoding.repetition_penalty}
         chosen = {"seed": request.seed, "temperature": decoding.temperature, "top_p": decoding.top_p}
         limit = max(decoding.max_new_tokens, _LEAST_TOKENS if "few tokens" in without else 1)
-        likely = {"logprobs": True, "top_logprobs": decoding.top_logprobs} if decoding.top_logprobs else {}
+        likely: dict[str, Any] = {}
+        if decoding.top_logprobs and "logprobs" not in without:
+            likely = {"logprobs": True, "top_logprobs": decoding.top_logprobs}
         return likely | {name: value for name, value in chosen.items() if name not in without} | {
             "model": self.model.name,
             "messages": chat_templates.without_system(messages) if "system message" in without else messages,
@@ -187,6 +196,8 @@ def _refused(message: str, request: Request, decoding: Decoding) -> set[_Feature
     """What a server that answers with this error does not take, if the model can be asked the same without it."""
     features: set[_Feature] = set()
     neutral = (decoding.top_k, decoding.repetition_penalty) == (0, 1.0)
+    if decoding.top_logprobs and not decoding.needs_logprobs and _LOGPROBS.search(message):
+        features.add("logprobs")
     if neutral and ("top_k" in message or "repetition_penalty" in message):
         features.add("sampling fields")
     if _NO_MAX_TOKENS.search(message):
@@ -240,8 +251,8 @@ def _logprobs(choice: Any) -> dict[str, Any]:
 
 
 def _most_likely(position: Any) -> Iterator[tuple[str, float]]:
-    for one in getattr(position, "top_logprobs", None) or ():
-        token, value = getattr(one, "token", None), getattr(one, "logprob", None)
+    for entry in getattr(position, "top_logprobs", None) or ():
+        token, value = getattr(entry, "token", None), getattr(entry, "logprob", None)
         if isinstance(token, str) and isinstance(value, float | int):
             yield token, float(value)
 

@@ -99,7 +99,7 @@ class Vllm(Engine):
 def _most_likely(position: Mapping[int, Any], count: int) -> dict[int, float]:
     """Log-probabilities at a position, of vLLM's `Logprob` by token, which are raw ones by default (its option
     logprobs_mode). vLLM adds the token written if it is not among the most likely."""
-    ordered = sorted(((token, one.logprob) for token, one in position.items()), key=lambda item: -item[1])
+    ordered = sorted(((token, entry.logprob) for token, entry in position.items()), key=lambda item: -item[1])
     return dict(ordered[:count])
 
 

@@ -27,7 +27,8 @@ class Pair:
     a: str
     b: str
     run: int = 0
-    """Number of the run: another order where one is drawn, and another answer of a judge that samples."""
+    """Number of the run, from 0: other responses where there are several, another order where one is drawn, and another
+    answer of a judge that samples."""
     system: str = ""
     """Name of the system that wrote b."""
 

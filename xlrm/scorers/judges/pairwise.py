@@ -209,12 +209,16 @@ class Judge:
             whole = completion.whole or likely > 0
             self.cost.add(completion, cut=not whole)
             if whole and self.prompt.preference(completion) is not None:  # else a later run asks again
-                self.memory.add({messages[place]: saved.written(completion, likely)}, run)
+                self.memory.add({messages[place]: saved.written(self._kept(completion), likely)}, run)
 
         decoding = replace(self.decoding, seed=self.decoding.seed + run)
         completions = self.engine.complete([json.loads(asked) for asked in messages], 1, decoding, keep)
         self.memory.send()
         return {(run, asked): answer for asked, (answer,) in zip(messages, completions, strict=True)}
+
+    def _kept(self, completion: Completion) -> Completion:
+        """What is saved of an answer."""
+        return completion
 
     def _check(self) -> None:
         share = self.settings.max_refused_share
@@ -244,7 +248,7 @@ def load(model: RewardModel, settings: Settings, section: str = "judge") -> Judg
     ArtifactError if it is unavailable."""
     engine, at = engine_name(model, settings), version(model, settings)
     identity = {
-        "judge": model.repository, "version": at, "engine": engine, "decoding": saved.described(settings.decoding(model)),
+        "judge": model.repository, "version": at, "engine": engine, "decoding": settings.decoding(model).identity,
         "precision": settings.precision,
     }  # fmt: skip
     made = _engine(model, settings, engine, at, Context.of(settings, f"{section}.context"))

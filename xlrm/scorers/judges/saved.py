@@ -1,16 +1,8 @@
-"""Saved answers of judges: what they depend on, and their form in a memory (`xlrm.store.answers`)."""
+"""Saved answers of judges: their form in a memory (`xlrm.store.answers`)."""
 
 import json
-from dataclasses import asdict
 
-from xlrm.models.decoding import Completion, Decoding
-
-
-def described(decoding: Decoding) -> dict[str, object]:
-    """Decoding options as part of a memory's identity. Answers without log-probabilities have the identity that they had
-    before those could be asked for, and are still known."""
-    options = asdict(decoding)
-    return options if decoding.top_logprobs else {name: options[name] for name in options if name != "top_logprobs"}
+from xlrm.models.decoding import Completion
 
 
 def written(answer: Completion, top_logprobs: int) -> str:

@@ -97,7 +97,7 @@ class Settings(PolicySettings):
             return super().decoding(model)
         return Decoding(
             self.max_new_tokens or ratings.MAX_NEW_TOKENS, temperature=self.temperature or 0.0,
-            top_logprobs=ratings.TOP_LOGPROBS,
+            top_logprobs=ratings.TOP_LOGPROBS, needs_logprobs=False,
         )  # fmt: skip
 
 
