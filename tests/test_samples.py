@@ -114,7 +114,9 @@ def test_a_response_in_another_language_is_known_and_a_short_one_is_not() -> Non
 
 def test_a_served_model_answers_once_for_all(corpora, tmp_path, monkeypatch) -> None:
     """With the seeds of each prompt, and never twice, whatever the stage's folder."""
-    with serving(lambda text, asked: (f" {text} {asked['seed']} ", "stop" if "six" in text else "length"), str) as server:
+    with serving(
+        lambda text, asked: (f" {text} {asked['seed']} ", "stop" if "six" in text else "length"), str
+    ) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.address)
         served = {"served": "m", "runs": 2, "judged_temperature": 0.7, "top_p": 1.0}
         folder, metrics = run(corpora, tmp_path / "a", **served)

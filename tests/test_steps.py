@@ -146,7 +146,7 @@ def test_policies_are_compared_with_a_reference_if_there_is_one() -> None:
     raw = {"name": "x", "targets": ["es", "ko"], **sections(sample={"judged_temperature": 0.7, "runs": 5})}
     made = steps("cross-lingual-transfer", build(raw | {"reference": {"served": "gpt-4-turbo"}}, {}, "test"))
     reference, judged = made["sample-reference-ko"], made["judge-ko"]
-    asked = {"languages": ["ko"], "split": "eval", "runs": 5, "eval_prompts": None, "served": "gpt-4-turbo"}
+    asked = {"languages": ["ko"], "split": "eval", "eval_prompts": None, "served": "gpt-4-turbo"}
     assert (reference.config, reference.inputs) == (asked, {"corpora": "validate"})
     assert component_of(reference) == "sample"
     assert judged.inputs == {

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -107,7 +107,7 @@ class Policy:
         own = ("served",) if self.settings.served else ("engine", "precision", "context")
         left_out = sorted(getattr(self.engine, "refused", ()))
         return (
-            asdict(self.settings.decoding(judged))
+            self.settings.decoding(judged).identity
             | {name: getattr(self.settings, name) for name in own}
             | ({"left_out": left_out} if left_out else {})
         )
@@ -165,7 +165,7 @@ class Policy:
     def _memory(self, decoding: Decoding) -> Memory:
         """Responses saved so far: an endpoint's are kept for good, because they cost money; a policy's until the stage is
         finished."""
-        asked = {"policy": self.version, "decoding": asdict(decoding), "answer": ["text", "whole"]}
+        asked = {"policy": self.version, "decoding": decoding.identity, "answer": ["text", "whole"]}
         if self.folder is None:
             return Memory(MEMORY, asked)
         how = self.settings.model_dump(include={"engine", "precision", "context"})

@@ -18,10 +18,9 @@ def responses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     sections = ("sample", *([REFERENCE] if asked.stages.get(REFERENCE) else []))
     for section in sections:
         config = asked.config(section)
-        runs = asked.config("sample").runs
-        if runs > 1 and config.judged_temperature == 0 and not config.given:
+        if config.runs > 1 and config.judged_temperature == 0 and not config.given:
             yield ConfigError(
-                f"above 0 is required with sample.runs={runs}; at 0 the responses of all runs are equal",
+                f"above 0 is required with {section}.runs={config.runs}; at 0 the responses of all runs are equal",
                 where=f"{section}.judged_temperature", value=config.judged_temperature,
             )  # fmt: skip
         if config.given and config.served:
@@ -47,7 +46,6 @@ def _reference(asked: Experiment) -> Iterator[ConfigError]:
     if not (config.given or config.served):
         hint = "or reference.served, a model at an endpoint"
         yield ConfigError("required in a section `reference`", where=f"{REFERENCE}.given", hint=hint)
-    for field in ("runs", "eval_prompts"):
-        if field in asked.stages[REFERENCE]:
-            message = f"not allowed; what policies are compared with answers as sample.{field} says"
-            yield ConfigError(message, where=f"{REFERENCE}.{field}", value=getattr(config, field))
+    if "eval_prompts" in asked.stages[REFERENCE]:
+        message = "not allowed; what policies are compared with answers the prompts of sample.eval_prompts"
+        yield ConfigError(message, where=f"{REFERENCE}.eval_prompts", value=config.eval_prompts)

@@ -180,8 +180,7 @@ def _reference(experiment: Experiment, language: str) -> list[Step]:
     """The step of the responses that a judge compares policies with, if there is a section for them."""
     if not (experiment.stages.get(REFERENCE) and _judged(experiment)):
         return []
-    same = {name: experiment.setting("sample", name) for name in ("runs", "eval_prompts")}
-    given = {"languages": [language], "split": "eval"} | same
+    given = {"languages": [language], "split": "eval", "eval_prompts": experiment.setting("sample", "eval_prompts")}
     return [Step("sample", (REFERENCE, language), given, {"corpora": "validate"}, section=REFERENCE)]
 
 
