@@ -20,12 +20,13 @@ def settings(experiment: Experiment, language: str) -> dict[str, Any]:
 
 
 def runs(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """More runs than responses, which would judge some of them twice and hide the spread of the runs."""
-    judged, sampled = asked.config("judge").runs, asked.config("sample").runs
-    if "judge" in stages and judged > sampled:
+    """Runs that would repeat each other: of the same responses, in the same orders, by a judge that does not sample."""
+    judged, sampled = asked.config("judge"), asked.config("sample").runs
+    if "judge" in stages and judged.runs > sampled and judged.orders == "both" and not judged.temperature:
         yield ConfigError(
-            f"at most sample.runs={sampled}, the responses to each prompt, is allowed",
-            where="judge.runs", value=judged, hint=f"set sample.runs={judged} and sample.judged_temperature above 0",
+            f"at most sample.runs={sampled} is allowed, the number of responses to each prompt; further runs would repeat",
+            where="judge.runs", value=judged.runs,
+            hint=f"set sample.runs={judged.runs} and sample.judged_temperature, or judge.temperature above 0",
         )  # fmt: skip
 
 
