@@ -17,7 +17,7 @@ from xlrm.models import base_models
 from xlrm.run import budget, expected
 from xlrm.run.assumptions import MFU
 from xlrm.run.experiment import build, load
-from xlrm.run.sections import CROSS_LINGUAL, RETRAIN, stage_config
+from xlrm.run.sections import CROSS_LINGUAL, RETRAIN, Experiment, stage_config
 from xlrm.run.steps import PIPELINES, Step, steps
 from xlrm.stages import judge, plan
 from xlrm.store import fields
@@ -149,9 +149,11 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
 
 def test_a_budget_is_shared_and_length_control_is_for_english_alone() -> None:
     """With English as a target, its responses are controlled for length and those in Spanish are not."""
-    asked = "source=ko targets=[en,es] judge.judge=gpt-4o judge.max_usd=50 judge.length_control=hub"
-    asked += " curate.preferences=[x.jsonl] sample.eval_prompts=alpacaeval"
-    made = steps(CROSS_LINGUAL, load(Path(PRESETS["paper_a_qwen"]), tuple(asked.split())))
+    asked = {"judge": "gpt-4o", "max_usd": 50, "length_control": "hub"}
+    experiment = Experiment(
+        name="x", source="ko", targets=("en", "es"), stages={"curate": {"prompts": "x"}, "judge": asked}
+    )
+    made = steps(CROSS_LINGUAL, experiment)
     judged = {code: stage_config("judge", made[f"judge-{code}"].config) for code in ("en", "es")}
     assert [judged[code].max_usd for code in judged] == [25, 25]
     assert [judged[code].length_control for code in judged] == ["hub", None]
