@@ -50,13 +50,6 @@ from xlrm.store.artifacts import Record
 from xlrm.validation.summary import FileSummary, Summary
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    given = inputs(folder)
-    return given, *run(given, folder / "output")
-
-
 def test_values_appear_with_their_intervals(whole):
     given, metrics, page = whole
     for on in LANGUAGES:
