@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,11 +126,7 @@ def test_the_claims_of_figure_1(means, nearest, farthest, collapse) -> None:
     models = {"base": similarity(0.5, values=spread(0.5, 0))}
     models |= {name: similarity(mean, values=spread(mean, i)) for i, (name, mean) in enumerate(means.items(), 1)}
 
-    class Found:
-        embedding_norms: dict = {}
-
-    Found.models = models
-    found = verdicts(representations=Found())
+    found = verdicts(representations=SimpleNamespace(models=models, embedding_norms={}))
     assert (found["nearest"], found["farthest"], found["collapse"]) == (nearest, farthest, collapse)
 
 
@@ -213,13 +210,14 @@ def test_what_the_paper_s_tables_say_is_computed_from_them() -> None:
 def test_a_claim_is_in_the_paper_s_words() -> None:
     """The numbers of the claims, as the paper prints them; the whole sentences were compared with its text."""
     said = {claim.key: claim.sentence for claim in paper_tables.claims()}
-    for key, words in {
+    printed = {
         "mean": "3-4%",
         "bounds": "at most 4.3%",
         "non_latin": "12% and 27%",
         "largest": "9.3% point",
         "increase": "9.5%",
-    }.items():
+    }
+    for key, words in printed.items():
         assert words in said[key]
     first = Path(paper_tables.__file__).with_name("paper_a_claims.csv").read_text(encoding="utf-8").splitlines()[0]
     assert "arXiv:2410.18027" in first
