@@ -231,13 +231,17 @@ def test_models_from_elsewhere_count_where_their_size_is_known() -> None:
 
 
 def test_judging_reads_both_answers_to_each_prompt_of_each_aligned_policy() -> None:
-    """2 policies x 805 prompts in Spanish of 120 tokens, with answers of 360 tokens each; 300 tokens are written."""
+    """2 policies x 805 prompts in Spanish of 120 tokens, with answers of 360 tokens each, in both orders; 300 tokens are
+    written, but one for AlpacaEval's prompt."""
     local = only(rows("judge.judge=self-taught"), "judge")
     assert (local.work, local.precision, local.aligned) == ("decoding", "bfloat16", True)
-    assert local.tokens == pytest.approx(2 * 805 * (120 + 2 * 360 + 300))
-    assert only(rows("judge.judge=self-taught", "judge.orders=both"), "judge").flop == pytest.approx(2 * local.flop)
-    served = only(rows("judge.judge=gpt-4o", "judge.answer_tokens=100"), "judge")
-    assert served.usd == pytest.approx(2 * 805 * (840 * 2.5 + 100 * 10) / 1e6)
+    assert local.tokens == pytest.approx(2 * 2 * 805 * (120 + 2 * 360 + 300))
+    once = only(rows("judge.judge=self-taught", "judge.orders=seeded"), "judge")
+    assert once.flop == pytest.approx(local.flop / 2)
+    served = only(rows("judge.judge=gpt-4o", "judge.prompt=rewardbench", "judge.answer_tokens=100"), "judge")
+    assert served.usd == pytest.approx(2 * 2 * 805 * (840 * 2.5 + 100 * 10) / 1e6)
+    one_token = only(rows("judge.judge=gpt-4o"), "judge")
+    assert one_token.usd == pytest.approx(2 * 2 * 805 * (840 * 2.5 + 1 * 10) / 1e6)
     assert (served.flop, served.aligned) == (0, False) and "endpoint" in served.what
     assert "judge" not in rows()
 

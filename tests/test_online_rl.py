@@ -63,7 +63,8 @@ def rollouts(monkeypatch) -> list[dict]:
 
     def write(self, network, encoded, seeds):
         rows = written(self, network, encoded, seeds)
-        seen.append({"read": encoded, "written": rows})
+        weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        seen.append({"read": encoded, "written": rows, "weights": weights})
         return rows
 
     def score(self, conversations):
@@ -104,12 +105,13 @@ def test_rewards_kl_divergence_and_loss_are_those_of_a_plain_computation(
     RLOO k1 (Schulman 2020), both as the mean over tokens; padding counts in neither."""
     from transformers import AutoModelForCausalLM
 
-    found, output = train(tiny_base, judge, corpora, tmp_path, method=method, save_steps=1, max_new_tokens=32)
+    found, output = train(tiny_base, judge, corpora, tmp_path, method=method, max_new_tokens=32)
     step, last = rollouts[1], log(output)[1]
     pairs = list(zip(step["read"], step["written"], strict=True))
     assert len({len(row) for row in step["written"]}) > 1, "without padding this shows less"
     reference = AutoModelForCausalLM.from_pretrained(tiny_base).eval()
-    policy = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoints" / "checkpoint-1").eval()
+    policy = AutoModelForCausalLM.from_pretrained(tiny_base).eval()
+    policy.load_state_dict(step["weights"])
     with torch.no_grad():
         before = torch.cat([log_probabilities(reference, *pair) for pair in pairs])
     after = torch.cat([log_probabilities(policy, *pair) for pair in pairs])
@@ -252,12 +254,24 @@ def letters(texts: list[str]) -> list[float]:
 
 
 @pytest.mark.slow
-def test_a_reward_of_zero_is_a_reward_and_a_refused_response_has_none(tiny_base, corpora, tmp_path) -> None:
-    """Zeros and ones train as ones and twos do. A response that the server refuses is left out of its group."""
+def test_a_reward_of_zero_is_a_reward_and_a_refused_response_has_none(
+    tiny_base, corpora, tmp_path, monkeypatch
+) -> None:
+    """Zeros and ones train as ones and twos do, also where the server is away for a while. A response that it refuses is
+    left out of its group."""
+    slept: list[float] = []
+    monkeypatch.setattr(online.time, "sleep", slept.append)
+    away = iter([0, 503, None, 0, 503, 429])
     made = []
     for place, shift in enumerate((0.0, 1.0)):
-        with answering(lambda texts, by=shift: [value + by for value in letters(texts)]) as (url, asked):
+
+        def shifted(texts: list[str], by: float = shift) -> list | int:
+            failure = next(away, None) if by else None
+            return [value + by for value in letters(texts)] if failure is None else failure
+
+        with answering(shifted) as (url, asked):
             made.append(train(tiny_base, None, corpora, tmp_path / str(place), reward_url=url)[1])
+    assert slept == [1, 2, 1, 2, 4], "twice away"
     assert 0 < log(made[0])[0]["reward"] < 1, "zeros and ones"
     assert apart(weights(made[0]), weights(made[1])) == 0 < apart(weights(tiny_base), weights(made[0]))
     assert all(text.startswith("<|user|>") and text.endswith("<|end|>") for text in asked[0])
@@ -276,16 +290,16 @@ def test_a_reward_of_zero_is_a_reward_and_a_refused_response_has_none(tiny_base,
 
 
 @pytest.mark.slow
-def test_a_reward_server_that_comes_late_gives_the_rewards_of_the_model_in_this_process(
-    tiny_base, judge, corpora, tmp_path
-) -> None:
-    """xlrm's own server, of which the training learns only that it will be at an address. Messages and texts."""
-    _, inside = train(tiny_base, judge, corpora, tmp_path / "inside")
+def test_xlrms_own_server_gives_the_rewards_of_the_model_in_this_process(tiny_base, judge) -> None:
+    """For texts in the policy's template and for messages; and those of transformers alone."""
+    texts = ("One.", "", "Dos.\n\nTres: 四 <b>", "word " * 30)
+    chats = [chat_templates.conversation(f"How much is {place}?", text) for place, text in enumerate(texts)]
+    inside = online.InProcess(engines.load(judge, Scoring())).of(chats)
+    assert inside == pytest.approx(plain_rewards(judge, chats).tolist(), abs=1e-6)
     with started(judge) as server:
         for path in ("get_reward", "v1/rewards"):
-            _, outside = train(tiny_base, None, corpora, tmp_path / path, reward_url=f"{server.url}/{path}")
-            assert apart(weights(inside), weights(outside)) == 0
-            assert [entry["reward"] for entry in log(outside)] == [entry["reward"] for entry in log(inside)]
+            asked = online.Server(f"{server.url}/{path}", loading.load_tokenizer(tiny_base), 60)
+            assert asked.of(chats) == inside
 
 
 def test_a_server_that_goes_away_is_asked_again_until_the_limit(tiny_base, monkeypatch) -> None:
@@ -332,7 +346,9 @@ def test_a_conversation_that_the_reward_models_template_rejects_has_no_reward(ju
 
 @pytest.mark.slow
 def test_responses_that_are_all_cut_and_left_out_move_nothing(tiny_base, judge, corpora, tmp_path) -> None:
-    _, output = train(tiny_base, judge, corpora, tmp_path, max_new_tokens=1, drop_cut=True, beta=0, steps=1)
+    _, output = train(
+        tiny_base, judge, corpora, tmp_path, max_new_tokens=1, drop_cut=True, beta=0, steps=1, temperature=0.01
+    )
     (entry,) = log(output)
     assert (entry["cut_responses"], entry["loss"], entry["gradient_norm"]) == (1, 0, 0)
     assert apart(weights(tiny_base), weights(output)) == 0
@@ -352,7 +368,7 @@ def test_a_policy_without_a_pad_token_keeps_its_options_and_its_embeddings(corpo
     _, output = train(base, judge, corpora, tmp_path / "work", steps=1)
     assert log(output)[0]["reward_spread"] > 0, "top_k 1 would make all responses of a group equal"
     kept = json.loads((output / "generation_config.json").read_text())
-    assert (kept["temperature"], kept["top_k"]) == (0.01, 1) and "pad_token_id" not in kept
+    assert (kept["temperature"], kept["top_k"]) == (0.01, 1)
     assert loading.load_causal_lm(output).config.vocab_size == loading.load_causal_lm(base).config.vocab_size
 
 

@@ -101,7 +101,7 @@ def run(made: Settings, policy: str, reward: str, name: str) -> Artifact:
         return run_stage("rl", values, {"policy": policy, "corpora": corpus.uri, **model}, experiment=name)
     given: Inputs = {"policies": [policy], "corpora": corpus.uri}
     samples = run_stage("sample", made["sample"], given, experiment=name)
-    ranked = run_stage("rank", made["rank"], {"samples": samples.uri, "reward_models": [reward]}, experiment=name)
+    ranked = run_stage("rank", made["rank"], {"samples": [samples.uri], "reward_models": [reward]}, experiment=name)
     values = sized(made, "align", int(ranked.record.metrics[f"pairs/{LABELER}"]))
     return run_stage("align", values, {"policy": policy, "ranked": ranked.uri}, experiment=name)
 

@@ -11,7 +11,6 @@ them meanwhile. Of TRL's trainers it keeps advantages, losses, KL divergences an
 """
 
 import contextlib
-import copy
 import json
 import os
 import random
@@ -119,7 +118,6 @@ def worker(folder: Path) -> None:
         tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
     packing.enable(model)
     writer = Writer(transformers_engine.Model(str(job.start), own=True), config)
-    kept = copy.deepcopy(model.generation_config)
     with launch.together("loading the reference"):
         checked: Any = finite.checked(sampled(trainer_type, writer, rewards), label)
         trainer = checked(
@@ -129,7 +127,6 @@ def worker(folder: Path) -> None:
     trainer.eos_token_ids = writer.ends_of(model)
     if trainer.ref_model is not None:
         packing.enable(trainer.accelerator.unwrap_model(trainer.ref_model))
-    model.generation_config = kept  # the policy's own, without TRL's pad token
     trainers.train(trainer, label, folder, job)
     if rewards.cut:
         progress.say(
