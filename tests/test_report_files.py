@@ -10,9 +10,11 @@ from refusals import refused
 from report_inputs import record, run, section, table
 
 from components import _notice, _run
+from xlrm.analysis import comparisons
 from xlrm.errors import ConfigError
+from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.evaluation.rankings import Agreement, LabelerPairs, Ranking
-from xlrm.evaluation.results import EvaluationResults, JudgeResults
+from xlrm.evaluation.results import EvaluationResults, JudgeResults, read_evaluations
 from xlrm.models.samples import Counts, SampleCounts
 from xlrm.reporting import latex
 from xlrm.reporting.documents import Cell, Document, Grid
@@ -199,3 +201,28 @@ def test_the_first_page_of_a_kubeflow_run_shows_the_report(whole, tmp_path, monk
     _notice.report("retrain", ended, view)
     shown = Path(view.path).read_text(encoding="utf-8")
     assert shown.startswith("# Succeeded") and shown.endswith((files(whole) / "report.md").read_text(encoding="utf-8"))
+
+
+# CSV
+
+
+def test_tables_can_be_downloaded(whole):
+    given, _, page = whole
+    result = EvaluationResults.read(given["evaluations"][0]).results["ko"]
+    (cell,) = [
+        one for one in table(page, "accuracy")
+        if (one["benchmark"], one["model"], one["tested_in"], one["part"]) == ("corpus", "en", "ko", "Safety")
+    ]  # fmt: skip
+    assert float(cell["accuracy"]) == result.accuracy["Safety"] and float(cell["low"]) == result.interval["Safety"][0]
+    differences = {(one["language"], one["part"]): one for one in table(page, "differences")}
+    spanish = comparisons.compare_all(*(lambda found: (found[0], found[1:]))(read_evaluations(given["evaluations"])))[0]
+    assert float(differences["es", AVERAGE]["p"]) == spanish.deltas[AVERAGE].p
+    assert len(table(page, "win_rates")) == 6 and len(table(page, "artifacts")) == len(given["lineage"])
+    assert not any("secret" in one["uri"] for one in table(page, "artifacts"))
+    every = set(re.findall(r'download="(\w+)\.csv"', page))
+    assert {"external", "models", "representations", "correlations", "embedding_norms", "validation", "paper"} <= every
+
+
+def test_a_text_is_no_formula_of_a_spreadsheet():
+    content = Table(("text", "number"), [("=1+1", -0.5), ("-x", 2)]).content().decode("utf-8-sig")
+    assert content.split() == ["text,number", "'=1+1,-0.5", "'-x,2"]
