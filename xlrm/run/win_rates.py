@@ -11,12 +11,14 @@ from xlrm.run.sections import Experiment
 
 
 def settings(experiment: Experiment, language: str) -> dict[str, Any]:
-    """Fields of the stage `judge` that depend on the language: its equal part of the budget, and no length control where
-    that is not valid."""
+    """Fields of the stage `judge` that follow from others: the language's equal part of the budget, no length control where
+    that is not valid, and the name of the reference if that is not the policy before alignment."""
     whole = experiment.setting("judge", "max_usd")
     budget = {} if whole is None else {"max_usd": whole / len(experiment.aligned)}
     controlled = language == length_control.LANGUAGE or experiment.setting("judge", "length_control") is None
-    return budget | ({} if controlled else {"length_control": None})
+    elsewhere = experiment.stages.get("reference") or {}
+    name = elsewhere.get("served") or elsewhere.get("given")
+    return budget | ({} if controlled else {"length_control": None}) | ({"reference": name} if name else {})
 
 
 def runs(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
