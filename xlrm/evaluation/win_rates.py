@@ -40,8 +40,8 @@ class Settings(table.Settings):
     """Adds AlpacaEval's length-controlled win rate, which is valid in English on AlpacaEval's own prompts: `hub`, or a copy
     of df_gamed.csv of the dataset tatsu-lab/alpaca_eval; null leaves it out."""
     max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
-    """Budget in US dollars for a judge at an endpoint, for each language: the stage does not start if its estimate is above
-    it or the price is unknown, and stops when the cost is above it."""
+    """Budget in US dollars for a judge at an endpoint, in all languages of an experiment together, which have equal parts: the
+    stage does not start if its estimate is above its part or the price is unknown, and stops when the cost is above it."""
 
 
 class HeadToHead(NamedTuple):
@@ -153,7 +153,7 @@ def win_rate(judged: Judged, control: Difficulties | None = None) -> WinRate:
 
 
 def _preference(judgement: Judgement) -> float | None:
-    return None if judgement.unreadable == len(judgement.verdicts) else judgement.preference
+    return None if judgement.unreadable == len(judgement.preferences) else judgement.preference
 
 
 def _bias(judgements: Sequence[Judgement]) -> dict[str, float | None]:
