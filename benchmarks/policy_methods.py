@@ -54,7 +54,7 @@ class Arena:
         settings = sampling.Settings(max_new_tokens=self.tokens, batch_size=256, context=TRAINING["max_length"])
         (self.work / name).mkdir(parents=True, exist_ok=True)
         with sampling.policy(policy, settings, self.work / name / "output") as asked:
-            return [[each.text for each in row] for row in asked.respond(prompts, count, greedy=False)]
+            return [[each.text for each in row] for row in asked.respond(prompts, count, judged=False)]
 
     def rewards(self, prompts: list[str], responses: list[list[str]]) -> list[list[float]]:
         chats = [
