@@ -63,10 +63,6 @@ def test_settings_are_those_of_the_methods_stages() -> None:
 
     assert list(settings("dpo")) == ["curate", "validate", "sample", "rank", "align"]
     assert list(settings("grpo")) == ["curate", "validate", "rl"]
-        "curate",
-        "validate",
-        "rl",
-    ]
     url = "http://HOST:8000/get_reward"
     assert settings("rloo", url)["rl"] == {"language": "es", "labeler": "reward", "method": "rloo", "reward_url": url}
     assert own_policies.sized(settings("grpo"), "rl", 60)["batch_size"] == 2 * 8, "two prompts a step, in 30 steps"
