@@ -36,7 +36,9 @@ def test_uses_of_a_reward_model_are_compared_on_prompts_that_were_not_trained_on
     assert uses["policy"]["reward"] == pytest.approx(mean(mean(row) for row in scores), abs=1e-5)
     assert uses["best of 4"]["reward"] == pytest.approx(mean(map(max, scores)), abs=1e-5)
     assert uses["best of 4"]["divergence"] == pytest.approx(math.log(4) - 3 / 4)
+    assert uses["policy"]["gain"] == 0
     for name in ("dpo", "rloo"):
+        assert uses[name]["gain"] == pytest.approx(uses[name]["right"] - uses["policy"]["right"])
         rows = zip(asked, responses[f"judged-{name}"], strict=True)
         grades = [judge.grade(prompt, text, "en") for prompt, row in rows for text in row]
         assert uses[name]["grade"] == pytest.approx(mean(grades)) and abs(uses[name]["divergence"]) < 1
