@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 
 from benchmarks import record
-from xlrm.scorers.judges.prompts import JUDGE_PROMPTS
+from xlrm.scorers.judges.prompts import JUDGE_PROMPTS, parse
 
 WANTED = ("format_judge_answers", "process_judgement")
 PIECES = ("[[A]]", "[[B]]", "[[C]]", "[[a]]", "[A]", "[[A", "B]]", "A ", "so ", "\n", '"', "$ERROR$")
@@ -37,7 +37,7 @@ def measure(path: Path, pairs: list[dict], answers: int) -> dict[str, str]:
         )
     draw = random.Random(0)
     said = ["".join(draw.choices(PIECES, k=draw.randint(0, 5))) for _ in range(answers)]
-    agree = sum(ours.parse(one) == theirs["process_judgement"](one, None) for one in said)
+    agree = sum(parse(one) == theirs["process_judgement"](one, None) for one in said)
     return {"prompts equal": f"{same} of {len(pairs)}", "verdicts equal": f"{agree} of {answers}"}
 
 

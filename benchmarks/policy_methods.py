@@ -27,7 +27,8 @@ from xlrm.data.phrasebook import judge
 from xlrm.models import chat_templates, loading, sampling
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scorer, Scoring
-from xlrm.training import online_rl, trainers
+from xlrm.training import online_rl
+from xlrm.training.dpo import train_dpo
 from xlrm.training.recipes import DpoTraining, OnlineTraining
 
 TRAINING: dict[str, Any] = {
@@ -82,7 +83,7 @@ def dpo(arena: Arena, samples: int, rate: float) -> Path:
     config = DpoTraining(language=arena.language, learning_rate=rate, batch_size=8, **TRAINING)
     output = arena.work / "dpo" / "output"
     output.mkdir(parents=True)
-    trainers.train_dpo(arena.policy, [{"id": str(i), **pair} for i, pair in enumerate(pairs)], config, output)
+    train_dpo(arena.policy, [{"id": str(i), **pair} for i, pair in enumerate(pairs)], config, output)
     return output
 
 

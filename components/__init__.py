@@ -48,6 +48,5 @@ def component_of(step: Step) -> str:
     if step.stage == "sample":
         return "sample" if step.of[0] == POLICY else "answer"
     if step.stage == "judge":
-        asked = judges.generative(step.stage, stage_config(step.stage, step.config))
-        return "answer" if any(judge.engine != "endpoint" for judge in asked) else "report"
+        return "answer" if judges.on_this_machine(stage_config(step.stage, step.config)) else "report"
     return next(component for component, stages in RUNS.items() if step.stage in stages)

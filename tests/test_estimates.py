@@ -231,15 +231,31 @@ def test_models_from_elsewhere_count_where_their_size_is_known() -> None:
 
 
 def test_judging_reads_both_answers_to_each_prompt_of_each_aligned_policy() -> None:
-    """2 policies x 805 prompts in Spanish of 120 tokens, with answers of 360 tokens each; 300 tokens are written."""
+    """2 policies x 805 prompts in Spanish of 120 tokens, with answers of 360 tokens each, in both orders; 300 tokens are
+    written, but one for AlpacaEval's prompt."""
     local = only(rows("judge.judge=self-taught"), "judge")
     assert (local.work, local.precision, local.aligned) == ("decoding", "bfloat16", True)
-    assert local.tokens == pytest.approx(2 * 805 * (120 + 2 * 360 + 300))
-    assert only(rows("judge.judge=self-taught", "judge.orders=both"), "judge").flop == pytest.approx(2 * local.flop)
-    served = only(rows("judge.judge=gpt-4o", "judge.answer_tokens=100"), "judge")
-    assert served.usd == pytest.approx(2 * 805 * (840 * 2.5 + 100 * 10) / 1e6)
+    assert local.tokens == pytest.approx(2 * 2 * 805 * (120 + 2 * 360 + 300))
+    once = only(rows("judge.judge=self-taught", "judge.orders=seeded"), "judge")
+    assert once.flop == pytest.approx(local.flop / 2)
+    served = only(rows("judge.judge=gpt-4o", "judge.prompt=rewardbench", "judge.answer_tokens=100"), "judge")
+    assert served.usd == pytest.approx(2 * 2 * 805 * (840 * 2.5 + 100 * 10) / 1e6)
+    one_token = only(rows("judge.judge=gpt-4o"), "judge")
+    assert one_token.usd == pytest.approx(2 * 2 * 805 * (840 * 2.5 + 1 * 10) / 1e6)
     assert (served.flop, served.aligned) == (0, False) and "endpoint" in served.what
     assert "judge" not in rows()
+
+
+def test_a_judge_that_scores_reads_each_response_once_and_a_jury_is_all_its_members() -> None:
+    """2 policies and their reference x 805 prompts, a response at a time; 300 tokens are written for a rating."""
+    rated = only(rows("judge.judge=gpt-4o", "judge.rubric=quality"), "judge")
+    assert rated.usd == pytest.approx(3 * 805 * (480 * 2.5 + 300 * 10) / 1e6)
+    twice = only(rows("judge.judge=gpt-4o", "judge.rubric=quality", "judge.runs=2"), "judge")
+    assert twice.usd == pytest.approx(2 * rated.usd)
+    both = rows("judge.judge=[gpt-4o,reward=offsetbias,human=s3://b/{language}.csv]")["judge"]
+    judged, rewarded = both
+    assert judged.usd > 0 and (rewarded.work, rewarded.aligned, rewarded.usd) == ("scoring", True, 0)
+    assert rewarded.tokens == pytest.approx(3 * 805 * 480) and rewarded.flop > 0
 
 
 def test_what_is_not_known_is_said(tmp_path) -> None:

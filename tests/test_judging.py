@@ -77,10 +77,10 @@ def test_verdicts_are_parsed_as_rewardbench_does(answer: str, verdict: str) -> N
 
 
 def test_credits() -> None:
-    once = [Judgement((first,), (v,), ()) for v in ("A", "B", "error") for first in (True, False)]
+    once = [Judgement((first,), (v,), ()) for v in (1.0, 2.0, None) for first in (True, False)]
     assert [credit(judgement) for judgement in once] == [1, 0, 0, 1, 0.5, 0.5]
     assert [judgement.preference for judgement in once] == [1, 2, 2, 1, 1.5, 1.5]
-    assert credit(Judgement((True, False), ("A", "error"), ())) == 0.75
+    assert credit(Judgement((True, False), (1.0, None), ())) == 0.75
 
 
 def test_prompts_are_the_references_to_the_letter() -> None:
@@ -238,7 +238,7 @@ def test_cost_before_and_after(monkeypatch) -> None:
         one = judge(monkeypatch, server, usd_per_million={"m": (2.0, 10.0)}, answer_tokens=100)
         estimate = one.estimate(rewardbench.pairs(given))
         keys = [question.key for pair in rewardbench.pairs(given) for question in one.questions(pair)]
-        read = sum(len(key.encode()) for key in keys) / 4
+        read = sum(len(messages.encode()) for _, messages in keys) / 4
         assert (estimate.questions, estimate.tokens_out) == (2, 200)
         assert estimate.usd == pytest.approx((read * 2 + 200 * 10) / 1e6)
         rewardbench.judge(one, given)

@@ -45,8 +45,21 @@ IMPOSSIBLE = (
     ("paper_a_qwen", "external.models=[armour]", "external.models", "armour"),
     ("paper_a_qwen", "judge.judge=armorm", "judge.judge", "armorm"),
     ("paper_a_qwen", "judge.judge=served", "judge.judge", "served"),
+    ("paper_a_qwen", "judge.judge=[gpt-4o,gpt-4o]", "judge.judge", ["gpt-4o", "gpt-4o"]),
+    ("paper_a_qwen", "judge.judge=[gpt-4o,phrasebook]", "judge.judge", "phrasebook"),
+    ("paper_a_qwen", "judge.judge=reward=gpt-4o", "judge.judge", "reward=gpt-4o"),
+    ("paper_a_qwen", "judge.judge=human=", "judge.judge", "human="),
+    ("paper_a_qwen", "judge.judge=human=none/{language}.csv", "judge.judge", "none/es.csv"),
+    ("paper_a_qwen", "judge.judge=gpt-4o judge.rubric=none.md", "judge.rubric", "none.md"),
+    ("paper_a_qwen", "judge.judge=gpt-4o judge.rubric=correctness", "judge.references", None),
+    ("paper_a_qwen", "judge.judge=gpt-4o judge.rubric=correctness judge.references=r.csv", "judge.references", "r.csv"),
+    ("paper_a_qwen", "judge.judge=gpt-4o judge.rubric=quality judge.prompt=rewardbench", "judge.prompt", "rewardbench"),
+    ("demo", "judge.rubric=quality", "judge.judge", "phrasebook"),
     ("paper_a_qwen", "judge.judge=self-taught judge.context=1024", "judge.max_new_tokens", 2048),
     ("paper_a_qwen", "judge.judge=served=m judge.max_usd=9", "judge.max_usd", 9.0),
+    ("paper_a_qwen", "judge.judge=gpt-4o judge.runs=5", "judge.runs", 5),
+    ("paper_a_qwen", "judge.judge=gpt-4o judge.length_control=hub", "judge.length_control", "hub"),
+    ("demo", "targets=[] judge.length_control=hub", "judge.length_control", "hub"),
     ("paper_a_qwen", "external.models=[served=m] external.judge.max_usd=9", "external.judge.max_usd", 9.0),
     ("paper_a_qwen", "judge.judge=served=m plan.max_usd=1000 plan.usd_per_gpu_hour=1", "plan.max_usd", 1000.0),
     ("paper_a_qwen", "external.models=[self-taught] external.judge.max_new_tokens=16384", "external.judge.max_new_tokens", 16384),
@@ -142,6 +155,16 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
     )
     assert load(preset, ("judge.judge=served=m", "judge.engine=endpoint", "judge.max_new_tokens=32768"))
     assert load(preset, ("curate.prompts=null", "sample.samples=1"))
+
+
+def test_a_budget_is_shared_and_length_control_is_for_english_alone() -> None:
+    """With English as a target, its responses are controlled for length and those in Spanish are not."""
+    asked = "source=ko targets=[en,es] judge.judge=gpt-4o judge.max_usd=50 judge.length_control=hub"
+    asked += " curate.preferences=[x.jsonl] sample.eval_prompts=alpacaeval"
+    made = steps(CROSS_LINGUAL, load(Path(PRESETS["paper_a_qwen"]), tuple(asked.split())))
+    judged = {code: stage_config("judge", made[f"judge-{code}"].config) for code in ("en", "es")}
+    assert [judged[code].max_usd for code in judged] == [25, 25]
+    assert [judged[code].length_control for code in judged] == ["hub", None]
 
 
 def test_judges_of_single_questions_are_refused_for_files_of_turns(tmp_path) -> None:

@@ -21,6 +21,7 @@ from xlrm.processes import launch
 from xlrm.run import runner
 from xlrm.store import artifacts
 from xlrm.store.jsonl import write_jsonl
+from xlrm.training import references
 
 RECIPE = {key: value for key, value in RECIPE.items() if key != "language"} | {"device_batch_size": 2}
 PATIENCE_S = 900
@@ -189,14 +190,15 @@ def in_mlflow(home: Path) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.mark.slow
 def test_an_alignment_on_two_nodes_ends_where_it_would_have_on_one(tiny_base, tmp_path, empty_database) -> None:
-    """Two nodes of one process, one of them killed, against two processes of one node. Each node keeps the reference's
-    log-probabilities for itself."""
+    """Two nodes of one process, one of them killed, against two processes of one node. The first process keeps the
+    reference's log-probabilities for all."""
     write_jsonl(tmp_path / "ranked" / "en.jsonl", pairs(64))
     fields = RECIPE | {"language": "en", "labeler": "en", "epochs": 3, "save_steps": 8}
     lab = Lab(tmp_path, "align", fields, {"policy": tiny_base, "ranked": tmp_path / "ranked"}, empty_database)
     whole = lab.train("one", 1, 2)
     lab.killed("two", 2, 1)
-    assert all(list(lab.home("two", rank).glob("work/align/*/reference/*.arrow")) for rank in (0, 1))
+    kept = [len(list(lab.home("two", rank).glob(f"cache/{references.KIND}/*.sqlite"))) for rank in (0, 1)]
+    assert kept == [1, 0]
     reached = lab.reached("two", 2)
     assert lab.train("two", 2, 1) == whole
     assert f"continues from step {reached}" in lab.said("two", 0)

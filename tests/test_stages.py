@@ -152,13 +152,6 @@ def test_a_policy_that_said_nothing_can_be_taught_not_to(tiny_base, tmp_path) ->
     assert metrics["pairs"] == 4 and math.isfinite(metrics["train_loss"])
 
 
-def test_a_prompt_with_one_response_only_makes_no_pair() -> None:
-    row = {"id": "1", "prompt": "p", "responses": ["a", "a"]}
-    assert rank.best_and_worst(row, [1.0, 1.0]) is None
-    found = rank.best_and_worst({**row, "responses": ["a", "b", "c"]}, [0.1, -2.0, 3.0])
-    assert (found["chosen"], found["rejected"]) == ("c", "b")
-
-
 def test_the_judge_wants_answers_to_the_same_prompts(tmp_path) -> None:
     rows = [
         {

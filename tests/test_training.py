@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -24,8 +23,8 @@ from xlrm.errors import ConfigError, DataError
 from xlrm.models import chat_templates, loading
 from xlrm.processes import launch
 from xlrm.scorers.engines import TransformersScorer
-from xlrm.stages import align, reward
-from xlrm.store import fields, objects, unfinished
+from xlrm.stages import reward
+from xlrm.store import fields
 from xlrm.store.jsonl import write_jsonl
 from xlrm.training import checkpoints, kept_checkpoints, trainers
 
@@ -395,39 +394,6 @@ def test_a_killed_training_ends_where_it_would_have(tiny_base, corpora, tmp_path
     assert [entry["loss"] for entry in log(cut)] == pytest.approx([entry["loss"] for entry in log(whole)], abs=1e-6)
 
 
-@pytest.mark.slow
-def test_the_reference_of_a_killed_alignment_is_not_computed_again(tiny_base, tmp_path, monkeypatch) -> None:
-    from trl import DPOTrainer
-
-    write_jsonl(tmp_path / "ranked" / "en.jsonl", pairs(16))
-    config = align.Config(labeler="en", **TRAINING | {"save_steps": 1})
-    computed, real = [], DPOTrainer.compute_ref_log_probs
-    monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", lambda *given: computed.append(1) or real(*given))
-
-    def aligned(work: str) -> Path:
-        output = tmp_path / work / "output"
-        align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=output)
-        return output
-
-    whole = aligned("whole")
-    assert len(computed) == 4
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(DPOTrainer, "save_model", interrupted)
-        aligned("cut")
-    assert len(computed) == 8
-    for lost in (
-        "checkpoints",
-        "reference",
-    ):  # another machine's disk is empty, and no checkpoint has reached the store
-        shutil.rmtree(tmp_path / "cut" / lost)
-    objects.remove_directory(objects.join(unfinished.address(tmp_path / "cut" / "output"), "checkpoints"))
-    assert apart(weights(whole), weights(aligned("cut"))) == 0 and len(computed) == 8
-
-
-def interrupted(*given, **named) -> None:
-    raise KeyboardInterrupt
-
-
 def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(tmp_path) -> None:
     """One without its mark, one whose mark was cut off, and those of other processes; steps are compared as numbers."""
     for step, mark in {
@@ -455,26 +421,6 @@ def test_checkpoints_of_other_processes_are_not_thrown_away_in_silence(tmp_path,
     assert [next((step for step in marks if f"checkpoint-{step} " in line), None) for line in said] == [100, 110, None]
     assert all("4 process(es)" in line and "1 process(es)" in line for line in said[:2])
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-15"]
-
-
-@pytest.mark.parametrize("caching", [True, False])
-def test_a_reference_that_cannot_be_computed_leaves_all_as_it_was(tmp_path, request, caching) -> None:
-    import datasets
-
-    class Fails:
-        accelerator = object()
-
-        def _precompute_ref_logps(self, *given):
-            assert not datasets.is_caching_enabled() and self.accelerator.is_main_process
-            raise KeyboardInterrupt
-
-    request.addfinalizer(datasets.enable_caching)
-    if not caching:
-        datasets.disable_caching()
-    trainer = checkpoints.keeping_reference(Fails, tmp_path / "reference", f"file://{tmp_path}/unfinished")()
-    with pytest.raises(KeyboardInterrupt):
-        trainer._precompute_ref_logps(None, "train", 1)
-    assert trainer.accelerator is Fails.accelerator and datasets.is_caching_enabled() == caching
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from datasets import load_from_disk
 from test_turns import ids_of, said
+from transformers import AutoTokenizer
 
 from xlrm.data.catalog import PREFERENCES
 from xlrm.models import chat_templates, loading
@@ -112,7 +113,7 @@ def test_a_reward_model_is_trained_on_all_turns_and_evaluated_on_them(corpora, t
 
 
 def test_a_policy_is_aligned_on_messages_without_the_keys_of_others(tiny_base, tmp_path) -> None:
-    """TRL reads a dataset, and columns of Arrow would give every message the fields of all others."""
+    """Every turn is in the tokens, as the template writes it, and the response begins after the prompt."""
     rows = [{**row, "chosen": row["chosen"] if i % 2 else "Yes."} for i, row in enumerate(in_language("en")[:4])]
     rows[2]["prompt"] = "Hello."
     write_jsonl(tmp_path / "ranked" / "en.jsonl", rows)
@@ -121,11 +122,14 @@ def test_a_policy_is_aligned_on_messages_without_the_keys_of_others(tiny_base, t
         language="en", labeler="en", batch_size=4, device_batch_size=2, gradient_checkpointing=False, max_length=1024
     )
     metrics = align.run(config, policy=tiny_base, ranked=tmp_path / "ranked", output=tmp_path / "work" / "output")
-    assert metrics["steps"] == 1 and metrics["pairs"] == 4
-    read = list(load_from_disk(str(tmp_path / "work" / "tokens")))
-    for given, row in zip(rows, read, strict=True):
+    assert (metrics["steps"], metrics["pairs"], metrics["cut"], metrics["dropped"]) == (1, 4, 0, 0)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    for given, row in zip(rows, load_from_disk(str(tmp_path / "work" / "tokens")), strict=True):
+        prompt = chat_templates.messages(given["prompt"])
+        asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
         for side in ("chosen", "rejected"):
-            assert [*row["prompt"], *row[side]] == chat_templates.conversation(given["prompt"], given[side])
+            assert row[f"{side}_ids"] == ids_of(tiny_base, chat_templates.conversation(given["prompt"], given[side]))
+            assert row[f"{side}_ids"][: row[f"{side}_start"]] == asked["input_ids"]
 
 
 def drop_a_turn(row: dict) -> None:

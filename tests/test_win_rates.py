@@ -39,7 +39,8 @@ def policies(tmp_path) -> dict[str, Path]:
 
 def run(output: Path, policies: dict[str, Path], **config) -> tuple[dict[str, float], dict, list[dict]]:
     output.mkdir(parents=True)
-    settings = {"language": "ko", "labelers": ("en", "ko"), "judge": "served=m", "retries": 0} | config
+    asked = {"judge": "served=m", "prompt": "rewardbench", "retries": 0}
+    settings = {"language": "ko", "labelers": ("en", "ko")} | asked | config
     metrics = judge.run(
         judge.Config(**settings), output=output, **{name: [folder] for name, folder in policies.items()}
     )
@@ -50,8 +51,9 @@ def test_a_served_judge_compares_both_aligned_policies_with_the_one_before(polic
     with serve(by_habit) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.address)
         metrics, report, verdicts = run(tmp_path / "out", policies, usd_per_million={"m": (1, 1)})
-    # In both orders: knows prefers the base (1), first and garbage neither (1.5), errs the aligned (2), half 1 and 1.5.
-    wanted = [1, 1.5, None, 2, 1.25]
+    # In both orders: knows prefers the base (1), first neither (1.5), garbage is unreadable, errs prefers the aligned (2), and
+    # half names the base in one order and nothing in the other.
+    wanted = [1, 1.5, None, 2, 1]
     assert [row["preference"] for row in verdicts] == wanted * 2
     assert [(row["system"], row["run"]) for row in verdicts] == [("en", 0)] * 5 + [("ko", 0)] * 5
     assert verdicts[7]["verdicts"] == ["error", "error"] and verdicts[7]["answers"] == ["Both are fine: [[C]]"] * 2
@@ -156,6 +158,7 @@ def test_without_an_address_nothing_is_written(policies, tmp_path) -> None:
 def test_a_model_of_this_machine_judges_as_transformers_itself_does(policies, tiny_base, tmp_path) -> None:
     config = {
         "judge": f"self-taught={tiny_base}",
+        "prompt": None,
         "engine": "transformers",
         "max_new_tokens": 12,
         "precision": "float32",

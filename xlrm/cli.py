@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from xlrm import __version__, installation
 from xlrm.errors import ConfigError
-from xlrm.run import compare_command, scoring_commands, store_commands, training_commands
+from xlrm.run import compare_command, scoring_commands, sheet_command, store_commands, training_commands
 from xlrm.run.output import console, empty_table, errors, errors_in_one_line, print_result, quiet_libraries
 from xlrm.run.scoring_options import checked, scoring_options
 from xlrm.scorers.interface import Scoring
@@ -36,7 +36,12 @@ def main(
         raise typer.Exit
 
 
-for command in (*training_commands.COMMANDS, *scoring_commands.COMMANDS, *compare_command.COMMANDS):
+for command in (
+    *training_commands.COMMANDS,
+    *scoring_commands.COMMANDS,
+    *compare_command.COMMANDS,
+    *sheet_command.COMMANDS,
+):
     app.command()(command)
 
 

@@ -238,6 +238,44 @@ class Difference(BaseModel):
         return Estimate(self.value, self.low, self.high)
 
 
+class Scores(BaseModel):
+    """Mean scores of the responses, by a judge that scores each: a reward model, or one with a rubric."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    unit: Literal["rewards", "ratings"]
+    reference: float
+    """Of the reference's responses."""
+    system: float
+    weighted: float | None = None
+    """Share of the ratings that are expected values over log-probabilities; the others are numbers as written."""
+
+
+class JudgesAgreement(BaseModel):
+    """Two members of a jury, or two people, on the pairs that both could judge."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    first: str
+    second: str
+    items: int
+    agreement: float
+    """Share of the pairs in which both prefer the same response, or neither."""
+    kappa: float | None
+    """Cohen's kappa: 1 for full agreement, 0 for as much as chance gives; None if both always say the same one thing."""
+
+
+class JuryMember(BaseModel):
+    """What one judge of several said."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    cost: Cost | None = None
+    results: dict[str, WinRate]
+    """System -> its win rate by this judge alone, if it said anything readable of it."""
+    scores: dict[str, Scores] = Field(default_factory=dict)
+
+
 class JudgeResults(JsonFile):
     """results.json of the stage judge."""
 
@@ -247,7 +285,7 @@ class JudgeResults(JsonFile):
     language: str
     """Language of the responses."""
     judge: str | None = None
-    """Entry of the config."""
+    """Entry of the config; those of a jury, separated by commas."""
     reference: str = REFERENCE
     """What all systems are compared with: `base`, the policy before alignment, or the name of a model or of responses from
     elsewhere."""
@@ -258,6 +296,12 @@ class JudgeResults(JsonFile):
     reward model such as `en`, or `grpo-en`, trained online by it."""
     differences: tuple[Difference, ...] = ()
     """Between the policies by the source's and by the target's reward model, and between each and the base policy."""
+    scores: dict[str, Scores] = Field(default_factory=dict)
+    """System -> mean scores, of a judge that scores each response."""
+    members: dict[str, JuryMember] = Field(default_factory=dict)
+    """Of a jury: entry -> what it said. The cost above is their sum."""
+    kappa: tuple[JudgesAgreement, ...] = ()
+    """Of each two members of a jury, or of each two people."""
 
 
 class JudgedItems(JsonFile):

@@ -7,7 +7,7 @@ The statistics are alpaca_eval's: `src/alpaca_eval/metrics/{winrate,helpers}.py`
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -15,9 +15,8 @@ from xlrm.errors import DataError, GateError
 from xlrm.evaluation import length_control, statistics
 from xlrm.evaluation.length_control import Difficulties
 from xlrm.evaluation.results import REFERENCE, Cost, Difference, WinRate
-from xlrm.scorers.judges import pairwise, rewardbench
+from xlrm.scorers.judges import rewardbench, table
 from xlrm.scorers.judges.pairs import Judgement, Pair
-from xlrm.scorers.judges.table import Verdicts
 from xlrm.store.fields import NotCounted
 
 if TYPE_CHECKING:
@@ -31,12 +30,9 @@ ONLINE = ("grpo-", "rloo-")
 """Beginnings of the names of policies trained online; the code of their reward model follows."""
 
 
-class Settings(pairwise.Settings):
+class Settings(table.Settings):
     """How policies are judged: settings of generative judges, and what is computed from the verdicts."""
 
-    orders: Literal["seeded", "both"] = "both"
-    """both: each pair in both orders, which reveals position bias and halves its effect; seeded: one pseudo-random order
-    per pair, at half the cost (paper A, AlpacaEval)."""
     runs: int = Field(1, ge=1)
     """Responses of each policy to a prompt that are judged, each in a run of its own (paper A: 5); `sample.runs` generates
     them."""
@@ -44,8 +40,8 @@ class Settings(pairwise.Settings):
     """Adds AlpacaEval's length-controlled win rate, which is valid in English on AlpacaEval's own prompts: `hub`, or a copy
     of df_gamed.csv of the dataset tatsu-lab/alpaca_eval; null leaves it out."""
     max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
-    """Budget in US dollars for a judge at an endpoint, for each language: the stage does not start if its estimate is above
-    it or the price is unknown, and stops when the cost is above it."""
+    """Budget in US dollars for a judge at an endpoint, in all languages of an experiment together, which have equal parts: the
+    stage does not start if its estimate is above its part or the price is unknown, and stops when the cost is above it."""
 
 
 class HeadToHead(NamedTuple):
@@ -81,7 +77,7 @@ def _valid(preferences: Sequence[float]) -> list[float]:
     return [DRAW if value == 0 else value for value in preferences if value == 0 or 1 <= value <= 2]
 
 
-def pairs(reference: Sequence[dict], system: Sequence[dict], runs: int = 1) -> list[Pair]:
+def pairs(reference: Sequence[dict], system: Sequence[dict], runs: int = 1, name: str = "") -> list[Pair]:
     """The responses of reference and system to each prompt, `runs` times: run k compares response k of each, and begins
     again with the first where there are fewer. Rows have id, prompt and responses, as `models.samples.read` returns them.
     Raises DataError for responses to different prompts, for none, and for a prompt of several turns."""
@@ -95,7 +91,7 @@ def pairs(reference: Sequence[dict], system: Sequence[dict], runs: int = 1) -> l
             raise DataError("at least one response is required", where=f"item {row['id']}: responses", value=[])
         for run in range(runs):
             a, b = (each[run % len(each)] for each in responses)
-            made.append(dataclasses.replace(Pair.of(row["id"], row["prompt"], a, b), run=run))
+            made.append(dataclasses.replace(Pair.of(row["id"], row["prompt"], a, b), run=run, system=name))
     return made
 
 
@@ -157,7 +153,7 @@ def win_rate(judged: Judged, control: Difficulties | None = None) -> WinRate:
 
 
 def _preference(judgement: Judgement) -> float | None:
-    return None if judgement.unreadable == len(judgement.verdicts) else judgement.preference
+    return None if judgement.unreadable == len(judgement.preferences) else judgement.preference
 
 
 def _bias(judgements: Sequence[Judgement]) -> dict[str, float | None]:
@@ -202,11 +198,6 @@ def differences(
         Difference(first=first, second=second, **paired._asdict(), p_holm=p_holm)
         for (first, second, paired), p_holm in zip(found, adjusted, strict=True)
     )
-
-
-def cost_of(verdicts: Verdicts) -> Cost | None:
-    """What the verdicts took, as results.json has it; None for a judge that is not a model."""
-    return Cost(**verdicts.cost.as_json()) if verdicts.cost else None
 
 
 def metrics(results: Mapping[str, WinRate], cost: Cost | None) -> dict[str, float]:

@@ -181,7 +181,7 @@ def encode_texts(
         if len(once) <= max_length:
             yield once, False
         elif side == "left":
-            yield _end(once, first, max_length), True
+            yield without_beginning(once, first, max_length), True
         else:
             yield [*once[: max_length - last], *once[len(once) - last :]], True
 
@@ -193,8 +193,10 @@ def _added_first(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     return probe["input_ids"][: added.index(0) if 0 in added else 0]
 
 
-def _end(ids: list[int], first: list[int], max_length: int) -> list[int]:
-    """The end of the ids, after the first tokens if they begin with them."""
+def without_beginning(ids: list[int], first: list[int], max_length: int) -> list[int]:
+    """The last `max_length` ids if there are more, among them the `first` ones if they begin with them."""
+    if len(ids) <= max_length:
+        return ids
     kept = len(first) if ids[: len(first)] == first else 0
     return [*ids[:kept], *ids[len(ids) - max_length + kept :]]
 

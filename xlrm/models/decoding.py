@@ -5,7 +5,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Prompt = str | list[dict[str, Any]]
@@ -38,6 +38,11 @@ class Completion:
     """Tokens read and written; zeros if an endpoint does not report them."""
     refused: str | None = None
     """Why the model refuses this prompt (too long, filtered), which a retry would not change; None if it does not."""
+    logprobs: tuple[dict[str, float], ...] = field(default=(), hash=False)
+    """For each position its most likely tokens: text -> natural logarithm of the probability; empty if not asked for.
+    Tokens of the same text are one, with the sum of their probabilities."""
+    pieces: tuple[str, ...] = ()
+    """Text of the token written at each position of `logprobs`."""
 
     @property
     def answer(self) -> str:
@@ -46,6 +51,20 @@ class Completion:
         if ends := [match.end() for match in _ENDS.finditer(self.text)]:
             return self.text[ends[-1] :]
         return "" if _BEGINS.match(self.text) else self.text
+
+    @property
+    def answer_logprobs(self) -> tuple[dict[str, float], ...]:
+        """`logprobs` of the answer: all, or what follows the thinking in `pieces` and the white space after it. A server
+        may leave the thinking out of the text, but not out of the tokens."""
+        written = "".join(self.pieces)
+        if not has_thinking(written):
+            return self.logprobs
+        ends, start = [match.end() for match in _ENDS.finditer(written)], 0
+        for place, piece in enumerate(self.pieces):
+            if ends and start >= ends[-1] and piece.strip():
+                return self.logprobs[place:]
+            start += len(piece)
+        return ()
 
 
 Each = Callable[[int, int, Completion], None]
@@ -71,6 +90,19 @@ class Decoding:
     repetition_penalty: float = 1.0
     """Divisor of the logits of tokens already in prompt or completion (Keskar et al. 2019); 1 changes nothing."""
     seed: int = 42
+    top_logprobs: int = 0
+    """Number of most likely tokens whose log-probabilities come with each token written; 0 for none. They are the
+    model's own, before temperature, penalty and the choice among tokens; not with beams."""
+    needs_logprobs: bool = True
+    """Whether a server that gives no log-probabilities is an error; otherwise completions come without them."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The options as part of the identity of kept answers. Without log-probabilities it is what it was before those
+        could be asked for, so that such answers are still known."""
+        asked = asdict(self)
+        without = ("needs_logprobs",) if self.top_logprobs else ("needs_logprobs", "top_logprobs")
+        return {name: value for name, value in asked.items() if name not in without}
 
 
 def seed_of(seed: int, prompt: Prompt, number: int = 0) -> int:

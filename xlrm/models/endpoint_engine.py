@@ -5,7 +5,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError
-from xlrm.models import chat_templates
+from xlrm.models import chat_templates, logprobs
 from xlrm.models.decoding import Completion, Decoding, Engine, Request
 from xlrm.models.transformers_engine import Model
 from xlrm.store import addresses
@@ -21,9 +21,18 @@ from xlrm.store import addresses
 _KEY = "OPENAI_API_KEY"
 _LONG_KEY = 12
 """Characters of a key whose first four do not occur by chance."""
-_Feature = Literal["sampling fields", "max_tokens", "system message", "top_p", "seed", "temperature"]
+_Feature = Literal[
+    "sampling fields", "max_tokens", "system message", "top_p", "seed", "temperature", "few tokens", "logprobs"
+]  # fmt: skip
+_LOGPROBS = re.compile(r"log_?prob", re.IGNORECASE)
 _NO_MAX_TOKENS = re.compile(r"use\W+max_completion_tokens", re.IGNORECASE)
 """Not any mention of the field: vLLM also names it to a prompt that is too long."""
+_LEAST_TOKENS = 16
+"""Limit for a server that takes no lower one, as OpenAI's newer models."""
+_FEW_TOKENS = re.compile(
+    r"max_\w*tokens.{0,80}?(minimum|at least|too (small|low)|greater than|>=)|minimum.{0,40}max_\w*tokens",
+    re.IGNORECASE,
+)
 _NO_SEED = re.compile(r"\bseed\b")
 _NO_SYSTEM = re.compile(
     r"system.{0,20}(role|message|prompt|instruction)|role.{0,40}system|developer instruction|roles must alternate",
@@ -40,7 +49,8 @@ class Endpoint(Engine):
     `top_k`, `repetition_penalty` and `top_p`, where they change nothing; `seed`, for greedy answers; `max_tokens`, which
     becomes `max_completion_tokens`; and the system message, whose text goes before the user's
     (`chat_templates.without_system`). `temperature` is left out too, and the log says so: some models allow only their
-    default."""
+    default. A limit of fewer than 16 tokens becomes 16 where log-probabilities are asked for: those of the first tokens
+    do not depend on it. Log-probabilities are left out where `needs_logprobs` allows it."""
 
     model: Model
     parallel: int = 32
@@ -111,14 +121,21 @@ class Endpoint(Engine):
             time.sleep(_delay(attempt))
             try:
                 reply = self._send(request, decoding)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                return Completion("", False, tokens, refused=_line(error))
+            except openai.APIStatusError as error:
+                if decoding.top_logprobs and _LOGPROBS.search(str(error)):
+                    raise self._without_logprobs(_line(error)) from error
+                if isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)):
+                    return Completion("", False, tokens, refused=_line(error))
+                raise self._failed(str(error.status_code)) from error
             except openai.APIError as error:
                 raise self._failed(str(getattr(error, "status_code", None) or type(error).__name__)) from error
             except ValueError:  # no JSON
                 continue
             tokens = _added(tokens, getattr(reply, "usage", None))
             if completion := _completion(reply):
+                missing = decoding.top_logprobs and completion.text and not completion.logprobs
+                if missing and decoding.needs_logprobs:
+                    raise self._without_logprobs("there are none in its reply")
                 return replace(completion, tokens=tokens)
         if _message(reply):
             return Completion("", False, tokens, refused="answers without text")
@@ -126,6 +143,12 @@ class Endpoint(Engine):
 
     def _failed(self, reason: str) -> ArtifactError:
         return ArtifactError(f"no answer: {reason}", where=f"{_server()}: model", value=self.model.name)
+
+    def _without_logprobs(self, reason: str) -> ArtifactError:
+        return ArtifactError(
+            f"the server gives no log-probabilities: {reason}", where=f"{_server()}: model", value=self.model.name,
+            hint="judge with a prompt that needs none, such as judge.prompt=alpacaeval-1",
+        )  # fmt: skip
 
     def _send(self, request: Request, decoding: Decoding) -> Any:
         """The reply to the request, without what the server refuses. Raises the client's errors."""
@@ -135,8 +158,10 @@ class Endpoint(Engine):
             without = self.refused
             try:
                 return self.client.chat.completions.create(**self._fields(request, decoding, without))
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            except (openai.BadRequestError, openai.UnprocessableEntityError, openai.PermissionDeniedError) as error:
                 refused = _refused(str(error), request, decoding) - without
+                if isinstance(error, openai.PermissionDeniedError):  # OpenAI's, to log-probabilities of some models
+                    refused &= {"logprobs"}
                 if not refused:
                     raise
                 self._leave_out(refused, decoding)
@@ -146,6 +171,8 @@ class Endpoint(Engine):
             new, self.refused = refused - self.refused, self.refused | refused
         if "temperature" in new:
             progress.say(f"{self.model.name} takes no temperature of {decoding.temperature:g}: its own default counts")
+        if "logprobs" in new:
+            progress.say(f"{self.model.name} gives no log-probabilities")
 
     def _fields(self, request: Request, decoding: Decoding, without: frozenset[_Feature]) -> dict[str, Any]:
         """Besides OpenAI's own fields two others, because vLLM, SGLang and others would take them from the model's
@@ -153,10 +180,14 @@ class Endpoint(Engine):
         messages = chat_templates.messages(request.prompt)
         more = {"top_k": decoding.top_k or -1, "repetition_penalty": decoding.repetition_penalty}
         chosen = {"seed": request.seed, "temperature": decoding.temperature, "top_p": decoding.top_p}
-        return {name: value for name, value in chosen.items() if name not in without} | {
+        limit = max(decoding.max_new_tokens, _LEAST_TOKENS if "few tokens" in without else 1)
+        likely: dict[str, Any] = {}
+        if decoding.top_logprobs and "logprobs" not in without:
+            likely = {"logprobs": True, "top_logprobs": decoding.top_logprobs}
+        return likely | {name: value for name, value in chosen.items() if name not in without} | {
             "model": self.model.name,
             "messages": chat_templates.without_system(messages) if "system message" in without else messages,
-            "max_completion_tokens" if "max_tokens" in without else "max_tokens": decoding.max_new_tokens,
+            "max_completion_tokens" if "max_tokens" in without else "max_tokens": limit,
             "extra_body": {} if "sampling fields" in without else more,
         }  # fmt: skip
 
@@ -165,10 +196,14 @@ def _refused(message: str, request: Request, decoding: Decoding) -> set[_Feature
     """What a server that answers with this error does not take, if the model can be asked the same without it."""
     features: set[_Feature] = set()
     neutral = (decoding.top_k, decoding.repetition_penalty) == (0, 1.0)
+    if decoding.top_logprobs and not decoding.needs_logprobs and _LOGPROBS.search(message):
+        features.add("logprobs")
     if neutral and ("top_k" in message or "repetition_penalty" in message):
         features.add("sampling fields")
     if _NO_MAX_TOKENS.search(message):
         features.add("max_tokens")
+    elif decoding.top_logprobs and decoding.max_new_tokens < _LEAST_TOKENS and _FEW_TOKENS.search(message):
+        features.add("few tokens")
     if decoding.top_p == 1.0 and "top_p" in message:
         features.add("top_p")
     elif "temperature" in message:  # where both are named, one of them is allowed
@@ -198,11 +233,28 @@ def _completion(reply: Any) -> Completion | None:
         return None
     text, ended = message.content, reply.choices[0].finish_reason
     if isinstance(text, str) and (text or ended != "content_filter"):
-        return Completion(text, ended == "stop")
+        return Completion(text, ended == "stop", **_logprobs(reply.choices[0]))
     if ended == "length":  # the limit was reached in the thinking
         return Completion("", False)
     reason = getattr(message, "refusal", None) or (ended if ended == "content_filter" else None)
     return Completion("", False, refused=_line(reason)) if reason else None
+
+
+def _logprobs(choice: Any) -> dict[str, Any]:
+    """The fields `logprobs` and `pieces` of a Completion, from a choice; empty if it has none. Servers may send
+    anything, such as null."""
+    positions = getattr(getattr(choice, "logprobs", None), "content", None)
+    if not isinstance(positions, list):
+        return {}
+    pieces = tuple(str(getattr(position, "token", "")) for position in positions)
+    return {"logprobs": tuple(logprobs.by_text(_most_likely(position)) for position in positions), "pieces": pieces}
+
+
+def _most_likely(position: Any) -> Iterator[tuple[str, float]]:
+    for entry in getattr(position, "top_logprobs", None) or ():
+        token, value = getattr(entry, "token", None), getattr(entry, "logprob", None)
+        if isinstance(token, str) and isinstance(value, float | int):
+            yield token, float(value)
 
 
 def _reason(reply: Any) -> str:

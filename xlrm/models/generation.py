@@ -3,13 +3,13 @@
 Each is a `decoding.Engine`; translation, sampling and judging call its method `complete`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from xlrm.languages import Language
-from xlrm.models import chat_templates, transformers_engine, vllm_engine
+from xlrm.models import chat_templates, logprobs, transformers_engine, vllm_engine
 from xlrm.models.decoding import Completion, Decoding, Engine, Precision, Request
 from xlrm.models.endpoint_engine import Endpoint
 from xlrm.models.loading import Context
@@ -62,7 +62,10 @@ class Vllm(Engine):
             asked = [encoded[place] for place in fit]
             parameters = [self._parameters(decoding, len(encoded[place]), requests[place].seed) for place in fit]
             vllm_engine.generate(
-                self._engine(), asked, parameters, lambda i, output: tell(fit[i], self._completion(output))
+                self._engine(),
+                asked,
+                parameters,
+                lambda i, output: tell(fit[i], self._completion(output, decoding)),
             )
 
     def check(self) -> None:
@@ -77,17 +80,27 @@ class Vllm(Engine):
 
     def _parameters(self, decoding: Decoding, read: int, seed: int) -> dict[str, Any]:
         """Fields of SamplingParams (vllm/sampling_params.py): all that influence the choice of a token."""
-        return {
+        more = {"logprobs": decoding.top_logprobs} if decoding.top_logprobs else {}
+        return more | {
             "max_tokens": transformers_engine.most(decoding.max_new_tokens, read, self.limit), "seed": seed,
             "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k,
             "repetition_penalty": decoding.repetition_penalty, "stop_token_ids": self.ends, "detokenize": False,
         }  # fmt: skip
 
-    def _completion(self, output: Any) -> Completion:
+    def _completion(self, output: Any, decoding: Decoding) -> Completion:
         first = output.outputs[0]
         written = list(first.token_ids)
         text = chat_templates.text_of(self.tokenizer, written, self.ends)
-        return Completion(text, first.finish_reason == "stop", (len(output.prompt_token_ids), len(written)))
+        likely = [_most_likely(position, decoding.top_logprobs) for position in first.logprobs or ()]
+        more = logprobs.decoded(self.tokenizer, written, likely)
+        return Completion(text, first.finish_reason == "stop", (len(output.prompt_token_ids), len(written)), **more)
+
+
+def _most_likely(position: Mapping[int, Any], count: int) -> dict[int, float]:
+    """Log-probabilities at a position, of vLLM's `Logprob` by token, which are raw ones by default (its option
+    logprobs_mode). vLLM adds the token written if it is not among the most likely."""
+    ordered = sorted(((token, entry.logprob) for token, entry in position.items()), key=lambda item: -item[1])
+    return dict(ordered[:count])
 
 
 def make_engine(

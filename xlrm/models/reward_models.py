@@ -34,7 +34,8 @@ class RewardModel:
     adapter: Literal["scalar", "armorm"] = "scalar"
     """For a classifier: how it is loaded and how its reward is computed."""
     prompt: Literal["rewardbench", "self-taught"] = "rewardbench"
-    """For a generative model: key of `JUDGE_PROMPTS` in `xlrm.scorers.judges.prompts`."""
+    """For a generative model: key of `JUDGE_PROMPTS` in `xlrm.scorers.judges.prompts`, for the items of benchmarks. The
+    responses of policies are judged with it too if it is the model's own (`pairwise.Settings.prompt`)."""
     engine: Literal["transformers", "vllm", "endpoint"] = "vllm"
     """For a generative model: the engine that runs it."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"

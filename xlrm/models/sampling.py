@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -117,7 +117,7 @@ class Policy:
         }
 
     def _memory(self, decoding: Decoding) -> Memory:
-        asked = {"policy": self.version, "decoding": asdict(decoding), "answer": ["text", "whole"]}
+        asked = {"policy": self.version, "decoding": decoding.identity, "answer": ["text", "whole"]}
         how = self.settings.model_dump(include={"engine", "precision", "context"})
         return Memory(MEMORY, asked | how, unfinished.address(self.work), self.work.parent)
 

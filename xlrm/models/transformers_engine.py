@@ -10,7 +10,7 @@ from typing import Any
 
 from xlrm.errors import ConfigError
 from xlrm.languages import Language
-from xlrm.models import chat_templates, loading, padding, precisions, templates, weights
+from xlrm.models import chat_templates, loading, logprobs, padding, precisions, templates, weights
 from xlrm.models.decoding import Completion, Decoding, Engine, Precision, Prompt, Request
 from xlrm.models.loading import Context
 
@@ -133,11 +133,13 @@ class Transformers(Engine):
     def _batch(self, encoded: list[list[int]], seeds: list[int], decoding: Decoding) -> list[Completion]:
         inputs = self._padded(encoded)
         room = [most(decoding.max_new_tokens, len(ids), self.limit) for ids in encoded]
-        ids = self.network.generate(**inputs, **self._options(decoding, max(room), seeds)).tolist()
+        recorder = logprobs.Recorder(decoding.top_logprobs)
+        with recorder.of(self.network):
+            ids = self.network.generate(**inputs, **self._options(decoding, max(room), seeds)).tolist()
         begin = 1 if self.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         return [
-            self._completion(read, row[begin : begin + count])
-            for read, row, count in zip(encoded, ids, room, strict=True)
+            self._completion(encoded[place], row[begin : begin + room[place]], recorder.row(place))
+            for place, row in enumerate(ids)
         ]
 
     def _padded(self, encoded: list[list[int]]) -> dict[str, Any]:
@@ -156,12 +158,13 @@ class Transformers(Engine):
         pad, rows = self.tokenizer.pad_token_id, self.network.get_input_embeddings().num_embeddings
         return pad if pad is not None and pad < rows else self.ends[0]
 
-    def _completion(self, read: list[int], row: list[int]) -> Completion:
+    def _completion(self, read: list[int], row: list[int], likely: list[dict[int, float]]) -> Completion:
         end = next((i + 1 for i, token in enumerate(row) if token in self.ends), None)
         written = row[:end]
         return Completion(
-            chat_templates.text_of(self.tokenizer, written, self.ends), end is not None, (len(read), len(written))
-        )
+            chat_templates.text_of(self.tokenizer, written, self.ends), end is not None, (len(read), len(written)),
+            **logprobs.decoded(self.tokenizer, written, likely[: len(written)]),
+        )  # fmt: skip
 
     def _options(self, decoding: Decoding, count: int, seeds: list[int]) -> dict[str, Any]:
         options = {

@@ -15,19 +15,17 @@ from xlrm.data import parallel_texts
 from xlrm.errors import XlrmError
 from xlrm.evaluation import benchmarks, external_models
 from xlrm.languages import LANGUAGES
-from xlrm.models import base_models, reward_models
+from xlrm.models import reward_models
 from xlrm.models.base_models import TINY
-from xlrm.models.compute import Kind, Shape, flops, shape
-from xlrm.models.reward_models import RewardModel
+from xlrm.models.compute import Kind, Shape, flops
 from xlrm.run import judges, workloads
 from xlrm.run.assumptions import A100, peak
 from xlrm.run.judges import Judge
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, Experiment
+from xlrm.run.shapes import base_shape, external_shape
 from xlrm.run.steps import steps
 from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
 from xlrm.scorers.judges import pairwise
-from xlrm.tracking import named_models
-from xlrm.training.pretraining import Pretraining
 from xlrm.translation import effort, translators
 from xlrm.translation.effort import Estimate
 
@@ -174,15 +172,6 @@ def read_published(experiment: Experiment) -> Published:
     return result
 
 
-def base_shape(name: str, revision: str, pretraining: Pretraining, fetch: bool = True) -> Shape | str:
-    """Shape of a base model, or the reason why it is unknown."""
-    if name == TINY:  # as `xlrm.training.pretraining` makes it
-        width, heads = pretraining.width, pretraining.width // 32
-        return Shape(pretraining.layers, width, 3 * width, heads, heads, 32, pretraining.vocabulary)
-    row = base_models.find(name)
-    return (row and row.shape) or _shape_at(name, revision, fetch=fetch)
-
-
 # Stages
 
 
@@ -256,22 +245,22 @@ def _external(scene: Scene) -> Iterator[Row]:
     for model in reward_models.find_all(config.models):
         what = f"{model.name} x {len(codes)} languages x {len(items):,} items"
         if model.kind == "classifier":
-            reading, of = scene.read(items, config.max_length), _external_shape(model, scene.fetch)
+            reading, of = scene.read(items, config.max_length), external_shape(model, scene.fetch)
             yield scene.row(
                 "external", what, "scoring", config.precision or model.precision, reading, {"forward": 1}, of=of
             )
             continue
-        reading = sum((_judged(items, scene.scale(code), config.judge.answer_tokens) for code in codes), Load())
         judge = Judge("external", external_models.SECTION, model, config.judge)
+        reading = sum((_judged(items, scene.scale(code), judge.answer_tokens) for code in codes), Load())
         yield _judging(scene, judge, what, reading, len(codes) * len(items))
 
 
 def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -> Row:
     """A generative judge that reads `reading`, its answers included, for each order in which it is shown the pairs. At
     an endpoint tokens have a price, and operations are not counted."""
-    orders = 1 + (judge.settings.orders == "both")
+    orders = judge.orders
     if judge.engine != "endpoint":
-        of = _external_shape(judge.model, scene.fetch)
+        of = external_shape(judge.model, scene.fetch)
         precision, aligned = judge.settings.precision, judge.stage == "judge"
         return scene.row(
             judge.stage, what, "decoding", precision, reading, {"forward": orders}, True, of, aligned=aligned
@@ -279,26 +268,40 @@ def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -
     row = Row(judge.stage, f"{what}, at an endpoint", "decoding", "bfloat16", orders * reading.tokens, flop=0.0)
     if (price := pairwise.price_of(judge.model, judge.settings)) is None:
         return replace(row, why=f"{judge.section}.usd_per_million has no price for {judge.model.name}")
-    written = pairs * judge.settings.answer_tokens
+    written = pairs * judge.answer_tokens
     usd = orders * ((reading.tokens - written) * price[0] + written * price[1]) / 1e6
     return replace(row, usd=usd)
 
 
 def _policies_judged(scene: Scene) -> Iterator[Row]:
-    """Both aligned policies of each target against the policy that they were trained from; a judge that knows the right
-    answers takes nothing."""
-    targets, prompts = scene.experiment.aligned, scene.texts.eval_prompts
+    """The aligned policies of each target against the reference, in each run; a judge that knows the right answers and
+    people take nothing. One that scores each response reads those of the reference too, and each once."""
+    targets, prompts, config = scene.experiment.aligned, scene.texts.eval_prompts, scene.config("judge")
     policies = len(_labelers(scene)) * (1 + ("rl" in scene.experiment.stages))
+    shown = f"{len(targets)} languages x {len(prompts):,} prompts"
+    for judge in judges.generative("judge", config):
+        rates = config.rubric is not None
+        of, each = (policies + 1, 1) if rates else (policies, 2)
+        reading = _to_judge(scene, each, judge.answer_tokens) * (of * config.runs)
+        what = f"{of} policies x {shown} {'rated ' if rates else ''}by {judge.model.name}"
+        yield _judging(scene, judge, what, reading, of * config.runs * len(targets) * len(prompts))
+    for rewarder in judges.rewarders(config):
+        reading, model = _to_judge(scene, 1, 0) * ((policies + 1) * config.runs), rewarder.model
+        yield scene.row(
+            "judge", f"{policies + 1} policies x {shown} rewarded by {model.name}", "scoring",
+            rewarder.how(config.scoring).precision, reading, {"forward": 1}, of=external_shape(model, scene.fetch),
+            aligned=True,
+        )  # fmt: skip
+
+
+def _to_judge(scene: Scene, responses: int, written: float) -> Load:
+    """Tokens of judging `responses` to each prompt at a time, in every target language."""
+    targets, reading = scene.experiment.aligned, Load()
     longest = scene.config("sample", languages=targets).max_new_tokens
-    for judge in judges.generative("judge", scene.config("judge")):
-        reading = Load()
-        for scale in map(scene.scale, targets):
-            answer = answer_length(scene.texts.pairs, scale, longest) / scale
-            reading += _judged(
-                [Item(prompt, (answer, answer)) for prompt in prompts], scale, judge.settings.answer_tokens
-            )
-        what = f"{policies} policies x {len(targets)} languages x {len(prompts):,} prompts by {judge.model.name}"
-        yield _judging(scene, judge, what, reading * policies, policies * len(targets) * len(prompts))
+    for scale in map(scene.scale, targets):
+        answer = answer_length(scene.texts.pairs, scale, longest) / scale
+        reading += _judged([Item(prompt, (answer,) * responses) for prompt in scene.texts.eval_prompts], scale, written)
+    return reading
 
 
 def _labelers(scene: Scene) -> tuple[str, ...]:
@@ -378,21 +381,3 @@ def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:
 def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:
     own = {code: effort.tokens_of(1, LANGUAGES[code], LANGUAGES[code]) for code in items}
     return sum((load(texts, own[code], limit) for code, texts in items.items()), Load())
-
-
-def _external_shape(model: RewardModel, fetch: bool) -> Shape | str:
-    if model.shape:
-        return model.shape
-    return _shape_at(model.repository, model.revision, model.folder, fetch)
-
-
-def _shape_at(name: str, revision: str | None, folder: str | None = None, fetch: bool = True) -> Shape | str:
-    """Shape from the model's config.json, or the reason why it is unknown."""
-    shown = f"{name}@{revision}" if revision and named_models.is_on_hub(name) and "@" not in name else name
-    if not (fetch or named_models.is_folder(name)):
-        return f"the size of {shown} is unknown until it is downloaded"
-    try:
-        config = named_models.config(name, revision, folder)
-        return shape(config) or f"{name}: the operations of a {config.get('model_type')!r} model cannot be counted"
-    except (XlrmError, OSError, ValueError, KeyError) as error:
-        return f"the size of {shown} is unknown: {error}"

@@ -14,11 +14,11 @@ from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget, data_readiness, judges, published_sets
+from xlrm.run import budget, data_readiness, judges, published_sets, win_rates
 from xlrm.run.data_readiness import Check, Stages
 from xlrm.run.sections import POLICY, Experiment
 from xlrm.run.steps import steps
-from xlrm.scorers.judges import pairwise
+from xlrm.scorers.judges import gold, pairwise, table
 from xlrm.scorers.judges.gold import JUDGES
 from xlrm.tracking import named_models
 
@@ -129,10 +129,10 @@ def generative_judges(asked: Experiment, stages: Stages) -> Iterator[ConfigError
     for stage in ("external", "judge"):
         for judge in judges.generative(stage, asked.config(stage)) if stage in stages else ():
             settings, section = judge.settings, judge.section
-            if judge.engine != "endpoint" and settings.max_new_tokens >= settings.context:
+            if judge.engine != "endpoint" and judge.max_new_tokens >= settings.context:
                 yield ConfigError(
                     f"less than {section}.context={settings.context} is allowed, which also holds the question",
-                    where=f"{section}.max_new_tokens", value=settings.max_new_tokens,
+                    where=f"{section}.max_new_tokens", value=judge.max_new_tokens,
                 )  # fmt: skip
             priced = judge.engine != "endpoint" or pairwise.price_of(judge.model, settings)
             if settings.max_usd is not None and not priced:
@@ -140,9 +140,13 @@ def generative_judges(asked: Experiment, stages: Stages) -> Iterator[ConfigError
 
 
 def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    judge = JUDGES.get(asked.config("judge").judge or "")
-    if "judge" not in stages or judge is None:  # a generative judge reads any prompt
-        return
+    """Prompts and languages that a judge cannot read; a model and people read any."""
+    for name in table.split(asked.config("judge").judge) if "judge" in stages else ():
+        if name in JUDGES:
+            yield from _reads_prompts(asked, JUDGES[name])
+
+
+def _reads_prompts(asked: Experiment, judge: gold.Judge) -> Iterator[ConfigError]:
     for where, curated in data_readiness.corpora(asked):
         field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
         entry = getattr(curated, field)
@@ -226,6 +230,7 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, required_fields, *data_readiness.CHECKS, tiny_models_languages, published_sets.further_benchmarks,
-    published_sets.parallel_texts, published_sets.prompts, judges_prompts, judges.turns, names_of_models,
-    models_from_elsewhere, generative_judges, lengths, pairs_to_align_on, prompts_to_learn_on, batches, data_readiness.losses,
+    published_sets.parallel_texts, published_sets.prompts, judges_prompts, judges.turns, judges.files, names_of_models,
+    models_from_elsewhere, generative_judges, *win_rates.CHECKS, lengths, pairs_to_align_on, prompts_to_learn_on, batches,
+    data_readiness.losses,
 )  # fmt: skip

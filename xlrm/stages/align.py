@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from xlrm.evaluation.alignments import AlignmentResults
 from xlrm.store.jsonl import read_rows
-from xlrm.training.trainers import DpoTraining
+from xlrm.training.recipes import DpoTraining
 
 
 class Config(DpoTraining):
@@ -24,9 +25,12 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, policy: Path, ranked: Path, output: Path) -> dict[str, float]:
-    """Raises DataError for unreadable pairs, and ConfigError for a batch size or length that is not possible."""
-    from xlrm.training import trainers
+    """Writes the aligned policy, with alignment.json beside it. Raises DataError for unreadable pairs, and ConfigError for a
+    batch size or length that is not possible."""
+    from xlrm.training import dpo
 
     rows = read_rows(ranked / f"{config.labeler}.jsonl", ("prompt",))  # chosen or rejected may be empty
-    metrics = trainers.train_dpo(policy, rows, config, output)
-    return metrics and metrics | {"pairs": float(len(rows))}  # empty on every node but the first
+    metrics = dpo.train_dpo(policy, rows, config, output)
+    if metrics:  # on the first node
+        AlignmentResults.of(config.language, config.labeler, metrics).write(output)
+    return metrics

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
 from xlrm.errors import ConfigError
-from xlrm.evaluation import length_control, win_rates
+from xlrm.evaluation import juries, length_control, win_rates
 from xlrm.evaluation.results import REFERENCE, JudgedItems, JudgeResults
 from xlrm.models import samples
 from xlrm.scorers.judges import table
@@ -22,16 +22,17 @@ class Config(win_rates.Settings):
     first, or `grpo-` and the name of one for a policy trained online."""
     reference: str = REFERENCE
     """Name of what the responses are compared with, for the results; `base` is the policy before alignment."""
-    judge: str | None = None
-    """phrasebook (knows the right answers to its own prompts), or a generative model as in `external.models`, such as
-    gpt-4o, served=MODEL_ID or self-taught=FOLDER; null leaves the aligned policies unjudged."""
+    judge: table.Entries | None = None
+    """Who judges: phrasebook (knows the right answers to its own prompts), a generative model as in `external.models`, such
+    as gpt-4o, served=MODEL_ID or self-taught=FOLDER, reward=MODEL (a reward model, docs/models.md), human=FILE (verdicts of
+    people, docs/alignment.md), or a list of several, whose mean counts; null leaves the aligned policies unjudged."""
 
     @field_validator("judge")
     @classmethod
-    def _known(cls, judge: str | None) -> str | None:
+    def _known(cls, judge: table.Entries | None, others: ValidationInfo) -> table.Entries | None:
         try:
             if judge is not None:
-                table.find(judge)
+                table.check(judge, others.data.get("rubric"))
         except ConfigError as error:
             raise ValueError(f"{error.message}; {error.hint or table.ALLOWED}, or null for no verdicts") from error
         return judge
@@ -44,6 +45,11 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 def fingerprint(config: Config) -> str:
     return table.fingerprint(config.judge, config) + length_control.fingerprint(config.length_control)
+
+
+def files(config: Config) -> str:
+    """Digest of the rubric, of reference answers and of verdicts of people."""
+    return table.files(config.judge, config, config.language)
 
 
 def run(
@@ -61,17 +67,17 @@ def run(
     folders += [(name, candidates, place) for place, name in enumerate(config.labelers)]
     known = samples.read(reference, 0, "eval", config.language)
     pairs = {
-        name: win_rates.pairs(known, samples.read(of, place, "eval", config.language), config.runs)
+        name: win_rates.pairs(known, samples.read(of, place, "eval", config.language), config.runs, name)
         for name, of, place in folders
     }
     verdicts = table.judge(config.judge, config, [pair for of in pairs.values() for pair in of], config.language)
     judged = win_rates.by_system(pairs, verdicts.judgements)
     write_jsonl(output / "verdicts.jsonl", win_rates.records(judged))
     results = {name: win_rates.win_rate(of, control) for name, of in judged.items()}
-    items, cost = {name: of.items() for name, of in judged.items()}, win_rates.cost_of(verdicts)
+    items, more = {name: of.items() for name, of in judged.items()}, juries.fields(verdicts, pairs)
     JudgedItems.of(items).write(output)
     JudgeResults(
-        language=config.language, judge=config.judge, reference=config.reference, cost=cost, results=results,
-        differences=win_rates.differences(items, config.language, config.reference),
+        language=config.language, judge=", ".join(table.split(config.judge)), reference=config.reference,
+        results=results, differences=win_rates.differences(items, config.language, config.reference), **more,
     ).write(output)  # fmt: skip
-    return win_rates.metrics(results, cost)
+    return win_rates.metrics(results, more["cost"])

@@ -5,24 +5,19 @@ transformers' `save_on_each_node` does not help: DeepSpeed ZeRO-3 gathers the fu
 (`_zero3_consolidated_16bit_state_dict`), and only that process writes `latest` (`save_checkpoint`).
 """
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm import progress
 from xlrm.errors import ArtifactError
 from xlrm.processes.launch import Nodes
-from xlrm.store import objects
 from xlrm.store.unfinished import Sender
 from xlrm.training import heldout
-from xlrm.training.kept_checkpoints import WHOLE, Kept, fetch_folder, mark, marked, send_folder
+from xlrm.training.kept_checkpoints import WHOLE, Kept, mark, marked
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from datasets import Dataset
     from transformers import TrainerCallback, TrainerState
 
 _OF_THE_FIRST = ("trainer_state.json", "scheduler.pt", "latest")
@@ -127,90 +122,6 @@ def _is_first_of_node() -> bool:
     from accelerate import PartialState
 
     return PartialState().is_local_main_process
-
-
-def keeping_reference(trainer: type, kept: Path, unfinished: str) -> type:
-    """Subclass of TRL's DPO trainer in which every node keeps the reference model's log-probabilities in its own folder
-    `kept`; the first process also uploads them below `unfinished`, for a node that loses its disk. TRL itself caches
-    them in a file of the first process that all processes open, which fails on other nodes (`_precompute_ref_logps` in
-    TRL 1.16)."""
-    import datasets
-
-    uri = objects.join(unfinished, "reference")
-
-    class Keeping(trainer):
-        def _precompute_ref_logps(self, dataset: "Dataset", name: str, batch_size: int) -> "Dataset":
-            if _on_every_node(_has_reference(kept, uri)):
-                return datasets.concatenate_datasets([dataset, datasets.load_from_disk(str(kept))], axis=1)
-            with _each_for_itself(self):
-                result = super()._precompute_ref_logps(dataset, name, batch_size)
-            if self.is_local_process_zero():
-                _keep(result.select_columns(["ref_chosen_logps", "ref_rejected_logps"]), kept)
-            if self.is_world_process_zero():
-                _send_reference(kept, uri)
-            return result
-
-    return Keeping
-
-
-def _has_reference(kept: Path, uri: str) -> bool:
-    """Whether this node has the log-probabilities; if not, its first process tries to download them."""
-    if not _is_first_of_node() or kept.is_dir():
-        return True
-    partial = kept.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        if not fetch_folder(uri, partial):
-            return False
-    except ArtifactError as error:
-        progress.say(f"the reference model's log-probabilities are computed again: {error}")
-        return False
-    partial.rename(kept)
-    return True
-
-
-def _send_reference(kept: Path, uri: str) -> None:
-    try:
-        send_folder(kept, uri)
-    except ArtifactError as error:
-        progress.say(f"the reference model's log-probabilities are only on this machine, not in the store: {error}")
-
-
-@contextlib.contextmanager
-def _each_for_itself(trainer: Any) -> Iterator[None]:
-    """Context in which every process writes the gathered results to its own file, without datasets' cache."""
-    import datasets
-
-    shared, caching = trainer.accelerator, datasets.is_caching_enabled()
-    trainer.accelerator = _EachIsFirst(shared)
-    datasets.disable_caching()
-    try:
-        yield
-    finally:
-        trainer.accelerator = shared
-        if caching:
-            datasets.enable_caching()
-
-
-class _EachIsFirst:
-    """Accelerator that tells every process that it is the main process."""
-
-    is_main_process = True
-
-    def __init__(self, shared: "Accelerator"):
-        self.shared = shared
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.shared, name)
-
-
-def _keep(dataset: "Dataset", path: Path) -> None:
-    """Saves the dataset completely or not at all."""
-    partial = path.with_suffix(".partial")
-    for old in (partial, path):
-        shutil.rmtree(old, ignore_errors=True)
-    dataset.save_to_disk(partial)
-    partial.rename(path)
 
 
 def whole_steps(folder: Path, part: dict[str, int]) -> set[int]:

@@ -20,6 +20,7 @@ SECONDS_BETWEEN_CALLS = 10
 _NAMES = {
     "loss": "loss", "accuracy": "accuracy", "rewards/accuracies": "accuracy", "margin": "margin",
     "rewards/margins": "margin", "rewards/chosen": "chosen_reward", "rewards/rejected": "rejected_reward",
+    "drift/chosen": "chosen_drift", "drift/rejected": "rejected_drift",
     "mean_reward": "mean_reward", "learning_rate": "learning_rate", "grad_norm": "gradient_norm",
     "xlrm/reward": "reward", "xlrm/spread": "reward_spread", "xlrm/equal": "equal_groups", "xlrm/missing": "missing_rewards",
     "kl": "kl", "entropy": "entropy", "completions/mean_length": "response_tokens", "completions/clipped_ratio": "cut_responses",
@@ -43,6 +44,21 @@ def points(history: Iterable[dict[str, Any]]) -> list[Point]:
 
 def write(history: Iterable[dict[str, Any]], path: Path) -> None:
     path.write_text("".join(f"{json.dumps(point, allow_nan=False)}\n" for point in points(history)))
+
+
+def with_drift(trainer: type) -> type:
+    """Subclass of TRL's DPOTrainer whose logs say how far the log-probabilities of chosen and rejected responses have moved
+    from the reference's, in nats, averaged over the pairs since the last log: `rewards/...` of TRL without beta. A chosen
+    response that becomes less likely, too, is a common sign of too many steps."""
+
+    class WithDrift(trainer):
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            for side in ("chosen", "rejected"):
+                if rewards := self._metrics["train"].get(f"rewards/{side}"):
+                    logs[f"drift/{side}"] = sum(rewards) / len(rewards) / self.beta
+            super().log(logs, start_time)
+
+    return WithDrift
 
 
 def run_at_work() -> str | None:

@@ -26,7 +26,8 @@ class TrainingConfig(BaseModel):
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps with linear warm-up of the learning rate; cosine decay follows (paper A, appendix B)."""
     max_length: int = Field(2048, ge=16)
-    """Maximum tokens; a longer pair loses its beginning and is not dropped (paper A's code: truncation_side="left")."""
+    """Maximum tokens of a conversation; a longer one loses its beginning, and no pair is dropped (paper A's code:
+    truncation_side="left")."""
     optimizer: str = "adamw_torch_fused"
     """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes."""
     precision: Literal["float32", "bfloat16"] = "float32"

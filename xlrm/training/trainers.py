@@ -1,5 +1,5 @@
-"""Preference training with TRL: reward models (Bradley-Terry, pointwise) and DPO. Only this module imports peft, and only
-this one and `online_rl`, which trains with the functions at its end, import trl.
+"""Training of reward models with TRL (Bradley-Terry, pointwise). Only this module imports peft, and only this one, `dpo` and
+`online_rl`, which train with the functions at its end, import trl.
 
 Each training has a folder. One process prepares it once (`job.json`, `start`, `tokens`); the `*_worker` functions train
 in it, in one or many processes (`xlrm.processes.launch`), and write `checkpoints`, to resume from after a kill.
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from xlrm import installation, progress
 from xlrm.errors import ConfigError
-from xlrm.models import chat_templates, loading, transformers4, weights
+from xlrm.models import loading, transformers4
 from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
 from xlrm.store.json_file import JsonFile
 from xlrm.training import checkpoints, columns, curves, finite, heldout, reward_heads
-from xlrm.training.recipes import DpoTraining, RewardTraining, TrainingConfig
+from xlrm.training.recipes import RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -96,33 +96,6 @@ def train_reward_model(
     return metrics
 
 
-def train_dpo(policy: Path, rows: list[Row], config: DpoTraining, output: Path) -> dict[str, float]:
-    """Aligns a policy by DPO on rows with prompt, chosen and rejected, and writes it to `output`. Returns the metrics,
-    none on nodes other than the first. Raises ConfigError for a batch size or length that is not possible."""
-    check_length("align.max_length", config, policy)
-    check_batch(config, len(rows))
-
-    def prepare() -> Path:
-        from datasets import Dataset, Features, Json, List
-
-        weights.check_finite(policy)
-        sides = {"prompt": chat_templates.messages, "chosen": chat_templates.answer, "rejected": chat_templates.answer}
-        messages = {
-            name: [[json.dumps(message, allow_nan=False) for message in read(row[name])] for row in rows]
-            for name, read in sides.items()
-        }
-        features = Features({name: List(Json()) for name in sides})  # as columns, Arrow would add keys to all messages
-        Dataset.from_dict(messages, features).save_to_disk(output.parent / "tokens")
-        return policy
-
-    metrics = run_job(f"{__name__}:dpo_worker", prepare, output.parent, config, DpoTraining)
-    if metrics:
-        finite.check_trained(output.parent / "trained", f"align[{config.language}]", metrics["steps"])
-        move(output.parent / "trained", output)
-    transformers4.write_older_names(output)
-    return metrics
-
-
 def reward_worker(folder: Path) -> None:
     """Trains a reward model in the prepared `folder`; runs in every process of the training."""
     from transformers import TrainingArguments
@@ -148,30 +121,6 @@ def reward_worker(folder: Path) -> None:
     if sets["eval_dataset"]:
         save = partial(heldout.save_best, trainer, folder) if config.keep == "best" else None
         trainer.add_callback(heldout.scoring(config.heldout_scorings, save))
-    train(trainer, label, folder, job)
-
-
-def dpo_worker(folder: Path) -> None:
-    """Aligns a policy in the prepared `folder`; runs in every process of the training."""
-    from trl import DPOConfig, DPOTrainer
-
-    job = Job.read(folder)
-    policy, config = job.start, DpoTraining(**job.config)
-    dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(policy)
-    arguments = training_arguments(
-        DPOConfig, config, folder, beta=config.beta, max_length=config.max_length, precompute_ref_log_probs=True
-    )
-    model = loading.load_causal_lm(policy)
-    embeddings: Any = model.get_input_embeddings()
-    if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
-        tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
-    packing.enable(model)
-    label = f"align[{config.language}]"
-    trainer_type = checkpoints.keeping_reference(
-        finite.checked(DPOTrainer, label), folder / "reference", job.unfinished
-    )
-    with launch.together("computing the reference's log-probabilities"):
-        trainer = trainer_type(model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
     train(trainer, label, folder, job)
 
 
@@ -314,7 +263,8 @@ def _write_results(trainer: "Trainer", folder: Path) -> None:
     points = curves.points(trainer.state.log_history)
     trained = [point for point in points if "loss" in point]
     last = trained[-max(1, len(trained) // 10) :]
-    names = [name for name in ("loss", "accuracy", "reward", "kl") if all(name in point for point in last)]
+    known = ("loss", "accuracy", "reward", "kl", "chosen_drift", "rejected_drift")
+    names = [name for name in known if all(name in point for point in last)]
     metrics = {f"train_{name}": sum(point[name] for point in last) / len(last) for name in names}
     if scored := [point for point in points if "heldout_loss" in point]:
         best = (folder / heldout.BEST).is_dir()

@@ -1,7 +1,7 @@
 """Translators with a common interface: a list of segments to their translations, in order."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -119,7 +119,7 @@ def load(settings: Settings, source: Language, target: Language) -> Translator:
 
     identity = {
         "translator": name, "revision": revision, "engine": settings.engine, "precision": settings.precision,
-        "prompt": PROMPT, "source": source.code, "target": target.code, "attempts": [asdict(decoding) for decoding in attempts],
+        "prompt": PROMPT, "source": source.code, "target": target.code, "attempts": [decoding.identity for decoding in attempts],
     }  # fmt: skip
     return Translator(identity, len(attempts), engine.block, complete, engine.close)
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 from xlrm.data.catalog import SPOKEN
 from xlrm.data.phrasebook import judge as phrasebook
-from xlrm.scorers.judges.pairs import Judgement, Pair, Verdict
-
-_VERDICTS: dict[float, Verdict] = {1.0: "A", 1.5: "tie", 2.0: "B"}
+from xlrm.scorers.judges.pairs import Judgement, Pair
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Judge:
     def judge(self, pairs: Sequence[Pair], language: str) -> list[Judgement]:
         """Judgements in the order of `pairs`; the order in which responses are shown makes no difference."""
         preferences = [self.prefers(pair.prompt, pair.a, pair.b, language) for pair in pairs]
-        return [Judgement((True,), (_VERDICTS[preference],)) for preference in preferences]
+        return [Judgement((True,), (preference,)) for preference in preferences]
 
 
 JUDGES = {row.name: row for row in (Judge("phrasebook", phrasebook.judge, ("phrasebook",), SPOKEN),)}

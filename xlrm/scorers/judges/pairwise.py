@@ -3,65 +3,29 @@ verdict is defined elsewhere (`rewardbench`)."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 from xlrm import progress
 from xlrm.errors import ConfigError, GateError
 from xlrm.models import generation
-from xlrm.models.decoding import Completion, Decoding, Precision, blocks
+from xlrm.models.decoding import Completion, Decoding, blocks
 from xlrm.models.generation import EngineName
 from xlrm.models.loading import Context
 from xlrm.models.reward_models import RewardModel
-from xlrm.scorers.judges import prompts
-from xlrm.scorers.judges.pairs import Judgement, Pair, coin
+from xlrm.scorers.judges import prompts, saved
+from xlrm.scorers.judges.pairs import Judgement, Pair, a_first_in
+from xlrm.scorers.judges.settings import PolicySettings, Settings
 from xlrm.store.answers import Memory
-from xlrm.store.fields import NotCounted
 from xlrm.tracking import named_models
+
+__all__ = ["Judge", "PolicySettings", "Settings", "load", "prepare"]
 
 MEMORY = "verdicts"
 """Name of the memory of answers on the store."""
 BYTES_PER_TOKEN = 4.0
 """UTF-8 bytes per token, for the estimate: OpenAI's rule of thumb of four English characters per token. Other scripts
 have more bytes per character."""
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    orders: Literal["seeded", "both"] = "seeded"
-    """seeded: one pseudo-random order per pair (paper A, RewardBench); both: each pair in both orders, which reveals
-    position bias and halves its effect."""
-    engine: EngineName | None = None
-    """Engine for all judges, instead of that in their rows; endpoint for judges that are served elsewhere."""
-    max_new_tokens: int = Field(2048, ge=1)
-    """Limit on the tokens of an answer (RewardBench; the Self-Taught Evaluator's run_model.py)."""
-    context: int = Field(16384, ge=256)
-    """Limit on the tokens of question and answer, with transformers and vLLM; at most what the model can read."""
-    precision: Precision = "bfloat16"
-    """Number format of the model, with transformers and vLLM."""
-    batch_size: int = Field(8, ge=1)
-    """Questions in a batch, with transformers."""
-    parallel: Annotated[int, NotCounted] = Field(32, ge=1)
-    """Concurrent requests, with an endpoint."""
-    retries: Annotated[int, NotCounted] = Field(8, ge=0)
-    """Retries of a request to an endpoint (`generation.Endpoint.retries`); 8 retries wait about 40 s in all."""
-    timeout_seconds: Annotated[float, NotCounted] = Field(600.0, gt=0)
-    """Timeout in seconds of one request to an endpoint."""
-    max_refused_share: float = Field(0.01, ge=0, le=1)
-    """Largest share of questions that an engine may refuse (too long for the model, filtered, answered without text);
-    above it the stage stops. A refused question earns 0.5, like an error in RewardBench."""
-    answer_tokens: Annotated[int, NotCounted] = Field(300, ge=1)
-    """Assumed tokens of an answer, for the estimate."""
-    usd_per_million: Annotated[dict[str, tuple[float, float]], NotCounted] = {}
-    """Price in US dollars of a million tokens (read, written) by model name, instead of that in its row. Existing
-    verdicts keep the cost that is recorded with them."""
-    max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
-    """Budget for judges at an endpoint: the stage does not start if their estimate is above it or a price is unknown,
-    and stops when the cost of one judge is above it."""
-    seed: int = 42
 
 
 @dataclass
@@ -92,13 +56,13 @@ class Cost:
             return None
         return (self.tokens_in * self.price[0] + self.tokens_out * self.price[1]) / 1e6
 
-    def add(self, completion: Completion) -> None:
+    def add(self, completion: Completion, cut: bool) -> None:
         self.requests += 1
         self.tokens_in += completion.tokens[0]
         self.tokens_out += completion.tokens[1]
         self.refused += completion.refused is not None
         self.refusal = completion.refused or self.refusal
-        self.cut += not completion.whole and completion.refused is None
+        self.cut += cut and completion.refused is None
 
     def as_json(self) -> dict[str, float | int | None]:
         shown = {key: value for key, value in asdict(self).items() if key not in ("price", "refusal")}
@@ -119,16 +83,22 @@ class Cost:
         return f"{self.questions:,} questions{known}; {tokens}, {dollars(self.usd)}"
 
 
+Key = tuple[int, str]
+"""Number of an answer, and the messages that it answers as JSON."""
+
+
 @dataclass(frozen=True)
 class Question:
     """A pair in one order, as messages to a judge."""
 
     a_first: bool
     messages: list[dict[str, str]]
+    run: int = 0
+    """Number of the answer to these messages, for a judge that samples."""
 
-    @property
-    def key(self) -> str:
-        return json.dumps(self.messages, ensure_ascii=False, allow_nan=False)
+    @cached_property
+    def key(self) -> "Key":
+        return self.run, json.dumps(self.messages, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass
@@ -150,18 +120,18 @@ class Judge:
 
     @property
     def prompt(self) -> prompts.JudgePrompt:
-        return prompts.find(self.model.prompt)
+        return prompts.find(self.settings.prompt_of(self.model))
 
     @property
     def decoding(self) -> Decoding:
-        return Decoding(self.settings.max_new_tokens)
+        return self.settings.decoding(self.model)
 
     def estimate(self, pairs: Sequence[Pair]) -> Cost:
         """Estimated tokens and cost of judging `pairs`, from the bytes of the questions without a saved answer."""
-        asked = {question.key for pair in pairs for question in self.questions(pair)}
+        asked = {question.key for pair in pairs if self._asks(pair) for question in self.questions(pair)}
         left = asked - self._known(asked).keys()
-        read = sum(len(key.encode()) for key in left) / BYTES_PER_TOKEN
-        written = float(len(left) * self.settings.answer_tokens)
+        read = sum(len(messages.encode()) for _, messages in left) / BYTES_PER_TOKEN
+        written = float(len(left) * self.settings.expected_tokens(self.model))
         return Cost(self.cost.price, len(asked), len(asked) - len(left), tokens_in=read, tokens_out=written)
 
     def reach(self) -> None:
@@ -177,27 +147,44 @@ class Judge:
         """Judgements in the order of `pairs`. Raises ArtifactError if the engine fails, GateError if
         `max_refused_share` or `max_usd` is exceeded. Answers received before an error are saved."""
         asked = [self.questions(pair) for pair in pairs]
-        known = self._answers([question.key for questions in asked for question in questions])
-        judgements = [self._judgement(each, [known[question.key] for question in each]) for each in asked]
+        opened = [questions for pair, questions in zip(pairs, asked, strict=True) if self._asks(pair)]
+        known = self._answers([question.key for questions in opened for question in questions])
+        judgements = [self._judgement(pair, each, known) for pair, each in zip(pairs, asked, strict=True)]
         self.cost.verdicts += sum(len(judgement.verdicts) for judgement in judgements)
         self.cost.unreadable += sum(judgement.unreadable for judgement in judgements)
         return judgements
 
     def questions(self, pair: Pair) -> list[Question]:
-        orders = [True, False] if self.settings.orders == "both" else [coin(self.settings.seed, pair.id)]
-        shown = [(a_first, (pair.a, pair.b) if a_first else (pair.b, pair.a)) for a_first in orders]
-        return [Question(a_first, self.prompt.messages(pair.prompt, *responses)) for a_first, responses in shown]
+        """One for each order. Runs differ in the order where it is drawn, and in the answer where it is sampled; one run
+        of a question about both orders, without sampling or for log-probabilities, answers for all runs."""
+        run = pair.run if self.decoding.temperature and not self.prompt.top_logprobs else 0
+        shown = [
+            (a_first, (pair.a, pair.b) if a_first else (pair.b, pair.a))
+            for a_first in a_first_in(self.settings.orders, pair, self.settings.seed)
+        ]
+        return [Question(first, self.prompt.messages(pair.prompt, *responses), run) for first, responses in shown]
 
-    def _judgement(self, questions: list[Question], answers: list[Completion]) -> Judgement:
-        verdicts = tuple(self.prompt.verdict(answer) for answer in answers)
-        return Judgement(tuple(question.a_first for question in questions), verdicts, tuple(answers))
+    def _asks(self, pair: Pair) -> bool:
+        return self.prompt.asks_equal or pair.a != pair.b
 
-    def _known(self, keys: Iterable[str]) -> dict[str, Completion]:
+    def _judgement(self, pair: Pair, questions: list[Question], known: Mapping[Key, Completion]) -> Judgement:
+        orders = tuple(question.a_first for question in questions)
+        if not self._asks(pair):
+            return Judgement(orders, (1.5,) * len(orders))
+        answers = tuple(known[question.key] for question in questions)
+        return Judgement(orders, tuple(map(self.prompt.preference, answers)), answers)
+
+    def _known(self, keys: Iterable[Key]) -> dict[Key, Completion]:
         """Saved answers by question. An unreadable one does not count, so that its question is asked again."""
-        saved = {key: Completion(text or "", True) for key, text in self.memory.look_up(keys, 0).items()}
-        return {key: answer for key, answer in saved.items() if self.prompt.verdict(answer) != "error"}
+        known: dict[Key, Completion] = {}
+        for run, messages in _by_run(keys).items():
+            for asked, text in self.memory.look_up(messages, run).items():
+                answer = saved.read(text or "", self.prompt.top_logprobs)
+                if self.prompt.preference(answer) is not None:
+                    known[run, asked] = answer
+        return known
 
-    def _answers(self, keys: list[str]) -> dict[str, Completion]:
+    def _answers(self, keys: list[Key]) -> dict[Key, Completion]:
         wanted = list(dict.fromkeys(keys))
         known = self._known(wanted)
         left = [key for key in wanted if key not in known]
@@ -205,24 +192,33 @@ class Judge:
         self.cost.known += len(known)
         counter = progress.Counter(f"judging by {self.model.name}", len(left), "questions")
         try:
-            for block in blocks(left, self.engine.block):
-                known |= self._ask(block)
-                counter.advance(len(block))
-                self._check()
+            for run, messages in _by_run(left).items():
+                for block in blocks(messages, self.engine.block):
+                    known |= self._ask(block, run)
+                    counter.advance(len(block))
+                    self._check()
         finally:
             self.memory.send()
             counter.close()
         return known
 
-    def _ask(self, keys: list[str]) -> dict[str, Completion]:
-        def keep(place: int, number: int, completion: Completion) -> None:
-            self.cost.add(completion)
-            if completion.whole and self.prompt.verdict(completion) != "error":  # else a later run asks again
-                self.memory.add({keys[place]: completion.text}, 0)
+    def _ask(self, messages: list[str], run: int) -> dict[Key, Completion]:
+        likely = self.prompt.top_logprobs
 
-        completions = self.engine.complete([json.loads(key) for key in keys], 1, self.decoding, keep)
+        def keep(place: int, number: int, completion: Completion) -> None:
+            whole = completion.whole or likely > 0
+            self.cost.add(completion, cut=not whole)
+            if whole and self.prompt.preference(completion) is not None:  # else a later run asks again
+                self.memory.add({messages[place]: saved.written(self._kept(completion), likely)}, run)
+
+        decoding = replace(self.decoding, seed=self.decoding.seed + run)
+        completions = self.engine.complete([json.loads(asked) for asked in messages], 1, decoding, keep)
         self.memory.send()
-        return {key: answer for key, (answer,) in zip(keys, completions, strict=True)}
+        return {(run, asked): answer for asked, (answer,) in zip(messages, completions, strict=True)}
+
+    def _kept(self, completion: Completion) -> Completion:
+        """What is saved of an answer."""
+        return completion
 
     def _check(self) -> None:
         share = self.settings.max_refused_share
@@ -240,12 +236,19 @@ class Judge:
             )  # fmt: skip
 
 
+def _by_run(keys: Iterable[Key]) -> dict[int, list[str]]:
+    messages: dict[int, list[str]] = {}
+    for run, asked in keys:
+        messages.setdefault(run, []).append(asked)
+    return messages
+
+
 def load(model: RewardModel, settings: Settings, section: str = "judge") -> Judge:
     """Judge of `model`, which is loaded only at the first question without a saved answer. Raises ConfigError or
     ArtifactError if it is unavailable."""
     engine, at = engine_name(model, settings), version(model, settings)
     identity = {
-        "judge": model.repository, "version": at, "engine": engine, "decoding": asdict(Decoding(settings.max_new_tokens)),
+        "judge": model.repository, "version": at, "engine": engine, "decoding": settings.decoding(model).identity,
         "precision": settings.precision,
     }  # fmt: skip
     made = _engine(model, settings, engine, at, Context.of(settings, f"{section}.context"))

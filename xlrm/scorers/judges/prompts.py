@@ -1,15 +1,20 @@
-"""Prompts for generative reward models, word for word as in RewardBench or in the model's training, and the parsing of
-their answers.
+"""Prompts for generative judges, word for word as in RewardBench, AlpacaEval or the model's training, how they are
+decoded, and the reading of their answers.
 
-The wording is RewardBench's (Apache-2.0, Allen Institute for AI), which took it from MT-Bench.
+The wording here is RewardBench's (Apache-2.0, Allen Institute for AI), which took it from MT-Bench.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from xlrm.errors import ConfigError
 from xlrm.models.decoding import Completion
+from xlrm.scorers.judges import alpaca_eval
 from xlrm.scorers.judges.pairs import Verdict
+
+_PLACES = re.compile(r"\{(question|a|b)\}")
+_PREFERENCES: dict[Verdict, float | None] = {"A": 1.0, "B": 2.0, "error": None}
 
 
 def parse(answer: str) -> Verdict:
@@ -17,20 +22,32 @@ def parse(answer: str) -> Verdict:
     return "A" if "[[A]]" in answer else "B" if "[[B]]" in answer else "error"
 
 
+def named(answer: Completion) -> float | None:
+    """Preference by the verdict in the text after the thinking, which may name both responses."""
+    return _PREFERENCES[parse(answer.answer)]
+
+
 @dataclass(frozen=True)
 class JudgePrompt:
     system: str
     user: str
     """Template with {question}, {a} and {b}, which are inserted unchanged."""
-    parse: Callable[[str], Verdict] = parse
+    preference: Callable[[Completion], float | None] = named
+    """Answer -> preference for the order shown, from 1 (the first response is better) to 2 (the second is), 1.5 for
+    neither; None if it is unreadable."""
+    max_new_tokens: int = 2048
+    """Limit on the tokens of an answer."""
+    temperature: float = 0.0
+    top_logprobs: int = 0
+    """Number of most likely tokens whose log-probabilities are asked for. An answer is then read from its beginning, so
+    that it may be cut."""
+    asks_equal: bool = True
+    """Whether two equal responses are shown to the judge; else they are a draw (alpaca_eval)."""
 
     def messages(self, question: str, a: str, b: str) -> list[dict[str, str]]:
-        user = self.user.format(question=question, a=a, b=b)
+        texts = {"question": question, "a": a, "b": b}
+        user = _PLACES.sub(lambda place: texts[place[1]], self.user)
         return [{"role": "system", "content": self.system}, {"role": "user", "content": user}]
-
-    def verdict(self, answer: Completion) -> Verdict:
-        """Verdict in the text after the thinking, which may name both responses."""
-        return self.parse(answer.answer)
 
 
 # prompt_v2 in rewardbench/generative.py, v0.1.4.
@@ -55,10 +72,21 @@ JUDGE_PROMPTS = {
     # facebookresearch/RAM, projects/self_taught_evaluator/src/utils.py and the model's card, SELF_TAUGHT_WITH_SYSTEM_PROMPT:
     # the same words, with a backslash before each quotation mark and a line break at the end, as in the model's training.
     "self-taught": JudgePrompt(_SYSTEM.replace('"', '\\"'), _USER + "\n"),
-}
+    # weighted_alpaca_eval_gpt4_turbo/configs.yaml. The temperature has no influence on the log-probabilities.
+    "alpacaeval": JudgePrompt(
+        alpaca_eval.WEIGHTED_SYSTEM, alpaca_eval.WEIGHTED_USER, alpaca_eval.weighted, max_new_tokens=1, temperature=1.0,
+        top_logprobs=5, asks_equal=False,
+    ),
+    # alpaca_eval_gpt4/configs.yaml.
+    "alpacaeval-1": JudgePrompt(
+        alpaca_eval.RANKING_SYSTEM, alpaca_eval.RANKING_USER, alpaca_eval.ranking, max_new_tokens=100, asks_equal=False
+    ),
+}  # fmt: skip
+"""Prompts by name."""
 
 
 def find(name: str) -> JudgePrompt:
+    """Raises ConfigError for another name."""
     if name not in JUDGE_PROMPTS:
         raise ConfigError("no such judge prompt", value=name, hint=f"there are {', '.join(JUDGE_PROMPTS)}")
     return JUDGE_PROMPTS[name]

@@ -24,8 +24,9 @@ def judge(model: Judge, rows: Sequence[dict]) -> list[dict]:
 
 
 def credit(judgement: Judgement) -> float:
-    """Credit in [0, 1], the mean over the orders."""
-    return 2 - judgement.preference
+    """Credit in [0, 1], the mean over the orders, each 0.5 if unreadable."""
+    credits = [0.5 if value is None else 2 - value for value in judgement.mapped]
+    return sum(credits) / len(credits)
 
 
 def bias(judged: Sequence[dict]) -> dict[str, float | None]:

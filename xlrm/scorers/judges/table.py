@@ -1,69 +1,225 @@
 """Who judges: what an entry of `judge.judge` names, its version, and the one door to its verdicts.
 
-A judge is one that knows the right answers (`xlrm.scorers.judges.gold`), or a generative model with the prompt of its
-row (`xlrm.scorers.judges.pairwise`).
+| entry | judge |
+|---|---|
+| phrasebook | knows the right answers (`gold`) |
+| gpt-4o, served=MODEL, self-taught=FOLDER, ... | a generative model that compares (`pairwise`), or rates (`ratings`) |
+| reward=MODEL | a reward model (`rewards`) |
+| human=FILE | people (`human`) |
+
+Several entries are a jury (`jury`).
 """
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
 
 from xlrm import progress
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, GateError
 from xlrm.models import reward_models
+from xlrm.models.decoding import Decoding
 from xlrm.models.reward_models import REWARD_MODELS, RewardModel
-from xlrm.scorers.judges import pairwise
+from xlrm.scorers.interface import Scoring
+from xlrm.scorers.judges import gold, human, jury, pairwise, ratings, rewards, rubrics
 from xlrm.scorers.judges.gold import JUDGES
-from xlrm.scorers.judges.pairs import Judgement, Pair
+from xlrm.scorers.judges.human import HumanJudge
+from xlrm.scorers.judges.pairs import Pair
+from xlrm.scorers.judges.rewards import RewardJudge
+from xlrm.scorers.judges.settings import PolicySettings
+from xlrm.scorers.judges.verdicts import Verdicts
+from xlrm.store.fields import conflict
+from xlrm.store.files import sha256_of
+from xlrm.store.local_copies import local_copy, readable
 
 SECTION = "judge"
 """Section of an experiment with the judge and its settings, for messages."""
+REWARD = "reward="
 _ENTRIES = [
     f"{row.name}[=MODEL]" if row.repository else f"{row.name}=MODEL"
     for row in REWARD_MODELS.values()
     if row.kind == "generative"
 ]
-ALLOWED = ", ".join([*JUDGES, *_ENTRIES])
+ALLOWED = ", ".join([*JUDGES, *_ENTRIES, f"{REWARD}MODEL", f"{human.ENTRY}FILE"])
 """Entries that `find` takes, for messages."""
 
+Entries = str | tuple[str, ...]
+"""A judge, or a jury."""
+Found = gold.Judge | RewardModel | RewardJudge | HumanJudge
 
-def find(entry: str) -> RewardModel | None:
-    """The generative model of `entry`, as `external.models` names it; None for a judge that knows the right answers.
-    Raises ConfigError for anything else."""
+
+class Settings(PolicySettings):
+    """How the responses of policies are judged, by whoever judges."""
+
+    rubric: str | None = None
+    """Rates each response from 1 to 10 instead of comparing two: quality, correctness (with `references`), language, or
+    the path of a text or Markdown file with {prompt} and {response} that asks for a last line `Rating: N`. For generative
+    judges; null compares."""
+    references: str | None = None
+    """File of rows with id and reference, the answers that a rubric shows as {reference}; {language} in its name stands
+    for the language's code."""
+    scoring: Scoring = Scoring()
+    """How a judge reward=MODEL computes rewards."""
+    max_missing_share: float = Field(0.0, ge=0, le=1)
+    """Largest share of pairs that the file of a judge human=FILE may have no verdict on; above it the stage stops. Such
+    pairs are left out of the win rate, as unreadable verdicts are."""
+
+    @field_validator("rubric")
+    @classmethod
+    def _is_a_rubric(cls, name: str | None) -> str | None:
+        try:
+            if name is not None:
+                rubrics.find(name)
+        except ConfigError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from error
+        return name
+
+    @model_validator(mode="after")
+    def _rubric_has_what_it_shows(self) -> Self:
+        if self.rubric is None:
+            if self.references is not None:
+                raise conflict("references", self.references, "is for a rubric, and there is none")
+            return self
+        if self.prompt is not None:
+            raise conflict(
+                "prompt", self.prompt, "is for judges that compare, and a rubric rates; set only one of them"
+            )
+        if rubrics.find(self.rubric).needs_reference != (self.references is not None):
+            raise conflict(
+                "references", self.references, "is required by a rubric that shows a reference, and only there"
+            )
+        return self
+
+    def decoding(self, model: RewardModel) -> Decoding:
+        if self.rubric is None:
+            return super().decoding(model)
+        return Decoding(
+            self.max_new_tokens or ratings.MAX_NEW_TOKENS, temperature=self.temperature or 0.0,
+            top_logprobs=ratings.TOP_LOGPROBS, needs_logprobs=False,
+        )  # fmt: skip
+
+
+def split(entries: Entries | None) -> tuple[str, ...]:
+    """The entries of a judge or jury."""
+    return () if entries is None else (entries,) if isinstance(entries, str) else tuple(entries)
+
+
+def find(entry: str) -> Found:
+    """The judge of an entry. Raises ConfigError for anything else."""
     if entry in JUDGES:
-        return None
+        return JUDGES[entry]
+    if entry.startswith(REWARD):
+        return rewards.find(entry.removeprefix(REWARD))
+    if entry.startswith(human.ENTRY):
+        return human.find(entry.removeprefix(human.ENTRY))
     if not reward_models.in_table(entry) or (model := reward_models.find(entry)).kind != "generative":
-        raise ConfigError("no such judge", hint=f"there are {ALLOWED}")
+        raise ConfigError("no such judge", value=entry, hint=f"there are {ALLOWED}")
     return model
 
 
-def fingerprint(entry: str | None, settings: pairwise.Settings) -> str:
-    """Version of a generative judge, because a name stays the same when a folder or the newest commit on the Hub
+def check(entries: Entries, rubric: str | None) -> None:
+    """Raises ConfigError for an entry that names no judge, a repeated one or none, and for a rubric that nobody reads."""
+    names = split(entries)
+    found = [find(entry) for entry in names]
+    models = [judge.name for judge in found if isinstance(judge, RewardModel)]
+    if not names or len(set(names)) < len(names) or len(set(models)) < len(models):
+        raise ConfigError("one judge or several different ones are required", value=list(names))
+    if rubric is not None and not any(isinstance(judge, RewardModel) for judge in found):
+        raise ConfigError(
+            f"gives verdicts only, and rubric={rubric} is for generative judges", value=", ".join(names),
+            hint="leave out the rubric, or name a model that writes",
+        )  # fmt: skip
+
+
+def generative(entries: Entries | None) -> list[RewardModel]:
+    """The generative models among them."""
+    return [judge for judge in map(find, split(entries)) if isinstance(judge, RewardModel)]
+
+
+def fingerprint(entries: Entries | None, settings: pairwise.Settings) -> str:
+    """Versions of the models that judge, because a name stays the same when a folder or the newest commit on the Hub
     changes; empty for others."""
-    model = find(entry) if entry else None
-    return (pairwise.version(model, settings) if model else None) or ""
+    return " ".join(filter(None, (_version(find(entry), settings) for entry in split(entries))))
 
 
-@dataclass(frozen=True)
-class Verdicts:
-    """What a judge said."""
+def files(entries: Entries | None, settings: Settings, language: str) -> str:
+    """Digest of the files of this machine that judging reads: the rubric, reference answers and verdicts of people. Raises
+    DataError for one that cannot be read."""
+    digest = hashlib.sha256()
+    if settings.rubric is not None:
+        digest.update(rubrics.find(settings.rubric).text.encode())
+    for name in named_files(entries, settings, language):
+        with readable(name):
+            digest.update(bytes.fromhex(sha256_of(local_copy(name))))
+    return digest.hexdigest()
 
-    judgements: list[Judgement]
-    """In the order of the pairs."""
-    cost: pairwise.Cost | None
-    """Questions, tokens and dollars of a generative judge; None for others."""
+
+def named_files(entries: Entries | None, settings: Settings, language: str) -> list[str]:
+    """Files of rows that judging responses in this language reads."""
+    names = [judge.file for judge in map(find, split(entries)) if isinstance(judge, HumanJudge)]
+    return [name.replace("{language}", language) for name in (*names, settings.references) if name]
 
 
-def judge(entry: str, settings: pairwise.Settings, pairs: Sequence[Pair], language: str) -> Verdicts:
-    """The verdicts of `entry` on `pairs`, whose responses are in `language`. Raises ConfigError for a judge that cannot
-    be asked or is too expensive, ArtifactError for one that is unavailable, GateError for one that refuses too many
-    questions or costs too much."""
-    model = find(entry)
-    if model is None:
-        return Verdicts(JUDGES[entry].judge(pairs, language), None)
-    asked = pairwise.load(model, settings, SECTION)
-    pairwise.prepare({model.name: asked}, pairs, settings, SECTION)
-    with contextlib.closing(asked):
-        judgements = asked.judge(pairs)
-    progress.say(f"{SECTION}[{model.name}]: {asked.cost}")
-    return Verdicts(judgements, asked.cost)
+def judge(entries: Entries, settings: Settings, pairs: Sequence[Pair], language: str) -> Verdicts:
+    """The verdicts of a judge or jury on `pairs`, whose responses are in `language`. Estimates and budget of all models
+    are checked before any is asked.
+
+    Raises ConfigError for a judge that cannot be asked or is too expensive, ArtifactError for one that is unavailable,
+    DataError for files that cannot be used, GateError for one that refuses too many questions, costs too much or has no
+    verdict on too many pairs."""
+    found = {entry: find(entry) for entry in split(entries)}
+    asked = {each: _asked(each, settings, language) for each in found.values() if isinstance(each, RewardModel)}
+    for each in found.values():
+        if isinstance(each, RewardJudge):
+            each.check(settings.scoring)
+    pairwise.prepare({model.name: judge for model, judge in asked.items()}, pairs, settings, SECTION)
+    said: dict[str, Verdicts] = {}
+    for entry, each in found.items():
+        who = asked[each] if isinstance(each, RewardModel) else each
+        said[entry] = _verdicts(who, settings, pairs, language)
+        _check_budget(said, settings)
+    return jury.combined(said) if len(said) > 1 else next(iter(said.values()))
+
+
+def _check_budget(said: Mapping[str, Verdicts], settings: Settings) -> None:
+    """A judge checks its own cost while it is asked."""
+    spent = sum(verdicts.cost.usd or 0.0 for verdicts in said.values() if verdicts.cost)
+    if settings.max_usd is not None and spent > settings.max_usd:
+        raise GateError(
+            f"{', '.join(said)} have cost {pairwise.dollars(spent)}, which is more",
+            where=f"{SECTION}.max_usd", value=settings.max_usd,
+            hint="their answers are kept, and a run with a higher limit continues from there",
+        )  # fmt: skip
+
+
+def _asked(model: RewardModel, settings: Settings, language: str) -> pairwise.Judge:
+    if settings.rubric is None:
+        return pairwise.load(model, settings, SECTION)
+    references = ratings.read_references(settings.references, language) if settings.references else {}
+    return ratings.load(model, settings, rubrics.find(settings.rubric), references)
+
+
+def _verdicts(
+    who: gold.Judge | RewardJudge | HumanJudge | pairwise.Judge,
+    settings: Settings,
+    pairs: Sequence[Pair],
+    language: str,
+) -> Verdicts:
+    if isinstance(who, gold.Judge):
+        return Verdicts(who.judge(pairs, language))
+    if isinstance(who, RewardJudge):
+        return who.judge(pairs, settings.scoring)
+    if isinstance(who, HumanJudge):
+        return who.judge(pairs, language, settings.max_missing_share)
+    with contextlib.closing(who):
+        judgements = who.judge(pairs)
+    progress.say(f"{SECTION}[{who.model.name}]: {who.cost}")
+    return Verdicts(judgements, who.cost)
+
+
+def _version(found: Found, settings: pairwise.Settings) -> str | None:
+    if isinstance(found, RewardModel):
+        return pairwise.version(found, settings)
+    return found.version() if isinstance(found, RewardJudge) else None
