@@ -77,7 +77,7 @@ IMPOSSIBLE = (
     ("demo", "sample.temperature=0", "sample.temperature", 0.0),
     ("demo", "align.batch_size=256", "align.batch_size", 256),
     ("demo", "rl.batch_size=1024 rl.max_length=512 rl.max_new_tokens=32", "rl.batch_size", 1024),
-    ("demo", "rl.max_length=4096", "rl.max_length", 4096),
+    ("demo", "rl.max_length=8192", "rl.max_length", 8192),
     ("demo", "rl.max_length=512 rl.max_new_tokens=32 rl.processes=3", "rl.batch_size", 128),
     ("demo", "rl.max_length=512 rl.max_new_tokens=32 rl.reward_url=http://a/get_reward", "rl.reward_url", "http://a/get_reward"),
     ("demo", "reward.batch_size=8192", "reward.batch_size", 8192),
