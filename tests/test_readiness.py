@@ -60,6 +60,8 @@ IMPOSSIBLE = (
     ("paper_a_qwen", "judge.judge=gpt-4o judge.runs=5", "judge.runs", 5),
     ("paper_a_qwen", "judge.judge=gpt-4o judge.length_control=hub", "judge.length_control", "hub"),
     ("demo", "targets=[] judge.length_control=hub", "judge.length_control", "hub"),
+    ("paper_a_qwen", "targets=[] evaluate.benchmarks=[] judge.judge=gpt-4o judge.length_control=no.csv",
+     "judge.length_control", "no.csv"),
     ("paper_a_qwen", "external.models=[served=m] external.judge.max_usd=9", "external.judge.max_usd", 9.0),
     ("paper_a_qwen", "judge.judge=served=m plan.max_usd=1000 plan.usd_per_gpu_hour=1", "plan.max_usd", 1000.0),
     ("paper_a_qwen", "external.models=[self-taught] external.judge.max_new_tokens=16384", "external.judge.max_new_tokens", 16384),
