@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from xlrm.models import loading
 
 
-def train(base: Path, folder: Path, answers: Mapping[str, Mapping[str, float]], steps: int = 60) -> Path:
+def train(base: Path, folder: Path, answers: Mapping[str, Mapping[str, float]], steps: int = 120) -> Path:
     """Saves a copy of the base model, trained on the answers to each user message and their shares."""
     tokenizer, model = loading.load_tokenizer(base), AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     rows = [

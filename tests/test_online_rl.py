@@ -80,7 +80,7 @@ def rollouts(monkeypatch) -> list[dict]:
 
 
 def log_probabilities(model, read: list[int], written: list[int]) -> torch.Tensor:
-    """Of each written token, by transformers alone, a sequence at a time."""
+    """Log-probability of each written token, by transformers alone, a sequence at a time."""
     logits = model(input_ids=torch.tensor([read + written])).logits[0, len(read) - 1 : -1]
     scaled = (logits.double() / TRAINING["temperature"]).log_softmax(-1)
     return scaled.gather(1, torch.tensor(written)[:, None])[:, 0]

@@ -10,18 +10,21 @@ import pytest
 import raters
 import torch
 from refusals import refused
-from test_judging import serve
+from test_judging import by_habit, serve
+from test_win_rates import answers, run
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from xlrm.errors import ConfigError, DataError, GateError
 from xlrm.evaluation import juries
+from xlrm.evaluation.results import JudgeResults
 from xlrm.models import loading
 from xlrm.models.decoding import Completion
 from xlrm.scorers.judges import agreement, human, jury, rubrics, table
 from xlrm.scorers.judges.pairs import Judgement, Pair
-from xlrm.scorers.judges.verdicts import Verdicts
+from xlrm.scorers.judges.verdicts import Verdicts, vote
+from xlrm.store.jsonl import read_rows
 
-RUBRIC = "Q: {prompt}\nA: {response}\nEnd with\nRating: N"
+RUBRIC = "Q: {prompt}\nEnd with\nRating: N\nA: {response}"
 PAIRS = [Pair("p0", "q0", "fair", "bad"), Pair("p1", "q0", "fair", "best"), Pair("p2", "q0", "mute", "bad")]
 
 
@@ -56,7 +59,7 @@ def test_a_jury_is_the_mean_of_those_who_could_say_something() -> None:
     m_n, _, n_o = said.agreement
     assert (m_n.items, m_n.agreement, n_o.items, n_o.kappa) == (1, 0, 2, 1)
     alone = jury.combined({"m": Verdicts(m[1:]), "n": Verdicts(m[1:])})
-    assert alone.judgements[0].preference is None and alone.judgements[0].unreadable == 1 and not alone.agreement
+    assert vote(alone.judgements[0]) is None and alone.judgements[0].unreadable == 1 and not alone.agreement
 
 
 # Reward models
@@ -92,9 +95,8 @@ def test_a_reward_model_prefers_the_higher_reward(reward_model) -> None:
     assert [each.preference for each in said.judgements] == [higher, 3 - higher, 1.5]
     records = [each.record()["rewards"] for each in said.judgements]
     assert records[0] == pytest.approx([yes, no], abs=1e-5) and records[1] == records[0][::-1]
-    assert [each.scores for each in table.judge(f"reward={reward_model}", settings(), pairs[:1], "en").judgements] == [
-        said.judgements[0].scores
-    ]
+    alone = table.judge(f"reward={reward_model}", settings(), pairs[:1], "en").judgements[0]
+    assert alone.scores == pytest.approx(said.judgements[0].scores, abs=1e-5)  # float32's rounding is the batch's
     means = juries.fields(said, {"x": pairs[:2], "y": pairs[2:]})
     assert means["scores"]["x"].reference == pytest.approx((yes + no) / 2, abs=1e-5) and means["cost"] is None
     assert len(table.fingerprint(f"reward={reward_model}", settings())) == 64
@@ -139,7 +141,7 @@ def test_several_people_are_averaged_and_compared(tmp_path) -> None:
     pairs = [Pair(f"p{n}", "q", "r", "s", system="en") for n in range(3)]
     entry = people(tmp_path / "people.csv", *rows)
     said = table.judge(entry, settings(max_missing_share=0.4), pairs, "ko")
-    assert [each.preference for each in said.judgements] == pytest.approx([(1 + 1 + 1.5) / 3, 1.5, None])
+    assert [vote(each) for each in said.judgements] == pytest.approx([(1 + 1 + 1.5) / 3, 1.5, None])
     assert said.judgements[1].record()["votes"] == {"ann": 2, "bob": 1}
     assert [(each.first, each.second, each.items, each.agreement) for each in said.agreement] == [
         ("ann", "bob", 2, 0.5), ("ann", "eve", 1, 0), ("bob", "eve", 1, 0),
@@ -260,7 +262,7 @@ def test_a_model_of_this_machine_rates_by_its_log_probabilities(rater, tmp_path)
     assert said.judgements[0].scores == pytest.approx((fair, bad), abs=0.02)
     assert said.judgements[1].scores == pytest.approx((fair, best), abs=0.02)
     assert said.judgements[2].scores == (None, pytest.approx(bad, abs=0.02))
-    assert [each.preference for each in said.judgements] == [1, 2, None]
+    assert [vote(each) for each in said.judgements] == [1, 2, None]
     assert said.judgements[0].record() | {"weighted": [True, True]} == said.judgements[0].record()
     assert (said.cost.questions, said.cost.requests, said.cost.verdicts, said.cost.unreadable) == (4, 4, 3, 1)
     again = table.judge(f"self-taught={rater}", settings(**how), PAIRS, "en")
@@ -290,6 +292,63 @@ def test_a_served_rater_without_log_probabilities_is_read(tmp_path, monkeypatch)
         (one, two) for one, two in shown for text in asked if f"\n{one}\n" in text and f"\n{two}\n" in text
     } == shown
     assert len(asked) == 4 and "MT-Bench" not in asked[0]
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_server_that_refuses_log_probabilities_is_asked_without(status, tmp_path, monkeypatch) -> None:
+    def answer(text: str, request: dict) -> tuple:
+        if "logprobs" in request:
+            return "This model does not support logprobs.", "error", status, {}
+        return "Rating: 6", "stop"
+
+    with serve(answer) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        said = table.judge("served=m", settings(rubric="quality", parallel=1), PAIRS[:2], "en")
+        assert [each.preference for each in said.judgements] == [1.5, 1.5] and said.cost.refused == 0
+        assert ["logprobs" in request for request in server.requests] == [True, False, False, False]
+        again = table.judge("served=m", settings(rubric="quality"), PAIRS[:2], "en")
+        assert (again.cost.known, again.cost.requests, len(server.requests)) == (3, 0, 4)
+
+
+# The stage
+
+
+def test_a_jury_in_the_stage(reward_model, tmp_path, monkeypatch) -> None:
+    """A served judge, a reward model and people on two policies: win rates, costs and agreement of each."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "")
+    folders = {
+        "reference": answers(tmp_path / "reference", "right, though"),
+        "candidates": answers(tmp_path / "candidates", "wrong", "wrong again"),
+    }
+    rows = [{"id": f"p{n}", "system": name, "preference": "a"} for n in range(5) for name in ("en", "ko")]
+    jurors = ["served=m", f"reward={reward_model}", people(tmp_path / "people.csv", *rows)]
+    with serve(by_habit) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        metrics, report, verdicts = run(tmp_path / "out", folders, judge=jurors, usd_per_million={"m": (1, 1)})
+    assert report["judge"] == ", ".join(jurors) and list(report["members"]) == jurors
+    by_model, by_reward, by_people = report["members"].values()
+    assert report["cost"] == by_model["cost"] and by_reward["cost"] is by_people["cost"] is None
+    assert by_people["results"]["en"]["win_rate"] == 0 and by_people["results"]["ko"]["losses"] == 5
+    rewards = [row["votes"][jurors[1]] for row in verdicts[:5]]
+    assert by_reward["results"]["en"]["win_rate"] == pytest.approx(sum(rewards) / 5 - 1)
+    assert by_reward["scores"]["en"]["unit"] == "rewards" and not report["scores"]
+    # The served judge prefers 1, 1.5, nothing, 2, 1 (test_win_rates).
+    wanted = [(1 + rewards[0] + 1) / 3, (1.5 + rewards[1] + 1) / 3, (rewards[2] + 1) / 2, (2 + rewards[3] + 1) / 3]
+    assert [row["preference"] for row in verdicts[:4]] == pytest.approx(wanted)
+    assert metrics["win_rate/en"] == report["results"]["en"]["win_rate"]
+    first = next(each for each in report["kappa"] if {each["first"], each["second"]} == {jurors[0], jurors[2]})
+    assert first["items"] == 8 and first["agreement"] == 0.5 and first["kappa"] == 0
+
+
+def test_a_sheet_of_what_was_judged(tmp_path) -> None:
+    folders = {name: answers(tmp_path / name, word) for name, word in (("reference", "right"), ("candidates", "wrong"))}
+    run(tmp_path / "out", folders, judge=people(tmp_path / "v.csv", {"id": "p0", "system": "en", "preference": 1}),
+        labelers=("en",), max_missing_share=0.8)  # fmt: skip
+    compared = read_rows(tmp_path / "out/verdicts.jsonl", ("id", "prompt", "reference", "response"))
+    made = human.sheet([Pair.of(r["id"], r["prompt"], r["reference"], r["response"]) for r in compared], "ko", 1)
+    assert {row["id"] for row in made} == {f"p{n}" for n in range(5)}
+    result = JudgeResults.read(tmp_path / "out").results["en"]
+    assert (result.items, result.win_rate, result.dropped, result.unreadable) == (1, 0, 4, 4)
 
 
 # What cannot work

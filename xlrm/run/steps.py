@@ -8,6 +8,7 @@ from typing import Any
 from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError
 from xlrm.languages import defined
+from xlrm.run import win_rates
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, RETRAIN, Experiment
 
 Inputs = Mapping[str, str | tuple[str, ...]]
@@ -192,7 +193,7 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
     ranked: Inputs = {"samples": before, "reward_models": _models(tuple(labelers))}
     answers = {"languages": [language], "split": "eval"}
     judged = Step(
-        "judge", (language,), given | {"labelers": systems},
+        "judge", (language,), given | {"labelers": systems} | win_rates.settings(experiment, language),
         {"reference": before, "candidates": (f"sample-{language}",)},
     )  # fmt: skip
     return [

@@ -129,7 +129,7 @@ def _row(row: Mapping[str, object], preference: float) -> Row:
         raise DataError(
             "required: the responses as they were shown, or the name of the system", where="first, second or system"
         )
-    given = str(row.get("reference_first", "true")).strip().lower()
+    given = str(row.get("reference_first") if row.get("reference_first") is not None else "").strip().lower() or "true"
     if given not in _BOOLEANS:
         raise DataError("true and false are allowed", where="reference_first", value=row.get("reference_first"))
     annotator = str(row.get("annotator") or _ALONE)
