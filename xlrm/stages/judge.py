@@ -60,13 +60,9 @@ def run(
     ConfigError without a judge, DataError for responses to different prompts, and the errors of `table.judge`."""
     judge = table.required(config.judge)
     control = length_control.load(config.length_control, config.language)
-    folders = [(REFERENCE, base, 0)] if base else []
-    folders += [(name, candidates, place) for place, name in enumerate(config.labelers)]
-    known = samples.read(reference, 0, "eval", config.language)
-    pairs = {
-        name: win_rates.pairs(known, samples.read(of, place, "eval", config.language), config.runs, name)
-        for name, of, place in folders
-    }
+    systems = [(REFERENCE, base, 0)] if base else []
+    systems += [(name, candidates, place) for place, name in enumerate(config.labelers)]
+    pairs = win_rates.read_pairs(reference, systems, config.language, config.runs)
     verdicts = table.judge(judge, config, [pair for of in pairs.values() for pair in of], config.language)
     judged = win_rates.by_system(pairs, verdicts.judgements)
     write_jsonl(output / "verdicts.jsonl", win_rates.records(judged))
@@ -77,4 +73,5 @@ def run(
         language=config.language, judge=", ".join(table.split(judge)), reference=config.reference,
         results=results, differences=win_rates.differences(items, config.language, config.reference), **more,
     ).write(output)  # fmt: skip
+    win_rates.say(config.language, config.reference, results)
     return win_rates.metrics(results, more["cost"])
