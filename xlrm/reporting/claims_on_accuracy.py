@@ -68,7 +68,7 @@ def _ends(delta: Estimate, llama: bool) -> tuple[float, float, float]:
 
 
 def bases(material: Material) -> Outcome:
-    return missing("A run has one base model: `xlrm compare --table RUN RUN` sets two runs side by side.")
+    return missing("A run has one base model; two runs stand side by side by: xlrm compare --table RUN RUN")
 
 
 def non_latin(material: Material) -> Outcome:
