@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from rich.console import Console
@@ -26,7 +27,8 @@ from xlrm.data.phrasebook import judge
 from xlrm.models import chat_templates, loading, sampling
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scorer, Scoring
-from xlrm.training import dpo, online_rl
+from xlrm.training import online_rl
+from xlrm.training.dpo import train_dpo
 from xlrm.training.recipes import DpoTraining, OnlineTraining
 
 TRAINING: dict[str, Any] = {
@@ -54,7 +56,7 @@ class Arena:
         settings = sampling.Settings(max_new_tokens=self.tokens, batch_size=256, context=TRAINING["max_length"])
         (self.work / name).mkdir(parents=True, exist_ok=True)
         with sampling.policy(policy, settings, self.work / name / "output") as asked:
-            return [[each.text for each in row] for row in asked.respond(prompts, count, greedy=False)]
+            return [[each.text for each in row] for row in asked.respond(prompts, count, judged=False)]
 
     def rewards(self, prompts: list[str], responses: list[list[str]]) -> list[list[float]]:
         chats = [
@@ -81,7 +83,7 @@ def dpo(arena: Arena, samples: int, rate: float) -> Path:
     config = DpoTraining(language=arena.language, learning_rate=rate, batch_size=8, **TRAINING)
     output = arena.work / "dpo" / "output"
     output.mkdir(parents=True)
-    dpo.train_dpo(arena.policy, [{"id": str(i), **pair} for i, pair in enumerate(pairs)], config, output)
+    train_dpo(arena.policy, [{"id": str(i), **pair} for i, pair in enumerate(pairs)], config, output)
     return output
 
 
@@ -142,18 +144,28 @@ def measure(arena: Arena, reward_model: Path, method: str, samples: int, rates: 
         responses = arena.respond(policy, arena.asked, min(4, samples), f"judged-{name}")
         away = divergence(arena, policy, [row[:1] for row in responses])
         figures[name] = figures_of(arena.rewards(arena.asked, responses), arena.grades(responses), away, seconds)
+    gains(figures)
     return {"uses": figures, "curves": curves}
 
 
-def figures_of(rewards: list[list[float]], grades: list[list[int]], away: float, seconds: float) -> dict[str, float]:
+def figures_of(rewards: list[list[float]], grades: list[list[int]], away: float, seconds: float) -> dict[str, Any]:
+    """`shares`: share of right responses to each prompt."""
     flat, marks = [each for row in rewards for each in row], [each for row in grades for each in row]
-    right = [sum(mark == 3 for mark in row) / len(row) for row in grades]
-    mean = sum(right) / len(right)
-    error = math.sqrt(sum((share - mean) ** 2 for share in right) / max(1, len(right) - 1) / len(right))
+    shares = [sum(mark == 3 for mark in row) / len(row) for row in grades]
     return {
-        "reward": sum(flat) / len(flat), "grade": sum(marks) / len(marks), "right": mean, "standard_error": error,
-        "divergence": away, "seconds": seconds,
+        "reward": fmean(flat), "grade": fmean(marks), "right": fmean(shares), "shares": shares, "divergence": away,
+        "seconds": seconds,
     }  # fmt: skip
+
+
+def gains(uses: dict[str, dict[str, Any]]) -> None:
+    """Adds to each use the mean difference of its shares of right responses from the policy's to the same prompts, and half of
+    the difference's 95 % interval."""
+    for figures in uses.values():
+        pairs = zip(figures["shares"], uses["policy"]["shares"], strict=True)
+        differences = [after - before for after, before in pairs]
+        figures["gain"] = fmean(differences)
+        figures["gain_within"] = 1.96 * stdev(differences) / math.sqrt(len(differences))
 
 
 def show(measured: dict, console: Console) -> None:
@@ -167,16 +179,17 @@ def show(measured: dict, console: Console) -> None:
         table.add_row(*(f"{point.get(key, math.nan):.4g}" for key in keys))
     console.print(table)
     table = Table(title="Responses to prompts that nothing was trained on", box=None)
-    for name in ("", "reward", "grade", "right", "KL, nats", "seconds"):
+    for name in ("", "reward", "grade", "right", "right - policy's", "KL, nats", "seconds"):
         table.add_column(name, justify="left" if not name else "right")
     for name, row in measured["uses"].items():
-        right = f"{row['right']:.3f} ± {1.96 * row['standard_error']:.3f}"
-        bound = "≤ " if name.startswith("best") else ""
+        gain = f"{row['gain']:+.3f} ± {row['gain_within']:.3f}"
+        away = f"{'≤ ' if name.startswith('best') else ''}{row['divergence']:.2f}"
         cells = (
             f"{row['reward']:.3f}",
             f"{row['grade']:.3f}",
-            right,
-            f"{bound}{row['divergence']:.2f}",
+            f"{row['right']:.3f}",
+            gain,
+            away,
             f"{row['seconds']:.0f}",
         )
         table.add_row(name, *cells)

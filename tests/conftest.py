@@ -74,3 +74,13 @@ def shared_data() -> Path:
             pytest.fail(f"no real data in {SHARED_DATA}; set XLRM_SHARED_DATA")
         pytest.skip(f"no real data in {SHARED_DATA}; set XLRM_SHARED_DATA to use some")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict[str, float], str]:
+    """A report with every part: inputs, metrics and page. The files lie in the folder `output` beside the inputs."""
+    from report_inputs import inputs, run
+
+    folder = tmp_path_factory.mktemp("report")
+    given = inputs(folder)
+    return given, *run(given, folder / "output")

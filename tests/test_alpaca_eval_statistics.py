@@ -57,11 +57,11 @@ def test_draws_in_both_spellings_missing_and_impossible_preferences() -> None:
 def judged(preferences: list[list[float | None]]) -> win_rates.Judged:
     """Each prompt (row) in each run (column), shown in both orders to a judge that is consistent; None: unreadable."""
     pairs, judgements = [], []
-    letters = {1: ("A", "B"), 2: ("B", "A"), 1.5: ("A", "A"), None: ("error", "error")}
+    shown = {1: (1.0, 2.0), 2: (2.0, 1.0), 1.5: (1.0, 1.0), None: (None, None)}
     for place, row in enumerate(preferences):
         for run, value in enumerate(row):
             pairs.append(Pair(f"p{place}", "?", "a" * (place + 1), "bb" * (run + 1), run))
-            judgements.append(Judgement((True, False), letters[value], (Completion("x", True),) * 2))
+            judgements.append(Judgement((True, False), shown[value], (Completion("x", True),) * 2))
     return win_rates.Judged(pairs, judgements)
 
 

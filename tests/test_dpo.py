@@ -120,7 +120,7 @@ def test_tokens_are_those_of_trl_where_a_pair_fits(tiny_base, tmp_path) -> None:
 
 
 def log_probability(model, ids: list[int], start: int) -> torch.Tensor:
-    """Of the tokens of the response, given those before; the first token of all has none before it."""
+    """Log-probability of the tokens of the response, given those before; the first of all has none before it."""
     scores = model(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
     each = scores.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
     return each[max(0, start - 1) :].sum()
@@ -152,7 +152,7 @@ def plain_dpo(base: Path, rows: list[dict], longest: int, steps: int) -> tuple[l
 
 
 def test_losses_gradients_and_weights_are_those_of_the_formula(tiny_base, tmp_path) -> None:
-    """Of short pairs, of long prompts and of long answers together; TRL as it comes leaves the second out, and learns
+    """Short pairs, long prompts and long answers together; TRL as it comes leaves the second out, and learns
     nothing from the third."""
     metrics, output = aligned(tiny_base, MIXED, tmp_path)
     curve, final = plain_dpo(tiny_base, MIXED, 64, 4)

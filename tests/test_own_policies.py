@@ -61,7 +61,8 @@ def test_settings_are_those_of_the_methods_stages() -> None:
     def settings(method: str, reward: str = "judge", fields=()) -> own_policies.Settings:
         return own_policies.settings(method, "policy", reward, "prompts.jsonl", "es", fields)
 
-    assert list(settings("dpo")) == ["curate", "sample", "rank", "align"] and list(settings("grpo")) == ["curate", "rl"]
+    assert list(settings("dpo")) == ["curate", "validate", "sample", "rank", "align"]
+    assert list(settings("grpo")) == ["curate", "validate", "rl"]
     url = "http://HOST:8000/get_reward"
     assert settings("rloo", url)["rl"] == {"language": "es", "labeler": "reward", "method": "rloo", "reward_url": url}
     assert own_policies.sized(settings("grpo"), "rl", 60)["batch_size"] == 2 * 8, "two prompts a step, in 30 steps"

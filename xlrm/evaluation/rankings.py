@@ -84,7 +84,7 @@ class Ranking(JsonFile):
     labelers: dict[str, LabelerPairs]
     """Reward model, by the language it was trained in -> its pairs."""
     agreements: tuple[Agreement, ...] = ()
-    """Of each two reward models."""
+    """An entry for each two reward models."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -123,7 +123,7 @@ def candidates(row: dict, language: str, unfinished: Dropped, other_language: Dr
 
 
 def _lacks(row: dict, language: str) -> tuple[list[bool], list[bool]]:
-    """Of each response, whether it was cut, and whether it is in another language. One whose language was not identified
+    """Whether each response was cut, and whether each is in another language. One whose language was not identified
     is taken for the prompt's."""
     own = language.partition("_")[0]
     return [not finished for finished in row["finished"]], [code not in (None, own) for code in row["languages"]]
@@ -193,45 +193,48 @@ def reward_rows(ranked: Sequence[Candidates], rewards: Mapping[str, Sequence[Seq
 
 
 def agreements(rewards: Mapping[str, Sequence[Sequence[float]]]) -> tuple[Agreement, ...]:
-    """Of each two reward models. `rewards`: by name, those of the candidates of each prompt."""
-    return tuple(agreement(one, two, (rewards[one], rewards[two])) for one, two in itertools.combinations(rewards, 2))
+    """Agreement of each two reward models. `rewards`: by name, those of the candidates of each prompt."""
+    return tuple(
+        agreement(first, second, (rewards[first], rewards[second]))
+        for first, second in itertools.combinations(rewards, 2)
+    )
 
 
 def agreement(
     first: str, second: str, rewards: tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]
 ) -> Agreement:
     """`rewards`: of each of the two reward models, the rewards of the candidates of each prompt."""
-    compared = [(one, two) for one, two in zip(*rewards, strict=True) if len(one) > 1]
-    responses = sum(len(one) for one, _ in compared)
+    compared = [(left, right) for left, right in zip(*rewards, strict=True) if len(left) > 1]
+    responses = sum(len(left) for left, _ in compared)
     if not compared:
         return Agreement(first=first, second=second, prompts=0, responses=0)
-    both = [(extremes(one), extremes(two)) for one, two in compared]
-    orders = [alike for one, two in compared for alike in _ordered_alike(one, two)]
-    taus = [tau for one, two in compared if (tau := _correlation(one, two, kendall=True)) is not None]
+    both = [(extremes(left), extremes(right)) for left, right in compared]
+    orders = [alike for left, right in compared for alike in _ordered_alike(left, right)]
+    taus = [tau for left, right in compared if (tau := _correlation(left, right, kendall=True)) is not None]
     flat = [[reward for each in side for reward in each] for side in zip(*compared, strict=True)]
     centred = [
         [reward - sum(each) / len(each) for each in side for reward in each] for side in zip(*compared, strict=True)
     ]
     return Agreement(
         first=first, second=second, prompts=len(compared), responses=responses,
-        same_best=sum(one[0] == two[0] for one, two in both) / len(both),
-        same_pair=sum(one == two for one, two in both) / len(both), ordered_alike=sum(orders) / len(orders),
+        same_best=sum(left[0] == right[0] for left, right in both) / len(both),
+        same_pair=sum(left == right for left, right in both) / len(both), ordered_alike=sum(orders) / len(orders),
         kendall_tau=sum(taus) / len(taus) if taus else None, kendall_prompts=len(taus),
         pearson=_correlation(flat[0], flat[1]), pearson_within=_correlation(centred[0], centred[1]),
     )  # fmt: skip
 
 
-def _ordered_alike(one: Sequence[float], two: Sequence[float]) -> list[bool]:
-    """Of each pair of responses to a prompt, whether both reward models order it the same way."""
-    order = [[(a > b) - (a < b) for a, b in itertools.combinations(rewards, 2)] for rewards in (one, two)]
+def _ordered_alike(left: Sequence[float], right: Sequence[float]) -> list[bool]:
+    """Whether both reward models order each pair of responses to a prompt the same way."""
+    order = [[(a > b) - (a < b) for a, b in itertools.combinations(rewards, 2)] for rewards in (left, right)]
     return [a == b for a, b in zip(*order, strict=True)]
 
 
-def _correlation(one: Sequence[float], two: Sequence[float], kendall: bool = False) -> float | None:
-    """Kendall's tau-b or Pearson's r; None if all of one side are the same."""
+def _correlation(left: Sequence[float], right: Sequence[float], kendall: bool = False) -> float | None:
+    """Kendall's tau-b or Pearson's r; None if all of a side are the same."""
     from scipy import stats
 
-    if len(set(one)) == 1 or len(set(two)) == 1:
+    if len(set(left)) == 1 or len(set(right)) == 1:
         return None
-    result = stats.kendalltau(one, two, variant="b") if kendall else stats.pearsonr(one, two)
+    result = stats.kendalltau(left, right, variant="b") if kendall else stats.pearsonr(left, right)
     return float(result.statistic)

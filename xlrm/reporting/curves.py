@@ -10,7 +10,8 @@ from xlrm.store.artifacts import Record
 from xlrm.store.jsonl import each_row
 from xlrm.training.curves import FILE
 
-STAGES = ("reward", "align")
+MEASURES = {"reward": ("loss", "accuracy"), "align": ("loss", "accuracy"), "rl": ("reward", "kl")}
+"""Stage -> measures drawn of a training; held-out values have the same name after heldout_."""
 _POINTS = 200
 
 
@@ -22,11 +23,15 @@ class Curves:
     language: str
     labeler: str
     rows: list[dict[str, float]]
+    method: str = ""
+    """Of a training online: grpo or rloo."""
 
     @property
     def title(self) -> str:
         if self.stage == "reward":
             return f"{language_name(self.language)} reward model"
+        if self.stage == "rl":
+            return f"{language_name(self.language)} policy, {self.method.upper()} by {language_name(self.labeler)}"
         return f"{language_name(self.language)} policy, preferences by {language_name(self.labeler)}"
 
     @property
@@ -46,13 +51,12 @@ def read(lineage: dict[str, Record]) -> list[Curves]:
     curves = []
     for uri, record in lineage.items():
         files = tuple(entry for entry in record.files if entry.path == FILE)
-        if record.stage in STAGES and files:
+        if record.stage in MEASURES and files:
             path = artifacts.fetch(uri, addresses.home() / "cache", files) / FILE
             config = record.config
             rows = [row for row in each_row(path) if "step" in row]
-            curves.append(
-                Curves(record.stage, label(record), config.get("language", ""), config.get("labeler", ""), rows)
-            )
+            language, labeler, method = (config.get(name, "") for name in ("language", "labeler", "method"))
+            curves.append(Curves(record.stage, label(record), language, labeler, rows, method))
     return curves
 
 

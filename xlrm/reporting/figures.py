@@ -129,10 +129,6 @@ def win_rates(systems: list[JudgedSystem], reference: str) -> str:
     return plots.bars("wins", groups, 100 * CHANCE, label, f"{label}, by language and policy") if groups else ""
 
 
-MEASURES = ("loss", "accuracy")
-"""Measures drawn for a training; held-out values have the same name after heldout_."""
-
-
 def curves(shown: list[Curves], source: str) -> list[tuple[Curves, dict[str, str]]]:
     """Each training with a figure for each of its measures. Figures of one stage and measure share their scale."""
     return [
@@ -140,7 +136,7 @@ def curves(shown: list[Curves], source: str) -> list[tuple[Curves, dict[str, str
             name: plots.lines(
                 f"{name}-{place}", series, _limits(shown, training.stage, name), f"{name} of the {training.title}"
             )
-            for name in MEASURES if (series := _series(training, name, source))
+            for name in trainings.MEASURES[training.stage] if (series := _series(training, name, source))
         })
         for place, training in enumerate(shown)
     ]  # fmt: skip

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xlrm import progress
+from xlrm.data.corpus_schema import CORPUS_PROMPTS
 from xlrm.errors import ConfigError
 from xlrm.models import base_models
 from xlrm.processes import launch
 from xlrm.run import own_data
 from xlrm.run.runner import Artifact, Inputs, run_stage
 from xlrm.run.sections import config_class, stage_config
+from xlrm.store import addresses, artifacts
 from xlrm.training.recipes import DpoTraining, OnlineTraining
 
 Method = Literal["dpo", "grpo", "rloo"]
@@ -40,7 +42,7 @@ def settings(
         "prompts": prompts,
         "eval_prompts": 0,
     }
-    made: Settings = {"curate": curated}
+    made: Settings = {"curate": curated, "validate": {"max_reject_share": own_data.MOST_REJECTED}}
     if method == "dpo":
         made["sample"] = {"languages": [language], "split": "train"}
         made["rank"] = {"language": language, "labelers": [LABELER]}
@@ -68,10 +70,11 @@ def _is_server(reward: str) -> bool:
 def _fit(made: Settings, context: int | None) -> None:
     """Lowers defaults to the policy's context, if that is known."""
     for stage, field in (("sample", "context"), ("rank", "max_length"), ("align", "max_length"), ("rl", "max_length")):
-        if context and stage in made and context < config_class(stage).model_fields[field].default:
-            made[stage][field] = context
-    for stage in ("sample", "rl"):
-        if context and stage in made and context <= 2 * config_class(stage).model_fields["max_new_tokens"].default:
+        if not context or stage not in made or context >= config_class(stage).model_fields[field].default:
+            continue
+        made[stage][field] = context
+        writes = config_class(stage).model_fields.get("max_new_tokens")
+        if writes and writes.default >= context:
             made[stage]["max_new_tokens"] = context // 2
             progress.say(f"align: responses of up to {context // 2} tokens: the policy reads {context} with the prompt")
 
@@ -94,10 +97,12 @@ def sized(made: Settings, stage: str, rows: int) -> dict[str, Any]:
 
 def run(made: Settings, policy: str, reward: str, name: str) -> Artifact:
     """Runs the stages one after the other, and reuses those that are finished. Raises the errors of `run_stage`."""
-    corpus = run_stage("curate", made["curate"], {}, experiment=name)
+    curated = run_stage("curate", made["curate"], {}, experiment=name)
+    corpus = run_stage("validate", made["validate"], {"source": curated.uri}, experiment=name)
     if "rl" in made:
         model = {} if _is_server(reward) else {"reward_model": reward}
-        values = sized(made, "rl", int(corpus.record.metrics["prompts"]))
+        folder = artifacts.fetch(corpus.uri, addresses.home() / "cache") / made["curate"]["language"]
+        values = sized(made, "rl", len(CORPUS_PROMPTS.read(folder)))
         return run_stage("rl", values, {"policy": policy, "corpora": corpus.uri, **model}, experiment=name)
     given: Inputs = {"policies": [policy], "corpora": corpus.uri}
     samples = run_stage("sample", made["sample"], given, experiment=name)

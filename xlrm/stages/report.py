@@ -11,7 +11,7 @@ from xlrm.evaluation import alignment, reward_table
 from xlrm.evaluation.results import EvaluationResults, ExternalResults, JudgedItems, JudgeResults, read_evaluations
 from xlrm.languages import InLanguages
 from xlrm.registry.champion import Registered
-from xlrm.reporting import curves, facts, files, mistakes, responses, results
+from xlrm.reporting import curves, facts, mistakes, rendering, responses, results
 from xlrm.reporting import lineage as provenance
 from xlrm.reporting.material import Material
 from xlrm.store.artifacts import Record
@@ -64,6 +64,7 @@ def run(
         alignment=alignment.read(verdicts) if verdicts else None,
         responses=responses.responses(lineage),
         rankings=responses.rankings(lineage),
+        trained=responses.trainings(lineage),
         validation=validation,
         registered=Registered.find(registered),
         artifacts=provenance.made(lineage),
@@ -72,5 +73,5 @@ def run(
         curves=curves.read(lineage),
         notes=data_card.notes(card) if (card := DataCard.find(curated)) else [],
     )
-    files.write(material, config.title, output)
+    rendering.write(material, config.title, output)
     return material.metrics()

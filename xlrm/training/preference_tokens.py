@@ -87,10 +87,13 @@ def _ids(tokenizer: "PreTrainedTokenizerBase", chats: Sequence[list], **options:
     return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
 
 
-def _shared(one: list[int], two: list[int]) -> int:
+def _shared(asked: list[int], answered: list[int]) -> int:
     """Number of first tokens that both have. A template may write a prompt otherwise once a response follows it, and
     tokens may merge across the boundary; the response begins where they differ, as in TRL."""
-    return next((place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+    return next(
+        (place for place, (a, b) in enumerate(zip(asked, answered, strict=False)) if a != b),
+        min(len(asked), len(answered)),
+    )
 
 
 def batch(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def kept(trainer: type, policy: Path, config: DpoTraining, engine: Callable[[Any
 
             first, begun = self.accelerator.is_main_process, time.monotonic()
             memory = Memory(KIND, identity(policy, config, self.accelerator)) if first else None
-            found = [memory.look_up(map(_key, conversations), 0) if memory else None]
-            known = broadcast_object_list(found, from_process=0)[0]
+            looked_up = memory.look_up(map(_key, conversations), 0) if memory else None
+            known = broadcast_object_list([looked_up], from_process=0)[0]
             values = {each: float.fromhex(known[key]) for each in conversations if (key := _key(each)) in known}
             missing = sorted((each for each in conversations if each not in values), key=lambda each: -len(each[0]))
             label = f"align[{config.language}]: the reference's log-probabilities of {len(conversations)} conversations"
