@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from xlrm.errors import ConfigError
 from xlrm.evaluation import juries, length_control, win_rates
 from xlrm.evaluation.results import REFERENCE, JudgedItems, JudgeResults
 from xlrm.models import samples
