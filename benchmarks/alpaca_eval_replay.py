@@ -174,7 +174,7 @@ def _rates(made: Replay, published: Published, judgements: list[Judgement]) -> N
         for place, row in enumerate(published.verdicts)
     ]
     results = win_rates.win_rate(win_rates.Judged(pairs, judgements))
-    computed = {"": win_rates.head_to_head(preferences), " in results.json": results}
+    computed: dict[str, Any] = {"": win_rates.head_to_head(preferences), " in results.json": results}
     for label, rates in computed.items():
         total = getattr(rates, "items" if label else "total")
         counts = {"n_wins": rates.wins, "n_wins_base": rates.losses, "n_draws": rates.draws, "n_total": total}
