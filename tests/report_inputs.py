@@ -87,6 +87,9 @@ def lineage(languages: tuple[str, ...] = LANGUAGES) -> dict[str, Record]:
         models = (f"{at}/reward/{source}", f"{at}/reward/{one}")
         found[f"{at}/align/{one}"] = record("align", models, language=one, labeler=source, hub="https://me:pw@hub.test")
         found[f"{at}/judge/{one}"] = record("judge", (f"{at}/align/{one}",), language=one)
+    models = tuple(f"{at}/reward/{one}" for one in languages)
+    for stage in ("represent", "external", "register"):
+        found[f"{at}/{stage}"] = record(stage, models if stage != "external" else (f"{at}/validate",))
     return found
 
 

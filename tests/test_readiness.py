@@ -17,7 +17,7 @@ from xlrm.models import base_models
 from xlrm.run import budget, expected
 from xlrm.run.assumptions import MFU
 from xlrm.run.experiment import build, load
-from xlrm.run.sections import CROSS_LINGUAL, RETRAIN, stage_config
+from xlrm.run.sections import CROSS_LINGUAL, RETRAIN, Experiment, stage_config
 from xlrm.run.steps import PIPELINES, Step, steps
 from xlrm.stages import judge, plan
 from xlrm.store import fields
@@ -60,6 +60,8 @@ IMPOSSIBLE = (
     ("paper_a_qwen", "judge.judge=gpt-4o judge.runs=5", "judge.runs", 5),
     ("paper_a_qwen", "judge.judge=gpt-4o judge.length_control=hub", "judge.length_control", "hub"),
     ("demo", "targets=[] judge.length_control=hub", "judge.length_control", "hub"),
+    ("paper_a_qwen", "targets=[] evaluate.benchmarks=[] judge.judge=gpt-4o judge.length_control=no.csv",
+     "judge.length_control", "no.csv"),
     ("paper_a_qwen", "external.models=[served=m] external.judge.max_usd=9", "external.judge.max_usd", 9.0),
     ("paper_a_qwen", "judge.judge=served=m plan.max_usd=1000 plan.usd_per_gpu_hour=1", "plan.max_usd", 1000.0),
     ("paper_a_qwen", "external.models=[self-taught] external.judge.max_new_tokens=16384", "external.judge.max_new_tokens", 16384),
@@ -75,6 +77,12 @@ IMPOSSIBLE = (
     ("demo", "sample.temperature=0", "sample.temperature", 0.0),
     ("demo", "align.batch_size=256", "align.batch_size", 256),
     ("demo", "rl.batch_size=1024 rl.max_length=512 rl.max_new_tokens=32", "rl.batch_size", 1024),
+    ("demo", "sample.runs=2", "sample.judged_temperature", 0.0),
+    ("demo", "sample.given=phrasebook sample.served=m", "sample.served", "m"),
+    ("demo", "sample.given=answers.jsonl", "sample.given", "answers.jsonl"),
+    ("demo", "reference.seed=1", "reference.given", None),
+    ("demo", "reference.served=m reference.runs=2", "reference.judged_temperature", 0.0),
+    ("demo", "reference.given=phrasebook reference.eval_prompts=alpacaeval", "reference.eval_prompts", "alpacaeval"),
     ("demo", "rl.max_length=8192", "rl.max_length", 8192),
     ("demo", "rl.max_length=512 rl.max_new_tokens=32 rl.processes=3", "rl.batch_size", 128),
     ("demo", "rl.max_length=512 rl.max_new_tokens=32 rl.reward_url=http://a/get_reward", "rl.reward_url", "http://a/get_reward"),
@@ -159,9 +167,11 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
 
 def test_a_budget_is_shared_and_length_control_is_for_english_alone() -> None:
     """With English as a target, its responses are controlled for length and those in Spanish are not."""
-    asked = "source=ko targets=[en,es] judge.judge=gpt-4o judge.max_usd=50 judge.length_control=hub"
-    asked += " curate.preferences=[x.jsonl] sample.eval_prompts=alpacaeval"
-    made = steps(CROSS_LINGUAL, load(Path(PRESETS["paper_a_qwen"]), tuple(asked.split())))
+    asked = {"judge": "gpt-4o", "max_usd": 50, "length_control": "hub"}
+    experiment = Experiment(
+        name="x", source="ko", targets=("en", "es"), stages={"curate": {"prompts": "x"}, "judge": asked}
+    )
+    made = steps(CROSS_LINGUAL, experiment)
     judged = {code: stage_config("judge", made[f"judge-{code}"].config) for code in ("en", "es")}
     assert [judged[code].max_usd for code in judged] == [25, 25]
     assert [judged[code].length_control for code in judged] == ["hub", None]

@@ -12,9 +12,17 @@ from report_inputs import record, run, section, table
 from components import _notice, _run
 from xlrm.analysis import comparisons
 from xlrm.errors import ConfigError
+from xlrm.evaluation.alignments import AlignmentResults
 from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.evaluation.rankings import Agreement, LabelerPairs, Ranking
-from xlrm.evaluation.results import EvaluationResults, JudgeResults, read_evaluations
+from xlrm.evaluation.results import (
+    EvaluationResults,
+    JudgedItems,
+    JudgeResults,
+    JudgesAgreement,
+    JuryMember,
+    read_evaluations,
+)
 from xlrm.models.samples import Counts, SampleCounts
 from xlrm.reporting import latex
 from xlrm.reporting.documents import Cell, Document, Grid
@@ -201,6 +209,41 @@ def test_the_first_page_of_a_kubeflow_run_shows_the_report(whole, tmp_path, monk
     _notice.report("retrain", ended, view)
     shown = Path(view.path).read_text(encoding="utf-8")
     assert shown.startswith("# Succeeded") and shown.endswith((files(whole) / "report.md").read_text(encoding="utf-8"))
+
+
+def test_what_dpo_did_stands_beside_each_policy(tmp_path) -> None:
+    drift = {"chosen_drift": -1.25, "rejected_drift": -3.5}
+    counts = {
+        "pairs": 38,
+        "cut": 2,
+        "cut_chosen": 1,
+        "cut_rejected": 2,
+        "cut_answers": 0,
+        "equal": 0,
+        "dropped": 0,
+        "steps": 5,
+    }
+    content = AlignmentResults(language="es", labeler="en", loss=0.61, accuracy=0.75, **counts, **drift)
+    lineage = dict([published(tmp_path / "align", content, record("align", language="es", labeler="en"))])
+    page = run({"lineage": lineage}, tmp_path / "output")[1]
+    assert "Spanish #1 English RM 38 2 5 0.610 75.0 −1.25 −3.50" in section(page, "dpo")
+    assert table(page, "alignment")[0]["cut_rejected"] == "2"
+
+
+def test_the_judges_of_a_jury_are_shown_one_by_one(whole, tmp_path) -> None:
+    given = whole[0]
+    judged = JudgeResults.read(given["verdicts"][0])
+    alone = judged.results["en"].model_copy(update={"win_rate": 0.25, "interval": (0.2, 0.3), "unreadable": 5})
+    kappa = JudgesAgreement(first="gpt-4o", second="reward=m", items=90, agreement=0.8, kappa=0.55)
+    members = {"gpt-4o": JuryMember(results={"en": alone})}
+    judged.model_copy(update={"members": members, "kappa": (kappa,), "judge": "gpt-4o, reward=m"}).write(
+        tmp_path / "jury"
+    )
+    JudgedItems.read(given["verdicts"][0]).write(tmp_path / "jury")
+    page = run({"verdicts": [tmp_path / "jury"], "lineage": {}}, tmp_path / "output")[1]
+    text = section(page, "judging")
+    assert "Spanish gpt-4o by English RM 25.0 20–30 5 of 240" in text
+    assert "Spanish: gpt-4o and reward=m agree on 80.0&nbsp;% of 90 pairs, Cohen's kappa +0.55." in text
 
 
 # CSV

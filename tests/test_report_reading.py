@@ -151,7 +151,8 @@ def test_bars_differ_by_pattern_and_swatches_by_the_same(whole) -> None:
     page = whole[2]
     figure = page[page.index('id="wins"') :]
     figure = figure[figure.index("<svg") : figure.index("</svg>")]
-    fills = re.findall(r"fill: (url\(#\w+\)|var\(--\w+\)); stroke: var\(--(base|source|target)\)", figure)
+    drawn = r'clip-path="[^"]*" style="fill: (url\(#\w+\)|var\(--\w+\)); stroke: var\(--(base|source|target)\)'
+    fills = re.findall(drawn, figure)
     assert {kind: {fill.startswith("url") for fill, role in fills if role == kind} for kind in ("base", "source", "target")} == {
         "base": {False}, "source": {True}, "target": {True},
     }  # fmt: skip

@@ -38,22 +38,22 @@ class Alignment:
         results = next((each for each in self.languages if each.language == language), None)
         systems = roles(results) if results else {}
         wanted = (systems.get(first), systems.get(second))
-        found = results.differences if results else ()
-        return next((each for each in found if (each.first, each.second) == wanted), None)
+        differences = results.differences if results else ()
+        return next((each for each in differences if (each.first, each.second) == wanted), None)
 
     @property
     def largest_increase(self) -> tuple[str, Difference] | None:
         """Language in which the policy by the source's reward model gains most over the base policy, and the gain (paper A:
         9.3 points in Spanish); None without any."""
-        found = [(each.language, self.difference(each.language, SOURCE, BASE)) for each in self.languages]
-        gains = [(language, gain) for language, gain in found if gain]
+        differences = [(each.language, self.difference(each.language, SOURCE, BASE)) for each in self.languages]
+        gains = [(language, gain) for language, gain in differences if gain]
         return max(gains, key=lambda gain: gain[1].value, default=None)
 
     def readings(self, first: str, second: str) -> dict[str, str]:
         """Language -> `higher`, `lower` or `no difference`: whether the first role's win rate differs from the second's
         (paper A: the source's is nowhere lower than the target's)."""
-        found = {each.language: self.difference(each.language, first, second) for each in self.languages}
-        return {language: reading(difference) for language, difference in found.items() if difference}
+        differences = {each.language: self.difference(each.language, first, second) for each in self.languages}
+        return {language: reading(difference) for language, difference in differences.items() if difference}
 
 
 def reading(difference: Difference) -> str:
@@ -91,10 +91,10 @@ _ROLES = (BASE, SOURCE, TARGET)
 def roles(results: JudgeResults) -> dict[str, str]:
     """Role -> system, for those in the results; the base policy is in them if it is the reference."""
     own = [name for name in results.results if name != REFERENCE and not name.startswith(win_rates.ONLINE)]
-    found = {BASE: REFERENCE} if REFERENCE in (*results.results, results.reference) else {}
+    systems = {BASE: REFERENCE} if REFERENCE in (*results.results, results.reference) else {}
     if own:
-        found[SOURCE] = own[0]
-    return found | ({TARGET: results.language} if results.language in own[1:] else {})
+        systems[SOURCE] = own[0]
+    return systems | ({TARGET: results.language} if results.language in own[1:] else {})
 
 
 def bars(results: JudgeResults) -> dict[str, Estimate]:
@@ -129,11 +129,11 @@ def _table(shares: Mapping[str, Shares], role: str, minus: str | None = None) ->
     None without any language."""
     import numpy as np
 
-    found = [of for of in shares.values() if role in of and (minus is None or minus in of)]
-    ids = list(dict.fromkeys(name for of in found for name in of[role]))
+    languages = [of for of in shares.values() if role in of and (minus is None or minus in of)]
+    ids = list(dict.fromkeys(name for of in languages for name in of[role]))
     if not ids:
         return None
-    own = np.array([[of[role].get(name) for of in found] for name in ids], dtype=float)
-    other = np.array([[of[minus].get(name) for of in found] for name in ids], dtype=float) if minus else 0.0
+    own = np.array([[of[role].get(name) for of in languages] for name in ids], dtype=float)
+    other = np.array([[of[minus].get(name) for of in languages] for name in ids], dtype=float) if minus else 0.0
     table = own - other
     return table[:, ~np.isnan(table).all(axis=0)]

@@ -160,8 +160,8 @@ def _bias(judgements: Sequence[Judgement]) -> dict[str, float | None]:
     """Position bias, as in `WinRate`; nothing for a judge that was shown no order, such as one that knows the answers."""
     if len({first for judgement in judgements for first in judgement.a_first}) < 2:
         return {}
-    found = rewardbench.bias([judgement.record() for judgement in judgements])
-    return {name: found[name] for name in ("first", "consistent", "position_bias") if name in found}
+    shares = rewardbench.bias([judgement.record() for judgement in judgements])
+    return {name: shares[name] for name in ("first", "consistent", "position_bias") if name in shares}
 
 
 def comparisons(systems: Sequence[str], language: str) -> list[tuple[str, str]]:
@@ -187,16 +187,16 @@ def differences(
         if reference != REFERENCE:
             return ()
         items = {**items, REFERENCE: {name: 0.5 for own in items.values() for name in own}}
-    found = []
+    tested = []
     for first, second in comparisons(list(items), language):
         both = [(share, items[second].get(name)) for name, share in items[first].items()]
-        values = np.array([one - other for one, other in both if one is not None and other is not None])
+        values = np.array([share - other for share, other in both if share is not None and other is not None])
         if len(values):
-            found.append((first, second, statistics.paired_mean(values)))
-    adjusted = statistics.holm([paired.p for _, _, paired in found])
+            tested.append((first, second, statistics.paired_mean(values)))
+    adjusted = statistics.holm([paired.p for _, _, paired in tested])
     return tuple(
         Difference(first=first, second=second, **paired._asdict(), p_holm=p_holm)
-        for (first, second, paired), p_holm in zip(found, adjusted, strict=True)
+        for (first, second, paired), p_holm in zip(tested, adjusted, strict=True)
     )
 
 

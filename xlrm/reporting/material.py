@@ -14,7 +14,7 @@ from xlrm.reporting.curves import Curves
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.mistakes import Mistake
-from xlrm.reporting.responses import Ranked, Responses
+from xlrm.reporting.responses import Ranked, Responses, Trained
 from xlrm.reporting.results import External, JudgedSystem, judged
 from xlrm.validation.summary import Summary
 
@@ -38,6 +38,8 @@ class Material:
     """Counts of policies' responses to the prompts for judging."""
     rankings: list[Ranked] = field(default_factory=list)
     """How reward models ranked the responses that policies were aligned on."""
+    trained: list[Trained] = field(default_factory=list)
+    """Policies trained by DPO."""
     validation: Summary | None = None
     registered: Registered | None = None
     artifacts: list[Made] = field(default_factory=list)

@@ -109,7 +109,7 @@ def dots(
         return _svg(axes, x_label)
 
 
-def bars(name: str, groups: dict[str, list[Bar]], middle: float, x_label: str, title: str, width: int = 420) -> str:
+def bars(name: str, groups: dict[str, list[Bar]], middle: float, x_label: str, title: str, width: int = 340) -> str:
     """A group of horizontal bars for each label, each with its whisker, its value at its end, and a pattern of its kind; a
     vertical line at `middle`. Bars begin at 0."""
     height = 56 + sum(17 * len(group) + 15 for group in groups.values())

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from xlrm.evaluation.alignments import AlignmentResults
 from xlrm.evaluation.rankings import Ranking
 from xlrm.evaluation.results import REFERENCE
 from xlrm.models.samples import Counts, SampleCounts
@@ -41,6 +42,17 @@ class Ranked:
 def rankings(lineage: dict[str, Record]) -> list[Ranked]:
     """In the order of the lineage. Raises ArtifactError for a store that does not answer, DataError for another content."""
     return [Ranked(uri, content) for uri, _, content in _contents(lineage, "rank", Ranking)]
+
+
+@dataclass(frozen=True)
+class Trained:
+    uri: str
+    results: AlignmentResults
+
+
+def trainings(lineage: dict[str, Record]) -> list[Trained]:
+    """Policies trained by DPO, in the order of the lineage. Raises the same errors as `rankings`."""
+    return [Trained(uri, content) for uri, _, content in _contents(lineage, "align", AlignmentResults)]
 
 
 def responses(lineage: dict[str, Record]) -> list[Responses]:

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from xlrm.evaluation.alignments import AlignmentResults
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.rankings import Agreement, LabelerPairs
-from xlrm.evaluation.results import Evaluation, Results
+from xlrm.evaluation.results import Evaluation, JudgesAgreement, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.models.samples import Counts
 from xlrm.reporting import claims, lineage
@@ -70,6 +71,9 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
         "policy_differences": _table("language first second difference low high p p_holm", _policy_differences(material)),
         "agreement": _table(f"language {' '.join(Agreement.model_fields)}", _agreement(material)),
         "preference_pairs": _table(f"language labeler {' '.join(LabelerPairs.model_fields)}", _pairs(material)),
+        "jury": _table("language judge system win_rate low high unreadable verdicts", _jury(material)),
+        "kappa": _table(f"language {' '.join(JudgesAgreement.model_fields)}", _kappa(material)),
+        "alignment": _table(" ".join(AlignmentResults.model_fields), _trained(material)),
         "responses": _table(f"language policy {' '.join(Counts.model_fields)}", _responses(material)),
         "validation": _table("language file rows_in rows_out passed failed_share expected_share limit expectation failed_rows",
             _validation(material),
@@ -226,6 +230,23 @@ def _pairs(material: Material) -> Iterator[tuple]:
         yield from (
             (one.ranking.language, name, *each.model_dump().values()) for name, each in one.ranking.labelers.items()
         )
+
+
+def _trained(material: Material) -> Iterator[tuple]:
+    yield from (tuple(one.results.model_dump().values()) for one in material.trained)
+
+
+def _jury(material: Material) -> Iterator[tuple]:
+    for results in material.alignment.languages if material.alignment else ():
+        for judge, member in results.members.items():
+            for system, rate in member.results.items():
+                values = (rate.win_rate, *rate.interval, rate.unreadable, rate.verdicts)
+                yield results.language, judge, system, *values
+
+
+def _kappa(material: Material) -> Iterator[tuple]:
+    for results in material.alignment.languages if material.alignment else ():
+        yield from ((results.language, *one.model_dump().values()) for one in results.kappa)
 
 
 def _responses(material: Material) -> Iterator[tuple]:

@@ -11,12 +11,14 @@ from xlrm.run.sections import Experiment
 
 
 def settings(experiment: Experiment, language: str) -> dict[str, Any]:
-    """Fields of the stage `judge` that depend on the language: its equal part of the budget, and no length control where
-    that is not valid."""
+    """Fields of the stage `judge` that follow from others: the language's equal part of the budget, no length control where
+    that is not valid, and the name of the reference if that is not the policy before alignment."""
     whole = experiment.setting("judge", "max_usd")
     budget = {} if whole is None else {"max_usd": whole / len(experiment.aligned)}
     controlled = language == length_control.LANGUAGE or experiment.setting("judge", "length_control") is None
-    return budget | ({} if controlled else {"length_control": None})
+    elsewhere = experiment.stages.get("reference") or {}
+    name = elsewhere.get("served") or elsewhere.get("given")
+    return budget | ({} if controlled else {"length_control": None}) | ({"reference": name} if name else {})
 
 
 def runs(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -31,7 +33,7 @@ def runs(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 def length_controlled(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Length control without a language or prompts for which it is valid."""
+    """Length control without a language or prompts for which it is valid, or without its file."""
     entry = asked.config("judge").length_control
     if "judge" not in stages or entry is None:
         return
@@ -46,6 +48,10 @@ def length_controlled(asked: Experiment, stages: Stages) -> Iterator[ConfigError
             f"it is valid only on AlpacaEval's own prompts, and policies are judged on {prompts!r}",
             where=length_control.FIELD, value=entry, hint="sample.eval_prompts=alpacaeval, or null, which leaves it out",
         )  # fmt: skip
+    try:
+        length_control.file(entry)
+    except ConfigError as error:
+        yield error
 
 
 CHECKS: tuple[Check, ...] = (runs, length_controlled)

@@ -58,10 +58,7 @@ def run(
     """Writes verdicts.jsonl, items.json and results.json. `base`: responses of the policy before alignment, if those are not
     the reference. A run that was stopped continues with the questions that the judge has not answered yet. Raises
     ConfigError without a judge, DataError for responses to different prompts, and the errors of `table.judge`."""
-    if config.judge is None:
-        raise ConfigError(
-            "null, which leaves this stage out of a pipeline", where="judge.judge", hint=f"there are {table.ALLOWED}"
-        )
+    judge = table.required(config.judge)
     control = length_control.load(config.length_control, config.language)
     folders = [(REFERENCE, base, 0)] if base else []
     folders += [(name, candidates, place) for place, name in enumerate(config.labelers)]
@@ -70,14 +67,14 @@ def run(
         name: win_rates.pairs(known, samples.read(of, place, "eval", config.language), config.runs, name)
         for name, of, place in folders
     }
-    verdicts = table.judge(config.judge, config, [pair for of in pairs.values() for pair in of], config.language)
+    verdicts = table.judge(judge, config, [pair for of in pairs.values() for pair in of], config.language)
     judged = win_rates.by_system(pairs, verdicts.judgements)
     write_jsonl(output / "verdicts.jsonl", win_rates.records(judged))
     results = {name: win_rates.win_rate(of, control) for name, of in judged.items()}
     items, more = {name: of.items() for name, of in judged.items()}, juries.fields(verdicts, pairs)
     JudgedItems.of(items).write(output)
     JudgeResults(
-        language=config.language, judge=", ".join(table.split(config.judge)), reference=config.reference,
+        language=config.language, judge=", ".join(table.split(judge)), reference=config.reference,
         results=results, differences=win_rates.differences(items, config.language, config.reference), **more,
     ).write(output)  # fmt: skip
     return win_rates.metrics(results, more["cost"])

@@ -64,6 +64,7 @@ def run(
         alignment=alignment.read(verdicts) if verdicts else None,
         responses=responses.responses(lineage),
         rankings=responses.rankings(lineage),
+        trained=responses.trainings(lineage),
         validation=validation,
         registered=Registered.find(registered),
         artifacts=provenance.made(lineage),

@@ -106,6 +106,13 @@ def split(entries: Entries | None) -> tuple[str, ...]:
     return () if entries is None else (entries,) if isinstance(entries, str) else tuple(entries)
 
 
+def required(entries: Entries | None) -> Entries:
+    """The entries. Raises ConfigError for none."""
+    if entries is None:
+        raise ConfigError("null leaves this stage out of a pipeline", where="judge.judge", hint=f"there are {ALLOWED}")
+    return entries
+
+
 def find(entry: str) -> Found:
     """The judge of an entry. Raises ConfigError for anything else."""
     if entry in JUDGES:
