@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import kubeflow_server
@@ -289,21 +290,60 @@ def test_tokens_are_drawn_by_their_probabilities() -> None:
     assert shares(temperature=1.0, top_p=0.5) == [1, 0, 0, 0, 0]
 
 
+HABITS = {
+    "repetition_penalty": 2.0, "num_beams": 3, "no_repeat_ngram_size": 1, "bad_words_ids": [[i] for i in range(60, 95)],
+    "suppress_tokens": list(range(60, 95)), "begin_suppress_tokens": list(range(60, 95)), "forced_eos_token_id": 2,
+    "sequence_bias": [[[i], -9.0] for i in range(60, 95)], "exponential_decay_length_penalty": [1, 9.0],
+    "watermarking_config": {"greenlist_ratio": 0.1, "bias": 9.0}, "max_new_tokens": 3, "do_sample": True,
+}  # fmt: skip
+"""Fields of generation_config.json, each of which changes what `generate` writes."""
+WHEN_SAMPLING = {
+    "temperature": 0.1, "top_k": 1, "top_p": 0.1, "min_p": 0.9, "typical_p": 0.1, "epsilon_cutoff": 0.5, "eta_cutoff": 0.5,
+    "top_h": 0.1, "min_length": 9, "min_new_tokens": 9, "encoder_repetition_penalty": 2.0, "guidance_scale": 3.0,
+    "length_penalty": 3.0, "penalty_alpha": 0.6, "remove_invalid_values": True, "renormalize_logits": True,
+    "forced_bos_token_id": 7, "max_length": 5, "max_time": 0.001, "num_return_sequences": 1, "diversity_penalty": 0.5,
+}  # fmt: skip
+
+
+def with_habits(model: Path, folder: Path, habits: dict[str, object]) -> Path:
+    shutil.copytree(model, folder)
+    kept = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(kept | habits))
+    return folder
+
+
+def likeliest(folder: Path, count: int) -> list[list[int]]:
+    """The tokens that the model gives the highest probability, one after the other, by its forward pass alone."""
+    network, written = LlamaForCausalLM.from_pretrained(folder), []
+    for ids in Transformers(Model(str(folder))).encode(TEXTS):
+        row = list(ids)
+        for _ in range(count):
+            row.append(int(network(input_ids=torch.tensor([row])).logits[0, -1].argmax()))
+        written.append(row[len(ids) :])
+    return written
+
+
 def test_nothing_comes_from_the_models_own_habits(llama, tmp_path) -> None:
     """generation_config.json may have any: what a completion depends on is said by its decoding."""
-    import shutil
+    folder = with_habits(llama, tmp_path / "m", HABITS | WHEN_SAMPLING)
+    words = Transformers(Model(str(llama))).tokenizer
+    greedy = [chat_templates.text_of(words, row, [2]) for row in likeliest(llama, 12)]
+    assert [one.text for one in one_each(Transformers(Model(str(folder))), TEXTS, Decoding(12))] == greedy
+    plain, other = (one_each(Transformers(Model(str(one))), TEXTS, SAMPLED) for one in (llama, folder))
+    assert plain == other
+    penal = one_each(Transformers(Model(str(folder))), TEXTS, Decoding(12, repetition_penalty=2.0))
+    assert [one.text for one in penal] != greedy
 
-    folder = Path(shutil.copytree(llama, tmp_path / "m"))
-    habits = {"repetition_penalty": 2.0, "temperature": 0.1, "top_k": 1, "top_p": 0.1, "num_beams": 3, "min_length": 9}
-    kept = json.loads((folder / "generation_config.json").read_text())
-    (folder / "generation_config.json").write_text(json.dumps(kept | habits | {"no_repeat_ngram_size": 1}))
-    for how in (Decoding(12), SAMPLED):
-        plain, other = (one_each(Transformers(Model(str(one))), TEXTS, how) for one in (llama, folder))
-        assert plain == other
-    penal = Decoding(12, repetition_penalty=2.0)
-    assert one_each(Transformers(Model(str(llama))), TEXTS, penal) != one_each(
-        Transformers(Model(str(llama))), TEXTS, Decoding(12)
-    )
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_each_habit_would_change_what_the_model_writes(llama, tmp_path, habit) -> None:
+    folder = with_habits(llama, tmp_path / "m", {habit: HABITS[habit]})
+    network, wanted = LlamaForCausalLM.from_pretrained(folder), likeliest(llama, 12)
+    torch.manual_seed(0)
+    rows = [torch.tensor([ids]) for ids in Transformers(Model(str(llama))).encode(TEXTS)]
+    most = {} if habit == "max_new_tokens" else {"max_new_tokens": 12}
+    written = [network.generate(row, pad_token_id=2, **most)[0, row.shape[1] :].tolist() for row in rows]
+    assert written != wanted
 
 
 def test_a_turn_ends_where_template_or_generation_config_end_it(llama) -> None:
@@ -370,6 +410,7 @@ def test_an_endpoint_is_asked_with_the_same_words_and_decoding(monkeypatch) -> N
         "temperature": 0.6,
         "top_p": 0.9,
         "top_k": -1,
+        "min_p": 0.0,
         "repetition_penalty": 1.0,
         "model": "served",
     }

@@ -138,6 +138,39 @@ def test_a_translation_in_shards_is_a_step_for_each() -> None:
     }  # fmt: skip
 
 
+def test_sampling_in_shards_is_a_step_for_each_before_alignment() -> None:
+    raw = {"name": "x", "targets": ["es", "ko"], **sections(sample={"shards": 2.0})}
+    made = steps("cross-lingual-transfer", build(raw, {}, "test"))
+    parts = ("sample-policy-ko-1of2", "sample-policy-ko-2of2")
+    assert made["rank-ko"].inputs["samples"] == made["judge-ko"].inputs["reference"] == parts
+    shared = {"languages": ["ko"], "split": "all", "shards": 2.0}
+    assert [made[label].config for label in parts] == [shared | {"shard": "1/2"}, shared | {"shard": "2/2"}]
+    assert made["sample-ko"].config["split"] == "eval" and "shard" not in made["sample-ko"].config
+    assert len([label for label in made if label.startswith("sample-")]) == 2 * (2 + 1)
+
+
+def test_policies_are_compared_with_a_reference_if_there_is_one() -> None:
+    raw = {"name": "x", "targets": ["es", "ko"], **sections(sample={"judged_temperature": 0.7, "runs": 5})}
+    made = steps("cross-lingual-transfer", build(raw | {"reference": {"served": "gpt-4-turbo"}}, {}, "test"))
+    reference, judged = made["sample-reference-ko"], made["judge-ko"]
+    asked = {"languages": ["ko"], "split": "eval", "eval_prompts": None, "served": "gpt-4-turbo"}
+    assert (reference.config, reference.inputs) == (asked, {"corpora": "validate"})
+    assert component_of(reference) == "sample"
+    assert judged.inputs == {
+        "reference": ("sample-reference-ko",), "base": ("sample-policy-ko",), "candidates": ("sample-ko",),
+    }  # fmt: skip
+    unjudged = build(raw | {"reference": {"given": "phrasebook"}}, {"judge.judge": None}, "test")
+    assert not [label for label in steps("cross-lingual-transfer", unjudged) if "reference" in label]
+
+
+def test_the_policy_before_alignment_may_answer_elsewhere_and_aligned_ones_here() -> None:
+    raw = {"name": "x", "targets": ["ko"], **sections(sample={"served": "qwen"})}
+    made = steps("cross-lingual-transfer", build(raw, {}, "test"))
+    assert made["sample-policy-ko"].inputs == {"corpora": "validate"}
+    assert made["sample-policy-ko"].config["served"] == "qwen"
+    assert made["sample-ko"].inputs["policies"] and made["sample-ko"].config["served"] is None
+
+
 def test_an_unknown_pipeline_is_refused() -> None:
     with refused(ConfigError, "pipeline", "paper-b"):
         steps("paper-b", NINE)

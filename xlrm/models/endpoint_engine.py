@@ -46,7 +46,7 @@ class Endpoint(Engine):
     """A server with OpenAI's chat completions API, at OPENAI_BASE_URL, with OPENAI_API_KEY if it requires one.
 
     What a server refuses to take is left out of this and later requests if the model can be asked the same without it:
-    `top_k`, `repetition_penalty` and `top_p`, where they change nothing; `seed`, for greedy answers; `max_tokens`, which
+    `top_k`, `min_p`, `repetition_penalty` and `top_p`, where they change nothing; `seed`, for greedy answers; `max_tokens`, which
     becomes `max_completion_tokens`; and the system message, whose text goes before the user's
     (`chat_templates.without_system`). `temperature` is left out too, and the log says so: some models allow only their
     default. A limit of fewer than 16 tokens becomes 16 where log-probabilities are asked for: those of the first tokens
@@ -175,10 +175,10 @@ class Endpoint(Engine):
             progress.say(f"{self.model.name} gives no log-probabilities")
 
     def _fields(self, request: Request, decoding: Decoding, without: frozenset[_Feature]) -> dict[str, Any]:
-        """Besides OpenAI's own fields two others, because vLLM, SGLang and others would take them from the model's
-        generation_config.json."""
+        """Besides OpenAI's own fields three others, because vLLM and SGLang would take them from the model's
+        generation_config.json, and llama.cpp has a `min_p` of its own."""
         messages = chat_templates.messages(request.prompt)
-        more = {"top_k": decoding.top_k or -1, "repetition_penalty": decoding.repetition_penalty}
+        more = {"top_k": decoding.top_k or -1, "min_p": 0.0, "repetition_penalty": decoding.repetition_penalty}
         chosen = {"seed": request.seed, "temperature": decoding.temperature, "top_p": decoding.top_p}
         limit = max(decoding.max_new_tokens, _LEAST_TOKENS if "few tokens" in without else 1)
         likely: dict[str, Any] = {}
@@ -198,7 +198,7 @@ def _refused(message: str, request: Request, decoding: Decoding) -> set[_Feature
     neutral = (decoding.top_k, decoding.repetition_penalty) == (0, 1.0)
     if decoding.top_logprobs and not decoding.needs_logprobs and _LOGPROBS.search(message):
         features.add("logprobs")
-    if neutral and ("top_k" in message or "repetition_penalty" in message):
+    if neutral and any(name in message for name in ("top_k", "min_p", "repetition_penalty")):
         features.add("sampling fields")
     if _NO_MAX_TOKENS.search(message):
         features.add("max_tokens")

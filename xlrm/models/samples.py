@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm.errors import DataError
 from xlrm.store.json_file import JsonFile
@@ -91,6 +91,8 @@ class SampleCounts(JsonFile):
 
     shard: tuple[int, int] = (1, 1)
     """Number of the shard of the prompts, from 1, and number of shards."""
+    decoding: dict[str, dict[str, Any]] = Field({})
+    """Split -> everything that decided on the tokens of its responses, or where they were taken from."""
     policies: list[dict[str, dict[str, Counts]]]
     """For each policy: split -> language -> counts."""
 

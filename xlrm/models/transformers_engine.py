@@ -76,7 +76,7 @@ class Transformers(Engine):
         network = loaded(kind, self.model, use_safetensors=True, **options)
         if (folder := Path(self.model.name)).is_dir():
             weights.check_finite(folder)
-        network.generation_config = without_options(network.generation_config)
+        network.generation_config = without_options(network.generation_config, self.config.is_encoder_decoder)
         return network.to(precisions.device()).eval()
 
     @cached_property
@@ -212,13 +212,16 @@ def _drawing(decoding: Decoding, count: int, seeds: list[int]) -> list[Any]:
     return [*processors, _Drawn(count, seeds)]
 
 
-def without_options(given: Any) -> Any:
-    """A GenerationConfig with the token ids and forbidden words of `given`, without its sampling options."""
+def without_options(given: Any, encoder_decoder: bool = False) -> Any:
+    """A GenerationConfig with the pad, first and end tokens of `given`; nothing else in it decides on a token. Translation
+    models, which are encoder-decoders, keep the first token that they are forced to write and their forbidden words, without
+    which they do not work (OPUS-MT's padding)."""
     from transformers import GenerationConfig
 
-    kept = {name: value for name, value in given.to_dict().items() if name.endswith("_token_id")}
-    kept["forced_eos_token_id"] = None  # OPUS-MT's forced EOS at the token limit would hide the cut
-    return GenerationConfig(bad_words_ids=given.bad_words_ids, **kept)
+    kept = ["pad_token_id", "bos_token_id", "eos_token_id"]
+    if encoder_decoder:
+        kept += ["decoder_start_token_id", "forced_bos_token_id", "bad_words_ids"]
+    return GenerationConfig(**{name: getattr(given, name) for name in kept})
 
 
 def report_too_long(encoded: list[list[int]], limit: int | None, tell: Callable[[int, Completion], None]) -> list[int]:

@@ -14,7 +14,7 @@ from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget, data_readiness, judges, published_sets, win_rates
+from xlrm.run import budget, data_readiness, judges, published_sets, response_readiness, win_rates
 from xlrm.run.data_readiness import Check, Stages
 from xlrm.run.sections import POLICY, Experiment
 from xlrm.run.steps import steps
@@ -189,7 +189,7 @@ def pairs_to_align_on(asked: Experiment, stages: Stages) -> Iterator[ConfigError
             "2 or more responses to a prompt are required to make a pair to align on",
             where="sample.samples", value=sample.samples,
         )  # fmt: skip
-    if sample.temperature == 0:
+    if sample.temperature == 0 and not sample.given:
         yield ConfigError(
             "above 0 is required; at 0 all responses to a prompt are equal and make no pair to align on",
             where="sample.temperature", value=sample.temperature,
@@ -245,6 +245,6 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 CHECKS: tuple[Check, ...] = (
     name_of_files, required_fields, *data_readiness.CHECKS, tiny_models_languages, tuning, published_sets.further_benchmarks,
     published_sets.parallel_texts, published_sets.prompts, judges_prompts, judges.turns, judges.files, names_of_models,
-    models_from_elsewhere, generative_judges, *win_rates.CHECKS, lengths, pairs_to_align_on, prompts_to_learn_on, batches,
-    data_readiness.losses,
+    models_from_elsewhere, generative_judges, *win_rates.CHECKS, lengths, pairs_to_align_on, response_readiness.responses,
+    prompts_to_learn_on, batches, data_readiness.losses,
 )  # fmt: skip

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from xlrm.run.sections import POLICY, STAGES, Experiment, config_class, stage_module
+from xlrm.run.sections import POLICY, REFERENCE, STAGES, Experiment, config_class, stage_module
 from xlrm.run.steps import PIPELINES, Step
 from xlrm.store.fields import CountedIf, NotCounted, sentences
 
@@ -22,11 +22,12 @@ _EXPERIMENTS = [
         name="reference",
         targets=("es", "ko"),
         corpora={"ko": {"preferences": ["x"]}},
-        stages={"curate": {"prompts": "x", "parallel": "x"}, "judge": {"judge": "x"}, "rl": {}} | policy,
+        stages={"curate": {"prompts": "x", "parallel": "x"}, "judge": {"judge": "x"}, "rl": {}} | more,
     )
-    for policy in ({}, {POLICY: {"model": "x"}})
+    for more in ({}, {POLICY: {"model": "x"}, REFERENCE: {"given": "x"}})
 ]
-"""Experiments whose pipelines have every step, a language's own corpus too, with and without a separate model to align."""
+"""Experiments whose pipelines have every step, a language's own corpus too, with and without a separate model to align
+and responses to compare with."""
 _BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "min_length": "entries >=", "pattern": "as"}
 _KEY = {
     "": "",
@@ -201,6 +202,11 @@ def markdown() -> str:
         f"## {POLICY}",
         "",
         "The model to align: the fields of [base](#base). Without this section it is the base model.",
+        "",
+        f"## {REFERENCE}",
+        "",
+        "The responses that a judge compares policies with: the fields of [sample](#sample), of which `served` or `given` is "
+        "required. Without this section they are those of the policy before alignment.",
     ]
     return "\n".join(parts) + "\n"
 

@@ -1,4 +1,5 @@
-"""Sections of an experiment: one for each stage with its settings, and `policy`, which has the fields of `base`."""
+"""Sections of an experiment: one for each stage with its settings, `policy`, which has the fields of `base`, and
+`reference`, which has those of `sample`."""
 
 import importlib
 import pkgutil
@@ -19,7 +20,9 @@ from xlrm.store.json_values import not_finite
 STAGES = tuple(sorted(module.name for module in pkgutil.iter_modules(xlrm.stages.__path__)))
 POLICY = "policy"
 """Section of the model to align; without it, the base model is aligned."""
-SECTIONS = (*STAGES, POLICY)
+REFERENCE = "reference"
+"""Section of the responses that a judge compares policies with; without it, those of the policy before alignment."""
+SECTIONS = (*STAGES, POLICY, REFERENCE)
 CROSS_LINGUAL, RETRAIN = "cross-lingual-transfer", "retrain"
 
 
@@ -51,7 +54,7 @@ def check_section(name: str, values: dict[str, Any], where: str) -> None:
 
 
 def stage_of(section: str) -> str:
-    return "base" if section == POLICY else section
+    return {POLICY: "base", REFERENCE: "sample"}.get(section, section)
 
 
 def config_class(section: str) -> type[BaseModel]:

@@ -9,7 +9,7 @@ from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError
 from xlrm.languages import defined
 from xlrm.run import win_rates
-from xlrm.run.sections import CROSS_LINGUAL, POLICY, RETRAIN, Experiment
+from xlrm.run.sections import CROSS_LINGUAL, POLICY, REFERENCE, RETRAIN, Experiment
 
 Inputs = Mapping[str, str | tuple[str, ...]]
 """Input of a stage -> label of the step that makes it, or several labels."""
@@ -160,6 +160,7 @@ def _alignment(experiment: Experiment) -> list[Step]:
     return [
         *own,
         *(step for language in experiment.aligned for step in _before(experiment, language, policy)),
+        *(step for language in experiment.aligned for step in _reference(experiment, language)),
         *(step for language in experiment.aligned for step in _aligned(experiment, language, policy)),
     ]
 
@@ -167,7 +168,8 @@ def _alignment(experiment: Experiment) -> list[Step]:
 def _before(experiment: Experiment, language: str, policy: str) -> list[Step]:
     """Steps that sample the policy before alignment, one for each shard of the prompts of a language."""
     given = {"languages": [language], "split": "all"}
-    inputs: Inputs = {"policies": (policy,), "corpora": "validate"}
+    elsewhere = experiment.setting("sample", "served") or experiment.setting("sample", "given")
+    inputs: Inputs = {"corpora": "validate"} | ({} if elsewhere else {"policies": (policy,)})
     shards = int(experiment.setting("sample", "shards"))  # Kubeflow only has floats
     if shards == 1:
         return [Step("sample", (POLICY, language), given, inputs)]
@@ -175,6 +177,14 @@ def _before(experiment: Experiment, language: str, policy: str) -> list[Step]:
         Step("sample", (POLICY, language, f"{number}of{shards}"), given | {"shard": f"{number}/{shards}"}, inputs)
         for number in range(1, shards + 1)
     ]
+
+
+def _reference(experiment: Experiment, language: str) -> list[Step]:
+    """The step of the responses that a judge compares policies with, if there is a section for them."""
+    if not (experiment.stages.get(REFERENCE) and _judged(experiment)):
+        return []
+    given = {"languages": [language], "split": "eval", "eval_prompts": experiment.setting("sample", "eval_prompts")}
+    return [Step("sample", (REFERENCE, language), given, {"corpora": "validate"}, section=REFERENCE)]
 
 
 def _judged(experiment: Experiment) -> bool:
@@ -191,10 +201,11 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
     systems = [*labelers, *(f"{experiment.setting('rl', 'method')}-{code}" for code in labelers if online)]
     before = tuple(step.label for step in _before(experiment, language, policy))
     ranked: Inputs = {"samples": before, "reward_models": _models(tuple(labelers))}
-    answers = {"languages": [language], "split": "eval"}
+    answers = {"languages": [language], "split": "eval", "served": None, "given": None}
+    compared = tuple(step.label for step in _reference(experiment, language))
     judged = Step(
         "judge", (language,), given | {"labelers": systems} | win_rates.settings(experiment, language),
-        {"reference": before, "candidates": (f"sample-{language}",)},
+        {"reference": compared or before, "candidates": (f"sample-{language}",)} | ({"base": before} if compared else {}),
     )  # fmt: skip
     return [
         Step("rank", (language,), given, ranked),

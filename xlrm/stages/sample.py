@@ -6,9 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from xlrm.data import catalog, curation
-from xlrm.data.corpus_schema import CORPUS_PROMPTS
-from xlrm.models import samples, sampling
+from xlrm.data import catalog, curation, given_responses
+from xlrm.models import samples
 from xlrm.models.samples import Counts, SampleCounts
 from xlrm.store import shards
 from xlrm.store.fields import NotCounted, Sets
@@ -17,7 +16,7 @@ from xlrm.store.shards import Shard
 from xlrm.validation import responses
 
 
-class Config(sampling.Settings):
+class Config(responses.Settings):
     languages: tuple[str, ...]
     """Languages to sample in."""
     split: str = Field("train", pattern="^(train|eval|all)$")
@@ -25,7 +24,7 @@ class Config(sampling.Settings):
     samples: int = Field(4, ge=1)
     """Responses per prompt for alignment (paper A: 4)."""
     runs: int = Field(1, ge=1)
-    """Responses per prompt for judging, each with a seed of its own (paper A: 5)."""
+    """Responses per prompt for judging, each with a seed of its own; more than one needs judged_temperature."""
     eval_prompts: Annotated[str | None, Sets] = None
     """Dataset of prompts for judging that is published in each language, as NAME[=OWNER/NAME][@REVISION], and used as it is
     (paper A: alpacaeval, which people translated); null takes those of the corpus."""
@@ -45,29 +44,29 @@ class Config(sampling.Settings):
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    return {"corpora": tuple(f"{language}/{CORPUS_PROMPTS.file}" for language in config.languages)}
+    return {"corpora": tuple(f"{language}/prompts.jsonl" for language in config.languages)}
 
 
 def files(config: Config) -> str:
-    """Digest of the local files of the prompts for judging."""
-    return catalog.fingerprint([config.eval_prompts])
+    """Digest of the local files of the prompts for judging, and of given responses."""
+    given = [given_responses.file_of(config.given, language) for language in config.languages if config.given]
+    return catalog.fingerprint([config.eval_prompts, *given])
 
 
-def run(config: Config, *, policies: list[Path], corpora: Path, output: Path) -> dict[str, float]:
+def run(config: Config, *, corpora: Path, policies: list[Path] | None = None, output: Path) -> dict[str, float]:
     """Writes the rows and the counts that `xlrm.models.samples` describes. Responses are saved to the store during the
-    run, so a killed run continues with the missing ones, on any machine."""
+    run, so a killed run continues with the missing ones, on any machine. `policies`: none if responses are given or those
+    of a model at an endpoint."""
     counts: list[dict[str, dict[str, Counts]]] = []
     splits = ("train", "eval") if config.split == "all" else (config.split,)
-    for place, path in enumerate(policies):
+    for place, path in enumerate(policies or [None]):
         counts.append({split: {} for split in splits})
-        with sampling.policy(path, config, output) as policy:
+        with responses.writer(config, path, output) as writer:
             for language, split in itertools.product(config.languages, splits):
                 rows = shards.rows_of(curation.prompts(corpora / language, split, config.eval_prompts), config.shard)
-                judged = split == "eval"
-                number = config.runs if judged else config.samples
-                completions = policy.respond([row["prompt"] for row in rows], number, judged)
-                records = responses.records(rows, completions, language)
-                write_jsonl(output / samples.file(place, split, language), records)
-                counts[place][split][language] = Counts.of(records, language)
-    SampleCounts(shard=shards.numbers(config.shard), policies=counts).write(output)
-    return samples.metrics(counts)
+                written = writer.respond(rows, language, config.runs if split == "eval" else config.samples, split)
+                write_jsonl(output / samples.file(place, split, language), written)
+                counts[place][split][language] = Counts.of(written, language)
+            decoding = {split: writer.decoding(split) for split in splits}
+    SampleCounts(shard=shards.numbers(config.shard), decoding=decoding, policies=counts).write(output)
+    return samples.metrics(counts) | ({} if writer.usd is None else {"usd": writer.usd})
